@@ -1,3 +1,62 @@
-"""xpnet: fast, verified fully connected classifiers on NVIDIA GPUs and CPUs."""
+"""xpnet: fast, verified fully connected classifiers on NVIDIA GPUs and CPUs.
+
+One network implementation over an array module runs on the CPU through NumPy and on NVIDIA GPUs
+through CuPy.  Importing this package is cheap: what a name needs is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from xpnet.backend import Backend, get_backend
+    from xpnet.config import DataConfig, NetworkConfig, Settings, TrainConfig
+    from xpnet.data import Data, Standardiser, load_data
+    from xpnet.errors import XpnetError
+    from xpnet.history import History, Metrics
+    from xpnet.network import Network
+    from xpnet.training import TrainResult, evaluate, to_device, train
+
+_HOMES = {
+    "Backend": "backend",
+    "get_backend": "backend",
+    "DataConfig": "config",
+    "NetworkConfig": "config",
+    "Settings": "config",
+    "TrainConfig": "config",
+    "Data": "data",
+    "Standardiser": "data",
+    "load_data": "data",
+    "XpnetError": "errors",
+    "History": "history",
+    "Metrics": "history",
+    "Network": "network",
+    "TrainResult": "training",
+    "evaluate": "training",
+    "to_device": "training",
+    "train": "training",
+}
+
+__all__ = [*sorted(_HOMES), "load"]  # noqa: PLE0604 - the names are those of _HOMES
+
+
+def load(path: Any, *, backend: Backend | None = None) -> Network:
+    """Read a network from a run folder or a model file; see :meth:`xpnet.Network.load`."""
+    from xpnet.network import Network
+
+    return Network.load(path, backend=backend)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"xpnet.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,134 @@
+"""Where arrays live and what computes with them.
+
+A :class:`Backend` is an explicit value that is handed down: there is no global "current
+device".  This module and :mod:`xpnet.ops` are the only places that know of CuPy, and CuPy is
+imported only when a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xpnet.errors import ArrayError, DeviceError
+
+Array: TypeAlias = Any
+"""An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or one that acts alike."""
+
+_INSTALL_HINT = "install the wheel that matches your driver: pip install 'xpnet[cuda13]' or 'xpnet[cuda12]'"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array module and the device that it computes on.
+
+    Attributes:
+        name: ``"cpu"`` or ``"gpu"``.
+        xp: The array module: NumPy, CuPy, or a stand-in with the same functions.
+        device: The device in full: ``"cpu"``, ``"gpu:0"``, ``"gpu:1"``, ...
+        reason: Why this device was taken, for people to read.
+    """
+
+    name: str
+    xp: Any
+    device: str
+    reason: str = ""
+
+    def asarray(self, values: Any, dtype: Any = None) -> Array:
+        """Return `values` (an array of any module, or nested sequences) as an array on this device."""
+        return self.xp.asarray(values, dtype=dtype)
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """Return `array` as a NumPy array, copying it from the device if need be."""
+        asnumpy = getattr(self.xp, "asnumpy", None)
+        return np.asarray(array) if asnumpy is None else asnumpy(array)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all work given to it."""
+        cuda = getattr(self.xp, "cuda", None)
+        if cuda is not None:
+            cuda.Device().synchronize()
+
+    def own(self, argument: str, array: Any) -> Array:
+        """Return `array` if it lies on this device; lists and numbers are converted.
+
+        Raises:
+            ArrayError: `array` belongs to another array module.  Copying silently between
+                devices would hide the most expensive thing that a program can do.
+        """
+        if isinstance(array, self.xp.ndarray):
+            return array
+        if isinstance(array, (list, tuple, int, float)):
+            return self.asarray(array)
+        kind = f"{type(array).__module__.split('.')[0]}.{type(array).__name__}"
+        raise ArrayError(
+            f"{argument}: got a {kind}, but this network computes on {self.device}; "
+            f"pass {argument} through its backend.asarray first"
+        )
+
+
+def get_backend(device: str = "auto") -> Backend:
+    """Return the backend for a device.
+
+    Args:
+        device: ``"cpu"``, ``"gpu"`` (the first), ``"gpu:N"``, or ``"auto"``: a GPU that works,
+            else the CPU, with the choice explained in ``Backend.reason``.
+
+    Raises:
+        DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
+            message carries the driver's own reason.
+    """
+    if device == "cpu":
+        return Backend("cpu", np, "cpu", "as asked for")
+    if device == "auto":
+        try:
+            return _gpu_backend(0, "a GPU that works was found")
+        except DeviceError as error:
+            return Backend("cpu", np, "cpu", f"no GPU can be used: {error}")
+    match = re.fullmatch(r"gpu(?::(\d+))?", device)
+    if match is None:
+        raise DeviceError(f"device = {device!r}: must be auto, cpu, gpu or gpu:N")
+    try:
+        return _gpu_backend(int(match[1] or 0), "as asked for")
+    except DeviceError as error:
+        raise DeviceError(f"device = {device}: {error}") from None
+
+
+def _gpu_backend(index: int, reason: str) -> Backend:
+    """Import CuPy and prove that GPU `index` computes; raise :class:`DeviceError` with the reason if not."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        if getattr(error, "name", None) == "cupy":
+            raise DeviceError(f"CuPy is not installed; {_INSTALL_HINT}") from None
+        raise DeviceError(f"CuPy cannot be imported ({_first_line(error)}); {_INSTALL_HINT}") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+        if index >= count:
+            raise DeviceError(f"there is no GPU {index}; this machine has {count}, counted from 0")
+        # Device.use() is CuPy's own per-thread setting; a Backend for another GPU made later
+        # in the same thread takes over, as CuPy users know it.
+        cupy.cuda.Device(index).use()
+        # cuBLAS and NVRTC are loaded late: a CuPy without CUDA's libraries fails only here.
+        importlib.import_module("cupy.cuda.cublas")
+        importlib.import_module("cupy.cuda.nvrtc")
+        two = cupy.ones((2, 2), dtype="float32")
+        product = float((two @ two + 1)[0, 0])
+    except (ImportError, RuntimeError, OSError) as error:
+        if isinstance(error, DeviceError):
+            raise
+        hint = _INSTALL_HINT if isinstance(error, (ImportError, OSError)) else "check the driver with nvidia-smi"
+        raise DeviceError(f"the GPU cannot be used ({_first_line(error)}); {hint}") from None
+    if product != 3.0:
+        raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")
+    return Backend("gpu", cupy, f"gpu:{index}", reason)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's message with its type."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

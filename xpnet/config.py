@@ -1,0 +1,470 @@
+"""Every setting of xpnet: its name, default, range and one line of help, in one place.
+
+The settings are frozen dataclasses whose fields carry a *check*: a function that converts a
+value written in Python, TOML or on the command line to the field's type, or says what would
+be right.  The command line's options, the keys of ``config.toml`` and the arguments of the
+Python classes are all made from these fields, so they cannot drift apart.
+
+A setting is called the same everywhere, but for ``lam``, which is ``lambda`` outside Python.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from xpnet.errors import ConfigError
+
+PerReplica: TypeAlias = "float | tuple[float, ...]"
+"""One value for all replicas, or a tuple with one for each."""
+
+Check: TypeAlias = Callable[[Any], Any]
+
+
+# ---------------------------------------------------------------------------------------
+# Checks.  Each returns the converted value or raises ValueError("what would be right").
+
+
+def _whole(minimum: int) -> Check:
+    def check(value: Any) -> int:
+        wanted = f"a whole number of at least {minimum}"
+        if isinstance(value, str):
+            value = _number(value, wanted)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+            raise ValueError(wanted)
+        if value < minimum or value > 2**53:
+            raise ValueError(wanted)
+        return int(value)
+
+    return check
+
+
+def _real(
+    low: float = -math.inf, high: float = math.inf, *, above: float | None = None, below: float | None = None
+) -> Check:
+    """Check for a finite number with low <= value <= high, and above < value < below where given."""
+    parts = [
+        *([f"above {above:g}"] if above is not None else [f"at least {low:g}"] if low > -math.inf else []),
+        *([f"below {below:g}"] if below is not None else [f"at most {high:g}"] if high < math.inf else []),
+    ]
+    wanted = " ".join(["a finite number", " and ".join(parts)]).strip()
+
+    def check(value: Any) -> float:
+        if isinstance(value, str):
+            value = _number(value, wanted)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(wanted)
+        value = float(value)
+        inside = low <= value <= high and (above is None or value > above) and (below is None or value < below)
+        if not (math.isfinite(value) and inside):
+            raise ValueError(wanted)
+        return value
+
+    return check
+
+
+def _number(text: str, wanted: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(wanted) from None
+
+
+def _per_replica(one: Check) -> Check:
+    def check(value: Any) -> Any:
+        if isinstance(value, (list, tuple)) or type(value).__module__.split(".")[0] == "numpy":
+            values = tuple(one(float(item)) for item in value)
+            if not values:
+                raise ValueError("one number, or one for each replica")
+            return values
+        return one(value)
+
+    return check
+
+
+def _choice(*names: str) -> Check:
+    def check(value: Any) -> str:
+        if value not in names:
+            raise ValueError(" or ".join([", ".join(names[:-1]), names[-1]]))
+        return str(value)
+
+    return check
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _text(wanted: str) -> Check:
+    def check(value: Any) -> str:
+        text = str(value)
+        if not text.strip():
+            raise ValueError(wanted)
+        return text
+
+    return check
+
+
+def _hidden(value: Any) -> tuple[int, ...]:
+    wanted = "the sizes of the hidden layers, each at least 1, such as 50,50"
+    items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    try:
+        return tuple(_whole(1)(item.strip() if isinstance(item, str) else item) for item in items)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+
+
+def _init(value: Any) -> str | float:
+    if value in ("he", "xavier"):
+        return str(value)
+    try:
+        return float(_real(above=0)(value))
+    except ValueError:
+        raise ValueError("he, xavier, or a standard deviation above 0") from None
+
+
+def _n_s(value: Any) -> int | str:
+    wanted = "a whole number of steps of at least 1, or of epochs, such as 5ep"
+    try:
+        if isinstance(value, str) and value.endswith("ep"):
+            return f"{_whole(1)(value[:-2])}ep"
+        return int(_whole(1)(value))
+    except ValueError:
+        raise ValueError(wanted) from None
+
+
+# ---------------------------------------------------------------------------------------
+# Settings
+
+
+def _setting(default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "") -> Any:
+    """Make a field that is checked and documented; `name` is its name outside Python if that differs."""
+    metadata = {"check": check, "help": text, "name": name, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def setting_name(field: dataclasses.Field[Any]) -> str:
+    """Return what a field is called in TOML and, with dashes, on the command line."""
+    return field.metadata.get("name") or field.name
+
+
+class _Checked:
+    """Base of the settings classes: runs every field's check when an instance is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            try:
+                object.__setattr__(self, field.name, field.metadata["check"](value))
+            except ValueError as error:
+                raise ConfigError(f"{setting_name(field)} = {_shown(value)}: must be {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(_Checked):
+    """The architecture of a network and how its parameters start.
+
+    Attributes:
+        inputs: Number of features d.
+        hidden: Units of each hidden layer; ``()`` gives a linear softmax classifier.
+        classes: Number of classes.
+        batch_norm: Normalise each hidden layer over the batch, before its ReLU.
+        bias_before_bn: Keep biases in front of batch normalisation.  They have no effect and
+            a gradient of exactly zero; some reports have them.
+        init: ``"he"``: W ~ N(0, 2 / fan_in); ``"xavier"``: N(0, 1 / fan_in); a number sigma:
+            N(0, sigma**2).
+        init_bias: Standard deviation of the initial biases; 0 sets them to zero.
+        bn_eps: Added to the variance under the root.
+        bn_alpha: Weight of the old value in the running statistics.
+    """
+
+    inputs: int = _setting(..., _whole(1), "Number of features.")
+    hidden: tuple[int, ...] = _setting((50, 50), _hidden, "Units of each hidden layer.", metavar="N,N,...")
+    classes: int = _setting(10, _whole(2), "Number of classes.")
+    batch_norm: bool = _setting(True, _flag, "Normalise each hidden layer over the batch, before its ReLU.")
+    bn_alpha: float = _setting(
+        0.9, _real(0, below=1), "Weight of the old value in BN's running mean and variance.", metavar="ALPHA"
+    )
+    bn_eps: float = _setting(1e-5, _real(above=0), "Added to BN's variance under the root.", metavar="EPS")
+    bias_before_bn: bool = _setting(False, _flag, "Keep the biases that BN makes ineffective.")
+    init: str | float = _setting(
+        "he", _init, "Initial weights: he, xavier, or the standard deviation.", metavar="he|xavier|SIGMA"
+    )
+    init_bias: float = _setting(0.0, _real(0), "Standard deviation of initial biases.", metavar="SIGMA")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_Checked):
+    """How a network is trained.
+
+    ``lam``, ``eta_min``, ``eta_max``, ``eta`` and ``momentum`` may be tuples with one value
+    for each replica.
+
+    Attributes:
+        lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2).
+        batch_size: Samples in a step.
+        drop_last: Drop an incomplete batch at the end of an epoch instead of using it.
+        schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
+            back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
+            ``"constant"``; ``"cosine"``: from `eta` down to `eta_min` along half a cosine.
+        n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
+        cycles: Length of training in cycles; the default is 2 with the triangular schedule.
+        epochs: Length of training in epochs; the default is 20 with the other schedules.
+        momentum: rho in v <- rho v - eta g, W <- W + v.
+        nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
+        shuffle_seed: Seed of the order of the samples; None takes the network's seed.
+        shuffle: ``"shared"``: one order for all replicas; ``"independent"``: replica r has the
+            order of shuffle seed + r.
+        train_metrics: ``"running"``: training loss and accuracy as met during the epoch;
+            ``"full"``: one more pass over the training set after each epoch.
+    """
+
+    lam: PerReplica = _setting(
+        0.005, _per_replica(_real(0)), "Strength of the L2 penalty on the weights.", name="lambda", metavar="X"
+    )
+    batch_size: int = _setting(100, _whole(1), "Samples in a step.", metavar="N")
+    drop_last: bool = _setting(False, _flag, "Drop an incomplete last batch instead of using it.")
+    schedule: str = _setting(
+        "triangular",
+        _choice("triangular", "decay", "constant", "cosine"),
+        "How the learning rate changes.",
+        metavar="triangular|decay|constant|cosine",
+    )
+    eta_min: PerReplica = _setting(
+        1e-5, _per_replica(_real(0)), "Lowest learning rate (triangular, cosine).", metavar="X"
+    )
+    eta_max: PerReplica = _setting(
+        1e-1, _per_replica(_real(above=0)), "Highest learning rate (triangular).", metavar="X"
+    )
+    n_s: int | str = _setting(
+        "5ep", _n_s, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep"
+    )
+    eta: PerReplica = _setting(
+        0.01, _per_replica(_real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
+    )
+    decay: float = _setting(0.95, _real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
+    cycles: int | None = _setting(
+        None, _optional(_whole(1)), "Length of training in cycles (triangular; 2 if not set).", metavar="N"
+    )
+    epochs: int | None = _setting(
+        None, _optional(_whole(1)), "Length of training in epochs, instead of cycles.", metavar="N"
+    )
+    momentum: PerReplica = _setting(0.0, _per_replica(_real(0, below=1)), "Momentum rho.", metavar="RHO")
+    nesterov: bool = _setting(False, _flag, "Nesterov's form of momentum.")
+    shuffle_seed: int | None = _setting(
+        None, _optional(_whole(0)), "Seed of the order of the samples (the seed, if not set).", metavar="N"
+    )
+    shuffle: str = _setting(
+        "independent",
+        _choice("shared", "independent"),
+        "With --runs: one order of samples for all, or one for each.",
+        metavar="shared|independent",
+    )
+    train_metrics: str = _setting(
+        "running",
+        _choice("running", "full"),
+        "Training figures as met during the epoch, or from a full pass after it.",
+        metavar="running|full",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cycles is not None and self.epochs is not None:
+            raise ConfigError(f"cycles = {self.cycles} and epochs = {self.epochs}: set one of them, not both")
+        if self.cycles is not None and self.schedule != "triangular":
+            raise ConfigError(f"cycles = {self.cycles}: the schedule {self.schedule} has no cycles; set epochs")
+        if self.schedule == "triangular":
+            self._ordered("eta_min", "eta_max")
+        if self.schedule == "cosine":
+            self._ordered("eta_min", "eta")
+        if self.nesterov and not all(rho > 0 for rho in _tuple(self.momentum)):
+            raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {_shown(self.momentum)}")
+
+    def _ordered(self, low: str, high: str) -> None:
+        lows, highs = _tuple(getattr(self, low)), _tuple(getattr(self, high))
+        if any(a > b for a in lows for b in highs) if 1 in (len(lows), len(highs)) else any(
+            a > b for a, b in zip(lows, highs, strict=False)
+        ):
+            shown = f"{low} = {_shown(getattr(self, low))}, {high} = {_shown(getattr(self, high))}"
+            raise ConfigError(f"{shown}: {low} must be at most {high}")
+
+    def replica_counts(self) -> dict[str, int]:
+        """Return how many replicas each setting that is a tuple is made for, by name."""
+        values = {setting_name(f): getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: len(value) for name, value in values.items() if isinstance(value, tuple)}
+
+    def length(self, samples: int) -> Length:
+        """Return how many steps and epochs training takes on `samples` samples.
+
+        Raises:
+            ConfigError: No batch would be complete although incomplete ones are dropped.
+        """
+        full, rest = divmod(samples, self.batch_size)
+        per_epoch = full if self.drop_last else full + (rest > 0)
+        if per_epoch == 0:
+            raise ConfigError(
+                f"batch_size = {self.batch_size}: larger than the {samples} training samples, "
+                "and drop_last leaves no batch; take a smaller batch_size"
+            )
+        n_s = int(self.n_s[:-2]) * per_epoch if isinstance(self.n_s, str) else self.n_s
+        if self.epochs is not None or self.schedule != "triangular":
+            steps = (self.epochs or 20) * per_epoch
+        else:
+            steps = (self.cycles or 2) * 2 * n_s
+        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle."""
+
+    steps: int
+    steps_per_epoch: int
+    n_s: int
+
+    @property
+    def epochs(self) -> int:
+        """Epochs begun; the last may be cut short."""
+        return -(-self.steps // self.steps_per_epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(_Checked):
+    """Which data is read and how it is split.
+
+    Attributes:
+        data: ``cifar10``, ``patterns``, ``patterns:N/M``, or a path; None takes CIFAR-10 if it is
+            on this machine and ``patterns`` otherwise.
+        split: ``45k``, ``49k``, ``b1b2``, ``9k`` or ``N/M``; None takes the data's own default.
+    """
+
+    data: str | None = _setting(
+        None, _optional(_text("a name or a path")), "cifar10, patterns, or a path.", metavar="NAME|PATH"
+    )
+    split: str | None = _setting(
+        None,
+        _optional(_text("45k, 49k, b1b2, 9k or N/M")),
+        "Training and validation samples.",
+        metavar="45k|49k|b1b2|9k|N/M",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(_Checked):
+    """What is computed where: seeds, number of runs, precision, device."""
+
+    seed: int = _setting(0, _whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
+    runs: int = _setting(1, _whole(1), "Networks trained at once, each with its own seed.", metavar="R")
+    dtype: str = _setting(
+        "float32", _choice("float32", "float64"), "Precision.", metavar="float32|float64"
+    )
+    device: str = _setting(
+        "auto", _text("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N"
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run, as ``config.toml`` holds them."""
+
+    data: DataConfig
+    network: Mapping[str, Any]
+    train: TrainConfig
+    run: RunConfig
+
+    @staticmethod
+    def fields() -> dict[str, tuple[str, dataclasses.Field[Any]]]:
+        """Return every setting's name with its group (data, network, train or run) and field."""
+        groups = {"data": DataConfig, "network": NetworkConfig, "train": TrainConfig, "run": RunConfig}
+        return {
+            setting_name(field): (group, field)
+            for group, cls in groups.items()
+            for field in dataclasses.fields(cls)
+            if field.name not in ("inputs", "classes")  # the data tells these
+        }
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Settings:
+        """Check and sort settings given by name; what is not given takes its default.
+
+        Raises:
+            ConfigError: A name is unknown, a value is out of its range, or a setting that was
+                given has no effect on the schedule that was asked for.
+        """
+        known = cls.fields()
+        groups: dict[str, dict[str, Any]] = {"data": {}, "network": {}, "train": {}, "run": {}}
+        for name, value in values.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+                raise ConfigError(f"{name} = {_shown(value)}: there is no such setting; {hint}")
+            group, field = known[name]
+            groups[group][field.name] = value
+        train = TrainConfig(**groups["train"])
+        for name in _UNUSED[train.schedule]:
+            if name in groups["train"]:
+                raise ConfigError(
+                    f"{name} = {_shown(values[name])}: has no effect on the schedule {train.schedule}, "
+                    f"which is set by {', '.join(_USED[train.schedule])}"
+                )
+        network = NetworkConfig(inputs=1, **groups["network"])
+        if network.bias_before_bn and not network.batch_norm:
+            raise ConfigError("bias_before_bn = true: has no meaning without batch_norm, where biases always exist")
+        checked = {name: getattr(network, name) for name in groups["network"]}
+        return cls(DataConfig(**groups["data"]), checked, train, RunConfig(**groups["run"]))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return every setting that has a value and an effect, by name, as TOML can hold it."""
+        network = NetworkConfig(inputs=1, **self.network)
+        owners = {"data": self.data, "network": network, "train": self.train, "run": self.run}
+        unused = _UNUSED[self.train.schedule]
+        mapping = {
+            name: getattr(owners[group], field.name)
+            for name, (group, field) in self.fields().items()
+            if name not in unused and not (name == "bias_before_bn" and not network.batch_norm)
+        }
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in mapping.items()
+            if value is not None
+        }
+
+    def network_config(self, inputs: int, classes: int) -> NetworkConfig:
+        """Return the network's settings for data with `inputs` features and `classes` classes."""
+        return NetworkConfig(inputs=inputs, classes=classes, **self.network)
+
+
+_USED = {
+    "triangular": ("eta_min", "eta_max", "n_s"),
+    "decay": ("eta", "decay"),
+    "constant": ("eta",),
+    "cosine": ("eta", "eta_min"),
+}
+_UNUSED = {
+    schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay") if name not in used]
+    for schedule, used in _USED.items()
+}
+
+
+def _tuple(value: PerReplica) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a user would have written it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,164 @@
+"""What a run records: one row for each epoch, and the figures at its end."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+FIGURES = ("loss", "cost", "accuracy")
+COLUMNS = (
+    "epoch",
+    "step",
+    "replica",
+    "eta",
+    *(f"{which}_{figure}" for which in ("train", "validation") for figure in FIGURES),
+    "seconds_training",
+    "seconds_evaluation",
+)
+
+
+@dataclass(frozen=True)
+class Metrics(Mapping[str, Any]):
+    """Figures of R networks on one set of samples.
+
+    Reads as a mapping too, in the form of the JSON output: ``metrics["accuracy"]`` is a number for
+    one network, and ``{"mean", "std", "values"}`` for several, with the standard deviation of a
+    sample (ddof = 1).
+
+    Attributes:
+        accuracies: Share of samples classified correctly (R,).
+        losses: Mean cross-entropy (R,).
+        costs: Loss + lambda * sum over layers of sum(W**2) (R,).
+    """
+
+    accuracies: Values
+    losses: Values
+    costs: Values
+
+    @property
+    def accuracy(self) -> Any:
+        """The accuracy in the form of the JSON output."""
+        return summary(self.accuracies)
+
+    @property
+    def loss(self) -> Any:
+        """The loss in the form of the JSON output."""
+        return summary(self.losses)
+
+    @property
+    def cost(self) -> Any:
+        """The cost in the form of the JSON output."""
+        return summary(self.costs)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in FIGURES:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("accuracy", "loss", "cost"))
+
+    def __len__(self) -> int:
+        return len(FIGURES)
+
+
+def summary(values: Values) -> Any:
+    """Return one value as a number, several as their mean, standard deviation (ddof = 1) and values."""
+    if values.size == 1:
+        return float(values.reshape(()))
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=1)),
+        "values": [float(value) for value in values],
+    }
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Steps taken since the start.
+        eta: Learning rates of the epoch's last step (R,).
+        train: Figures on the training set, running or from a full pass.
+        validation: Figures on the validation set, with the running statistics.
+        seconds_training: Wall time of the steps.
+        seconds_evaluation: Wall time of the full passes.
+    """
+
+    epoch: int
+    step: int
+    eta: Values
+    train: Metrics
+    validation: Metrics
+    seconds_training: float
+    seconds_evaluation: float
+
+    def rows(self) -> list[list[Any]]:
+        """Return a row in the order of ``COLUMNS`` for each replica."""
+        return [
+            [
+                self.epoch,
+                self.step,
+                r,
+                float(self.eta[r]),
+                *(
+                    float(figures[r])
+                    for metrics in (self.train, self.validation)
+                    for figures in (metrics.losses, metrics.costs, metrics.accuracies)
+                ),
+                self.seconds_training,
+                self.seconds_evaluation,
+            ]
+            for r in range(len(self.eta))
+        ]
+
+
+class History:
+    """The epochs of a run.
+
+    ``history["train_loss"]`` is an array (epochs,) for one network and (epochs, R) for several;
+    ``COLUMNS`` names what there is.
+    """
+
+    def __init__(self, initial_eta: Values) -> None:
+        self.initial_eta = initial_eta
+        self.epochs: list[EpochRecord] = []
+
+    def append(self, record: EpochRecord) -> None:
+        """Add an epoch."""
+        self.epochs.append(record)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        if column not in COLUMNS or column == "replica":
+            raise KeyError(f"{column}: a history has {', '.join(c for c in COLUMNS if c != 'replica')}")
+        which, _, figure = column.partition("_")
+        if which in ("train", "validation"):
+            name = {"loss": "losses", "cost": "costs", "accuracy": "accuracies"}[figure]
+            values = np.array([getattr(getattr(record, which), name) for record in self.epochs])
+        else:
+            values = np.array([getattr(record, column) for record in self.epochs])
+        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+    def to_csv(self) -> str:
+        """Return the history as CSV with a header: one row for each epoch and replica."""
+        return csv_lines([list(COLUMNS)]) + "".join(csv_lines(record.rows()) for record in self.epochs)
+
+
+def csv_lines(rows: list[list[Any]]) -> str:
+    """Return rows as CSV; numbers are written so that reading them gives the same bits."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,47 @@
+"""The parameters that a network starts with."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from xpnet.config import NetworkConfig
+from xpnet.randomness import Purpose, generator
+
+
+def weight_std(init: str | float, fan_in: int) -> float:
+    """Return the standard deviation of the initial weights of a layer with `fan_in` inputs.
+
+    He et al. (2015) for ReLU layers: sqrt(2 / fan_in).  Xavier, as in Glorot and Bengio (2010)
+    with the fan-in alone: sqrt(1 / fan_in).  A number is the standard deviation itself.
+    """
+    if init == "he":
+        return math.sqrt(2 / fan_in)
+    if init == "xavier":
+        return math.sqrt(1 / fan_in)
+    return float(init)
+
+
+def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Return one network's initial parameters in float64, by name, without the replica axis.
+
+    ``W`` (d, m) is normal with mean 0 and :func:`weight_std`; ``b`` (1, m) normal with
+    ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer draws its weights, then
+    its bias, whether it has one or not: networks with and without batch normalisation that
+    share a seed share their weights.
+    """
+    draw = generator(seed, Purpose.WEIGHTS)
+    sizes = (config.inputs, *config.hidden, config.classes)
+    parameters: dict[str, np.ndarray[Any, Any]] = {}
+    for layer, (d, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+        normalised = config.batch_norm and layer < len(sizes) - 1
+        parameters[f"W{layer}"] = weight_std(config.init, d) * draw.standard_normal((d, m))
+        bias = config.init_bias * draw.standard_normal((1, m))
+        if config.bias_before_bn or not normalised:
+            parameters[f"b{layer}"] = bias
+        if normalised:
+            parameters[f"gamma{layer}"] = np.ones((1, m))
+            parameters[f"beta{layer}"] = np.zeros((1, m))
+    return parameters

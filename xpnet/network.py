@@ -1,0 +1,346 @@
+"""The network: parameters, forward pass, backward pass and cost.  One implementation for every device.
+
+Rows are samples.  Every parameter carries a leading replica axis R, so R networks of one
+architecture are one object: W (R, d, m); b, gamma, beta (R, 1, m); activations (R, n, m).
+Parameters with R = 1 broadcast against inputs with R > 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import Array, Backend, get_backend
+from xpnet.config import NetworkConfig
+from xpnet.data import Standardiser
+from xpnet.errors import ArrayError, ConfigError, RunError
+from xpnet.initialise import initial_parameters
+from xpnet.ops import Ops, get_ops
+from xpnet.runs import model_path, read_model, write_model
+
+Parameters = Mapping[str, Array]
+
+
+class Layer(NamedTuple):
+    """The names of one layer's parameters and statistics; None where it has none."""
+
+    W: str
+    b: str | None
+    gamma: str | None
+    beta: str | None
+    mean: str | None
+    var: str | None
+
+
+def layers_of(config: NetworkConfig) -> tuple[Layer, ...]:
+    """Return the layers of a network; the last one gives the scores."""
+    count = len(config.hidden) + 1
+    layers = []
+    for number in range(1, count + 1):
+        normalised = config.batch_norm and number < count
+        names = ("gamma", "beta", "mean", "var")
+        gamma, beta, mean, var = (f"{name}{number}" if normalised else None for name in names)
+        bias = f"b{number}" if config.bias_before_bn or not normalised else None
+        layers.append(Layer(f"W{number}", bias, gamma, beta, mean, var))
+    return tuple(layers)
+
+
+@dataclass(slots=True)
+class _LayerTape:
+    """What the passes through one layer leave behind."""
+
+    x: Any = None
+    s: Any = None
+    activation: Any = None  # BatchNormReLU, or y of a plain ReLU
+    s_gradient: Any = None
+    x_gradient: Any = None
+
+
+@dataclass(slots=True)
+class Tape:
+    """The results of a forward and a backward pass, and the memory of the next ones.
+
+    A new tape makes every result a fresh array.  A tape that is used again for inputs of the same
+    shape hands its arrays to the operations as `out`, so that nothing is allocated.
+    """
+
+    layers: list[_LayerTape] = field(default_factory=list)
+    entropy: Any = None
+
+
+class LayerGradient(NamedTuple):
+    """What one layer's parameters descend by: dJ/dW is x' g, dJ/db the sum of g over the samples."""
+
+    index: int
+    layer: Layer
+    x: Array
+    g: Array
+    gamma: Array | None
+    beta: Array | None
+
+
+def parameter_shapes(config: NetworkConfig, replicas: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a network, under ``parameters.NAME`` or ``running.NAME``."""
+    sizes = (config.inputs, *config.hidden, config.classes)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (d, m) in zip(layers_of(config), zip(sizes[:-1], sizes[1:], strict=True), strict=True):
+        shapes[f"parameters.{layer.W}"] = (replicas, d, m)
+        shapes |= {f"parameters.{name}": (replicas, 1, m) for name in layer[1:4] if name is not None}
+        shapes |= {f"running.{name}": (replicas, 1, m) for name in layer[4:] if name is not None}
+    return shapes
+
+
+def forward(
+    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape
+) -> Array:
+    """Return the scores (R, n, classes) of a pass in training mode, recorded on `tape`."""
+    if not tape.layers:
+        tape.layers = [_LayerTape() for _ in layers]
+    last = len(layers) - 1
+    for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
+        record.x = x
+        b = None if layer.b is None else parameters[layer.b]
+        s = record.s = ops.affine(x, parameters[layer.W], b, record.s)
+        if number == last:
+            break
+        if layer.gamma is None:
+            x = record.activation = ops.relu(s, record.activation)
+        else:
+            record.activation = ops.batch_norm_relu(
+                s, parameters[layer.gamma], parameters[layer.beta or ""], eps, record.activation
+            )
+            x = record.activation.y
+    return s
+
+
+def backward(
+    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, tape: Tape, g: Array
+) -> Iterator[LayerGradient]:
+    """Yield every layer's gradient, the last layer's first, for `g` = dJ/d(scores).
+
+    A layer is yielded after everything below it that needs its weights has been computed: the
+    consumer may change the parameters of a layer as soon as it gets its gradient.
+    """
+    gamma = beta = None
+    for index in range(len(layers) - 1, -1, -1):
+        layer, record = layers[index], tape.layers[index]
+        below = None
+        if index > 0:
+            below = record.x_gradient = ops.input_gradient(g, parameters[layer.W], record.x_gradient)
+        yield LayerGradient(index, layer, record.x, g, gamma, beta)
+        if index == 0:
+            return
+        layer, record = layers[index - 1], tape.layers[index - 1]
+        if layer.gamma is None:
+            g = record.s_gradient = ops.relu_gradient(below, record.activation, record.s_gradient)
+            gamma = beta = None
+        else:
+            record.s_gradient = ops.batch_norm_relu_gradients(
+                below, record.activation, parameters[layer.gamma], record.s_gradient
+            )
+            g, gamma, beta = record.s_gradient[:3]
+
+
+def inference(
+    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, running: Parameters, eps: float, x: Array
+) -> Array:
+    """Return the scores (R, n, classes) with the running statistics."""
+    for layer in layers[:-1]:
+        b = None if layer.b is None else parameters[layer.b]
+        s = ops.affine(x, parameters[layer.W], b)
+        if layer.gamma is None:
+            x = ops.relu(s)
+        else:
+            x = ops.batch_norm_relu_inference(
+                s,
+                running[layer.mean or ""],
+                running[layer.var or ""],
+                parameters[layer.gamma],
+                parameters[layer.beta or ""],
+                eps,
+            )
+    layer = layers[-1]
+    return ops.affine(x, parameters[layer.W], parameters[layer.b or ""])
+
+
+class Network:
+    """R fully connected ReLU classifiers of one architecture.
+
+    Attributes:
+        config: The architecture.
+        backend: Where the arrays live.
+        dtype: NumPy dtype of all parameters.
+        seed: Replica r has the initial weights of a network of one replica with seed + r.
+        parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
+        running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
+        standardiser: What brings raw features to the form that the network was trained on; None
+            if that is not known.
+        class_names: Names of the classes; empty if they are not known.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        *,
+        backend: Backend | None = None,
+        dtype: str = "float32",
+        seed: int = 0,
+        replicas: int = 1,
+    ) -> None:
+        if replicas < 1:
+            raise ConfigError(f"replicas = {replicas}: must be a whole number of at least 1")
+        if str(np.dtype(dtype)) not in ("float32", "float64"):
+            raise ConfigError(f"dtype = {dtype}: must be float32 or float64")
+        self.config = config
+        self.backend = backend or get_backend("cpu")
+        self.dtype = np.dtype(dtype)
+        self.seed = seed
+        self.layers = layers_of(config)
+        self.ops = get_ops(self.backend)
+        drawn = [initial_parameters(config, seed + r) for r in range(replicas)]
+        self.parameters: dict[str, Array] = {
+            name: self.backend.asarray(np.stack([d[name] for d in drawn]), dtype=self.dtype) for name in drawn[0]
+        }
+        self.running: dict[str, Array] = {}
+        for layer, m in zip(self.layers, config.hidden, strict=False):
+            if layer.mean is not None and layer.var is not None:
+                # Overwritten by the first batch's statistics; until then, the identity.
+                self.running[layer.mean] = self.backend.asarray(np.zeros((replicas, 1, m), self.dtype))
+                self.running[layer.var] = self.backend.asarray(np.ones((replicas, 1, m), self.dtype))
+        self.standardiser: Standardiser | None = None
+        self.class_names: tuple[str, ...] = ()
+
+    @property
+    def replicas(self) -> int:
+        """Number of networks R."""
+        return int(self.parameters["W1"].shape[0])
+
+    @property
+    def size(self) -> int:
+        """Number of parameters of one replica."""
+        return sum(int(np.prod(p.shape[1:])) for p in self.parameters.values())
+
+    def cost_and_gradients(self, x: Array, labels: Array, lam: Any = 0.0) -> tuple[Array, dict[str, Array]]:
+        """Return the cost and its gradients in training mode; running statistics are left as they are.
+
+        cost = mean cross-entropy + lam * sum over layers of sum(W**2), for each replica.
+
+        Args:
+            x: Standardised features (n, d), or (R, n, d) with a batch for each replica.
+            labels: Classes (n,) or (R, n), whole numbers.
+            lam: Strength of the penalty, a number or one for each replica (R,).
+
+        Returns:
+            The costs (R,) and the gradients under the names of the parameters, fresh arrays.
+        """
+        x, labels = self._checked(x, labels)
+        lam = self.backend.asarray(lam, dtype=self.dtype)
+        tape = Tape()
+        s = forward(self.ops, self.layers, self.parameters, self.config.bn_eps, x, tape)
+        entropy = self.ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
+        lam_W = 2 * (lam[:, None, None] if lam.ndim else lam)
+        gradients: dict[str, Array] = {}
+        for part in backward(self.ops, self.layers, self.parameters, tape, entropy.g):
+            layer = part.layer
+            W = self.parameters[layer.W]
+            gradients[layer.W] = self.ops.weight_gradient(part.x, part.g) + lam_W * W
+            if layer.b is not None:
+                gradients[layer.b] = self.ops.bias_gradient(part.g)
+            if layer.gamma is not None and layer.beta is not None:
+                gradients[layer.gamma], gradients[layer.beta] = part.gamma, part.beta
+        penalty = self.ops.penalty([self.parameters[layer.W] for layer in self.layers])
+        cost = entropy.losses.mean(axis=-1) + lam * penalty
+        return cost, {name: gradients[name] for name in self.parameters}
+
+    def predict_proba(self, x: Array) -> Array:
+        """Return the probabilities (R, n, classes) of standardised features `x`, with the running statistics."""
+        x, _ = self._checked(x)
+        return self.ops.softmax(self.scores(x))
+
+    def scores(self, x: Array) -> Array:
+        """Return the scores (R, n, classes) before the softmax, with the running statistics."""
+        return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to a new safetensors file; :func:`xpnet.load` reads it.
+
+        Raises:
+            RunError: The file exists, or cannot be written.
+        """
+        tensors = {f"parameters.{name}": self.backend.to_numpy(p) for name, p in self.parameters.items()}
+        tensors |= {f"running.{name}": self.backend.to_numpy(p) for name, p in self.running.items()}
+        if self.standardiser is not None:
+            tensors |= {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
+        about = {
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
+            "class_names": list(self.class_names),
+        }
+        write_model(Path(path), tensors, about)
+
+    @classmethod
+    def load(cls, path: str | Path, *, backend: Backend | None = None) -> Network:
+        """Read a network that :meth:`save` wrote, from its file or its run folder.
+
+        Raises:
+            RunError: There is no such file, or it does not hold a whole network.
+        """
+        path = model_path(Path(path))
+        tensors, about = read_model(path)
+        try:
+            config = NetworkConfig(**about["config"])
+            network = cls._of_shapes(config, tensors, int(about["seed"]), backend)
+            network.class_names = tuple(map(str, about["class_names"]))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise RunError(f"{path}: does not describe a network that xpnet can build ({error})") from None
+        if "standardise.mean" in tensors:
+            network.standardiser = Standardiser(tensors["standardise.mean"], tensors["standardise.std"])
+        return network
+
+    @classmethod
+    def _of_shapes(
+        cls, config: NetworkConfig, tensors: Mapping[str, np.ndarray[Any, Any]], seed: int, backend: Backend | None
+    ) -> Network:
+        """Build a network and fill it with `tensors`, which must be exactly those that it has."""
+        first = tensors["parameters.W1"]
+        # The shapes are compared before anything of their size is allocated.
+        expected = parameter_shapes(config, first.shape[0])
+        for name, shape in expected.items():
+            if tensors[name].shape != shape or tensors[name].dtype != first.dtype:
+                raise ValueError(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {first.dtype} {shape}")
+        network = cls(config, backend=backend, dtype=str(first.dtype), seed=seed, replicas=first.shape[0])
+        for name in expected:
+            group, key = name.split(".")
+            target = network.parameters if group == "parameters" else network.running
+            target[key] = network.backend.asarray(tensors[name])
+        return network
+
+    def _checked(self, x: Array, labels: Array | None = None) -> tuple[Array, Array]:
+        """Check what comes from outside: device, shape, dtype and range."""
+        x = self.backend.own("x", x)
+        d = self.config.inputs
+        if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0:
+            raise ArrayError(f"x: has shape {tuple(x.shape)}; this network takes (n, {d}) or (R, n, {d})")
+        if x.dtype != self.dtype:
+            raise ArrayError(f"x: is {x.dtype}, but this network computes in {self.dtype}; convert it with x.astype")
+        if labels is None:
+            return x, None
+        labels = self.backend.own("labels", labels)
+        if labels.dtype.kind not in "iu":
+            raise ArrayError(f"labels: are {labels.dtype}; they must be whole numbers from 0")
+        if labels.shape not in (x.shape[-2:-1], x.shape[:-1]):
+            raise ArrayError(
+                f"labels: have shape {tuple(labels.shape)} for x of shape {tuple(x.shape)}; "
+                f"they must be {tuple(x.shape[-2:-1])}"
+            )
+        if int(labels.min()) < 0 or int(labels.max()) >= self.config.classes:
+            raise ArrayError(
+                f"labels: range from {int(labels.min())} to {int(labels.max())}; "
+                f"this network has classes 0 to {self.config.classes - 1}"
+            )
+        return x, labels

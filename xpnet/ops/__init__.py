@@ -1,0 +1,62 @@
+"""The operations that networks are made of: one table, chosen once per backend.
+
+:mod:`~xpnet.ops.reference` defines every operation in plain array code.  A backend's table takes
+the reference and replaces what has a faster version there.  Nothing else in xpnet asks which device
+it computes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from xpnet.backend import Backend
+from xpnet.ops import reference
+
+
+class Ops(NamedTuple):
+    """The operations of one backend; see :mod:`xpnet.ops.reference` for what each computes."""
+
+    gather: Callable[..., Any]
+    affine: Callable[..., Any]
+    input_gradient: Callable[..., Any]
+    weight_gradient: Callable[..., Any]
+    bias_gradient: Callable[..., Any]
+    relu: Callable[..., Any]
+    relu_gradient: Callable[..., Any]
+    batch_norm_relu: Callable[..., Any]
+    batch_norm_relu_gradients: Callable[..., Any]
+    batch_norm_relu_inference: Callable[..., Any]
+    softmax: Callable[..., Any]
+    softmax_cross_entropy: Callable[..., Any]
+    penalty: Callable[..., Any]
+    average: Callable[..., Any]
+    descend: Callable[..., Any]
+    descend_with_momentum: Callable[..., Any]
+
+
+def _faster(backend: Backend) -> Any:
+    """Return the module of faster operations for `backend`, or None."""
+    if backend.name == "cpu":
+        from xpnet.ops import fast_numpy
+
+        return fast_numpy
+    return None
+
+
+@lru_cache(maxsize=8)
+def get_ops(backend: Backend) -> Ops:
+    """Return the table of operations of `backend`."""
+    faster = _faster(backend)
+    return Ops(
+        **{
+            name: getattr(faster, name, None) or partial(getattr(reference, name), backend.xp)
+            for name in Ops._fields
+        }
+    )
+
+
+def get_reference(backend: Backend) -> Ops:
+    """Return the table of reference operations on `backend`, for comparison."""
+    return Ops(**{name: partial(getattr(reference, name), backend.xp) for name in Ops._fields})

@@ -1,0 +1,233 @@
+"""Faster versions of the operations for NumPy: no temporaries, few passes, sums through BLAS.
+
+Signatures and results are those of :mod:`xpnet.ops.reference`, which explains the mathematics.
+Every function writes into `out` where it is given, and allocates it otherwise.  Small tricks, all
+measured: a mean over the samples is a product with a row of 1/n (1.0 us for 100 x 50 against 4.5 for
+``mean``); batch normalisation keeps the centred scores instead of the normalised ones, which saves a
+pass; an index into a flat view replaces the comparison with every class.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
+
+
+@lru_cache(maxsize=64)
+def _ones_row(n: int, value: float, dtype: Any) -> Array:
+    row = np.full((1, n), value, dtype)
+    row.setflags(write=False)
+    return row
+
+
+def _sum(a: Array, out: Array) -> Array:
+    """Sum `a` (R, n, m) over the samples into `out` (R, 1, m)."""
+    return np.matmul(_ones_row(a.shape[-2], 1.0, a.dtype), a, out=out)
+
+
+def _mean(a: Array, out: Array) -> Array:
+    """Average `a` (R, n, m) over the samples into `out` (R, 1, m)."""
+    n = a.shape[-2]
+    return np.matmul(_ones_row(n, 1.0 / n, a.dtype), a, out=out)
+
+
+def gather(rows: Array, x: Array, out: Array | None = None) -> Array:
+    # mode="clip" skips a bounds check per row and lets `take` write straight into `out`.
+    return np.take(x, rows, axis=0, out=out, mode="clip")
+
+
+def affine(x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
+    s = np.matmul(x, W, out=out)
+    if b is not None:
+        s += b
+    return s
+
+
+def input_gradient(g: Array, W: Array, out: Array | None = None) -> Array:
+    return np.matmul(g, W.swapaxes(-1, -2), out=out)
+
+
+def weight_gradient(x: Array, g: Array, out: Array | None = None) -> Array:
+    return np.matmul(x.swapaxes(-1, -2), g, out=out)
+
+
+def bias_gradient(g: Array, out: Array | None = None) -> Array:
+    if out is None:
+        out = np.empty((*g.shape[:-2], 1, g.shape[-1]), g.dtype)
+    return _sum(g, out)
+
+
+def relu(s: Array, out: Array | None = None) -> Array:
+    return np.maximum(s, 0, out=out)
+
+
+def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
+    return np.multiply(g, y > 0, out=out)
+
+
+class _NormWork(NamedTuple):
+    square: Array  # (R, n, m)
+    scale: Array  # (R, 1, m) gamma * inv_std
+
+
+def batch_norm_relu(
+    s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None
+) -> BatchNormReLU:
+    if out is None:
+        shape = np.broadcast_shapes(s.shape, gamma.shape)
+        row = (*shape[:-2], 1, shape[-1])
+        units = (*s.shape[:-2], 1, s.shape[-1])
+        work = _NormWork(np.empty(s.shape, s.dtype), np.empty(row, s.dtype))
+        out = BatchNormReLU(
+            np.empty(shape, s.dtype), np.empty(s.shape, s.dtype), *(np.empty(units, s.dtype) for _ in range(3)), work
+        )
+    y, centred, inv_std, mean, var, work = out
+    np.subtract(s, _mean(s, mean), out=centred)
+    np.multiply(centred, centred, out=work.square)
+    _mean(work.square, var)
+    np.add(var, eps, out=inv_std)
+    np.sqrt(inv_std, out=inv_std)
+    np.reciprocal(inv_std, out=inv_std)
+    np.multiply(gamma, inv_std, out=work.scale)
+    np.multiply(centred, work.scale, out=y)
+    np.add(y, beta, out=y)
+    np.maximum(y, 0, out=y)
+    return out
+
+
+class _NormBackwardWork(NamedTuple):
+    mask: Array  # (R, n, m) bool
+    product: Array  # (R, n, m)
+    mean_g: Array  # (R, 1, m)
+    mean_product: Array  # (R, 1, m)
+
+
+def batch_norm_relu_gradients(
+    g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
+) -> BatchNormGradients:
+    y, centred, inv_std, _, _, norm = forward
+    if out is None:
+        row = (*g.shape[:-2], 1, g.shape[-1])
+        rows = [np.empty(row, g.dtype) for _ in range(4)]
+        work = _NormBackwardWork(np.empty(g.shape, bool), np.empty(g.shape, g.dtype), rows[0], rows[1])
+        out = BatchNormGradients(np.empty(g.shape, g.dtype), rows[2], rows[3], work)
+    ds, dgamma, dbeta, work = out
+    np.greater(y, 0, out=work.mask)
+    np.multiply(g, work.mask, out=ds)
+    n = g.shape[-2]
+    _sum(ds, dbeta)
+    np.multiply(ds, centred, out=work.product)
+    _sum(work.product, dgamma)
+    np.multiply(dgamma, inv_std, out=dgamma)
+    # s_hat mean(g s_hat) = centred * (inv_std * dgamma / n): no need for s_hat itself.
+    np.multiply(dgamma, inv_std, out=work.mean_product)
+    np.multiply(work.mean_product, 1.0 / n, out=work.mean_product)
+    np.multiply(dbeta, 1.0 / n, out=work.mean_g)
+    np.multiply(centred, work.mean_product, out=work.product)
+    np.add(work.product, work.mean_g, out=work.product)
+    np.subtract(ds, work.product, out=ds)
+    np.multiply(ds, norm.scale, out=ds)
+    return out
+
+
+def batch_norm_relu_inference(
+    s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
+) -> Array:
+    scale = gamma / np.sqrt(var + eps)
+    y = s * scale
+    y += beta - mean * scale
+    return np.maximum(y, 0, out=y)
+
+
+class _EntropyWork(NamedTuple):
+    top: Array  # (R, n, 1) largest score, then the sum of exponentials
+    ones: Array  # (c, 1)
+    offsets: Array  # (R, n) where each sample's scores begin in the flat view
+    index: Array  # (R, n) where each label's score lies in the flat view
+    picked: Array  # (R, n) the label's score less the largest
+    best: Array  # (R, n)
+
+
+def softmax_cross_entropy(
+    s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
+) -> CrossEntropy:
+    if out is None:
+        *samples, c = s.shape
+        work = _EntropyWork(
+            np.empty((*samples, 1), s.dtype),
+            np.ones((c, 1), s.dtype),
+            (np.arange(s.size // c) * c).reshape(samples),
+            np.empty(samples, np.intp),
+            np.empty(samples, s.dtype),
+            np.empty(samples, np.intp),
+        )
+        out = CrossEntropy(np.empty(samples, s.dtype), np.empty(samples, bool), np.empty(s.shape, s.dtype), work)
+    losses, correct, g, work = out
+    flat = g.reshape(-1)
+    np.argmax(s, axis=-1, out=work.best)
+    np.equal(work.best, labels, out=correct)
+    np.maximum.reduce(s, axis=-1, keepdims=True, out=work.top)
+    np.subtract(s, work.top, out=g)
+    np.add(work.offsets, labels, out=work.index)
+    np.take(flat, work.index, out=work.picked, mode="clip")
+    np.exp(g, out=g)
+    np.matmul(g, work.ones, out=work.top)
+    np.divide(g, work.top, out=g)
+    np.log(work.top[..., 0], out=losses)
+    np.subtract(losses, work.picked, out=losses)
+    flat[work.index] -= 1
+    np.multiply(g, scale, out=g)
+    return out
+
+
+def penalty(weights: list[Array]) -> Array:
+    # One dot product per matrix: BLAS reads W once and writes nothing.
+    replicas = weights[0].shape[0]
+    sums = np.zeros(replicas, weights[0].dtype)
+    for W in weights:
+        for r in range(replicas):
+            w = W[r].reshape(-1)
+            sums[r] += np.dot(w, w)
+    return sums
+
+
+def average(running: Array, batch: Array, alpha: Array) -> None:
+    np.multiply(running, alpha, out=running)
+    np.add(running, (1 - alpha) * batch, out=running)
+
+
+def descend(p: Array, step: Array, keep: Array | None) -> None:
+    if keep is not None:
+        np.multiply(p, keep, out=p)
+    np.subtract(p, step, out=p)
+
+
+def descend_with_momentum(
+    p: Array,
+    velocity: Array,
+    step: Array,
+    shrink: Array | None,
+    rho: Array,
+    nesterov: bool,
+    out: Any = None,
+) -> Any:
+    full = np.empty_like(p) if out is None else out
+    if shrink is None:
+        np.copyto(full, step)
+    else:
+        np.multiply(p, shrink, out=full)
+        np.add(full, step, out=full)
+    np.multiply(velocity, rho, out=velocity)
+    np.subtract(velocity, full, out=velocity)
+    if nesterov:
+        np.subtract(p, full, out=p)
+        np.multiply(velocity, rho, out=full)
+        np.add(p, full, out=p)
+    else:
+        np.add(p, velocity, out=p)
+    return full

@@ -1,0 +1,192 @@
+"""The mathematics of a network, one function per operation, as readable array code.
+
+Each function is the definition of its operation and the oracle of the tests of every faster
+version.  The first argument is the array module.  Shapes: n samples, d inputs, m outputs, c
+classes, R replicas; activations are (R, n, m), or (n, d) for an input that all replicas share;
+weights are (R, d, m), everything that belongs to a unit is (R, 1, m).  An R of 1 broadcasts.
+
+`out` is the result of an earlier call with the same shapes: an implementation may write into it
+instead of allocating.  Inputs are never changed, but by the functions that say "in place".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from xpnet.backend import Array
+
+
+class BatchNormReLU(NamedTuple):
+    """What batch normalisation with ReLU computes, and what its backward pass needs."""
+
+    y: Array  # (R, n, m) max(0, gamma s_hat + beta)
+    centred: Array  # (R, n, m) s - mean
+    inv_std: Array  # (R, 1, m) 1 / sqrt(var + eps)
+    mean: Array  # (R, 1, m)
+    var: Array  # (R, 1, m), biased
+    work: Any = None  # an implementation's own buffers
+
+
+class BatchNormGradients(NamedTuple):
+    """Gradients of the cost with respect to the inputs of batch normalisation."""
+
+    s: Array  # (R, n, m)
+    gamma: Array  # (R, 1, m)
+    beta: Array  # (R, 1, m)
+    work: Any = None
+
+
+class CrossEntropy(NamedTuple):
+    """Losses of a softmax classifier, and where its scores should go."""
+
+    losses: Array  # (R, n) -log p[label]
+    correct: Array  # (R, n) bool: the first largest score is the label's
+    g: Array  # (R, n, c) scale * d(sum of losses) / d(scores)
+    work: Any = None
+
+
+def gather(xp: Any, rows: Array, x: Array, out: Array | None = None) -> Array:
+    """Return the samples `rows` (n,) or (R, n) of `x` (N, ...)."""
+    return xp.take(x, rows, axis=0)
+
+
+def affine(xp: Any, x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
+    """Return s = x W + b (R, n, m)."""
+    s = xp.matmul(x, W)
+    return s if b is None else s + b
+
+
+def input_gradient(xp: Any, g: Array, W: Array, out: Array | None = None) -> Array:
+    """Return dJ/dx = g W' (R, n, d), for g = dJ/ds (R, n, m) of s = x W + b."""
+    return xp.matmul(g, xp.swapaxes(W, -1, -2))
+
+
+def weight_gradient(xp: Any, x: Array, g: Array, out: Array | None = None) -> Array:
+    """Return dJ/dW = x' g (R, d, m)."""
+    return xp.matmul(xp.swapaxes(x, -1, -2), g)
+
+
+def bias_gradient(xp: Any, g: Array, out: Array | None = None) -> Array:
+    """Return dJ/db, the sum of g over the samples (R, 1, m)."""
+    return xp.sum(g, axis=-2, keepdims=True)
+
+
+def relu(xp: Any, s: Array, out: Array | None = None) -> Array:
+    """Return max(0, s)."""
+    return xp.maximum(s, 0)
+
+
+def relu_gradient(xp: Any, g: Array, y: Array, out: Array | None = None) -> Array:
+    """Return dJ/ds for y = max(0, s): g where y > 0, else 0."""
+    return g * (y > 0)
+
+
+def batch_norm_relu(
+    xp: Any, s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None
+) -> BatchNormReLU:
+    """Normalise `s` (R, n, m) over its n samples, scale, shift, and apply ReLU.
+
+    s_hat = (s - mean) / sqrt(var + eps), y = max(0, gamma s_hat + beta), with the biased
+    variance (Ioffe and Szegedy, 2015, algorithm 1).
+    """
+    mean = xp.mean(s, axis=-2, keepdims=True)
+    centred = s - mean
+    var = xp.mean(centred * centred, axis=-2, keepdims=True)
+    inv_std = 1 / xp.sqrt(var + eps)
+    y = xp.maximum(gamma * (centred * inv_std) + beta, 0)
+    return BatchNormReLU(y, centred, inv_std, mean, var)
+
+
+def batch_norm_relu_gradients(
+    xp: Any, g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
+) -> BatchNormGradients:
+    """Return the gradients for `g` = dJ/dy (R, n, m).
+
+    With g <- g where y > 0 and s_hat = centred * inv_std: dgamma = sum g s_hat,
+    dbeta = sum g, and, since mean and var depend on every sample,
+    ds = gamma inv_std (g - mean(g) - s_hat mean(g s_hat)), all sums and means over the samples.
+    """
+    g = g * (forward.y > 0)
+    s_hat = forward.centred * forward.inv_std
+    samples = g.shape[-2]
+    gamma_gradient = xp.sum(g * s_hat, axis=-2, keepdims=True)
+    beta_gradient = xp.sum(g, axis=-2, keepdims=True)
+    scale = gamma * forward.inv_std
+    s = scale * (g - beta_gradient / samples - s_hat * (gamma_gradient / samples))
+    return BatchNormGradients(s, gamma_gradient, beta_gradient)
+
+
+def batch_norm_relu_inference(
+    xp: Any, s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
+) -> Array:
+    """Return max(0, gamma (s - mean) / sqrt(var + eps) + beta) with the running mean and variance."""
+    scale = gamma / xp.sqrt(var + eps)
+    return xp.maximum(s * scale + (beta - mean * scale), 0)
+
+
+def softmax(xp: Any, s: Array) -> Array:
+    """Return exp(s) / sum exp(s) over the last axis; the largest score is subtracted first, so nothing overflows."""
+    p = xp.exp(s - xp.max(s, axis=-1, keepdims=True))
+    return p / xp.sum(p, axis=-1, keepdims=True)
+
+
+def softmax_cross_entropy(
+    xp: Any, s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
+) -> CrossEntropy:
+    """Return losses, hits and gradient of softmax cross-entropy for scores `s` (R, n, c).
+
+    loss = log(sum exp(s)) - s[label] and dloss/ds = p - onehot(label), for `labels` (n,) or
+    (R, n).  `scale`, a number or (R, 1, 1), multiplies the gradient: 1 / n gives that of the mean.
+    """
+    shifted = s - xp.max(s, axis=-1, keepdims=True)
+    exps = xp.exp(shifted)
+    sums = xp.sum(exps, axis=-1, keepdims=True)
+    onehot = labels[..., None] == xp.arange(s.shape[-1])
+    losses = xp.log(sums[..., 0]) - xp.sum(shifted * onehot, axis=-1)
+    correct = xp.argmax(s, axis=-1) == labels
+    return CrossEntropy(losses, correct, (exps / sums - onehot) * scale)
+
+
+def penalty(xp: Any, weights: list[Array]) -> Array:
+    """Return the sum over layers of sum(W**2), (R,)."""
+    return sum(xp.sum(W * W, axis=(-2, -1)) for W in weights)
+
+
+def average(xp: Any, running: Array, batch: Array, alpha: Array) -> None:
+    """Move a running statistic (R, 1, m) in place: running <- alpha running + (1 - alpha) batch."""
+    running *= alpha
+    running += (1 - alpha) * batch
+
+
+def descend(xp: Any, p: Array, step: Array, keep: Array | None) -> None:
+    """Take a step of gradient descent in place: p <- keep p - step.
+
+    `step` is eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) is what the L2 penalty leaves of
+    a weight, None for a parameter without penalty.
+    """
+    if keep is not None:
+        p *= keep
+    p -= step
+
+
+def descend_with_momentum(
+    xp: Any,
+    p: Array,
+    velocity: Array,
+    step: Array,
+    shrink: Array | None,
+    rho: Array,
+    nesterov: bool,
+    out: Any = None,
+) -> Any:
+    """Take a step with momentum in place: v <- rho v - step - shrink p, p <- p + v.
+
+    `step` is eta * dloss/dp and `shrink` = 2 eta lambda (R, 1, 1), None without penalty.  Nesterov's
+    form moves p by rho v - step - shrink p instead, with the new v (Sutskever et al., 2013).
+    Returns an implementation's own buffer, for `out` of the next call.
+    """
+    full = step if shrink is None else step + shrink * p
+    velocity *= rho
+    velocity -= full
+    p += rho * velocity - full if nesterov else velocity
+    return None

@@ -1,0 +1,24 @@
+"""Where all random numbers come from.
+
+Every draw has its own stream: a :class:`numpy.random.SeedSequence` child named by a seed and a
+purpose, made on the host.  So no draw depends on another, on the device, or on how many networks
+are trained together, and NumPy's global state is never touched.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream of random numbers is for.  The numbers are part of what a seed means: never reuse one."""
+
+    WEIGHTS = 0
+    SHUFFLE = 1
+
+
+def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:
+    """Return the stream of `seed` for `purpose`; `path` names a substream, such as an epoch's."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(int(purpose), *path))))

@@ -1,0 +1,160 @@
+"""The run folder and the model file: what a run leaves behind, and never overwrites.
+
+    config.toml        the settings; ``xpnet train --config`` repeats the run
+    history.csv        one row for each epoch and replica
+    metrics.json       final figures, as ``xpnet train --json`` prints them
+    curves.png, .svg   loss, cost, accuracy and learning rate by epoch
+    model.safetensors  the network
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import ConfigError, RunError
+
+MODEL = "model.safetensors"
+CONFIG = "config.toml"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+
+_FORMAT = "xpnet-model-1"
+
+
+def create_run_folder(out: str | Path | None) -> Path:
+    """Make the folder of a new run and return its path.
+
+    Without `out`, a folder named by the time is made below ``runs/``.
+
+    Raises:
+        RunError: `out` exists, or cannot be made.
+    """
+    if out is not None:
+        path = Path(out)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten") from None
+        except OSError as error:
+            raise RunError(f"out = {path}: cannot be made ({error.strerror}); name another folder") from None
+        return path
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 10_000):
+        path = Path("runs", stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            if not path.is_dir():
+                raise RunError(f"{path.parent}: is not a folder; name one with --out") from None
+            continue
+        except OSError as error:
+            raise RunError(f"{path}: cannot be made ({error.strerror}); name another folder with --out") from None
+        return path
+    raise RunError(f"runs/{stamp}: all its names are taken; name a folder with --out")
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet, whole or not at all.
+
+    Raises:
+        RunError: The file exists, or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        # A hard link fails where the name is taken, which a rename would silently replace.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise RunError(f"{path}: exists already; nothing is overwritten, name another file") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a run, by name."""
+    import tomli_w
+
+    text = "# Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE\n" + tomli_w.dumps(dict(settings))
+    write_new(folder / CONFIG, text.encode())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file, or in the ``config.toml`` of a run folder.
+
+    Raises:
+        ConfigError: There is no such file, or it is not TOML.
+    """
+    if path.is_dir():
+        path = path / CONFIG
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"config = {path}: there is no such file") from None
+    except OSError as error:
+        raise ConfigError(f"config = {path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config = {path}: is not TOML ({error})") from None
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write the final figures of a run."""
+    write_new(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+
+
+def write_model(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any]) -> None:
+    """Write tensors with a description to a new safetensors file.
+
+    Raises:
+        RunError: The file exists, or cannot be written.
+    """
+    from safetensors.numpy import save
+
+    metadata = {"format": _FORMAT, "about": json.dumps(about)}
+    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    write_new(path, save(whole, metadata=metadata))
+
+
+def model_path(path: Path) -> Path:
+    """Return the model file that `path`, itself one or a run folder, stands for.
+
+    Raises:
+        RunError: There is none.
+    """
+    if path.is_dir():
+        if not (path / MODEL).is_file():
+            raise RunError(f"{path}: is not the folder of a finished run, it has no {MODEL}")
+        return path / MODEL
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such run folder or model file")
+    return path
+
+
+def read_model(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """Return the tensors and the description in a model file.
+
+    Raises:
+        RunError: The file is not a whole model of xpnet.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise RunError(f"{path}: is not a model of xpnet; its format is {metadata.get('format', 'not named')}")
+            about = json.loads(metadata["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise RunError(f"{path}: is not a whole safetensors file ({error}); take another copy of it") from None
