@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from xpnet.backend import Backend, get_backend
     from xpnet.config import DataConfig, NetworkConfig, Settings, TrainConfig
-    from xpnet.data import Data, Standardiser, load_data
+    from xpnet.data import Data, Standardiser, data_from_arrays, load_data
     from xpnet.errors import XpnetError
     from xpnet.history import History, Metrics
     from xpnet.network import Network
@@ -35,12 +35,33 @@ _HOMES = {
     "Metrics": "history",
     "Network": "network",
     "TrainResult": "training",
+    "data_from_arrays": "data",
     "evaluate": "training",
     "to_device": "training",
     "train": "training",
 }
 
-__all__ = [*sorted(_HOMES), "load"]  # noqa: PLE0604 - the names are those of _HOMES
+__all__ = [
+    "Backend",
+    "Data",
+    "DataConfig",
+    "History",
+    "Metrics",
+    "Network",
+    "NetworkConfig",
+    "Settings",
+    "Standardiser",
+    "TrainConfig",
+    "TrainResult",
+    "XpnetError",
+    "data_from_arrays",
+    "evaluate",
+    "get_backend",
+    "load",
+    "load_data",
+    "to_device",
+    "train",
+]
 
 
 def load(path: Any, *, backend: Backend | None = None) -> Network:

@@ -48,8 +48,8 @@ def _real(
 ) -> Check:
     """Check for a finite number with low <= value <= high, and above < value < below where given."""
     parts = [
-        *([f"above {above:g}"] if above is not None else [f"at least {low:g}"] if low > -math.inf else []),
-        *([f"below {below:g}"] if below is not None else [f"at most {high:g}"] if high < math.inf else []),
+        *([f"above {above:g}"] if above is not None else [f"of at least {low:g}"] if low > -math.inf else []),
+        *([f"below {below:g}"] if below is not None else [f"of at most {high:g}"] if high < math.inf else []),
     ]
     wanted = " ".join(["a finite number", " and ".join(parts)]).strip()
 
@@ -62,7 +62,7 @@ def _real(
         inside = low <= value <= high and (above is None or value > above) and (below is None or value < below)
         if not (math.isfinite(value) and inside):
             raise ValueError(wanted)
-        return value
+        return float(value)
 
     return check
 
@@ -233,7 +233,11 @@ class TrainConfig(_Checked):
     """
 
     lam: PerReplica = _setting(
-        0.005, _per_replica(_real(0)), "Strength of the L2 penalty on the weights.", name="lambda", metavar="X"
+        0.005,
+        _per_replica(_real(0)),
+        "Strength of the L2 penalty on the weights.",
+        name="lambda",
+        metavar="X",
     )
     batch_size: int = _setting(100, _whole(1), "Samples in a step.", metavar="N")
     drop_last: bool = _setting(False, _flag, "Drop an incomplete last batch instead of using it.")
@@ -249,9 +253,7 @@ class TrainConfig(_Checked):
     eta_max: PerReplica = _setting(
         1e-1, _per_replica(_real(above=0)), "Highest learning rate (triangular).", metavar="X"
     )
-    n_s: int | str = _setting(
-        "5ep", _n_s, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep"
-    )
+    n_s: int | str = _setting("5ep", _n_s, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep")
     eta: PerReplica = _setting(
         0.01, _per_replica(_real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
     )
@@ -295,8 +297,10 @@ class TrainConfig(_Checked):
 
     def _ordered(self, low: str, high: str) -> None:
         lows, highs = _tuple(getattr(self, low)), _tuple(getattr(self, high))
-        if any(a > b for a in lows for b in highs) if 1 in (len(lows), len(highs)) else any(
-            a > b for a, b in zip(lows, highs, strict=False)
+        if (
+            any(a > b for a in lows for b in highs)
+            if 1 in (len(lows), len(highs))
+            else any(a > b for a, b in zip(lows, highs, strict=False))
         ):
             shown = f"{low} = {_shown(getattr(self, low))}, {high} = {_shown(getattr(self, high))}"
             raise ConfigError(f"{shown}: {low} must be at most {high}")
@@ -368,12 +372,8 @@ class RunConfig(_Checked):
 
     seed: int = _setting(0, _whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
     runs: int = _setting(1, _whole(1), "Networks trained at once, each with its own seed.", metavar="R")
-    dtype: str = _setting(
-        "float32", _choice("float32", "float64"), "Precision.", metavar="float32|float64"
-    )
-    device: str = _setting(
-        "auto", _text("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N"
-    )
+    dtype: str = _setting("float32", _choice("float32", "float64"), "Precision.", metavar="float32|float64")
+    device: str = _setting("auto", _text("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")
 
 
 @dataclass(frozen=True)
@@ -457,6 +457,11 @@ _UNUSED = {
     schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay") if name not in used]
     for schedule, used in _USED.items()
 }
+
+
+def settings_without_effect(schedule: str) -> list[str]:
+    """Return the settings of other schedules, which have no effect on this one."""
+    return [*_UNUSED.get(schedule, ()), *(["cycles"] if schedule != "triangular" else [])]
 
 
 def _tuple(value: PerReplica) -> tuple[float, ...]:

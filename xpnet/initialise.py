@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray
     draw = generator(seed, Purpose.WEIGHTS)
     sizes = (config.inputs, *config.hidden, config.classes)
     parameters: dict[str, np.ndarray[Any, Any]] = {}
-    for layer, (d, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for layer, (d, m) in enumerate(pairwise(sizes), start=1):
         normalised = config.batch_norm and layer < len(sizes) - 1
         parameters[f"W{layer}"] = weight_std(config.init, d) * draw.standard_normal((d, m))
         bias = config.init_bias * draw.standard_normal((1, m))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,6 @@ class Tape:
 class LayerGradient(NamedTuple):
     """What one layer's parameters descend by: dJ/dW is x' g, dJ/db the sum of g over the samples."""
 
-    index: int
     layer: Layer
     x: Array
     g: Array
@@ -88,16 +88,14 @@ def parameter_shapes(config: NetworkConfig, replicas: int) -> dict[str, tuple[in
     """Return the shape of every tensor of a network, under ``parameters.NAME`` or ``running.NAME``."""
     sizes = (config.inputs, *config.hidden, config.classes)
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (d, m) in zip(layers_of(config), zip(sizes[:-1], sizes[1:], strict=True), strict=True):
+    for layer, (d, m) in zip(layers_of(config), pairwise(sizes), strict=True):
         shapes[f"parameters.{layer.W}"] = (replicas, d, m)
         shapes |= {f"parameters.{name}": (replicas, 1, m) for name in layer[1:4] if name is not None}
         shapes |= {f"running.{name}": (replicas, 1, m) for name in layer[4:] if name is not None}
     return shapes
 
 
-def forward(
-    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape
-) -> Array:
+def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape) -> Array:
     """Return the scores (R, n, classes) of a pass in training mode, recorded on `tape`."""
     if not tape.layers:
         tape.layers = [_LayerTape() for _ in layers]
@@ -132,7 +130,7 @@ def backward(
         below = None
         if index > 0:
             below = record.x_gradient = ops.input_gradient(g, parameters[layer.W], record.x_gradient)
-        yield LayerGradient(index, layer, record.x, g, gamma, beta)
+        yield LayerGradient(layer, record.x, g, gamma, beta)
         if index == 0:
             return
         layer, record = layers[index - 1], tape.layers[index - 1]
@@ -304,7 +302,11 @@ class Network:
 
     @classmethod
     def _of_shapes(
-        cls, config: NetworkConfig, tensors: Mapping[str, np.ndarray[Any, Any]], seed: int, backend: Backend | None
+        cls,
+        config: NetworkConfig,
+        tensors: Mapping[str, np.ndarray[Any, Any]],
+        seed: int,
+        backend: Backend | None,
     ) -> Network:
         """Build a network and fill it with `tensors`, which must be exactly those that it has."""
         first = tensors["parameters.W1"]

@@ -17,6 +17,8 @@ class Purpose(IntEnum):
 
     WEIGHTS = 0
     SHUFFLE = 1
+    PATTERNS = 2
+    ROWS = 3
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -1,10 +1,10 @@
 """The run folder and the model file: what a run leaves behind, and never overwrites.
 
-    config.toml        the settings; ``xpnet train --config`` repeats the run
-    history.csv        one row for each epoch and replica
-    metrics.json       final figures, as ``xpnet train --json`` prints them
-    curves.png, .svg   loss, cost, accuracy and learning rate by epoch
-    model.safetensors  the network
+config.toml        the settings; ``xpnet train --config`` repeats the run
+history.csv        one row for each epoch and replica
+metrics.json       final figures, as ``xpnet train --json`` prints them
+curves.png, .svg   loss, cost, accuracy and learning rate by epoch
+model.safetensors  the network
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.history import COLUMNS, EpochRecord, csv_lines
 
 MODEL = "model.safetensors"
 CONFIG = "config.toml"
@@ -43,7 +44,9 @@ def create_run_folder(out: str | Path | None) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError:
-            raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten") from None
+            raise RunError(
+                f"out = {path}: exists already; name a folder that does not, nothing is overwritten"
+            ) from None
         except OSError as error:
             raise RunError(f"out = {path}: cannot be made ({error.strerror}); name another folder") from None
         return path
@@ -106,6 +109,28 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config = {path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config = {path}: is not TOML ({error})") from None
+
+
+class HistoryFile:
+    """``history.csv``, written epoch by epoch, so that what was recorded outlives whatever ends the run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / HISTORY).open("x", newline="", encoding="utf-8")
+        self._write([list(COLUMNS)])
+
+    def append(self, record: EpochRecord) -> None:
+        """Add the rows of an epoch."""
+        self._write(record.rows())
+
+    def _write(self, rows: list[list[Any]]) -> None:
+        self._file.write(csv_lines(rows))
+        self._file.flush()
+
+    def __enter__(self) -> HistoryFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:

@@ -51,13 +51,9 @@ def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device."""
 
     def move(part: LabelledSet) -> DeviceSet:
-        return DeviceSet(
-            backend.asarray(data.standardiser(part.x, str(np.dtype(dtype)))), backend.asarray(part.labels)
-        )
+        return DeviceSet(backend.asarray(data.standardiser(part.x, str(np.dtype(dtype)))), backend.asarray(part.labels))
 
-    return DeviceData(
-        data, backend, np.dtype(dtype), move(data.train), move(data.validation), move(data.test)
-    )
+    return DeviceData(data, backend, np.dtype(dtype), move(data.train), move(data.validation), move(data.test))
 
 
 @dataclass(frozen=True)
@@ -128,19 +124,15 @@ def train(
         DivergedError: A loss became infinite or not a number.
     """
     config = config or TrainConfig()
+    check_fit(network, data if isinstance(data, Data) else data.data, config)
     if isinstance(data, Data):
-        _check_fit(network, data)
         data = to_device(data, network.backend, network.dtype)
-    else:
-        _check_fit(network, data.data)
-        if data.backend.device != network.backend.device or data.dtype != network.dtype:
-            raise ConfigError(
-                f"data: was prepared as {data.dtype} for {data.backend.device}, but the network is "
-                f"{network.dtype} on {network.backend.device}; prepare it with to_device for this network"
-            )
-    samples = int(data.train.x.shape[0])
-    length = config.length(samples)
-    _check_batches(network, config, samples)
+    elif data.backend.device != network.backend.device or data.dtype != network.dtype:
+        raise ConfigError(
+            f"data: was prepared as {data.dtype} for {data.backend.device}, but the network is "
+            f"{network.dtype} on {network.backend.device}; prepare it with to_device for this network"
+        )
+    length = config.length(int(data.train.x.shape[0]))
     network.standardiser, network.class_names = data.data.standardiser, data.data.class_names
 
     run = _Run(network, data, config, length, on_steps, should_stop)
@@ -173,9 +165,7 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
         entropy = network.ops.softmax_cross_entropy(network.scores(x[rows]), labels[rows], 1.0)
         losses += entropy.losses.sum(axis=-1, dtype="float64")
         hits += entropy.correct.sum(axis=-1)
-    squares = sum(
-        xp.sum(network.parameters[layer.W].astype("float64") ** 2, axis=(-2, -1)) for layer in network.layers
-    )
+    squares = sum(xp.sum(network.parameters[layer.W].astype("float64") ** 2, axis=(-2, -1)) for layer in network.layers)
     to_numpy = network.backend.to_numpy
     mean = to_numpy(losses) / n
     return Metrics(to_numpy(hits) / n, mean, mean + np.asarray(lam) * to_numpy(squares))
@@ -266,7 +256,13 @@ class _Run:
         if not np.isfinite(validation.losses).all():
             raise _diverged(self.state.step - 1, self.eta[self.state.step - 1], validation.losses, self.config)
         return EpochRecord(
-            epoch + 1, self.state.step, self.eta[self.state.step - 1], training, validation, seconds, evaluation
+            epoch + 1,
+            self.state.step,
+            self.eta[self.state.step - 1],
+            training,
+            validation,
+            seconds,
+            evaluation,
         )
 
     def result(self, interrupted: bool) -> TrainResult:
@@ -362,7 +358,9 @@ def _diverged(step: int, eta: Values, losses: Values, config: TrainConfig) -> Di
     )
 
 
-def _check_fit(network: Network, data: Data) -> None:
+def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
+    """Raise :class:`ConfigError` unless the network, the data and the settings fit together."""
+    samples = len(data.train)
     if network.config.inputs != data.features:
         raise ConfigError(
             f"inputs = {network.config.inputs}: the data {data.name} has {data.features} features; "
@@ -373,14 +371,10 @@ def _check_fit(network: Network, data: Data) -> None:
             f"classes = {network.config.classes}: the data {data.name} has {data.classes} classes; "
             "build the network with that many classes"
         )
-
-
-def _check_batches(network: Network, config: TrainConfig, samples: int) -> None:
     for name, count in config.replica_counts().items():
         if count != network.replicas:
-            raise ConfigError(
-                f"{name}: has {count} values for {network.replicas} replicas; give one, or one for each"
-            )
+            raise ConfigError(f"{name}: has {count} values for {network.replicas} replicas; give one, or one for each")
+    config.length(samples)
     rest = samples % config.batch_size
     smallest = rest if rest and not config.drop_last else min(config.batch_size, samples)
     if network.config.batch_norm and network.config.hidden and smallest == 1:

@@ -50,10 +50,7 @@ def get_ops(backend: Backend) -> Ops:
     """Return the table of operations of `backend`."""
     faster = _faster(backend)
     return Ops(
-        **{
-            name: getattr(faster, name, None) or partial(getattr(reference, name), backend.xp)
-            for name in Ops._fields
-        }
+        **{name: getattr(faster, name, None) or partial(getattr(reference, name), backend.xp) for name in Ops._fields}
     )
 
 

@@ -75,17 +75,14 @@ class _NormWork(NamedTuple):
     scale: Array  # (R, 1, m) gamma * inv_std
 
 
-def batch_norm_relu(
-    s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None
-) -> BatchNormReLU:
+def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None) -> BatchNormReLU:
     if out is None:
         shape = np.broadcast_shapes(s.shape, gamma.shape)
         row = (*shape[:-2], 1, shape[-1])
         units = (*s.shape[:-2], 1, s.shape[-1])
         work = _NormWork(np.empty(s.shape, s.dtype), np.empty(row, s.dtype))
-        out = BatchNormReLU(
-            np.empty(shape, s.dtype), np.empty(s.shape, s.dtype), *(np.empty(units, s.dtype) for _ in range(3)), work
-        )
+        inv_std, mean, var = (np.empty(units, s.dtype) for _ in range(3))
+        out = BatchNormReLU(np.empty(shape, s.dtype), np.empty(s.shape, s.dtype), inv_std, mean, var, work)
     y, centred, inv_std, mean, var, work = out
     np.subtract(s, _mean(s, mean), out=centred)
     np.multiply(centred, centred, out=work.square)
@@ -135,9 +132,7 @@ def batch_norm_relu_gradients(
     return out
 
 
-def batch_norm_relu_inference(
-    s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
-) -> Array:
+def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float) -> Array:
     scale = gamma / np.sqrt(var + eps)
     y = s * scale
     y += beta - mean * scale

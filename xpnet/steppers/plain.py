@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from xpnet.backend import Array
 from xpnet.network import LayerGradient, Tape, backward, forward
@@ -86,7 +86,7 @@ class PlainStepper:
                 ops.average(state.running[layer.var], record.activation.var, alpha)
         for part in backward(ops, layers, parameters, tape, entropy.g):
             self._update(state, work, part, keep, shrink)
-        return entropy
+        return cast("CrossEntropy", entropy)
 
     def _update(self, state: State, work: _Workspace, part: LayerGradient, keep: Array, shrink: Array) -> None:
         """Move one layer's parameters.  `part.g` carries eta already."""

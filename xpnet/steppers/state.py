@@ -26,8 +26,11 @@ class State:
 
     def select(self, replicas: Any) -> State:
         """Return a state with copies of the given replicas (a list of indices) alone."""
-        parts = (self.parameters, self.velocities, self.running)
-        return State(*({name: array[replicas] for name, array in part.items()} for part in parts), self.step)
+
+        def chosen(arrays: dict[str, Array]) -> dict[str, Array]:
+            return {name: array[replicas] for name, array in arrays.items()}
+
+        return State(chosen(self.parameters), chosen(self.velocities), chosen(self.running), self.step)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""The command line: one file a command.  Commands parse, call and print; they hold no mathematics.
+
+Only what a command needs is imported, and only when it runs, so ``xpnet --help`` starts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from xpnet import __version__
+from xpnet.errors import XpnetError
+
+_COMMANDS = {
+    "train": "Train a network and keep everything about it in a run folder.",
+    "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
+    "info": "Show versions, BLAS and its threads, and GPUs.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a check failed, 2 the user can put it right, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        _run(given)
+        sys.stdout.flush()
+    except XpnetError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain about it once more at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError as error:
+        if debug:
+            raise
+        _fail(f"out of memory ({error}); take a smaller network, fewer runs or a smaller batch_size", 2)
+
+
+def _run(given: list[str]) -> None:
+    from cyclopts import App, CycloptsError
+
+    app = App(
+        name="xpnet",
+        help="Train, check and study fully connected networks, fast.",
+        version=__version__,
+        help_format="plaintext",
+        help_epilogue="xpnet COMMAND --help shows the options of a command.",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for name, text in _COMMANDS.items():
+        app.command(f"xpnet.cli.{name}:{name}", name=name, help=text, help_epilogue="")
+    try:
+        app(given)
+    except CycloptsError as error:
+        raise XpnetError(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    """Return a parser's message as one sentence on one line, with where to look."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{text}; see --help"
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"xpnet: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

@@ -1,0 +1,132 @@
+"""What commands print: progress to standard error, results to standard output."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from xpnet.config import Length
+from xpnet.history import EpochRecord
+
+
+class Output:
+    """Where a command's words go.
+
+    Notes and progress go to standard error and are left out with ``--quiet``; the result goes to
+    standard output, as one JSON object with ``--json``.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._out = Console(file=sys.stdout, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Tell something beside the result."""
+        if not self.quiet:
+            print(text, file=sys.stderr)  # noqa: T201
+
+    def result(self, data: dict[str, Any], *tables: Any) -> None:
+        """Print a command's result: `data` as JSON, or the rich `tables` for people."""
+        if self.as_json:
+            print(json.dumps(data))  # noqa: T201
+        elif not self.quiet:
+            for table in tables:
+                self._out.print(table)
+
+    @property
+    def show_progress(self) -> bool:
+        """Whether progress bars are shown: someone must be looking."""
+        return not self.quiet and sys.stderr.isatty()
+
+
+class Interrupt:
+    """Set once Ctrl-C was pressed."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __call__(self) -> bool:
+        """Return whether it was."""
+        return self.pressed
+
+
+@contextmanager
+def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
+    """Let the first Ctrl-C ask for an orderly end, and the second one leave at once."""
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+
+    def ask(_signal: int, _frame: Any) -> None:
+        interrupt.pressed = True
+        signal.signal(signal.SIGINT, previous)
+        output.note(f"\n{message}")
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def percent(value: Any) -> str:
+    """Return a share, or the mean and standard deviation of several, in percent."""
+    if isinstance(value, dict):
+        return f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f} %"
+    return f"{100 * value:.2f} %"
+
+
+def number(value: Any) -> str:
+    """Return a number, or the mean and standard deviation of several."""
+    if isinstance(value, dict):
+        return f"{value['mean']:.4f} ± {value['std']:.4f}"
+    return f"{value:.4f}"
+
+
+class ProgressBars:
+    """Two bars on standard error: epochs with their figures, and the steps within one."""
+
+    def __init__(self, length: Length, *, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self._length = length
+        self._left = length.steps
+        self._epochs = tqdm(total=length.epochs, unit="epoch", disable=not shown, position=0, dynamic_ncols=True)
+        self._steps = tqdm(
+            total=length.steps_per_epoch,
+            unit="step",
+            disable=not shown,
+            position=1,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def steps(self, count: int) -> None:
+        """Move the bar of the steps."""
+        self._steps.update(count)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Move the bar of the epochs and begin a new one of steps."""
+        self._left = self._length.steps - record.step
+        self._epochs.set_postfix_str(
+            f"loss {record.train.losses.mean():.3f}, validation {100 * record.validation.accuracies.mean():.2f} %",
+            refresh=False,
+        )
+        self._epochs.update(1)
+        self._steps.reset(total=max(1, min(self._length.steps_per_epoch, self._left)))
+
+    def __enter__(self) -> ProgressBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._steps.close()
+        self._epochs.close()

@@ -1,0 +1,115 @@
+"""``xpnet evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from cyclopts import Parameter
+
+from xpnet.cli.console import Output, number, percent
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.config import Settings
+from xpnet.errors import ConfigError, DataError, RunError
+from xpnet.runs import CONFIG, read_config
+
+if TYPE_CHECKING:
+    EvaluateOptions: TypeAlias = Any
+else:
+    EvaluateOptions = settings_options("data", "split", "device")
+
+
+def evaluate(
+    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    /,
+    options: Annotated[EvaluateOptions | None, Parameter(name="*")] = None,
+    *,
+    on: Annotated[
+        Literal["test", "validation", "train"], Parameter(group=OUTPUT, help="Which samples.", metavar="SET")
+    ] = "test",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+) -> None:
+    """Evaluate the network of a run: accuracy, by class too, and confusion matrix.
+
+    The run's own data is used, and its test set, unless others are named.
+    """
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.network import Network
+    from xpnet.training import confusion_matrix
+    from xpnet.training import evaluate as evaluate_network
+
+    output = Output(as_json=json, quiet=quiet)
+    on_line = {} if options is None else given(options)
+    settings = _settings(run, on_line)
+    network = Network.load(run, backend=get_backend(settings.run.device))
+    if network.standardiser is None:
+        raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
+    data = load_data(settings.data.data, settings.data.split)
+    if data.features != network.config.inputs or data.classes > network.config.classes:
+        raise DataError(
+            f"data = {data.location}: has {data.features} features and {data.classes} classes, but the network of "
+            f"{run} takes {network.config.inputs} and tells {network.config.classes} apart"
+        )
+    output.note(f"data: {data.name} from {data.location}, {on} set; device: {network.backend.device}")
+
+    part = getattr(data, on)
+    x = network.backend.asarray(network.standardiser(part.x, str(network.dtype)))
+    labels = network.backend.asarray(part.labels)
+    metrics = evaluate_network(network, x, labels, np.asarray(settings.train.lam))
+    # (classes, classes), summed over the replicas.
+    confusion = confusion_matrix(network, x, labels).sum(axis=0)
+    names = network.class_names or data.class_names
+    per_class = {
+        name: (float(row[number] / row.sum()) if row.sum() else None)
+        for number, (name, row) in enumerate(zip(names, confusion, strict=False))
+    }
+    result = dict(metrics) | {
+        "samples": len(part),
+        "set": on,
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+        "device": network.backend.device,
+        "run": str(run),
+    }
+    output.result(result, _classes(names, confusion, per_class, network.replicas), _summary(metrics, len(part)))
+
+
+def _settings(run: Path, on_line: dict[str, Any]) -> Settings:
+    """Return the settings of a run, with those on the command line in their place."""
+    on_file: dict[str, Any] = {}
+    if run.is_dir() and (run / CONFIG).is_file():
+        on_file = read_config(run)
+        if "data" in on_line:
+            on_file.pop("split", None)  # it was meant for the run's own data
+    elif "data" not in on_line:
+        raise ConfigError(f"{run}: has no {CONFIG} beside it that names its data; pass --data")
+    return Settings.from_mapping(on_file | on_line)
+
+
+def _classes(names: tuple[str, ...], confusion: Any, per_class: dict[str, float | None], replicas: int) -> Any:
+    from rich.table import Table
+
+    title = "Confusion matrix: a row is a true class, a column a prediction"
+    if replicas > 1:
+        title += f"; sums over {replicas} networks"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("accuracy", justify="right")
+    for column in range(len(confusion)):
+        table.add_column(str(column), justify="right")
+    for true, (name, row) in enumerate(zip(names, confusion, strict=False)):
+        share = per_class[name]
+        cells = [f"[bold]{count}[/bold]" if true == column else str(count) for column, count in enumerate(row)]
+        table.add_row(f"{true} {name}", "-" if share is None else percent(share), *cells)
+    return table
+
+
+def _summary(metrics: Any, samples: int) -> str:
+    return (
+        f"accuracy {percent(metrics['accuracy'])}, loss {number(metrics['loss'])}, "
+        f"cost {number(metrics['cost'])}, {samples:,} samples"
+    )

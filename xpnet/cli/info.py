@@ -1,0 +1,100 @@
+"""``xpnet info``."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+from xpnet import __version__
+from xpnet.cli.console import Output
+from xpnet.cli.options import Debug, Json, Quiet
+
+_PACKAGES = ("numpy", "scipy", "cupy-cuda13x", "cupy-cuda12x", "altair", "vl-convert-python", "safetensors", "pillow")
+
+
+def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:  # noqa: ARG001
+    """Show versions, BLAS and its threads, GPUs, and where CIFAR-10 was found."""
+    from xpnet.backend import get_backend
+    from xpnet.data import find_cifar10
+
+    output = Output(as_json=json, quiet=quiet)
+    backend = get_backend("auto")
+    cifar10 = find_cifar10()
+    data = {
+        "xpnet": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": {name: _version(name) for name in _PACKAGES if _version(name) is not None},
+        "blas": _blas(),
+        "device": backend.device,
+        "device_reason": backend.reason,
+        "gpus": _gpus(backend),
+        "cifar10": None if cifar10 is None else str(cifar10),
+    }
+    output.result(data, _table(data))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _blas() -> list[dict[str, Any]]:
+    """Return the BLAS libraries that NumPy has loaded, with their threads."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [
+        {
+            "library": pool["internal_api"],
+            "version": pool["version"],
+            "threads": pool["num_threads"],
+            "architecture": pool.get("architecture"),
+        }
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+
+
+def _gpus(backend: Any) -> list[dict[str, Any]]:
+    cuda = getattr(backend.xp, "cuda", None)
+    if cuda is None:
+        return []
+    gpus = []
+    for index in range(cuda.runtime.getDeviceCount()):
+        properties = cuda.runtime.getDeviceProperties(index)
+        gpus.append(
+            {
+                "device": f"gpu:{index}",
+                "name": properties["name"].decode(),
+                "memory_bytes": properties["totalGlobalMem"],
+                "compute_capability": f"{properties['major']}.{properties['minor']}",
+            }
+        )
+    return gpus
+
+
+def _table(data: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("xpnet", data["xpnet"])
+    table.add_row("Python", f"{data['python']}, {data['system']}")
+    for name, version in data["packages"].items():
+        table.add_row(name, version)
+    for blas in data["blas"]:
+        table.add_row(
+            "BLAS", f"{blas['library']} {blas['version']} ({blas['architecture']}), {blas['threads']} threads"
+        )
+    for gpu in data["gpus"]:
+        memory = gpu["memory_bytes"] / 2**30
+        table.add_row(gpu["device"], f"{gpu['name']}, {memory:.0f} GiB, compute capability {gpu['compute_capability']}")
+    table.add_row("device", f"{data['device']}: {data['device_reason']}")
+    table.add_row("CIFAR-10", data["cifar10"] or "not found")
+    return table

@@ -1,0 +1,63 @@
+"""Options of the command line, made from the settings in :mod:`xpnet.config`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from xpnet.config import Settings, setting_name
+
+_GROUPS = {
+    "data": Group("Data", sort_key=1),
+    "network": Group("Network", sort_key=2),
+    "train": Group("Training", sort_key=3),
+    "run": Group("Run", sort_key=4),
+}
+OUTPUT = Group("Output", sort_key=5)
+
+Json = Annotated[bool, Parameter(group=OUTPUT, negative="", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, Parameter(group=OUTPUT, negative="", help="Print nothing but errors.")]
+Debug = Annotated[bool, Parameter(group=OUTPUT, negative="", help="Show a traceback when something fails.")]
+
+
+def settings_options(*names: str) -> Any:
+    """Return a dataclass with an option for each of the settings `names`, all of them if none is named.
+
+    An option that is not given is None: the configuration file or the setting's default decides.
+    Values stay text, since the setting's own check says best what is wrong with one.
+    """
+    fields = []
+    for name, (group, field) in Settings.fields().items():
+        if names and name not in names:
+            continue
+        kind: Any = bool if field.type == "bool" else str
+        option = f"--{name.replace('_', '-')}"
+        default = "" if field.default is None else f" [default: {_shown(field.default)}]"
+        parameter = Parameter(
+            name=option,
+            group=_GROUPS[group],
+            help=field.metadata["help"] + default,
+            show_default=False,
+            metavar=field.metadata["metavar"] or None,
+            negative=f"--no-{name.replace('_', '-')}" if kind is bool else "",
+            allow_leading_hyphen=kind is str,
+        )
+        fields.append((field.name, Annotated[kind | None, parameter], dataclasses.field(default=None)))
+    # Without a module of its own the class passes for one of the standard library's, which the parser
+    # takes for a plain value.
+    return dataclasses.make_dataclass("SettingsOptions", fields, kw_only=True, namespace={"__module__": __name__})
+
+
+def given(options: Any) -> dict[str, Any]:
+    """Return the settings that were given on the command line, by name."""
+    known = {field.name: setting_name(field) for _, field in Settings.fields().values()}
+    values = {known[f.name]: getattr(options, f.name) for f in dataclasses.fields(options)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,166 @@
+"""``xpnet train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from cyclopts import Parameter
+
+from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.config import Settings, settings_without_effect
+from xpnet.errors import ConfigError, DivergedError
+from xpnet.runs import MODEL, HistoryFile, create_run_folder, read_config, write_config, write_metrics
+
+if TYPE_CHECKING:
+    from xpnet.data import Data
+    from xpnet.history import EpochRecord
+    from xpnet.network import Network
+    from xpnet.training import TrainResult
+
+    TrainOptions: TypeAlias = Any
+else:
+    TrainOptions = settings_options()
+
+
+def train(
+    options: Annotated[TrainOptions | None, Parameter(name="*")] = None,
+    *,
+    config: Annotated[
+        Path | None,
+        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
+    ] = None,
+    out: Annotated[Path | None, Parameter(group=OUTPUT, help="Folder of the run, new [default: runs/TIME]")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+) -> None:
+    """Train a network and keep everything about it in a run folder.
+
+    Without --data, CIFAR-10 is used if it is on this machine, and the built-in set `patterns`
+    otherwise; nothing is downloaded.
+    """
+    settings = read_settings(options, config)
+    output = Output(as_json=json, quiet=quiet)
+    interrupted = run_training(settings, out, output)
+    if interrupted:
+        sys.exit(130)
+
+
+def read_settings(options: Any, config: Path | None) -> Settings:
+    """Return the settings of the options, of the configuration file, and the defaults, in this order."""
+    on_file = {} if config is None else read_config(config)
+    on_line = {} if options is None else given(options)
+    if config is not None:
+        try:
+            Settings.from_mapping(on_file)
+        except ConfigError as error:
+            raise ConfigError(f"config = {config}: {error}") from None
+    # What the file says about another schedule or another length gives way to the command line.
+    replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
+    replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
+    on_file = {name: value for name, value in on_file.items() if name not in replaced}
+    return Settings.from_mapping(on_file | on_line)
+
+
+def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
+    """Train as `settings` say, fill the run folder, print the result; return whether it was interrupted."""
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.network import Network
+    from xpnet.training import check_fit
+    from xpnet.training import train as train_network
+
+    # Everything that can be wrong is found before the folder is made.
+    backend = get_backend(settings.run.device)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    data = load_data(settings.data.data, settings.data.split)
+    output.note(_about_data(data, settings))
+    network = Network(
+        settings.network_config(data.features, data.classes),
+        backend=backend,
+        dtype=settings.run.dtype,
+        seed=settings.run.seed,
+        replicas=settings.run.runs,
+    )
+    check_fit(network, data, settings.train)
+    folder = create_run_folder(out)
+    write_config(folder, _resolved(settings, data))
+    length = settings.train.length(len(data.train))
+    title = describe(settings, network, data)
+    output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
+
+    with (
+        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
+        HistoryFile(folder) as history,
+        ProgressBars(length, shown=output.show_progress) as bars,
+    ):
+
+        def on_epoch(record: EpochRecord) -> None:
+            history.append(record)
+            bars.epoch(record)
+
+        try:
+            result = train_network(
+                network, data, settings.train, on_epoch=on_epoch, on_steps=bars.steps, should_stop=interrupt
+            )
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {folder} holds the epochs before it") from None
+
+    network.save(folder / MODEL)
+    metrics = result.to_json() | {"run": str(folder)}
+    write_metrics(folder, metrics)
+    if len(result.history):
+        from xpnet.report.figures import curves, save_figure
+
+        save_figure(curves(result.history, title), folder / "curves")
+    output.result(metrics, _table(result, title), f"run folder: {folder}")
+    return result.interrupted
+
+
+def describe(settings: Settings, network: Network, data: Data) -> str:
+    """Return a run in a few words: data, split, sizes, normalisation, lambda, runs."""
+    sizes = "-".join(map(str, (data.features, *network.config.hidden, network.config.classes)))
+    norm = "with BN" if network.config.batch_norm and network.config.hidden else "without BN"
+    runs = f", {settings.run.runs} runs" if settings.run.runs > 1 else ""
+    lam = settings.to_mapping()["lambda"]
+    return f"{data.name} {data.split}, {sizes} {norm}, \N{GREEK SMALL LETTER LAMDA} = {lam}{runs}"
+
+
+def _about_data(data: Data, settings: Settings) -> str:
+    """Say which data is used, and how to get CIFAR-10 where the embedded default took its place."""
+    built_in = data.location.startswith("patterns")
+    about = f"data: {data.name}, {'built in' if built_in else f'from {data.location}'}, split {data.split}"
+    if settings.data.data is None and data.name == "patterns":
+        from xpnet.data import CIFAR10_HINT
+
+        about += f"\nCIFAR-10 is not on this machine: {CIFAR10_HINT}"
+    return about
+
+
+def _resolved(settings: Settings, data: Data) -> dict[str, Any]:
+    """Return the settings with the data that was found, so that they mean the same tomorrow."""
+    return settings.to_mapping() | {"data": data.location, "split": data.split}
+
+
+def _table(result: TrainResult, title: str) -> Any:
+    from rich.table import Table
+
+    seconds = result.to_json()["seconds"]
+    epochs = result.seconds_training
+    caption = f"{result.epochs} epochs, {result.steps} steps on {result.device}; training {seconds['training']:.2f} s"
+    if epochs:
+        caption += f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)"
+    caption += f", evaluation {seconds['evaluation']:.2f} s"
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for column in ("", "accuracy", "loss", "cost"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, metrics in (
+        ("training", result.train),
+        ("validation", result.validation),
+        ("test", result.test),
+    ):
+        table.add_row(name, percent(metrics["accuracy"]), number(metrics["loss"]), number(metrics["cost"]))
+    return table

@@ -1,0 +1,78 @@
+"""What a data set is, before and after it is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.data.standardise import Standardiser
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it was read.
+
+    Attributes:
+        name: What it is called.
+        location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
+        x: Features (n, d), uint8 or floating, from which training and validation sets are taken.
+        labels: Classes (n,), int64 from 0.
+        x_test: Features of the test set (m, d).
+        labels_test: Classes of the test set (m,).
+        class_names: Name of each class.
+        image_shape: (channels, height, width) where a row is an image in channel planes.
+        default_split: The split to take where none is asked for.
+    """
+
+    name: str
+    location: str
+    x: NDArray[Any]
+    labels: NDArray[np.int64]
+    x_test: NDArray[Any]
+    labels_test: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    default_split: str
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Samples: raw features `x` (n, d) and classes `labels` (n,)."""
+
+    x: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, split and ready to train on.
+
+    The sets hold raw features (uint8 stays uint8); `standardiser` was fitted on the training set
+    alone.
+    """
+
+    name: str
+    location: str
+    split: str
+    train: LabelledSet
+    validation: LabelledSet
+    test: LabelledSet
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    standardiser: Standardiser
+
+    @property
+    def features(self) -> int:
+        """Number of features d."""
+        return int(self.train.x.shape[1])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)

@@ -1,0 +1,54 @@
+"""Training and validation sets: the first rows train, the next ones validate."""
+
+from __future__ import annotations
+
+import re
+
+from xpnet.data.source import Data, LabelledSet, Source
+from xpnet.data.standardise import Standardiser
+from xpnet.errors import DataError
+
+NAMED = {"45k": (45_000, 5_000), "49k": (49_000, 1_000), "b1b2": (10_000, 10_000), "9k": (9_000, 1_000)}
+
+
+def parse_split(split: str) -> tuple[int, int]:
+    """Return how many rows train and how many validate.
+
+    Raises:
+        DataError: `split` is neither a name nor N/M with both at least 1.
+    """
+    if split in NAMED:
+        return NAMED[split]
+    match = re.fullmatch(r"(\d{1,12})/(\d{1,12})", split)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise DataError(f"split = {split}: must be {', '.join(NAMED)}, or N/M with both at least 1, such as 9000/1000")
+    return int(match[1]), int(match[2])
+
+
+def split_source(source: Source, split: str | None = None) -> Data:
+    """Split `source` and fit the standardiser on its training set.
+
+    Raises:
+        DataError: The split is larger than the data.
+    """
+    split = split or source.default_split
+    training, validation = parse_split(split)
+    rows = len(source.labels)
+    if training + validation > rows:
+        raise DataError(
+            f"split = {split}: asks for {training + validation:,} samples, but {source.name} has {rows:,}; "
+            f"take a smaller N/M, or leave it out for {source.default_split}"
+        )
+    stop = training + validation
+    train = LabelledSet(source.x[:training], source.labels[:training])
+    return Data(
+        name=source.name,
+        location=source.location,
+        split=split,
+        train=train,
+        validation=LabelledSet(source.x[training:stop], source.labels[training:stop]),
+        test=LabelledSet(source.x_test, source.labels_test),
+        class_names=source.class_names,
+        image_shape=source.image_shape,
+        standardiser=Standardiser.fit(train.x),
+    )

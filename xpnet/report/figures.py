@@ -1,0 +1,111 @@
+"""Figures, each defined once: the same chart is written as PNG and as SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.history import FIGURES, History
+from xpnet.runs import write_new
+
+# Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
+_COLOURS = {"training": "#0072B2", "validation": "#D55E00"}
+_WIDTH, _HEIGHT, _GAP = 250, 210, 62
+
+
+def curves(history: History, title: str) -> Any:
+    """Return loss, cost and accuracy by epoch, with the learning rate below.
+
+    For several networks a line is their mean, and its band one standard deviation (ddof = 1) to
+    each side.
+    """
+    import altair as alt
+
+    panels = alt.hconcat(*(_panel(history, figure) for figure in FIGURES), spacing=_GAP - 40)
+    several = np.ndim(history["train_loss"]) == 2
+    subtitle = f"mean of {history['train_loss'].shape[1]} networks, bands ±1 standard deviation" if several else ""
+    return (
+        alt.vconcat(panels, _learning_rate(history), spacing=14)
+        .properties(title=alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=15, offset=12))
+        .configure_view(strokeWidth=0)
+        .configure_axis(gridColor="#e6e6e6", domainColor="#888", tickColor="#888", titleFontWeight="normal")
+        .configure_legend(orient="top", title=None, labelFontSize=12)
+    )
+
+
+def save_figure(chart: Any, stem: Path) -> list[Path]:
+    """Write a chart as ``stem.png`` (twice the pixels of the SVG) and ``stem.svg``; return the paths.
+
+    Raises:
+        RunError: A file exists, or cannot be written.
+    """
+    import vl_convert
+
+    spec = chart.to_dict()
+    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    write_new(png, vl_convert.vegalite_to_png(spec, scale=2))
+    write_new(svg, vl_convert.vegalite_to_svg(spec).encode())
+    return [png, svg]
+
+
+def _panel(history: History, figure: str) -> Any:
+    """Return one figure of both sets against the epoch."""
+    import altair as alt
+
+    rows = [
+        row
+        for which, name in (("train", "training"), ("validation", "validation"))
+        for row in _rows(history["epoch"], history[f"{which}_{figure}"], name)
+    ]
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False))
+    style = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
+    colour = alt.Color(
+        "set:N",
+        scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values())),
+        legend=alt.Legend(symbolOpacity=1),
+    )
+    base = alt.Chart({"values": rows}).encode(x=x, color=colour)
+    line = base.mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=2).encode(
+        y=alt.Y("mean:Q", title=figure, axis=style, scale=alt.Scale(zero=False))
+    )
+    if "low" not in rows[0]:
+        return line.properties(width=_WIDTH, height=_HEIGHT)
+    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")
+    return (band + line).properties(width=_WIDTH, height=_HEIGHT)
+
+
+def _learning_rate(history: History) -> Any:
+    """Return the learning rate against the epoch, from before the first step."""
+    import altair as alt
+
+    steps = np.concatenate([[0], history["step"]])
+    per_epoch = history["step"][0] / history["epoch"][0]
+    etas = np.stack([history.initial_eta, *(record.eta for record in history.epochs)])
+    rows = [
+        {"epoch": float(step / per_epoch), "eta": float(eta), "replica": r}
+        for step, row in zip(steps, etas, strict=True)
+        for r, eta in enumerate(row if np.ptp(etas, axis=1).any() else row[:1])
+    ]
+    return (
+        alt.Chart({"values": rows})
+        .mark_line(color="#555", strokeWidth=1.5)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y("eta:Q", title="learning rate", axis=alt.Axis(tickCount=3)),
+            detail="replica:N",
+        )
+        .properties(width=3 * _WIDTH + 2 * _GAP, height=70)
+    )
+
+
+def _rows(epochs: Any, values: Any, name: str) -> list[dict[str, Any]]:
+    """Return points of one line; with a band where there are several networks."""
+    if np.ndim(values) == 1:
+        return [{"epoch": int(e), "mean": float(v), "set": name} for e, v in zip(epochs, values, strict=True)]
+    means, stds = values.mean(axis=1), values.std(axis=1, ddof=1)
+    return [
+        {"epoch": int(e), "mean": float(m), "low": float(m - s), "high": float(m + s), "set": name}
+        for e, m, s in zip(epochs, means, stds, strict=True)
+    ]
