@@ -26,7 +26,7 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self._out = Console(file=sys.stdout, highlight=False)
+        self._out = Console(file=sys.stdout, highlight=False, markup=False)
 
     def note(self, text: str) -> None:
         """Tell something beside the result."""

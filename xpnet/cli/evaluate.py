@@ -12,7 +12,7 @@ from xpnet.cli.console import Output, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.config import Settings
 from xpnet.errors import ConfigError, DataError, RunError
-from xpnet.runs import CONFIG, read_config
+from xpnet.runs import CONFIG, model_path, read_config
 
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any
@@ -43,6 +43,7 @@ def evaluate(
     from xpnet.training import evaluate as evaluate_network
 
     output = Output(as_json=json, quiet=quiet)
+    model_path(run)  # before anything long
     on_line = {} if options is None else given(options)
     settings = _settings(run, on_line)
     network = Network.load(run, backend=get_backend(settings.run.device))
@@ -91,20 +92,23 @@ def _settings(run: Path, on_line: dict[str, Any]) -> Settings:
 
 
 def _classes(names: tuple[str, ...], confusion: Any, per_class: dict[str, float | None], replicas: int) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     title = "Confusion matrix: a row is a true class, a column a prediction"
     if replicas > 1:
         title += f"; sums over {replicas} networks"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("accuracy", justify="right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
     for column in range(len(confusion)):
-        table.add_column(str(column), justify="right")
+        table.add_column(str(column), justify="right", no_wrap=True)
     for true, (name, row) in enumerate(zip(names, confusion, strict=False)):
         share = per_class[name]
-        cells = [f"[bold]{count}[/bold]" if true == column else str(count) for column, count in enumerate(row)]
-        table.add_row(f"{true} {name}", "-" if share is None else percent(share), *cells)
+        cells = [Text(str(count), "bold" if true == column else "") for column, count in enumerate(row)]
+        # What comes from a file is shown as it is, not read as markup.
+        table.add_row(Text(f"{true} {name}"), "-" if share is None else percent(share), *cells)
     return table
 
 
