@@ -91,7 +91,7 @@ def get_backend(device: str = "auto") -> Backend:
             return Backend("cpu", np, "cpu", f"no GPU can be used: {error}")
     match = re.fullmatch(r"gpu(?::(\d+))?", device)
     if match is None:
-        raise DeviceError(f"device = {device!r}: must be auto, cpu, gpu or gpu:N")
+        raise DeviceError(f"device = {device}: must be auto, cpu, gpu or gpu:N")
     try:
         return _gpu_backend(int(match[1] or 0), "as asked for")
     except DeviceError as error:

@@ -120,7 +120,9 @@ def _text(wanted: str) -> Check:
 
 def _hidden(value: Any) -> tuple[int, ...]:
     wanted = "the sizes of the hidden layers, each at least 1, such as 50,50"
-    items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if isinstance(value, str):
+        value = value.split(",") if value.strip() else []  # no hidden layer is a choice too
+    items = [value] if isinstance(value, int) else value
     try:
         return tuple(_whole(1)(item.strip() if isinstance(item, str) else item) for item in items)
     except (TypeError, ValueError):

@@ -29,19 +29,20 @@ def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray
     """Return one network's initial parameters in float64, by name, without the replica axis.
 
     ``W`` (d, m) is normal with mean 0 and :func:`weight_std`; ``b`` (1, m) normal with
-    ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer draws its weights, then
-    its bias, whether it has one or not: networks with and without batch normalisation that
-    share a seed share their weights.
+    ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer's weights and biases have
+    streams of their own: networks of one seed share what they have in common, with and without batch
+    normalisation, and whatever lies above.
     """
-    draw = generator(seed, Purpose.WEIGHTS)
     sizes = (config.inputs, *config.hidden, config.classes)
     parameters: dict[str, np.ndarray[Any, Any]] = {}
     for layer, (d, m) in enumerate(pairwise(sizes), start=1):
         normalised = config.batch_norm and layer < len(sizes) - 1
-        parameters[f"W{layer}"] = weight_std(config.init, d) * draw.standard_normal((d, m))
-        bias = config.init_bias * draw.standard_normal((1, m))
+        parameters[f"W{layer}"] = weight_std(config.init, d) * generator(seed, Purpose.WEIGHTS, layer).standard_normal(
+            (d, m)
+        )
         if config.bias_before_bn or not normalised:
-            parameters[f"b{layer}"] = bias
+            draw = generator(seed, Purpose.BIASES, layer)
+            parameters[f"b{layer}"] = config.init_bias * draw.standard_normal((1, m))
         if normalised:
             parameters[f"gamma{layer}"] = np.ones((1, m))
             parameters[f"beta{layer}"] = np.zeros((1, m))

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     SHUFFLE = 1
     PATTERNS = 2
     ROWS = 3
+    BIASES = 4
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

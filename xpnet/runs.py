@@ -40,30 +40,28 @@ def create_run_folder(out: str | Path | None) -> Path:
     """
     if out is not None:
         path = Path(out)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir()
-        except FileExistsError:
-            raise RunError(
-                f"out = {path}: exists already; name a folder that does not, nothing is overwritten"
-            ) from None
-        except OSError as error:
-            raise RunError(f"out = {path}: cannot be made ({error.strerror}); name another folder") from None
+        if not _make_folder(path):
+            raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten")
         return path
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     for number in range(1, 10_000):
         path = Path("runs", stamp if number == 1 else f"{stamp}_{number}")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            path.mkdir()
-        except FileExistsError:
-            if not path.is_dir():
-                raise RunError(f"{path.parent}: is not a folder; name one with --out") from None
-            continue
-        except OSError as error:
-            raise RunError(f"{path}: cannot be made ({error.strerror}); name another folder with --out") from None
-        return path
+        if _make_folder(path):
+            return path
     raise RunError(f"runs/{stamp}: all its names are taken; name a folder with --out")
+
+
+def _make_folder(path: Path) -> bool:
+    """Make a folder and what it lies in; return whether it is new."""
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except OSError as error:
+        if path.exists():
+            return False
+        raise RunError(f"out = {path}: cannot be made ({error.strerror}); name another folder with --out") from None
+    return True
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -146,7 +144,8 @@ def write_model(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], about: 
     """
     from safetensors.numpy import save
 
-    metadata = {"format": _FORMAT, "about": json.dumps(about)}
+    # One entry alone: the order of several is not fixed, and equal models should be equal files.
+    metadata = {"xpnet": json.dumps({"format": _FORMAT, **about})}
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     write_new(path, save(whole, metadata=metadata))
 
@@ -176,10 +175,9 @@ def read_model(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, A
 
     try:
         with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise RunError(f"{path}: is not a model of xpnet; its format is {metadata.get('format', 'not named')}")
-            about = json.loads(metadata["about"])
+            about = json.loads((file.metadata() or {}).get("xpnet", "{}"))
+            if not isinstance(about, dict) or about.get("format") != _FORMAT:
+                raise RunError(f"{path}: is not a model that this version of xpnet reads; it names no {_FORMAT}")
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"{path}: is not a whole safetensors file ({error}); take another copy of it") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config import Settings, settings_without_effect
+from xpnet.config import DataConfig, Settings, settings_without_effect
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.runs import MODEL, HistoryFile, create_run_folder, read_config, write_config, write_metrics
 
@@ -142,7 +143,8 @@ def _about_data(data: Data, settings: Settings) -> str:
 
 def _resolved(settings: Settings, data: Data) -> dict[str, Any]:
     """Return the settings with the data that was found, so that they mean the same tomorrow."""
-    return settings.to_mapping() | {"data": data.location, "split": data.split}
+    found = DataConfig(data=data.location, split=data.split)
+    return dataclasses.replace(settings, data=found).to_mapping()
 
 
 def _table(result: TrainResult, title: str) -> Any:

@@ -2,64 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.labels import as_labels, class_count
 from xpnet.data.source import Source
+from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 from xpnet.randomness import Purpose, generator
 
-TEST_FRACTION = 0.1
-VALIDATION_FRACTION = 0.1
+# Squares of what is larger overflow when a variance is taken.
+_LARGEST = 1e150
+_CHUNK = 2**20  # values that are checked at a time
+
+
+class Arrays(NamedTuple):
+    """Training and test arrays, or what each of them is called in messages."""
+
+    x: Any
+    y: Any
+    x_test: Any = None
+    y_test: Any = None
 
 
 def source_from_arrays(
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Arrays,
+    called: Arrays,
     *,
     name: str,
     location: str,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Source:
-    """Return a data set from ``x, y`` or ``x_train, y_train`` and, if there are, ``x_test, y_test``.
+    """Return a data set of arrays: features and labels and, if there are, those of a test set.
 
     Files are often sorted by class, so the rows that training and validation are taken from are
-    shuffled once, by `seed`.  Without a test set, the last tenth of the shuffled rows becomes it.
+    shuffled once, by `seed`.  Without a test set, the last tenth of the shuffled rows (at least one)
+    becomes it; one that is given keeps its order.
+
+    Args:
+        arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width),
+            and whole numbers from 0.
+        called: What the arrays are called in messages.
+        name: The data set's name.
+        location: What it is found by.
+        class_names: Name of each class; None takes their numbers.
+        seed: Seed of the shuffle.
 
     Raises:
         DataError: Something about the arrays is wrong; the message names the array.
     """
-    x_name, y_name = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
-    missing = [key for key in (x_name, y_name) if key not in arrays]
-    if missing or ("x_test" in arrays) != ("y_test" in arrays):
-        raise DataError(
-            f"{location}: has the arrays {', '.join(sorted(arrays)) or 'none'}; "
-            "it must have x and y, or x_train, y_train, x_test and y_test"
-        )
-    x, image_shape = _features(arrays[x_name], f"{location}: {x_name}")
-    labels = _labels(arrays[y_name], f"{location}: {y_name}", len(x), x_name)
-    x, labels = _shuffled(x, labels, seed)
-    if "x_test" in arrays:
-        x_test, _ = _features(arrays["x_test"], f"{location}: x_test")
-        labels_test = _labels(arrays["y_test"], f"{location}: y_test", len(x_test), "x_test")
-        if x_test.shape[1] != x.shape[1]:
-            raise DataError(f"{location}: x_test has {x_test.shape[1]} features and {x_name} has {x.shape[1]}")
-        if x_test.dtype != x.dtype:
-            common = np.result_type(x_test, x)
-            x, x_test = x.astype(common), x_test.astype(common)
-    else:
-        rest = len(x) - max(1, round(TEST_FRACTION * len(x)))
+    x, image_shape = as_features(arrays.x, called.x)
+    labels = as_labels(arrays.y, called.y, len(x), called.x)
+    # Counted before test rows are split off: they may hold the only rows of a class.
+    classes = class_count(labels, called.y)
+    order = generator(seed, Purpose.ROWS).permutation(len(x))
+    x, labels = x[order], labels[order]
+    if (arrays.x_test is None) != (arrays.y_test is None):
+        has, lacks = (called.x_test, called.y_test)[:: 1 if arrays.y_test is None else -1]
+        raise DataError(f"{has} is given without {lacks}; a test set needs both")
+    if arrays.x_test is None:
+        rest = len(x) - max(1, round(len(x) / 10))
         x, x_test, labels, labels_test = x[:rest], x[rest:], labels[:rest], labels[rest:]
-    classes = _class_count(np.concatenate([labels, labels_test]), f"{location}: {y_name}")
-    names = tuple(class_names) if class_names is not None else tuple(str(c) for c in range(classes))
-    if len(names) < classes:
-        raise DataError(f"{location}: class_names has {len(names)} names for labels up to {classes - 1}")
-    validation = max(1, round(VALIDATION_FRACTION * len(x)))
+    else:
+        x_test, _ = as_features(arrays.x_test, called.x_test)
+        labels_test = as_labels(arrays.y_test, called.y_test, len(x_test), called.x_test)
+        if x_test.shape[1] != x.shape[1]:
+            raise DataError(f"{called.x_test} has {x_test.shape[1]} features and {called.x} has {x.shape[1]}")
+        if labels_test.max() >= classes:
+            raise DataError(
+                f"{called.y_test} has labels up to {labels_test.max()}, but those of {called.y} end at {classes - 1}"
+            )
     if len(x) < 2:
-        raise DataError(f"{location}: {len(x)} samples are too few to train and to validate; it needs at least 3")
+        raise DataError(f"{called.x} has {len(order)} rows; it must leave at least 2, to train and to validate")
+    names = tuple(str(c) for c in (range(classes) if class_names is None else class_names))
+    if len(names) < classes:
+        raise DataError(f"class_names has {len(names)} names for {classes} classes; give one for each")
     return Source(
         name=name,
         location=location,
@@ -69,78 +90,68 @@ def source_from_arrays(
         labels_test=labels_test,
         class_names=names,
         image_shape=image_shape,
-        default_split=f"{len(x) - validation}/{validation}",
+        default_split=nine_tenths(len(x)),
     )
 
 
-def _features(x: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
-    """Return features as rows (n, d), uint8 or floating, and the shape of an image where rows are images."""
-    x = np.asarray(x)
-    if x.dtype.hasobject or x.dtype.kind not in "biuf":
-        raise DataError(f"{where} is an array of {x.dtype}; it must be one of numbers")
-    if x.ndim < 2 or x.size == 0:
-        raise DataError(f"{where} has the shape {x.shape}; it must be (n, features) or (n, height, width, channels)")
-    image_shape = None
-    if x.ndim == 4 and x.shape[-1] in (1, 3):
-        x = x.transpose(0, 3, 1, 2)  # channel planes, as CIFAR-10 has them
-        image_shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
-    elif x.ndim == 4 and x.shape[1] in (1, 3):
-        image_shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
-    elif x.ndim == 3:
-        image_shape = (1, int(x.shape[1]), int(x.shape[2]))
+def as_features(values: Any, called: str) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+    """Return features as rows (n, d), uint8 or floating, and the shape of an image where rows are images.
+
+    uint8, float32 and float64 are kept, booleans become uint8, and other integers float32 if that holds
+    them exactly, float64 otherwise.
+
+    Raises:
+        DataError: There are no numbers, no rows, or values that are not finite.
+    """
+    try:
+        x = np.asarray(values)
+    except ValueError:
+        raise DataError(f"{called} has rows of different lengths; they must all have as many features") from None
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{called} is an array of {x.dtype}; it must be one of real numbers")
+    if x.ndim < 2:
+        raise DataError(f"{called} has the shape {x.shape}; it must be (n, features) or that of n images")
+    if x.size == 0:
+        raise DataError(f"{called} has the shape {x.shape} and thus no values; it needs rows to learn from")
+    x, image_shape = _planes(x)
     x = np.ascontiguousarray(x).reshape(len(x), -1)
     if x.dtype == np.bool_:
         return x.view(np.uint8), image_shape
     if x.dtype == np.uint8:
         return x, image_shape
     if x.dtype.kind in "iu":
-        exact = x.min() >= -(2**24) and x.max() <= 2**24
+        exact = int(x.min()) >= -(2**24) and int(x.max()) <= 2**24
         return x.astype(np.float32 if exact else np.float64), image_shape
-    if x.dtype.itemsize not in (4, 8) or not x.dtype.isnative:
-        x = x.astype(np.float32 if x.dtype.itemsize <= 4 else np.float64)
-    finite = np.isfinite(x)
-    if not finite.all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise DataError(
-            f"{where} has {int((~finite).sum()):,} values that are not finite, the first in row {row}, "
-            f"column {column}; remove those rows or fill them in"
-        )
+    x = x.astype(np.float32 if x.dtype.itemsize <= 4 else np.float64, copy=False)
+    _check_finite(x, called)
     return x, image_shape
 
 
-def _labels(y: NDArray[Any], where: str, rows: int, x_name: str) -> NDArray[np.int64]:
-    """Return labels as whole numbers (n,) from 0."""
-    y = np.asarray(y)
-    if y.dtype.hasobject or y.dtype.kind not in "biuf":
-        raise DataError(f"{where} is an array of {y.dtype}; labels must be whole numbers from 0")
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        hint = "; if it is one-hot, pass y.argmax(axis=1)" if y.ndim == 2 else ""
-        raise DataError(f"{where} has the shape {y.shape}; labels must be one whole number a sample, (n,){hint}")
-    if len(y) != rows:
-        raise DataError(f"{where} has {len(y):,} labels for {rows:,} rows of {x_name}; there must be one for each")
-    if y.dtype.kind == "f":
-        whole = np.isfinite(y) & (y == np.rint(y))
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise DataError(f"{where} has the label {y[row]} in row {row}; labels must be whole numbers from 0")
-    if y.min() < 0 or y.max() > 2**31:
-        raise DataError(f"{where} has labels from {y.min()} to {y.max()}; labels must be whole numbers from 0")
-    return y.astype(np.int64)
+def _planes(x: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+    """Bring images to channel planes (n, channels, height, width), as CIFAR-10 has them."""
+    if x.ndim == 4 and x.shape[-1] in (1, 3):
+        x = x.transpose(0, 3, 1, 2)
+    elif not (x.ndim == 4 and x.shape[1] in (1, 3)) and x.ndim != 3:
+        return x, None
+    height, width = x.shape[-2:]
+    return x, (x.shape[1] if x.ndim == 4 else 1, height, width)
 
 
-def _class_count(labels: NDArray[np.int64], where: str) -> int:
-    classes, present = int(labels.max()) + 1, len(np.unique(labels))
-    if present < 2:
-        raise DataError(f"{where} has the label {int(labels[0])} alone; there must be at least 2 classes")
-    if classes > 2 * present + 10:
+def _check_finite(x: NDArray[Any], called: str) -> None:
+    bad, first = 0, (0, 0)
+    rows = max(1, _CHUNK // x.shape[1])
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        finite = np.isfinite(part)
+        if not finite.all():
+            if not bad:
+                row, column = np.argwhere(~finite)[0]
+                first = (start + int(row), int(column))
+            bad += int(np.count_nonzero(~finite))
+        elif float(np.abs(part).max()) > _LARGEST:
+            raise DataError(f"{called} has values beyond {_LARGEST:g}, which cannot be squared; rescale it")
+    if bad:
         raise DataError(
-            f"{where} has labels up to {classes - 1} but only {present} different ones; number the classes from 0"
+            f"{called} has {bad:,} values that are not finite, the first in row {first[0]}, column {first[1]} "
+            "(from 0); remove those rows or fill them in"
         )
-    return classes
-
-
-def _shuffled(x: NDArray[Any], labels: NDArray[np.int64], seed: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    order = generator(seed, Purpose.ROWS).permutation(len(x))
-    return x[order], labels[order]

@@ -1,10 +1,9 @@
-"""CIFAR-10 as published for Python: a folder of pickles, or the archive of that folder."""
+"""CIFAR-10 as published for Python: six pickled batches, made into one data set."""
 
 from __future__ import annotations
 
 import os
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
-from xpnet.data.safe_pickle import read_pickle
+from xpnet.data.archive import read_archive_files
+from xpnet.data.safe_pickle import CutShortError, PickledArray, read_pickle
 from xpnet.data.source import Source
+from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
@@ -28,26 +29,38 @@ _TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
 _TEST = "test_batch"
 _META = "batches.meta"
 _PIXELS = 3 * 32 * 32
-_LARGEST = 256 * 2**20  # a published batch has 31 MB
-_ARCHIVE_BYTES = 170_498_071
+_LARGEST = 64 * 2**20  # a published batch has 31 MB
 
 
 def find_cifar10() -> Path | None:
     """Return where CIFAR-10 lies on this machine, or None.
 
     Looks in the folder that ``XPNET_DATA`` names, in xpnet's cache folder, in the working folder and in
-    its ``data`` folder, for the batches, their folder, or the published archive.
+    its ``data`` folder, for the batches, their folder, or the published archive.  ``XPNET_DATA`` may
+    also name the archive itself.
     """
-    places = [Path(user_cache_dir("xpnet")), Path(), Path("data")]
-    if os.environ.get("XPNET_DATA"):
-        places.insert(0, Path(os.environ["XPNET_DATA"]))
-    for place in places:
-        for candidate in (place, place / FOLDER):
-            if (candidate / _TRAINING[0]).is_file():
-                return candidate.resolve()
-        if (place / ARCHIVE).is_file():
-            return (place / ARCHIVE).resolve()
+    for place in places():
+        found = cifar10_in(place)
+        if found is not None:
+            return found.resolve()
     return None
+
+
+def places() -> list[Path]:
+    """Return where CIFAR-10 is looked for, in this order."""
+    named = os.environ.get("XPNET_DATA")
+    return [*([Path(named).expanduser()] if named else []), Path(user_cache_dir("xpnet")), Path(), Path("data")]
+
+
+def cifar10_in(place: Path) -> Path | None:
+    """Return the folder of batches or the archive in `place`, which may also be one of them, or None."""
+    if place.is_file():
+        return place
+    for folder in (place, place / FOLDER):
+        # Any batch will do: reading the folder then says which one is missing.
+        if any((folder / name).is_file() for name in (*_TRAINING, _TEST)):
+            return folder
+    return place / ARCHIVE if (place / ARCHIVE).is_file() else None
 
 
 def read_folder(folder: Path) -> Source:
@@ -55,20 +68,15 @@ def read_folder(folder: Path) -> Source:
 
     Raises:
         DataError: A batch is missing or broken.
+        OSError: A file cannot be read.
     """
-
-    def read(name: str) -> bytes | None:
+    files = {}
+    for name in (*_TRAINING, _TEST, _META):
         path = folder / name
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise DataError(f"{path}: has {path.stat().st_size:,} bytes; a batch of CIFAR-10 has 31 million")
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-
-    return _assemble({name: read(name) for name in (*_TRAINING, _TEST, _META)}, folder, folder)
+        if path.is_file():
+            _check_size(path.stat().st_size, path)
+            files[name] = path.read_bytes()
+    return _assemble(files, folder)
 
 
 def read_archive(path: Path) -> Source:
@@ -76,70 +84,70 @@ def read_archive(path: Path) -> Source:
 
     Raises:
         DataError: The archive is cut off, or a batch is missing or broken.
+        OSError: The file cannot be read.
     """
-    files: dict[str, bytes | None] = dict.fromkeys((*_TRAINING, _TEST, _META))
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in _members(archive):
-                name = Path(member.name).name
-                if name not in files or not member.isfile():
-                    continue
-                if member.size > _LARGEST:
-                    raise DataError(f"{path}: its {name} has {member.size:,} bytes; a batch has 31 million")
-                stream = archive.extractfile(member)
-                files[name] = stream.read() if stream is not None else None
-    except (tarfile.TarError, EOFError, OSError) as error:
-        size = path.stat().st_size
-        raise DataError(
-            f"{path}: cannot be read to its end ({error}); it has {size:,} bytes, "
-            f"the published archive has {_ARCHIVE_BYTES:,}; take another copy"
-        ) from None
-    return _assemble(files, path, path)
+    files = read_archive_files(path, (*_TRAINING, _TEST, _META), lambda name, size: _check_size(size, path / name))
+    return _assemble(files, path)
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for count, member in enumerate(archive):
-        if count > 1000:
-            raise DataError(f"{archive.name!s}: has more than 1,000 members; the published archive has 9")
-        yield member
+def _check_size(size: int, path: Path) -> None:
+    if size > _LARGEST:
+        raise DataError(f"{path}: has {size:,} bytes; a batch of CIFAR-10 has 31 million")
 
 
-def _assemble(files: dict[str, bytes | None], where: Path, location: Path) -> Source:
-    """Build the data set from the batches' bytes."""
-    missing = [name for name in (*_TRAINING, _TEST) if files[name] is None]
+def _assemble(files: Mapping[str, bytes], where: Path) -> Source:
+    """Build the data set from the contents of the files that were found."""
+    missing = [name for name in (*_TRAINING, _TEST) if name not in files]
     if missing:
         raise DataError(
             f"{where}: has no {', '.join(missing)}; CIFAR-10 has {_TRAINING[0]} to {_TRAINING[-1]} and {_TEST}"
         )
-    meta = files.pop(_META)
-    names = CLASS_NAMES if meta is None else _class_names(meta, f"{where / _META}")
-    batches = [_batch(content or b"", f"{where / name}", len(names)) for name, content in files.items()]
+    names = _class_names(files[_META], f"{where / _META}") if _META in files else CLASS_NAMES
+    training = [_batch(files[name], f"{where / name}", len(names)) for name in _TRAINING]
+    x_test, labels_test = _batch(files[_TEST], f"{where / _TEST}", len(names))
+    labels = np.concatenate([labels for _, labels in training])
     return Source(
         name="cifar10",
-        location=str(location.resolve()),
-        x=np.concatenate([x for x, _ in batches[:-1]]),
-        labels=np.concatenate([labels for _, labels in batches[:-1]]),
-        x_test=batches[-1][0],
-        labels_test=batches[-1][1],
+        location=str(where.resolve()),
+        x=np.concatenate([x for x, _ in training]),
+        labels=labels,
+        x_test=x_test,
+        labels_test=labels_test,
         class_names=names,
         image_shape=(3, 32, 32),
-        default_split="45k",
+        default_split="45k" if len(labels) >= 50_000 else nine_tenths(len(labels)),
     )
 
 
 def _batch(content: bytes, where: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    batch = _dictionary(content, where, ("data", "labels"))
-    x, labels = batch["data"], batch["labels"]
-    if not isinstance(x, np.ndarray) or x.ndim != 2 or x.shape[1] != _PIXELS or len(x) == 0:
-        shape = tuple(x.shape) if isinstance(x, np.ndarray) else type(x).__name__
-        raise DataError(f"{where}: data is {shape}; it must be an array (n, {_PIXELS}) of bytes")
+    try:
+        batch = _dictionary(content, where, ("data", "labels"))
+    except CutShortError as error:
+        raise DataError(
+            f"{error}; a whole published batch has more than 30,720,000 (10,000 images of 3,072 bytes)"
+        ) from None
+    x, labels = _images(batch["data"], where), batch["labels"]
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise DataError(f"{where}: labels must be a list of whole numbers")
     if len(labels) != len(x):
         raise DataError(f"{where}: has {len(x):,} images and {len(labels):,} labels; there must be one for each")
-    if min(labels) < 0 or max(labels) >= classes:
-        raise DataError(f"{where}: labels range from {min(labels)} to {max(labels)}; they must be 0 to {classes - 1}")
+    for row, label in enumerate(labels):
+        if not 0 <= label < classes:
+            raise DataError(f"{where}: the label of row {row} is {label}; labels must be from 0 to {classes - 1}")
     return x, np.array(labels, np.int64)
+
+
+def _images(array: Any, where: str) -> NDArray[np.uint8]:
+    wanted = f"it must be an array (n, {_PIXELS}) of uint8"
+    if not isinstance(array, PickledArray):
+        raise DataError(f"{where}: data is of type {type(array).__name__}; {wanted}")
+    try:
+        x = array.to_numpy()
+    except ValueError as error:
+        raise DataError(f"{where}: data is {error}; {wanted}") from None
+    if x.ndim != 2 or x.shape[1] != _PIXELS or len(x) == 0:
+        raise DataError(f"{where}: data has the shape {x.shape}; {wanted}")
+    return x
 
 
 def _class_names(content: bytes, where: str) -> tuple[str, ...]:
@@ -151,6 +159,10 @@ def _class_names(content: bytes, where: str) -> tuple[str, ...]:
 
 def _dictionary(content: bytes, where: str, keys: tuple[str, ...]) -> dict[str, Any]:
     values = read_pickle(content, where)
-    if not isinstance(values, dict) or not all(key in values for key in keys):
+    if not isinstance(values, dict):
         raise DataError(f"{where}: is not a dictionary with {' and '.join(keys)}, as CIFAR-10's files are")
+    for key in keys:
+        if key not in values:
+            has = ", ".join(sorted(values)[:10]) or "none"
+            raise DataError(f"{where}: has no key {key}; its keys are {has}")
     return values

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xpnet.data import cifar
-from xpnet.data.arrays import source_from_arrays
+from xpnet.data.arrays import Arrays, source_from_arrays
 from xpnet.data.npz import read_npz
 from xpnet.data.patterns import patterns
 from xpnet.data.source import Data, Source
@@ -33,7 +32,7 @@ def load_data(source: str | Path | None = None, split: str | None = None) -> Dat
         DataError: The data is missing or broken, or too small for the split.
     """
     if split is not None:
-        parse_split(split)  # before anything long
+        parse_split(split)  # before anything that takes long
     return split_source(read_source(source), split)
 
 
@@ -47,65 +46,85 @@ def data_from_arrays(
     class_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Data:
-    """Return data from arrays in memory.
+    """Return data from arrays in memory, checked, shuffled and split.
+
+    The rows of `x_train` are shuffled once, by `seed`, because such data is often sorted by class; a
+    test set that is given keeps its order.
 
     Args:
-        x_train: Features (n, d), or images (n, height, width, channels).
+        x_train: Features (n, d), or images (n, height, width), (n, height, width, channels) or
+            (n, channels, height, width); uint8 is kept, other numbers become floating.
         labels_train: Classes (n,), whole numbers from 0.
-        x_test: Features of the test set; without it, a tenth of the rows becomes the test set.
+        x_test: Features of the test set; without it, the last tenth of the shuffled rows becomes it.
         labels_test: Classes of the test set.
-        split: ``"N/M"``; None validates on a tenth.
-        class_names: Name of each class.
-        seed: Seed of the order in which the rows are split.
+        split: ``"N/M"``; None validates with a tenth.
+        class_names: Name of each class; None takes their numbers.
+        seed: Seed of the shuffle.
 
     Raises:
-        DataError: Something about the arrays is wrong.
+        DataError: Something about the arrays is wrong; the message names the argument.
     """
-    arrays = {"x_train": x_train, "y_train": labels_train, "x_test": x_test, "y_test": labels_test}
-    given = {name: array for name, array in arrays.items() if array is not None}
-    source = source_from_arrays(given, name="arrays", location="memory", class_names=class_names, seed=seed)
+    source = source_from_arrays(
+        Arrays(x_train, labels_train, x_test, labels_test),
+        Arrays("x_train", "labels_train", "x_test", "labels_test"),
+        name="arrays",
+        location="arrays in memory",
+        class_names=class_names,
+        seed=seed,
+    )
     return split_source(source, split)
 
 
 def read_source(source: str | Path | None = None) -> Source:
-    """Read a data set without splitting it; see :func:`load_data`."""
-    if source is None:
+    """Read a data set without splitting it; see :func:`load_data`.
+
+    Raises:
+        DataError: The data is missing or broken.
+    """
+    if source is None or source == "cifar10":
         found = cifar.find_cifar10()
-        return patterns() if found is None else _read_path(found)
-    if source == "cifar10":
-        found = cifar.find_cifar10()
-        if found is None:
-            raise DataError(f"data = cifar10: is not on this machine; {cifar.CIFAR10_HINT}")
-        return _read_path(found)
-    match = re.fullmatch(r"patterns(?::(\d{1,9})(?:/(\d{1,9}))?)?", str(source))
-    if match is not None:
-        return patterns(int(match[1] or 10_000), int(match[2] or 2_000))
-    return _read_path(Path(source))
+        if found is not None:
+            return _read_path(found)
+        if source is None:
+            return patterns()
+        places = ", ".join(str(place.absolute()) for place in cifar.places())
+        raise DataError(f"data = cifar10: is not in {places}; {cifar.CIFAR10_HINT}")
+    if isinstance(source, str) and (source == "patterns" or source.startswith("patterns:")):
+        return _read_patterns(source)
+    return _read_path(Path(source).expanduser())
+
+
+def _read_patterns(source: str) -> Source:
+    match = re.fullmatch(r"patterns(?::([0-9]{1,9})(?:/([0-9]{1,9}))?)?", source)
+    if match is None:
+        raise DataError(
+            f"data = {source}: must be patterns, patterns:N with N images to train and validate with, "
+            "or patterns:N/M with M more to test"
+        )
+    return patterns(int(match[1] or 10_000), int(match[2] or 2_000))
 
 
 def _read_path(path: Path) -> Source:
-    if not path.exists():
-        raise DataError(f"data = {path}: there is no such file or folder; it can be {_ACCEPTED}")
-    if path.is_dir():
-        for folder in (path, path / cifar.FOLDER):
-            if (folder / "data_batch_1").exists() or (folder / "test_batch").exists():
-                return cifar.read_folder(folder)
-        if (path / cifar.ARCHIVE).is_file():
-            return cifar.read_archive(path / cifar.ARCHIVE)
-        raise DataError(f"data = {path}: is a folder without CIFAR-10's data_batch_1; it can be {_ACCEPTED}")
     try:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if start == b"\x1f\x8b":
-            return cifar.read_archive(path)
-        if zipfile.is_zipfile(path) or path.suffix == ".npz":
-            return read_npz(path)
-        if tarfile.is_tarfile(path):
-            raise DataError(
-                f"data = {path}: is a tar archive that is not gzipped; CIFAR-10 is published as {cifar.ARCHIVE}"
-            )
+        if not path.exists():
+            raise DataError(f"data = {path}: there is no such file or folder; it can be {_ACCEPTED}")
+        if path.is_dir():
+            found = cifar.cifar10_in(path)
+            if found is None:
+                raise DataError(f"data = {path}: is a folder without CIFAR-10's data_batch_1; it can be {_ACCEPTED}")
+            return cifar.read_folder(found) if found.is_dir() else cifar.read_archive(found)
+        return _read_file(path)
     except OSError as error:
-        raise DataError(f"data = {path}: cannot be read ({error.strerror})") from None
-    if path.name.endswith((".tar.gz", ".tgz")):
-        raise DataError(f"{path}: is not gzipped; it has {path.stat().st_size:,} bytes, take another copy")
-    raise DataError(f"data = {path}: is of no known kind; it can be {_ACCEPTED}")
+        raise DataError(f"data = {path}: cannot be read ({error.strerror or error})") from None
+
+
+def _read_file(path: Path) -> Source:
+    """Read a file as what it is rather than as what it is called, where that can be told."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar" or path.name.endswith((".tar.gz", ".tgz")):
+        return cifar.read_archive(path)
+    if zipfile.is_zipfile(path) or start[:2] == b"PK" or path.suffix == ".npz":
+        return read_npz(path)
+    hint = "a single array: save x and y together with numpy.savez" if start[:6] == b"\x93NUMPY" else "of no known kind"
+    raise DataError(f"data = {path}: is {hint}; it can be {_ACCEPTED}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from xpnet.data.source import Source
+from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 from xpnet.randomness import Purpose, generator
 
@@ -22,6 +23,7 @@ _TRAIN, _TEST = 0, 1
 _JITTER, _STRETCH = 0.18, 0.14  # spread of direction (radians) and width (log) within a class
 _NOISE = 28.0
 _CONTRAST = (12.0, 48.0)
+_MOST = 1_000_000  # images; they take 3 GB
 _HINT = 32.0  # how far the background's mean colour moves with the class
 
 CLASS_NAMES = tuple(
@@ -35,26 +37,38 @@ def patterns(n: int = 10_000, n_test: int = 2_000, seed: int = 0) -> Source:
     Images are (3, 32, 32) in channel planes, flattened to 3072 uint8; classes are balanced and in
     random order.  The first rows are the same whatever `n` is.
 
+    Args:
+        n: Images to train and validate with.
+        n_test: Images to test with.
+        seed: Seed of all images.
+
     Raises:
-        DataError: There would be fewer images than classes.
+        DataError: There would be fewer images than classes, or more than a million.
     """
     for name, count in (("training", n), ("test", n_test)):
         if count < CLASSES:
             raise DataError(f"patterns: {count} {name} images are fewer than its {CLASSES} classes; ask for more")
+        if count > _MOST:
+            raise DataError(f"patterns: {count:,} {name} images are more than {_MOST:,}; ask for fewer")
     x, labels = _draw(n, seed, _TRAIN)
     x_test, labels_test = _draw(n_test, seed, _TEST)
-    training = n * 9 // 10
     return Source(
         name="patterns",
-        location="patterns" if (n, n_test) == (10_000, 2_000) else f"patterns:{n}/{n_test}",
+        location=_location(n, n_test, seed),
         x=x,
         labels=labels,
         x_test=x_test,
         labels_test=labels_test,
         class_names=CLASS_NAMES,
         image_shape=(3, SIDE, SIDE),
-        default_split=f"{training}/{n - training}",
+        default_split=nine_tenths(n),
     )
+
+
+def _location(n: int, n_test: int, seed: int) -> str:
+    if seed:
+        return f"patterns:{n}/{n_test} of seed {seed}"  # load_data has no seed: it must not take it for its own
+    return "patterns" if (n, n_test) == (10_000, 2_000) else f"patterns:{n}/{n_test}"
 
 
 def _draw(n: int, seed: int, part: int) -> tuple[np.ndarray, np.ndarray]:

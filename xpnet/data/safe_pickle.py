@@ -1,157 +1,249 @@
-"""Reading the pickles of CIFAR-10 without trusting them.
+"""Pickles of CIFAR-10, read without running what they say.
 
-A pickle is a program.  This reader knows only the instructions and the globals that the published
-files use (dictionaries, lists, strings, whole numbers, NumPy's array reconstruction), and it builds
-nothing of NumPy's from them: the globals stand for small recorders, and an array is made from the
-recorded bytes after its type and size have been checked.  Everything else is refused before it runs.
+A pickle is a program for a small stack machine, and Python's own machine imports and calls what the
+program names, and sets memory aside for any length that it claims.  The machine here knows only
+the instructions that a dictionary of strings, numbers, lists and uint8 arrays is made of (pickle
+protocols 2 to 4), calls nothing, and takes no more memory than the file has bytes.  Arrays come out as
+:class:`PickledArray`, which says what the file claims, until :meth:`PickledArray.to_numpy` has
+compared that with the bytes that are there.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-import pickletools
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.errors import DataError
 
-_INSTRUCTIONS = {
-    *("PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "NONE", "NEWTRUE", "NEWFALSE"),
-    *("BININT", "BININT1", "BININT2", "LONG1", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES"),
-    *("SHORT_BINUNICODE", "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
-    *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
-    *("BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MEMOIZE"),
+# A published batch takes 40,000 instructions; each may leave an object of some 50 bytes.
+_MOST_INSTRUCTIONS = 1_000_000
+
+
+class CutShortError(DataError):
+    """A pickle ends in the middle of a value."""
+
+
+class _Known(Enum):
+    """The globals that are understood; none of them is imported or called."""
+
+    RECONSTRUCT = "_reconstruct"
+    NDARRAY = "ndarray"
+    DTYPE = "dtype"
+    ENCODE = "encode"
+
+
+_GLOBALS = {
+    ("numpy.core.multiarray", "_reconstruct"): _Known.RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _Known.RECONSTRUCT,
+    ("numpy", "ndarray"): _Known.NDARRAY,
+    ("numpy", "dtype"): _Known.DTYPE,
+    # How Python 3 writes bytes in protocol 2: as text that is to be encoded as latin1.
+    ("_codecs", "encode"): _Known.ENCODE,
 }
-_RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
 
 
-def read_pickle(content: bytes, where: str) -> Any:
-    """Return what a pickle holds: dictionaries, lists, byte strings, whole numbers and uint8 arrays.
+class _Uint8:
+    """Stands for numpy.dtype("u1"), the only one understood."""
+
+
+@dataclass
+class PickledArray:
+    """What a pickle claims about a uint8 array: its shape, its order in memory, and its bytes."""
+
+    shape: tuple[int, ...] | None = None
+    fortran: bool = False
+    raw: bytes = b""
+
+    def to_numpy(self) -> NDArray[np.uint8]:
+        """Return the array, read-only, over the bytes of the pickle.
+
+        Raises:
+            ValueError: The shape was never set, or is not that of the bytes.
+        """
+        if self.shape is None or math.prod(self.shape) != len(self.raw):
+            raise ValueError(f"an array said to be {self.shape} has {len(self.raw):,} bytes")
+        return np.frombuffer(self.raw, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def read_pickle(data: bytes, where: str) -> Any:
+    """Return the value that the pickle `data` describes.
 
     Args:
-        content: The file's bytes.
-        where: The file's name, for messages.
+        data: The whole pickle.
+        where: What to call it in messages, such as its path.
+
+    Returns:
+        None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings
+        of Python 2 are bytes, but keys are always str.
 
     Raises:
-        DataError: The pickle is cut off, holds an instruction or a global that CIFAR-10's files do not
-            have, or describes an array that it does not hold.
+        CutShortError: The pickle ends early.
+        DataError: It names a foreign global, holds arrays other than uint8, or is no such pickle.
     """
+    machine = _Machine(data, where)
     try:
-        return _plain(_Unpickler(_Whole(content, where), where).load())
-    except DataError:
-        raise
-    except Exception as error:  # the stack machine fails in many ways on bytes that are no pickle
-        raise DataError(
-            f"{where}: is not a pickle as CIFAR-10's Python version has them ({type(error).__name__}: {error}); "
-            "take another copy of the file"
-        ) from None
+        return machine.run()
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{where}: is not a pickle of CIFAR-10 (broken at byte {machine.at:,})") from None
 
 
-class _Whole(io.BytesIO):
-    """A file that says what is missing instead of returning less than was asked for."""
+class _Machine:
+    """The stack machine.  Instructions are named as in the standard library's pickletools."""
 
-    def __init__(self, content: bytes, where: str) -> None:
-        super().__init__(content)
-        self._size = len(content)
-        self._where = where
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data, self.where, self.at = data, where, 0
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []  # the stacks that MARK has put aside
+        self.memo: dict[int, Any] = {}
+        self.encoded = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > self._size - self.tell():
-            raise DataError(
-                f"{self._where}: is cut off: it has {self._size:,} bytes and needs at least "
-                f"{self.tell() + size:,}; take another copy of the file"
+    def run(self) -> Any:
+        for _ in range(_MOST_INSTRUCTIONS):
+            code = self.take(1)
+            if code == b".":  # STOP
+                return self.stack.pop()
+            handler = _HANDLERS.get(code)
+            if handler is None:
+                raise self.refusal(f"holds the pickle instruction {code!r} at byte {self.at - 1:,}")
+            handler(self)
+        raise self.refusal(f"has more than {_MOST_INSTRUCTIONS:,} pickle instructions")
+
+    def take(self, count: int) -> bytes:
+        end = self.at + count
+        if end > len(self.data):
+            raise CutShortError(
+                f"{self.where}: is cut short: it has {len(self.data):,} bytes and should go on to at least {end:,}"
             )
-        return super().read(size)
+        part, self.at = self.data[self.at : end], end
+        return part
 
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line.endswith(b"\n"):
-            raise DataError(f"{self._where}: is cut off after {self._size:,} bytes; take another copy of the file")
-        return line
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def line(self) -> str:
+        end = self.data.find(b"\n", self.at)
+        text = self.take((end if end >= 0 else len(self.data)) + 1 - self.at)
+        return text[:-1].decode("latin-1")
+
+    def refusal(self, what: str) -> DataError:
+        return DataError(f"{self.where}: {what}, which the CIFAR-10 files do not; it was not read further")
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def mark(self) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def top(self, kind: type) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise TypeError
+        return self.stack[-1]
+
+    def tuple_of(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise IndexError
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def extend(self, items: list[Any]) -> None:
+        self.top(list).extend(items)
+
+    def memorise(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.top(dict)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, (str, bytes)):
+                raise self.refusal(f"has a key of type {type(key).__name__}")
+            target[key if isinstance(key, str) else key.decode("latin-1")] = value
+
+    def find_global(self, module: str, name: str) -> None:
+        known = _GLOBALS.get((module, name))
+        if known is None:
+            raise self.refusal(f"names the global {module}.{name}")
+        self.push(known)
+
+    def stack_global(self) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        self.find_global(str(module), str(name))
+
+    def reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if function is _Known.RECONSTRUCT and arguments[0] is _Known.NDARRAY:
+            self.push(PickledArray())
+        elif function is _Known.DTYPE:
+            code = arguments[0].decode("latin-1") if isinstance(arguments[0], bytes) else arguments[0]
+            if code not in ("u1", "|u1"):
+                raise self.refusal(f"holds an array of dtype {code!r} instead of 'u1'")
+            self.push(_Uint8())
+        elif function is _Known.ENCODE and arguments[1] in ("latin1", "latin-1"):
+            # One text may be encoded many times over; all the bytes must have been in the file.
+            self.encoded += len(arguments[0])
+            if self.encoded > len(self.data):
+                raise self.refusal("encodes more text than it holds")
+            self.push(arguments[0].encode("latin-1"))
+        else:
+            raise TypeError
+
+    def build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, _Uint8):
+            return  # the state says byte order and alignment, of which one byte has none
+        _, shape, dtype, fortran, raw = state
+        lengths = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and isinstance(raw, bytes) and lengths):
+            raise TypeError
+        target.shape, target.fortran, target.raw = shape, bool(fortran), raw
 
 
-class _Recorder:
-    """Stands for a global: being called and being given a state is written down, and nothing else happens."""
-
-    __slots__ = ("arguments", "name", "state")
-
-    def __init__(self, name: str, arguments: tuple[Any, ...] | None = None) -> None:
-        self.name = name
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __call__(self, *arguments: Any) -> _Recorder:
-        if self.arguments is not None or self.name not in ("_reconstruct", "dtype"):
-            raise ValueError(f"{self.name} is called where the published files do not call it")
-        return _Recorder(self.name, arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        if self.arguments is None:
-            raise ValueError(f"{self.name} is given a state")
-        self.state = state
-
-    # A recorder must not be a key: its hash would be that of an object about to be replaced.
-    __hash__ = None  # type: ignore[assignment]
-
-
-class _Unpickler(pickle._Unpickler):
-    """The unpickler in Python, whose memory grows with the file and not with what the file claims."""
-
-    dispatch: ClassVar = {
-        ord(op.code): pickle._Unpickler.dispatch[ord(op.code)] for op in pickletools.opcodes if op.name in _INSTRUCTIONS
-    }
-
-    def __init__(self, file: _Whole, where: str) -> None:
-        super().__init__(file, encoding="bytes")
-        self._where = where
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        if (module, name) in _RECONSTRUCT or (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return _Recorder(name)
-        raise DataError(
-            f"{self._where}: asks for the global {module}.{name}, which no CIFAR-10 file needs; "
-            "it was not run, do not use this file"
-        )
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Return `value` with recorded arrays made real; `value` must be of plain types otherwise."""
-    if depth > 4:
-        raise ValueError("it is nested deeper than the published files")
-    if isinstance(value, _Recorder):
-        return _array(value)
-    if isinstance(value, dict):
-        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list) and any(isinstance(item, (list, dict, tuple, _Recorder)) for item in value):
-        return [_plain(item, depth + 1) for item in value]
-    return value
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, bytes):
-        key = key.decode("ascii", "replace")
-    if not isinstance(key, str):
-        raise ValueError(f"it has the key {key!r}")
-    return key
-
-
-def _array(record: _Recorder) -> np.ndarray[Any, Any]:
-    """Return the array that a recorded reconstruction describes."""
-    if record.name != "_reconstruct" or not isinstance(record.state, tuple) or len(record.state) != 5:
-        raise ValueError("an array is not described as the published files do")
-    _, shape, dtype, fortran, content = record.state
-    code = dtype.arguments[0] if isinstance(dtype, _Recorder) and dtype.arguments else None
-    if code not in (b"u1", "u1"):
-        raise ValueError(f"an array has the type {code!r} where the published files have u1")
-    if fortran or not isinstance(content, bytes) or not isinstance(shape, tuple):
-        raise ValueError("an array is not described as the published files do")
-    if not all(isinstance(n, int) and 0 <= n < 2**31 for n in shape):
-        raise ValueError(f"an array has the shape {shape}")
-    size = 1
-    for n in shape:
-        size *= n
-    if size != len(content):
-        raise ValueError(f"an array of shape {shape} needs {size:,} bytes and has {len(content):,}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+_HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
+    b"\x80": lambda m: m.take(1),  # PROTO
+    b"\x95": lambda m: m.take(8),  # FRAME
+    b"(": _Machine.mark,
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"K": lambda m: m.push(m.number(1)),  # BININT1
+    b"M": lambda m: m.push(m.number(2)),  # BININT2
+    b"J": lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)),  # BININT
+    b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number(1)), "little", signed=True)),  # LONG1
+    b"U": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINSTRING
+    b"T": lambda m: m.push(m.take(m.number(4))),  # BINSTRING
+    b"C": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINBYTES
+    b"B": lambda m: m.push(m.take(m.number(4))),  # BINBYTES
+    b"\x8c": lambda m: m.push(m.take(m.number(1)).decode()),  # SHORT_BINUNICODE
+    b"X": lambda m: m.push(m.take(m.number(4)).decode()),  # BINUNICODE
+    b"]": lambda m: m.push([]),
+    b"}": lambda m: m.push({}),
+    b")": lambda m: m.push(()),
+    b"\x85": lambda m: m.tuple_of(1),
+    b"\x86": lambda m: m.tuple_of(2),
+    b"\x87": lambda m: m.tuple_of(3),
+    b"t": lambda m: m.push(tuple(m.pop_mark())),
+    b"a": lambda m: m.extend([m.stack.pop()]),  # APPEND
+    b"e": lambda m: m.extend(m.pop_mark()),  # APPENDS
+    b"s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),  # SETITEM
+    b"u": lambda m: m.set_items(m.pop_mark()),  # SETITEMS
+    b"q": lambda m: m.memorise(m.number(1)),  # BINPUT
+    b"r": lambda m: m.memorise(m.number(4)),  # LONG_BINPUT
+    b"\x94": lambda m: m.memorise(len(m.memo)),  # MEMOIZE
+    b"h": lambda m: m.push(m.memo[m.number(1)]),  # BINGET
+    b"j": lambda m: m.push(m.memo[m.number(4)]),  # LONG_BINGET
+    b"c": lambda m: m.find_global(m.line(), m.line()),  # GLOBAL
+    b"\x93": _Machine.stack_global,
+    b"R": _Machine.reduce,
+    b"b": _Machine.build,
+}

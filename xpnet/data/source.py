@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xpnet.data.standardise import Standardiser
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A data set as it was read.
 
@@ -38,7 +38,7 @@ class Source:
     default_split: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledSet:
     """Samples: raw features `x` (n, d) and classes `labels` (n,)."""
 
@@ -49,7 +49,7 @@ class LabelledSet:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """A data set, split and ready to train on.
 

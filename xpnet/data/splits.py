@@ -8,6 +8,7 @@ from xpnet.data.source import Data, LabelledSet, Source
 from xpnet.data.standardise import Standardiser
 from xpnet.errors import DataError
 
+# b1b2: CIFAR-10's first batch trains, its second validates.
 NAMED = {"45k": (45_000, 5_000), "49k": (49_000, 1_000), "b1b2": (10_000, 10_000), "9k": (9_000, 1_000)}
 
 
@@ -19,19 +20,27 @@ def parse_split(split: str) -> tuple[int, int]:
     """
     if split in NAMED:
         return NAMED[split]
-    match = re.fullmatch(r"(\d{1,12})/(\d{1,12})", split)
+    match = re.fullmatch(r"([0-9]{1,12})/([0-9]{1,12})", split)
     if match is None or not int(match[1]) or not int(match[2]):
-        raise DataError(f"split = {split}: must be {', '.join(NAMED)}, or N/M with both at least 1, such as 9000/1000")
+        raise DataError(
+            f"split = {split!r}: must be {', '.join(NAMED)}, or N/M with both at least 1, such as 9000/1000"
+        )
     return int(match[1]), int(match[2])
+
+
+def nine_tenths(rows: int) -> str:
+    """Return the split that trains on nine tenths of `rows`, at least 2, and validates with the rest."""
+    validation = max(1, round(rows / 10))
+    return f"{rows - validation}/{validation}"
 
 
 def split_source(source: Source, split: str | None = None) -> Data:
     """Split `source` and fit the standardiser on its training set.
 
     Raises:
-        DataError: The split is larger than the data.
+        DataError: The split is malformed, or larger than the data.
     """
-    split = split or source.default_split
+    split = source.default_split if split is None else split
     training, validation = parse_split(split)
     rows = len(source.labels)
     if training + validation > rows:

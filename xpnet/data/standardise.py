@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.errors import DataError
+
 # 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
 _EXACT_ROWS = 256
-_CHUNK_BYTES = 2 * 2**20
+_CHUNK_BYTES = 2 * 2**20  # of float64: small enough for the cache, which is what makes it fast
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standardiser:
     """Brings features to the scale of a training set: (x - mean) / std.
 
@@ -21,42 +24,79 @@ class Standardiser:
         mean: Mean of each feature over the training set (d,), float64.
         std: Standard deviation (ddof = 0) of each feature (d,), float64; 1 for a constant one, which
             thereby becomes 0.
+
+    Raises:
+        DataError: The two are not of one length, or a deviation is not above 0.
     """
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", np.asarray(self.mean, np.float64))
+        object.__setattr__(self, "std", np.asarray(self.std, np.float64))
+        if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
+            raise DataError(
+                f"Standardiser: mean {self.mean.shape} and std {self.std.shape} must be two vectors of one length"
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
+            raise DataError("Standardiser: mean and std must be finite, and std above 0")
+
     @classmethod
     def fit(cls, x: NDArray[Any]) -> Standardiser:
-        """Return the standardiser of a training set `x` (n, d), without a floating copy of it."""
+        """Return the standardiser of a training set `x` (n, d), without a floating copy of it.
+
+        Features that are constant, or differ by no more than the rounding of their type, get a
+        standard deviation of 1.
+
+        Raises:
+            DataError: `x` is not of two dimensions, or is empty.
+        """
+        if x.ndim != 2 or x.size == 0:
+            raise DataError(f"Standardiser: a training set must be (n, d) and not empty, got {x.shape}")
         mean, variance = _moments_uint8(x) if x.dtype == np.uint8 else _moments(x)
         std = np.sqrt(variance)
-        # A constant feature can have a tiny variance left from rounding its mean.
-        constant = std <= 8 * np.finfo(np.float64).eps * np.abs(mean)
+        resolution = np.finfo(x.dtype).eps if x.dtype.kind == "f" else 0.0
+        constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
     def __call__(self, x: NDArray[Any], dtype: str = "float32") -> NDArray[Any]:
-        """Return `x` (n, d) standardised, in `dtype`: a new array.
+        """Return `x` (n, d) standardised, in the floating type `dtype`: a new array.
 
-        Integers up to 255 are exact in float32, so for uint8 all is computed in `dtype`; other features
-        are centred in float64, where nothing cancels.
+        The result is that of float64, rounded to `dtype`, up to its last two bits.
+
+        Raises:
+            DataError: `x` has another number of features.
         """
-        target = np.dtype(dtype)
-        out = np.empty(x.shape, target)
-        small = x.dtype == np.uint8
-        mean, factor = (self.mean.astype(target), (1 / self.std).astype(target)) if small else (self.mean, 1 / self.std)
-        for rows in _chunks(x):
-            if small:
-                np.subtract(x[rows], mean, out=out[rows])
-                out[rows] *= factor
-            else:
-                out[rows] = (x[rows] - mean) * factor
+        x = np.asarray(x)
+        if x.ndim != 2 or x.shape[1] != len(self.mean):
+            raise DataError(f"Standardiser: features must be (n, {len(self.mean)}), got {x.shape}")
+        out = np.empty(x.shape, np.dtype(dtype))
+        if x.dtype == np.uint8:
+            self._into_from_uint8(x, out)
+        else:
+            for rows in _chunks(x):
+                out[rows] = (x[rows] - self.mean) / self.std  # in float64: nothing cancels
         return out
 
+    def _into_from_uint8(self, x: NDArray[np.uint8], out: NDArray[Any]) -> None:
+        # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part is
+        # subtracted without error and its small rest after that, which leaves every digit.
+        whole = np.rint(self.mean)
+        rest = (self.mean - whole).astype(out.dtype)
+        factor = (1 / self.std).astype(out.dtype)
+        whole = whole.astype(out.dtype)
+        for rows in _chunks(x):
+            part = out[rows]
+            np.subtract(x[rows], whole, out=part)
+            part -= rest
+            part *= factor
 
-def _chunks(x: NDArray[Any], most: int = 1 << 30) -> list[slice]:
+
+def _chunks(x: NDArray[Any], most: int = 1 << 30) -> Iterator[slice]:
+    """Yield slices over the rows of `x`, of a few MB of float64 each and of at most `most` rows."""
     rows = max(1, min(most, _CHUNK_BYTES // (8 * max(1, x.shape[1]))))
-    return [slice(start, start + rows) for start in range(0, len(x), rows)]
+    return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
 def _moments_uint8(x: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -76,10 +116,13 @@ def _moments_uint8(x: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[n
 
 def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of each feature in two passes, in float64."""
-    n = len(x)
+    n, d = x.shape
     shift = x[0].astype(np.float64)  # sums of differences from a sample keep their digits for any offset
-    mean = shift + sum((x[rows] - shift).sum(axis=0) for rows in _chunks(x)) / n
-    squares = np.zeros(x.shape[1])
+    sums = np.zeros(d)
+    for rows in _chunks(x):
+        sums += (x[rows] - shift).sum(axis=0)
+    mean = shift + sums / n
+    squares = np.zeros(d)
     for rows in _chunks(x):
         centred = x[rows] - mean
         squares += np.einsum("ij,ij->j", centred, centred)

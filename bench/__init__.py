@@ -1,0 +1,1 @@
+"""Benchmarks: what is measured, against whom, and the results with their hardware."""

@@ -1,0 +1,38 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.data import Data
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test in a folder of its own, where no CIFAR-10 is found by chance."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XPNET_DATA", str(tmp_path / "no-data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no-cache"))
+
+
+@pytest.fixture(scope="session")
+def cifar() -> Path:
+    """Return the folder of the real CIFAR-10, or skip."""
+    folder = os.environ.get("XPNET_TEST_CIFAR")
+    if not folder:
+        pytest.skip("needs the real CIFAR-10: set XPNET_TEST_CIFAR to its folder")
+    return Path(folder).resolve()
+
+
+@pytest.fixture
+def blobs() -> Data:
+    """Return 600 samples of 12 features in 4 overlapping classes: small, and quick to learn."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(600) % 4
+    x = rng.standard_normal((600, 12)) + 1.5 * rng.standard_normal((4, 12))[labels]
+    return xpnet.data_from_arrays(x.astype(np.float32), labels, split="400/100")

@@ -1,0 +1,120 @@
+"""Choosing a device, with every way in which a GPU can be missing."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from xpnet.backend import Backend, get_backend
+from xpnet.errors import ArrayError, DeviceError
+
+
+def fake_cupy(count=1, fails: Exception | None = None, one: float = 3.0) -> types.ModuleType:
+    """Return a module that acts as CuPy does where `fails` is what the driver says."""
+
+    def device_count():
+        if fails is not None:
+            raise fails
+        return count
+
+    class Device:
+        used: list[int] = []  # noqa: RUF012
+
+        def __init__(self, index=0):
+            self.index = index
+
+        def use(self):
+            self.used.append(self.index)
+
+    cupy = types.ModuleType("cupy")
+    cupy.cuda = types.SimpleNamespace(Device=Device, runtime=types.SimpleNamespace(getDeviceCount=device_count))
+    cupy.ones = lambda shape, dtype: np.ones(shape, dtype) * np.sqrt((one - 1) / 2)
+    cupy.asnumpy = np.asarray
+    cupy.ndarray = np.ndarray
+    cupy.asarray = np.asarray
+    return cupy
+
+
+@pytest.fixture
+def install(monkeypatch):
+    def put(cupy, *libraries):
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        for name in libraries:
+            monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
+
+    return put
+
+
+def test_cpu():
+    backend = get_backend("cpu")
+    assert (backend.name, backend.device, backend.xp) == ("cpu", "cpu", np)
+    array = backend.asarray([1, 2], dtype="float32")
+    assert array.dtype == np.float32
+    assert backend.to_numpy(array) is array
+    backend.synchronize()
+    with pytest.raises(AttributeError):
+        backend.name = "gpu"
+
+
+@pytest.mark.parametrize("device", ["tpu", "gpu:", "gpu:x", "gpu:-1", "GPU", ""])
+def test_an_unknown_device_is_named(device):
+    with pytest.raises(DeviceError, match=r"device = .*: must be auto, cpu, gpu or gpu:N"):
+        get_backend(device)
+
+
+def test_without_cupy(install):
+    install(None)
+    with pytest.raises(DeviceError, match=r"device = gpu: CuPy is not installed; .*pip install 'xpnet\[cuda13\]'"):
+        get_backend("gpu")
+    auto = get_backend("auto")
+    assert auto.device == "cpu"
+    assert "CuPy is not installed" in auto.reason
+
+
+def test_without_a_driver(install):
+    install(fake_cupy(fails=RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")))
+    with pytest.raises(
+        DeviceError, match=r"cudaErrorInsufficientDriver: CUDA driver version is insufficient.*nvidia-smi"
+    ):
+        get_backend("gpu")
+    assert "cudaErrorInsufficientDriver" in get_backend("auto").reason
+
+
+def test_a_gpu_that_is_not_there(install):
+    install(fake_cupy(count=2), "cublas", "nvrtc")
+    with pytest.raises(DeviceError, match="device = gpu:2: there is no GPU 2; this machine has 2, counted from 0"):
+        get_backend("gpu:2")
+
+
+def test_cupy_without_cuda_libraries(install, monkeypatch):
+    install(fake_cupy(), "cublas")
+    monkeypatch.setitem(sys.modules, "cupy.cuda.nvrtc", None)
+    with pytest.raises(DeviceError, match=r"cannot be used .*nvrtc.*pip install"):
+        get_backend("gpu")
+    assert get_backend("auto").device == "cpu"
+
+
+def test_a_gpu_that_computes_wrongly(install):
+    install(fake_cupy(one=5.0), "cublas", "nvrtc")
+    with pytest.raises(DeviceError, match="gives wrong results"):
+        get_backend("gpu")
+
+
+def test_a_gpu_that_works(install):
+    cupy = fake_cupy(count=2)
+    install(cupy, "cublas", "nvrtc")
+    assert get_backend("auto").device == "gpu:0"
+    backend = get_backend("gpu:1")
+    assert (backend.name, backend.device, backend.xp) == ("gpu", "gpu:1", cupy)
+    assert cupy.cuda.Device.used[-1] == 1
+
+
+def test_own_names_the_argument():
+    backend = get_backend("cpu")
+    np.testing.assert_array_equal(backend.own("x", [[1, 2]]), [[1, 2]])
+    other = Backend("cpu", types.SimpleNamespace(ndarray=dict), "gpu:0")
+    with pytest.raises(ArrayError, match=r"weights: got a numpy\.ndarray, but this network computes on gpu:0"):
+        other.own("weights", np.ones(2))

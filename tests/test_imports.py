@@ -1,0 +1,111 @@
+"""Imports point down, and importing xpnet is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpnet
+
+PACKAGE = Path(xpnet.__file__).parent
+# From the top down; a module may import from its own line and those below, never from one above.
+LAYERS = [
+    ("cli", "__main__"),
+    ("studies", "search", "report", "testing"),
+    ("training", "gradcheck"),
+    ("steppers", "schedules"),
+    ("network",),
+    ("ops",),
+    ("initialise",),
+    ("backend", "data", "runs"),
+    ("history", "config", "randomness"),
+    ("errors",),
+]
+HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the parts of xpnet that a module imports when it is run, or when its functions are."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        found |= {name.split(".")[1] for name in names if name.startswith("xpnet.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    above = {name for name in imports_of(path) if name != part and HEIGHT[name] >= HEIGHT[part]}
+    same_line = {name for name in above if HEIGHT[name] == HEIGHT[part]}
+    assert above <= same_line, f"{part} imports {sorted(above - same_line)}, which stand above it"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_cupy_is_known_to_backend_and_ops_alone(path: Path):
+    part = path.relative_to(PACKAGE).parts[0]
+    if part not in ("backend.py", "ops", "steppers"):
+        tree = ast.parse(path.read_text())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not any(name.split(".")[0] == "cupy" for name in names)
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_xpnet_imports_nothing_heavy():
+    code = (
+        "import sys, xpnet; "
+        "print([m for m in ('cupy', 'altair', 'numpy', 'scipy', 'rich', 'tqdm', 'vl_convert') if m in sys.modules])"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_using_xpnet_on_the_cpu_imports_neither_cupy_nor_altair():
+    code = (
+        "import sys, xpnet; xpnet.get_backend('cpu'); "
+        "net = xpnet.Network(xpnet.NetworkConfig(inputs=3072)); "
+        "r = xpnet.train(net, xpnet.load_data('patterns:100/20'), xpnet.TrainConfig(epochs=1, batch_size=30)); "
+        "print([m for m in ('cupy', 'altair', 'scipy', 'vl_convert', 'PIL') if m in sys.modules])"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from xpnet.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('cupy', 'altair', 'numpy', 'scipy') if m in sys.modules])"
+    )
+    assert run_python(code).splitlines()[-1] == "[]"
+
+
+def test_every_public_name_exists():
+    for name in xpnet.__all__:
+        assert getattr(xpnet, name) is not None
+    assert set(xpnet.__all__) <= set(dir(xpnet))
+    with pytest.raises(AttributeError):
+        _ = xpnet.nothing

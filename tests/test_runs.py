@@ -1,0 +1,71 @@
+"""The run folder: nothing is overwritten, and what is written can be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.errors import ConfigError, RunError
+from xpnet.history import COLUMNS
+from xpnet.runs import HistoryFile, create_run_folder, read_config, write_config, write_new
+
+
+def test_a_folder_that_exists_is_refused(tmp_path):
+    assert create_run_folder(tmp_path / "a" / "b").is_dir()
+    with pytest.raises(RunError, match=r"b: exists already; name a folder that does not"):
+        create_run_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be made"):
+        create_run_folder(tmp_path / "file" / "run")
+
+
+def test_folders_named_by_the_time_never_collide():
+    assert len({create_run_folder(None) for _ in range(5)}) == 5
+
+
+def test_a_file_that_exists_is_left_alone(tmp_path):
+    path = tmp_path / "f"
+    write_new(path, b"first")
+    with pytest.raises(RunError, match="exists already"):
+        write_new(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    with pytest.raises(RunError, match="cannot be written"):
+        write_new(tmp_path / "none" / "f", b"")
+
+
+def test_settings_are_written_as_toml(tmp_path):
+    values = {"hidden": [50, 30], "lambda": 1e-3, "init": "he", "data": 'a "quoted" path', "batch_norm": True}
+    write_config(tmp_path, values)
+    assert read_config(tmp_path) == read_config(tmp_path / "config.toml") == values
+
+
+def test_settings_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(ConfigError, match=r"is not TOML \(.*line 1"):
+        read_config(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        read_config(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
+    net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
+    with HistoryFile(tmp_path) as file:
+        result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    text = (tmp_path / "history.csv").read_text()
+    assert text == result.history.to_csv()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 3 * replicas
+    for column in ("train_loss", "validation_accuracy", "eta"):
+        values = np.array([float(row[column]) for row in rows]).reshape(3, replicas)
+        np.testing.assert_array_equal(values, result.history[column].reshape(3, replicas))  # to the last bit
+    assert [int(row["replica"]) for row in rows[:replicas]] == list(range(replicas))

@@ -1,0 +1,43 @@
+"""The strict module does refuse what it is there to refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strict import StrictError, strict_backend
+
+import xpnet
+from xpnet.errors import ArrayError
+
+
+def test_it_refuses_what_cupy_refuses_and_what_would_wait():
+    backend = strict_backend()
+    a = backend.asarray([[1.0, 2.0]])
+    for use in (float, bool, np.asarray, list):
+        with pytest.raises(StrictError):
+            use(a[0, 0] if use is float else a)
+    with pytest.raises(StrictError, match="mixed"):
+        a + np.ones(2)
+    with pytest.raises((StrictError, TypeError)):
+        np.ones(2) + a
+    with pytest.raises((StrictError, TypeError)):
+        np.add(a, 1)
+    with pytest.raises(StrictError, match="mixed"):
+        backend.xp.matmul(a, np.ones((2, 2)))
+    assert backend.xp.synchronisations == 0
+    np.testing.assert_array_equal(backend.to_numpy(2 * a + 1), [[3, 5]])
+    backend.synchronize()
+    assert backend.xp.synchronisations == 2
+
+
+def test_mixing_is_named_at_the_boundary():
+    backend = strict_backend()
+    net = xpnet.Network(xpnet.NetworkConfig(inputs=2, hidden=(3,), classes=2), backend=backend, dtype="float64")
+    x, labels = backend.asarray([[1.0, 2.0], [3.0, 4.0]]), backend.asarray([0, 1])
+    with pytest.raises(ArrayError, match=r"x: got a numpy\.ndarray, but this network computes on strict:0"):
+        net.cost_and_gradients(np.ones((2, 2)), labels)
+    with pytest.raises(ArrayError, match=r"labels: got a numpy\.ndarray"):
+        net.cost_and_gradients(x, np.array([0, 1]))
+    on_cpu = xpnet.Network(net.config, dtype="float64")
+    with pytest.raises(ArrayError, match=r"x: got a strict\.Array, but this network computes on cpu"):
+        on_cpu.predict_proba(x)

@@ -1,0 +1,98 @@
+"""For the tests of people's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import ArrayError, ConfigError
+from xpnet.gradcheck.differences import Differences, reduce_curvature
+from xpnet.gradcheck.judge import Limits, judge
+from xpnet.gradcheck.problem import Flags, Floats, Indices
+from xpnet.gradcheck.report import TensorReport
+
+
+def check_gradients(
+    function: Callable[[Any], Any],
+    gradient: Callable[[Any], Any] | Any,
+    x: Any,
+    *,
+    h: float = 6e-6,
+    eps: float = 1e-6,
+    tolerance: float = 1e-5,
+    coverage: int | None = None,
+    seed: int = 0,
+    name: str = "x",
+) -> TensorReport:
+    """Compare a gradient with central differences of a function of one array.
+
+    Args:
+        function: Takes a float64 array of the shape of `x`; returns a number, or terms whose mean is
+            meant, such as the loss of each sample: differencing the terms has less round-off.
+        gradient: The gradient of the number, or of the mean, of the shape of `x`; or a function that
+            returns it.
+        x: Where to compare, float64; it is not changed.
+        h: Step, for entries up to 1 in size; larger ones take h |entry|.
+        eps: Smallest denominator of the relative error.
+        tolerance: Largest relative error that passes.
+        coverage: Number of entries to compare, drawn with `seed`; None compares all.
+        seed: Seed of the sample.
+        name: What the report calls the array.
+
+    Returns:
+        The report: ``passed``, ``max_relative_error``, ``at``, ``note``, ...
+
+    Raises:
+        ArrayError: `x` is not float64, or something is not of the right shape.
+        ConfigError: A setting is out of its range.
+    """
+    for setting, value in (("h", h), ("eps", eps), ("tolerance", tolerance), ("coverage", coverage or 1)):
+        if not (np.isfinite(value) and value > 0):
+            raise ConfigError(f"{setting} = {value}: must be a finite number above 0")
+    x = np.asarray(x)
+    if x.dtype != np.float64:
+        raise ArrayError(f"{name}: is {x.dtype}; differences need float64, the round-off of float32 is too large")
+    analytic = np.asarray(gradient(x.copy()) if callable(gradient) else gradient)
+    if analytic.shape != x.shape:
+        raise ArrayError(f"gradient: has shape {analytic.shape}; {name} has {x.shape}")
+    base = np.asarray(function(x.copy()), np.float64)
+    flat: Indices = np.arange(x.size, dtype=np.int64)
+    if coverage is not None and coverage < x.size:
+        flat = np.sort(np.random.default_rng(seed).choice(x.size, coverage, replace=False))
+
+    def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
+        values = np.empty(len(flat))
+        for number, index in enumerate(flat):
+            sides, points = [], []
+            for offset in (plus[number], minus[number]):
+                moved = x.copy()
+                moved.flat[index] += offset
+                points.append(moved.flat[index])
+                sides.append(np.asarray(function(moved), np.float64))
+            values[number] = np.mean(sides[0] - sides[1]) / (points[0] - points[1])
+        return values, np.zeros(len(flat), bool)
+
+    steps = h * np.maximum(1.0, np.abs(x.reshape(-1)[flat]))
+    values, kinked = slopes(flat, steps, -steps)
+    found = Differences.central(flat, steps, values, kinked)
+    scale = max(1.0, float(np.max(np.abs(base), initial=0)))
+    limits = Limits(eps, tolerance, scale, max(1, base.size))
+    chosen = analytic.astype(np.float64).reshape(-1)[flat]
+    reduce_curvature(slopes, found, chosen, limits)
+    return judge(name, x.shape, found, chosen, np.zeros(len(flat)), steps, limits, zero=False)
+
+
+def assert_gradients(
+    function: Callable[[Any], Any], gradient: Callable[[Any], Any] | Any, x: Any, **options: Any
+) -> TensorReport:
+    """Raise AssertionError with one sentence if :func:`check_gradients` does not pass; else return its report."""
+    report = check_gradients(function, gradient, x, **options)
+    if not report.passed:
+        raise AssertionError(
+            f"gradient of {report.name}: {report.note}; the worst is {list(report.at or ())}, "
+            f"analytic {report.analytic:.6g}, numerical {report.numerical:.6g}, "
+            f"relative error {report.max_relative_error:.2g}"
+        )
+    return report
