@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.machine import describe, probe
 
 import xpnet
+from bench.machine import describe, probe
 from xpnet.schedules import triangular
 from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
 

@@ -177,6 +177,23 @@ def test_a_damaged_archive_is_one_sentence(tmp_path: Path, folder: Path):
         load_data(path)
 
 
+def test_damage_anywhere_is_found_by_the_checksum(tmp_path: Path):
+    empty = {"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, 3]}
+    path = write_archive(tmp_path / "a.tar.gz", write_folder(tmp_path / "c", **dict.fromkeys(cifar_files.FILES, empty)))
+    whole, expected = path.read_bytes(), read_source(path)
+    rng = np.random.default_rng(2)
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(whole)
+        broken[rng.integers(len(whole))] ^= rng.integers(1, 256)
+        path.write_bytes(broken)
+        try:
+            np.testing.assert_array_equal(read_source(path).x, expected.x)
+        except DataError:
+            refused += 1
+    assert refused > 130  # the others hit the time or the name in gzip's header
+
+
 def test_an_archive_that_unpacks_to_anything_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "_MOST_BYTES", 100_000)
     folder = write_folder(tmp_path / "c", data_batch_1=bytes(10**6))

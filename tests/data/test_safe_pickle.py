@@ -161,6 +161,31 @@ def test_text_is_encoded_no_more_than_the_file_holds(monkeypatch: pytest.MonkeyP
         read_pickle(text + 100 * again + b".", "f")
 
 
+def test_messages_are_short_and_printable():
+    for attack in (
+        b"cos\x1b[2J" + 10_000 * b"a" + b"\nsystem\n.",
+        pickle.dumps({"data": Attack(np.dtype, "O\x1b[2J\n")}, 2)[:-1].replace(b"O8", b"\x1b\n") + b".",
+    ):
+        with pytest.raises(DataError) as caught:
+            read_pickle(b"\x80\x02" + attack, "f")
+        assert len(str(caught.value)) < 250
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("depth", [100, 400_000])
+def test_nesting_is_no_matter(depth: int):
+    deep = depth * b"]" + (depth - 1) * b"a"
+    assert len(read_pickle(deep + b".", "f")) == 1
+    for attack in (deep + b"U\x01a\x93.", b"cnumpy\ndtype\n" + deep + b"\x85R.", b"}" + deep + b"K\x01s."):
+        with pytest.raises(DataError, match=r"^f: "):
+            read_pickle(attack, "f")
+
+
+def test_long_shapes_are_not_multiplied():
+    with pytest.raises(DataError, match="not a pickle of CIFAR-10"):
+        read_pickle(cifar_files.array(100_000 * (2**62,), b"") + b".", "f")
+
+
 def test_has_few_instructions(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(safe_pickle, "_MOST_INSTRUCTIONS", 1000)
     with pytest.raises(DataError, match="more than 1,000 pickle instructions"):

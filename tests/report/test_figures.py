@@ -18,8 +18,9 @@ def data_of(chart) -> list[dict]:
     rows: list[dict] = []
 
     def walk(part):
-        if isinstance(part, dict):
-            rows.extend(part.get("values", []) if isinstance(part.get("values"), list) else [])
+        if isinstance(part, dict) and "epoch" in part:
+            rows.append(part)
+        elif isinstance(part, dict):
             for value in part.values():
                 walk(value)
         elif isinstance(part, list):
@@ -27,7 +28,7 @@ def data_of(chart) -> list[dict]:
                 walk(value)
 
     walk(chart.to_dict())
-    return [row for row in rows if isinstance(row, dict)]
+    return rows
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
