@@ -67,7 +67,9 @@ def test_an_unknown_device_is_named(device):
 
 def test_without_cupy(install):
     install(None)
-    with pytest.raises(DeviceError, match=r"device = gpu: CuPy is not installed; .*pip install 'xpnet\[cuda13\]'"):
+    with pytest.raises(
+        DeviceError, match=r"device = gpu: cannot be used: CuPy is not installed; .*pip install 'xpnet\[cuda13\]'"
+    ):
         get_backend("gpu")
     auto = get_backend("auto")
     assert auto.device == "cpu"
@@ -85,14 +87,16 @@ def test_without_a_driver(install):
 
 def test_a_gpu_that_is_not_there(install):
     install(fake_cupy(count=2), "cublas", "nvrtc")
-    with pytest.raises(DeviceError, match="device = gpu:2: there is no GPU 2; this machine has 2, counted from 0"):
+    with pytest.raises(
+        DeviceError, match="device = gpu:2: cannot be used: there is no GPU 2; this machine has 2, counted from 0"
+    ):
         get_backend("gpu:2")
 
 
 def test_cupy_without_cuda_libraries(install, monkeypatch):
     install(fake_cupy(), "cublas")
     monkeypatch.setitem(sys.modules, "cupy.cuda.nvrtc", None)
-    with pytest.raises(DeviceError, match=r"cannot be used .*nvrtc.*pip install"):
+    with pytest.raises(DeviceError, match=r"cannot be used: .*nvrtc.*pip install"):
         get_backend("gpu")
     assert get_backend("auto").device == "cpu"
 

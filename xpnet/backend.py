@@ -95,7 +95,7 @@ def get_backend(device: str = "auto") -> Backend:
     try:
         return _gpu_backend(int(match[1] or 0), "as asked for")
     except DeviceError as error:
-        raise DeviceError(f"device = {device}: {error}") from None
+        raise DeviceError(f"device = {device}: cannot be used: {error}") from None
 
 
 def _gpu_backend(index: int, reason: str) -> Backend:
@@ -122,7 +122,7 @@ def _gpu_backend(index: int, reason: str) -> Backend:
         if isinstance(error, DeviceError):
             raise
         hint = _INSTALL_HINT if isinstance(error, (ImportError, OSError)) else "check the driver with nvidia-smi"
-        raise DeviceError(f"the GPU cannot be used ({_first_line(error)}); {hint}") from None
+        raise DeviceError(f"{_first_line(error)}; {hint}") from None
     if product != 3.0:
         raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")
     return Backend("gpu", cupy, f"gpu:{index}", reason)

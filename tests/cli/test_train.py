@@ -128,7 +128,7 @@ def test_quiet_prints_nothing(capsys):
         (["--split", "45k"], "split = 45k: asks for 50,000 samples"),
         (["--data", "nowhere"], "nowhere: there is no such file or folder"),
         (["--data", "cifar10"], "data = cifar10: is not in "),
-        (["--device", "gpu"], "device = gpu: CuPy"),
+        (["--device", "gpu"], "device = gpu: cannot be used: CuPy"),
         (["--device", "cuda"], "device = cuda: must be auto, cpu, gpu or gpu:N"),
         (["--batch-size", "539"], "leaves a batch of one"),
         (["--config", "none.toml"], "config = none.toml: there is no such file"),
@@ -187,7 +187,8 @@ def test_help_names_every_option(capsys):
     assert code == 0
     design = """--data --split --hidden --batch-norm --no-batch-norm --bn-alpha --bias-before-bn --init --init-bias
         --lambda --batch-size --dtype --schedule --eta-min --eta-max --n-s --eta --decay --cycles --epochs --momentum
-        --nesterov --seed --shuffle-seed --shuffle --runs --train-metrics --device --out --config --json --quiet --debug"""
+        --nesterov --seed --shuffle-seed --shuffle --runs --train-metrics --device --out --config
+        --json --quiet --debug"""
     assert [option for option in design.split() if option not in out] == []
     assert "0.005" in out
 

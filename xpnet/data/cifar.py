@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
 from xpnet.data.archive import read_archive_files
-from xpnet.data.safe_pickle import CutShortError, PickledArray, read_pickle
+from xpnet.data.pickled_array import PickledArray
+from xpnet.data.safe_pickle import CutShortError, printable, read_pickle
 from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
@@ -154,7 +155,7 @@ def _class_names(content: bytes, where: str) -> tuple[str, ...]:
     names = _dictionary(content, where, ("label_names",))["label_names"]
     if not isinstance(names, list) or len(names) != 10 or not all(isinstance(n, (str, bytes)) for n in names):
         raise DataError(f"{where}: label_names must be a list of 10 names")
-    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names)
+    return tuple(printable(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) for name in names)
 
 
 def _dictionary(content: bytes, where: str, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -163,6 +164,6 @@ def _dictionary(content: bytes, where: str, keys: tuple[str, ...]) -> dict[str, 
         raise DataError(f"{where}: is not a dictionary with {' and '.join(keys)}, as CIFAR-10's files are")
     for key in keys:
         if key not in values:
-            has = ", ".join(sorted(values)[:10]) or "none"
+            has = ", ".join(map(printable, sorted(values)[:10])) or "none"
             raise DataError(f"{where}: has no key {key}; its keys are {has}")
     return values

@@ -3,22 +3,18 @@
 A pickle is a program for a small stack machine, and Python's own machine imports and calls what the
 program names, and sets memory aside for any length that it claims.  The machine here knows only
 the instructions that a dictionary of strings, numbers, lists and uint8 arrays is made of (pickle
-protocols 2 to 4), calls nothing, and takes no more memory than the file has bytes.  Arrays come out as
+protocols 2 to 4), calls nothing, and takes memory for what the file holds alone.  Arrays come out as
 :class:`PickledArray`, which says what the file claims, until :meth:`PickledArray.to_numpy` has
 compared that with the bytes that are there.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from xpnet.data.pickled_array import PickledArray
 from xpnet.errors import DataError
 
 # A published batch takes 40,000 instructions; each may leave an object of some 50 bytes.
@@ -52,25 +48,6 @@ class _Uint8:
     """Stands for numpy.dtype("u1"), the only one understood."""
 
 
-@dataclass
-class PickledArray:
-    """What a pickle claims about a uint8 array: its shape, its order in memory, and its bytes."""
-
-    shape: tuple[int, ...] | None = None
-    fortran: bool = False
-    raw: bytes = b""
-
-    def to_numpy(self) -> NDArray[np.uint8]:
-        """Return the array, read-only, over the bytes of the pickle.
-
-        Raises:
-            ValueError: The shape was never set, or is not that of the bytes.
-        """
-        if self.shape is None or math.prod(self.shape) != len(self.raw):
-            raise ValueError(f"an array said to be {self.shape} has {len(self.raw):,} bytes")
-        return np.frombuffer(self.raw, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
-
-
 def read_pickle(data: bytes, where: str) -> Any:
     """Return the value that the pickle `data` describes.
 
@@ -93,6 +70,18 @@ def read_pickle(data: bytes, where: str) -> Any:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{where}: is not a pickle of CIFAR-10 (broken at byte {machine.at:,})") from None
+
+
+def printable(text: str) -> str:
+    """Return the beginning of a text from a file, harmless to a terminal.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError
+    part = text[:60]
+    return part if part.isprintable() else part.encode("unicode_escape").decode()
 
 
 class _Machine:
@@ -157,7 +146,7 @@ class _Machine:
             raise IndexError
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def extend(self, items: list[Any]) -> None:
+    def append(self, items: list[Any]) -> None:
         self.top(list).extend(items)
 
     def memorise(self, index: int) -> None:
@@ -173,12 +162,14 @@ class _Machine:
     def find_global(self, module: str, name: str) -> None:
         known = _GLOBALS.get((module, name))
         if known is None:
-            raise self.refusal(f"names the global {module}.{name}")
+            raise self.refusal(f"names the global {printable(module)}.{printable(name)}")
         self.push(known)
 
     def stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
-        self.find_global(str(module), str(name))
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise TypeError
+        self.find_global(module, name)
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -187,7 +178,7 @@ class _Machine:
         elif function is _Known.DTYPE:
             code = arguments[0].decode("latin-1") if isinstance(arguments[0], bytes) else arguments[0]
             if code not in ("u1", "|u1"):
-                raise self.refusal(f"holds an array of dtype {code!r} instead of 'u1'")
+                raise self.refusal(f"holds an array of dtype '{printable(code)}' instead of 'u1'")
             self.push(_Uint8())
         elif function is _Known.ENCODE and arguments[1] in ("latin1", "latin-1"):
             # One text may be encoded many times over; all the bytes must have been in the file.
@@ -203,10 +194,11 @@ class _Machine:
         if isinstance(target, _Uint8):
             return  # the state says byte order and alignment, of which one byte has none
         _, shape, dtype, fortran, raw = state
-        lengths = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and isinstance(raw, bytes) and lengths):
+        # The product of a million lengths of a thousand digits would take for ever.
+        bounded = len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**63 for n in shape)
+        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and isinstance(raw, bytes) and bounded):
             raise TypeError
-        target.shape, target.fortran, target.raw = shape, bool(fortran), raw
+        target.shape, target.fortran, target.raw = tuple(shape), bool(fortran), raw
 
 
 _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
@@ -233,8 +225,8 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x86": lambda m: m.tuple_of(2),
     b"\x87": lambda m: m.tuple_of(3),
     b"t": lambda m: m.push(tuple(m.pop_mark())),
-    b"a": lambda m: m.extend([m.stack.pop()]),  # APPEND
-    b"e": lambda m: m.extend(m.pop_mark()),  # APPENDS
+    b"a": lambda m: m.append([m.stack.pop()]),  # APPEND
+    b"e": lambda m: m.append(m.pop_mark()),  # APPENDS
     b"s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),  # SETITEM
     b"u": lambda m: m.set_items(m.pop_mark()),  # SETITEMS
     b"q": lambda m: m.memorise(m.number(1)),  # BINPUT
