@@ -38,7 +38,7 @@ def test_the_networks_of_the_reports(capsys, cifar, hidden, norm, expected, tole
 @pytest.mark.cifar
 def test_cifar10_is_taken_without_being_named(capsys, cifar, monkeypatch):
     monkeypatch.setenv("XPNET_DATA", str(cifar))
-    main(["train", "--split", "9k", "--epochs", "1", "--json"])
+    main(["train", "--split", "9k", "--epochs", "3", "--json"])
     captured = capsys.readouterr()
     assert "data: cifar10, from " in captured.err
     assert json.loads(captured.out)["test"]["accuracy"] > 0.3

@@ -41,3 +41,24 @@ def test_mixing_is_named_at_the_boundary():
     on_cpu = xpnet.Network(net.config, dtype="float64")
     with pytest.raises(ArrayError, match=r"x: got a strict\.Array, but this network computes on cpu"):
         on_cpu.predict_proba(x)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_gradients_and_probabilities_are_those_of_the_cpu(batch_norm, shared):
+    backend = strict_backend()
+    config = xpnet.NetworkConfig(inputs=5, hidden=(4, 3), classes=3, batch_norm=batch_norm, init_bias=0.2)
+    on_cpu = xpnet.Network(config, dtype="float64", replicas=2)
+    on_device = xpnet.Network(config, dtype="float64", replicas=2, backend=backend)
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((2, 7, 5)), rng.integers(0, 3, (2, 7))
+    if shared:
+        x, labels = x[0], labels[0]
+    lam = np.array([0.1, 0.2])
+    cost, gradients = on_cpu.cost_and_gradients(x, labels, lam)
+    x_there, labels_there = backend.asarray(x), backend.asarray(labels)
+    cost_there, gradients_there = on_device.cost_and_gradients(x_there, labels_there, lam)
+    np.testing.assert_allclose(backend.to_numpy(cost_there), cost, rtol=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(backend.to_numpy(gradients_there[name]), gradient, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(backend.to_numpy(on_device.predict_proba(x_there)), on_cpu.predict_proba(x), rtol=1e-12)
