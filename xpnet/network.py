@@ -340,9 +340,9 @@ class Network:
                 f"labels: have shape {tuple(labels.shape)} for x of shape {tuple(x.shape)}; "
                 f"they must be {tuple(x.shape[-2:-1])}"
             )
-        if int(labels.min()) < 0 or int(labels.max()) >= self.config.classes:
+        lowest, highest = (int(self.backend.to_numpy(label)) for label in (labels.min(), labels.max()))
+        if lowest < 0 or highest >= self.config.classes:
             raise ArrayError(
-                f"labels: range from {int(labels.min())} to {int(labels.max())}; "
-                f"this network has classes 0 to {self.config.classes - 1}"
+                f"labels: range from {lowest} to {highest}; this network has classes 0 to {self.config.classes - 1}"
             )
         return x, labels

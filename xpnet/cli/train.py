@@ -117,7 +117,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         from xpnet.report.figures import curves, save_figure
 
         save_figure(curves(result.history, title), folder / "curves")
-    output.result(metrics, _table(result, title), f"run folder: {folder}")
+    output.result(metrics, title, _table(result), _summary(result), f"run folder: {folder}")
     return result.interrupted
 
 
@@ -147,16 +147,19 @@ def _resolved(settings: Settings, data: Data) -> dict[str, Any]:
     return dataclasses.replace(settings, data=found).to_mapping()
 
 
-def _table(result: TrainResult, title: str) -> Any:
+def _summary(result: TrainResult) -> str:
+    epochs = result.seconds_training
+    median = f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)" if epochs else ""
+    return (
+        f"{result.epochs} epochs, {result.steps} steps on {result.device}; training {sum(epochs):.2f} s{median}, "
+        f"evaluation {result.seconds_evaluation:.2f} s"
+    )
+
+
+def _table(result: TrainResult) -> Any:
     from rich.table import Table
 
-    seconds = result.to_json()["seconds"]
-    epochs = result.seconds_training
-    caption = f"{result.epochs} epochs, {result.steps} steps on {result.device}; training {seconds['training']:.2f} s"
-    if epochs:
-        caption += f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)"
-    caption += f", evaluation {seconds['evaluation']:.2f} s"
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    table = Table()
     for column in ("", "accuracy", "loss", "cost"):
         table.add_column(column, justify="left" if not column else "right")
     for name, metrics in (
