@@ -67,7 +67,10 @@ def relu(s: Array, out: Array | None = None) -> Array:
 
 
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
-    return np.multiply(g, y > 0, out=out)
+    # The mask as numbers, 0 or 1, in the result's own memory.
+    out = np.empty(np.broadcast_shapes(g.shape, y.shape), g.dtype) if out is None else out
+    np.greater(y, 0, out=out)
+    return np.multiply(out, g, out=out)
 
 
 class _NormWork(NamedTuple):
@@ -98,7 +101,6 @@ def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchN
 
 
 class _NormBackwardWork(NamedTuple):
-    mask: Array  # (R, n, m) bool
     product: Array  # (R, n, m)
     mean_g: Array  # (R, 1, m)
     mean_product: Array  # (R, 1, m)
@@ -111,11 +113,10 @@ def batch_norm_relu_gradients(
     if out is None:
         row = (*g.shape[:-2], 1, g.shape[-1])
         rows = [np.empty(row, g.dtype) for _ in range(4)]
-        work = _NormBackwardWork(np.empty(g.shape, bool), np.empty(g.shape, g.dtype), rows[0], rows[1])
+        work = _NormBackwardWork(np.empty(g.shape, g.dtype), rows[0], rows[1])
         out = BatchNormGradients(np.empty(g.shape, g.dtype), rows[2], rows[3], work)
     ds, dgamma, dbeta, work = out
-    np.greater(y, 0, out=work.mask)
-    np.multiply(g, work.mask, out=ds)
+    relu_gradient(g, y, out=ds)
     n = g.shape[-2]
     _sum(ds, dbeta)
     np.multiply(ds, centred, out=work.product)
