@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 import xpnet
@@ -102,3 +103,10 @@ def test_settings_are_frozen_and_typed():
         config.inputs = 4
     with pytest.raises(ConfigError, match="classes = 1: must be a whole number of at least 2"):
         xpnet.NetworkConfig(inputs=3, classes=1)
+
+
+def test_numpys_numbers_are_numbers():
+    config = xpnet.TrainConfig(batch_size=np.int64(5), lam=np.array([0.1, 0.2]), eta_max=np.float32(0.5))
+    assert (config.batch_size, config.lam, config.eta_max) == (5, (0.1, 0.2), 0.5)
+    with pytest.raises(ConfigError, match=r"lambda = \[0\.1, 'a'\]: must be a finite number of at least 0"):
+        xpnet.TrainConfig(lam=[0.1, "a"])

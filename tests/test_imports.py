@@ -17,12 +17,13 @@ LAYERS = [
     ("cli", "__main__"),
     ("studies", "search", "report", "testing"),
     ("training", "gradcheck"),
-    ("steppers", "schedules"),
+    ("steppers", "schedules", "evaluation"),
     ("network",),
     ("ops",),
     ("initialise",),
     ("backend", "data", "runs"),
     ("history", "config", "randomness"),
+    ("checks",),
     ("errors",),
 ]
 HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}

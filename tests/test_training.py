@@ -8,8 +8,9 @@ from strict import Module, strict_backend
 
 import xpnet
 from xpnet.errors import ConfigError, DivergedError
+from xpnet.evaluation import confusion_matrix, evaluate
 from xpnet.network import Network
-from xpnet.training import confusion_matrix, evaluate, to_device, train
+from xpnet.training import to_device, train
 
 NORM = pytest.mark.parametrize("batch_norm", [True, False])
 
@@ -133,7 +134,7 @@ def test_evaluation_in_chunks_is_evaluation_at_once(blobs, monkeypatch):
     net = network(dtype="float64", replicas=3)
     x = blobs.standardiser(blobs.train.x, "float64")
     whole = evaluate(net, x, blobs.train.labels)
-    monkeypatch.setattr("xpnet.training._CHUNK_BYTES", 1)
+    monkeypatch.setattr("xpnet.evaluation._CHUNK_BYTES", 1)
     parts = evaluate(net, x, blobs.train.labels)
     np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-12)
     np.testing.assert_array_equal(parts.accuracies, whole.accuracies)

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from xpnet.config import DataConfig, NetworkConfig, Settings, TrainConfig
     from xpnet.data import Data, Standardiser, data_from_arrays, load_data
     from xpnet.errors import XpnetError
+    from xpnet.evaluation import evaluate
+    from xpnet.gradcheck.check import gradcheck
     from xpnet.history import History, Metrics
     from xpnet.network import Network
-    from xpnet.training import TrainResult, evaluate, to_device, train
+    from xpnet.training import TrainResult, to_device, train
 
 _HOMES = {
     "Backend": "backend",
@@ -36,7 +38,7 @@ _HOMES = {
     "Network": "network",
     "TrainResult": "training",
     "data_from_arrays": "data",
-    "evaluate": "training",
+    "evaluate": "evaluation",
     "to_device": "training",
     "train": "training",
 }
@@ -57,6 +59,7 @@ __all__ = [
     "data_from_arrays",
     "evaluate",
     "get_backend",
+    "gradcheck",
     "load",
     "load_data",
     "to_device",
@@ -71,7 +74,13 @@ def load(path: Any, *, backend: Backend | None = None) -> Network:
     return Network.load(path, backend=backend)
 
 
+# Modules that are reached as attributes too; gradcheck can be called.
+_MODULES = ("gradcheck", "testing")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"xpnet.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(f"xpnet.{_HOMES[name]}"), name)
         globals()[name] = value
@@ -80,4 +89,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return [*globals(), *_HOMES, *_MODULES]

@@ -12,140 +12,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from xpnet.checks import (
+    Check,
+    choice,
+    flag,
+    half_cycle,
+    hidden_sizes,
+    initial_weights,
+    optional,
+    per_replica,
+    real,
+    text_of,
+    whole,
+)
 from xpnet.errors import ConfigError
 
 PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
-
-Check: TypeAlias = Callable[[Any], Any]
-
-
-# ---------------------------------------------------------------------------------------
-# Checks.  Each returns the converted value or raises ValueError("what would be right").
-
-
-def _whole(minimum: int) -> Check:
-    def check(value: Any) -> int:
-        wanted = f"a whole number of at least {minimum}"
-        if isinstance(value, str):
-            value = _number(value, wanted)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
-            raise ValueError(wanted)
-        if value < minimum or value > 2**53:
-            raise ValueError(wanted)
-        return int(value)
-
-    return check
-
-
-def _real(
-    low: float = -math.inf, high: float = math.inf, *, above: float | None = None, below: float | None = None
-) -> Check:
-    """Check for a finite number with low <= value <= high, and above < value < below where given."""
-    parts = [
-        *([f"above {above:g}"] if above is not None else [f"of at least {low:g}"] if low > -math.inf else []),
-        *([f"below {below:g}"] if below is not None else [f"of at most {high:g}"] if high < math.inf else []),
-    ]
-    wanted = " ".join(["a finite number", " and ".join(parts)]).strip()
-
-    def check(value: Any) -> float:
-        if isinstance(value, str):
-            value = _number(value, wanted)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(wanted)
-        value = float(value)
-        inside = low <= value <= high and (above is None or value > above) and (below is None or value < below)
-        if not (math.isfinite(value) and inside):
-            raise ValueError(wanted)
-        return float(value)
-
-    return check
-
-
-def _number(text: str, wanted: str) -> float:
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(wanted) from None
-
-
-def _per_replica(one: Check) -> Check:
-    def check(value: Any) -> Any:
-        if isinstance(value, (list, tuple)) or type(value).__module__.split(".")[0] == "numpy":
-            values = tuple(one(float(item)) for item in value)
-            if not values:
-                raise ValueError("one number, or one for each replica")
-            return values
-        return one(value)
-
-    return check
-
-
-def _choice(*names: str) -> Check:
-    def check(value: Any) -> str:
-        if value not in names:
-            raise ValueError(" or ".join([", ".join(names[:-1]), names[-1]]))
-        return str(value)
-
-    return check
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("true or false")
-    return value
-
-
-def _optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
-
-
-def _text(wanted: str) -> Check:
-    def check(value: Any) -> str:
-        text = str(value)
-        if not text.strip():
-            raise ValueError(wanted)
-        return text
-
-    return check
-
-
-def _hidden(value: Any) -> tuple[int, ...]:
-    wanted = "the sizes of the hidden layers, each at least 1, such as 50,50"
-    if isinstance(value, str):
-        value = value.split(",") if value.strip() else []  # no hidden layer is a choice too
-    items = [value] if isinstance(value, int) else value
-    try:
-        return tuple(_whole(1)(item.strip() if isinstance(item, str) else item) for item in items)
-    except (TypeError, ValueError):
-        raise ValueError(wanted) from None
-
-
-def _init(value: Any) -> str | float:
-    if value in ("he", "xavier"):
-        return str(value)
-    try:
-        return float(_real(above=0)(value))
-    except ValueError:
-        raise ValueError("he, xavier, or a standard deviation above 0") from None
-
-
-def _n_s(value: Any) -> int | str:
-    wanted = "a whole number of steps of at least 1, or of epochs, such as 5ep"
-    try:
-        if isinstance(value, str) and value.endswith("ep"):
-            return f"{_whole(1)(value[:-2])}ep"
-        return int(_whole(1)(value))
-    except ValueError:
-        raise ValueError(wanted) from None
 
 
 # ---------------------------------------------------------------------------------------
@@ -193,19 +80,19 @@ class NetworkConfig(_Checked):
         bn_alpha: Weight of the old value in the running statistics.
     """
 
-    inputs: int = _setting(..., _whole(1), "Number of features.")
-    hidden: tuple[int, ...] = _setting((50, 50), _hidden, "Units of each hidden layer.", metavar="N,N,...")
-    classes: int = _setting(10, _whole(2), "Number of classes.")
-    batch_norm: bool = _setting(True, _flag, "Normalise each hidden layer over the batch, before its ReLU.")
+    inputs: int = _setting(..., whole(1), "Number of features.")
+    hidden: tuple[int, ...] = _setting((50, 50), hidden_sizes, "Units of each hidden layer.", metavar="N,N,...")
+    classes: int = _setting(10, whole(2), "Number of classes.")
+    batch_norm: bool = _setting(True, flag, "Normalise each hidden layer over the batch, before its ReLU.")
     bn_alpha: float = _setting(
-        0.9, _real(0, below=1), "Weight of the old value in BN's running mean and variance.", metavar="ALPHA"
+        0.9, real(0, below=1), "Weight of the old value in BN's running mean and variance.", metavar="ALPHA"
     )
-    bn_eps: float = _setting(1e-5, _real(above=0), "Added to BN's variance under the root.", metavar="EPS")
-    bias_before_bn: bool = _setting(False, _flag, "Keep the biases that BN makes ineffective.")
+    bn_eps: float = _setting(1e-5, real(above=0), "Added to BN's variance under the root.", metavar="EPS")
+    bias_before_bn: bool = _setting(False, flag, "Keep the biases that BN makes ineffective.")
     init: str | float = _setting(
-        "he", _init, "Initial weights: he, xavier, or the standard deviation.", metavar="he|xavier|SIGMA"
+        "he", initial_weights, "Initial weights: he, xavier, or the standard deviation.", metavar="he|xavier|SIGMA"
     )
-    init_bias: float = _setting(0.0, _real(0), "Standard deviation of initial biases.", metavar="SIGMA")
+    init_bias: float = _setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,50 +123,50 @@ class TrainConfig(_Checked):
 
     lam: PerReplica = _setting(
         0.005,
-        _per_replica(_real(0)),
+        per_replica(real(0)),
         "Strength of the L2 penalty on the weights.",
         name="lambda",
         metavar="X",
     )
-    batch_size: int = _setting(100, _whole(1), "Samples in a step.", metavar="N")
-    drop_last: bool = _setting(False, _flag, "Drop an incomplete last batch instead of using it.")
+    batch_size: int = _setting(100, whole(1), "Samples in a step.", metavar="N")
+    drop_last: bool = _setting(False, flag, "Drop an incomplete last batch instead of using it.")
     schedule: str = _setting(
         "triangular",
-        _choice("triangular", "decay", "constant", "cosine"),
+        choice("triangular", "decay", "constant", "cosine"),
         "How the learning rate changes.",
         metavar="triangular|decay|constant|cosine",
     )
     eta_min: PerReplica = _setting(
-        1e-5, _per_replica(_real(0)), "Lowest learning rate (triangular, cosine).", metavar="X"
+        1e-5, per_replica(real(0)), "Lowest learning rate (triangular, cosine).", metavar="X"
     )
-    eta_max: PerReplica = _setting(
-        1e-1, _per_replica(_real(above=0)), "Highest learning rate (triangular).", metavar="X"
+    eta_max: PerReplica = _setting(1e-1, per_replica(real(above=0)), "Highest learning rate (triangular).", metavar="X")
+    n_s: int | str = _setting(
+        "5ep", half_cycle, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep"
     )
-    n_s: int | str = _setting("5ep", _n_s, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep")
     eta: PerReplica = _setting(
-        0.01, _per_replica(_real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
+        0.01, per_replica(real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
     )
-    decay: float = _setting(0.95, _real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
+    decay: float = _setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
     cycles: int | None = _setting(
-        None, _optional(_whole(1)), "Length of training in cycles (triangular; 2 if not set).", metavar="N"
+        None, optional(whole(1)), "Length of training in cycles (triangular; 2 if not set).", metavar="N"
     )
     epochs: int | None = _setting(
-        None, _optional(_whole(1)), "Length of training in epochs, instead of cycles.", metavar="N"
+        None, optional(whole(1)), "Length of training in epochs, instead of cycles.", metavar="N"
     )
-    momentum: PerReplica = _setting(0.0, _per_replica(_real(0, below=1)), "Momentum rho.", metavar="RHO")
-    nesterov: bool = _setting(False, _flag, "Nesterov's form of momentum.")
+    momentum: PerReplica = _setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
+    nesterov: bool = _setting(False, flag, "Nesterov's form of momentum.")
     shuffle_seed: int | None = _setting(
-        None, _optional(_whole(0)), "Seed of the order of the samples (the seed, if not set).", metavar="N"
+        None, optional(whole(0)), "Seed of the order of the samples (the seed, if not set).", metavar="N"
     )
     shuffle: str = _setting(
         "independent",
-        _choice("shared", "independent"),
+        choice("shared", "independent"),
         "With --runs: one order of samples for all, or one for each.",
         metavar="shared|independent",
     )
     train_metrics: str = _setting(
         "running",
-        _choice("running", "full"),
+        choice("running", "full"),
         "Training figures as met during the epoch, or from a full pass after it.",
         metavar="running|full",
     )
@@ -358,11 +245,11 @@ class DataConfig(_Checked):
     """
 
     data: str | None = _setting(
-        None, _optional(_text("a name or a path")), "cifar10, patterns, or a path.", metavar="NAME|PATH"
+        None, optional(text_of("a name or a path")), "cifar10, patterns, or a path.", metavar="NAME|PATH"
     )
     split: str | None = _setting(
         None,
-        _optional(_text("45k, 49k, b1b2, 9k or N/M")),
+        optional(text_of("45k, 49k, b1b2, 9k or N/M")),
         "Training and validation samples.",
         metavar="45k|49k|b1b2|9k|N/M",
     )
@@ -372,10 +259,12 @@ class DataConfig(_Checked):
 class RunConfig(_Checked):
     """What is computed where: seeds, number of runs, precision, device."""
 
-    seed: int = _setting(0, _whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
-    runs: int = _setting(1, _whole(1), "Networks trained at once, each with its own seed.", metavar="R")
-    dtype: str = _setting("float32", _choice("float32", "float64"), "Precision.", metavar="float32|float64")
-    device: str = _setting("auto", _text("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")
+    seed: int = _setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
+    runs: int = _setting(1, whole(1), "Networks trained at once, each with its own seed.", metavar="R")
+    dtype: str = _setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
+    device: str = _setting(
+        "auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N"
+    )
 
 
 @dataclass(frozen=True)

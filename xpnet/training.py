@@ -14,6 +14,7 @@ from xpnet.backend import Array, Backend
 from xpnet.config import Length, TrainConfig
 from xpnet.data import Data, LabelledSet
 from xpnet.errors import ConfigError, DivergedError
+from xpnet.evaluation import evaluate
 from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
 from xpnet.randomness import Purpose, generator
@@ -23,8 +24,6 @@ from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
-# Rows of a full pass are taken in chunks whose widest activation is about this large.
-_CHUNK_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -147,46 +146,6 @@ def train(
             interrupted = run.state.step < length.steps
             break
     return run.result(interrupted)
-
-
-def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metrics:
-    """Evaluate R networks on standardised samples with the running statistics, in one full pass.
-
-    Args:
-        network: The networks.
-        x: Features (n, d) on the network's device.
-        labels: Classes (n,).
-        lam: Strength of the penalty in the cost, a number or one for each replica.
-    """
-    xp, n = network.backend.xp, int(x.shape[0])
-    losses = xp.zeros((network.replicas,), dtype="float64")
-    hits = xp.zeros((network.replicas,), dtype="int64")
-    for rows in _chunks(network, n):
-        entropy = network.ops.softmax_cross_entropy(network.scores(x[rows]), labels[rows], 1.0)
-        losses += entropy.losses.sum(axis=-1, dtype="float64")
-        hits += entropy.correct.sum(axis=-1)
-    squares = sum(xp.sum(network.parameters[layer.W].astype("float64") ** 2, axis=(-2, -1)) for layer in network.layers)
-    to_numpy = network.backend.to_numpy
-    mean = to_numpy(losses) / n
-    return Metrics(to_numpy(hits) / n, mean, mean + np.asarray(lam) * to_numpy(squares))
-
-
-def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.int64]:
-    """Count samples by class and by prediction: (R, classes, classes), rows are true classes."""
-    xp, c = network.backend.xp, network.config.classes
-    counts = np.zeros((network.replicas, c, c), np.int64)
-    for rows in _chunks(network, int(x.shape[0])):
-        predicted = network.backend.to_numpy(xp.argmax(network.scores(x[rows]), axis=-1))
-        true = network.backend.to_numpy(labels[rows])
-        for r in range(network.replicas):
-            np.add.at(counts[r], (true, predicted[r]), 1)
-    return counts
-
-
-def _chunks(network: Network, n: int) -> list[slice]:
-    widest = max(*network.config.hidden, network.config.classes, 1) * network.replicas * network.dtype.itemsize
-    size = max(64, min(5000, _CHUNK_BYTES // widest))
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 class _Run:

@@ -38,9 +38,9 @@ def evaluate(
     """
     from xpnet.backend import get_backend
     from xpnet.data import load_data
+    from xpnet.evaluation import confusion_matrix
+    from xpnet.evaluation import evaluate as evaluate_network
     from xpnet.network import Network
-    from xpnet.training import confusion_matrix
-    from xpnet.training import evaluate as evaluate_network
 
     output = Output(as_json=json, quiet=quiet)
     model_path(run)  # before anything long

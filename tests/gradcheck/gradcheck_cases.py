@@ -1,0 +1,51 @@
+"""Small networks with nothing trivial about them, and broken backward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import xpnet
+from xpnet.ops.reference import BatchNormGradients, BatchNormReLU
+
+Gradients = dict[str, Any]
+
+
+def samples(n: int = 24, d: int = 5, classes: int = 4, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (n, d) and labels (n,)."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, d)), rng.integers(classes, size=n)
+
+
+def network(hidden: tuple[int, ...] = (6, 6), *, seed: int = 0, inputs: int = 5, **options: Any) -> xpnet.Network:
+    """Return a float64 network whose biases, gammas and betas are not what they start with."""
+    config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4, **options)
+    net = xpnet.Network(config, dtype="float64", seed=seed)
+    rng = np.random.default_rng(seed + 17)
+    for name, p in net.parameters.items():
+        if not name.startswith("W"):
+            p += 0.3 * rng.standard_normal(p.shape)
+    return net
+
+
+def broken_bn(change: Callable[..., Gradients]) -> Callable[..., BatchNormGradients]:
+    """Return a backward pass of BN with ReLU in which `change` replaces some of its parts."""
+
+    def gradients(g: Any, forward: BatchNormReLU, gamma: Any, out: Any = None) -> BatchNormGradients:
+        n = g.shape[-2]
+        changed = change(g=g, forward=forward, n=n)
+        g = changed.get("g", g * (forward.y > 0))
+        inv_std = changed.get("inv_std", forward.inv_std)
+        s_hat = changed.get("centred", forward.centred) * inv_std
+        gg, gb = (g * s_hat).sum(-2, keepdims=True), g.sum(-2, keepdims=True)
+        mean_term = gb / n * changed.get("mean_factor", 1)
+        variance_term = s_hat * (gg / n) * changed.get("variance_factor", 1)
+        scale = inv_std * (gamma if changed.get("with_gamma", True) else 1)
+        s = scale * (g - mean_term - variance_term) * changed.get("s_factor", 1)
+        if changed.get("swapped"):
+            gg, gb = gb, gg
+        return BatchNormGradients(s, gg, gb)
+
+    return gradients

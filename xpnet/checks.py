@@ -1,0 +1,145 @@
+"""Checks of settings: what a value may be, and how it may be written.
+
+A check converts a value written in Python, TOML or on the command line to its type, or raises
+ValueError with what would be right, such as ``"a whole number of at least 1"``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Check: TypeAlias = Callable[[Any], Any]
+
+
+def whole(minimum: int) -> Check:
+    """Check for a whole number of at least `minimum`, such as 5, 5.0 or ``"5"``."""
+
+    def check(value: Any) -> int:
+        wanted = f"a whole number of at least {minimum}"
+        value = _number(value, wanted)
+        if value != value // 1 or value < minimum or value > 2**53:
+            raise ValueError(wanted)
+        return int(value)
+
+    return check
+
+
+def real(
+    low: float = -math.inf, high: float = math.inf, *, above: float | None = None, below: float | None = None
+) -> Check:
+    """Check for a finite number with low <= value <= high, and above < value < below where given."""
+    parts = [
+        *([f"above {above:g}"] if above is not None else [f"of at least {low:g}"] if low > -math.inf else []),
+        *([f"below {below:g}"] if below is not None else [f"of at most {high:g}"] if high < math.inf else []),
+    ]
+    wanted = " ".join(["a finite number", " and ".join(parts)]).strip()
+
+    def check(value: Any) -> float:
+        number = float(_number(value, wanted))
+        inside = low <= number <= high and (above is None or number > above) and (below is None or number < below)
+        if not (math.isfinite(number) and inside):
+            raise ValueError(wanted)
+        return number
+
+    return check
+
+
+def _number(value: Any, wanted: str) -> int | float:
+    """Return a number, NumPy's scalars included, or what a text says; a truth value is none."""
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            try:
+                return float(value)
+            except ValueError:
+                raise ValueError(wanted) from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(wanted)
+    return value
+
+
+def per_replica(one: Check) -> Check:
+    """Check for one value, or for a list, tuple or array with one for each replica."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
+            values = tuple(one(item) for item in value)
+            if not values:
+                raise ValueError("one number, or one for each replica")
+            return values
+        return one(value)
+
+    return check
+
+
+def choice(*names: str) -> Check:
+    """Check for one of `names`."""
+
+    def check(value: Any) -> str:
+        if value not in names:
+            raise ValueError(" or ".join([", ".join(names[:-1]), names[-1]]))
+        return str(value)
+
+    return check
+
+
+def flag(value: Any) -> bool:
+    """Check for a truth value."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def optional(check: Check) -> Check:
+    """Let None pass, and check everything else."""
+    return lambda value: None if value is None else check(value)
+
+
+def text_of(wanted: str) -> Check:
+    """Check for a text that is not blank; `wanted` says what it should be."""
+
+    def check(value: Any) -> str:
+        text = str(value)
+        if not text.strip():
+            raise ValueError(wanted)
+        return text
+
+    return check
+
+
+def hidden_sizes(value: Any) -> tuple[int, ...]:
+    """Check for sizes such as ``(50, 50)`` or ``"50,50"``; none at all is a linear classifier."""
+    wanted = "the sizes of the hidden layers, each at least 1, such as 50,50"
+    if isinstance(value, str):
+        value = value.split(",") if value.strip() else []  # no hidden layer is a choice too
+    items = [value] if isinstance(value, int) else value
+    try:
+        return tuple(whole(1)(item.strip() if isinstance(item, str) else item) for item in items)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+
+
+def initial_weights(value: Any) -> str | float:
+    """Check for he, xavier or a standard deviation."""
+    if value in ("he", "xavier"):
+        return str(value)
+    try:
+        return float(real(above=0)(value))
+    except ValueError:
+        raise ValueError("he, xavier, or a standard deviation above 0") from None
+
+
+def half_cycle(value: Any) -> int | str:
+    """Check for steps, such as 2250, or epochs, such as ``"5ep"``."""
+    wanted = "a whole number of steps of at least 1, or of epochs, such as 5ep"
+    try:
+        if isinstance(value, str) and value.endswith("ep"):
+            return f"{whole(1)(value[:-2])}ep"
+        return int(whole(1)(value))
+    except ValueError:
+        raise ValueError(wanted) from None

@@ -1,0 +1,233 @@
+"""``xpnet gradcheck``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from cyclopts import Group, Parameter
+
+from xpnet.cli.console import Output, finish_on_interrupt
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.config import NetworkConfig, Settings
+from xpnet.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from xpnet.data import Data
+    from xpnet.gradcheck import GradcheckReport
+    from xpnet.network import Network
+
+    CheckOptions: TypeAlias = Any
+else:
+    CheckOptions = settings_options(
+        *("data", "split", "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
+        *("lambda", "seed", "device"),
+    )
+
+_CHECK = Group("Check", sort_key=3)
+_NUMBER = {"group": _CHECK, "allow_leading_hyphen": True}
+
+
+def gradcheck(
+    options: Annotated[CheckOptions | None, Parameter(name="*")] = None,
+    *,
+    features: Annotated[int | None, Parameter(**_NUMBER, metavar="K", help="Use the first K features alone.")] = None,
+    samples: Annotated[int, Parameter(**_NUMBER, metavar="N", help="Samples of the training set.")] = 100,
+    choose: Annotated[
+        Literal["first", "random"], Parameter(group=_CHECK, metavar="first|random", help="Which samples.")
+    ] = "first",
+    coverage: Annotated[
+        str | None,
+        Parameter(
+            **_NUMBER,
+            metavar="all|FRACTION|COUNT",
+            help="Which parameters; a random direction of all is always checked. "
+            "[default: all of up to 2 million, else 10000]",
+            show_default=False,
+        ),
+    ] = None,
+    h: Annotated[float, Parameter(**_NUMBER, metavar="X", help="Step of the differences.")] = 6e-6,
+    eps: Annotated[float, Parameter(**_NUMBER, metavar="X", help="Smallest |analytic| + |numerical|.")] = 1e-6,
+    tolerance: Annotated[
+        float | None,
+        Parameter(
+            **_NUMBER,
+            metavar="X",
+            help="Largest relative error that passes. [default: 1e-5, for float32 1e-2]",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[
+        Literal["float64", "float32"],
+        Parameter(group=_CHECK, metavar="float64|float32", help="Precision of the gradients that are checked."),
+    ] = "float64",
+    naive: Annotated[
+        bool,
+        Parameter(group=_CHECK, negative="", show_default=False, help="Whole forward passes for each parameter: slow."),
+    ] = False,
+    sweep_h: Annotated[
+        bool,
+        Parameter(
+            group=_CHECK, negative="", show_default=False, help="Show the error against h for a sample of parameters."
+        ),
+    ] = False,
+    figure: Annotated[
+        Path | None, Parameter(group=OUTPUT, metavar="STEM", help="Write figures to STEM.png and STEM.svg.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+) -> None:
+    """Compare a network's gradients with differences of its cost, parameter by parameter.
+
+    The differences are computed in float64 on the CPU, whatever device computes the gradients.
+    The exit code is 0 if they agree and 1 if not.
+    """
+    from xpnet.gradcheck import check_network
+    from xpnet.gradcheck import sweep_h as sweep
+
+    settings = Settings.from_mapping({} if options is None else given(options))
+    output = Output(as_json=json, quiet=quiet)
+    _check_figure(figure)
+    network, data = _network(settings, dtype, features, output)
+    lam = settings.train.lam
+    if isinstance(lam, tuple):
+        raise ConfigError(f"lambda = {list(lam)}: must be one number here")
+    x, labels = _samples(data, samples, choose, settings.run.seed, network)
+
+    with (
+        finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
+        _progress_bar(network.size, coverage, shown=output.show_progress) as bar,
+    ):
+        report = check_network(
+            network,
+            x,
+            labels,
+            lam,
+            coverage=coverage,
+            h=h,
+            eps=eps,
+            tolerance=tolerance,
+            seed=settings.run.seed,
+            method="naive" if naive else "fast",
+            progress=bar.update,
+            should_stop=interrupt,
+        )
+    swept = sweep(network, x, labels, lam, eps=eps, seed=settings.run.seed) if sweep_h else None
+    title = _title(network.config, data, len(x), lam)
+    if figure is not None:
+        from xpnet.gradcheck.figures import check_figure
+        from xpnet.report.figures import save_figure
+
+        save_figure(check_figure(report, title, swept), figure)
+    result = report.to_json() | ({} if swept is None else {"sweep": swept})
+    output.result(result, _table(report, title), *([] if swept is None else [_sweep_table(swept)]), _words(report))
+    if report.interrupted:
+        sys.exit(130)
+    if not report.passed:
+        sys.exit(1)
+
+
+def _network(settings: Settings, dtype: str, features: int | None, output: Output) -> tuple[Network, Data]:
+    """Return the network that is checked, and the data."""
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.network import Network
+
+    backend = get_backend(settings.run.device)
+    output.note(f"gradients: {dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
+    data = load_data(settings.data.data, settings.data.split)
+    output.note(f"data: {data.name} from {data.location}, split {data.split}")
+    d = data.features if features is None else features
+    if not 1 <= d <= data.features:
+        raise ConfigError(f"features = {features}: must be from 1 to {data.features}, which {data.name} has")
+    config = settings.network_config(d, data.classes)
+    return Network(config, backend=backend, dtype=dtype, seed=settings.run.seed), data
+
+
+def _samples(data: Data, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
+    """Return standardised features (n, d) and labels (n,) of samples of the training set."""
+    count = len(data.train)
+    if not 1 <= samples <= count:
+        raise ConfigError(f"samples = {samples}: must be from 1 to {count:,}, which the training set has")
+    if samples == 1 and network.config.batch_norm and network.config.hidden:
+        raise ConfigError("samples = 1: batch normalisation of one sample gives nothing but beta; take at least 2")
+    rows = np.arange(samples)
+    if choose == "random":
+        from xpnet.gradcheck.sampling import choose_rows
+
+        rows = choose_rows(count, samples, seed)
+    x = data.standardiser(data.train.x[rows], "float64")[:, : network.config.inputs]
+    return np.ascontiguousarray(x), data.train.labels[rows]
+
+
+def _check_figure(stem: Path | None) -> None:
+    """Refuse a figure that exists, before anything long."""
+    for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
+        if path.exists():
+            raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
+        if not path.parent.is_dir():
+            raise RunError(f"figure = {stem}: there is no folder {path.parent}")
+
+
+def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    from xpnet.gradcheck.sampling import parse_coverage
+
+    total = parse_coverage(coverage, size)
+    return tqdm(total=total, unit="parameter", unit_scale=True, disable=not shown, dynamic_ncols=True)
+
+
+def _title(config: NetworkConfig, data: Data, samples: int, lam: float) -> str:
+    sizes = "-".join(map(str, (config.inputs, *config.hidden, config.classes)))
+    norm = "with BN" if config.batch_norm and config.hidden else "without BN"
+    return f"{sizes} {norm}, {samples} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
+
+
+def _table(report: GradcheckReport, title: str) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    kinks = ["kinks"] if report.kinks else []
+    for column in ("", "checked", "max rel", "mean rel", "max abs", "norm", "worst at", *kinks, ""):
+        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    for tensor in report.parameters:
+        checked = f"{tensor.checked:,}" if tensor.checked == tensor.of else f"{tensor.checked:,}/{tensor.of:,}"
+        errors = (tensor.max_relative_error, tensor.mean_relative_error, tensor.max_absolute_error, tensor.norm_error)
+        at = "" if tensor.at is None else ",".join(map(str, tensor.at))
+        shown = [f"{error:.1e}" if tensor.checked else "" for error in errors]
+        verdict = "zero" if tensor.verdict.startswith("zero") else tensor.verdict
+        table.add_row(tensor.name, checked, *shown, at, *([str(tensor.kinks or "")] if kinks else []), verdict)
+    return table
+
+
+def _words(report: GradcheckReport) -> str:
+    """Return what there is to say about single tensors, the whole direction, and the verdict."""
+    notes: dict[str, list[str]] = {}
+    for tensor in report.parameters:
+        if tensor.note:
+            notes.setdefault(tensor.note, []).append(tensor.name)
+    lines = [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+    direction = f"random direction of all parameters: relative error {report.direction_error:.1e}"
+    note = report.direction["note"]
+    lines.append(f"{direction} ({note})" if note else direction)
+    verdict = "interrupted" if report.interrupted else "passed" if report.passed else "FAILED"
+    lines.append(f"{verdict} in {report.seconds:.1f} s: {report.reason}")
+    return "\n".join(lines)
+
+
+def _sweep_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title="Error against the step h", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("h", "median rel", "largest rel", "median abs", "probes at kinks"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in (row for row in rows if row["kind"] == "all"):
+        shown = [f"{row[key]:.1e}" for key in ("h", "median", "largest", "median_absolute")]
+        table.add_row(*shown, f"{100 * row['kinks']:.1f} %")
+    return table
