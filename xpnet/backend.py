@@ -44,8 +44,10 @@ class Backend:
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """Return `array` as a NumPy array, copying it from the device if need be."""
+        if isinstance(array, (np.ndarray, np.generic)):
+            return np.asarray(array)
         asnumpy = getattr(self.xp, "asnumpy", None)
-        return np.asarray(array) if asnumpy is None else asnumpy(array)
+        return np.asarray(array.get() if asnumpy is None else asnumpy(array))
 
     def synchronize(self) -> None:
         """Wait until the device has finished all work given to it."""

@@ -49,3 +49,27 @@ def broken_bn(change: Callable[..., Gradients]) -> Callable[..., BatchNormGradie
         return BatchNormGradients(s, gg, gb)
 
     return gradients
+
+
+def torch_gradients(net: xpnet.Network, x: Any, labels: Any, lam: float) -> tuple[float, dict[str, Any]]:
+    """Return cost and gradients by PyTorch's autograd, with PyTorch's own layers."""
+    import torch
+
+    p = {name: torch.tensor(value[0], requires_grad=True) for name, value in net.parameters.items()}
+    y = torch.tensor(x)
+    for layer in net.layers:
+        y = y @ p[layer.W]
+        if layer.b is not None:
+            y = y + p[layer.b]
+        if layer is net.layers[-1]:
+            break
+        if layer.gamma is not None and layer.beta is not None:
+            y = torch.nn.functional.batch_norm(
+                y, None, None, p[layer.gamma][0], p[layer.beta][0], training=True, eps=net.config.bn_eps
+            )
+        y = torch.relu(y)
+    cost = torch.nn.functional.cross_entropy(y, torch.tensor(labels))
+    cost = cost + lam * sum((p[layer.W] ** 2).sum() for layer in net.layers)
+    cost.backward()
+    gradients = {name: value.grad for name, value in p.items()}
+    return cost.item(), {n: (np.zeros(p[n].shape) if g is None else g.numpy()) for n, g in gradients.items()}

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck_cases import network, samples
+from gradcheck_cases import network, samples, torch_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import xpnet
 from xpnet.backend import get_backend
 from xpnet.gradcheck import check_network, fast
 from xpnet.gradcheck.fast import FastDifferences
@@ -97,27 +96,3 @@ def test_gradients_are_those_of_pytorch(options: dict[str, Any], lam: float, n: 
         size = max(np.linalg.norm(gradient), np.linalg.norm(found[name]))
         # A bias before BN, or a dead layer, has a gradient of nothing but round-off.
         assert np.linalg.norm(found[name][0] - gradient) <= 1e-12 * max(size, 1e-3), name
-
-
-def torch_gradients(net: xpnet.Network, x: Any, labels: Any, lam: float) -> tuple[float, dict[str, Any]]:
-    """Return cost and gradients by PyTorch's autograd, with PyTorch's own layers."""
-    import torch
-
-    p = {name: torch.tensor(value[0], requires_grad=True) for name, value in net.parameters.items()}
-    y = torch.tensor(x)
-    for layer in net.layers:
-        y = y @ p[layer.W]
-        if layer.b is not None:
-            y = y + p[layer.b]
-        if layer is net.layers[-1]:
-            break
-        if layer.gamma is not None and layer.beta is not None:
-            y = torch.nn.functional.batch_norm(
-                y, None, None, p[layer.gamma][0], p[layer.beta][0], training=True, eps=net.config.bn_eps
-            )
-        y = torch.relu(y)
-    cost = torch.nn.functional.cross_entropy(y, torch.tensor(labels))
-    cost = cost + lam * sum((p[layer.W] ** 2).sum() for layer in net.layers)
-    cost.backward()
-    gradients = {name: value.grad for name, value in p.items()}
-    return cost.item(), {n: (np.zeros(p[n].shape) if g is None else g.numpy()) for n, g in gradients.items()}

@@ -61,29 +61,34 @@ class TestA:
         assert max(t.max_absolute_error for t in report.parameters) < 1e-9
         assert report["b1"].verdict == "zero by construction"
 
-    def test_outliers_are_kinks(self, data: Data):
-        # Without the one-sided differences a kink within h gives errors of the size of the report's outliers, 1e-6 to
-        # 1e-10, in a column of W and in beta, while all others stay at 1e-11.
+    @pytest.mark.parametrize(("seed", "choose"), [(2, "random"), (3, "first")])
+    def test_outliers_are_kinks(self, data: Data, seed: int, choose: str):
+        # Central differences alone, as the report has them: where ReLU inputs lie within h of 0, the mean absolute
+        # errors of W and beta jump to the report's 1e-8 and 1e-6 and those of gamma do not, since gamma does not move
+        # an input that is 0.  (The report's seeds draw other weights than ours.)
         from xpnet.gradcheck.fast import FastDifferences
         from xpnet.gradcheck.problem import Problem
 
-        worst, kinked_entries = 0.0, 0
-        for seed in range(100, 106):
-            x, labels = some(data, 1000, 100)
-            net = xpnet.Network(config((50, 50), 100), dtype="float64", seed=seed)
-            _, found = net.cost_and_gradients(x, labels)
-            evaluate = FastDifferences(Problem.of(net, x, labels, 0.0))
-            for name in ("gamma1", "beta1", "W2"):
-                flat = np.arange(found[name].size)
-                h = np.full(flat.size, 6e-6)
-                parts = [evaluate(name, flat[i : i + 50], h[:50], -h[:50]) for i in range(0, flat.size, 50)]
-                values, kinked = (np.concatenate(column) for column in zip(*parts, strict=True))
-                error = np.abs(values - found[name].ravel())
-                assert error[~kinked].max() < 2e-10
-                worst = max(worst, error[kinked].max(initial=0))
-                kinked_entries += int(kinked.sum())
-        assert kinked_entries
-        assert 1e-9 < worst < 1e-5
+        x, labels = some(data, 1000, 100, None if choose == "first" else choose_rows(len(data.train), 1000, seed))
+        net = xpnet.Network(config((50, 50), 100), dtype="float64", seed=seed)
+        _, found = net.cost_and_gradients(x, labels)
+        evaluate = FastDifferences(Problem.of(net, x, labels, 0.0))
+        mean = {}
+        for name in ("W1", "gamma1", "beta1"):
+            flat = np.arange(found[name].size)
+            h = np.full(flat.size, 6e-6)
+            parts = [evaluate(name, flat[i : i + 50], h[i : i + 50], -h[i : i + 50]) for i in range(0, flat.size, 50)]
+            values, kinked = (np.concatenate(column) for column in zip(*parts, strict=True))
+            error = np.abs(values - found[name].ravel())
+            assert error[~kinked].max() < 1e-10
+            mean[name] = error.mean()
+        assert 1e-8 < mean["W1"] < 1e-5  # 7.0e-8 and 3.3e-6
+        assert 1e-7 < mean["beta1"] < 1e-5  # 1.6e-6 and 1.1e-6
+        assert mean["gamma1"] < 1e-11  # 1.5e-11
+
+        report = gradcheck(net.config, x, labels, seed=seed)
+        assert_tight(report)
+        assert report["beta1"].one_sided == 1
 
 
 class TestB:
@@ -127,16 +132,17 @@ class TestB:
 
 
 class TestC:
-    """3 and 9 layers, 10 samples of all features, lambda 0 and 0.01; reported: 1e-8 to 1e-9, and biases that align badly."""
+    """3 and 9 layers, 10 samples, lambda 0 and 0.01; reported: 1e-8 to 1e-9, and biases that align badly."""
 
     @pytest.mark.parametrize("lam", [0.0, 0.01])
     @pytest.mark.parametrize("batch_norm", [True, False])
     @pytest.mark.parametrize("hidden", [(50, 50), NINE])
-    def test_sample(self, data: Data, hidden: tuple[int, ...], batch_norm: bool, lam: float):
+    def test_every_parameter(self, data: Data, hidden: tuple[int, ...], batch_norm: bool, lam: float):
         x, labels = some(data, 10)
         settings = config(hidden, batch_norm=batch_norm, bias_before_bn=batch_norm)
-        report = check_network(settings, x, labels, lam, coverage=20_000)
+        report = check_network(settings, x, labels, lam)
         assert report.passed, report.reason
+        assert report.checked == report.of
         for tensor in report.parameters:
             zero = batch_norm and tensor.name.startswith("b") and tensor.name[1:].isdigit()
             zero = zero and int(tensor.name[1:]) <= len(hidden)
@@ -154,17 +160,18 @@ class TestD:
 
 
 class TestE:
-    """100 samples of all features, h = 1e-6; reported: 1e-7 to 1e-3 without BN, 2e-3 to 1e-2 with it but for the last layer."""
+    """100 samples, h = 1e-6; reported: 1e-7 to 1e-3 without BN; 2e-3 to 1e-2 with it, but for the last layer."""
 
     HIDDEN = ((20,), (20, 20), (20, 20, 10))
 
     @pytest.mark.parametrize("batch_norm", [True, False])
     @pytest.mark.parametrize("hidden", HIDDEN)
-    def test_sample(self, data: Data, hidden: tuple[int, ...], batch_norm: bool):
+    def test_every_parameter(self, data: Data, hidden: tuple[int, ...], batch_norm: bool):
         x, labels = some(data, 100)
         settings = config(hidden, batch_norm=batch_norm, bias_before_bn=batch_norm)
-        report = check_network(settings, x, labels, h=1e-6, coverage=20_000)
+        report = check_network(settings, x, labels, h=1e-6)
         assert report.passed, report.reason
+        assert report.checked == report.of
         for tensor in report.parameters:
             assert tensor.norm_error < 1e-7 or tensor.verdict == "zero by construction"
 
