@@ -66,22 +66,21 @@ class TestA:
         # Central differences alone, as the report has them: where ReLU inputs lie within h of 0, the mean absolute
         # errors of W and beta jump to the report's 1e-8 and 1e-6 and those of gamma do not, since gamma does not move
         # an input that is 0.  (The report's seeds draw other weights than ours.)
-        from xpnet.gradcheck.fast import FastDifferences
         from xpnet.gradcheck.problem import Problem
+        from xpnet.gradcheck.workers import Workers
 
         x, labels = some(data, 1000, 100, None if choose == "first" else choose_rows(len(data.train), 1000, seed))
         net = xpnet.Network(config((50, 50), 100), dtype="float64", seed=seed)
         _, found = net.cost_and_gradients(x, labels)
-        evaluate = FastDifferences(Problem.of(net, x, labels, 0.0))
         mean = {}
-        for name in ("W1", "gamma1", "beta1"):
-            flat = np.arange(found[name].size)
-            h = np.full(flat.size, 6e-6)
-            parts = [evaluate(name, flat[i : i + 50], h[i : i + 50], -h[i : i + 50]) for i in range(0, flat.size, 50)]
-            values, kinked = (np.concatenate(column) for column in zip(*parts, strict=True))
-            error = np.abs(values - found[name].ravel())
-            assert error[~kinked].max() < 1e-10
-            mean[name] = error.mean()
+        with Workers(Problem.of(net, x, labels, 0.0), "fast") as workers:
+            for name in ("W1", "gamma1", "beta1"):
+                flat = np.arange(found[name].size)
+                h = np.full(flat.size, 6e-6)
+                values, kinked = workers.slopes(name, flat, h, -h)
+                error = np.abs(values - found[name].ravel())
+                assert error[~kinked].max() < 1e-10
+                mean[name] = error.mean()
         assert 1e-8 < mean["W1"] < 1e-5  # 7.0e-8 and 3.3e-6
         assert 1e-7 < mean["beta1"] < 1e-5  # 1.6e-6 and 1.1e-6
         assert mean["gamma1"] < 1e-11  # 1.5e-11

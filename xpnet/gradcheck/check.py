@@ -10,10 +10,18 @@ import numpy as np
 
 from xpnet.backend import get_backend
 from xpnet.config import NetworkConfig
-from xpnet.errors import ArrayError, ConfigError
+from xpnet.errors import ConfigError
 from xpnet.gradcheck.differences import Differences, avoid_kinks, reduce_curvature
 from xpnet.gradcheck.judge import Limits, judge
-from xpnet.gradcheck.problem import Flags, Floats, Indices, Problem
+from xpnet.gradcheck.problem import (
+    Flags,
+    Floats,
+    Indices,
+    Problem,
+    flat_gradients,
+    on_host,
+    own_gradients,
+)
 from xpnet.gradcheck.report import GradcheckReport, TensorReport
 from xpnet.gradcheck.sampling import choose, parse_coverage
 from xpnet.gradcheck.whole import check_cost, check_direction, check_penalty, conclude
@@ -81,12 +89,11 @@ def check_network(
     single = network.dtype == np.float32
     tolerance = (TOLERANCE_FLOAT32 if single else TOLERANCE) if tolerance is None else tolerance
     _check_settings(h, eps, tolerance, method, precision)
-    x, labels = network.backend.to_numpy(x), network.backend.to_numpy(labels)
     problem = Problem.of(network, x, labels, lam)
     count = parse_coverage(coverage, problem.size)
 
-    cost, running_kept, own = _analytic(network, problem)
-    analytic = own if gradients is None else _given(gradients, problem, network)
+    cost, running_kept, own = own_gradients(network, problem)
+    analytic = own if gradients is None else flat_gradients(gradients, problem, network)
     loss, scale = _loss_and_scale(problem)
     limits = Limits(eps, tolerance, scale, len(problem.x), single)
     whole = {
@@ -141,7 +148,7 @@ def gradcheck(
         ArrayError: An array does not fit the network.
     """
     if isinstance(network, Network):
-        x, labels = network.backend.to_numpy(x), network.backend.to_numpy(labels)
+        x, labels = (on_host(network, values) for values in (x, labels))
         network = float64_copy(network)
     return check_network(network, x, labels, lam, **options)
 
@@ -167,30 +174,6 @@ def _check_settings(h: float, eps: float, tolerance: float, method: str, precisi
             f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
             f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
         )
-
-
-def _analytic(network: Network, problem: Problem) -> tuple[float, bool, dict[str, Floats]]:
-    """Return the network's own cost, whether running statistics were left alone, and its gradients (flat)."""
-    to_numpy = network.backend.to_numpy
-    before = {name: np.array(to_numpy(value)) for name, value in network.running.items()}
-    cost, gradients = network.cost_and_gradients(
-        network.backend.asarray(problem.x, dtype=network.dtype), network.backend.asarray(problem.labels), problem.lam
-    )
-    kept = all(np.array_equal(before[name], to_numpy(value)) for name, value in network.running.items())
-    return float(to_numpy(cost)[0]), kept, _given(gradients, problem, network)
-
-
-def _given(gradients: Mapping[str, Any], problem: Problem, network: Network) -> dict[str, Floats]:
-    """Return gradients as flat float64 arrays, checked for names and shapes."""
-    flat = {}
-    for name, p in problem.parameters.items():
-        if name not in gradients:
-            raise ArrayError(f"gradients: have no {name}; the network has {', '.join(problem.parameters)}")
-        gradient = np.asarray(network.backend.to_numpy(gradients[name]), np.float64)
-        if gradient.shape not in (p.shape, p.shape[1:]):
-            raise ArrayError(f"gradients: {name} has shape {gradient.shape}; the parameter has {p.shape}")
-        flat[name] = gradient.reshape(-1)
-    return flat
 
 
 def _loss_and_scale(problem: Problem) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Problem:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
         if not (np.ndim(lam) == 0 and np.isfinite(lam) and lam >= 0):
             raise ConfigError(f"lambda = {lam}: must be a finite number of at least 0")
-        x = np.asarray(x)
+        x, labels = np.asarray(on_host(network, x)), np.asarray(on_host(network, labels))
         d = network.config.inputs
         if x.ndim != 2 or x.shape[1] != d or x.shape[0] == 0:
             raise ArrayError(f"x: has shape {x.shape}; a gradient check of this network takes (n, {d})")
@@ -62,7 +62,6 @@ class Problem:
         x = x.astype(network.dtype).astype(np.float64)
         if not np.isfinite(x).all():
             raise ArrayError("x: has values that are not finite")
-        labels = np.asarray(labels)
         if labels.dtype.kind not in "iu" or labels.shape != (len(x),):
             raise ArrayError(f"labels: are {labels.dtype} {labels.shape}; they must be whole numbers ({len(x)},)")
         if labels.min() < 0 or labels.max() >= network.config.classes:
@@ -118,6 +117,38 @@ class Problem:
         """Return lam * sum over layers of sum(W**2)."""
         weights = [parameters[layer.W] for layer in self.layers]
         return self.lam * float(self.ops.penalty(weights)[0])
+
+
+def on_host(network: Network, values: Any) -> Any:
+    """Return `values`, an array of the network's device or anything that NumPy understands, for NumPy."""
+    return network.backend.to_numpy(values) if isinstance(values, network.backend.xp.ndarray) else values
+
+
+def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict[str, Floats]]:
+    """Return the network's own cost, whether running statistics were left alone, and its gradients (flat)."""
+    before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
+    cost, gradients = network.cost_and_gradients(
+        network.backend.asarray(problem.x, dtype=network.dtype), network.backend.asarray(problem.labels), problem.lam
+    )
+    kept = all(np.array_equal(before[name], on_host(network, value)) for name, value in network.running.items())
+    return float(on_host(network, cost)[0]), kept, flat_gradients(gradients, problem, network)
+
+
+def flat_gradients(gradients: Mapping[str, Any], problem: Problem, network: Network) -> dict[str, Floats]:
+    """Return gradients as flat float64 arrays, checked for names and shapes.
+
+    Raises:
+        ArrayError: One is missing, or of another shape than its parameter.
+    """
+    flat = {}
+    for name, p in problem.parameters.items():
+        if name not in gradients:
+            raise ArrayError(f"gradients: have no {name}; the network has {', '.join(problem.parameters)}")
+        gradient = np.asarray(on_host(network, gradients[name]), np.float64)
+        if gradient.shape not in (p.shape, p.shape[1:]):
+            raise ArrayError(f"gradients: {name} has shape {gradient.shape}; the parameter has {p.shape}")
+        flat[name] = gradient.reshape(-1)
+    return flat
 
 
 def losses(s: Floats, labels: Indices, shift: Floats | None = None) -> Floats:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import numpy as np
 from xpnet.backend import get_backend
 from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError
-from xpnet.gradcheck.fast import FastDifferences
-from xpnet.gradcheck.problem import Problem
+from xpnet.gradcheck.problem import Flags, Floats, Indices, Problem, own_gradients
 from xpnet.gradcheck.sampling import choose
+from xpnet.gradcheck.workers import Workers
 from xpnet.network import Network
 
 STEPS = tuple(float(10**power) for power in np.arange(-11, -1.99, 0.5))
@@ -54,46 +53,45 @@ def sweep_h(
         network = Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
     if not steps or any(not (np.isfinite(h) and h > 0) for h in steps):
         raise ConfigError(f"steps = {list(steps)}: must be finite numbers above 0")
-    to_numpy = network.backend.to_numpy
-    problem = Problem.of(network, to_numpy(x), to_numpy(labels), lam)
-    own = network.cost_and_gradients(
-        network.backend.asarray(problem.x, dtype=network.dtype), network.backend.asarray(problem.labels), lam
-    )[1]
+    problem = Problem.of(network, x, labels, lam)
+    _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]
     chosen = choose({name: problem.parameters[name].size for name in names}, entries, seed)
-    evaluate = FastDifferences(problem)
+    with Workers(problem, "fast") as workers:
+        return [row for h in steps for row in _errors(problem, workers, chosen, analytic, h, eps)]
+
+
+def _errors(
+    problem: Problem,
+    workers: Workers,
+    chosen: Mapping[str, Indices],
+    analytic: Mapping[str, Floats],
+    h: float,
+    eps: float,
+) -> list[dict[str, Any]]:
+    """Return the rows of one step."""
+    errors: dict[str, list[tuple[Floats, Floats, Flags]]] = {}
+    for name, flat in chosen.items():
+        p = problem.parameters[name].reshape(-1)[flat]
+        offsets = h * np.maximum(1.0, np.abs(p))
+        values, kinked = workers.slopes(name, flat, offsets, -offsets, whole=True)
+        _, kind = problem.owner(name)
+        numerical = values + 2 * problem.lam * p if kind == "W" else values
+        absolute = np.abs(analytic[name][flat] - numerical)
+        relative = absolute / np.maximum(eps, np.abs(analytic[name][flat]) + np.abs(numerical))
+        for key in (kind, "all"):
+            errors.setdefault(key, []).append((relative, absolute, kinked))
     rows = []
-    for h in steps:
-        errors: dict[str, list[Any]] = {}
-        for name in names:
-            flat = chosen[name]
-            p = problem.parameters[name].reshape(-1)[flat]
-            _, kind = problem.owner(name)
-            values, kinked = _in_chunks(
-                partial(evaluate, name), flat, h * np.maximum(1, np.abs(p)), evaluate.chunk(name)
-            )
-            numerical = values + (2 * problem.lam * p if kind == "W" else 0)
-            analytic = np.asarray(to_numpy(own[name]), np.float64).reshape(-1)[flat]
-            absolute = np.abs(analytic - numerical)
-            relative = absolute / np.maximum(eps, np.abs(analytic) + np.abs(numerical))
-            for key in (kind, "all"):
-                errors.setdefault(key, []).append((relative, absolute, kinked))
-        for key, parts in errors.items():
-            relative, absolute, kinked = (np.concatenate(column) for column in zip(*parts, strict=True))
-            rows.append(
-                {
-                    "h": h,
-                    "kind": key,
-                    "median": float(np.median(relative)),
-                    "largest": float(relative.max()),
-                    "median_absolute": float(np.median(absolute)),
-                    "kinks": float(kinked.mean()),
-                }
-            )
+    for key, parts in errors.items():
+        relative, absolute, kinked = (np.concatenate(column) for column in zip(*parts, strict=True))
+        rows.append(
+            {
+                "h": h,
+                "kind": key,
+                "median": float(np.median(relative)),
+                "largest": float(relative.max()),
+                "median_absolute": float(np.median(absolute)),
+                "kinks": float(kinked.mean()),
+            }
+        )
     return rows
-
-
-def _in_chunks(slopes: Any, flat: Any, h: Any, size: int) -> tuple[Any, Any]:
-    chunks = [slice(start, start + size) for start in range(0, len(flat), size)]
-    parts = [slopes(flat[chunk], h[chunk], -h[chunk]) for chunk in chunks]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
