@@ -45,6 +45,19 @@ def test_evaluate_for_people_and_on_other_data(capsys):
     assert code == 0
 
 
+def test_other_data_is_standardised_as_the_network_was_trained(capsys):
+    run(capsys, "train", *SMALL, "--out", "run")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 60, (300, 3072), np.uint8), np.arange(300) % 10
+    np.savez("dark.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    _, out, _ = run(capsys, "evaluate", "run", "--data", "dark.npz", "--json")
+    net = xpnet.load("run")
+    probabilities = net.predict_proba(net.standardiser(x))[0]
+    result = json.loads(out)
+    assert result["accuracy"] == (probabilities.argmax(axis=1) == y).mean()
+    assert result["loss"] == pytest.approx(-np.log(probabilities[np.arange(300), y]).mean(), rel=1e-4)
+
+
 def test_evaluate_says_what_is_missing_or_does_not_fit(capsys):
     assert "none: there is no such run folder or model file" in run(capsys, "evaluate", "none")[2]
     Path("empty").mkdir()

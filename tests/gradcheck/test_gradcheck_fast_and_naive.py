@@ -31,14 +31,15 @@ nets = st.fixed_dictionaries(
 def test_fast_and_naive_agree_to_round_off(options: dict[str, Any], n: int, step: float):
     if not options["batch_norm"]:
         options = options | {"bias_before_bn": False}
-    problem = Problem.of(network(**options), *samples(n), 0.0)
+    # Where BN divides by a deviation of a thousandth, round-off is a thousand times larger: bn_eps bounds it.
+    problem = Problem.of(network(**options, bn_eps=1e-2), *samples(n), 0.0)
     evaluate = FastDifferences(problem)
     for name, p in problem.parameters.items():
         flat = np.arange(p.size)
         for plus, minus in ((step, -step), (0.0, -step), (-step, -2 * step)):
             offsets = np.full(p.size, plus), np.full(p.size, minus)
             (a, kinked_a), (b, kinked_b) = evaluate(name, flat, *offsets), naive_slopes(problem, name, flat, *offsets)
-            np.testing.assert_allclose(a, b, rtol=0, atol=2e-14 / (plus - minus))
+            np.testing.assert_allclose(a, b, rtol=0, atol=5e-14 / (plus - minus))
             # A ReLU input within round-off of 0 may be counted by one of them alone.
             assert (kinked_a != kinked_b).sum() <= 1
 

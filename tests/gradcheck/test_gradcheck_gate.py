@@ -39,6 +39,30 @@ def test_every_gradient(options: dict[str, Any], lam: float, seed: int):
         assert good, tensor
 
 
+def test_no_false_alarms():
+    # Right gradients pass in odd networks too: few samples, units of no variance, large and tiny weights.
+    rng = np.random.default_rng(0)
+    for seed in range(150):
+        batch_norm = bool(rng.random() < 0.7)
+        net = network(
+            tuple(int(m) for m in rng.integers(1, 8, rng.integers(0, 6))),
+            seed=seed,
+            batch_norm=batch_norm,
+            bias_before_bn=batch_norm and bool(rng.random() < 0.5),
+            init=["he", "xavier", 0.01, 1e-3, 1.0][rng.integers(5)],
+            bn_eps=[1e-3, 1e-5, 1e-8][rng.integers(3)],
+        )
+        x, labels = samples(int(rng.integers(2, 40)), seed=seed)
+        report = check_network(net, x, labels, [0.0, 0.3][seed % 2], threads=1)
+        assert report.passed, (net.config, len(x), report.reason)
+
+
+def test_round_off_that_bn_magnifies_is_no_error():
+    net = network((1, 7), seed=567, init=1.0, bias_before_bn=True)
+    x, labels = samples(3, seed=567)
+    assert check_network(net, x, labels, 0.3).passed
+
+
 def test_option_of_every_setting_is_in_the_gate():
     # A setting that is added changes what is computed, perhaps; then it belongs here.
     import dataclasses

@@ -123,14 +123,15 @@ def test_kinks_that_stay_are_left_out_and_counted():
     assert report.direction["kinked"]
 
 
-def test_nothing_but_kinks_is_no_pass():
+def test_tensor_of_nothing_but_kinks_is_unchecked_and_named():
     config = xpnet.NetworkConfig(inputs=1, hidden=(1,), classes=2, batch_norm=False)
     net = xpnet.Network(config, dtype="float64")
-    for p in net.parameters.values():
-        p[...] = 0
-    x = np.array([[1.0], [-1.0]])
-    report = check_network(net, x, np.array([0, 1]))
-    assert report["W1"].verdict == "vanishing" or report["W1"].kinks == 1
+    net.parameters["W1"][...] = 0
+    report = check_network(net, np.array([[1.0], [-1.0]]), np.array([0, 1]))
+    assert report["W1"].verdict == "unchecked"
+    assert report["W1"].note == "every probe meets a kink"
+    assert report.passed
+    assert "W1 unchecked" in report.reason
 
 
 def test_dead_samples_leave_biases_that_can_be_checked():

@@ -16,7 +16,7 @@ from xpnet.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from xpnet.data import Data
-    from xpnet.gradcheck import GradcheckReport
+    from xpnet.gradcheck import GradcheckReport, TensorReport
     from xpnet.network import Network
 
     CheckOptions: TypeAlias = Any
@@ -123,7 +123,8 @@ def gradcheck(
 
         save_figure(check_figure(report, title, swept), figure)
     result = report.to_json() | ({} if swept is None else {"sweep": swept})
-    output.result(result, _table(report, title), *([] if swept is None else [_sweep_table(swept)]), _words(report))
+    tables = [title, _table(report)] + ([] if swept is None else ["error against the step h", _sweep_table(swept)])
+    output.result(result, *tables, _words(report))
     if report.interrupted:
         sys.exit(130)
     if not report.passed:
@@ -187,44 +188,69 @@ def _title(config: NetworkConfig, data: Data, samples: int, lam: float) -> str:
     return f"{sizes} {norm}, {samples} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
 
 
-def _table(report: GradcheckReport, title: str) -> Any:
-    from rich.box import SIMPLE_HEAD
+def _table(report: GradcheckReport) -> Any:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     kinks = ["kinks"] if report.kinks else []
     for column in ("", "checked", "max rel", "mean rel", "max abs", "norm", "worst at", *kinks, ""):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for tensor in report.parameters:
         checked = f"{tensor.checked:,}" if tensor.checked == tensor.of else f"{tensor.checked:,}/{tensor.of:,}"
-        errors = (tensor.max_relative_error, tensor.mean_relative_error, tensor.max_absolute_error, tensor.norm_error)
-        at = "" if tensor.at is None else ",".join(map(str, tensor.at))
-        shown = [f"{error:.1e}" if tensor.checked else "" for error in errors]
-        verdict = "zero" if tensor.verdict.startswith("zero") else tensor.verdict
-        table.add_row(tensor.name, checked, *shown, at, *([str(tensor.kinks or "")] if kinks else []), verdict)
+        zero = _is_zero(tensor)
+        relative = (tensor.max_relative_error, tensor.mean_relative_error, tensor.norm_error)
+        # The relative error of two zeros means nothing.
+        largest, mean, norm = (f"{error:.1e}" if tensor.checked and not zero else "" for error in relative)
+        absolute = f"{tensor.max_absolute_error:.1e}" if tensor.checked else ""
+        at = "" if tensor.at is None or zero else ",".join(map(str, tensor.at))
+        left_out = [str(tensor.kinks or "")] if kinks else []
+        verdict = "zero" if zero else tensor.verdict
+        table.add_row(tensor.name, checked, largest, mean, absolute, norm, at, *left_out, verdict)
     return table
+
+
+def _is_zero(tensor: TensorReport) -> bool:
+    from xpnet.gradcheck.report import ZERO
+
+    return tensor.verdict == ZERO
 
 
 def _words(report: GradcheckReport) -> str:
     """Return what there is to say about single tensors, the whole direction, and the verdict."""
-    notes: dict[str, list[str]] = {}
+    lines = []
+    zeros = [tensor for tensor in report.parameters if _is_zero(tensor)]
+    if zeros:
+        analytic, numerical = (
+            max(float(np.max(np.abs(getattr(tensor.entries, side)))) for tensor in zeros)
+            for side in ("analytic", "numerical")
+        )
+        lines.append(
+            f"{_names(zeros)}: BN subtracts a bias in front of it again, so its gradient is zero: "
+            f"analytic at most {analytic:.1e}, numerical at most {numerical:.1e}"
+        )
+    notes: dict[str, list[TensorReport]] = {}
     for tensor in report.parameters:
-        if tensor.note:
-            notes.setdefault(tensor.note, []).append(tensor.name)
-    lines = [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+        if tensor.note and not _is_zero(tensor):
+            notes.setdefault(tensor.note, []).append(tensor)
+    lines += [f"{_names(tensors)}: {note}" for note, tensors in notes.items()]
     direction = f"random direction of all parameters: relative error {report.direction_error:.1e}"
     note = report.direction["note"]
     lines.append(f"{direction} ({note})" if note else direction)
-    verdict = "interrupted" if report.interrupted else "passed" if report.passed else "FAILED"
-    lines.append(f"{verdict} in {report.seconds:.1f} s: {report.reason}")
+    if report.interrupted:
+        lines.append(f"{report.reason} ({report.seconds:.1f} s)")
+    else:
+        lines.append(f"{'passed' if report.passed else 'FAILED'} in {report.seconds:.1f} s: {report.reason}")
     return "\n".join(lines)
 
 
+def _names(tensors: list[TensorReport]) -> str:
+    return ", ".join(tensor.name for tensor in tensors)
+
+
 def _sweep_table(rows: list[dict[str, Any]]) -> Any:
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="Error against the step h", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("h", "median rel", "largest rel", "median abs", "probes at kinks"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in (row for row in rows if row["kind"] == "all"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from xpnet.backend import get_backend
 from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError
 from xpnet.gradcheck.differences import Differences, avoid_kinks, reduce_curvature
-from xpnet.gradcheck.judge import Limits, judge
+from xpnet.gradcheck.judge import EPS64, Limits, judge
 from xpnet.gradcheck.problem import (
     Flags,
     Floats,
@@ -23,7 +24,7 @@ from xpnet.gradcheck.problem import (
     own_gradients,
 )
 from xpnet.gradcheck.report import GradcheckReport, TensorReport
-from xpnet.gradcheck.sampling import choose, parse_coverage
+from xpnet.gradcheck.sampling import choose, parse_coverage, rounding
 from xpnet.gradcheck.whole import check_cost, check_direction, check_penalty, conclude
 from xpnet.gradcheck.workers import Workers
 from xpnet.network import Network
@@ -94,7 +95,7 @@ def check_network(
 
     cost, running_kept, own = own_gradients(network, problem)
     analytic = own if gradients is None else flat_gradients(gradients, problem, network)
-    loss, scale = _loss_and_scale(problem)
+    loss, scale = _loss_and_scale(problem, seed)
     limits = Limits(eps, tolerance, scale, len(problem.x), single)
     whole = {
         "cost": check_cost(cost, loss + problem.penalty(problem.parameters), running_kept, single),
@@ -176,10 +177,23 @@ def _check_settings(h: float, eps: float, tolerance: float, method: str, precisi
         )
 
 
-def _loss_and_scale(problem: Problem) -> tuple[float, float]:
-    """Return the mean loss, and the size of the numbers that it comes from."""
+def _loss_and_scale(problem: Problem, seed: int) -> tuple[float, float]:
+    """Return the mean loss, and the size of the numbers whose round-off is the noise of a sample's loss.
+
+    That is the largest loss, unless BN divides by a tiny deviation and so magnifies what was lost
+    before it: how much, a change of all parameters and features in their last bit tells.
+    """
     losses, _ = problem.evaluate(problem.parameters)
-    return float(losses.mean()), float(max(1.0, np.abs(losses).max()))
+    scale = max(1.0, float(np.abs(losses).max()))
+    for draw in range(2):
+        random = rounding(seed, draw)
+        x = problem.x * (1 + EPS64 * random.standard_normal(problem.x.shape))
+        parameters = {name: p * (1 + EPS64 * random.standard_normal(p.shape)) for name, p in problem.parameters.items()}
+        moved, _ = replace(problem, x=x).evaluate(parameters)
+        noise = float(np.sqrt(np.mean((moved - losses) ** 2))) / EPS64
+        # Round-off is a fraction of what a change of every number does.
+        scale = max(scale, noise / 2)
+    return float(losses.mean()), scale
 
 
 def _check_tensor(

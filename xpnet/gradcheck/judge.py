@@ -30,7 +30,7 @@ class Limits:
     Attributes:
         eps: Smallest denominator of a relative error.
         tolerance: Largest relative error that passes.
-        scale: Size of the numbers that a loss is computed from; their round-off is its noise.
+        scale: Size of the numbers whose round-off is the noise of a sample's loss.
         samples: Number of samples n.
         single: The analytic gradient was computed in float32.
     """

@@ -11,7 +11,7 @@ from xpnet.errors import ConfigError
 from xpnet.gradcheck.problem import Floats, Indices
 
 # Streams of the checker's own, apart from those of xpnet.randomness.Purpose.
-_ENTRIES, _DIRECTION, _ROWS = 100, 101, 103
+_ENTRIES, _DIRECTION, _PENALTY, _ROWS, _ROUNDING = 100, 101, 102, 103, 104
 
 ALL_UP_TO = 2_000_000
 DEFAULT_SAMPLE = 10_000
@@ -98,3 +98,13 @@ def direction(shapes: dict[str, tuple[int, ...]], seed: int, attempt: int) -> di
 def choose_rows(count: int, samples: int, seed: int) -> Indices:
     """Return `samples` of `count` rows in random order."""
     return stream(seed, _ROWS).permutation(count)[:samples]
+
+
+def rounding(seed: int, draw: int) -> np.random.Generator:
+    """Return the stream of changes in the last bit."""
+    return stream(seed, _ROUNDING, draw)
+
+
+def penalty_direction(number: int, shape: tuple[int, ...]) -> Floats:
+    """Return the direction along which the penalty of a layer's weights is checked."""
+    return stream(0, _PENALTY, number).standard_normal(shape)

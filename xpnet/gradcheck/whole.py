@@ -10,10 +10,9 @@ import numpy as np
 from xpnet.gradcheck.judge import Limits
 from xpnet.gradcheck.problem import Flags, Floats, Problem
 from xpnet.gradcheck.report import UNCHECKED, VANISHING, GradcheckReport, TensorReport, worst_of
-from xpnet.gradcheck.sampling import direction, stream
+from xpnet.gradcheck.sampling import direction, penalty_direction
 from xpnet.network import Tape, forward
 
-_PENALTY = 102
 _ATTEMPTS = 6
 
 
@@ -47,7 +46,7 @@ def check_penalty(problem: Problem, h: float, tolerance: float) -> dict[str, Any
         if problem.lam == 0:
             break
         W = problem.parameters[layer.W]
-        v = stream(0, _PENALTY, number).standard_normal(W.shape)
+        v = penalty_direction(number, W.shape)
         v *= max(1.0, float(np.linalg.norm(W))) / np.linalg.norm(v)
         # A quadratic has no third derivative, so that the step may be large and round-off small.
         step = max(h, 1e-2)
