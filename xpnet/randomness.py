@@ -20,6 +20,11 @@ class Purpose(IntEnum):
     PATTERNS = 2
     ROWS = 3
     BIASES = 4
+    CHECK_ENTRIES = 100
+    CHECK_DIRECTION = 101
+    CHECK_PENALTY = 102
+    CHECK_ROWS = 103
+    CHECK_ROUNDING = 104
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -9,18 +9,11 @@ import numpy as np
 
 from xpnet.errors import ConfigError
 from xpnet.gradcheck.problem import Floats, Indices
-
-# Streams of the checker's own, apart from those of xpnet.randomness.Purpose.
-_ENTRIES, _DIRECTION, _PENALTY, _ROWS, _ROUNDING = 100, 101, 102, 103, 104
+from xpnet.randomness import Purpose, generator
 
 ALL_UP_TO = 2_000_000
 DEFAULT_SAMPLE = 10_000
 """Larger networks are checked by a sample of this size, and by the random direction."""
-
-
-def stream(seed: int, *path: int) -> np.random.Generator:
-    """Return a stream of random numbers of the checker's own."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=path)))
 
 
 def parse_coverage(coverage: Any, size: int) -> int:
@@ -69,7 +62,7 @@ def choose(sizes: dict[str, int], count: int, seed: int) -> dict[str, Indices]:
         if shares[name] == size:
             chosen[name] = np.arange(size, dtype=np.int64)
         else:
-            draw = stream(seed, _ENTRIES, number)
+            draw = generator(seed, Purpose.CHECK_ENTRIES, number)
             chosen[name] = np.sort(draw.choice(size, shares[name], replace=False)).astype(np.int64)
     return chosen
 
@@ -90,21 +83,21 @@ def direction(shapes: dict[str, tuple[int, ...]], seed: int, attempt: int) -> di
     entries are normal: with signs alone, the gradient of the last bias, whose sum is zero, would be
     missed wherever all signs agree.
     """
-    draw = stream(seed, _DIRECTION, attempt)
+    draw = generator(seed, Purpose.CHECK_DIRECTION, attempt)
     v = {name: draw.standard_normal(shape) for name, shape in shapes.items()}
     return {name: part / (np.linalg.norm(part) * math.sqrt(len(v))) for name, part in v.items()}
 
 
 def choose_rows(count: int, samples: int, seed: int) -> Indices:
     """Return `samples` of `count` rows in random order."""
-    return stream(seed, _ROWS).permutation(count)[:samples]
+    return generator(seed, Purpose.CHECK_ROWS).permutation(count)[:samples]
 
 
 def rounding(seed: int, draw: int) -> np.random.Generator:
     """Return the stream of changes in the last bit."""
-    return stream(seed, _ROUNDING, draw)
+    return generator(seed, Purpose.CHECK_ROUNDING, draw)
 
 
 def penalty_direction(number: int, shape: tuple[int, ...]) -> Floats:
     """Return the direction along which the penalty of a layer's weights is checked."""
-    return stream(0, _PENALTY, number).standard_normal(shape)
+    return generator(0, Purpose.CHECK_PENALTY, number).standard_normal(shape)

@@ -37,7 +37,7 @@ class Workers:
         self._stop = threading.Event()
         self._fast = FastDifferences(problem)
         self._evaluate: Evaluate = self._fast if method == "fast" else partial(naive_slopes, problem)
-        self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+        self._threads = threads or min(_MOST_THREADS, _cores())
 
     def __enter__(self) -> Workers:
         from threadpoolctl import threadpool_limits
@@ -85,3 +85,10 @@ class Workers:
         if not self.stopped and self._should_stop is not None and self._should_stop():
             self.stopped = True
             self._stop.set()
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
