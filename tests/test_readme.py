@@ -1,0 +1,27 @@
+"""What the README shows in Python runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_readmes_python_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 1
+    names: dict = {}
+    exec(compile(blocks[0], str(README), "exec"), names)
+    assert names["probabilities"].shape == (3, 2000, 10)
+    assert names["result"].test.accuracy["mean"] > 0.75
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))])
+def test_links_between_pages_lead_somewhere(page):
+    path = README.parent / page
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
