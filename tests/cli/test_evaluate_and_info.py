@@ -115,3 +115,24 @@ def test_an_interrupt_outside_training_exits_with_130(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         main(["info"])
     assert stop.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(28, "No space left on device", "run/history.csv"), 2, "run/history.csv: No space left on device"),
+        (MemoryError("1 TiB"), 2, "out of memory (1 TiB)"),
+        (ValueError("surprise"), 70, "internal error, ValueError: surprise"),
+    ],
+)
+def test_nothing_ends_in_a_traceback(capsys, monkeypatch, error, code, message):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("xpnet.cli._run", fail)
+    result = run(capsys, "info")
+    assert result[0] == code
+    assert message in result[2]
+    assert len(result[2].strip().splitlines()) == 1
+    with pytest.raises(type(error)):
+        main(["info", "--debug"])

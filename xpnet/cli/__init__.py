@@ -22,7 +22,10 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a check failed, 2 the user can put it right, 130 interrupted."""
+    """Run the command line and exit.
+
+    Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
@@ -43,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         _fail(f"out of memory ({error}); take a smaller network, fewer runs or a smaller batch_size", 2)
+    except OSError as error:
+        if debug:
+            raise
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}; check the folder and the space left", 2)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"internal error, {type(error).__name__}: {error}; this is a defect of xpnet, --debug shows where", 70)
 
 
 def _run(given: list[str]) -> None:

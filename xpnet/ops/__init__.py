@@ -8,7 +8,7 @@ it computes on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from xpnet.backend import Backend
@@ -45,7 +45,6 @@ def _faster(backend: Backend) -> Any:
     return None
 
 
-@lru_cache(maxsize=8)
 def get_ops(backend: Backend) -> Ops:
     """Return the table of operations of `backend`."""
     faster = _faster(backend)

@@ -20,9 +20,6 @@ class _Workspace:
         self.tape = Tape()
         self.x: Any = None
         self.labels: Any = None
-        self.weight: dict[str, Any] = {}
-        self.bias: dict[str, Any] = {}
-        self.momentum: dict[str, Any] = {}
 
 
 class PlainStepper:
@@ -43,6 +40,9 @@ class PlainStepper:
         self.labels = labels
         self.hyper = hyper
         self._workspaces: dict[tuple[int, ...], _Workspace] = {}
+        # By parameter, whatever the batch: steps, and what momentum works in.
+        self._steps: dict[str, Any] = {}
+        self._momentum: dict[str, Any] = {}
         rho = hyper.rho
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
 
@@ -85,36 +85,33 @@ class PlainStepper:
                 ops.average(state.running[layer.mean], record.activation.mean, alpha)
                 ops.average(state.running[layer.var], record.activation.var, alpha)
         for part in backward(ops, layers, parameters, tape, entropy.g):
-            self._update(state, work, part, keep, shrink)
+            self._update(state, part, keep, shrink)
         return cast("CrossEntropy", entropy)
 
-    def _update(self, state: State, work: _Workspace, part: LayerGradient, keep: Array, shrink: Array) -> None:
+    def _update(self, state: State, part: LayerGradient, keep: Array, shrink: Array) -> None:
         """Move one layer's parameters.  `part.g` carries eta already."""
-        ops, layer = self.ops, part.layer
-        W = layer.W
-        step = work.weight[W] = ops.weight_gradient(part.x, part.g, work.weight.get(W))
-        self._descend(state, work, W, step, keep, shrink)
+        ops, layer, steps = self.ops, part.layer, self._steps
+        steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
+        self._descend(state, layer.W, steps[layer.W], keep, shrink)
         if layer.b is not None:
-            step = work.bias[layer.b] = ops.bias_gradient(part.g, work.bias.get(layer.b))
-            self._descend(state, work, layer.b, step, None, None)
+            steps[layer.b] = ops.bias_gradient(part.g, steps.get(layer.b))
+            self._descend(state, layer.b, steps[layer.b], None, None)
         if layer.gamma is not None and layer.beta is not None:
-            self._descend(state, work, layer.gamma, part.gamma, None, None)
-            self._descend(state, work, layer.beta, part.beta, None, None)
+            self._descend(state, layer.gamma, part.gamma, None, None)
+            self._descend(state, layer.beta, part.beta, None, None)
 
-    def _descend(
-        self, state: State, work: _Workspace, name: str, step: Array, keep: Array | None, shrink: Array | None
-    ) -> None:
+    def _descend(self, state: State, name: str, step: Array, keep: Array | None, shrink: Array | None) -> None:
         if self._rho is None:
             self.ops.descend(state.parameters[name], step, keep)
         else:
-            work.momentum[name] = self.ops.descend_with_momentum(
+            self._momentum[name] = self.ops.descend_with_momentum(
                 state.parameters[name],
                 state.velocities[name],
                 step,
                 shrink,
                 self._rho,
                 self.hyper.nesterov,
-                work.momentum.get(name),
+                self._momentum.get(name),
             )
 
     def _column(self, values: Array) -> Array:
