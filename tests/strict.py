@@ -98,14 +98,26 @@ class Module:
 
     @property
     def cuda(self) -> Any:
-        """What Backend.synchronize calls."""
+        """What is asked of CuPy about devices."""
         module = self
 
         class Device:
+            def __init__(self, index: int = 0) -> None:
+                self.index = index
+
+            def use(self) -> None:
+                pass
+
             def synchronize(self) -> None:
                 module.synchronisations += 1
 
-        return type("cuda", (), {"Device": Device})
+        class Runtime:
+            getDeviceCount = staticmethod(lambda: 1)  # noqa: N815 - CuPy's name
+            getDeviceProperties = staticmethod(  # noqa: N815
+                lambda _: {"name": b"Pretended", "totalGlobalMem": 2**34, "major": 9, "minor": 0}
+            )
+
+        return type("cuda", (), {"Device": Device, "runtime": Runtime})
 
     def __getattr__(self, name: str) -> Any:
         return self._function(getattr(np, name))

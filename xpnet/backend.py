@@ -20,6 +20,7 @@ Array: TypeAlias = Any
 """An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or one that acts alike."""
 
 _INSTALL_HINT = "install the wheel that matches your driver: pip install 'xpnet[cuda13]' or 'xpnet[cuda12]'"
+_DRIVER_HINT = "install or update the NVIDIA driver (nvidia-smi shows what is there), or " + _INSTALL_HINT
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ def _gpu_backend(index: int, reason: str) -> Backend:
         importlib.import_module("cupy.cuda.cublas")
         importlib.import_module("cupy.cuda.nvrtc")
         two = cupy.ones((2, 2), dtype="float32")
-        product = float((two @ two + 1)[0, 0])
+        product = float(cupy.asnumpy(two @ two + 1)[0, 0])
     except (ImportError, RuntimeError, OSError) as error:
         if isinstance(error, DeviceError):
             raise
-        hint = _INSTALL_HINT if isinstance(error, (ImportError, OSError)) else "check the driver with nvidia-smi"
+        hint = _INSTALL_HINT if isinstance(error, (ImportError, OSError)) else _DRIVER_HINT
         raise DeviceError(f"{_first_line(error)}; {hint}") from None
     if product != 3.0:
         raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")
