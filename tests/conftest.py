@@ -12,7 +12,6 @@ import pytest
 import xpnet
 from xpnet.data import Data
 
-
 # CI draws the same examples every time: a change is judged by what it changed.
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
