@@ -1,7 +1,7 @@
 """The accuracies of the reports' networks, trained from the command line on the real images.
 
 PyTorch, trained the same way on the same images, reaches .530 +- .003 with BN (three seeds) and .533 without
-(one seed) with 3 layers; with 9 layers .513 with BN (one seed), and without BN .479 +- .013 over five seeds,
+(one seed; ours lie about .528) with 3 layers; with 9 layers .513 with BN (one seed), and without BN .479 +- .013 over five seeds,
 between .466 and .497: there three of ours can be expected within .03 of that mean, and no closer.
 """
 
@@ -22,7 +22,7 @@ NINE = "50,30,20,20,10,10,10,10"
     ("hidden", "norm", "expected", "tolerance"),
     [
         ("50,50", "--batch-norm", 0.530, 0.010),
-        ("50,50", "--no-batch-norm", 0.533, 0.010),
+        ("50,50", "--no-batch-norm", 0.533, 0.013),
         (NINE, "--batch-norm", 0.513, 0.015),
         (NINE, "--no-batch-norm", 0.479, 0.030),
     ],
