@@ -1,8 +1,8 @@
 """The accuracies of the reports' networks, trained from the command line on the real images.
 
 PyTorch, trained the same way on the same images, reaches .530 +- .003 with BN (three seeds) and .533 without
-(one seed; ours lie about .528) with 3 layers; with 9 layers .513 with BN (one seed), and without BN .479 +- .013 over five seeds,
-between .466 and .497: there three of ours can be expected within .03 of that mean, and no closer.
+(one seed; ours lie about .528) with 3 layers; with 9 layers .513 with BN (one seed), and without BN .479 +- .013
+over five seeds, between .466 and .497: there three of ours can be expected within .03 of that mean, and no closer.
 """
 
 from __future__ import annotations
