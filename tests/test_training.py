@@ -233,6 +233,11 @@ def test_a_network_for_other_data_is_refused(blobs):
         train(Network(xpnet.NetworkConfig(inputs=12, classes=3)), blobs)
 
 
+def test_arrays_without_their_wrapping_are_refused(blobs):
+    with pytest.raises(ConfigError, match=r"data: is a tuple; pass what xpnet\.load_data"):
+        train(network(), (blobs.train.x, blobs.train.labels))
+
+
 @NORM
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9, "nesterov": True}])
 def test_a_strict_device_gives_the_same_run_without_synchronising_inside_an_epoch(blobs, batch_norm, settings):

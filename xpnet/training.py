@@ -123,6 +123,10 @@ def train(
         DivergedError: A loss became infinite or not a number.
     """
     config = config or TrainConfig()
+    if not isinstance(data, (Data, DeviceData)):
+        raise ConfigError(
+            f"data: is a {type(data).__name__}; pass what xpnet.load_data or xpnet.data_from_arrays returns"
+        )
     check_fit(network, data if isinstance(data, Data) else data.data, config)
     if isinstance(data, Data):
         data = to_device(data, network.backend, network.dtype)
