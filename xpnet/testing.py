@@ -12,6 +12,7 @@ from xpnet.gradcheck.differences import Differences, reduce_curvature
 from xpnet.gradcheck.judge import Limits, judge
 from xpnet.gradcheck.problem import Flags, Floats, Indices
 from xpnet.gradcheck.report import TensorReport
+from xpnet.randomness import Purpose, generator
 
 
 def check_gradients(
@@ -60,7 +61,7 @@ def check_gradients(
     base = np.asarray(function(x.copy()), np.float64)
     flat: Indices = np.arange(x.size, dtype=np.int64)
     if coverage is not None and coverage < x.size:
-        flat = np.sort(np.random.default_rng(seed).choice(x.size, coverage, replace=False))
+        flat = np.sort(generator(seed, Purpose.CHECK_ENTRIES).choice(x.size, coverage, replace=False))
 
     def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
         values = np.empty(len(flat))

@@ -58,6 +58,20 @@ def test_other_data_is_standardised_as_the_network_was_trained(capsys):
     assert result["loss"] == pytest.approx(-np.log(probabilities[np.arange(300), y]).mean(), rel=1e-4)
 
 
+def test_no_number_of_the_confusion_matrix_is_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    run(
+        capsys, "train", "--data", "patterns:600/20000", "--epochs", "1", "--hidden", "8", "--runs", "3", "--out", "run"
+    )
+    confusion = json.loads(run(capsys, "evaluate", "run", "--json")[1])["confusion"]
+    assert np.max(confusion) > 999
+    out = run(capsys, "evaluate", "run")[1]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+    for true, row in enumerate(confusion):
+        line = next(line for line in out.splitlines() if line.strip().startswith(f"{true} "))
+        assert line.split()[-10:] == [str(count) for count in row]
+
+
 def test_evaluate_says_what_is_missing_or_does_not_fit(capsys):
     assert "none: there is no such run folder or model file" in run(capsys, "evaluate", "none")[2]
     Path("empty").mkdir()

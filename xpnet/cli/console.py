@@ -38,8 +38,14 @@ class Output:
         if self.as_json:
             print(json.dumps(data))  # noqa: T201
         elif not self.quiet:
+            width = self._out.width
             for table in tables:
+                if not isinstance(table, str):
+                    # A table that is wider than the terminal wraps there; cut numbers would be wrong ones.
+                    needed = self._out.measure(table, options=self._out.options.update(max_width=1000)).maximum
+                    self._out.width = max(width, needed)
                 self._out.print(table)
+                self._out.width = width
 
     @property
     def show_progress(self) -> bool:

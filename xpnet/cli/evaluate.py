@@ -99,7 +99,7 @@ def _classes(names: tuple[str, ...], confusion: Any, per_class: dict[str, float 
     title = "Confusion matrix: a row is a true class, a column a prediction"
     if replicas > 1:
         title += f"; sums over {replicas} networks"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)
     for column in range(len(confusion)):
