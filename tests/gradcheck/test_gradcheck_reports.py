@@ -174,6 +174,23 @@ class TestE:
         for tensor in report.parameters:
             assert tensor.norm_error < 1e-7 or tensor.verdict == "zero by construction"
 
+    def test_errors_without_bn_are_those_of_vanishing_gradients(self, data: Data):
+        """E starts at sigma = 0.001: relative errors grow with depth, since gradients shrink and round-off does not."""
+        errors, sizes = [], []
+        for hidden in self.HIDDEN:
+            settings = config(hidden, batch_norm=False, init=0.001)
+            report = check_network(settings, *some(data, 100), h=1e-6)
+            assert report.passed, report.reason
+            assert max(tensor.max_absolute_error for tensor in report.parameters) < 1e-7
+            errors.append(report["W1"].norm_error)
+            sizes.append(float(np.abs(report["W1"].entries.analytic).max()))
+        assert errors[0] < 1e-6 < errors[1] < 1e-4 < errors[2]
+        assert sizes[0] > 1e-4 > sizes[1] > 1e-7 > sizes[2]
+        for hidden in self.HIDDEN:  # BN keeps them large
+            report = check_network(config(hidden, init=0.001), *some(data, 100), h=1e-6)
+            assert report.passed, report.reason
+            assert max(tensor.norm_error for tensor in report.parameters) < 1e-6
+
     @pytest.mark.parametrize(
         ("hidden", "reported"),
         [((20,), [2.21e-3]), ((20, 20), [5.32e-3, 3.61e-3]), ((20, 20, 10), [7.3e-3, 3.5e-3, 3.0e-3])],
