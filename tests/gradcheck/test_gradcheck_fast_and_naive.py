@@ -101,3 +101,28 @@ def test_gradients_are_those_of_pytorch(options: dict[str, Any], lam: float, n: 
             size = np.linalg.norm(gradient) + np.linalg.norm(found[name])
             # Where every sample's ReLU is off but for round-off, the gradient is as small.
             assert np.linalg.norm(found[name][0] - gradient) <= 1e-12 * max(size, 1e-3), name
+
+
+def test_differences_of_each_samples_loss_have_less_round_off_than_those_of_the_mean():
+    n, h = 400, 1e-8  # small enough that round-off is all there is
+    net = network((6, 6))
+    x, labels = samples(n)
+    exact = net.cost_and_gradients(x, labels)[1]["W1"].reshape(-1)
+    problem = Problem.of(net, x, labels, 0.0)
+
+    def mean_cost(index: int, offset: float) -> tuple[float, float]:
+        moved = problem.parameters["W1"].copy()
+        moved.flat[index] += offset
+        return float(problem.evaluate(problem.parameters | {"W1": moved})[0].mean()), moved.flat[index]
+
+    def of_means(index: int) -> float:
+        (plus, p), (minus, q) = mean_cost(index, h), mean_cost(index, -h)
+        return (plus - minus) / (p - q)
+
+    def error(slopes: object) -> float:
+        return float(np.sqrt(np.mean((slopes - exact) ** 2)))
+
+    flat = np.arange(exact.size)
+    steps = np.full(exact.size, h)
+    noise = error(np.array([of_means(index) for index in flat]))
+    assert error(FastDifferences(problem)("W1", flat, steps, -steps)[0]) < noise / 2
