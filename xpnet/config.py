@@ -74,7 +74,7 @@ class NetworkConfig(_Checked):
         bias_before_bn: Keep biases in front of batch normalisation.  They have no effect and
             a gradient of exactly zero; some reports have them.
         init: ``"he"``: W ~ N(0, 2 / fan_in); ``"xavier"``: N(0, 1 / fan_in); a number sigma:
-            N(0, sigma**2).
+            N(0, sigma**2).  A tuple has one for each replica.
         init_bias: Standard deviation of the initial biases; 0 sets them to zero.
         bn_eps: Added to the variance under the root.
         bn_alpha: Weight of the old value in the running statistics.
@@ -89,8 +89,11 @@ class NetworkConfig(_Checked):
     )
     bn_eps: float = _setting(1e-5, real(above=0), "Added to BN's variance under the root.", metavar="EPS")
     bias_before_bn: bool = _setting(False, flag, "Keep the biases that BN makes ineffective.")
-    init: str | float = _setting(
-        "he", initial_weights, "Initial weights: he, xavier, or the standard deviation.", metavar="he|xavier|SIGMA"
+    init: str | float | tuple[str | float, ...] = _setting(
+        "he",
+        per_replica(initial_weights),
+        "Initial weights: he, xavier, or the standard deviation.",
+        metavar="he|xavier|SIGMA",
     )
     init_bias: float = _setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
 

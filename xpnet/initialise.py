@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.config import NetworkConfig
+from xpnet.errors import ConfigError
 from xpnet.randomness import Purpose, generator
 
 
@@ -33,13 +34,14 @@ def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray
     streams of their own: networks of one seed share what they have in common, with and without batch
     normalisation, and whatever lies above.
     """
+    if isinstance(config.init, tuple):
+        raise ConfigError(f"init = {config.init}: is for several networks; one network has one")
+    init = config.init
     sizes = (config.inputs, *config.hidden, config.classes)
     parameters: dict[str, np.ndarray[Any, Any]] = {}
     for layer, (d, m) in enumerate(pairwise(sizes), start=1):
         normalised = config.batch_norm and layer < len(sizes) - 1
-        parameters[f"W{layer}"] = weight_std(config.init, d) * generator(seed, Purpose.WEIGHTS, layer).standard_normal(
-            (d, m)
-        )
+        parameters[f"W{layer}"] = weight_std(init, d) * generator(seed, Purpose.WEIGHTS, layer).standard_normal((d, m))
         if config.bias_before_bn or not normalised:
             draw = generator(seed, Purpose.BIASES, layer)
             parameters[f"b{layer}"] = config.init_bias * draw.standard_normal((1, m))

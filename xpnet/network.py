@@ -8,7 +8,7 @@ Parameters with R = 1 broadcast against inputs with R > 1.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -166,6 +166,31 @@ def inference(
     return ops.affine(x, parameters[layer.W], parameters[layer.b or ""])
 
 
+def _seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
+    """Return the seed of each replica: s, s + 1, ... from one seed s."""
+    if replicas is not None and replicas < 1:
+        raise ConfigError(f"replicas = {replicas}: must be a whole number of at least 1")
+    if isinstance(seed, Sequence):
+        if not seed or replicas not in (None, len(seed)):
+            raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
+        return tuple(int(s) for s in seed)
+    return tuple(seed + r for r in range(replicas or 1))
+
+
+def _seeds_in(about: Mapping[str, Any]) -> Sequence[int] | int:
+    """Return the seeds that a model file tells; the first release stored the first alone."""
+    return [int(seed) for seed in about["seeds"]] if "seeds" in about else int(about["seed"])
+
+
+def _per_replica(name: str, value: Any, replicas: int) -> tuple[Any, ...]:
+    """Return a setting's value for each replica."""
+    if not isinstance(value, tuple):
+        return (value,) * replicas
+    if len(value) != replicas:
+        raise ConfigError(f"{name}: has {len(value)} values for {replicas} replicas; give one, or one for each")
+    return value
+
+
 class Network:
     """R fully connected ReLU classifiers of one architecture.
 
@@ -173,7 +198,7 @@ class Network:
         config: The architecture.
         backend: Where the arrays live.
         dtype: NumPy dtype of all parameters.
-        seed: Replica r has the initial weights of a network of one replica with seed + r.
+        seeds: Seed of each replica; its initial weights are those of a network of that seed alone.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
         standardiser: What brings raw features to the form that the network was trained on; None
@@ -187,20 +212,23 @@ class Network:
         *,
         backend: Backend | None = None,
         dtype: str = "float32",
-        seed: int = 0,
-        replicas: int = 1,
+        seed: int | Sequence[int] = 0,
+        replicas: int | None = None,
     ) -> None:
-        if replicas < 1:
-            raise ConfigError(f"replicas = {replicas}: must be a whole number of at least 1")
+        self.seeds = _seeds_of(seed, replicas)
+        inits = _per_replica("init", config.init, len(self.seeds))
         if str(np.dtype(dtype)) not in ("float32", "float64"):
             raise ConfigError(f"dtype = {dtype}: must be float32 or float64")
         self.config = config
         self.backend = backend or get_backend("cpu")
         self.dtype = np.dtype(dtype)
-        self.seed = seed
         self.layers = layers_of(config)
         self.ops = get_ops(self.backend)
-        drawn = [initial_parameters(config, seed + r) for r in range(replicas)]
+        replicas = len(self.seeds)
+        drawn = [
+            initial_parameters(dataclasses.replace(config, init=init), seed)
+            for seed, init in zip(self.seeds, inits, strict=True)
+        ]
         self.parameters: dict[str, Array] = {
             name: self.backend.asarray(np.stack([d[name] for d in drawn]), dtype=self.dtype) for name in drawn[0]
         }
@@ -276,7 +304,7 @@ class Network:
             tensors |= {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
         about = {
             "config": dataclasses.asdict(self.config),
-            "seed": self.seed,
+            "seeds": list(self.seeds),
             "class_names": list(self.class_names),
         }
         write_model(Path(path), tensors, about)
@@ -292,7 +320,7 @@ class Network:
         tensors, about = read_model(path)
         try:
             config = NetworkConfig(**about["config"])
-            network = cls._of_shapes(config, tensors, int(about["seed"]), backend)
+            network = cls._of_shapes(config, tensors, _seeds_in(about), backend)
             network.class_names = tuple(map(str, about["class_names"]))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RunError(f"{path}: does not describe a network that xpnet can build ({error})") from None
@@ -305,7 +333,7 @@ class Network:
         cls,
         config: NetworkConfig,
         tensors: Mapping[str, np.ndarray[Any, Any]],
-        seed: int,
+        seeds: Sequence[int] | int,
         backend: Backend | None,
     ) -> Network:
         """Build a network and fill it with `tensors`, which must be exactly those that it has."""
@@ -315,7 +343,7 @@ class Network:
         for name, shape in expected.items():
             if tensors[name].shape != shape or tensors[name].dtype != first.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {first.dtype} {shape}")
-        network = cls(config, backend=backend, dtype=str(first.dtype), seed=seed, replicas=first.shape[0])
+        network = cls(config, backend=backend, dtype=str(first.dtype), seed=seeds, replicas=first.shape[0])
         for name in expected:
             group, key = name.split(".")
             target = network.parameters if group == "parameters" else network.running

@@ -271,7 +271,7 @@ class _Run:
     def _batches(self, epoch: int) -> list[Array]:
         """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
         samples, n = int(self.data.train.x.shape[0]), self.config.batch_size
-        base = self.network.seed if self.config.shuffle_seed is None else self.config.shuffle_seed
+        base = self.network.seeds[0] if self.config.shuffle_seed is None else self.config.shuffle_seed
         each = self.network.replicas > 1 and self.config.shuffle == "independent"
         orders = np.stack(
             [

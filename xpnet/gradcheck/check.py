@@ -156,7 +156,7 @@ def gradcheck(
 
 def float64_copy(network: Network) -> Network:
     """Return a network on the CPU with the parameters and running statistics of `network` in float64."""
-    copy = Network(network.config, backend=get_backend("cpu"), dtype="float64", seed=network.seed)
+    copy = Network(network.config, backend=get_backend("cpu"), dtype="float64", seed=network.seeds)
     for target, source in ((copy.parameters, network.parameters), (copy.running, network.running)):
         for name, value in source.items():
             target[name] = np.array(network.backend.to_numpy(value), np.float64)
