@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array, Backend, get_backend
+from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import NetworkConfig
 from xpnet.data import Standardiser
 from xpnet.errors import ArrayError, ConfigError, RunError
@@ -229,15 +230,19 @@ class Network:
             initial_parameters(dataclasses.replace(config, init=init), seed)
             for seed, init in zip(self.seeds, inits, strict=True)
         ]
-        self.parameters: dict[str, Array] = {
-            name: self.backend.asarray(np.stack([d[name] for d in drawn]), dtype=self.dtype) for name in drawn[0]
-        }
-        self.running: dict[str, Array] = {}
+        xp = self.backend.xp
+        self.parameters = Blocks(
+            xp,
+            {name: self.backend.asarray(np.stack([d[name] for d in drawn]), dtype=self.dtype) for name in drawn[0]},
+            parameter_kind,
+        )
+        running: dict[str, Array] = {}
         for layer, m in zip(self.layers, config.hidden, strict=False):
             if layer.mean is not None and layer.var is not None:
                 # Overwritten by the first batch's statistics; until then, the identity.
-                self.running[layer.mean] = self.backend.asarray(np.zeros((replicas, 1, m), self.dtype))
-                self.running[layer.var] = self.backend.asarray(np.ones((replicas, 1, m), self.dtype))
+                running[layer.mean] = self.backend.asarray(np.zeros((replicas, 1, m), self.dtype))
+                running[layer.var] = self.backend.asarray(np.ones((replicas, 1, m), self.dtype))
+        self.running = Blocks(xp, running)
         self.standardiser: Standardiser | None = None
         self.class_names: tuple[str, ...] = ()
 

@@ -30,9 +30,11 @@ class Ops(NamedTuple):
     batch_norm_relu_inference: Callable[..., Any]
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
+    join: Callable[..., Any]
     penalty: Callable[..., Any]
     average: Callable[..., Any]
     descend: Callable[..., Any]
+    descend_by_product: Callable[..., Any]
     descend_with_momentum: Callable[..., Any]
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
+from xpnet.ops.blas import numpy_blas, rows_contiguous
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 
@@ -181,15 +182,32 @@ def softmax_cross_entropy(
     return out
 
 
+def join(tensors: list[Array], out: Array | None = None) -> Array:
+    return np.concatenate([t.reshape(t.shape[0], 1, -1) for t in tensors], axis=-1, out=out)
+
+
 def penalty(weights: list[Array]) -> Array:
     # One dot product per matrix: BLAS reads W once and writes nothing.
     replicas = weights[0].shape[0]
     sums = np.zeros(replicas, weights[0].dtype)
     for W in weights:
+        if not W[0].flags.c_contiguous:
+            sums += _squares(W)
+            continue
         for r in range(replicas):
             w = W[r].reshape(-1)
             sums[r] += np.dot(w, w)
     return sums
+
+
+def _squares(W: Array) -> Array:
+    """Sum the squares of every replica of W (R, d, m) whose memory is (d, R, m): no copy, long rows."""
+    rows = W.transpose(1, 0, 2)
+    by_column = np.zeros(rows.shape[1:], np.float64)
+    for start in range(0, len(rows), 128):  # short sums in W's own type, long ones in float64
+        part = rows[start : start + 128]
+        by_column += np.einsum("drm,drm->rm", part, part)
+    return by_column.sum(axis=-1)
 
 
 def average(running: Array, batch: Array, alpha: Array) -> None:
@@ -201,6 +219,17 @@ def descend(p: Array, step: Array, keep: Array | None) -> None:
     if keep is not None:
         np.multiply(p, keep, out=p)
     np.subtract(p, step, out=p)
+
+
+def descend_by_product(W: Array, x: Array, g: Array, keep: Array, out: Any = None) -> Any:
+    blas = numpy_blas()
+    if blas is None or not all(rows_contiguous(a[0] if a.ndim == 3 else a) for a in (x, g, W)):
+        out = weight_gradient(x, g, out)
+        descend(W, out, keep)
+        return out
+    for r in range(W.shape[0]):
+        blas.add_product(x if x.ndim == 2 else x[r], g[r], W[r], -1.0, float(keep.flat[r if keep.size > 1 else 0]))
+    return None
 
 
 def descend_with_momentum(

@@ -147,6 +147,11 @@ def softmax_cross_entropy(
     return CrossEntropy(losses, correct, (exps / sums - onehot) * scale)
 
 
+def join(xp: Any, tensors: list[Array], out: Array | None = None) -> Array:
+    """Return tensors (R, ...) side by side, as one (R, 1, q)."""
+    return xp.concatenate([t.reshape(t.shape[0], 1, -1) for t in tensors], axis=-1)
+
+
 def penalty(xp: Any, weights: list[Array]) -> Array:
     """Return the sum over layers of sum(W**2), (R,)."""
     return sum(xp.sum(W * W, axis=(-2, -1)) for W in weights)
@@ -167,6 +172,17 @@ def descend(xp: Any, p: Array, step: Array, keep: Array | None) -> None:
     if keep is not None:
         p *= keep
     p -= step
+
+
+def descend_by_product(xp: Any, W: Array, x: Array, g: Array, keep: Array, out: Any = None) -> Any:
+    """Take a step on weights in place: W <- keep W - x' g.
+
+    That is :func:`descend` by :func:`weight_gradient`, with `g` (R, n, m) = eta * dloss/ds; an
+    implementation may do it in one pass over W.  Returns an implementation's own buffer, for `out`
+    of the next call.
+    """
+    descend(xp, W, weight_gradient(xp, x, g), keep)
+    return None
 
 
 def descend_with_momentum(

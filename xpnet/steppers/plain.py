@@ -26,8 +26,10 @@ class PlainStepper:
     """Executes steps one operation after the other.
 
     The gradient of the loss is multiplied by eta where it is smallest, at the scores (n x c
-    numbers), so that everything computed from it is a finished step: W <- (1 - 2 eta lambda) W - x' g
-    needs no pass for eta, and the penalty no pass but the scaling of W.
+    numbers), so that everything computed from it is a finished step.  A large W then moves within the
+    product that gives its gradient: W <- (1 - 2 eta lambda) W - x' g.  The small tensors lie side by side
+    (:class:`~xpnet.blocks.Blocks`) and move together, as do the running statistics: a step of a deep network
+    would otherwise be hundreds of calls for a few numbers each.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
@@ -40,9 +42,9 @@ class PlainStepper:
         self.labels = labels
         self.hyper = hyper
         self._workspaces: dict[tuple[int, ...], _Workspace] = {}
-        # By parameter, whatever the batch: steps, and what momentum works in.
+        # By parameter or block, whatever the batch: gradients, and what the updates work in.
         self._steps: dict[str, Any] = {}
-        self._momentum: dict[str, Any] = {}
+        self._buffers: dict[str, Any] = {}
         rho = hyper.rho
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
 
@@ -50,6 +52,7 @@ class PlainStepper:
         """Take one step for each row of `perm`; see :class:`xpnet.steppers.Stepper`."""
         work = self._workspaces.setdefault(perm.shape[1:], _Workspace())
         steps, n = perm.shape[0], perm.shape[-1]
+        state.pack(self.xp)
         # (k, R, 1, 1) in the network's dtype, from products taken in float64.
         scale = self._column(eta / n)
         shrink64 = 2 * eta * self.hyper.lam
@@ -57,12 +60,15 @@ class PlainStepper:
         alpha = self.xp.full((steps,), self.config.bn_alpha, dtype=self.dtype)
         if state.step == 0 and steps > 0:
             alpha[0] = 0  # running statistics start from the first batch
-        weights = [state.parameters[layer.W] for layer in self.layers]
+        weights = state.weights
+        losses = self.xp.empty((*totals.loss.shape, n), dtype=self.dtype)
+        hits = self.xp.empty((*totals.loss.shape, n), dtype=bool)
         for t in range(steps):
             totals.penalty[t] = self.ops.penalty(weights)
             entropy = self._step(state, work, perm[t], scale[t], keep[t], shrink[t], alpha[t])
-            totals.loss[t] = entropy.losses.sum(axis=-1, dtype="float64")
-            totals.correct[t] = entropy.correct.sum(axis=-1)
+            losses[t], hits[t] = entropy.losses, entropy.correct
+        losses.sum(axis=-1, dtype="float64", out=totals.loss)
+        hits.sum(axis=-1, out=totals.correct)
         state.step += steps
 
     def _step(
@@ -80,38 +86,61 @@ class PlainStepper:
         labels = work.labels = ops.gather(rows, self.labels, work.labels)
         s = forward(ops, layers, parameters, self.config.bn_eps, x, tape)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, scale, tape.entropy)
-        for layer, record in zip(layers, tape.layers, strict=True):
-            if layer.mean is not None and layer.var is not None:
-                ops.average(state.running[layer.mean], record.activation.mean, alpha)
-                ops.average(state.running[layer.var], record.activation.var, alpha)
+        self._follow(state, tape, alpha)
+        steps = self._steps
         for part in backward(ops, layers, parameters, tape, entropy.g):
-            self._update(state, part, keep, shrink)
+            self._gradients(state, part, keep, shrink)
+        for which, names in state.parameters.members.items():
+            step = self._buffers[f"{which} joined"] = ops.join(
+                [steps[name] for name in names], self._buffers.get(f"{which} joined")
+            )
+            of_weights = which == "weights"
+            self._descend(
+                state.parameters.blocks[which],
+                state.velocities.blocks[which] if self._rho is not None else None,
+                step,
+                keep if of_weights else None,
+                shrink if of_weights else None,
+                which,
+            )
         return cast("CrossEntropy", entropy)
 
-    def _update(self, state: State, part: LayerGradient, keep: Array, shrink: Array) -> None:
-        """Move one layer's parameters.  `part.g` carries eta already."""
+    def _follow(self, state: State, tape: Tape, alpha: Array) -> None:
+        """Move the running statistics towards those of the batch."""
+        for which, names in state.running.members.items():
+            batch = [
+                getattr(record.activation, field)
+                for layer, record in zip(self.layers, tape.layers, strict=True)
+                for field, name in (("mean", layer.mean), ("var", layer.var))
+                if name in names
+            ]
+            joined = self._buffers[which] = self.ops.join(batch, self._buffers.get(which))
+            self.ops.average(state.running.blocks[which], joined, alpha)
+
+    def _gradients(self, state: State, part: LayerGradient, keep: Array, shrink: Array) -> None:
+        """Move one layer's large weights and keep its other gradients; `part.g` carries eta already."""
         ops, layer, steps = self.ops, part.layer, self._steps
-        steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
-        self._descend(state, layer.W, steps[layer.W], keep, shrink)
+        W = state.parameters[layer.W]
+        if layer.W not in state.parameters.large:
+            steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
+        elif self._rho is None:
+            self._buffers[layer.W] = ops.descend_by_product(W, part.x, part.g, keep, self._buffers.get(layer.W))
+        else:
+            step = steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
+            self._descend(W, state.velocities[layer.W], step, keep, shrink, layer.W)
         if layer.b is not None:
             steps[layer.b] = ops.bias_gradient(part.g, steps.get(layer.b))
-            self._descend(state, layer.b, steps[layer.b], None, None)
         if layer.gamma is not None and layer.beta is not None:
-            self._descend(state, layer.gamma, part.gamma, None, None)
-            self._descend(state, layer.beta, part.beta, None, None)
+            steps[layer.gamma], steps[layer.beta] = part.gamma, part.beta
 
-    def _descend(self, state: State, name: str, step: Array, keep: Array | None, shrink: Array | None) -> None:
-        if self._rho is None:
-            self.ops.descend(state.parameters[name], step, keep)
+    def _descend(
+        self, p: Array, velocity: Array | None, step: Array, keep: Array | None, shrink: Array | None, name: str
+    ) -> None:
+        if velocity is None:
+            self.ops.descend(p, step, keep)
         else:
-            self._momentum[name] = self.ops.descend_with_momentum(
-                state.parameters[name],
-                state.velocities[name],
-                step,
-                shrink,
-                self._rho,
-                self.hyper.nesterov,
-                self._momentum.get(name),
+            self._buffers[name] = self.ops.descend_with_momentum(
+                p, velocity, step, shrink, self._rho, self.hyper.nesterov, self._buffers.get(name)
             )
 
     def _column(self, values: Array) -> Array:

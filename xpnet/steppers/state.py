@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backend import Array
+from xpnet.blocks import Blocks, parameter_kind
 
 
 @dataclass
@@ -19,18 +20,45 @@ class State:
         step: Steps taken so far.
     """
 
-    parameters: dict[str, Array]
-    velocities: dict[str, Array]
-    running: dict[str, Array]
+    parameters: Any
+    velocities: Any
+    running: Any
     step: int = 0
+
+    def pack(self, xp: Any) -> None:
+        """Bring small tensors side by side, where they are not yet; plain dictionaries then hold views."""
+        for field, kind in (("parameters", parameter_kind), ("velocities", parameter_kind), ("running", None)):
+            tensors = getattr(self, field)
+            if not isinstance(tensors, Blocks):
+                blocks = Blocks(xp, tensors, kind) if kind else Blocks(xp, tensors)
+                tensors.update(blocks)
+                setattr(self, field, blocks)
+
+    @property
+    def weights(self) -> list[Array]:
+        """What the penalty is taken of: large weights (R, d, m), and the block of the small ones (R, 1, q)."""
+        parameters = self.parameters
+        block = [parameters.blocks["weights"]] if "weights" in parameters.blocks else []
+        return [parameters[name] for name in parameters.large if parameter_kind(name) == "weights"] + block
 
     def select(self, replicas: Any) -> State:
         """Return a state with copies of the given replicas (a list of indices) alone."""
 
-        def chosen(arrays: dict[str, Array]) -> dict[str, Array]:
-            return {name: array[replicas] for name, array in arrays.items()}
+        def chosen(tensors: Any) -> Any:
+            if isinstance(tensors, Blocks):
+                return tensors.select(replicas)
+            return {name: array[replicas] for name, array in tensors.items()}
 
         return State(chosen(self.parameters), chosen(self.velocities), chosen(self.running), self.step)
+
+    def part(self, start: int, stop: int) -> State:
+        """Return the replicas from `start` up to `stop` of a packed state, as views of the same memory."""
+        return State(
+            self.parameters.part(start, stop),
+            self.velocities.part(start, stop),
+            self.running.part(start, stop),
+            self.step,
+        )
 
 
 @dataclass(frozen=True)

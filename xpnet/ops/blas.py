@@ -1,0 +1,115 @@
+"""The product of matrices of the BLAS that NumPy has loaded, with alpha and beta.
+
+NumPy calls it with alpha = 1 and beta = 0 alone.  C <- alpha A B + beta C in one call is a gradient step on
+the weights, (1 - 2 eta lambda) W - x' g, without a pass of its own over W.  The functions are
+looked up in the library that NumPy has in memory, so there is one pool of threads; where it cannot
+be found (another BLAS, another system), callers go on with NumPy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array
+
+# Prefix and suffix of the symbols, and the type of their integers.
+_NAMES = (("scipy_", "64_", ctypes.c_int64), ("", "64_", ctypes.c_int64), ("scipy_", "", ctypes.c_int), ("", "", ctypes.c_int))
+_ROW_MAJOR, _AS_IT_IS, _TRANSPOSED = 101, 111, 112
+
+
+class Blas:
+    """Entry points of one BLAS library.
+
+    Attributes:
+        sgemm, dgemm: C functions ``cblas_?gemm``.
+        wide: Whether their integers have 64 bits.
+    """
+
+    def __init__(self, library: Any, prefix: str, suffix: str, integer: Any) -> None:
+        self.wide = integer is ctypes.c_int64
+        self.sgemm = self._gemm(getattr(library, f"{prefix}cblas_sgemm{suffix}"), integer, ctypes.c_float)
+        self.dgemm = self._gemm(getattr(library, f"{prefix}cblas_dgemm{suffix}"), integer, ctypes.c_double)
+        self._set = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
+        self._get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
+
+    @staticmethod
+    def _gemm(function: Any, integer: Any, real: Any) -> Any:
+        pointer = ctypes.c_void_p
+        function.argtypes = [ctypes.c_int] * 3 + [integer] * 3 + [real, pointer, integer, pointer, integer, real]
+        function.argtypes += [pointer, integer]
+        function.restype = None
+        return function
+
+    def add_product(self, x: Array, g: Array, W: Array, alpha: float, beta: float) -> None:
+        """Do W <- alpha x' g + beta W in place, for x (n, d), g (n, m), W (d, m) of one floating type.
+
+        The rows of each may lie apart, their elements not: see :func:`rows_contiguous`.
+        """
+        size = W.itemsize
+        (n, d), m = x.shape, g.shape[1]
+        (self.sgemm if size == 4 else self.dgemm)(
+            _ROW_MAJOR, _TRANSPOSED, _AS_IT_IS, d, m, n,
+            alpha, x.ctypes.data, x.strides[0] // size, g.ctypes.data, g.strides[0] // size,
+            beta, W.ctypes.data, W.strides[0] // size,
+        )  # fmt: skip
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of the library's pool; None where it cannot be asked."""
+        return None if self._get is None or self._set is None else int(self._get())
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        if self._set is not None:
+            self._set(ctypes.c_int(count))
+
+
+def rows_contiguous(a: Array) -> bool:
+    """Return whether BLAS can take the matrix as it lies: elements of a row side by side."""
+    return bool(a.strides[1] == a.itemsize and (a.shape[0] == 1 or a.strides[0] >= a.shape[1] * a.itemsize))
+
+
+@lru_cache(maxsize=1)
+def numpy_blas() -> Blas | None:
+    """Return the BLAS that NumPy computes with, or None if its functions cannot be found."""
+    from threadpoolctl import threadpool_info
+
+    _wake()
+    for pool in threadpool_info():
+        # SciPy brings a library of its own; a second pool of threads would fight with NumPy's.
+        if pool["user_api"] != "blas" or "scipy.libs" in Path(pool["filepath"]).parts:
+            continue
+        try:
+            library = ctypes.CDLL(pool["filepath"])
+        except OSError:
+            continue
+        for prefix, suffix, integer in _NAMES:
+            if hasattr(library, f"{prefix}cblas_sgemm{suffix}"):
+                blas = Blas(library, prefix, suffix, integer)
+                return blas if _right(blas) else None
+    return None
+
+
+def _wake() -> None:
+    np.ones((2, 2), np.float32) @ np.ones((2, 2), np.float32)
+
+
+def _right(blas: Blas) -> bool:
+    """Return whether the functions compute what they should: the size of their integers is a guess."""
+    draw = np.random.default_rng(0)
+    for dtype in ("float32", "float64"):
+        x, g, W = (draw.standard_normal(shape).astype(dtype) for shape in ((3, 5), (3, 2), (5, 2)))
+        expected = 0.5 * W - x.T @ g
+        blas.add_product(x, g, W, -1.0, 0.5)
+        if not np.allclose(W, expected, rtol=1e-4):
+            return False
+    return True
+
+
+Product = Callable[[Array, Array, Array, float, float], None]
