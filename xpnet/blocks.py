@@ -23,17 +23,17 @@ class Blocks(dict[str, Array]):
         members: The names in each block, in the order of their memory.
     """
 
-    def __init__(self, xp: Any, tensors: Mapping[str, Array], kind: Callable[[str], str] = lambda name: "all") -> None:
+    def __init__(self, xp: Any, tensors: Mapping[str, Array], kind: Callable[[str], str] | None = None) -> None:
         super().__init__()
         self.xp = xp
-        self._kind = kind
+        self._kind = kind or _one_kind
         self.blocks: dict[str, Array] = {}
         self.members: dict[str, tuple[str, ...]] = {}
         small: dict[str, list[str]] = {}
         for name, tensor in tensors.items():
             super().__setitem__(name, tensor)  # keeps the order of the names
             if tensor[0].size < LARGE:
-                small.setdefault(kind(name), []).append(name)
+                small.setdefault(self._kind(name), []).append(name)
             elif not tensor.flags.owndata:
                 super().__setitem__(name, tensor.copy())
         for which, names in small.items():
@@ -57,11 +57,6 @@ class Blocks(dict[str, Array]):
             raise ArrayError(f"{name}: has shape {tuple(value.shape)}, but this network's must be {wanted}")
         self[name][...] = value
 
-    def move(self, name: str, memory: Array) -> None:
-        """Give a large tensor another memory of its shape, with the values that it has."""
-        memory[...] = self[name]
-        super().__setitem__(name, memory)
-
     @property
     def large(self) -> tuple[str, ...]:
         """Names of the tensors that have a memory of their own."""
@@ -72,14 +67,21 @@ class Blocks(dict[str, Array]):
         """Return copies of the given replicas (a list of indices)."""
         return Blocks(self.xp, {name: tensor[replicas] for name, tensor in self.items()}, self._kind)
 
+    def replace(self, name: str, memory: Array) -> None:
+        """Let a large tensor be `memory` from now on."""
+        dict.__setitem__(self, name, memory)
+
     def part(self, start: int, stop: int) -> Blocks:
         """Return the replicas from `start` up to `stop` as views of the same memory."""
         view = Blocks(self.xp, {}, self._kind)
-        for name, tensor in self.items():
-            dict.__setitem__(view, name, tensor[start:stop])
+        dict.update(view, {name: tensor[start:stop] for name, tensor in self.items()})
         view.blocks = {which: block[start:stop] for which, block in self.blocks.items()}
         view.members = self.members
         return view
+
+
+def _one_kind(_: str) -> str:
+    return "all"
 
 
 def parameter_kind(name: str) -> str:

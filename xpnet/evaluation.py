@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array
+from xpnet.data import StandardisedBytes
 from xpnet.history import Metrics
 from xpnet.network import Network
 
@@ -28,7 +29,7 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     losses = xp.zeros((network.replicas,), dtype="float64")
     hits = xp.zeros((network.replicas,), dtype="int64")
     for rows in _chunks(network, n):
-        entropy = network.ops.softmax_cross_entropy(network.scores(x[rows]), labels[rows], 1.0)
+        entropy = network.ops.softmax_cross_entropy(network.scores(_features(network, x, rows)), labels[rows], 1.0)
         losses += entropy.losses.sum(axis=-1, dtype="float64")
         hits += entropy.correct.sum(axis=-1)
     squares = sum(xp.sum(network.parameters[layer.W].astype("float64") ** 2, axis=(-2, -1)) for layer in network.layers)
@@ -42,11 +43,17 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
     xp, c = network.backend.xp, network.config.classes
     counts = np.zeros((network.replicas, c, c), np.int64)
     for rows in _chunks(network, int(x.shape[0])):
-        predicted = network.backend.to_numpy(xp.argmax(network.scores(x[rows]), axis=-1))
+        predicted = network.backend.to_numpy(xp.argmax(network.scores(_features(network, x, rows)), axis=-1))
         true = network.backend.to_numpy(labels[rows])
         for r in range(network.replicas):
             np.add.at(counts[r], (true, predicted[r]), 1)
     return counts
+
+
+def _features(network: Network, x: Any, rows: slice) -> Array:
+    if isinstance(x, StandardisedBytes):
+        return network.ops.gather(np.arange(rows.start, rows.stop), x)
+    return x[rows]
 
 
 def _chunks(network: Network, n: int) -> list[slice]:

@@ -17,6 +17,7 @@ from xpnet.errors import ConfigError, DivergedError
 from xpnet.evaluation import evaluate
 from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
+from xpnet.ops import keeps_bytes
 from xpnet.randomness import Purpose, generator
 from xpnet.schedules import learning_rates
 from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
@@ -28,7 +29,7 @@ _STEPS_A_CALL = 50
 
 @dataclass(frozen=True)
 class DeviceSet:
-    """Standardised samples on a device: `x` (n, d) in the network's dtype, `labels` (n,)."""
+    """Samples on a device: `x` (n, d) standardised in the network's dtype, or bytes that read so; `labels` (n,)."""
 
     x: Array
     labels: Array
@@ -50,6 +51,8 @@ def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device."""
 
     def move(part: LabelledSet) -> DeviceSet:
+        if part.x.dtype == np.uint8 and keeps_bytes(backend):
+            return DeviceSet(data.standardiser.of_bytes(part.x, str(np.dtype(dtype))), part.labels)
         return DeviceSet(backend.asarray(data.standardiser(part.x, str(np.dtype(dtype)))), backend.asarray(part.labels))
 
     return DeviceData(data, backend, np.dtype(dtype), move(data.train), move(data.validation), move(data.test))

@@ -10,10 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnet.backend import get_backend
-from xpnet.ops import Ops, fast_numpy, get_ops, get_reference, reference
+from xpnet.data import Standardiser
+from xpnet.ops import Ops, fast_numba, fast_numpy, get_reference, reference
 
 CPU = get_backend("cpu")
-FAST, REFERENCE = get_ops(CPU), get_reference(CPU)
+REFERENCE = get_reference(CPU)
+MODULES = {"numpy": fast_numpy, "numba": fast_numba}
+TABLES = {
+    which: REFERENCE._replace(**{name: getattr(module, name) for name in Ops._fields if hasattr(module, name)})
+    for which, module in MODULES.items()
+}
+FAST = TABLES["numpy"]
+
+
+@pytest.fixture(autouse=True, params=TABLES)
+def every_table(request, monkeypatch):
+    monkeypatch.setitem(globals(), "FAST", TABLES[request.param])
+
 
 shapes = st.tuples(st.integers(1, 3), st.integers(2, 7), st.integers(1, 6), st.integers(1, 5))
 
@@ -23,10 +36,17 @@ def test_the_table_holds_every_operation_of_the_reference():
     assert set(Ops._fields) == functions
 
 
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_signatures_agree(module):
+    for name in Ops._fields:
+        if hasattr(module, name):
+            expected = list(inspect.signature(getattr(reference, name)).parameters)[1:]
+            assert list(inspect.signature(getattr(module, name)).parameters) == expected, name
+
+
 @pytest.mark.parametrize("name", [n for n in Ops._fields if hasattr(fast_numpy, n)])
-def test_signatures_agree(name: str):
-    expected = list(inspect.signature(getattr(reference, name)).parameters.values())[1:]
-    assert list(inspect.signature(getattr(fast_numpy, name)).parameters.values()) == expected
+def test_the_compiled_table_leaves_nothing_of_numpys_out(name: str):
+    assert hasattr(fast_numba, name) or name == "relu"
 
 
 def close(actual, expected):
@@ -76,8 +96,9 @@ def test_batch_norm_and_relu(shape, seed, broadcast):
     rng = np.random.default_rng(seed)
     s, g = rng.standard_normal((2, R, n, m))
     gamma, beta = rng.standard_normal((2, 1 if broadcast else R, 1, m))
-    slow = compare("batch_norm_relu", s, gamma, beta, 1e-5)[1]
+    fast, slow = compare("batch_norm_relu", s, gamma, beta, 1e-5)
     compare_gradients(g, FAST.batch_norm_relu(s, gamma, beta, 1e-5), slow, gamma)
+    compare_gradients(g, FAST.batch_norm_relu(s, gamma, beta, 1e-5, fast), slow, gamma)
     y = compare("relu", s)[1]
     compare("relu_gradient", g, y)
     mean, var = rng.standard_normal((R, 1, m)), rng.random((R, 1, m)) + 0.1
@@ -101,6 +122,90 @@ def test_softmax_cross_entropy(R, n, c, seed, shared):
     labels = rng.integers(0, c, n if shared else (R, n))
     compare("softmax_cross_entropy", s, labels, rng.random((R, 1, 1)))
     compare("softmax_cross_entropy", s, labels, 0.25)
+
+
+def side_by_side(a):
+    """Return the same values with the memory of (n, R, m)."""
+    return np.ascontiguousarray(a.transpose(1, 0, 2)).transpose(1, 0, 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.integers(0, 2**31), st.booleans())
+def test_replicas_whose_memory_lies_side_by_side(shape, seed, same_keep):
+    R, n, d, m = shape
+    rng = np.random.default_rng(seed)
+    x, W = rng.standard_normal((n, d)), rng.standard_normal((R, d, m))
+    gamma, beta = rng.standard_normal((2, R, 1, m))
+    wide = side_by_side(W)
+    for _ in range(2):  # the second time with buffers, into the same layout
+        s, expected_s = FAST.affine(x, wide, None), REFERENCE.affine(x, W, None)
+        close(s, expected_s)
+        norm, expected = (
+            FAST.batch_norm_relu(s, gamma, beta, 1e-5),
+            REFERENCE.batch_norm_relu(expected_s, gamma, beta, 1e-5),
+        )
+        norm = FAST.batch_norm_relu(s, gamma, beta, 1e-5, norm)
+        for field in ("y", "mean", "var", "inv_std", "centred"):
+            close(getattr(norm, field), getattr(expected, field))
+        assert m == 1 or norm.y.strides == s.strides
+        g = rng.standard_normal((R, n, m))
+        compare_gradients(g, norm, expected, gamma)
+        grads = FAST.batch_norm_relu_gradients(g, norm, gamma)
+        close(FAST.weight_gradient(x, grads.s), REFERENCE.weight_gradient(x, np.array(grads.s)))
+        keep = np.full((R, 1, 1), 0.9) if same_keep else rng.random((R, 1, 1))
+        buffer = FAST.descend_by_product(wide, x, grads.s, keep)
+        REFERENCE.descend_by_product(W, x, np.array(grads.s), keep)
+        FAST.descend_by_product(wide, x, g, keep, buffer)  # a gradient of another layout
+        REFERENCE.descend_by_product(W, x, g, keep)
+        close(wide, W)
+    close(FAST.penalty([wide]), REFERENCE.penalty([W]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.integers(0, 2**31), st.booleans())
+def test_gathering_bytes_gives_the_standardised_values_bit_for_bit(shape, seed, single):
+    R, n, d, _ = shape
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 256, (9, d), dtype=np.uint8)
+    dtype = "float32" if single else "float64"
+    standardiser = Standardiser(rng.random(d) * 255, 0.5 + 80 * rng.random(d))
+    values, stored = standardiser.of_bytes(raw, dtype), standardiser(raw, dtype)
+    for rows in (rng.integers(0, 9, n), rng.integers(0, 9, (R, n))):
+        first = FAST.gather(rows, values)
+        assert first.dtype == dtype
+        np.testing.assert_array_equal(first, stored[rows])
+        np.testing.assert_array_equal(FAST.gather(rows, values, first * 0), stored[rows])
+        np.testing.assert_array_equal(REFERENCE.gather(rows, values), stored[rows])
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.integers(0, 2**31), st.booleans())
+def test_a_step_within_the_product(shape, seed, shared):
+    R, n, d, m = shape
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d) if shared else (R, n, d))
+    g, W, keep = rng.standard_normal((R, n, m)), rng.standard_normal((R, d, m)), rng.random((R, 1, 1))
+    expected = W.copy()
+    buffer = FAST.descend_by_product(W, x, g, keep)
+    FAST.descend_by_product(W, x, g, keep, buffer)
+    for _ in range(2):
+        REFERENCE.descend_by_product(expected, x, g, keep)
+    close(W, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_hidden(value):
+    rng = np.random.default_rng(0)
+    s = rng.standard_normal((1, 6, 4))
+    s[0, 2, 1] = value
+    ones, zeros = np.ones((1, 1, 4)), np.zeros((1, 1, 4))
+    with np.errstate(all="ignore"):
+        norm = FAST.batch_norm_relu(s, ones, zeros, 1e-5, FAST.batch_norm_relu(s * 0, ones, zeros, 1e-5))
+        assert not np.isfinite(norm.y[0, :, 1]).all()
+        args = (np.array([0, 1, 2, 3, 0, 1]), 1.0)
+        entropy = FAST.softmax_cross_entropy(s, *args, FAST.softmax_cross_entropy(s * 0, *args))
+        assert not np.isfinite(entropy.losses[0, 2])
+    assert np.isfinite(entropy.losses[0, [0, 1, 3, 4, 5]]).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,4 +240,5 @@ def test_scores_of_ten_thousand_neither_overflow_nor_lose_the_gradient():
 
 def test_equal_scores_count_as_the_first_class_and_not_as_right():
     result = FAST.softmax_cross_entropy(np.zeros((1, 3, 4)), np.array([0, 1, 2]), 1.0)
+    result = FAST.softmax_cross_entropy(np.zeros((1, 3, 4)), np.array([0, 1, 2]), 1.0, result)
     np.testing.assert_array_equal(result.correct, [[True, False, False]])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.bytes import StandardisedBytes
 from xpnet.errors import DataError
 
 # 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
@@ -80,17 +81,21 @@ class Standardiser:
         return out
 
     def _into_from_uint8(self, x: NDArray[np.uint8], out: NDArray[Any]) -> None:
+        values = self.of_bytes(x, str(out.dtype))
+        for rows in _chunks(x):
+            values.take(rows, out=out[rows])
+
+    def of_bytes(self, x: NDArray[np.uint8], dtype: str = "float32") -> StandardisedBytes:
+        """Return `x` (n, d) as it is, read as what :meth:`__call__` returns."""
         # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part is
         # subtracted without error and its small rest after that, which leaves every digit.
         whole = np.rint(self.mean)
-        rest = (self.mean - whole).astype(out.dtype)
-        factor = (1 / self.std).astype(out.dtype)
-        whole = whole.astype(out.dtype)
-        for rows in _chunks(x):
-            part = out[rows]
-            np.subtract(x[rows], whole, out=part)
-            part -= rest
-            part *= factor
+        return StandardisedBytes(
+            np.ascontiguousarray(x),
+            whole.astype(dtype),
+            (self.mean - whole).astype(dtype),
+            (1 / self.std).astype(dtype),
+        )
 
 
 def _chunks(x: NDArray[Any], most: int = 1 << 30) -> Iterator[slice]:

@@ -7,8 +7,10 @@ it computes on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from xpnet.backend import Backend
@@ -40,11 +42,20 @@ class Ops(NamedTuple):
 
 def _faster(backend: Backend) -> Any:
     """Return the module of faster operations for `backend`, or None."""
-    if backend.name == "cpu":
-        from xpnet.ops import fast_numpy
+    if backend.name != "cpu":
+        return None
+    if fast_is_on():
+        from xpnet.ops import fast_numba
 
-        return fast_numpy
-    return None
+        return fast_numba
+    from xpnet.ops import fast_numpy
+
+    return fast_numpy
+
+
+def fast_is_on() -> bool:
+    """Return whether the CPU's operations are those that Numba compiles: it is there, and XPNET_FAST is not 0."""
+    return os.environ.get("XPNET_FAST", "1") != "0" and find_spec("numba") is not None
 
 
 def get_ops(backend: Backend) -> Ops:
@@ -53,6 +64,11 @@ def get_ops(backend: Backend) -> Ops:
     return Ops(
         **{name: getattr(faster, name, None) or partial(getattr(reference, name), backend.xp) for name in Ops._fields}
     )
+
+
+def keeps_bytes(backend: Backend) -> bool:
+    """Return whether gathering from bytes is faster there than from the floating values."""
+    return backend.name == "cpu" and fast_is_on()
 
 
 def get_reference(backend: Backend) -> Ops:

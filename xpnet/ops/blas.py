@@ -19,7 +19,12 @@ import numpy as np
 from xpnet.backend import Array
 
 # Prefix and suffix of the symbols, and the type of their integers.
-_NAMES = (("scipy_", "64_", ctypes.c_int64), ("", "64_", ctypes.c_int64), ("scipy_", "", ctypes.c_int), ("", "", ctypes.c_int))
+_NAMES = (
+    ("scipy_", "64_", ctypes.c_int64),
+    ("", "64_", ctypes.c_int64),
+    ("scipy_", "", ctypes.c_int),
+    ("", "", ctypes.c_int),
+)
 _ROW_MAJOR, _AS_IT_IS, _TRANSPOSED = 101, 111, 112
 
 

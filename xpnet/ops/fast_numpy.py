@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.blas import numpy_blas, rows_contiguous
+from xpnet.data import StandardisedBytes
+from xpnet.ops.blas import Blas, numpy_blas, rows_contiguous
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 
@@ -37,13 +38,37 @@ def _mean(a: Array, out: Array) -> Array:
     return np.matmul(_ones_row(n, 1.0 / n, a.dtype), a, out=out)
 
 
-def gather(rows: Array, x: Array, out: Array | None = None) -> Array:
+def side_by_side(a: Array) -> Array | None:
+    """Return (R, n, m) whose memory is (n, R, m) as the matrix (n, R m) that it is; None for any other.
+
+    The weights of replicas that see the same batch lie like this, so that their first layer is one wide
+    product: the batch is packed once, not R times.
+    """
+    R, n, m = a.shape
+    if R == 1 or a.strides[2] != a.itemsize or a.strides[0] != m * a.itemsize or a.strides[1] < R * m * a.itemsize:
+        return None
+    return a.transpose(1, 0, 2).reshape(n, R * m)  # a view: the last two axes are contiguous
+
+
+def _replicas(matrix: Array, replicas: int) -> Array:
+    """Return the matrix (n, R m) as (R, n, m)."""
+    return matrix.reshape(len(matrix), replicas, -1).transpose(1, 0, 2)
+
+
+def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
+    if isinstance(x, StandardisedBytes):
+        return x.take(rows, out)
     # mode="clip" skips a bounds check per row and lets `take` write straight into `out`.
     return np.take(x, rows, axis=0, out=out, mode="clip")
 
 
 def affine(x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
-    s = np.matmul(x, W, out=out)
+    wide = side_by_side(W) if x.ndim == 2 else None
+    if wide is None:
+        s = np.matmul(x, W, out=out)
+    else:
+        into = None if out is None else side_by_side(out)
+        s = _replicas(np.matmul(x, wide, out=into), W.shape[0])
     if b is not None:
         s += b
     return s
@@ -54,7 +79,11 @@ def input_gradient(g: Array, W: Array, out: Array | None = None) -> Array:
 
 
 def weight_gradient(x: Array, g: Array, out: Array | None = None) -> Array:
-    return np.matmul(x.swapaxes(-1, -2), g, out=out)
+    wide = side_by_side(g) if x.ndim == 2 else None
+    if wide is None:
+        return np.matmul(x.swapaxes(-1, -2), g, out=out)
+    into = None if out is None else side_by_side(out)
+    return _replicas(np.matmul(x.T, wide, out=into), g.shape[0])
 
 
 def bias_gradient(g: Array, out: Array | None = None) -> Array:
@@ -69,7 +98,8 @@ def relu(s: Array, out: Array | None = None) -> Array:
 
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
     # The mask as numbers, 0 or 1, in the result's own memory.
-    out = np.empty(np.broadcast_shapes(g.shape, y.shape), g.dtype) if out is None else out
+    if out is None:
+        out = np.empty_like(y) if y.shape == g.shape else np.empty(np.broadcast_shapes(g.shape, y.shape), g.dtype)
     np.greater(y, 0, out=out)
     return np.multiply(out, g, out=out)
 
@@ -84,9 +114,11 @@ def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchN
         shape = np.broadcast_shapes(s.shape, gamma.shape)
         row = (*shape[:-2], 1, shape[-1])
         units = (*s.shape[:-2], 1, s.shape[-1])
-        work = _NormWork(np.empty(s.shape, s.dtype), np.empty(row, s.dtype))
+        work = _NormWork(np.empty_like(s), np.empty(row, s.dtype))
         inv_std, mean, var = (np.empty(units, s.dtype) for _ in range(3))
-        out = BatchNormReLU(np.empty(shape, s.dtype), np.empty(s.shape, s.dtype), inv_std, mean, var, work)
+        # empty_like keeps the order of the memory, whatever it is: passes run along it.
+        y = np.empty_like(s) if shape == s.shape else np.empty(shape, s.dtype)
+        out = BatchNormReLU(y, np.empty_like(s), inv_std, mean, var, work)
     y, centred, inv_std, mean, var, work = out
     np.subtract(s, _mean(s, mean), out=centred)
     np.multiply(centred, centred, out=work.square)
@@ -114,8 +146,9 @@ def batch_norm_relu_gradients(
     if out is None:
         row = (*g.shape[:-2], 1, g.shape[-1])
         rows = [np.empty(row, g.dtype) for _ in range(4)]
-        work = _NormBackwardWork(np.empty(g.shape, g.dtype), rows[0], rows[1])
-        out = BatchNormGradients(np.empty(g.shape, g.dtype), rows[2], rows[3], work)
+        like = y if y.shape == g.shape else g
+        work = _NormBackwardWork(np.empty_like(like), rows[0], rows[1])
+        out = BatchNormGradients(np.empty_like(like), rows[2], rows[3], work)
     ds, dgamma, dbeta, work = out
     relu_gradient(g, y, out=ds)
     n = g.shape[-2]
@@ -223,6 +256,11 @@ def descend(p: Array, step: Array, keep: Array | None) -> None:
 
 def descend_by_product(W: Array, x: Array, g: Array, keep: Array, out: Any = None) -> Any:
     blas = numpy_blas()
+    wide = side_by_side(W) if x.ndim == 2 else None
+    if blas is not None and wide is not None:
+        steps = side_by_side(g)
+        _descend_wide(blas, wide, x, _wide_copy(g) if steps is None else steps, keep.reshape(-1))
+        return None
     if blas is None or not all(rows_contiguous(a[0] if a.ndim == 3 else a) for a in (x, g, W)):
         out = weight_gradient(x, g, out)
         descend(W, out, keep)
@@ -230,6 +268,26 @@ def descend_by_product(W: Array, x: Array, g: Array, keep: Array, out: Any = Non
     for r in range(W.shape[0]):
         blas.add_product(x if x.ndim == 2 else x[r], g[r], W[r], -1.0, float(keep.flat[r if keep.size > 1 else 0]))
     return None
+
+
+# Rows of a wide W that are scaled and moved together: few enough to stay in the second cache in between.
+_ROWS = 128
+
+
+def _descend_wide(blas: Blas, W: Array, x: Array, g: Array, keep: Array) -> None:
+    """Move the weights (d, R m) of R replicas, each with its own `keep`."""
+    if (keep == keep[0]).all():
+        blas.add_product(x, g, W, -1.0, float(keep[0]))
+        return
+    by_column = np.repeat(keep, W.shape[1] // len(keep))
+    for start in range(0, len(W), _ROWS):
+        rows = W[start : start + _ROWS]
+        np.multiply(rows, by_column, out=rows)
+        blas.add_product(x[:, start : start + _ROWS], g, rows, -1.0, 1.0)
+
+
+def _wide_copy(g: Array) -> Array:
+    return np.ascontiguousarray(g.transpose(1, 0, 2)).reshape(g.shape[1], -1)
 
 
 def descend_with_momentum(

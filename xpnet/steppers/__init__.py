@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from xpnet.backend import Array
 from xpnet.steppers.plain import PlainStepper
+from xpnet.steppers.population import PopulationStepper
+from xpnet.steppers.split import SplitStepper, threads_to_split
 from xpnet.steppers.state import Hyperparameters, State, Totals
 
 
@@ -29,8 +31,25 @@ class Stepper(Protocol):
 
 
 def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters) -> Stepper:
-    """Return the best stepper for a network on the training set `x` (N, d), `labels` (N,)."""
+    """Return the best stepper for a network on the training set `x` (N, d), `labels` (N,).
+
+    `x` is an array of standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedBytes`.
+    """
+    if network.replicas > 1 and network.backend.name == "cpu":
+        return PopulationStepper(network, x, labels, hyper)
+    threads = threads_to_split(network, x, hyper)
+    if threads > 1:
+        return SplitStepper(network, x, labels, hyper, threads)
     return PlainStepper(network, x, labels, hyper)
 
 
-__all__ = ["Hyperparameters", "PlainStepper", "State", "Stepper", "Totals", "make_stepper"]
+__all__ = [
+    "Hyperparameters",
+    "PlainStepper",
+    "PopulationStepper",
+    "SplitStepper",
+    "State",
+    "Stepper",
+    "Totals",
+    "make_stepper",
+]

@@ -30,7 +30,7 @@ class State:
         for field, kind in (("parameters", parameter_kind), ("velocities", parameter_kind), ("running", None)):
             tensors = getattr(self, field)
             if not isinstance(tensors, Blocks):
-                blocks = Blocks(xp, tensors, kind) if kind else Blocks(xp, tensors)
+                blocks = Blocks(xp, tensors, kind)
                 tensors.update(blocks)
                 setattr(self, field, blocks)
 
@@ -75,6 +75,14 @@ class Hyperparameters:
     rho: Array | None = None
     nesterov: bool = False
 
+    def part(self, start: int, stop: int) -> Hyperparameters:
+        """Return those of the replicas from `start` up to `stop`."""
+
+        def cut(values: Array) -> Array:
+            return values[start:stop] if getattr(values, "ndim", 0) else values
+
+        return Hyperparameters(cut(self.lam), None if self.rho is None else cut(self.rho), self.nesterov)
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -99,3 +107,7 @@ class Totals:
     def part(self, start: int, stop: int) -> Totals:
         """Return a view of the steps from `start` up to `stop`."""
         return Totals(self.loss[start:stop], self.correct[start:stop], self.penalty[start:stop])
+
+    def columns(self, start: int, stop: int) -> Totals:
+        """Return a view of the replicas from `start` up to `stop`."""
+        return Totals(self.loss[:, start:stop], self.correct[:, start:stop], self.penalty[:, start:stop])
