@@ -1,6 +1,6 @@
 """Time and memory of gradient checks of whole networks: every parameter the fast way, a sample the naive way.
 
-    python -m bench gradcheck --data PATH --out bench/results/gradcheck.json
+    python -m bench gradcheck --data PATH
 
 Each check runs in a process of its own, so that its peak of memory is its own; the naive way is timed
 on a sample of its first layer, which has nearly all parameters, and extrapolated.
@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.machine import describe, probe
+from bench.memory import peak_mib
+from bench.turns import ROOT
+from xpnet.benchmark import summary
 
 NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 NETWORKS = {
@@ -46,9 +48,9 @@ def measure(name: str, data: str | None) -> dict[str, Any]:
     hidden, batch_norm = NETWORKS[name]
     config = xpnet.NetworkConfig(inputs=x.shape[1], hidden=hidden, classes=classes, batch_norm=batch_norm)
     net = xpnet.Network(config, dtype="float64")
-    before = _resident()
+    before = peak_mib()
     report = check_network(net, x, labels, LAM, coverage="all")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
 
     flat = np.linspace(0, net.parameters["W1"].size - 1, NAIVE).astype(np.int64)
     h = np.full(NAIVE, 6e-6)
@@ -80,52 +82,31 @@ def measure(name: str, data: str | None) -> dict[str, Any]:
     }
 
 
-def _resident() -> float | None:
-    """Return the memory in use in MB."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-    except OSError:
-        return None
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the benchmark and print a table and the path of its JSON, or the JSON."""
-    parser = argparse.ArgumentParser(prog="python -m bench gradcheck", description=__doc__)
-    parser.add_argument("--data", help="as xpnet --data takes it [default: CIFAR-10 if it is there, else patterns]")
-    parser.add_argument("--out", type=Path, help="JSON file, new")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each check; the median counts [default: 3]")
-    parser.add_argument("--one", choices=NETWORKS, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.one:
-        print(json.dumps(measure(options.one, options.data)))
-        return
-    result: dict[str, Any] = {"machine": describe(), "probe_before": probe(), "samples": SAMPLES, "lambda": LAM}
-    rows = []
-    print(f"{'network':14} {'parameters':>10} {'fast s':>8} {'naive s':>8} {'ratio':>6} {'peak MB':>8}  largest error")
-    for name in NETWORKS:
-        runs = []
-        for _ in range(options.rounds):
-            command = [sys.executable, "-m", "bench.gradcheck", "--one", name]
-            command += ["--data", options.data] if options.data else []
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            runs.append(json.loads(done.stdout))
-        middle = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-        middle["all_seconds"] = [run["seconds"] for run in runs]
-        middle["naive_seconds"] = sorted(run["naive_seconds"] for run in runs)[len(runs) // 2]
-        rows.append(middle)
-        fast, naive = middle["seconds"], middle["naive_seconds"]
-        print(
-            f"{name:14} {middle['parameters']:10,} {fast:8.2f} {naive:8.1f} {naive / fast:6.1f} "
-            f"{middle['peak_mb']:8.0f}  {middle['largest_relative_error']:.1e}"
+def gradcheck(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:  # noqa: ARG001
+    """Check each network in processes of their own, in turn; a case has the details of its median run."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in NETWORKS}
+    for _ in range(min(3, options.rounds)):
+        for name in NETWORKS:
+            command = [sys.executable, "-m", "bench.gradcheck", name, *([options.data] if options.data else [])]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+            runs[name].append(json.loads(done.stdout))
+    cases = {}
+    for name, found in runs.items():
+        middle = sorted(found, key=lambda run: run["seconds"])[len(found) // 2]
+        rows = {
+            "fast": summary([run["seconds"] for run in found]),
+            "naive": summary([run["naive_seconds"] for run in found]) | {"yardstick": True},
+        }
+        what = f"{name}, {middle['data']}"
+        cases[name] = {"what": what, "unit": "s", "reference": None, "rows": rows, "detail": middle}
+        fast, naive = rows["fast"]["median"], rows["naive"]["median"]
+        say(
+            f"{name:14} {middle['parameters']:10,} parameters {fast:6.2f} s, "
+            f"naive {naive:6.1f} s (x {naive / fast:.0f}), "
+            f"{middle['peak_mb']:.0f} MiB, largest error {middle['largest_relative_error']:.1e}"
         )
-    result |= {"probe_after": probe(), "rows": rows}
-    if options.out:
-        with options.out.open("x") as file:
-            file.write(json.dumps(result, indent=1) + "\n")
-        print(f"written: {options.out}")
-    else:
-        print(json.dumps(result))
+    return {"cases": cases, "samples": SAMPLES, "lambda": LAM}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)))

@@ -6,6 +6,8 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,44 +15,98 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-PACKAGES = ("xpnet", "numpy", "scipy", "torch", "cupy-cuda13x", "cupy-cuda12x")
+PACKAGES = ("xpnet", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x")
+# What changes speed without changing code.
+VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMBA_THREADING_LAYER",
+    "XLA_FLAGS",
+    "XPNET_FAST",
+)
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 def describe() -> dict[str, Any]:
     """Return hardware, versions, threads and commit."""
-    np.ones((2, 2)) @ np.ones((2, 2))
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "time": time.strftime("%H:%M:%S"),
+        "processor": processor(),
+        "cores": cores(),
+        "memory_gib": _memory(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "threads": {Path(p["filepath"]).name.split("-")[0]: p["num_threads"] for p in threadpool_info()},
+        "packages": versions(PACKAGES),
+        "pools": pools(),
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "commit": _commit(),
     }
 
 
-def probe() -> dict[str, float]:
-    """Return the speed of a 2048 x 2048 float32 product in GFLOP/s and of a copy in GB/s.
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    The speed of shared machines drifts; two figures can be compared only where these are alike.
+
+def pools() -> list[dict[str, Any]]:
+    """Return the thread pools of this process: library, threads, and the architecture that BLAS has chosen."""
+    np.ones((2, 2)) @ np.ones((2, 2))
+    keys = ("internal_api", "num_threads", "version", "architecture")
+    return [{key: pool[key] for key in keys if pool.get(key) is not None} for pool in threadpool_info()]
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those `packages` that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(_DISTRIBUTIONS.get(name, name))
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def probe() -> dict[str, Any]:
+    """Return the speed of a 2048 x 2048 float32 product, and of a copy by one thread and by two.
+
+    The speed of shared machines drifts; two figures can be compared only where these are alike.  Each is
+    the best of three.  Two threads that copy no faster than one tell of a host that is short of bandwidth
+    or busy with others.
     """
     a = np.ones((2048, 2048), np.float32)
-    out, big = np.empty_like(a), np.ones(32 * 2**20, np.float32)
-    target = np.empty_like(big)
-    np.matmul(a, a, out=out)
-    np.copyto(target, big)
-    begin = time.perf_counter()
-    np.matmul(a, a, out=out)
-    product = time.perf_counter() - begin
-    begin = time.perf_counter()
-    np.copyto(target, big)
-    copy = time.perf_counter() - begin
-    return {"gemm_gflops": round(2 * 2048**3 / product / 1e9, 1), "copy_gb_s": round(2 * big.nbytes / copy / 1e9, 1)}
+    out, source = np.empty_like(a), np.ones(32 * 2**20, np.float32)
+    target = np.empty_like(source)
+    halves = [(target[part], source[part]) for part in (slice(None, 2**24), slice(2**24, None))]
+    product = _best(lambda: np.matmul(a, a, out=out))
+    one = _best(lambda: np.copyto(target, source))
+    with ThreadPoolExecutor(2) as pool:
+        two = _best(lambda: list(pool.map(lambda half: np.copyto(*half), halves)))
+    figures: dict[str, Any] = {
+        "gemm_gflops": round(2 * 2048**3 / product / 1e9, 1),
+        "copy_gb_s": round(2 * source.nbytes / one / 1e9, 1),
+        "copy_two_threads_gb_s": round(2 * source.nbytes / two / 1e9, 1),
+    }
+    if hasattr(os, "getloadavg"):
+        figures["load"] = round(os.getloadavg()[0], 2)
+    return figures
 
 
-def _processor() -> str:
+def _best(work: Callable[[], Any]) -> float:
+    work()
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def processor() -> str:
+    """Return the name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -60,18 +116,19 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _version(name: str) -> str | None:
+def _memory() -> float | None:
     try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
         return None
 
 
 def _commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty"]
+    # Only looks: takes no lock, and so never stands in the way of another git command.
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True, timeout=10
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=environment)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

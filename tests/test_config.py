@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.config import Settings
+from xpnet.settings import Settings
 from xpnet.errors import ConfigError
 
 WRONG = [

@@ -13,13 +13,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend, get_backend
-    from xpnet.config import DataConfig, NetworkConfig, Settings, TrainConfig
+    from xpnet.config import DataConfig, NetworkConfig, TrainConfig
     from xpnet.data import Data, Standardiser, data_from_arrays, load_data
     from xpnet.errors import XpnetError
     from xpnet.evaluation import evaluate
     from xpnet.gradcheck.check import gradcheck
     from xpnet.history import History, Metrics
     from xpnet.network import Network
+    from xpnet.settings import Settings
     from xpnet.training import TrainResult, to_device, train
 
 _HOMES = {
@@ -27,7 +28,7 @@ _HOMES = {
     "get_backend": "backend",
     "DataConfig": "config",
     "NetworkConfig": "config",
-    "Settings": "config",
+    "Settings": "settings",
     "TrainConfig": "config",
     "Data": "data",
     "Standardiser": "data",

@@ -34,8 +34,6 @@ class Blocks(dict[str, Array]):
             super().__setitem__(name, tensor)  # keeps the order of the names
             if tensor[0].size < LARGE:
                 small.setdefault(self._kind(name), []).append(name)
-            elif not tensor.flags.owndata:
-                super().__setitem__(name, tensor.copy())
         for which, names in small.items():
             self._pack(which, names)
 

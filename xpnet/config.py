@@ -11,8 +11,6 @@ A setting is called the same everywhere, but for ``lam``, which is ``lambda`` ou
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -59,7 +57,7 @@ class _Checked:
             try:
                 object.__setattr__(self, field.name, field.metadata["check"](value))
             except ValueError as error:
-                raise ConfigError(f"{setting_name(field)} = {_shown(value)}: must be {error}") from None
+                raise ConfigError(f"{setting_name(field)} = {shown(value)}: must be {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +116,9 @@ class TrainConfig(_Checked):
         momentum: rho in v <- rho v - eta g, W <- W + v.
         nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
         shuffle_seed: Seed of the order of the samples; None takes the network's seed.
-        shuffle: ``"shared"``: one order for all replicas; ``"independent"``: replica r has the
-            order of shuffle seed + r.
+        shuffle: None: replicas of one seed share an order, those of other seeds have others;
+            ``"shared"``: one order for all replicas; ``"independent"``: replica r has the order of
+            shuffle seed + r.
         train_metrics: ``"running"``: training loss and accuracy as met during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
     """
@@ -161,10 +160,10 @@ class TrainConfig(_Checked):
     shuffle_seed: int | None = _setting(
         None, optional(whole(0)), "Seed of the order of the samples (the seed, if not set).", metavar="N"
     )
-    shuffle: str = _setting(
-        "independent",
-        choice("shared", "independent"),
-        "With --runs: one order of samples for all, or one for each.",
+    shuffle: str | None = _setting(
+        None,
+        optional(choice("shared", "independent")),
+        "One order of samples for all networks, or one for each (one for each seed, if not set).",
         metavar="shared|independent",
     )
     train_metrics: str = _setting(
@@ -185,7 +184,7 @@ class TrainConfig(_Checked):
         if self.schedule == "cosine":
             self._ordered("eta_min", "eta")
         if self.nesterov and not all(rho > 0 for rho in _tuple(self.momentum)):
-            raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {_shown(self.momentum)}")
+            raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {shown(self.momentum)}")
 
     def _ordered(self, low: str, high: str) -> None:
         lows, highs = _tuple(getattr(self, low)), _tuple(getattr(self, high))
@@ -194,8 +193,8 @@ class TrainConfig(_Checked):
             if 1 in (len(lows), len(highs))
             else any(a > b for a, b in zip(lows, highs, strict=False))
         ):
-            shown = f"{low} = {_shown(getattr(self, low))}, {high} = {_shown(getattr(self, high))}"
-            raise ConfigError(f"{shown}: {low} must be at most {high}")
+            both = f"{low} = {shown(getattr(self, low))}, {high} = {shown(getattr(self, high))}"
+            raise ConfigError(f"{both}: {low} must be at most {high}")
 
     def replica_counts(self) -> dict[str, int]:
         """Return how many replicas each setting that is a tuple is made for, by name."""
@@ -263,106 +262,21 @@ class RunConfig(_Checked):
     """What is computed where: seeds, number of runs, precision, device."""
 
     seed: int = _setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
-    runs: int = _setting(1, whole(1), "Networks trained at once, each with its own seed.", metavar="R")
+    runs: int = _setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
+    max_replicas: int | None = _setting(
+        None, optional(whole(1)), "Most networks trained at once (what fits in memory, if not set).", metavar="N"
+    )
     dtype: str = _setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
     device: str = _setting(
         "auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N"
     )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All settings of a run, as ``config.toml`` holds them."""
-
-    data: DataConfig
-    network: Mapping[str, Any]
-    train: TrainConfig
-    run: RunConfig
-
-    @staticmethod
-    def fields() -> dict[str, tuple[str, dataclasses.Field[Any]]]:
-        """Return every setting's name with its group (data, network, train or run) and field."""
-        groups = {"data": DataConfig, "network": NetworkConfig, "train": TrainConfig, "run": RunConfig}
-        return {
-            setting_name(field): (group, field)
-            for group, cls in groups.items()
-            for field in dataclasses.fields(cls)
-            if field.name not in ("inputs", "classes")  # the data tells these
-        }
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Settings:
-        """Check and sort settings given by name; what is not given takes its default.
-
-        Raises:
-            ConfigError: A name is unknown, a value is out of its range, or a setting that was
-                given has no effect on the schedule that was asked for.
-        """
-        known = cls.fields()
-        groups: dict[str, dict[str, Any]] = {"data": {}, "network": {}, "train": {}, "run": {}}
-        for name, value in values.items():
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-                raise ConfigError(f"{name} = {_shown(value)}: there is no such setting; {hint}")
-            group, field = known[name]
-            groups[group][field.name] = value
-        train = TrainConfig(**groups["train"])
-        for name in _UNUSED[train.schedule]:
-            if name in groups["train"]:
-                raise ConfigError(
-                    f"{name} = {_shown(values[name])}: has no effect on the schedule {train.schedule}, "
-                    f"which is set by {', '.join(_USED[train.schedule])}"
-                )
-        network = NetworkConfig(inputs=1, **groups["network"])
-        if network.bias_before_bn and not network.batch_norm:
-            raise ConfigError("bias_before_bn = true: has no meaning without batch_norm, where biases always exist")
-        checked = {name: getattr(network, name) for name in groups["network"]}
-        return cls(DataConfig(**groups["data"]), checked, train, RunConfig(**groups["run"]))
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return every setting that has a value and an effect, by name, as TOML can hold it."""
-        network = NetworkConfig(inputs=1, **self.network)
-        owners = {"data": self.data, "network": network, "train": self.train, "run": self.run}
-        unused = _UNUSED[self.train.schedule]
-        mapping = {
-            name: getattr(owners[group], field.name)
-            for name, (group, field) in self.fields().items()
-            if name not in unused and not (name == "bias_before_bn" and not network.batch_norm)
-        }
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in mapping.items()
-            if value is not None
-        }
-
-    def network_config(self, inputs: int, classes: int) -> NetworkConfig:
-        """Return the network's settings for data with `inputs` features and `classes` classes."""
-        return NetworkConfig(inputs=inputs, classes=classes, **self.network)
-
-
-_USED = {
-    "triangular": ("eta_min", "eta_max", "n_s"),
-    "decay": ("eta", "decay"),
-    "constant": ("eta",),
-    "cosine": ("eta", "eta_min"),
-}
-_UNUSED = {
-    schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay") if name not in used]
-    for schedule, used in _USED.items()
-}
-
-
-def settings_without_effect(schedule: str) -> list[str]:
-    """Return the settings of other schedules, which have no effect on this one."""
-    return [*_UNUSED.get(schedule, ()), *(["cycles"] if schedule != "triangular" else [])]
-
-
 def _tuple(value: PerReplica) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as a user would have written it."""
     if isinstance(value, bool):
         return str(value).lower()

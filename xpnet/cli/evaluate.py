@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config import Settings
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.runs import CONFIG, model_path, read_config
+from xpnet.settings import Settings
 
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any

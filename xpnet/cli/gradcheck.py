@@ -11,8 +11,9 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config import NetworkConfig, Settings
+from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError, RunError
+from xpnet.settings import Settings
 
 if TYPE_CHECKING:
     from xpnet.data import Data

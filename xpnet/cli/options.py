@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.config import Settings, setting_name
+from xpnet.config import setting_name
+from xpnet.settings import Settings
 
 _GROUPS = {
     "data": Group("Data", sort_key=1),

@@ -11,9 +11,10 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config import DataConfig, Settings, settings_without_effect
+from xpnet.config import DataConfig
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.runs import MODEL, HistoryFile, create_run_folder, read_config, write_config, write_metrics
+from xpnet.settings import Settings, settings_without_effect
 
 if TYPE_CHECKING:
     from xpnet.data import Data
