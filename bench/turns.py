@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 PAUSE = 0.3
 LEAD = 3
 # Mean losses of the warm-up round differ by rounding alone; later ones by what rounding has grown to.
-LOSS_TOLERANCE, LATER_TOLERANCE, WEIGHTS_TOLERANCE = 1e-3, 2e-2, 2e-2
+# Weights of deep networks go their own ways from the first rounding on; their losses stay together.
+LOSS_TOLERANCE, LATER_TOLERANCE, WEIGHTS_TOLERANCE = 1e-3, 2e-2, 0.15
 REFERENCE = "floor"
 
 

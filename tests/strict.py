@@ -113,6 +113,7 @@ class Module:
 
         class Runtime:
             getDeviceCount = staticmethod(lambda: 1)  # noqa: N815 - CuPy's name
+            memGetInfo = staticmethod(lambda: (2**33, 2**34))  # noqa: N815
             getDeviceProperties = staticmethod(  # noqa: N815
                 lambda _: {"name": b"Pretended", "totalGlobalMem": 2**34, "major": 9, "minor": 0}
             )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.settings import Settings
 from xpnet.errors import ConfigError
+from xpnet.settings import Settings
 
 WRONG = [
     ("hidden", "50,x", "the sizes of the hidden layers, each at least 1, such as 50,50"),

@@ -10,7 +10,7 @@ import xpnet
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.evaluation import confusion_matrix, evaluate
 from xpnet.network import Network
-from xpnet.training import to_device, train
+from xpnet.training import order_seeds, to_device, train
 
 NORM = pytest.mark.parametrize("batch_norm", [True, False])
 
@@ -163,10 +163,63 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_advice(blobs):
         train(net, blobs, config)
 
 
-def test_a_diverged_replica_is_named(blobs):
-    config = xpnet.TrainConfig(schedule="constant", eta=(0.01, 1e4), lam=(0.0, 10.0), epochs=50, batch_size=50)
-    with pytest.raises(DivergedError, match="of replica 1 "):
+def test_replicas_that_diverge_are_frozen_and_the_others_go_on_unharmed(blobs):
+    common = {"schedule": "constant", "epochs": 4, "batch_size": 50, "shuffle": "shared"}
+    alone = network(batch_norm=False, replicas=3, dtype="float64", seed=[0, 2, 3])
+    expected = train(alone, blobs, xpnet.TrainConfig(eta=(0.01, 0.02, 0.03), **common))
+    net = network(batch_norm=False, replicas=4, dtype="float64")
+    result = train(net, blobs, xpnet.TrainConfig(eta=(0.01, 1e30, 0.02, 0.03), **common))
+    rest = [0, 2, 3]
+    assert list(result.diverged) == [1]
+    assert result.diverged[1].step < 16
+    assert result.diverged[1].eta == 1e30
+    for name, p in alone.parameters.items():
+        np.testing.assert_array_equal(net.parameters[name][rest], p)
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(result, part).losses[rest], getattr(expected, part).losses)
+        assert np.isnan(getattr(result, part).losses[1])
+    assert np.isnan(result.history["validation_accuracy"][:, 1]).all()
+    assert np.isfinite(result.history["train_loss"][:, rest]).all()
+    test = result.to_json()["test"]["accuracy"]
+    assert test["values"][1] is None
+    assert test["mean"] == pytest.approx(np.mean(expected.test.accuracies))
+    assert result.to_json()["diverged"] == 1
+
+
+def test_a_replica_that_diverges_late_has_figures_until_then(blobs):
+    rates = np.array([1e-3, 1e-3])
+    config = xpnet.TrainConfig(schedule="decay", eta=tuple(rates), decay=1.0, epochs=6, batch_size=50)
+    net = network(batch_norm=False, replicas=2, seed=0)
+
+    def poison(record):
+        if record.epoch == 3:
+            net.parameters["W1"][1] = np.inf
+
+    result = train(net, blobs, config, on_epoch=poison)
+    assert np.isfinite(result.history["validation_loss"][:3]).all()
+    assert np.isnan(result.history["validation_loss"][3:, 1]).all()
+    assert np.isfinite(result.history["validation_loss"][:, 0]).all()
+    per_epoch = result.steps // 6
+    assert result.diverged[1].step == 3 * per_epoch
+
+
+def test_training_ends_when_all_replicas_have_diverged(blobs):
+    config = xpnet.TrainConfig(schedule="constant", eta=(1e30, 1e31), epochs=50, batch_size=50)
+    with pytest.raises(DivergedError, match="of replica 0 "):
         train(network(batch_norm=False, replicas=2), blobs, config)
+
+
+@pytest.mark.parametrize("shuffle_seed", [None, 5])
+def test_replicas_of_one_seed_see_the_same_batches(shuffle_seed):
+    def orders(seeds, **settings):
+        return order_seeds(xpnet.TrainConfig(shuffle_seed=shuffle_seed, **settings), seeds)
+
+    base = 3 if shuffle_seed is None else shuffle_seed
+    assert orders([3]) == (base,)
+    assert orders([3, 3, 3]) == (base,) * 3
+    assert orders([3, 3, 4, 4]) == (base, base, base + 1, base + 1)
+    assert orders([3, 4], shuffle="shared") == (base, base)
+    assert orders([3, 3], shuffle="independent") == (base, base + 1)
 
 
 def test_stopping_after_some_steps_keeps_what_was_learned(blobs):

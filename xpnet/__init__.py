@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xpnet.gradcheck.check import gradcheck
     from xpnet.history import History, Metrics
     from xpnet.network import Network
+    from xpnet.population import Population, train_population
     from xpnet.settings import Settings
     from xpnet.training import TrainResult, to_device, train
 
@@ -37,11 +38,13 @@ _HOMES = {
     "History": "history",
     "Metrics": "history",
     "Network": "network",
+    "Population": "population",
     "TrainResult": "training",
     "data_from_arrays": "data",
     "evaluate": "evaluation",
     "to_device": "training",
     "train": "training",
+    "train_population": "population",
 }
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "Metrics",
     "Network",
     "NetworkConfig",
+    "Population",
     "Settings",
     "Standardiser",
     "TrainConfig",
@@ -65,6 +69,7 @@ __all__ = [
     "load_data",
     "to_device",
     "train",
+    "train_population",
 ]
 
 

@@ -33,4 +33,10 @@ class RunError(XpnetError):
 
 
 class DivergedError(XpnetError, ArithmeticError):
-    """The loss became infinite or not a number."""
+    """The loss became infinite or not a number.
+
+    Attributes:
+        where: Step, learning rate and loss.
+    """
+
+    where: tuple[int, float, float] | None = None

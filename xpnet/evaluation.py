@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from xpnet.backend import Array
 from xpnet.data import StandardisedBytes
 from xpnet.history import Metrics
 from xpnet.network import Network
+from xpnet.ops.blas import on_all_cores
 
 # Rows of a full pass are taken in chunks whose widest activation is about this large.
 _CHUNK_BYTES = 16 * 2**20
@@ -26,12 +28,18 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
         lam: Strength of the penalty in the cost, a number or one for each replica.
     """
     xp, n = network.backend.xp, int(x.shape[0])
+
+    def chunk(rows: slice) -> tuple[Array, Array]:
+        entropy = network.ops.softmax_cross_entropy(network.scores(_features(network, x, rows)), labels[rows], 1.0)
+        return entropy.losses.sum(axis=-1, dtype="float64"), entropy.correct.sum(axis=-1)
+
+    jobs = [partial(chunk, rows) for rows in _chunks(network, n)]
+    results = on_all_cores(jobs) if network.backend.name == "cpu" else [job() for job in jobs]
     losses = xp.zeros((network.replicas,), dtype="float64")
     hits = xp.zeros((network.replicas,), dtype="int64")
-    for rows in _chunks(network, n):
-        entropy = network.ops.softmax_cross_entropy(network.scores(_features(network, x, rows)), labels[rows], 1.0)
-        losses += entropy.losses.sum(axis=-1, dtype="float64")
-        hits += entropy.correct.sum(axis=-1)
+    for loss, hit in results:
+        losses += loss
+        hits += hit
     squares = sum(xp.sum(network.parameters[layer.W].astype("float64") ** 2, axis=(-2, -1)) for layer in network.layers)
     to_numpy = network.backend.to_numpy
     mean = to_numpy(losses) / n
@@ -58,5 +66,5 @@ def _features(network: Network, x: Any, rows: slice) -> Array:
 
 def _chunks(network: Network, n: int) -> list[slice]:
     widest = max(*network.config.hidden, network.config.classes, 1) * network.replicas * network.dtype.itemsize
-    size = max(64, min(5000, _CHUNK_BYTES // widest))
+    size = max(64, min(1000, _CHUNK_BYTES // widest))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -71,14 +71,23 @@ class Metrics(Mapping[str, Any]):
 
 
 def summary(values: Values) -> Any:
-    """Return one value as a number, several as their mean, standard deviation (ddof = 1) and values."""
+    """Return one value as a number, several as their mean, standard deviation (ddof = 1) and values.
+
+    Values that are not finite, of networks that diverged, become None and do not count.
+    """
     if values.size == 1:
-        return float(values.reshape(()))
+        return _finite(values.reshape(()))
+    good = values[np.isfinite(values)]
     return {
-        "mean": float(values.mean()),
-        "std": float(values.std(ddof=1)),
-        "values": [float(value) for value in values],
+        "mean": _finite(good.mean()) if good.size else None,
+        "std": _finite(good.std(ddof=1)) if good.size > 1 else None,
+        "values": [_finite(value) for value in values],
     }
+
+
+def _finite(value: Any) -> float | None:
+    """Return a float, or None for what JSON cannot hold."""
+    return float(value) if np.isfinite(value) else None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,30 @@ def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """Where a replica's loss became infinite or not a number.
+
+    Attributes:
+        step: Counted from 0.
+        eta: The learning rate there.
+        loss: What it became.
+    """
+
+    step: int
+    eta: float
+    loss: float
+
+    def sentence(self, config: TrainConfig, replica: int | None) -> str:
+        """Say what happened and what helps."""
+        which = "" if replica is None else f" of replica {replica}"
+        setting = "eta_max" if config.schedule == "triangular" else "eta"
+        return (
+            f"the loss{which} became {self.loss} at step {self.step}, with learning rate {self.eta:.3g}; "
+            f"a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
+        )
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """What training returns.
 
@@ -71,6 +95,7 @@ class TrainResult:
         seconds_evaluation: Wall time of all full passes.
         device: Where it was computed.
         interrupted: Whether training was stopped before its end.
+        diverged: Replicas whose loss became infinite or not a number, with where that happened.
     """
 
     history: History
@@ -83,6 +108,7 @@ class TrainResult:
     seconds_evaluation: float
     device: str
     interrupted: bool
+    diverged: dict[int, Divergence] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as ``metrics.json`` holds them."""
@@ -99,7 +125,7 @@ class TrainResult:
             },
             "device": self.device,
             "interrupted": self.interrupted,
-        }
+        } | ({"diverged": len(self.diverged)} if self.diverged else {})
 
 
 def train(
@@ -110,8 +136,12 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    orders: Sequence[int] | None = None,
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
+
+    A replica of a population whose loss becomes infinite or not a number is frozen: it is left as it is,
+    its figures are not a number from there on, and the others go on without it.
 
     Args:
         network: R networks of one architecture.
@@ -120,10 +150,11 @@ def train(
         on_epoch: Called with each epoch's record.
         on_steps: Called with the number of steps just taken, every few hundredths of a second.
         should_stop: Asked after every few steps; training ends when it returns True.
+        orders: Seed of each replica's order of samples; :func:`order_seeds` of the settings if not given.
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
-        DivergedError: A loss became infinite or not a number.
+        DivergedError: The loss became infinite or not a number, for all replicas.
     """
     config = config or TrainConfig()
     if not isinstance(data, (Data, DeviceData)):
@@ -141,7 +172,8 @@ def train(
     length = config.length(int(data.train.x.shape[0]))
     network.standardiser, network.class_names = data.data.standardiser, data.data.class_names
 
-    run = _Run(network, data, config, length, on_steps, should_stop)
+    seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
+    run = _Run(network, data, config, length, on_steps, should_stop, seeds)
     interrupted = False
     for epoch in range(length.epochs):
         record = run.epoch(epoch)
@@ -166,29 +198,37 @@ class _Run:
         length: Length,
         on_steps: Callable[[int], None] | None,
         should_stop: Callable[[], bool] | None,
+        orders: tuple[int, ...],
     ) -> None:
+        self.orders = orders
         self.network, self.data, self.config, self.length = network, data, config, length
         self.on_steps, self.should_stop = on_steps, should_stop
         backend, replicas = network.backend, network.replicas
         self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
-        rho = np.broadcast_to(np.asarray(config.momentum, float), (replicas,))
-        with_momentum = bool(rho.any())
+        self.rho = np.broadcast_to(np.asarray(config.momentum, float), (replicas,))
+        with_momentum = bool(self.rho.any())
         self.state = State(
             network.parameters,
             {name: backend.xp.zeros_like(p) for name, p in network.parameters.items()} if with_momentum else {},
             network.running,
         )
-        hyper = Hyperparameters(
-            backend.asarray(self.lam), backend.asarray(rho) if with_momentum else None, config.nesterov
-        )
-        self.stepper: Stepper = make_stepper(network, data.train.x, data.train.labels, hyper)
+        # The replicas that are trained, by number: those that have not diverged.
+        self.alive = np.arange(replicas)
+        self.diverged: dict[int, Divergence] = {}
         self.eta = learning_rates(config, length, replicas)
-        self.eta_on_device = backend.asarray(self.eta)
+        self.stepper = self._make_stepper()
         self.history = History(self.eta[0])
         self.seconds_training: list[float] = []
         self.seconds_evaluation = 0.0
         self.stopped = False
         self._steps_a_call = 1
+
+    def _make_stepper(self) -> Stepper:
+        train, backend = self.data.train, self.network.backend
+        rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
+        hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov)
+        self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
+        return make_stepper(self.network, train.x, train.labels, hyper)
 
     def epoch(self, epoch: int) -> EpochRecord | None:
         """Train one epoch and evaluate; None if training was stopped before its first step."""
@@ -210,7 +250,8 @@ class _Run:
         if done == 0:
             return None
         self.seconds_training.append(seconds)
-        self._check_finite(loss, first)
+        self._freeze(loss, first)
+        self._hand_back()
         begin = time.perf_counter()
         validation = self._evaluate(self.data.validation)
         if self.config.train_metrics == "full":
@@ -219,14 +260,13 @@ class _Run:
             training = self._running(loss, correct, penalty)
         evaluation = time.perf_counter() - begin
         self.seconds_evaluation += evaluation
-        if not np.isfinite(validation.losses).all():
-            raise _diverged(self.state.step - 1, self.eta[self.state.step - 1], validation.losses, self.config)
+        self._freeze(validation.losses[None], self.state.step - 1)
         return EpochRecord(
             epoch + 1,
             self.state.step,
             self.eta[self.state.step - 1],
-            training,
-            validation,
+            self._without_diverged(training),
+            self._without_diverged(validation),
             seconds,
             evaluation,
         )
@@ -235,7 +275,9 @@ class _Run:
         """Evaluate all sets and return what was learned."""
         begin = time.perf_counter()
         data = self.data
-        train, validation, test = (self._evaluate(part) for part in (data.train, data.validation, data.test))
+        train, validation, test = (
+            self._without_diverged(self._evaluate(part)) for part in (data.train, data.validation, data.test)
+        )
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
@@ -248,6 +290,7 @@ class _Run:
             seconds_evaluation=self.seconds_evaluation,
             device=self.network.backend.device,
             interrupted=interrupted,
+            diverged=self.diverged,
         )
 
     def _steps(self, perm: Array, first: int, done: int, totals: Totals) -> int:
@@ -257,12 +300,7 @@ class _Run:
             size = min(self._steps_a_call, wanted - taken)
             begin = time.perf_counter()
             at = done + taken
-            self.stepper.run(
-                self.state,
-                perm[taken : taken + size],
-                self.eta_on_device[first + at : first + at + size],
-                totals.part(at, at + size),
-            )
+            self._take(perm[taken : taken + size], first + at, totals.part(at, at + size))
             if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
                 self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
             taken += size
@@ -271,17 +309,72 @@ class _Run:
             self.stopped = self.should_stop is not None and self.should_stop()
         return taken
 
+    def _take(self, perm: Array, step: int, totals: Totals) -> None:
+        """Take the steps of `perm` with the replicas that are alive, from the training's step `step` on."""
+        xp, size = self.network.backend.xp, int(perm.shape[0])
+        eta = self.eta_on_device[step : step + size]
+        if len(self.alive) == self.network.replicas:
+            self.stepper.run(self.state, perm, eta, totals)
+        else:
+            alive = self.network.backend.asarray(self.alive)
+            some = Totals.empty(xp, size, len(self.alive))
+            self.stepper.run(self.state, perm if perm.ndim == 2 else perm[:, alive], eta, some)
+            for whole, part in zip(totals.arrays(), some.arrays(), strict=True):
+                whole[:, alive] = part
+        if xp is np:  # on a GPU a look at the losses would make the host wait: there it is once an epoch
+            self._freeze(totals.loss, step)
+
+    def _freeze(self, losses: Values, first: int) -> None:
+        """Stop training replicas with a loss (k, R) that is not finite; `first` is the number of its first row.
+
+        Raises:
+            DivergedError: No replica is left.
+        """
+        bad = ~np.isfinite(losses[:, self.alive])
+        if not bad.any():
+            return
+        lost = bad.any(axis=0)
+        for column in np.flatnonzero(lost):
+            replica, row = int(self.alive[column]), int(np.argmax(bad[:, column]))
+            step = first + row
+            self.diverged[replica] = Divergence(step, float(self.eta[step, replica]), float(losses[row, replica]))
+        keep = np.flatnonzero(~lost)
+        if len(keep) == 0:
+            replica, divergence = min(self.diverged.items(), key=lambda item: item[1].step)
+            error = DivergedError(divergence.sentence(self.config, replica if self.network.replicas > 1 else None))
+            error.where = divergence.step, divergence.eta, divergence.loss
+            raise error
+        self._hand_back()
+        # On the CPU the totals are looked at as soon as they are there, so nothing was learned since.
+        self.state = self.state.select(self.network.backend.asarray(keep))
+        self.alive = self.alive[keep]
+        self.stepper = self._make_stepper()
+
+    def _hand_back(self) -> None:
+        """Write what the living replicas have learned into the network, where they train on copies."""
+        if len(self.alive) == self.network.replicas:
+            return
+        alive = self.network.backend.asarray(self.alive)
+        for home, trained in (
+            (self.network.parameters, self.state.parameters),
+            (self.network.running, self.state.running),
+        ):
+            for name, tensor in trained.items():
+                home[name][alive] = tensor
+
+    def _without_diverged(self, metrics: Metrics) -> Metrics:
+        """Return figures that are not a number for the replicas that have diverged."""
+        if not self.diverged:
+            return metrics
+        finite = np.where(np.isin(np.arange(self.network.replicas), list(self.diverged)), np.nan, 1.0)
+        return Metrics(metrics.accuracies * finite, metrics.losses * finite, metrics.costs * finite)
+
     def _batches(self, epoch: int) -> list[Array]:
         """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
         samples, n = int(self.data.train.x.shape[0]), self.config.batch_size
-        base = self.network.seeds[0] if self.config.shuffle_seed is None else self.config.shuffle_seed
-        each = self.network.replicas > 1 and self.config.shuffle == "independent"
-        orders = np.stack(
-            [
-                generator(base + r, Purpose.SHUFFLE, epoch).permutation(samples)
-                for r in range(self.network.replicas if each else 1)
-            ]
-        )
+        each = len(set(self.orders)) > 1
+        drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(self.orders)}
+        orders = np.stack([drawn[seed] for seed in (self.orders if each else self.orders[:1])])
         full = samples // n * n
         batches = [orders[:, :full].reshape(len(orders), -1, n)]
         if full < samples and not self.config.drop_last:
@@ -307,21 +400,16 @@ class _Run:
         mean_loss = loss.sum(axis=0) / seen
         return Metrics(correct.sum(axis=0) / seen, mean_loss, mean_loss + self.lam * (sizes @ penalty) / seen)
 
-    def _check_finite(self, loss: Values, first: int) -> None:
-        bad = ~np.isfinite(loss)
-        if bad.any():
-            step = int(np.argmax(bad.any(axis=1)))
-            raise _diverged(first + step, self.eta[first + step], loss[step], self.config)
 
-
-def _diverged(step: int, eta: Values, losses: Values, config: TrainConfig) -> DivergedError:
-    replica = int(np.argmax(~np.isfinite(losses)))
-    which = f" of replica {replica}" if len(losses) > 1 else ""
-    setting = "eta_max" if config.schedule == "triangular" else "eta"
-    return DivergedError(
-        f"the loss{which} became {losses[replica]} at step {step}, with learning rate {eta[replica]:.3g}; "
-        f"a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
-    )
+def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return the seed of each replica's order of samples; replicas with one order see the same batches."""
+    base = seeds[0] if config.shuffle_seed is None else config.shuffle_seed
+    if config.shuffle == "shared":
+        return (base,) * len(seeds)
+    if config.shuffle == "independent":
+        return tuple(base + r for r in range(len(seeds)))
+    # A replica equals its solo run: seeds that lie apart have orders that lie as far apart.
+    return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
 
 
 def check_fit(network: Network, data: Data, config: TrainConfig) -> None:

@@ -124,7 +124,7 @@ def test_who_computes_something_else_is_found_out():
         "no loss": row | {"loss": [None] * 3},
         "other loss": row | {"loss": [2.31, 2.2, 2.1]},
         "later loss": row | {"loss": [2.3, 2.2, 2.5]},
-        "other penalty": row | {"squares": [90.0, 10.0]},
+        "other penalty": row | {"squares": [70.0, 10.0]},
     }
     found = turns._agreement({"floor": {"squares": None, "loss": [None]}, "xpnet numpy": row} | others)
     assert found["with"] == "xpnet numpy"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet.network import Network
-from xpnet.ops.blas import numpy_blas
+from xpnet.ops.blas import numpy_blas, one_blas_thread
 from xpnet.steppers import Hyperparameters, PlainStepper, PopulationStepper, State, Totals, make_stepper
-from xpnet.steppers.population import cut_into_parts, groups_of_one_order, one_blas_thread
+from xpnet.steppers.population import cut_into_parts, groups_of_one_order
 
 N = 60
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from xpnet.config import Length
@@ -87,15 +88,19 @@ def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
 def percent(value: Any) -> str:
     """Return a share, or the mean and standard deviation of several, in percent."""
     if isinstance(value, dict):
+        if value["mean"] is None or value["std"] is None:
+            return percent(value["mean"])
         return f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f} %"
-    return f"{100 * value:.2f} %"
+    return "diverged" if value is None else f"{100 * value:.2f} %"
 
 
 def number(value: Any) -> str:
     """Return a number, or the mean and standard deviation of several."""
     if isinstance(value, dict):
+        if value["mean"] is None or value["std"] is None:
+            return number(value["mean"])
         return f"{value['mean']:.4f} ± {value['std']:.4f}"
-    return f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"
 
 
 class ProgressBars:
@@ -124,7 +129,8 @@ class ProgressBars:
         """Move the bar of the epochs and begin a new one of steps."""
         self._left = self._length.steps - record.step
         self._epochs.set_postfix_str(
-            f"loss {record.train.losses.mean():.3f}, validation {100 * record.validation.accuracies.mean():.2f} %",
+            f"loss {np.nanmean(record.train.losses):.3f}, "
+            f"validation {100 * np.nanmean(record.validation.accuracies):.2f} %",
             refresh=False,
         )
         self._epochs.update(1)

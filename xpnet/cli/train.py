@@ -19,7 +19,6 @@ from xpnet.settings import Settings, settings_without_effect
 if TYPE_CHECKING:
     from xpnet.data import Data
     from xpnet.history import EpochRecord
-    from xpnet.network import Network
     from xpnet.training import TrainResult
 
     TrainOptions: TypeAlias = Any
@@ -70,28 +69,24 @@ def read_settings(options: Any, config: Path | None) -> Settings:
 def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     """Train as `settings` say, fill the run folder, print the result; return whether it was interrupted."""
     from xpnet.backend import get_backend
+    from xpnet.cli.tables import combinations_table
     from xpnet.data import load_data
     from xpnet.network import Network
+    from xpnet.population import Population, replicas_json, train_population
     from xpnet.training import check_fit
-    from xpnet.training import train as train_network
 
     # Everything that can be wrong is found before the folder is made.
     backend = get_backend(settings.run.device)
     output.note(f"device: {backend.device} ({backend.reason})")
     data = load_data(settings.data.data, settings.data.split)
     output.note(_about_data(data, settings))
-    network = Network(
-        settings.network_config(data.features, data.classes),
-        backend=backend,
-        dtype=settings.run.dtype,
-        seed=settings.run.seed,
-        replicas=settings.run.runs,
-    )
-    check_fit(network, data, settings.train)
+    population = Population.of(settings, data.features, data.classes)
+    first = population.part(0, 1)
+    check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
     folder = create_run_folder(out)
     write_config(folder, _resolved(settings, data))
     length = settings.train.length(len(data.train))
-    title = describe(settings, network, data)
+    title = describe(settings, data)
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
 
     with (
@@ -104,31 +99,55 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
             history.append(record)
             bars.epoch(record)
 
+        def on_chunks(cuts: list[tuple[int, int]]) -> None:
+            if len(cuts) > 1:
+                sizes = ", ".join(str(stop - start) for start, stop in cuts)
+                output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
+
         try:
-            result = train_network(
-                network, data, settings.train, on_epoch=on_epoch, on_steps=bars.steps, should_stop=interrupt
+            network, result = train_population(
+                population,
+                data,
+                backend=backend,
+                dtype=settings.run.dtype,
+                max_replicas=settings.run.max_replicas,
+                on_epoch=on_epoch,
+                on_steps=bars.steps,
+                on_chunks=on_chunks,
+                should_stop=interrupt,
             )
         except DivergedError as error:
             raise DivergedError(f"{error}; {folder} holds the epochs before it") from None
 
+    for replica, divergence in sorted(result.diverged.items()):
+        which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
+        output.note(f"warning: {divergence.sentence(settings.train, replica)} ({which}); it was left out from there on")
     network.save(folder / MODEL)
     metrics = result.to_json() | {"run": str(folder)}
+    if len(population) > 1:
+        metrics["replicas"] = list(replicas_json(population, result))
     write_metrics(folder, metrics)
     if len(result.history):
         from xpnet.report.figures import curves, save_figure
+        from xpnet.report.populations import population_figure
 
-        save_figure(curves(result.history, title), folder / "curves")
-    output.result(metrics, title, _table(result), _summary(result), f"run folder: {folder}")
+        varies = bool(settings.varying.keys() - {"seed"})
+        chart = population_figure(population, result, title) if varies else curves(result.history, title)
+        save_figure(chart, folder / "curves")
+    tables = [combinations_table(population, result)] if settings.varying.keys() - {"seed"} else [_table(result)]
+    output.result(metrics, title, *tables, _summary(result), f"run folder: {folder}")
     return result.interrupted
 
 
-def describe(settings: Settings, network: Network, data: Data) -> str:
-    """Return a run in a few words: data, split, sizes, normalisation, lambda, runs."""
-    sizes = "-".join(map(str, (data.features, *network.config.hidden, network.config.classes)))
-    norm = "with BN" if network.config.batch_norm and network.config.hidden else "without BN"
+def describe(settings: Settings, data: Data) -> str:
+    """Return a run in a few words: data, split, sizes, normalisation, lambda, what varies, runs."""
+    config = settings.network_config(data.features, data.classes)
+    sizes = "-".join(map(str, (data.features, *config.hidden, config.classes)))
+    norm = "with BN" if config.batch_norm and config.hidden else "without BN"
     runs = f", {settings.run.runs} runs" if settings.run.runs > 1 else ""
-    lam = settings.to_mapping()["lambda"]
-    return f"{data.name} {data.split}, {sizes} {norm}, \N{GREEK SMALL LETTER LAMDA} = {lam}{runs}"
+    lists = [f"{len(values)} values of {name}" for name, values in settings.varying.items()]
+    lam = [] if "lambda" in settings.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {settings.train.lam}"]
+    return f"{data.name} {data.split}, {sizes} {norm}, {', '.join(lam + lists)}{runs}"
 
 
 def _about_data(data: Data, settings: Settings) -> str:

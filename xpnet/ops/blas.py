@@ -8,8 +8,12 @@ be found (another BLAS, another system), callers go on with NumPy.
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,4 +121,42 @@ def _right(blas: Blas) -> bool:
     return True
 
 
-Product = Callable[[Array, Array, Array, float, float], None]
+def blas_threads() -> int:
+    """Return how many threads NumPy's BLAS uses: what the user allowed, or the cores."""
+    blas = numpy_blas()
+    allowed = blas.threads if blas is not None else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, allowed or cores))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS work in the thread that calls it, without a pool of its own."""
+    blas = numpy_blas()
+    before = blas.threads if blas is not None else None
+    if blas is None or before is None:
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):
+            yield
+        return
+    blas.threads = 1
+    try:
+        yield
+    finally:
+        blas.threads = before
+
+
+def on_all_cores(jobs: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
+    """Run independent jobs on as many threads as BLAS has, one BLAS thread each; return their results in order.
+
+    BLAS's own threads stay asleep: for a tenth of a second after their last product they would take a core away
+    from whoever works next.
+    """
+    threads = min(threads or blas_threads(), len(jobs))
+    if threads <= 1:
+        return [job() for job in jobs]
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        # Settings such as np.errstate belong to a context; a thread starts with none.
+        futures = [pool.submit(contextvars.copy_context().run, job) for job in jobs]
+        return [future.result() for future in futures]

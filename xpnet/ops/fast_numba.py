@@ -175,8 +175,9 @@ def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
 
 
 def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None) -> BatchNormReLU:
-    if out is None or s.shape[0] != gamma.shape[0]:
+    if s.shape[0] != gamma.shape[0]:
         return fast_numpy.batch_norm_relu(s, gamma, beta, eps, out)
+    out = fast_numpy.new_batch_norm_relu(s, gamma) if out is None else out
     y, centred, inv_std, mean, var, work = out
     tensors = (s, gamma, beta, y, centred, inv_std, mean, var, work.scale)
     if _lies_side_by_side(s):
@@ -190,8 +191,9 @@ def batch_norm_relu_gradients(
     g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
 ) -> BatchNormGradients:
     y, centred, inv_std, _, _, norm = forward
-    if out is None or not g.shape[0] == y.shape[0] == centred.shape[0] == gamma.shape[0]:
+    if not g.shape[0] == y.shape[0] == centred.shape[0] == gamma.shape[0]:
         return fast_numpy.batch_norm_relu_gradients(g, forward, gamma, out)
+    out = fast_numpy.new_batch_norm_gradients(g, y) if out is None else out
     ds, dgamma, dbeta, work = out
     tensors = (g, y, centred, inv_std, norm.scale, ds, dgamma, dbeta, work.mean_g, work.mean_product)
     if _lies_side_by_side(y):
@@ -214,8 +216,9 @@ def softmax_cross_entropy(
     s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
 ) -> CrossEntropy:
     # In float64 a replica's figures must not depend on how many there are.
-    if out is None or s.ndim != 3 or (s.size > _FEW_SCORES and s.dtype == np.float32):
+    if s.ndim != 3 or (s.size > _FEW_SCORES and s.dtype == np.float32):
         return fast_numpy.softmax_cross_entropy(s, labels, scale, out)
+    out = fast_numpy.new_cross_entropy(s) if out is None else out
     R, n, _ = s.shape
     if labels.ndim == 1:
         labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))

@@ -109,16 +109,20 @@ class _NormWork(NamedTuple):
     scale: Array  # (R, 1, m) gamma * inv_std
 
 
+def new_batch_norm_relu(s: Array, gamma: Array) -> BatchNormReLU:
+    """Return memory for the results of :func:`batch_norm_relu`."""
+    shape = np.broadcast_shapes(s.shape, gamma.shape)
+    row = (*shape[:-2], 1, shape[-1])
+    units = (*s.shape[:-2], 1, s.shape[-1])
+    work = _NormWork(np.empty_like(s), np.empty(row, s.dtype))
+    inv_std, mean, var = (np.empty(units, s.dtype) for _ in range(3))
+    # empty_like keeps the order of the memory, whatever it is: passes run along it.
+    y = np.empty_like(s) if shape == s.shape else np.empty(shape, s.dtype)
+    return BatchNormReLU(y, np.empty_like(s), inv_std, mean, var, work)
+
+
 def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None) -> BatchNormReLU:
-    if out is None:
-        shape = np.broadcast_shapes(s.shape, gamma.shape)
-        row = (*shape[:-2], 1, shape[-1])
-        units = (*s.shape[:-2], 1, s.shape[-1])
-        work = _NormWork(np.empty_like(s), np.empty(row, s.dtype))
-        inv_std, mean, var = (np.empty(units, s.dtype) for _ in range(3))
-        # empty_like keeps the order of the memory, whatever it is: passes run along it.
-        y = np.empty_like(s) if shape == s.shape else np.empty(shape, s.dtype)
-        out = BatchNormReLU(y, np.empty_like(s), inv_std, mean, var, work)
+    out = new_batch_norm_relu(s, gamma) if out is None else out
     y, centred, inv_std, mean, var, work = out
     np.subtract(s, _mean(s, mean), out=centred)
     np.multiply(centred, centred, out=work.square)
@@ -139,16 +143,19 @@ class _NormBackwardWork(NamedTuple):
     mean_product: Array  # (R, 1, m)
 
 
+def new_batch_norm_gradients(g: Array, y: Array) -> BatchNormGradients:
+    """Return memory for the results of :func:`batch_norm_relu_gradients`."""
+    rows = [np.empty((*g.shape[:-2], 1, g.shape[-1]), g.dtype) for _ in range(4)]
+    like = y if y.shape == g.shape else g
+    work = _NormBackwardWork(np.empty_like(like), rows[0], rows[1])
+    return BatchNormGradients(np.empty_like(like), rows[2], rows[3], work)
+
+
 def batch_norm_relu_gradients(
     g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
 ) -> BatchNormGradients:
     y, centred, inv_std, _, _, norm = forward
-    if out is None:
-        row = (*g.shape[:-2], 1, g.shape[-1])
-        rows = [np.empty(row, g.dtype) for _ in range(4)]
-        like = y if y.shape == g.shape else g
-        work = _NormBackwardWork(np.empty_like(like), rows[0], rows[1])
-        out = BatchNormGradients(np.empty_like(like), rows[2], rows[3], work)
+    out = new_batch_norm_gradients(g, y) if out is None else out
     ds, dgamma, dbeta, work = out
     relu_gradient(g, y, out=ds)
     n = g.shape[-2]
@@ -183,20 +190,24 @@ class _EntropyWork(NamedTuple):
     best: Array  # (R, n)
 
 
+def new_cross_entropy(s: Array) -> CrossEntropy:
+    """Return memory for the results of :func:`softmax_cross_entropy`."""
+    *samples, c = s.shape
+    work = _EntropyWork(
+        np.empty((*samples, 1), s.dtype),
+        np.ones((c, 1), s.dtype),
+        (np.arange(s.size // c) * c).reshape(samples),
+        np.empty(samples, np.intp),
+        np.empty(samples, s.dtype),
+        np.empty(samples, np.intp),
+    )
+    return CrossEntropy(np.empty(samples, s.dtype), np.empty(samples, bool), np.empty(s.shape, s.dtype), work)
+
+
 def softmax_cross_entropy(
     s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
 ) -> CrossEntropy:
-    if out is None:
-        *samples, c = s.shape
-        work = _EntropyWork(
-            np.empty((*samples, 1), s.dtype),
-            np.ones((c, 1), s.dtype),
-            (np.arange(s.size // c) * c).reshape(samples),
-            np.empty(samples, np.intp),
-            np.empty(samples, s.dtype),
-            np.empty(samples, np.intp),
-        )
-        out = CrossEntropy(np.empty(samples, s.dtype), np.empty(samples, bool), np.empty(s.shape, s.dtype), work)
+    out = new_cross_entropy(s) if out is None else out
     losses, correct, g, work = out
     flat = g.reshape(-1)
     np.argmax(s, axis=-1, out=work.best)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.blas import numpy_blas
+from xpnet.ops.blas import blas_threads, on_all_cores, one_blas_thread
 from xpnet.steppers.plain import PlainStepper
 from xpnet.steppers.state import Hyperparameters, State, Totals
 
@@ -67,11 +62,8 @@ class PopulationStepper:
             for part in parts:
                 train(*part)
         else:
-            with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
-                # Settings such as np.errstate belong to a context; a thread starts with none.
-                jobs = [pool.submit(contextvars.copy_context().run, partial(train, *part)) for part in parts]
-                for job in jobs:
-                    job.result()
+            with one_blas_thread():
+                on_all_cores([partial(train, *part) for part in parts], threads)
         state.step += len(perm)
 
     def _side_by_side(self, part: State, start: int, stop: int) -> list[tuple[Array, Array]]:
@@ -129,29 +121,3 @@ def cut_into_parts(
     if threads == 1 or (rounds * threads > _UNEVEN * replicas and not uneven):
         return groups, 1
     return parts, threads
-
-
-def blas_threads() -> int:
-    """Return how many threads NumPy's BLAS uses: what the user allowed, or the cores."""
-    blas = numpy_blas()
-    allowed = blas.threads if blas is not None else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, allowed or cores))
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Let BLAS work in the thread that calls it, without a pool of its own."""
-    blas = numpy_blas()
-    before = blas.threads if blas is not None else None
-    if blas is None or before is None:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1, user_api="blas"):
-            yield
-        return
-    blas.threads = 1
-    try:
-        yield
-    finally:
-        blas.threads = before

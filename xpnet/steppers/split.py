@@ -11,8 +11,8 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.data import StandardisedBytes
 from xpnet.ops import fast_is_on
+from xpnet.ops.blas import blas_threads, one_blas_thread
 from xpnet.steppers.plain import PlainStepper
-from xpnet.steppers.population import blas_threads, one_blas_thread
 from xpnet.steppers.state import Hyperparameters, State, Totals
 
 if TYPE_CHECKING:

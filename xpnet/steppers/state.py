@@ -108,6 +108,10 @@ class Totals:
         """Return a view of the steps from `start` up to `stop`."""
         return Totals(self.loss[start:stop], self.correct[start:stop], self.penalty[start:stop])
 
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """Return the three arrays."""
+        return self.loss, self.correct, self.penalty
+
     def columns(self, start: int, stop: int) -> Totals:
         """Return a view of the replicas from `start` up to `stop`."""
         return Totals(self.loss[:, start:stop], self.correct[:, start:stop], self.penalty[:, start:stop])

@@ -1,0 +1,313 @@
+"""Populations: many networks of one architecture, trained together as far as memory reaches."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Backend, get_backend
+from xpnet.config import NetworkConfig, TrainConfig
+from xpnet.data import Data
+from xpnet.errors import ConfigError, DivergedError
+from xpnet.history import EpochRecord, History, Metrics
+from xpnet.network import Network, parameter_shapes
+from xpnet.settings import VARYING, Settings
+from xpnet.training import DeviceData, Divergence, TrainResult, check_fit, order_seeds, to_device, train
+
+# Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
+_SHARE = 0.5
+# Widest activations of a chunk of an evaluation, as xpnet.evaluation takes them.
+_EVALUATION_BYTES = 4 * 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Population:
+    """R networks of one architecture with settings of their own.
+
+    Attributes:
+        network: The architecture; `init` may be a tuple with one value for each replica.
+        train: How to train; settings may be tuples with one value for each replica.
+        seeds: Seed of each replica's initial weights.
+        rows: What sets each replica apart, by name: its seed and the settings that vary.
+    """
+
+    network: NetworkConfig
+    train: TrainConfig
+    seeds: tuple[int, ...]
+    rows: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, settings: Settings, inputs: int, classes: int) -> Population:
+        """Return the population that `settings` describe: the product of their lists, and of the runs."""
+        rows = settings.replicas()
+        columns = {name: tuple(row[name] for row in rows) for name in settings.varying if name != "seed"}
+        fields = Settings.fields()
+        own = {group: {} for group in ("network", "train")}  # type: dict[str, dict[str, Any]]
+        for name, values in columns.items():
+            group, field = fields[name]
+            own[group][field.name] = values
+        network = dataclasses.replace(settings.network_config(inputs, classes), **own["network"])
+        train_config = dataclasses.replace(settings.train, **own["train"])
+        return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def part(self, start: int, stop: int) -> Population:
+        """Return the replicas from `start` up to `stop`."""
+
+        def cut(config: Any) -> Any:
+            own = {
+                field.name: value[start:stop]
+                for field in dataclasses.fields(config)
+                if isinstance(value := getattr(config, field.name), tuple) and field.name != "hidden"
+            }
+            return dataclasses.replace(config, **own)
+
+        return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
+
+    def combinations(self) -> list[tuple[dict[str, Any], list[int]]]:
+        """Return each combination of settings with the replicas, one for each seed, that have it."""
+        found: dict[tuple[Any, ...], list[int]] = {}
+        names = [name for name in self.rows[0] if name != "seed"]
+        for number, row in enumerate(self.rows):
+            found.setdefault(tuple(row[name] for name in names), []).append(number)
+        return [(dict(zip(names, values, strict=True)), members) for values, members in found.items()]
+
+
+def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples: int, dtype: Any) -> int:
+    """Return about how much memory each network of a population takes while it trains.
+
+    Counted are parameters and running statistics, gradients and velocities, the activations of a batch
+    with what the backward pass keeps and works in, and the order of an epoch's samples.
+    """
+    size = np.dtype(dtype).itemsize
+    one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
+    parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
+    momentum = np.any(np.asarray(train_config.momentum) > 0)
+    # The network's own, what a call works on, and a gradient; velocities, and what moves them.
+    copies = 3 + (3 if momentum else 0)
+    units = sum((*config.hidden, config.classes))
+    activations = 9 * train_config.batch_size * units
+    return int(size * (copies * parameters + activations) + 2 * 8 * samples)
+
+
+def free_memory(backend: Backend) -> int | None:
+    """Return how many bytes are free on a device; None where it cannot be told."""
+    if backend.name != "cpu":
+        cuda = getattr(backend.xp, "cuda", None)
+        return int(cuda.runtime.memGetInfo()[0]) if cuda is not None else None
+    free = []
+    try:
+        meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(int(meminfo["MemAvailable"].split()[0]) * 1024)
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        if limit != "max":
+            free.append(int(limit) - used)
+    except (OSError, ValueError, KeyError):
+        pass
+    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return min(free) if free else None
+
+
+def chunks(population: Population, most: int | None) -> list[tuple[int, int]]:
+    """Cut a population into chunks (start, stop) of at most `most` replicas, as even as can be.
+
+    Where a cut between two seeds makes no more chunks, it is preferred: replicas of one seed see the same
+    batches, which is faster together.
+    """
+    replicas = len(population)
+    if most is None or most >= replicas:
+        return [(0, replicas)]
+    count = -(-replicas // most)
+    a_seed = len(population.combinations())
+    seeds = replicas // a_seed
+    if a_seed <= most and a_seed * seeds == replicas and -(-seeds // (most // a_seed)) == count:
+        edges = [a_seed * (seeds * i // count) for i in range(count + 1)]
+    else:
+        edges = [replicas * i // count for i in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def train_population(
+    population: Population,
+    data: Data | DeviceData,
+    *,
+    backend: Backend | None = None,
+    dtype: str = "float32",
+    max_replicas: int | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_steps: Callable[[int], None] | None = None,
+    on_chunks: Callable[[list[tuple[int, int]]], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> tuple[Network, TrainResult]:
+    """Train the networks of a population, in chunks where memory does not hold all of them at once.
+
+    Args:
+        population: The networks and their settings.
+        data: A data set, or one that :func:`xpnet.to_device` has prepared.
+        backend: Where to compute; the CPU if not given.
+        dtype: ``"float32"`` or ``"float64"``.
+        max_replicas: Most networks in a chunk; what fits into half of the free memory if not given.
+        on_epoch: Called with each epoch's record; with several chunks, after the last one.
+        on_steps: Called with the number of steps just taken.
+        on_chunks: Called with the chunks (start, stop) before training.
+        should_stop: Asked after every few steps; training ends when it returns True.
+
+    Returns:
+        The network of all replicas, and the result as one chunk would give it.
+
+    Raises:
+        ConfigError: The data and the settings do not fit together, or memory does not hold one network.
+        DivergedError: All networks have diverged.
+    """
+    backend = backend or get_backend("cpu")
+    if isinstance(data, Data):
+        network = Network(population.part(0, 1).network, backend=backend, dtype=dtype, seed=population.seeds[:1])
+        check_fit(network, data, population.part(0, 1).train)
+        data = to_device(data, backend, dtype)
+    cuts = chunks(population, max_replicas or _most_in_memory(population, data, backend, dtype))
+    if on_chunks is not None:
+        on_chunks(cuts)
+    orders = order_seeds(population.train, population.seeds)
+    callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop}
+    if len(cuts) == 1:
+        network = Network(population.network, backend=backend, dtype=dtype, seed=population.seeds)
+        result = train(network, data, population.train, on_epoch=on_epoch, orders=orders, **callbacks)
+        return network, result
+    done: list[tuple[Network, TrainResult]] = []
+    failure: DivergedError | None = None
+    for start, stop in cuts:
+        part = population.part(start, stop)
+        network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
+        try:
+            result = train(network, data, part.train, orders=orders[start:stop], **callbacks)
+        except DivergedError as error:
+            failure = failure or error
+            result = _nothing(network, error)
+        done.append((network, result))
+        if result.interrupted:
+            break
+    if failure is not None and all(len(r.diverged) == n.replicas for n, r in done):
+        raise failure
+    network, result = _joined(population, done, backend, dtype)
+    for record in result.history.epochs:
+        if on_epoch is not None:
+            on_epoch(record)
+    return network, result
+
+
+def _most_in_memory(population: Population, data: DeviceData, backend: Backend, dtype: str) -> int | None:
+    free = free_memory(backend)
+    if free is None:
+        return None
+    samples = int(data.train.x.shape[0])
+    each = bytes_of_a_replica(population.network, population.train, samples, dtype)
+    room = int(free * _SHARE) - _EVALUATION_BYTES
+    if room < each:
+        raise ConfigError(
+            f"hidden = {list(population.network.hidden)}: one network takes {each / 2**20:,.0f} MB to train, but "
+            f"{max(0, room) / 2**20:,.0f} MB of {backend.device} may be used; take a smaller network or batch_size"
+        )
+    return room // each
+
+
+def _nothing(network: Network, error: DivergedError) -> TrainResult:
+    """Return the result of a chunk of which no replica is left."""
+    nan = np.full(network.replicas, np.nan)
+    empty = Metrics(nan, nan, nan)
+    step, eta, loss = error.where or (0, np.nan, np.nan)
+    gone = {r: Divergence(step, eta, loss) for r in range(network.replicas)}
+    return TrainResult(History(nan), empty, empty, empty, 0, 0, [], 0.0, network.backend.device, False, gone)
+
+
+def _joined(
+    population: Population, done: list[tuple[Network, TrainResult]], backend: Backend, dtype: str
+) -> tuple[Network, TrainResult]:
+    """Put chunks together: as many replicas as were trained, in their order."""
+    count = sum(network.replicas for network, _ in done)
+    part = population.part(0, count)
+    whole = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
+    longest = max((result for _, result in done), key=lambda r: len(r.history))
+    history = History(_columns(done, lambda r: r.history.initial_eta))
+    diverged: dict[int, Divergence] = {}
+    start = 0
+    for network, result in done:
+        here = slice(start, start + network.replicas)
+        for home, tensors in ((whole.parameters, network.parameters), (whole.running, network.running)):
+            for name, tensor in tensors.items():
+                home[name][here] = tensor
+        diverged |= {start + r: where for r, where in result.diverged.items()}
+        whole.standardiser, whole.class_names = network.standardiser, network.class_names
+        start = here.stop
+    for epoch, record in enumerate(longest.history.epochs):
+        history.append(_joined_epoch(epoch, record, done))
+    return whole, dataclasses.replace(
+        longest,
+        history=history,
+        train=_joined_metrics([result.train for _, result in done]),
+        validation=_joined_metrics([result.validation for _, result in done]),
+        test=_joined_metrics([result.test for _, result in done]),
+        seconds_training=[record.seconds_training for record in history.epochs],
+        seconds_evaluation=sum(result.seconds_evaluation for _, result in done),
+        interrupted=any(result.interrupted for _, result in done),
+        diverged=diverged,
+    )
+
+
+def _joined_epoch(epoch: int, record: EpochRecord, done: list[tuple[Network, TrainResult]]) -> EpochRecord:
+    """Return one epoch of all chunks; a chunk that did not reach it has no figures there."""
+    records = [r.history.epochs[epoch] if epoch < len(r.history) else None for _, r in done]
+
+    def metrics(which: str) -> Metrics:
+        nans = [np.full(network.replicas, np.nan) for network, _ in done]
+        return _joined_metrics(
+            [getattr(r, which) if r is not None else Metrics(n, n, n) for r, n in zip(records, nans, strict=True)]
+        )
+
+    etas = [r.eta if r is not None else np.full(n.replicas, np.nan) for r, (n, _) in zip(records, done, strict=True)]
+    return dataclasses.replace(
+        record,
+        eta=np.concatenate(etas),
+        train=metrics("train"),
+        validation=metrics("validation"),
+        seconds_training=sum(r.seconds_training for r in records if r is not None),
+        seconds_evaluation=sum(r.seconds_evaluation for r in records if r is not None),
+    )
+
+
+def _joined_metrics(parts: list[Metrics]) -> Metrics:
+    return Metrics(
+        np.concatenate([part.accuracies for part in parts]),
+        np.concatenate([part.losses for part in parts]),
+        np.concatenate([part.costs for part in parts]),
+    )
+
+
+def _columns(done: list[tuple[Network, TrainResult]], of: Callable[[TrainResult], Any]) -> Any:
+    return np.concatenate([of(result) for _, result in done])
+
+
+def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:
+    """Yield what ``metrics.json`` tells of each replica: its settings, its figures, and where it diverged."""
+    for r, row in enumerate(population.rows[: len(result.test.losses)]):
+        entry = dict(row)
+        for name in ("test", "validation", "train"):
+            metrics: Metrics = getattr(result, name)
+            one = slice(r, r + 1)
+            entry[name] = dict(Metrics(metrics.accuracies[one], metrics.losses[one], metrics.costs[one]))
+        if r in result.diverged:
+            entry["diverged_at"] = result.diverged[r].step
+        yield entry
+
+
+__all__ = ["VARYING", "Population", "bytes_of_a_replica", "chunks", "free_memory", "replicas_json", "train_population"]

@@ -1,0 +1,115 @@
+"""The figure of a population whose settings vary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.population import Population
+from xpnet.training import TrainResult
+
+_MANY = 8
+_WIDTH, _HEIGHT = 360, 230
+_NAMES = {"lambda": "\N{GREEK SMALL LETTER LAMDA}"}
+
+
+def population_figure(population: Population, result: TrainResult, title: str) -> Any:
+    """Return loss and accuracy by epoch, a line for each combination of settings, and what it came to.
+
+    A line is the mean over the seeds.  The panel on the right has the final validation accuracy of every
+    network against the setting that varies, with the mean, where one list of numbers varies.
+    """
+    import altair as alt
+
+    combinations = population.combinations()
+    names = list(combinations[0][0])
+    labels = [", ".join(_text(value) for value in combination.values()) for combination, _ in combinations]
+    panels = [
+        _lines(result, combinations, labels, names, "train", "loss"),
+        _lines(result, combinations, labels, names, "validation", "accuracy"),
+    ]
+    numbers = [combination[names[0]] for combination, _ in combinations]
+    if len(names) == 1 and all(isinstance(value, (int, float)) for value in numbers):
+        panels.append(_outcome(result, combinations, names[0]))
+    runs = max(len(members) for _, members in combinations)
+    subtitle = f"lines are means of {runs} runs" if runs > 1 else ""
+    if result.diverged:
+        gone = f"{len(result.diverged)} of {len(population)} networks diverged and are left out from there on"
+        subtitle = f"{subtitle}; {gone}" if subtitle else gone
+    return (
+        alt.hconcat(*panels, spacing=40)
+        .resolve_scale(color="shared")
+        .properties(title=alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=15, offset=12))
+        .configure_view(strokeWidth=0)
+        .configure_axis(gridColor="#e6e6e6", domainColor="#888", tickColor="#888", titleFontWeight="normal")
+        .configure_legend(labelFontSize=11, symbolStrokeWidth=3)
+    )
+
+
+def _lines(result: TrainResult, combinations: Any, labels: list[str], names: list[str], which: str, figure: str) -> Any:
+    import altair as alt
+
+    history = result.history
+    values = history[f"{which}_{figure}"].reshape(len(history), -1)
+    rows = []
+    for order, ((_, members), label) in enumerate(zip(combinations, labels, strict=True)):
+        own = values[:, [r for r in members if r < values.shape[1]]]
+        for epoch, of_epoch in zip(history["epoch"], own, strict=True):
+            good = of_epoch[np.isfinite(of_epoch)]
+            if good.size:
+                rows.append({"epoch": int(epoch), "value": float(good.mean()), "setting": label, "order": order})
+    head = ", ".join(_NAMES.get(name, name) for name in names)
+    # Neighbouring values get neighbouring colours; a legend of dozens of lines helps nobody, its ends do.
+    colour = alt.Color(
+        "setting:N",
+        sort=labels,
+        scale=alt.Scale(scheme="viridis", domain=labels),
+        legend=alt.Legend(
+            title=head, values=labels if len(labels) <= _MANY else [labels[i] for i in _spread(len(labels))]
+        ),
+    )
+    words = {"train": "training", "validation": "validation"}[which]
+    style = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
+    return (
+        alt.Chart({"values": rows})
+        .mark_line(strokeWidth=1.8 if len(labels) <= _MANY else 1.0, point=len({row["epoch"] for row in rows}) == 1)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y("value:Q", title=f"{words} {figure}", axis=style, scale=alt.Scale(zero=False)),
+            color=colour,
+            order="epoch:Q",
+        )
+        .properties(width=_WIDTH, height=_HEIGHT)
+    )
+
+
+def _outcome(result: TrainResult, combinations: Any, name: str) -> Any:
+    """Return the final validation accuracy of every network against the setting `name`, and their means."""
+    import altair as alt
+
+    accuracies = result.validation.accuracies
+    points, means = [], []
+    for combination, members in combinations:
+        value = float(combination[name])
+        good = [float(accuracies[r]) for r in members if r < len(accuracies) and np.isfinite(accuracies[r])]
+        points += [{"x": value, "accuracy": accuracy} for accuracy in good]
+        if good:
+            means.append({"x": value, "accuracy": float(np.mean(good))})
+    xs = [float(combination[name]) for combination, _ in combinations]
+    wide = min(xs) > 0 and max(xs) > 10 * min(xs)
+    scale = alt.Scale(type="log") if wide else alt.Scale(zero=False)
+    axis = alt.Axis(format=".0e" if wide else "~g", tickCount=5)
+    x = alt.X("x:Q", title=_NAMES.get(name, name), scale=scale, axis=axis)
+    y = alt.Y("accuracy:Q", title="final validation accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    line = alt.Chart({"values": means}).mark_line(color="#888", strokeWidth=1.2).encode(x=x, y=y)
+    dots = alt.Chart({"values": points}).mark_circle(color="#D55E00", size=42, opacity=0.8).encode(x=x, y=y)
+    return (line + dots).properties(width=_WIDTH, height=_HEIGHT)
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({round(i * (count - 1) / (_MANY - 1)) for i in range(_MANY)})
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
