@@ -96,6 +96,36 @@ def test_settings_survive_being_written_down(values):
     assert again.network_config(7, 3) == settings.network_config(7, 3)
 
 
+def test_lists_are_read_alike_from_text_and_from_a_file():
+    text = Settings.from_mapping({"lambda": "1e-5, 1e-4", "init": "he,0.01", "momentum": "0.9"})
+    lists = Settings.from_mapping({"lambda": [1e-5, 1e-4], "init": ["he", 0.01], "momentum": [0.9]})
+    assert text == lists
+    assert text.varying == {"lambda": (1e-5, 1e-4), "init": ("he", 0.01)}
+    assert text.train.lam == 1e-5
+    assert text.train.momentum == 0.9
+    assert len(text.replicas()) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lambda": "1e-5,abc"}, "lambda = 1e-5,abc: each value must be a finite number of at least 0"),
+        ({"lambda": "1e-5,"}, "lambda = 1e-5,: each value must be a finite number of at least 0"),
+        ({"lambda": [0.1, 0.1]}, r"lambda = \[0\.1, 0\.1\]: has 0\.1 twice"),
+        ({"init": []}, "init = \\[\\]: is empty"),
+        ({"seed": "1,2", "runs": 2}, "give a list of seeds, or runs, not both"),
+        ({"eta_min": "1e-3,0.5", "eta_max": "0.1,1"}, "eta_min = 0.5, eta_max = 0.1: eta_min must be at most eta_max"),
+        ({"momentum": "0,0.9", "nesterov": True}, "needs a momentum above 0"),
+        ({"batch_size": "10,20"}, "batch_size = 10,20: must be a whole number"),
+        ({"eta": "0.1,0.2"}, "eta = 0.1,0.2: has no effect on the schedule triangular"),
+        ({"max_replicas": 0}, "max_replicas = 0: must be a whole number of at least 1"),
+    ],
+)
+def test_lists_that_cannot_be_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Settings.from_mapping(values)
+
+
 def test_settings_are_frozen_and_typed():
     config = xpnet.NetworkConfig(inputs=3, hidden=[4, 5])
     assert config.hidden == (4, 5)

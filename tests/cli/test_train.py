@@ -182,12 +182,61 @@ def test_a_diverged_run_keeps_its_history(capsys):
     assert not Path("run/model.safetensors").exists()
 
 
+def test_lists_of_settings_train_as_one_population(capsys):
+    lists = ["--lambda", "1e-5,0.1", "--init", "0.1,0.001", "--runs", "2", "--seed", "3"]
+    code, out, _ = run(capsys, "train", *SMALL, *lists, "--json", "--out", "run")
+    assert code == 0
+    result = json.loads(out)
+    assert result == json.loads(Path("run/metrics.json").read_text())
+    assert [(r["seed"], r["lambda"], r["init"]) for r in result["replicas"]] == [
+        (seed, lam, init) for seed in (3, 4) for init in (0.1, 0.001) for lam in (1e-5, 0.1)
+    ]
+    values = result["test"]["accuracy"]["values"]
+    assert [r["test"]["accuracy"] for r in result["replicas"]] == values
+    assert result["test"]["accuracy"]["std"] == pytest.approx(np.std(values, ddof=1))
+    assert Path("run/curves.png").stat().st_size > 10_000
+    assert tomllib.loads(Path("run/config.toml").read_text())["lambda"] == [1e-5, 0.1]
+    code, out, _ = run(capsys, "train", "--config", "run", "--json", "--out", "again", "--max-replicas", "3")
+    again = json.loads(out)
+    np.testing.assert_allclose(again["test"]["loss"]["values"], result["test"]["loss"]["values"], rtol=1e-4)
+    code, out, _ = run(capsys, "evaluate", "run", "--json")
+    evaluated = json.loads(out)
+    np.testing.assert_allclose(evaluated["cost"]["values"], result["test"]["cost"]["values"], rtol=1e-5)
+    assert [r["lambda"] for r in evaluated["replicas"]] == [1e-5, 0.1] * 4
+    assert [r["accuracy"] for r in evaluated["replicas"]] == values
+
+
+def test_the_table_of_a_population_has_a_row_for_each_combination(capsys):
+    code, out, err = run(capsys, "train", *SMALL, "--lambda", "1e-5,0.01,0.1", "--max-replicas", "2", "--out", "run")
+    assert code == 0
+    rows = [line.split() for line in out.splitlines() if line.strip().startswith(("1e-05", "0.01", "0.1"))]
+    assert [row[0] for row in rows] == ["1e-05", "0.01", "0.1"]
+    assert sum("best validation" in line for line in out.splitlines()) == 1
+    assert "3 networks train in 2 chunks, one after another: 1, 2" in err
+
+
+def test_a_replica_that_diverges_is_reported_and_the_others_are_not_lost(capsys):
+    arguments = ["--no-batch-norm", "--schedule", "constant", "--eta", "0.01,1e30"]
+    code, out, err = run(capsys, "train", *SMALL, *arguments, "--json", "--out", "run")
+    assert code == 0
+    result = json.loads(out)
+    good, bad = result["replicas"]
+    assert good["test"]["accuracy"] > 0
+    assert bad["test"] == bad["validation"] == {"accuracy": None, "loss": None, "cost": None}
+    assert isinstance(bad["diverged_at"], int)
+    assert result["diverged"] == 1
+    assert re.search(
+        r"warning: the loss of replica 1 became \S+ at step \d+, with learning rate 1e\+30.*eta 1e\+30", err
+    )
+    assert run(capsys, "evaluate", "run")[0] == 0
+
+
 def test_help_names_every_option(capsys):
     code, out, _ = run(capsys, "train", "--help")
     assert code == 0
     design = """--data --split --hidden --batch-norm --no-batch-norm --bn-alpha --bias-before-bn --init --init-bias
         --lambda --batch-size --dtype --schedule --eta-min --eta-max --n-s --eta --decay --cycles --epochs --momentum
-        --nesterov --seed --shuffle-seed --shuffle --runs --train-metrics --device --out --config
+        --nesterov --seed --shuffle-seed --shuffle --runs --max-replicas --train-metrics --device --out --config
         --json --quiet --debug"""
     assert [option for option in design.split() if option not in out] == []
     assert "0.005" in out

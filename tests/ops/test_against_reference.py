@@ -126,7 +126,7 @@ def test_softmax_cross_entropy(R, n, c, seed, shared):
 
 def side_by_side(a):
     """Return the same values with the memory of (n, R, m)."""
-    return np.ascontiguousarray(a.transpose(1, 0, 2)).transpose(1, 0, 2)
+    return np.array(a.transpose(1, 0, 2), order="C", copy=True).transpose(1, 0, 2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -153,11 +153,13 @@ def test_replicas_whose_memory_lies_side_by_side(shape, seed, same_keep):
         grads = FAST.batch_norm_relu_gradients(g, norm, gamma)
         close(FAST.weight_gradient(x, grads.s), REFERENCE.weight_gradient(x, np.array(grads.s)))
         keep = np.full((R, 1, 1), 0.9) if same_keep else rng.random((R, 1, 1))
-        buffer = FAST.descend_by_product(wide, x, grads.s, keep)
-        REFERENCE.descend_by_product(W, x, np.array(grads.s), keep)
-        FAST.descend_by_product(wide, x, g, keep, buffer)  # a gradient of another layout
-        REFERENCE.descend_by_product(W, x, g, keep)
+        squares, expected_squares = np.ones((2, R))
+        buffer = FAST.descend_by_product(wide, x, grads.s, keep, squares)
+        REFERENCE.descend_by_product(W, x, np.array(grads.s), keep, expected_squares)
+        FAST.descend_by_product(wide, x, g, keep, squares, buffer)  # a gradient of another layout
+        REFERENCE.descend_by_product(W, x, g, keep, expected_squares)
         close(wide, W)
+        close(squares, expected_squares)
     close(FAST.penalty([wide]), REFERENCE.penalty([W]))
 
 
@@ -185,12 +187,13 @@ def test_a_step_within_the_product(shape, seed, shared):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d) if shared else (R, n, d))
     g, W, keep = rng.standard_normal((R, n, m)), rng.standard_normal((R, d, m)), rng.random((R, 1, 1))
-    expected = W.copy()
-    buffer = FAST.descend_by_product(W, x, g, keep)
-    FAST.descend_by_product(W, x, g, keep, buffer)
+    expected, (squares, expected_squares) = W.copy(), np.zeros((2, R))
+    buffer = FAST.descend_by_product(W, x, g, keep, squares)
+    FAST.descend_by_product(W, x, g, keep, squares, buffer)
     for _ in range(2):
-        REFERENCE.descend_by_product(expected, x, g, keep)
+        REFERENCE.descend_by_product(expected, x, g, keep, expected_squares)
     close(W, expected)
+    close(squares, expected_squares)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -140,8 +140,9 @@ def test_parts_meet_the_groups_and_cover_every_replica_once():
             assert 1 <= used <= threads
     assert cut_into_parts([(0, 50)], 2) == ([(0, 25), (25, 50)], 2)
     assert cut_into_parts([(0, 5), (5, 10)], 2) == ([(0, 5), (5, 10)], 2)
-    # Three replicas for two cores: one core would wait a third of the time.
-    assert cut_into_parts([(0, 3)], 2) == ([(0, 3)], 1)
+    assert cut_into_parts([(0, 3)], 2) == ([(0, 1), (1, 3)], 2)
+    # Five replicas for four cores: three of them would wait for half of the time.
+    assert cut_into_parts([(0, 5)], 4) == ([(0, 5)], 1)
 
 
 def test_one_blas_thread_holds_for_the_block_alone():

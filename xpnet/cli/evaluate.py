@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from xpnet.cli.console import Output, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DataError, RunError
+from xpnet.history import FIGURES
 from xpnet.runs import CONFIG, model_path, read_config
 from xpnet.settings import Settings
 
@@ -60,7 +61,9 @@ def evaluate(
     part = getattr(data, on)
     x = network.backend.asarray(network.standardiser(part.x, str(network.dtype)))
     labels = network.backend.asarray(part.labels)
-    metrics = evaluate_network(network, x, labels, np.asarray(settings.train.lam))
+    rows = settings.replicas() if len(settings.replicas()) == network.replicas else []
+    lam = [row.get("lambda", settings.train.lam) for row in rows] or settings.train.lam
+    metrics = evaluate_network(network, x, labels, np.asarray(lam))
     # (classes, classes), summed over the replicas.
     confusion = confusion_matrix(network, x, labels).sum(axis=0)
     names = network.class_names or data.class_names
@@ -68,6 +71,7 @@ def evaluate(
         name: (float(row[number] / row.sum()) if row.sum() else None)
         for number, (name, row) in enumerate(zip(names, confusion, strict=False))
     }
+    tables: list[Any] = []
     result = dict(metrics) | {
         "samples": len(part),
         "set": on,
@@ -76,7 +80,31 @@ def evaluate(
         "device": network.backend.device,
         "run": str(run),
     }
-    output.result(result, _classes(names, confusion, per_class, network.replicas), _summary(metrics, len(part)))
+    if network.replicas > 1 and rows:
+        of_each = zip(metrics.accuracies, metrics.losses, metrics.costs, strict=True)
+        result["replicas"] = [
+            row | {name: float(v) if np.isfinite(v) else None for name, v in zip(metrics, values, strict=True)}
+            for row, values in zip(rows, of_each, strict=True)
+        ]
+        if settings.varying:
+            tables.append(_replicas(result["replicas"]))
+    output.result(
+        result, *tables, _classes(names, confusion, per_class, network.replicas), _summary(metrics, len(part))
+    )
+
+
+def _replicas(rows: list[dict[str, Any]]) -> Any:
+    """Return a table with the settings and the figures of each network."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        own = [f"{v:g}" if isinstance(v, float) else str(v) for n, v in row.items() if n not in FIGURES]
+        table.add_row(*own, percent(row["accuracy"]), number(row["loss"]), number(row["cost"]))
+    return table
 
 
 def _settings(run: Path, on_line: dict[str, Any]) -> Settings:

@@ -9,20 +9,19 @@ broadcasts against R > 1), NumPy's version is called.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedBytes
-from xpnet.ops import fast_numpy
+from xpnet.ops import fast_numpy, loops
+from xpnet.ops.blas import numpy_blas
 from xpnet.ops.fast_numpy import (
     affine,
     average,
     bias_gradient,
     descend,
-    descend_by_product,
     descend_with_momentum,
     input_gradient,
     join,
@@ -30,7 +29,6 @@ from xpnet.ops.fast_numpy import (
     weight_gradient,
 )
 from xpnet.ops.gathers import gather_bytes
-from xpnet.ops.native import compiled
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 __all__ = [
@@ -41,103 +39,8 @@ __all__ = [
 
 # Above this many scores NumPy's exponential, which works on whole vectors, is faster than a loop.
 _FEW_SCORES = 4096
-
-
-@compiled
-def _norm_forward(s, gamma, beta, eps, y, centred, inv_std, mean, var, scale):
-    R, n, m = s.shape
-    one, zero = s.dtype.type(1), s.dtype.type(0)
-    for r in range(R):
-        mu, v, k = mean[r, 0], var[r, 0], scale[r, 0]
-        mu[:] = 0
-        v[:] = 0
-        for i in range(n):
-            for j in range(m):
-                mu[j] += s[r, i, j]
-        for j in range(m):
-            mu[j] /= n
-        for i in range(n):
-            for j in range(m):
-                c = s[r, i, j] - mu[j]
-                centred[r, i, j] = c
-                v[j] += c * c
-        for j in range(m):
-            v[j] /= n
-            inv_std[r, 0, j] = one / math.sqrt(v[j] + eps)
-            k[j] = gamma[r, 0, j] * inv_std[r, 0, j]
-        for i in range(n):
-            for j in range(m):
-                z = centred[r, i, j] * k[j] + beta[r, 0, j]
-                y[r, i, j] = zero if z < zero else z  # a NaN stays one
-
-
-@compiled
-def _norm_backward(g, y, centred, inv_std, scale, ds, dgamma, dbeta, mean_g, mean_product):
-    R, n, m = g.shape
-    zero = g.dtype.type(0)
-    for r in range(R):
-        gg, gb, mg, mp = dgamma[r, 0], dbeta[r, 0], mean_g[r, 0], mean_product[r, 0]
-        gg[:] = 0
-        gb[:] = 0
-        for i in range(n):
-            for j in range(m):
-                d = g[r, i, j] if y[r, i, j] > zero else zero
-                ds[r, i, j] = d
-                gb[j] += d
-                gg[j] += d * centred[r, i, j]
-        for j in range(m):
-            gg[j] *= inv_std[r, 0, j]
-            mp[j] = gg[j] * inv_std[r, 0, j] / n
-            mg[j] = gb[j] / n
-        for i in range(n):
-            for j in range(m):
-                ds[r, i, j] = (ds[r, i, j] - mg[j] - centred[r, i, j] * mp[j]) * scale[r, 0, j]
-
-
-@compiled
-def _norm_inference(s, scale, shift):
-    R, n, m = s.shape
-    zero = s.dtype.type(0)
-    for r in range(R):
-        for i in range(n):
-            for j in range(m):
-                z = s[r, i, j] * scale[r, 0, j] + shift[r, 0, j]
-                s[r, i, j] = zero if z < zero else z
-
-
-@compiled
-def _relu_backward(g, y, out):
-    R, n, m = g.shape
-    zero = g.dtype.type(0)
-    for r in range(R):
-        for i in range(n):
-            for j in range(m):
-                out[r, i, j] = g[r, i, j] if y[r, i, j] > zero else zero
-
-
-@compiled
-def _cross_entropy(s, labels, scale, losses, correct, g):
-    R, n, c = s.shape
-    for r in range(R):
-        for i in range(n):
-            best = 0
-            for j in range(1, c):
-                # As argmax: the first largest score; a NaN is larger than anything, and stays.
-                if s[r, i, j] > s[r, i, best] or (s[r, i, j] != s[r, i, j] and s[r, i, best] == s[r, i, best]):
-                    best = j
-            top = s[r, i, best]
-            total = s.dtype.type(0)
-            for j in range(c):
-                e = math.exp(s[r, i, j] - top)
-                g[r, i, j] = e
-                total += e
-            label = labels[r, i]
-            losses[r, i] = math.log(total) - (s[r, i, label] - top)
-            correct[r, i] = best == label
-            factor = scale[r, 0, 0] / total
-            for j in range(c):
-                g[r, i, j] *= factor
-            g[r, i, label] -= scale[r, 0, 0]
+# Up to this many units in a row the simple loops are faster.
+_NARROW = 64
 
 
 def _as_one(*tensors: Array) -> tuple[Array, ...]:
@@ -166,11 +69,20 @@ def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
     return out
 
 
+def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
+    blas = numpy_blas()
+    wide = fast_numpy.side_by_side(W) if x.ndim == 2 else None
+    if blas is None or wide is None:
+        return fast_numpy.descend_by_product(W, x, g, keep, squares, out)
+    fast_numpy.descend_wide(blas, wide, x, g, keep, squares, loops.scale_rows)
+    return None
+
+
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
     if g.shape != y.shape or g.ndim != 3:
         return fast_numpy.relu_gradient(g, y, out)
     out = np.empty_like(y) if out is None else out
-    _relu_backward(g, y, out)
+    loops.relu_backward(g, y, out)
     return out
 
 
@@ -183,7 +95,8 @@ def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchN
     if _lies_side_by_side(s):
         tensors = _as_one(*tensors)
     s, gamma, beta, y, centred, inv_std, mean, var, scale = tensors
-    _norm_forward(s, gamma, beta, s.dtype.type(eps), y, centred, inv_std, mean, var, scale)
+    forward = loops.norm_forward if s.shape[2] > _NARROW else loops.norm_forward_narrow
+    forward(s, gamma, beta, s.dtype.type(eps), y, centred, inv_std, mean, var, scale)
     return out
 
 
@@ -197,9 +110,11 @@ def batch_norm_relu_gradients(
     ds, dgamma, dbeta, work = out
     tensors = (g, y, centred, inv_std, norm.scale, ds, dgamma, dbeta, work.mean_g, work.mean_product)
     if _lies_side_by_side(y):
-        np.copyto(ds, g)  # into the order of y
-        tensors = _as_one(ds, *tensors[1:])
-    _norm_backward(*tensors)
+        # Into the order of y; and not into ds itself, since loops over arrays that overlap run number by number.
+        np.copyto(work.product, g)
+        tensors = _as_one(work.product, *tensors[1:])
+    backward = loops.norm_backward if tensors[0].shape[2] > _NARROW else loops.norm_backward_narrow
+    backward(*tensors)
     return out
 
 
@@ -208,7 +123,7 @@ def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, b
     if s.shape[0] != scale.shape[0]:
         return fast_numpy.batch_norm_relu_inference(s, mean, var, gamma, beta, eps)
     y = np.array(s, copy=True)
-    _norm_inference(y, scale, beta - mean * scale)
+    loops.norm_inference(y, scale, beta - mean * scale)
     return y
 
 
@@ -224,5 +139,5 @@ def softmax_cross_entropy(
         labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
     if not (isinstance(scale, np.ndarray) and scale.shape == (R, 1, 1)):
         scale = np.broadcast_to(np.asarray(scale, s.dtype), (R, 1, 1))
-    _cross_entropy(s, labels, scale, out.losses, out.correct, out.g)
+    loops.cross_entropy(s, labels, scale, out.losses, out.correct, out.g)
     return out

@@ -265,13 +265,13 @@ def descend(p: Array, step: Array, keep: Array | None) -> None:
     np.subtract(p, step, out=p)
 
 
-def descend_by_product(W: Array, x: Array, g: Array, keep: Array, out: Any = None) -> Any:
+def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     blas = numpy_blas()
     wide = side_by_side(W) if x.ndim == 2 else None
     if blas is not None and wide is not None:
-        steps = side_by_side(g)
-        _descend_wide(blas, wide, x, _wide_copy(g) if steps is None else steps, keep.reshape(-1))
+        descend_wide(blas, wide, x, g, keep, squares, _scale_rows)
         return None
+    squares += penalty([W])
     if blas is None or not all(rows_contiguous(a[0] if a.ndim == 3 else a) for a in (x, g, W)):
         out = weight_gradient(x, g, out)
         descend(W, out, keep)
@@ -281,24 +281,30 @@ def descend_by_product(W: Array, x: Array, g: Array, keep: Array, out: Any = Non
     return None
 
 
-# Rows of a wide W that are scaled and moved together: few enough to stay in the second cache in between.
-_ROWS = 128
+# Elements of a wide W that are squared, scaled and moved together: they stay in the second cache in between.
+_BLOCK = 160_000
 
 
-def _descend_wide(blas: Blas, W: Array, x: Array, g: Array, keep: Array) -> None:
-    """Move the weights (d, R m) of R replicas, each with its own `keep`."""
-    if (keep == keep[0]).all():
-        blas.add_product(x, g, W, -1.0, float(keep[0]))
-        return
-    by_column = np.repeat(keep, W.shape[1] // len(keep))
-    for start in range(0, len(W), _ROWS):
-        rows = W[start : start + _ROWS]
-        np.multiply(rows, by_column, out=rows)
-        blas.add_product(x[:, start : start + _ROWS], g, rows, -1.0, 1.0)
+def descend_wide(blas: Blas, W: Array, x: Array, g: Array, keep: Array, squares: Array, scale_rows: Any) -> None:
+    """Move the weights (d, R m) of R replicas, each with its own `keep`; see :func:`descend_by_product`."""
+    replicas, (d, columns) = len(squares), W.shape
+    steps = side_by_side(g)
+    if steps is None:
+        steps = np.ascontiguousarray(g.transpose(1, 0, 2)).reshape(g.shape[1], -1)
+    by_column = np.repeat(np.broadcast_to(keep.reshape(-1), replicas), columns // replicas)
+    sums = np.zeros(columns, np.float64)
+    size = max(32, min(512, _BLOCK // columns // 32 * 32))
+    for start in range(0, d, size):
+        rows = W[start : start + size]
+        scale_rows(rows, by_column, sums)
+        blas.add_product(x[:, start : start + size], steps, rows, -1.0, 1.0)
+    squares += sums.reshape(replicas, -1).sum(axis=-1)
 
 
-def _wide_copy(g: Array) -> Array:
-    return np.ascontiguousarray(g.transpose(1, 0, 2)).reshape(g.shape[1], -1)
+def _scale_rows(rows: Array, by_column: Array, sums: Array) -> None:
+    """Add the columns' squares to `sums`, then scale them."""
+    sums += np.einsum("ij,ij->j", rows, rows)  # short sums in W's own type
+    np.multiply(rows, by_column, out=rows)
 
 
 def descend_with_momentum(

@@ -175,13 +175,14 @@ def descend(xp: Any, p: Array, step: Array, keep: Array | None) -> None:
     p -= step
 
 
-def descend_by_product(xp: Any, W: Array, x: Array, g: Array, keep: Array, out: Any = None) -> Any:
-    """Take a step on weights in place: W <- keep W - x' g.
+def descend_by_product(xp: Any, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
+    """Take a step on weights in place, W <- keep W - x' g, and add sum(W**2) before it to `squares` (R,).
 
     That is :func:`descend` by :func:`weight_gradient`, with `g` (R, n, m) = eta * dloss/ds; an
-    implementation may do it in one pass over W.  Returns an implementation's own buffer, for `out`
+    implementation may do all of it in one pass over W.  Returns an implementation's own buffer, for `out`
     of the next call.
     """
+    squares += penalty(xp, [W])
     descend(xp, W, weight_gradient(xp, x, g), keep)
     return None
 

@@ -75,7 +75,7 @@ def _lines(result: TrainResult, combinations: Any, labels: list[str], names: lis
         alt.Chart({"values": rows})
         .mark_line(strokeWidth=1.8 if len(labels) <= _MANY else 1.0, point=len({row["epoch"] for row in rows}) == 1)
         .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)),
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=min(len(history), 10), format="d", grid=False)),
             y=alt.Y("value:Q", title=f"{words} {figure}", axis=style, scale=alt.Scale(zero=False)),
             color=colour,
             order="epoch:Q",

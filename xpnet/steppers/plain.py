@@ -60,12 +60,16 @@ class PlainStepper:
         alpha = self.xp.full((steps,), self.config.bn_alpha, dtype=self.dtype)
         if state.step == 0 and steps > 0:
             alpha[0] = 0  # running statistics start from the first batch
-        weights = state.weights
+        totals.penalty[:] = 0
+        # Large weights are squared where they are moved.
+        block = state.parameters.blocks.get("weights")
+        weights = [] if block is None else [block]
         losses = self.xp.empty((*totals.loss.shape, n), dtype=self.dtype)
         hits = self.xp.empty((*totals.loss.shape, n), dtype=bool)
         for t in range(steps):
-            totals.penalty[t] = self.ops.penalty(weights)
-            entropy = self._step(state, work, perm[t], scale[t], keep[t], shrink[t], alpha[t])
+            squares = totals.penalty[t]
+            squares += self.ops.penalty(weights) if weights else 0.0
+            entropy = self._step(state, work, perm[t], scale[t], keep[t], shrink[t], alpha[t], squares)
             losses[t], hits[t] = entropy.losses, entropy.correct
         losses.sum(axis=-1, dtype="float64", out=totals.loss)
         hits.sum(axis=-1, out=totals.correct)
@@ -80,6 +84,7 @@ class PlainStepper:
         keep: Array,
         shrink: Array,
         alpha: Array,
+        squares: Array,
     ) -> CrossEntropy:
         ops, layers, parameters, tape = self.ops, self.layers, state.parameters, work.tape
         x = work.x = ops.gather(rows, self.x, work.x)
@@ -89,7 +94,7 @@ class PlainStepper:
         self._follow(state, tape, alpha)
         steps = self._steps
         for part in backward(ops, layers, parameters, tape, entropy.g):
-            self._gradients(state, part, keep, shrink)
+            self._gradients(state, part, keep, shrink, squares)
         for which, names in state.parameters.members.items():
             step = self._buffers[f"{which} joined"] = ops.join(
                 [steps[name] for name in names], self._buffers.get(f"{which} joined")
@@ -117,15 +122,21 @@ class PlainStepper:
             joined = self._buffers[which] = self.ops.join(batch, self._buffers.get(which))
             self.ops.average(state.running.blocks[which], joined, alpha)
 
-    def _gradients(self, state: State, part: LayerGradient, keep: Array, shrink: Array) -> None:
-        """Move one layer's large weights and keep its other gradients; `part.g` carries eta already."""
+    def _gradients(self, state: State, part: LayerGradient, keep: Array, shrink: Array, squares: Array) -> None:
+        """Move one layer's large weights, after their squares are taken, and keep its other gradients.
+
+        `part.g` carries eta already.
+        """
         ops, layer, steps = self.ops, part.layer, self._steps
         W = state.parameters[layer.W]
         if layer.W not in state.parameters.large:
             steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
         elif self._rho is None:
-            self._buffers[layer.W] = ops.descend_by_product(W, part.x, part.g, keep, self._buffers.get(layer.W))
+            self._buffers[layer.W] = ops.descend_by_product(
+                W, part.x, part.g, keep, squares, self._buffers.get(layer.W)
+            )
         else:
+            squares += ops.penalty([W])
             step = steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
             self._descend(W, state.velocities[layer.W], step, keep, shrink, layer.W)
         if layer.b is not None:

@@ -96,7 +96,7 @@ def groups_of_one_order(perm: Array, replicas: int) -> list[tuple[int, int]]:
 
 
 # A part that is larger than the others by more than this keeps cores waiting too long.
-_UNEVEN = 1.25
+_UNEVEN = 1.4
 
 
 def cut_into_parts(

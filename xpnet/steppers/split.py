@@ -55,9 +55,7 @@ class SplitStepper(PlainStepper):
             self._features, self._standard = x, np.empty((3, 0), self.dtype)
         self._shared: dict[int, tuple[list[Array], Array, Array]] = {}
         self._inner = self.ops
-        self.ops = self.ops._replace(
-            gather=self._gather, affine=self._affine, descend_by_product=self._update, penalty=self._penalty
-        )
+        self.ops = self.ops._replace(gather=self._gather, affine=self._affine, descend_by_product=self._update)
 
     def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.steppers.Stepper`."""
@@ -69,7 +67,7 @@ class SplitStepper(PlainStepper):
             batches = [np.empty((n, stop - start), self.dtype) for start, stop in self._shares]
             self._shared[n] = batches, np.empty((threads, n, m), self.dtype), np.empty((n, m), self.dtype)
         self._batches, self._parts, self._g = self._shared[n]
-        self._rows, self._W, self._t = perm, W, 0
+        self._rows, self._t = perm, 0
         self._shares_of_W = [W[0, start:stop] for start, stop in self._shares]
         self._flags = np.zeros(threads * _APART, np.int64)
         self._keep = (1 - 2 * eta * self.hyper.lam).astype(self.dtype)[:, 0]
@@ -113,20 +111,15 @@ class SplitStepper(PlainStepper):
             s += b
         return s
 
-    def _update(self, W: Array, x: Array, g: Array, keep: Array, out: Any = None) -> Any:
+    def _update(self, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
         if x is not self._batches[0]:
-            return self._inner.descend_by_product(W, x, g, keep, out)
+            return self._inner.descend_by_product(W, x, g, keep, squares, out)
         t = self._t
         self._kernels.lead_update(
             self._calls, x, g[0], self._g, self._shares_of_W[0], self._keep[t], t, self._flags, 0
         )  # fmt: skip
         self._t = t + 1
         return None
-
-    def _penalty(self, weights: list[Array]) -> Any:
-        """Return the penalty of the other layers; the threads know that of their rows of W1."""
-        rest = [W for W in weights if W is not self._W]
-        return self._inner.penalty(rest) if rest else 0.0
 
 
 def threads_to_split(network: Network, x: Any, hyper: Hyperparameters, batch_size: int = 100) -> int:

@@ -34,13 +34,6 @@ class State:
                 tensors.update(blocks)
                 setattr(self, field, blocks)
 
-    @property
-    def weights(self) -> list[Array]:
-        """What the penalty is taken of: large weights (R, d, m), and the block of the small ones (R, 1, q)."""
-        parameters = self.parameters
-        block = [parameters.blocks["weights"]] if "weights" in parameters.blocks else []
-        return [parameters[name] for name in parameters.large if parameter_kind(name) == "weights"] + block
-
     def select(self, replicas: Any) -> State:
         """Return a state with copies of the given replicas (a list of indices) alone."""
 
