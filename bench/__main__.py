@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=_positive, default=45_000, help="training samples [45000]")
     parser.add_argument("--data", help="a data set in place of noise of CIFAR-10's shape")
     parser.add_argument("--replicas", type=_replicas, default=_replicas("1,2,5,10,50,200"), help="[1,2,5,10,50,200]")
-    parser.add_argument("--steps", type=_positive, help="steps a round [step 90, population 45, scaling 20]")
+    parser.add_argument("--steps", type=_positive, help="steps a round [step 90, population 45 to 450, scaling 20]")
     parser.add_argument(
         "--pause", type=float, default=PAUSE, help=f"seconds before each turn, for threads to sleep [{PAUSE}]"
     )

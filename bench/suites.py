@@ -71,7 +71,8 @@ def population(options: argparse.Namespace, folder: Path, say: Say) -> dict[str,
     cases = {}
     for replicas in options.replicas:
         problem = Problem.of(options.networks[0], folder, replicas=replicas)
-        steps = min(options.steps or 45, options.samples // problem.batch)
+        # A turn of few networks needs more steps to get warm and to be measured.
+        steps = min(options.steps or max(45, 900 // replicas), options.samples // problem.batch)
         names = _ours(options) + (list(POPULATION_PEERS) if options.peers else [])
         cases[str(replicas)] = measure(names, problem, options.rounds, steps, options.pause)
         _tell(say, f"R = {replicas}", cases[str(replicas)])

@@ -124,8 +124,10 @@ def measure(names: list[str], problem: Problem, rounds: int, steps: int, pause: 
         def turn(name: str, number: int) -> float:
             if name in failed:
                 return 0.0
+            # One network that stands for R is given a whole epoch: in a few steps it would not get warm.
+            own = per_epoch if ALL[name].single else steps
             try:
-                answer = found[name].ask(run="only", number=number, steps=steps, lead=lead)
+                answer = found[name].ask(run="only", number=number, steps=own, lead=0 if own == per_epoch else lead)
             except BenchError as error:
                 # A peer that fails is left out; the others are still worth measuring.
                 failed[name] = str(error)
