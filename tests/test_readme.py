@@ -19,6 +19,13 @@ def test_the_readmes_python_runs(capsys):
     assert names["result"].test.accuracy["mean"] > 0.75
 
 
+def test_the_python_of_the_page_on_populations_runs(capsys):
+    page = README.parent / "docs" / "populations.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(page), "exec"), {})
+    assert capsys.readouterr().out.count("'lambda'") == 4
+
+
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))])
 def test_links_between_pages_lead_somewhere(page):
     path = README.parent / page

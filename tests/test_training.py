@@ -7,10 +7,12 @@ import pytest
 from strict import Module, strict_backend
 
 import xpnet
+from xpnet.device_data import to_device
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.evaluation import confusion_matrix, evaluate
+from xpnet.fitting import order_seeds
 from xpnet.network import Network
-from xpnet.training import order_seeds, to_device, train
+from xpnet.training import train
 
 NORM = pytest.mark.parametrize("batch_norm", [True, False])
 

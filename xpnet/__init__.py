@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend, get_backend
     from xpnet.config import DataConfig, NetworkConfig, TrainConfig
     from xpnet.data import Data, Standardiser, data_from_arrays, load_data
+    from xpnet.device_data import to_device
     from xpnet.errors import XpnetError
     from xpnet.evaluation import evaluate
     from xpnet.gradcheck.check import gradcheck
     from xpnet.history import History, Metrics
     from xpnet.network import Network
     from xpnet.population import Population, train_population
+    from xpnet.results import TrainResult
     from xpnet.settings import Settings
-    from xpnet.training import TrainResult, to_device, train
+    from xpnet.training import train
 
 _HOMES = {
     "Backend": "backend",
@@ -39,10 +41,10 @@ _HOMES = {
     "Metrics": "history",
     "Network": "network",
     "Population": "population",
-    "TrainResult": "training",
+    "TrainResult": "results",
     "data_from_arrays": "data",
     "evaluate": "evaluation",
-    "to_device": "training",
+    "to_device": "device_data",
     "train": "training",
     "train_population": "population",
 }

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data import Data, LabelledSet, Standardiser
+from xpnet.device_data import DeviceSet
 from xpnet.network import Network
 from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
-from xpnet.training import DeviceSet
 
 # As many steps as training gives the stepper at a time.
 STEPS_A_CALL = 50

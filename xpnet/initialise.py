@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -49,3 +50,28 @@ def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray
             parameters[f"gamma{layer}"] = np.ones((1, m))
             parameters[f"beta{layer}"] = np.zeros((1, m))
     return parameters
+
+
+def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
+    """Return the seed of each replica: s, s + 1, ... from one seed s."""
+    if replicas is not None and replicas < 1:
+        raise ConfigError(f"replicas = {replicas}: must be a whole number of at least 1")
+    if isinstance(seed, Sequence):
+        if not seed or replicas not in (None, len(seed)):
+            raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
+        return tuple(int(s) for s in seed)
+    return tuple(seed + r for r in range(replicas or 1))
+
+
+def seeds_in(about: Mapping[str, Any]) -> Sequence[int] | int:
+    """Return the seeds that a model file tells; the first release stored the first alone."""
+    return [int(seed) for seed in about["seeds"]] if "seeds" in about else int(about["seed"])
+
+
+def per_replica(name: str, value: Any, replicas: int) -> tuple[Any, ...]:
+    """Return a setting's value for each replica."""
+    if not isinstance(value, tuple):
+        return (value,) * replicas
+    if len(value) != replicas:
+        raise ConfigError(f"{name}: has {len(value)} values for {replicas} replicas; give one, or one for each")
+    return value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,35 +20,12 @@ from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import NetworkConfig
 from xpnet.data import Standardiser
 from xpnet.errors import ArrayError, ConfigError, RunError
-from xpnet.initialise import initial_parameters
+from xpnet.initialise import initial_parameters, per_replica, seeds_in, seeds_of
+from xpnet.layers import Layer, layers_of, parameter_shapes
 from xpnet.ops import Ops, get_ops
 from xpnet.runs import model_path, read_model, write_model
 
 Parameters = Mapping[str, Array]
-
-
-class Layer(NamedTuple):
-    """The names of one layer's parameters and statistics; None where it has none."""
-
-    W: str
-    b: str | None
-    gamma: str | None
-    beta: str | None
-    mean: str | None
-    var: str | None
-
-
-def layers_of(config: NetworkConfig) -> tuple[Layer, ...]:
-    """Return the layers of a network; the last one gives the scores."""
-    count = len(config.hidden) + 1
-    layers = []
-    for number in range(1, count + 1):
-        normalised = config.batch_norm and number < count
-        names = ("gamma", "beta", "mean", "var")
-        gamma, beta, mean, var = (f"{name}{number}" if normalised else None for name in names)
-        bias = f"b{number}" if config.bias_before_bn or not normalised else None
-        layers.append(Layer(f"W{number}", bias, gamma, beta, mean, var))
-    return tuple(layers)
 
 
 @dataclass(slots=True)
@@ -83,17 +59,6 @@ class LayerGradient(NamedTuple):
     g: Array
     gamma: Array | None
     beta: Array | None
-
-
-def parameter_shapes(config: NetworkConfig, replicas: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a network, under ``parameters.NAME`` or ``running.NAME``."""
-    sizes = (config.inputs, *config.hidden, config.classes)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (d, m) in zip(layers_of(config), pairwise(sizes), strict=True):
-        shapes[f"parameters.{layer.W}"] = (replicas, d, m)
-        shapes |= {f"parameters.{name}": (replicas, 1, m) for name in layer[1:4] if name is not None}
-        shapes |= {f"running.{name}": (replicas, 1, m) for name in layer[4:] if name is not None}
-    return shapes
 
 
 def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape) -> Array:
@@ -167,31 +132,6 @@ def inference(
     return ops.affine(x, parameters[layer.W], parameters[layer.b or ""])
 
 
-def _seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
-    """Return the seed of each replica: s, s + 1, ... from one seed s."""
-    if replicas is not None and replicas < 1:
-        raise ConfigError(f"replicas = {replicas}: must be a whole number of at least 1")
-    if isinstance(seed, Sequence):
-        if not seed or replicas not in (None, len(seed)):
-            raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
-        return tuple(int(s) for s in seed)
-    return tuple(seed + r for r in range(replicas or 1))
-
-
-def _seeds_in(about: Mapping[str, Any]) -> Sequence[int] | int:
-    """Return the seeds that a model file tells; the first release stored the first alone."""
-    return [int(seed) for seed in about["seeds"]] if "seeds" in about else int(about["seed"])
-
-
-def _per_replica(name: str, value: Any, replicas: int) -> tuple[Any, ...]:
-    """Return a setting's value for each replica."""
-    if not isinstance(value, tuple):
-        return (value,) * replicas
-    if len(value) != replicas:
-        raise ConfigError(f"{name}: has {len(value)} values for {replicas} replicas; give one, or one for each")
-    return value
-
-
 class Network:
     """R fully connected ReLU classifiers of one architecture.
 
@@ -216,8 +156,8 @@ class Network:
         seed: int | Sequence[int] = 0,
         replicas: int | None = None,
     ) -> None:
-        self.seeds = _seeds_of(seed, replicas)
-        inits = _per_replica("init", config.init, len(self.seeds))
+        self.seeds = seeds_of(seed, replicas)
+        inits = per_replica("init", config.init, len(self.seeds))
         if str(np.dtype(dtype)) not in ("float32", "float64"):
             raise ConfigError(f"dtype = {dtype}: must be float32 or float64")
         self.config = config
@@ -325,7 +265,7 @@ class Network:
         tensors, about = read_model(path)
         try:
             config = NetworkConfig(**about["config"])
-            network = cls._of_shapes(config, tensors, _seeds_in(about), backend)
+            network = cls._of_shapes(config, tensors, seeds_in(about), backend)
             network.class_names = tuple(map(str, about["class_names"]))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RunError(f"{path}: does not describe a network that xpnet can build ({error})") from None

@@ -15,11 +15,15 @@ import numpy as np
 from xpnet.backend import Backend, get_backend
 from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data
+from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError, DivergedError
+from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, History, Metrics
-from xpnet.network import Network, parameter_shapes
+from xpnet.layers import parameter_shapes
+from xpnet.network import Network
+from xpnet.results import Divergence, TrainResult
 from xpnet.settings import VARYING, Settings
-from xpnet.training import DeviceData, Divergence, TrainResult, check_fit, order_seeds, to_device, train
+from xpnet.training import train
 
 # Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
 _SHARE = 0.5

@@ -4,128 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array
 from xpnet.config import Length, TrainConfig
-from xpnet.data import Data, LabelledSet
+from xpnet.data import Data
+from xpnet.device_data import DeviceData, DeviceSet, to_device
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.evaluation import evaluate
+from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
-from xpnet.ops import keeps_bytes
 from xpnet.randomness import Purpose, generator
+from xpnet.results import Divergence, TrainResult
 from xpnet.schedules import learning_rates
 from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
 
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
-
-
-@dataclass(frozen=True)
-class DeviceSet:
-    """Samples on a device: `x` (n, d) standardised in the network's dtype, or bytes that read so; `labels` (n,)."""
-
-    x: Array
-    labels: Array
-
-
-@dataclass(frozen=True)
-class DeviceData:
-    """A data set that has been standardised and moved to a device, ready for any number of runs."""
-
-    data: Data
-    backend: Backend
-    dtype: Any
-    train: DeviceSet
-    validation: DeviceSet
-    test: DeviceSet
-
-
-def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
-    """Standardise `data` with the training set's mean and standard deviation and move it to a device."""
-
-    def move(part: LabelledSet) -> DeviceSet:
-        if part.x.dtype == np.uint8 and keeps_bytes(backend):
-            return DeviceSet(data.standardiser.of_bytes(part.x, str(np.dtype(dtype))), part.labels)
-        return DeviceSet(backend.asarray(data.standardiser(part.x, str(np.dtype(dtype)))), backend.asarray(part.labels))
-
-    return DeviceData(data, backend, np.dtype(dtype), move(data.train), move(data.validation), move(data.test))
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """Where a replica's loss became infinite or not a number.
-
-    Attributes:
-        step: Counted from 0.
-        eta: The learning rate there.
-        loss: What it became.
-    """
-
-    step: int
-    eta: float
-    loss: float
-
-    def sentence(self, config: TrainConfig, replica: int | None) -> str:
-        """Say what happened and what helps."""
-        which = "" if replica is None else f" of replica {replica}"
-        setting = "eta_max" if config.schedule == "triangular" else "eta"
-        return (
-            f"the loss{which} became {self.loss} at step {self.step}, with learning rate {self.eta:.3g}; "
-            f"a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
-        )
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What training returns.
-
-    Attributes:
-        history: One record for each epoch.
-        train, validation, test: Figures of full passes at the end, with the running statistics.
-        epochs: Epochs trained; the last may have been cut short.
-        steps: Steps taken.
-        seconds_training: Wall time of the steps, by epoch.
-        seconds_evaluation: Wall time of all full passes.
-        device: Where it was computed.
-        interrupted: Whether training was stopped before its end.
-        diverged: Replicas whose loss became infinite or not a number, with where that happened.
-    """
-
-    history: History
-    train: Metrics
-    validation: Metrics
-    test: Metrics
-    epochs: int
-    steps: int
-    seconds_training: list[float]
-    seconds_evaluation: float
-    device: str
-    interrupted: bool
-    diverged: dict[int, Divergence] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as ``metrics.json`` holds them."""
-        return {
-            "test": dict(self.test),
-            "validation": dict(self.validation),
-            "train": dict(self.train),
-            "epochs": self.epochs,
-            "steps": self.steps,
-            "seconds": {
-                "training": sum(self.seconds_training),
-                "evaluation": self.seconds_evaluation,
-                "per_epoch": self.seconds_training,
-            },
-            "device": self.device,
-            "interrupted": self.interrupted,
-        } | ({"diverged": len(self.diverged)} if self.diverged else {})
 
 
 def train(
@@ -399,40 +298,3 @@ class _Run:
         seen = sizes.sum()
         mean_loss = loss.sum(axis=0) / seen
         return Metrics(correct.sum(axis=0) / seen, mean_loss, mean_loss + self.lam * (sizes @ penalty) / seen)
-
-
-def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
-    """Return the seed of each replica's order of samples; replicas with one order see the same batches."""
-    base = seeds[0] if config.shuffle_seed is None else config.shuffle_seed
-    if config.shuffle == "shared":
-        return (base,) * len(seeds)
-    if config.shuffle == "independent":
-        return tuple(base + r for r in range(len(seeds)))
-    # A replica equals its solo run: seeds that lie apart have orders that lie as far apart.
-    return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
-
-
-def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
-    """Raise :class:`ConfigError` unless the network, the data and the settings fit together."""
-    samples = len(data.train)
-    if network.config.inputs != data.features:
-        raise ConfigError(
-            f"inputs = {network.config.inputs}: the data {data.name} has {data.features} features; "
-            "build the network with that many inputs"
-        )
-    if network.config.classes < data.classes:
-        raise ConfigError(
-            f"classes = {network.config.classes}: the data {data.name} has {data.classes} classes; "
-            "build the network with that many classes"
-        )
-    for name, count in config.replica_counts().items():
-        if count != network.replicas:
-            raise ConfigError(f"{name}: has {count} values for {network.replicas} replicas; give one, or one for each")
-    config.length(samples)
-    rest = samples % config.batch_size
-    smallest = rest if rest and not config.drop_last else min(config.batch_size, samples)
-    if network.config.batch_norm and network.config.hidden and smallest == 1:
-        raise ConfigError(
-            f"batch_size = {config.batch_size}: leaves a batch of one of the {samples} training samples, which "
-            "has no variance to normalise by; take another batch_size, drop_last, or no batch_norm"
-        )

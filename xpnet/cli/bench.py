@@ -139,8 +139,8 @@ def _on_device(
     """Return what takes the steps of ``batches(round)`` on a device and tells their seconds."""
     from xpnet.backend import get_backend
     from xpnet.benchmark import Steps
+    from xpnet.device_data import to_device
     from xpnet.network import Network
-    from xpnet.training import to_device
 
     get_backend(backend.device)
     network = Network(config, backend=backend)

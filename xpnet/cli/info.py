@@ -10,13 +10,24 @@ from xpnet import __version__
 from xpnet.cli.console import Output
 from xpnet.cli.options import Debug, Json, Quiet
 
-_PACKAGES = ("numpy", "scipy", "cupy-cuda13x", "cupy-cuda12x", "altair", "vl-convert-python", "safetensors", "pillow")
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+    "altair",
+    "vl-convert-python",
+    "safetensors",
+    "pillow",
+)
 
 
 def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:  # noqa: ARG001
     """Show versions, BLAS and its threads, GPUs, and where CIFAR-10 was found."""
     from xpnet.backend import get_backend
     from xpnet.data import find_cifar10
+    from xpnet.ops import fast_is_on
 
     output = Output(as_json=json, quiet=quiet)
     backend = get_backend("auto")
@@ -27,6 +38,7 @@ def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> N
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": {name: _version(name) for name in _PACKAGES if _version(name) is not None},
         "blas": _blas(),
+        "cpu_operations": "compiled by Numba" if fast_is_on() else "NumPy (the extra fast adds compiled ones)",
         "device": backend.device,
         "device_reason": backend.reason,
         "gpus": _gpus(backend),
@@ -92,6 +104,7 @@ def _table(data: dict[str, Any]) -> Any:
         table.add_row(
             "BLAS", f"{blas['library']} {blas['version']} ({blas['architecture']}), {blas['threads']} threads"
         )
+    table.add_row("CPU operations", data["cpu_operations"])
     for gpu in data["gpus"]:
         memory = gpu["memory_bytes"] / 2**30
         table.add_row(gpu["device"], f"{gpu['name']}, {memory:.0f} GiB, compute capability {gpu['compute_capability']}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.history import Metrics, summary
 from xpnet.population import Population
-from xpnet.training import TrainResult
+from xpnet.results import TrainResult
 
 
 def combinations_table(population: Population, result: TrainResult) -> Any:

@@ -19,7 +19,7 @@ from xpnet.settings import Settings, settings_without_effect
 if TYPE_CHECKING:
     from xpnet.data import Data
     from xpnet.history import EpochRecord
-    from xpnet.training import TrainResult
+    from xpnet.results import TrainResult
 
     TrainOptions: TypeAlias = Any
 else:
@@ -71,9 +71,9 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     from xpnet.backend import get_backend
     from xpnet.cli.tables import combinations_table
     from xpnet.data import load_data
+    from xpnet.fitting import check_fit
     from xpnet.network import Network
     from xpnet.population import Population, replicas_json, train_population
-    from xpnet.training import check_fit
 
     # Everything that can be wrong is found before the folder is made.
     backend = get_backend(settings.run.device)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from xpnet.backend import get_backend
 from xpnet.config import NetworkConfig
 from xpnet.errors import ArrayError, ConfigError
-from xpnet.network import Layer, Network, Tape, forward
+from xpnet.layers import Layer
+from xpnet.network import Network, Tape, forward
 from xpnet.ops import Ops, get_reference
 
 Floats = NDArray[np.float64]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextvars
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -122,29 +123,43 @@ def _right(blas: Blas) -> bool:
 
 
 def blas_threads() -> int:
-    """Return how many threads NumPy's BLAS uses: what the user allowed, or the cores."""
+    """Return how many threads NumPy's BLAS uses when it may: what the user allowed, or the cores."""
     blas = numpy_blas()
-    allowed = blas.threads if blas is not None else None
+    allowed = _before if _inside else blas.threads if blas is not None else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, allowed or cores))
 
 
+_lock = threading.Lock()
+_inside, _before = 0, 1
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let BLAS work in the thread that calls it, without a pool of its own."""
+    """Let BLAS work in the thread that calls it, without a pool of its own.
+
+    Blocks may lie in each other and in several threads: the last to leave gives BLAS its threads back.
+    """
+    global _inside, _before
     blas = numpy_blas()
-    before = blas.threads if blas is not None else None
-    if blas is None or before is None:
+    if blas is None or blas.threads is None:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"):
             yield
         return
-    blas.threads = 1
+    with _lock:
+        if _inside == 0:
+            _before = blas.threads
+            blas.threads = 1
+        _inside += 1
     try:
         yield
     finally:
-        blas.threads = before
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                blas.threads = _before
 
 
 def on_all_cores(jobs: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.population import Population
-from xpnet.training import TrainResult
+from xpnet.results import TrainResult
 
 _MANY = 8
 _WIDTH, _HEIGHT = 360, 230
