@@ -5,6 +5,12 @@ the value), and what would be right.  The command line prints the sentence and e
 :attr:`XpnetError.exit_code`; a traceback of one of these never reaches a user.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 
 class XpnetError(Exception):
     """Base of all errors that the user can put right."""
@@ -33,10 +39,12 @@ class RunError(XpnetError):
 
 
 class DivergedError(XpnetError, ArithmeticError):
-    """The loss became infinite or not a number.
+    """The loss became infinite or not a number, for all networks.
 
     Attributes:
-        where: Step, learning rate and loss.
+        diverged: Where each network's did, by its number; see :class:`xpnet.results.Divergence`.
+        history: The epochs before the last network diverged.
     """
 
-    where: tuple[int, float, float] | None = None
+    diverged: Mapping[int, Any] = MappingProxyType({})
+    history: Any = None

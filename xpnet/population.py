@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.config import NetworkConfig, TrainConfig
+from xpnet.blocks import Blocks, parameter_kind
+from xpnet.config import Length, NetworkConfig, TrainConfig
 from xpnet.data import Data
 from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError, DivergedError
@@ -21,7 +22,8 @@ from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, History, Metrics
 from xpnet.layers import parameter_shapes
 from xpnet.network import Network
-from xpnet.results import Divergence, TrainResult
+from xpnet.results import Divergence, TrainResult, all_diverged
+from xpnet.schedules import learning_rates
 from xpnet.settings import VARYING, Settings
 from xpnet.training import train
 
@@ -96,8 +98,9 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
     parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
     momentum = np.any(np.asarray(train_config.momentum) > 0)
-    # The network's own, what a call works on, and a gradient; velocities, and what moves them.
-    copies = 3 + (3 if momentum else 0)
+    # The network's own, what a call works on, and what squares them in float64; velocities, what a call works on
+    # of theirs, gradients, and what moves them.  A replica in float64 is trained where it lies.
+    copies = (4 + (4 if momentum else 0)) if size < 8 else (3 + (3 if momentum else 0))
     units = sum((*config.hidden, config.classes))
     activations = 9 * train_config.batch_size * units
     return int(size * (copies * parameters + activations) + 2 * 8 * samples)
@@ -189,24 +192,22 @@ def train_population(
         result = train(network, data, population.train, on_epoch=on_epoch, orders=orders, **callbacks)
         return network, result
     done: list[tuple[Network, TrainResult]] = []
-    failure: DivergedError | None = None
     for start, stop in cuts:
         part = population.part(start, stop)
         network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
         try:
             result = train(network, data, part.train, orders=orders[start:stop], **callbacks)
         except DivergedError as error:
-            failure = failure or error
             result = _nothing(network, error)
         done.append((network, result))
         if result.interrupted:
             break
-    if failure is not None and all(len(r.diverged) == n.replicas for n, r in done):
-        raise failure
-    network, result = _joined(population, done, backend, dtype)
+    network, result = _joined(population, done, population.train.length(int(data.train.x.shape[0])))
     for record in result.history.epochs:
         if on_epoch is not None:
             on_epoch(record)
+    if len(result.diverged) == network.replicas:
+        raise all_diverged(result.diverged, population.train, network.replicas, result.history)
     return network, result
 
 
@@ -226,35 +227,34 @@ def _most_in_memory(population: Population, data: DeviceData, backend: Backend, 
 
 
 def _nothing(network: Network, error: DivergedError) -> TrainResult:
-    """Return the result of a chunk of which no replica is left."""
+    """Return the result of a chunk of which no replica is left: the epochs before that."""
     nan = np.full(network.replicas, np.nan)
     empty = Metrics(nan, nan, nan)
-    step, eta, loss = error.where or (0, np.nan, np.nan)
-    gone = {r: Divergence(step, eta, loss) for r in range(network.replicas)}
-    return TrainResult(History(nan), empty, empty, empty, 0, 0, [], 0.0, network.backend.device, False, gone)
+    epochs, device = error.history.epochs, network.backend.device
+    seconds = [record.seconds_training for record in epochs]
+    evaluation = sum(record.seconds_evaluation for record in epochs)
+    steps = epochs[-1].step if epochs else 0
+    gone = dict(error.diverged)
+    return TrainResult(error.history, empty, empty, empty, len(epochs), steps, seconds, evaluation, device, False, gone)
 
 
 def _joined(
-    population: Population, done: list[tuple[Network, TrainResult]], backend: Backend, dtype: str
+    population: Population, done: list[tuple[Network, TrainResult]], length: Length
 ) -> tuple[Network, TrainResult]:
     """Put chunks together: as many replicas as were trained, in their order."""
     count = sum(network.replicas for network, _ in done)
     part = population.part(0, count)
-    whole = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
+    whole = _joined_network(part, [network for network, _ in done])
     longest = max((result for _, result in done), key=lambda r: len(r.history))
-    history = History(_columns(done, lambda r: r.history.initial_eta))
+    rates = learning_rates(part.train, length, count)
+    history = History(rates[0])
     diverged: dict[int, Divergence] = {}
     start = 0
     for network, result in done:
-        here = slice(start, start + network.replicas)
-        for home, tensors in ((whole.parameters, network.parameters), (whole.running, network.running)):
-            for name, tensor in tensors.items():
-                home[name][here] = tensor
         diverged |= {start + r: where for r, where in result.diverged.items()}
-        whole.standardiser, whole.class_names = network.standardiser, network.class_names
-        start = here.stop
+        start += network.replicas
     for epoch, record in enumerate(longest.history.epochs):
-        history.append(_joined_epoch(epoch, record, done))
+        history.append(_joined_epoch(epoch, dataclasses.replace(record, eta=rates[record.step - 1]), done))
     return whole, dataclasses.replace(
         longest,
         history=history,
@@ -268,6 +268,22 @@ def _joined(
     )
 
 
+def _joined_network(population: Population, parts: list[Network]) -> Network:
+    """Return the networks of several chunks as one; nothing is drawn that would be thrown away."""
+    first = parts[0]
+    whole = Network(population.part(0, 1).network, backend=first.backend, dtype=str(first.dtype))
+    whole.config, whole.seeds = population.network, population.seeds
+    xp = first.backend.xp
+
+    def joined(name: str) -> dict[str, Any]:
+        return {key: xp.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(first, name)}
+
+    whole.parameters = Blocks(xp, joined("parameters"), parameter_kind)
+    whole.running = Blocks(xp, joined("running"))
+    whole.standardiser, whole.class_names = first.standardiser, first.class_names
+    return whole
+
+
 def _joined_epoch(epoch: int, record: EpochRecord, done: list[tuple[Network, TrainResult]]) -> EpochRecord:
     """Return one epoch of all chunks; a chunk that did not reach it has no figures there."""
     records = [r.history.epochs[epoch] if epoch < len(r.history) else None for _, r in done]
@@ -278,10 +294,8 @@ def _joined_epoch(epoch: int, record: EpochRecord, done: list[tuple[Network, Tra
             [getattr(r, which) if r is not None else Metrics(n, n, n) for r, n in zip(records, nans, strict=True)]
         )
 
-    etas = [r.eta if r is not None else np.full(n.replicas, np.nan) for r, (n, _) in zip(records, done, strict=True)]
     return dataclasses.replace(
         record,
-        eta=np.concatenate(etas),
         train=metrics("train"),
         validation=metrics("validation"),
         seconds_training=sum(r.seconds_training for r in records if r is not None),
@@ -295,10 +309,6 @@ def _joined_metrics(parts: list[Metrics]) -> Metrics:
         np.concatenate([part.losses for part in parts]),
         np.concatenate([part.costs for part in parts]),
     )
-
-
-def _columns(done: list[tuple[Network, TrainResult]], of: Callable[[TrainResult], Any]) -> Any:
-    return np.concatenate([of(result) for _, result in done])
 
 
 def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:

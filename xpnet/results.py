@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet.config import TrainConfig
+from xpnet.errors import DivergedError
 from xpnet.history import History, Metrics
 
 
@@ -31,6 +32,16 @@ class Divergence:
             f"the loss{which} became {self.loss} at step {self.step}, with learning rate {self.eta:.3g}; "
             f"a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
         )
+
+
+def all_diverged(
+    diverged: dict[int, Divergence], config: TrainConfig, replicas: int, history: History | None = None
+) -> DivergedError:
+    """Return the error of a training of which no replica is left; it tells of the first that went."""
+    replica, divergence = min(diverged.items(), key=lambda item: (item[1].step, item[0]))
+    error = DivergedError(divergence.sentence(config, replica if replicas > 1 else None))
+    error.diverged, error.history = diverged, history
+    return error
 
 
 @dataclass(frozen=True)

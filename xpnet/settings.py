@@ -95,17 +95,29 @@ class Settings:
             for name, (group, field) in self.fields().items()
             if name not in unused and not (name == "bias_before_bn" and not network.batch_norm)
         }
+        # Lists keep the order they were given in, which is the order of the replicas.
+        mapping = {name: value for name, value in mapping.items() if name not in self.varying} | dict(self.varying)
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in (mapping | dict(self.varying)).items()
+            for name, value in mapping.items()
             if value is not None
         }
+
+    def single(self, command: str) -> Settings:
+        """Return these settings for a command that takes one network.
+
+        Raises:
+            ConfigError: There is a list.
+        """
+        for name, values in self.varying.items():
+            raise ConfigError(f"{name} = {shown(values)}: must be one value for {command}; xpnet train takes lists")
+        return self
 
     def replicas(self) -> list[dict[str, Any]]:
         """Return what sets each network of the population apart: its seed, and its value of every varying setting.
 
         Runs come first, so that networks of one seed, which see the same batches, are neighbours; within
-        a run the list that was named last varies fastest.
+        a run the list that was named last varies fastest (on the command line, the last of ``--help``).
         """
         others = {name: values for name, values in self.varying.items() if name != "seed"}
         seeds = self.varying.get("seed") or range(self.run.seed, self.run.seed + self.run.runs)

@@ -12,13 +12,13 @@ from xpnet.backend import Array
 from xpnet.config import Length, TrainConfig
 from xpnet.data import Data
 from xpnet.device_data import DeviceData, DeviceSet, to_device
-from xpnet.errors import ConfigError, DivergedError
+from xpnet.errors import ConfigError
 from xpnet.evaluation import evaluate
 from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
 from xpnet.randomness import Purpose, generator
-from xpnet.results import Divergence, TrainResult
+from xpnet.results import Divergence, TrainResult, all_diverged
 from xpnet.schedules import learning_rates
 from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
 
@@ -239,10 +239,7 @@ class _Run:
             self.diverged[replica] = Divergence(step, float(self.eta[step, replica]), float(losses[row, replica]))
         keep = np.flatnonzero(~lost)
         if len(keep) == 0:
-            replica, divergence = min(self.diverged.items(), key=lambda item: item[1].step)
-            error = DivergedError(divergence.sentence(self.config, replica if self.network.replicas > 1 else None))
-            error.where = divergence.step, divergence.eta, divergence.loss
-            raise error
+            raise all_diverged(self.diverged, self.config, self.network.replicas, self.history)
         self._hand_back()
         # On the CPU the totals are looked at as soon as they are there, so nothing was learned since.
         self.state = self.state.select(self.network.backend.asarray(keep))

@@ -59,7 +59,7 @@ def bench(
     Beside the CPU stands its floor: the gather of the batches and the matrix products alone, by NumPy.
     """
     output = Output(as_json=json, quiet=quiet)
-    settings = Settings.from_mapping({} if options is None else given(options))
+    settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet bench")
     batch = settings.train.batch_size
     if samples < batch:
         raise ConfigError(f"samples = {samples}: must be at least the batch size, which is {batch}")

@@ -99,8 +99,13 @@ def number(value: Any) -> str:
     if isinstance(value, dict):
         if value["mean"] is None or value["std"] is None:
             return number(value["mean"])
-        return f"{value['mean']:.4f} ± {value['std']:.4f}"
-    return "-" if value is None else f"{value:.4f}"
+        return f"{_short(value['mean'])} ± {_short(value['std'])}"
+    return "-" if value is None else _short(value)
+
+
+def _short(value: float) -> str:
+    # A loss on its way to infinity has dozens of digits.
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
 class ProgressBars:
@@ -124,6 +129,10 @@ class ProgressBars:
     def steps(self, count: int) -> None:
         """Move the bar of the steps."""
         self._steps.update(count)
+
+    def chunks(self, count: int) -> None:
+        """Count the steps of `count` chunks in one bar; the epochs are told when all are done."""
+        self._steps.reset(total=count * self._length.steps)
 
     def epoch(self, record: EpochRecord) -> None:
         """Move the bar of the epochs and begin a new one of steps."""

@@ -61,11 +61,15 @@ def evaluate(
     part = getattr(data, on)
     x = network.backend.asarray(network.standardiser(part.x, str(network.dtype)))
     labels = network.backend.asarray(part.labels)
-    rows = settings.replicas() if len(settings.replicas()) == network.replicas else []
+    # A run that was stopped between two chunks has the first of its networks; other settings tell nothing of them.
+    rows = settings.replicas()[: network.replicas]
+    if [row["seed"] for row in rows] != list(network.seeds):
+        rows = []
     lam = [row.get("lambda", settings.train.lam) for row in rows] or settings.train.lam
     metrics = evaluate_network(network, x, labels, np.asarray(lam))
-    # (classes, classes), summed over the replicas.
-    confusion = confusion_matrix(network, x, labels).sum(axis=0)
+    # (classes, classes), summed over the replicas that have not diverged.
+    good = np.isfinite(metrics.losses)
+    confusion = confusion_matrix(network, x, labels)[good].sum(axis=0)
     names = network.class_names or data.class_names
     per_class = {
         name: (float(row[number] / row.sum()) if row.sum() else None)
@@ -88,9 +92,7 @@ def evaluate(
         ]
         if settings.varying:
             tables.append(_replicas(result["replicas"]))
-    output.result(
-        result, *tables, _classes(names, confusion, per_class, network.replicas), _summary(metrics, len(part))
-    )
+    output.result(result, *tables, _classes(names, confusion, per_class, int(good.sum())), _summary(metrics, len(part)))
 
 
 def _replicas(rows: list[dict[str, Any]]) -> Any:

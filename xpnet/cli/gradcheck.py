@@ -89,7 +89,7 @@ def gradcheck(
     from xpnet.gradcheck import check_network
     from xpnet.gradcheck import sweep_h as sweep
 
-    settings = Settings.from_mapping({} if options is None else given(options))
+    settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
     output = Output(as_json=json, quiet=quiet)
     _check_figure(figure)
     network, data = _network(settings, dtype, features, output)

@@ -14,7 +14,8 @@ from xpnet.results import TrainResult
 def combinations_table(population: Population, result: TrainResult) -> Any:
     """Return one row for each combination of settings: validation and test figures over its seeds.
 
-    The combination with the best validation accuracy is set off; the test set has no say in it.
+    The combination with the best validation accuracy is set off; the test set has no say in it, and a network
+    that diverged counts as worse than any that did not.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -46,8 +47,7 @@ def combinations_table(population: Population, result: TrainResult) -> Any:
         cells += [percent(of(result.validation.accuracies)), percent(of(test.accuracies))]
         cells += [number(of(test.losses)), number(of(test.costs))]
         gone = sum(r in result.diverged for r in members)
-        note = "best validation" if index == best else ""
-        if gone and several:
-            note = f"{gone} of {len(members)} diverged"
-        table.add_row(*cells, note, style="bold" if index == best else None)
+        notes = ["best validation"] if index == best else []
+        notes += [f"{gone} of {len(members)} diverged"] if gone and several else []
+        table.add_row(*cells, "; ".join(notes), style="bold" if index == best else None)
     return table

@@ -103,6 +103,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
             if len(cuts) > 1:
                 sizes = ", ".join(str(stop - start) for start, stop in cuts)
                 output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
+                bars.chunks(len(cuts))
 
         try:
             network, result = train_population(

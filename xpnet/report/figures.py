@@ -19,13 +19,15 @@ def curves(history: History, title: str) -> Any:
     """Return loss, cost and accuracy by epoch, with the learning rate below.
 
     For several networks a line is their mean, and its band one standard deviation (ddof = 1) to
-    each side.
+    each side; networks that have diverged do not count from there on.
     """
     import altair as alt
 
     panels = alt.hconcat(*(_panel(history, figure) for figure in FIGURES), spacing=_GAP - 40)
-    several = np.ndim(history["train_loss"]) == 2
-    subtitle = f"mean of {history['train_loss'].shape[1]} networks, bands ±1 standard deviation" if several else ""
+    losses = history["train_loss"]
+    subtitle = f"mean of {losses.shape[1]} networks, bands ±1 standard deviation" if losses.ndim == 2 else ""
+    if diverged := int(np.isnan(losses[-1]).sum()):
+        subtitle += f"; {diverged} diverged and {'is' if diverged == 1 else 'are'} left out from there on"
     return (
         alt.vconcat(panels, _learning_rate(history), spacing=14)
         .properties(title=alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=15, offset=12))
@@ -102,10 +104,18 @@ def _learning_rate(history: History) -> Any:
 
 def _rows(epochs: Any, values: Any, name: str) -> list[dict[str, Any]]:
     """Return points of one line; with a band where there are several networks."""
-    if np.ndim(values) == 1:
-        return [{"epoch": int(e), "mean": float(v), "set": name} for e, v in zip(epochs, values, strict=True)]
-    means, stds = values.mean(axis=1), values.std(axis=1, ddof=1)
-    return [
-        {"epoch": int(e), "mean": float(m), "low": float(m - s), "high": float(m + s), "set": name}
-        for e, m, s in zip(epochs, means, stds, strict=True)
-    ]
+    rows = []
+    for epoch, of_epoch in zip(epochs, values.reshape(len(values), -1), strict=True):
+        band = mean_and_band(of_epoch)
+        if band is not None:
+            rows.append({"epoch": int(epoch), "set": name, **(band if values.ndim == 2 else {"mean": band["mean"]})})
+    return rows
+
+
+def mean_and_band(values: Any) -> dict[str, float] | None:
+    """Return the mean of what is finite, with one standard deviation (ddof = 1) to each side; None of nothing."""
+    good = values[np.isfinite(values)]
+    if not good.size:
+        return None
+    mean, std = float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else 0.0
+    return {"mean": mean, "low": mean - std, "high": mean + std}

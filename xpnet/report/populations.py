@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 
 from xpnet.population import Population
+from xpnet.report.figures import mean_and_band
 from xpnet.results import TrainResult
 
-_MANY = 8
+# Up to so many lines have bands; up to so many are all named in the legend, and of more these.
+_FEW, _MANY, _NAMED = 6, 12, 8
+# A loss that is so many times the median is on its way to infinity, and would flatten all others.
+_TALL = 10
 _WIDTH, _HEIGHT = 360, 230
 _NAMES = {"lambda": "\N{GREEK SMALL LETTER LAMDA}"}
 
@@ -17,8 +21,9 @@ _NAMES = {"lambda": "\N{GREEK SMALL LETTER LAMDA}"}
 def population_figure(population: Population, result: TrainResult, title: str) -> Any:
     """Return loss and accuracy by epoch, a line for each combination of settings, and what it came to.
 
-    A line is the mean over the seeds.  The panel on the right has the final validation accuracy of every
-    network against the setting that varies, with the mean, where one list of numbers varies.
+    A line is the mean over the seeds, with a band of one standard deviation (ddof = 1) to each side where
+    there are few lines.  The panel on the right has the final validation accuracy of every network against
+    the setting that varies, with the mean, where one list of numbers varies.
     """
     import altair as alt
 
@@ -34,6 +39,8 @@ def population_figure(population: Population, result: TrainResult, title: str) -
         panels.append(_outcome(result, combinations, names[0]))
     runs = max(len(members) for _, members in combinations)
     subtitle = f"lines are means of {runs} runs" if runs > 1 else ""
+    if runs > 1 and len(combinations) <= _FEW:
+        subtitle += ", bands ±1 standard deviation"
     if result.diverged:
         gone = f"{len(result.diverged)} of {len(population)} networks diverged and are left out from there on"
         subtitle = f"{subtitle}; {gone}" if subtitle else gone
@@ -52,36 +59,45 @@ def _lines(result: TrainResult, combinations: Any, labels: list[str], names: lis
 
     history = result.history
     values = history[f"{which}_{figure}"].reshape(len(history), -1)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for order, ((_, members), label) in enumerate(zip(combinations, labels, strict=True)):
         own = values[:, [r for r in members if r < values.shape[1]]]
         for epoch, of_epoch in zip(history["epoch"], own, strict=True):
-            good = of_epoch[np.isfinite(of_epoch)]
-            if good.size:
-                rows.append({"epoch": int(epoch), "value": float(good.mean()), "setting": label, "order": order})
+            band = mean_and_band(of_epoch)
+            if band is not None:
+                rows.append({"epoch": int(epoch), "setting": label, "order": order, **band})
     head = ", ".join(_NAMES.get(name, name) for name in names)
-    # Neighbouring values get neighbouring colours; a legend of dozens of lines helps nobody, its ends do.
+    # Neighbouring values get neighbouring colours; of dozens of lines some suffice as a legend.
+    if len(labels) > _MANY:
+        head += f" ({_NAMED} of {len(labels)})"
     colour = alt.Color(
         "setting:N",
         sort=labels,
         scale=alt.Scale(scheme="viridis", domain=labels),
         legend=alt.Legend(
-            title=head, values=labels if len(labels) <= _MANY else [labels[i] for i in _spread(len(labels))]
+            title=head,
+            values=labels if len(labels) <= _MANY else [labels[i] for i in _spread(len(labels))],
+            symbolOpacity=1,
+            symbolType="stroke",
         ),
     )
     words = {"train": "training", "validation": "validation"}[which]
     style = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
-    return (
-        alt.Chart({"values": rows})
-        .mark_line(strokeWidth=1.8 if len(labels) <= _MANY else 1.0, point=len({row["epoch"] for row in rows}) == 1)
-        .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=min(len(history), 10), format="d", grid=False)),
-            y=alt.Y("value:Q", title=f"{words} {figure}", axis=style, scale=alt.Scale(zero=False)),
-            color=colour,
-            order="epoch:Q",
-        )
-        .properties(width=_WIDTH, height=_HEIGHT)
-    )
+    few = len(labels) <= _FEW
+    values_drawn = [row["mean"] for row in rows]
+    tallest = _TALL * float(np.median(values_drawn))
+    scale = alt.Scale(zero=False)
+    if figure == "loss" and max(values_drawn) > tallest:
+        scale = alt.Scale(domain=[min(values_drawn), tallest])
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=min(len(history), 10), format="d", grid=False))
+    y = alt.Y("mean:Q", title=f"{words} {figure}", axis=style, scale=scale)
+    base = alt.Chart({"values": rows}).encode(x=x, color=colour)
+    one_epoch = len({row["epoch"] for row in rows}) == 1
+    line = base.mark_line(strokeWidth=1.8 if few else 1.0, point=one_epoch, clip=not one_epoch)
+    chart = line.encode(y=y, order="epoch:Q")
+    if few and any(len(members) > 1 for _, members in combinations):
+        chart = base.mark_area(opacity=0.15, clip=True).encode(y=alt.Y("low:Q"), y2="high:Q") + chart
+    return chart.properties(width=_WIDTH, height=_HEIGHT)
 
 
 def _outcome(result: TrainResult, combinations: Any, name: str) -> Any:
@@ -97,9 +113,15 @@ def _outcome(result: TrainResult, combinations: Any, name: str) -> Any:
         if good:
             means.append({"x": value, "accuracy": float(np.mean(good))})
     xs = [float(combination[name]) for combination, _ in combinations]
-    wide = min(xs) > 0 and max(xs) > 10 * min(xs)
-    scale = alt.Scale(type="log") if wide else alt.Scale(zero=False)
-    axis = alt.Axis(format=".0e" if wide else "~g", tickCount=5)
+    above = [x for x in xs if x > 0]
+    wide = bool(above) and max(above) > 10 * min(above)
+    scale, axis = alt.Scale(zero=False, padding=8), alt.Axis(format="~g", tickCount=5, grid=False)
+    if wide and min(xs) > 0:
+        scale, axis = alt.Scale(type="log", padding=8, nice=False), alt.Axis(format=".0e", tickCount=5, grid=False)
+    elif wide:  # a list such as 0, 1e-4, 1e-2: linear from 0 to the least, logarithmic from there on
+        ticks = sorted(xs) if len(xs) <= _MANY else [sorted(xs)[i] for i in _spread(len(xs))]
+        scale = alt.Scale(type="symlog", constant=min(above), padding=8)
+        axis = alt.Axis(format="~g", values=ticks, grid=False)
     x = alt.X("x:Q", title=_NAMES.get(name, name), scale=scale, axis=axis)
     y = alt.Y("accuracy:Q", title="final validation accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
     line = alt.Chart({"values": means}).mark_line(color="#888", strokeWidth=1.2).encode(x=x, y=y)
@@ -108,7 +130,7 @@ def _outcome(result: TrainResult, combinations: Any, name: str) -> Any:
 
 
 def _spread(count: int) -> list[int]:
-    return sorted({round(i * (count - 1) / (_MANY - 1)) for i in range(_MANY)})
+    return sorted({round(i * (count - 1) / (_NAMED - 1)) for i in range(_NAMED)})
 
 
 def _text(value: Any) -> str:
