@@ -13,7 +13,7 @@ from xpnet.results import TrainResult
 # Up to so many lines have bands; up to so many are all named in the legend, and of more these.
 _FEW, _MANY, _NAMED = 6, 12, 8
 # A loss that is so many times the median is on its way to infinity, and would flatten all others.
-_TALL = 10
+_TALL = 3
 _WIDTH, _HEIGHT = 360, 230
 _NAMES = {"lambda": "\N{GREEK SMALL LETTER LAMDA}"}
 
@@ -86,11 +86,11 @@ def _lines(result: TrainResult, combinations: Any, labels: list[str], names: lis
     few = len(labels) <= _FEW
     values_drawn = [row["mean"] for row in rows]
     tallest = _TALL * float(np.median(values_drawn))
-    scale = alt.Scale(zero=False)
+    scale, cut = alt.Scale(zero=False), ""
     if figure == "loss" and max(values_drawn) > tallest:
-        scale = alt.Scale(domain=[min(values_drawn), tallest])
+        scale, cut = alt.Scale(domain=[min(values_drawn), tallest]), f", up to {tallest:.2g}"
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=min(len(history), 10), format="d", grid=False))
-    y = alt.Y("mean:Q", title=f"{words} {figure}", axis=style, scale=scale)
+    y = alt.Y("mean:Q", title=f"{words} {figure}{cut}", axis=style, scale=scale)
     base = alt.Chart({"values": rows}).encode(x=x, color=colour)
     one_epoch = len({row["epoch"] for row in rows}) == 1
     line = base.mark_line(strokeWidth=1.8 if few else 1.0, point=one_epoch, clip=not one_epoch)
