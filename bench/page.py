@@ -31,6 +31,7 @@ def slots(results: Newest) -> dict[str, str]:
         path, result = results[suite]
         texts[suite] = f"{table(result['suites'][suite]['cases'])}\n\n{_source(path, result, suite)}"
     texts["claim"] = claim(results)
+    texts["checked"] = checked(results)
     if "epoch" in results:
         texts["figure"] = f"![Time of a step of every contender, by network]({FIGURE.relative_to('docs')}.png)"
     else:
@@ -80,6 +81,18 @@ def claim(results: Newest) -> str:
         f"An epoch of {what} on {result['samples']:,} samples takes {ours['epoch_seconds']:.2f} s "
         f"on {machine['cores']} cores of an {machine['processor']}{extra}{shown}{reached} "
         f"(medians, `{result['command']}`, {machine['date']})."
+    )
+
+
+def checked(results: Newest) -> str:
+    """Return what the README says of the gradient check."""
+    if "gradcheck" not in results:
+        return _EMPTY
+    case = next(iter(results["gradcheck"][1]["suites"]["gradcheck"]["cases"].values()))
+    fast, naive = (case["rows"][key]["median"] for key in ("fast", "naive"))
+    return (
+        f"A check of all {case['detail']['parameters']:,} gradients of that network with 100 samples takes {fast:.1f} s "
+        f"on the same machine, where whole forward passes would take {naive:.0f} s."
     )
 
 

@@ -30,9 +30,10 @@ def _tell(say: Say, name: str, case: dict[str, Any]) -> None:
         ratio = f"{row['median'] / min(ours):6.2f} x xpnet" if ours else ""
         share = f", floor reached {100 * row['floor_reached']:3.0f} %" if "floor_reached" in row else ""
         evaluation = f", evaluation {100 * row['evaluation_share']:.0f} %" if "evaluation_share" in row else ""
+        each = f", {row['median'] / case['replicas']:.0f} us a network" if case.get("replicas", 1) > 1 else ""
         say(
             f"   {who:24} {row['median']:11.1f} us a step (min {row['min']:.1f}, {row['q1']:.1f} to {row['q3']:.1f}), "
-            f"{row['epoch_seconds']:8.3f} s an epoch {ratio}{share}{evaluation}"
+            f"{row['epoch_seconds']:8.3f} s an epoch {ratio}{share}{evaluation}{each}"
         )
     for who, reason in case["left_out"].items():
         say(f"   {who:24} left out: {reason}")
@@ -74,7 +75,8 @@ def population(options: argparse.Namespace, folder: Path, say: Say) -> dict[str,
         # A turn of few networks needs more steps to get warm and to be measured.
         steps = min(options.steps or max(45, 900 // replicas), options.samples // problem.batch)
         names = _ours(options) + (list(POPULATION_PEERS) if options.peers else [])
-        cases[str(replicas)] = measure(names, problem, options.rounds, steps, options.pause)
+        measured = measure(names, problem, options.rounds, steps, options.pause)
+        cases[str(replicas)] = measured | {"replicas": replicas}
         _tell(say, f"R = {replicas}", cases[str(replicas)])
     return {"cases": cases, "network": options.networks[0]}
 

@@ -89,7 +89,18 @@ def _population(cases: Cases) -> str:
     # One network in the first column: R = 1 is called by its own name otherwise.
     named = {name: case | {"what": f"{name} networks "} for name, case in cases.items()}
     networks = dict.fromkeys(re.sub(r"^\d+ networks ", "", case["what"]) for case in cases.values())
-    return f"{_epochs(named)}\n\nNetworks: {', '.join(networks)}."
+    costs = [
+        f"{who} {', '.join(_each(name, case, who) for name, case in cases.items() if who in case['rows'])}"
+        for who in OURS[:2]
+    ]
+    return (
+        f"{_epochs(named)}\n\nA network costs, in µs a step, {'; '.join(costs)}.\n\nNetworks: {', '.join(networks)}."
+    )
+
+
+def _each(replicas: str, case: dict[str, Any], who: str) -> str:
+    """Return the time of a step divided by the networks that take it."""
+    return f"{case['rows'][who]['median'] / int(replicas):,.0f} (R = {replicas})"
 
 
 def _steps(cases: Cases) -> str:
