@@ -93,9 +93,7 @@ def _population(cases: Cases) -> str:
         f"{who} {', '.join(_each(name, case, who) for name, case in cases.items() if who in case['rows'])}"
         for who in OURS[:2]
     ]
-    return (
-        f"{_epochs(named)}\n\nA network costs, in µs a step, {'; '.join(costs)}.\n\nNetworks: {', '.join(networks)}."
-    )
+    return f"{_epochs(named)}\n\nA network costs, in µs a step, {'; '.join(costs)}.\n\nNetworks: {', '.join(networks)}."
 
 
 def _each(replicas: str, case: dict[str, Any], who: str) -> str:
