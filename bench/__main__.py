@@ -25,6 +25,8 @@ SUITES = {
 }
 TOOLS = {
     "compare": "compare OLD.json NEW.json: exit code 1 if NEW is slower beyond the noise",
+    "gpu": "everything that needs a GPU: is it right, and how fast is it",
+    "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills",
     "page": "write the figures of docs/performance.md and the README from the newest results",
 }
 
@@ -128,6 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from bench.compare import main as compare
 
             return compare(given[1:])
+        if given[:1] == ["gpu"]:
+            from bench.gpu import main as gpu
+
+            return gpu(given[1:])
+        if given[:1] == ["kernels"]:
+            from bench.kernels import main as kernels
+
+            return kernels(given[1:])
         if given[:1] == ["page"]:
             from bench.page import main as page
 

@@ -91,8 +91,8 @@ def checked(results: Newest) -> str:
     case = next(iter(results["gradcheck"][1]["suites"]["gradcheck"]["cases"].values()))
     fast, naive = (case["rows"][key]["median"] for key in ("fast", "naive"))
     return (
-        f"A check of all {case['detail']['parameters']:,} gradients of that network with 100 samples takes {fast:.1f} s "
-        f"on the same machine, where whole forward passes would take {naive:.0f} s."
+        f"A check of all {case['detail']['parameters']:,} gradients of that network with 100 samples takes "
+        f"{fast:.1f} s on the same machine, where whole forward passes would take {naive:.0f} s."
     )
 
 

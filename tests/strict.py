@@ -2,14 +2,18 @@
 
 It wraps NumPy and raises where CuPy would, or where a transfer would hide: on turning an array into a
 NumPy array or a Python number without saying so, and on mixing with NumPy arrays.  It counts host
-synchronisations.
+synchronisations and launches.  Kernels run as :mod:`emulator` compiles them.  While a stream captures, kernels and
+products are recorded and not executed, as CUDA does, and all else that would launch or wait raises.
 """
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import types
 from typing import Any
 
+import emulator
 import numpy as np
 
 from xpnet.backend import Backend
@@ -25,6 +29,9 @@ class Module:
     def __init__(self) -> None:
         self.synchronisations = 0
         self.launches = 0
+        self.graph_launches = 0
+        self.backwards = False  # the order of a kernel's blocks and threads
+        self.recording: list[Any] | None = None
         module = self
 
         class Array:
@@ -39,6 +46,8 @@ class Module:
             shape = property(lambda self: self._a.shape)
             ndim = property(lambda self: self._a.ndim)
             size = property(lambda self: self._a.size)
+            strides = property(lambda self: self._a.strides)
+            data = property(lambda self: types.SimpleNamespace(ptr=self._a.ctypes.data))
             dtype = property(lambda self: self._a.dtype)
 
             def __len__(self) -> int:
@@ -53,11 +62,17 @@ class Module:
                 return module._wrap(self._a[module._unwrap(key)])
 
             def __setitem__(self, key: Any, value: Any) -> None:
-                module.launches += 1
+                module._launched()
                 self._a[module._unwrap(key)] = module._unwrap(value)
 
+            def reshape(self, *shape: Any) -> Array:
+                return module._wrap(self._a.reshape(*shape))
+
+            def swapaxes(self, *axes: int) -> Array:
+                return module._wrap(self._a.swapaxes(*axes))
+
             def __getattr__(self, name: str) -> Any:
-                if name not in {"sum", "mean", "max", "min", "astype", "reshape", "swapaxes", "copy"}:
+                if name not in {"sum", "mean", "max", "min", "astype", "copy"}:
                     raise AttributeError(name)
                 return module._function(getattr(self._a, name))
 
@@ -65,7 +80,7 @@ class Module:
             function = getattr(operator, name)
 
             def apply(self: Any, other: Any) -> Any:
-                module.launches += 1
+                module._launched()
                 result = function(self._a, module._unwrap(other))
                 return self if result is self._a else module._wrap(result)
 
@@ -75,7 +90,7 @@ class Module:
             function = getattr(operator, name)
 
             def apply(self: Any, other: Any) -> Any:
-                module.launches += 1
+                module._launched()
                 return module._wrap(function(module._unwrap(other), self._a))
 
             return apply
@@ -89,10 +104,12 @@ class Module:
 
     def asarray(self, values: Any, dtype: Any = None) -> Any:
         """Move `values` to the pretended device."""
+        self._forbid("a copy from the host")
         return self._wrap(np.array(self._unwrap(values, host=True), dtype=dtype))
 
     def asnumpy(self, array: Any) -> np.ndarray[Any, Any]:
         """Move an array to the host, which waits for the device."""
+        self._forbid("a copy to the host")
         self.synchronisations += 1
         return np.array(array._a)
 
@@ -109,7 +126,51 @@ class Module:
                 pass
 
             def synchronize(self) -> None:
+                module._forbid("a synchronisation")
                 module.synchronisations += 1
+
+        class Stream:
+            """A stream; capturing, it records."""
+
+            ptr = 1
+
+            def __init__(self, *, non_blocking: bool = False) -> None:
+                assert non_blocking
+
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *_: Any) -> None:
+                pass
+
+            def begin_capture(self) -> None:
+                module._forbid("a second capture")
+                module.recording = []
+
+            def end_capture(self) -> Any:
+                recorded, module.recording = module.recording, None
+                return Graph(recorded)
+
+            def synchronize(self) -> None:
+                module._forbid("a synchronisation")
+
+        class Graph:
+            """What a stream captured."""
+
+            def __init__(self, recorded: Any) -> None:
+                self.recorded = recorded
+
+            def upload(self, stream: Any) -> None:
+                pass
+
+            def launch(self) -> None:
+                module._forbid("a graph")
+                module.graph_launches += 1
+                for work in self.recorded:
+                    work()
+
+        class MemoryPool:
+            malloc = None
 
         class Runtime:
             getDeviceCount = staticmethod(lambda: 1)  # noqa: N815 - CuPy's name
@@ -118,14 +179,64 @@ class Module:
                 lambda _: {"name": b"Pretended", "totalGlobalMem": 2**34, "major": 9, "minor": 0}
             )
 
-        return type("cuda", (), {"Device": Device, "runtime": Runtime})
+        names = {
+            "Device": Device,
+            "Stream": Stream,
+            "MemoryPool": MemoryPool,
+            "runtime": Runtime,
+            "using_allocator": staticmethod(lambda _: contextlib.nullcontext()),
+            "get_current_stream": staticmethod(lambda: types.SimpleNamespace(ptr=int(module.recording is not None))),
+        }
+        return type("cuda", (), names)
+
+    def empty(self, shape: Any, dtype: Any = float) -> Any:
+        """Allocate, which is no launch; what is there is of no use."""
+        array = np.empty(shape, dtype)
+        array.view(np.uint8).fill(0xFF) if array.ndim else None
+        return self._wrap(array)
+
+    def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
+        """Return kernels that are compiled for the host."""
+        module, kernels = self, emulator.program(code, options)
+
+        class Function:
+            def __init__(self, name: str) -> None:
+                self.kernel = kernels[name]
+
+            def __call__(self, grid: Any, block: Any, arguments: Any, shared_mem: int = 0) -> None:
+                kept = [a._a if isinstance(a, module.ndarray) else a for a in arguments]
+                given = tuple(a.ctypes.data if isinstance(a, np.ndarray) else a for a in kept)
+
+                def work() -> None:
+                    self.kernel(grid, block, given, shared_mem, module.backwards)
+                    assert kept  # the memory that the addresses are of
+
+                module.submit(work)
+
+        return type("RawModule", (), {"get_function": staticmethod(Function)})
+
+    def submit(self, work: Any) -> None:
+        """Launch a kernel or a product: execute it, or record it while a stream captures."""
+        self.launches += 1
+        if self.recording is None:
+            work()
+        else:
+            self.recording.append(work)
+
+    def _launched(self) -> None:
+        self._forbid("array code")
+        self.launches += 1
+
+    def _forbid(self, what: str) -> None:
+        if self.recording is not None:
+            raise StrictError(f"{what} while a stream captures")
 
     def __getattr__(self, name: str) -> Any:
         return self._function(getattr(np, name))
 
     def _function(self, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self.launches += 1
+            self._launched()
             return self._wrap(function(*map(self._unwrap, args), **{k: self._unwrap(v) for k, v in kwargs.items()}))
 
         return call
@@ -146,5 +257,12 @@ class Module:
 
 
 def strict_backend() -> Backend:
-    """Return a backend on a new strict module."""
+    """Return a backend on a new strict module, with the reference operations."""
     return Backend("strict", Module(), "strict:0", "for tests")
+
+
+def gpu_backend(monkeypatch: Any) -> Backend:
+    """Return a backend that is taken for a GPU: its kernels run on the host."""
+    backend = Backend("gpu", Module(), "gpu:0", "for tests")
+    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(backend.xp))
+    return backend

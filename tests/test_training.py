@@ -137,7 +137,7 @@ def test_evaluation_in_chunks_is_evaluation_at_once(blobs, monkeypatch):
     # 129 samples in chunks of 64 leave one alone.
     x, labels = blobs.standardiser(blobs.train.x[:129], "float64"), blobs.train.labels[:129]
     whole = evaluate(net, x, labels)
-    monkeypatch.setattr("xpnet.evaluation._CHUNK_BYTES", 1)
+    monkeypatch.setitem(xpnet.evaluation._CHUNK_BYTES, "cpu", 1)
     parts = evaluate(net, x, labels)
     np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-12)
     np.testing.assert_array_equal(parts.accuracies, whole.accuracies)

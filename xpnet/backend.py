@@ -32,12 +32,14 @@ class Backend:
         xp: The array module: NumPy, CuPy, or a stand-in with the same functions.
         device: The device in full: ``"cpu"``, ``"gpu:0"``, ``"gpu:1"``, ...
         reason: Why this device was taken, for people to read.
+        tf32: Whether products of float32 round their factors to 10 bits of mantissa (NVIDIA's TF32).
     """
 
     name: str
     xp: Any
     device: str
     reason: str = ""
+    tf32: bool = False
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """Return `values` (an array of any module, or nested sequences) as an array on this device."""
@@ -74,34 +76,41 @@ class Backend:
         )
 
 
-def get_backend(device: str = "auto") -> Backend:
+def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
     """Return the backend for a device.
 
     Args:
         device: ``"cpu"``, ``"gpu"`` (the first), ``"gpu:N"``, or ``"auto"``: a GPU that works,
             else the CPU, with the choice explained in ``Backend.reason``.
+        tf32: On a GPU, let products of float32 round their factors to 10 bits of mantissa; sums keep 23.
 
     Raises:
         DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
             message carries the driver's own reason.
     """
     if device == "cpu":
-        return Backend("cpu", np, "cpu", "as asked for")
+        return _cpu_backend("as asked for", tf32)
     if device == "auto":
         try:
-            return _gpu_backend(0, "a GPU that works was found")
+            return _gpu_backend(0, "a GPU that works was found", tf32)
         except DeviceError as error:
-            return Backend("cpu", np, "cpu", f"no GPU can be used: {error}")
+            return _cpu_backend(f"no GPU can be used: {error}", tf32)
     match = re.fullmatch(r"gpu(?::(\d+))?", device)
     if match is None:
         raise DeviceError(f"device = {device}: must be auto, cpu, gpu or gpu:N")
     try:
-        return _gpu_backend(int(match[1] or 0), "as asked for")
+        return _gpu_backend(int(match[1] or 0), "as asked for", tf32)
     except DeviceError as error:
         raise DeviceError(f"device = {device}: cannot be used: {error}") from None
 
 
-def _gpu_backend(index: int, reason: str) -> Backend:
+def _cpu_backend(reason: str, tf32: bool) -> Backend:
+    if tf32:
+        raise DeviceError(f"tf32 = true: is a mode of NVIDIA's GPUs, and this would compute on the CPU ({reason})")
+    return Backend("cpu", np, "cpu", reason)
+
+
+def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
     """Import CuPy and prove that GPU `index` computes; raise :class:`DeviceError` with the reason if not."""
     try:
         cupy = importlib.import_module("cupy")
@@ -128,7 +137,7 @@ def _gpu_backend(index: int, reason: str) -> Backend:
         raise DeviceError(f"{_first_line(error)}; {hint}") from None
     if product != 3.0:
         raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")
-    return Backend("gpu", cupy, f"gpu:{index}", reason)
+    return Backend("gpu", cupy, f"gpu:{index}", reason, tf32)
 
 
 def _first_line(error: BaseException) -> str:

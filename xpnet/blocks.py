@@ -8,7 +8,7 @@ from typing import Any
 from xpnet.backend import Array
 from xpnet.errors import ArrayError
 
-# From this size on a pass of its own costs more than the call: such a tensor keeps its own memory.
+# From this size on a pass of its own costs more than the call: such weights keep their own memory.
 LARGE = 16_384
 
 
@@ -32,7 +32,7 @@ class Blocks(dict[str, Array]):
         small: dict[str, list[str]] = {}
         for name, tensor in tensors.items():
             super().__setitem__(name, tensor)  # keeps the order of the names
-            if tensor[0].size < LARGE:
+            if tensor[0].size < LARGE or self._kind(name) != "weights":
                 small.setdefault(self._kind(name), []).append(name)
         for which, names in small.items():
             self._pack(which, names)

@@ -121,6 +121,9 @@ class TrainConfig(_Checked):
             shuffle seed + r.
         train_metrics: ``"running"``: training loss and accuracy as met during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
+        stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after the
+            other; on a GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs; on the CPU ``"split"``
+            and ``"population"``: networks dealt out to the cores.
     """
 
     lam: PerReplica = _setting(
@@ -171,6 +174,12 @@ class TrainConfig(_Checked):
         choice("running", "full"),
         "Training figures as met during the epoch, or from a full pass after it.",
         metavar="running|full",
+    )
+    stepper: str = _setting(
+        "auto",
+        choice("auto", "plain", "fused", "graph", "split", "population"),
+        "How steps are executed (fused, graph: on a GPU).",
+        metavar="auto|plain|fused|graph|split|population",
     )
 
     def __post_init__(self) -> None:
@@ -270,6 +279,7 @@ class RunConfig(_Checked):
     device: str = _setting(
         "auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N"
     )
+    tf32: bool = _setting(False, flag, "Multiply float32 with 10 bits of mantissa, which is faster (GPU).")
 
 
 def _tuple(value: PerReplica) -> tuple[float, ...]:

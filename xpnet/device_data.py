@@ -14,7 +14,12 @@ from xpnet.ops import keeps_bytes
 
 @dataclass(frozen=True)
 class DeviceSet:
-    """Samples on a device: `x` (n, d) standardised in the network's dtype, or bytes that read so; `labels` (n,)."""
+    """Samples on a device.
+
+    Attributes:
+        x: Features (n, d), standardised in the network's dtype, or bytes that read so.
+        labels: Classes (n,), whole numbers.
+    """
 
     x: Array
     labels: Array
@@ -34,10 +39,14 @@ class DeviceData:
 
 def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device."""
+    dtype = np.dtype(dtype)
 
     def move(part: LabelledSet) -> DeviceSet:
         if part.x.dtype == np.uint8 and keeps_bytes(backend):
-            return DeviceSet(data.standardiser.of_bytes(part.x, str(np.dtype(dtype))), part.labels)
-        return DeviceSet(backend.asarray(data.standardiser(part.x, str(np.dtype(dtype)))), backend.asarray(part.labels))
+            kept = data.standardiser.of_bytes(part.x, str(dtype))
+            x: Any = kept if backend.name == "cpu" else kept.to(backend.asarray)
+        else:
+            x = backend.asarray(data.standardiser(part.x, str(dtype)))
+        return DeviceSet(x, backend.asarray(part.labels))
 
-    return DeviceData(data, backend, np.dtype(dtype), move(data.train), move(data.validation), move(data.test))
+    return DeviceData(data, backend, dtype, move(data.train), move(data.validation), move(data.test))

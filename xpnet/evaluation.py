@@ -14,8 +14,9 @@ from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
 
-# Rows of a full pass are taken in chunks whose widest activation is about this large.
-_CHUNK_BYTES = 16 * 2**20
+# Rows of a full pass are taken in chunks whose widest activation is about this large, and of so many rows at most.
+_CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 256 * 2**20}
+_CHUNK_ROWS = {"cpu": 1000, "gpu": 10_000}
 
 
 def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metrics:
@@ -27,23 +28,91 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
         labels: Classes (n,).
         lam: Strength of the penalty in the cost, a number or one for each replica.
     """
-    xp, n = network.backend.xp, int(x.shape[0])
+    return Evaluation(network, x, labels)(lam)
 
-    def chunk(rows: slice) -> tuple[Array, Array]:
-        entropy = network.ops.softmax_cross_entropy(network.scores(_features(network, x, rows)), labels[rows], 1.0)
-        return entropy.losses.sum(axis=-1, dtype="float64"), entropy.correct.sum(axis=-1)
 
-    jobs = [partial(chunk, rows) for rows in _chunks(network, n)]
-    results = on_all_cores(jobs) if network.backend.name == "cpu" else [job() for job in jobs]
-    losses = xp.zeros((network.replicas,), dtype="float64")
-    hits = xp.zeros((network.replicas,), dtype="int64")
-    for loss, hit in results:
-        losses += loss
-        hits += hit
-    squares = sum(xp.sum(network.parameters[layer.W].astype("float64") ** 2, axis=(-2, -1)) for layer in network.layers)
-    to_numpy = network.backend.to_numpy
-    mean = to_numpy(losses) / n
-    return Metrics(to_numpy(hits) / n, mean, mean + np.asarray(lam) * to_numpy(squares))
+class Evaluation:
+    """Full passes of a network over one set of samples, as often as it is called.
+
+    On a GPU the first pass launches its kernels one by one; from the second on it is a graph.
+    """
+
+    def __init__(self, network: Network, x: Array, labels: Array) -> None:
+        """Prepare passes over `x` (n, d) and `labels` (n,) on the network's device."""
+        self._network, self._x, self._labels = network, x, labels
+        self._samples = int(x.shape[0])
+        self._device: _OnDevice | None = None
+
+    def __call__(self, lam: Any = 0.0) -> Metrics:
+        """Evaluate the network as it is now; see :func:`evaluate`."""
+        network = self._network
+        if network.backend.name == "gpu":
+            if self._device is None:
+                self._device = _OnDevice(network, self._x, self._labels)
+            losses, hits, squares = self._device()
+        else:
+            losses, hits, squares = self._on_cpu()
+        to_numpy = network.backend.to_numpy
+        mean = to_numpy(losses) / self._samples
+        return Metrics(to_numpy(hits) / self._samples, mean, mean + np.asarray(lam) * to_numpy(squares))
+
+    def _on_cpu(self) -> tuple[Array, Array, Array]:
+        """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
+        network, xp = self._network, self._network.backend.xp
+
+        def chunk(rows: slice) -> tuple[Array, Array]:
+            scores = network.scores(_features(network, self._x, rows))
+            entropy = network.ops.softmax_cross_entropy(scores, self._labels[rows], 1.0)
+            return entropy.losses.sum(axis=-1, dtype="float64"), entropy.correct.sum(axis=-1)
+
+        jobs = [partial(chunk, rows) for rows in _chunks(network, self._samples)]
+        results = on_all_cores(jobs) if network.backend.name == "cpu" else [job() for job in jobs]
+        losses = xp.zeros((network.replicas,), dtype="float64")
+        hits = xp.zeros((network.replicas,), dtype="int64")
+        for loss, hit in results:
+            losses += loss
+            hits += hit
+        weights = [network.parameters[layer.W].astype("float64") for layer in network.layers]
+        return losses, hits, sum(xp.sum(W**2, axis=(-2, -1)) for W in weights)
+
+
+class _OnDevice:
+    """A pass by fused kernels that adds its figures up on the device."""
+
+    def __init__(self, network: Network, x: Array, labels: Array) -> None:
+        xp, replicas = network.backend.xp, network.replicas
+        self._network, self._x, self._labels = network, x, labels.astype("int32")
+        self._chunks = _chunks(network, int(x.shape[0]))
+        bytes_kept = isinstance(x, StandardisedBytes)
+        self._rows = [xp.arange(rows.start, rows.stop) if bytes_kept else rows for rows in self._chunks]
+        self._figures = [xp.zeros((replicas,), dtype=dtype) for dtype in ("float64", "int64", "float64")]
+        self._work: dict[str, Any] = {}
+        self._passes = 0
+        self._graph: Any = None
+
+    def __call__(self) -> list[Array]:
+        """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
+        for figures in self._figures:
+            figures[...] = 0
+        if self._passes == 1:
+            from xpnet.ops.cuda.graphs import captured
+
+            self._graph = captured(self._network.backend.xp, self._launch)
+        if self._graph is None:
+            self._launch()
+        else:
+            self._graph.launch()
+        self._passes += 1
+        return self._figures
+
+    def _launch(self) -> None:
+        network, ops = self._network, self._network.ops
+        losses, hits, squares = self._figures
+        for chunk, rows in zip(self._chunks, self._rows, strict=True):
+            x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
+            ops.tally(ops.softmax_cross_entropy(network.scores(x), self._labels[chunk], 1.0), losses, hits)
+        for layer in network.layers:
+            self._work[layer.W] = ops.add_squares(network.parameters[layer.W], squares, self._work.get(layer.W))
 
 
 def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.int64]:
@@ -60,11 +129,12 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
 
 def _features(network: Network, x: Any, rows: slice) -> Array:
     if isinstance(x, StandardisedBytes):
-        return network.ops.gather(np.arange(rows.start, rows.stop), x)
+        return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
     return x[rows]
 
 
 def _chunks(network: Network, n: int) -> list[slice]:
+    device = "gpu" if network.backend.name == "gpu" else "cpu"
     widest = max(*network.config.hidden, network.config.classes, 1) * network.replicas * network.dtype.itemsize
-    size = max(64, min(1000, _CHUNK_BYTES // widest))
+    size = max(64, min(_CHUNK_ROWS[device], _CHUNK_BYTES[device] // widest))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from xpnet.backend import Array
 from xpnet.config import Length, TrainConfig
 from xpnet.data import Data
-from xpnet.device_data import DeviceData, DeviceSet, to_device
+from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
-from xpnet.evaluation import evaluate
+from xpnet.evaluation import Evaluation
 from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
@@ -120,14 +120,20 @@ class _Run:
         self.seconds_training: list[float] = []
         self.seconds_evaluation = 0.0
         self.stopped = False
-        self._steps_a_call = 1
+        # A GPU's steps are only launched here: how long they take is not seen.
+        self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
+        self._evaluations = {
+            which: Evaluation(network, part.x, part.labels)
+            for which, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
+        }
+        self._prepared: tuple[int, list[Array]] | None = None
 
     def _make_stepper(self) -> Stepper:
         train, backend = self.data.train, self.network.backend
         rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
         hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov)
         self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
-        return make_stepper(self.network, train.x, train.labels, hyper)
+        return make_stepper(self.network, train.x, train.labels, hyper, self.config.stepper)
 
     def epoch(self, epoch: int) -> EpochRecord | None:
         """Train one epoch and evaluate; None if training was stopped before its first step."""
@@ -142,6 +148,8 @@ class _Run:
                 done += self._steps(perm[: count - done], first, done, totals)
                 if self.stopped or done == count:
                     break
+        if backend.xp is not np and epoch + 1 < length.epochs and not self.stopped:
+            self._prepared = epoch + 1, self._batches(epoch + 1)  # while the device is at work
         loss, correct, penalty = (
             backend.to_numpy(part)[:done] for part in (totals.loss, totals.correct, totals.penalty)
         )
@@ -152,9 +160,9 @@ class _Run:
         self._freeze(loss, first)
         self._hand_back()
         begin = time.perf_counter()
-        validation = self._evaluate(self.data.validation)
+        validation = self._evaluate("validation")
         if self.config.train_metrics == "full":
-            training = self._evaluate(self.data.train)
+            training = self._evaluate("train")
         else:
             training = self._running(loss, correct, penalty)
         evaluation = time.perf_counter() - begin
@@ -173,9 +181,8 @@ class _Run:
     def result(self, interrupted: bool) -> TrainResult:
         """Evaluate all sets and return what was learned."""
         begin = time.perf_counter()
-        data = self.data
         train, validation, test = (
-            self._without_diverged(self._evaluate(part)) for part in (data.train, data.validation, data.test)
+            self._without_diverged(self._evaluate(which)) for which in ("train", "validation", "test")
         )
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
@@ -267,6 +274,8 @@ class _Run:
 
     def _batches(self, epoch: int) -> list[Array]:
         """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
+        if self._prepared is not None and self._prepared[0] == epoch:
+            return self._prepared[1]
         samples, n = int(self.data.train.x.shape[0]), self.config.batch_size
         each = len(set(self.orders)) > 1
         drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(self.orders)}
@@ -282,9 +291,9 @@ class _Run:
             if b.shape[1]
         ]
 
-    def _evaluate(self, part: DeviceSet) -> Metrics:
+    def _evaluate(self, which: str) -> Metrics:
         with np.errstate(all="ignore"):
-            return evaluate(self.network, part.x, part.labels, self.lam)
+            return self._evaluations[which](self.lam)
 
     def _running(self, loss: Values, correct: NDArray[np.int64], penalty: Values) -> Metrics:
         """Return the epoch's figures from the totals (k, R) of its steps."""

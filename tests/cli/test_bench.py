@@ -7,6 +7,7 @@ import sys
 import types
 from itertools import pairwise
 
+import emulator
 import numpy as np
 import pytest
 from strict import Module
@@ -26,6 +27,7 @@ def gpu(monkeypatch) -> Module:
     monkeypatch.setitem(sys.modules, "cupy", module)
     for name in ("cublas", "nvrtc"):
         monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
+    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
     monkeypatch.setattr(bench, "_WIDTHS", (4, 8))
     monkeypatch.setattr(bench, "_BATCHES", (20, 50))
     monkeypatch.setattr(bench, "_STEPS", 2)

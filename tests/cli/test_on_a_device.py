@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+import emulator
 import numpy as np
 import pytest
 from strict import Module
@@ -21,6 +22,7 @@ def gpu(monkeypatch) -> Module:
     monkeypatch.setitem(sys.modules, "cupy", module)
     for name in ("cublas", "nvrtc"):
         monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
+    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
     return module
 
 

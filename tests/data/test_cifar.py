@@ -225,7 +225,7 @@ class TestFinding:
     @pytest.mark.parametrize("place", [".", "data", "cache/xpnet", "named"])
     @pytest.mark.parametrize("what", ["the folder itself", "a folder that holds it", "the archive"])
     def test_it_is_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, what: str):
-        monkeypatch.setattr(cifar, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+        monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
         monkeypatch.setenv("XPNET_DATA", str(tmp_path / "named"))
         where = (tmp_path / place).resolve()
         where.mkdir(parents=True, exist_ok=True)

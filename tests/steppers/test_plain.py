@@ -131,3 +131,14 @@ def test_select_keeps_the_chosen_replicas_and_copies():
     assert chosen.velocities["W1"].shape == (2, 3, 2)
     assert chosen.step == 5
     assert not np.shares_memory(chosen.parameters["W1"], net.parameters["W1"])
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_very_wide_layers_train_all_their_parameters(batch_norm):
+    net = Network(xpnet.NetworkConfig(inputs=2, hidden=(20_000,), classes=3, batch_norm=batch_norm), dtype="float64")
+    before = {name: p.copy() for name, p in (*net.parameters.items(), *net.running.items())}
+    rng = np.random.default_rng(0)
+    stepper, state = stepper_for(net, rng.standard_normal((20, 2)), rng.integers(0, 3, 20))
+    stepper.run(state, np.arange(20)[None], np.array([[0.1]]), Totals.empty(np, 1, 1))
+    for name, p in (*state.parameters.items(), *state.running.items()):
+        assert not np.array_equal(p, before[name]), name

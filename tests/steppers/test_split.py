@@ -93,7 +93,6 @@ def test_an_error_in_the_leader_lets_the_workers_go():
     raw, _, labels, rng = sources("float64")
     net = Network(xpnet.NetworkConfig(inputs=700, hidden=(30, 7), classes=4), dtype="float64")
     stepper = SplitStepper(net, raw, labels, Hyperparameters(np.array([0.0])), 3)
-    stepper._inner = stepper._inner._replace(join=None)
 
     def broken(*args):
         raise RuntimeError("in the middle of a step")

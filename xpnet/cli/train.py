@@ -76,7 +76,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     from xpnet.population import Population, replicas_json, train_population
 
     # Everything that can be wrong is found before the folder is made.
-    backend = get_backend(settings.run.device)
+    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
     data = load_data(settings.data.data, settings.data.split)
     output.note(_about_data(data, settings))

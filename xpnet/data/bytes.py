@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ class StandardisedBytes:
         return self.x.shape
 
     @property
+    def ndim(self) -> int:
+        """Two."""
+        return 2
+
+    @property
     def dtype(self) -> Any:
         """The floating type of the values."""
         return self.factor.dtype
@@ -43,8 +49,12 @@ class StandardisedBytes:
         return self.take(rows)
 
     def take(self, rows: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the standardised values of `rows`, in `out` where it is given."""
-        out = np.subtract(self.x[rows], self.whole, out=out)
+        """Return the standardised values of `rows`, in `out` where it is given (on the CPU)."""
+        out = self.x[rows] - self.whole if out is None else np.subtract(self.x[rows], self.whole, out=out)
         out -= self.rest
         out *= self.factor
         return out
+
+    def to(self, asarray: Callable[[Any], Any]) -> StandardisedBytes:
+        """Return the same features on another device, whose arrays `asarray` makes."""
+        return StandardisedBytes(*(asarray(part) for part in (self.x, self.whole, self.rest, self.factor)))

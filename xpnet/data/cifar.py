@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_dir
 
 from xpnet.data.archive import read_archive_files
 from xpnet.data.pickled_array import PickledArray
@@ -49,6 +48,8 @@ def find_cifar10() -> Path | None:
 
 def places() -> list[Path]:
     """Return where CIFAR-10 is looked for, in this order."""
+    from platformdirs import user_cache_dir
+
     named = os.environ.get("XPNET_DATA")
     return [*([Path(named).expanduser()] if named else []), Path(user_cache_dir("xpnet")), Path(), Path("data")]
 

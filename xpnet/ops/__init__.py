@@ -32,8 +32,9 @@ class Ops(NamedTuple):
     batch_norm_relu_inference: Callable[..., Any]
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
-    join: Callable[..., Any]
     penalty: Callable[..., Any]
+    tally: Callable[..., Any]
+    add_squares: Callable[..., Any]
     average: Callable[..., Any]
     descend: Callable[..., Any]
     descend_by_product: Callable[..., Any]
@@ -41,7 +42,11 @@ class Ops(NamedTuple):
 
 
 def _faster(backend: Backend) -> Any:
-    """Return the module of faster operations for `backend`, or None."""
+    """Return what has faster operations for `backend`, or None."""
+    if backend.name == "gpu":
+        from xpnet.ops.fast_cuda import cuda_ops
+
+        return cuda_ops(backend)
     if backend.name != "cpu":
         return None
     if fast_is_on():
@@ -68,7 +73,7 @@ def get_ops(backend: Backend) -> Ops:
 
 def keeps_bytes(backend: Backend) -> bool:
     """Return whether gathering from bytes is faster there than from the floating values."""
-    return backend.name == "cpu" and fast_is_on()
+    return backend.name == "gpu" or (backend.name == "cpu" and fast_is_on())
 
 
 def get_reference(backend: Backend) -> Ops:

@@ -24,7 +24,6 @@ from xpnet.ops.fast_numpy import (
     descend,
     descend_with_momentum,
     input_gradient,
-    join,
     penalty,
     weight_gradient,
 )
@@ -34,7 +33,7 @@ from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 __all__ = [
     "affine", "average", "batch_norm_relu", "batch_norm_relu_gradients", "batch_norm_relu_inference",
     "bias_gradient", "descend", "descend_by_product", "descend_with_momentum", "gather", "input_gradient",
-    "join", "penalty", "relu_gradient", "softmax_cross_entropy", "weight_gradient",
+    "penalty", "relu_gradient", "softmax_cross_entropy", "weight_gradient",
 ]  # fmt: skip
 
 # Above this many scores NumPy's exponential, which works on whole vectors, is faster than a loop.

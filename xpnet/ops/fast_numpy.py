@@ -226,7 +226,10 @@ def softmax_cross_entropy(
     return out
 
 
-def join(tensors: list[Array], out: Array | None = None) -> Array:
+def _joined(tensors: list[Array], shape: tuple[int, ...], out: Array | None) -> Array:
+    """Return tensors (R, ...) side by side in `out`; a single one as it is."""
+    if len(tensors) == 1:
+        return tensors[0].reshape(shape)
     return np.concatenate([t.reshape(t.shape[0], 1, -1) for t in tensors], axis=-1, out=out)
 
 
@@ -254,15 +257,21 @@ def _squares(W: Array) -> Array:
     return by_column.sum(axis=-1)
 
 
-def average(running: Array, batch: Array, alpha: Array) -> None:
+def average(running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
+    joined = _joined(batch, running.shape, out)
     np.multiply(running, alpha, out=running)
-    np.add(running, (1 - alpha) * batch, out=running)
+    np.add(running, (1 - alpha) * joined, out=running)
+    return joined if len(batch) > 1 else None
 
 
-def descend(p: Array, step: Array, keep: Array | None) -> None:
+def descend(p: Array, steps: list[Array], keep: Array | None, squares: Array | None = None, out: Any = None) -> Any:
+    step = _joined(steps, p.shape, out)
+    if squares is not None:
+        squares += penalty([p])
     if keep is not None:
         np.multiply(p, keep, out=p)
     np.subtract(p, step, out=p)
+    return step if len(steps) > 1 else None
 
 
 def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
@@ -271,11 +280,11 @@ def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array
     if blas is not None and wide is not None:
         descend_wide(blas, wide, x, g, keep, squares, _scale_rows)
         return None
-    squares += penalty([W])
     if blas is None or not all(rows_contiguous(a[0] if a.ndim == 3 else a) for a in (x, g, W)):
         out = weight_gradient(x, g, out)
-        descend(W, out, keep)
+        descend(W, [out], keep, squares)
         return out
+    squares += penalty([W])
     for r in range(W.shape[0]):
         blas.add_product(x if x.ndim == 2 else x[r], g[r], W[r], -1.0, float(keep.flat[r if keep.size > 1 else 0]))
     return None
@@ -310,13 +319,17 @@ def _scale_rows(rows: Array, by_column: Array, sums: Array) -> None:
 def descend_with_momentum(
     p: Array,
     velocity: Array,
-    step: Array,
+    steps: list[Array],
     shrink: Array | None,
     rho: Array,
     nesterov: bool,
+    squares: Array | None = None,
     out: Any = None,
 ) -> Any:
-    full = np.empty_like(p) if out is None else out
+    joined, full = (None, np.empty_like(p)) if out is None else out
+    step = _joined(steps, p.shape, joined)
+    if squares is not None:
+        squares += penalty([p])
     if shrink is None:
         np.copyto(full, step)
     else:
@@ -330,4 +343,4 @@ def descend_with_momentum(
         np.add(p, full, out=p)
     else:
         np.add(p, velocity, out=p)
-    return full
+    return step if len(steps) > 1 else None, full

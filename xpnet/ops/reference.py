@@ -148,8 +148,10 @@ def softmax_cross_entropy(
     return CrossEntropy(losses, correct, (exps / sums - onehot) * scale)
 
 
-def join(xp: Any, tensors: list[Array], out: Array | None = None) -> Array:
-    """Return tensors (R, ...) side by side, as one (R, 1, q)."""
+def _join(xp: Any, tensors: list[Array]) -> Array:
+    """Return tensors (R, ...) side by side, as one (R, 1, q); a single one as it is."""
+    if len(tensors) == 1:
+        return tensors[0]
     return xp.concatenate([t.reshape(t.shape[0], 1, -1) for t in tensors], axis=-1)
 
 
@@ -158,51 +160,74 @@ def penalty(xp: Any, weights: list[Array]) -> Array:
     return sum(xp.sum(W * W, axis=(-2, -1)) for W in weights)
 
 
-def average(xp: Any, running: Array, batch: Array, alpha: Array) -> None:
-    """Move a running statistic (R, 1, m) in place: running <- alpha running + (1 - alpha) batch."""
-    running *= alpha
-    running += (1 - alpha) * batch
+def tally(xp: Any, entropy: CrossEntropy, losses: Array, hits: Array) -> None:
+    """Add the batch's losses to `losses` (R,), float64, and its correct samples to `hits` (R,), int64, in place."""
+    losses += xp.sum(entropy.losses, axis=-1, dtype="float64")
+    hits += xp.sum(entropy.correct, axis=-1)
 
 
-def descend(xp: Any, p: Array, step: Array, keep: Array | None) -> None:
-    """Take a step of gradient descent in place: p <- keep p - step.
+def add_squares(xp: Any, W: Array, squares: Array, out: Any = None) -> Any:
+    """Add sum(W**2) to `squares` (R,), float64, in place; returns an implementation's own buffers."""
+    squares += penalty(xp, [W])
+    return None
 
-    `step` is eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) is what the L2 penalty leaves of
-    a weight, None for a parameter without penalty.
+
+def average(xp: Any, running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
+    """Move running statistics (R, 1, q) in place: running <- alpha running + (1 - alpha) batch.
+
+    `batch` are tensors (R, 1, m) that side by side are the batch's.  Returns an implementation's own buffers,
+    for `out` of the next call.
     """
+    running *= alpha
+    running += ((1 - alpha) * _join(xp, batch)).reshape(running.shape)
+    return None
+
+
+def descend(
+    xp: Any, p: Array, steps: list[Array], keep: Array | None, squares: Array | None = None, out: Any = None
+) -> Any:
+    """Take a step of gradient descent in place: p <- keep p - step, and add sum(p**2) before it to `squares` (R,).
+
+    `steps` are tensors that side by side are eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) is what the L2
+    penalty leaves of a weight, None for parameters without penalty.  Returns an implementation's own buffers, for
+    `out` of the next call.
+    """
+    if squares is not None:
+        squares += penalty(xp, [p])
     if keep is not None:
         p *= keep
-    p -= step
+    p -= _join(xp, steps).reshape(p.shape)
+    return None
 
 
 def descend_by_product(xp: Any, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     """Take a step on weights in place, W <- keep W - x' g, and add sum(W**2) before it to `squares` (R,).
 
     That is :func:`descend` by :func:`weight_gradient`, with `g` (R, n, m) = eta * dloss/ds; an
-    implementation may do all of it in one pass over W.  Returns an implementation's own buffer, for `out`
-    of the next call.
+    implementation may do all of it in one pass over W.  Returns its own buffer, as :func:`descend` does.
     """
-    squares += penalty(xp, [W])
-    descend(xp, W, weight_gradient(xp, x, g), keep)
-    return None
+    return descend(xp, W, [weight_gradient(xp, x, g)], keep, squares)
 
 
 def descend_with_momentum(
     xp: Any,
     p: Array,
     velocity: Array,
-    step: Array,
+    steps: list[Array],
     shrink: Array | None,
     rho: Array,
     nesterov: bool,
+    squares: Array | None = None,
     out: Any = None,
 ) -> Any:
     """Take a step with momentum in place: v <- rho v - step - shrink p, p <- p + v.
 
-    `step` is eta * dloss/dp and `shrink` = 2 eta lambda (R, 1, 1), None without penalty.  Nesterov's
+    `steps` and `squares` as in :func:`descend`; `shrink` = 2 eta lambda (R, 1, 1), None without penalty.  Nesterov's
     form moves p by rho v - step - shrink p instead, with the new v (Sutskever et al., 2013).
-    Returns an implementation's own buffer, for `out` of the next call.
     """
+    if squares is not None:
+        squares += penalty(xp, [p])
+    step = _join(xp, steps).reshape(p.shape)
     full = step if shrink is None else step + shrink * p
     velocity *= rho
     velocity -= full

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from xpnet.backend import Array
+from xpnet.errors import ConfigError
+from xpnet.ops import get_reference
 from xpnet.steppers.plain import PlainStepper
 from xpnet.steppers.population import PopulationStepper
 from xpnet.steppers.split import SplitStepper, threads_to_split
@@ -30,16 +32,42 @@ class Stepper(Protocol):
         """
 
 
-def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters) -> Stepper:
-    """Return the best stepper for a network on the training set `x` (N, d), `labels` (N,).
+def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters, kind: str = "auto") -> Stepper:
+    """Return a stepper for a network on the training set `x` (N, d), `labels` (N,).
 
-    `x` is an array of standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedBytes`.
+    Args:
+        network: What is trained.
+        x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedBytes`.
+        labels: Classes.
+        hyper: What stays the same during training.
+        kind: ``"auto"`` for the best one there is, or one of :data:`KINDS`.
+
+    Raises:
+        ConfigError: `kind` cannot be had for this network here.
     """
-    if network.replicas > 1 and network.backend.name == "cpu":
+    backend = network.backend
+    if kind == "plain":
+        return PlainStepper(network, x, labels, hyper, get_reference(backend) if backend.name == "gpu" else None)
+    if backend.name == "gpu":
+        if kind not in ("auto", "fused", "graph"):
+            raise ConfigError(
+                f"stepper = {kind}: is made for the CPU; on {backend.device} there are plain, fused and graph"
+            )
+        from xpnet.steppers.device import DeviceStepper
+
+        return DeviceStepper(network, x, labels, hyper, capture=kind != "fused")
+    if kind in ("fused", "graph"):
+        raise ConfigError(f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split and population")
+    if kind == "population" or (kind == "auto" and network.replicas > 1 and backend.name == "cpu"):
         return PopulationStepper(network, x, labels, hyper)
-    threads = threads_to_split(network, x, hyper)
+    threads = threads_to_split(network, x, hyper) if kind in ("auto", "split") else 1
     if threads > 1:
         return SplitStepper(network, x, labels, hyper, threads)
+    if kind == "split":
+        raise ConfigError(
+            "stepper = split: is for one network without momentum whose first layer is nearly all of it, on images "
+            "kept as bytes, with Numba and several cores"
+        )
     return PlainStepper(network, x, labels, hyper)
 
 

@@ -10,6 +10,7 @@ from xpnet.steppers.state import Hyperparameters, State, Totals
 
 if TYPE_CHECKING:
     from xpnet.network import Network
+    from xpnet.ops import Ops
     from xpnet.ops.reference import CrossEntropy
 
 
@@ -32,8 +33,10 @@ class PlainStepper:
     would otherwise be hundreds of calls for a few numbers each.
     """
 
-    def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
-        self.ops = network.ops
+    def __init__(
+        self, network: Network, x: Array, labels: Array, hyper: Hyperparameters, ops: Ops | None = None
+    ) -> None:
+        self.ops = network.ops if ops is None else ops
         self.layers = network.layers
         self.config = network.config
         self.xp = network.backend.xp
@@ -61,15 +64,13 @@ class PlainStepper:
         if state.step == 0 and steps > 0:
             alpha[0] = 0  # running statistics start from the first batch
         totals.penalty[:] = 0
-        # Large weights are squared where they are moved.
-        block = state.parameters.blocks.get("weights")
-        weights = [] if block is None else [block]
         losses = self.xp.empty((*totals.loss.shape, n), dtype=self.dtype)
         hits = self.xp.empty((*totals.loss.shape, n), dtype=bool)
         for t in range(steps):
-            squares = totals.penalty[t]
-            squares += self.ops.penalty(weights) if weights else 0.0
-            entropy = self._step(state, work, perm[t], scale[t], keep[t], shrink[t], alpha[t], squares)
+            x = work.x = self.ops.gather(perm[t], self.x, work.x)
+            labels = work.labels = self.ops.gather(perm[t], self.labels, work.labels)
+            each = (scale[t], keep[t], shrink[t], alpha[t], totals.penalty[t])
+            entropy = self._step(state, work.tape, x, labels, *each)
             losses[t], hits[t] = entropy.losses, entropy.correct
         losses.sum(axis=-1, dtype="float64", out=totals.loss)
         hits.sum(axis=-1, out=totals.correct)
@@ -78,36 +79,30 @@ class PlainStepper:
     def _step(
         self,
         state: State,
-        work: _Workspace,
-        rows: Array,
+        tape: Tape,
+        x: Array,
+        labels: Array,
         scale: Array,
         keep: Array,
         shrink: Array,
         alpha: Array,
         squares: Array,
     ) -> CrossEntropy:
-        ops, layers, parameters, tape = self.ops, self.layers, state.parameters, work.tape
-        x = work.x = ops.gather(rows, self.x, work.x)
-        labels = work.labels = ops.gather(rows, self.labels, work.labels)
+        """Take one step on a batch; what it squares of the weights before they move is added to `squares` (R,)."""
+        ops, layers, parameters = self.ops, self.layers, state.parameters
         s = forward(ops, layers, parameters, self.config.bn_eps, x, tape)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, scale, tape.entropy)
         self._follow(state, tape, alpha)
-        steps = self._steps
         for part in backward(ops, layers, parameters, tape, entropy.g):
             self._gradients(state, part, keep, shrink, squares)
         for which, names in state.parameters.members.items():
-            step = self._buffers[f"{which} joined"] = ops.join(
-                [steps[name] for name in names], self._buffers.get(f"{which} joined")
-            )
-            of_weights = which == "weights"
-            self._descend(
-                state.parameters.blocks[which],
-                state.velocities.blocks[which] if self._rho is not None else None,
-                step,
-                keep if of_weights else None,
-                shrink if of_weights else None,
-                which,
-            )
+            p = state.parameters.blocks[which]
+            velocity = None if self._rho is None else state.velocities.blocks[which]
+            steps = [self._steps[name] for name in names]
+            if which == "weights":
+                self._descend(p, velocity, steps, keep, shrink, squares, which)
+            else:
+                self._descend(p, velocity, steps, None, None, None, which)
         return cast("CrossEntropy", entropy)
 
     def _follow(self, state: State, tape: Tape, alpha: Array) -> None:
@@ -119,8 +114,8 @@ class PlainStepper:
                 for field, name in (("mean", layer.mean), ("var", layer.var))
                 if name in names
             ]
-            joined = self._buffers[which] = self.ops.join(batch, self._buffers.get(which))
-            self.ops.average(state.running.blocks[which], joined, alpha)
+            running = state.running.blocks[which]
+            self._buffers[which] = self.ops.average(running, batch, alpha, self._buffers.get(which))
 
     def _gradients(self, state: State, part: LayerGradient, keep: Array, shrink: Array, squares: Array) -> None:
         """Move one layer's large weights, after their squares are taken, and keep its other gradients.
@@ -136,22 +131,29 @@ class PlainStepper:
                 W, part.x, part.g, keep, squares, self._buffers.get(layer.W)
             )
         else:
-            squares += ops.penalty([W])
             step = steps[layer.W] = ops.weight_gradient(part.x, part.g, steps.get(layer.W))
-            self._descend(W, state.velocities[layer.W], step, keep, shrink, layer.W)
+            self._descend(W, state.velocities[layer.W], [step], keep, shrink, squares, layer.W)
         if layer.b is not None:
             steps[layer.b] = ops.bias_gradient(part.g, steps.get(layer.b))
         if layer.gamma is not None and layer.beta is not None:
             steps[layer.gamma], steps[layer.beta] = part.gamma, part.beta
 
     def _descend(
-        self, p: Array, velocity: Array | None, step: Array, keep: Array | None, shrink: Array | None, name: str
+        self,
+        p: Array,
+        velocity: Array | None,
+        steps: list[Array],
+        keep: Array | None,
+        shrink: Array | None,
+        squares: Array | None,
+        name: str,
     ) -> None:
+        out = self._buffers.get(name)
         if velocity is None:
-            self.ops.descend(p, step, keep)
+            self._buffers[name] = self.ops.descend(p, steps, keep, squares, out)
         else:
             self._buffers[name] = self.ops.descend_with_momentum(
-                p, velocity, step, shrink, self._rho, self.hyper.nesterov, self._buffers.get(name)
+                p, velocity, steps, shrink, self._rho, self.hyper.nesterov, squares, out
             )
 
     def _column(self, values: Array) -> Array:

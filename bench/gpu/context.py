@@ -1,0 +1,130 @@
+"""What the parts are given: a device, sizes, and a clock that waits for the device."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Backend, get_backend
+from xpnet.benchmark import noise
+from xpnet.config import NetworkConfig
+from xpnet.data import Data
+from xpnet.device_data import to_device
+from xpnet.network import Network
+from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
+
+NINE = (50, 30, 20, 20, 10, 10, 10, 10)
+
+
+class Context:
+    """A device and the sizes of what is measured on it.
+
+    Attributes:
+        backend: The GPU.
+        small: Whether sizes are small, for a dry run.
+        samples: Of the training set.
+        inputs: Features of a sample.
+        data: Folder with CIFAR-10, or None.
+    """
+
+    def __init__(self, backend: Backend, *, small: bool = False, data: str | None = None) -> None:
+        self.backend, self.small, self.data = backend, small, data
+        self.samples, self.inputs = (400, 48) if small else (45_000, 3072)
+        self.epochs, self.warm = (1, 1) if small else (20, 3)
+        self._noise: Data | None = None
+
+    @property
+    def cpu(self) -> Backend:
+        """The CPU."""
+        return get_backend("cpu")
+
+    @property
+    def name(self) -> str:
+        """The device in words."""
+        return str(self.describe().get("name", self.backend.device))
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, memory, compute capability, driver and CUDA version of the device."""
+        runtime = self.backend.xp.cuda.runtime
+        index = int(self.backend.device.split(":")[1])
+        found = runtime.getDeviceProperties(index)
+        known = {
+            "name": found["name"].decode(),
+            "memory_gib": round(found["totalGlobalMem"] / 2**30, 1),
+            "capability": f"{found['major']}.{found['minor']}",
+            "multiprocessors": found.get("multiProcessorCount"),
+        }
+        for key, function in (("driver", "driverGetVersion"), ("cuda", "runtimeGetVersion")):
+            if hasattr(runtime, function):
+                known[key] = getattr(runtime, function)()
+        return known
+
+    def noise(self) -> Data:
+        """Return a training set of noise."""
+        if self._noise is None:
+            self._noise = noise(self.samples, self.inputs, others=max(10, self.samples // 9))
+        return self._noise
+
+    def network(self, hidden: tuple[int, ...], batch_norm: bool = True) -> NetworkConfig:
+        """Return an architecture for the training set."""
+        return NetworkConfig(inputs=self.inputs, hidden=hidden, batch_norm=batch_norm)
+
+    def seconds(self, run: Callable[[], object], *, epochs: int | None = None) -> list[float]:
+        """Return the seconds of calls of `run`, until the device is done, after some that warm up."""
+        times = []
+        for number in range(self.warm + (epochs or self.epochs)):
+            self.backend.synchronize()
+            begin = time.perf_counter()
+            run()
+            self.backend.synchronize()
+            if number >= self.warm:
+                times.append(time.perf_counter() - begin)
+        return times
+
+
+class Steps:
+    """Training steps on data that lies on the device; batches and rates do too."""
+
+    def __init__(
+        self, backend: Backend, config: NetworkConfig, data: Data, kind: str, *, replicas: int = 1, batch: int = 100
+    ) -> None:
+        network = Network(config, backend=backend, replicas=replicas)
+        part = to_device(data, backend, network.dtype).train
+        hyper = Hyperparameters(backend.asarray(np.geomspace(1e-5, 1e-1, replicas)))
+        self._stepper = make_stepper(network, part.x, part.labels, hyper, kind)
+        self._state = State(network.parameters, {}, network.running)
+        samples = len(data.train)
+        self.count = samples // batch
+        rows = np.random.default_rng(0).permutation(samples)[: self.count * batch].reshape(self.count, batch)
+        self._perm = backend.asarray(rows)
+        self._eta = backend.asarray(np.full((self.count, replicas), 1e-3))
+        self._totals = Totals.empty(backend.xp, self.count, replicas)
+
+    def epoch(self) -> None:
+        """Take all steps once."""
+        self._stepper.run(self._state, self._perm, self._eta, self._totals)
+
+
+def figures(times: list[float], steps: int) -> dict[str, Any]:
+    """Return the median, the minimum and the values in microseconds a step."""
+    values = [1e6 * seconds / steps for seconds in times]
+    return {"median": statistics.median(values), "min": min(values), "values": values, "steps": steps}
+
+
+def pretended(data: str | None) -> Context:
+    """Return a context on the tests' stand-in for a GPU, whose kernels run on the host."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    import emulator
+    from strict import Module
+
+    from xpnet.ops.cuda import products
+
+    backend = Backend("gpu", Module(), "gpu:0", "pretended")
+    products.library = lambda: emulator.Cublas(backend.xp)  # type: ignore[assignment]
+    return Context(backend, small=True, data=data)

@@ -1,0 +1,201 @@
+"""Parts that show that what the GPU computes is right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.gpu.context import NINE, Context
+from xpnet.backend import Backend
+from xpnet.config import TrainConfig
+from xpnet.network import Network
+from xpnet.ops import get_ops, reference
+from xpnet.training import train
+
+ROOT = Path(__file__).parents[2]
+STEPPERS = ("plain", "fused", "graph")
+
+
+class WrongResultError(AssertionError):
+    """A result is not what it must be."""
+
+
+def kernels(context: Context) -> dict[str, Any]:
+    """Compare every operation with its definition, in both precisions and over shapes with odd sizes."""
+    worst: dict[str, float] = {}
+    shapes = [(1, 100, 3072, 50), (3, 33, 129, 17), (2, 300, 64, 64), (1, 7, 5, 3), (4, 1000, 40, 10)]
+    for replicas, n, d, m in shapes[1:4] if context.small else shapes:
+        for dtype, tolerance in (("float32", 5e-4), ("float64", 1e-9)):
+            for name, error in _operations(context.backend, replicas, n, d, m, dtype).items():
+                if not error <= tolerance:
+                    raise WrongResultError(
+                        f"{name}, R = {replicas}, n = {n}, d = {d}, m = {m}, {dtype}: off by {error:.1e}"
+                    )
+                worst[f"{name} {dtype}"] = max(error, worst.get(f"{name} {dtype}", 0))
+    summary = f"{len(worst) // 2} operations, worst {max(v for k, v in worst.items() if '64' in k):.0e} in float64"
+    return {"worst": worst, "summary": summary, "lines": [f"   {summary}"]}
+
+
+def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: str) -> dict[str, float]:
+    """Return the largest error of each operation, relative to the largest number of what is right."""
+    draw = np.random.default_rng(n)
+
+    def real(*shape: int) -> Any:
+        return draw.standard_normal(shape).astype(dtype)
+
+    R = replicas
+    x, W, b, g = real(n, d), real(R, d, m) / np.sqrt(d).astype(dtype), real(R, 1, m), real(R, n, m)
+    s, gamma, scores = real(R, n, m) + 1, real(R, 1, m), 3 * real(R, n, m)
+    labels, keep = draw.integers(0, m, n), np.full((R, 1, 1), 0.99, dtype)
+    forward = reference.batch_norm_relu(np, s, gamma, b, 1e-5)[:5]
+    parts = [real(R, 1, 700), real(R, 1, m)]
+    block = real(R, 1, 700 + m)
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("affine", (x, W, b)),
+        ("input_gradient", (g, W)),
+        ("weight_gradient", (x, g)),
+        ("bias_gradient", (g,)),
+        ("relu", (s,)),
+        ("relu_gradient", (g, s)),
+        ("batch_norm_relu", (s, gamma, b, 1e-5)),
+        ("batch_norm_relu_gradients", (g, reference.BatchNormReLU(*forward), gamma)),
+        ("batch_norm_relu_inference", (s, b, np.abs(gamma), gamma, b, 1e-5)),
+        ("softmax", (scores,)),
+        ("softmax_cross_entropy", (scores, labels, 0.01)),
+        ("gather", (draw.integers(0, n, n), x)),
+        ("descend", (block, parts, keep, np.zeros(R))),
+        ("descend_by_product", (W, x, g, keep, np.zeros(R))),
+        ("descend_with_momentum", (block, real(*block.shape), parts, keep, keep, True, np.zeros(R))),
+        ("average", (block, parts, np.array([0.9], dtype))),
+        ("add_squares", (W, np.zeros(R))),
+    ]
+    ops, errors = get_ops(backend), {}
+    for name, arguments in calls:
+        here, there = _copied(arguments, np.array), _copied(arguments, backend.asarray)
+        expected = _arrays((getattr(reference, name)(np, *here), *here))
+        got = [backend.to_numpy(a) for a in _arrays((getattr(ops, name)(*there), *there), backend.xp.ndarray)]
+        got = got[len(got) - len(expected) :] if len(got) < len(expected) else got[: len(expected)]
+        errors[name] = max(_error(a, e) for a, e in zip(got, expected, strict=True))
+    return errors
+
+
+def _copied(value: Any, to: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return to(value)
+    if isinstance(value, (list, tuple)):
+        parts = [_copied(part, to) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _arrays(value: Any, kind: Any = np.ndarray) -> list[Any]:
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [array for part in value for array in _arrays(part, kind)]
+    return []
+
+
+def _error(got: Any, expected: Any) -> float:
+    if got.shape != expected.shape:
+        raise WrongResultError(f"shape {got.shape}, not {expected.shape}")
+    largest = float(np.abs(expected.astype(float)).max()) or 1.0
+    return float(np.abs(got.astype(float) - expected.astype(float)).max()) / largest
+
+
+def curves(context: Context) -> dict[str, Any]:
+    """Train from one seed on both devices: losses of the first 100 steps."""
+    lines, worst = [], {}
+    for dtype, tolerance in (("float64", 1e-9), ("float32", 1e-3)):
+        for kind in STEPPERS:
+            for replicas in (1, 3):
+                name = f"{kind}, R = {replicas}, {dtype}"
+                there = _losses(context, context.backend, kind, dtype, replicas)
+                here = _losses(context, context.cpu, "plain", dtype, replicas)
+                worst[name] = float(np.abs(there / here - 1).max())
+                lines.append(f"   {name:28} losses of CPU and GPU differ by {worst[name]:.1e} at most")
+                if not worst[name] <= tolerance:
+                    raise WrongResultError(f"{name}: losses differ by {worst[name]:.1e}, more than {tolerance:.0e}")
+    return {"worst": worst, "lines": lines, "summary": f"differ by {max(worst.values()):.1e} at most"}
+
+
+def _losses(context: Context, backend: Backend, kind: str, dtype: str, replicas: int) -> Any:
+    """Return the training loss of each of 100 steps: epochs of one step each, so that all are seen."""
+    data = context.noise()
+    network = Network(context.network((50, 50)), backend=backend, dtype=dtype, replicas=replicas)
+    steps, batch = (6, 50) if context.small else (100, 100)
+    from bench.gpu.context import Totals, to_device
+    from xpnet.schedules import triangular
+    from xpnet.steppers import Hyperparameters, State, make_stepper
+
+    part = to_device(data, backend, network.dtype).train
+    hyper = Hyperparameters(backend.asarray(np.full(replicas, 0.005)))
+    stepper = make_stepper(network, part.x, part.labels, hyper, kind)
+    perm = np.random.default_rng(1).integers(0, len(data.train), (steps, batch))
+    eta = np.repeat(triangular(np.arange(steps), 1e-5, 0.1, 50)[:, None], replicas, axis=1)
+    totals = Totals.empty(backend.xp, steps, replicas)
+    state = State(network.parameters, {}, network.running)
+    stepper.run(state, backend.asarray(perm), backend.asarray(eta), totals)
+    return backend.to_numpy(totals.loss) / batch
+
+
+def gradients(context: Context) -> dict[str, Any]:
+    """Check the GPU's gradients against finite differences of the CPU."""
+    import xpnet
+
+    rng = np.random.default_rng(0)
+    lines, summary = [], []
+    for hidden in ((50, 50), NINE):
+        config = xpnet.NetworkConfig(inputs=40, hidden=hidden)
+        network = Network(config, backend=context.backend, dtype="float64")
+        x, labels = rng.standard_normal((60, 40)), rng.integers(0, 10, 60)
+        coverage: Any = 60 if context.small else "all"
+        report = xpnet.gradcheck(network, x, labels, lam=0.01, coverage=coverage)
+        largest = max(p.max_relative_error for p in report.parameters if p.max_relative_error is not None)
+        summary.append(f"{len(hidden) + 1} layers: {report.checked} gradients, {largest:.1e}")
+        lines.append(f"   {summary[-1]}")
+        if not report.passed:
+            raise WrongResultError(f"{len(hidden) + 1} layers: the gradient check fails")
+    return {"lines": lines, "summary": "; ".join(summary)}
+
+
+def accuracies(context: Context) -> dict[str, Any]:
+    """Train the reports' networks on CIFAR-10, three seeds at once."""
+    import xpnet
+
+    if context.data is None:
+        return {"skipped": "no --data"}
+    data = xpnet.load_data(context.data, "45k")
+    lines, found = [], {}
+    # Test accuracies of these settings on the CPU, five seeds; see docs.
+    for name, hidden, expected in (("3 layers", (50, 50), 0.535), ("9 layers", NINE, 0.515)):
+        network = Network(
+            xpnet.NetworkConfig(inputs=data.features, hidden=hidden), backend=context.backend, seed=(0, 1, 2)
+        )
+        result = train(network, data, TrainConfig(lam=0.005))
+        found[name] = {
+            "accuracies": result.test.accuracies.tolist(),
+            "seconds_training": result.seconds_training,
+            "seconds_evaluation": result.seconds_evaluation,
+        }
+        mean, training = float(result.test.accuracies.mean()), sum(result.seconds_training)
+        lines.append(f"   {name}: test accuracy {mean:.4f}; {result.epochs} epochs of 3 networks in {training:.2f} s")
+        if abs(mean - expected) > 0.015:
+            raise WrongResultError(f"{name}: test accuracy {mean:.4f} is not {expected} ± .015")
+    return {"found": found, "lines": lines, "summary": lines[0].strip()}
+
+
+def tests(context: Context) -> dict[str, Any]:
+    """Run the tests marked gpu."""
+    if context.small:
+        return {"skipped": "a dry run"}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    last = [line for line in done.stdout.splitlines() if line.strip()][-25:]
+    if done.returncode:
+        raise WrongResultError("\n".join([*last, done.stderr[-2000:]]))
+    return {"lines": [f"   {line}" for line in last[-3:]], "summary": last[-1]}

@@ -1,0 +1,169 @@
+"""PyTorch on a GPU: eager, compiled, and the compiled step captured by hand."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench.problem import ETA_MAX, LAM
+
+BN_EPS = 1e-5
+
+
+class Peer:
+    """One network on the training set as bytes on the device, standardised in the step.
+
+    Args:
+        data: The data set.
+        hidden: Units of each hidden layer.
+        batch_norm: Whether hidden layers are normalised.
+        batch: Samples in a step.
+        mode: ``"eager"``; ``"default"`` or ``"reduce-overhead"`` of ``torch.compile``; ``"graph"``: the
+            step that ``torch.compile`` makes, captured in a CUDA graph by hand.
+        device: ``"cuda"``.
+    """
+
+    def __init__(
+        self, data: Any, hidden: tuple[int, ...], batch_norm: bool, batch: int, mode: str, device: str = "cuda"
+    ) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        self.version, self._device, self._mode = torch.__version__, device, mode
+        self._x = torch.from_numpy(data.train.x).to(device)
+        self._labels = torch.from_numpy(data.train.labels.astype(np.int64)).to(device)
+        scale = data.standardiser
+        self._mean = torch.tensor(scale.mean, dtype=torch.float32, device=device)
+        self._factor = torch.tensor(1 / scale.std, dtype=torch.float32, device=device)
+        samples = len(data.train)
+        self.count = samples // batch
+        rows = np.random.default_rng(0).permutation(samples)[: self.count * batch].reshape(self.count, batch)
+        self._perm = torch.from_numpy(rows).to(device)
+        self._total = torch.zeros((), device=device)
+        self._eta = torch.full((), 1e-3, device=device)
+        sizes = (data.train.x.shape[1], *hidden, 10)
+        make = self._eager if mode == "eager" else self._functional
+        self._step = make(sizes, batch_norm)
+        if mode == "graph":
+            self._step = self._captured(self._step, batch)
+
+    def _batch(self, rows: Any) -> tuple[Any, Any]:
+        x = (self._x.index_select(0, rows).float() - self._mean) * self._factor
+        return x, self._labels.index_select(0, rows)
+
+    def _eager(self, sizes: tuple[int, ...], batch_norm: bool) -> Any:
+        parts: list[nn.Module] = []
+        for number, (d, m) in enumerate(pairwise(sizes), start=1):
+            last = number == len(sizes) - 1
+            parts.append(nn.Linear(d, m, bias=last or not batch_norm))
+            if not last:
+                parts += [nn.BatchNorm1d(m, eps=BN_EPS)] if batch_norm else []
+                parts.append(nn.ReLU())
+        model = nn.Sequential(*parts).to(self._device)
+        matrices = [p for p in model.parameters() if p.ndim == 2]
+        vectors = [p for p in model.parameters() if p.ndim == 1]
+        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": 2 * LAM}, {"params": vectors}]
+        optimiser = torch.optim.SGD(groups, lr=ETA_MAX / 100, fused=True)
+
+        def step(rows: Any) -> None:
+            x, labels = self._batch(rows)
+            loss = functional.cross_entropy(model(x), labels)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            self._total += loss.detach()
+
+        return step
+
+    def _functional(self, sizes: tuple[int, ...], batch_norm: bool) -> Any:
+        torch.manual_seed(0)
+        p, running = {}, {}
+        last = len(sizes) - 1
+        for number, (d, m) in enumerate(pairwise(sizes), start=1):
+            p[f"W{number}"] = torch.randn(d, m, device=self._device) * (2 / d) ** 0.5
+            if number == last or not batch_norm:
+                p[f"b{number}"] = torch.zeros(m, device=self._device)
+            else:
+                p[f"gamma{number}"] = torch.ones(m, device=self._device)
+                p[f"beta{number}"] = torch.zeros(m, device=self._device)
+                running[f"mean{number}"] = torch.zeros(m, device=self._device)
+                running[f"var{number}"] = torch.ones(m, device=self._device)
+
+        def loss_of(p: dict[str, Any], x: Any, labels: Any) -> Any:
+            statistics = {}
+            for number in range(1, last):
+                s = x @ p[f"W{number}"]
+                if batch_norm:
+                    mean, var = s.mean(0), s.var(0, unbiased=False)
+                    statistics |= {f"mean{number}": mean.detach(), f"var{number}": var.detach()}
+                    s = (s - mean) * torch.rsqrt(var + BN_EPS) * p[f"gamma{number}"] + p[f"beta{number}"]
+                else:
+                    s = s + p[f"b{number}"]
+                x = torch.relu(s)
+            loss = functional.cross_entropy(x @ p[f"W{last}"] + p[f"b{last}"], labels)
+            return loss, (loss.detach(), statistics)
+
+        gradient = torch.func.grad(loss_of, has_aux=True)
+
+        def step(rows: Any) -> None:
+            x, labels = self._batch(rows)
+            g, (loss, statistics) = gradient(p, x, labels)
+            self._total.add_(loss)
+            for name, W in p.items():
+                if name.startswith("W"):
+                    W.mul_(1 - 2 * LAM * self._eta)
+                W.sub_(self._eta * g[name])
+            for name, value in statistics.items():
+                running[name].lerp_(value, 0.1)
+
+        # Else a CUDA graph of torch.compile copies its inputs, the data set among them, before every step.
+        fixed = [*p.values(), *running.values(), self._total, self._eta]
+        for tensor in (*fixed, self._x, self._labels, self._mean, self._factor):
+            torch._dynamo.mark_static_address(tensor)
+        torch._dynamo.reset()
+        return torch.compile(step, mode="reduce-overhead" if self._mode == "reduce-overhead" else "default")
+
+    def _captured(self, step: Any, batch: int) -> Any:
+        rows = torch.zeros(batch, dtype=torch.int64, device=self._device)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad(), torch.cuda.stream(stream):
+            for _ in range(3):
+                step(rows)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            step(rows)
+
+        def replay(chosen: Any) -> None:
+            rows.copy_(chosen)
+            graph.replay()
+
+        return replay
+
+    def epoch(self) -> None:
+        """Take all steps once."""
+        if self._mode == "eager":
+            for rows in self._perm:
+                self._step(rows)
+            return
+        with torch.no_grad():
+            for rows in self._perm:
+                self._step(rows)
+
+    def seconds(self, warm: int, epochs: int) -> list[float]:
+        """Return the seconds of epochs, after some that warm up."""
+        times = []
+        wait = torch.cuda.synchronize if self._device == "cuda" else lambda: None
+        for number in range(warm + epochs):
+            wait()
+            begin = time.perf_counter()
+            self.epoch()
+            wait()
+            if number >= warm:
+                times.append(time.perf_counter() - begin)
+        return times

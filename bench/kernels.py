@@ -1,0 +1,150 @@
+"""Compiles the CUDA kernels for several GPUs, without one, and reports registers, shared memory and spills.
+
+python -m bench kernels                # nvcc where it is installed, else NVRTC
+python -m bench kernels --out FILE.json
+
+Exit code 1 if a kernel does not compile or spills registers to memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xpnet.ops.cuda.kernels import REALS, options, source
+
+ARCHITECTURES = (75, 80, 90, 100)
+_ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
+_SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+_USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+
+
+class CompileError(Exception):
+    """The compiler's message."""
+
+
+def by_nvcc(nvcc: str, dtype: str) -> str:
+    """Compile all kernels for `dtype` and every architecture; return what the assembler says."""
+    codes = [f"-gencode=arch=compute_{sm},code=sm_{sm}" for sm in ARCHITECTURES]
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "kernels.cu")
+        text.write_text(source())
+        command = [nvcc, "-fatbin", *codes, *options(dtype), "-Xptxas", "-v", "-o", str(Path(folder, "k")), str(text)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileError(done.stderr)
+    return done.stderr
+
+
+def by_nvrtc(library: Any, dtype: str) -> str:
+    """Do the same by NVRTC."""
+    said = []
+    for sm in ARCHITECTURES:
+        program = ctypes.c_void_p()
+        library.nvrtcCreateProgram(ctypes.byref(program), source().encode(), b"kernels.cu", 0, None, None)
+        given = [o.encode() for o in (f"-arch=sm_{sm}", *options(dtype), "--ptxas-options=-v")]
+        status = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
+        size = ctypes.c_size_t()
+        library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value)
+        library.nvrtcGetProgramLog(program, log)
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+        if status:
+            raise CompileError(log.value.decode())
+        said.append(log.value.decode())
+    return "\n".join(said)
+
+
+def nvrtc() -> Any:
+    """Return NVRTC from its wheel or the system, or None."""
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return ctypes.CDLL(load_nvidia_dynamic_lib("nvrtc").abs_path)
+    except (ImportError, RuntimeError, OSError):
+        pass
+    for place in map(Path, sys.path):
+        for found in sorted(place.glob("nvidia/*/lib/libnvrtc.so.*")):
+            return ctypes.CDLL(str(found))
+    return None
+
+
+def compiler() -> tuple[str, Any] | None:
+    """Return the compiler's name and a function of the dtype, or None where there is none."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is not None:
+        return "nvcc", lambda dtype: by_nvcc(nvcc, dtype)
+    library = nvrtc()
+    return None if library is None else ("NVRTC", lambda dtype: by_nvrtc(library, dtype))
+
+
+def parse(said: str) -> dict[str, dict[str, dict[str, int]]]:
+    """Return registers, shared memory and spilled bytes by kernel and architecture."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    kernel = architecture = None
+    for line in said.splitlines():
+        if match := _ENTRY.search(line):
+            kernel, architecture = match[1], f"sm_{match[2]}"
+            found.setdefault(kernel, {})[architecture] = {}
+        elif kernel is None or architecture is None:
+            continue
+        elif match := _SPILLS.search(line):
+            found[kernel][architecture] |= {"stack": int(match[1]), "spilled": int(match[2]) + int(match[3])}
+        elif match := _USED.search(line):
+            found[kernel][architecture] |= {"registers": int(match[1]), "shared": int(match[2] or 0)}
+            kernel = None
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return registers by kernel and architecture as Markdown, float32 / float64."""
+    lines = [
+        "| kernel | " + " | ".join(f"sm_{sm}" for sm in ARCHITECTURES) + " | shared bytes |",
+        "|---|" + "---|" * (len(ARCHITECTURES) + 1),
+    ]
+    for kernel in found["float32"]:
+        cells = [
+            " / ".join(str(found[dtype][kernel][f"sm_{sm}"].get("registers", "?")) for dtype in REALS)
+            for sm in ARCHITECTURES
+        ]
+        shared = max(found[dtype][kernel]["sm_90"].get("shared", 0) for dtype in REALS)
+        lines.append(f"| `{kernel}` | {' | '.join(cells)} | {shared:,} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compile, print the table, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench kernels", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write what was found to a file")
+    given = parser.parse_args(arguments)
+    made = compiler()
+    if made is None:
+        print("kernels: neither nvcc nor NVRTC is installed; pip install nvidia-cuda-nvrtc", file=sys.stderr)
+        return 2
+    name, compile_for = made
+    try:
+        found = {dtype: parse(compile_for(dtype)) for dtype in REALS}
+    except CompileError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"registers of a thread, float32 / float64, compiled by {name}\n\n{table(found)}")
+    if given.out is not None:
+        given.out.write_text(json.dumps({"compiler": name, "kernels": found}, indent=1) + "\n")
+    spilled = [
+        f"{kernel} ({dtype}, {sm}): spills {use['spilled']} bytes"
+        for dtype, kernels in found.items()
+        for kernel, uses in kernels.items()
+        for sm, use in uses.items()
+        if use.get("spilled")
+    ]
+    print("\n".join(spilled) or "\nno kernel spills registers")
+    return 1 if spilled else 0

@@ -1,0 +1,28 @@
+"""The kernels compile for the GPUs that people have, and none spills."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import kernels
+from xpnet.ops.cuda.kernels import REALS, source
+
+pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="neither nvcc nor NVRTC is installed")
+
+
+@pytest.mark.parametrize("dtype", REALS)
+def test_every_kernel_compiles_for_every_architecture_without_spills(dtype):
+    found = kernels.parse(kernels.compiler()[1](dtype))
+    names = {line.split("(")[0].split()[-1] for line in source().splitlines() if "__global__ void" in line}
+    assert set(found) == names
+    for name, uses in found.items():
+        assert set(uses) == {f"sm_{sm}" for sm in kernels.ARCHITECTURES}, name
+        for architecture, use in uses.items():
+            assert use["spilled"] == 0, f"{name} spills {use['spilled']} bytes on {architecture}"
+            assert 0 < use["registers"] <= 128, (name, architecture)
+
+
+def test_a_kernel_that_does_not_compile_is_shown(monkeypatch):
+    monkeypatch.setattr(kernels, "source", lambda: '#line 1 "odd.cu"\nextern "C" __global__ void odd() { x = 1; }')
+    with pytest.raises(kernels.CompileError, match=r"odd\.cu"):
+        kernels.compiler()[1]("float32")

@@ -1,0 +1,216 @@
+// What CUDA's C++ needs to run on a host, so that the text of a kernel is tested as it is.
+//
+// The threads of a block are fibers: one runs until it meets a barrier, then the next.  A block ends when all of
+// them have.  A kernel whose first block meets no barrier needs no fibers.  Blocks run one after the other, forwards or backwards, and so do the threads between two barriers:
+// a kernel without a race gives the same bits in both orders.
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+using std::exp;
+using std::fabs;
+using std::log;
+using std::sqrt;
+
+struct dim3 {
+    unsigned x, y, z;
+};
+static dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+#define __global__
+#define __device__ static
+#define __forceinline__ inline
+#define __host__
+#define __restrict__
+#define __launch_bounds__(...)
+#define __align__(n)
+// Blocks run one after the other, so what they share can be static.
+#define __shared__ static
+#define DYNAMIC_MEMORY static unsigned char* dynamic_memory = nullptr
+
+namespace emulator {
+
+enum State { ready, at_barrier, at_warp, done };
+
+struct Fiber {
+    ucontext_t start;
+    jmp_buf where;
+    std::unique_ptr<char[]> stack;
+    State state;
+    bool begun;
+    dim3 thread;
+    unsigned number;
+};
+
+static const size_t stack_bytes = 64 * 1024;
+static std::vector<Fiber> fibers;
+static Fiber* current = nullptr;
+static jmp_buf scheduler;
+static void (*body)(void**) = nullptr;
+static void** arguments = nullptr;
+static std::string error;
+static unsigned char slots[64][32][16];  // of each warp: what its lanes hand to each other
+
+static void enter() {
+    body(arguments);
+    current->state = done;
+    _longjmp(scheduler, 1);
+}
+
+static bool fibers_needed = true;
+static bool waited = false;
+
+static void wait(State state) {
+    waited = true;
+    if (!fibers_needed) {
+        error = "a block meets a barrier that the first one did not";
+        _longjmp(scheduler, 1);
+    }
+    current->state = state;
+    if (_setjmp(current->where) == 0) _longjmp(scheduler, 1);
+}
+
+static void resume(Fiber& fiber) {
+    current = &fiber;
+    threadIdx = fiber.thread;
+    if (_setjmp(scheduler) != 0) return;
+    if (fiber.begun) _longjmp(fiber.where, 1);
+    fiber.begun = true;
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.get();
+    fiber.start.uc_stack.ss_size = stack_bytes;
+    fiber.start.uc_link = nullptr;
+    makecontext(&fiber.start, enter, 0);
+    setcontext(&fiber.start);
+}
+
+// Let fibers go on that wait for others that are all there; false if none can.
+static bool release(unsigned count) {
+    unsigned finished = 0, waiting = 0;
+    bool any = false;
+    for (unsigned i = 0; i < count; ++i) {
+        finished += fibers[i].state == done;
+        waiting += fibers[i].state == at_barrier;
+    }
+    if (waiting == count) {
+        for (unsigned i = 0; i < count; ++i) fibers[i].state = ready;
+        return true;
+    }
+    for (unsigned first = 0; first < count; first += 32) {
+        unsigned lanes = 0;
+        for (unsigned i = first; i < first + 32 && i < count; ++i) lanes += fibers[i].state == at_warp;
+        if (lanes == 32) {
+            for (unsigned i = first; i < first + 32; ++i) fibers[i].state = ready;
+            any = true;
+        }
+    }
+    if (!any && finished < count) error = "a barrier or a shuffle is not reached by all threads";
+    return any;
+}
+
+static void run_block(unsigned count, bool backwards) {
+    if (!fibers_needed) {
+        if (_setjmp(scheduler) != 0) return;
+        for (unsigned k = 0; k < count; ++k) {
+            const unsigned i = backwards ? count - 1 - k : k;
+            threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+            body(arguments);
+        }
+        return;
+    }
+    for (unsigned i = 0; i < count; ++i) {
+        Fiber& fiber = fibers[i];
+        fiber.state = ready;
+        fiber.begun = false;
+        fiber.number = i;
+        fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+    }
+    do {
+        for (unsigned k = 0; k < count; ++k) {
+            Fiber& fiber = fibers[backwards ? count - 1 - k : k];
+            if (fiber.state == ready) resume(fiber);
+        }
+    } while (release(count));
+}
+
+template <typename T>
+static T shuffle(T value, unsigned from) {
+    const unsigned warp = current->number / 32, lane = current->number % 32;
+    std::memcpy(slots[warp][lane], &value, sizeof(T));
+    wait(at_warp);
+    T result;
+    std::memcpy(&result, slots[warp][from % 32], sizeof(T));
+    wait(at_warp);
+    return result;
+}
+
+// Run a kernel; return what is wrong with it, or null.
+static const char* launch(void (*kernel)(void**), void** given, const unsigned* grid, const unsigned* block,
+                          size_t shared, bool backwards, unsigned char** dynamic) {
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
+    const unsigned count = block[0] * block[1] * block[2];
+    error.clear();
+    if (count > 1024) error = "a block has more than 1024 threads";
+    if (grid[1] > 65535 || grid[2] > 65535) error = "a grid has more than 65535 blocks in y or z";
+    if (!error.empty()) return error.c_str();
+    while (fibers.size() < count) {
+        fibers.emplace_back();
+        fibers.back().stack.reset(new char[stack_bytes]);
+    }
+    std::vector<std::uint64_t> memory(shared / 8 + 2);
+    *dynamic = reinterpret_cast<unsigned char*>(memory.data());
+    body = kernel;
+    arguments = given;
+    fibers_needed = true;
+    const std::uint64_t blocks = (std::uint64_t)grid[0] * grid[1] * grid[2];
+    for (std::uint64_t k = 0; k < blocks && error.empty(); ++k) {
+        const std::uint64_t b = backwards ? blocks - 1 - k : k;
+        blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
+        std::memset(memory.data(), 0xff, memory.size() * 8);  // what nobody has written is not a number
+        waited = false;
+        run_block(count, backwards);
+        fibers_needed = waited;
+    }
+    return error.empty() ? nullptr : error.c_str();
+}
+
+}  // namespace emulator
+
+static void __syncthreads() { emulator::wait(emulator::at_barrier); }
+static void __syncwarp(unsigned = 0xffffffff) { emulator::wait(emulator::at_warp); }
+static void __threadfence() {}
+template <typename T>
+static T __shfl_xor_sync(unsigned, T value, int mask) {
+    return emulator::shuffle(value, emulator::current->number % 32 ^ unsigned(mask));
+}
+template <typename T>
+static T __shfl_down_sync(unsigned, T value, unsigned by) {
+    const unsigned lane = emulator::current->number % 32;
+    return emulator::shuffle(value, lane + by < 32 ? lane + by : lane);
+}
+template <typename T>
+static T __shfl_sync(unsigned, T value, int from) {
+    return emulator::shuffle(value, unsigned(from));
+}
+static unsigned atomicInc(unsigned* at, unsigned limit) {
+    const unsigned old = *at;
+    *at = old >= limit ? 0 : old + 1;
+    return old;
+}
+template <typename T>
+static T atomicAdd(T* at, T value) {
+    const T old = *at;
+    *at = old + value;
+    return old;
+}
+template <typename T>
+static T __ldg(const T* at) {
+    return *at;
+}

@@ -1,0 +1,235 @@
+"""Every kernel does what its operation's definition says, on the host: its own text over an emulator of CUDA."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+
+import emulator
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strict import Module
+
+from xpnet.backend import Backend
+from xpnet.data import StandardisedBytes
+from xpnet.ops import reference
+from xpnet.ops.cuda.kernels import source
+from xpnet.ops.fast_cuda import CudaOps
+from xpnet.ops.reference import BatchNormReLU, CrossEntropy
+
+pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
+# Of the largest number of a result: sums are taken in another order.
+TOLERANCE = {"float32": 1e-5, "float64": 3e-14}
+shapes = st.fixed_dictionaries(
+    {
+        "replicas": st.integers(1, 4),
+        "n": st.sampled_from([1, 2, 7, 31, 33, 100, 257, 300]),
+        "d": st.sampled_from([1, 3, 4, 8, 50, 129]),
+        "m": st.sampled_from([1, 5, 8, 9, 33, 64]),
+        "seed": st.integers(0, 1000),
+        "dtype": st.sampled_from(["float32", "float64"]),
+    }
+)
+many = settings(max_examples=25, deadline=None)
+
+
+class Both:
+    """The kernels, on a pretended device, beside the reference."""
+
+    def __init__(self) -> None:
+        self.xp = Module()
+        self.backend = Backend("gpu", self.xp, "gpu:0")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(self.xp))
+            self.ops = CudaOps(self.backend)
+
+    def to(self, value):
+        if isinstance(value, np.ndarray):
+            return self.xp.asarray(value)
+        if isinstance(value, (list, tuple)):
+            parts = [self.to(v) for v in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return value
+
+    def back(self, value):
+        if isinstance(value, self.xp.ndarray):
+            return value._a.copy()
+        if isinstance(value, tuple):
+            return tuple(self.back(v) for v in value if isinstance(v, self.xp.ndarray))
+        return value
+
+    def __call__(self, name, *arguments, dtype, **options):
+        """Compare results, and what was changed in place; forwards, backwards and into memory used before."""
+        expected_arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+        expected = getattr(reference, name)(np, *expected_arguments, **options)
+        seen, out = [], None
+        for self.xp.backwards in (False, True, False):
+            given_arguments = [self.to(a) for a in arguments]
+            more = {} if name in WITHOUT_OUT else {"out": out}
+            result = getattr(self.ops, name)(*given_arguments, **options, **more)
+            fields = self.back(result) if isinstance(result, (tuple, self.xp.ndarray)) else ()
+            changed = [self.back(a) for a in given_arguments if isinstance(a, self.xp.ndarray)]
+            seen.append((fields if isinstance(fields, tuple) else (fields,), changed))
+            out = result if more and name not in FRESH else None
+        for fields, changed in seen[1:]:
+            for a, b in zip((*fields, *changed), (*seen[0][0], *seen[0][1]), strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=f"{name}: the order of threads shows")
+        wanted = expected if isinstance(expected, tuple) else (expected,)
+        for got, want in zip(seen[0][0], [w for w in wanted if isinstance(w, np.ndarray)], strict=False):
+            assert got.shape == want.shape, name
+            close(got, want, dtype, name)
+        arrays = [a for a in expected_arguments if isinstance(a, np.ndarray)]
+        for got, want in zip(seen[0][1], arrays, strict=True):
+            close(got, want, dtype, f"{name}, in place")
+        return seen[0][0]
+
+
+def close(got, want, dtype, name):
+    scale = float(np.abs(want.astype(float)).max(initial=1.0))
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
+
+
+WITHOUT_OUT = {"softmax", "batch_norm_relu_inference", "tally"}
+# Their `out` holds addresses of the tensors of one call.
+FRESH = {"average", "descend", "descend_with_momentum"}
+
+
+@pytest.fixture(scope="module")
+def both() -> Both:
+    return Both()
+
+
+def draw(shape):
+    rng = np.random.default_rng(shape["seed"])
+    real = partial(_real, rng, shape["dtype"])
+    return SimpleNamespace(**shape, rng=rng, real=real)
+
+
+def _real(rng, dtype, *size):
+    return rng.standard_normal(size).astype(dtype)
+
+
+@many
+@given(shape=shapes, shared=st.booleans())
+def test_gathers(both, shape, shared):
+    s = draw(shape)
+    rows = s.rng.integers(0, 20, (s.n,) if shared else (s.replicas, s.n))
+    x = s.real(20, s.d)
+    both("gather", rows, x, dtype=s.dtype)
+    kept = StandardisedBytes(
+        s.rng.integers(0, 256, (20, s.d), np.uint8),
+        np.floor(s.real(s.d) * 9).astype(s.dtype),
+        s.real(s.d),
+        np.abs(s.real(s.d)),
+    )
+    got = both.ops.gather(both.to(rows), kept.to(both.xp.asarray))
+    np.testing.assert_array_equal(both.back(got), kept.take(rows))  # to the last bit: the same order of operations
+
+
+@many
+@given(shape=shapes, shared=st.booleans(), bias=st.booleans())
+def test_products(both, shape, shared, bias):
+    s = draw(shape)
+    x = s.real(s.n, s.d) if shared else s.real(s.replicas, s.n, s.d)
+    W, b = s.real(s.replicas, s.d, s.m), s.real(s.replicas, 1, s.m) if bias else None
+    both("affine", x, W, b, dtype=s.dtype)
+    g = s.real(s.replicas, s.n, s.m)
+    both("input_gradient", g, W, dtype=s.dtype)
+    both("weight_gradient", x, g, dtype=s.dtype)
+    both("bias_gradient", g, dtype=s.dtype)
+    keep, squares = 1 - 0.01 * s.rng.random((s.replicas, 1, 1)).astype(s.dtype), s.rng.random(s.replicas)
+    both("descend_by_product", W, x, g, keep, squares, dtype=s.dtype)
+
+
+@many
+@given(shape=shapes)
+def test_batch_normalisation(both, shape):
+    s = draw(shape)
+    x = 3 * s.real(s.replicas, s.n, s.m) + 1
+    gamma, beta = s.real(s.replicas, 1, s.m), s.real(s.replicas, 1, s.m)
+    if s.n > 1:
+        both("batch_norm_relu", x, gamma, beta, 1e-3, dtype=s.dtype)
+    forward = reference.batch_norm_relu(np, x, gamma, beta, 1e-3)
+    g = s.real(s.replicas, s.n, s.m)
+    both("batch_norm_relu_gradients", g, BatchNormReLU(*forward[:5]), gamma, dtype=s.dtype)
+    var = np.abs(s.real(s.replicas, 1, s.m))
+    both("batch_norm_relu_inference", x, beta, var, gamma, beta, 1e-3, dtype=s.dtype)
+
+
+@many
+@given(shape=shapes, per_replica=st.booleans())
+def test_softmax_and_relu(both, shape, per_replica):
+    s = draw(shape)
+    scores = 5 * s.real(s.replicas, s.n, s.m)
+    scores[:, 0] = 0  # all classes are best: the first counts
+    labels = s.rng.integers(0, s.m, (s.replicas, s.n) if per_replica else (s.n,))
+    scale = np.abs(s.real(s.replicas, 1, 1)) if per_replica else 0.25
+    losses, correct, _ = both("softmax_cross_entropy", scores, labels, scale, dtype=s.dtype)
+    assert correct.dtype == bool
+    both("softmax", scores, dtype=s.dtype)
+    both("relu", scores, dtype=s.dtype)
+    both("relu_gradient", s.real(*scores.shape), np.maximum(scores, 0), dtype=s.dtype)
+    entropy = CrossEntropy(losses, correct, scores)
+    both("tally", entropy, s.rng.random(s.replicas), s.rng.integers(0, 9, s.replicas), dtype=s.dtype)
+
+
+@many
+@given(shape=shapes, parts=st.lists(st.integers(1, 700), min_size=1, max_size=6), nesterov=st.booleans())
+def test_updates(both, shape, parts, nesterov):
+    s = draw(shape)
+    size, R = sum(parts), s.replicas
+    p, v = s.real(R, 1, size), s.real(R, 1, size)
+    steps = [s.real(R, 1, part) for part in parts]
+    keep, rho = (s.rng.random((R, 1, 1)).astype(s.dtype) for _ in range(2))
+    squares = s.rng.random(R)
+    both("descend", p, steps, keep, squares, dtype=s.dtype)
+    both("descend", p, steps, None, dtype=s.dtype)
+    both("descend_with_momentum", p, v, steps, keep, rho, nesterov, squares, dtype=s.dtype)
+    both("descend_with_momentum", p, v, steps, None, rho, nesterov, dtype=s.dtype)
+    both("average", p, steps, np.array([0.9], s.dtype), dtype=s.dtype)
+    both("add_squares", s.real(R, s.d, s.m), squares, dtype=s.dtype)
+
+
+def test_what_is_not_a_number_stays_so(both):
+    scores = np.array([[[1.0, np.nan, 2.0], [np.inf, 0, 1], [1e4, -1e4, 0]]])
+    losses, _, _ = both.back(both.ops.softmax_cross_entropy(both.to(scores), both.to(np.array([0, 0, 0])), 1.0))
+    assert np.isnan(losses[0, :2]).all()
+    assert losses[0, 2] == 0
+    assert np.isnan(both.back(both.ops.relu(both.to(scores)))[0, 0, 1])
+
+
+def test_every_kernel_is_launched_by_an_operation():
+    from pathlib import Path
+
+    import xpnet.ops.fast_cuda
+
+    text = Path(xpnet.ops.fast_cuda.__file__).read_text()
+    for name in emulator.signatures(source()):
+        assert f'"{name}"' in text, f"no operation launches {name}"
+
+
+def test_the_emulator_notices_what_a_gpu_would_not_forgive(both):
+    code = """
+    extern "C" __global__ void half(int* x) { if (threadIdx.x < 5) __syncthreads(); x[threadIdx.x] = 1; }
+    extern "C" __global__ void race(int* x) { x[threadIdx.x + 1] = x[threadIdx.x] + 1; }
+    """
+    kernels = emulator.program(
+        "#define DYNAMIC_MEMORY static unsigned char* dynamic_memory = nullptr\nDYNAMIC_MEMORY;" + code,
+        ("-DREAL=float",),
+    )
+    x = np.zeros(9, np.int32)
+    with pytest.raises(emulator.EmulationError, match="not reached by all threads"):
+        kernels["half"]((1,), (8,), (x.ctypes.data,))
+    results = []
+    for backwards in (False, True):
+        x[:] = 0
+        kernels["race"]((1,), (8,), (x.ctypes.data,), backwards=backwards)
+        results.append(x.tolist())
+    assert results[0] != results[1]
+    with pytest.raises(emulator.EmulationError, match="takes 1 arguments, got 2"):
+        kernels["race"]((1,), (8,), (x.ctypes.data, np.int32(1)))
+    scores = both.xp.asarray(np.zeros((1, 4), np.float32))
+    with pytest.raises(emulator.EmulationError, match=r"int64 size got .* of type int32"):
+        both.ops._kernels(scores)("relu", (1,), (32,), scores, scores, np.int32(4))

@@ -1,0 +1,1 @@
+"""CUDA kernels: their sources (``*.cu``), what compiles them, and cuBLAS."""

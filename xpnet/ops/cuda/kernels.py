@@ -1,0 +1,57 @@
+"""The kernels of ``*.cu``, compiled for a type when they are first asked for.
+
+CuPy compiles them by NVRTC for the GPU at hand and keeps the result on disk (``CUPY_CACHE_DIR``).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+# `common.cuh` comes first: what the others use.
+SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "step.cu")
+REALS = {"float32": "float", "float64": "double"}
+
+
+def source() -> str:
+    """Return the text of all kernels; messages of a compiler name the file and line that they come from."""
+    return "\n".join(f'#line 1 "{name}"\n{(FOLDER / name).read_text()}' for name in SOURCES)
+
+
+def options(dtype: Any) -> tuple[str, ...]:
+    """Return the compiler's options for numbers of `dtype`, float32 or float64."""
+    return ("-std=c++17", f"-DREAL={REALS[str(np.dtype(dtype))]}")
+
+
+class Kernels:
+    """The kernels for one type on one array module.
+
+    Arguments of a launch are arrays, of which the kernel gets the address, and NumPy scalars, of exactly
+    the type that the kernel declares.  None is the null address.
+    """
+
+    def __init__(self, xp: Any, dtype: Any) -> None:
+        self._module = xp.RawModule(code=source(), options=options(dtype))
+        self._functions: dict[str, Any] = {}
+
+    def __call__(
+        self, name: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any, shared: int = 0
+    ) -> None:
+        """Launch kernel `name` on the current stream, with `shared` bytes of dynamic shared memory."""
+        function = self._functions.get(name)
+        if function is None:
+            function = self._functions[name] = self._module.get_function(name)
+        function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
+
+
+_NULL = np.uint64(0)
+
+
+@cache
+def kernels_for(xp: Any, dtype: str) -> Kernels:
+    """Return the kernels for numbers of `dtype` on the array module `xp`."""
+    return Kernels(xp, dtype)

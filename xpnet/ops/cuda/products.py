@@ -1,0 +1,155 @@
+"""Matrix products by cuBLAS, called directly: CuPy's own calls refuse while a stream captures."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache, lru_cache
+from typing import Any
+
+from xpnet.backend import Backend
+from xpnet.errors import DeviceError
+
+# NVIDIA's advice for Hopper; cuBLAS must not allocate while a stream captures.
+_WORKSPACE_BYTES = 32 * 2**20
+_MATH = {False: 0, True: 3}  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
+_PREFIX = {"float32": "S", "float64": "D"}
+_SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
+
+
+@lru_cache(maxsize=1)
+def library() -> Any:
+    """Return NVIDIA's cuBLAS as CuPy finds it.
+
+    Raises:
+        DeviceError: It cannot be found.
+    """
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+    except (ImportError, RuntimeError, OSError) as error:
+        raise DeviceError(
+            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); install 'cupy-cuda13x[ctk]'"
+        ) from None
+
+
+class Products:
+    """Products of arrays (R, rows, columns) or (rows, columns), of which the last two axes are contiguous.
+
+    Rows are kept one after the other, which cuBLAS, counting by columns, reads as the transpose: out = a b is
+    its out' = b' a'.
+
+    Attributes:
+        tf32: Whether float32 is multiplied with 10 bits of mantissa (added with 23), which is faster.
+    """
+
+    def __init__(self, xp: Any, tf32: bool = False) -> None:
+        self._xp, self.tf32 = xp, tf32
+        self._library = library()
+        self._handle = ctypes.c_void_p()
+        self._check("cublasCreate_v2", ctypes.byref(self._handle))
+        self._check("cublasSetMathMode", self._handle, ctypes.c_int(_MATH[tf32]))
+        self._workspace = xp.empty(_WORKSPACE_BYTES, dtype="uint8")
+        self._stream: int | None = None
+        self._scalars: dict[tuple[float, Any], Any] = {}
+
+    def __call__(
+        self,
+        a: Any,
+        b: Any,
+        out: Any,
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+    ) -> None:
+        """Compute out <- alpha a b + beta out, with a or b transposed if asked; `out` is (R, n, m).
+
+        An operand (n, k), or one with a single replica, is that of all replicas.
+        """
+        replicas, n, m = out.shape
+        k = a.shape[-2] if transpose_a else a.shape[-1]
+        dtype = str(out.dtype)
+        self._follow_stream()
+        one, zero = self._scalar(alpha, dtype), self._scalar(beta, dtype)
+        # Sides and sizes swapped: see the class.
+        operations = (ctypes.c_int(transpose_b), ctypes.c_int(transpose_a))
+        sizes = (ctypes.c_int(m), ctypes.c_int(n), ctypes.c_int(k))
+        parts = [_operand(matrix, replicas) for matrix in (b, a, out)]
+        if replicas == 1:
+            (pb, ldb, _), (pa, lda, _), (pc, ldc, _) = parts
+            self._check(
+                f"cublas{_PREFIX[dtype]}gemm_v2",
+                self._handle,
+                *operations,
+                *sizes,
+                one,
+                pb,
+                ldb,
+                pa,
+                lda,
+                zero,
+                pc,
+                ldc,
+            )
+        else:
+            self._check(
+                f"cublas{_PREFIX[dtype]}gemmStridedBatched",
+                self._handle,
+                *operations,
+                *sizes,
+                one,
+                *parts[0],
+                *parts[1],
+                zero,
+                *parts[2],
+                ctypes.c_int(replicas),
+            )
+
+    def _follow_stream(self) -> None:
+        """Compute on the current stream; its workspace goes with a stream."""
+        stream = int(self._xp.cuda.get_current_stream().ptr)
+        if stream != self._stream:
+            self._check("cublasSetStream_v2", self._handle, ctypes.c_void_p(stream))
+            self._check(
+                "cublasSetWorkspace_v2",
+                self._handle,
+                ctypes.c_void_p(self._workspace.data.ptr),
+                ctypes.c_size_t(_WORKSPACE_BYTES),
+            )
+            self._stream = stream
+
+    def _scalar(self, value: float, dtype: str) -> Any:
+        found = self._scalars.get((value, dtype))
+        if found is None:
+            found = self._scalars[value, dtype] = ctypes.byref(_SCALAR[dtype](value))
+        return found
+
+    def _check(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status != 0:
+            raise DeviceError(f"{name}: cuBLAS answers with status {status}")
+
+
+def _operand(matrix: Any, replicas: int) -> tuple[Any, Any, Any]:
+    """Return a matrix's address, length of a row, and distance between replicas, as cuBLAS takes them."""
+    distance = 0
+    if matrix.ndim == 3 and (matrix.shape[0] > 1 or replicas == 1):
+        distance = matrix.strides[0] // matrix.dtype.itemsize
+    # Of a single row the stride means nothing and may be anything.
+    return ctypes.c_void_p(matrix.data.ptr), ctypes.c_int(matrix.shape[-1]), ctypes.c_longlong(distance)
+
+
+def fits(matrix: Any) -> bool:
+    """Return whether rows and columns of `matrix` lie as :class:`Products` needs them."""
+    size, columns = matrix.dtype.itemsize, matrix.shape[-1]
+    return bool(
+        (columns == 1 or matrix.strides[-1] == size) and (matrix.shape[-2] == 1 or matrix.strides[-2] == columns * size)
+    )
+
+
+@cache
+def products_for(backend: Backend) -> Products:
+    """Return the products of a backend; one handle serves all that is computed on it."""
+    return Products(backend.xp, backend.tf32)

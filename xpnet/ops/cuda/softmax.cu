@@ -1,0 +1,85 @@
+// Softmax and cross-entropy: a warp has a sample, its lanes share out the classes.
+
+// The largest over a warp, and of equal ones the first.
+__device__ void warp_argmax(real& value, int& index) {
+    for (int offset = 16; offset > 0; offset /= 2) {
+        const real other = __shfl_xor_sync(0xffffffff, value, offset);
+        const int at = __shfl_xor_sync(0xffffffff, index, offset);
+        if (other > value || (other == value && at < index)) {
+            value = other;
+            index = at;
+        }
+    }
+}
+
+__device__ real warp_sum(real value) {
+    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffff, value, offset);
+    return value;
+}
+
+// Returns the largest score (that of class 0 if none is a number), the sum of exp(s - largest), and the first best class.
+__device__ void warp_softmax(const real* s, int c, int lane, real& largest, real& sum, int& best) {
+    best = lane < c ? lane : 0;
+    largest = s[best];
+    for (int k = lane + 32; k < c; k += 32) {
+        if (s[k] > largest) {
+            largest = s[k];
+            best = k;
+        }
+    }
+    warp_argmax(largest, best);
+    sum = 0;
+    for (int k = lane; k < c; k += 32) sum += exp(s[k] - largest);
+    sum = warp_sum(sum);
+}
+
+// losses = log(sum exp s) - s[label], correct = (first best class == label), g = (p - onehot) scale.
+// `scale` is `factor`, times that of the replica where `scales` is given.
+extern "C" __global__ void softmax_cross_entropy(const real* s, const int* labels, int64 labels_stride,
+                                                 const real* scales, int64 scale_stride, real factor, real* losses,
+                                                 bool* correct, real* g, int n, int c) {
+    const int r = blockIdx.y, i = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
+    if (i >= n) return;  // a whole warp
+    const int64 row = (int64)r * n + i;
+    real largest, sum;
+    int best;
+    warp_softmax(s + row * c, c, lane, largest, sum, best);
+    const int label = labels[r * labels_stride + i];
+    const real scale = scales ? factor * scales[r * scale_stride] : factor;
+    for (int k = lane; k < c; k += 32) {
+        const real p = exp(s[row * c + k] - largest) / sum;
+        g[row * c + k] = (p - (k == label ? real(1) : real(0))) * scale;
+    }
+    if (lane == 0) {
+        losses[row] = log(sum) - (s[row * c + label] - largest);
+        correct[row] = best == label;
+    }
+}
+
+// p = exp(s) / sum exp(s) over the c classes of each of the rows.
+extern "C" __global__ void softmax(const real* s, real* p, int rows, int c) {
+    const int64 row = (int64)blockIdx.x * blockDim.y + threadIdx.y;
+    const int lane = threadIdx.x;
+    if (row >= rows) return;
+    real largest, sum;
+    int best;
+    warp_softmax(s + row * c, c, lane, largest, sum, best);
+    for (int k = lane; k < c; k += 32) p[row * c + k] = exp(s[row * c + k] - largest) / sum;
+}
+
+// losses += sum of the n losses, hits += number of the n that are correct.  A block a replica.
+extern "C" __global__ void tally(const real* losses, const bool* correct, double* loss, int64* hits, int n) {
+    __shared__ double part[256];
+    const int r = blockIdx.x;
+    double sum = 0, right = 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        sum += losses[(int64)r * n + i];
+        right += correct[(int64)r * n + i] ? 1 : 0;
+    }
+    sum = block_sum(sum, part);
+    right = block_sum(right, part);
+    if (threadIdx.x == 0) {
+        loss[r] += sum;
+        hits[r] += (int64)right;
+    }
+}
