@@ -114,6 +114,7 @@ def test_a_network_is_split_only_where_it_gains(monkeypatch):
         net = Network(xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4), replicas=replicas)
         return threads_to_split(net, x, Hyperparameters(np.zeros(replicas), rho))
 
+    monkeypatch.setenv("XPNET_FAST", "1")
     monkeypatch.setattr("xpnet.steppers.split.blas_threads", lambda: 2)
     assert threads() == threads(x=values) == 2
     assert threads(hidden=(512, 512)) == 1  # its second layer needs both cores
