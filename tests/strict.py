@@ -122,6 +122,8 @@ class Module:
             def __init__(self, index: int = 0) -> None:
                 self.index = index
 
+            attributes = {"MaxSharedMemoryPerBlockOptin": 227 * 1024}  # noqa: RUF012
+
             def use(self) -> None:
                 pass
 

@@ -122,8 +122,9 @@ class TrainConfig(_Checked):
         train_metrics: ``"running"``: training loss and accuracy as met during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after the
-            other; on a GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs; on the CPU ``"split"``
-            and ``"population"``: networks dealt out to the cores.
+            other; on a GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of
+            three kernels a step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt
+            out to the cores.
     """
 
     lam: PerReplica = _setting(
@@ -177,9 +178,9 @@ class TrainConfig(_Checked):
     )
     stepper: str = _setting(
         "auto",
-        choice("auto", "plain", "fused", "graph", "split", "population"),
-        "How steps are executed (fused, graph: on a GPU).",
-        metavar="auto|plain|fused|graph|split|population",
+        choice("auto", "plain", "fused", "graph", "small", "split", "population"),
+        "How steps are executed (fused, graph, small: on a GPU).",
+        metavar="auto|plain|fused|graph|small|split|population",
     )
 
     def __post_init__(self) -> None:

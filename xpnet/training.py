@@ -133,7 +133,7 @@ class _Run:
         rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
         hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov)
         self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
-        return make_stepper(self.network, train.x, train.labels, hyper, self.config.stepper)
+        return make_stepper(self.network, train.x, train.labels, hyper, self.config.stepper, self.config.batch_size)
 
     def epoch(self, epoch: int) -> EpochRecord | None:
         """Train one epoch and evaluate; None if training was stopped before its first step."""

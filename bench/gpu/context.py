@@ -97,7 +97,7 @@ class Steps:
         network = Network(config, backend=backend, replicas=replicas)
         part = to_device(data, backend, network.dtype).train
         hyper = Hyperparameters(backend.asarray(np.geomspace(1e-5, 1e-1, replicas)))
-        self._stepper = make_stepper(network, part.x, part.labels, hyper, kind)
+        self._stepper = make_stepper(network, part.x, part.labels, hyper, kind, batch)
         self._state = State(network.parameters, {}, network.running)
         samples = len(data.train)
         self.count = samples // batch

@@ -31,7 +31,10 @@ def epochs(context: Context) -> dict[str, Any]:
     for network, (hidden, batch_norm, batch) in NETWORKS.items():
         rows[network] = {}
         of = (hidden, batch_norm, batch)
-        contenders = [(f"xpnet {kind}", partial(_ours, context, kind, *of)) for kind in ("graph", "fused", "plain")]
+        contenders = [
+            (f"xpnet {kind}", partial(_ours, context, kind, *of)) for kind in ("small", "graph", "fused", "plain")
+        ]
+        contenders = [one for one in contenders if max(hidden) <= 64 or one[0] != "xpnet small"]
         if network.startswith("3072-512") and not context.small:
             contenders.append(("xpnet graph, TF32", partial(_ours, context, "graph", *of, tf32=True)))
         # Each peer compiles for tens of seconds: the first network has them all, the wide one the best of them.

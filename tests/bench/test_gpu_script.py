@@ -38,7 +38,9 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert {name for name, part in parts.items() if "skipped" in part} == {"start", "memory", "accuracies", "tests"}
     assert max(parts["curves"]["worst"].values()) < 1e-3
     assert max(v for k, v in parts["curves"]["worst"].items() if "float64" in k) < 1e-9
-    assert set(parts["epochs"]["rows"]["3072-50-50-10 with BN"]) == {"xpnet graph", "xpnet fused", "xpnet plain"}
+    assert set(parts["epochs"]["rows"]["3072-50-50-10 with BN"]) == {
+        f"xpnet {kind}" for kind in ("small", "graph", "fused", "plain")
+    }
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout

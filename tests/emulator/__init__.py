@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 HEADER = Path(__file__).with_name("cuda.h")
-_KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)')
+_KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(([^)]*)\)')
 # Types of parameters that are not pointers.
 _TYPES = {
     "int": np.int32,

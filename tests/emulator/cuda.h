@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+using std::min;
 using std::exp;
 using std::fabs;
 using std::log;
@@ -164,8 +166,8 @@ static const char* launch(void (*kernel)(void**), void** given, const unsigned* 
         fibers.emplace_back();
         fibers.back().stack.reset(new char[stack_bytes]);
     }
-    std::vector<std::uint64_t> memory(shared / 8 + 2);
-    *dynamic = reinterpret_cast<unsigned char*>(memory.data());
+    std::vector<unsigned char> memory(shared + 64);
+    *dynamic = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
     body = kernel;
     arguments = given;
     fibers_needed = true;
@@ -173,7 +175,7 @@ static const char* launch(void (*kernel)(void**), void** given, const unsigned* 
     for (std::uint64_t k = 0; k < blocks && error.empty(); ++k) {
         const std::uint64_t b = backwards ? blocks - 1 - k : k;
         blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
-        std::memset(memory.data(), 0xff, memory.size() * 8);  // what nobody has written is not a number
+        std::memset(memory.data(), 0xff, memory.size());  // what nobody has written is not a number
         waited = false;
         run_block(count, backwards);
         fibers_needed = waited;

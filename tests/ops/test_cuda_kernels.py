@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import emulator
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strict import Module
 
+import xpnet
 from xpnet.backend import Backend
 from xpnet.data import StandardisedBytes
 from xpnet.ops import reference
@@ -200,14 +202,11 @@ def test_what_is_not_a_number_stays_so(both):
     assert np.isnan(both.back(both.ops.relu(both.to(scores)))[0, 0, 1])
 
 
-def test_every_kernel_is_launched_by_an_operation():
-    from pathlib import Path
-
-    import xpnet.ops.fast_cuda
-
-    text = Path(xpnet.ops.fast_cuda.__file__).read_text()
+def test_every_kernel_is_launched():
+    folder = Path(xpnet.__file__).parent
+    text = "".join((folder / part).read_text() for part in ("ops/fast_cuda.py", "steppers/small.py"))
     for name in emulator.signatures(source()):
-        assert f'"{name}"' in text, f"no operation launches {name}"
+        assert f'"{name}"' in text, f"nothing launches {name}"
 
 
 def test_the_emulator_notices_what_a_gpu_would_not_forgive(both):

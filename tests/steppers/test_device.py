@@ -8,11 +8,13 @@ import pytest
 from strict import StrictError, gpu_backend
 
 import xpnet
+from xpnet.data import Standardiser
 from xpnet.errors import ConfigError
 from xpnet.network import Network
 from xpnet.ops.cuda.graphs import captured
 from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
-from xpnet.steppers.device import CAPACITY
+from xpnet.steppers.device import CAPACITY, DeviceStepper
+from xpnet.steppers.small import SmallStepper
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 
@@ -25,12 +27,21 @@ def gpu(monkeypatch):
 class Training:
     """A network on a pretended GPU with a stepper of some kind."""
 
-    def __init__(self, backend, kind, *, replicas=1, hidden=(6, 5), batch_norm=True, rho=None, nesterov=False, seed=0):
-        config = xpnet.NetworkConfig(inputs=7, hidden=hidden, classes=4, batch_norm=batch_norm)
+    def __init__(
+        self, backend, kind, *, replicas=1, hidden=(6, 5), inputs=7, rho=None, nesterov=False, seed=0,
+        kept_as_bytes=False, **network,
+    ):  # fmt: skip
+        config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4, init_bias=0.2, **network)
         self.backend, xp = backend, backend.xp
         self.net = Network(config, backend=backend, dtype="float64", seed=seed, replicas=replicas)
         rng = np.random.default_rng(seed)
-        x, labels = xp.asarray(rng.standard_normal((90, 7))), xp.asarray(rng.integers(0, 4, 90))
+        labels = xp.asarray(rng.integers(0, 4, 90))
+        raw = rng.integers(0, 256, (90, inputs), np.uint8)
+        standardiser = Standardiser.fit(raw)
+        if kept_as_bytes:
+            x = standardiser.of_bytes(raw, "float64").to(xp.asarray)
+        else:
+            x = xp.asarray(standardiser(raw, "float64"))
         hyper = Hyperparameters(
             xp.asarray(np.linspace(0.01, 0.1, replicas)),
             None if rho is None else xp.asarray(np.full(replicas, rho)),
@@ -38,7 +49,7 @@ class Training:
         )
         velocities = {} if rho is None else {name: xp.zeros_like(p) for name, p in self.net.parameters.items()}
         self.state = State(self.net.parameters, velocities, self.net.running)
-        self.stepper = make_stepper(self.net, x, labels, hyper, kind)
+        self.stepper = make_stepper(self.net, x, labels, hyper, kind, batch=10)
         self.rng = rng
 
     def run(self, steps, n=10, independent=False):
@@ -70,8 +81,24 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["graph", "fused"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+SMALL = [
+    {},
+    {"batch_norm": False},
+    {"replicas": 3},
+    {"replicas": 3, "independent": True},
+    {"hidden": ()},
+    {"hidden": (64, 1, 33, 5)},
+    {"hidden": (9,), "bias_before_bn": True},
+    {"hidden": (3, 4), "kept_as_bytes": True},
+    {"hidden": (5,), "inputs": 700},  # W1 has a memory of its own
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [*((kind, case) for kind in ("graph", "fused") for case in CASES), *(("small", case) for case in SMALL)],
+    ids=str,
+)
 def test_it_trains_as_the_plain_stepper(gpu, kind, case):
     case = dict(case)
     independent = case.pop("independent", False)
@@ -101,10 +128,11 @@ def test_a_step_is_eta_times_the_gradient(gpu):
         np.testing.assert_allclose(moved, gradient._a, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
-def test_the_order_of_threads_and_blocks_does_not_show(gpu):
+@pytest.mark.parametrize("kind", ["graph", "small"])
+def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind):
     results = []
     for gpu.xp.backwards in (False, True):
-        t = Training(gpu, "graph", replicas=2, hidden=(40, 9))
+        t = Training(gpu, kind, replicas=2, hidden=(40, 9))
         results.append(t.everything(t.run(4)))
     for name, value in results[0].items():
         np.testing.assert_array_equal(value, results[1][name], err_msg=name)
@@ -148,13 +176,37 @@ def test_what_a_capture_forbids_raises_and_leaves_the_device_usable(gpu):
     assert xp.asnumpy(a + 1).tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ({"hidden": (65,)}, "layers of more than 64 units"),
+        ({"rho": 0.5}, "no momentum"),
+        ({"hidden": (64,) * 9}, r"needs \d+,\d+ bytes of a multiprocessor's memory, which has 232,448"),
+    ],
+    ids=str,
+)
+def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
+    with pytest.raises(ConfigError, match=f"stepper = small: cannot train this network: it.*{reason}"):
+        Training(gpu, "small", **case)
+    assert type(Training(gpu, "auto", **case).stepper) is DeviceStepper
+    assert type(Training(gpu, "auto").stepper) is SmallStepper
+
+
+def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
+    ours, plain = Training(gpu, "small"), Training(gpu, "plain")
+    for n in (300, 10):
+        a, b = ours.everything(ours.run(3, n)), plain.everything(plain.run(3, n))
+        for name, value in b.items():
+            np.testing.assert_allclose(a[name], value, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
 @pytest.mark.parametrize("kind", ["split", "population"])
 def test_steppers_of_the_cpu_are_refused(gpu, kind):
     with pytest.raises(ConfigError, match=rf"stepper = {kind}: is made for the CPU; on gpu:0 there are plain, fused"):
         Training(gpu, kind)
 
 
-@pytest.mark.parametrize("kind", ["fused", "graph"])
+@pytest.mark.parametrize("kind", ["fused", "graph", "small"])
 def test_steppers_of_a_gpu_are_refused_on_the_cpu(kind):
     with pytest.raises(ConfigError, match=rf"stepper = {kind}: needs a GPU; on cpu there are plain, split and popul"):
         Training(xpnet.get_backend("cpu"), kind)

@@ -42,6 +42,7 @@ def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> N
         "device": backend.device,
         "device_reason": backend.reason,
         "gpus": _gpus(backend),
+        "tf32": backend.tf32,
         "cifar10": None if cifar10 is None else str(cifar10),
     }
     output.result(data, _table(data))
@@ -108,6 +109,8 @@ def _table(data: dict[str, Any]) -> Any:
     for gpu in data["gpus"]:
         memory = gpu["memory_bytes"] / 2**30
         table.add_row(gpu["device"], f"{gpu['name']}, {memory:.0f} GiB, compute capability {gpu['compute_capability']}")
+    if data["gpus"]:
+        table.add_row("TF32", "on" if data["tf32"] else "off (xpnet train --tf32 turns it on)")
     table.add_row("device", f"{data['device']}: {data['device_reason']}")
     table.add_row("CIFAR-10", data["cifar10"] or "not found")
     return table

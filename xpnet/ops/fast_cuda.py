@@ -230,6 +230,12 @@ class CudaOps:
         known = (cursor, perm, np.int64(orders), *arrays, np.int32(n), np.int32(scale.shape[0]))
         self._kernels(scale)("begin_step", (1,), (4 * _THREADS,), *known)
 
+    def launch(
+        self, name: str, grid: tuple[int, ...], block: tuple[int, ...], dtype: Any, *arguments: Any, shared: int = 0
+    ) -> None:
+        """Launch a kernel that belongs to a stepper; see :class:`xpnet.ops.cuda.kernels.Kernels`."""
+        kernels_for(self._xp, str(dtype))(name, grid, block, *arguments, shared=shared)
+
     def end_step(self, n: int, cursor: Array, counter: Array, *arrays: Array) -> None:
         """Launch the kernel of that name for batches of `n`."""
         losses = arrays[0]

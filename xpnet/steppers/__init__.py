@@ -32,7 +32,9 @@ class Stepper(Protocol):
         """
 
 
-def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters, kind: str = "auto") -> Stepper:
+def make_stepper(
+    network: Any, x: Array, labels: Array, hyper: Hyperparameters, kind: str = "auto", batch: int = 100
+) -> Stepper:
     """Return a stepper for a network on the training set `x` (N, d), `labels` (N,).
 
     Args:
@@ -40,7 +42,8 @@ def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters, 
         x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedBytes`.
         labels: Classes.
         hyper: What stays the same during training.
-        kind: ``"auto"`` for the best one there is, or one of :data:`KINDS`.
+        kind: ``"auto"`` for the fastest, or one of those of :class:`~xpnet.TrainConfig`.
+        batch: Samples in the largest step.
 
     Raises:
         ConfigError: `kind` cannot be had for this network here.
@@ -49,14 +52,8 @@ def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters, 
     if kind == "plain":
         return PlainStepper(network, x, labels, hyper, get_reference(backend) if backend.name == "gpu" else None)
     if backend.name == "gpu":
-        if kind not in ("auto", "fused", "graph"):
-            raise ConfigError(
-                f"stepper = {kind}: is made for the CPU; on {backend.device} there are plain, fused and graph"
-            )
-        from xpnet.steppers.device import DeviceStepper
-
-        return DeviceStepper(network, x, labels, hyper, capture=kind != "fused")
-    if kind in ("fused", "graph"):
+        return _on_gpu(network, x, labels, hyper, kind, batch)
+    if kind in ("fused", "graph", "small"):
         raise ConfigError(f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split and population")
     if kind == "population" or (kind == "auto" and network.replicas > 1 and backend.name == "cpu"):
         return PopulationStepper(network, x, labels, hyper)
@@ -69,6 +66,22 @@ def make_stepper(network: Any, x: Array, labels: Array, hyper: Hyperparameters, 
             "kept as bytes, with Numba and several cores"
         )
     return PlainStepper(network, x, labels, hyper)
+
+
+def _on_gpu(network: Any, x: Array, labels: Array, hyper: Hyperparameters, kind: str, batch: int) -> Stepper:
+    if kind in ("split", "population"):
+        there = "plain, fused, graph and small"
+        raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {there}")
+    from xpnet.steppers.device import DeviceStepper
+    from xpnet.steppers.small import MANY, SmallStepper
+
+    if kind == "small" or (kind == "auto" and network.replicas <= MANY):
+        reason = SmallStepper.why_not(network, x, batch, hyper)
+        if reason is None:
+            return SmallStepper(network, x, labels, hyper)
+        if kind == "small":
+            raise ConfigError(f"stepper = small: cannot train this network: {reason}; take graph")
+    return DeviceStepper(network, x, labels, hyper, capture=kind != "fused")
 
 
 __all__ = [

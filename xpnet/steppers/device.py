@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Array
@@ -51,8 +52,12 @@ class DeviceStepper(PlainStepper):
             part = slice(start, min(start + CAPACITY, int(perm.shape[0])))
             program.run(state, perm[part], eta[part], totals.part(part.start, part.stop), self._capture)
 
-    def one(self, state: State, program: _Program) -> None:
-        """Launch the kernels of one step."""
+    def launch(self, state: State, program: _Program, steps: int) -> None:
+        """Launch the kernels of `steps` steps, from the one at the cursor on."""
+        for _ in range(steps):
+            self._launch_one(state, program)
+
+    def _launch_one(self, state: State, program: _Program) -> None:
         places = program.places
         n = program.shape[-1]
         self._cuda.begin_step(
@@ -107,8 +112,10 @@ class _Program:
         self.lam = xp.zeros((replicas,), dtype="float64")
         self.lam[...] = stepper.hyper.lam
         self.places = _Places(xp, shape, replicas, stepper.dtype)
+        # What a stepper's kernels work in beyond that.
         self.tape = Tape()
         self.x: Any = None
+        self.memory: Any = None
         self._graphs: dict[int, Any] = {}
         self._warm = False
 
@@ -124,9 +131,9 @@ class _Program:
         left = steps
         if left and not (capture and self._warm):
             # The first step allocates what all others use, and has its kernels compiled and loaded.
-            for _ in range(1 if capture else left):
-                self._stepper.one(state, self)
-                left -= 1
+            first = 1 if capture else left
+            self._stepper.launch(state, self, first)
+            left -= first
             self._warm = True
         while left:
             size = CAPACITY if left == CAPACITY else 1
@@ -138,10 +145,6 @@ class _Program:
 
     def _graph(self, state: State, steps: int) -> Any:
         if steps not in self._graphs:
-
-            def body() -> None:
-                for _ in range(steps):
-                    self._stepper.one(state, self)
-
+            body = partial(self._stepper.launch, state, self, steps)
             self._graphs[steps] = captured(self._stepper.xp, body)
         return self._graphs[steps]

@@ -13,7 +13,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 # `common.cuh` comes first: what the others use.
-SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "step.cu")
+SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "step.cu", "small.cu")
 REALS = {"float32": "float", "float64": "double"}
 
 
@@ -45,10 +45,14 @@ class Kernels:
         function = self._functions.get(name)
         if function is None:
             function = self._functions[name] = self._module.get_function(name)
+        if shared > _SHARED:
+            function.max_dynamic_shared_size_bytes = shared
         function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
 
 
 _NULL = np.uint64(0)
+# Bytes of dynamic shared memory that a block may have without asking.
+_SHARED = 48 * 2**10
 
 
 @cache
