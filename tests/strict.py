@@ -9,6 +9,7 @@ products are recorded and not executed, as CUDA does, and all else that would la
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import types
 from typing import Any
@@ -30,6 +31,7 @@ class Module:
         self.synchronisations = 0
         self.launches = 0
         self.graph_launches = 0
+        self.free = 2**33  # bytes
         self.backwards = False  # the order of a kernel's blocks and threads
         self.recording: list[Any] | None = None
         module = self
@@ -64,6 +66,11 @@ class Module:
             def __setitem__(self, key: Any, value: Any) -> None:
                 module._launched()
                 self._a[module._unwrap(key)] = module._unwrap(value)
+
+            def set(self, values: Any, stream: Any = None) -> None:
+                module._forbid("a copy from the host")
+                assert stream is not None, "a copy without a stream waits"
+                self._a[...] = values
 
             def reshape(self, *shape: Any) -> Array:
                 return module._wrap(self._a.reshape(*shape))
@@ -113,7 +120,7 @@ class Module:
         self.synchronisations += 1
         return np.array(array._a)
 
-    @property
+    @functools.cached_property
     def cuda(self) -> Any:
         """What is asked of CuPy about devices."""
         module = self
@@ -156,6 +163,13 @@ class Module:
             def synchronize(self) -> None:
                 module._forbid("a synchronisation")
 
+            def wait_event(self, event: Any) -> None:
+                assert isinstance(event, Event)
+
+        class Event:
+            def record(self, stream: Any = None) -> None:
+                pass
+
         class Graph:
             """What a stream captured."""
 
@@ -176,7 +190,7 @@ class Module:
 
         class Runtime:
             getDeviceCount = staticmethod(lambda: 1)  # noqa: N815 - CuPy's name
-            memGetInfo = staticmethod(lambda: (2**33, 2**34))  # noqa: N815
+            memGetInfo = staticmethod(lambda: (module.free, 2**34))  # noqa: N815
             getDeviceProperties = staticmethod(  # noqa: N815
                 lambda _: {"name": b"Pretended", "totalGlobalMem": 2**34, "major": 9, "minor": 0}
             )
@@ -184,10 +198,14 @@ class Module:
         names = {
             "Device": Device,
             "Stream": Stream,
+            "Event": Event,
+            "alloc_pinned_memory": staticmethod(bytearray),
             "MemoryPool": MemoryPool,
             "runtime": Runtime,
             "using_allocator": staticmethod(lambda _: contextlib.nullcontext()),
-            "get_current_stream": staticmethod(lambda: types.SimpleNamespace(ptr=int(module.recording is not None))),
+            "get_current_stream": staticmethod(
+                lambda: types.SimpleNamespace(ptr=int(module.recording is not None), wait_event=lambda _: None)
+            ),
         }
         return type("cuda", (), names)
 

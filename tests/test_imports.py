@@ -22,7 +22,7 @@ LAYERS = [
     ("steppers", "schedules", "evaluation", "device_data", "results"),
     ("network",),
     ("ops",),
-    ("initialise", "layers"),
+    ("initialise", "layers", "memory"),
     ("blocks", "data", "runs", "settings"),
     ("backend",),
     ("history", "config", "randomness"),

@@ -153,3 +153,32 @@ def test_free_memory_decides_on_the_chunks(blobs, monkeypatch):
     cuts = []
     train_population(p, blobs, on_chunks=cuts.extend)
     assert cuts == [(0, 2), (2, 4)]
+
+
+def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypatch):
+    p = population(**{"lambda": [0.0, 0.01, 0.1], "runs": 2, "epochs": 2})
+    expected = train_population(p, blobs, dtype="float64")[1]
+
+    def short_of_memory(network, *arguments, **options):
+        if network.replicas > 2:
+            raise MemoryError
+        return train(network, *arguments, **options)
+
+    monkeypatch.setattr("xpnet.population.train", short_of_memory)
+    cuts: list[list[tuple[int, int]]] = []
+    network, result = train_population(p, blobs, dtype="float64", on_chunks=lambda c: cuts.append(list(c)))
+    assert cuts[0] == [(0, 6)]
+    assert cuts[-1] == [(0, 1), (1, 3), (3, 4), (4, 6)]
+    assert network.replicas == 6
+    np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-12)
+    np.testing.assert_allclose(result.history["train_loss"], expected.history["train_loss"], rtol=1e-12)
+
+
+def test_one_network_that_does_not_fit_is_one_sentence(blobs, monkeypatch):
+    def out_of_memory(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("xpnet.population.train", out_of_memory)
+    monkeypatch.setattr("xpnet.population.free_memory", lambda _: 300 * 2**20)
+    with pytest.raises(ConfigError, match=r"memory: one network with its data does not fit on cpu, which has 300 MB"):
+        train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedBytes, on_host
 from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
@@ -83,7 +83,8 @@ class _OnDevice:
         xp, replicas = network.backend.xp, network.replicas
         self._network, self._x, self._labels = network, x, labels.astype("int32")
         self._chunks = _chunks(network, int(x.shape[0]))
-        bytes_kept = isinstance(x, StandardisedBytes)
+        self._on_host = on_host(x)
+        bytes_kept = isinstance(x, StandardisedBytes) and not self._on_host
         self._rows = [xp.arange(rows.start, rows.stop) if bytes_kept else rows for rows in self._chunks]
         self._figures = [xp.zeros((replicas,), dtype=dtype) for dtype in ("float64", "int64", "float64")]
         self._work: dict[str, Any] = {}
@@ -94,7 +95,7 @@ class _OnDevice:
         """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
         for figures in self._figures:
             figures[...] = 0
-        if self._passes == 1:
+        if self._passes == 1 and not self._on_host:
             from xpnet.ops.cuda.graphs import captured
 
             self._graph = captured(self._network.backend.xp, self._launch)
@@ -109,7 +110,10 @@ class _OnDevice:
         network, ops = self._network, self._network.ops
         losses, hits, squares = self._figures
         for chunk, rows in zip(self._chunks, self._rows, strict=True):
-            x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
+            if self._on_host:
+                x = _brought(network, self._x, chunk)
+            else:
+                x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
             ops.tally(ops.softmax_cross_entropy(network.scores(x), self._labels[chunk], 1.0), losses, hits)
         for layer in network.layers:
             self._work[layer.W] = ops.add_squares(network.parameters[layer.W], squares, self._work.get(layer.W))
@@ -125,6 +129,15 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
         for r in range(network.replicas):
             np.add.at(counts[r], (true, predicted[r]), 1)
     return counts
+
+
+def _brought(network: Network, x: Any, rows: slice) -> Array:
+    """Return the standardised values of `rows` of samples that stay on the host."""
+    backend = network.backend
+    if not isinstance(x, StandardisedBytes):
+        return backend.asarray(x[rows])
+    part = StandardisedBytes(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
+    return network.ops.gather(backend.xp.arange(rows.stop - rows.start), part)
 
 
 def _features(network: Network, x: Any, rows: slice) -> Array:

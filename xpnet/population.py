@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from xpnet.errors import ConfigError, DivergedError
 from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, History, Metrics
 from xpnet.layers import parameter_shapes
+from xpnet.memory import free_memory, give_back
 from xpnet.network import Network
 from xpnet.results import Divergence, TrainResult, all_diverged
 from xpnet.schedules import learning_rates
@@ -106,26 +105,6 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     return int(size * (copies * parameters + activations) + 2 * 8 * samples)
 
 
-def free_memory(backend: Backend) -> int | None:
-    """Return how many bytes are free on a device; None where it cannot be told."""
-    if backend.name != "cpu":
-        cuda = getattr(backend.xp, "cuda", None)
-        return int(cuda.runtime.memGetInfo()[0]) if cuda is not None else None
-    free = []
-    try:
-        meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free.append(int(meminfo["MemAvailable"].split()[0]) * 1024)
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        if limit != "max":
-            free.append(int(limit) - used)
-    except (OSError, ValueError, KeyError):
-        pass
-    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    return min(free) if free else None
-
-
 def chunks(population: Population, most: int | None) -> list[tuple[int, int]]:
     """Cut a population into chunks (start, stop) of at most `most` replicas, as even as can be.
 
@@ -187,19 +166,34 @@ def train_population(
         on_chunks(cuts)
     orders = order_seeds(population.train, population.seeds)
     callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop}
-    if len(cuts) == 1:
-        network = Network(population.network, backend=backend, dtype=dtype, seed=population.seeds)
-        result = train(network, data, population.train, on_epoch=on_epoch, orders=orders, **callbacks)
-        return network, result
     done: list[tuple[Network, TrainResult]] = []
-    for start, stop in cuts:
-        part = population.part(start, stop)
-        network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
+    pending = list(cuts)
+    while pending:
+        start, stop = pending[0]
+        part, alone = population.part(start, stop), stop - start == len(population)
+        halves: list[tuple[int, int]] = []
         try:
-            result = train(network, data, part.train, orders=orders[start:stop], **callbacks)
+            network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
+            told = on_epoch if alone else None
+            result = train(network, data, part.train, on_epoch=told, orders=orders[start:stop], **callbacks)
         except DivergedError as error:
+            if alone:
+                raise
             result = _nothing(network, error)
+        except MemoryError:
+            # The estimate was too low, or others have taken memory since: half as many at a time.
+            halves = _halves(start, stop, backend)
+        if halves:
+            give_back(backend)
+            pending[:1] = halves
+            cuts = cuts[: len(done)] + pending
+            if on_chunks is not None:
+                on_chunks(cuts)
+            continue
+        if alone:
+            return network, result
         done.append((network, result))
+        pending.pop(0)
         if result.interrupted:
             break
     network, result = _joined(population, done, population.train.length(int(data.train.x.shape[0])))
@@ -224,6 +218,18 @@ def _most_in_memory(population: Population, data: DeviceData, backend: Backend, 
             f"{max(0, room) / 2**20:,.0f} MB of {backend.device} may be used; take a smaller network or batch_size"
         )
     return room // each
+
+
+def _halves(start: int, stop: int, backend: Backend) -> list[tuple[int, int]]:
+    if stop - start == 1:
+        free = free_memory(backend)
+        left = "" if free is None else f", which has {free / 2**20:,.0f} MB left"
+        raise ConfigError(
+            f"memory: one network with its data does not fit on {backend.device}{left}; take a smaller network or "
+            "batch_size, or float32"
+        )
+    middle = (start + stop) // 2
+    return [(start, middle), (middle, stop)]
 
 
 def _nothing(network: Network, error: DivergedError) -> TrainResult:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xpnet.backend import Array
 from xpnet.config import Length, TrainConfig
-from xpnet.data import Data
+from xpnet.data import Data, on_host
 from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
 from xpnet.evaluation import Evaluation
@@ -122,6 +122,8 @@ class _Run:
         self.stopped = False
         # A GPU's steps are only launched here: how long they take is not seen.
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
+        # Samples that stay on the host are gathered there.
+        self._host_rows = backend.xp is np or on_host(data.train.x)
         self._evaluations = {
             which: Evaluation(network, part.x, part.labels)
             for which, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
@@ -224,7 +226,8 @@ class _Run:
         else:
             alive = self.network.backend.asarray(self.alive)
             some = Totals.empty(xp, size, len(self.alive))
-            self.stepper.run(self.state, perm if perm.ndim == 2 else perm[:, alive], eta, some)
+            rows = perm if perm.ndim == 2 else perm[:, self.alive if self._host_rows else alive]
+            self.stepper.run(self.state, rows, eta, some)
             for whole, part in zip(totals.arrays(), some.arrays(), strict=True):
                 whole[:, alive] = part
         if xp is np:  # on a GPU a look at the losses would make the host wait: there it is once an epoch
@@ -285,11 +288,8 @@ class _Run:
         if full < samples and not self.config.drop_last:
             batches.append(orders[:, full:][:, None, :])
         # (R, k, n) -> (k, R, n), or (k, n) where all replicas share the order.
-        return [
-            self.network.backend.asarray(np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0])
-            for b in batches
-            if b.shape[1]
-        ]
+        ordered = [np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0] for b in batches if b.shape[1]]
+        return ordered if self._host_rows else [self.network.backend.asarray(b) for b in ordered]
 
     def _evaluate(self, which: str) -> Metrics:
         with np.errstate(all="ignore"):

@@ -10,6 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def on_host(x: Any) -> bool:
+    """Return whether features, an array or :class:`StandardisedBytes`, lie in the host's memory."""
+    return isinstance(x.x if isinstance(x, StandardisedBytes) else x, np.ndarray)
+
+
 @dataclass(frozen=True, eq=False)
 class StandardisedBytes:
     """uint8 features that read as their standardised values: a quarter of the memory, and of what a gather reads.
@@ -55,6 +60,7 @@ class StandardisedBytes:
         out *= self.factor
         return out
 
-    def to(self, asarray: Callable[[Any], Any]) -> StandardisedBytes:
-        """Return the same features on another device, whose arrays `asarray` makes."""
-        return StandardisedBytes(*(asarray(part) for part in (self.x, self.whole, self.rest, self.factor)))
+    def to(self, asarray: Callable[[Any], Any], *, move_x: bool = True) -> StandardisedBytes:
+        """Return the same features on another device, whose arrays `asarray` makes; without `move_x`, x stays here."""
+        scale = (asarray(part) for part in (self.whole, self.rest, self.factor))
+        return StandardisedBytes(asarray(self.x) if move_x else self.x, *scale)

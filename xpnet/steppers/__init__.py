@@ -7,15 +7,18 @@ every stepper: in float64 and without momentum, ``(W - W_after) / eta`` of a ste
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 from xpnet.backend import Array
+from xpnet.data import on_host
 from xpnet.errors import ConfigError
 from xpnet.ops import get_reference
 from xpnet.steppers.plain import PlainStepper
 from xpnet.steppers.population import PopulationStepper
 from xpnet.steppers.split import SplitStepper, threads_to_split
 from xpnet.steppers.state import Hyperparameters, State, Totals
+from xpnet.steppers.streaming import StreamingStepper
 
 
 class Stepper(Protocol):
@@ -49,10 +52,11 @@ def make_stepper(
         ConfigError: `kind` cannot be had for this network here.
     """
     backend = network.backend
-    if kind == "plain":
-        return PlainStepper(network, x, labels, hyper, get_reference(backend) if backend.name == "gpu" else None)
     if backend.name == "gpu":
-        return _on_gpu(network, x, labels, hyper, kind, batch)
+        make = partial(_on_gpu, network, hyper, kind, batch)
+        return StreamingStepper(backend, x, labels, make) if on_host(x) else make(x, labels)
+    if kind == "plain":
+        return PlainStepper(network, x, labels, hyper)
     if kind in ("fused", "graph", "small"):
         raise ConfigError(f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split and population")
     if kind == "population" or (kind == "auto" and network.replicas > 1 and backend.name == "cpu"):
@@ -68,7 +72,9 @@ def make_stepper(
     return PlainStepper(network, x, labels, hyper)
 
 
-def _on_gpu(network: Any, x: Array, labels: Array, hyper: Hyperparameters, kind: str, batch: int) -> Stepper:
+def _on_gpu(network: Any, hyper: Hyperparameters, kind: str, batch: int, x: Array, labels: Array) -> Stepper:
+    if kind == "plain":
+        return PlainStepper(network, x, labels, hyper, get_reference(network.backend))
     if kind in ("split", "population"):
         there = "plain, fused, graph and small"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {there}")

@@ -35,7 +35,7 @@ class DeviceStepper(PlainStepper):
         self._cuda = cuda_ops(network.backend)
         self._replicas = network.replicas
         # Kernels read classes of four bytes.
-        self.labels = labels.astype("int32")
+        self.labels = labels.astype("int32", copy=False)
         self._state: State | None = None
         self._programs: dict[tuple[int, ...], _Program] = {}
 
