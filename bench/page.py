@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.gpu.page import slots as gpu_slots
 from bench.results import FOLDER, BenchError, newest
 from bench.tables import OURS, TABLES, Cases, short
 
 ROOT = Path(__file__).parents[1]
 PAGE, README, FIGURE = Path("docs/performance.md"), Path("README.md"), Path("docs/images/performance")
+GPU = Path("docs/gpu.md")
 _EMPTY = "Not measured yet."
 Newest = dict[str, tuple[Path, dict[str, Any]]]
 
@@ -174,10 +176,11 @@ def _kind(who: str) -> str:
     return "xpnet" if who in OURS else "floor" if who == "floor" else "other"
 
 
-def pages(root: Path, results: Newest) -> dict[Path, str]:
+def pages(root: Path, results: Newest, folder: Path = FOLDER) -> dict[Path, str]:
     """Return what the pages must be."""
-    texts = slots(results)
-    return {root / name: fill((root / name).read_text(encoding="utf-8"), texts) for name in (PAGE, README)}
+    texts = slots(results) | gpu_slots(folder)
+    there = [root / name for name in (PAGE, README, GPU) if (root / name).exists()]
+    return {path: fill(path.read_text(encoding="utf-8"), texts) for path in there}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -188,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     results = newest(options.results)
-    wanted = pages(options.root, results)
+    wanted = pages(options.root, results, options.results)
     stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
     for path in stale:
         print(f"{path}: {'is not up to date' if options.check else 'written'}")

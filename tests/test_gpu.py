@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -21,15 +23,24 @@ def gpu() -> Backend:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_training_from_one_seed_gives_the_same_curves(gpu, batch_norm):
+def trained(backend, stepper="auto", *, dtype="float64", batch_norm=True, **config):
     data = xpnet.load_data("patterns:1200/200")
-    results = []
-    for backend in (gpu, xpnet.get_backend("cpu")):
-        config = xpnet.NetworkConfig(inputs=data.features, hidden=(20, 15), batch_norm=batch_norm)
-        net = xpnet.Network(config, backend=backend, dtype="float64", replicas=2)
-        results.append(xpnet.train(net, data, xpnet.TrainConfig(epochs=4, momentum=0.5)))
-    on_gpu, on_cpu = results
+    network = xpnet.NetworkConfig(inputs=data.features, hidden=(20, 15), batch_norm=batch_norm)
+    net = xpnet.Network(network, backend=backend, dtype=dtype, replicas=2)
+    stepper = stepper if backend.name == "gpu" else "auto"
+    return xpnet.train(net, data, xpnet.TrainConfig(epochs=4, stepper=stepper, **config)), net
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize(
+    ("stepper", "momentum"),
+    [("plain", 0.5), ("fused", 0.0), ("fused", 0.5), ("graph", 0.0), ("graph", 0.5), ("small", 0.0)],
+)
+def test_training_from_one_seed_gives_the_same_curves(gpu, stepper, momentum, batch_norm):
+    on_gpu, on_cpu = (
+        trained(backend, stepper, momentum=momentum, batch_norm=batch_norm, batch_size=70)[0]
+        for backend in (gpu, xpnet.get_backend("cpu"))
+    )
     assert on_gpu.device == "gpu:0"
     for column in ("train_loss", "train_cost", "validation_loss"):
         np.testing.assert_allclose(on_gpu.history[column], on_cpu.history[column], rtol=1e-9)
@@ -52,3 +63,38 @@ def test_mixing_is_named(gpu):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=3, classes=2), backend=gpu)
     with pytest.raises(ArrayError, match=r"x: got a numpy\.ndarray, but this network computes on gpu:0"):
         net.predict_proba(np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("stepper", ["graph", "small"])
+def test_the_same_seed_gives_the_same_bits(gpu, stepper):
+    (first, one), (second, other) = (trained(gpu, stepper, dtype="float32") for _ in range(2))
+    for name, tensor in one.parameters.items():
+        np.testing.assert_array_equal(gpu.to_numpy(tensor), gpu.to_numpy(other.parameters[name]), err_msg=name)
+    np.testing.assert_array_equal(first.history["train_loss"], second.history["train_loss"])
+    np.testing.assert_array_equal(first.test.losses, second.test.losses)
+
+
+@pytest.mark.parametrize("stepper", ["graph", "small"])
+def test_a_data_set_that_stays_on_the_host_trains_the_same(gpu, stepper, monkeypatch):
+    fits, _ = trained(gpu, stepper)
+    monkeypatch.setattr("xpnet.device_data._SHARE", 0.0)
+    monkeypatch.setattr("xpnet.steppers.streaming._BLOCK_BYTES", 2 * 100 * 2 * 3072)
+    streamed, _ = trained(gpu, stepper)
+    np.testing.assert_array_equal(streamed.history["train_loss"], fits.history["train_loss"])
+    np.testing.assert_array_equal(streamed.test.losses, fits.test.losses)
+
+
+def test_tf32_is_close_and_not_the_same(gpu):
+    exact, _ = trained(gpu, "graph", dtype="float32")
+    rounded, _ = trained(dataclasses.replace(gpu, tf32=True), "graph", dtype="float32")
+    np.testing.assert_allclose(rounded.test.losses, exact.test.losses, rtol=0.05)
+
+
+def test_a_replica_that_diverges_is_dropped(gpu):
+    data = xpnet.load_data("patterns:600/100")
+    config = xpnet.NetworkConfig(inputs=data.features, hidden=(9,), batch_norm=False)
+    net = xpnet.Network(config, backend=gpu, dtype="float64", replicas=3)
+    result = xpnet.train(net, data, xpnet.TrainConfig(epochs=3, schedule="constant", eta=(0.01, 1e30, 0.02)))
+    assert set(result.diverged) == {1}
+    assert np.isfinite(result.test.losses[[0, 2]]).all()
+    assert np.isnan(result.test.losses[1])

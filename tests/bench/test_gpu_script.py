@@ -10,6 +10,8 @@ from pathlib import Path
 import emulator
 import pytest
 
+from bench.gpu.page import slots
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 
@@ -44,6 +46,16 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout
+    page = slots(tmp_path)["gpu"]
+    assert "| 3072-50-50-10 with BN: xpnet small | ≤ 15 |" in page
+    assert "| 2 networks of the first kind |" in page
+    assert "Pretended" in page
+
+
+def test_the_page_says_what_is_open(tmp_path):
+    page = slots(tmp_path)["gpu"]
+    assert page.count("| open |") == 6
+    assert "None of these has been measured yet" in page
 
 
 def test_a_part_that_fails_is_told_and_the_others_go_on(tmp_path):

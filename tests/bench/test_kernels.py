@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import emulator
 import pytest
 
 from bench import kernels
+from bench.results import FOLDER
 from xpnet.ops.cuda.kernels import REALS, source
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="neither nvcc nor NVRTC is installed")
@@ -20,6 +23,12 @@ def test_every_kernel_compiles_for_every_architecture_without_spills(dtype):
         for architecture, use in uses.items():
             assert use["spilled"] == 0, f"{name} spills {use['spilled']} bytes on {architecture}"
             assert 0 < use["registers"] <= 255, (name, architecture)
+
+
+def test_the_record_is_of_the_kernels_that_there_are():
+    recorded = json.loads((FOLDER / "kernels.json").read_text())["kernels"]
+    for dtype in REALS:
+        assert set(recorded[dtype]) == set(emulator.signatures(source())), "run python -m bench kernels --out"
 
 
 def test_a_kernel_that_does_not_compile_is_shown(monkeypatch):

@@ -1,0 +1,83 @@
+"""What the pages say of GPUs, from the newest result of ``python -m bench gpu`` and the record of the kernels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.kernels import table
+from bench.results import BenchError, read
+
+# What is to be measured, with the bar that each figure is held against.
+BARS = (
+    ("3072-50-50-10 with BN, batch 100, `graph`", "3072-50-50-10 with BN", "xpnet graph", 65),
+    ("the same, `small`", "3072-50-50-10 with BN", "xpnet small", 15),
+    ("3072-512-512-10 with BN, batch 100, `graph`", "3072-512-512-10 with BN", "xpnet graph", 75),
+    ("the same with TF32", "3072-512-512-10 with BN", "xpnet graph, TF32", 50),
+)
+_FIFTY, _START = 150, 1.5
+
+
+def slots(folder: Path) -> dict[str, str]:
+    """Return the texts of the slots ``gpu`` and ``kernels``."""
+    record = folder / "kernels.json"
+    if record.exists():
+        found = json.loads(record.read_text(encoding="utf-8"))
+        kernels = f"{table(found['kernels'])}\n\nRegisters of a thread, float32 / float64, by {found['compiler']}."
+    else:
+        kernels = "Not recorded yet."
+    return {"gpu": _gpu(folder), "kernels": kernels}
+
+
+def _gpu(folder: Path) -> str:
+    results = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            result = read(path)
+        except BenchError:
+            continue
+        if "parts" in result:
+            results.append((result["machine"]["date"], result["machine"].get("time", ""), path, result))
+    header = "| µs a step | bar | measured |\n|---|---|---|\n"
+    if not results:
+        rows = [f"| {what} | ≤ {bar} | open |" for what, _, _, bar in BARS]
+        rows += [
+            f"| 50 networks of the first kind, together | ≤ {_FIFTY} | open |",
+            f"| first step, from the command | ≤ {_START} s | open |",
+        ]
+        return header + "\n".join(rows) + "\n\nNone of these has been measured yet: `python -m bench gpu` does."
+    _, _, path, result = max(results, key=lambda item: item[:2])
+    return header + "\n".join(_rows(result["parts"])) + "\n\n" + _words(result, path)
+
+
+def _rows(parts: dict[str, Any]) -> list[str]:
+    networks = parts.get("epochs", {}).get("rows", {})
+    lines = []
+    named = {(network, who): bar for _, network, who, bar in BARS}
+    for network, rows in networks.items():
+        for who, row in rows.items():
+            bar = named.get((network, who))
+            value = f"{row['median']:,.1f} (min {row['min']:,.1f})" if "median" in row else row["failed"]
+            lines.append(f"| {network}: {who} | {f'≤ {bar}' if bar else ''} | {value} |")
+    for replicas, row in parts.get("populations", {}).get("rows", {}).items():
+        bar = f"≤ {_FIFTY}" if replicas == "50" else ""
+        lines.append(f"| {replicas} networks of the first kind | {bar} | {row['median']:,.1f} |")
+    seconds = parts.get("start", {}).get("seconds")
+    if seconds:
+        lines.append(f"| first step, from the command | ≤ {_START} s | {min(seconds[1:]):.2f} s |")
+    return lines
+
+
+def _words(result: dict[str, Any], path: Path) -> str:
+    gpu, machine = result["gpu"], result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    outcomes = "; ".join(
+        f"{name}: {part.get('failed') or part.get('skipped') or part.get('summary', 'done')}"
+        for name, part in result["parts"].items()
+        if name not in ("epochs", "populations", "start")
+    )
+    return (
+        f"`{result['command']}`, {machine['date']}, commit {machine.get('commit')}: {gpu.get('name')}, driver "
+        f"{gpu.get('driver')}, {versions} ([all values](../bench/results/{path.name})).\n\n{outcomes}."
+    )
