@@ -30,10 +30,10 @@ METRICS = "metrics.json"
 _FORMAT = "xpnet-model-1"
 
 
-def create_run_folder(out: str | Path | None) -> Path:
+def create_run_folder(out: str | Path | None, prefix: str = "") -> Path:
     """Make the folder of a new run and return its path.
 
-    Without `out`, a folder named by the time is made below ``runs/``.
+    Without `out`, a folder named by `prefix` and the time is made below ``runs/``.
 
     Raises:
         RunError: `out` exists, or cannot be made.
@@ -43,7 +43,7 @@ def create_run_folder(out: str | Path | None) -> Path:
         if not _make_folder(path):
             raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten")
         return path
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    stamp = prefix + time.strftime("%Y-%m-%d_%H-%M-%S")
     for number in range(1, 10_000):
         path = Path("runs", stamp if number == 1 else f"{stamp}_{number}")
         if _make_folder(path):

@@ -1,0 +1,174 @@
+"""``xpnet reproduce``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from xpnet import __version__
+from xpnet.cli.console import Output
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet
+from xpnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xpnet.backend import Backend
+    from xpnet.studies import Experiment, Outcome, Runner
+
+
+def reproduce(
+    *names: Annotated[str, Parameter(help="A.bn3, A for all of report A, or all.")],
+    listed: Annotated[bool, Parameter(name="--list", negative="", help="List the experiments and leave.")] = False,
+    quick: Annotated[
+        bool, Parameter(negative="", help="A tenth of the steps, few cells and seeds: does everything run?")
+    ] = False,
+    data: Annotated[str | None, Parameter(help="Where CIFAR-10 is [default: where it is found].")] = None,
+    device: Annotated[str, Parameter(help="auto, cpu, gpu or gpu:N.")] = "auto",
+    out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder [default: runs/reproduce-TIME]")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Run experiments of the five reports again, and set the figures side by side.
+
+    Writes a page with a table for each experiment and a picture for each of the report's figures, and all
+    figures as JSON. Experiments are in xpnet/studies/*.toml.
+    """
+    from xpnet.studies import choose
+
+    output = Output(as_json=json, quiet=quiet)
+    if listed or not names:
+        if not listed:
+            raise ConfigError(
+                "reproduce: name an experiment such as A.bn3, a report, or all; --list shows what there is"
+            )
+        _list(output, choose(names or ["all"]))
+        return
+    chosen = choose(names)
+    _run(chosen, quick, data, device, out, output)
+
+
+def _run(
+    chosen: Sequence[Experiment], quick: bool, data: str | None, device: str, out: Path | None, output: Output
+) -> None:
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.runs import create_run_folder
+    from xpnet.studies import Runner, choose
+    from xpnet.studies.compare import compare
+    from xpnet.studies.pages import draw_figures, page
+
+    backend = get_backend(device)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    # Found before the folder is made.
+    where = load_data(data or "cifar10", "45k").location
+    folder = create_run_folder(out, prefix="reproduce-")
+    runner = Runner(backend, data=where, quick=quick)
+    figures: dict[str, list[str]] = {}
+    begin = time.perf_counter()
+    for experiment in chosen:
+        needed = _needed(experiment, runner, choose)
+        for one in (*needed, experiment):
+            output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
+            outcome = runner.run(one)
+        figures[experiment.name] = draw_figures(experiment, outcome, folder)
+        output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
+        _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)
+    result: dict[str, Any] = {
+        "quick": quick,
+        "device": backend.device,
+        "seconds": time.perf_counter() - begin,
+        "run": str(folder),
+        "experiments": {
+            experiment.name: [_row(row) for row in compare(experiment, runner.outcomes[experiment.name])]
+            for experiment in chosen
+        },
+    }
+    tables = [_table(experiment, runner.outcomes[experiment.name]) for experiment in chosen]
+    output.result(result, *tables, f"{result['seconds']:.0f} s in all; page: {folder / 'README.md'}")
+
+
+def _needed(experiment: Experiment, runner: Runner, choose: Any) -> list[Experiment]:
+    """Return what an experiment's draws build on and has not been run yet."""
+    of = (experiment.draw or {}).get("of")
+    name = f"{experiment.report}.{of}"
+    return [] if of is None or name in runner.outcomes else list(choose([name]))
+
+
+def _keep(
+    folder: Path,
+    chosen: Sequence[Experiment],
+    runner: Runner,
+    backend: Backend,
+    quick: bool,
+    seconds: float,
+    figures: dict[str, list[str]],
+    page: Any,
+) -> None:
+    """Write what is known so far, so that an end in the middle loses nothing."""
+    outcomes: dict[str, Outcome] = runner.outcomes
+    about = (
+        f"`xpnet reproduce`, xpnet {__version__}, {time.strftime('%Y-%m-%d')}, on {backend.device} of a "
+        f"{platform.machine()} machine with Python {platform.python_version()}: {seconds:.0f} s."
+    )
+    if quick:
+        about += " **Quick**: a tenth of the steps and few seeds, so the figures mean nothing."
+    text = page(chosen, outcomes, about, figures)
+    content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()})
+    for name, written in (("README.md", text), ("results.json", content + "\n")):
+        beside = folder / f"{name}.new"
+        beside.write_text(written, encoding="utf-8")
+        beside.replace(folder / name)
+
+
+def _list(output: Output, experiments: Sequence[Experiment]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("experiment", "where in the report", "what"):
+        table.add_column(column, no_wrap=True)
+    for experiment in experiments:
+        table.add_row(experiment.name, experiment.source, experiment.what)
+    rows = [{"name": e.name, "source": e.source, "what": e.what, "kind": e.kind} for e in experiments]
+    output.result({"experiments": rows}, table)
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {
+        "cell": row.cell,
+        "figure": row.figure,
+        "theirs": None if row.theirs is None else {"mean": row.theirs[0], "std": row.theirs[1]},
+        "ours": None if row.ours is None else {"mean": row.ours[0], "std": row.ours[1], "runs": row.ours[2]},
+        "within": row.within,
+        "note": row.note,
+    }
+
+
+def _table(experiment: Experiment, outcome: Outcome) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from xpnet.studies.compare import compare
+    from xpnet.studies.pages import words_of_row
+
+    quick = " (quick)" if outcome.quick else ""
+    table = Table(title=f"{experiment.name}: {experiment.what}{quick}", title_justify="left", box=SIMPLE_HEAD)
+    for column, justify in (
+        ("", "left"),
+        ("figure", "left"),
+        ("report", "right"),
+        ("here", "right"),
+        ("runs", "right"),
+    ):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("within our spread", no_wrap=True)
+    for row in compare(experiment, outcome):
+        theirs, ours, runs, within = words_of_row(row, experiment.kind)
+        table.add_row(row.cell, row.figure, theirs, ours, runs, within.replace("**", ""))
+    return table
