@@ -109,6 +109,7 @@ def _curves(cell: CellOutcome, show: Sequence[str], title: str) -> Any:
     import altair as alt
 
     panels = []
+    epochs = len(next(iter(cell.history.values())))
     for figure in show:
         rows = []
         for which, name in _SETS.items():
@@ -120,7 +121,7 @@ def _curves(cell: CellOutcome, show: Sequence[str], title: str) -> Any:
         style = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
         scale = alt.Scale(zero=False)
         base = alt.Chart({"values": rows}).encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(format="d", grid=False, tickCount=6)),
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(format="d", grid=False, tickCount=min(epochs, 6))),
             color=alt.Color("set:N", scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))),
         )
         line = base.mark_line(strokeWidth=1.8, point=len(cell.history[f"train_{figure}"]) == 1)
@@ -189,5 +190,5 @@ def _dressed(chart: Any, title: str, subtitle: str) -> Any:
         chart.properties(title=alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=14, offset=10))
         .configure_view(strokeWidth=0)
         .configure_axis(gridColor="#e6e6e6", domainColor="#888", tickColor="#888", titleFontWeight="normal")
-        .configure_legend(title=None, labelFontSize=11)
+        .configure_legend(title=None, labelFontSize=11, symbolOpacity=1)
     )

@@ -35,11 +35,11 @@ class Runner:
     """
 
     def __init__(
-        self, backend: Backend, *, data: str | None = None, quick: bool = False, load: Loader = load_data
+        self, backend: Backend, *, data: str | None = None, quick: bool = False, load: Loader | None = None
     ) -> None:
         self.quick = quick
         self.outcomes: dict[str, Outcome] = {}
-        self._backend, self._source, self._load = backend, data, load
+        self._backend, self._source, self._load = backend, data, load or load_data
         self._sets: dict[tuple[str | None, str], DeviceData] = {}
 
     def run(self, experiment: Experiment, on_steps: Callable[[int], None] | None = None) -> Outcome:
