@@ -189,6 +189,7 @@ class Module:
             malloc = None
 
         class Runtime:
+            getDevice = staticmethod(lambda: 0)  # noqa: N815
             getDeviceCount = staticmethod(lambda: 1)  # noqa: N815 - CuPy's name
             memGetInfo = staticmethod(lambda: (module.free, 2**34))  # noqa: N815
             getDeviceProperties = staticmethod(  # noqa: N815

@@ -118,6 +118,7 @@ def _real(rng, dtype, *size):
 def test_gathers(both, shape, shared):
     s = draw(shape)
     rows = s.rng.integers(0, 20, (s.n,) if shared else (s.replicas, s.n))
+    rows = rows.astype(np.int32) if s.seed % 2 else rows
     x = s.real(20, s.d)
     both("gather", rows, x, dtype=s.dtype)
     kept = StandardisedBytes(

@@ -39,6 +39,8 @@ class CudaOps:
     def gather(self, rows: Array, x: Any, out: Array | None = None) -> Array:
         if x.ndim != 2:
             return reference.gather(self._xp, rows, x)
+        if rows.dtype != np.int64:
+            rows = rows.astype("int64")
         if out is None:
             out = self._xp.empty((*rows.shape, x.shape[1]), dtype=x.dtype)
         d, kernels = int(x.shape[1]), self._kernels(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 
@@ -17,6 +18,12 @@ class Graph:
         self._graph.launch()
 
 
+@cache
+def _capture_stream(xp: Any, device: int) -> Any:
+    """Return the stream of a device that captures, which must not be the default one; cuBLAS keeps its address."""
+    return xp.cuda.Stream(non_blocking=True)
+
+
 def captured(xp: Any, body: Callable[[], None]) -> Graph:
     """Return what `body` launches on the current stream as a graph; none of it is executed.
 
@@ -25,7 +32,7 @@ def captured(xp: Any, body: Callable[[], None]) -> Graph:
     `body` is still written whenever the graph is launched.
     """
     pool = xp.cuda.MemoryPool()
-    stream = xp.cuda.Stream(non_blocking=True)
+    stream = _capture_stream(xp, xp.cuda.runtime.getDevice())
     with stream, xp.cuda.using_allocator(pool.malloc):
         stream.begin_capture()
         try:
