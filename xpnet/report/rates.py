@@ -61,7 +61,8 @@ def _panel(test: LRRange, figure: str) -> Any:
         tallest = _TALL * means[0]
         style = alt.Axis()
         if max(means) > tallest:
-            scale, cut = alt.Scale(domain=[min(means), tallest], nice=False), f", up to {tallest:.2g}"
+            margin = 0.05 * (tallest - min(means))
+            scale, cut = alt.Scale(domain=[min(means) - margin, tallest], nice=False), f", up to {tallest:.2g}"
     first, last = float(test.rates[0]), float(test.rates[-1])
     decades = [10.0**k for k in range(int(np.ceil(np.log10(first) - 1e-9)), int(np.floor(np.log10(last) + 1e-9)) + 1)]
     x = alt.X(
