@@ -33,12 +33,14 @@ def test_the_rates_are_exactly_those_asked_for(blobs):
 
 
 def test_each_step_is_that_of_gradient_descent_with_its_rate(blobs):
-    # A linear softmax classifier by hand, with the batches of training: 8 to an epoch, so that 20 steps need three.
-    test = xpnet.lr_range(LINEAR, blobs, PLAIN, from_=1e-3, to=1.0, steps=20, dtype="float64", seeds=3)
+    # A linear softmax classifier by hand, with the batches of training: 150, 150 and 100 samples of an epoch.
+    config = xpnet.TrainConfig(lam=0.0, batch_size=150)
+    test = xpnet.lr_range(LINEAR, blobs, config, from_=1e-3, to=1.0, steps=60, dtype="float64", seeds=3)
     net = xpnet.Network(LINEAR, dtype="float64", seed=3)
     W, b = net.parameters["W1"][0].copy(), net.parameters["b1"][0].copy()
     x = blobs.standardiser(blobs.train.x, "float64")
-    order = np.concatenate([batches_of_epoch((3,), epoch, 400, PLAIN)[0] for epoch in range(3)])[:20]
+    order = [rows for epoch in range(20) for part in batches_of_epoch((3,), epoch, 400, config) for rows in part]
+    assert [len(rows) for rows in order] == [150, 150, 100] * 20
     for t, rows in enumerate(order):
         scores = x[rows] @ W + b
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -50,7 +52,7 @@ def test_each_step_is_that_of_gradient_descent_with_its_rate(blobs):
         W, b = W - test.rates[t] * x[rows].T @ g, b - test.rates[t] * g.sum(axis=0)
     valid = blobs.standardiser(blobs.validation.x, "float64") @ W + b
     assert test.validation[-1, 0] == (valid.argmax(axis=1) == blobs.validation.labels).mean()
-    assert (test.validation_steps == np.arange(1, 21)).all()
+    assert (test.validation_steps == np.arange(2, 61, 2)).all()
 
 
 def test_smoothing_is_a_weighted_mean_of_what_was_met():

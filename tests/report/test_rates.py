@@ -42,6 +42,9 @@ def test_figure(tmp_path, measured):
     validation = {row["eta"]: row["mean"] for row in rows(accuracy) if row.get("set") == "validation"}
     assert list(validation) == measured.validation_rates.tolist()
     np.testing.assert_allclose(list(validation.values()), measured.validation.mean(axis=1))
+    trained = {row["eta"]: row["mean"] for row in rows(accuracy) if row.get("set") == "training"}
+    at = np.searchsorted(measured.rates, list(trained))
+    np.testing.assert_allclose(list(trained.values()), measured.accuracies_smoothed[at].mean(axis=1))
     assert loss["layer"][-1]["encoding"]["x"]["scale"]["type"] == "log"
 
     png, svg = save_figure(range_figure(measured, "A title"), tmp_path / "figure")
