@@ -27,7 +27,8 @@ def test_the_rates_are_exactly_those_asked_for(blobs):
         rates = rising_rates(1e-4, 0.1, 41, spacing)
         assert (rates[0], rates[-1], len(rates)) == (1e-4, 0.1, 41)
         np.testing.assert_allclose(np.diff(of(rates)), (of(0.1) - of(1e-4)) / 40, rtol=1e-9)
-        test = xpnet.lr_range(LINEAR, blobs, PLAIN, from_=1e-4, to=0.1, steps=41, spacing=spacing)
+        test = xpnet.lr_range(LINEAR, blobs, PLAIN, from_=1e-4, to=0.1, steps=41, spacing=spacing, seeds=np.int64(1))
+        assert test.seeds == (1,)
         np.testing.assert_array_equal(test.rates, rates)
     assert test.rates[1] - test.rates[0] == pytest.approx(0.0999 / 40)
 
@@ -176,6 +177,7 @@ def test_on_a_device_it_is_that_of_the_cpu(blobs, monkeypatch, which):
         ({"to": "much"}, "to = much: must be a finite number above 0"),
         ({"from_": 1, "to": 1}, "from = 1, to = 1: from must be below to"),
         ({"steps": 19}, "steps = 19: must be a whole number of at least 20"),
+        ({"seeds": (3, -1)}, "seeds = -1: must be a whole number of at least 0"),
         ({"spacing": "cubic"}, "spacing = cubic: must be log or linear"),
     ],
 )

@@ -109,6 +109,7 @@ def lr_range(
     """
     train = train or TrainConfig()
     first, last, asked = check_range(from_, to, steps, spacing)
+    seeds = [_checked("seeds", seed, whole(0)) for seed in np.atleast_1d(np.asarray(seeds)).tolist()]
     network = Network(config, backend=backend or get_backend("cpu"), dtype=dtype, seed=seeds)
     on_device = on_device_of(network, data, train)
     asked = asked or max(_STEPS, train.length(int(on_device.train.x.shape[0])).steps_per_epoch)

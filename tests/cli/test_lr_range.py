@@ -13,7 +13,7 @@ from test_train import run
 
 import xpnet
 
-SMALL = ["--data", "patterns:600/100", "--hidden", "8", "--lambda", "0"]
+SMALL = ["--data", "patterns:300/50", "--hidden", "8", "--lambda", "0"]
 SHORT = [*SMALL, "--steps", "150", "--from", "1e-5"]
 
 
@@ -38,7 +38,7 @@ def test_json_is_one_object_and_agrees_with_the_folder(capsys):
     assert [float(row["loss"]) for row in rows] == result["losses"]
     assert [float(row["eta"]) for row in rows] == result["rates"]
     # It is what Python gives.
-    data = xpnet.load_data("patterns:600/100")
+    data = xpnet.load_data("patterns:300/50")
     config = xpnet.NetworkConfig(inputs=data.features, hidden=(8,), classes=data.classes)
     test = xpnet.lr_range(config, data, xpnet.TrainConfig(lam=0), from_=1e-5, steps=150)
     assert test.losses[:, 0].tolist() == result["losses"]
@@ -65,7 +65,7 @@ def test_the_suggestion_is_ready_to_use_and_trains(capsys):
 
 
 def test_runs_are_a_population_with_its_spread(capsys):
-    result = json.loads(run(capsys, "lr-range", *SHORT, "--runs", "3", "--seed", "2", "--json")[1])
+    result = json.loads(run(capsys, "lr-range", *SMALL, "--steps", "40", "--runs", "3", "--seed", "2", "--json")[1])
     assert result["seeds"] == [2, 3, 4]
     assert np.shape(result["losses"]) == (result["steps"], 3)
     assert len(result["each"]["eta_max"]["values"]) == 3
@@ -73,7 +73,7 @@ def test_runs_are_a_population_with_its_spread(capsys):
 
 
 def test_settings_come_from_a_file_and_other_schedules_give_way(capsys):
-    Path("c.toml").write_text('data = "patterns:600/100"\nhidden = [4]\nschedule = "cosine"\neta = 0.1\nepochs = 3\n')
+    Path("c.toml").write_text('data = "patterns:300/50"\nhidden = [4]\nschedule = "cosine"\neta = 0.1\nepochs = 3\n')
     code, _, err = run(capsys, "lr-range", "--config", "c.toml", *SHORT[4:], "--out", "test")
     assert code == 0, err
     settings = tomllib.loads(Path("test/config.toml").read_text())
@@ -113,7 +113,7 @@ def test_nothing_is_overwritten_and_quiet_is_quiet(capsys):
         (["--spacing", "cubic"], "spacing = cubic: must be log or linear"),
         (["--eta-max", "1"], "Unknown option: --eta-max"),
         (["--lambda", "0,1"], "lambda = [0.0, 1.0]: must be one value for xpnet lr-range"),
-        (["--batch-size", "539"], "leaves a batch of one"),
+        (["--batch-size", "269"], "leaves a batch of one"),
         (["--config", "lists.toml"], "eta_max = [0.1, 0.2]: the test finds the rates; leave eta_max out"),
         (["--config", "cosine.toml", "--cycles", "2"], "cycles = 2: the schedule cosine has no cycles; set epochs"),
         (["--no-batch-norm", "--init", "1e30", "--out", "x"], "the loss was not finite at the lowest rate"),
