@@ -26,6 +26,13 @@ def test_the_python_of_the_page_on_populations_runs(capsys):
     assert capsys.readouterr().out.count("'lambda'") == 4
 
 
+def test_the_python_of_the_page_on_learning_rates_runs(capsys):
+    page = README.parent / "docs" / "learning-rate.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(page), "exec"), {})
+    assert "Suggestion(eta_min=" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))])
 def test_links_between_pages_lead_somewhere(page):
     path = README.parent / page

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from xpnet.history import History, Metrics
     from xpnet.network import Network
     from xpnet.population import Population, train_population
+    from xpnet.rate_range import lr_range
     from xpnet.results import TrainResult
     from xpnet.settings import Settings
+    from xpnet.suggestion import LRRange
     from xpnet.training import train
 
 _HOMES = {
@@ -38,12 +40,14 @@ _HOMES = {
     "load_data": "data",
     "XpnetError": "errors",
     "History": "history",
+    "LRRange": "suggestion",
     "Metrics": "history",
     "Network": "network",
     "Population": "population",
     "TrainResult": "results",
     "data_from_arrays": "data",
     "evaluate": "evaluation",
+    "lr_range": "rate_range",
     "to_device": "device_data",
     "train": "training",
     "train_population": "population",
@@ -54,6 +58,7 @@ __all__ = [
     "Data",
     "DataConfig",
     "History",
+    "LRRange",
     "Metrics",
     "Network",
     "NetworkConfig",
@@ -69,6 +74,7 @@ __all__ = [
     "gradcheck",
     "load",
     "load_data",
+    "lr_range",
     "to_device",
     "train",
     "train_population",

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.config import TrainConfig
 from xpnet.data import Data
+from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
 from xpnet.network import Network
+from xpnet.randomness import Purpose, generator
 
 
 def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
@@ -19,6 +25,52 @@ def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
         return tuple(base + r for r in range(len(seeds)))
     # A replica equals its solo run: seeds that lie apart have orders that lie as far apart.
     return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
+
+
+def batches_of_epoch(orders: Sequence[int], epoch: int, samples: int, config: TrainConfig) -> list[NDArray[np.int64]]:
+    """Return an epoch's order of samples, on the host: full batches, then an incomplete one unless it is dropped.
+
+    Args:
+        orders: Seed of each replica's order, as :func:`order_seeds` returns them.
+        epoch: Counted from 0.
+        samples: Samples in the training set.
+        config: Tells the size of a batch, and whether an incomplete one is dropped.
+
+    Returns:
+        Arrays (k, R, n), or (k, n) where all replicas share the order.
+    """
+    n = config.batch_size
+    each = len(set(orders)) > 1
+    drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(orders)}
+    rows = np.stack([drawn[seed] for seed in (orders if each else orders[:1])])
+    full = samples // n * n
+    batches = [rows[:, :full].reshape(len(rows), -1, n)]
+    if full < samples and not config.drop_last:
+        batches.append(rows[:, full:][:, None, :])
+    # (R, k, n) -> (k, R, n), or (k, n) where all replicas share the order.
+    return [np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0] for b in batches if b.shape[1]]
+
+
+def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData:
+    """Return `data` on the network's device, standardised in its dtype.
+
+    Raises:
+        ConfigError: `data` is no data set, was prepared for another device or dtype, or does not fit the network
+            and the settings.
+    """
+    if not isinstance(data, (Data, DeviceData)):
+        raise ConfigError(
+            f"data: is a {type(data).__name__}; pass what xpnet.load_data or xpnet.data_from_arrays returns"
+        )
+    check_fit(network, data if isinstance(data, Data) else data.data, config)
+    if isinstance(data, Data):
+        return to_device(data, network.backend, network.dtype)
+    if data.backend.device != network.backend.device or data.dtype != network.dtype:
+        raise ConfigError(
+            f"data: was prepared as {data.dtype} for {data.backend.device}, but the network is "
+            f"{network.dtype} on {network.backend.device}; prepare it with to_device for this network"
+        )
+    return data
 
 
 def check_fit(network: Network, data: Data, config: TrainConfig) -> None:

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from xpnet.backend import Array
 from xpnet.config import Length, TrainConfig
 from xpnet.data import Data, on_host
-from xpnet.device_data import DeviceData, to_device
-from xpnet.errors import ConfigError
+from xpnet.device_data import DeviceData
 from xpnet.evaluation import Evaluation
-from xpnet.fitting import check_fit, order_seeds
+from xpnet.fitting import batches_of_epoch, on_device_of, order_seeds
 from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
-from xpnet.randomness import Purpose, generator
 from xpnet.results import Divergence, TrainResult, all_diverged
 from xpnet.schedules import learning_rates
 from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
@@ -56,18 +54,7 @@ def train(
         DivergedError: The loss became infinite or not a number, for all replicas.
     """
     config = config or TrainConfig()
-    if not isinstance(data, (Data, DeviceData)):
-        raise ConfigError(
-            f"data: is a {type(data).__name__}; pass what xpnet.load_data or xpnet.data_from_arrays returns"
-        )
-    check_fit(network, data if isinstance(data, Data) else data.data, config)
-    if isinstance(data, Data):
-        data = to_device(data, network.backend, network.dtype)
-    elif data.backend.device != network.backend.device or data.dtype != network.dtype:
-        raise ConfigError(
-            f"data: was prepared as {data.dtype} for {data.backend.device}, but the network is "
-            f"{network.dtype} on {network.backend.device}; prepare it with to_device for this network"
-        )
+    data = on_device_of(network, data, config)
     length = config.length(int(data.train.x.shape[0]))
     network.standardiser, network.class_names = data.data.standardiser, data.data.class_names
 
@@ -279,16 +266,7 @@ class _Run:
         """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
         if self._prepared is not None and self._prepared[0] == epoch:
             return self._prepared[1]
-        samples, n = int(self.data.train.x.shape[0]), self.config.batch_size
-        each = len(set(self.orders)) > 1
-        drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(self.orders)}
-        orders = np.stack([drawn[seed] for seed in (self.orders if each else self.orders[:1])])
-        full = samples // n * n
-        batches = [orders[:, :full].reshape(len(orders), -1, n)]
-        if full < samples and not self.config.drop_last:
-            batches.append(orders[:, full:][:, None, :])
-        # (R, k, n) -> (k, R, n), or (k, n) where all replicas share the order.
-        ordered = [np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0] for b in batches if b.shape[1]]
+        ordered = batches_of_epoch(self.orders, epoch, int(self.data.train.x.shape[0]), self.config)
         return ordered if self._host_rows else [self.network.backend.asarray(b) for b in ordered]
 
     def _evaluate(self, which: str) -> Metrics:

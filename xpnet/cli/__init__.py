@@ -16,6 +16,7 @@ from xpnet.errors import XpnetError
 _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
     "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
+    "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
     "reproduce": "Run the five reports' experiments again, figures side by side.",
     "bench": "Time training on the devices of this machine.",
@@ -73,7 +74,8 @@ def _run(given: list[str]) -> None:
         result_action="return_value",
     )
     for name, text in _COMMANDS.items():
-        app.command(f"xpnet.cli.{name}:{name}", name=name, help=text, help_epilogue="")
+        home = name.replace("-", "_")
+        app.command(f"xpnet.cli.{home}:{home}", name=name, help=text, help_epilogue="")
     try:
         app(given)
     except CycloptsError as error:

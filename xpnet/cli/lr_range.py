@@ -1,0 +1,171 @@
+"""``xpnet lr-range``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from cyclopts import Group, Parameter
+
+from xpnet.cli.console import Output, finish_on_interrupt
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, settings_options
+from xpnet.cli.train import about_data, describe, read_settings, resolved
+from xpnet.config import TrainConfig
+from xpnet.errors import ConfigError
+from xpnet.runs import CONFIG, create_run_folder, write_config, write_new
+from xpnet.settings import Settings
+
+if TYPE_CHECKING:
+    from xpnet.suggestion import LRRange
+
+    RangeOptions: TypeAlias = Any
+else:
+    # Not the rates and schedules, which the test is to find, and not what it has no use for.
+    RangeOptions = settings_options(
+        *("data", "split", "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
+        *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
+        *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
+    )
+
+_TEST = Group("Range test", sort_key=0)
+_NUMBER = {"group": _TEST, "allow_leading_hyphen": True}
+FIGURE, TABLE = "lr_range", "lr_range.csv"
+
+
+def lr_range(
+    options: Annotated[RangeOptions | None, Parameter(name="*")] = None,
+    *,
+    from_: Annotated[float, Parameter(**_NUMBER, name="--from", metavar="X", help="The first learning rate.")] = 1e-6,
+    to: Annotated[float, Parameter(**_NUMBER, metavar="X", help="The last one.")] = 10.0,
+    steps: Annotated[
+        int | None,
+        Parameter(
+            **_NUMBER,
+            metavar="N",
+            help="Steps from one to the other. [default: an epoch or 500, whichever is larger]",
+            show_default=False,
+        ),
+    ] = None,
+    spacing: Annotated[str, Parameter(group=_TEST, metavar="log|linear", help="How the rate rises.")] = "log",
+    config: Annotated[
+        Path | None,
+        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; its learning rates are not used."),
+    ] = None,
+    out: Annotated[Path | None, Parameter(group=OUTPUT, help="Folder of the test, new [default: runs/TIME]")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+) -> None:
+    """Suggest --eta-min and --eta-max: train a network of its own with a rate that rises from step to step.
+
+    It is the learning rate range test of Smith (2017).  --n-s, --cycles and --epochs go into the configuration that
+    it writes; they do not change the test.
+    """
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.fitting import check_fit
+    from xpnet.network import Network
+    from xpnet.rate_range import check_range
+    from xpnet.rate_range import lr_range as test_rates
+
+    settings = _settings(options, config)
+    output = Output(as_json=json, quiet=quiet)
+    # Everything that can be wrong is found before the folder is made.
+    check_range(from_, to, steps, spacing)
+    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    data = load_data(settings.data.data, settings.data.split)
+    output.note(about_data(data, settings))
+    network = settings.network_config(data.features, data.classes)
+    seeds = [row["seed"] for row in settings.replicas()]
+    check_fit(Network(network, dtype=settings.run.dtype, seed=seeds[:1]), data, settings.train)
+    folder = create_run_folder(out)
+    title = describe(settings, data)
+    output.note(f"range test: {title}; folder {folder}")
+    with (
+        finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
+        _progress_bar(shown=output.show_progress) as bar,
+    ):
+        test = test_rates(
+            network,
+            data,
+            settings.train,
+            from_=from_,
+            to=to,
+            steps=steps,
+            spacing=spacing,
+            seeds=seeds,
+            backend=backend,
+            dtype=settings.run.dtype,
+            on_steps=bar.update,
+            should_stop=interrupt,
+        )
+    _fill(folder, test, resolved(settings, data), title)
+    output.result(test.to_json() | {"folder": str(folder)}, title, _words(test, folder))
+    if test.interrupted:
+        sys.exit(130)
+
+
+def _settings(options: Any, config: Path | None) -> Settings:
+    """Return settings with the triangular schedule, for which the test suggests rates."""
+    settings = read_settings(options, config)
+    for name in ("eta_min", "eta_max", "eta"):
+        if name in settings.varying:
+            raise ConfigError(f"{name} = {list(settings.varying[name])}: the test finds the rates; leave {name} out")
+    settings = settings.single("xpnet lr-range")
+    if settings.train.schedule == "triangular":
+        return settings
+    default = TrainConfig()
+    rates = {name: getattr(default, name) for name in ("schedule", "eta_min", "eta_max", "eta", "decay")}
+    return dataclasses.replace(settings, train=dataclasses.replace(settings.train, **rates))
+
+
+def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str) -> None:
+    """Write the curves as a table and a figure and, where rates are suggested, the settings with them."""
+    from xpnet.report.figures import save_figure
+    from xpnet.report.rates import range_figure
+
+    write_new(folder / TABLE, test.to_csv().encode())
+    if test.suggestion is not None:
+        rates = {"eta_min": test.suggestion.eta_min, "eta_max": test.suggestion.eta_max}
+        write_config(folder, settings | rates)
+    save_figure(range_figure(test, title), folder / FIGURE)
+
+
+def _words(test: LRRange, folder: Path) -> str:
+    lines = [f"{len(test.rates)} of {test.asked} steps on {test.device} in {test.seconds:.1f} s"]
+    lines += [] if test.ended is None else [f"ended early: {test.ended}"]
+    found = test.suggestion
+    if found is None:
+        lines.append(f"no suggestion: {test.no_suggestion}")
+    else:
+        pairs = [("loss lowest at", found.lowest), ("accuracy falls after", found.accuracy_falls)]
+        pairs.append(("loss rises after", found.loss_rises))
+        lines.append(", ".join(f"{words} {'-' if rate is None else f'{rate:.2g}'}" for words, rate in pairs))
+        if len(test.each) > 1:
+            lines.append(_spread(test))
+        lines += [] if found.note is None else [f"note: {found.note}"]
+        lines += ["", f"--eta-min {found.eta_min:g} --eta-max {found.eta_max:g}", ""]
+        lines += [f"eta_min = {found.eta_min!r}", f"eta_max = {found.eta_max!r}", ""]
+        lines.append(f"train with these: xpnet train --config {folder / CONFIG}")
+    return "\n".join([*lines, f"folder: {folder}"])
+
+
+def _spread(test: LRRange) -> str:
+    """Say what the networks suggest by themselves."""
+    alone = [one for one in test.each if one is not None]
+    if not alone:
+        return f"none of the {len(test.each)} networks has a suggestion by itself"
+    low, high = [one.eta_min for one in alone], [one.eta_max for one in alone]
+    return (
+        f"{len(alone)} of {len(test.each)} networks by themselves: eta_min {min(low):g} to {max(low):g}, "
+        f"eta_max {min(high):g} to {max(high):g}"
+    )
+
+
+def _progress_bar(*, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(unit="step", disable=not shown, dynamic_ncols=True)
