@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -197,7 +198,9 @@ def test_pages_have_tables_notes_and_pictures(runner, tmp_path):
     names = draw_figures(one, outcome, tmp_path)
     assert names == ["A-x-3-a.png"]
     assert (tmp_path / "A-x-3-a.svg").exists()
-    text = page([one], {one.name: outcome}, "about this", {one.name: names})
+    again = Outcome.from_json(json.loads(json.dumps(outcome.to_json())))
+    text = page([one], {one.name: again}, "about this", {one.name: names})
+    assert text == page([one], {one.name: outcome}, "about this", {one.name: names})
     for part in (
         "# The five reports",
         "about this",

@@ -74,6 +74,20 @@ class CellOutcome:
         found["history"] = {name: [[_number(v) for v in row] for row in h] for name, h in self.history.items()}
         return {**found, "values": dict(self.values)}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> CellOutcome:
+        """Return what :meth:`to_json` wrote."""
+        found = cls(**{**values, "history": {}})
+        found.figures = {name: [_float(v) for v in runs] for name, runs in values["figures"].items()}
+        found.history = {
+            name: np.array([[_float(v) for v in row] for row in rows]) for name, rows in values["history"].items()
+        }
+        return found
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else value
+
 
 def _number(value: float) -> float | None:
     return float(f"{value:.8g}") if np.isfinite(value) else None
@@ -103,3 +117,8 @@ class Outcome:
             "seconds": self.seconds,
             "cells": [cell.to_json() for cell in self.cells],
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+        """Return what :meth:`to_json` wrote."""
+        return cls(**{**values, "cells": [CellOutcome.from_json(cell) for cell in values["cells"]]})
