@@ -12,6 +12,7 @@ import contextlib
 import functools
 import operator
 import types
+import weakref
 from typing import Any
 
 import emulator
@@ -34,6 +35,7 @@ class Module:
         self.free = 2**33  # bytes
         self.backwards = False  # the order of a kernel's blocks and threads
         self.recording: list[Any] | None = None
+        self.pool: list[Any] = []
         module = self
 
         class Array:
@@ -49,6 +51,7 @@ class Module:
             ndim = property(lambda self: self._a.ndim)
             size = property(lambda self: self._a.size)
             strides = property(lambda self: self._a.strides)
+            flags = property(lambda self: self._a.flags)
             data = property(lambda self: types.SimpleNamespace(ptr=self._a.ctypes.data))
             dtype = property(lambda self: self._a.dtype)
 
@@ -154,11 +157,11 @@ class Module:
 
             def begin_capture(self) -> None:
                 module._forbid("a second capture")
-                module.recording = []
+                module.recording, module.pool = [], []
 
             def end_capture(self) -> Any:
                 recorded, module.recording = module.recording, None
-                return Graph(recorded)
+                return Graph(recorded, module.pool)
 
             def synchronize(self) -> None:
                 module._forbid("a synchronisation")
@@ -173,8 +176,8 @@ class Module:
         class Graph:
             """What a stream captured."""
 
-            def __init__(self, recorded: Any) -> None:
-                self.recorded = recorded
+            def __init__(self, recorded: Any, pool: Any) -> None:
+                self.recorded, self.pool = recorded, pool
 
             def upload(self, stream: Any) -> None:
                 pass
@@ -214,6 +217,8 @@ class Module:
         """Allocate, which is no launch; what is there is of no use."""
         array = np.empty(shape, dtype)
         array.view(np.uint8).fill(0xFF) if array.ndim else None
+        if self.recording is not None:
+            self.pool.append(array)  # of the graph's own pool, which it keeps
         return self._wrap(array)
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
@@ -222,15 +227,20 @@ class Module:
 
         class Function:
             def __init__(self, name: str) -> None:
-                self.kernel = kernels[name]
+                self.name, self.kernel, self.max_dynamic_shared_size_bytes = name, kernels[name], 0
 
             def __call__(self, grid: Any, block: Any, arguments: Any, shared_mem: int = 0) -> None:
-                kept = [a._a if isinstance(a, module.ndarray) else a for a in arguments]
-                given = tuple(a.ctypes.data if isinstance(a, np.ndarray) else a for a in kept)
+                arrays = [a._a for a in arguments if isinstance(a, module.ndarray)]
+                given = tuple(a._a.ctypes.data if isinstance(a, module.ndarray) else a for a in arguments)
+                if shared_mem > max(40 * 2**10, self.max_dynamic_shared_size_bytes):
+                    raise StrictError(f"{shared_mem} bytes of shared memory were not asked for")
+                # A graph knows addresses, and keeps nothing alive.
+                owners = [weakref.ref(_owner(a)) for a in arrays]
 
                 def work() -> None:
+                    if any(owner() is None for owner in owners):
+                        raise StrictError(f"{self.name}: memory that a graph reads has been freed")
                     self.kernel(grid, block, given, shared_mem, module.backwards)
-                    assert kept  # the memory that the addresses are of
 
                 module.submit(work)
 
@@ -275,6 +285,13 @@ class Module:
         if isinstance(value, (tuple, list)):
             return type(value)(self._unwrap(item) for item in value)
         return value
+
+
+def _owner(array: np.ndarray[Any, Any]) -> Any:
+    """Return the array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def strict_backend() -> Backend:

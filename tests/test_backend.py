@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 
@@ -40,10 +41,8 @@ def fake_cupy(count=1, fails: Exception | None = None, one: float = 3.0) -> type
 
 @pytest.fixture
 def install(monkeypatch):
-    def put(cupy, *libraries):
+    def put(cupy):
         monkeypatch.setitem(sys.modules, "cupy", cupy)
-        for name in libraries:
-            monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
 
     return put
 
@@ -86,30 +85,54 @@ def test_without_a_driver(install):
 
 
 def test_a_gpu_that_is_not_there(install):
-    install(fake_cupy(count=2), "cublas", "nvrtc")
+    install(fake_cupy(count=2))
     with pytest.raises(
         DeviceError, match="device = gpu:2: cannot be used: there is no GPU 2; this machine has 2, counted from 0"
     ):
         get_backend("gpu:2")
 
 
-def test_cupy_without_cuda_libraries(install, monkeypatch):
-    install(fake_cupy(), "cublas")
-    monkeypatch.setitem(sys.modules, "cupy.cuda.nvrtc", None)
-    with pytest.raises(DeviceError, match=r"cannot be used: .*nvrtc.*pip install"):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libcublas.so.13: cannot open shared object file: No such file or directory"),
+        OSError("libnvrtc.so.13: cannot open shared object file"),
+        RuntimeError("DynamicLibNotFoundError: Failure finding nvrtc"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_cupy_without_cuda_libraries(install, error):
+    class Two:
+        def __matmul__(self, other):
+            raise error
+
+    cupy = fake_cupy()
+    cupy.ones = lambda shape, dtype: Two()
+    install(cupy)
+    with pytest.raises(DeviceError, match=r"cannot be used: .*(cublas|nvrtc).*install the wheel.*pip install"):
         get_backend("gpu")
     assert get_backend("auto").device == "cpu"
 
 
+def test_no_part_of_cupy_is_imported_by_a_name_of_its_own(install, monkeypatch):
+    # What cupy.cuda has are attributes: as modules they exist under other names in every version.
+    install(fake_cupy())
+    asked = []
+    original = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", lambda name: asked.append(name) or original(name))
+    assert get_backend("gpu").device == "gpu:0"
+    assert asked == ["cupy"]
+
+
 def test_a_gpu_that_computes_wrongly(install):
-    install(fake_cupy(one=5.0), "cublas", "nvrtc")
+    install(fake_cupy(one=5.0))
     with pytest.raises(DeviceError, match="gives wrong results"):
         get_backend("gpu")
 
 
 def test_a_gpu_that_works(install):
     cupy = fake_cupy(count=2)
-    install(cupy, "cublas", "nvrtc")
+    install(cupy)
     assert get_backend("auto").device == "gpu:0"
     backend = get_backend("gpu:1")
     assert (backend.name, backend.device, backend.xp) == ("gpu", "gpu:1", cupy)

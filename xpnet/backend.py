@@ -125,15 +125,15 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
         # Device.use() is CuPy's own per-thread setting; a Backend for another GPU made later
         # in the same thread takes over, as CuPy users know it.
         cupy.cuda.Device(index).use()
-        # cuBLAS and NVRTC are loaded late: a CuPy without CUDA's libraries fails only here.
-        importlib.import_module("cupy.cuda.cublas")
-        importlib.import_module("cupy.cuda.nvrtc")
+        # cuBLAS and NVRTC are loaded when they are needed: a CuPy without CUDA's libraries fails only here.
         two = cupy.ones((2, 2), dtype="float32")
         product = float(cupy.asnumpy(two @ two + 1)[0, 0])
     except (ImportError, RuntimeError, OSError) as error:
         if isinstance(error, DeviceError):
             raise
-        hint = _INSTALL_HINT if isinstance(error, (ImportError, OSError)) else _DRIVER_HINT
+        # CuPy tells of a library that it does not find by an error of its own, which is a RuntimeError.
+        missing = isinstance(error, (ImportError, OSError)) or re.search(r"DynamicLib|lib(cublas|nvrtc)", repr(error))
+        hint = _INSTALL_HINT if missing else _DRIVER_HINT
         raise DeviceError(f"{_first_line(error)}; {hint}") from None
     if product != 3.0:
         raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")

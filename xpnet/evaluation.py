@@ -15,8 +15,8 @@ from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
 
 # Rows of a full pass are taken in chunks whose widest activation is about this large, and of so many rows at most.
-_CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 256 * 2**20}
-_CHUNK_ROWS = {"cpu": 1000, "gpu": 10_000}
+_CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 64 * 2**20}
+_CHUNK_ROWS = {"cpu": 1000, "gpu": 5000}
 
 
 def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metrics:

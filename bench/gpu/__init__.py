@@ -58,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         except Exception as error:
             found[name] = {"failed": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         found[name]["part_seconds"] = time.perf_counter() - at
-        print("\n".join(found[name].get("lines", [])) or f"   FAILED {found[name].get('failed')}", flush=True)
+        part = found[name]
+        odd = f"   FAILED {part['failed']}" if "failed" in part else f"   skipped: {part.get('skipped')}"
+        print("\n".join(part.get("lines", [])) or odd, flush=True)
     failed = [name for name, part in found.items() if "failed" in part]
     if options.out is not None:
         _write(options.out, context, found)

@@ -22,6 +22,8 @@ class Peer:
     """One network on the training set as bytes on the device, standardised in the step."""
 
     def __init__(self, data: Any, hidden: tuple[int, ...], batch_norm: bool, batch: int) -> None:
+        if jax.default_backend() != "gpu":
+            raise RuntimeError(f"JAX computes on {jax.default_backend()}, not on a GPU")
         self.version = jax.__version__
         jax.config.update("jax_default_matmul_precision", "highest")  # float32, not TF32
         samples = len(data.train)

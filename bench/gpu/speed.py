@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.gpu.context import NINE, Context, Steps, figures
 from xpnet.benchmark import noise, wins_from
+from xpnet.memory import give_back
 
 NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "3072-50-50-10 with BN": ((50, 50), True, 100),
@@ -75,7 +76,10 @@ def _peers(
 
             def run(mode: str = mode) -> dict[str, Any]:
                 peer = torch_cuda.Peer(context.noise(), hidden, batch_norm, batch, mode)
-                return figures(peer.seconds(context.warm, context.epochs), peer.count) | {"version": peer.version}
+                row = figures(peer.seconds(context.warm, context.epochs), peer.count) | {"version": peer.version}
+                if skips := peer.graph_skips():
+                    raise RuntimeError(f"made no CUDA graph, {skips} times")
+                return row
 
             found.append((f"PyTorch {mode}", run))
     if importlib.util.find_spec("jax") is not None:
@@ -175,13 +179,14 @@ def memory(context: Context) -> dict[str, Any]:
         return {"skipped": "a dry run"}
     rows, lines = {}, []
     for replicas in (1, 50):
+        give_back(context.backend)
+        before = pool().used_bytes()
         steps = Steps(context.backend, context.network((50, 50)), context.noise(), "graph", replicas=replicas)
         steps.epoch()
         context.backend.synchronize()
-        rows[replicas] = used = pool().total_bytes() / 2**20
-        lines.append(f"   R = {replicas}: {used:.0f} MiB in the pool, of which {self_data(context):.0f} the data set")
+        rows[replicas] = used = (pool().used_bytes() - before) / 2**20
+        lines.append(f"   R = {replicas}: {used:.0f} MiB, of which {self_data(context):.0f} the images")
         del steps
-        pool().free_all_blocks()
     return {"rows": rows, "lines": lines, "summary": lines[0].strip()}
 
 

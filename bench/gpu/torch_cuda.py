@@ -145,6 +145,12 @@ class Peer:
 
         return replay
 
+    def graph_skips(self) -> int:
+        """Return how often torch.compile gave up making a CUDA graph that was asked for."""
+        if self._mode != "reduce-overhead":
+            return 0
+        return int(torch._dynamo.utils.counters["inductor"]["cudagraph_skips"])
+
     def epoch(self) -> None:
         """Take all steps once."""
         if self._mode == "eager":

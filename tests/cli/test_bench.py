@@ -25,8 +25,6 @@ SMALL = ["--samples", "400", "--rounds", "2", "--hidden", "8"]
 def gpu(monkeypatch) -> Module:
     module = Module()
     monkeypatch.setitem(sys.modules, "cupy", module)
-    for name in ("cublas", "nvrtc"):
-        monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
     monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
     monkeypatch.setattr(bench, "_WIDTHS", (4, 8))
     monkeypatch.setattr(bench, "_BATCHES", (20, 50))

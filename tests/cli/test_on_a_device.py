@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import types
 from pathlib import Path
 
 import emulator
@@ -20,8 +19,6 @@ import xpnet
 def gpu(monkeypatch) -> Module:
     module = Module()
     monkeypatch.setitem(sys.modules, "cupy", module)
-    for name in ("cublas", "nvrtc"):
-        monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
     monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
     return module
 

@@ -149,8 +149,8 @@ class CudaOps:
             shape = (replicas, n)
             losses, correct = self._xp.empty(shape, dtype=s.dtype), self._xp.empty(shape, dtype=bool)
             out = CrossEntropy(losses, correct, self._xp.empty(s.shape, dtype=s.dtype))
-        if labels.dtype != np.int32:
-            labels = labels.astype("int32")
+        if labels.dtype != np.int32 or not labels.flags.c_contiguous:  # the kernel knows no strides
+            labels = self._xp.ascontiguousarray(labels, dtype="int32")
         of_replica = np.int64(labels.shape[-1] if labels.ndim == 2 and labels.shape[0] > 1 else 0)
         real = s.dtype.type
         scales = (

@@ -60,6 +60,8 @@ class DeviceStepper(PlainStepper):
     def _launch_one(self, state: State, program: _Program) -> None:
         places = program.places
         n = program.shape[-1]
+        # Buffers hold addresses of this shape's tensors, which its graphs will read again.
+        self._buffers = program.buffers
         self._cuda.begin_step(
             n,
             program.orders,
@@ -113,6 +115,7 @@ class _Program:
         self.lam[...] = stepper.hyper.lam
         self.places = _Places(xp, shape, replicas, stepper.dtype)
         # What a stepper's kernels work in beyond that.
+        self.buffers: dict[str, Any] = {}
         self.tape = Tape()
         self.x: Any = None
         self.memory: Any = None

@@ -10,7 +10,7 @@ typedef unsigned char uint8;
 
 // Shared memory whose size the launch gives.
 #ifndef DYNAMIC_MEMORY
-#define DYNAMIC_MEMORY extern __shared__ __align__(16) uint8 dynamic_memory[]
+#define DYNAMIC_MEMORY extern __shared__ __align__(32) uint8 dynamic_memory[]
 #endif
 
 // Four neighbours, moved at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -38,7 +39,8 @@ def captured(xp: Any, body: Callable[[], None]) -> Graph:
         try:
             body()
         except BaseException:
-            stream.end_capture()  # leaves the stream usable; what was captured is of no use
+            with suppress(Exception):  # the first error is the one to tell
+                stream.end_capture()  # leaves the stream usable; what was captured is of no use
             raise
         graph = stream.end_capture()
     graph.upload(stream)

@@ -35,6 +35,8 @@ class Kernels:
     """
 
     def __init__(self, xp: Any, dtype: Any) -> None:
+        self._xp = xp
+        self._allowed: dict[tuple[str, int], int] = {}
         self._module = xp.RawModule(code=source(), options=options(dtype))
         self._functions: dict[str, Any] = {}
 
@@ -46,13 +48,19 @@ class Kernels:
         if function is None:
             function = self._functions[name] = self._module.get_function(name)
         if shared > _SHARED:
-            function.max_dynamic_shared_size_bytes = shared
+            self._allow(name, function, shared)
         function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
+
+    def _allow(self, name: str, function: Any, shared: int) -> None:
+        """Let a kernel have `shared` bytes on the current device; what it may have already is never taken back."""
+        key = name, self._xp.cuda.runtime.getDevice()
+        if shared > self._allowed.get(key, 0):
+            function.max_dynamic_shared_size_bytes = self._allowed[key] = shared
 
 
 _NULL = np.uint64(0)
-# Bytes of dynamic shared memory that a block may have without asking.
-_SHARED = 48 * 2**10
+# Bytes of dynamic shared memory that every block may have without asking: 48 KiB less what kernels declare.
+_SHARED = 40 * 2**10
 
 
 @cache
