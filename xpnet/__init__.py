@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xpnet.config import DataConfig, NetworkConfig, TrainConfig
     from xpnet.data import Data, Standardiser, data_from_arrays, load_data
     from xpnet.device_data import to_device
+    from xpnet.diagnosis import diagnose, train_with_diagnosis
     from xpnet.errors import XpnetError
     from xpnet.evaluation import evaluate
     from xpnet.gradcheck.check import gradcheck
@@ -37,6 +38,7 @@ _HOMES = {
     "Standardiser": "data",
     "load_data": "data",
     "XpnetError": "errors",
+    "diagnose": "diagnosis",
     "History": "history",
     "Metrics": "history",
     "Network": "network",
@@ -47,6 +49,7 @@ _HOMES = {
     "to_device": "device_data",
     "train": "training",
     "train_population": "population",
+    "train_with_diagnosis": "diagnosis",
 }
 
 __all__ = [
@@ -64,6 +67,7 @@ __all__ = [
     "TrainResult",
     "XpnetError",
     "data_from_arrays",
+    "diagnose",
     "evaluate",
     "get_backend",
     "gradcheck",
@@ -72,6 +76,7 @@ __all__ = [
     "to_device",
     "train",
     "train_population",
+    "train_with_diagnosis",
 ]
 
 

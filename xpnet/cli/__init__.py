@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
     "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
+    "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
     "info": "Show versions, BLAS and its threads, and GPUs.",
 }

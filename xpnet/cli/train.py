@@ -79,7 +79,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
     data = load_data(settings.data.data, settings.data.split)
-    output.note(_about_data(data, settings))
+    output.note(about_data(data, settings))
     population = Population.of(settings, data.features, data.classes)
     first = population.part(0, 1)
     check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
@@ -151,7 +151,7 @@ def describe(settings: Settings, data: Data) -> str:
     return f"{data.name} {data.split}, {sizes} {norm}, {', '.join(lam + lists)}{runs}"
 
 
-def _about_data(data: Data, settings: Settings) -> str:
+def about_data(data: Data, settings: Settings) -> str:
     """Say which data is used, and how to get CIFAR-10 where the embedded default took its place."""
     built_in = data.location.startswith("patterns")
     about = f"data: {data.name}, {'built in' if built_in else f'from {data.location}'}, split {data.split}"
