@@ -59,6 +59,14 @@ def test_scales_dead_units_and_inactive_entries_of_a_network_made_by_hand():
     assert found.loss[0] == pytest.approx(np.log(1 + np.exp(-1)) / 2 + np.log(1 + np.exp(1)) / 2)
 
 
+def test_samples_that_are_all_the_same_have_a_spread_of_exactly_zero():
+    # The mean of seven times 0.1 is not 0.1 in floating point.
+    net = by_hand((2,), W=[[[0.1, 0.7]], [[0.3, 0.1], [0.9, 0.7]]], b=[[0, 0], [0, 0.3]])
+    found = xpnet.diagnose(net, np.full((7, 1), 0.1), np.zeros(7, int))
+    assert found.s_spread.tolist() == found.relative_spread.tolist() == [[0, 0]]
+    np.testing.assert_allclose(found.similarity, 1, rtol=1e-14)
+
+
 @pytest.mark.parametrize("samples", [3, 6])
 def test_effective_rank_and_similarity_are_those_of_the_definition(samples):
     # More units than samples and fewer: both forms of the product.

@@ -103,7 +103,7 @@ def test_a_repetition_that_differs_says_so(capsys, blank):
     trained = xpnet.Network(xpnet.NetworkConfig(inputs=3072, hidden=(6, 5)), seed=0)
     trained.save("run/model.safetensors")
     assert "differs from the run's by up to" in run(capsys, "diagnose", "run")[1]
-    Path("run/model.safetensors").unlink()
+    Path("run/model.safetensors").write_bytes(b"broken")
     code, out, _ = run(capsys, "diagnose", "run", "--json", "--out", "d")
     assert code == 0
     assert json.loads(out)["repeats_run"] is None
@@ -128,6 +128,18 @@ def test_what_is_wrong_is_one_sentence_and_leaves_no_folder(capsys, blank):
         assert message in err
         assert len(err.strip().splitlines()) == 1
     assert {path.name for path in Path().iterdir()} == {"run", "empty"}
+
+
+def test_an_interrupted_diagnosis_keeps_what_was_measured(capsys, blank, monkeypatch):
+    run(capsys, "train", *SMALL, "--out", "run")
+    monkeypatch.setattr("xpnet.cli.console.Interrupt.__call__", lambda _: True)
+    code, out, _ = run(capsys, "diagnose", "run", "--out", "d", "--json")
+    assert code == 130
+    result = json.loads(out)
+    assert result["interrupted"]
+    assert result["repeats_run"] is None
+    assert result["step"] == [0, 1]
+    assert {path.name for path in Path("d").iterdir()} == FILES
 
 
 def test_a_training_that_diverges_leaves_what_was_measured_before(capsys, blank):
@@ -164,11 +176,12 @@ def drawn(chart) -> list[dict]:
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, seeds):
     settings = xpnet.Settings.from_mapping(
-        {"hidden": [6, 5], "init": 1e-4, "init_bias": 1e-4, "batch_norm": False, "runs": len(seeds), "epochs": 2}
+        {"hidden": [6, 5, 4, 4], "init": 1e-4, "init_bias": 1e-4, "batch_norm": False, "runs": len(seeds), "epochs": 2}
     )
     population = xpnet.Population.of(settings, 12, 4)
     net = xpnet.Network(population.network, seed=population.seeds)
     _, course = xpnet.train_with_diagnosis(net, blobs, population.train, samples=50)
+    assert (course["relative_spread"] == 0).any()
     chart = diagnosis_figure(course, population, "A title", 50)
     found = json.dumps(chart.to_dict())
     assert '"log"' in found
@@ -177,7 +190,7 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
     for name in ("s_std", "gradient_rms", "effective_rank", "similarity"):
         points = {(row["epoch"], row["layer"]): row[name] for row in rows if name in row}
         for moment, epoch in enumerate(course["epoch"]):
-            for layer in range(3):
+            for layer in range(5):
                 values = course[name][moment, :, layer]
                 if np.isfinite(values).all() and np.median(values) > 0:
                     assert points[int(epoch), str(layer + 1)] == np.median(values)

@@ -199,18 +199,22 @@ def _stem(run: Path | None) -> Path:
 
 
 def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
-    """Compare the network with the run's own; None if the run has none, or was stopped before its end."""
+    """Compare the network with the run's own; None if there is none of a whole run."""
     try:
         ended = not json_module.loads((run / METRICS).read_text(encoding="utf-8"))["interrupted"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not ended or not (run / MODEL).is_file():
         return None
-    tensors, _ = read_model(run / MODEL)
+    try:
+        tensors, _ = read_model(run / MODEL)
+    except RunError:
+        return None  # a broken model is no reason to lose what was measured
     largest = 0.0
     identical = True
     for name, p in network.parameters.items():
-        of_run, ours = tensors[f"parameters.{name}"][: network.replicas], network.backend.to_numpy(p)
+        ours = network.backend.to_numpy(p)
+        of_run = tensors.get(f"parameters.{name}", ours[:0])[: network.replicas]
         if of_run.shape != ours.shape:
             return None
         identical &= bool(np.array_equal(of_run, ours, equal_nan=True))

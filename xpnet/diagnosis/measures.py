@@ -98,8 +98,8 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         network: The networks.
         x: Standardised features (n, d), or (R, n, d) with samples for each replica; at least 2 samples.
         labels: Classes (n,) or (R, n), whole numbers.
-        lam: Strength of the penalty in the cost, a number or one for each replica (R,).
-        eta: Learning rate of `update_ratio`, a number or one for each replica (R,); 1 gives the plain ratio.
+        lam: Strength of the penalty in the cost, on the host: a number, or one for each replica (R,).
+        eta: Learning rate of `update_ratio`, a number, or one for each replica (R,); 1 gives the plain ratio.
 
     Raises:
         ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.
