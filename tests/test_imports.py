@@ -16,7 +16,7 @@ PACKAGE = Path(xpnet.__file__).parent
 LAYERS = [
     ("cli", "__main__"),
     ("studies", "search", "report", "testing", "benchmark"),
-    ("population",),
+    ("population", "diagnosis"),
     ("training", "gradcheck", "rate_range"),
     ("fitting",),
     ("steppers", "schedules", "evaluation", "device_data", "results", "suggestion"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xpnet.config import DataConfig, NetworkConfig, TrainConfig
     from xpnet.data import Data, Standardiser, data_from_arrays, load_data
     from xpnet.device_data import to_device
+    from xpnet.diagnosis import diagnose, train_with_diagnosis
     from xpnet.errors import XpnetError
     from xpnet.evaluation import evaluate
     from xpnet.gradcheck.check import gradcheck
@@ -39,6 +40,7 @@ _HOMES = {
     "Standardiser": "data",
     "load_data": "data",
     "XpnetError": "errors",
+    "diagnose": "diagnosis",
     "History": "history",
     "LRRange": "suggestion",
     "Metrics": "history",
@@ -51,6 +53,7 @@ _HOMES = {
     "to_device": "device_data",
     "train": "training",
     "train_population": "population",
+    "train_with_diagnosis": "diagnosis",
 }
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "TrainResult",
     "XpnetError",
     "data_from_arrays",
+    "diagnose",
     "evaluate",
     "get_backend",
     "gradcheck",
@@ -78,6 +82,7 @@ __all__ = [
     "to_device",
     "train",
     "train_population",
+    "train_with_diagnosis",
 ]
 
 

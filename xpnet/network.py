@@ -209,7 +209,7 @@ class Network:
         Returns:
             The costs (R,) and the gradients under the names of the parameters, fresh arrays.
         """
-        x, labels = self._checked(x, labels)
+        x, labels = self.checked(x, labels)
         lam = self.backend.asarray(lam, dtype=self.dtype)
         tape = Tape()
         s = forward(self.ops, self.layers, self.parameters, self.config.bn_eps, x, tape)
@@ -230,7 +230,7 @@ class Network:
 
     def predict_proba(self, x: Array) -> Array:
         """Return the probabilities (R, n, classes) of standardised features `x`, with the running statistics."""
-        x, _ = self._checked(x)
+        x, _ = self.checked(x)
         return self.ops.softmax(self.scores(x))
 
     def scores(self, x: Array) -> Array:
@@ -295,8 +295,13 @@ class Network:
             target[key] = network.backend.asarray(tensors[name])
         return network
 
-    def _checked(self, x: Array, labels: Array | None = None) -> tuple[Array, Array]:
-        """Check what comes from outside: device, shape, dtype and range."""
+    def checked(self, x: Array, labels: Array | None = None) -> tuple[Array, Array]:
+        """Check what comes from outside: device, shape, dtype and range.
+
+        Raises:
+            ArrayError: `x` is not (n, d) or (R, n, d) of this network's dtype on its device, or `labels` are not
+                classes of its samples.
+        """
         x = self.backend.own("x", x)
         d = self.config.inputs
         if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0:

@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     CHECK_PENALTY = 102
     CHECK_ROWS = 103
     CHECK_ROUNDING = 104
+    DIAGNOSIS_ROWS = 200
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

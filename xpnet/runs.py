@@ -30,10 +30,10 @@ METRICS = "metrics.json"
 _FORMAT = "xpnet-model-1"
 
 
-def create_run_folder(out: str | Path | None, prefix: str = "") -> Path:
+def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | None = None) -> Path:
     """Make the folder of a new run and return its path.
 
-    Without `out`, a folder named by `prefix` and the time is made below ``runs/``.
+    Without `out`, a folder named by `prefix` and the time is made below ``runs/``, or beside `stem` as ``STEM-TIME``.
 
     Raises:
         RunError: `out` exists, or cannot be made.
@@ -45,10 +45,11 @@ def create_run_folder(out: str | Path | None, prefix: str = "") -> Path:
         return path
     stamp = prefix + time.strftime("%Y-%m-%d_%H-%M-%S")
     for number in range(1, 10_000):
-        path = Path("runs", stamp if number == 1 else f"{stamp}_{number}")
+        name = stamp if number == 1 else f"{stamp}_{number}"
+        path = Path("runs", name) if stem is None else stem.with_name(f"{stem.name}-{name}")
         if _make_folder(path):
             return path
-    raise RunError(f"runs/{stamp}: all its names are taken; name a folder with --out")
+    raise RunError(f"{path}: all its names are taken; name a folder with --out")
 
 
 def _make_folder(path: Path) -> bool:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
     "reproduce": "Run the five reports' experiments again, figures side by side.",
+    "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
     "info": "Show versions, BLAS and its threads, and GPUs.",
 }

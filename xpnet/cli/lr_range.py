@@ -81,7 +81,7 @@ def lr_range(
     network = settings.network_config(data.features, data.classes)
     seeds = [row["seed"] for row in settings.replicas()]
     check_fit(Network(network, dtype=settings.run.dtype, seed=seeds[:1]), data, settings.train)
-    folder = create_run_folder(out)
+    folder = create_run_folder(out, prefix="lr-range-")
     title = describe(settings, data)
     output.note(f"range test: {title}; folder {folder}")
     with (
