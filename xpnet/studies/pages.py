@@ -54,15 +54,81 @@ def page(chosen: Sequence[Experiment], outcomes: dict[str, Outcome], about: str,
 
 
 def markdown(rows: Sequence[Row], kind: str) -> str:
-    """Return a comparison as a Markdown table."""
-    header = ["", "figure", "report", "here", "runs", "report within our spread"]
+    """Return a comparison as Markdown tables: as the reports have them, their figure before ours."""
     if kind == "gradcheck":
-        header = ["", "parameter", "report", "here", "", ""]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in rows:
-        cells = [row.cell, row.figure.replace("_", " ").replace("@", " after epoch "), *words_of_row(row, kind)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        return _checks(rows)
+    tables = []
+    by_epoch = [row for row in rows if "@" in row.figure]
+    whole = [row for row in rows if "@" not in row.figure]
+    tables += [_accuracies(whole)] if whole else []
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in by_epoch:
+        groups.setdefault((row.cell, row.figure.partition("@")[0]), []).append(row)
+    tables += [_epochs(group) for group in groups.values()]
+    return "\n\n".join(tables)
+
+
+def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _accuracies(rows: Sequence[Row]) -> str:
+    """Return a line for each cell: the report's figure, if there is one, and ours, of each set."""
+    figures = list(dict.fromkeys(row.figure for row in rows))
+    theirs = {figure for figure in figures if any(row.theirs for row in rows if row.figure == figure)}
+    header = [""]
+    for figure in figures:
+        words = figure.replace("_", " ")
+        header += [f"{words}: report", "here"] if figure in theirs else [f"{words}: here"]
+    body, outside = [], False
+    for cell in dict.fromkeys(row.cell for row in rows):
+        own = {row.figure: row for row in rows if row.cell == cell}
+        line, runs, notes = [cell], 0, []
+        for figure in figures:
+            row = own.get(figure)
+            known, ours, count, _ = words_of_row(row, "train") if row else ("", "", "", "")
+            mark = " ✗" if row is not None and row.within is False else ""
+            outside = outside or bool(mark)
+            line += [known + mark, ours] if figure in theirs else [ours]
+            runs = max(runs, int(count or 0))
+            notes += [row.note] if row is not None and row.note else []
+        body.append([*line, str(runs), "; ".join(dict.fromkeys(notes))])
+    legend = "\n\n✗: not where one more of our runs would lie (95 %)." if outside else ""
+    return _table([*header, "runs", ""], body) + legend
+
+
+def _epochs(rows: Sequence[Row]) -> str:
+    """Return one figure by epoch: the report's above ours."""
+    name = rows[0].figure.partition("@")[0].replace("_", " ")
+    told = [words_of_row(row, "train") for row in rows]
+    header = [f"{rows[0].cell}: {name} after epoch", *(row.figure.partition("@")[2] for row in rows)]
+    return _table(header, [["report", *(line[0] for line in told)], ["here", *(line[1] for line in told)]])
+
+
+def _checks(rows: Sequence[Row]) -> str:
+    """Return a line for each kind of parameter, a column for each layer: the report's error, and ours."""
+    tables = []
+    for cell in dict.fromkeys(row.cell for row in rows):
+        own = [row for row in rows if row.cell == cell]
+        found: dict[str, dict[int, Row]] = {}
+        for row in own:
+            name = row.figure.rstrip("0123456789")
+            found.setdefault(name, {})[int(row.figure[len(name) :] or 0)] = row
+        layers = sorted({layer for of_kind in found.values() for layer in of_kind})
+        body = []
+        for name, of_kind in found.items():
+            cells = ["" if layer not in of_kind else _errors(of_kind[layer]) for layer in layers]
+            body.append([name, *cells])
+        verdict = next((row.note for row in own if row.note), "")
+        header = [f"{cell}: {verdict}", *(f"layer {layer}" if layer else "largest" for layer in layers)]
+        tables.append(_table(header, body))
+    return "\n\n".join([*tables, "Largest relative errors, the report's / ours."])
+
+
+def _errors(row: Row) -> str:
+    theirs, ours, _, _ = words_of_row(row, "gradcheck")
+    return f"{theirs or '-'} / {ours}"
 
 
 def words_of_row(row: Row, kind: str) -> list[str]:
