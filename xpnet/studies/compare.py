@@ -46,7 +46,7 @@ def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
         cell = _find(outcome.cells, reported.at)
         if cell is None:
             continue
-        told.add((id(cell), reported.figure.partition("@")[0]))
+        told.add((id(cell), reported.figure))
         rows.append(_row(cell, reported.figure, reported, experiment.runs))
     for cell in _to_show(experiment, outcome):
         new = [figure for figure in _figures_of(experiment) if (id(cell), figure) not in told]

@@ -153,7 +153,8 @@ def draw_figures(experiment: Experiment, outcome: Outcome, folder: Path) -> list
         cell = next((c for c in outcome.cells if matches(c.values, entry.get("at", {})) and c.history), None)
         if cell is None:
             continue
-        title = f"Report {experiment.report}, figure {entry['name']}: {words_of(cell.values)}"
+        words = f": {words_of(cell.values)}" if cell.values else ""
+        title = f"Report {experiment.report}, figure {entry['name']}{words}"
         stem = folder / f"{experiment.report}-{experiment.id}-{_safe(entry['name'])}"
         made += [save_figure(_curves(cell, entry["show"], title), stem)[0].name]
     if experiment.draw is not None:
