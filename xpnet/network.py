@@ -69,11 +69,12 @@ def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: fl
     for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
         record.x = x
         b = None if layer.b is None else parameters[layer.b]
-        s = record.s = ops.affine(x, parameters[layer.W], b, record.s)
+        plain = number < last and layer.gamma is None  # its bias is added on the way through the ReLU
+        s = record.s = ops.affine(x, parameters[layer.W], None if plain else b, record.s)
         if number == last:
             break
         if layer.gamma is None:
-            x = record.activation = ops.relu(s, record.activation)
+            x = record.activation = ops.bias_relu(s, b, record.activation)
         else:
             record.activation = ops.batch_norm_relu(
                 s, parameters[layer.gamma], parameters[layer.beta or ""], eps, record.activation
@@ -116,9 +117,9 @@ def inference(
     """Return the scores (R, n, classes) with the running statistics."""
     for layer in layers[:-1]:
         b = None if layer.b is None else parameters[layer.b]
-        s = ops.affine(x, parameters[layer.W], b)
+        s = ops.affine(x, parameters[layer.W], None if layer.gamma is None else b)
         if layer.gamma is None:
-            x = ops.relu(s)
+            x = ops.bias_relu(s, b)
         else:
             x = ops.batch_norm_relu_inference(
                 s,

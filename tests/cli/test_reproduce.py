@@ -15,6 +15,7 @@ import xpnet
 def cifar10(monkeypatch):
     """Let a small set pass for CIFAR-10."""
     data = xpnet.load_data("patterns:600/100")
+    monkeypatch.setattr("xpnet.studies.runner._TENTH", 100)
     for place in ("xpnet.data", "xpnet.studies.runner"):
         monkeypatch.setattr(f"{place}.load_data", lambda source, split: data)
 

@@ -101,6 +101,11 @@ def test_batch_norm_and_relu(shape, seed, broadcast):
     compare_gradients(g, FAST.batch_norm_relu(s, gamma, beta, 1e-5), slow, gamma)
     compare_gradients(g, FAST.batch_norm_relu(s, gamma, beta, 1e-5, fast), slow, gamma)
     y = compare("relu", s)[1]
+    (one, other), b = (s.copy(), s.copy()), np.full((s.shape[0], 1, s.shape[2]), 0.3)
+    close(FAST.bias_relu(one, b), REFERENCE.bias_relu(other, b))
+    close(one, other)
+    close(one, s + b)
+    np.testing.assert_array_equal(FAST.bias_relu(s.copy(), b, np.empty_like(s)), np.maximum(s + b, 0))
     compare("relu_gradient", g, y)
     mean, var = rng.standard_normal((R, 1, m)), rng.random((R, 1, m)) + 0.1
     args = (s, mean, var, gamma, beta, 1e-5)

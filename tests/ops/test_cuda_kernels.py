@@ -173,6 +173,7 @@ def test_softmax_and_relu(both, shape, per_replica):
     assert correct.dtype == bool
     both("softmax", scores, dtype=s.dtype)
     both("relu", scores, dtype=s.dtype)
+    both("bias_relu", scores, s.real(s.replicas, 1, s.m), dtype=s.dtype)
     both("relu_gradient", s.real(*scores.shape), np.maximum(scores, 0), dtype=s.dtype)
     entropy = CrossEntropy(losses, correct, scores)
     both("tally", entropy, s.rng.random(s.replicas), s.rng.integers(0, 9, s.replicas), dtype=s.dtype)

@@ -26,6 +26,7 @@ class Ops(NamedTuple):
     weight_gradient: Callable[..., Any]
     bias_gradient: Callable[..., Any]
     relu: Callable[..., Any]
+    bias_relu: Callable[..., Any]
     relu_gradient: Callable[..., Any]
     batch_norm_relu: Callable[..., Any]
     batch_norm_relu_gradients: Callable[..., Any]

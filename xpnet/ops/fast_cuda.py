@@ -91,6 +91,13 @@ class CudaOps:
         self._kernels(s)("relu", _grid(s.size), (_THREADS,), s, out, np.int64(s.size))
         return out
 
+    def bias_relu(self, s: Array, b: Array, out: Array | None = None) -> Array:
+        out = self._xp.empty(s.shape, dtype=s.dtype) if out is None else out
+        replicas, n, m = s.shape
+        known = (s, b, _stride(b), out, np.int64(n * m), np.int32(m))
+        self._kernels(s)("bias_relu", _grid(n * m, replicas), (_THREADS,), *known)
+        return out
+
     def relu_gradient(self, g: Array, y: Array, out: Array | None = None) -> Array:
         out = self._xp.empty(g.shape, dtype=g.dtype) if out is None else out
         self._kernels(g)("relu_gradient", _grid(g.size), (_THREADS,), g, y, out, np.int64(g.size))

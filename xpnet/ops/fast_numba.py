@@ -21,6 +21,7 @@ from xpnet.ops.fast_numpy import (
     affine,
     average,
     bias_gradient,
+    bias_relu,
     descend,
     descend_with_momentum,
     input_gradient,
@@ -32,7 +33,7 @@ from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 __all__ = [
     "affine", "average", "batch_norm_relu", "batch_norm_relu_gradients", "batch_norm_relu_inference",
-    "bias_gradient", "descend", "descend_by_product", "descend_with_momentum", "gather", "input_gradient",
+    "bias_gradient", "bias_relu", "descend", "descend_by_product", "descend_with_momentum", "gather", "input_gradient",
     "penalty", "relu_gradient", "softmax_cross_entropy", "weight_gradient",
 ]  # fmt: skip
 

@@ -96,6 +96,11 @@ def relu(s: Array, out: Array | None = None) -> Array:
     return np.maximum(s, 0, out=out)
 
 
+def bias_relu(s: Array, b: Array, out: Array | None = None) -> Array:
+    np.add(s, b, out=s)
+    return relu(s, out)
+
+
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
     # The mask as numbers, 0 or 1, in the result's own memory.
     if out is None:

@@ -77,6 +77,12 @@ def relu(xp: Any, s: Array, out: Array | None = None) -> Array:
     return xp.maximum(s, 0)
 
 
+def bias_relu(xp: Any, s: Array, b: Array, out: Array | None = None) -> Array:
+    """Add the bias to `s` (R, n, m) in place, s <- s + b, and return max(0, s)."""
+    s += b
+    return relu(xp, s)
+
+
 def relu_gradient(xp: Any, g: Array, y: Array, out: Array | None = None) -> Array:
     """Return dJ/ds for y = max(0, s): g where y > 0, else 0."""
     return g * (y > 0)

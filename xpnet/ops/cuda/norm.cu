@@ -114,6 +114,16 @@ extern "C" __global__ void relu(const real* s, real* y, int64 size) {
     if (i < size) y[i] = s[i] < 0 ? real(0) : s[i];
 }
 
+// s += b, y = max(0, s).
+extern "C" __global__ void bias_relu(real* s, const real* b, int64 b_stride, real* y, int64 size, int m) {
+    const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    const int64 at = blockIdx.y * size + i;
+    const real t = s[at] + b[blockIdx.y * b_stride + i % m];
+    s[at] = t;
+    y[at] = t < 0 ? real(0) : t;
+}
+
 // ds = dy where y > 0, else 0.
 extern "C" __global__ void relu_gradient(const real* dy, const real* y, real* ds, int64 size) {
     const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
