@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config import TrainConfig
-from xpnet.data import Data
+from xpnet.data import Data, LabelledSet
 from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
 from xpnet.network import Network
 from xpnet.randomness import Purpose, generator
+from xpnet.steppers import Hyperparameters, make_stepper
 
 
 def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
@@ -97,3 +99,15 @@ def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
             f"batch_size = {config.batch_size}: leaves a batch of one of the {samples} training samples, which "
             "has no variance to normalise by; take another batch_size, drop_last, or no batch_norm"
         )
+
+
+def check_stepper(network: Network, data: Data, config: TrainConfig) -> None:
+    """Raise :class:`ConfigError` unless the stepper that was asked for can train `network` on its device."""
+    if config.stepper == "auto":
+        return
+    some = LabelledSet(data.train.x[:2], data.train.labels[:2])
+    there = to_device(dataclasses.replace(data, train=some, validation=some, test=some), network.backend, network.dtype)
+    xp, replicas = network.backend.xp, network.replicas
+    momentum = any(rho > 0 for rho in np.ravel(config.momentum))
+    hyper = Hyperparameters(xp.zeros((replicas,)), xp.zeros((replicas,)) if momentum else None)
+    make_stepper(network, there.train.x, there.train.labels, hyper, config.stepper, config.batch_size)

@@ -266,3 +266,30 @@ def test_ctrl_c_stops_after_the_step_and_saves():
     assert xpnet.load("run").config.hidden == (50, 50)
     assert len(history.read_text().splitlines()) == result["epochs"] + 1
     assert {"metrics.json", "curves.png", "curves.svg"} <= {path.name for path in Path("run").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--stepper", "graph"], "stepper = graph: needs a GPU; on cpu there are plain, split and population"),
+        (["--stepper", "split", "--momentum", "0.5"], "stepper = split: is for one network without momentum"),
+        (["--stepper", "odd"], "stepper = odd: must be auto, plain, fused, graph, small, split or population"),
+        (["--tf32"], "tf32 = true: is a mode of NVIDIA's GPUs, and this would compute on the CPU"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_device_cannot_do_is_found_before_the_folder_is_made(capsys, options, sentence):
+    code, out, err = run(capsys, "train", *SMALL, "--device", "cpu", *options)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("stepper", ["plain", "population"])
+def test_a_stepper_can_be_chosen(capsys, stepper):
+    chosen, auto = (
+        json.loads(run(capsys, "train", *SMALL, "--dtype", "float64", "--json", "--out", name, *options)[1])
+        for name, options in (("a", ["--stepper", stepper]), ("b", []))
+    )
+    assert chosen["test"]["loss"] == pytest.approx(auto["test"]["loss"], rel=1e-9)
+    assert f'stepper = "{stepper}"' in Path("a", "config.toml").read_text()

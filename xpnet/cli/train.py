@@ -71,7 +71,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     from xpnet.backend import get_backend
     from xpnet.cli.tables import combinations_table
     from xpnet.data import load_data
-    from xpnet.fitting import check_fit
+    from xpnet.fitting import check_fit, check_stepper
     from xpnet.network import Network
     from xpnet.population import Population, replicas_json, train_population
 
@@ -83,6 +83,9 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     population = Population.of(settings, data.features, data.classes)
     first = population.part(0, 1)
     check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
+    if settings.train.stepper != "auto":
+        whole = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
+        check_stepper(whole, data, population.train)
     folder = create_run_folder(out)
     write_config(folder, resolved(settings, data))
     length = settings.train.length(len(data.train))
