@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
+import sys
 import types
 import weakref
 from typing import Any
@@ -301,6 +302,17 @@ def strict_backend() -> Backend:
 
 def gpu_backend(monkeypatch: Any) -> Backend:
     """Return a backend that is taken for a GPU: its kernels run on the host."""
-    backend = Backend("gpu", Module(), "gpu:0", "for tests")
-    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(backend.xp))
-    return backend
+    return Backend("gpu", _with_cublas(monkeypatch), "gpu:0", "for tests")
+
+
+def pretended_cupy(monkeypatch: Any) -> Module:
+    """Let ``import cupy`` give a strict module, and return it."""
+    module = _with_cublas(monkeypatch)
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    return module
+
+
+def _with_cublas(monkeypatch: Any) -> Module:
+    module = Module()
+    monkeypatch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: emulator.Cublas(module))
+    return module

@@ -126,5 +126,5 @@ def pretended(data: str | None) -> Context:
     from xpnet.ops.cuda import products
 
     backend = Backend("gpu", Module(), "gpu:0", "pretended")
-    products.library = lambda: emulator.Cublas(backend.xp)  # type: ignore[assignment]
+    products.load_cublas = lambda: emulator.Cublas(backend.xp)  # type: ignore[assignment]
     return Context(backend, small=True, data=data)

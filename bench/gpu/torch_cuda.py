@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bench.peers.torch_single import BN_EPS, loss_of
 from bench.problem import ETA_MAX, LAM
-
-BN_EPS = 1e-5
 
 
 class Peer:
@@ -93,21 +93,7 @@ class Peer:
                 running[f"mean{number}"] = torch.zeros(m, device=self._device)
                 running[f"var{number}"] = torch.ones(m, device=self._device)
 
-        def loss_of(p: dict[str, Any], x: Any, labels: Any) -> Any:
-            statistics = {}
-            for number in range(1, last):
-                s = x @ p[f"W{number}"]
-                if batch_norm:
-                    mean, var = s.mean(0), s.var(0, unbiased=False)
-                    statistics |= {f"mean{number}": mean.detach(), f"var{number}": var.detach()}
-                    s = (s - mean) * torch.rsqrt(var + BN_EPS) * p[f"gamma{number}"] + p[f"beta{number}"]
-                else:
-                    s = s + p[f"b{number}"]
-                x = torch.relu(s)
-            loss = functional.cross_entropy(x @ p[f"W{last}"] + p[f"b{last}"], labels)
-            return loss, (loss.detach(), statistics)
-
-        gradient = torch.func.grad(loss_of, has_aux=True)
+        gradient = torch.func.grad(partial(loss_of, batch_norm=batch_norm), has_aux=True)
 
         def step(rows: Any) -> None:
             x, labels = self._batch(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,22 @@ def initial(problem: Problem) -> dict[str, torch.Tensor]:
         name: torch.from_numpy(p[0].copy() if name.startswith("W") else p[0, 0].copy())
         for name, p in problem.initial().items()
     }
+
+
+def loss_of(p: dict[str, torch.Tensor], x: torch.Tensor, labels: torch.Tensor, *, batch_norm: bool) -> Any:
+    """Return the mean loss of one network, and with it (the same, the batch statistics)."""
+    last, statistics = len(layers(p)), {}
+    for number in range(1, last):
+        s = x @ p[f"W{number}"]
+        if batch_norm:
+            mean, var = s.mean(0), s.var(0, unbiased=False)
+            statistics |= {f"mean{number}": mean.detach(), f"var{number}": var.detach()}
+            s = (s - mean) * torch.rsqrt(var + BN_EPS) * p[f"gamma{number}"] + p[f"beta{number}"]
+        else:
+            s = s + p[f"b{number}"]
+        x = torch.relu(s)
+    loss = functional.cross_entropy(x @ p[f"W{last}"] + p[f"b{last}"], labels)
+    return loss, (loss.detach(), statistics)
 
 
 class Eager:
@@ -80,28 +97,14 @@ class Compiled:
         use_all_cores()
         self._x, self._labels = map(torch.from_numpy, problem.data())
         self._parameters = initial(problem)
-        last, batch_norm = len(layers(self._parameters)), problem.batch_norm
+        batch_norm = problem.batch_norm
         self._running = {
             f"{what}{number}": torch.full((m,), start)
             for number, m in enumerate(problem.hidden if batch_norm else (), start=1)
             for what, start in (("mean", 0.0), ("var", 1.0))
         }
 
-        def loss_of(p: dict[str, torch.Tensor], x: torch.Tensor, labels: torch.Tensor) -> Any:
-            statistics = {}
-            for number in range(1, last):
-                s = x @ p[f"W{number}"]
-                if batch_norm:
-                    mean, var = s.mean(0), s.var(0, unbiased=False)
-                    statistics |= {f"mean{number}": mean.detach(), f"var{number}": var.detach()}
-                    s = (s - mean) * torch.rsqrt(var + BN_EPS) * p[f"gamma{number}"] + p[f"beta{number}"]
-                else:
-                    s = s + p[f"b{number}"]
-                x = torch.relu(s)
-            loss = functional.cross_entropy(x @ p[f"W{last}"] + p[f"b{last}"], labels)
-            return loss, (loss.detach(), statistics)
-
-        gradient = torch.func.grad(loss_of, has_aux=True)
+        gradient = torch.func.grad(partial(loss_of, batch_norm=batch_norm), has_aux=True)
 
         def step(p: dict[str, Any], running: dict[str, Any], x: Any, labels: Any, eta: Any, total: Any) -> None:
             g, (loss, statistics) = gradient(p, x, labels)

@@ -7,10 +7,9 @@ import sys
 import types
 from itertools import pairwise
 
-import emulator
 import numpy as np
 import pytest
-from strict import Module
+from strict import Module, pretended_cupy
 from test_train import run
 
 import xpnet
@@ -23,9 +22,7 @@ SMALL = ["--samples", "400", "--rounds", "2", "--hidden", "8"]
 
 @pytest.fixture
 def gpu(monkeypatch) -> Module:
-    module = Module()
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
+    module = pretended_cupy(monkeypatch)
     monkeypatch.setattr(bench, "_WIDTHS", (4, 8))
     monkeypatch.setattr(bench, "_BATCHES", (20, 50))
     monkeypatch.setattr(bench, "_STEPS", 2)

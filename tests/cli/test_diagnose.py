@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import types
 from pathlib import Path
 
-import emulator
 import numpy as np
 import pytest
 from PIL import Image
-from strict import Module
+from strict import pretended_cupy
 from test_train import run
 
 import xpnet
@@ -154,11 +151,7 @@ def test_a_training_that_diverges_leaves_what_was_measured_before(capsys, blank)
 def test_a_diagnosis_on_a_device_is_that_of_the_cpu(capsys, monkeypatch, blank):
     arguments = ["diagnose", *SMALL, "--dtype", "float64", "--runs", "2", "--json"]
     here = json.loads(run(capsys, *arguments, "--device", "cpu")[1])
-    module = Module()
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    for name in ("cublas", "nvrtc"):
-        monkeypatch.setitem(sys.modules, f"cupy.cuda.{name}", types.ModuleType(name))
-    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
+    pretended_cupy(monkeypatch)
     code, out, err = run(capsys, *arguments, "--device", "gpu")
     assert code == 0, err
     there = json.loads(out)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import emulator
 import numpy as np
 import pytest
-from strict import Module
+from strict import Module, pretended_cupy
 from test_train import SMALL, run
 
 import xpnet
@@ -17,10 +15,7 @@ import xpnet
 
 @pytest.fixture
 def gpu(monkeypatch) -> Module:
-    module = Module()
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(module))
-    return module
+    return pretended_cupy(monkeypatch)
 
 
 @pytest.mark.parametrize("runs", ["1", "2"])

@@ -44,7 +44,7 @@ class Both:
         self.xp = Module()
         self.backend = Backend("gpu", self.xp, "gpu:0")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("xpnet.ops.cuda.products.library", lambda: emulator.Cublas(self.xp))
+            patch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: emulator.Cublas(self.xp))
             self.ops = CudaOps(self.backend)
 
     def to(self, value):

@@ -219,6 +219,22 @@ def test_pages_have_tables_notes_and_pictures(runner, tmp_path):
     assert draw_figures(search, runner.run(search), tmp_path) == ["A-x-search.png"]
 
 
+def test_a_figure_after_an_epoch_stands_beside_the_final_one():
+    cell = CellOutcome({}, [0, 1], {"validation_accuracy": [0.6, 0.7]})
+    cell.history["validation_accuracy"] = np.array([[0.1, 0.2], [0.3, 0.5]])
+    one = experiment(reported=(Reported({}, "validation_accuracy@2", 0.4),))
+    rows = {row.figure: row for row in compare(one, Outcome("A.x", [cell], 1.0))}
+    assert rows["validation_accuracy@2"].ours == (0.4, pytest.approx(0.1414, abs=1e-4), 2)
+    assert rows["validation_accuracy"].ours[0] == pytest.approx(0.65)
+    assert rows["validation_accuracy"].theirs is None
+
+
+def test_steps_are_told_while_they_are_taken(runner):
+    steps = []
+    runner.run(experiment(), steps.append)
+    assert sum(steps) == 16  # two cycle halves of eight, two seeds at once
+
+
 def test_words():
     assert words_of({"batch_norm": True, "init": 0.001, "hidden": [5, 4]}) == "with BN, σ = 0.001, 5-4"
     assert words_of({}) == "all"

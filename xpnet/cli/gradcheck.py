@@ -88,6 +88,7 @@ def gradcheck(
     """
     from xpnet.gradcheck import check_network
     from xpnet.gradcheck import sweep_h as sweep
+    from xpnet.gradcheck.samples import checked_samples
 
     settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
     output = Output(as_json=json, quiet=quiet)
@@ -96,7 +97,7 @@ def gradcheck(
     lam = settings.train.lam
     if isinstance(lam, tuple):
         raise ConfigError(f"lambda = {list(lam)}: must be one number here")
-    x, labels = _samples(data, samples, choose, settings.run.seed, network)
+    x, labels = checked_samples(data, samples, choose, settings.run.seed, network)
 
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
@@ -147,22 +148,6 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
         raise ConfigError(f"features = {features}: must be from 1 to {data.features}, which {data.name} has")
     config = settings.network_config(d, data.classes)
     return Network(config, backend=backend, dtype=dtype, seed=settings.run.seed), data
-
-
-def _samples(data: Data, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
-    """Return standardised features (n, d) and labels (n,) of samples of the training set."""
-    count = len(data.train)
-    if not 1 <= samples <= count:
-        raise ConfigError(f"samples = {samples}: must be from 1 to {count:,}, which the training set has")
-    if samples == 1 and network.config.batch_norm and network.config.hidden:
-        raise ConfigError("samples = 1: batch normalisation of one sample gives nothing but beta; take at least 2")
-    rows = np.arange(samples)
-    if choose == "random":
-        from xpnet.gradcheck.sampling import choose_rows
-
-        rows = choose_rows(count, samples, seed)
-    x = data.standardiser(data.train.x[rows], "float64")[:, : network.config.inputs]
-    return np.ascontiguousarray(x), data.train.labels[rows]
 
 
 def _check_figure(stem: Path | None) -> None:

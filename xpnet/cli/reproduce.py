@@ -57,6 +57,8 @@ def reproduce(
 def _run(
     chosen: Sequence[Experiment], quick: bool, data: str | None, device: str, out: Path | None, output: Output
 ) -> None:
+    from tqdm import tqdm
+
     from xpnet.backend import get_backend
     from xpnet.data import load_data
     from xpnet.runs import create_run_folder
@@ -76,7 +78,8 @@ def _run(
         needed = _needed(experiment, runner, choose)
         for one in (*needed, experiment):
             output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
-            outcome = runner.run(one)
+            with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
+                outcome = runner.run(one, bar.update)
         figures[experiment.name] = draw_figures(experiment, outcome, folder)
         output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
         _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)

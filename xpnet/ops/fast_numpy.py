@@ -97,8 +97,7 @@ def relu(s: Array, out: Array | None = None) -> Array:
 
 
 def bias_relu(s: Array, b: Array, out: Array | None = None) -> Array:
-    np.add(s, b, out=s)
-    return relu(s, out)
+    return relu(np.add(s, b, out=s), out)
 
 
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:

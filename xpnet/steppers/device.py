@@ -37,7 +37,7 @@ class DeviceStepper(PlainStepper):
         # Kernels read classes of four bytes.
         self.labels = labels.astype("int32", copy=False)
         self._state: State | None = None
-        self._programs: dict[tuple[int, ...], _Program] = {}
+        self._programs: dict[tuple[int, ...], Program] = {}
 
     def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.steppers.Stepper`."""
@@ -47,17 +47,17 @@ class DeviceStepper(PlainStepper):
         shape = tuple(perm.shape[1:])
         program = self._programs.get(shape)
         if program is None:
-            program = self._programs[shape] = _Program(self, shape, int(eta.shape[1]))
+            program = self._programs[shape] = Program(self, shape, int(eta.shape[1]))
         for start in range(0, int(perm.shape[0]), CAPACITY):
             part = slice(start, min(start + CAPACITY, int(perm.shape[0])))
             program.run(state, perm[part], eta[part], totals.part(part.start, part.stop), self._capture)
 
-    def launch(self, state: State, program: _Program, steps: int) -> None:
+    def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernels of `steps` steps, from the one at the cursor on."""
         for _ in range(steps):
             self._launch_one(state, program)
 
-    def _launch_one(self, state: State, program: _Program) -> None:
+    def _launch_one(self, state: State, program: Program) -> None:
         places = program.places
         n = program.shape[-1]
         # Buffers hold addresses of this shape's tensors, which its graphs will read again.
@@ -104,7 +104,7 @@ class _Places:
         self.squares = xp.zeros((replicas,), dtype="float64")
 
 
-class _Program:
+class Program:
     """The steps of one shape of batch: their memory and their graphs."""
 
     def __init__(self, stepper: DeviceStepper, shape: tuple[int, ...], replicas: int) -> None:

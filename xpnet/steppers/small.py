@@ -9,7 +9,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.data import StandardisedBytes
 from xpnet.layers import layers_of
-from xpnet.steppers.device import DeviceStepper, _Program
+from xpnet.steppers.device import DeviceStepper, Program
 from xpnet.steppers.state import Hyperparameters, State
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SmallStepper(DeviceStepper):
             return f"it needs {need:,} bytes of a multiprocessor's memory, which has {most:,}"
         return None
 
-    def launch(self, state: State, program: _Program, steps: int) -> None:
+    def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernels of `steps` steps, from the one at the cursor on."""
         if program.memory is None:
             small = self.why_not(self._network, self.x, program.shape[-1], self.hyper) is None
@@ -69,7 +69,7 @@ class SmallStepper(DeviceStepper):
             self._rest(state, program)
             self._first(state, program, update=True, forward=step < steps - 1)
 
-    def _first(self, state: State, program: _Program, *, update: bool, forward: bool) -> None:
+    def _first(self, state: State, program: Program, *, update: bool, forward: bool) -> None:
         memory, places, n = program.memory, program.places, program.shape[-1]
         W = state.parameters[self.layers[0].W]
         replicas, d, m = W.shape
@@ -102,7 +102,7 @@ class SmallStepper(DeviceStepper):
             shared=memory.first_bytes,
         )
 
-    def _rest(self, state: State, program: _Program) -> None:
+    def _rest(self, state: State, program: Program) -> None:
         memory, places, n = program.memory, program.places, program.shape[-1]
         replicas, _, m = state.parameters[self.layers[0].W].shape
         self._cuda.launch(
@@ -153,7 +153,7 @@ class SmallStepper(DeviceStepper):
 class _Memory:
     """What the kernels hand to each other, and where they find the tensors of the upper layers."""
 
-    def __init__(self, stepper: DeviceStepper, state: State, program: _Program) -> None:
+    def __init__(self, stepper: DeviceStepper, state: State, program: Program) -> None:
         xp, dtype, n = stepper.xp, stepper.dtype, program.shape[-1]
         replicas, d, m = state.parameters[stepper.layers[0].W].shape
         self.slices = -(-d // FEATURES)

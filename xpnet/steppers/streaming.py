@@ -24,11 +24,8 @@ class StreamingStepper:
     where they are copied by a stream of their own.  Two blocks are on the device at a time: the one that the steps
     read, always at the same place, and the one that arrives.
 
-    Attributes:
-        host_rows: True: batches are wanted as NumPy arrays.
+    Batches are wanted as NumPy arrays.
     """
-
-    host_rows = True
 
     def __init__(self, backend: Backend, x: Any, labels: Array, make: MakeStepper) -> None:
         """Prepare steps on `x` (N, d), on the host, and `labels` (N,), on the device.
@@ -49,14 +46,11 @@ class StreamingStepper:
         block = self._blocks.get(shape)
         if block is None:
             block = self._blocks[shape] = _Block(self._backend, self._x, self._labels, shape, self._make)
-        parts = [slice(start, start + block.steps) for start in range(0, len(perm), block.steps)]
-        for number, part in enumerate(parts):
-            if number == 0:
-                block.bring(perm[part])
-            steps = block.take()
-            if number + 1 < len(parts):
-                block.bring(perm[parts[number + 1]])
-            block.stepper.run(state, steps, eta[part], totals.part(part.start, part.start + int(steps.shape[0])))
+        for start in range(0, len(perm), block.steps):
+            part = slice(start, min(start + block.steps, len(perm)))
+            # The steps before are only launched: the device is at work on them while this gathers.
+            block.bring(perm[part])
+            block.stepper.run(state, block.take(), eta[part], totals.part(part.start, part.stop))
 
 
 class _Block:
@@ -66,7 +60,7 @@ class _Block:
         xp = self._xp = backend.xp
         self._bytes_kept = isinstance(x, StandardisedBytes)
         self._source = x.x if self._bytes_kept else x
-        self._from, self._labels, self._shape = None, labels, shape
+        self._labels, self._shape = labels, shape
         each, d = int(np.prod(shape)), int(x.shape[1])
         dtype = self._source.dtype
         self.steps = max(1, _BLOCK_BYTES // (each * d * dtype.itemsize))

@@ -124,23 +124,20 @@ class Runner:
     def _checks(self, experiment: Experiment) -> list[CellOutcome]:
         """Check the gradients of every cell on samples of the training set."""
         from xpnet.gradcheck import check_network
-        from xpnet.gradcheck.sampling import choose_rows
+        from xpnet.gradcheck.samples import checked_samples
 
-        found = []
+        data, found = self._load(self._source, "b1b2"), []
         for cell in experiment.cells:
             both = {**experiment.settings, **experiment.check, **cell}
             check = {name: both.pop(name) for name in ("choose", "samples", "features", "h") if name in both}
             settings = Settings.from_mapping({"split": "b1b2"} | {k: v for k, v in both.items() if k != "split"})
-            data, seed, count = self._load(self._source, "b1b2"), settings.run.seed, check["samples"]
-            rows = choose_rows(len(data.train), count, seed) if check.get("choose") == "random" else np.arange(count)
-            x = data.standardiser(data.train.x[rows], "float64")[:, : check.get("features", data.features)]
-            network = Network(
-                settings.network_config(int(x.shape[1]), data.classes), dtype="float64", seed=settings.run.seed
-            )
+            seed, features = settings.run.seed, check.get("features", data.features)
+            network = Network(settings.network_config(features, data.classes), dtype="float64", seed=seed)
+            x, labels = checked_samples(data, check["samples"], check.get("choose", "first"), seed, network)
             report = check_network(
                 network,
-                np.ascontiguousarray(x),
-                data.train.labels[rows],
+                x,
+                labels,
                 float(np.asarray(settings.train.lam)),
                 coverage=_QUICK_CHECKED if self.quick else "all",
                 **({"h": check["h"]} if "h" in check else {}),

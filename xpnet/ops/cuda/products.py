@@ -17,7 +17,7 @@ _SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 
 
 @lru_cache(maxsize=1)
-def library() -> Any:
+def load_cublas() -> Any:
     """Return NVIDIA's cuBLAS as CuPy finds it.
 
     Raises:
@@ -29,7 +29,8 @@ def library() -> Any:
         return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except (ImportError, RuntimeError, OSError) as error:
         raise DeviceError(
-            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); install 'cupy-cuda13x[ctk]'"
+            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); install 'xpnet[cuda13]' or 'xpnet[cuda12]', "
+            "which bring CUDA's libraries"
         ) from None
 
 
@@ -45,7 +46,7 @@ class Products:
 
     def __init__(self, xp: Any, tf32: bool = False) -> None:
         self._xp, self.tf32 = xp, tf32
-        self._library = library()
+        self._library = load_cublas()
         self._handle = ctypes.c_void_p()
         self._check("cublasCreate_v2", ctypes.byref(self._handle))
         self._check("cublasSetMathMode", self._handle, ctypes.c_int(_MATH[tf32]))
