@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -61,6 +61,31 @@ class Population:
         network = dataclasses.replace(settings.network_config(inputs, classes), **own["network"])
         train_config = dataclasses.replace(settings.train, **own["train"])
         return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
+
+    @classmethod
+    def of_cells(
+        cls, settings: Settings, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int], inputs: int, classes: int
+    ) -> Population:
+        """Return a network for each seed and cell, seeds outermost, so that those of one seed are neighbours.
+
+        Args:
+            settings: What all share.
+            cells: Settings that set networks apart, of :data:`~xpnet.settings.VARYING`; each cell the same.
+            seeds: Seeds of every cell.
+            inputs: Features of the data.
+            classes: Its classes.
+        """
+        rows = [{"seed": seed, **cell} for seed in seeds for cell in cells]
+        network, train = settings.network_config(inputs, classes), settings.train
+        fields = Settings.fields()
+        for name in sorted({name for cell in cells for name in cell} & set(VARYING) - {"seed"}):
+            group, field = fields[name]
+            own: dict[str, Any] = {field.name: tuple(field.metadata["check"](row[name]) for row in rows)}
+            if group == "network":
+                network = dataclasses.replace(network, **own)
+            else:
+                train = dataclasses.replace(train, **own)
+        return cls(network, train, tuple(row["seed"] for row in rows), tuple(rows))
 
     def __len__(self) -> int:
         return len(self.seeds)
