@@ -81,6 +81,8 @@ def search(
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population.  Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
+    from xpnet.search.storage import close_storage
+
     output = Output(as_json=json, quiet=quiet)
     on_line = {} if options is None else given(options)
     asked = {} if how is None else given(how)
@@ -92,7 +94,10 @@ def search(
         session, folder = _joined(resume, storage, study, {**on_line, **asked}, config, out, output)
     else:
         session, folder = _started(space, asked, options, on_line, config, storage, study, out, output)
-    result = _run(session, folder, output)
+    try:
+        result = _run(session, folder, output)
+    finally:
+        close_storage(session.board.storage)
     if result.interrupted:
         output.note(f"xpnet search --resume {folder} goes on")
         sys.exit(130)

@@ -89,6 +89,7 @@ class Board:
             elif same is not None and (difference := same(there, about)):
                 raise RunError(f"study = {name}: is another search already: {difference}; name another study")
         self.watch = Watch()
+        self.worker, self.seconds = Worker.here(), 60.0
         self._slots: dict[int, list[Slot]] = {}
 
     def about(self) -> dict[str, Any] | None:
@@ -184,19 +185,25 @@ class Board:
         trials = self.trials()
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         leases = self.storage.get_study_user_attrs(self.id) if running else {}
-        lost = []
-        for trial in running:
-            worker = trial.user_attrs.get("worker")
-            if worker == self.worker.name:
-                continue
-            # One that was killed between taking an attempt and signing it has no name there.
-            key = f"lease:{worker}" if worker is not None else f"trial:{trial.number}"
-            if self.watch.expired(key, leases.get(key), self.seconds):
-                lost.append(trial)
+        lost = [trial for trial in running if self._is_lost(trial, leases)]
         for trial in lost:
             with contextlib.suppress(UpdateFinishedTrialError):
                 self._fail(trial._trial_id, EXPIRED)
         self._fill(self.trials() if lost else trials)
+
+    def _is_lost(self, trial: Any, leases: Mapping[str, Any]) -> bool:
+        """Return whether a running attempt's worker is gone."""
+        worker = trial.user_attrs.get("worker")
+        if worker == self.worker.name:
+            return False
+        if worker is not None:
+            return self.watch.expired(f"lease:{worker}", leases.get(f"lease:{worker}"), self.seconds)
+        # Somebody was killed, or is, between taking it and signing it: one of those who said that they would.
+        takers = [key.replace("taking:", "lease:") for key in trial.user_attrs if key.startswith("taking:")]
+        takers = [key for key in takers if key != f"lease:{self.worker.name}"]
+        if takers and all(self.watch.expired(key, leases.get(key), self.seconds) for key in takers):
+            return True
+        return self.watch.expired(f"trial:{trial.number}", None, self.seconds)
 
     def _fail(self, id: int, why: str) -> None:
         from optuna.trial import TrialState
@@ -236,6 +243,7 @@ class Board:
                     kind = alike(point) if alike is not None else None
                     if len(claims) == most or (claims and kind != first):
                         continue
+                    self.storage.set_trial_user_attr(trial._trial_id, f"taking:{self.worker.name}", True)
                     if self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                         self.storage.set_trial_user_attr(trial._trial_id, "worker", self.worker.name)
                         claims.append(Claim(replace(slot, point=point), trial._trial_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,9 @@ class Rounds:
         distributions = {name: distribution(space, name) for name in space.names}
         if self.config.adaptive:
             return [Slot(number, place, None, distributions) for place in range(count)]
-        points = draw(space, self.config.draw, count, self.seed, number)
+        # Lists are tried whole, unless a number of trials was asked for.
+        whole = self.config.trials is None and space.size is not None and self.config.draw == "random"
+        points = draw(space, "grid" if whole else self.config.draw, count, self.seed, number)
         return [Slot(number, place, point, distributions) for place, point in enumerate(points)]
 
     def settings(self, point: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class Rounds:
     def sampler(self, number: int, place: int) -> Any:
         """Return Optuna's sampler for a slot; its random numbers are a function of the seed and the slot."""
         from optuna import samplers
+        from optuna.exceptions import ExperimentalWarning
 
         seed = int(generator(self.seed, Purpose.SEARCH_SAMPLER, number, place).integers(2**31))
         try:
@@ -86,7 +90,9 @@ class Rounds:
                 case "cmaes":
                     return samplers.CmaEsSampler(seed=self.seed)
                 case "qmc":
-                    return samplers.QMCSampler(seed=self.seed, scramble=True)
+                    with warnings.catch_warnings():  # it has been called experimental for years
+                        warnings.simplefilter("ignore", ExperimentalWarning)
+                        return samplers.QMCSampler(seed=self.seed, scramble=True)
         except ImportError as error:
             raise ConfigError(f"draw = {self.config.draw}: needs a package that is not installed ({error})") from None
         raise AssertionError(self.config.draw)

@@ -276,7 +276,7 @@ def search(
         ConfigError: Something is out of its range, or cannot be trained.
         RunError: The storage cannot be used, or holds another search of this name.
     """
-    from xpnet.search.storage import open_storage
+    from xpnet.search.storage import close_storage, open_storage
 
     given = dict(settings or {})
     where = Space.of(space)
@@ -284,7 +284,11 @@ def search(
     config = SearchConfig(**how)
     base = Settings.from_mapping(given)
     data = data if data is not None else load_data(base.data.data, base.data.split)
-    if storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__"):
-        storage = open_storage(storage)
-    session = Session.start(where, base, config, data, backend or get_backend("cpu"), storage, study)
-    return session.run(on_change=on_change, should_stop=should_stop)
+    opened = storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__")
+    there = open_storage(storage) if opened else storage
+    try:
+        session = Session.start(where, base, config, data, backend or get_backend("cpu"), there, study)
+        return session.run(on_change=on_change, should_stop=should_stop)
+    finally:
+        if opened:
+            close_storage(there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from xpnet.errors import ConfigError, RunError
 
 JOURNAL = "study.journal"
+# Seconds that a process may hold the journal, which takes milliseconds.
+_PATIENCE = 5.0
 
 
 def open_storage(where: str | Path | None) -> Any:
@@ -61,6 +64,14 @@ def _open_database(url: str) -> Any:
         raise RunError(f"storage = {shown}: cannot be opened ({_line(error)})") from None
 
 
+def close_storage(storage: Any) -> None:
+    """Close the connections to a database; anything else needs no closing."""
+    engine = getattr(storage, "engine", None)
+    if engine is not None:
+        storage.scoped_session.remove()
+        engine.dispose()
+
+
 def without_password(url: str) -> str:
     """Return a URL that can be shown and kept."""
     return re.sub(r"(://[^/@:]*):[^@]*@", r"\1@", url)
@@ -108,14 +119,22 @@ def whole_journal(path: Path) -> Any:
 
     Optuna's own locks are files, which a killed process leaves behind, and a line that it had not finished would
     spoil the next one.  This lock is the kernel's, which ends with the process, and an unfinished last line, which
-    nobody has ever read, is cut off before the next is written.
+    nobody has ever read, is cut off before the next is written.  A process that was stopped while it held the lock
+    is waited for a moment; then lines are added without it, which does no harm, since a line is added whole.
     """
     from optuna.storages.journal import JournalFileBackend
 
     class WholeJournal(JournalFileBackend):
+        patience = _PATIENCE
+
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            with _locked(path):
-                _cut_unfinished_line(path)
+            with _locked(path, self.patience) as alone:
+                # Who has not let go in that time is not waited for again until the lock has been free.
+                self.patience = _PATIENCE if alone else 0.0
+                if alone:
+                    _cut_unfinished_line(path)
+                elif _unfinished(path) is not None:
+                    raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
                 super().append_logs(logs)
 
     return WholeJournal(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
@@ -132,7 +151,8 @@ class _NoLock:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, patience: float) -> Iterator[bool]:
+    """Hold the lock of a journal; False if its holder does not go on."""
     try:
         import fcntl
     except ImportError:  # where there is no such lock, Optuna's
@@ -141,29 +161,40 @@ def _locked(path: Path) -> Iterator[None]:
         lock = JournalFileOpenLock(str(path))
         lock.acquire()
         try:
-            yield
+            yield True
         finally:
             lock.release()
         return
     with path.with_name(path.name + ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+        end, pause, alone = time.monotonic() + patience, 0.001, False
+        while not alone:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    break
+                time.sleep(pause)
+                pause = min(2 * pause, 0.05)
+        yield alone  # closing the file lets the lock go
 
 
-def _cut_unfinished_line(path: Path) -> None:
-    with path.open("r+b") as file:
+def _unfinished(path: Path) -> int | None:
+    """Return where a last line without its end begins; None if all lines are whole."""
+    with path.open("rb") as file:
         size = end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 4096)
             file.seek(start)
-            piece = file.read(end - start)
-            newline = piece.rfind(b"\n")
+            newline = file.read(end - start).rfind(b"\n")
             if newline >= 0:
                 end = start + newline + 1
                 break
             end = start
-        if end < size:
-            file.truncate(end)
+    return end if end < size else None
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    end = _unfinished(path)
+    if end is not None:
+        os.truncate(path, end)
