@@ -104,7 +104,9 @@ def search(
 
 
 def _command() -> str:
-    return shlex.join(["xpnet", *sys.argv[1:]])
+    from xpnet.search.storage import without_password
+
+    return shlex.join(["xpnet", *(without_password(argument) for argument in sys.argv[1:])])
 
 
 def _started(

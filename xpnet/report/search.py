@@ -27,6 +27,8 @@ def search_figures(space: Space, outcome: Outcome) -> dict[str, Any]:
     panels = [_against(dimension, known, outcome) for dimension in space.dimensions]
     seeds = len(outcome.seeds)
     subtitle = f"{len(known)} trials; the ring is the winner"
+    if any(trial.state == "pruned" for trial in known):
+        subtitle += "; dropped ones as they stood then"
     if seeds > 1:
         subtitle += f"; means of {seeds} seeds, bars ±1 standard deviation"
     title = f"Search of {', '.join(_NAMES.get(d.name, d.name) for d in space.dimensions)}"
@@ -171,7 +173,13 @@ def _contour(dimensions: Sequence[Dimension], known: Sequence[Trial], outcome: O
         scale=alt.Scale(scheme="viridis"),
         legend=alt.Legend(title="accuracy", format=".1%"),
     )
-    ground = alt.Chart({"values": cells}).mark_rect(strokeWidth=0).encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=colour)
+    # Neighbours of one colour are to be one surface: without a rim the ground shines through between them.
+    stroke = alt.Stroke("band:Q", scale=alt.Scale(scheme="viridis"), legend=None)
+    ground = (
+        alt.Chart({"values": cells})
+        .mark_rect(strokeWidth=0.6)
+        .encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=colour, stroke=stroke)
+    )
     base = alt.Chart({"values": dots}).encode(x=x, y=y)
     marks = base.mark_circle(size=26, color="white", stroke="black", strokeWidth=0.8, opacity=1)
     ring = base.transform_filter("datum.best").mark_point(size=210, color="#D55E00", strokeWidth=2.4)
