@@ -44,6 +44,13 @@ def test_random_draws_are_even_on_their_scale():
     np.testing.assert_allclose([picks.count(value) / 3000 for value in (0, 1e-3, 1e-2)], 1 / 3, atol=0.04)
 
 
+def test_a_sobol_sequence_leaves_no_gaps():
+    points = draw(Space.of({"lambda": (1e-5, 1e-1), "momentum": (0.0, 0.8)}), "sobol", 16, 3)
+    cells = {(int(np.log10(p["lambda"]) + 5), int(p["momentum"] / 0.2)) for p in points}
+    assert len(cells) == 16  # one in each of 4 x 4
+    assert len(draw(Space.of("lambda"), "sobol", 5, 3)) == 5
+
+
 def test_grids_are_the_product_and_no_larger_than_asked_for():
     space = Space.of({"lambda": (1e-5, 1e-1), "eta": (0.01, 0.1)})
     points = draw(space, "log-grid", 20, 0)

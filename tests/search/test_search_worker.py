@@ -122,8 +122,10 @@ def test_a_search_is_a_function_of_its_seed(blobs):
     assert points(runs[0].outcome) != points(runs[2].outcome)
 
 
-@pytest.mark.parametrize("draw", ["tpe", "qmc"])
+@pytest.mark.parametrize("draw", ["tpe", "cmaes", "gp"])
 def test_samplers_of_optuna(blobs, draw):
+    if draw in ("cmaes", "gp"):
+        pytest.importorskip({"cmaes": "cmaes", "gp": "torch"}[draw])
     space = ["lambda", "width=3..8", "sigma=0.1,0.2"]
     one = session(blobs, space, draw=draw, trials=12, settings={"dtype": "float64"}).run()
     assert one.outcome.counts()["complete"] == 12
@@ -401,15 +403,16 @@ def test_joining_takes_everything_from_the_storage():
         ("lambda", {"eta_max": [0.1, 0.2]}, {}, "is a list"),
         ("lambda", {}, {"rounds": 2, "round_cycles": (1,)}, "has 1 numbers for 2 rounds"),
         ("cycles", {}, {"round_cycles": (1,)}, "length of training"),
-        ("lambda", {}, {"draw": "sobol"}, "draw = sobol"),
+        ("lambda", {}, {"draw": "halton"}, "draw = halton"),
+        ("lambda", {}, {"draw": "gp"}, "needs the package torch"),
         ("lambda", {}, {"trials": 0}, "at least 1"),
-        ("lambda", {}, {"draw": "qmc", "rounds": 2}, "qmc covers one space"),
         ("batch_size=300..399", {}, {}, "batch_size = 399: leaves a batch of one"),
         ("lambda", {}, {"lease": 0.5}, "lease"),
     ],
 )
-def test_what_cannot_be_searched_is_said_before_anything_is_trained(blobs, space, settings, how, words):
+def test_what_cannot_be_searched_is_said_before_anything_is_trained(blobs, space, settings, how, words, monkeypatch):
     base = {name: value for name, value in SMALL.items() if name not in space}
+    monkeypatch.setattr("xpnet.search.config.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=words):
         xpnet.search(space, blobs, settings={**base, **settings}, **how)
 

@@ -192,7 +192,7 @@ def _joined(
     backend = get_backend(device, tf32=own_settings.run.tf32 or bool(stated.get("tf32", False)))
     output.note(f"device: {backend.device} ({backend.reason})")
     lease = {"lease": SearchConfig(lease=own["lease"]).lease} if "lease" in own else {}
-    session = Session.join(open_storage(there), str(study), {**own, **lease}, backend)
+    session = Session.join(open_storage(there), str(study), {**own, **lease, "device": device}, backend)
     if folder is None:
         folder = create_run_folder(out, prefix="search-")
         write_search(folder, session, storage, _command())

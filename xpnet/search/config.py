@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from xpnet.checks import choice, optional, real, text_of, whole
@@ -14,6 +15,8 @@ from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
 
 # Trials that an adaptive sampler is asked for at a time, as a share of all: the rest learns from them.
 _SHARE = 5
+# Packages that samplers need and Optuna does not bring.
+_NEEDED = {"gp": "torch", "cmaes": "cmaes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +24,8 @@ class SearchConfig(_Checked):
     """How a search is carried out.
 
     Attributes:
-        draw: How points are drawn: see :func:`xpnet.search.draws.draw`; ``"tpe"``, ``"gp"``, ``"cmaes"`` and
-            ``"qmc"`` are Optuna's samplers.
+        draw: How points are drawn: see :func:`xpnet.search.draws.draw`; ``"tpe"``, ``"gp"`` and ``"cmaes"``
+            are Optuna's samplers.
         trials: Points of each round.
         rounds: 1 for one search; of several, each has the range that the one before suggests.
         refine: ``"two-best"``: best ± distance of the two best, in the exponent; ``"k-best"``: around the `best` best.
@@ -39,7 +42,7 @@ class SearchConfig(_Checked):
     draw: str = _setting(
         "random",
         choice(*RANDOM, *EVEN, *ADAPTIVE),
-        "How points are drawn: random draws every setting on its own scale; tpe, gp, cmaes and qmc are Optuna's.",
+        "How points are drawn: random draws every setting on its own scale; tpe, gp and cmaes are Optuna's.",
         metavar="|".join((*RANDOM, *EVEN, *ADAPTIVE)),
     )
     trials: int | None = _setting(
@@ -85,8 +88,9 @@ class SearchConfig(_Checked):
                 f"round_cycles = {shown(self.round_cycles)}: has {len(self.round_cycles)} numbers for "
                 f"{self.rounds} rounds; give one for each"
             )
-        if self.adaptive and self.draw == "qmc" and self.rounds > 1:
-            raise ConfigError(f"rounds = {self.rounds}: qmc covers one space evenly; take random for several rounds")
+        package = _NEEDED.get(self.draw)
+        if package is not None and find_spec(package) is None:
+            raise ConfigError(f"draw = {self.draw}: needs the package {package}, which is not installed; take tpe")
 
     @property
     def adaptive(self) -> bool:
@@ -101,7 +105,7 @@ class SearchConfig(_Checked):
 
     def asked_at_once(self, count: int, most: int) -> int:
         """Return for how many of `count` points to ask at a time, if `most` train together."""
-        if self.adaptive and self.draw != "qmc":
+        if self.adaptive:
             most = min(most, -(-count // _SHARE))
         # As even as can be: a small last population would take nearly as long as a full one.
         return max(1, -(-count // -(-count // max(1, most))))

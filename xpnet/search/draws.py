@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.errors import ConfigError
 from xpnet.randomness import Purpose, generator
@@ -15,8 +16,8 @@ from xpnet.search.space import Dimension, Space
 
 # Even ones, random ones, and those that learn from what is known.
 EVEN = ("grid", "log-grid", "linspace")
-RANDOM = ("random", "uniform", "log-uniform")
-ADAPTIVE = ("tpe", "gp", "cmaes", "qmc")
+RANDOM = ("random", "uniform", "log-uniform", "sobol")
+ADAPTIVE = ("tpe", "gp", "cmaes")
 
 
 def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[dict[str, Any]]:
@@ -26,8 +27,9 @@ def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[d
         space: What varies.
         how: ``"grid"``, ``"log-grid"``: all combinations of evenly spaced values, on the axis or in the exponent;
             ``"linspace"``: evenly spaced, all settings advance together; ``"uniform"``, ``"log-uniform"``: random,
-            even on the axis or in the exponent; ``"random"``: random, each setting on its own scale.  Lists give
-            all their values to a grid, and random ones to the others.
+            even on the axis or in the exponent; ``"random"``: random, each setting on its own scale; ``"sobol"``:
+            the same, but a scrambled Sobol sequence, which leaves no gaps (Owen, 1998).  Lists give all their values
+            to a grid, and random ones to the others.
         count: How many; a grid has at most so many, as many along each setting as fit.
         seed: Of the random ones.
         path: Names a stream of its own, such as a round's.
@@ -42,27 +44,35 @@ def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[d
     if how in ("grid", "log-grid"):
         return _grid(space, how, count)
     rows = []
+    shares = _sobol(len(space.dimensions), count, generator(seed, Purpose.SEARCH, path)) if how == "sobol" else None
     for number, dimension in enumerate(space.dimensions):
         rng = generator(seed, Purpose.SEARCH, path, number)
-        rows.append(_even(dimension, count, log=False) if how == "linspace" else _random(dimension, how, count, rng))
+        if how == "linspace":
+            rows.append(_even(dimension, count, log=False))
+        else:
+            rows.append(_random(dimension, how, rng.random(count) if shares is None else shares[:, number]))
     points = [dict(zip(space.names, values, strict=True)) for values in zip(*rows, strict=True)]
     return _once(points) if how == "linspace" else points
 
 
-def between(low: float, high: float, count: int, rng: np.random.Generator, *, log: bool) -> list[float]:
-    """Return random numbers between `low` and `high`, even on the axis or in the exponent."""
-    values = np.exp(rng.uniform(np.log(low), np.log(high), count)) if log else rng.uniform(low, high, count)
-    return [float(value) for value in values]
+def _sobol(dimensions: int, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the beginning of a scrambled Sobol sequence (count, dimensions)."""
+    from scipy.stats.qmc import Sobol
+
+    whole = Sobol(dimensions, scramble=True, seed=rng).random_base2(math.ceil(math.log2(count)))
+    return np.asarray(whole[:count], float)
 
 
-def _random(dimension: Dimension, how: str, count: int, rng: np.random.Generator) -> list[Any]:
+def _random(dimension: Dimension, how: str, shares: NDArray[np.float64]) -> list[Any]:
+    """Return values of a dimension for numbers from 0 up to 1 that are even there."""
     if dimension.values:
-        return [dimension.values[i] for i in rng.integers(len(dimension.values), size=count)]
-    log = dimension.log if how == "random" else how == "log-uniform"
+        return [dimension.values[int(share * len(dimension.values))] for share in shares]
     low, high = dimension.low, dimension.high
     if dimension.whole:  # each whole number owns what rounds to it, the ends too
         low, high = low - 0.5 + 1e-9, high + 0.5 - 1e-9
-    return [dimension.rounded(value) for value in between(low, high, count, rng, log=log)]
+    if how == "log-uniform" or (dimension.log and how != "uniform"):
+        return [dimension.rounded(float(low * (high / low) ** share)) for share in shares]
+    return [dimension.rounded(float(low + (high - low) * share)) for share in shares]
 
 
 def _even(dimension: Dimension, count: int, *, log: bool) -> list[Any]:

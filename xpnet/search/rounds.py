@@ -80,7 +80,8 @@ class Rounds:
         from optuna.exceptions import ExperimentalWarning
 
         seed = int(generator(self.seed, Purpose.SEARCH_SAMPLER, number, place).integers(2**31))
-        try:
+        with warnings.catch_warnings():  # some have been called experimental for years
+            warnings.simplefilter("ignore", ExperimentalWarning)
             match self.config.draw:
                 case "tpe":
                     # What runs counts as bad for a while, so that trials asked for together lie apart.
@@ -88,13 +89,7 @@ class Rounds:
                 case "gp":
                     return samplers.GPSampler(seed=seed)
                 case "cmaes":
-                    return samplers.CmaEsSampler(seed=self.seed)
-                case "qmc":
-                    with warnings.catch_warnings():  # it has been called experimental for years
-                        warnings.simplefilter("ignore", ExperimentalWarning)
-                        return samplers.QMCSampler(seed=self.seed, scramble=True)
-        except ImportError as error:
-            raise ConfigError(f"draw = {self.config.draw}: needs a package that is not installed ({error})") from None
+                    return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
         raise AssertionError(self.config.draw)
 
 

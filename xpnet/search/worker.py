@@ -16,8 +16,8 @@ from xpnet.search.outcome import Outcome, Trial
 from xpnet.search.rounds import Rounds
 from xpnet.settings import Settings
 
-# A worker with nothing to do looks this often whether another has lost its trials.
-_SECONDS_TO_WAIT = 0.5
+# A worker with nothing to do looks whether another has lost its trials, more rarely as it waits.
+_SECONDS_TO_WAIT, _LONGEST_WAIT = 0.1, 2.0
 # Networks that train together: on the CPU more are hardly faster, and fewer are shared better among workers.
 TOGETHER = {"cpu": 20, "gpu": 200}
 
@@ -65,14 +65,14 @@ class SearchWorker:
         return self.outcome()
 
     def _round(self, number: int, count: int) -> None:
-        waiting = False
+        waits = 0
         while not self._should_stop():
             self.board.tend()
             networks = self._most or TOGETHER[self.data.backend.name if self.data.backend.name == "gpu" else "cpu"]
             most = self.rounds.config.asked_at_once(count, max(1, networks // len(self.seeds)))
             claims = self.board.claim(most, self.rounds.kind)
             if claims:
-                waiting = False
+                waits = 0
                 try:
                     self._train(self._said(claims))
                 except BaseException:
@@ -82,10 +82,10 @@ class SearchWorker:
             elif self.board.finished(number):
                 return
             else:
-                if not waiting:
+                if not waits:
                     self._tell()
-                waiting = True
-                time.sleep(_SECONDS_TO_WAIT)
+                time.sleep(min(_LONGEST_WAIT, _SECONDS_TO_WAIT * 1.5**waits))
+                waits += 1
 
     def _tell(self) -> None:
         self._on_change(self.outcome())

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ConfigError
-from xpnet.search.draws import between
 from xpnet.search.refine import two_best_range
 from xpnet.studies.model import Experiment
 from xpnet.studies.outcome import CellOutcome
@@ -47,7 +46,9 @@ def cells_of(experiment: Experiment, coarse: Sequence[CellOutcome] | None = None
 def _between(how: str, low: float, high: float, count: int, generator: np.random.Generator) -> list[float]:
     match how:
         case "uniform" | "log-uniform":
-            return between(low, high, count, generator, log=how == "log-uniform")
+            log = how == "log-uniform"
+            drawn = generator.uniform(np.log(low), np.log(high), count) if log else generator.uniform(low, high, count)
+            return [float(value) for value in (np.exp(drawn) if log else drawn)]
         case "linspace":
             return [float(value) for value in np.linspace(low, high, count)]
         case "logspace":
@@ -58,7 +59,7 @@ def _between(how: str, low: float, high: float, count: int, generator: np.random
 def _around(name: str, coarse: Sequence[CellOutcome], count: int, generator: np.random.Generator) -> list[float]:
     best, second = sorted(coarse, key=lambda cell: -cell.mean("validation_accuracy"))[:2]
     low, high = two_best_range(*(float(np.log10(cell.values[name])) for cell in (best, second)))
-    return [float(10**exponent) for exponent in between(low, high, count, generator, log=False)]
+    return [float(10**exponent) for exponent in generator.uniform(low, high, count)]
 
 
 def _list(value: Any) -> list[float]:
