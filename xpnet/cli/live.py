@@ -36,8 +36,13 @@ class SearchDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the live table: what comes has bars of its own, or is the result."""
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def steps(self, count: int) -> None:
         """Count steps of the population that trains."""
@@ -46,7 +51,7 @@ class SearchDisplay:
     def show(self, outcome: Outcome) -> None:
         """Show how the search stands."""
         self._outcome = outcome
-        if self._live is None:
+        if self._live is None and not self._output.show_progress:
             line = self._words(outcome)
             if line != self._line:
                 self._output.note(line)

@@ -217,6 +217,7 @@ def _run(session: Session, folder: Path, output: Output) -> SearchResult:
         number = 1
         while (where := folder / (WINNER if number == 1 else f"{WINNER}-{number}")).exists():
             number += 1  # what a worker left that was killed over it
+        display.stop()
         output.note(f"the winner is trained: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
