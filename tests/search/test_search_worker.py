@@ -329,16 +329,24 @@ def test_two_attempts_at_one_slot_make_one_result(blobs):
     assert sorted(t.state.name for t in one.board.trials()) == ["COMPLETE", "FAIL"]
 
 
-def test_interrupted_trials_are_given_back_at_once(blobs):
+@pytest.mark.parametrize("steps", [0, 3, 9, 17, 25])
+def test_interrupted_trials_are_given_back_at_once(blobs, steps):
+    """Wherever it is interrupted: what is complete is whole, and the next worker does the rest."""
+    settings, taken = {"dtype": "float64", "max_replicas": 2}, []
+    expected = session(blobs, settings=settings).run()
     storage = open_storage(None)
-    first = session(blobs, storage=storage, final="same")
-    calls = itertools.count()
-    result = first.run(should_stop=lambda: next(calls) > 4)
+    result = session(blobs, storage=storage, settings=settings, final="same").run(
+        on_steps=taken.append, should_stop=lambda: sum(taken) >= steps
+    )
     assert result.interrupted
     assert result.final is None
-    assert result.outcome.counts()["running"] == 0
-    result = session(blobs, storage=storage, final="same").run()
-    assert result.outcome.counts()["complete"] == 4
+    counts = result.outcome.counts()
+    assert counts["running"] == 0
+    assert counts["complete"] <= 2 * (sum(taken) // 16)  # populations of two, of 16 steps each
+    done = [entry for entry in points(result.outcome) if entry[2]]
+    assert all(entry in points(expected.outcome) for entry in done)
+    result = session(blobs, storage=storage, settings=settings, final="same").run()
+    assert points(result.outcome) == points(expected.outcome)
     assert result.final is not None
 
 
