@@ -19,12 +19,13 @@ from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, Metrics, Values
 from xpnet.joined import joined, nothing_left
 from xpnet.layers import parameter_shapes
+from xpnet.loop import SETS
 from xpnet.marks import Mark
 from xpnet.memory import free_memory, give_back
 from xpnet.network import Network
 from xpnet.results import TrainResult, all_diverged
 from xpnet.settings import VARYING, Settings
-from xpnet.training import SETS, train
+from xpnet.training import train
 
 # Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
 _SHARE = 0.5

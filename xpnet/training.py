@@ -1,30 +1,19 @@
-"""The training loop: epochs, batches, evaluation, history."""
+"""Training a network: what goes in, what comes out."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xpnet.backend import Array
-from xpnet.config import Length, TrainConfig
-from xpnet.data import Data, on_host
+from xpnet.config import TrainConfig
+from xpnet.data import Data
 from xpnet.device_data import DeviceData
-from xpnet.evaluation import Evaluation
-from xpnet.fitting import batches_of_epoch, on_device_of, order_seeds
-from xpnet.history import EpochRecord, History, Metrics, Values
+from xpnet.fitting import on_device_of, order_seeds
+from xpnet.history import EpochRecord
+from xpnet.loop import SETS, Loop
 from xpnet.marks import Mark, Marks
 from xpnet.network import Network
-from xpnet.results import Divergence, TrainResult, all_diverged
-from xpnet.schedules import learning_rates
-from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
-
-# The loop looks up from the stepper this often: for Ctrl-C and for progress.
-_SECONDS_A_CALL = 0.05
-_STEPS_A_CALL = 50
-SETS = ("train", "validation", "test")
+from xpnet.results import TrainResult
+from xpnet.snapshots import Snapshot
 
 
 def train(
@@ -39,6 +28,8 @@ def train(
     marks: Iterable[int] = (),
     on_mark: Callable[[Mark], Iterable[int]] | None = None,
     final: Sequence[str] = SETS,
+    start: Snapshot | None = None,
+    on_checkpoint: Callable[[Callable[[], Snapshot]], None] | None = None,
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
 
@@ -57,6 +48,9 @@ def train(
         on_mark: Returns the replicas that are to be dropped: they stay as they are, and the others go on
             without them, in less time.
         final: Sets that are evaluated at the end; figures of others are not a number.
+        start: Where an earlier training of the same settings stood; this one goes on from there to the same end.
+        on_checkpoint: Called after every epoch, and when training is stopped within one, with a function that
+            returns how the training stands.
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
@@ -69,274 +63,19 @@ def train(
 
     seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
     at_marks = Marks(marks, on_mark, length.steps)
-    run = _Run(network, data, config, length, on_steps, should_stop, seeds, at_marks)
+    loop = Loop(network, data, config, length, on_steps, should_stop, seeds, at_marks, start)
+    if on_checkpoint is not None:
+        loop.on_stop = lambda: on_checkpoint(loop.snapshot)
     interrupted = False
-    for epoch in range(length.epochs):
-        record = run.epoch(epoch)
+    for epoch in range(len(loop.history), length.epochs):
+        record = loop.epoch(epoch)
         if record is not None:
-            run.history.append(record)
+            loop.history.append(record)
             if on_epoch is not None:
                 on_epoch(record)
-        if run.stopped:
-            interrupted = run.state.step < length.steps and len(run.alive) > 0
+            if on_checkpoint is not None and not loop.within_epoch:
+                on_checkpoint(loop.snapshot)
+        if loop.stopped:
+            interrupted = loop.state.step < length.steps and len(loop.alive) > 0
             break
-    return run.result(interrupted, final)
-
-
-class _Run:
-    """One call of :func:`train`."""
-
-    def __init__(
-        self,
-        network: Network,
-        data: DeviceData,
-        config: TrainConfig,
-        length: Length,
-        on_steps: Callable[[int], None] | None,
-        should_stop: Callable[[], bool] | None,
-        orders: tuple[int, ...],
-        marks: Marks,
-    ) -> None:
-        self.orders, self.marks = orders, marks
-        self.network, self.data, self.config, self.length = network, data, config, length
-        self.on_steps, self.should_stop = on_steps, should_stop
-        backend, replicas = network.backend, network.replicas
-        self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
-        self.rho = np.broadcast_to(np.asarray(config.momentum, float), (replicas,))
-        with_momentum = bool(self.rho.any())
-        self.state = State(
-            network.parameters,
-            {name: backend.xp.zeros_like(p) for name, p in network.parameters.items()} if with_momentum else {},
-            network.running,
-        )
-        # The replicas that are trained, by number: those that have neither diverged nor been dropped.
-        self.alive = np.arange(replicas)
-        self.diverged: dict[int, Divergence] = {}
-        self.dropped: dict[int, int] = {}
-        self.eta = learning_rates(config, length, replicas)
-        self._set_up(network)
-        self.history = History(self.eta[0])
-        self.seconds_training: list[float] = []
-        self.seconds_evaluation = 0.0
-        self.stopped = False
-        # A GPU's steps are only launched here: how long they take is not seen.
-        self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
-        # Samples that stay on the host are gathered there.
-        self._host_rows = backend.xp is np or on_host(data.train.x)
-        self._prepared: tuple[int, list[Array]] | None = None
-        self._validated: tuple[int, Metrics] | None = None
-
-    def _set_up(self, living: Network) -> None:
-        """Make what trains and evaluates `living`, the replicas that are left."""
-        self.living = living
-        sets = {which: getattr(self.data, which) for which in SETS}
-        self._evaluations = {which: Evaluation(living, part.x, part.labels) for which, part in sets.items()}
-        self.stepper = self._make_stepper()
-
-    def _make_stepper(self) -> Stepper:
-        train, backend = self.data.train, self.network.backend
-        rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
-        hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov)
-        self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
-        return make_stepper(self.living, train.x, train.labels, hyper, self.config.stepper, self.config.batch_size)
-
-    def epoch(self, epoch: int) -> EpochRecord | None:
-        """Train one epoch and evaluate; None if training was stopped before its first step."""
-        backend, length = self.network.backend, self.length
-        first = epoch * length.steps_per_epoch
-        count = min(length.steps_per_epoch, length.steps - first)
-        begin = time.perf_counter()
-        totals = Totals.empty(backend.xp, count, self.network.replicas)
-        done = 0
-        with np.errstate(all="ignore"):  # what overflows is found in the totals, with its step
-            for perm in self._batches(epoch):
-                done += self._steps(perm[: count - done], first, done, totals)
-                if self.stopped or done == count:
-                    break
-        if backend.xp is not np and epoch + 1 < length.epochs and not self.stopped:
-            self._prepared = epoch + 1, self._batches(epoch + 1)  # while the device is at work
-        loss, correct, penalty = (
-            backend.to_numpy(part)[:done] for part in (totals.loss, totals.correct, totals.penalty)
-        )
-        seconds = time.perf_counter() - begin
-        if done == 0:
-            return None
-        self.seconds_training.append(seconds)
-        self._freeze(loss, first)
-        self._hand_back()
-        begin = time.perf_counter()
-        validation = self._validate()
-        if self.config.train_metrics == "full":
-            training = self._evaluate("train")
-        else:
-            training = self._running(loss, correct, penalty)
-        evaluation = time.perf_counter() - begin
-        self.seconds_evaluation += evaluation
-        return EpochRecord(
-            epoch + 1,
-            self.state.step,
-            self.eta[self.state.step - 1],
-            self._of_living(training),
-            validation,
-            seconds,
-            evaluation,
-        )
-
-    def result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
-        """Evaluate the sets of `final` and return what was learned."""
-        begin = time.perf_counter()
-        nothing = np.full(self.network.replicas, np.nan)
-        unknown = Metrics(nothing, nothing, nothing)
-        train, validation, test = (self._at_end(which) if which in final else unknown for which in SETS)
-        self.seconds_evaluation += time.perf_counter() - begin
-        return TrainResult(
-            history=self.history,
-            train=train,
-            validation=validation,
-            test=test,
-            epochs=len(self.history),
-            steps=self.state.step,
-            seconds_training=self.seconds_training,
-            seconds_evaluation=self.seconds_evaluation,
-            device=self.network.backend.device,
-            interrupted=interrupted,
-            diverged=self.diverged,
-            dropped=self.dropped,
-        )
-
-    def _at_end(self, which: str) -> Metrics:
-        if which == "validation" and self._validated is not None and self._validated[0] == self.state.step:
-            return self._of_living(self._validated[1])
-        return self._evaluate(which)
-
-    def _steps(self, perm: Array, first: int, done: int, totals: Totals) -> int:
-        """Run the steps of `perm` in short calls; return how many were taken before a stop."""
-        taken, wanted = 0, int(perm.shape[0])
-        while taken < wanted and not self.stopped:
-            at = done + taken
-            size = min(self._steps_a_call, wanted - taken, self.marks.until_next(first + at) or wanted)
-            begin = time.perf_counter()
-            self._take(perm[taken : taken + size], first + at, totals.part(at, at + size))
-            if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
-                self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
-            taken += size
-            if self.on_steps is not None:
-                self.on_steps(size)
-            self.stopped = self.should_stop is not None and self.should_stop()
-            if self.state.step in self.marks and not self.stopped:
-                self._at_mark()
-        return taken
-
-    def _at_mark(self) -> None:
-        """Tell how the population stands, and go on without the replicas that are dropped."""
-        begin = time.perf_counter()
-        self._hand_back()
-        validation = self._validate()
-        self.seconds_evaluation += time.perf_counter() - begin
-        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), validation))
-        self.dropped |= dict.fromkeys(dropped, self.state.step)
-        if len(dropped) == len(self.alive):
-            self.alive, self.stopped = self.alive[:0], True
-        elif dropped:
-            self._keep(np.flatnonzero(~np.isin(self.alive, dropped)))
-
-    def _validate(self) -> Metrics:
-        """Return validation figures of the parameters as they are; replicas without a finite loss are frozen."""
-        if self._validated is None or self._validated[0] != self.state.step:
-            metrics = self._evaluate("validation")
-            self._freeze(metrics.losses[None], self.state.step - 1)
-            self._validated = self.state.step, metrics
-        # Those that were dropped since, or are found to have diverged, have none.
-        return self._of_living(self._validated[1])
-
-    def _take(self, perm: Array, step: int, totals: Totals) -> None:
-        """Take the steps of `perm` with the replicas that are alive, from the training's step `step` on."""
-        xp, size = self.network.backend.xp, int(perm.shape[0])
-        eta = self.eta_on_device[step : step + size]
-        if len(self.alive) == self.network.replicas:
-            self.stepper.run(self.state, perm, eta, totals)
-        else:
-            alive = self.network.backend.asarray(self.alive)
-            some = Totals.empty(xp, size, len(self.alive))
-            rows = perm if perm.ndim == 2 else perm[:, self.alive if self._host_rows else alive]
-            self.stepper.run(self.state, rows, eta, some)
-            for whole, part in zip(totals.arrays(), some.arrays(), strict=True):
-                whole[:, alive] = part
-        if xp is np:  # on a GPU a look at the losses would make the host wait: there it is once an epoch
-            self._freeze(totals.loss, step)
-
-    def _freeze(self, losses: Values, first: int) -> None:
-        """Stop training replicas with a loss (k, R) that is not finite; `first` is the number of its first row.
-
-        Raises:
-            DivergedError: No replica is left.
-        """
-        bad = ~np.isfinite(losses[:, self.alive])
-        if not bad.any():
-            return
-        lost = bad.any(axis=0)
-        for column in np.flatnonzero(lost):
-            replica, row = int(self.alive[column]), int(np.argmax(bad[:, column]))
-            step = first + row
-            self.diverged[replica] = Divergence(step, float(self.eta[step, replica]), float(losses[row, replica]))
-        keep = np.flatnonzero(~lost)
-        if len(keep) == 0:
-            raise all_diverged(self.diverged, self.config, self.network.replicas, self.history)
-        self._keep(keep)  # on the CPU the totals are looked at as soon as they are there, so nothing was learned since
-
-    def _keep(self, columns: NDArray[np.int64]) -> None:
-        """Go on with some of the living replicas, on copies of their tensors."""
-        self._hand_back()
-        self.state = self.state.select(self.network.backend.asarray(columns))
-        self.alive = self.alive[columns]
-        self._set_up(self.network.sharing([*map(int, self.alive)], self.state.parameters, self.state.running))
-
-    def _hand_back(self) -> None:
-        """Write what the living replicas have learned into the network, where they train on copies."""
-        if len(self.alive) in (0, self.network.replicas):
-            return
-        alive = self.network.backend.asarray(self.alive)
-        for home, trained in (
-            (self.network.parameters, self.state.parameters),
-            (self.network.running, self.state.running),
-        ):
-            for name, tensor in trained.items():
-                home[name][alive] = tensor
-
-    def _of_living(self, metrics: Metrics) -> Metrics:
-        """Return figures that are not a number for the replicas that are not trained any more."""
-        if len(self.alive) == self.network.replicas:
-            return metrics
-        living = np.where(np.isin(np.arange(self.network.replicas), self.alive), 1.0, np.nan)
-        return Metrics(metrics.accuracies * living, metrics.losses * living, metrics.costs * living)
-
-    def _batches(self, epoch: int) -> list[Array]:
-        """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
-        if self._prepared is not None and self._prepared[0] == epoch:
-            return self._prepared[1]
-        ordered = batches_of_epoch(self.orders, epoch, int(self.data.train.x.shape[0]), self.config)
-        return ordered if self._host_rows else [self.network.backend.asarray(b) for b in ordered]
-
-    def _evaluate(self, which: str) -> Metrics:
-        """Return figures (R,) of a full pass of the living replicas."""
-        if len(self.alive) == 0:
-            figures = [np.empty(0)] * 3
-        else:
-            with np.errstate(all="ignore"):
-                found = self._evaluations[which](self.lam[self.alive])
-            figures = [found.accuracies, found.losses, found.costs]
-        whole = np.full((3, self.network.replicas), np.nan)
-        whole[:, self.alive] = figures
-        return Metrics(*whole)
-
-    def _running(self, loss: Values, correct: NDArray[np.int64], penalty: Values) -> Metrics:
-        """Return the epoch's figures from the totals (k, R) of its steps."""
-        sizes = np.full(len(loss), float(self.config.batch_size))
-        samples = int(self.data.train.x.shape[0])
-        if len(loss) == self.length.steps_per_epoch and not self.config.drop_last and samples % self.config.batch_size:
-            sizes[-1] = samples % self.config.batch_size
-        seen = sizes.sum()
-        mean_loss = loss.sum(axis=0) / seen
-        with np.errstate(all="ignore"):  # 0 times infinity, of a replica that has diverged
-            costs = mean_loss + self.lam * (sizes @ penalty) / seen
-        return Metrics(correct.sum(axis=0) / seen, mean_loss, costs)
+    return loop.result(interrupted, final)

@@ -1,0 +1,122 @@
+"""A training that was stopped goes on to the same end, to the last bit, wherever it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from strict import strict_backend
+
+import xpnet
+from xpnet.network import Network
+from xpnet.training import train
+
+SETTINGS = {
+    "two cycles": {"n_s": 9, "cycles": 2},
+    "one and a half": {"n_s": 12, "epochs": 4},
+    "decay, momentum": {"schedule": "decay", "epochs": 4, "momentum": 0.9},
+    "cosine, Nesterov": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "momentum": 0.5, "nesterov": True},
+    "own orders": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "shuffle": "independent"},
+    "full metrics": {"schedule": "constant", "epochs": 4, "train_metrics": "full"},
+}
+
+
+def run(data, config, *, replicas, dtype="float32", stop=None, start=None, backend=None, init="he", **options):
+    """Train; return the network, the result and the last snapshot."""
+    network = Network(
+        xpnet.NetworkConfig(inputs=12, classes=4, hidden=(8, 5), init=init),
+        dtype=dtype,
+        seed=range(replicas),
+        backend=backend,
+    )
+    taken, kept = [], []
+    result = train(
+        network,
+        data,
+        config,
+        on_steps=taken.append,
+        should_stop=None if stop is None else lambda: sum(taken) >= stop,
+        start=start,
+        on_checkpoint=lambda take: kept.append(take()),
+        **options,
+    )
+    return network, result, kept[-1] if kept else None
+
+
+def check_same(one, other):
+    (network, result, _), (again, result_again, _) = one, other
+    good = np.isfinite(result.validation.losses)
+    for tensors, same in ((network.parameters, again.parameters), (network.running, again.running)):
+        for name in tensors:
+            np.testing.assert_array_equal(tensors[name][good], same[name][good], err_msg=name)
+    for column in ("epoch", "step", "eta", "train_loss", "train_cost", "train_accuracy", "validation_loss"):
+        np.testing.assert_array_equal(result.history[column], result_again.history[column], err_msg=column)
+    for which in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(result, which).costs, getattr(result_again, which).costs)
+    assert result.dropped == result_again.dropped
+    assert result.diverged.keys() == result_again.diverged.keys()
+    assert result_again.steps == result.steps
+    assert not result_again.interrupted
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_it_goes_on_from_anywhere(blobs, name, replicas, dtype):
+    config = xpnet.TrainConfig(**SETTINGS[name])
+    whole = run(blobs, config, replicas=replicas, dtype=dtype)
+    for stop in (1, 3, 4, 9, whole[1].steps - 1):
+        *_, snapshot = run(blobs, config, replicas=replicas, dtype=dtype, stop=stop)
+        assert stop <= snapshot.step <= whole[1].steps
+        check_same(whole, run(blobs, config, replicas=replicas, dtype=dtype, start=snapshot))
+
+
+def test_it_goes_on_twice_within_an_epoch(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2, batch_size=20)
+    whole = run(blobs, config, replicas=2)
+    *_, first = run(blobs, config, replicas=2, stop=2)
+    *_, second = run(blobs, config, replicas=2, stop=2, start=first)
+    assert len(first.totals[0]) < len(second.totals[0]) < 20
+    assert not second.epochs
+    check_same(whole, run(blobs, config, replicas=2, start=second))
+
+
+def test_diverged_and_dropped_networks_stay_so(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2, eta_max=(0.1, 1e30, 0.05, 0.2))
+    marks = {"marks": [4], "on_mark": lambda _: [2]}
+    whole = run(blobs, config, replicas=4, **marks)
+    assert list(whole[1].diverged) == [1]
+    assert whole[1].dropped == {2: 4}
+    for stop in (2, 5, 9):
+        *_, snapshot = run(blobs, config, replicas=4, stop=stop, **marks)
+        again = run(blobs, config, replicas=4, start=snapshot, **marks)
+        check_same(whole, again)
+
+
+def test_of_a_finished_training_only_the_figures_are_made_again(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2, momentum=0.5)
+    whole = run(blobs, config, replicas=2)
+    again = run(blobs, config, replicas=2, start=whole[2])
+    check_same(whole, again)
+    assert again[2] is None  # no epoch, no checkpoint
+
+
+def test_on_a_device(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2, momentum=0.5)
+    whole = run(blobs, config, replicas=2, dtype="float64", backend=strict_backend())
+    *_, snapshot = run(blobs, config, replicas=2, dtype="float64", backend=strict_backend(), stop=5)
+    assert all(isinstance(tensor, np.ndarray) for tensor in snapshot.parameters.values())
+    _, result, _ = run(blobs, config, replicas=2, dtype="float64", backend=strict_backend(), start=snapshot)
+    np.testing.assert_array_equal(result.history["train_loss"], whole[1].history["train_loss"])
+    np.testing.assert_array_equal(result.test.costs, whole[1].test.costs)
+
+
+def test_a_snapshot_is_not_touched_by_what_goes_on(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2)
+    *_, snapshot = run(blobs, config, replicas=2, stop=4)
+    before = {name: tensor.copy() for name, tensor in snapshot.parameters.items()}
+    run(blobs, config, replicas=2, start=snapshot)
+    run(blobs, config, replicas=2, start=dataclasses.replace(snapshot))
+    for name, tensor in snapshot.parameters.items():
+        np.testing.assert_array_equal(tensor, before[name])
