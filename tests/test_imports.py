@@ -18,7 +18,7 @@ LAYERS = [
     ("studies", "search", "report", "testing", "benchmark"),
     ("population", "diagnosis"),
     ("training", "gradcheck", "rate_range"),
-    ("loop", "joined"),
+    ("loop", "joined", "checkpoints"),
     ("fitting", "snapshots"),
     ("steppers", "schedules", "evaluation", "device_data", "results", "marks", "suggestion"),
     ("network",),

@@ -1,0 +1,162 @@
+"""Checkpoint files: the same to the last bit when read again, and known to be broken when they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpnet
+from xpnet import checkpoints
+from xpnet.checkpoints import checkpoints_in, keep, last_whole, read_checkpoint, write_checkpoint
+from xpnet.errors import RunError
+from xpnet.network import Network
+from xpnet.training import train
+
+ABOUT = {"settings": {"lambda": 0.1}, "data": {"features": 12}}
+
+
+@pytest.fixture(scope="module")
+def snapshots():
+    """Return the snapshots of a training of three networks, of which one diverges and one is dropped."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(600) % 4
+    x = rng.standard_normal((600, 12)) + rng.standard_normal((4, 12))[labels]
+    blobs = xpnet.data_from_arrays(x.astype(np.float32), labels, split="400/100")
+    network = Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(5,)), seed=range(3))
+    taken, kept = [], []
+    train(
+        network,
+        blobs,
+        xpnet.TrainConfig(n_s=9, epochs=4, momentum=0.5, eta_max=(0.1, 1e30, 0.1)),
+        on_steps=taken.append,
+        should_stop=lambda: sum(taken) > 13,
+        marks=[6],
+        on_mark=lambda _: [2],
+        on_checkpoint=lambda take: kept.append(take()),
+    )
+    assert kept[-1].diverged
+    assert kept[-1].dropped
+    return kept
+
+
+def check_equal(one, other):
+    for group in ("parameters", "running", "velocities"):
+        tensors, again = getattr(one, group), getattr(other, group)
+        assert len(tensors) >= 2
+        assert set(tensors) == set(again)
+        for name in tensors:
+            np.testing.assert_array_equal(tensors[name], again[name])
+            assert tensors[name].dtype == again[name].dtype
+    for total, again in zip(one.totals, other.totals, strict=True):
+        np.testing.assert_array_equal(total, again)
+        assert total.dtype == again.dtype
+    assert (one.step, one.alive, one.dropped) == (other.step, other.alive, other.dropped)
+    assert repr(one.diverged) == repr(other.diverged)
+    assert repr(one.epochs) == repr(other.epochs)
+    assert (one.seconds_evaluation, one.seconds_of_epoch) == (other.seconds_evaluation, other.seconds_of_epoch)
+
+
+def test_a_snapshot_is_read_as_it_was_written(tmp_path, snapshots):
+    for snapshot in snapshots:
+        path = write_checkpoint(tmp_path / "c", snapshot, ABOUT)
+        again, about = read_checkpoint(path)
+        check_equal(snapshot, again)
+        assert about["settings"] == ABOUT["settings"]
+        assert about["data"] == ABOUT["data"]
+    assert not list((tmp_path / "c").glob(".*"))
+
+
+def test_the_last_whole_one_is_found_and_what_is_wrong_is_said(tmp_path, snapshots):
+    paths = [write_checkpoint(tmp_path, snapshot, ABOUT) for snapshot in snapshots[:3]]
+    assert last_whole(tmp_path)[0].step == snapshots[2].step
+    paths[2].with_suffix(".safetensors").write_bytes(b"short")
+    snapshot, about, wrong = last_whole(tmp_path)
+    assert snapshot.step == about["step"] == snapshots[1].step
+    assert len(wrong) == 1
+    assert str(paths[2].with_suffix(".safetensors")) in wrong[0]
+    paths[1].write_text("{}")
+    snapshot, _, wrong = last_whole(tmp_path)
+    assert snapshot.step == snapshots[0].step
+    assert len(wrong) == 2
+    paths[0].unlink()
+    assert last_whole(tmp_path)[0] is None
+    assert last_whole(tmp_path / "none") == (None, {}, [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_flipped_bit_or_a_cut_anywhere_is_noticed(tmp_path_factory, snapshots, data):
+    folder = tmp_path_factory.mktemp("c")
+    path = write_checkpoint(folder, snapshots[1], ABOUT)
+    broken = data.draw(st.sampled_from([path, path.with_suffix(".safetensors")]))
+    content = bytearray(broken.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del content[place:]
+    broken.write_bytes(bytes(content))
+    told = ""
+    try:
+        again, _ = read_checkpoint(path)
+    except RunError as error:
+        told = str(error)
+    if told:
+        assert str(folder) in told
+        assert "\n" not in told
+    else:  # white space between the words of the description: what is read is what was written
+        check_equal(snapshots[1], again)
+
+
+@pytest.mark.parametrize("fails_at", range(8))
+def test_a_write_that_fails_leaves_the_last_one_whole(tmp_path, snapshots, monkeypatch, fails_at):
+    """Every call to the file system in turn ends with a full disk."""
+    write_checkpoint(tmp_path, snapshots[0], ABOUT)
+    calls = iter(range(100))
+
+    def failing(real):
+        def call(*args, **kwargs):
+            if next(calls) == fails_at:
+                raise OSError(28, "No space left on device")
+            return real(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(os.fsync))
+        patch.setattr(Path, "open", failing(Path.open))
+        patch.setattr(Path, "replace", failing(Path.replace))
+        with pytest.raises(OSError, match="No space left"):
+            write_checkpoint(tmp_path, snapshots[1], ABOUT)
+    snapshot, _, wrong = last_whole(tmp_path)
+    # The very last call brings the folder to the disk: by then the new one is whole.
+    assert snapshot.step == snapshots[fails_at == 7].step
+    assert wrong == []
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_last_few_are_kept_and_the_best(tmp_path, snapshots, monkeypatch):
+    scores = {}
+    for number, snapshot in enumerate(snapshots):
+        path = write_checkpoint(tmp_path, snapshot, ABOUT)
+        scores[path] = 0.9 if number == 1 else 0.5
+    monkeypatch.setattr(checkpoints.Checkpoint, "score", property(lambda self: scores[self.path]))
+    assert len(scores) == 4
+    keep(tmp_path, 2)
+    found, wrong = checkpoints_in(tmp_path)
+    assert [one.step for one in found] == [snapshots[3].step, snapshots[2].step, snapshots[1].step]
+    assert wrong == []
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+
+
+def test_another_format_is_refused_with_its_name(tmp_path, snapshots, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT", "xpnet-checkpoint-9")
+    path = write_checkpoint(tmp_path, snapshots[0], ABOUT)
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="has the format xpnet-checkpoint-9, which this version"):
+        read_checkpoint(path)

@@ -1,0 +1,267 @@
+"""Checkpoints: snapshots of a training in files that are whole, or known not to be.
+
+A checkpoint is two files.  ``step-000001234.safetensors`` holds all tensors; ``step-000001234.json``, written after
+it, says what they belong to, with the check sum of the first and one of itself.  Without its second file a checkpoint
+does not exist, so a process that is killed while it writes one leaves the last one whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import RunError
+from xpnet.history import EpochRecord, Metrics
+from xpnet.results import Divergence
+from xpnet.snapshots import Snapshot
+
+FORMAT = "xpnet-checkpoint-1"
+_FIGURES = ("accuracies", "losses", "costs")
+# A description is small; what claims to be one and is larger is not read.
+_MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on the disk, whole when it was looked at.
+
+    Attributes:
+        path: Its description.
+        about: What the description says: ``step``, ``epoch``, ``score``, ``settings``, ``data``.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return int(self.about["step"])
+
+    @property
+    def score(self) -> float:
+        """Mean validation accuracy of the last finished epoch; below 0 before the first."""
+        return float(self.about["score"])
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> Path:
+    """Write a snapshot into `folder`, whole or not at all; return the path of its description.
+
+    Args:
+        folder: Where checkpoints of this training are.
+        snapshot: What is kept.
+        about: What it belongs to, as JSON can hold it: ``settings`` and ``data``.
+
+    Raises:
+        OSError: It cannot be written; checkpoints that are there already stay whole.
+    """
+    from safetensors.numpy import save
+
+    stem = f"step-{snapshot.step:09d}"
+    content = save(_tensors(snapshot))
+    last = snapshot.epochs[-1].validation.accuracies if snapshot.epochs else np.array([])
+    good = last[np.isfinite(last)]
+    text = {
+        "format": FORMAT,
+        "step": snapshot.step,
+        "epoch": len(snapshot.epochs),
+        "score": float(good.mean()) if good.size else -1.0,
+        "seconds": [snapshot.seconds_evaluation, snapshot.seconds_of_epoch],
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **about,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{stem}.safetensors", content)
+    path = folder / f"{stem}.json"
+    _write(path, _signed(text))
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is there after a crash of the machine, or was not before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a rename reach the disk, where folders can be synchronised."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _signed(text: Mapping[str, Any]) -> bytes:
+    body = json.dumps(text, sort_keys=True, allow_nan=False)
+    return (json.dumps({"checksum": hashlib.sha256(body.encode()).hexdigest(), "checkpoint": text}, indent=1)).encode()
+
+
+def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Return the snapshot that a description tells of, and the description.
+
+    Raises:
+        RunError: One of the two files is missing, cut or changed, or not of this format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    about = read_description(path)
+    tensors_path = path.with_suffix(".safetensors")
+    try:
+        if tensors_path.stat().st_size != about["bytes"]:
+            raise RunError(f"{tensors_path}: has {tensors_path.stat().st_size} bytes, and had {about['bytes']}")
+        content = tensors_path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != about["sha256"]:
+            raise RunError(f"{tensors_path}: is not what was written; a bit has changed")
+        return _snapshot(load(content), about), about
+    except OSError as error:
+        raise RunError(f"{tensors_path}: cannot be read ({error.strerror})") from None
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise RunError(f"{tensors_path}: does not hold a training ({error})") from None
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself.
+
+    Raises:
+        RunError: The file is missing, cut or changed, or not of this format.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise RunError(f"{path}: is too large for the description of a checkpoint")
+        outer = json.loads(path.read_bytes())
+        about = dict(outer["checkpoint"])
+        body = json.dumps(about, sort_keys=True, allow_nan=False)
+        if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
+            raise RunError(f"{path}: is not what was written; it has been changed")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: is not the description of a checkpoint ({error})") from None
+    if about.get("format") != FORMAT:
+        raise RunError(f"{path}: has the format {about.get('format')}, which this version of xpnet does not read")
+    return about
+
+
+def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
+    """Return the checkpoints in a folder, the last first, and what is wrong with those that cannot be read."""
+    found, wrong = [], []
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            found.append(Checkpoint(path, read_description(path)))
+        except RunError as error:
+            wrong.append(str(error))
+    return found, wrong
+
+
+def last_whole(folder: Path) -> tuple[Snapshot | None, dict[str, Any], list[str]]:
+    """Return the last snapshot in a folder that is whole, its description, and what was wrong with later ones.
+
+    Without one, the snapshot is None and the description empty.
+    """
+    found, wrong = checkpoints_in(folder)
+    for checkpoint in found:
+        try:
+            snapshot, about = read_checkpoint(checkpoint.path)
+        except RunError as error:
+            wrong.append(str(error))
+        else:
+            return snapshot, about, wrong
+    return None, {}, wrong
+
+
+def keep(folder: Path, count: int) -> None:
+    """Delete all but the last `count` checkpoints and the one with the best validation accuracy."""
+    found, _ = checkpoints_in(folder)
+    if len(found) <= count:
+        return
+    best = max(found, key=lambda checkpoint: (checkpoint.score, checkpoint.step))
+    for checkpoint in found[count:]:
+        if checkpoint.path != best.path:
+            # The description first: without it, what is left is no checkpoint.
+            checkpoint.path.unlink(missing_ok=True)
+            checkpoint.path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _tensors(snapshot: Snapshot) -> dict[str, np.ndarray[Any, Any]]:
+    """Return everything of a snapshot that is a number, to the last bit."""
+    tensors: dict[str, Any] = {}
+    for group in ("parameters", "running", "velocities"):
+        tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(snapshot, group).items()}
+    tensors["alive"] = np.array(snapshot.alive, np.int64)
+    diverged = list(snapshot.diverged.items())
+    tensors["diverged.replica"] = np.array([replica for replica, _ in diverged], np.int64)
+    tensors["diverged.step"] = np.array([where.step for _, where in diverged], np.int64)
+    for name in ("eta", "loss"):
+        tensors[f"diverged.{name}"] = np.array([getattr(where, name) for _, where in diverged], np.float64)
+    tensors["dropped.replica"] = np.array(list(snapshot.dropped), np.int64)
+    tensors["dropped.step"] = np.array(list(snapshot.dropped.values()), np.int64)
+    for name, total in zip(("loss", "correct", "penalty"), snapshot.totals, strict=True):
+        tensors[f"totals.{name}"] = total
+    epochs, replicas = snapshot.epochs, len(next(iter(snapshot.parameters.values())))
+    tensors["history.step"] = np.array([record.step for record in epochs], np.int64)
+    seconds = [[record.seconds_training, record.seconds_evaluation] for record in epochs]
+    tensors["history.seconds"] = np.array(seconds, np.float64).reshape(len(epochs), 2)
+    columns = {"eta": [record.eta for record in epochs]}
+    for which in ("train", "validation"):
+        for figure in _FIGURES:
+            columns[f"{which}.{figure}"] = [getattr(getattr(record, which), figure) for record in epochs]
+    for name, rows in columns.items():
+        tensors[f"history.{name}"] = np.array(rows, np.float64).reshape(len(epochs), replicas)
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Snapshot:
+    def group(name: str) -> dict[str, Any]:
+        return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+
+    places = zip(*(tensors[f"diverged.{name}"] for name in ("replica", "step", "eta", "loss")), strict=True)
+    dropped = zip(tensors["dropped.replica"], tensors["dropped.step"], strict=True)
+    evaluation, of_epoch = about["seconds"]
+    return Snapshot(
+        step=int(about["step"]),
+        parameters=group("parameters"),
+        running=group("running"),
+        velocities=group("velocities"),
+        alive=tuple(map(int, tensors["alive"])),
+        diverged={int(replica): Divergence(int(step), float(eta), float(loss)) for replica, step, eta, loss in places},
+        dropped={int(replica): int(step) for replica, step in dropped},
+        totals=tuple(tensors[f"totals.{name}"] for name in ("loss", "correct", "penalty")),
+        epochs=tuple(_records(tensors)),
+        seconds_evaluation=float(evaluation),
+        seconds_of_epoch=float(of_epoch),
+    )
+
+
+def _records(tensors: Mapping[str, Any]) -> list[EpochRecord]:
+    records = []
+    for place, step in enumerate(tensors["history.step"]):
+        train, validation = (
+            Metrics(*(tensors[f"history.{which}.{figure}"][place] for figure in _FIGURES))
+            for which in ("train", "validation")
+        )
+        training, evaluation = tensors["history.seconds"][place]
+        eta = tensors["history.eta"][place]
+        records.append(EpochRecord(place + 1, int(step), eta, train, validation, float(training), float(evaluation)))
+    return records
