@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet.network import Network
     from xpnet.population import Population, train_population
     from xpnet.rate_range import lr_range
+    from xpnet.report.write import write_report
     from xpnet.results import TrainResult
     from xpnet.settings import Settings
     from xpnet.suggestion import LRRange
@@ -54,6 +55,7 @@ _HOMES = {
     "train": "training",
     "train_population": "population",
     "train_with_diagnosis": "diagnosis",
+    "write_report": "report.write",
 }
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "train",
     "train_population",
     "train_with_diagnosis",
+    "write_report",
 ]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from xpnet import __version__
 from xpnet.cli.console import Output
 from xpnet.cli.options import Debug, Json, Quiet
-from xpnet.environment import PACKAGES, blas, gpus, system, versions
+from xpnet.environment import PACKAGES, gpus, system, versions
+from xpnet.environment import blas as blas_libraries
 
 
 def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:  # noqa: ARG001
@@ -25,7 +26,7 @@ def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> N
         "python": platform.python_version(),
         "system": system(),
         "packages": versions(PACKAGES),
-        "blas": blas(),
+        "blas": blas_libraries(),
         "cpu_operations": "compiled by Numba" if fast_is_on() else "NumPy (the extra fast adds compiled ones)",
         "device": backend.device,
         "device_reason": backend.reason,

@@ -115,6 +115,25 @@ def _lean(row: Row) -> dict[str, Any]:
     }
 
 
+def joined(panels: Sequence[Panel], title: str, subtitle: str) -> dict[str, Any]:
+    """Return charts side by side as one specification, for papers."""
+    specs = [_spec(panel) | {"width": 280, "title": {"text": panel.title, "fontSize": 12}} for panel in panels]
+    for number, (spec, panel) in enumerate(zip(specs, panels, strict=True)):
+        own = f"{ROWS['name']}{number}"
+        written = json.dumps({k: v for k, v in spec.items() if k != "datasets"})
+        # Names are shared by all charts of a specification; so are parameters, which paper does not need.
+        renamed = written.replace(json.dumps({"name": ROWS["name"]}), json.dumps({"name": own}))
+        renamed = renamed.replace('"hover"', f'"hover{number}"')
+        specs[number] = json.loads(renamed) | {"datasets": {own: spec["datasets"][ROWS["name"]]}, "name": panel.name}
+    schema = specs[0]["$schema"]
+    data: dict[str, Any] = {}
+    for spec in specs:
+        data |= spec.pop("datasets")
+        spec.pop("$schema")
+    head = {"text": title, "subtitle": subtitle, "anchor": "start", "fontSize": 14, "offset": 10}
+    return {"$schema": schema, "hconcat": specs, "datasets": data, "title": head}
+
+
 _AXIS = {
     "labelColor": _INK,
     "titleColor": _INK,

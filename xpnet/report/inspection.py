@@ -102,7 +102,7 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
 def _inspect(record: RunRecord, network: Network, data: Data, members: list[int], most: int) -> Inspection:
     test, classes = data.test, network.config.classes
     standardiser = network.standardiser
-    assert standardiser is not None  # noqa: S101 - looked for by the caller
+    assert standardiser is not None
     n = len(test)
     confusion = np.zeros((classes, classes), np.int64)
     correct = np.zeros((len(members), n), bool)
@@ -189,7 +189,7 @@ def picture(values: NDArray[np.uint8], shape: Shape) -> str:
 
 
 def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
-    """Return each unit's weights (d, m) as a picture: grey is zero, and the largest weight of the unit sets its scale."""
+    """Return each unit's weights (d, m) as a picture: grey is zero, the unit's largest weight sets the scale."""
     found = []
     for weights in np.asarray(W, float).T:
         largest = float(np.abs(weights).max()) or 1.0

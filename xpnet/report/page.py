@@ -43,9 +43,9 @@ class Table:
     tall: bool = False
     kind: ClassVar[str] = "table"
 
-    def numeric(self, column: int) -> bool:
-        """Return whether a column holds numbers."""
-        return any(row[column].sort is not None for row in self.rows)
+    def numeric(self) -> list[bool]:
+        """Return whether each column holds numbers."""
+        return [any(row[column].sort is not None for row in self.rows) for column in range(len(self.head))]
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _bundle() -> str:
     import vl_convert
 
     version = alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
-    return _packed(vl_convert.javascript_bundle(vl_version=version))
+    return _packed(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version))
 
 
 def facts_of(pairs: Sequence[tuple[str, Any, str]]) -> Facts:

@@ -59,7 +59,7 @@ def settings_table(given: Mapping[str, Any], caption: str) -> Table:
         if name not in given:
             continue
         value, default = given[name], field.default
-        differs = list(value) != list(default) if isinstance(value, list) and default is not None else value != default
+        differs = value != (list(default) if isinstance(default, tuple) else default)
         usual = plain(default).text if default is not None else ""
         rows.append([Cell(name), Cell(plain(value).text, strong=differs), Cell(usual), Cell(field.metadata["help"])])
     known = Settings.fields()
@@ -166,7 +166,10 @@ def _curve(record: RunRecord, members: list[int], name: str, prefix: str, spread
 def _curve_table(record: RunRecord, members: list[int]) -> Table:
     rows = []
     for at, epoch in enumerate(record.history["epoch"]):
-        cells = [Cell(f"{epoch:.0f}", float(epoch)), Cell(f"{record.history['step'][at]:.0f}", record.history["step"][at])]
+        cells = [
+            Cell(f"{epoch:.0f}", float(epoch)),
+            Cell(f"{record.history['step'][at]:.0f}", record.history["step"][at]),
+        ]
         for name in FIGURES:
             for which in ("train", "validation"):
                 of_epoch = record.curve(f"{which}_{name}")[at, members]

@@ -22,7 +22,7 @@ SEARCH = "search.json"
 RESULTS = "results.json"
 KINDS = ("run", "search", "reproduction")
 _ACCEPTED = (
-    "it can be a run folder of xpnet train (with config.toml), a search's (search.json) or a reproduction's (results.json)"
+    "it can be the folder of a run (with config.toml), of a search (search.json) or of a reproduction (results.json)"
 )
 Values = NDArray[np.float64]
 

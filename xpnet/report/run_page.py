@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report.charts import dots, is_wide, lines, matrix, weights_matrix
-from xpnet.report.inspection import Inspection, first_layer, inspect, shape_of, weight_pictures
+from xpnet.report.charts import dots, is_wide, lines, matrix
+from xpnet.report.inspection import Inspection, inspect
 from xpnet.report.page import Block, Cell, Facts, Gallery, Page, Panels, Picture, Section, Table, Text
 from xpnet.report.parts import (
     GREEK,
@@ -23,18 +23,20 @@ from xpnet.report.parts import (
     spread_of,
 )
 from xpnet.report.records import RunRecord
+from xpnet.report.weights import weights
 from xpnet.report.words import number, percent
 
-# Pictures of mistakes, and of units; features and units that a heat map can show.
-_MISTAKES, _UNITS, _MAP = 24, 60, (48, 64)
-_LISTED = 20
+# Pictures of mistakes.
+_MISTAKES = 24
 
 
 def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     """Return the page of a run; `data` is where its data is now, if not where the run says."""
     sections = run_sections(record, data)
     sections += [
-        Section("settings", "Settings", [settings_table(record.given, "Settings of the run; bold where not the default")]),
+        Section(
+            "settings", "Settings", [settings_table(record.given, "Settings of the run; bold where not the default")]
+        ),
         environment_section(record.environment),
         again_section(
             [
@@ -65,7 +67,7 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
         note: list[Block] = [Text(found.note, "note")] if found.note else []
         sections.append(Section(f"{prefix}classes", "Classes", [*note, *_classes(found, best, prefix)]))
         sections.append(Section(f"{prefix}mistakes", "Worst mistakes", _mistakes(found)))
-    sections.append(Section(f"{prefix}weights", "First-layer weights", _weights(record, members, prefix)))
+    sections.append(Section(f"{prefix}weights", "First-layer weights", weights(record, members, prefix)))
     sections.append(Section(f"{prefix}timing", "Timing", _timing(record, prefix)))
     return sections
 
@@ -73,8 +75,10 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
 def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list[Block]:
     if record.metrics is None:
         return [Text("There are no final figures, since the run did not end.")]
-    figures = {which: {n: spread_of(record.figures(which, n)[members]) for n in ("accuracy", "loss", "cost")}
-               for which in ("train", "validation", "test")}  # fmt: skip
+    figures = {
+        which: {n: spread_of(record.figures(which, n)[members]) for n in ("accuracy", "loss", "cost")}
+        for which in ("train", "validation", "test")
+    }
     several = f"mean and standard deviation of {len(members)} seeds" if len(members) > 1 else ""
     metrics = record.metrics
     seconds = metrics.get("seconds") or {}
@@ -83,15 +87,24 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
             ("Test accuracy", percent(figures["test"]["accuracy"]), several),
             ("Validation accuracy", percent(figures["validation"]["accuracy"]), several),
             ("Training accuracy", percent(figures["train"]["accuracy"]), several),
-            ("Training time", f"{seconds.get('training', 0.0):.1f} s", f"on {metrics.get('device', 'an unknown device')}"),
+            (
+                "Training time",
+                f"{seconds.get('training', 0.0):.1f} s",
+                f"on {metrics.get('device', 'an unknown device')}",
+            ),
             ("Epochs", str(metrics.get("epochs", "")), f"{metrics.get('steps', 0):,} steps"),
         ]
     )
     rows = [
-        [Cell(words), share(figures[w]["accuracy"]), figure(figures[w]["loss"]), figure(figures[w]["cost"]),
-         plain((metrics.get("samples") or {}).get(w))]
+        [
+            Cell(words),
+            share(figures[w]["accuracy"]),
+            figure(figures[w]["loss"]),
+            figure(figures[w]["cost"]),
+            plain((metrics.get("samples") or {}).get(w)),
+        ]
         for w, words in (("train", "training"), ("validation", "validation"), ("test", "test"))
-    ]  # fmt: skip
+    ]
     caption = "Final figures, by full passes with the running statistics"
     table = Table(["set", "accuracy", "loss", "cost", "samples"], rows, caption)
     told: list[Block] = []
@@ -116,7 +129,9 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
                 cells.append((share if name == "accuracy" else figure)(spread_of(record.figures(which, name)[members])))
             rows.append(cells)
         head = [*varying, "seeds", "validation accuracy", "test accuracy", "test loss"]
-        blocks.append(Table(head, rows, "By combination of settings; the best by validation accuracy is bold", tall=True))
+        blocks.append(
+            Table(head, rows, "By combination of settings; the best by validation accuracy is bold", tall=True)
+        )
     blocks += _outcome(record, varying, prefix)
     rows = []
     for r, row in enumerate(record.replicas):
@@ -126,7 +141,9 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
         cells.append(figure(_one(record, "test", "loss", r)))
         rows.append(cells)
     head = ["network", *record.replicas[0], "training accuracy", "validation accuracy", "test accuracy", "test loss"]
-    means = [Text(f"Test accuracy of all {len(rows)} networks: {percent(spread_of(record.figures('test', 'accuracy')))}.")]
+    means = [
+        Text(f"Test accuracy of all {len(rows)} networks: {percent(spread_of(record.figures('test', 'accuracy')))}.")
+    ]
     return [*blocks, *([] if varying else means), Table(head, rows, "Every network", tall=True)]
 
 
@@ -161,9 +178,18 @@ def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
         tips = {"s:N": "set", "seed:Q": "seed"}
         series = ["validation", "test"]
         panels.append(
-            dots(f"{prefix}accuracy-by-{name}", f"Accuracy by {label}", alt, rows, x=label, y="accuracy", series=series,
-                 log_x=wide, tips=tips)
-        )  # fmt: skip
+            dots(
+                f"{prefix}accuracy-by-{name}",
+                f"Accuracy by {label}",
+                alt,
+                rows,
+                x=label,
+                y="accuracy",
+                series=series,
+                log_x=wide,
+                tips=tips,
+            )
+        )
     return [Panels(panels)] if panels else []
 
 
@@ -185,17 +211,26 @@ def _classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block
     several = f", sums over {len(found.members)} networks" if len(found.members) > 1 else ""
     panel = matrix(f"{prefix}confusion", f"Confusion matrix{several}", alt, rows, names)
     counts = [[Cell(names[t]), *(plain(int(n)) for n in of_true)] for t, of_true in enumerate(found.confusion)]
-    full = Table(["true \\ predicted", *names], counts, "Samples by true class (row) and prediction (column)",
-                 folded="The matrix as a table")  # fmt: skip
+    full = Table(
+        ["true \\ predicted", *names],
+        counts,
+        "Samples by true class (row) and prediction (column)",
+        folded="The matrix as a table",
+    )
     columns = found.confusion.sum(axis=0)
     table = []
     for c, name in enumerate(names):
         hits, wrong = int(found.confusion[c, c]), int(off[c].argmax())
         taken = f"{names[wrong]} ({percent(off[c, wrong] / totals[c])})" if totals[c] and off[c, wrong] else ""
         table.append(
-            [Cell(name), share(hits / totals[c] if totals[c] else None),
-             share(hits / columns[c] if columns[c] else None), plain(int(totals[c]) // len(found.members)), Cell(taken)]
-        )  # fmt: skip
+            [
+                Cell(name),
+                share(hits / totals[c] if totals[c] else None),
+                share(hits / columns[c] if columns[c] else None),
+                plain(int(totals[c]) // len(found.members)),
+                Cell(taken),
+            ]
+        )
     head = ["class", "accuracy (recall)", "precision", "samples", "most often taken for"]
     words = [Text(f"Of {in_words(best)}.")] if best else []
     return [*words, Panels([panel], full), Table(head, table, "By class", tall=True)]
@@ -224,60 +259,23 @@ def _mistakes(found: Inspection) -> list[Block]:
             )
             for m in found.mistakes
         ]
-        return [Text(f"{words} Below each: its true class → what it is taken for, and how surely."),
-                Gallery(pictures, "The worst mistakes")]  # fmt: skip
+        return [
+            Text(f"{words} Below each: its true class → what it is taken for, and how surely."),
+            Gallery(pictures, "The worst mistakes"),
+        ]
     rows = [
-        [plain(m.index), Cell(names[m.true]), Cell(names[m.predicted]), share(m.confidence), share(m.probability),
-         Cell("; ".join(f"feature {i}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features))]
+        [
+            plain(m.index),
+            Cell(names[m.true]),
+            Cell(names[m.predicted]),
+            share(m.confidence),
+            share(m.probability),
+            Cell("; ".join(f"feature {i}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features)),
+        ]
         for m in found.mistakes
-    ]  # fmt: skip
+    ]
     head = ["test row", "true", "predicted", "probability", "of the true class", "features farthest from their mean"]
     return [Text(words), Table(head, rows, "The worst mistakes; rows count from 0")]
-
-
-def _weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
-    layer = first_layer(record, members)
-    if layer is None:
-        return [Text("There is no model in the folder.")]
-    W, which = layer
-    units = W.shape[1]
-    norms = np.sqrt((W.astype(float) ** 2).sum(axis=0))
-    if not np.isfinite(norms).all():
-        return [Text("The network diverged: its weights are not finite.")]
-    of = f" of network {which}" if len(record.replicas) > 1 else ""
-    kind = "Hidden units" if record.settings.network_config(1, 2).hidden else "Classes"
-    shape = shape_of(W.shape[0])
-    if shape is not None:
-        order = np.argsort(-norms, kind="stable")[:_UNITS]
-        pictures = [
-            Picture(source, f"First-layer weights of unit {u}, norm {norms[u]:.2f}", f"unit {u}, {norms[u]:.2f}")
-            for u, source in zip(order, weight_pictures(W[:, order], shape), strict=True)
-        ]
-        words = (
-            f"{kind}{of} by the norm of their weights, largest first"
-            f"{f' ({_UNITS} of {units})' if units > _UNITS else ''}. Grey is zero; each picture has a scale of its own."
-        )
-        return [Text(words), Gallery(pictures, "First-layer weights by unit")]
-    if W.shape[0] <= _MAP[0] and units <= _MAP[1]:
-        rows = [{"x": d, "y": u, "v": float(W[d, u])} for u in range(units) for d in range(W.shape[0])]
-        d, u = np.unravel_index(int(np.abs(W).argmax()), W.shape)
-        alt = (
-            f"Heat map of the first layer's weights{of}, {W.shape[0]} features by {units} units; the largest is "
-            f"{W[d, u]:.3g}, of feature {d} in unit {u}."
-        )
-        return [Panels([weights_matrix(f"{prefix}weights-map", f"Weights{of}", alt, rows)], _features(W))]
-    return [_features(W, folded=False)]
-
-
-def _features(W: Any, folded: bool = True) -> Table:
-    sizes = np.sqrt((W.astype(float) ** 2).sum(axis=1))
-    rows = []
-    for d in np.argsort(-sizes, kind="stable")[:_LISTED]:
-        u = int(np.abs(W[d]).argmax())
-        rows.append([Cell(f"feature {d}", float(d)), figure(float(sizes[d])), figure(float(W[d, u])), plain(u)])
-    caption = f"The {len(rows)} features with the largest weights, features standardised"
-    head = ["feature", "norm of its weights", "largest weight", "in unit"]
-    return Table(head, rows, caption, folded="The largest weights as a table" if folded else None)
 
 
 def _timing(record: RunRecord, prefix: str) -> list[Block]:
@@ -293,7 +291,7 @@ def _timing(record: RunRecord, prefix: str) -> list[Block]:
     median = float(np.median(training))
     alt = f"Seconds by epoch: training has a median of {median:.3g} s, evaluation of {np.median(evaluation):.3g} s."
     series = ["training", "evaluation"]
-    panel = lines(f"{prefix}seconds", "Seconds by epoch", alt, rows, x="epoch", y="seconds", series=series)
+    panel = lines(f"{prefix}seconds", "Seconds by epoch", alt, rows, x="epoch", y="seconds", series=series, cut=False)
     samples = ((record.metrics or {}).get("samples") or {}).get("train")
     cells = [
         [Cell("training, all epochs"), Cell(f"{training.sum():.2f} s")],

@@ -3,7 +3,8 @@
 Sources: paired t and Welch's t (Welch, Biometrika 34, 1947); the prediction interval of one further value
 (Hahn and Meeker, Statistical Intervals, 1991, section 4.7); McNemar's exact test (Psychometrika 12, 1947) with the
 interval of Agresti and Min (Statistics in Medicine 24, 2005); Newcombe's hybrid score interval, his method 10
-(Statistics in Medicine 17, 1998), with Fisher's exact test; Holm's correction (Scandinavian Journal of Statistics 6, 1979).
+(Statistics in Medicine 17, 1998), with Fisher's exact test; Holm's correction (Scandinavian Journal of Statistics 6,
+1979).
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def two_shares(first: float, second: float, n_first: int, n_second: int) -> Diff
 
 
 def holm(differences: Sequence[Difference]) -> list[Difference]:
-    """Return the differences with their p corrected for all of them: the k-th smallest of m is multiplied by m - k + 1."""
+    """Return the differences with their p corrected for all: the k-th smallest of m is multiplied by m - k + 1."""
     known = [(d.p, i) for i, d in enumerate(differences) if d.p is not None]
     found, largest = list(differences), 0.0
     for rank, (p, i) in enumerate(sorted(known)):

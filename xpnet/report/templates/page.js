@@ -96,7 +96,7 @@
     plot.prepend(live);
     const {view} = await window.vegaEmbed(live, spec, {renderer: "svg", actions: false, config, defaultStyle: false, tooltip: {disableDefaultStyle: true}});
     plot.querySelector(":scope > svg")?.remove();
-    if (view.getState({signals: name => name === "zoom_x"}).signals.zoom_x !== undefined) {
+    if ("zoom_x" in view.getState({signals: name => name === "zoom_x"}).signals) {
       figure.append(toolbar(view, figure.querySelector("figcaption").textContent));
     }
     figure.dataset.drawn = "yes";
