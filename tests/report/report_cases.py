@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from xpnet.cli import main
 
@@ -37,6 +39,16 @@ def table_data(path: str, features: int = 5, classes: int = 3, **more: Any) -> s
     x = rng.standard_normal((300, features)) + 2 * rng.standard_normal((classes, features))[y]
     np.savez(path, x=x.astype(np.float32), y=y, **more)
     return path
+
+
+def hostile(folder: Path) -> Path:
+    """Make the folder of a run whose class names try to leave their place."""
+    small(out=str(folder), data=table_data(str(folder.with_name("mine.npz")), classes=len(HOSTILE)))
+    with safe_open(folder / "model.safetensors", framework="numpy") as file:
+        about = json.loads(file.metadata()["xpnet"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, folder / "model.safetensors", {"xpnet": json.dumps(about | {"class_names": HOSTILE})})
+    return folder
 
 
 def search(folder: Path, *, winner: Path | None = None, trials: int = 16) -> Path:

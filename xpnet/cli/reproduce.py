@@ -130,7 +130,7 @@ def _keep(
     if quick:
         about += " **Quick**: a tenth of the steps and few seeds, so the figures mean nothing."
     text = page(chosen, outcomes, about, figures)
-    content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()})
+    content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()}, separators=(",", ":"))
     for name, written in (("README.md", text), ("results.json", content + "\n")):
         beside = folder / f"{name}.new"
         beside.write_text(written, encoding="utf-8")

@@ -122,7 +122,7 @@ def dots(
     if len(series) > 1:
         shapes = [_SHAPES[i % len(_SHAPES)] for i in range(len(series))]
         scale = alt.Scale(domain=list(series), range=shapes)
-        points = points.encode(shape=alt.Shape("s:N", title=legend, sort=list(series), scale=scale))
+        points = points.encode(shape=alt.Shape("s:N", title=legend, scale=scale))
     layers = [points]
     columns = {"x": x, "y": y, "s": legend or "series"} | {f.partition(":")[0]: w for f, w in (tips or {}).items()}
     if any("l" in row for row in rows):
@@ -137,7 +137,8 @@ def by_group(
     """Return points of `rows` by group: the group s, the share y, and its seed, with the mean of each group."""
     import altair as alt
 
-    across = alt.X("s:N", title=None, sort=list(groups), axis=alt.Axis(labelAngle=0, labelLimit=130, grid=False))
+    order = alt.Scale(domain=list(groups))
+    across = alt.X("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelAngle=0, labelLimit=130, grid=False))
     up = alt.Y("y:Q", title=y, axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=10))
     base = alt.Chart(ROWS).encode(x=across)
     tips = [alt.Tooltip("s:N", title=x), alt.Tooltip("y:Q", title=y, format=".2%"), alt.Tooltip("seed:Q", title="seed")]
@@ -155,9 +156,11 @@ def matrix(
 
     few = len(classes) <= 12
     axis: dict[str, Any] = {"labelLimit": 90} if few else {"labels": False, "ticks": False}
+    # Names in a domain stay data; in a sort they would become part of an expression.
+    order = alt.Scale(domain=list(classes))
     base = alt.Chart(ROWS).encode(
-        x=alt.X("p:N", title="predicted", sort=list(classes), axis=alt.Axis(labelAngle=-45, **axis)),
-        y=alt.Y("t:N", title="true", sort=list(classes), axis=alt.Axis(**axis)),
+        x=alt.X("p:N", title="predicted", sort=None, scale=order, axis=alt.Axis(labelAngle=-45, **axis)),
+        y=alt.Y("t:N", title="true", sort=None, scale=order, axis=alt.Axis(**axis)),
     )
     cells = base.mark_rect(stroke=None).encode(
         color=alt.Color(
@@ -250,9 +253,7 @@ def colour(series: Sequence[str], legend: str | None, colours: Sequence[str] = C
     # One line of labels, or below one another where they are long.
     columns = 0 if sum(map(len, series)) + 4 * len(series) < 50 else 1 if max(map(len, series)) > 20 else 2
     shape: dict[str, Any] = {"symbolType": "stroke"} if symbol == "stroke" else {}
-    return alt.Color(
-        "s:N", title=legend, sort=list(series), scale=scale, legend=alt.Legend(columns=columns, symbolLimit=60, **shape)
-    )
+    return alt.Color("s:N", title=legend, scale=scale, legend=alt.Legend(columns=columns, symbolLimit=60, **shape))
 
 
 def dash(series: Sequence[str], legend: str | None) -> Any:
@@ -260,7 +261,7 @@ def dash(series: Sequence[str], legend: str | None) -> Any:
     import altair as alt
 
     scale = alt.Scale(domain=list(series), range=[list(DASHES[i % len(DASHES)]) for i in range(len(series))])
-    return alt.StrokeDash("s:N", title=legend, sort=list(series), scale=scale)
+    return alt.StrokeDash("s:N", title=legend, scale=scale)
 
 
 def number_axis(title: str, values: Sequence[float], *, log: bool, cls: str = "X") -> Any:

@@ -132,9 +132,7 @@ def _significance(records: Sequence[RunRecord], best: Best, data: str | None) ->
         return [Text("There are no final figures to compare.")]
     found = holm(found)
     blocks: list[Block] = []
-    blocks += [
-        Text(_sentence(records, a, b, d, len(found))) for (a, b), d in zip(pairs, found, strict=True)
-    ][:6]
+    blocks += [Text(_sentence(records, a, b, d, len(found))) for (a, b), d in zip(pairs, found, strict=True)][:6]
     rows = []
     for (a, b), d in zip(pairs, found, strict=True):
         interval = "-" if d.low is None or d.high is None else f"{100 * d.low:+.2f} to {100 * d.high:+.2f}"

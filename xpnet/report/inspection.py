@@ -83,7 +83,9 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
         return "There is no model in the folder, so nothing can be said about single samples."
     try:
         network = Network.load(record.path)
-        found = load_data(data or record.settings.data.data, record.settings.data.split)
+        # The split was meant for the run's own data; the test set does not depend on it.
+        own = record.settings.data
+        found = load_data(own.data, own.split) if data is None else load_data(data)
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
     if network.standardiser is None:

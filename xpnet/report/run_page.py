@@ -171,7 +171,7 @@ def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
             continue
         low, high = min(r["y"] for r in rows), max(r["y"] for r in rows)
         alt = (
-            f"Final accuracy of {len(record.replicas)} networks against {name}, a point for each network on the validation "
+            f"Final accuracy of {len(record.replicas)} networks against {name}, a point for each on the validation "
             f"and the test set: from {percent(low)} to {percent(high)}."
         )
         wide = is_wide([float(v) for v in numbers])
@@ -254,7 +254,7 @@ def _mistakes(found: Inspection) -> list[Block]:
         pictures = [
             Picture(
                 m.picture or "",
-                f"Test sample {m.index}: a {names[m.true]}, taken for {names[m.predicted]} with {percent(m.confidence)}",
+                f"Test sample {m.index}: {names[m.true]}, taken for {names[m.predicted]} with {percent(m.confidence)}",
                 f"{names[m.true]} →\n{names[m.predicted]} {100 * m.confidence:.0f} %",
             )
             for m in found.mistakes
