@@ -55,7 +55,7 @@ def report(
         "figures": [str(path) for path in found.figures],
         "notes": found.notes,
     }
-    lines = [f"page: {found.page} ({found.page.stat().st_size / 1e6:.1f} MB)"]
+    lines = [f"page: {found.page} ({found.page.stat().st_size / 1e6:.2f} MB)"]
     if figures is not None:
         lines.append(f"figures: {figures} ({len(found.figures)} files)")
     output.result(result, *lines)

@@ -61,11 +61,13 @@ def lines(
         name="hover", nearest=True, on="pointerover", clear="pointerout", fields=["x", "s"], empty=False
     )
     one = len({row["x"] for row in rows}) == 1
+    span = max((row["x"] for row in rows), default=1.0) - min((row["x"] for row in rows), default=0.0)
+    ticks = max(1, min(8, round(span)))
     base = alt.Chart(ROWS).encode(
         x=alt.X(
             "x:Q",
             title=x,
-            axis=alt.Axis(grid=False, tickMinStep=1, tickCount=8, format="~g"),
+            axis=alt.Axis(grid=False, tickMinStep=1, tickCount=ticks, format="~g"),
             scale=alt.Scale(zero=False),
         ),
         color=colour(series, legend, colours),
@@ -178,7 +180,7 @@ def matrix(
     )
     layers = [cells]
     if few:
-        ink = alt.condition("datum.v > 0.55", alt.value("white"), alt.value("#1a1a1a"))
+        ink = alt.condition("datum.v > 0.75", alt.value("white"), alt.value("#1a1a1a"))
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("v:Q", format=".0%"), color=ink))
     columns = {"t": "true", "p": "predicted", "n": "samples", "v": "share"}
     return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=380, wide=wide, zoom=False)

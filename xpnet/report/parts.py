@@ -34,7 +34,7 @@ def plain(value: Any) -> Cell:
 
 def share(value: Any) -> Cell:
     """Return a cell of an accuracy, of one network or several."""
-    return Cell(percent(value), _middle(value))
+    return Cell("-" if value is None else percent(value), _middle(value))
 
 
 def figure(value: Any) -> Cell:
@@ -129,6 +129,7 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
     several = len(members) > 1
     spread = f", mean of {len(members)} networks with one standard deviation to each side" if several else ""
     panels = [_curve(record, list(members), name, prefix, spread) for name in FIGURES]
+    panels = [panel for panel in panels if panel.rows]  # of a run that diverged at once there is nothing to draw
     rates = record.curve("eta")[:, list(members)]
     rows = band_rows([float(e) for e in epochs], rates[:, :1] if not np.ptp(rates, axis=1).any() else rates, "eta")
     low, high = float(rates.min()), float(rates.max())

@@ -121,6 +121,7 @@ def _experiment(experiment: Experiment, outcome: Outcome) -> list[Block]:
             replace(panel, title=f"{drawing.short}, {panel.title.lower()}")
             for drawing in found
             for panel in drawing.panels
+            if panel.rows
         ]
         blocks += [Text(f"{told[:1].upper()}{told[1:]}."), Panels(titled)]
     return [*blocks, *(_data(drawing) for drawing in found)]

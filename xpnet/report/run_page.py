@@ -137,7 +137,8 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
     for r, row in enumerate(record.replicas):
         cells = [plain(r), *(plain(value) for value in row.values())]
         for which in ("train", "validation", "test"):
-            cells.append(share(_one(record, which, "accuracy", r)))
+            value = _one(record, which, "accuracy", r)
+            cells.append(Cell("diverged") if value is None else share(value))
         cells.append(figure(_one(record, "test", "loss", r)))
         rows.append(cells)
     head = ["network", *record.replicas[0], "training accuracy", "validation accuracy", "test accuracy", "test loss"]
