@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -44,10 +43,16 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Return the page of each kind."""
-    there = tmp_path_factory.mktemp("pages")
-    with warnings.catch_warnings():
+def pages(tmp_path_factory, worker_id):
+    """Return the page of each kind; workers that run beside each other make them once."""
+    there = tmp_path_factory.getbasetemp()
+    there = (there if worker_id == "master" else there.parent) / "report-pages"
+    done = there / "done"
+    try:
+        there.mkdir()
+    except FileExistsError:
+        until(done.exists, "the pages that another worker makes", 120)
+    else:
         one = small(out=str(there / "one"))
         lists = small("--lambda", "0.001,0.1", "--runs", "2", out=str(there / "lists"))
         winner = small(out=str(there / "winner"))
@@ -58,8 +63,11 @@ def pages(tmp_path_factory):
             "comparison": [one, lists],
             "hostile": [hostile(there / "hostile")],
         }
-    found = {kind: xpnet.write_report(*paths, out=there / f"{kind}.html").page for kind, paths in folders.items()}
-    return found | {"reproduction": Path(xpnet.__file__).parents[1] / "docs" / "reproduction" / "index.html"}
+        for kind, paths in folders.items():
+            xpnet.write_report(*paths, out=there / f"{kind}.html")
+        done.touch()
+    found = {kind: there / f"{kind}.html" for kind in KINDS[:-1]}
+    return found | {"reproduction": Path(__file__).parents[2] / "docs" / "reproduction" / "index.html"}
 
 
 def show(browser, page: Path, *, dark: bool = False, width: int = 1280) -> None:
@@ -83,8 +91,8 @@ def drawn(browser, most: int = 99) -> list:
     return figures
 
 
-def until(holds, what: str = "") -> None:
-    end = time.monotonic() + 20
+def until(holds, what: str = "", seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"waited in vain for {what}"
         time.sleep(0.02)

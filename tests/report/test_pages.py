@@ -157,7 +157,7 @@ def test_a_search_without_winner_and_best_is_shown_too():
 
 
 def test_the_committed_reproduction_is_the_page_of_its_results():
-    folder = Path(xpnet.__file__).parents[1] / "docs" / "reproduction"
+    folder = Path(__file__).parents[2] / "docs" / "reproduction"
     text = (folder / "index.html").read_text()
     check_whole(text, Tags(text))
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000

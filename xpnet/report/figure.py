@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,12 @@ class Panel:
     height: int = 230
     wide: bool = False
     zoom: bool = True
+
+    @functools.cached_property
+    def written(self) -> str:
+        """The chart as Vega-Lite in JSON, without data and size."""
+        # What Altair checks here, vl-convert finds too when it draws; checking takes longer than drawing.
+        return json.dumps(self.chart.to_dict(validate=False))
 
 
 def page_spec(panel: Panel) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def to_csv(panel: Panel) -> str:
 
 
 def _spec(panel: Panel) -> dict[str, Any]:
-    spec: dict[str, Any] = panel.chart.to_dict()
+    spec: dict[str, Any] = json.loads(panel.written)
     spec.pop("config", None)
     spec["datasets"] = {ROWS["name"]: [_lean(row) for row in panel.rows]}
     return spec | {"height": panel.height, "description": panel.alt}
