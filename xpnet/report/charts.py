@@ -272,6 +272,8 @@ def number_axis(title: str, values: Sequence[float], *, log: bool, cls: str = "X
 
     scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False, padding=10)
     shown: dict[str, Any] = {"format": "~g", "tickCount": 5}
+    if values and all(float(value).is_integer() for value in values):  # seeds, for instance: nothing lies between
+        shown = {"format": "~g", "tickMinStep": 1, "tickCount": max(1, min(5, round(max(values) - min(values))))}
     if log:
         low, high = min(values), max(values)
         plain = low >= 1e-3 and high < 1e4

@@ -124,7 +124,7 @@ def _lean(row: Row) -> dict[str, Any]:
 
 def joined(panels: Sequence[Panel], title: str, subtitle: str) -> dict[str, Any]:
     """Return charts side by side as one specification, for papers."""
-    specs = [_spec(panel) | {"width": 280, "title": {"text": panel.title, "fontSize": 12}} for panel in panels]
+    specs = [_spec(panel) | {"width": 280} for panel in panels]
     for number, (spec, panel) in enumerate(zip(specs, panels, strict=True)):
         own = f"{ROWS['name']}{number}"
         written = json.dumps({k: v for k, v in spec.items() if k != "datasets"})
