@@ -77,6 +77,23 @@ def test_runs_are_compared(capsys):
         assert f"{100 * values['mean']:.2f} ± {100 * values['std']:.2f} %" in page
 
 
+def test_single_runs_are_compared_sample_by_sample_where_there_is_data(capsys):
+    runs = {"a": SMALL, "b": [*SMALL, "--lambda", "0.5"], "c": ["--data", "patterns:700/150", *SMALL[2:]]}
+    for name, extra in runs.items():
+        assert run(capsys, "train", *extra, "--out", name)[0] == 0
+    run(capsys, "report", "a", "b", "--out", "same.html")
+    page = Path("same.html").read_text()
+    wrong = re.search(r"exact test: (\d+) of 100 samples right only in the second, (\d+) only in the first", page)
+    test = [json.loads(Path(name, "metrics.json").read_text())["test"]["accuracy"] for name in ("a", "b")]
+    assert (int(wrong[1]) - int(wrong[2])) / 100 == pytest.approx(test[1] - test[0])
+    assert "One seed each says nothing about the spread over seeds" in page
+    assert "The runs name different data" not in page
+    run(capsys, "report", "a", "c", "--out", "other.html")
+    page = Path("other.html").read_text()
+    assert "binomial, on 100 and 150 samples as if they were different ones" in page
+    assert "The runs name different data" in page
+
+
 def test_data_that_is_gone_costs_one_line(capsys):
     import numpy as np
 

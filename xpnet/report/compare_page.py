@@ -25,8 +25,6 @@ from xpnet.report.statistics import (
 )
 from xpnet.report.words import number, percent
 
-# Settings that say where and how something is computed, and not what.
-_SAME_DATA = ("data", "split")
 _CURVES = (("validation", "accuracy"), ("validation", "loss"), ("train", "loss"), ("train", "cost"))
 
 
@@ -150,13 +148,14 @@ def _significance(records: Sequence[RunRecord], best: Best, data: str | None) ->
     head = ["first", "second", "second - first", "95 % interval", "p", "p, Holm", "how"]
     caption = "Differences of test accuracy in percentage points"
     blocks.append(Table(head, rows, caption, tall=True))
-    blocks.append(
-        Text(
-            "Each interval stands for itself; the last p is corrected for all pairs (Holm, 1979). All networks are "
-            "tested on the same samples, so an interval over seeds says what further seeds would give on this test "
-            "set. A test set that settings were chosen on says less than these figures claim."
-        )
-    )
+    words = "Each interval stands for itself; the last p is corrected for all pairs (Holm, 1979). "
+    if all(_alike(records[0], other, "data") for other in records[1:]):
+        words += "All networks are tested on the same samples, so an interval over seeds says what further seeds would "
+        words += "give on this test set. A test set that settings were chosen on says less than these figures claim."
+    else:
+        told = "The runs name different data: if their test sets differ, so do the questions that they answer."
+        blocks.insert(0, Text(told, "note"))
+    blocks.append(Text(words))
     return blocks
 
 
@@ -177,7 +176,7 @@ def _difference(
     first, second = (list(v.values()) for v in values)
     if len(first) > 1 and len(second) > 1:
         both = sorted(seeds[0] & seeds[1])
-        if seeds[0] == seeds[1] and _same_data(records[a], records[b]):
+        if seeds[0] == seeds[1] and _alike(records[a], records[b], "data", "split"):
             return paired([values[0][s] for s in both], [values[1][s] for s in both])
         return welch(first, second)
     if len(second) == 1 and len(first) > 1:
@@ -205,7 +204,7 @@ def _single(
             cache[place] = inspect(records[place], data, 0)
         found.append(cache[place])
     x, y = found
-    same = _same_data(records[a], records[b])
+    same = _alike(records[a], records[b], "data")
     if same and not isinstance(x, str) and not isinstance(y, str) and not (x.note or y.note):
         return mcnemar(x.correct[0], y.correct[0])
     counts = [((records[place].metrics or {}).get("samples") or {}).get("test") for place in (a, b)]
@@ -214,8 +213,8 @@ def _single(
     return Difference(second - first, None, None, None, "single networks on an unknown number of samples", False)
 
 
-def _same_data(a: RunRecord, b: RunRecord) -> bool:
-    return all(a.given.get(name) == b.given.get(name) for name in _SAME_DATA)
+def _alike(a: RunRecord, b: RunRecord, *names: str) -> bool:
+    return all(a.given.get(name) == b.given.get(name) for name in names)
 
 
 def _sentence(records: Sequence[RunRecord], a: int, b: int, d: Difference, count: int) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from xpnet.report.figure import CONFIG, Panel, page_spec, static_svg
 
@@ -185,8 +185,3 @@ def _bundle() -> str:
 
     version = alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
     return _packed(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version))
-
-
-def facts_of(pairs: Sequence[tuple[str, Any, str]]) -> Facts:
-    """Return facts without those that are not known."""
-    return Facts([(name, str(value), detail) for name, value, detail in pairs if value is not None])
