@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -12,7 +13,7 @@ import numpy as np
 from xpnet.report.charts import band_rows, by_group, lines
 from xpnet.report.inspection import Inspection, inspect
 from xpnet.report.page import Block, Cell, Page, Panels, Section, Table, Text
-from xpnet.report.parts import again_section, figure, in_words, plain, share, spread_of
+from xpnet.report.parts import again_section, figure, in_words, plain, repeat_command, share, spread_of
 from xpnet.report.records import RunRecord
 from xpnet.report.statistics import (
     Difference,
@@ -47,8 +48,8 @@ def compare_page(records: Sequence[RunRecord], data: str | None, made: str) -> P
         Section("settings", "Settings that differ", [_settings(records)]),
         Section("environment", "Environments", [_environments(records)]),
         again_section(
-            [(f"{r.label}:", f"xpnet train --config {r.path}") for r in records]
-            + [("This page:", "xpnet report " + " ".join(str(record.path) for record in records))]
+            [(f"{r.label}:", repeat_command(r.path)) for r in records]
+            + [("This page:", shlex.join(["xpnet", "report", *(str(record.path) for record in records)]))]
         ),
     ]
     title = " and ".join(labels) if len(labels) == 2 else f"{len(labels)} runs: {', '.join(labels)}"
