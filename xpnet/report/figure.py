@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,20 +83,20 @@ def static_svg(panel: Panel) -> str:
     return smaller(vl_convert.vegalite_to_svg(spec))
 
 
-def write_panel(panel: Panel, folder: Path) -> list[Path]:
+def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
     """Write the chart as PNG and SVG with its title, for papers, and its data as CSV; return the paths.
 
     Raises:
-        RunError: A file exists, or cannot be written.
+        RunError: A file exists, unless `write` is one that replaces it, or cannot be written.
     """
     import vl_convert
 
     spec = _spec(panel) | {"width": _WIDTH - 60, "config": paper_config()}
     spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}
     paths = [folder / f"{panel.name}.{kind}" for kind in ("png", "svg", "csv")]
-    write_new(paths[0], vl_convert.vegalite_to_png(spec, scale=3))
-    write_new(paths[1], vl_convert.vegalite_to_svg(spec).encode())
-    write_new(paths[2], to_csv(panel).encode())
+    write(paths[0], vl_convert.vegalite_to_png(spec, scale=3))
+    write(paths[1], vl_convert.vegalite_to_svg(spec).encode())
+    write(paths[2], to_csv(panel).encode())
     return paths
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpnet.errors import RunError
-from xpnet.report.charts import dots, is_wide, lines, surface
-from xpnet.report.figure import COLOURS, Panel
+from xpnet.report.charts import lines
+from xpnet.report.figure import COLOURS
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
 from xpnet.report.parts import (
     GREEK,
@@ -26,11 +23,9 @@ from xpnet.report.parts import (
 )
 from xpnet.report.records import SEARCH, read_json, read_run
 from xpnet.report.run_page import run_sections
+from xpnet.report.search_figures import STATES, mean_of, search_panels, validation_of
 from xpnet.report.words import percent
 
-# Cells to each side of the field between trials, trials that make one, pairs of settings that get one.
-_CELLS, _ENOUGH, _PAIRS = 26, 6, 6
-_STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
 # Trials whose curves are drawn, best first.
 _CURVES = 40
 # The best trial stands out of the others.
@@ -49,7 +44,7 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     best = found.get("best") or {}
     sections = [
         Section("result", "Result", _result(found, trials, best)),
-        Section("settings-found", "What the settings do", _effects(trials, space)),
+        Section("settings-found", "What the settings do", _effects(found, trials)),
         Section("trials", "Trials", [_table(trials, space, best)]),
     ]
     if (curves := _curves(trials, best)) is not None:
@@ -84,20 +79,9 @@ def _checked(found: Mapping[str, Any], path: Path) -> tuple[list[Trial], dict[st
     return trials, {str(name): value if isinstance(value, dict) else {} for name, value in space.items()}
 
 
-def _validation(trial: Trial, name: str = "accuracy") -> Any:
-    """Return a trial's figure as metrics have it, or None."""
-    return ((trial.get("validation") or {}).get(name)) if isinstance(trial.get("validation"), dict) else None
-
-
-def _mean(trial: Trial) -> float | None:
-    value = _validation(trial)
-    mean = value.get("mean") if isinstance(value, dict) else value
-    return None if mean is None or not np.isfinite(mean) else float(mean)
-
-
 def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block]:
     states = [str(trial.get("state")) for trial in trials]
-    ended = ", ".join(f"{states.count(s)} {words}" for s, words in _STATES.items() if states.count(s))
+    ended = ", ".join(f"{states.count(s)} {words}" for s, words in STATES.items() if states.count(s))
     accuracy = ((best.get("validation") or {}).get("accuracy")) if best else None
     test = (found.get("test") or {}).get("accuracy")
     seconds = found.get("seconds")
@@ -114,123 +98,15 @@ def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str
     return [Facts(items), Text(words)]
 
 
-def _effects(trials: Sequence[Trial], space: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+def _effects(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Block]:
     """Return accuracy against each setting, and a field for each pair of settings of numbers."""
-    numbers = [name for name in space if _numeric(trials, name)]
-    panels = [panel for name in numbers if (panel := _effect(trials, name, space[name])) is not None]
-    fields = [
-        panel for pair in list(combinations(numbers, 2))[:_PAIRS] if (panel := _field(trials, pair, space)) is not None
-    ]
+    panels = search_panels(found)
     if not panels:
         return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
-    words = (
-        "A point is the mean over a trial's seeds, its line one standard deviation to each side; trials that were "
-        "stopped early are shown as they were then."
-    )
-    return [Text(words), Panels([*panels, *fields])]
-
-
-def _numeric(trials: Sequence[Trial], name: str) -> bool:
-    values = [trial["settings"].get(name) for trial in trials]
-    return bool(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-
-
-def _effect(trials: Sequence[Trial], name: str, draw: Mapping[str, Any]) -> Panel | None:
-    rows: list[dict[str, Any]] = []
-    for trial in trials:
-        mean, value = _mean(trial), _validation(trial)
-        if mean is None:
-            continue
-        std = value.get("std") if isinstance(value, dict) else None
-        state = _STATES.get(str(trial.get("state")), str(trial.get("state")))
-        row: dict[str, Any] = {"x": float(trial["settings"][name]), "y": mean, "s": state, "trial": trial.get("trial")}
-        rows.append(row | ({"l": mean - std, "h": mean + std} if std else {}))
-    if not rows:
-        return None
-    best = max(rows, key=lambda row: float(row["y"]))
-    label = GREEK.get(name, name)
-    alt = (
-        f"Validation accuracy of {len(rows)} trials against {name}, from {min(r['x'] for r in rows):.3g} to "
-        f"{max(r['x'] for r in rows):.3g}; the best, {percent(best['y'])}, is at {best['x']:.3g}."
-    )
-    series = [words for words in _STATES.values() if any(row["s"] == words for row in rows)]
-    series += sorted({str(row["s"]) for row in rows} - set(series))
-    tips = {"trial:Q": "trial", "s:N": "state"}
-    log = _is_log(draw, [row["x"] for row in rows])
-    stem = f"accuracy-by-{_safe(name)}"
-    return dots(
-        stem,
-        f"Validation accuracy by {label}",
-        alt,
-        rows,
-        x=label,
-        y="validation accuracy",
-        series=series,
-        legend="state",
-        log_x=log,
-        tips=tips,
-    )
-
-
-def _is_log(draw: Mapping[str, Any], values: Sequence[float]) -> bool:
-    if min(values) <= 0:
-        return False
-    return "log" in str(draw.get("draw", "")) or is_wide(values)
-
-
-def _field(trials: Sequence[Trial], pair: tuple[str, str], space: Mapping[str, Mapping[str, Any]]) -> Panel | None:
-    """Return the trials by two settings, with what lies between them interpolated on the axes as they are drawn."""
-    from scipy.interpolate import griddata
-    from scipy.spatial import QhullError
-
-    points = [
-        (float(t["settings"][pair[0]]), float(t["settings"][pair[1]]), mean)
-        for t in trials
-        if (mean := _mean(t)) is not None
-    ]
-    if len({p[:2] for p in points}) < 3:
-        return None
-    at = np.array(points)
-    log = (_is_log(space[pair[0]], at[:, 0].tolist()), _is_log(space[pair[1]], at[:, 1].tolist()))
-    rows: list[dict[str, Any]] = [{"kind": "trial", "x": x, "y": y, "v": v} for x, y, v in points]
-    if len(points) >= _ENOUGH:
-        drawn = np.stack([np.log10(at[:, i]) if log[i] else at[:, i] for i in (0, 1)], axis=1)
-        edges = [np.linspace(drawn[:, i].min(), drawn[:, i].max(), _CELLS + 1) for i in (0, 1)]
-        middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
-        across, up = np.meshgrid(*middles, indexing="ij")
-        try:
-            between = griddata(drawn, at[:, 2], (across, up), method="linear", rescale=True)
-        except (QhullError, ValueError):  # all on one line
-            between = np.full(across.shape, np.nan)
-        real = [10**edge if log[i] else edge for i, edge in enumerate(edges)]
-        rows += [
-            {
-                "kind": "between",
-                "x": float(real[0][i]),
-                "x2": float(real[0][i + 1]),
-                "y": float(real[1][j]),
-                "y2": float(real[1][j + 1]),
-                "v": float(between[i, j]),
-            }
-            for i, j in zip(*np.nonzero(np.isfinite(between)), strict=True)
-        ]
-    best = max(points, key=lambda p: p[2])
-    labels = [GREEK.get(name, name) for name in pair]
-    alt = (
-        f"Validation accuracy of {len(points)} trials by {pair[0]} (across) and {pair[1]} (up), interpolated between "
-        f"them; the best, {percent(best[2])}, is at {pair[0]} {best[0]:.3g} and {pair[1]} {best[1]:.3g}."
-    )
-    title = f"Validation accuracy by {labels[0]} and {labels[1]}"
-    return surface(
-        f"accuracy-by-{_safe(pair[0])}-and-{_safe(pair[1])}",
-        title,
-        alt,
-        rows,
-        x=labels[0],
-        y=labels[1],
-        log=log,
-        value="validation accuracy",
-    )
+    words = "A point is the mean over a trial's seeds, its line one standard deviation to each side"
+    if any(trial.get("state") == "pruned" for trial in trials):
+        words += "; trials that were stopped early are shown as they were then"
+    return [Text(f"{words}."), Panels(panels)]
 
 
 def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
@@ -241,10 +117,10 @@ def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str,
         number = plain(trial.get("trial"))
         seconds = trial.get("seconds")
         cells = [Cell(number.text, number.sort, is_best), plain(trial.get("round"))]
-        cells.append(Cell(_STATES.get(str(trial.get("state")), str(trial.get("state")))))
+        cells.append(Cell(STATES.get(str(trial.get("state")), str(trial.get("state")))))
         cells += [plain(trial["settings"].get(name)) for name in space]
-        cells.append(share(_validation(trial)) if _mean(trial) is not None else Cell("-"))
-        cells.append(figure(_validation(trial, "loss")) if _mean(trial) is not None else Cell("-"))
+        cells.append(share(validation_of(trial)) if mean_of(trial) is not None else Cell("-"))
+        cells.append(figure(validation_of(trial, "loss")) if mean_of(trial) is not None else Cell("-"))
         cells += [plain(len(trial.get("seeds") or ())), plain(trial.get("epochs"))]
         cells.append(Cell("-" if seconds is None else f"{float(seconds):.2f} s", seconds))
         rows.append(cells)
@@ -254,7 +130,7 @@ def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str,
 
 def _rank(trial: Trial) -> tuple[bool, float]:
     """Return what puts trials that ended before those that did not, and the best of each first."""
-    mean = _mean(trial)
+    mean = mean_of(trial)
     return trial.get("state") != "complete", 1.0 if mean is None else -mean
 
 
@@ -265,14 +141,14 @@ def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | N
         return None
     rows: list[dict[str, Any]] = []
     for trial in known:
-        kind = "best" if best and trial.get("trial") == best.get("trial") else _STATES.get(str(trial["state"]), "other")
+        kind = "best" if best and trial.get("trial") == best.get("trial") else STATES.get(str(trial["state"]), "other")
         rows += [
             {"x": float(point["epoch"]), "y": float(point["accuracy"]), "s": kind, "d": f"trial {trial.get('trial')}"}
             for point in trial["curve"]
             if point.get("accuracy") is not None
         ]
     rows.sort(key=lambda row: row["s"] == "best")  # drawn last, above the others
-    series = [kind for kind in ("best", *_STATES.values(), "other") if any(row["s"] == kind for row in rows)]
+    series = [kind for kind in ("best", *STATES.values(), "other") if any(row["s"] == kind for row in rows)]
     words = f" (the {_CURVES} best of {len(trials)})" if len(known) == _CURVES else ""
     highest = percent(max(row["y"] for row in rows))
     alt = f"Validation accuracy by epoch, a line for each trial{words}; the highest is {highest}."
@@ -300,7 +176,3 @@ def _space(found: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]]) -> 
     if isinstance(found.get("settings"), dict):
         blocks.append(settings_table(found["settings"], "Settings that all trials share; bold where not the default"))
     return blocks
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name)
