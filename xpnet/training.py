@@ -233,7 +233,8 @@ class _Run:
         self._hand_back()
         validation = self._validate()
         self.seconds_evaluation += time.perf_counter() - begin
-        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), validation))
+        chunk = 0, self.network.replicas
+        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), chunk, validation))
         self.dropped |= dict.fromkeys(dropped, self.state.step)
         if len(dropped) == len(self.alive):
             self.alive, self.stopped = self.alive[:0], True

@@ -74,7 +74,8 @@ def test_json_alone_on_standard_output_and_resume_of_a_finished_search(capsys):
     found = json.loads(run(capsys, "lambda=0,1e-2", *SMALL[:-4], "--out", "s", "--json").out)
     assert [t["settings"]["lambda"] for t in found["trials"]] == [0.0, 0.01]
     assert found["run"] == "s"
-    assert found["command"].startswith("xpnet ")
+    assert found["command"].startswith("xpnet")
+    assert found["environment"]["device"] == "cpu"
     again = json.loads(run(capsys, "--resume", "s", "--json").out)
     assert again["trials"] == found["trials"]
     assert again["test"] == found["test"]

@@ -64,34 +64,46 @@ class NotesOnly(Output):
 
 
 class Interrupt:
-    """Set once Ctrl-C was pressed."""
+    """Set once somebody asked for an end: with Ctrl-C, or as systems end their jobs, with SIGTERM.
+
+    Attributes:
+        pressed: Whether somebody did.
+        exit_code: What a command that ended so exits with: 128 and the signal's number.
+    """
 
     def __init__(self) -> None:
         self.pressed = False
+        self.exit_code = 128 + signal.SIGINT
 
     def __call__(self) -> bool:
-        """Return whether it was."""
+        """Return whether somebody did."""
         return self.pressed
 
 
 @contextmanager
 def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
-    """Let the first Ctrl-C ask for an orderly end, and the second one leave at once."""
+    """Let the first Ctrl-C, or SIGTERM, ask for an orderly end, and the second one leave at once."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(_signal: int, _frame: Any) -> None:
-        interrupt.pressed = True
-        signal.signal(signal.SIGINT, previous)
+    def back() -> None:
+        for which, handler in previous.items():
+            signal.signal(which, handler)
+
+    def ask(number: int, _frame: Any) -> None:
+        interrupt.pressed, interrupt.exit_code = True, 128 + number
+        back()
         output.note(f"\n{message}")
 
-    previous = signal.signal(signal.SIGINT, ask)
+    for which in previous:
+        signal.signal(which, ask)
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, previous)
+        back()
 
 
 class ProgressBars:

@@ -167,7 +167,7 @@ def diagnose(
     if diverged is not None:
         raise diverged
     if interrupted:
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
 
 
 def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:

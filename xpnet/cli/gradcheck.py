@@ -128,7 +128,7 @@ def gradcheck(
     tables = [title, _table(report)] + ([] if swept is None else ["error against the step h", _sweep_table(swept)])
     output.result(result, *tables, _words(report))
     if report.interrupted:
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
     if not report.passed:
         sys.exit(1)
 

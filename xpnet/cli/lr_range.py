@@ -105,7 +105,7 @@ def lr_range(
     _fill(folder, test, resolved(settings, data), title)
     output.result(test.to_json() | {"folder": str(folder)}, title, _words(test, folder))
     if test.interrupted:
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
 
 
 def _settings(options: Any, config: Path | None) -> Settings:

@@ -54,9 +54,9 @@ def train(
     """
     settings = read_settings(options, config)
     output = Output(as_json=json, quiet=quiet)
-    interrupted = run_training(settings, out, output)
-    if interrupted:
-        sys.exit(130)
+    exit_code = run_training(settings, out, output)
+    if exit_code:
+        sys.exit(exit_code)
 
 
 def read_settings(options: Any, config: Path | None) -> Settings:
@@ -75,8 +75,8 @@ def read_settings(options: Any, config: Path | None) -> Settings:
     return Settings.from_mapping(on_file | on_line)
 
 
-def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
-    """Train as `settings` say, fill the run folder, print the result; return whether it was interrupted."""
+def run_training(settings: Settings, out: Path | None, output: Output) -> int:
+    """Train as `settings` say, fill the run folder, print the result; return 0, or a signal's exit code."""
     from xpnet.backend import get_backend
     from xpnet.cli.tables import combinations_table
     from xpnet.data import load_data
@@ -151,7 +151,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         save_figure(chart, folder / "curves")
     tables = [combinations_table(population, result)] if settings.varying.keys() - {"seed"} else [_table(result)]
     output.result(metrics, title, *tables, _summary(result), f"run folder: {folder}")
-    return result.interrupted
+    return interrupt.exit_code if result.interrupted else 0
 
 
 def describe(settings: Settings, data: Data) -> str:

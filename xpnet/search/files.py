@@ -21,7 +21,7 @@ from xpnet.errors import RunError
 from xpnet.runs import rewrite, write_new
 from xpnet.search.outcome import Outcome
 from xpnet.search.session import SearchResult, Session
-from xpnet.search.storage import JOURNAL, without_password
+from xpnet.search.storage import JOURNAL, absolute, without_password
 
 SEARCH, TRIALS, RESULT, BEST, WINNER = "search.toml", "trials.csv", "search.json", "best.toml", "winner"
 
@@ -32,7 +32,7 @@ def write_search(folder: Path, session: Session, storage: str | None, command: s
 
     about = {
         "command": command,
-        "storage": JOURNAL if storage is None else without_password(storage),
+        "storage": JOURNAL if storage is None else without_password(absolute(storage)),
         "study": session.board.name,
         "space": session.rounds.space.texts(),
         "search": session.rounds.config.to_mapping(),
@@ -57,9 +57,7 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise RunError(f"{path}: does not describe a search ({error}); name another folder") from None
     if "://" not in storage:
-        storage = str(folder / storage)
-        if not Path(storage).is_file():
-            raise RunError(f"{storage}: is not there, and with it the search's trials; name another folder")
+        storage = str(folder / storage)  # a path of its own stays what it is
     return storage, study, about
 
 
