@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.config import setting_name
+from xpnet.config import DataConfig, setting_name
 from xpnet.settings import Settings
+
+# What says which data is used: every command that reads data takes all of it.
+DATA = tuple(setting_name(field) for field in dataclasses.fields(DataConfig))
 
 _GROUPS = {
     "data": Group("Data", sort_key=1),
@@ -33,7 +36,7 @@ def settings_options(*names: str) -> Any:
     for name, (group, field) in Settings.fields().items():
         if names and name not in names:
             continue
-        kind: Any = bool if field.type == "bool" else str
+        kind: Any = bool if str(field.type).startswith("bool") else str
         option = f"--{name.replace('_', '-')}"
         default = "" if field.default is None else f" [default: {_shown(field.default)}]"
         parameter = Parameter(

@@ -1,0 +1,222 @@
+"""CSV files: numbers, and a column of labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.config import DataConfig
+from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target
+from xpnet.data.idx import opened
+from xpnet.data.room import check_room
+from xpnet.data.safe_pickle import printable
+from xpnet.errors import DataError
+
+_DELIMITERS = ",;\t|"
+_MOST_LINE = 16 * 2**20
+_CHUNK = 2**20  # characters of lines that are converted at a time
+_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+class CsvRows(NamedTuple):
+    """Rows of a CSV file: numbers, chunk by chunk, and the labels as texts."""
+
+    columns: Columns
+    chunks: list[NDArray[Any]]
+    labels: Labels
+
+
+class _Line(NamedTuple):
+    number: int
+    text: str
+
+
+def read_csv(path: Path, config: DataConfig, *, labelled: bool = True) -> CsvRows:
+    """Read a CSV file whose columns are numbers, but for the labels.
+
+    Values come out as uint8 where all are whole numbers from 0 to 255, else as float32, or float64 where they are
+    too large for that.
+
+    Args:
+        path: The file, UTF-8, its columns separated by comma, semicolon, tab or bar.
+        config: `target` and `header`.
+        labelled: Whether there must be a column of labels.
+
+    Raises:
+        DataError: A value is missing or no number, a line has other columns, or the file is no text; the message
+            names line and column.
+        OSError: The file cannot be read.
+    """
+    with opened(path) as file:
+        return _Reader(path, file).read(config, labelled)
+
+
+class _Reader:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._held = 0
+
+    def read(self, config: DataConfig, labelled: bool) -> CsvRows:
+        records = self._records()
+        try:
+            first = next(records)
+        except StopIteration:
+            raise DataError(f"{self._path}: has no lines; it must have a row for each sample") from None
+        number, cells = first
+        second = next(records, None)
+        if len(cells) > MOST_COLUMNS:
+            raise DataError(f"{self._path}: has {len(cells):,} columns; at most {MOST_COLUMNS:,} are read")
+        named = _is_header(cells, second[1] if second else None) if config.header is None else config.header
+        names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
+        target = find_target(names, named, config.target, str(self._path)) if labelled else -1
+        columns = Columns(names, named, target)
+        rows = [] if named else [(number, cells)]
+        rows += [second] if second else []
+        chunks, labels = [], Labels()
+        for part in _batches(rows, records):
+            chunks.append(self._numbers(part, columns))
+            if labelled:
+                labels.add(row[target] for _, row in part)
+        if not chunks:
+            raise DataError(f"{self._path}: has no rows beneath its header; it must have one for each sample")
+        return CsvRows(columns, chunks, labels)
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the cells of every line that is not empty, with its number."""
+        lines = self._lines()
+        head = next(lines, None)
+        if head is None:
+            return
+        delimiter = max(_DELIMITERS, key=head.text.count)
+        self._at = head.number
+
+        def texts() -> Iterator[str]:
+            yield head.text
+            for line in lines:
+                self._at = line.number
+                yield line.text
+
+        csv.field_size_limit(_MOST_LINE)
+        try:
+            for cells in csv.reader(texts(), delimiter=delimiter, skipinitialspace=True):
+                if cells:
+                    yield self._at, cells
+        except csv.Error as error:
+            raise DataError(f"{self._path}: line {self._at}: is no CSV ({error})") from None
+
+    def _lines(self) -> Iterator[_Line]:
+        """Yield lines as text, each no longer than what any real one is."""
+        number = 0
+        while content := self._file.readline(_MOST_LINE):
+            number += 1
+            if number == 1:
+                if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    raise DataError(f"{self._path}: is in UTF-16; save it as UTF-8")
+                content = content.removeprefix(b"\xef\xbb\xbf")
+            if len(content) == _MOST_LINE:
+                raise DataError(f"{self._path}: line {number}: has more than {_MOST_LINE:,} bytes; it is no table")
+            if b"\0" in content:
+                raise DataError(f"{self._path}: line {number}: has a NUL byte; it is no text, or not saved as UTF-8")
+            try:
+                text = content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = content[error.start]
+                raise DataError(
+                    f"{self._path}: line {number}: has the byte 0x{byte:02x}, which is not UTF-8; save it as UTF-8"
+                ) from None
+            if text.strip():
+                yield _Line(number, text)
+
+    def _numbers(self, rows: list[tuple[int, list[str]]], columns: Columns) -> NDArray[Any]:
+        """Return the features of some rows, in the smallest type that holds them."""
+        width, target = len(columns.names), columns.target
+        if any(len(row) != width for _, row in rows):
+            number, row = next((n, row) for n, row in rows if len(row) != width)
+            raise DataError(f"{self._path}: line {number}: has {len(row)} columns, and the first line {width}")
+        keep = [i for i in range(width) if i != target]
+        if target >= 0:
+            for number, row in rows:
+                if row[target].strip().lower() in _MISSING:
+                    raise self._missing(number, columns.called(target))
+        try:
+            if target < 0:
+                values = np.array([row for _, row in rows], np.float64)
+            else:
+                values = np.array([row[:target] + row[target + 1 :] for _, row in rows], np.float64)
+        except ValueError:
+            values = None
+        if values is None or not np.isfinite(values).all():
+            for number, row in rows:
+                for column in keep:
+                    self._check_cell(row[column], number, columns.called(column))
+            raise DataError(f"{self._path}: line {rows[0][0]}: and those after it hold what is no number")
+        values = values.reshape(len(rows), -1)
+        chunk = smallest(values)
+        self._held += chunk.nbytes
+        check_room(chunk.nbytes * 4, f"{self._path}: after {self._held:,} bytes")
+        return chunk
+
+    def _check_cell(self, cell: str, line: int, column: str) -> None:
+        text = cell.strip()
+        if text.lower() in _MISSING:
+            raise self._missing(line, column)
+        try:
+            value = float(text)
+        except ValueError:
+            value = None
+        if value is None or not np.isfinite(value):
+            hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+            raise DataError(f"{self._path}: line {line}, {column}: {printable(text)!r} is not a finite number{hint}")
+
+    def _missing(self, line: int, column: str) -> DataError:
+        return DataError(f"{self._path}: line {line}, {column}: the value is missing; fill it in, or remove the row")
+
+
+def _batches(
+    rows: list[tuple[int, list[str]]], records: Iterator[tuple[int, list[str]]]
+) -> Iterator[list[tuple[int, list[str]]]]:
+    """Yield rows in batches of some 200,000 cells."""
+    batch, cells = rows, sum(len(row) for _, row in rows)
+    for record in records:
+        batch.append(record)
+        cells += len(record[1])
+        if cells > 200_000:
+            yield batch
+            batch, cells = [], 0
+    if batch:
+        yield batch
+
+
+def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Return numbers in the smallest type that holds them."""
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low >= 0 and high <= 255 and not (values % 1).any():
+        return values.astype(np.uint8)
+    return values if max(-low, high) > 2**24 else values.astype(np.float32)
+
+
+def _is_header(first: list[str], second: list[str] | None) -> bool:
+    """Return whether the first line names columns: where a later one has a number, it has none."""
+    numbers = [_NUMBER.fullmatch(cell.strip()) is not None for cell in first]
+    if second is None or len(second) != len(first):
+        return not any(numbers)
+    below = [_NUMBER.fullmatch(cell.strip()) is not None for cell in second]
+    return any(b and not a for a, b in zip(numbers, below, strict=True)) and not any(
+        a and not b for a, b in zip(numbers, below, strict=True)
+    )
+
+
+def is_text(start: bytes) -> bool:
+    """Return whether a file that begins so can be a table in text."""
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    text = io.TextIOWrapper(io.BytesIO(start), "utf-8", errors="replace").read()
+    return bool(text.strip()) and any(mark in text for mark in _DELIMITERS) and all(c not in text for c in "\x01\x02")
