@@ -262,7 +262,7 @@ class DataConfig(_Checked):
         header: Whether the first line of a CSV file names its columns; None looks.
         test_fraction: Share of the samples that becomes the test set, class by class.
         data_seed: Seed of the order of the samples and of the choice of the test set; None takes 0.
-        image_size: ``N`` or ``HEIGHTxWIDTH`` that images of a folder are brought to; None takes the size that they have.
+        image_size: ``N`` or ``HEIGHTxWIDTH`` that a folder's images are brought to; None takes the size that they have.
         image_mode: ``rgb`` or ``gray``; None takes gray where all images of a folder are.
         labels: ``fine`` or ``coarse`` classes of CIFAR-100; None takes the fine ones.
         keep: ``auto``; ``raw`` features are standardised batch by batch; ``float`` makes a copy that is standardised.

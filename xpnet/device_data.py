@@ -53,29 +53,31 @@ def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     What :func:`stays_raw` is standardised batch by batch. On a GPU a set that would take more than most of the free
     memory stays on the host; training and evaluation bring it there piece by piece.
     """
+    sets = {name: set_to_device(data, name, backend, dtype) for name in ("validation", "test", "train")}
+    return DeviceData(data, backend, np.dtype(dtype), **sets)
+
+
+def set_to_device(data: Data, which: str, backend: Backend, dtype: Any) -> DeviceSet:
+    """Standardise one set of `data`, ``train``, ``validation`` or ``test``, and move it; see :func:`to_device`."""
     dtype = np.dtype(dtype)
     raw = stays_raw(data, backend, dtype)
-
-    def move(part: LabelledSet) -> DeviceSet:
-        labels = backend.asarray(part.labels)
-        if backend.name != "gpu":
-            if raw and backend.name == "cpu":
-                return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
-            return DeviceSet(backend.asarray(data.standardiser(part.x, str(dtype))), labels)
-        as_bytes = raw and part.x.dtype == np.uint8
-        free = free_memory(backend)
-        size = part.x.size * (1 if as_bytes else dtype.itemsize)
-        there = free is None or size <= _SHARE * free
-        if as_bytes:
-            kept = data.standardiser.lazily(part.x, str(dtype))
-            return DeviceSet(kept.to(backend.asarray, move_x=there), labels)
-        if raw and not there:
+    part: LabelledSet = getattr(data, which)
+    labels = backend.asarray(part.labels)
+    if backend.name != "gpu":
+        if raw and backend.name == "cpu":
             return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
-        values = data.standardiser(part.x, str(dtype))
-        return DeviceSet(backend.asarray(values) if there else values, labels)
-
-    validation, test = move(data.validation), move(data.test)
-    return DeviceData(data, backend, dtype, move(data.train), validation, test)
+        return DeviceSet(backend.asarray(data.standardiser(part.x, str(dtype))), labels)
+    as_bytes = raw and part.x.dtype == np.uint8
+    free = free_memory(backend)
+    size = part.x.size * (1 if as_bytes else dtype.itemsize)
+    there = free is None or size <= _SHARE * free
+    if as_bytes:
+        kept = data.standardiser.lazily(part.x, str(dtype))
+        return DeviceSet(kept.to(backend.asarray, move_x=there), labels)
+    if raw and not there:
+        return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
+    values = data.standardiser(part.x, str(dtype))
+    return DeviceSet(backend.asarray(values) if there else values, labels)
 
 
 def stays_raw(data: Data, backend: Backend, dtype: Any) -> bool:

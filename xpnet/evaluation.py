@@ -141,6 +141,8 @@ def _brought(network: Network, x: Any, rows: slice) -> Array:
 
 
 def _features(network: Network, x: Any, rows: slice) -> Array:
+    if network.backend.name == "gpu" and on_host(x):
+        return _brought(network, x, rows)
     if isinstance(x, StandardisedRows):
         return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
     return x[rows]

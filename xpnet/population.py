@@ -287,6 +287,7 @@ def _joined_network(population: Population, parts: list[Network]) -> Network:
     whole.parameters = Blocks(xp, joined("parameters"), parameter_kind)
     whole.running = Blocks(xp, joined("running"))
     whole.standardiser, whole.class_names = first.standardiser, first.class_names
+    whole.image_shape, whole.feature_names = first.image_shape, first.feature_names
     return whole
 
 

@@ -34,6 +34,15 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr)  # noqa: T201
 
+    def notes(self, *texts: str) -> None:
+        """Tell several things beside the result."""
+        for text in texts:
+            self.note(text)
+
+    def text(self, text: str) -> None:
+        """Print text that programs read, as it is."""
+        sys.stdout.write(text)
+
     def result(self, data: dict[str, Any], *tables: Any) -> None:
         """Print a command's result: `data` as JSON, or the rich `tables` for people."""
         if self.as_json:

@@ -10,7 +10,7 @@ import numpy as np
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError, RunError
 from xpnet.settings import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     CheckOptions: TypeAlias = Any
 else:
     CheckOptions = settings_options(
-        *("data", "split", "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
+        *(*DATA, "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
         *("lambda", "seed", "device"),
     )
 
@@ -141,8 +141,8 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
 
     backend = get_backend(settings.run.device)
     output.note(f"gradients: {dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
-    data = load_data(settings.data.data, settings.data.split)
-    output.note(f"data: {data.name} from {data.location}, split {data.split}")
+    data = load_data(settings.data)
+    output.notes(f"data: {data.name} from {data.location}, split {data.split}", *data.notes)
     d = data.features if features is None else features
     if not 1 <= d <= data.features:
         raise ConfigError(f"features = {features}: must be from 1 to {data.features}, which {data.name} has")

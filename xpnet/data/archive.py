@@ -42,7 +42,7 @@ def read_archive_files(
         hashed = _Hashed(file)
         stream = _Bounded(cast(BinaryIO, gzip.GzipFile(fileobj=hashed)) if zipped else hashed, path)
         try:
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_BoundedInfo) as archive:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedInfo) as archive:
                 for number, member in enumerate(archive):
                     if number >= _MOST_MEMBERS:
                         raise DataError(f"{path}: has more than {_MOST_MEMBERS:,} members; CIFAR-10's archive has 9")
@@ -64,11 +64,11 @@ def read_archive_files(
     yield "", hashed.md5.hexdigest().encode()
 
 
-class _BoundedInfo(tarfile.TarInfo):
+class BoundedInfo(tarfile.TarInfo):
     """A member's header, which may not be followed by long names of any length: tarfile reads them whole."""
 
     @classmethod
-    def frombuf(cls, *arguments: Any, **options: Any) -> _BoundedInfo:
+    def frombuf(cls, *arguments: Any, **options: Any) -> BoundedInfo:
         """Read a header; see :meth:`tarfile.TarInfo.frombuf`."""
         info = super().frombuf(*arguments, **options)
         if not (info.isreg() or info.isdir()) and info.size > _MOST_HEADER:

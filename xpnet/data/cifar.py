@@ -197,10 +197,11 @@ class _Assembly:
         if not other:
             return ()
         which = other[0] if len(other) == 1 else f"{other[0]} and {len(other) - 1} more"
-        return (
+        sentence = (
             f"warning: {self._where}: is well formed but not the published {self._kind.label.name} "
-            f"(the MD5 of {which} differs): a recompressed or changed copy",
+            f"(the MD5 of {which} differs): a recompressed or changed copy"
         )
+        return (sentence,)
 
 
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -19,16 +19,32 @@ _MOST_CLASSES = 10_000
 
 
 class Columns(NamedTuple):
-    """The columns of a table: their names, and the place of the labels."""
+    """The columns of a table.
+
+    Attributes:
+        names: Their names, or their numbers.
+        named: Whether the file names them.
+        target: Place of the labels; -1 for none.
+        kept: Places of the features.
+    """
 
     names: tuple[str, ...]
     named: bool
     target: int
+    kept: tuple[int, ...]
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str] = ()) -> Columns:
+        """Return the columns of a table, of which the features are those called `wanted`, or all but the labels."""
+        place = {name: i for i, name in enumerate(names)}
+        if named and wanted and all(name in place for name in wanted):
+            return cls(names, named, target, tuple(place[name] for name in wanted))
+        return cls(names, named, target, tuple(i for i in range(len(names)) if i != target))
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of all columns but the labels'; empty where columns have no names."""
-        return tuple(n for i, n in enumerate(self.names) if i != self.target) if self.named else ()
+        """Names of the features; empty where columns have no names."""
+        return tuple(self.names[i] for i in self.kept) if self.named else ()
 
     def called(self, column: int) -> str:
         """Return a column for a message: its number, from 0, and its name."""
@@ -123,6 +139,11 @@ def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, 
     rank = np.empty(count, np.int64)
     rank[order] = np.arange(count)
     return rank[codes], tuple(names[i] for i in order)
+
+
+def labels_have_names(names: Sequence[str]) -> bool:
+    """Return whether classes are called something else than their numbers."""
+    return tuple(names) != tuple(map(str, range(len(names))))
 
 
 def same_classes(labels: NDArray[np.int64], names: Sequence[str], of: Sequence[str], where: str) -> NDArray[np.int64]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -39,7 +40,7 @@ class _Line(NamedTuple):
     text: str
 
 
-def read_csv(path: Path, config: DataConfig, *, labelled: bool = True) -> CsvRows:
+def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> CsvRows:
     """Read a CSV file whose columns are numbers, but for the labels.
 
     Values come out as uint8 where all are whole numbers from 0 to 255, else as float32, or float64 where they are
@@ -48,7 +49,8 @@ def read_csv(path: Path, config: DataConfig, *, labelled: bool = True) -> CsvRow
     Args:
         path: The file, UTF-8, its columns separated by comma, semicolon, tab or bar.
         config: `target` and `header`.
-        labelled: Whether there must be a column of labels.
+        wanted: For samples without labels: names of the features, of which there may be none; columns of other names
+            are left alone. None for samples with labels.
 
     Raises:
         DataError: A value is missing or no number, a line has other columns, or the file is no text; the message
@@ -56,7 +58,7 @@ def read_csv(path: Path, config: DataConfig, *, labelled: bool = True) -> CsvRow
         OSError: The file cannot be read.
     """
     with opened(path) as file:
-        return _Reader(path, file).read(config, labelled)
+        return _Reader(path, file).read(config, wanted)
 
 
 class _Reader:
@@ -64,7 +66,7 @@ class _Reader:
         self._path, self._file = path, file
         self._held = 0
 
-    def read(self, config: DataConfig, labelled: bool) -> CsvRows:
+    def read(self, config: DataConfig, wanted: Sequence[str] | None) -> CsvRows:
         records = self._records()
         try:
             first = next(records)
@@ -76,8 +78,9 @@ class _Reader:
             raise DataError(f"{self._path}: has {len(cells):,} columns; at most {MOST_COLUMNS:,} are read")
         named = _is_header(cells, second[1] if second else None) if config.header is None else config.header
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
+        labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1
-        columns = Columns(names, named, target)
+        columns = Columns.of(names, named, target, wanted or ())
         rows = [] if named else [(number, cells)]
         rows += [second] if second else []
         chunks, labels = [], Labels()
@@ -141,24 +144,20 @@ class _Reader:
         if any(len(row) != width for _, row in rows):
             number, row = next((n, row) for n, row in rows if len(row) != width)
             raise DataError(f"{self._path}: line {number}: has {len(row)} columns, and the first line {width}")
-        keep = [i for i in range(width) if i != target]
         if target >= 0:
             for number, row in rows:
                 if row[target].strip().lower() in _MISSING:
                     raise self._missing(number, columns.called(target))
         try:
-            if target < 0:
-                values = np.array([row for _, row in rows], np.float64)
-            else:
-                values = np.array([row[:target] + row[target + 1 :] for _, row in rows], np.float64)
+            cells = itemgetter(*columns.kept) if columns.kept else tuple
+            values = np.array([cells(row) for _, row in rows], np.float64).reshape(len(rows), -1)
         except ValueError:
             values = None
         if values is None or not np.isfinite(values).all():
             for number, row in rows:
-                for column in keep:
+                for column in columns.kept:
                     self._check_cell(row[column], number, columns.called(column))
             raise DataError(f"{self._path}: line {rows[0][0]}: and those after it hold what is no number")
-        values = values.reshape(len(rows), -1)
         chunk = smallest(values)
         self._held += chunk.nbytes
         check_room(chunk.nbytes * 4, f"{self._path}: after {self._held:,} bytes")

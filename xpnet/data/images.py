@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections import Counter
@@ -256,8 +257,35 @@ def decode(path: Path, form: Form) -> NDArray[np.uint8]:
                 image = image.resize((form.width, form.height), Image.Resampling.BILINEAR)
         except Exception as error:
             raise ValueError(_reason(error)) from None
-    planes = np.asarray(image, np.uint8)
-    return np.ascontiguousarray(planes if planes.ndim == 2 else planes.transpose(2, 0, 1)).reshape(-1)
+    return _planes(image)
+
+
+def image_size_of(path: Path) -> tuple[int, int]:
+    """Return height and width of an image as it is shown.
+
+    Raises:
+        ValueError: It cannot be read; the message is a short reason.
+    """
+    with _opened(path) as image:
+        turned = False
+        with contextlib.suppress(Exception):
+            turned = image.getexif().get(0x0112, 1) >= 5
+        width, height = image.size
+        return (width, height) if turned else (height, width)
+
+
+def resized(planes: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
+    """Return an image in channel planes (channels, height, width), brought to another form, flat."""
+    from PIL import Image
+
+    image = Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    image = _coloured(image, "L" if form.channels == 1 else "RGB")
+    return _planes(image.resize((form.width, form.height), Image.Resampling.BILINEAR))
+
+
+def _planes(image: Any) -> NDArray[np.uint8]:
+    values = np.asarray(image, np.uint8)
+    return np.ascontiguousarray(values if values.ndim == 2 else values.transpose(2, 0, 1)).reshape(-1)
 
 
 def _coloured(image: Any, mode: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_parquet(
-    path: Path, config: DataConfig, *, labelled: bool = True
+    path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None
 ) -> tuple[Columns, list[NDArray[Any]], Labels]:
     """Read a Parquet file; see :func:`xpnet.data.csvs.read_csv` for what comes out.
 
@@ -45,31 +46,31 @@ def read_parquet(
                 raise DataError(f"{path}: has {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
             if rows < 1:
                 raise DataError(f"{path}: has no rows; it must have one for each sample")
+            labelled = wanted is None or config.target is not None
             target = find_target(names, True, config.target, str(path)) if labelled else -1
-            columns = Columns(names, True, target)
+            columns = Columns.of(names, True, target, wanted or ())
+            kept = set(columns.kept)
             for number, field in enumerate(schema):
                 kind = pa.types
                 numeric = kind.is_integer(field.type) or kind.is_floating(field.type) or kind.is_boolean(field.type)
-                if number != target and not numeric:
+                if number in kept and not numeric:
                     raise DataError(f"{path}: {columns.called(number)}: is of type {field.type}; it must be numbers")
             check_room(rows * len(names), f"{path}: {rows:,} rows of {len(names):,} columns")
             chunks: list[NDArray[Any]] = []
             labels = Labels()
             start = 0
             for batch in file.iter_batches(batch_size=max(1, min(_ROWS, _CELLS // len(names))), use_threads=False):
-                values = np.empty((len(batch), len(names) - (target >= 0)))
-                into = 0
-                for number, column in enumerate(batch.columns):
-                    _check_missing(column, path, start, columns.called(number))
-                    if number == target:
-                        labels.add(map(_label, column.to_pylist()))
-                        continue
-                    values[:, into] = column.to_numpy(zero_copy_only=False)
-                    into += 1
+                values = np.empty((len(batch), len(columns.kept)))
+                for into, number in enumerate(columns.kept):
+                    _check_missing(batch.column(number), path, start, columns.called(number))
+                    values[:, into] = batch.column(number).to_numpy(zero_copy_only=False)
+                if target >= 0:
+                    _check_missing(batch.column(target), path, start, columns.called(target))
+                    labels.add(map(_label, batch.column(target).to_pylist()))
                 if not np.isfinite(values).all():
                     row, place = np.argwhere(~np.isfinite(values))[0]
-                    place += target >= 0 and place >= target
-                    raise DataError(f"{path}: row {start + row}, {columns.called(int(place))}: is not a finite number")
+                    called = columns.called(columns.kept[place])
+                    raise DataError(f"{path}: row {start + row}, {called}: is not a finite number")
                 chunks.append(smallest(values))
                 start += len(batch)
                 check_room(4 * chunks[-1].nbytes, str(path))
