@@ -51,6 +51,12 @@ class Columns(NamedTuple):
         return f"column {column} ({printable(self.names[column])})" if self.named else f"column {column}"
 
 
+def is_label_name(cell: str, target: str | None) -> bool:
+    """Return whether a cell of the first line is the name of the column of labels, and no number."""
+    text = cell.strip()
+    return text.lower() in _USUAL or (text == target and not text.lstrip("-").isdecimal())
+
+
 def find_target(names: Sequence[str], named: bool, target: str | None, where: str) -> int:
     """Return the place of the column of labels.
 

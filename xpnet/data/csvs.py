@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
-from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target
+from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target, is_label_name
 from xpnet.data.idx import opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
@@ -76,7 +76,10 @@ class _Reader:
         second = next(records, None)
         if len(cells) > MOST_COLUMNS:
             raise DataError(f"{self._path}: has {len(cells):,} columns; at most {MOST_COLUMNS:,} are read")
-        named = _is_header(cells, second[1] if second else None) if config.header is None else config.header
+        named = config.header
+        if named is None:
+            said = any(is_label_name(cell, config.target) for cell in cells)
+            named = said or _is_header(cells, second[1] if second else None)
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
         labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1

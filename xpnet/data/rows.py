@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ class FileRows:
         self.shape, self.dtype = shape, dtype
         self._offset, self._row = offset, shape[1] * dtype.itemsize
         self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return the rows of a slice, or of indices of any shape: a new array."""

@@ -96,7 +96,8 @@ class Standardiser:
             x if isinstance(x, Rows) else np.ascontiguousarray(x),
             whole.astype(dtype),
             (self.mean - whole).astype(dtype),
-            (1 / self.std).astype(dtype),
+            # The inverse of a deviation next to nothing is larger than a small type holds.
+            np.minimum(1 / self.std, np.finfo(dtype).max).astype(dtype),
         )
 
 

@@ -33,7 +33,7 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: 
         "labelLimit": 150,
         "domain": False,
         "ticks": False,
-        "labelOverlap": True,
+        "labelOverlap": classes > _COUNTS_OF,
     }
     base = alt.Chart({"values": rows}).encode(
         x=alt.X("predicted:O", title="prediction", axis=alt.Axis(labelAngle=-45, **axis)),
