@@ -114,7 +114,7 @@ def test_files_of_the_published_size_are_held_against_the_published_checksums(tm
     assert "well formed but not the published CIFAR-10 (the MD5 of data_batch_1 and 5 more differs)" in note
     assert "\n" not in note
     assert load_data(folder).notes == (note,)
-    archive = data_files.write_archive(tmp_path / "a.tar.gz", folder, "c")
+    archive = cifar_files.write_archive(tmp_path / "a.tar", folder, "w")
     (note,) = read_source(archive).notes
     assert "the MD5 of the archive differs" in note
     import hashlib

@@ -24,7 +24,8 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 1
 _CELL, _CHAR = 1, 4
 _NUMBERS = range(6, 16)
 _OTHERS = {2: "a structure", 3: "an object", 5: "a sparse matrix", 16: "a function", 17: "an opaque object"}
-_MOST_BYTES = 512 * 2**20
+_MOST_BYTES = 160 * 2**20  # the images of CIFAR-100 have 154 million
+_HEADER = 2048  # holds an array's flags, shape and name
 _MOST_ELEMENTS = 2000
 _DEPTH = 3
 
@@ -51,7 +52,7 @@ def read_matlab(content: bytes, where: str, names: tuple[str, ...]) -> dict[str,
         DataError: The file is of another level, broken, holds objects, or lacks a variable.
     """
     try:
-        has = _check(content)
+        has = _check(content, names)
     except _Unfit as error:
         raise DataError(f"{where}: {error}") from None
     for name in names:
@@ -69,8 +70,11 @@ def read_matlab(content: bytes, where: str, names: tuple[str, ...]) -> dict[str,
         raise DataError(f"{where}: is not a whole MATLAB file ({type(error).__name__}); take another copy") from None
 
 
-def _check(content: bytes) -> list[str]:
-    """Return the names of a file's variables, after every element has been found harmless."""
+def _check(content: bytes, wanted: tuple[str, ...]) -> list[str]:
+    """Return the names of a file's variables, after those that are wanted have been found harmless.
+
+    SciPy reads no more of the others than their names.
+    """
     if content[:4] == _HDF5 or content[124:126] in (b"\x00\x02", b"\x02\x00"):
         raise _Unfit("is a MATLAB file of version 7.3; save it with -v7")
     if content[: len(MAGIC)] != MAGIC or content[126:128] not in (b"IM", b"MI"):
@@ -81,16 +85,29 @@ def _check(content: bytes) -> list[str]:
     while at < len(view):
         element = reader.element(view, at, padded=False)
         data = element.data
-        if element.kind == _COMPRESSED:
-            inner = reader.element(memoryview(reader.unpacked(data)), 0, padded=False)
-            kind, data = inner.kind, inner.data
+        kind = element.kind
+        if kind == _COMPRESSED:
+            head = memoryview(_unpacked(data, _HEADER))
+            kind, name = reader.kind(head), reader.name(head[8:])
+            if name in wanted:
+                data = reader.element(memoryview(reader.unpacked(data)), 0, padded=False).data
         else:
-            kind = element.kind
+            name = reader.name(data)
         if kind != _MATRIX:
             raise _Unfit(f"holds an element of type {kind} where an array should be; take another copy")
-        names.append(reader.array(data, 0))
+        if name in wanted:
+            reader.array(data, 0)
+        names.append(name)
         at = element.end
     return names
+
+
+def _unpacked(data: memoryview, most: int) -> bytes:
+    """Return at most so many bytes of what a compressed element holds."""
+    try:
+        return zlib.decompressobj().decompress(data, most)
+    except zlib.error as error:
+        raise _Unfit(f"cannot be unpacked ({error}); take another copy") from None
 
 
 class _Reader:
@@ -102,6 +119,16 @@ class _Reader:
 
     def _number(self, view: memoryview, at: int) -> int:
         return int.from_bytes(view[at : at + 4], self._order)
+
+    def kind(self, view: memoryview) -> int:
+        """Return the type of the element that begins here."""
+        return self._number(view, 0)
+
+    def name(self, view: memoryview) -> str:
+        """Return the name of an array."""
+        flags = self.element(view, 0)
+        dims = self.element(view, flags.end)
+        return bytes(self.element(view, dims.end).data).decode("latin-1")
 
     def element(self, view: memoryview, at: int, *, padded: bool = True) -> _Element:
         """Return the element at a place: its type, its content, and where the next one begins."""
@@ -125,10 +152,7 @@ class _Reader:
     def unpacked(self, data: memoryview) -> bytes:
         """Return what a compressed element holds, up to the limit of the whole file."""
         most = _MOST_BYTES - self._unpacked
-        try:
-            content = zlib.decompressobj().decompress(data, most + 1)
-        except zlib.error as error:
-            raise _Unfit(f"cannot be unpacked ({error}); take another copy") from None
+        content = _unpacked(data, most + 1)
         self._unpacked += len(content)
         if len(content) > most:
             raise _Unfit(f"unpacks to more than {_MOST_BYTES:,} bytes; CIFAR-10's files have 31 million")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from xpnet.config import DataConfig
 from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
 from xpnet.data.room import check_room
 from xpnet.data.rows import FileRows
+from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
 from xpnet.data.tables import Pieces, Table, rows_at_a_time, table_of, whole
 from xpnet.errors import DataError
@@ -126,9 +128,14 @@ def _header(stream: BinaryIO, file_size: int, where: str) -> _Header:
         # NumPy reads a header of any length before it says that it is too long.
         if int.from_bytes(length, "little") > _MOST_HEADER:
             raise ValueError(f"its header claims {int.from_bytes(length, 'little'):,} bytes")
-        shape, fortran, dtype = read(io.BytesIO(length + stream.read(int.from_bytes(length, "little"))))
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{where} is not an array ({str(error).splitlines()[0]})") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 has written
+            shape, fortran, dtype = read(io.BytesIO(length + stream.read(int.from_bytes(length, "little"))))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
+        raise
+    except Exception as error:  # a header is parsed as Python, and fails in as many ways
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0])
+        raise DataError(f"{where} is not an array ({reason})") from None
     if dtype.hasobject:
         raise DataError(f"{where} holds Python objects, which could run code; save it as an array of numbers")
     if dtype.kind not in "biuf":
