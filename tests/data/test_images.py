@@ -39,7 +39,7 @@ def test_train_and_test_are_folders_of_their_own(tmp_path: Path):
     data_files.write_images(tmp_path / "test", 2)
     source = read_source(tmp_path)
     assert (len(source.labels), source.labels_test.tolist()) == (12, [0, 0, 1, 1])
-    with pytest.raises(DataError, match="test_fraction = 0.5: .* has a test set of its own"):
+    with pytest.raises(DataError, match=r"test_fraction = 0.5: .* has a test set of its own"):
         read_source(tmp_path, test_fraction=0.5)
 
 

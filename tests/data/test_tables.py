@@ -59,7 +59,7 @@ def test_a_table_without_header(tmp_path: Path):
         assert source.feature_names == ()
     with pytest.raises(DataError, match=r"p.csv: needs --target, .*; it has 5 columns without names"):
         read_source(path)
-    with pytest.raises(DataError, match="target = animal: .* has no such column; it has 5 columns without names"):
+    with pytest.raises(DataError, match=r"target = animal: .* has no such column; it has 5 columns without names"):
         read_source(path, target="animal")
     assert len(read_source(path, target="2", header=True).labels) + 6 == 59  # the first row taken for names
 
@@ -77,9 +77,9 @@ def test_usual_names_need_no_target(tmp_path: Path):
     assert rows_of(read_source(tmp_path / "q.csv")) == expected()
     with pytest.raises(DataError, match=r"p.csv: needs --target, .* its columns are height, weight, animal, age, tail"):
         read_source(tmp_path / "p.csv")
-    with pytest.raises(DataError, match="target = anmial: .* has no such column; did you mean animal?"):
+    with pytest.raises(DataError, match=r"target = anmial: .* has no such column; did you mean animal?"):
         read_source(tmp_path / "p.csv", target="anmial")
-    with pytest.raises(DataError, match="target = 5: .* has the columns 0 to 4"):
+    with pytest.raises(DataError, match=r"target = 5: .* has the columns 0 to 4"):
         read_source(tmp_path / "p.csv", target="5")
 
 

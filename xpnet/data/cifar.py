@@ -30,6 +30,7 @@ from xpnet.errors import DataError
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 _SUFFIXES = ("", ".bin", ".mat")
+_PUBLISHED_ROWS = 10_000  # of a file of CIFAR-10
 _LARGEST = 256 * 2**20  # a published file has 31 MB, of CIFAR-100 155
 
 
@@ -156,7 +157,7 @@ class _Assembly:
         x, labels = read_batch(content, where, label)
         self._layouts.add(layout_of(content, name, label))
         self._batches[name] = x, labels
-        if name in BATCH_MD5 and len(x) == 10_000:
+        if name in BATCH_MD5 and len(x) == _PUBLISHED_ROWS:
             self._md5[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     def _source(self) -> Source:
@@ -193,7 +194,7 @@ class _Assembly:
         whole = self._md5.get("")
         if whole is not None:
             known = {archive.md5 for archive in ARCHIVES.values()}
-            other = ["the archive"] if rows == 50_000 and whole not in known else []
+            other = ["the archive"] if rows == 5 * _PUBLISHED_ROWS and whole not in known else []
         if not other:
             return ()
         which = other[0] if len(other) == 1 else f"{other[0]} and {len(other) - 1} more"

@@ -264,6 +264,11 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
                 if not (member.isfile() or member.isdir()):
                     raise DataError(f"{path}: holds {member.name!r}, which is no plain file; take another copy")
                 tar.extract(member, into, filter="data")
+            # The checksum of gzip stands at the end, where the last member is long over.
+            while tar.fileobj is not None and (part := tar.fileobj.read(2**16)):
+                size += len(part)
+                if size > _MOST_UNPACKED:
+                    raise DataError(f"{path}: goes on after its last file; take another copy")
     except tarfile.FilterError as error:
         raise DataError(f"{path}: holds what leads out of it ({error}); take another copy") from None
     except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
