@@ -54,7 +54,8 @@ class Output:
                     # A table that is wider than the terminal wraps there; cut numbers would be wrong ones.
                     needed = self._out.measure(table, options=self._out.options.update(max_width=1000)).maximum
                     self._out.width = max(width, needed)
-                self._out.print(table)
+                # Lines of text are whole wherever they end: they hold paths and commands.
+                self._out.print(table, soft_wrap=isinstance(table, str))
                 self._out.width = width
 
     @property

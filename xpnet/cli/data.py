@@ -125,7 +125,7 @@ def _facts(about: dict[str, Any]) -> Any:
             for name, v in about["values"].items()
         },
         "constant features": f"{constant['count']:,}" + (f" ({first})" if constant["count"] else ""),
-        "duplicates": ", ".join(f"{count:,} {name}" for name, count in duplicates.items()),
+        **{f"duplicates, {name}": f"{count:,}" for name, count in duplicates.items()},
     }
     for name, value in facts.items():
         table.add_row(name, Text(str(value)))

@@ -78,11 +78,13 @@ def _ranges(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], floa
 def _duplicates(source: Source) -> dict[str, int]:
     """Count samples that have been there before, by digests of their values."""
     seen: dict[bytes, int] = {}
-    within = other_label = 0
+    within = 0
+    contradicted: set[bytes] = set()
     for digest, label in _digests(source.x, source.labels):
         if digest in seen:
             within += 1
-            other_label += seen[digest] != label
+            if seen[digest] != label:
+                contradicted.add(digest)
         else:
             seen[digest] = label
     tested: set[bytes] = set()
@@ -93,7 +95,7 @@ def _duplicates(source: Source) -> dict[str, int]:
         tested.add(digest)
     return {
         "training and validation": within,
-        "of these with another label": other_label,
+        "different ones that have several labels": len(contradicted),
         "test": within_test,
         "test samples that are in training and validation": shared,
     }
