@@ -92,7 +92,11 @@ def test_the_settings_of_the_data_are_repeated(capsys):
     assert code == 0, err
     config = tomllib.loads(Path("run/config.toml").read_text())
     assert {name: config.get(name) for name in ("target", "test_fraction", "data_seed", "header", "keep")} == {
-        **{"target": "animal", "test_fraction": 0.3, "data_seed": 4, "header": None, "keep": "auto"},
+        "target": "animal",
+        "test_fraction": 0.3,
+        "data_seed": 4,
+        "header": None,
+        "keep": "auto",
     }
     run(capsys, "train", "--config", "run", "--out", "again")
     assert Path("run/model.safetensors").read_bytes() == Path("again/model.safetensors").read_bytes()

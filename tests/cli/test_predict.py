@@ -25,7 +25,19 @@ def pictures(capsys) -> list[str]:
     """Train on red and blue images of 8 x 6, and return some of them."""
     data_files.write_images(Path("pictures"), 30)
     code, _, err = run(
-        capsys, "train", "--data", "pictures", "--epochs", "10", "--batch-size", "7", "--drop-last", "--hidden", "4", "--out", "run"
+        capsys,
+        "train",
+        "--data",
+        "pictures",
+        "--epochs",
+        "10",
+        "--batch-size",
+        "7",
+        "--drop-last",
+        "--hidden",
+        "4",
+        "--out",
+        "run",
     )
     assert code == 0, err
     return ["pictures/red/0.png", "pictures/blue/1.png"]
