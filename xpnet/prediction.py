@@ -208,7 +208,7 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         x, notes = _array(path, kind, network)
     else:
         wanted = network.feature_names
-        columns, chunks, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
+        columns, x, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
         notes = []
         by_name = bool(wanted) and columns.features == wanted
         others = len(columns.names) - len(columns.kept)
@@ -219,7 +219,6 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         if wanted and not by_name and columns.named:
             missing = [name for name in wanted if name not in columns.names]
             raise DataError(f"{path}: has no column {missing[0]}, which the network was trained on")
-        x = np.concatenate(chunks)
     inputs = network.config.inputs
     if x.shape[1] != inputs:
         hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections import Counter
 from pathlib import Path
 
 import cifar_files
@@ -173,6 +174,25 @@ def test_broken_idx_files_are_one_sentence(tmp_path: Path, content: bytes, messa
     (folder / "train-images-idx3-ubyte").unlink()
     with pytest.raises(DataError, match="has no IDX file of training images; MNIST has"):
         load_data(folder)
+
+
+@pytest.mark.cifar
+def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
+    folders = {name: cifar / f"cifar-10-{name}" for name in ("batches-py", "batches-bin", "batches-mat", "images")}
+    missing = [str(path) for path in folders.values() if not path.is_dir()]
+    if missing:
+        pytest.skip(f"needs all layouts in one folder; there is no {', '.join(missing)}")
+    source = read_source(folders["batches-py"])
+    for layout in ("batches-bin", "batches-mat"):
+        assert same(read_source(folders[layout]), source)
+    images = read_source(folders["images"])
+    assert (images.class_names, images.notes) == (source.class_names, ())
+    for x, y, other_x, other_y in (
+        (source.x, source.labels, images.x, images.labels),
+        (source.x_test, source.labels_test, images.x_test, images.labels_test),
+    ):
+        wanted = Counter(zip(map(bytes, x), y.tolist(), strict=True))
+        assert Counter(zip(map(bytes, other_x), other_y.tolist(), strict=True)) == wanted
 
 
 @pytest.mark.cifar

@@ -164,7 +164,7 @@ def test_what_a_csv_file_holds_is_what_comes_out(tmp_path_factory, data):
     lines = [delimiter.join([*(repr(v) for v in row), "ab"[i % 2]]) for i, row in enumerate(rows)]
     path.write_text(delimiter.join([*(f"c{i}" for i in range(d)), "label"]) + "\n" + "\n".join(lines))
     read = read_csv(path, DataConfig())
-    np.testing.assert_array_equal(np.concatenate(read.chunks), np.array(rows, np.float32))
+    np.testing.assert_array_equal(read.x, np.array(rows, np.float32))
     assert [read.labels.names[c] for c in read.labels.codes()] == ["ab"[i % 2] for i in range(len(rows))]
 
 

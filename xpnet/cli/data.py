@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.errors import RunError
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 
 if TYPE_CHECKING:
     InfoOptions: TypeAlias = Any
@@ -76,9 +75,7 @@ def info(
     from xpnet.settings import Settings
 
     output = Output(as_json=json, quiet=quiet)
-    for path in [] if figure is None else [figure.with_suffix(".png"), figure.with_suffix(".svg")]:
-        if path.exists():
-            raise RunError(f"figure = {figure}: {path} exists already; nothing is overwritten")
+    refuse_taken(figure)
     settings = Settings.from_mapping(({} if options is None else given(options)) | ({"data": data} if data else {}))
     source = read_source(settings.data)
     output.notes(*source.notes)

@@ -9,7 +9,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.cli.console import Output, number, percent
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.history import FIGURES
 from xpnet.runs import CONFIG, model_path, read_config
@@ -48,9 +48,7 @@ def evaluate(
     from xpnet.prediction import evaluate_sets
 
     output = Output(as_json=json, quiet=quiet)
-    for path in [] if figure is None else [figure.with_suffix(".png"), figure.with_suffix(".svg")]:
-        if path.exists():
-            raise RunError(f"figure = {figure}: {path} exists already; nothing is overwritten")
+    refuse_taken(figure)
     model_path(run)  # before anything long
     on_line = {} if options is None else given(options)
     settings = _settings(run, on_line)

@@ -10,9 +10,9 @@ import numpy as np
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 from xpnet.config import NetworkConfig
-from xpnet.errors import ConfigError, RunError
+from xpnet.errors import ConfigError
 from xpnet.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def gradcheck(
 
     settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
     output = Output(as_json=json, quiet=quiet)
-    _check_figure(figure)
+    refuse_taken(figure)
     network, data = _network(settings, dtype, features, output)
     lam = settings.train.lam
     if isinstance(lam, tuple):
@@ -148,15 +148,6 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
         raise ConfigError(f"features = {features}: must be from 1 to {data.features}, which {data.name} has")
     config = settings.network_config(d, data.classes)
     return Network(config, backend=backend, dtype=dtype, seed=settings.run.seed), data
-
-
-def _check_figure(stem: Path | None) -> None:
-    """Refuse a figure that exists, before anything long."""
-    for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
-        if path.exists():
-            raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
-        if not path.parent.is_dir():
-            raise RunError(f"figure = {stem}: there is no folder {path.parent}")
 
 
 def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:

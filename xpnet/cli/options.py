@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from xpnet.config import DataConfig, setting_name
+from xpnet.errors import RunError
 from xpnet.settings import Settings
 
 # What says which data is used: every command that reads data takes all of it.
@@ -59,6 +61,15 @@ def given(options: Any) -> dict[str, Any]:
     known = {field.name: setting_name(field) for _, field in Settings.fields().values()}
     values = {known[f.name]: getattr(options, f.name) for f in dataclasses.fields(options)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def refuse_taken(stem: Path | None) -> None:
+    """Refuse a figure that exists, before anything long."""
+    for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
+        if path.exists():
+            raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
+        if not path.parent.is_dir():
+            raise RunError(f"figure = {stem}: there is no folder {path.parent}")
 
 
 def _shown(value: Any) -> str:

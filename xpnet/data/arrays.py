@@ -14,7 +14,7 @@ from xpnet.data.room import check_room
 from xpnet.data.rows import Features, Rows
 from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
-from xpnet.data.tables import Table, pieces_of, table_of
+from xpnet.data.tables import CHUNK_BYTES, Table, pieces_of, table_of
 from xpnet.errors import DataError
 from xpnet.randomness import Purpose, generator
 
@@ -128,67 +128,77 @@ def build_source(
     order = np.arange(table.rows)
     if division.shuffled:
         order = generator(division.seed, Purpose.ROWS).permutation(table.rows)
-    of_test = np.empty(0, np.int64)
-    if test is None:
-        order, of_test = _split_off(order, labels, division.fraction)
-    if len(order) < 2:
+    rest = table.rows if test is not None else _split_off(order, labels, division.fraction)
+    if rest < 2:
         raise DataError(f"{called} has {table.rows} rows; it must leave at least 2, to train and to validate")
-    if test is None:
-        x, x_test = _read(table, called, order, of_test)
-        labels_test = labels[of_test]
-    else:
-        (x,) = _read(table, called, order)
-        (x_test,) = _read(test[0], called, np.arange(test[0].rows))
+    x, x_test = _read(table, called, order, rest)
+    labels_test = labels[order[rest:]]
+    if test is not None:
+        x_test, _ = _read(test[0], called, np.arange(test[0].rows), test[0].rows)
         labels_test = test[1]
     return Source(
         name=about.name,
         location=about.location,
         x=x,
-        labels=labels[order],
+        labels=labels[order[:rest]],
         x_test=x_test,
         labels_test=labels_test,
         class_names=names,
         image_shape=table.image_shape,
-        default_split=nine_tenths(len(order)),
+        default_split=nine_tenths(rest),
         feature_names=table.feature_names,
         notes=about.notes,
         about={**about.about, "test_set": "split off" if test is None else "its own"},
     )
 
 
-def _split_off(
-    order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that remain and those of the test set, both in the order of `order`."""
+def _split_off(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float | None) -> int:
+    """Bring the rows of the test set behind the others, both in the order of `order`; return how many others are."""
     if fraction is None:
-        rest = len(order) - max(1, round(len(order) / 10))
-        return order[:rest], order[rest:]
+        return len(order) - max(1, round(len(order) / 10))
     of_order, chosen = labels[order], np.zeros(len(order), bool)
     for c in np.unique(labels):
         mine = np.flatnonzero(of_order == c)
         # Of a class with several samples, each part has at least one.
         count = min(max(1, round(fraction * len(mine))), len(mine) - 1)
         chosen[mine[len(mine) - count :]] = True
-    return order[~chosen], order[chosen]
+    of_test = order[chosen]
+    rest = len(order) - len(of_test)
+    order[:rest] = order[~chosen]
+    order[rest:] = of_test
+    return rest
 
 
-def _read(table: Table, called: str, *parts: NDArray[np.int64]) -> list[Features]:
-    """Read a table into arrays with the rows of each of `parts`, without a second copy of it."""
+def _reorder(array: NDArray[Any], order: NDArray[np.int64]) -> None:
+    """Bring the rows of an array into another order, in its own memory, some columns at a time."""
+    if (order[1:] > order[:-1]).all():
+        return
+    columns = max(1, CHUNK_BYTES // (len(array) * array.itemsize))
+    for start in range(0, array.shape[1], columns):
+        part = array[:, start : start + columns]
+        part[...] = part[order]
+
+
+def _read(table: Table, called: str, order: NDArray[np.int64], rest: int) -> tuple[Features, Features]:
+    """Read a table's rows in an order, without a second copy of it; return the first `rest` of them and the others."""
+    parts = order[:rest], order[rest:]
     if table.disk is not None:
         for _ in table.chunks() if table.dtype.kind == "f" else ():
             pass  # what is not finite is found
-        return [Rows(table.disk, rows, table.dtype) for rows in parts]
+        return Rows(table.disk, parts[0], table.dtype), Rows(table.disk, parts[1], table.dtype)
+    if table.owned is not None:
+        _reorder(table.owned, order)
+        return table.owned[:rest], table.owned[rest:]
     check_room(table.rows * table.width * table.dtype.itemsize, called)
-    arrays: list[Features] = [np.empty((len(rows), table.width), table.dtype) for rows in parts]
-    part, place = np.empty(table.rows, np.int8), np.empty(table.rows, np.int64)
-    for number, rows in enumerate(parts):
-        part[rows], place[rows] = number, np.arange(len(rows))
+    x, x_test = (np.empty((len(rows), table.width), table.dtype) for rows in parts)
+    place = np.empty(table.rows, np.int64)
+    place[order] = np.arange(table.rows)
     start = 0
     for chunk in table.chunks():
         for piece in pieces_of(chunk).read():
-            stop = start + len(piece)
-            for number, array in enumerate(arrays):
-                mine = part[start:stop] == number
-                array[place[start:stop][mine]] = piece if mine.all() else piece[mine]  # type: ignore[index]
-            start = stop
-    return arrays
+            to = place[start : start + len(piece)]
+            here = to < rest
+            x[to[here]] = piece if here.all() else piece[here]
+            x_test[to[~here] - rest] = piece[~here]
+            start += len(piece)
+    return x, x_test

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,9 +109,11 @@ class Labels:
         """The different labels, in the order of their first rows."""
         return list(self._numbers)
 
-    def codes(self) -> NDArray[np.int64]:
-        """Return the place of each row's label among the names."""
-        return np.concatenate(self._codes, dtype=np.int64, casting="safe")
+    def codes(self) -> NDArray[np.int32]:
+        """Return the place of each row's label among the names, once: the rows are given away."""
+        codes = np.concatenate(self._codes)
+        self._codes = []
+        return codes
 
 
 def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -152,7 +154,7 @@ def labels_have_names(names: Sequence[str]) -> bool:
     return tuple(names) != tuple(map(str, range(len(names))))
 
 
-def same_classes(labels: NDArray[np.int64], names: Sequence[str], of: Sequence[str], where: str) -> NDArray[np.int64]:
+def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], where: str) -> NDArray[np.int64]:
     """Return labels with `names` as classes of the names `of`.
 
     Raises:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target, is_la
 from xpnet.data.idx import opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
+from xpnet.data.tables import Growing
 from xpnet.errors import DataError
 
 _DELIMITERS = ",;\t|"
 _MOST_LINE = 16 * 2**20
+_CHARACTERS = 2**18  # of lines that are converted at a time
 _MOST_BLANK = 10_000
 # Of a gzipped table: numbers as text shrink to a third or a tenth, nothing but traps to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
@@ -30,16 +33,20 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class CsvRows(NamedTuple):
-    """Rows of a CSV file: numbers, chunk by chunk, and the labels as texts."""
+    """Rows of a CSV file: numbers (n, d), and the labels as texts."""
 
     columns: Columns
-    chunks: list[NDArray[Any]]
+    x: NDArray[Any]
     labels: Labels
 
 
 class _Line(NamedTuple):
     number: int
     text: str
+
+
+_Record: TypeAlias = tuple[int, list[str]]
+_Item = TypeVar("_Item")
 
 
 def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> CsvRows:
@@ -65,19 +72,18 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
 
 class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path, self._file = path, file
-        self._held = 0
+        self._path, self._file, self._delimiter = path, file, ""
+        self._x, self._labels, self._rows = Growing(), Labels(), 0
 
     def read(self, config: DataConfig, wanted: Sequence[str] | None) -> CsvRows:
-        records = self._records()
-        try:
-            first = next(records)
-        except StopIteration:
-            raise DataError(f"{self._path}: has no lines; it must have a row for each sample") from None
-        number, cells = first
-        second = next(records, None)
+        lines = self._lines()
+        records = self._records(lines)
+        number, cells = next(records, (0, []))
+        if not number:
+            raise DataError(f"{self._path}: has no lines; it must have a row for each sample")
         if len(cells) > MOST_COLUMNS:
             raise DataError(f"{self._path}: has {len(cells):,} columns; at most {MOST_COLUMNS:,} are read")
+        second = next(records, None)
         named = config.header
         if named is None:
             said = any(is_label_name(cell, config.target) for cell in cells)
@@ -85,40 +91,44 @@ class _Reader:
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
         labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1
-        columns = Columns.of(names, named, target, wanted or ())
-        rows = [] if named else [(number, cells)]
-        rows += [second] if second else []
-        chunks, labels = [], Labels()
-        for part in _batches(rows, records):
-            chunks.append(self._numbers(part, columns))
-            if labelled:
-                labels.add(row[target] for _, row in part)
-        if not chunks:
+        self._columns = Columns.of(names, named, target, wanted or ())
+        first: list[_Record] = [] if named else [(number, cells)]
+        self._add_records(first + ([second] if second else []))
+        while batch := _batch(lines, lambda line: len(line.text), _CHARACTERS):
+            if any('"' in line.text for line in batch):
+                # A quoted cell may go on in the next line: from here on one record after the other.
+                records = self._records(itertools.chain(batch, lines))
+                while some := _batch(records, lambda record: 50 + 50 * len(record[1]), 20 * _CHARACTERS):
+                    self._add_records(some)
+            elif not self._add_lines(batch):
+                self._add_records(list(self._records(iter(batch))))
+        if not self._rows:
             raise DataError(f"{self._path}: has no rows beneath its header; it must have one for each sample")
-        return CsvRows(columns, chunks, labels)
+        return CsvRows(self._columns, self._x.finish(), self._labels)
 
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the cells of every line that is not empty, with its number."""
-        lines = self._lines()
+    def _records(self, lines: Iterator[_Line]) -> Iterator[_Record]:
+        """Yield the cells of records, with the number of their last line."""
+        at = 0
+
+        def texts() -> Iterator[str]:
+            nonlocal at
+            for line in lines:
+                at = line.number
+                self._delimiter = self._delimiter or max(_DELIMITERS, key=line.text.count)
+                yield line.text
+
         head = next(lines, None)
         if head is None:
             return
-        delimiter = max(_DELIMITERS, key=head.text.count)
-        self._at = head.number
-
-        def texts() -> Iterator[str]:
-            yield head.text
-            for line in lines:
-                self._at = line.number
-                yield line.text
-
+        self._delimiter = self._delimiter or max(_DELIMITERS, key=head.text.count)
+        lines = itertools.chain([head], lines)
         csv.field_size_limit(_MOST_LINE)
         try:
-            for cells in csv.reader(texts(), delimiter=delimiter, skipinitialspace=True):
+            for cells in csv.reader(texts(), delimiter=self._delimiter, skipinitialspace=True):
                 if cells:
-                    yield self._at, cells
+                    yield at, cells
         except csv.Error as error:
-            raise DataError(f"{self._path}: line {self._at}: is no CSV ({error})") from None
+            raise DataError(f"{self._path}: line {at}: is no CSV ({error})") from None
 
     def _lines(self) -> Iterator[_Line]:
         """Yield lines as text, each no longer than what any real one is."""
@@ -150,16 +160,42 @@ class _Reader:
             if text.strip():
                 yield _Line(number, text)
 
-    def _numbers(self, rows: list[tuple[int, list[str]]], columns: Columns) -> NDArray[Any]:
-        """Return the features of some rows, in the smallest type that holds them."""
+    def _add_lines(self, lines: list[_Line]) -> bool:
+        """Take lines without quotes, all at once; return False, with nothing taken, where something is wrong."""
+        columns, delimiter = self._columns, self._delimiter
         width, target = len(columns.names), columns.target
-        if any(len(row) != width for _, row in rows):
-            number, row = next((n, row) for n, row in rows if len(row) != width)
-            raise DataError(f"{self._path}: line {number}: has {len(row)} columns, and the first line {width}")
+        texts = [line.text.rstrip("\r\n") for line in lines]
+        if any(text.count(delimiter) != width - 1 for text in texts) or not columns.kept:
+            return False
+        try:
+            values = np.loadtxt(texts, np.float64, delimiter=delimiter, comments=None, usecols=columns.kept, ndmin=2)
+        except ValueError:
+            return False
+        if len(values) != len(texts) or not np.isfinite(values).all():
+            return False
         if target >= 0:
-            for number, row in rows:
-                if row[target].strip().lower() in _MISSING:
-                    raise self._missing(number, columns.called(target))
+            after = width - 1 - target
+            if target <= after:
+                labels = [text.split(delimiter, target + 1)[target].strip() for text in texts]
+            else:
+                labels = [text.rsplit(delimiter, after + 1)[1].strip() for text in texts]
+            if any(label.lower() in _MISSING for label in labels):
+                return False
+            self._labels.add(labels)
+        self._add(values)
+        return True
+
+    def _add_records(self, rows: list[_Record]) -> None:
+        """Take records, and say which cell is wrong."""
+        columns = self._columns
+        width, target = len(columns.names), columns.target
+        for number, row in rows:
+            if len(row) != width:
+                raise DataError(f"{self._path}: line {number}: has {len(row)} columns, and the first line {width}")
+            if target >= 0 and row[target].strip().lower() in _MISSING:
+                raise self._missing(number, columns.called(target))
+        if not rows:
+            return
         try:
             cells: Callable[[list[str]], Any] = itemgetter(*columns.kept) if columns.kept else lambda _: ()
             values = np.array([cells(row) for _, row in rows], np.float64).reshape(len(rows), len(columns.kept))
@@ -170,10 +206,14 @@ class _Reader:
                 for column in columns.kept:
                     self._check_cell(row[column], number, columns.called(column))
             raise DataError(f"{self._path}: line {rows[0][0]}: and those after it hold what is no number")
-        chunk = smallest(values)
-        self._held += chunk.nbytes
-        check_room(chunk.nbytes * 4, f"{self._path}: after {self._held:,} bytes")
-        return chunk
+        if target >= 0:
+            self._labels.add(row[target] for _, row in rows)
+        self._add(values)
+
+    def _add(self, values: NDArray[np.float64]) -> None:
+        check_room(4 * values.nbytes, f"{self._path}: after {self._x.size:,} bytes")
+        self._rows += len(values)
+        self._x.add(smallest(values))
 
     def _check_cell(self, cell: str, line: int, column: str) -> None:
         text = cell.strip()
@@ -191,19 +231,15 @@ class _Reader:
         return DataError(f"{self._path}: line {line}, {column}: the value is missing; fill it in, or remove the row")
 
 
-def _batches(
-    rows: list[tuple[int, list[str]]], records: Iterator[tuple[int, list[str]]]
-) -> Iterator[list[tuple[int, list[str]]]]:
-    """Yield rows in batches of some 200,000 cells."""
-    batch, cells = rows, sum(len(row) for _, row in rows)
-    for record in records:
-        batch.append(record)
-        cells += len(record[1])
-        if cells > 200_000:
-            yield batch
-            batch, cells = [], 0
-    if batch:
-        yield batch
+def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> list[_Item]:
+    """Return the next items, until together they have a size."""
+    batch, total = [], 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if total > most:
+            break
+    return batch
 
 
 def smallest(values: NDArray[np.float64]) -> NDArray[Any]:

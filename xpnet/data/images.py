@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from xpnet.data.arrays import About, Division, build_source
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
-from xpnet.data.tables import CHUNK_BYTES, Table
+from xpnet.data.tables import Table, table_in_memory
 from xpnet.errors import DataError
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
@@ -174,29 +174,19 @@ def _table(found: _Found, form: Form, broken: list[str]) -> tuple[Table, NDArray
     """Return the images as a table; those that cannot be decoded are not in it, and are added to `broken`."""
     width = form.channels * form.height * form.width
     check_room(len(found.paths) * width, f"{len(found.paths):,} images")
-    rows = max(1, CHUNK_BYTES // width)
-    chunks: list[NDArray[np.uint8]] = []
+    x = np.empty((len(found.paths), width), np.uint8)
     labels: list[int] = []
-    for start in range(0, len(found.paths), rows):
-        part: list[NDArray[np.uint8]] = []
-        for path, label in zip(found.paths[start : start + rows], found.labels[start : start + rows], strict=True):
-            try:
-                part.append(decode(path, form))
-            except ValueError as error:
-                broken.append(f"{printable(str(Path(*path.parts[-2:])))} ({error})")
-                continue
-            labels.append(label)
-        if part:
-            chunks.append(np.stack(part))
-    if not chunks:
+    for path, label in zip(found.paths, found.labels, strict=True):
+        try:
+            x[len(labels)] = decode(path, form)
+        except ValueError as error:
+            broken.append(f"{printable(str(Path(*path.parts[-2:])))} ({error})")
+            continue
+        labels.append(label)
+    if not labels:
         raise DataError(f"{broken[0] if broken else 'the folder'}: none of the images can be read")
-
-    def once() -> Iterator[NDArray[Any]]:
-        while chunks:
-            yield chunks.pop(0)
-
-    shape = (form.channels, form.height, form.width)
-    return Table(len(labels), width, np.dtype(np.uint8), once, shape), np.array(labels, np.int64)
+    x.resize((len(labels), width), refcheck=False)
+    return table_in_memory(x, (form.channels, form.height, form.width)), np.array(labels, np.int64)
 
 
 class _opened:  # noqa: N801 - reads as what it does

@@ -13,6 +13,7 @@ from xpnet.config import DataConfig
 from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target
 from xpnet.data.csvs import smallest
 from xpnet.data.room import check_room
+from xpnet.data.tables import Growing
 from xpnet.errors import DataError
 
 _ROWS = 65_536
@@ -27,7 +28,7 @@ def is_parquet(path: Path) -> bool:
 
 def read_parquet(
     path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None
-) -> tuple[Columns, list[NDArray[Any]], Labels]:
+) -> tuple[Columns, NDArray[Any], Labels]:
     """Read a Parquet file; see :func:`xpnet.data.csvs.read_csv` for what comes out.
 
     Raises:
@@ -56,7 +57,7 @@ def read_parquet(
                 if number in kept and not numeric:
                     raise DataError(f"{path}: {columns.called(number)}: is of type {field.type}; it must be numbers")
             check_room(rows * len(names), f"{path}: {rows:,} rows of {len(names):,} columns")
-            chunks: list[NDArray[Any]] = []
+            x = Growing()
             labels = Labels()
             start = 0
             for batch in file.iter_batches(batch_size=max(1, min(_ROWS, _CELLS // len(names))), use_threads=False):
@@ -71,10 +72,10 @@ def read_parquet(
                     row, place = np.argwhere(~np.isfinite(values))[0]
                     called = columns.called(columns.kept[place])
                     raise DataError(f"{path}: row {start + row}, {called}: is not a finite number")
-                chunks.append(smallest(values))
+                check_room(4 * values.nbytes, f"{path}: after {x.size:,} bytes")
+                x.add(smallest(values))
                 start += len(batch)
-                check_room(4 * chunks[-1].nbytes, str(path))
-            return columns, chunks, labels
+            return columns, x.finish(), labels
     except (pa.ArrowException, OSError, ValueError, OverflowError, NotImplementedError) as error:
         if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):
             raise

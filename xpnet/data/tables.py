@@ -28,6 +28,7 @@ class Table:
         width: Features d.
         dtype: uint8, float32 or float64.
         chunks: Yields the rows in order, as arrays (k, d) of `dtype`; may be called once.
+        owned: All the rows, where they had to be read into memory as they came; they may be moved about in it.
         image_shape: (channels, height, width) where a row is an image in channel planes.
         disk: The rows in a file, where they shall stay there.
         feature_names: Names of the columns; empty if they have none.
@@ -40,6 +41,50 @@ class Table:
     image_shape: tuple[int, int, int] | None = None
     disk: NDArray[Any] | FileRows | None = None
     feature_names: tuple[str, ...] = ()
+    owned: NDArray[Any] | None = None
+
+
+class Growing:
+    """Rows that come one chunk after the other, nobody knows how many, in one array without a second copy."""
+
+    def __init__(self) -> None:
+        self._array: NDArray[Any] | None = None
+        self._rows = 0
+
+    def add(self, chunk: NDArray[Any]) -> None:
+        """Take some more rows (k, d); the array takes the type that holds all of them."""
+        if self._array is None:
+            self._array = np.empty((0, chunk.shape[1]), chunk.dtype)
+        dtype = np.promote_types(self._array.dtype, chunk.dtype)
+        if dtype != self._array.dtype:
+            self._array = self._array[: self._rows].astype(dtype)
+        rows = self._rows + len(chunk)
+        if rows > len(self._array):
+            # Large arrays grow where they are: the system moves pages, not values.
+            self._array.resize((rows + len(self._array) // 20, chunk.shape[1]), refcheck=False)
+        self._array[self._rows : rows] = chunk
+        self._rows = rows
+
+    @property
+    def size(self) -> int:
+        """Bytes that the rows take."""
+        return 0 if self._array is None else self._array[: self._rows].nbytes
+
+    def finish(self) -> NDArray[Any]:
+        """Return all rows; nothing may be added after that."""
+        if self._array is None:
+            return np.empty((0, 0))
+        self._array.resize((self._rows, self._array.shape[1]), refcheck=False)
+        return self._array
+
+
+def table_in_memory(
+    array: NDArray[Any], image_shape: tuple[int, int, int] | None = None, feature_names: tuple[str, ...] = ()
+) -> Table:
+    """Return rows (n, d), which are given away, as a table."""
+    return Table(
+        len(array), array.shape[1], array.dtype, lambda: [array], image_shape, None, feature_names, owned=array
+    )
 
 
 @dataclass(frozen=True, eq=False)

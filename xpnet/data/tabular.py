@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
@@ -16,7 +14,7 @@ from xpnet.data.columns import Columns, Labels, classes_of, same_classes
 from xpnet.data.csvs import read_csv
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.source import Source
-from xpnet.data.tables import Table
+from xpnet.data.tables import Table, table_in_memory
 from xpnet.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
@@ -24,7 +22,7 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
 
 class _Read(NamedTuple):
     columns: Columns
-    chunks: list[NDArray[Any]]
+    x: NDArray[Any]
     labels: Labels
 
 
@@ -45,7 +43,7 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Sou
     tested = None
     if test is not None:
         other = _read(test, config)
-        if other.columns.features != train.columns.features or other.chunks[0].shape[1] != train.chunks[0].shape[1]:
+        if other.columns.features != train.columns.features or other.x.shape[1] != train.x.shape[1]:
             raise DataError(
                 f"{test}: has other columns than {path}; the two must have the same, or pass --test-fraction with the "
                 "one file"
@@ -106,16 +104,6 @@ def _read(path: Path, config: DataConfig) -> _Read:
 
 
 def _table(read: _Read, path: Path) -> Table:
-    """Return what was read as features in one type, each chunk of which is let go as it is taken."""
-    chunks = read.chunks
-    dtype = functools.reduce(np.promote_types, {chunk.dtype for chunk in chunks})
-    rows = sum(map(len, chunks))
-    if not chunks[0].shape[1]:
+    if not read.x.shape[1]:
         raise DataError(f"{path}: has a column of labels alone; it needs features to learn from")
-
-    def once() -> Iterator[NDArray[Any]]:
-        while chunks:
-            yield chunks.pop(0).astype(dtype, copy=False)
-
-    names = read.columns.features
-    return Table(rows, chunks[0].shape[1], np.dtype(dtype), once, feature_names=names)
+    return table_in_memory(read.x, feature_names=read.columns.features)
