@@ -235,6 +235,20 @@ class TestMatlab:
         (folder / "data_batch_1.mat").write_bytes(content)
         refused(folder, f"data_batch_1.mat: .*{message}")
 
+    @pytest.mark.parametrize(
+        ("kind", "what"),
+        [(3, "an object"), (16, "a function"), (17, "an opaque object"), (5, "a sparse matrix"), (99, "class 99")],
+    )
+    def test_objects_of_matlab_are_refused(self, tmp_path: Path, kind: int, what: str):
+        folder = data_files.write_matlab(tmp_path / "c")
+        path = folder / "data_batch_1.mat"
+        content = bytearray(path.read_bytes())
+        # The flags of the first array follow the file's header and two tags; their lowest byte is its class.
+        assert content[128 + 16] == 9
+        content[128 + 16] = kind
+        path.write_bytes(content)
+        refused(folder, f"data is {what}; only arrays of numbers and text are read")
+
     def test_a_compressed_bomb(self, tmp_path: Path):
         folder = data_files.write_matlab(tmp_path / "c")
         packer = zlib.compressobj(1)

@@ -156,7 +156,8 @@ def _split_off(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: fl
     """Bring the rows of the test set behind the others, both in the order of `order`; return how many others are."""
     if fraction is None:
         return len(order) - max(1, round(len(order) / 10))
-    of_order, chosen = labels[order], np.zeros(len(order), bool)
+    of_order = labels.astype(np.min_scalar_type(int(labels.max())))[order]
+    chosen = np.zeros(len(order), bool)
     for c in np.unique(labels):
         mine = np.flatnonzero(of_order == c)
         # Of a class with several samples, each part has at least one.
