@@ -19,6 +19,7 @@ from xpnet.config import DataConfig
 from xpnet.data import Data, LabelledSet
 from xpnet.data.columns import labels_have_names, same_classes
 from xpnet.data.csvs import read_csv
+from xpnet.data.formats import uses
 from xpnet.data.images import SUFFIXES, Form, decode, image_size_of, resized
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
@@ -98,9 +99,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
 def evaluate_sets(
     network: Network, data: Data, sets: Sequence[str], lam: NDArray[Any]
 ) -> tuple[Metrics, NDArray[np.int64], int]:
-    """Evaluate networks on sets of a data set that need not be the one that they were trained on.
-
-    Samples are standardised as the networks were trained; where both name their classes, labels go by name.
+    """Evaluate networks on sets of a data set, which :func:`as_trained` has made theirs.
 
     Args:
         network: R networks that know their standardisation.
@@ -110,11 +109,7 @@ def evaluate_sets(
 
     Returns:
         The figures over all the samples, the confusion matrices (R, classes, classes), and the number of samples.
-
-    Raises:
-        DataError: A class has a name that the networks do not know.
     """
-    data = _as_trained(network, data)
     figures, matrices, counts = [], [], []
     for name in sets:
         part = set_to_device(data, name, network.backend, network.dtype)
@@ -128,19 +123,64 @@ def evaluate_sets(
     return Metrics(*means), np.sum(matrices, axis=0), sum(counts)
 
 
-def _as_trained(network: Network, data: Data) -> Data:
-    """Return data with the networks' standardisation and the networks' numbers of its classes."""
+def as_trained(network: Network, data: Data) -> Data:
+    """Return data as a network takes it: its standardisation, its columns by name, and its numbers of the classes.
+
+    Raises:
+        DataError: The data does not fit the network, or has a class or lacks a column that the network knows.
+    """
     names, standardiser = network.class_names, network.standardiser or data.standardiser
+    data = _with_columns_of(network, data)
+    by_name = labels_have_names(names) and labels_have_names(data.class_names)
+    if data.features != network.config.inputs or (data.classes > network.config.classes and not by_name):
+        raise DataError(
+            f"data = {data.location}: has {data.features} features and {data.classes} classes, but the network "
+            f"takes {network.config.inputs} and tells {network.config.classes} apart"
+        )
     data = dataclasses.replace(data, standardiser=standardiser)
-    if names[: data.classes] == data.class_names or not (
-        labels_have_names(names) and labels_have_names(data.class_names)
-    ):
+    if not by_name or names[: data.classes] == data.class_names:
         return data
     sets: dict[str, Any] = {
         name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, f"data = {data.location}"))
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
     return dataclasses.replace(data, class_names=names, **sets)
+
+
+def _with_columns_of(network: Network, data: Data) -> Data:
+    """Return data with its columns in the order that the network was trained on."""
+    if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:
+        return data
+    place = {name: i for i, name in enumerate(data.feature_names)}
+    missing = [name for name in network.feature_names if name not in place]
+    if missing:
+        raise DataError(f"data = {data.location}: has no column {missing[0]}, which the network was trained on")
+    order = [place[name] for name in network.feature_names]
+    sets: dict[str, Any] = {
+        name: LabelledSet(part.x[:, order], part.labels)
+        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
+    }
+    return dataclasses.replace(data, feature_names=network.feature_names, **sets)
+
+
+def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfig:
+    """Return how other data is read for a network, where nothing is said: its size of images, its column of labels.
+
+    Args:
+        network: The network.
+        own: The settings of the data that it was trained on, as far as they are known.
+        other: Those of the data that it shall be used on.
+    """
+    used = uses(Path(other.data).expanduser()) if other.data else ()
+    guess: dict[str, Any] = {"target": own.target, "header": own.header}
+    if network.image_shape is not None:
+        channels, height, width = network.image_shape
+        guess |= {"image_size": f"{height}x{width}", "image_mode": "gray" if channels == 1 else "rgb"}
+    new = {name: value for name, value in guess.items() if name in used and getattr(other, name) is None}
+    # The labels of a .npy file lie beside it, wherever those of the other one did.
+    if other.data is not None and other.data.endswith(".npy"):
+        new.pop("target", None)
+    return dataclasses.replace(other, **new)
 
 
 def _kind(path: Path) -> str:

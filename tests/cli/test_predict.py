@@ -209,3 +209,29 @@ def test_the_figure_has_what_the_table_says(capsys, pets):
         assert image.width > 600
     code, _, err = run(capsys, "evaluate", "run", "--figure", "confusion")
     assert (code, "nothing is overwritten" in err) == (2, True)
+
+
+def test_other_data_is_read_as_the_network_takes_it(capsys, pictures):
+    expected = json.loads(run(capsys, "evaluate", "run", "--on", "all", "--json")[1])
+    for path in Path("pictures").glob("*/*.png"):
+        with Image.open(path) as image:
+            large = image.convert("RGBA").resize((16, 12), Image.Resampling.NEAREST)
+        large.save(path)
+    code, out, err = run(capsys, "evaluate", "run", "--data", "pictures", "--on", "all", "--json")
+    assert code == 0, err
+    assert json.loads(out)["accuracy"] == pytest.approx(expected["accuracy"], abs=0.05)
+    assert run(capsys, "evaluate", "run", "--data", "pictures", "--image-size", "5")[0] == 2
+
+
+def test_columns_of_other_tables_go_by_name(capsys, pets):
+    expected = json.loads(run(capsys, "evaluate", "run", "--on", "all", "--json")[1])
+    names, x, labels = data_files.table(150)
+    with Path("turned.csv").open("w") as file:
+        rows = csv.writer(file)
+        rows.writerow(["extra", *names[::-1], "animal"])
+        rows.writerows([i, *row, label] for i, (row, label) in enumerate(zip(x[:, ::-1].tolist(), labels, strict=True)))
+    turned = json.loads(run(capsys, "evaluate", "run", "--data", "turned.csv", "--on", "all", "--json")[1])
+    assert turned["confusion"] == expected["confusion"]
+    Path("other.csv").write_text(Path("turned.csv").read_text().replace("tail", "fur"))
+    code, _, err = run(capsys, "evaluate", "run", "--data", "other.csv")
+    assert (code, "has no column tail, which the network was trained on" in err) == (2, True)

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
-from xpnet.errors import ConfigError, DataError, RunError
+from xpnet.config import DataConfig
+from xpnet.errors import ConfigError, RunError
 from xpnet.history import FIGURES
 from xpnet.runs import CONFIG, model_path, read_config
 from xpnet.settings import Settings
@@ -43,25 +44,19 @@ def evaluate(
     """
     from xpnet.backend import get_backend
     from xpnet.data import load_data
-    from xpnet.data.columns import labels_have_names
     from xpnet.network import Network
-    from xpnet.prediction import evaluate_sets
+    from xpnet.prediction import as_trained, evaluate_sets, read_like
 
     output = Output(as_json=json, quiet=quiet)
     refuse_taken(figure)
     model_path(run)  # before anything long
     on_line = {} if options is None else given(options)
-    settings = _settings(run, on_line)
+    settings, own = _settings(run, on_line)
     network = Network.load(run, backend=get_backend(settings.run.device))
     if network.standardiser is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
-    data = load_data(settings.data)
-    by_name = labels_have_names(data.class_names) and labels_have_names(network.class_names)
-    if data.features != network.config.inputs or (data.classes > network.config.classes and not by_name):
-        raise DataError(
-            f"data = {data.location}: has {data.features} features and {data.classes} classes, but the network of "
-            f"{run} takes {network.config.inputs} and tells {network.config.classes} apart"
-        )
+    where = read_like(network, own, settings.data) if "data" in on_line else settings.data
+    data = as_trained(network, load_data(where))
     which = "all sets" if on == "all" else f"{on} set"
     output.notes(f"data: {data.name} from {data.location}, {which}; device: {network.backend.device}", *data.notes)
 
@@ -124,17 +119,18 @@ def _replicas(rows: list[dict[str, Any]]) -> Any:
     return table
 
 
-def _settings(run: Path, on_line: dict[str, Any]) -> Settings:
-    """Return the settings of a run, with those on the command line in their place."""
+def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]:
+    """Return the settings of a run, with those on the command line in their place, and those of its own data."""
     on_file: dict[str, Any] = {}
+    own = DataConfig()
     if run.is_dir() and (run / CONFIG).is_file():
         on_file = read_config(run)
+        own = Settings.from_mapping(on_file).data
         if "data" in on_line:
-            # They were meant for the run's own data.
             on_file = {name: value for name, value in on_file.items() if name not in DATA or name == "keep"}
     elif "data" not in on_line:
         raise ConfigError(f"{run}: has no {CONFIG} beside it that names its data; pass --data")
-    return Settings.from_mapping(on_file | on_line)
+    return Settings.from_mapping(on_file | on_line), own
 
 
 def _classes(names: tuple[str, ...], confusion: Any, per_class: dict[str, float | None], replicas: int) -> Any:

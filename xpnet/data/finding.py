@@ -60,7 +60,8 @@ def cache_folder() -> Path:
 def named_in(place: Path, name: str) -> Path | None:
     """Return the folder or the archive of a published set in `place`, which may also be one of them, or None."""
     if place.is_file():
-        return place if name == "cifar10" or "-".join(name.partition("100")[:2]) in place.name else None
+        # XPNET_DATA may name an archive, which tells what it is when it is read.
+        return place if name == "cifar10" or (name == "cifar100" and "100" in place.name) else None
     if not place.is_dir():
         return None
     for folder in (place, *(place / sub for sub in _FOLDERS[name])):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpnet.config import DataConfig
+from xpnet.config import DataConfig, shown
 from xpnet.data import cifar, idx, images, npy, tabular
 from xpnet.data.csvs import is_text
 from xpnet.data.finding import published_in
@@ -95,13 +95,21 @@ def read_path(path: Path, config: DataConfig) -> Source:
         raise DataError(f"data = {path}: cannot be read ({error.strerror or error})") from None
 
 
-def check_used(uses: tuple[str, ...], config: DataConfig, where: str) -> None:
+def uses(path: Path) -> tuple[str, ...]:
+    """Return the settings that the data at `path` takes; none where it cannot be told what it is."""
+    try:
+        return _FORMATS[(_folder(path) if path.is_dir() else _file(path))[0]].uses
+    except (DataError, OSError):
+        return ()
+
+
+def check_used(used: tuple[str, ...], config: DataConfig, where: str) -> None:
     """Refuse a setting that was given and has no effect."""
     for name in _HOW:
         value = getattr(config, name)
-        if value is not None and name not in uses:
-            known = ", ".join(uses) or "none"
-            raise DataError(f"{name} = {value}: has no effect on {where}; of these settings it takes {known}")
+        if value is not None and name not in used:
+            known = ", ".join(used) or "none"
+            raise DataError(f"{name} = {shown(value)}: has no effect on {where}; of these settings it takes {known}")
 
 
 def _folder(path: Path) -> tuple[str, Path]:
