@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -55,6 +56,21 @@ def test_a_layout_is_recognised_by_content_not_by_name(tmp_path: Path):
     source = read_source(folder)
     assert same(source, read_source(cifar_files.write_folder(tmp_path / "p")))
     assert source.class_names == cifar_files.NAMES
+
+
+def test_an_archive_with_two_layouts_in_any_order(tmp_path: Path):
+    folder = cifar_files.write_folder(tmp_path / "c")
+    for path in data_files.write_binary(tmp_path / "b").iterdir():
+        path.rename(folder / path.name)
+    (folder / "data_batch_3").write_bytes(cifar_files.python2(cifar_files.batch(9, 7)))  # another size than the others
+    for order in (1, -1):
+        with tarfile.open(tmp_path / f"{order}.tar", "w") as tar:
+            for path in sorted(folder.iterdir())[::order]:
+                tar.add(path, path.name)
+        source = read_source(tmp_path / f"{order}.tar")
+        seeds = [(0, 20), (1, 20), (9, 7), (3, 20), (4, 20)]
+        expected = np.concatenate([cifar_files.batch(*seed)["data"] for seed in seeds])
+        np.testing.assert_array_equal(source.x, expected)
 
 
 def test_they_are_found_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

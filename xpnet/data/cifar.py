@@ -134,6 +134,9 @@ class _Assembly:
         self._where, self._kinds = where, kinds
         self._kind = kinds[0]
         self._batches: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+        # Training files of one size are put where they belong as they come, which is all but always.
+        self._whole: NDArray[np.uint8] | None = None
+        self._in_place: set[str] = set()
         self._names: tuple[str, ...] | None = None
         self._layouts: set[str] = set()
         self._md5: dict[str, str] = {}
@@ -156,9 +159,26 @@ class _Assembly:
             return
         x, labels = read_batch(content, where, label)
         self._layouts.add(layout_of(content, name, label))
-        self._batches[name] = x, labels
+        self._batches[name] = self._placed(name, x), labels
         if name in BATCH_MD5 and len(x) == _PUBLISHED_ROWS:
             self._md5[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    def _placed(self, name: str, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return images of a training file in their place among those of all, which are as large as the first one."""
+        stem, _, suffix = name.partition(".")
+        stems = self._kind.training
+        if stem not in stems or len(stems) == 1:
+            return x
+        if self._whole is None:
+            self._whole = np.empty((len(stems) * len(x), PIXELS), np.uint8)
+        rows, place = len(self._whole) // len(stems), stems.index(stem)
+        # An archive may hold two layouts; the first one that comes has the places.
+        if len(x) != rows or any(other.partition(".")[2] != suffix for other in self._in_place):
+            return x
+        self._in_place.add(name)
+        slot = self._whole[place * rows : (place + 1) * rows]
+        slot[...] = x
+        return slot
 
     def _source(self) -> Source:
         kind, where, batches = self._kind, self._where, self._batches
@@ -171,7 +191,9 @@ class _Assembly:
         labels = np.concatenate([batches[name][1] for name in wanted[:-1]])
         labels_test = batches[wanted[-1]][1]
         x_test = _joined([batches.pop(wanted[-1])[0]])
-        x = _joined([batches.pop(name)[0] for name in wanted[:-1]])
+        x = self._whole
+        if x is None or self._in_place != set(wanted[:-1]):
+            x = _joined([batches.pop(name)[0] for name in wanted[:-1]])
         names = self._names or (CLASS_NAMES if kind is CIFAR_10 else tuple(map(str, range(kind.label.classes))))
         layout = " and ".join(sorted(self._layouts))
         return Source(

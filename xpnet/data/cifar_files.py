@@ -109,7 +109,7 @@ def _matlab_images(x: Any, where: str) -> NDArray[np.uint8]:
     wanted = f"it must be an array (n, {PIXELS}) of uint8"
     if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != PIXELS or len(x) == 0:
         raise DataError(f"{where}: data is an array {x.shape} of {x.dtype}; {wanted}")
-    return np.ascontiguousarray(x)
+    return np.asarray(x)
 
 
 def _matlab_labels(y: Any, where: str) -> NDArray[np.int64]:
