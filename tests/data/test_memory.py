@@ -210,7 +210,7 @@ class TestPeak:
 
     @pytest.mark.parametrize("layout", ["python", "binary", "matlab", "archive"])
     def test_cifar10(self, tmp_path: Path, layout: str):
-        rows = 10_000 if layout == "matlab" else 6_000
+        rows = 10_000 if layout == "matlab" else 4_000
         if layout in ("python", "archive"):
             batches = {name: cifar_files.batch(seed, rows) for seed, name in enumerate(cifar_files.FILES)}
             path = cifar_files.write_folder(tmp_path / "c", **batches)
@@ -218,7 +218,7 @@ class TestPeak:
         else:
             writer = data_files.write_binary if layout == "binary" else data_files.write_matlab
             path = writer(tmp_path / "c", rows)
-        self.check(path, megabytes=110, imports="scipy.io" if layout == "matlab" else "")
+        self.check(path, megabytes=70, imports="scipy.io" if layout == "matlab" else "")
 
     @pytest.mark.parametrize("kind", ["npz", "npy"])
     def test_floats(self, tmp_path: Path, kind: str):
