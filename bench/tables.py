@@ -163,6 +163,16 @@ def _gradcheck(cases: Cases) -> str:
     return _table(["network", "parameters", "s", "naive, s", "ratio", "peak MiB", "largest error"], body)
 
 
+def _search(cases: Cases) -> str:
+    (case,) = cases.values()
+    rows = case["rows"]
+    body = [[f"`{who}`", f"{r['median']:.0f}", f"{r['min']:.0f}"] for who, r in rows.items()]
+    ratio = rows["xpnet train, one after another"]["median"] / rows["xpnet search"]["median"]
+    text = f"{case['what']}: the runs take {ratio:.1f} times as long as the search. Validation accuracies of the same "
+    text += f"network differ by {case['apart']:.4f} at most: float32 rounds in another order."
+    return _table(["command", "s, median", "min"], body) + f"\n\n{text}"
+
+
 TABLES: dict[str, Callable[[Cases], str]] = {
     "epoch": _epochs,
     "population": _population,
@@ -171,4 +181,5 @@ TABLES: dict[str, Callable[[Cases], str]] = {
     "startup": _startup,
     "memory": _memory,
     "gradcheck": _gradcheck,
+    "search": _search,
 }

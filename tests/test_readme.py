@@ -33,6 +33,15 @@ def test_the_python_of_the_page_on_learning_rates_runs(capsys):
     assert "Suggestion(eta_min=" in capsys.readouterr().out
 
 
+def test_the_python_of_the_page_on_searches_runs(capsys):
+    page = README.parent / "docs" / "search.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(page), "exec"), {})
+    point, accuracy = capsys.readouterr().out.splitlines()
+    assert "'lambda'" in point
+    assert 0.2 < float(accuracy) < 0.6
+
+
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))])
 def test_links_between_pages_lead_somewhere(page):
     path = README.parent / page

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xpnet.population import Population, train_population
     from xpnet.rate_range import lr_range
     from xpnet.results import TrainResult
+    from xpnet.search.session import search
     from xpnet.settings import Settings
     from xpnet.suggestion import LRRange
     from xpnet.training import train
@@ -79,6 +80,7 @@ __all__ = [
     "load",
     "load_data",
     "lr_range",
+    "search",
     "to_device",
     "train",
     "train_population",
@@ -93,8 +95,8 @@ def load(path: Any, *, backend: Backend | None = None) -> Network:
     return Network.load(path, backend=backend)
 
 
-# Modules that are reached as attributes too; gradcheck can be called.
-_MODULES = ("gradcheck", "testing")
+# Modules that are reached as attributes too; gradcheck and search can be called.
+_MODULES = ("gradcheck", "search", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ Parameters with R = 1 broadcast against inputs with R > 1.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,6 +247,20 @@ class Network:
     def scores(self, x: Array) -> Array:
         """Return the scores (R, n, classes) before the softmax, with the running statistics."""
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
+
+    def select(self, replicas: Sequence[int]) -> Network:
+        """Return a network of some replicas, with tensors of its own."""
+        places = self.backend.asarray(np.asarray(replicas, np.int64))
+        return self.sharing(replicas, self.parameters.select(places), self.running.select(places))
+
+    def sharing(self, replicas: Sequence[int], parameters: Blocks, running: Blocks) -> Network:
+        """Return a network of some replicas on tensors that are theirs already."""
+        part = copy.copy(self)
+        part.seeds = tuple(self.seeds[r] for r in replicas)
+        if isinstance(self.config.init, tuple):
+            part.config = dataclasses.replace(self.config, init=tuple(self.config.init[r] for r in replicas))
+        part.parameters, part.running = parameters, running
+        return part
 
     def save(self, path: str | Path) -> None:
         """Write the network to a new safetensors file; :func:`xpnet.load` reads it.

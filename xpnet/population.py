@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.blocks import Blocks, parameter_kind
-from xpnet.config import Length, NetworkConfig, TrainConfig
+from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data
 from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.fitting import check_fit, order_seeds
-from xpnet.history import EpochRecord, History, Metrics
+from xpnet.history import EpochRecord, Metrics, Values
+from xpnet.joined import joined, nothing_left
 from xpnet.layers import parameter_shapes
+from xpnet.marks import Mark
 from xpnet.memory import free_memory, give_back
 from xpnet.network import Network
-from xpnet.results import Divergence, TrainResult, all_diverged
-from xpnet.schedules import learning_rates
+from xpnet.results import TrainResult, all_diverged
 from xpnet.settings import VARYING, Settings
-from xpnet.training import train
+from xpnet.training import SETS, train
 
 # Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
 _SHARE = 0.5
@@ -61,6 +61,31 @@ class Population:
         network = dataclasses.replace(settings.network_config(inputs, classes), **own["network"])
         train_config = dataclasses.replace(settings.train, **own["train"])
         return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
+
+    @classmethod
+    def of_cells(
+        cls, settings: Settings, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int], inputs: int, classes: int
+    ) -> Population:
+        """Return a network for each seed and cell, seeds outermost, so that those of one seed are neighbours.
+
+        Args:
+            settings: What all share.
+            cells: Settings that set networks apart, of :data:`~xpnet.settings.VARYING`; each cell the same.
+            seeds: Seeds of every cell.
+            inputs: Features of the data.
+            classes: Its classes.
+        """
+        rows = [{"seed": seed, **cell} for seed in seeds for cell in cells]
+        network, train = settings.network_config(inputs, classes), settings.train
+        fields = Settings.fields()
+        for name in sorted({name for cell in cells for name in cell} & set(VARYING) - {"seed"}):
+            group, field = fields[name]
+            own: dict[str, Any] = {field.name: tuple(field.metadata["check"](row[name]) for row in rows)}
+            if group == "network":
+                network = dataclasses.replace(network, **own)
+            else:
+                train = dataclasses.replace(train, **own)
+        return cls(network, train, tuple(row["seed"] for row in rows), tuple(rows))
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -135,6 +160,9 @@ def train_population(
     on_steps: Callable[[int], None] | None = None,
     on_chunks: Callable[[list[tuple[int, int]]], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    marks: Iterable[int] = (),
+    on_mark: Callable[[Mark], Iterable[int]] | None = None,
+    final: Sequence[str] = SETS,
 ) -> tuple[Network, TrainResult]:
     """Train the networks of a population, in chunks where memory does not hold all of them at once.
 
@@ -148,6 +176,9 @@ def train_population(
         on_steps: Called with the number of steps just taken.
         on_chunks: Called with the chunks (start, stop) before training.
         should_stop: Asked after every few steps; training ends when it returns True.
+        marks: Steps at which `on_mark` is asked; see :func:`~xpnet.train`.
+        on_mark: Returns the networks to be dropped; with several chunks it is asked in each, about its networks.
+        final: Sets that are evaluated at the end.
 
     Returns:
         The network of all replicas, and the result as one chunk would give it.
@@ -165,7 +196,7 @@ def train_population(
     if on_chunks is not None:
         on_chunks(cuts)
     orders = order_seeds(population.train, population.seeds)
-    callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop}
+    callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop, "marks": [*marks], "final": final}
     done: list[tuple[Network, TrainResult]] = []
     pending = list(cuts)
     while pending:
@@ -175,11 +206,14 @@ def train_population(
         try:
             network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
             told = on_epoch if alone else None
-            result = train(network, data, part.train, on_epoch=told, orders=orders[start:stop], **callbacks)
+            asked = _asked_of_all(on_mark, start, len(population))
+            result = train(
+                network, data, part.train, on_epoch=told, orders=orders[start:stop], on_mark=asked, **callbacks
+            )
         except DivergedError as error:
             if alone:
                 raise
-            result = _nothing(network, error)
+            result = nothing_left(network, error)
         except MemoryError:
             # The estimate was too low, or others have taken memory since: half as many at a time.
             halves = _halves(start, stop, backend)
@@ -196,13 +230,33 @@ def train_population(
         pending.pop(0)
         if result.interrupted:
             break
-    network, result = _joined(population, done, population.train.length(int(data.train.x.shape[0])))
+    network, result = joined(population, done, population.train.length(int(data.train.x.shape[0])))
     for record in result.history.epochs:
         if on_epoch is not None:
             on_epoch(record)
     if len(result.diverged) == network.replicas:
         raise all_diverged(result.diverged, population.train, network.replicas, result.history)
     return network, result
+
+
+def _asked_of_all(
+    on_mark: Callable[[Mark], Iterable[int]] | None, start: int, replicas: int
+) -> Callable[[Mark], Iterable[int]] | None:
+    """Return what asks about a chunk by its replicas' numbers in the whole population."""
+    if on_mark is None:
+        return None
+
+    def whole(values: Values) -> Values:
+        all_of_them = np.full(replicas, np.nan)
+        all_of_them[start : start + len(values)] = values
+        return all_of_them
+
+    def asked(mark: Mark) -> list[int]:
+        figures = mark.validation
+        validation = Metrics(whole(figures.accuracies), whole(figures.losses), whole(figures.costs))
+        return [r - start for r in on_mark(Mark(mark.step, tuple(r + start for r in mark.replicas), validation))]
+
+    return asked
 
 
 def _most_in_memory(population: Population, data: DeviceData, backend: Backend, dtype: str) -> int | None:
@@ -230,92 +284,6 @@ def _halves(start: int, stop: int, backend: Backend) -> list[tuple[int, int]]:
         )
     middle = (start + stop) // 2
     return [(start, middle), (middle, stop)]
-
-
-def _nothing(network: Network, error: DivergedError) -> TrainResult:
-    """Return the result of a chunk of which no replica is left: the epochs before that."""
-    nan = np.full(network.replicas, np.nan)
-    empty = Metrics(nan, nan, nan)
-    epochs, device = error.history.epochs, network.backend.device
-    seconds = [record.seconds_training for record in epochs]
-    evaluation = sum(record.seconds_evaluation for record in epochs)
-    steps = epochs[-1].step if epochs else 0
-    gone = dict(error.diverged)
-    return TrainResult(error.history, empty, empty, empty, len(epochs), steps, seconds, evaluation, device, False, gone)
-
-
-def _joined(
-    population: Population, done: list[tuple[Network, TrainResult]], length: Length
-) -> tuple[Network, TrainResult]:
-    """Put chunks together: as many replicas as were trained, in their order."""
-    count = sum(network.replicas for network, _ in done)
-    part = population.part(0, count)
-    whole = _joined_network(part, [network for network, _ in done])
-    longest = max((result for _, result in done), key=lambda r: len(r.history))
-    rates = learning_rates(part.train, length, count)
-    history = History(rates[0])
-    diverged: dict[int, Divergence] = {}
-    start = 0
-    for network, result in done:
-        diverged |= {start + r: where for r, where in result.diverged.items()}
-        start += network.replicas
-    for epoch, record in enumerate(longest.history.epochs):
-        history.append(_joined_epoch(epoch, dataclasses.replace(record, eta=rates[record.step - 1]), done))
-    return whole, dataclasses.replace(
-        longest,
-        history=history,
-        train=_joined_metrics([result.train for _, result in done]),
-        validation=_joined_metrics([result.validation for _, result in done]),
-        test=_joined_metrics([result.test for _, result in done]),
-        seconds_training=[record.seconds_training for record in history.epochs],
-        seconds_evaluation=sum(result.seconds_evaluation for _, result in done),
-        interrupted=any(result.interrupted for _, result in done),
-        diverged=diverged,
-    )
-
-
-def _joined_network(population: Population, parts: list[Network]) -> Network:
-    """Return the networks of several chunks as one; nothing is drawn that would be thrown away."""
-    first = parts[0]
-    whole = Network(population.part(0, 1).network, backend=first.backend, dtype=str(first.dtype))
-    whole.config, whole.seeds = population.network, population.seeds
-    xp = first.backend.xp
-
-    def joined(name: str) -> dict[str, Any]:
-        return {key: xp.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(first, name)}
-
-    whole.parameters = Blocks(xp, joined("parameters"), parameter_kind)
-    whole.running = Blocks(xp, joined("running"))
-    whole.standardiser, whole.class_names = first.standardiser, first.class_names
-    whole.image_shape, whole.feature_names = first.image_shape, first.feature_names
-    return whole
-
-
-def _joined_epoch(epoch: int, record: EpochRecord, done: list[tuple[Network, TrainResult]]) -> EpochRecord:
-    """Return one epoch of all chunks; a chunk that did not reach it has no figures there."""
-    records = [r.history.epochs[epoch] if epoch < len(r.history) else None for _, r in done]
-
-    def metrics(which: str) -> Metrics:
-        nans = [np.full(network.replicas, np.nan) for network, _ in done]
-        return _joined_metrics(
-            [getattr(r, which) if r is not None else Metrics(n, n, n) for r, n in zip(records, nans, strict=True)]
-        )
-
-    return dataclasses.replace(
-        record,
-        train=metrics("train"),
-        validation=metrics("validation"),
-        seconds_training=sum(r.seconds_training for r in records if r is not None),
-        seconds_evaluation=sum(r.seconds_evaluation for r in records if r is not None),
-    )
-
-
-def _joined_metrics(parts: list[Metrics]) -> Metrics:
-    return Metrics(
-        np.concatenate([part.accuracies for part in parts]),
-        np.concatenate([part.losses for part in parts]),
-        np.concatenate([part.costs for part in parts]),
-    )
 
 
 def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:

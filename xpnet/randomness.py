@@ -26,6 +26,8 @@ class Purpose(IntEnum):
     CHECK_ROWS = 103
     CHECK_ROUNDING = 104
     DIAGNOSIS_ROWS = 200
+    SEARCH = 300
+    SEARCH_SAMPLER = 301
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -58,6 +58,7 @@ class TrainResult:
         device: Where it was computed.
         interrupted: Whether training was stopped before its end.
         diverged: Replicas whose loss became infinite or not a number, with where that happened.
+        dropped: Replicas that `on_mark` dropped, with the steps they had taken.
     """
 
     history: History
@@ -71,6 +72,7 @@ class TrainResult:
     device: str
     interrupted: bool
     diverged: dict[int, Divergence] = field(default_factory=dict)
+    dropped: dict[int, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as ``metrics.json`` holds them."""

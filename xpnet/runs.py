@@ -84,6 +84,22 @@ def write_new(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file that may be there already, whole or not at all.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run, by name."""
     import tomli_w

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from xpnet.device_data import DeviceData
 from xpnet.evaluation import Evaluation
 from xpnet.fitting import batches_of_epoch, on_device_of, order_seeds
 from xpnet.history import EpochRecord, History, Metrics, Values
+from xpnet.marks import Mark, Marks
 from xpnet.network import Network
 from xpnet.results import Divergence, TrainResult, all_diverged
 from xpnet.schedules import learning_rates
@@ -23,6 +24,7 @@ from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
+SETS = ("train", "validation", "test")
 
 
 def train(
@@ -34,6 +36,9 @@ def train(
     on_steps: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     orders: Sequence[int] | None = None,
+    marks: Iterable[int] = (),
+    on_mark: Callable[[Mark], Iterable[int]] | None = None,
+    final: Sequence[str] = SETS,
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
 
@@ -48,6 +53,10 @@ def train(
         on_steps: Called with the number of steps just taken, every few hundredths of a second.
         should_stop: Asked after every few steps; training ends when it returns True.
         orders: Seed of each replica's order of samples; :func:`order_seeds` of the settings if not given.
+        marks: Steps after which validation figures are taken and `on_mark` is asked.
+        on_mark: Returns the replicas that are to be dropped: they stay as they are, and the others go on
+            without them, in less time.
+        final: Sets that are evaluated at the end; figures of others are not a number.
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
@@ -59,7 +68,8 @@ def train(
     network.learn_about(data.data)
 
     seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
-    run = _Run(network, data, config, length, on_steps, should_stop, seeds)
+    at_marks = Marks(marks, on_mark, length.steps)
+    run = _Run(network, data, config, length, on_steps, should_stop, seeds, at_marks)
     interrupted = False
     for epoch in range(length.epochs):
         record = run.epoch(epoch)
@@ -68,9 +78,9 @@ def train(
             if on_epoch is not None:
                 on_epoch(record)
         if run.stopped:
-            interrupted = run.state.step < length.steps
+            interrupted = run.state.step < length.steps and len(run.alive) > 0
             break
-    return run.result(interrupted)
+    return run.result(interrupted, final)
 
 
 class _Run:
@@ -85,8 +95,9 @@ class _Run:
         on_steps: Callable[[int], None] | None,
         should_stop: Callable[[], bool] | None,
         orders: tuple[int, ...],
+        marks: Marks,
     ) -> None:
-        self.orders = orders
+        self.orders, self.marks = orders, marks
         self.network, self.data, self.config, self.length = network, data, config, length
         self.on_steps, self.should_stop = on_steps, should_stop
         backend, replicas = network.backend, network.replicas
@@ -98,11 +109,12 @@ class _Run:
             {name: backend.xp.zeros_like(p) for name, p in network.parameters.items()} if with_momentum else {},
             network.running,
         )
-        # The replicas that are trained, by number: those that have not diverged.
+        # The replicas that are trained, by number: those that have neither diverged nor been dropped.
         self.alive = np.arange(replicas)
         self.diverged: dict[int, Divergence] = {}
+        self.dropped: dict[int, int] = {}
         self.eta = learning_rates(config, length, replicas)
-        self.stepper = self._make_stepper()
+        self._set_up(network)
         self.history = History(self.eta[0])
         self.seconds_training: list[float] = []
         self.seconds_evaluation = 0.0
@@ -111,18 +123,22 @@ class _Run:
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
         # Samples that stay on the host are gathered there.
         self._host_rows = backend.xp is np or on_host(data.train.x)
-        self._evaluations = {
-            which: Evaluation(network, part.x, part.labels)
-            for which, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
-        }
         self._prepared: tuple[int, list[Array]] | None = None
+        self._validated: tuple[int, Metrics] | None = None
+
+    def _set_up(self, living: Network) -> None:
+        """Make what trains and evaluates `living`, the replicas that are left."""
+        self.living = living
+        sets = {which: getattr(self.data, which) for which in SETS}
+        self._evaluations = {which: Evaluation(living, part.x, part.labels) for which, part in sets.items()}
+        self.stepper = self._make_stepper()
 
     def _make_stepper(self) -> Stepper:
         train, backend = self.data.train, self.network.backend
         rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
         hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov)
         self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
-        return make_stepper(self.network, train.x, train.labels, hyper, self.config.stepper, self.config.batch_size)
+        return make_stepper(self.living, train.x, train.labels, hyper, self.config.stepper, self.config.batch_size)
 
     def epoch(self, epoch: int) -> EpochRecord | None:
         """Train one epoch and evaluate; None if training was stopped before its first step."""
@@ -149,30 +165,29 @@ class _Run:
         self._freeze(loss, first)
         self._hand_back()
         begin = time.perf_counter()
-        validation = self._evaluate("validation")
+        validation = self._validate()
         if self.config.train_metrics == "full":
             training = self._evaluate("train")
         else:
             training = self._running(loss, correct, penalty)
         evaluation = time.perf_counter() - begin
         self.seconds_evaluation += evaluation
-        self._freeze(validation.losses[None], self.state.step - 1)
         return EpochRecord(
             epoch + 1,
             self.state.step,
             self.eta[self.state.step - 1],
-            self._without_diverged(training),
-            self._without_diverged(validation),
+            self._of_living(training),
+            validation,
             seconds,
             evaluation,
         )
 
-    def result(self, interrupted: bool) -> TrainResult:
-        """Evaluate all sets and return what was learned."""
+    def result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
+        """Evaluate the sets of `final` and return what was learned."""
         begin = time.perf_counter()
-        train, validation, test = (
-            self._without_diverged(self._evaluate(which)) for which in ("train", "validation", "test")
-        )
+        nothing = np.full(self.network.replicas, np.nan)
+        unknown = Metrics(nothing, nothing, nothing)
+        train, validation, test = (self._at_end(which) if which in final else unknown for which in SETS)
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
@@ -186,15 +201,21 @@ class _Run:
             device=self.network.backend.device,
             interrupted=interrupted,
             diverged=self.diverged,
+            dropped=self.dropped,
         )
+
+    def _at_end(self, which: str) -> Metrics:
+        if which == "validation" and self._validated is not None and self._validated[0] == self.state.step:
+            return self._of_living(self._validated[1])
+        return self._evaluate(which)
 
     def _steps(self, perm: Array, first: int, done: int, totals: Totals) -> int:
         """Run the steps of `perm` in short calls; return how many were taken before a stop."""
         taken, wanted = 0, int(perm.shape[0])
         while taken < wanted and not self.stopped:
-            size = min(self._steps_a_call, wanted - taken)
-            begin = time.perf_counter()
             at = done + taken
+            size = min(self._steps_a_call, wanted - taken, self.marks.until_next(first + at) or wanted)
+            begin = time.perf_counter()
             self._take(perm[taken : taken + size], first + at, totals.part(at, at + size))
             if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
                 self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
@@ -202,7 +223,31 @@ class _Run:
             if self.on_steps is not None:
                 self.on_steps(size)
             self.stopped = self.should_stop is not None and self.should_stop()
+            if self.state.step in self.marks and not self.stopped:
+                self._at_mark()
         return taken
+
+    def _at_mark(self) -> None:
+        """Tell how the population stands, and go on without the replicas that are dropped."""
+        begin = time.perf_counter()
+        self._hand_back()
+        validation = self._validate()
+        self.seconds_evaluation += time.perf_counter() - begin
+        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), validation))
+        self.dropped |= dict.fromkeys(dropped, self.state.step)
+        if len(dropped) == len(self.alive):
+            self.alive, self.stopped = self.alive[:0], True
+        elif dropped:
+            self._keep(np.flatnonzero(~np.isin(self.alive, dropped)))
+
+    def _validate(self) -> Metrics:
+        """Return validation figures of the parameters as they are; replicas without a finite loss are frozen."""
+        if self._validated is None or self._validated[0] != self.state.step:
+            metrics = self._evaluate("validation")
+            self._freeze(metrics.losses[None], self.state.step - 1)
+            self._validated = self.state.step, metrics
+        # Those that were dropped since, or are found to have diverged, have none.
+        return self._of_living(self._validated[1])
 
     def _take(self, perm: Array, step: int, totals: Totals) -> None:
         """Take the steps of `perm` with the replicas that are alive, from the training's step `step` on."""
@@ -237,15 +282,18 @@ class _Run:
         keep = np.flatnonzero(~lost)
         if len(keep) == 0:
             raise all_diverged(self.diverged, self.config, self.network.replicas, self.history)
+        self._keep(keep)  # on the CPU the totals are looked at as soon as they are there, so nothing was learned since
+
+    def _keep(self, columns: NDArray[np.int64]) -> None:
+        """Go on with some of the living replicas, on copies of their tensors."""
         self._hand_back()
-        # On the CPU the totals are looked at as soon as they are there, so nothing was learned since.
-        self.state = self.state.select(self.network.backend.asarray(keep))
-        self.alive = self.alive[keep]
-        self.stepper = self._make_stepper()
+        self.state = self.state.select(self.network.backend.asarray(columns))
+        self.alive = self.alive[columns]
+        self._set_up(self.network.sharing([*map(int, self.alive)], self.state.parameters, self.state.running))
 
     def _hand_back(self) -> None:
         """Write what the living replicas have learned into the network, where they train on copies."""
-        if len(self.alive) == self.network.replicas:
+        if len(self.alive) in (0, self.network.replicas):
             return
         alive = self.network.backend.asarray(self.alive)
         for home, trained in (
@@ -255,12 +303,12 @@ class _Run:
             for name, tensor in trained.items():
                 home[name][alive] = tensor
 
-    def _without_diverged(self, metrics: Metrics) -> Metrics:
-        """Return figures that are not a number for the replicas that have diverged."""
-        if not self.diverged:
+    def _of_living(self, metrics: Metrics) -> Metrics:
+        """Return figures that are not a number for the replicas that are not trained any more."""
+        if len(self.alive) == self.network.replicas:
             return metrics
-        finite = np.where(np.isin(np.arange(self.network.replicas), list(self.diverged)), np.nan, 1.0)
-        return Metrics(metrics.accuracies * finite, metrics.losses * finite, metrics.costs * finite)
+        living = np.where(np.isin(np.arange(self.network.replicas), self.alive), 1.0, np.nan)
+        return Metrics(metrics.accuracies * living, metrics.losses * living, metrics.costs * living)
 
     def _batches(self, epoch: int) -> list[Array]:
         """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
@@ -270,8 +318,16 @@ class _Run:
         return ordered if self._host_rows else [self.network.backend.asarray(b) for b in ordered]
 
     def _evaluate(self, which: str) -> Metrics:
-        with np.errstate(all="ignore"):
-            return self._evaluations[which](self.lam)
+        """Return figures (R,) of a full pass of the living replicas."""
+        if len(self.alive) == 0:
+            figures = [np.empty(0)] * 3
+        else:
+            with np.errstate(all="ignore"):
+                found = self._evaluations[which](self.lam[self.alive])
+            figures = [found.accuracies, found.losses, found.costs]
+        whole = np.full((3, self.network.replicas), np.nan)
+        whole[:, self.alive] = figures
+        return Metrics(*whole)
 
     def _running(self, loss: Values, correct: NDArray[np.int64], penalty: Values) -> Metrics:
         """Return the epoch's figures from the totals (k, R) of its steps."""
@@ -281,4 +337,6 @@ class _Run:
             sizes[-1] = samples % self.config.batch_size
         seen = sizes.sum()
         mean_loss = loss.sum(axis=0) / seen
-        return Metrics(correct.sum(axis=0) / seen, mean_loss, mean_loss + self.lam * (sizes @ penalty) / seen)
+        with np.errstate(all="ignore"):  # 0 times infinity, of a replica that has diverged
+            costs = mean_loss + self.lam * (sizes @ penalty) / seen
+        return Metrics(correct.sum(axis=0) / seen, mean_loss, costs)

@@ -12,8 +12,6 @@ import pytest
 from PIL import Image
 from test_train import run
 
-import xpnet
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
 import cifar_files
@@ -156,10 +154,21 @@ def test_fetch_from_a_file(capsys, tmp_path, monkeypatch):
     assert (code, err.strip()) == (2, "xpnet: from = nothing: is no file, and no http or https URL")
 
 
-def test_fetch_shows_how_far_it_is(capsys, monkeypatch):
+def test_fetch_shows_how_far_it_is(capsys):
     from xpnet.cli.data import _Bar
 
     with _Bar(shown=True) as bar:
         bar(50, 100)
         bar(100, 100)
-    assert "100/100" in capsys.readouterr().err.replace(".0", "").replace(" ", "") or xpnet is None
+    assert "100/100" in capsys.readouterr().err.replace(".0", "").replace(" ", "")
+
+
+def test_search_takes_the_settings_of_the_data(capsys):
+    data_files.write_csv(Path("pets.csv"), 90)
+    arguments = ["--data", "pets.csv", "--target", "animal", "--batch-size", "9", "--drop-last", "--hidden", "4"]
+    code, out, err = run(
+        capsys, "search", "lambda", *arguments, "--epochs", "1", "--trials", "2", "--out", "s", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["settings"]["target"] == "animal"
+    assert tomllib.loads(Path("s/winner/config.toml").read_text())["target"] == "animal"

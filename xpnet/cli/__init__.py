@@ -15,6 +15,7 @@ from xpnet.errors import XpnetError
 
 _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
+    "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
     "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
     "predict": "Predict classes and probabilities of images, or of the rows of a table.",
     "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",

@@ -64,6 +64,13 @@ class Output:
         return not self.quiet and sys.stderr.isatty()
 
 
+class NotesOnly(Output):
+    """The output of a part of a command, whose result is not the command's."""
+
+    def result(self, data: dict[str, Any], *tables: Any) -> None:
+        """Leave the result to the command."""
+
+
 class Interrupt:
     """Set once Ctrl-C was pressed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,16 +35,24 @@ def settings_options(*names: str) -> Any:
     An option that is not given is None: the configuration file or the setting's default decides.
     Values stay text, since the setting's own check says best what is wrong with one.
     """
+    chosen = {name: found for name, found in Settings.fields().items() if not names or name in names}
+    return _options_class({name: (_GROUPS[group], field) for name, (group, field) in chosen.items()})
+
+
+def config_options(cls: Any, group: Group) -> Any:
+    """Return a dataclass with an option for each field of a settings class of its own, such as SearchConfig."""
+    return _options_class({setting_name(field): (group, field) for field in dataclasses.fields(cls)})
+
+
+def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any]]]) -> Any:
     fields = []
-    for name, (group, field) in Settings.fields().items():
-        if names and name not in names:
-            continue
+    for name, (group, field) in options.items():
         kind: Any = bool if str(field.type).startswith("bool") else str
         option = f"--{name.replace('_', '-')}"
         default = "" if field.default is None else f" [default: {_shown(field.default)}]"
         parameter = Parameter(
             name=option,
-            group=_GROUPS[group],
+            group=group,
             help=field.metadata["help"] + default,
             show_default=False,
             metavar=field.metadata["metavar"] or None,
@@ -59,7 +68,7 @@ def settings_options(*names: str) -> Any:
 def given(options: Any) -> dict[str, Any]:
     """Return the settings that were given on the command line, by name."""
     known = {field.name: setting_name(field) for _, field in Settings.fields().values()}
-    values = {known[f.name]: getattr(options, f.name) for f in dataclasses.fields(options)}
+    values = {known.get(f.name, f.name): getattr(options, f.name) for f in dataclasses.fields(options)}
     return {name: value for name, value in values.items() if value is not None}
 
 

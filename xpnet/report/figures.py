@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,18 @@ def curves(history: History, title: str) -> Any:
     )
 
 
-def save_figure(chart: Any, stem: Path) -> list[Path]:
+def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
     """Write a chart as ``stem.png`` (twice the pixels of the SVG) and ``stem.svg``; return the paths.
 
     Raises:
-        RunError: A file exists, or cannot be written.
+        RunError: A file exists, unless `write` is one that replaces it, or cannot be written.
     """
     import vl_convert
 
     spec = chart.to_dict()
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write_new(png, vl_convert.vegalite_to_png(spec, scale=2))
-    write_new(svg, vl_convert.vegalite_to_svg(spec).encode())
+    write(png, vl_convert.vegalite_to_png(spec, scale=2))
+    write(svg, vl_convert.vegalite_to_svg(spec).encode())
     return [png, svg]
 
 

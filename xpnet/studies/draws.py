@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ConfigError
+from xpnet.search.refine import two_best_range
 from xpnet.studies.model import Experiment
 from xpnet.studies.outcome import CellOutcome
 
@@ -44,26 +45,21 @@ def cells_of(experiment: Experiment, coarse: Sequence[CellOutcome] | None = None
 
 def _between(how: str, low: float, high: float, count: int, generator: np.random.Generator) -> list[float]:
     match how:
-        case "uniform":
-            values = generator.uniform(low, high, count)
-        case "log-uniform":
-            values = np.exp(generator.uniform(np.log(low), np.log(high), count))
+        case "uniform" | "log-uniform":
+            log = how == "log-uniform"
+            drawn = generator.uniform(np.log(low), np.log(high), count) if log else generator.uniform(low, high, count)
+            return [float(value) for value in (np.exp(drawn) if log else drawn)]
         case "linspace":
-            values = np.linspace(low, high, count)
+            return [float(value) for value in np.linspace(low, high, count)]
         case "logspace":
-            values = np.geomspace(low, high, count)
-        case _:
-            raise ConfigError(
-                f"how = {how}: must be log10, reported, around, uniform, log-uniform, linspace or logspace"
-            )
-    return [float(value) for value in values]
+            return [float(value) for value in np.geomspace(low, high, count)]
+    raise ConfigError(f"how = {how}: must be log10, reported, around, uniform, log-uniform, linspace or logspace")
 
 
 def _around(name: str, coarse: Sequence[CellOutcome], count: int, generator: np.random.Generator) -> list[float]:
     best, second = sorted(coarse, key=lambda cell: -cell.mean("validation_accuracy"))[:2]
-    first, other = (float(np.log10(cell.values[name])) for cell in (best, second))
-    distance = abs(first - other)
-    return [float(10**exponent) for exponent in generator.uniform(first - distance, first + distance, count)]
+    low, high = two_best_range(*(float(np.log10(cell.values[name])) for cell in (best, second)))
+    return [float(10**exponent) for exponent in generator.uniform(low, high, count)]
 
 
 def _list(value: Any) -> list[float]:

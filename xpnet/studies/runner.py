@@ -104,7 +104,7 @@ class Runner:
     ) -> list[CellOutcome]:
         settings = Settings.from_mapping({**experiment.settings, **cells[0]})
         data = self._data(settings)
-        population = _population(settings, cells, seeds, data.data)
+        population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         try:
             _, result = train_population(
                 population, data, backend=self._backend, dtype=settings.run.dtype, on_steps=on_steps
@@ -155,21 +155,6 @@ def shortened(experiment: Experiment) -> Experiment:
         if isinstance(settings.get(name), int):
             settings[name] = max(1, settings[name] // _TENTH)
     return replace(experiment, settings=settings, runs=min(experiment.runs, _QUICK_RUNS), top=min(experiment.top, 1))
-
-
-def _population(settings: Settings, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int], data: Data) -> Population:
-    """Return a network for each seed and cell, seeds outermost."""
-    rows = [{"seed": seed, **cell} for seed in seeds for cell in cells]
-    config, train = settings.network_config(data.features, data.classes), settings.train
-    fields = Settings.fields()
-    for name in sorted({name for cell in cells for name in cell} & set(VARYING) - {"seed"}):
-        group, field = fields[name]
-        own: dict[str, Any] = {field.name: tuple(field.metadata["check"](row[name]) for row in rows)}
-        if group == "network":
-            config = replace(config, **own)
-        else:
-            train = replace(train, **own)
-    return Population(config, train, tuple(row["seed"] for row in rows), tuple(rows))
 
 
 def _outcome(

@@ -1,0 +1,182 @@
+"""``xpnet search`` as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from xpnet.cli import main
+
+SMALL = [
+    "--data",
+    "patterns:400/100",
+    "--hidden",
+    "5",
+    "--n-s",
+    "4",
+    "--cycles",
+    "2",
+    "--trials",
+    "4",
+    "--device",
+    "cpu",
+]
+
+
+def run(capsys, *arguments, code=0):
+    left = 0
+    try:
+        main(["search", *arguments])
+    except SystemExit as stop:
+        left = int(stop.code or 0)
+    found = capsys.readouterr()
+    assert left == code, found.err
+    return found
+
+
+def test_what_a_search_leaves(capsys):
+    out = run(capsys, "lambda-eta", *SMALL, "--runs", "2", "--coarse-to-fine", "--prune", "median", "--out", "s").out
+    folder = Path("s")
+    assert "test accuracy of the winner, trained on 360/40" in out
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"search.toml", "study.journal", "trials.csv", "search.json", "best.toml", "winner"}
+    assert names >= {"accuracy.png", "accuracy.svg", "contour.png", "contour.svg"}
+    assert not [name for name in names if name.endswith(".tmp")]
+    found = json.loads((folder / "search.json").read_text())
+    assert found["counts"]["complete"] + found["counts"]["pruned"] == 8
+    assert found["rounds"] == 2
+    assert found["best"]["validation"]["accuracy"]["mean"] == max(
+        t["score"] for t in found["trials"] if t["state"] == "complete"
+    )
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == list(range(8))
+    for row, trial in zip(rows, found["trials"], strict=True):
+        assert float(row["lambda"]) == trial["settings"]["lambda"]
+        assert float(row["accuracy_seed_1"]) == trial["validation"]["accuracy"]["values"][1]
+        assert row["pruned_after"] == ("" if trial["state"] == "complete" else "1")
+    best = tomllib.loads((folder / "best.toml").read_text())
+    assert best["lambda"] == found["best"]["settings"]["lambda"]
+    assert best["eta_max"] == found["best"]["settings"]["eta"]
+    winner = json.loads((folder / "winner" / "metrics.json").read_text())
+    assert found["test"] == winner["test"]
+    assert found["winner"] == "winner"
+    main(["train", "--config", "s/best.toml", "--out", "again", "--json"])
+    assert json.loads(capsys.readouterr().out)["test"] == winner["test"]
+
+
+def test_json_alone_on_standard_output_and_resume_of_a_finished_search(capsys):
+    found = json.loads(run(capsys, "lambda=0,1e-2", *SMALL[:-4], "--out", "s", "--json").out)
+    assert [t["settings"]["lambda"] for t in found["trials"]] == [0.0, 0.01]
+    assert found["run"] == "s"
+    assert found["command"].startswith("xpnet ")
+    again = json.loads(run(capsys, "--resume", "s", "--json").out)
+    assert again["trials"] == found["trials"]
+    assert again["test"] == found["test"]
+    assert not Path("s/winner-2").exists()
+
+
+def test_the_table_shows_the_best_first(capsys):
+    found = run(capsys, "sigma=0.3,0.001", *SMALL[:-4], "--no-batch-norm", "--final", "none", "--out", "s")
+    lines = [line.split() for line in found.out.splitlines()]
+    rows = [line for line in lines if line and line[0].isdigit() and len(line) >= 6]
+    accuracies = [float(row[3]) for row in rows]
+    assert len(rows) == 2
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert "2 complete" in found.err
+    assert json.loads(Path("s/search.json").read_text())["test"] is None
+
+
+def test_a_database_is_joined_by_its_study(capsys, tmp_path):
+    url = f"sqlite:///{tmp_path / 'db'}"
+    one = json.loads(run(capsys, "lambda", *SMALL, "--storage", url, "--study", "mine", "--out", "a", "--json").out)
+    two = json.loads(run(capsys, "--storage", url, "--study", "mine", "--out", "b", "--json").out)
+    assert two["trials"] == one["trials"]
+    assert two["test"] == one["test"]
+    same = json.loads(run(capsys, "lambda", *SMALL, "--storage", url, "--study", "mine", "--out", "c", "--json").out)
+    assert same["trials"] == one["trials"]
+    told = run(capsys, "lambda", *SMALL, "--seed", "1", "--storage", url, "--study", "mine", code=2).err
+    assert "seed is 0 there, not 1" in told
+
+
+def test_passwords_stay_out_of_the_folder(capsys, monkeypatch):
+    from xpnet.search import files
+
+    monkeypatch.setattr("sys.argv", ["xpnet", "search", "--storage", "postgresql://me:secret@host/db"])
+    from xpnet.cli.search import _command
+
+    assert "secret" not in _command()
+    assert "me@host" in _command()
+    assert files.without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name what to search"),
+        (["lamda"], "did you mean lambda"),
+        (["lambda", "--lambda", "0.1"], "lambda is searched; leave it out"),
+        (["lambda", "--rounds", "0"], "rounds = 0: must be a whole number of at least 1"),
+        (["lambda", "--round-cycles", "1,2"], "has 2 numbers for 1 rounds"),
+        (["lambda", "--draw", "halton"], "draw = halton: must be random"),
+        (["lambda", "--final", "12x"], "12x"),
+        (["lambda", "--storage", "nothing://x"], "is no URL of a database"),
+        (["lambda", "--resume", "x"], "leave it out"),
+        (["--resume", "nowhere"], "is not the folder of a search"),
+        (["--study", "x"], "needs the storage it is in"),
+        (["lambda", "--hidden", "0"], "hidden"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(capsys, arguments, words):
+    found = run(capsys, *arguments, *(SMALL if "lambda" in arguments and "--resume" not in arguments else []), code=2)
+    told = [line for line in found.err.splitlines() if line.startswith("xpnet: ")]
+    assert len(told) == 1
+    assert words in told[0]
+    assert found.out == ""
+    assert not Path("runs").exists()
+
+
+def test_a_worker_cannot_change_the_search(capsys):
+    run(capsys, "lambda", *SMALL, "--final", "none", "--out", "s")
+    for option, words in (
+        (["--seed", "3"], "seed = 3"),
+        (["--trials", "9"], "trials = 9"),
+        (["--out", "x"], "out = x"),
+    ):
+        assert words in run(capsys, "--resume", "s", *option, code=2).err
+    run(capsys, "--resume", "s", "--max-replicas", "2", "--lease", "30", "--device", "cpu")
+    Path("s/study.journal").unlink()
+    assert "is not there" in run(capsys, "--resume", "s", code=2).err
+    Path("s/search.toml").write_text("storage = 3")
+    assert "does not describe a search" in run(capsys, "--resume", "s", code=2).err
+
+
+def test_an_existing_folder_is_refused_before_anything_is_trained(capsys):
+    Path("s").mkdir()
+    assert "exists already" in run(capsys, "lambda", *SMALL, "--out", "s", code=2).err
+
+
+def test_interrupted_and_resumed(capsys, monkeypatch):
+    import xpnet.search.worker as worker_module
+
+    real = worker_module.train_population
+    monkeypatch.setattr(worker_module, "TOGETHER", {"cpu": 2, "gpu": 2})
+
+    def pressed(*args, **options):
+        import signal
+
+        signal.raise_signal(signal.SIGINT)
+        return real(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module, "train_population", pressed)
+        found = run(capsys, "lambda", *SMALL, "--out", "s", code=130)
+    assert "xpnet search --resume s goes on" in found.err
+    assert json.loads(Path("s/search.json").read_text())["counts"]["running"] == 0
+    found = json.loads(run(capsys, "--resume", "s", "--json").out)
+    assert found["counts"]["complete"] == 4
+    assert found["test"] is not None

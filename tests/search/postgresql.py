@@ -1,0 +1,46 @@
+"""A PostgreSQL server of the tests' own: a fresh cluster in a temporary folder, on a socket, ended with the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def binaries() -> Path | None:
+    """Return the folder of the server's programs; None if it is not installed."""
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    folders += [Path(path).parent for path in [shutil.which("initdb")] if path is not None]
+    whole = [folder for folder in folders if all((folder / name).exists() for name in ("initdb", "pg_ctl", "createdb"))]
+    return max(whole, default=None)
+
+
+@contextmanager
+def server(programs: Path) -> Iterator[str]:
+    """Run a server; yield the URL of its database."""
+    folder = Path(tempfile.mkdtemp(prefix="xpnet-postgresql-"))
+    as_root = os.geteuid() == 0
+    if as_root:  # the server refuses to run as root
+        shutil.chown(folder, "postgres")
+    own = {"user": "postgres"} if as_root else {}
+
+    def run(*command: str) -> None:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, **own)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        cluster = str(folder / "data")
+        run(str(programs / "initdb"), "-D", cluster, "-A", "trust", "-U", "xpnet", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        run(str(programs / "pg_ctl"), "-D", cluster, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        try:
+            run(str(programs / "createdb"), "-h", str(folder), "-U", "xpnet", "study")
+            yield f"postgresql://xpnet@/study?host={folder}"
+        finally:
+            run(str(programs / "pg_ctl"), "-D", cluster, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

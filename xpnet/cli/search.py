@@ -1,0 +1,268 @@
+"""``xpnet search``."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from cyclopts import Group, Parameter
+
+from xpnet.cli.console import NotesOnly, Output, finish_on_interrupt, percent
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
+from xpnet.cli.train import about_data, read_settings, run_training
+from xpnet.errors import ConfigError, RunError
+from xpnet.runs import create_run_folder, rewrite
+from xpnet.search.config import SearchConfig
+from xpnet.settings import Settings
+
+_SEARCH, _SHARED = Group("Search", sort_key=0), Group("Workers", sort_key=4.5)
+
+if TYPE_CHECKING:
+    from xpnet.search.outcome import Outcome
+    from xpnet.search.session import SearchResult, Session
+
+    TrainOptions: TypeAlias = Any
+    HowOptions: TypeAlias = Any
+else:
+    TrainOptions = settings_options()
+    HowOptions = config_options(SearchConfig, _SEARCH)
+
+
+def search(
+    *space: Annotated[
+        str,
+        Parameter(
+            help="What is searched: lambda, eta, lambda-eta, momentum, sigma, width, depth, batch_size, n_s, cycles, "
+            "...; lambda=1e-5..1e-1 gives a range (log:LOW..HIGH or lin:LOW..HIGH, how it is drawn), lambda=1e-4,1e-3 "
+            "a list."
+        ),
+    ],
+    how: Annotated[HowOptions | None, Parameter(name="*")] = None,
+    options: Annotated[TrainOptions | None, Parameter(name="*")] = None,
+    coarse_to_fine: Annotated[
+        bool,
+        Parameter(
+            group=_SEARCH, negative="", show_default=False, help="Two rounds, if --rounds does not say how many."
+        ),
+    ] = False,
+    storage: Annotated[
+        str | None,
+        Parameter(
+            group=_SHARED,
+            metavar="URL",
+            help="A database that workers share, such as postgresql://... [default: a file in the folder]",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        Parameter(group=_SHARED, metavar="NAME", help="The search's name there; without SPACE, the one to help with."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        Parameter(
+            group=_SHARED,
+            metavar="RUN",
+            help="Go on with the search in this folder, or help with it while others are at work.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
+    ] = None,
+    out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder [default: runs/search-TIME]")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+) -> None:
+    """Search settings: train many networks at once, choose by validation accuracy, and train the winner again.
+
+    Trials that differ in lambda, learning rates, momentum or initial weights train as one population.  Any number of
+    workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
+    """
+    from xpnet.search.storage import close_storage
+
+    output = Output(as_json=json, quiet=quiet)
+    on_line = {} if options is None else given(options)
+    asked = {} if how is None else given(how)
+    if coarse_to_fine:
+        asked.setdefault("rounds", 2)
+    if resume is not None or (not space and study is not None):
+        if space:
+            raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
+        session, folder = _joined(resume, storage, study, {**on_line, **asked}, config, out, output)
+    else:
+        session, folder = _started(space, asked, options, on_line, config, storage, study, out, output)
+    try:
+        result = _run(session, folder, output)
+    finally:
+        close_storage(session.board.storage)
+    if result.interrupted:
+        output.note(f"xpnet search --resume {folder} goes on")
+        sys.exit(130)
+
+
+def _command() -> str:
+    from xpnet.search.storage import without_password
+
+    return shlex.join(["xpnet", *(without_password(argument) for argument in sys.argv[1:])])
+
+
+def _started(
+    space: tuple[str, ...],
+    asked: dict[str, Any],
+    options: Any,
+    on_line: dict[str, Any],
+    config: Path | None,
+    storage: str | None,
+    study: str | None,
+    out: Path | None,
+    output: Output,
+) -> tuple[Session, Path]:
+    """Begin a search in a new folder."""
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.search import Session, Space, open_storage
+    from xpnet.search.files import write_search
+    from xpnet.search.rounds import Rounds
+    from xpnet.search.session import check
+    from xpnet.search.storage import JOURNAL
+
+    # Everything that can be wrong is found before the folder is made.
+    where = Space.of(space)
+    where.refuse(on_line)
+    settings = read_settings(options, config)
+    how = SearchConfig(**asked)
+    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    data = load_data(settings.data)
+    output.note(about_data(data, settings))
+    if how.final not in ("same", "none"):
+        load_data(dataclasses.replace(settings.data, data=data.location, split=how.final))
+    rounds = Rounds(where, settings.to_mapping(), how)
+    check(rounds, data)
+    rounds.slots(0, where)
+    there = open_storage(storage) if storage is not None else None
+    folder = create_run_folder(out, prefix="search-")
+    if there is None:
+        there = open_storage(folder / JOURNAL)
+    session = Session.start(where, settings, how, data, backend, there, study or folder.name)
+    write_search(folder, session, storage, _command())
+    output.note(f"search: {' '.join(where.texts())}, {how.count(where.size)} points a round; folder {folder}")
+    return session, folder
+
+
+def _joined(
+    folder: Path | None,
+    storage: str | None,
+    study: str | None,
+    own: dict[str, Any],
+    config: Path | None,
+    out: Path | None,
+    output: Output,
+) -> tuple[Session, Path]:
+    """Take part in a search that is there."""
+    from xpnet.backend import get_backend
+    from xpnet.search import Session, open_storage
+    from xpnet.search.about import OWN
+    from xpnet.search.files import read_search, write_search
+
+    allowed = (*OWN, "lease")
+    for name in own:
+        if name not in allowed:
+            raise ConfigError(
+                f"{name} = {own[name]}: cannot be changed in a search that is there already; "
+                f"only {', '.join(allowed)} are a worker's own"
+            )
+    if config is not None:
+        raise ConfigError(f"config = {config}: the search has its settings already; leave it out")
+    if folder is not None:
+        if out is not None:
+            raise ConfigError(f"out = {out}: the search's folder is {folder} already; leave it out")
+        kept, known, about = read_search(folder)
+        there, study = storage or kept, study or known
+        stated = about.get("settings", {})
+    elif storage is None:
+        raise ConfigError(f"study = {study}: needs the storage it is in; name it with --storage, or use --resume RUN")
+    else:
+        there, stated = storage, {}
+    own_settings = Settings.from_mapping({name: value for name, value in own.items() if name in OWN})
+    device = own.get("device", stated.get("device", "auto"))
+    backend = get_backend(device, tf32=own_settings.run.tf32 or bool(stated.get("tf32", False)))
+    output.note(f"device: {backend.device} ({backend.reason})")
+    lease = {"lease": SearchConfig(lease=own["lease"]).lease} if "lease" in own else {}
+    session = Session.join(open_storage(there), str(study), {**own, **lease, "device": device}, backend)
+    if folder is None:
+        folder = create_run_folder(out, prefix="search-")
+        write_search(folder, session, storage, _command())
+    output.note(f"search: {' '.join(session.rounds.space.texts())}; folder {folder}")
+    return session, folder
+
+
+def _run(session: Session, folder: Path, output: Output) -> SearchResult:
+    """Work on the search, fill the folder, print the result."""
+    from xpnet.cli.live import SearchDisplay
+    from xpnet.search.files import WINNER, result_json, write_outcome
+    from xpnet.search.storage import database_errors
+
+    command = _command()
+    trained: list[Path] = []
+
+    def train(settings: Settings) -> dict[str, Any] | None:
+        import json as jsonlib
+
+        from xpnet.runs import METRICS
+
+        number = 1
+        while (where := folder / (WINNER if number == 1 else f"{WINNER}-{number}")).exists():
+            number += 1  # what a worker left that was killed over it
+        display.stop()
+        output.note(f"the winner is trained: {where}")
+        if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
+            return None
+        trained.append(where)
+        return dict(jsonlib.loads((where / METRICS).read_text())) | {"winner": where.name}
+
+    with (
+        database_errors(),
+        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
+        SearchDisplay(session.rounds, output) as display,
+    ):
+
+        def on_change(outcome: Outcome) -> None:
+            display.show(outcome)
+            write_outcome(folder, outcome, result_json(session, outcome, command, None), session.winner(outcome))
+
+        result = session.run(on_change=on_change, on_steps=display.steps, should_stop=interrupt, train=train)
+        known = result_json(session, result.outcome, command, result)
+        known["winner"] = (result.final or {}).get("winner")
+        known["run"] = str(folder)
+        write_outcome(folder, result.outcome, known, result.settings)
+    if result.best is None and not result.interrupted:
+        raise RunError(f"{folder}: no trial could be completed; trials.csv there says how they stand")
+    if any(trial.score is not None for trial in result.trials):
+        from xpnet.report.figures import save_figure
+        from xpnet.report.search import search_figures
+
+        for name, chart in search_figures(session.rounds.space, result.outcome).items():
+            save_figure(chart, folder / name, rewrite)
+    output.result(known, *_tables(result, folder))
+    return result
+
+
+def _tables(result: SearchResult, folder: Path) -> list[Any]:
+    from xpnet.cli.live import point_text, trials_table
+    from xpnet.search.files import BEST
+
+    counts = result.outcome.counts()
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    lines: list[Any] = [trials_table(result.outcome, 10), f"{words}; {result.seconds:.1f} s"]
+    if result.best is not None:
+        lines.append(f"best: {point_text(result.best)}; its settings: {folder / BEST}")
+    if result.final is not None:
+        split = (result.settings or {}).get("split")
+        lines.append(f"test accuracy of the winner, trained on {split}: {percent(result.final['test']['accuracy'])}")
+    lines.append(f"folder: {folder}")
+    return lines

@@ -1,0 +1,149 @@
+"""Trains the trials that a worker has taken, drops the hopeless, and writes what came of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xpnet.device_data import DeviceData
+from xpnet.errors import DivergedError
+from xpnet.history import Metrics, Values
+from xpnet.marks import Mark
+from xpnet.population import Population
+from xpnet.results import TrainResult
+from xpnet.search.board import Board, Claim
+from xpnet.search.pruning import moments, to_prune
+from xpnet.search.rounds import Rounds
+from xpnet.settings import Settings
+
+Figures: TypeAlias = tuple[Values, Values]
+"""Accuracies and losses of a claim, by seed; not a number where a network diverged."""
+
+
+class ClaimsTraining:
+    """The training of claims that differ in what stacks, as one population.
+
+    Args:
+        board: Where the claims are from.
+        rounds: What they are about.
+        data: The data set on the device.
+        seeds: Seeds of every claim.
+        number: Their round.
+        claims: The claims, with their points.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        rounds: Rounds,
+        data: DeviceData,
+        seeds: Sequence[int],
+        number: int,
+        claims: Sequence[Claim],
+    ) -> None:
+        self.board, self.seeds, self.round, self.claims = board, seeds, number, list(claims)
+        self.rule = rounds.config.prune
+        points = [dict(claim.slot.point or {}) for claim in claims]
+        full = [rounds.settings(point, number) for point in points]
+        own = [name for name in full[0] if any(settings[name] != full[0][name] for settings in full)]
+        cells = [{name: settings[name] for name in own} for settings in full]
+        settings = Settings.from_mapping(full[0])
+        self.population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
+        self.length = settings.train.length(len(data.data.train))
+        self.looks = moments(settings.train, self.length) if self.rule != "none" else []
+        # By look and place: how the claims stood; by place: the look after which they were dropped.
+        self.stood: dict[int, dict[int, Figures]] = {}
+        self.pruned: dict[int, int] = {}
+
+    def run(self, train: Callable[..., TrainResult]) -> None:
+        """Train, drop, and write what came of each claim; `train` trains a population."""
+        board = self.board
+        begin = time.perf_counter()
+        try:
+            result = train(self.population, marks=self.looks, on_mark=self._look)
+        except DivergedError:
+            result = None
+        seconds = self._shares(time.perf_counter() - begin, result)
+        for place, claim in enumerate(self.claims):
+            if place in self.pruned:
+                look = self.pruned[place]
+                figures = self.stood[look][place]
+                entry = self._entry(place, result, seconds[place], figures) | {"pruned_after": look}
+                board.finish(claim, entry["score"], entry, pruned=True)
+            elif result is not None and result.interrupted:
+                board.release([claim])
+            else:
+                figures = self._of(place, result.validation) if result else self._nothing()
+                entry = self._entry(place, result, seconds[place], figures)
+                board.finish(claim, entry["score"], entry)
+
+    def _look(self, mark: Mark) -> list[int]:
+        """Report all, ask all, and return the replicas of those that are dropped."""
+        board, look = self.board, self.looks.index(mark.step) + 1
+        here = [place for place in range(len(self.claims)) if place not in self.pruned]
+        members = set(mark.replicas)
+        # In a chunk of a population that memory does not hold, only some are asked about.
+        asked = [place for place in here if members & set(self._members(place))]
+        found = {place: self._of(place, mark.validation) for place in asked}
+        self.stood.setdefault(look, {}).update(found)
+        still_mine = {claim.id for claim in board.mine(self.claims)}
+        for place in asked:
+            if self.claims[place].id in still_mine:
+                board.report(self.claims[place], look, score(found[place][0]))
+        values = board.reported(self.round, look)
+        ids = {self.claims[place].id: place for place in asked if self.claims[place].id in values}
+        for id in to_prune(self.rule, look, values, list(ids)):
+            self.pruned[ids[id]] = look
+        # What somebody else has taken over is not worth going on with either.
+        lost = [place for place in asked if self.claims[place].id not in still_mine]
+        gone = [place for place in asked if self.pruned.get(place) == look] + lost
+        return [replica for place in gone for replica in self._members(place)]
+
+    def _members(self, place: int) -> list[int]:
+        """Return the replicas of a claim, one for each seed."""
+        return list(range(place, len(self.population), len(self.claims)))
+
+    def _of(self, place: int, metrics: Metrics) -> Figures:
+        """Return a claim's accuracies and losses, by seed."""
+        members = self._members(place)
+        return metrics.accuracies[members], metrics.losses[members]
+
+    def _nothing(self) -> Figures:
+        nan = np.full(len(self.seeds), np.nan)
+        return nan, nan
+
+    def _entry(self, place: int, result: TrainResult | None, seconds: float, figures: Figures) -> dict[str, Any]:
+        """Return what is kept of a claim, as JSON can hold it."""
+        curve = []
+        for record in result.history.epochs if result is not None else []:
+            good = self._of(place, record.validation)[0]
+            if np.isfinite(good).any():
+                curve.append([record.epoch, float(np.nanmean(good))])
+        return {
+            "score": score(figures[0]),
+            "accuracies": _list(figures[0]),
+            "losses": _list(figures[1]),
+            "epochs": len(curve),
+            "seconds": seconds,
+            "curve": curve,
+        }
+
+    def _shares(self, seconds: float, result: TrainResult | None) -> list[float]:
+        """Return each claim's share of the time, by the steps that its networks took."""
+        steps = np.full(len(self.population), float(result.steps if result else self.length.steps))
+        for replica, taken in (result.dropped if result else {}).items():
+            steps[replica] = taken
+        own = np.array([steps[self._members(place)].sum() for place in range(len(self.claims))])
+        return [float(share) for share in seconds * own / max(1.0, own.sum())]
+
+
+def score(accuracies: np.ndarray[Any, Any]) -> float:
+    """Return what a trial is judged by: the mean over its seeds; one that diverged classifies nothing."""
+    return float(np.where(np.isfinite(accuracies), accuracies, 0.0).mean())
+
+
+def _list(values: np.ndarray[Any, Any]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,98 @@
+"""What a search leaves in its folder.
+
+search.toml    what is searched and where it is kept; ``xpnet search --resume`` goes on from it
+study.journal  every trial, as workers share it, unless a database holds them
+trials.csv     one row for each trial
+search.json    all that is known, for programs
+best.toml      the winner's settings; ``xpnet train --config`` trains it
+winner/        the winner's run: network, history, test figures
+*.png, *.svg   figures
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xpnet.errors import RunError
+from xpnet.runs import rewrite, write_new
+from xpnet.search.outcome import Outcome
+from xpnet.search.session import SearchResult, Session
+from xpnet.search.storage import JOURNAL, without_password
+
+SEARCH, TRIALS, RESULT, BEST, WINNER = "search.toml", "trials.csv", "search.json", "best.toml", "winner"
+
+
+def write_search(folder: Path, session: Session, storage: str | None, command: str) -> None:
+    """Write what is searched, and where it is kept, into a new folder."""
+    import tomli_w
+
+    about = {
+        "command": command,
+        "storage": JOURNAL if storage is None else without_password(storage),
+        "study": session.board.name,
+        "space": session.rounds.space.texts(),
+        "search": session.rounds.config.to_mapping(),
+        "settings": session.rounds.base,
+    }
+    head = "# A search of xpnet.  Go on with it, or help with it: xpnet search --resume THIS_FOLDER\n"
+    write_new(folder / SEARCH, (head + tomli_w.dumps(about)).encode())
+
+
+def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
+    """Return the storage (a path or a URL), the study and the settings of the search in `folder`.
+
+    Raises:
+        RunError: It is not the folder of a search.
+    """
+    path = folder / SEARCH
+    try:
+        about = tomllib.loads(path.read_text(encoding="utf-8"))
+        storage, study = str(about["storage"]), str(about["study"])
+    except FileNotFoundError:
+        raise RunError(f"{folder}: is not the folder of a search, it has no {SEARCH}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise RunError(f"{path}: does not describe a search ({error}); name another folder") from None
+    if "://" not in storage:
+        storage = str(folder / storage)
+        if not Path(storage).is_file():
+            raise RunError(f"{storage}: is not there, and with it the search's trials; name another folder")
+    return storage, study, about
+
+
+def result_json(session: Session, outcome: Outcome, command: str, result: SearchResult | None) -> dict[str, Any]:
+    """Return all that is known of a search, as ``xpnet search --json`` prints it."""
+    rounds, best = session.rounds, outcome.best
+    trials = [trial.to_json(outcome.seeds) for trial in outcome.trials]
+    return {
+        "kind": "search",
+        "command": command,
+        "settings": rounds.base,
+        "space": {dimension.name: dimension.to_json() for dimension in rounds.space.dimensions},
+        "sampler": rounds.config.draw,
+        "rounds": rounds.config.rounds,
+        "search": rounds.config.to_mapping(),
+        "counts": outcome.counts(),
+        "trials": trials,
+        "best": None if best is None else trials[best.number],
+        "winner": None,
+        "test": None if result is None or result.final is None else result.final["test"],
+        "final": None if result is None else result.final,
+        "device": session.backend.device,
+        "interrupted": result.interrupted if result is not None else None,
+        "seconds": None if result is None else result.seconds,
+    }
+
+
+def write_outcome(folder: Path, outcome: Outcome, known: Mapping[str, Any], winner: Mapping[str, Any] | None) -> None:
+    """Write the trials and all that is known; workers that share a folder write the same."""
+    rewrite(folder / TRIALS, outcome.to_csv().encode())
+    rewrite(folder / RESULT, (json.dumps(known, indent=1) + "\n").encode())
+    if winner is not None:
+        import tomli_w
+
+        head = "# The winner of a search of xpnet.  Train it: xpnet train --config THIS_FILE\n"
+        rewrite(folder / BEST, (head + tomli_w.dumps(dict(winner))).encode())

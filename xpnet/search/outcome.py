@@ -1,0 +1,159 @@
+"""What a search has found so far: its trials, the best of them, as tables and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xpnet.history import csv_lines, summary
+
+STATES = ("complete", "pruned", "running", "waiting", "failed")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a search.
+
+    Attributes:
+        number: Its number in the search, from 0.
+        round: Its round, from 0.
+        state: ``"complete"``, ``"pruned"``, ``"running"``, ``"waiting"``, or ``"failed"``: its workers died over it.
+        point: What sets it apart, by the names of the space; empty until a sampler has said it.
+        score: Mean of the validation accuracy over the seeds, 0 for those that diverged; None without a result.
+        accuracies, losses: Of the validation set, by seed; None where it diverged.
+        cycle: Cycles (or looks) after which it was pruned; None if it was not.
+        epochs: Epochs trained.
+        seconds: Its share of its population's training time.
+        curve: Mean validation accuracy by epoch.
+        worker: Who trained it, or does.
+        attempts: How many workers have begun it.
+    """
+
+    number: int
+    round: int
+    state: str
+    point: Mapping[str, Any]
+    score: float | None = None
+    accuracies: Sequence[float | None] = ()
+    losses: Sequence[float | None] = ()
+    cycle: int | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    curve: Sequence[tuple[int, float]] = ()
+    worker: str = ""
+    attempts: int = 1
+
+    def to_json(self, seeds: Sequence[int]) -> dict[str, Any]:
+        """Return the trial as ``search.json`` holds it."""
+        validation = None
+        if self.accuracies:
+            validation = {
+                "accuracy": _summary(self.accuracies),
+                "loss": _summary(self.losses),
+            }
+        return {
+            "trial": self.number,
+            "round": self.round,
+            "state": self.state,
+            "settings": dict(self.point),
+            "seeds": list(seeds),
+            "score": self.score,
+            "validation": validation,
+            "pruned_after": self.cycle,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "curve": [{"epoch": epoch, "accuracy": accuracy} for epoch, accuracy in self.curve],
+            "worker": self.worker,
+            "attempts": self.attempts,
+        }
+
+
+def _summary(values: Sequence[float | None]) -> Any:
+    numbers = np.array([np.nan if value is None else value for value in values], float)
+    one = summary(numbers)
+    return one if isinstance(one, dict) else {"mean": one, "std": None, "values": [one]}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All trials of a search.
+
+    Attributes:
+        names: Names of the space's settings.
+        seeds: Seeds of every trial.
+        trials: In the order in which they were planned.
+        lengths: Cycles of each round; trials of different lengths are not compared.
+        workers: Those that are at work now.
+    """
+
+    names: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    lengths: tuple[int | None, ...] = ()
+    workers: tuple[str, ...] = field(default=())
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are in each state."""
+        return {state: sum(trial.state == state for trial in self.trials) for state in STATES}
+
+    def ranked(self) -> list[Trial]:
+        """Return the complete trials, the best first: of the rounds that train longest, by score, loss and number."""
+        done = [trial for trial in self.trials if trial.state == "complete"]
+        length = self._length
+        longest = max((length(trial) for trial in done), default=0)
+        return sorted(done, key=lambda t: (length(t) < longest, -(t.score or 0.0), _loss(t), t.number))
+
+    @property
+    def best(self) -> Trial | None:
+        """The winner: validation accuracy decides, and nothing else."""
+        return next(iter(self.ranked()), None)
+
+    def _length(self, trial: Trial) -> int:
+        return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
+
+    def to_csv(self) -> str:
+        """Return the trials as CSV."""
+        head = [
+            "trial",
+            "round",
+            "state",
+            *self.names,
+            "validation_accuracy",
+            "validation_accuracy_std",
+            "validation_loss",
+            *(f"accuracy_seed_{seed}" for seed in self.seeds),
+            "pruned_after",
+            "epochs",
+            "seconds",
+            "worker",
+            "attempts",
+        ]
+        rows: list[list[Any]] = [head]
+        for trial in self.trials:
+            accuracy, loss = (_summary(values) if values else {} for values in (trial.accuracies, trial.losses))
+            seeds = [*trial.accuracies] or [None] * len(self.seeds)
+            row = [
+                trial.number,
+                trial.round,
+                trial.state,
+                *(trial.point.get(name) for name in self.names),
+                accuracy.get("mean"),
+                accuracy.get("std"),
+                loss.get("mean"),
+                *seeds,
+                trial.cycle,
+                trial.epochs or None,
+                round(trial.seconds, 3) or None,
+                trial.worker,
+                trial.attempts,
+            ]
+            rows.append(row)
+        return csv_lines([["" if value is None else value for value in row] for row in rows])
+
+
+def _loss(trial: Trial) -> float:
+    losses = [loss for loss in trial.losses if loss is not None]
+    return float(np.mean(losses)) if losses else float("inf")

@@ -1,0 +1,200 @@
+"""Where a search is kept: a journal file, or a database, through Optuna."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xpnet.errors import ConfigError, RunError
+
+JOURNAL = "study.journal"
+# Seconds that a process may hold the journal, which takes milliseconds.
+_PATIENCE = 5.0
+
+
+def open_storage(where: str | Path | None) -> Any:
+    """Open a journal file or, by its URL, a database as Optuna's storage.
+
+    Args:
+        where: A file, which is made if it does not exist, or a URL such as ``postgresql://user@host/name`` or
+            ``sqlite:///file``; None keeps everything in memory.
+
+    Raises:
+        ConfigError: The URL is not understood, or its driver is not installed.
+        RunError: The file or the database cannot be opened.
+    """
+    _quiet()
+    if where is None:
+        from optuna.storages import InMemoryStorage
+
+        return InMemoryStorage()
+    text = str(where)
+    if "://" in text:
+        return _open_database(text)
+    from optuna.storages import JournalStorage
+
+    path = Path(where)
+    try:
+        return JournalStorage(whole_journal(path))
+    except OSError as error:
+        raise RunError(f"storage = {path}: cannot be opened ({error.strerror}); name another file") from None
+    except (ValueError, KeyError) as error:
+        raise RunError(f"storage = {path}: is not a journal of a search ({error}); name another file") from None
+
+
+def _open_database(url: str) -> Any:
+    import sqlalchemy.exc
+    from optuna.storages import RDBStorage
+
+    shown = without_password(url)
+    try:
+        # Connections that the server has closed meanwhile are noticed before they are used.
+        return RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        driver = " ; pip install 'xpnet[postgresql]' brings PostgreSQL's" if "postgres" in url else ""
+        raise ConfigError(f"storage = {shown}: its driver is not installed ({error}){driver}") from None
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
+        raise ConfigError(f"storage = {shown}: is no URL of a database ({_line(error)})") from None
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, OSError) as error:
+        raise RunError(f"storage = {shown}: cannot be opened ({_line(error)})") from None
+
+
+def close_storage(storage: Any) -> None:
+    """Close the connections to a database; anything else needs no closing."""
+    engine = getattr(storage, "engine", None)
+    if engine is not None:
+        storage.scoped_session.remove()
+        engine.dispose()
+
+
+def without_password(url: str) -> str:
+    """Return a URL that can be shown and kept."""
+    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1@", url)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what a database says in the middle of a search into a sentence."""
+    import sqlalchemy.exc
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+        raise RunError(
+            f"storage: failed in the middle of the search ({_line(error)}); --resume goes on from what it holds"
+        ) from error
+
+
+def _with_driver(url: str) -> str:
+    """Name the PostgreSQL driver that is installed, where the URL names none."""
+    from importlib.util import find_spec
+
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        for driver in ("psycopg", "psycopg2"):
+            if find_spec(driver) is not None:
+                return f"postgresql+{driver}://{rest}"
+    return url
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")[:300] if str(error).strip() else type(error).__name__
+
+
+def _quiet() -> None:
+    """Keep Optuna from telling of every trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def whole_journal(path: Path) -> Any:
+    """Return a journal file that a process which was killed leaves usable.
+
+    Optuna's own locks are files, which a killed process leaves behind, and a line that it had not finished would
+    spoil the next one.  This lock is the kernel's, which ends with the process, and an unfinished last line, which
+    nobody has ever read, is cut off before the next is written.  A process that was stopped while it held the lock
+    is waited for a moment; then lines are added without it, which does no harm, since a line is added whole.
+    """
+    from optuna.storages.journal import JournalFileBackend
+
+    class WholeJournal(JournalFileBackend):
+        patience = _PATIENCE
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            with _locked(path, self.patience) as alone:
+                # Who has not let go in that time is not waited for again until the lock has been free.
+                self.patience = _PATIENCE if alone else 0.0
+                if alone:
+                    _cut_unfinished_line(path)
+                elif _unfinished(path) is not None:
+                    raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
+                super().append_logs(logs)
+
+    return WholeJournal(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
+
+
+class _NoLock:
+    """Stands where Optuna wants a lock; the kernel's is held already."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+@contextmanager
+def _locked(path: Path, patience: float) -> Iterator[bool]:
+    """Hold the lock of a journal; False if its holder does not go on."""
+    try:
+        import fcntl
+    except ImportError:  # where there is no such lock, Optuna's
+        from optuna.storages.journal import JournalFileOpenLock
+
+        lock = JournalFileOpenLock(str(path))
+        lock.acquire()
+        try:
+            yield True
+        finally:
+            lock.release()
+        return
+    with path.with_name(path.name + ".lock").open("a") as file:
+        end, pause, alone = time.monotonic() + patience, 0.001, False
+        while not alone:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    break
+                time.sleep(pause)
+                pause = min(2 * pause, 0.05)
+        yield alone  # closing the file lets the lock go
+
+
+def _unfinished(path: Path) -> int | None:
+    """Return where a last line without its end begins; None if all lines are whole."""
+    with path.open("rb") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 4096)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+    return end if end < size else None
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    end = _unfinished(path)
+    if end is not None:
+        os.truncate(path, end)

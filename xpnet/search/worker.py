@@ -1,0 +1,184 @@
+"""One worker of a search: takes trials, trains them as populations, writes what came of them, until none is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from xpnet.device_data import DeviceData
+from xpnet.population import Population, train_population
+from xpnet.results import TrainResult
+from xpnet.search.board import Board, Claim, Slot
+from xpnet.search.claims import ClaimsTraining
+from xpnet.search.leases import Worker
+from xpnet.search.outcome import Outcome, Trial
+from xpnet.search.rounds import Rounds
+from xpnet.settings import Settings
+
+# A worker with nothing to do looks whether another has lost its trials, more rarely as it waits.
+_SECONDS_TO_WAIT, _LONGEST_WAIT = 0.1, 2.0
+# Networks that train together: on the CPU more are hardly faster, and fewer are shared better among workers.
+TOGETHER = {"cpu": 20, "gpu": 200}
+
+
+class SearchWorker:
+    """Works on a search until it is finished, with others or alone.
+
+    Args:
+        rounds: What is trained.
+        board: Where trials are shared.
+        data: The data set on this worker's device.
+        most: Most networks that train together; what is usual on the device and fits its memory if not given.
+        on_change: Called with the outcome so far whenever something has become known.
+        on_steps: Called with the number of steps just taken.
+        should_stop: Asked after every few steps; trials that are not finished are given back when it returns True.
+    """
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        board: Board,
+        data: DeviceData,
+        *,
+        most: int | None = None,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_steps: Callable[[int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.rounds, self.board, self.data, self._most = rounds, board, data, most
+        self._on_change, self._on_steps = on_change or (lambda _: None), on_steps
+        self._should_stop = should_stop or (lambda: False)
+        self.seeds = rounds.seeds
+        self._study: Any = None
+
+    def run(self, lease: float) -> Outcome:
+        """Work until nothing is left to do, or until told to stop; return what is known then."""
+        with self.board.at_work(Worker.here(self.data.backend.device), lease):
+            for number in range(self.rounds.config.rounds):
+                space = self.rounds.space_of(number, self.outcome().trials)
+                slots = self.rounds.slots(number, space)
+                self.board.plan(slots)
+                self._round(number, len(slots))
+                if self._should_stop():
+                    break
+        return self.outcome()
+
+    def _round(self, number: int, count: int) -> None:
+        waits = 0
+        while not self._should_stop():
+            self.board.tend()
+            networks = self._most or TOGETHER[self.data.backend.name if self.data.backend.name == "gpu" else "cpu"]
+            most = self.rounds.config.asked_at_once(count, max(1, networks // len(self.seeds)))
+            claims = self.board.claim(most, self.rounds.kind)
+            if claims:
+                waits = 0
+                try:
+                    self._train(self._said(claims))
+                except BaseException:
+                    self.board.release(self.board.mine(claims))
+                    raise
+                self._tell()
+            elif self.board.finished(number):
+                return
+            else:
+                if not waits:
+                    self._tell()
+                time.sleep(min(_LONGEST_WAIT, _SECONDS_TO_WAIT * 1.5**waits))
+                waits += 1
+
+    def _tell(self) -> None:
+        self._on_change(self.outcome())
+
+    # -- points ---------------------------------------------------------------------------
+
+    def _said(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return the claims with their points, those that a sampler is to say included."""
+        return [claim if claim.slot.point is not None else self._ask(claim) for claim in claims]
+
+    def _ask(self, claim: Claim) -> Claim:
+        import optuna
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        slot = claim.slot
+        sampler = self.rounds.sampler(slot.round, slot.number)
+        if self._study is None:
+            self._study = optuna.load_study(study_name=self.board.name, storage=self.board.storage, sampler=sampler)
+        self._study.sampler = sampler
+        trial = optuna.Trial(self._study, claim.id)
+        point: dict[str, Any] = {}
+        for name, distribution in slot.distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                point[name] = trial.suggest_categorical(name, distribution.choices)
+                continue
+            suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+            point[name] = suggest(name, distribution.low, distribution.high, log=distribution.log)
+        return Claim(Slot(slot.round, slot.number, point, slot.distributions), claim.id)
+
+    # -- training -------------------------------------------------------------------------
+
+    def _train(self, claims: Sequence[Claim]) -> None:
+        """Train claims: those that differ in what stacks as one population, the others one after another."""
+        groups: dict[Any, list[Claim]] = {}
+        for claim in claims:
+            groups.setdefault((claim.slot.round, self.rounds.kind(claim.slot.point)), []).append(claim)
+        for (number, _), members in groups.items():
+            if self._should_stop():
+                self.board.release(members)
+            else:
+                ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, members).run(
+                    self._train_population
+                )
+
+    def _train_population(self, population: Population, **options: Any) -> TrainResult:
+        """Train a population of this search, without a look at the test set."""
+        settings = Settings.from_mapping(self.rounds.base)
+        # Memory may hold fewer at a time; with many seeds, one trial alone may be more than was asked for.
+        most = self._most if self._most is not None and len(population) > self._most else None
+        _, result = train_population(
+            population,
+            self.data,
+            backend=self.data.backend,
+            dtype=settings.run.dtype,
+            max_replicas=most,
+            on_steps=self._on_steps,
+            should_stop=self._should_stop,
+            final=("validation",),
+            **options,
+        )
+        return result
+
+    # -- what is known --------------------------------------------------------------------
+
+    def outcome(self) -> Outcome:
+        """Return the search as it stands."""
+        board = self.board
+        attempts = board.attempts(board.trials())
+        trials = []
+        for number, slot in enumerate(board.slots()):
+            own = attempts.get((slot.round, slot.number), [])
+            trials.append(_trial(number, slot, board.standing(own), len(own), given_up=board.given_up(own)))
+        workers = tuple(str(lease["worker"]) for lease in board.workers())
+        return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers)
+
+
+def _trial(number: int, slot: Slot, attempt: Any, attempts: int, *, given_up: bool) -> Trial:
+    """Return what is known of a slot."""
+    if attempt is None:
+        return Trial(number, slot.round, "failed" if given_up else "waiting", slot.point or {}, attempts=attempts)
+    result: Mapping[str, Any] = attempt.user_attrs.get("result", {}) if attempt.state.is_finished() else {}
+    return Trial(
+        number=number,
+        round=slot.round,
+        state=attempt.state.name.lower(),
+        point=dict(attempt.params) or dict(slot.point or {}),
+        score=result.get("score"),
+        accuracies=tuple(result.get("accuracies", ())),
+        losses=tuple(result.get("losses", ())),
+        cycle=result.get("pruned_after"),
+        epochs=int(result.get("epochs", 0)),
+        seconds=float(result.get("seconds", 0.0)),
+        curve=tuple((int(epoch), float(accuracy)) for epoch, accuracy in result.get("curve", ())),
+        worker=str(attempt.user_attrs.get("worker", "")),
+        attempts=attempts,
+    )
