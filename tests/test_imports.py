@@ -23,7 +23,7 @@ LAYERS = [
     ("network",),
     ("ops",),
     ("initialise", "layers", "memory"),
-    ("blocks", "data", "runs", "settings"),
+    ("blocks", "data", "runs", "settings", "environment"),
     ("backend",),
     ("history", "config", "randomness"),
     ("checks",),

@@ -44,7 +44,8 @@ def test_what_a_search_leaves(capsys):
     assert "test accuracy of the winner, trained on 360/40" in out
     names = {path.name for path in folder.iterdir()}
     assert names >= {"search.toml", "study.journal", "trials.csv", "search.json", "best.toml", "winner"}
-    assert names >= {"accuracy.png", "accuracy.svg", "contour.png", "contour.svg"}
+    for figure in ("accuracy-by-lambda", "accuracy-by-eta", "accuracy-by-lambda-and-eta"):
+        assert names >= {f"{figure}.{kind}" for kind in ("png", "svg", "csv")}
     assert not [name for name in names if name.endswith(".tmp")]
     found = json.loads((folder / "search.json").read_text())
     assert found["counts"]["complete"] + found["counts"]["pruned"] == 8

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ _COMMANDS = {
     "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
     "reproduce": "Run the five reports' experiments again, figures side by side.",
+    "report": "Show runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
     "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
     "info": "Show versions, BLAS and its threads, and GPUs.",
@@ -31,12 +33,22 @@ _DATA_COMMANDS = {
 }
 
 
+# What main was given; a run remembers it.
+_given: list[str] = []
+
+
+def command_line() -> str:
+    """Return the command line of this call as it can be typed again."""
+    return shlex.join(["xpnet", *_given])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _given[:] = given
     debug = "--debug" in given
     try:
         _run(given)

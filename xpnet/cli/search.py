@@ -204,11 +204,11 @@ def _joined(
 def _run(session: Session, folder: Path, output: Output) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
     from xpnet.cli.live import SearchDisplay
+    from xpnet.environment import describe_environment
     from xpnet.search.files import WINNER, result_json, write_outcome
     from xpnet.search.storage import database_errors
 
-    command = _command()
-    trained: list[Path] = []
+    environment = describe_environment(session.backend, _command())
 
     def train(settings: Settings) -> dict[str, Any] | None:
         import json as jsonlib
@@ -222,7 +222,6 @@ def _run(session: Session, folder: Path, output: Output) -> SearchResult:
         output.note(f"the winner is trained: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
-        trained.append(where)
         return dict(jsonlib.loads((where / METRICS).read_text())) | {"winner": where.name}
 
     with (
@@ -233,21 +232,21 @@ def _run(session: Session, folder: Path, output: Output) -> SearchResult:
 
         def on_change(outcome: Outcome) -> None:
             display.show(outcome)
-            write_outcome(folder, outcome, result_json(session, outcome, command, None), session.winner(outcome))
+            write_outcome(folder, outcome, result_json(session, outcome, environment, None), session.winner(outcome))
 
         result = session.run(on_change=on_change, on_steps=display.steps, should_stop=interrupt, train=train)
-        known = result_json(session, result.outcome, command, result)
+        known = result_json(session, result.outcome, environment, result)
         known["winner"] = (result.final or {}).get("winner")
         known["run"] = str(folder)
         write_outcome(folder, result.outcome, known, result.settings)
     if result.best is None and not result.interrupted:
         raise RunError(f"{folder}: no trial could be completed; trials.csv there says how they stand")
     if any(trial.score is not None for trial in result.trials):
-        from xpnet.report.figures import save_figure
-        from xpnet.report.search import search_figures
+        from xpnet.report.figure import write_panel
+        from xpnet.report.search_figures import search_panels
 
-        for name, chart in search_figures(session.rounds.space, result.outcome).items():
-            save_figure(chart, folder / name, rewrite)
+        for panel in search_panels(known):
+            write_panel(panel, folder, rewrite)
     output.result(known, *_tables(result, folder))
     return result
 

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 
+from xpnet.cli import command_line
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DivergedError
-from xpnet.runs import MODEL, HistoryFile, create_run_folder, read_config, write_config, write_metrics
+from xpnet.runs import (
+    MODEL,
+    HistoryFile,
+    create_run_folder,
+    read_config,
+    write_config,
+    write_environment,
+    write_metrics,
+)
 from xpnet.settings import Settings, settings_without_effect
 
 if TYPE_CHECKING:
@@ -70,6 +79,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     from xpnet.backend import get_backend
     from xpnet.cli.tables import combinations_table
     from xpnet.data import load_data
+    from xpnet.environment import describe_environment
     from xpnet.fitting import check_fit, check_stepper
     from xpnet.network import Network
     from xpnet.population import Population, replicas_json, train_population
@@ -87,6 +97,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         check_stepper(whole, data, population.train)
     folder = create_run_folder(out)
     write_config(folder, resolved(settings, data))
+    write_environment(folder, describe_environment(backend, command_line()))
     length = settings.train.length(len(data.train))
     title = describe(settings, data)
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
@@ -126,7 +137,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
         output.note(f"warning: {divergence.sentence(settings.train, replica)} ({which}); it was left out from there on")
     network.save(folder / MODEL)
-    metrics = result.to_json() | {"run": str(folder)}
+    metrics = result.to_json() | {"run": str(folder), "samples": data.counts}
     if len(population) > 1:
         metrics["replicas"] = list(replicas_json(population, result))
     write_metrics(folder, metrics)
@@ -144,13 +155,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
 
 def describe(settings: Settings, data: Data) -> str:
     """Return a run in a few words: data, split, sizes, normalisation, lambda, what varies, runs."""
-    config = settings.network_config(data.features, data.classes)
-    sizes = "-".join(map(str, (data.features, *config.hidden, config.classes)))
-    norm = "with BN" if config.batch_norm and config.hidden else "without BN"
-    runs = f", {settings.run.runs} runs" if settings.run.runs > 1 else ""
-    lists = [f"{len(values)} values of {name}" for name, values in settings.varying.items()]
-    lam = [] if "lambda" in settings.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {settings.train.lam}"]
-    return f"{data.name} {data.split}, {sizes} {norm}, {', '.join(lam + lists)}{runs}"
+    return f"{data.name} {data.split}, {settings.in_words(data.features, data.classes)}"
 
 
 def about_data(data: Data, settings: Settings) -> str:

@@ -89,3 +89,8 @@ class Data:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of samples by set."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}

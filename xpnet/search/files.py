@@ -6,7 +6,7 @@ trials.csv     one row for each trial
 search.json    all that is known, for programs
 best.toml      the winner's settings; ``xpnet train --config`` trains it
 winner/        the winner's run: network, history, test figures
-*.png, *.svg   figures
+accuracy-by-*  figures as PNG and SVG, and their data as CSV
 """
 
 from __future__ import annotations
@@ -63,13 +63,15 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     return storage, study, about
 
 
-def result_json(session: Session, outcome: Outcome, command: str, result: SearchResult | None) -> dict[str, Any]:
+def result_json(
+    session: Session, outcome: Outcome, environment: Mapping[str, Any], result: SearchResult | None
+) -> dict[str, Any]:
     """Return all that is known of a search, as ``xpnet search --json`` prints it."""
     rounds, best = session.rounds, outcome.best
     trials = [trial.to_json(outcome.seeds) for trial in outcome.trials]
     return {
         "kind": "search",
-        "command": command,
+        "command": environment["command"],
         "settings": rounds.base,
         "space": {dimension.name: dimension.to_json() for dimension in rounds.space.dimensions},
         "sampler": rounds.config.draw,
@@ -84,6 +86,7 @@ def result_json(session: Session, outcome: Outcome, command: str, result: Search
         "device": session.backend.device,
         "interrupted": result.interrupted if result is not None else None,
         "seconds": None if result is None else result.seconds,
+        "environment": dict(environment),
     }
 
 

@@ -151,8 +151,8 @@ class Dimension:
     def to_json(self) -> dict[str, Any]:
         """Return the dimension as ``search.json`` holds it."""
         if self.values:
-            return {"values": list(self.values)}
-        return {"low": self.low, "high": self.high, "log": self.log}
+            return {"draw": "list", "values": list(self.values)}
+        return {"draw": "log-uniform" if self.log else "uniform", "low": self.low, "high": self.high}
 
 
 def whole_of(value: Any) -> int:
