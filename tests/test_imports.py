@@ -17,7 +17,7 @@ LAYERS = [
     ("cli", "__main__"),
     ("studies", "search", "report", "testing", "benchmark"),
     ("population", "diagnosis"),
-    ("training", "gradcheck", "rate_range"),
+    ("training", "gradcheck", "rate_range", "prediction"),
     ("fitting", "joined"),
     ("steppers", "schedules", "evaluation", "device_data", "results", "marks", "suggestion"),
     ("network",),

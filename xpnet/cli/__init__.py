@@ -18,6 +18,7 @@ _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
     "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
     "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
+    "predict": "Predict classes and probabilities of images, or of the rows of a table.",
     "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
     "reproduce": "Run the five reports' experiments again, figures side by side.",
@@ -25,6 +26,10 @@ _COMMANDS = {
     "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
     "info": "Show versions, BLAS and its threads, and GPUs.",
+}
+_DATA_COMMANDS = {
+    "fetch": "Fetch a published data set, check it, and unpack it where xpnet finds it.",
+    "info": "Show what a data set is: shapes, classes, value ranges, duplicates; samples as a picture.",
 }
 
 
@@ -90,6 +95,10 @@ def _run(given: list[str]) -> None:
     for name, text in _COMMANDS.items():
         home = name.replace("-", "_")
         app.command(f"xpnet.cli.{home}:{home}", name=name, help=text, help_epilogue="")
+    data = App(name="data", help="Fetch published data sets, and show what a data set is.", help_epilogue="")
+    for name, text in _DATA_COMMANDS.items():
+        data.command(f"xpnet.cli.data:{name}", name=name, help=text, help_epilogue="")
+    app.command(data)
     try:
         app(given)
     except CycloptsError as error:

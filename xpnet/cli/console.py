@@ -36,6 +36,15 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr)  # noqa: T201
 
+    def notes(self, *texts: str) -> None:
+        """Tell several things beside the result."""
+        for text in texts:
+            self.note(text)
+
+    def text(self, text: str) -> None:
+        """Print text that programs read, as it is."""
+        sys.stdout.write(text)
+
     def result(self, data: dict[str, Any], *tables: Any) -> None:
         """Print a command's result: `data` as JSON, or the rich `tables` for people."""
         if self.as_json:
@@ -47,7 +56,8 @@ class Output:
                     # A table that is wider than the terminal wraps there; cut numbers would be wrong ones.
                     needed = self._out.measure(table, options=self._out.options.update(max_width=1000)).maximum
                     self._out.width = max(width, needed)
-                self._out.print(table)
+                # Lines of text are whole wherever they end: they hold paths and commands.
+                self._out.print(table, soft_wrap=isinstance(table, str))
                 self._out.width = width
 
     @property

@@ -12,7 +12,6 @@ from cyclopts import Parameter
 from xpnet.cli import command_line
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config import DataConfig
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.runs import (
     MODEL,
@@ -88,7 +87,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     # Everything that can be wrong is found before the folder is made.
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data.data, settings.data.split)
+    data = load_data(settings.data)
     output.note(about_data(data, settings))
     population = Population.of(settings, data.features, data.classes)
     first = population.part(0, 1)
@@ -167,12 +166,15 @@ def about_data(data: Data, settings: Settings) -> str:
         from xpnet.data import CIFAR10_HINT
 
         about += f"\nCIFAR-10 is not on this machine: {CIFAR10_HINT}"
-    return about
+    return "\n".join((about, *data.notes))
 
 
 def resolved(settings: Settings, data: Data) -> dict[str, Any]:
     """Return the settings with the data that was found, so that they mean the same tomorrow."""
-    found = DataConfig(data=data.location, split=data.split)
+    target = settings.data.target
+    if target is not None and data.location.endswith(".npy"):
+        target = str(Path(target).expanduser().resolve())  # the labels' file
+    found = dataclasses.replace(settings.data, data=data.location, split=data.split, target=target)
     return dataclasses.replace(settings, data=found).to_mapping()
 
 

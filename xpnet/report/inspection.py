@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config import DataConfig
 from xpnet.data import Data, load_data
 from xpnet.errors import XpnetError
 from xpnet.network import Network
+from xpnet.prediction import as_trained, read_like
 from xpnet.report.records import RunRecord
 
 # Shapes (channels, height, width) of data that does not tell its own, by the number of features.
@@ -85,7 +87,7 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
         network = Network.load(record.path)
         # The split was meant for the run's own data; the test set does not depend on it.
         own = record.settings.data
-        found = load_data(own.data, own.split) if data is None else load_data(data)
+        found = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
     if network.standardiser is None:
@@ -95,6 +97,10 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
             f"The data at {found.location} has {found.features} features and {found.classes} classes, but the network "
             f"takes {record.inputs} and tells {network.config.classes} apart, so it is left out here."
         )
+    try:
+        found = as_trained(network, found)
+    except XpnetError as error:
+        return f"Confusion matrix and mistakes need the run's own classes and columns: {error}."
     members = [r for r in record.best()[1] if np.isfinite(record.figures("test", "loss")[r])]
     if not members and record.metrics is not None:
         return "All networks of the run diverged, so nothing can be said about single samples."
@@ -168,7 +174,7 @@ def to_bytes(x: NDArray[Any], data: Data) -> NDArray[np.uint8]:
     """Return one sample's features as bytes for a picture: floats from 0 to 1, or by the range of the test set."""
     if x.dtype == np.uint8:
         # Black and white as 0 and 1 would be black throughout.
-        return x if int(data.test.x.max()) > 1 else x * np.uint8(255)
+        return x if int(data.test.x[:1000].max()) > 1 else x * np.uint8(255)
     some = data.test.x[:1000]
     low, high = float(some.min()), float(some.max())
     if low >= 0 and high <= 1:

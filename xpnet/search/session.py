@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet.backend import Backend, get_backend
+from xpnet.config import DataConfig
 from xpnet.data import IN_MEMORY, Data, load_data
 from xpnet.device_data import to_device
 from xpnet.errors import ConfigError, RunError
@@ -106,7 +108,7 @@ class Session:
         own: Mapping[str, Any],
         backend: Backend,
         *,
-        load: Callable[[str | None, str | None], Data] = load_data,
+        load: Callable[[DataConfig], Data] = load_data,
     ) -> Session:
         """Take part in a search that is there, or go on with one that was interrupted.
 
@@ -127,7 +129,7 @@ class Session:
         space = Space.of(there["space"])
         config = SearchConfig.from_mapping({**there["search"], **{k: v for k, v in own.items() if k == "lease"}})
         base = {**there["settings"], **{k: v for k, v in own.items() if k in OWN}}
-        data = load(base.get("data"), base.get("split"))
+        data = load(Settings.from_mapping(base).data)
         check_data(there, data)
         rounds = Rounds(space, {**base, "data": data.location}, config)
         return cls(rounds, board, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
@@ -226,7 +228,7 @@ class Session:
         """Train the winner in memory."""
         data = self.data
         if settings.data.split != data.split:
-            data = load_data(settings.data.data, settings.data.split)
+            data = load_data(settings.data)
         population = Population.of(settings, data.features, data.classes)
         _, result = train_population(population, data, backend=self.backend, dtype=settings.run.dtype)
         return result.to_json()
@@ -240,7 +242,7 @@ def check(rounds: Rounds, data: Data) -> None:
             rounds.check_point({**middle, dimension.name: value}, 0, data)
 
 
-def check_final(config: SearchConfig, data: Data) -> None:
+def check_final(config: SearchConfig, settings: DataConfig, data: Data) -> None:
     """Raise an error if the winner's split cannot be had: that is to be found before anything is trained.
 
     Raises:
@@ -250,7 +252,7 @@ def check_final(config: SearchConfig, data: Data) -> None:
     if config.final not in ("same", "none"):
         if data.location == IN_MEMORY:
             raise ConfigError(f"final = {config.final}: needs data that can be split again; these are {IN_MEMORY}")
-        load_data(data.location, config.final)
+        load_data(dataclasses.replace(settings, data=data.location, split=config.final))
 
 
 def search(
@@ -291,8 +293,8 @@ def search(
     where.refuse(given)
     config = SearchConfig.from_mapping(how)
     base = Settings.from_mapping(given)
-    data = data if data is not None else load_data(base.data.data, base.data.split)
-    check_final(config, data)
+    data = data if data is not None else load_data(base.data)
+    check_final(config, base.data, data)
     opened = storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__")
     there = open_storage(storage) if opened else storage
     try:
