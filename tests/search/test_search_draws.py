@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnet.errors import ConfigError
@@ -13,6 +13,7 @@ from xpnet.search.refine import refined
 from xpnet.search.space import Space
 
 
+@settings(deadline=None)  # the first one imports what the others need
 @given(st.sampled_from(EVEN + RANDOM), st.integers(1, 40), st.integers(0, 2**40), st.integers(0, 3))
 def test_draws_are_a_function_of_the_seed_and_lie_in_the_space(how, count, seed, path):
     space = Space.of({"lambda": (1e-5, 1e-1), "width": (3, 9), "eta": (0.01, 0.4)})

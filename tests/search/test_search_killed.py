@@ -16,7 +16,7 @@ from xpnet.search import open_storage
 from xpnet.search.board import Board
 from xpnet.search.storage import close_storage
 
-TRIALS = 8
+TRIALS = 16
 SEARCH = [
     *("search", "lambda", "--data", "patterns:600/100", "--hidden", "30", "--batch-size", "20", "--cycles", "2"),
     *("--n-s", "250", "--trials", str(TRIALS), "--max-replicas", "2", "--lease", "2", "--dtype", "float64"),

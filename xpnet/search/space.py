@@ -153,7 +153,8 @@ class Dimension:
         if self.whole:
             return self.low, self.high
         kind = KINDS[self.name]
-        return min(self.low, kind.least), max(self.high, kind.most)
+        least = kind.least or 1e-12 if self.log else kind.least  # 0 has no exponent
+        return min(self.low, least), max(self.high, kind.most)
 
     def rounded(self, value: float) -> Value:
         """Return a number of the range as the setting takes it."""
