@@ -8,25 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
+
+from xpnet import environment
+from xpnet.environment import cores, memory_gib, processor, thread_pools, variables
 
 PACKAGES = ("xpnet", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x")
-# What changes speed without changing code.
-VARIABLES = (
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NUMBA_THREADING_LAYER",
-    "XLA_FLAGS",
-    "XPNET_FAST",
-)
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
@@ -37,37 +26,25 @@ def describe() -> dict[str, Any]:
         "time": time.strftime("%H:%M:%S"),
         "processor": processor(),
         "cores": cores(),
-        "memory_gib": _memory(),
+        "memory_gib": memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": versions(PACKAGES),
         "pools": pools(),
-        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "environment": variables(),
         "commit": _commit(),
     }
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def pools() -> list[dict[str, Any]]:
     """Return the thread pools of this process: library, threads, and the architecture that BLAS has chosen."""
-    np.ones((2, 2)) @ np.ones((2, 2))
     keys = ("internal_api", "num_threads", "version", "architecture")
-    return [{key: pool[key] for key in keys if pool.get(key) is not None} for pool in threadpool_info()]
+    return [{key: pool[key] for key in keys if pool.get(key) is not None} for pool in thread_pools()]
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those `packages` that are installed."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = metadata.version(_DISTRIBUTIONS.get(name, name))
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Return the versions of those `packages` that are installed, peers under the names that they are imported by."""
+    return environment.versions(packages, _DISTRIBUTIONS)
 
 
 def probe() -> dict[str, Any]:
@@ -103,24 +80,6 @@ def _best(work: Callable[[], Any]) -> float:
         work()
         seconds.append(time.perf_counter() - begin)
     return min(seconds)
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
-
-
-def _memory() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _commit() -> str | None:

@@ -65,7 +65,7 @@ def test_wrong_values(name, value, wanted):
         ({"schedule": "decay", "eta_max": 0.5}, "eta_max = 0.5: has no effect on the schedule decay"),
         ({"bias_before_bn": True, "batch_norm": False}, "bias_before_bn = true: has no meaning without batch_norm"),
         ({"lamda": 1}, "lamda = 1: there is no such setting; did you mean lambda?"),
-        ({"xyzzy": 1}, "xyzzy = 1: there is no such setting; known are data, split, hidden"),
+        ({"xyzzy": 1}, "xyzzy = 1: there is no such setting; known are data, split, target"),
     ],
 )
 def test_settings_at_odds(values, message):

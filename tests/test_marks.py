@@ -29,6 +29,7 @@ def test_marks_lie_between_epochs_and_change_nothing(blobs):
     network, result = run(p, blobs, marks=[10, 20, 30, 99], on_mark=lambda mark: seen.append(mark) or [])
     assert [mark.step for mark in seen] == [10, 20]  # 30 is the end
     assert all(mark.replicas == (0, 1, 2) for mark in seen)
+    assert all(mark.chunk == (0, 3) for mark in seen)
     for name, tensor in whole.parameters.items():
         np.testing.assert_array_equal(network.parameters[name], tensor)
     np.testing.assert_array_equal(result.history["train_loss"], expected.history["train_loss"])
@@ -60,6 +61,15 @@ def test_dropped_networks_stay_as_they_are_and_the_others_do_not_notice(blobs, m
     np.testing.assert_array_equal(np.isnan(result.history["validation_loss"][0]), False)
     for column in ("validation_loss", "train_loss", "train_accuracy"):
         np.testing.assert_array_equal(np.isnan(result.history[column][1]), gone)
+
+
+def test_a_chunk_is_asked_about_its_own(blobs):
+    seen = []
+    run(population(runs=2), blobs, marks=[10], on_mark=lambda mark: seen.append(mark) or [], max_replicas=4)
+    assert [mark.chunk for mark in seen] == [(0, 3), (3, 6)]
+    for mark in seen:
+        assert mark.replicas == tuple(range(*mark.chunk))
+        assert np.flatnonzero(np.isfinite(mark.validation.losses)).tolist() == list(mark.replicas)
 
 
 def test_fewer_networks_take_fewer_operations(blobs, monkeypatch):

@@ -42,6 +42,13 @@ def test_the_python_of_the_page_on_searches_runs(capsys):
     assert 0.2 < float(accuracy) < 0.6
 
 
+def test_the_python_of_the_page_on_resuming_runs(capsys):
+    page = README.parent / "docs" / "resuming.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(page), "exec"), {})
+    assert capsys.readouterr().out.strip() == "True"
+
+
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))])
 def test_links_between_pages_lead_somewhere(page):
     path = README.parent / page

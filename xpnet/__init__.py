@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet.network import Network
     from xpnet.population import Population, train_population
     from xpnet.rate_range import lr_range
+    from xpnet.report.write import write_report
     from xpnet.results import TrainResult
     from xpnet.search.session import search
     from xpnet.settings import Settings
@@ -55,6 +56,7 @@ _HOMES = {
     "train": "training",
     "train_population": "population",
     "train_with_diagnosis": "diagnosis",
+    "write_report": "report.write",
 }
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "train",
     "train_population",
     "train_with_diagnosis",
+    "write_report",
 ]
 
 

@@ -124,6 +124,18 @@ def hidden_sizes(value: Any) -> tuple[int, ...]:
         raise ValueError(wanted) from None
 
 
+def image_size(value: Any) -> str:
+    """Check for ``"32"`` or ``"HEIGHTxWIDTH"``, each side from 1 to 4096; return it as HEIGHTxWIDTH."""
+    sides = str(value).lower().split("x")
+    try:
+        height, width = (whole(1)(side.strip()) for side in (sides * 2 if len(sides) == 1 else sides))
+    except ValueError:
+        height = width = 0
+    if not (1 <= height <= 4096 and 1 <= width <= 4096):
+        raise ValueError("a number of pixels, or HEIGHTxWIDTH, each from 1 to 4096, such as 32 or 28x28")
+    return f"{height}x{width}"
+
+
 def initial_weights(value: Any) -> str | float:
     """Check for he, xavier or a standard deviation."""
     if value in ("he", "xavier"):

@@ -20,6 +20,7 @@ from xpnet.checks import (
     flag,
     half_cycle,
     hidden_sizes,
+    image_size,
     initial_weights,
     optional,
     per_replica,
@@ -248,22 +249,69 @@ class Length:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(_Checked):
-    """Which data is read and how it is split.
+    """Which data is read, how, and how it is split.
+
+    A setting that means nothing for a kind of data is refused when that is read.
 
     Attributes:
-        data: ``cifar10``, ``patterns``, ``patterns:N/M``, or a path; None takes CIFAR-10 if it is
-            on this machine and ``patterns`` otherwise.
+        data: ``cifar10``, ``cifar100``, ``mnist``, ``fashion-mnist``, ``patterns``, ``patterns:N/M``, or a path; None
+            takes CIFAR-10 if it is on this machine and ``patterns`` otherwise.
         split: ``45k``, ``49k``, ``b1b2``, ``9k`` or ``N/M``; None takes the data's own default.
+        target: Of a table, the column of the labels, by name or by its number from 0 (-1 is the last); of a ``.npy``
+            file of features, the file of the labels.
+        header: Whether the first line of a CSV file names its columns; None looks.
+        test_fraction: Share of the samples that becomes the test set, class by class.
+        data_seed: Seed of the order of the samples and of the choice of the test set; None takes 0.
+        image_size: ``N`` or ``HEIGHTxWIDTH`` that a folder's images are brought to; None takes the size that they have.
+        image_mode: ``rgb`` or ``gray``; None takes gray where all images of a folder are.
+        labels: ``fine`` or ``coarse`` classes of CIFAR-100; None takes the fine ones.
+        keep: ``auto``; ``raw`` features are standardised batch by batch; ``float`` makes a copy that is standardised.
     """
 
     data: str | None = _setting(
-        None, optional(text_of("a name or a path")), "cifar10, patterns, or a path.", metavar="NAME|PATH"
+        None,
+        optional(text_of("a name or a path")),
+        "cifar10, cifar100, mnist, fashion-mnist, patterns, or a path.",
+        metavar="NAME|PATH",
     )
     split: str | None = _setting(
         None,
         optional(text_of("45k, 49k, b1b2, 9k or N/M")),
         "Training and validation samples.",
         metavar="45k|49k|b1b2|9k|N/M",
+    )
+    target: str | None = _setting(
+        None,
+        optional(text_of("the name or the number of a column")),
+        "Column of a table's labels; a .npy file's labels.",
+        metavar="NAME|INDEX",
+    )
+    header: bool | None = _setting(
+        None, optional(flag), "Whether a CSV file's first line names its columns (looks, if not set)."
+    )
+    test_fraction: float | None = _setting(
+        None,
+        optional(real(above=0, below=1)),
+        "Share of the samples that becomes the test set, class by class.",
+        metavar="X",
+    )
+    data_seed: int | None = _setting(
+        None, optional(whole(0)), "Seed of the samples' order and of the test set (0, if not set).", metavar="N"
+    )
+    image_size: str | None = _setting(
+        None, optional(image_size), "Size that a folder's images are brought to.", metavar="N|HxW"
+    )
+    image_mode: str | None = _setting(
+        None, optional(choice("rgb", "gray")), "Colours that images are brought to.", metavar="rgb|gray"
+    )
+    labels: str | None = _setting(
+        None, optional(choice("fine", "coarse")), "Classes of CIFAR-100 (fine, if not set).", metavar="fine|coarse"
+    )
+    keep: str = _setting(
+        "auto",
+        choice("auto", "raw", "float"),
+        "Features in memory: raw, standardised batch by batch, or a float copy.",
+        metavar="auto|raw|float",
     )
 
 

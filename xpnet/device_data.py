@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import Data, LabelledSet
+from xpnet.data import Data, LabelledSet, Rows
 from xpnet.memory import free_memory
 from xpnet.ops import keeps_bytes
 
 # Of the memory that is free, what a set may take; the rest is for networks.
 _SHARE = 0.7
+# Raw features and their standardised copy are kept side by side while both take at most this many times the
+# copy, and this many bytes: what docs/data.md promises about memory.
+_MOST, _SLACK = 1.2, 50 * 2**20
+# Of the memory that is free on the host, what a copy may take.
+_SHARE_FOR_COPY = 0.5
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class DeviceSet:
     """Samples on a device.
 
     Attributes:
-        x: Features (n, d), standardised in the network's dtype, or bytes that read so; on the host if they are
+        x: Features (n, d), standardised in the network's dtype, or raw ones that read so; on the host if they are
             too large for the device.
         labels: Classes (n,), whole numbers.
     """
@@ -45,25 +50,48 @@ class DeviceData:
 def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device.
 
-    On a GPU a set that would take more than most of the free memory stays on the host; training and evaluation
-    bring it there piece by piece.
+    What :func:`stays_raw` is standardised batch by batch. On a GPU a set that would take more than most of the free
+    memory stays on the host; training and evaluation bring it there piece by piece.
     """
+    sets = {name: set_to_device(data, name, backend, dtype) for name in ("validation", "test", "train")}
+    return DeviceData(data, backend, np.dtype(dtype), **sets)
+
+
+def set_to_device(data: Data, which: str, backend: Backend, dtype: Any) -> DeviceSet:
+    """Standardise one set of `data`, ``train``, ``validation`` or ``test``, and move it; see :func:`to_device`."""
     dtype = np.dtype(dtype)
+    raw = stays_raw(data, backend, dtype)
+    part: LabelledSet = getattr(data, which)
+    labels = backend.asarray(part.labels)
+    if backend.name != "gpu":
+        if raw and backend.name == "cpu":
+            return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
+        return DeviceSet(backend.asarray(data.standardiser(part.x, str(dtype))), labels)
+    as_bytes = raw and part.x.dtype == np.uint8
+    free = free_memory(backend)
+    size = part.x.size * (1 if as_bytes else dtype.itemsize)
+    there = free is None or size <= _SHARE * free
+    if as_bytes:
+        kept = data.standardiser.lazily(part.x, str(dtype))
+        return DeviceSet(kept.to(backend.asarray, move_x=there), labels)
+    if raw and not there:
+        return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
+    values = data.standardiser(part.x, str(dtype))
+    return DeviceSet(backend.asarray(values) if there else values, labels)
 
-    def move(part: LabelledSet) -> DeviceSet:
-        labels = backend.asarray(part.labels)
-        as_bytes = part.x.dtype == np.uint8 and keeps_bytes(backend)
-        if backend.name == "cpu":
-            x = data.standardiser.of_bytes(part.x, str(dtype)) if as_bytes else data.standardiser(part.x, str(dtype))
-            return DeviceSet(backend.asarray(x) if not as_bytes else x, labels)
-        free = free_memory(backend)
-        size = part.x.size * (1 if as_bytes else dtype.itemsize)
-        there = free is None or size <= _SHARE * free
-        if as_bytes:
-            kept = data.standardiser.of_bytes(part.x, str(dtype))
-            return DeviceSet(kept.to(backend.asarray, move_x=there), labels)
-        values = data.standardiser(part.x, str(dtype))
-        return DeviceSet(backend.asarray(values) if there else values, labels)
 
-    validation, test = move(data.validation), move(data.test)
-    return DeviceData(data, backend, dtype, move(data.train), validation, test)
+def stays_raw(data: Data, backend: Backend, dtype: Any) -> bool:
+    """Return whether features stay as they were read, and are standardised batch by batch.
+
+    ``data.keep`` decides where it is ``"raw"`` or ``"float"``. Otherwise rows on the disk stay there, uint8 stays
+    where gathering from bytes is faster, and everything stays of which a floating copy would take too much.
+    """
+    if data.keep != "auto":
+        return data.keep == "raw"
+    x = data.train.x
+    if isinstance(x, Rows) or (x.dtype == np.uint8 and keeps_bytes(backend)):
+        return True
+    values = sum(part.x.size for part in (data.train, data.validation, data.test))
+    held, copy = values * x.dtype.itemsize, values * np.dtype(dtype).itemsize
+    free = free_memory(backend) if backend.name == "cpu" else None
+    return held + copy > _MOST * copy + _SLACK or (free is not None and copy > _SHARE_FOR_COPY * free)

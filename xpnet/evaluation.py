@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes, on_host
+from xpnet.data import StandardisedRows, kept_as_bytes, on_host
 from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
@@ -84,7 +84,7 @@ class _OnDevice:
         self._network, self._x, self._labels = network, x, labels.astype("int32")
         self._chunks = _chunks(network, int(x.shape[0]))
         self._on_host = on_host(x)
-        bytes_kept = isinstance(x, StandardisedBytes) and not self._on_host
+        bytes_kept = kept_as_bytes(x) and not self._on_host
         self._rows = [xp.arange(rows.start, rows.stop) if bytes_kept else rows for rows in self._chunks]
         self._figures = [xp.zeros((replicas,), dtype=dtype) for dtype in ("float64", "int64", "float64")]
         self._work: dict[str, Any] = {}
@@ -134,14 +134,16 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
 def _brought(network: Network, x: Any, rows: slice) -> Array:
     """Return the standardised values of `rows` of samples that stay on the host."""
     backend = network.backend
-    if not isinstance(x, StandardisedBytes):
+    if not kept_as_bytes(x):
         return backend.asarray(x[rows])
-    part = StandardisedBytes(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
+    part = StandardisedRows(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
     return network.ops.gather(backend.xp.arange(rows.stop - rows.start), part)
 
 
 def _features(network: Network, x: Any, rows: slice) -> Array:
-    if isinstance(x, StandardisedBytes):
+    if network.backend.name == "gpu" and on_host(x):
+        return _brought(network, x, rows)
+    if isinstance(x, StandardisedRows):
         return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
     return x[rows]
 

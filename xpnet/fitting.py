@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.config import TrainConfig
+from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data, LabelledSet
 from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
@@ -77,24 +77,29 @@ def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData
 
 def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the network, the data and the settings fit together."""
+    check_sizes(network.config, network.replicas, data, config)
+
+
+def check_sizes(architecture: NetworkConfig, replicas: int, data: Data, config: TrainConfig) -> None:
+    """Raise :class:`ConfigError` unless networks of an architecture, the data and the settings fit together."""
     samples = len(data.train)
-    if network.config.inputs != data.features:
+    if architecture.inputs != data.features:
         raise ConfigError(
-            f"inputs = {network.config.inputs}: the data {data.name} has {data.features} features; "
+            f"inputs = {architecture.inputs}: the data {data.name} has {data.features} features; "
             "build the network with that many inputs"
         )
-    if network.config.classes < data.classes:
+    if architecture.classes < data.classes:
         raise ConfigError(
-            f"classes = {network.config.classes}: the data {data.name} has {data.classes} classes; "
+            f"classes = {architecture.classes}: the data {data.name} has {data.classes} classes; "
             "build the network with that many classes"
         )
     for name, count in config.replica_counts().items():
-        if count != network.replicas:
-            raise ConfigError(f"{name}: has {count} values for {network.replicas} replicas; give one, or one for each")
+        if count != replicas:
+            raise ConfigError(f"{name}: has {count} values for {replicas} replicas; give one, or one for each")
     config.length(samples)
     rest = samples % config.batch_size
     smallest = rest if rest and not config.drop_last else min(config.batch_size, samples)
-    if network.config.batch_norm and network.config.hidden and smallest == 1:
+    if architecture.batch_norm and architecture.hidden and smallest == 1:
         raise ConfigError(
             f"batch_size = {config.batch_size}: leaves a batch of one of the {samples} training samples, which "
             "has no variance to normalise by; take another batch_size, drop_last, or no batch_norm"

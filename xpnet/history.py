@@ -70,6 +70,23 @@ class Metrics(Mapping[str, Any]):
         return len(FIGURES)
 
 
+def running_metrics(loss: Values, correct: NDArray[np.int64], penalty: Values, sizes: Values, lam: Values) -> Metrics:
+    """Return figures as they were met during an epoch, each batch before its step.
+
+    Args:
+        loss: Sum of the samples' losses (k, R) of k batches.
+        correct: Samples classified correctly (k, R).
+        penalty: Sum over layers of sum(W**2) (k, R).
+        sizes: Samples of each batch (k,).
+        lam: Strength of the penalty (R,).
+    """
+    seen = sizes.sum()
+    mean_loss = loss.sum(axis=0) / seen
+    with np.errstate(all="ignore"):  # 0 times infinity, of a replica that has diverged
+        costs = mean_loss + lam * (sizes @ penalty) / seen
+    return Metrics(correct.sum(axis=0) / seen, mean_loss, costs)
+
+
 def summary(values: Values) -> Any:
     """Return one value as a number, several as their mean, standard deviation (ddof = 1) and values.
 

@@ -72,6 +72,7 @@ def _joined_network(population: Any, parts: list[Network]) -> Network:
     whole.parameters = Blocks(xp, of_all("parameters"), parameter_kind)
     whole.running = Blocks(xp, of_all("running"))
     whole.standardiser, whole.class_names = first.standardiser, first.class_names
+    whole.image_shape, whole.feature_names = first.image_shape, first.feature_names
     return whole
 
 

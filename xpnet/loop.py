@@ -14,7 +14,7 @@ from xpnet.data import on_host
 from xpnet.device_data import DeviceData
 from xpnet.evaluation import Evaluation
 from xpnet.fitting import batches_of_epoch
-from xpnet.history import EpochRecord, History, Metrics, Values
+from xpnet.history import EpochRecord, History, Metrics, Values, running_metrics
 from xpnet.marks import Mark, Marks
 from xpnet.network import Network
 from xpnet.results import Divergence, TrainResult, all_diverged
@@ -247,7 +247,8 @@ class Loop:
         self._hand_back()
         validation = self._validate()
         self.seconds_evaluation += time.perf_counter() - begin
-        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), validation))
+        chunk = 0, self.network.replicas
+        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), chunk, validation))
         self.dropped |= dict.fromkeys(dropped, self.state.step)
         if len(dropped) == len(self.alive):
             self.alive, self.stopped = self.alive[:0], True
@@ -346,11 +347,7 @@ class Loop:
     def _running(self, loss: Values, correct: NDArray[np.int64], penalty: Values) -> Metrics:
         """Return the epoch's figures from the totals (k, R) of its steps."""
         sizes = np.full(len(loss), float(self.config.batch_size))
-        samples = int(self.data.train.x.shape[0])
-        if len(loss) == self.length.steps_per_epoch and not self.config.drop_last and samples % self.config.batch_size:
-            sizes[-1] = samples % self.config.batch_size
-        seen = sizes.sum()
-        mean_loss = loss.sum(axis=0) / seen
-        with np.errstate(all="ignore"):  # 0 times infinity, of a replica that has diverged
-            costs = mean_loss + self.lam * (sizes @ penalty) / seen
-        return Metrics(correct.sum(axis=0) / seen, mean_loss, costs)
+        rest = int(self.data.train.x.shape[0]) % self.config.batch_size
+        if rest and len(loss) == self.length.steps_per_epoch and not self.config.drop_last:
+            sizes[-1] = rest
+        return running_metrics(loss, correct, penalty, sizes, self.lam)

@@ -15,11 +15,14 @@ class Mark:
     Attributes:
         step: Steps taken.
         replicas: Numbers of the networks that are still trained.
+        chunk: The networks that train together, from the first up to the second number: all of them, or a chunk of a
+            population that memory does not hold at once.
         validation: Figures of all networks; not a number for those that are not trained any more.
     """
 
     step: int
     replicas: tuple[int, ...]
+    chunk: tuple[int, int]
     validation: Metrics
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from xpnet.backend import Array, Backend, get_backend
 from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import NetworkConfig
-from xpnet.data import Standardiser
+from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError, RunError
 from xpnet.initialise import initial_parameters, per_replica, seeds_in, seeds_of
 from xpnet.layers import Layer, layers_of, parameter_shapes
@@ -147,6 +147,8 @@ class Network:
         standardiser: What brings raw features to the form that the network was trained on; None
             if that is not known.
         class_names: Names of the classes; empty if they are not known.
+        image_shape: (channels, height, width) of the images that it was trained on; None for other data.
+        feature_names: Names of the columns that it was trained on; empty if they have none.
     """
 
     def __init__(
@@ -187,6 +189,8 @@ class Network:
         self.running = Blocks(xp, running)
         self.standardiser: Standardiser | None = None
         self.class_names: tuple[str, ...] = ()
+        self.image_shape: tuple[int, int, int] | None = None
+        self.feature_names: tuple[str, ...] = ()
 
     @property
     def replicas(self) -> int:
@@ -197,6 +201,11 @@ class Network:
     def size(self) -> int:
         """Number of parameters of one replica."""
         return sum(int(np.prod(p.shape[1:])) for p in self.parameters.values())
+
+    def learn_about(self, data: Data) -> None:
+        """Keep what it takes to use the network on raw samples like those of `data`, which it is trained on."""
+        self.standardiser, self.class_names = data.standardiser, data.class_names
+        self.image_shape, self.feature_names = data.image_shape, data.feature_names
 
     def cost_and_gradients(self, x: Array, labels: Array, lam: Any = 0.0) -> tuple[Array, dict[str, Array]]:
         """Return the cost and its gradients in training mode; running statistics are left as they are.
@@ -268,6 +277,11 @@ class Network:
             "seeds": list(self.seeds),
             "class_names": list(self.class_names),
         }
+        # What data of other kinds does not have is not there: equal models are equal files.
+        if self.image_shape is not None:
+            about["image_shape"] = list(self.image_shape)
+        if self.feature_names:
+            about["feature_names"] = list(self.feature_names)
         write_model(Path(path), tensors, about)
 
     @classmethod
@@ -283,6 +297,12 @@ class Network:
             config = NetworkConfig(**about["config"])
             network = cls._of_shapes(config, tensors, seeds_in(about), backend)
             network.class_names = tuple(map(str, about["class_names"]))
+            network.feature_names = tuple(map(str, about.get("feature_names", ())))
+            if "image_shape" in about:
+                channels, height, width = map(int, about["image_shape"])
+                if channels * height * width != config.inputs:
+                    raise ValueError(f"images of {channels} x {height} x {width} are not {config.inputs} inputs")
+                network.image_shape = (channels, height, width)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RunError(f"{path}: does not describe a network that xpnet can build ({error})") from None
         if "standardise.mean" in tensors:

@@ -193,7 +193,7 @@ def train_population(
         network = Network(population.part(0, 1).network, backend=backend, dtype=dtype, seed=population.seeds[:1])
         check_fit(network, data, population.part(0, 1).train)
         data = to_device(data, backend, dtype)
-    cuts = chunks(population, max_replicas or _most_in_memory(population, data, backend, dtype))
+    cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
     if on_chunks is not None:
         on_chunks(cuts)
     orders = order_seeds(population.train, population.seeds)
@@ -255,12 +255,19 @@ def _asked_of_all(
     def asked(mark: Mark) -> list[int]:
         figures = mark.validation
         validation = Metrics(whole(figures.accuracies), whole(figures.losses), whole(figures.costs))
-        return [r - start for r in on_mark(Mark(mark.step, tuple(r + start for r in mark.replicas), validation))]
+        living = tuple(r + start for r in mark.replicas)
+        chunk = start, start + len(figures.losses)
+        return [r - start for r in on_mark(Mark(mark.step, living, chunk, validation))]
 
     return asked
 
 
-def _most_in_memory(population: Population, data: DeviceData, backend: Backend, dtype: str) -> int | None:
+def most_in_memory(population: Population, data: DeviceData, backend: Backend, dtype: str) -> int | None:
+    """Return how many networks of a population may train at once; None if free memory is not known.
+
+    Raises:
+        ConfigError: Not even one.
+    """
     free = free_memory(backend)
     if free is None:
         return None

@@ -2,6 +2,7 @@
 
 config.toml        the settings; ``xpnet train --config`` repeats the run
 history.csv        one row for each epoch and replica
+environment.json   what it was made on, and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
 model.safetensors  the network
@@ -26,6 +27,7 @@ MODEL = "model.safetensors"
 CONFIG = "config.toml"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
+ENVIRONMENT = "environment.json"
 
 _FORMAT = "xpnet-model-1"
 
@@ -146,6 +148,11 @@ class HistoryFile:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Write what a run is made on."""
+    write_new(folder / ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:

@@ -127,6 +127,16 @@ class Settings:
             for values in itertools.product(*others.values())
         ]
 
+    def in_words(self, inputs: int, classes: int) -> str:
+        """Return sizes, normalisation, lambda, what varies, and the number of runs, in a few words."""
+        config = self.network_config(inputs, classes)
+        sizes = "-".join(map(str, (inputs, *config.hidden, classes)))
+        norm = "with BN" if config.batch_norm and config.hidden else "without BN"
+        runs = f", {self.run.runs} runs" if self.run.runs > 1 else ""
+        lists = [f"{len(values)} values of {name}" for name, values in self.varying.items()]
+        lam = [] if "lambda" in self.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {self.train.lam}"]
+        return f"{sizes} {norm}, {', '.join(lam + lists)}{runs}"
+
     def network_config(self, inputs: int, classes: int) -> NetworkConfig:
         """Return the network's settings for data with `inputs` features and `classes` classes."""
         return NetworkConfig(inputs=inputs, classes=classes, **self.network)

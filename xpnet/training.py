@@ -59,7 +59,7 @@ def train(
     config = config or TrainConfig()
     data = on_device_of(network, data, config)
     length = config.length(int(data.train.x.shape[0]))
-    network.standardiser, network.class_names = data.data.standardiser, data.data.class_names
+    network.learn_about(data.data)
 
     seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
     at_marks = Marks(marks, on_mark, length.steps)

@@ -28,6 +28,7 @@ def script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_dry_run_goes_through_every_part(tmp_path):
     done = script("--dry-run", "--out", "out.json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,6 +14,7 @@ from xpnet.ops.cuda.kernels import REALS, source
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="neither nvcc nor NVRTC is installed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", REALS)
 def test_every_kernel_compiles_for_every_architecture_without_spills(dtype):
     found = kernels.parse(kernels.compiler()[1](dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -56,7 +57,19 @@ def test_experiments_are_run_and_set_side_by_side(capsys, cifar10):
     assert "**Quick**" in page
     assert "![D.model1](D-model1-1.png)" in page
     assert Path("there", "D-model1-1.png").exists()
+    assert Path("there", "D-model1-1.svg").exists()
+    with Path("there", "D-model1-1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["line"] for row in rows} == {"training", "validation"}
+    environment = json.loads(Path("there", "environment.json").read_text())
+    assert environment["command"] == "xpnet reproduce D.model1 A.fine --quick --out there --json"
     kept = json.loads(Path("there", "results.json").read_text())
     assert set(kept) == {"A.coarse", "A.fine", "D.model1"}  # the fine search builds on the coarse one
     assert "A.coarse: Coarse search" in err
     assert run(capsys, "reproduce", "D.model1", "--quick", "--out", "there")[0] == 2
+    code, out, err = run(capsys, "report", "there", "--json")
+    assert code == 0, err
+    assert json.loads(out)["kind"] == "reproduction"
+    assert "its figures mean nothing" in json.loads(out)["notes"][0]
+    html = Path("there", "report.html").read_text()
+    assert 'data-chart="D-model1-1-accuracy"' in html

@@ -44,7 +44,8 @@ def test_what_a_search_leaves(capsys):
     assert "test accuracy of the winner, trained on 360/40" in out
     names = {path.name for path in folder.iterdir()}
     assert names >= {"search.toml", "study.journal", "trials.csv", "search.json", "best.toml", "winner"}
-    assert names >= {"accuracy.png", "accuracy.svg", "contour.png", "contour.svg"}
+    for figure in ("accuracy-by-lambda", "accuracy-by-eta", "accuracy-by-lambda-and-eta"):
+        assert names >= {f"{figure}.{kind}" for kind in ("png", "svg", "csv")}
     assert not [name for name in names if name.endswith(".tmp")]
     found = json.loads((folder / "search.json").read_text())
     assert found["counts"]["complete"] + found["counts"]["pruned"] == 8
@@ -73,7 +74,8 @@ def test_json_alone_on_standard_output_and_resume_of_a_finished_search(capsys):
     found = json.loads(run(capsys, "lambda=0,1e-2", *SMALL[:-4], "--out", "s", "--json").out)
     assert [t["settings"]["lambda"] for t in found["trials"]] == [0.0, 0.01]
     assert found["run"] == "s"
-    assert found["command"].startswith("xpnet ")
+    assert found["command"].startswith("xpnet")
+    assert found["environment"]["device"] == "cpu"
     again = json.loads(run(capsys, "--resume", "s", "--json").out)
     assert again["trials"] == found["trials"]
     assert again["test"] == found["test"]

@@ -47,7 +47,8 @@ def test_json_is_one_object_and_the_metrics_of_the_folder(capsys):
     assert result["seconds"]["training"] == pytest.approx(sum(result["seconds"]["per_epoch"]))
     assert result["run"] == "run"
     assert "device: cpu" in err
-    names = {"config.toml", "history.csv", "metrics.json", "curves.png", "curves.svg", "model.safetensors"}
+    names = {"config.toml", "environment.json", "history.csv", "metrics.json", "model.safetensors"}
+    names |= {"curves.png", "curves.svg"}
     assert {path.name for path in Path("run").iterdir()} == names
 
 

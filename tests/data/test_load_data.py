@@ -62,20 +62,29 @@ def test_too_few_patterns(name: str):
 
 
 def test_what_cannot_be_read_says_what_is_accepted(tmp_path: Path):
-    accepted = r"it can be cifar10, patterns, patterns:N/M, a folder or .tar.gz of CIFAR-10's Python version, or a .npz"
+    accepted = (
+        "it can be cifar10, cifar100, mnist, fashion-mnist, patterns, patterns:N/M, a folder or .tar.gz of CIFAR-10"
+    )
     with pytest.raises(DataError, match=f"data = nothing: there is no such file or folder; {accepted}"):
         load_data("nothing")
-    with pytest.raises(DataError, match=f"data = {tmp_path}: is a folder without CIFAR-10's data_batch_1; {accepted}"):
+    with pytest.raises(
+        DataError, match=f"data = {tmp_path}: is a folder without CIFAR-10's data_batch_1, .*; {accepted}"
+    ):
         load_data(tmp_path)
-    for name, content in (("a.csv", b"1,2\n"), ("empty", b""), ("batch", b"\x80\x02}.")):
+    for name, content in (("note", b"hello"), ("empty", b""), ("odd", b"\x01\x02\x03,")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=f"{name}: is of no known kind; {accepted}"):
             load_data(tmp_path / name)
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(
-        DataError, match=f"x.npy: is a single array: save x and y together with numpy.savez; {accepted}"
-    ):
+    with pytest.raises(DataError, match=f"data = {tmp_path}/x.npy: needs its labels in {tmp_path}/y.npy, which is not"):
         load_data(tmp_path / "x.npy")
+    (tmp_path / "data_batch_1.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(109))
+    (tmp_path / "batch").write_bytes(b"\x80\x02}.")
+    for name in ("data_batch_1.mat", "batch"):
+        with pytest.raises(
+            DataError, match=f"{name}: is a single file; pass the folder of all of CIFAR-10's; {accepted}"
+        ):
+            load_data(tmp_path / name)
 
 
 def test_a_name_that_is_too_long_for_a_file_is_one_sentence():

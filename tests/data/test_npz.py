@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.data import load_data, npz, read_source
+from xpnet.data import load_data, read_source
+from xpnet.data import npy as npz
 from xpnet.errors import DataError
 
 X = np.arange(60.0).reshape(20, 3)

@@ -177,7 +177,7 @@ def test_gathering_bytes_gives_the_standardised_values_bit_for_bit(shape, seed, 
     raw = rng.integers(0, 256, (9, d), dtype=np.uint8)
     dtype = "float32" if single else "float64"
     standardiser = Standardiser(rng.random(d) * 255, 0.5 + 80 * rng.random(d))
-    values, stored = standardiser.of_bytes(raw, dtype), standardiser(raw, dtype)
+    values, stored = standardiser.lazily(raw, dtype), standardiser(raw, dtype)
     for rows in (rng.integers(0, 9, n), rng.integers(0, 9, (R, n))):
         first = FAST.gather(rows, values)
         assert first.dtype == dtype

@@ -15,7 +15,7 @@ from strict import Module
 
 import xpnet
 from xpnet.backend import Backend
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import source
 from xpnet.ops.fast_cuda import CudaOps
@@ -121,7 +121,7 @@ def test_gathers(both, shape, shared):
     rows = rows.astype(np.int32) if s.seed % 2 else rows
     x = s.real(20, s.d)
     both("gather", rows, x, dtype=s.dtype)
-    kept = StandardisedBytes(
+    kept = StandardisedRows(
         s.rng.integers(0, 256, (20, s.d), np.uint8),
         np.floor(s.real(s.d) * 9).astype(s.dtype),
         s.real(s.d),

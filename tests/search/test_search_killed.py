@@ -16,12 +16,13 @@ from xpnet.search import open_storage
 from xpnet.search.board import Board
 from xpnet.search.storage import close_storage
 
-TRIALS = 8
+TRIALS, STEPS = 16, 200
 SEARCH = [
     *("search", "lambda", "--data", "patterns:600/100", "--hidden", "30", "--batch-size", "20", "--cycles", "2"),
-    *("--n-s", "250", "--trials", str(TRIALS), "--max-replicas", "2", "--lease", "2", "--dtype", "float64"),
+    *("--n-s", str(STEPS), "--trials", str(TRIALS), "--lease", "2", "--dtype", "float64"),
     *("--device", "cpu", "--final-runs", "1"),
 ]
+FEW = ("--max-replicas", "2")
 ENVIRONMENT = {"XPNET_FAST": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -103,9 +104,9 @@ def finished(board: Board) -> dict[int, tuple]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> list[tuple]:
-    """Return the results of the search when nobody is killed."""
-    out = tmp_path_factory.mktemp("search") / "whole"
-    with Process(*SEARCH, "--final", "none", "--json", "--out", str(out)) as worker:
+    """Return the results of the search when nobody is killed, all trials at once."""
+    out = str(tmp_path_factory.mktemp("search") / "whole")
+    with Process(*SEARCH, "--max-replicas", str(TRIALS), "--final", "none", "--json", "--out", out) as worker:
         result = worker.finish()
     return sorted((t["settings"]["lambda"], *t["validation"]["accuracy"]["values"]) for t in result["trials"])
 
@@ -115,7 +116,7 @@ def in_the_middle(board: Board, pid: int | None = None) -> bool:
     return states(board, pid).count("COMPLETE") >= 2 and "RUNNING" in states(board, pid)
 
 
-@pytest.mark.parametrize("kind", ["journal", "postgresql"])
+@pytest.mark.parametrize("kind", ["journal", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, request):
     study = f"two-{kind}"
     if kind == "journal":
@@ -124,8 +125,8 @@ def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, req
     else:
         where = request.getfixturevalue("postgresql_url")
         storage = ["--storage", where, "--study", study]
-        second = [*SEARCH, *storage, "--out", "two"]
-    with Process(*SEARCH, *storage, "--out", "one") as victim:
+        second = [*SEARCH, *FEW, *storage, "--out", "two"]
+    with Process(*SEARCH, *FEW, *storage, "--out", "one") as victim:
         victim.until(lambda: Path("one/search.toml").is_file())
         board = board_of(where, study)
         victim.until(lambda: states(board, victim.pid).count("COMPLETE") >= 2)
@@ -142,8 +143,9 @@ def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, req
     assert not board.workers()
 
 
+@pytest.mark.slow
 def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, board_of):
-    with Process(*SEARCH, "--out", "one") as victim:
+    with Process(*SEARCH, *FEW, "--out", "one") as victim:
         victim.until(lambda: Path("one/search.toml").is_file())
         board = board_of("one/study.journal", "one")
         victim.until(lambda: in_the_middle(board))
@@ -160,8 +162,9 @@ def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, board_of):
     assert all(row.split(",")[2] == "complete" for row in rows[1:])
 
 
+@pytest.mark.slow
 def test_a_worker_that_stands_still_loses_its_trials_and_does_no_harm_when_it_wakes(undisturbed, board_of):
-    with Process(*SEARCH, "--out", "one", "--json") as still:
+    with Process(*SEARCH, *FEW, "--out", "one", "--json") as still:
         still.until(lambda: Path("one/search.toml").is_file())
         board = board_of("one/study.journal", "one")
         still.until(lambda: in_the_middle(board))

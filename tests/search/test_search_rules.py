@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from search_cases import session
 
@@ -19,14 +20,12 @@ def trial(number: int, score: float | None, *, round: int = 0, state: str = "com
 
 def test_trials_are_compared_at_the_ends_of_cycles():
     config = TrainConfig(n_s=30, cycles=4)
-    assert moments(config, config.length(1000)) == [60, 120, 180]
-    assert moments(TrainConfig(n_s=30, cycles=1), Length(60, 10, 30)) == []
+    assert moments(config, config.length(1000)) == {60: 1, 120: 2, 180: 3}
+    assert moments(TrainConfig(n_s=30, cycles=1), Length(60, 10, 30)) == {}
     # Training that ends within a cycle is not compared at its end.
-    assert moments(TrainConfig(n_s=30, epochs=10), Length(100, 10, 30)) == [60]
-    decay = TrainConfig(schedule="decay", epochs=16)
-    assert moments(decay, decay.length(1000)) == [20, 40, 60, 80, 100, 120, 140]
-    short = TrainConfig(schedule="constant", epochs=2)
-    assert moments(short, short.length(1000)) == [10]
+    assert moments(TrainConfig(n_s=30, epochs=10), Length(100, 10, 30)) == {60: 1}
+    decay = TrainConfig(schedule="decay", epochs=4)
+    assert moments(decay, decay.length(1000)) == {10: 1, 20: 2, 30: 3}
 
 
 def test_what_is_below_the_median_is_dropped():
@@ -54,7 +53,8 @@ def test_the_winner_is_the_best_of_the_longest_round():
     # Of equal ones, the lower loss, then the earlier.
     same = [trial(0, 0.5, loss=1.2), trial(1, 0.5, loss=1.1), trial(2, 0.5, loss=1.1)]
     assert [t.number for t in Outcome(("lambda",), (0,), tuple(same), (None,)).ranked()] == [1, 2, 0]
-    nobody = Outcome(("lambda",), (0,), (trial(0, None, state="failed"), pruned), (None,))
+    diverged = Trial(4, 0, "complete", {"lambda": 1.0}, 0.0, (None, None), (None, None))
+    nobody = Outcome(("lambda",), (0,), (trial(0, None, state="failed"), pruned, diverged), (None,))
     assert nobody.best is None
 
 
@@ -80,3 +80,15 @@ def test_of_two_attempts_that_are_taken_the_first_counts(blobs):
         assert one._single([first]) == [first]
     assert [t.state.name for t in one.trials()] == ["RUNNING", "FAIL"]
     assert one.trials()[1].user_attrs["why"] == TWICE
+
+
+def test_a_finer_round_goes_around_the_winner_and_leaves_the_pruned_out(blobs):
+    rounds = session(blobs, rounds=2).rounds
+    point = [1e-4, 1e-3, 1e-2, 1e-1]
+    trials = tuple(
+        Trial(n, 0, "pruned" if n == 3 else "complete", {"lambda": point[n]}, score, (score,), (loss,))
+        for n, (score, loss) in enumerate([(0.5, 1.0), (0.5, 0.9), (0.4, 1.0), (0.9, 1.0)])
+    )
+    # Equal scores: the lower loss is the best, as in the table.  Best 1e-3, second 1e-4.
+    (dimension,) = rounds.space_of(1, trials).dimensions
+    assert np.log10([dimension.low, dimension.high]) == pytest.approx([-4, -2])

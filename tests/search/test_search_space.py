@@ -78,6 +78,9 @@ def test_two_at_once_and_mappings():
         (["sigma", "init"], "set twice"),
         ([], "name what to search"),
         ({"lambda": 3}, "must be a pair"),
+        ({"lambda": [[1]]}, "each value must be one value"),
+        (None, "must be a text"),
+        (3, "must be a text"),
     ],
 )
 def test_what_is_not_understood_is_said_in_a_sentence(given, words):

@@ -39,7 +39,7 @@ class Training:
         raw = rng.integers(0, 256, (90, inputs), np.uint8)
         standardiser = Standardiser.fit(raw)
         if kept_as_bytes:
-            x = standardiser.of_bytes(raw, "float64").to(xp.asarray)
+            x = standardiser.lazily(raw, "float64").to(xp.asarray)
         else:
             x = xp.asarray(standardiser(raw, "float64"))
         hyper = Hyperparameters(

@@ -25,7 +25,7 @@ def sources(dtype, inputs=700, seed=0):
     rng = np.random.default_rng(seed)
     raw = rng.integers(0, 256, (N, inputs), dtype=np.uint8)
     standardiser = Standardiser.fit(raw)
-    return standardiser.of_bytes(raw, dtype), standardiser(raw, dtype), rng.integers(0, 4, N), rng
+    return standardiser.lazily(raw, dtype), standardiser(raw, dtype), rng.integers(0, 4, N), rng
 
 
 def run(kind, x, labels, perm, eta, dtype, batch_norm=True, threads=None, lam=0.01, **settings_):

@@ -69,3 +69,19 @@ def test_features_that_are_no_bytes_are_streamed_too(monkeypatch):
         results.append(trained(gpu, data, xpnet.TrainConfig(epochs=2), 1)[0])
     np.testing.assert_array_equal(results[0].history["train_loss"], results[1].history["train_loss"])
     np.testing.assert_array_equal(results[0].test.losses, results[1].test.losses)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("free", [2**33, 60_000])
+def test_rows_on_the_disk_are_streamed_too(monkeypatch, tmp_path, kind, free):
+    rng = np.random.default_rng(0)
+    x, labels = rng.integers(0, 256, (400, 200), np.uint8).astype(kind), rng.integers(0, 3, 400)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", labels)
+    monkeypatch.setattr("xpnet.data.npy.MAPPED_FROM", 1000)
+    gpu = gpu_backend(monkeypatch)
+    gpu.xp.free = free
+    on_disk, _ = trained(gpu, xpnet.load_data(tmp_path / "x.npy"), xpnet.TrainConfig(epochs=2), 1)
+    in_memory, _ = trained(xpnet.get_backend("cpu"), xpnet.data_from_arrays(x, labels), xpnet.TrainConfig(epochs=2), 1)
+    np.testing.assert_allclose(on_disk.history["train_loss"], in_memory.history["train_loss"], rtol=1e-9)
+    np.testing.assert_allclose(on_disk.test.losses, in_memory.test.losses, rtol=1e-9)

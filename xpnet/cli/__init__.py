@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -17,13 +18,28 @@ _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
     "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
     "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
+    "predict": "Predict classes and probabilities of images, or of the rows of a table.",
     "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
     "reproduce": "Run the five reports' experiments again, figures side by side.",
+    "report": "Show runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
     "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
     "info": "Show versions, BLAS and its threads, and GPUs.",
 }
+_DATA_COMMANDS = {
+    "fetch": "Fetch a published data set, check it, and unpack it where xpnet finds it.",
+    "info": "Show what a data set is: shapes, classes, value ranges, duplicates; samples as a picture.",
+}
+
+
+# What main was given; a run remembers it.
+_given: list[str] = []
+
+
+def command_line() -> str:
+    """Return the command line of this call as it can be typed again."""
+    return shlex.join(["xpnet", *_given])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _given[:] = given
     debug = "--debug" in given
     try:
         _run(given)
@@ -78,6 +95,10 @@ def _run(given: list[str]) -> None:
     for name, text in _COMMANDS.items():
         home = name.replace("-", "_")
         app.command(f"xpnet.cli.{home}:{home}", name=name, help=text, help_epilogue="")
+    data = App(name="data", help="Fetch published data sets, and show what a data set is.", help_epilogue="")
+    for name, text in _DATA_COMMANDS.items():
+        data.command(f"xpnet.cli.data:{name}", name=name, help=text, help_epilogue="")
+    app.command(data)
     try:
         app(given)
     except CycloptsError as error:

@@ -15,6 +15,8 @@ from rich.console import Console
 
 from xpnet.config import Length
 from xpnet.history import EpochRecord
+from xpnet.report.words import number as number
+from xpnet.report.words import percent as percent
 
 
 class Output:
@@ -34,6 +36,15 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr)  # noqa: T201
 
+    def notes(self, *texts: str) -> None:
+        """Tell several things beside the result."""
+        for text in texts:
+            self.note(text)
+
+    def text(self, text: str) -> None:
+        """Print text that programs read, as it is."""
+        sys.stdout.write(text)
+
     def result(self, data: dict[str, Any], *tables: Any) -> None:
         """Print a command's result: `data` as JSON, or the rich `tables` for people."""
         if self.as_json:
@@ -45,7 +56,8 @@ class Output:
                     # A table that is wider than the terminal wraps there; cut numbers would be wrong ones.
                     needed = self._out.measure(table, options=self._out.options.update(max_width=1000)).maximum
                     self._out.width = max(width, needed)
-                self._out.print(table)
+                # Lines of text are whole wherever they end: they hold paths and commands.
+                self._out.print(table, soft_wrap=isinstance(table, str))
                 self._out.width = width
 
     @property
@@ -62,57 +74,46 @@ class NotesOnly(Output):
 
 
 class Interrupt:
-    """Set once Ctrl-C was pressed."""
+    """Set once somebody asked for an end: with Ctrl-C, or as systems end their jobs, with SIGTERM.
+
+    Attributes:
+        pressed: Whether somebody did.
+        exit_code: What a command that ended so exits with: 128 and the signal's number.
+    """
 
     def __init__(self) -> None:
         self.pressed = False
+        self.exit_code = 128 + signal.SIGINT
 
     def __call__(self) -> bool:
-        """Return whether it was."""
+        """Return whether somebody did."""
         return self.pressed
 
 
 @contextmanager
 def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
-    """Let the first Ctrl-C ask for an orderly end, and the second one leave at once."""
+    """Let the first Ctrl-C, or SIGTERM, ask for an orderly end, and the second one leave at once."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(_signal: int, _frame: Any) -> None:
-        interrupt.pressed = True
-        signal.signal(signal.SIGINT, previous)
+    def back() -> None:
+        for which, handler in previous.items():
+            signal.signal(which, handler)
+
+    def ask(number: int, _frame: Any) -> None:
+        interrupt.pressed, interrupt.exit_code = True, 128 + number
+        back()
         output.note(f"\n{message}")
 
-    previous = signal.signal(signal.SIGINT, ask)
+    for which in previous:
+        signal.signal(which, ask)
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def percent(value: Any) -> str:
-    """Return a share, or the mean and standard deviation of several, in percent."""
-    if isinstance(value, dict):
-        if value["mean"] is None or value["std"] is None:
-            return percent(value["mean"])
-        return f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f} %"
-    return "diverged" if value is None else f"{100 * value:.2f} %"
-
-
-def number(value: Any) -> str:
-    """Return a number, or the mean and standard deviation of several."""
-    if isinstance(value, dict):
-        if value["mean"] is None or value["std"] is None:
-            return number(value["mean"])
-        return f"{_short(value['mean'])} ± {_short(value['std'])}"
-    return "-" if value is None else _short(value)
-
-
-def _short(value: float) -> str:
-    # A loss on its way to infinity has dozens of digits.
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
+        back()
 
 
 class ProgressBars:

@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, read_config, read_model, write_new
 from xpnet.settings import Settings
@@ -27,7 +27,7 @@ else:
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
 # What may differ from the run that is repeated: where its data lies now, and what computes.
-_WITH_RUN = ("data", "split", "device")
+_WITH_RUN = (*DATA, "device")
 # Networks that have a table of their own; of more, the file tells.
 _TABLES = 4
 _COLUMNS = {
@@ -106,7 +106,7 @@ def diagnose(
         raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data.data, settings.data.split)
+    data = load_data(settings.data)
     output.note(about_data(data, settings))
     whole = Population.of(settings, data.features, data.classes)
     if replicas is not None and not 1 <= replicas <= len(whole):
@@ -167,7 +167,7 @@ def diagnose(
     if diverged is not None:
         raise diverged
     if interrupted:
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
 
 
 def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:

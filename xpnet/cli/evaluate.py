@@ -9,8 +9,9 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.cli.console import Output, number, percent
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.errors import ConfigError, DataError, RunError
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
+from xpnet.config import DataConfig
+from xpnet.errors import ConfigError, RunError
 from xpnet.history import FIGURES
 from xpnet.runs import CONFIG, model_path, read_config
 from xpnet.settings import Settings
@@ -18,7 +19,7 @@ from xpnet.settings import Settings
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any
 else:
-    EvaluateOptions = settings_options("data", "split", "device")
+    EvaluateOptions = settings_options(*DATA, "device")
 
 
 def evaluate(
@@ -27,8 +28,12 @@ def evaluate(
     options: Annotated[EvaluateOptions | None, Parameter(name="*")] = None,
     *,
     on: Annotated[
-        Literal["test", "validation", "train"], Parameter(group=OUTPUT, help="Which samples.", metavar="SET")
+        Literal["test", "validation", "train", "all"], Parameter(group=OUTPUT, help="Which samples.", metavar="SET")
     ] = "test",
+    figure: Annotated[
+        Path | None,
+        Parameter(group=OUTPUT, metavar="STEM", help="Write matrix and accuracies to STEM.png and STEM.svg."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
@@ -39,37 +44,32 @@ def evaluate(
     """
     from xpnet.backend import get_backend
     from xpnet.data import load_data
-    from xpnet.evaluation import confusion_matrix
-    from xpnet.evaluation import evaluate as evaluate_network
     from xpnet.network import Network
+    from xpnet.prediction import as_trained, evaluate_sets, read_like
 
     output = Output(as_json=json, quiet=quiet)
+    refuse_taken(figure)
     model_path(run)  # before anything long
     on_line = {} if options is None else given(options)
-    settings = _settings(run, on_line)
+    settings, own = _settings(run, on_line)
     network = Network.load(run, backend=get_backend(settings.run.device))
     if network.standardiser is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
-    data = load_data(settings.data.data, settings.data.split)
-    if data.features != network.config.inputs or data.classes > network.config.classes:
-        raise DataError(
-            f"data = {data.location}: has {data.features} features and {data.classes} classes, but the network of "
-            f"{run} takes {network.config.inputs} and tells {network.config.classes} apart"
-        )
-    output.note(f"data: {data.name} from {data.location}, {on} set; device: {network.backend.device}")
+    where = read_like(network, own, settings.data) if "data" in on_line else settings.data
+    data = as_trained(network, load_data(where))
+    which = "all sets" if on == "all" else f"{on} set"
+    output.notes(f"data: {data.name} from {data.location}, {which}; device: {network.backend.device}", *data.notes)
 
-    part = getattr(data, on)
-    x = network.backend.asarray(network.standardiser(part.x, str(network.dtype)))
-    labels = network.backend.asarray(part.labels)
     # A run that was stopped between two chunks has the first of its networks; other settings tell nothing of them.
     rows = settings.replicas()[: network.replicas]
     if [row["seed"] for row in rows] != list(network.seeds):
         rows = []
     lam = [row.get("lambda", settings.train.lam) for row in rows] or settings.train.lam
-    metrics = evaluate_network(network, x, labels, np.asarray(lam))
+    sets = ("train", "validation", "test") if on == "all" else (on,)
+    metrics, every, samples = evaluate_sets(network, data, sets, np.asarray(lam))
     # (classes, classes), summed over the replicas that have not diverged.
     good = np.isfinite(metrics.losses)
-    confusion = confusion_matrix(network, x, labels)[good].sum(axis=0)
+    confusion = every[good].sum(axis=0)
     names = network.class_names or data.class_names
     per_class = {
         name: (float(row[number] / row.sum()) if row.sum() else None)
@@ -77,13 +77,15 @@ def evaluate(
     }
     tables: list[Any] = []
     result = dict(metrics) | {
-        "samples": len(part),
+        "samples": samples,
         "set": on,
         "per_class": per_class,
         "confusion": confusion.tolist(),
         "device": network.backend.device,
         "run": str(run),
     }
+    if figure is not None:
+        result["figure"] = _figure(figure, confusion, names, data, which, percent(metrics["accuracy"]))
     if network.replicas > 1 and rows:
         of_each = zip(metrics.accuracies, metrics.losses, metrics.costs, strict=True)
         result["replicas"] = [
@@ -92,7 +94,15 @@ def evaluate(
         ]
         if settings.varying:
             tables.append(_replicas(result["replicas"]))
-    output.result(result, *tables, _classes(names, confusion, per_class, int(good.sum())), _summary(metrics, len(part)))
+    output.result(result, *tables, _classes(names, confusion, per_class, int(good.sum())), _summary(metrics, samples))
+
+
+def _figure(stem: Path, confusion: Any, names: tuple[str, ...], data: Any, which: str, accuracy: str) -> list[str]:
+    from xpnet.report.confusion import confusion_figure
+    from xpnet.report.figures import save_figure
+
+    title = f"{data.name}, {which}: {accuracy}"
+    return [str(path) for path in save_figure(confusion_figure(confusion, names, title), stem)]
 
 
 def _replicas(rows: list[dict[str, Any]]) -> Any:
@@ -109,16 +119,18 @@ def _replicas(rows: list[dict[str, Any]]) -> Any:
     return table
 
 
-def _settings(run: Path, on_line: dict[str, Any]) -> Settings:
-    """Return the settings of a run, with those on the command line in their place."""
+def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]:
+    """Return the settings of a run, with those on the command line in their place, and those of its own data."""
     on_file: dict[str, Any] = {}
+    own = DataConfig()
     if run.is_dir() and (run / CONFIG).is_file():
         on_file = read_config(run)
+        own = Settings.from_mapping(on_file).data
         if "data" in on_line:
-            on_file.pop("split", None)  # it was meant for the run's own data
+            on_file = {name: value for name, value in on_file.items() if name not in DATA or name == "keep"}
     elif "data" not in on_line:
         raise ConfigError(f"{run}: has no {CONFIG} beside it that names its data; pass --data")
-    return Settings.from_mapping(on_file | on_line)
+    return Settings.from_mapping(on_file | on_line), own
 
 
 def _classes(names: tuple[str, ...], confusion: Any, per_class: dict[str, float | None], replicas: int) -> Any:

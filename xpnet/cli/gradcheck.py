@@ -10,9 +10,9 @@ import numpy as np
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 from xpnet.config import NetworkConfig
-from xpnet.errors import ConfigError, RunError
+from xpnet.errors import ConfigError
 from xpnet.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     CheckOptions: TypeAlias = Any
 else:
     CheckOptions = settings_options(
-        *("data", "split", "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
+        *(*DATA, "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
         *("lambda", "seed", "device"),
     )
 
@@ -92,7 +92,7 @@ def gradcheck(
 
     settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
     output = Output(as_json=json, quiet=quiet)
-    _check_figure(figure)
+    refuse_taken(figure)
     network, data = _network(settings, dtype, features, output)
     lam = settings.train.lam
     if isinstance(lam, tuple):
@@ -128,7 +128,7 @@ def gradcheck(
     tables = [title, _table(report)] + ([] if swept is None else ["error against the step h", _sweep_table(swept)])
     output.result(result, *tables, _words(report))
     if report.interrupted:
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
     if not report.passed:
         sys.exit(1)
 
@@ -141,22 +141,13 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
 
     backend = get_backend(settings.run.device)
     output.note(f"gradients: {dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
-    data = load_data(settings.data.data, settings.data.split)
-    output.note(f"data: {data.name} from {data.location}, split {data.split}")
+    data = load_data(settings.data)
+    output.notes(f"data: {data.name} from {data.location}, split {data.split}", *data.notes)
     d = data.features if features is None else features
     if not 1 <= d <= data.features:
         raise ConfigError(f"features = {features}: must be from 1 to {data.features}, which {data.name} has")
     config = settings.network_config(d, data.classes)
     return Network(config, backend=backend, dtype=dtype, seed=settings.run.seed), data
-
-
-def _check_figure(stem: Path | None) -> None:
-    """Refuse a figure that exists, before anything long."""
-    for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
-        if path.exists():
-            raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
-        if not path.parent.is_dir():
-            raise RunError(f"figure = {stem}: there is no folder {path.parent}")
 
 
 def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:

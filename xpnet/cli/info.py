@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 from typing import Any
 
 from xpnet import __version__
 from xpnet.cli.console import Output
 from xpnet.cli.options import Debug, Json, Quiet
-
-_PACKAGES = (
-    "numpy",
-    "scipy",
-    "numba",
-    "cupy-cuda13x",
-    "cupy-cuda12x",
-    "altair",
-    "vl-convert-python",
-    "safetensors",
-    "pillow",
-)
+from xpnet.environment import PACKAGES, gpus, system, versions
+from xpnet.environment import blas as blas_libraries
 
 
 def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:  # noqa: ARG001
@@ -35,60 +24,17 @@ def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> N
     data = {
         "xpnet": __version__,
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "packages": {name: _version(name) for name in _PACKAGES if _version(name) is not None},
-        "blas": _blas(),
+        "system": system(),
+        "packages": versions(PACKAGES),
+        "blas": blas_libraries(),
         "cpu_operations": "compiled by Numba" if fast_is_on() else "NumPy (the extra fast adds compiled ones)",
         "device": backend.device,
         "device_reason": backend.reason,
-        "gpus": _gpus(backend),
+        "gpus": gpus(backend),
         "tf32": backend.tf32,
         "cifar10": None if cifar10 is None else str(cifar10),
     }
     output.result(data, _table(data))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _blas() -> list[dict[str, Any]]:
-    """Return the BLAS libraries that NumPy has loaded, with their threads."""
-    import numpy as np
-    from threadpoolctl import threadpool_info
-
-    np.ones((2, 2)) @ np.ones((2, 2))
-    return [
-        {
-            "library": pool["internal_api"],
-            "version": pool["version"],
-            "threads": pool["num_threads"],
-            "architecture": pool.get("architecture"),
-        }
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    ]
-
-
-def _gpus(backend: Any) -> list[dict[str, Any]]:
-    cuda = getattr(backend.xp, "cuda", None)
-    if cuda is None:
-        return []
-    gpus = []
-    for index in range(cuda.runtime.getDeviceCount()):
-        properties = cuda.runtime.getDeviceProperties(index)
-        gpus.append(
-            {
-                "device": f"gpu:{index}",
-                "name": properties["name"].decode(),
-                "memory_bytes": properties["totalGlobalMem"],
-                "compute_capability": f"{properties['major']}.{properties['minor']}",
-            }
-        )
-    return gpus
 
 
 def _table(data: dict[str, Any]) -> Any:

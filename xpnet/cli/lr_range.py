@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, settings_options
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, settings_options
 from xpnet.cli.train import about_data, describe, read_settings, resolved
 from xpnet.config import TrainConfig
 from xpnet.errors import ConfigError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     # Not the rates and schedules, which the test is to find, and not what it has no use for.
     RangeOptions = settings_options(
-        *("data", "split", "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
+        *(*DATA, "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
         *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
         *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
     )
@@ -76,7 +76,7 @@ def lr_range(
     check_range(from_, to, steps, spacing)
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data.data, settings.data.split)
+    data = load_data(settings.data)
     output.note(about_data(data, settings))
     network = settings.network_config(data.features, data.classes)
     seeds = [row["seed"] for row in settings.replicas()]
@@ -105,7 +105,7 @@ def lr_range(
     _fill(folder, test, resolved(settings, data), title)
     output.result(test.to_json() | {"folder": str(folder)}, title, _words(test, folder))
     if test.interrupted:
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
 
 
 def _settings(options: Any, config: Path | None) -> Settings:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.config import setting_name
+from xpnet.config import DataConfig, setting_name
+from xpnet.errors import RunError
 from xpnet.settings import Settings
+
+# What says which data is used: every command that reads data takes all of it.
+DATA = tuple(setting_name(field) for field in dataclasses.fields(DataConfig))
 
 _GROUPS = {
     "data": Group("Data", sort_key=1),
@@ -42,7 +47,7 @@ def config_options(cls: Any, group: Group) -> Any:
 def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any]]]) -> Any:
     fields = []
     for name, (group, field) in options.items():
-        kind: Any = bool if field.type == "bool" else str
+        kind: Any = bool if str(field.type).startswith("bool") else str
         option = f"--{name.replace('_', '-')}"
         default = "" if field.default is None else f" [default: {_shown(field.default)}]"
         parameter = Parameter(
@@ -65,6 +70,15 @@ def given(options: Any) -> dict[str, Any]:
     known = {field.name: setting_name(field) for _, field in Settings.fields().values()}
     values = {known.get(f.name, f.name): getattr(options, f.name) for f in dataclasses.fields(options)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def refuse_taken(stem: Path | None) -> None:
+    """Refuse a figure that exists, before anything long."""
+    for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
+        if path.exists():
+            raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
+        if not path.parent.is_dir():
+            raise RunError(f"figure = {stem}: there is no folder {path.parent}")
 
 
 def _shown(value: Any) -> str:

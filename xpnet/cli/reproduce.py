@@ -37,8 +37,8 @@ def reproduce(
 ) -> None:
     """Run experiments of the five reports again, and set the figures side by side.
 
-    Writes a page with a table for each experiment and a picture for each of the report's figures, and all
-    figures as JSON. Experiments are in xpnet/studies/*.toml.
+    Writes a page with a table for each experiment, each of the report's figures as PNG, SVG and CSV, and all
+    values as JSON; xpnet report makes an HTML page of them. Experiments are in xpnet/studies/*.toml.
     """
     from xpnet.studies import choose
 
@@ -60,8 +60,10 @@ def _run(
     from tqdm import tqdm
 
     from xpnet.backend import get_backend
+    from xpnet.cli import command_line
     from xpnet.data import load_data
-    from xpnet.runs import create_run_folder
+    from xpnet.environment import describe_environment
+    from xpnet.runs import create_run_folder, write_environment
     from xpnet.studies import Runner, choose
     from xpnet.studies.compare import compare
     from xpnet.studies.pages import draw_figures, page
@@ -71,6 +73,7 @@ def _run(
     # Found before the folder is made.
     where = load_data(data or "cifar10", "45k").location
     folder = create_run_folder(out, prefix="reproduce-")
+    write_environment(folder, describe_environment(backend, command_line()))
     runner = Runner(backend, data=where, quick=quick)
     figures: dict[str, list[str]] = {}
     begin = time.perf_counter()
@@ -94,7 +97,11 @@ def _run(
         },
     }
     tables = [_table(experiment, runner.outcomes[experiment.name]) for experiment in chosen]
-    output.result(result, *tables, f"{result['seconds']:.0f} s in all; page: {folder / 'README.md'}")
+    output.result(
+        result,
+        *tables,
+        f"{result['seconds']:.0f} s in all; page: {folder / 'README.md'}; as HTML: xpnet report {folder}",
+    )
 
 
 def _needed(experiment: Experiment, runner: Runner, choose: Any) -> list[Experiment]:
@@ -123,7 +130,7 @@ def _keep(
     if quick:
         about += " **Quick**: a tenth of the steps and few seeds, so the figures mean nothing."
     text = page(chosen, outcomes, about, figures)
-    content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()})
+    content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()}, separators=(",", ":"))
     for name, written in (("README.md", text), ("results.json", content + "\n")):
         beside = folder / f"{name}.new"
         beside.write_text(written, encoding="utf-8")

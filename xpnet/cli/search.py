@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import NotesOnly, Output, finish_on_interrupt, percent
+from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
 from xpnet.cli.train import about_data, read_settings, run_training
 from xpnet.errors import ConfigError, RunError
@@ -81,26 +81,29 @@ def search(
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population.  Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
-    from xpnet.search.storage import close_storage
+    from xpnet.search.storage import close_storage, database_errors
 
     output = Output(as_json=json, quiet=quiet)
     on_line = {} if options is None else given(options)
     asked = {} if how is None else given(how)
     if coarse_to_fine:
         asked.setdefault("rounds", 2)
-    if resume is not None or (not space and study is not None):
-        if space:
-            raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
-        session, folder = _joined(resume, storage, study, {**on_line, **asked}, config, out, output)
-    else:
-        session, folder = _started(space, asked, options, on_line, config, storage, study, out, output)
-    try:
-        result = _run(session, folder, output)
-    finally:
-        close_storage(session.board.storage)
+    with database_errors():
+        if resume is not None or (not space and study is not None):
+            if space:
+                raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
+            session, folder = _joined(resume, storage, study, {**on_line, **asked}, config, out, output)
+        else:
+            session, folder = _started(space, asked, options, on_line, config, storage, study, out, output)
+        stopping = "stopping after this step; press Ctrl-C again to leave at once"
+        try:
+            with finish_on_interrupt(output, stopping) as interrupt:
+                result = _run(session, folder, output, interrupt)
+        finally:
+            close_storage(session.board.storage)
     if result.interrupted:
         output.note(f"xpnet search --resume {folder} goes on")
-        sys.exit(130)
+        sys.exit(interrupt.exit_code)
 
 
 def _command() -> str:
@@ -126,7 +129,7 @@ def _started(
     from xpnet.search import Session, Space, open_storage
     from xpnet.search.files import write_search
     from xpnet.search.rounds import Rounds
-    from xpnet.search.session import check
+    from xpnet.search.session import check, check_final
     from xpnet.search.storage import JOURNAL
 
     # Everything that can be wrong is found before the folder is made.
@@ -136,20 +139,20 @@ def _started(
     how = SearchConfig(**asked)
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data.data, settings.data.split)
+    data = load_data(settings.data)
     output.note(about_data(data, settings))
-    if how.final not in ("same", "none"):
-        load_data(data.location, how.final)
+    check_final(how, settings.data, data)
     rounds = Rounds(where, settings.to_mapping(), how)
     check(rounds, data)
-    rounds.slots(0, where)
+    points = len(rounds.slots(0, where))
     there = open_storage(storage) if storage is not None else None
     folder = create_run_folder(out, prefix="search-")
     if there is None:
         there = open_storage(folder / JOURNAL)
     session = Session.start(where, settings, how, data, backend, there, study or folder.name)
     write_search(folder, session, storage, _command())
-    output.note(f"search: {' '.join(where.texts())}, {how.count(where.size)} points a round; folder {folder}")
+    several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
+    output.note(f"search: {' '.join(where.texts())}, {several}{points} points; folder {folder}")
     return session, folder
 
 
@@ -167,6 +170,7 @@ def _joined(
     from xpnet.search import Session, open_storage
     from xpnet.search.about import OWN
     from xpnet.search.files import read_search, write_search
+    from xpnet.search.storage import check_there
 
     allowed = (*OWN, "lease")
     for name in own:
@@ -182,6 +186,7 @@ def _joined(
             raise ConfigError(f"out = {out}: the search's folder is {folder} already; leave it out")
         kept, known, about = read_search(folder)
         there, study = storage or kept, study or known
+        check_there(there)
         stated = about.get("settings", {})
     elif storage is None:
         raise ConfigError(f"study = {study}: needs the storage it is in; name it with --storage, or use --resume RUN")
@@ -200,14 +205,13 @@ def _joined(
     return session, folder
 
 
-def _run(session: Session, folder: Path, output: Output) -> SearchResult:
+def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
     from xpnet.cli.live import SearchDisplay
+    from xpnet.environment import describe_environment
     from xpnet.search.files import WINNER, result_json, write_outcome
-    from xpnet.search.storage import database_errors
 
-    command = _command()
-    trained: list[Path] = []
+    environment = describe_environment(session.backend, _command())
 
     def train(settings: Settings) -> dict[str, Any] | None:
         import json as jsonlib
@@ -221,32 +225,28 @@ def _run(session: Session, folder: Path, output: Output) -> SearchResult:
         output.note(f"the winner is trained: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
-        trained.append(where)
         return dict(jsonlib.loads((where / METRICS).read_text())) | {"winner": where.name}
 
-    with (
-        database_errors(),
-        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
-        SearchDisplay(session.rounds, output) as display,
-    ):
+    with SearchDisplay(session.rounds, output) as display:
 
         def on_change(outcome: Outcome) -> None:
             display.show(outcome)
-            write_outcome(folder, outcome, result_json(session, outcome, command, None), session.winner(outcome))
+            write_outcome(folder, outcome, result_json(session, outcome, environment, None), session.winner(outcome))
 
         result = session.run(on_change=on_change, on_steps=display.steps, should_stop=interrupt, train=train)
-        known = result_json(session, result.outcome, command, result)
-        known["winner"] = (result.final or {}).get("winner")
+        known = result_json(session, result.outcome, environment, result)
+        name = (result.final or {}).get("winner")
+        known["winner"] = name if name is not None and (folder / name).is_dir() else None
         known["run"] = str(folder)
         write_outcome(folder, result.outcome, known, result.settings)
     if result.best is None and not result.interrupted:
-        raise RunError(f"{folder}: no trial could be completed; trials.csv there says how they stand")
+        raise RunError(f"{folder}: no trial came to an accuracy; trials.csv there says how they stand")
     if any(trial.score is not None for trial in result.trials):
-        from xpnet.report.figures import save_figure
-        from xpnet.report.search import search_figures
+        from xpnet.report.figure import write_panel
+        from xpnet.report.search_figures import search_panels
 
-        for name, chart in search_figures(session.rounds.space, result.outcome).items():
-            save_figure(chart, folder / name, rewrite)
+        for panel in search_panels(known):
+            write_panel(panel, folder, rewrite)
     output.result(known, *_tables(result, folder))
     return result
 

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 
+from xpnet.cli import command_line
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config import DataConfig
 from xpnet.errors import ConfigError, DivergedError
-from xpnet.runs import MODEL, HistoryFile, create_run_folder, read_config, write_config, write_metrics
+from xpnet.runs import (
+    MODEL,
+    HistoryFile,
+    create_run_folder,
+    read_config,
+    write_config,
+    write_environment,
+    write_metrics,
+)
 from xpnet.settings import Settings, settings_without_effect
 
 if TYPE_CHECKING:
@@ -45,9 +53,9 @@ def train(
     """
     settings = read_settings(options, config)
     output = Output(as_json=json, quiet=quiet)
-    interrupted = run_training(settings, out, output)
-    if interrupted:
-        sys.exit(130)
+    exit_code = run_training(settings, out, output)
+    if exit_code:
+        sys.exit(exit_code)
 
 
 def read_settings(options: Any, config: Path | None) -> Settings:
@@ -66,11 +74,12 @@ def read_settings(options: Any, config: Path | None) -> Settings:
     return Settings.from_mapping(on_file | on_line)
 
 
-def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
-    """Train as `settings` say, fill the run folder, print the result; return whether it was interrupted."""
+def run_training(settings: Settings, out: Path | None, output: Output) -> int:
+    """Train as `settings` say, fill the run folder, print the result; return 0, or a signal's exit code."""
     from xpnet.backend import get_backend
     from xpnet.cli.tables import combinations_table
     from xpnet.data import load_data
+    from xpnet.environment import describe_environment
     from xpnet.fitting import check_fit, check_stepper
     from xpnet.network import Network
     from xpnet.population import Population, replicas_json, train_population
@@ -78,7 +87,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
     # Everything that can be wrong is found before the folder is made.
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data.data, settings.data.split)
+    data = load_data(settings.data)
     output.note(about_data(data, settings))
     population = Population.of(settings, data.features, data.classes)
     first = population.part(0, 1)
@@ -88,6 +97,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         check_stepper(whole, data, population.train)
     folder = create_run_folder(out)
     write_config(folder, resolved(settings, data))
+    write_environment(folder, describe_environment(backend, command_line()))
     length = settings.train.length(len(data.train))
     title = describe(settings, data)
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
@@ -127,7 +137,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
         output.note(f"warning: {divergence.sentence(settings.train, replica)} ({which}); it was left out from there on")
     network.save(folder / MODEL)
-    metrics = result.to_json() | {"run": str(folder)}
+    metrics = result.to_json() | {"run": str(folder), "samples": data.counts}
     if len(population) > 1:
         metrics["replicas"] = list(replicas_json(population, result))
     write_metrics(folder, metrics)
@@ -140,18 +150,12 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> bool:
         save_figure(chart, folder / "curves")
     tables = [combinations_table(population, result)] if settings.varying.keys() - {"seed"} else [_table(result)]
     output.result(metrics, title, *tables, _summary(result), f"run folder: {folder}")
-    return result.interrupted
+    return interrupt.exit_code if result.interrupted else 0
 
 
 def describe(settings: Settings, data: Data) -> str:
     """Return a run in a few words: data, split, sizes, normalisation, lambda, what varies, runs."""
-    config = settings.network_config(data.features, data.classes)
-    sizes = "-".join(map(str, (data.features, *config.hidden, config.classes)))
-    norm = "with BN" if config.batch_norm and config.hidden else "without BN"
-    runs = f", {settings.run.runs} runs" if settings.run.runs > 1 else ""
-    lists = [f"{len(values)} values of {name}" for name, values in settings.varying.items()]
-    lam = [] if "lambda" in settings.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {settings.train.lam}"]
-    return f"{data.name} {data.split}, {sizes} {norm}, {', '.join(lam + lists)}{runs}"
+    return f"{data.name} {data.split}, {settings.in_words(data.features, data.classes)}"
 
 
 def about_data(data: Data, settings: Settings) -> str:
@@ -162,12 +166,15 @@ def about_data(data: Data, settings: Settings) -> str:
         from xpnet.data import CIFAR10_HINT
 
         about += f"\nCIFAR-10 is not on this machine: {CIFAR10_HINT}"
-    return about
+    return "\n".join((about, *data.notes))
 
 
 def resolved(settings: Settings, data: Data) -> dict[str, Any]:
     """Return the settings with the data that was found, so that they mean the same tomorrow."""
-    found = DataConfig(data=data.location, split=data.split)
+    target = settings.data.target
+    if target is not None and data.location.endswith(".npy"):
+        target = str(Path(target).expanduser().resolve())  # the labels' file
+    found = dataclasses.replace(settings.data, data=data.location, split=data.split, target=target)
     return dataclasses.replace(settings, data=found).to_mapping()
 
 

@@ -1,22 +1,26 @@
 """Data sets: reading, checking, splitting and standardising them.  NumPy alone; no device is involved."""
 
-from xpnet.data.bytes import StandardisedBytes, on_host
-from xpnet.data.cifar import CIFAR10_HINT, find_cifar10
-from xpnet.data.loading import data_from_arrays, load_data, read_source
+from xpnet.data.finding import CIFAR10_HINT, find_cifar10
+from xpnet.data.loading import IN_MEMORY, data_from_arrays, load_data, read_source
 from xpnet.data.patterns import patterns
+from xpnet.data.rows import Rows
 from xpnet.data.source import Data, LabelledSet, Source
 from xpnet.data.splits import parse_split, split_source
 from xpnet.data.standardise import Standardiser
+from xpnet.data.standardised_rows import StandardisedRows, kept_as_bytes, on_host
 
 __all__ = [
     "CIFAR10_HINT",
+    "IN_MEMORY",
     "Data",
     "LabelledSet",
+    "Rows",
     "Source",
-    "StandardisedBytes",
+    "StandardisedRows",
     "Standardiser",
     "data_from_arrays",
     "find_cifar10",
+    "kept_as_bytes",
     "load_data",
     "on_host",
     "parse_split",

@@ -3,68 +3,105 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from xpnet.errors import DataError
 
 _PUBLISHED_BYTES = 170_498_071
-# The published archive unpacks to 186 MB.  The bound also holds for headers, which tarfile reads whole.
+# The published archives unpack to 186 MB.  The bound also holds for headers, which tarfile reads whole.
 _MOST_BYTES = 512 * 2**20
+_MOST_MEMBERS = 1000  # the published archives have 9
+_MOST_HEADER = 2**20
 
 
-def read_archive_files(path: Path, names: tuple[str, ...], check: Callable[[str, int], None]) -> dict[str, bytes]:
-    """Return the contents of the files called `names` in a .tar.gz or .tar, in whatever folder of it.
+def read_archive_files(
+    path: Path, wanted: Callable[[str], bool], check: Callable[[str, int], None]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of files in a .tar.gz or .tar, in whatever folder of it; last "" and the MD5 of it all.
 
     Nothing is written to the disk, and links are not followed.
 
     Args:
         path: The archive.
-        names: Names without folders.
+        wanted: Tells of a name without folders whether the file is read.
         check: Called with name and size of a file before it is read, to refuse it.
 
     Raises:
         DataError: The archive is cut off, broken, or unpacks to far more than CIFAR-10.
         OSError: The file cannot be opened.
     """
-    files = {}
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        stream = _Bounded(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file, path)
+        hashed = _Hashed(file)
+        stream = _Bounded(cast(BinaryIO, gzip.GzipFile(fileobj=hashed)) if zipped else hashed, path)
         try:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedInfo) as archive:
+                for number, member in enumerate(archive):
+                    if number >= _MOST_MEMBERS:
+                        raise DataError(f"{path}: has more than {_MOST_MEMBERS:,} members; CIFAR-10's archive has 9")
                     name = PurePosixPath(member.name).name
-                    if name in names and member.isfile():
+                    if member.isfile() and wanted(name):
                         check(name, member.size)
                         content = archive.extractfile(member)
-                        files[name] = b"" if content is None else content.read()
+                        yield name, b"" if content is None else content.read()
             # The checksum stands at the end, where the last member is long over.
             while stream.read(2**16):
                 pass
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(
                 f"{path}: cannot be read to its end ({error}); it has {path.stat().st_size:,} bytes, "
                 f"the published archive has {_PUBLISHED_BYTES:,}; take another copy"
             ) from None
-    return files
+    yield "", hashed.md5.hexdigest().encode()
+
+
+class BoundedInfo(tarfile.TarInfo):
+    """A member's header, which may not be followed by long names of any length: tarfile reads them whole."""
+
+    @classmethod
+    def frombuf(cls, *arguments: Any, **options: Any) -> BoundedInfo:
+        """Read a header; see :meth:`tarfile.TarInfo.frombuf`."""
+        info = super().frombuf(*arguments, **options)
+        if not (info.isreg() or info.isdir()) and info.size > _MOST_HEADER:
+            raise DataError(f"a tar archive has a header of {info.size:,} bytes; at most {_MOST_HEADER:,} are read")
+        return info
+
+
+class _Hashed(io.BufferedIOBase):
+    """A file whose MD5 is taken as it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file, self.md5 = file, hashlib.md5(usedforsecurity=False)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        part = self._file.read(-1 if size is None else size)
+        self.md5.update(part)
+        return part
+
+    def readable(self) -> bool:
+        return True
 
 
 class _Bounded(io.BufferedIOBase):
     """A stream that refuses to give more bytes than CIFAR-10 has: a small gzip can unpack to anything."""
 
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
+    def __init__(self, stream: Any, path: Path) -> None:
         super().__init__()
         self._stream, self._path, self._left = stream, path, _MOST_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
         most = self._left + 1
-        part = self._stream.read(most if size is None or size < 0 else min(size, most))
+        part: bytes = self._stream.read(most if size is None or size < 0 else min(size, most))
         self._left -= len(part)
         if self._left < 0:
             raise DataError(f"{self._path}: unpacks to more than {_MOST_BYTES:,} bytes; CIFAR-10 has 186 million")

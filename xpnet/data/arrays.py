@@ -1,22 +1,22 @@
-"""People's own arrays: checked, brought to rows, and split off a test set where there is none."""
+"""From features and labels to a data set: shuffled, and a test set split off where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.labels import as_labels, class_count
+from xpnet.data.room import check_room
+from xpnet.data.rows import Features, Rows
 from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
+from xpnet.data.tables import CHUNK_BYTES, Table, pieces_of, table_of
 from xpnet.errors import DataError
 from xpnet.randomness import Purpose, generator
-
-# Squares of what is larger overflow when a variance is taken.
-_LARGEST = 1e150
-_CHUNK = 2**20  # values that are checked at a time
 
 
 class Arrays(NamedTuple):
@@ -28,130 +28,178 @@ class Arrays(NamedTuple):
     y_test: Any = None
 
 
-def source_from_arrays(
-    arrays: Arrays,
-    called: Arrays,
-    *,
-    name: str,
-    location: str,
-    class_names: Sequence[str] | None = None,
-    seed: int = 0,
-) -> Source:
-    """Return a data set of arrays: features and labels and, if there are, those of a test set.
+@dataclass(frozen=True)
+class Division:
+    """How the samples are ordered and the test set is split off.
 
-    Files are often sorted by class, so the rows that training and validation are taken from are
-    shuffled once, by `seed`.  Without a test set, the last tenth of the shuffled rows (at least one)
-    becomes it; one that is given keeps its order.
+    Attributes:
+        seed: Of the order and of the choice.
+        fraction: Share of every class that becomes the test set; None takes the last tenth of the shuffled rows.
+        shuffled: Whether rows are shuffled at all; data with an order of its own is not.
+    """
+
+    seed: int = 0
+    fraction: float | None = None
+    shuffled: bool = True
+
+
+@dataclass(frozen=True)
+class About:
+    """What a source is called, and what else is known of it; see :class:`~xpnet.data.Source`."""
+
+    name: str
+    location: str
+    class_names: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: Division | None = None) -> Source:
+    """Return a data set of arrays: features and labels and, if there are, those of a test set.
 
     Args:
         arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width),
-            and whole numbers from 0.
+            and whole numbers from 0; arrays, or features as :class:`~xpnet.data.tables.Pieces` or
+            :class:`~xpnet.data.tables.Table`.
         called: What the arrays are called in messages.
-        name: The data set's name.
-        location: What it is found by.
-        class_names: Name of each class; None takes their numbers.
-        seed: Seed of the shuffle.
+        about: Names.
+        division: How test rows are split off; see :func:`build_source`.
 
     Raises:
         DataError: Something about the arrays is wrong; the message names the array.
     """
-    x, image_shape = as_features(arrays.x, called.x)
-    labels = as_labels(arrays.y, called.y, len(x), called.x)
-    # Counted before test rows are split off: they may hold the only rows of a class.
-    classes = class_count(labels, called.y)
-    order = generator(seed, Purpose.ROWS).permutation(len(x))
-    x, labels = x[order], labels[order]
     if (arrays.x_test is None) != (arrays.y_test is None):
         has, lacks = (called.x_test, called.y_test)[:: 1 if arrays.y_test is None else -1]
         raise DataError(f"{has} is given without {lacks}; a test set needs both")
-    if arrays.x_test is None:
-        rest = len(x) - max(1, round(len(x) / 10))
-        x, x_test, labels, labels_test = x[:rest], x[rest:], labels[:rest], labels[rest:]
-    else:
-        x_test, _ = as_features(arrays.x_test, called.x_test)
-        labels_test = as_labels(arrays.y_test, called.y_test, len(x_test), called.x_test)
-        if x_test.shape[1] != x.shape[1]:
-            raise DataError(f"{called.x_test} has {x_test.shape[1]} features and {called.x} has {x.shape[1]}")
-        if labels_test.max() >= classes:
+    table, labels = _samples(arrays.x, arrays.y, called.x, called.y)
+    # Counted before test rows are split off: they may hold the only rows of a class.
+    classes = class_count(labels, called.y)
+    test = None
+    if arrays.x_test is not None:
+        test = _samples(arrays.x_test, arrays.y_test, called.x_test, called.y_test)
+        if test[0].width != table.width:
+            raise DataError(f"{called.x_test} has {test[0].width} features and {called.x} has {table.width}")
+        if test[1].max() >= classes:
             raise DataError(
-                f"{called.y_test} has labels up to {labels_test.max()}, but those of {called.y} end at {classes - 1}"
+                f"{called.y_test} has labels up to {test[1].max()}, but those of {called.y} end at {classes - 1}"
             )
-    if len(x) < 2:
-        raise DataError(f"{called.x} has {len(order)} rows; it must leave at least 2, to train and to validate")
-    names = tuple(str(c) for c in (range(classes) if class_names is None else class_names))
+    names = tuple(str(c) for c in (range(classes) if about.class_names is None else about.class_names))
     if len(names) < classes:
         raise DataError(f"class_names has {len(names)} names for {classes} classes; give one for each")
+    return build_source(table, labels, test, names, about, called.x, division)
+
+
+def _samples(x: Any, y: Any, x_called: str, y_called: str) -> tuple[Table, NDArray[np.int64]]:
+    table = x if isinstance(x, Table) else table_of(x, x_called)
+    return table, as_labels(y, y_called, table.rows, x_called)
+
+
+def build_source(
+    table: Table,
+    labels: NDArray[np.int64],
+    test: tuple[Table, NDArray[np.int64]] | None,
+    names: tuple[str, ...],
+    about: About,
+    called: str,
+    division: Division | None = None,
+) -> Source:
+    """Read features into a data set.
+
+    Files are often sorted by class, so the rows that training and validation are taken from are
+    shuffled once.  Without a test set a part of them becomes it; one that is given keeps its order.
+
+    Args:
+        table: Features.
+        labels: Their classes, from 0.
+        test: Features and classes of the test set, if there is one.
+        names: Name of each class.
+        about: What else is known.
+        called: What the features are called in messages.
+        division: Seed, and which share becomes the test set.
+
+    Raises:
+        DataError: Features turn out to be broken as they are read, or too few remain.
+    """
+    division = division or Division()
+    if test is not None and division.fraction is not None:
+        raise DataError(
+            f"test_fraction = {division.fraction:g}: {called} has a test set of its own; leave test_fraction out"
+        )
+    order = np.arange(table.rows)
+    if division.shuffled:
+        order = generator(division.seed, Purpose.ROWS).permutation(table.rows)
+    rest = table.rows if test is not None else _split_off(order, labels, division.fraction)
+    if rest < 2:
+        raise DataError(f"{called} has {table.rows} rows; it must leave at least 2, to train and to validate")
+    x, x_test = _read(table, called, order, rest)
+    labels_test = labels[order[rest:]]
+    if test is not None:
+        x_test, _ = _read(test[0], called, np.arange(test[0].rows), test[0].rows)
+        labels_test = test[1]
     return Source(
-        name=name,
-        location=location,
+        name=about.name,
+        location=about.location,
         x=x,
-        labels=labels,
+        labels=labels[order[:rest]],
         x_test=x_test,
         labels_test=labels_test,
         class_names=names,
-        image_shape=image_shape,
-        default_split=nine_tenths(len(x)),
+        image_shape=table.image_shape,
+        default_split=nine_tenths(rest),
+        feature_names=table.feature_names,
+        notes=about.notes,
+        about={**about.about, "test_set": "split off" if test is None else "its own"},
     )
 
 
-def as_features(values: Any, called: str) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
-    """Return features as rows (n, d), uint8 or floating, and the shape of an image where rows are images.
-
-    uint8, float32 and float64 are kept, booleans become uint8, and other integers float32 if that holds
-    them exactly, float64 otherwise.
-
-    Raises:
-        DataError: There are no numbers, no rows, or values that are not finite.
-    """
-    try:
-        x = np.asarray(values)
-    except ValueError:
-        raise DataError(f"{called} has rows of different lengths; they must all have as many features") from None
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"{called} is an array of {x.dtype}; it must be one of real numbers")
-    if x.ndim < 2:
-        raise DataError(f"{called} has the shape {x.shape}; it must be (n, features) or that of n images")
-    if x.size == 0:
-        raise DataError(f"{called} has the shape {x.shape} and thus no values; it needs rows to learn from")
-    x, image_shape = _planes(x)
-    x = np.ascontiguousarray(x).reshape(len(x), -1)
-    if x.dtype == np.bool_:
-        return x.view(np.uint8), image_shape
-    if x.dtype == np.uint8:
-        return x, image_shape
-    if x.dtype.kind in "iu":
-        exact = int(x.min()) >= -(2**24) and int(x.max()) <= 2**24
-        return x.astype(np.float32 if exact else np.float64), image_shape
-    x = x.astype(np.float32 if x.dtype.itemsize <= 4 else np.float64, copy=False)
-    _check_finite(x, called)
-    return x, image_shape
+def _split_off(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float | None) -> int:
+    """Bring the rows of the test set behind the others, both in the order of `order`; return how many others are."""
+    if fraction is None:
+        return len(order) - max(1, round(len(order) / 10))
+    of_order = labels.astype(np.min_scalar_type(int(labels.max())))[order]
+    chosen = np.zeros(len(order), bool)
+    for c in np.unique(labels):
+        mine = np.flatnonzero(of_order == c)
+        # Of a class with several samples, each part has at least one.
+        count = min(max(1, round(fraction * len(mine))), len(mine) - 1)
+        chosen[mine[len(mine) - count :]] = True
+    of_test = order[chosen]
+    rest = len(order) - len(of_test)
+    order[:rest] = order[~chosen]
+    order[rest:] = of_test
+    return rest
 
 
-def _planes(x: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
-    """Bring images to channel planes (n, channels, height, width), as CIFAR-10 has them."""
-    if x.ndim == 4 and x.shape[-1] in (1, 3):
-        x = x.transpose(0, 3, 1, 2)
-    elif not (x.ndim == 4 and x.shape[1] in (1, 3)) and x.ndim != 3:
-        return x, None
-    height, width = x.shape[-2:]
-    return x, (x.shape[1] if x.ndim == 4 else 1, height, width)
+def _reorder(array: NDArray[Any], order: NDArray[np.int64]) -> None:
+    """Bring the rows of an array into another order, in its own memory, some columns at a time."""
+    if (order[1:] > order[:-1]).all():
+        return
+    columns = max(1, CHUNK_BYTES // (len(array) * array.itemsize))
+    for start in range(0, array.shape[1], columns):
+        part = array[:, start : start + columns]
+        part[...] = part[order]
 
 
-def _check_finite(x: NDArray[Any], called: str) -> None:
-    bad, first = 0, (0, 0)
-    rows = max(1, _CHUNK // x.shape[1])
-    for start in range(0, len(x), rows):
-        part = x[start : start + rows]
-        finite = np.isfinite(part)
-        if not finite.all():
-            if not bad:
-                row, column = np.argwhere(~finite)[0]
-                first = (start + int(row), int(column))
-            bad += int(np.count_nonzero(~finite))
-        elif float(np.abs(part).max()) > _LARGEST:
-            raise DataError(f"{called} has values beyond {_LARGEST:g}, which cannot be squared; rescale it")
-    if bad:
-        raise DataError(
-            f"{called} has {bad:,} values that are not finite, the first in row {first[0]}, column {first[1]} "
-            "(from 0); remove those rows or fill them in"
-        )
+def _read(table: Table, called: str, order: NDArray[np.int64], rest: int) -> tuple[Features, Features]:
+    """Read a table's rows in an order, without a second copy of it; return the first `rest` of them and the others."""
+    parts = order[:rest], order[rest:]
+    if table.disk is not None:
+        for _ in table.chunks() if table.dtype.kind == "f" else ():
+            pass  # what is not finite is found
+        return Rows(table.disk, parts[0], table.dtype), Rows(table.disk, parts[1], table.dtype)
+    if table.owned is not None:
+        _reorder(table.owned, order)
+        return table.owned[:rest], table.owned[rest:]
+    check_room(table.rows * table.width * table.dtype.itemsize, called)
+    x, x_test = (np.empty((len(rows), table.width), table.dtype) for rows in parts)
+    place = np.empty(table.rows, np.int64)
+    place[order] = np.arange(table.rows)
+    start = 0
+    for chunk in table.chunks():
+        for piece in pieces_of(chunk).read():
+            to = place[start : start + len(piece)]
+            here = to < rest
+            x[to[here]] = piece if here.all() else piece[here]
+            x_test[to[~here] - rest] = piece[~here]
+            start += len(piece)
+    return x, x_test

@@ -1,95 +1,125 @@
-"""CIFAR-10 as published for Python: six pickled batches, made into one data set."""
+"""CIFAR-10 and CIFAR-100 as published for Python, C and MATLAB, made into one data set."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.archive import read_archive_files
-from xpnet.data.pickled_array import PickledArray
-from xpnet.data.safe_pickle import CutShortError, printable, read_pickle
+from xpnet.data.cifar_files import (
+    CIFAR10,
+    COARSE,
+    FINE,
+    IMAGE_SHAPE,
+    PIXELS,
+    LabelKey,
+    layout_of,
+    read_batch,
+    read_names,
+)
+from xpnet.data.published import ARCHIVES, BATCH_MD5
 from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 
-FOLDER = "cifar-10-batches-py"
-ARCHIVE = "cifar-10-python.tar.gz"
-CIFAR10_HINT = (
-    f"get {ARCHIVE} from https://www.cs.toronto.edu/~kriz/cifar.html and pass its path as --data, "
-    "or put it in the working folder or in the folder that XPNET_DATA names"
-)
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-_TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
-_TEST = "test_batch"
-_META = "batches.meta"
-_PIXELS = 3 * 32 * 32
-_LARGEST = 64 * 2**20  # a published batch has 31 MB
+_SUFFIXES = ("", ".bin", ".mat")
+_PUBLISHED_ROWS = 10_000  # of a file of CIFAR-10
+_LARGEST = 256 * 2**20  # a published file has 31 MB, of CIFAR-100 155
 
 
-def find_cifar10() -> Path | None:
-    """Return where CIFAR-10 lies on this machine, or None.
+@dataclass(frozen=True)
+class Kind:
+    """One of the two data sets: which files it has.
 
-    Looks in the folder that ``XPNET_DATA`` names, in xpnet's cache folder, in the working folder and in
-    its ``data`` folder, for the batches, their folder, or the published archive.  ``XPNET_DATA`` may
-    also name the archive itself.
+    Attributes:
+        name: What it is called.
+        training: Its files to train with, without their suffix.
+        test: Its file to test with.
+        label: Its labels.
+        meta: Its files with the names of the classes, by suffix of the others.
     """
-    for place in places():
-        found = cifar10_in(place)
-        if found is not None:
-            return found.resolve()
+
+    name: str
+    training: tuple[str, ...]
+    test: str
+    label: LabelKey
+    meta: dict[str, str]
+
+    def files(self, suffix: str) -> tuple[str, ...]:
+        """Return the names of the files with images."""
+        return tuple(stem + suffix for stem in (*self.training, self.test))
+
+    def all_files(self) -> set[str]:
+        """Return the names of all files, of every layout."""
+        return {name for suffix in _SUFFIXES for name in self.files(suffix)} | set(self.meta.values())
+
+    def suffix_of(self, has: Callable[[str], bool]) -> str | None:
+        """Return the suffix of the layout that some files exist of; any will do, reading names those that do not."""
+        return next((suffix for suffix in _SUFFIXES if any(map(has, self.files(suffix)))), None)
+
+
+CIFAR_10 = Kind(
+    "cifar10",
+    tuple(f"data_batch_{number}" for number in range(1, 6)),
+    "test_batch",
+    CIFAR10,
+    {"": "batches.meta", ".bin": "batches.meta.txt", ".mat": "batches.meta.mat"},
+)
+
+
+def cifar_100(labels: str | None = None) -> Kind:
+    """Return CIFAR-100 with its ``fine`` or ``coarse`` labels."""
+    coarse = labels == "coarse"
+    names = "coarse_label_names.txt" if coarse else "fine_label_names.txt"
+    meta = {"": "meta", ".bin": names, ".mat": "meta.mat"}
+    return Kind("cifar100", ("train",), "test", COARSE if coarse else FINE, meta)
+
+
+def kind_in(folder: Path, labels: str | None = None) -> Kind | None:
+    """Return which of the two lies in `folder`, or None."""
+    for kind in (CIFAR_10, cifar_100(labels)):
+        if kind.suffix_of(lambda name: (folder / name).is_file()) is not None:
+            return kind
     return None
 
 
-def places() -> list[Path]:
-    """Return where CIFAR-10 is looked for, in this order."""
-    from platformdirs import user_cache_dir
-
-    named = os.environ.get("XPNET_DATA")
-    return [*([Path(named).expanduser()] if named else []), Path(user_cache_dir("xpnet")), Path(), Path("data")]
-
-
-def cifar10_in(place: Path) -> Path | None:
-    """Return the folder of batches or the archive in `place`, which may also be one of them, or None."""
-    if place.is_file():
-        return place
-    for folder in (place, place / FOLDER):
-        # Any batch will do: reading the folder then says which one is missing.
-        if any((folder / name).is_file() for name in (*_TRAINING, _TEST)):
-            return folder
-    return place / ARCHIVE if (place / ARCHIVE).is_file() else None
-
-
-def read_folder(folder: Path) -> Source:
-    """Read the batches in `folder`.
+def read_folder(folder: Path, kind: Kind) -> Source:
+    """Read the files in `folder`.
 
     Raises:
-        DataError: A batch is missing or broken.
+        DataError: A file is missing or broken.
         OSError: A file cannot be read.
     """
-    files = {}
-    for name in (*_TRAINING, _TEST, _META):
-        path = folder / name
-        if path.is_file():
-            _check_size(path.stat().st_size, path)
-            files[name] = path.read_bytes()
-    return _assemble(files, folder)
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        suffix = kind.suffix_of(lambda name: (folder / name).is_file()) or ""
+        for name in (*kind.files(suffix), kind.meta[suffix]):
+            path = folder / name
+            if path.is_file():
+                _check_size(path.stat().st_size, path)
+                yield name, path.read_bytes()
+
+    return _Assembly(folder, [kind]).read(files())
 
 
-def read_archive(path: Path) -> Source:
-    """Read the batches in the published archive, without writing them to the disk.
+def read_archive(path: Path, labels: str | None = None) -> Source:
+    """Read the files in a published archive, without writing them to the disk.
 
     Raises:
-        DataError: The archive is cut off, or a batch is missing or broken.
+        DataError: The archive is cut off, or a file is missing or broken.
         OSError: The file cannot be read.
     """
-    files = read_archive_files(path, (*_TRAINING, _TEST, _META), lambda name, size: _check_size(size, path / name))
-    return _assemble(files, path)
+    kinds = [CIFAR_10, cifar_100(labels)]
+    known = set().union(*(kind.all_files() for kind in kinds))
+    files = read_archive_files(path, known.__contains__, lambda name, size: _check_size(size, path / name))
+    return _Assembly(path, kinds).read(files)
 
 
 def _check_size(size: int, path: Path) -> None:
@@ -97,74 +127,114 @@ def _check_size(size: int, path: Path) -> None:
         raise DataError(f"{path}: has {size:,} bytes; a batch of CIFAR-10 has 31 million")
 
 
-def _assemble(files: Mapping[str, bytes], where: Path) -> Source:
-    """Build the data set from the contents of the files that were found."""
-    missing = [name for name in (*_TRAINING, _TEST) if name not in files]
-    if missing:
-        raise DataError(
-            f"{where}: has no {', '.join(missing)}; CIFAR-10 has {_TRAINING[0]} to {_TRAINING[-1]} and {_TEST}"
+class _Assembly:
+    """Builds the data set from files that come one by one, each of which is let go before the next."""
+
+    def __init__(self, where: Path, kinds: list[Kind]) -> None:
+        self._where, self._kinds = where, kinds
+        self._kind = kinds[0]
+        self._batches: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+        # Training files of one size are put where they belong as they come, which is all but always.
+        self._whole: NDArray[np.uint8] | None = None
+        self._in_place: set[str] = set()
+        self._names: tuple[str, ...] | None = None
+        self._layouts: set[str] = set()
+        self._md5: dict[str, str] = {}
+
+    def read(self, files: Iterator[tuple[str, bytes]]) -> Source:
+        """Read all files and return the data set."""
+        for name, content in files:
+            if name == "":
+                self._md5[""] = content.decode()
+            else:
+                self._take(name, content)
+            del content  # before the next one is read
+        return self._source()
+
+    def _take(self, name: str, content: bytes) -> None:
+        self._kind = next(kind for kind in self._kinds if name in kind.all_files())
+        label, where = self._kind.label, f"{self._where / name}"
+        if name in self._kind.meta.values():
+            self._names = read_names(content, where, label)
+            return
+        x, labels = read_batch(content, where, label)
+        self._layouts.add(layout_of(content, name, label))
+        self._batches[name] = self._placed(name, x), labels
+        if name in BATCH_MD5 and len(x) == _PUBLISHED_ROWS:
+            self._md5[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    def _placed(self, name: str, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return images of a training file in their place among those of all, which are as large as the first one."""
+        stem, _, suffix = name.partition(".")
+        stems = self._kind.training
+        if stem not in stems or len(stems) == 1:
+            return x
+        if self._whole is None:
+            self._whole = np.empty((len(stems) * len(x), PIXELS), np.uint8)
+        rows, place = len(self._whole) // len(stems), stems.index(stem)
+        # An archive may hold two layouts; the first one that comes has the places.
+        if len(x) != rows or any(other.partition(".")[2] != suffix for other in self._in_place):
+            return x
+        self._in_place.add(name)
+        slot = self._whole[place * rows : (place + 1) * rows]
+        slot[...] = x
+        return slot
+
+    def _source(self) -> Source:
+        kind, where, batches = self._kind, self._where, self._batches
+        suffix = kind.suffix_of(batches.__contains__) or ""
+        wanted = kind.files(suffix)
+        missing = [name for name in wanted if name not in batches]
+        if missing:
+            has = f"{wanted[0]} to {wanted[-2]} and {wanted[-1]}" if len(wanted) > 2 else " and ".join(wanted)
+            raise DataError(f"{where}: has no {', '.join(missing)}; {kind.label.name} has {has}")
+        labels = np.concatenate([batches[name][1] for name in wanted[:-1]])
+        labels_test = batches[wanted[-1]][1]
+        x_test = _joined([batches.pop(wanted[-1])[0]])
+        x = self._whole
+        if x is None or self._in_place != set(wanted[:-1]):
+            x = _joined([batches.pop(name)[0] for name in wanted[:-1]])
+        names = self._names or (CLASS_NAMES if kind is CIFAR_10 else tuple(map(str, range(kind.label.classes))))
+        layout = " and ".join(sorted(self._layouts))
+        return Source(
+            name=kind.name,
+            location=str(where.resolve()),
+            x=x,
+            labels=labels,
+            x_test=x_test,
+            labels_test=labels_test,
+            class_names=names,
+            image_shape=IMAGE_SHAPE,
+            default_split="45k" if len(labels) >= 50_000 else nine_tenths(len(labels)),
+            notes=self._notes(len(labels)),
+            about={"what": f"{kind.label.name}, {layout} layout", "test_set": "its own"},
         )
-    names = _class_names(files[_META], f"{where / _META}") if _META in files else CLASS_NAMES
-    training = [_batch(files[name], f"{where / name}", len(names)) for name in _TRAINING]
-    x_test, labels_test = _batch(files[_TEST], f"{where / _TEST}", len(names))
-    labels = np.concatenate([labels for _, labels in training])
-    return Source(
-        name="cifar10",
-        location=str(where.resolve()),
-        x=np.concatenate([x for x, _ in training]),
-        labels=labels,
-        x_test=x_test,
-        labels_test=labels_test,
-        class_names=names,
-        image_shape=(3, 32, 32),
-        default_split="45k" if len(labels) >= 50_000 else nine_tenths(len(labels)),
-    )
+
+    def _notes(self, rows: int) -> tuple[str, ...]:
+        """Say in one sentence that files of the published size are not the published ones."""
+        other = [name for name, md5 in sorted(self._md5.items()) if name and md5 != BATCH_MD5[name]]
+        whole = self._md5.get("")
+        if whole is not None:
+            known = {archive.md5 for archive in ARCHIVES.values()}
+            other = ["the archive"] if rows == 5 * _PUBLISHED_ROWS and whole not in known else []
+        if not other:
+            return ()
+        which = other[0] if len(other) == 1 else f"{other[0]} and {len(other) - 1} more"
+        sentence = (
+            f"warning: {self._where}: is well formed but not the published {self._kind.label.name} "
+            f"(the MD5 of {which} differs): a recompressed or changed copy"
+        )
+        return (sentence,)
 
 
-def _batch(content: bytes, where: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    try:
-        batch = _dictionary(content, where, ("data", "labels"))
-    except CutShortError as error:
-        raise DataError(
-            f"{error}; a whole published batch has more than 30,720,000 (10,000 images of 3,072 bytes)"
-        ) from None
-    x, labels = _images(batch["data"], where), batch["labels"]
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise DataError(f"{where}: labels must be a list of whole numbers")
-    if len(labels) != len(x):
-        raise DataError(f"{where}: has {len(x):,} images and {len(labels):,} labels; there must be one for each")
-    for row, label in enumerate(labels):
-        if not 0 <= label < classes:
-            raise DataError(f"{where}: the label of row {row} is {label}; labels must be from 0 to {classes - 1}")
-    return x, np.array(labels, np.int64)
-
-
-def _images(array: Any, where: str) -> NDArray[np.uint8]:
-    wanted = f"it must be an array (n, {_PIXELS}) of uint8"
-    if not isinstance(array, PickledArray):
-        raise DataError(f"{where}: data is of type {type(array).__name__}; {wanted}")
-    try:
-        x = array.to_numpy()
-    except ValueError as error:
-        raise DataError(f"{where}: data is {error}; {wanted}") from None
-    if x.ndim != 2 or x.shape[1] != _PIXELS or len(x) == 0:
-        raise DataError(f"{where}: data has the shape {x.shape}; {wanted}")
-    return x
-
-
-def _class_names(content: bytes, where: str) -> tuple[str, ...]:
-    names = _dictionary(content, where, ("label_names",))["label_names"]
-    if not isinstance(names, list) or len(names) != 10 or not all(isinstance(n, (str, bytes)) for n in names):
-        raise DataError(f"{where}: label_names must be a list of 10 names")
-    return tuple(printable(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) for name in names)
-
-
-def _dictionary(content: bytes, where: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    values = read_pickle(content, where)
-    if not isinstance(values, dict):
-        raise DataError(f"{where}: is not a dictionary with {' and '.join(keys)}, as CIFAR-10's files are")
-    for key in keys:
-        if key not in values:
-            has = ", ".join(map(printable, sorted(values)[:10])) or "none"
-            raise DataError(f"{where}: has no key {key}; its keys are {has}")
-    return values
+def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return arrays one after the other, letting go of each as it is copied."""
+    if len(parts) == 1 and parts[0].flags.c_contiguous:
+        return parts[0]
+    whole = np.empty((sum(map(len, parts)), PIXELS), np.uint8)
+    start = 0
+    while parts:
+        part = parts.pop(0)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.data import cifar
-from xpnet.data.arrays import Arrays, source_from_arrays
-from xpnet.data.npz import read_npz
+from xpnet.config import DataConfig
+from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
+from xpnet.data.finding import CIFAR10_HINT, NAMES, find, places
+from xpnet.data.formats import check_used, read_path
 from xpnet.data.patterns import patterns
 from xpnet.data.source import Data, Source
 from xpnet.data.splits import parse_split, split_source
-from xpnet.errors import DataError
+from xpnet.errors import ConfigError, DataError
 
-_ACCEPTED = "cifar10, patterns, patterns:N/M, a folder or .tar.gz of CIFAR-10's Python version, or a .npz file"
+_HINT = "put its files into a folder called {} there, or pass their path as --data"
+
+# Where a data set is that was read from nowhere.
+IN_MEMORY = "arrays in memory"
 
 
-def load_data(source: str | Path | None = None, split: str | None = None) -> Data:
+def load_data(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> Data:
     """Read a data set and split it.
 
     Args:
-        source: ``"cifar10"``, ``"patterns"``, ``"patterns:N"``, ``"patterns:N/M"`` or a path; None takes
-            CIFAR-10 if it is on this machine and ``patterns`` otherwise.  Nothing is downloaded.
+        source: ``"cifar10"``, ``"cifar100"``, ``"mnist"``, ``"fashion-mnist"``, ``"patterns"``, ``"patterns:N"``,
+            ``"patterns:N/M"`` or a path; None takes CIFAR-10 if it is on this machine and ``patterns`` otherwise.
+            Nothing is downloaded.  Or all settings together, as :class:`xpnet.DataConfig`.
         split: ``"45k"``, ``"49k"``, ``"b1b2"``, ``"9k"`` or ``"N/M"``: the first N rows train, the next M
             validate; None takes the data's own default.
+        **settings: The others of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
 
     Raises:
-        DataError: The data is missing or broken, or too small for the split.
+        DataError: The data is missing or broken, too small for the split, or a setting means nothing for it.
+        ConfigError: There is no such setting, or its value is out of range.
     """
-    if split is not None:
-        parse_split(split)  # before anything that takes long
-    return split_source(read_source(source), split)
+    config = data_config(source, split, **settings)
+    if config.split is not None:
+        parse_split(config.split)  # before anything that takes long
+    return split_source(read_source(config), config.split, config.keep)
+
+
+def data_config(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> DataConfig:
+    """Return the settings of :func:`load_data` together.
+
+    Raises:
+        ConfigError: There is no such setting, or its value is out of range.
+    """
+    if isinstance(source, DataConfig):
+        if split is not None or settings:
+            raise ConfigError("source: is a DataConfig, which holds all settings; give no others beside it")
+        return source
+    known = [field.name for field in dataclasses.fields(DataConfig)][2:]
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{name}: there is no such setting of data; known are {', '.join(known)}")
+    return DataConfig(data=None if source is None else str(source), split=split, **settings)
 
 
 def data_from_arrays(
@@ -45,6 +70,8 @@ def data_from_arrays(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
+    test_fraction: float | None = None,
+    keep: str = "auto",
 ) -> Data:
     """Return data from arrays in memory, checked, shuffled and split.
 
@@ -60,38 +87,54 @@ def data_from_arrays(
         split: ``"N/M"``; None validates with a tenth.
         class_names: Name of each class; None takes their numbers.
         seed: Seed of the shuffle.
+        test_fraction: Share of every class that becomes the test set.
+        keep: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
 
     Raises:
         DataError: Something about the arrays is wrong; the message names the argument.
     """
+    config = DataConfig(test_fraction=test_fraction, data_seed=seed, keep=keep)
     source = source_from_arrays(
         Arrays(x_train, labels_train, x_test, labels_test),
         Arrays("x_train", "labels_train", "x_test", "labels_test"),
-        name="arrays",
-        location="arrays in memory",
-        class_names=class_names,
-        seed=seed,
+        About("arrays", IN_MEMORY, class_names),
+        Division(config.data_seed or 0, config.test_fraction),
     )
-    return split_source(source, split)
+    return split_source(source, split, config.keep)
 
 
-def read_source(source: str | Path | None = None) -> Source:
+def read_source(source: str | Path | DataConfig | None = None, **settings: Any) -> Source:
     """Read a data set without splitting it; see :func:`load_data`.
 
     Raises:
-        DataError: The data is missing or broken.
+        DataError: The data is missing or broken, or a setting means nothing for it.
+        ConfigError: There is no such setting, or its value is out of range.
     """
-    if source is None or source == "cifar10":
-        found = cifar.find_cifar10()
+    config = data_config(source, **settings)
+    data = config.data
+    if data is None or data in NAMES:
+        found = find(data or "cifar10")
         if found is not None:
-            return _read_path(found)
-        if source is None:
+            return _named(found, data, config)
+        if data is None:
+            check_used((), config, "patterns")
             return patterns()
-        places = ", ".join(str(place.absolute()) for place in cifar.places())
-        raise DataError(f"data = cifar10: is not in {places}; {cifar.CIFAR10_HINT}")
-    if isinstance(source, str) and (source == "patterns" or source.startswith("patterns:")):
-        return _read_patterns(source)
-    return _read_path(Path(source).expanduser())
+        where = ", ".join(str(place.absolute()) for place in places())
+        hint = CIFAR10_HINT if data == "cifar10" else _HINT.format(data)
+        raise DataError(f"data = {data}: is not in {where}; {hint}")
+    if data == "patterns" or data.startswith("patterns:"):
+        check_used((), config, data)
+        return _read_patterns(data)
+    return read_path(Path(data).expanduser(), config)
+
+
+def _named(found: Path, name: str | None, config: DataConfig) -> Source:
+    """Read a published set that was found, and be sure that it is the one."""
+    source = read_path(found, config)
+    # What XPNET_DATA names may be any file, which is as good as a path.
+    if name is not None and source.name != name and source.name in NAMES:
+        raise DataError(f"data = {name}: {found} holds {source.name}")
+    return source
 
 
 def _read_patterns(source: str) -> Source:
@@ -102,29 +145,3 @@ def _read_patterns(source: str) -> Source:
             "or patterns:N/M with M more to test"
         )
     return patterns(int(match[1] or 10_000), int(match[2] or 2_000))
-
-
-def _read_path(path: Path) -> Source:
-    try:
-        if not path.exists():
-            raise DataError(f"data = {path}: there is no such file or folder; it can be {_ACCEPTED}")
-        if path.is_dir():
-            found = cifar.cifar10_in(path)
-            if found is None:
-                raise DataError(f"data = {path}: is a folder without CIFAR-10's data_batch_1; it can be {_ACCEPTED}")
-            return cifar.read_folder(found) if found.is_dir() else cifar.read_archive(found)
-        return _read_file(path)
-    except OSError as error:
-        raise DataError(f"data = {path}: cannot be read ({error.strerror or error})") from None
-
-
-def _read_file(path: Path) -> Source:
-    """Read a file as what it is rather than as what it is called, where that can be told."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar" or path.name.endswith((".tar.gz", ".tgz")):
-        return cifar.read_archive(path)
-    if zipfile.is_zipfile(path) or start[:2] == b"PK" or path.suffix == ".npz":
-        return read_npz(path)
-    hint = "a single array: save x and y together with numpy.savez" if start[:6] == b"\x93NUMPY" else "of no known kind"
-    raise DataError(f"data = {path}: is {hint}; it can be {_ACCEPTED}")

@@ -15,7 +15,7 @@ class PickledArray:
 
     shape: tuple[int, ...] | None = None
     fortran: bool = False
-    raw: bytes = b""
+    raw: bytes | memoryview = b""
 
     def to_numpy(self) -> NDArray[np.uint8]:
         """Return the array, read-only, over the bytes of the pickle.

@@ -19,6 +19,7 @@ from xpnet.errors import DataError
 
 # A published batch takes 40,000 instructions; each may leave an object of some 50 bytes.
 _MOST_INSTRUCTIONS = 1_000_000
+_LONG = 2**20
 
 
 class CutShortError(DataError):
@@ -114,6 +115,16 @@ class _Machine:
         part, self.at = self.data[self.at : end], end
         return part
 
+    def take_long(self, count: int) -> bytes | memoryview:
+        """Take bytes; many of them without a copy, since a whole data set may be one string."""
+        if count < _LONG:
+            return self.take(count)
+        start = self.at
+        if start + count > len(self.data):
+            return self.take(count)  # which says so
+        self.at = start + count
+        return memoryview(self.data)[start : self.at]
+
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
@@ -196,7 +207,8 @@ class _Machine:
         _, shape, dtype, fortran, raw = state
         # The product of a million lengths of a thousand digits would take for ever.
         bounded = len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**63 for n in shape)
-        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and isinstance(raw, bytes) and bounded):
+        held = isinstance(raw, (bytes, memoryview))
+        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and held and bounded):
             raise TypeError
         target.shape, target.fortran, target.raw = tuple(shape), bool(fortran), raw
 
@@ -213,9 +225,9 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"J": lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)),  # BININT
     b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number(1)), "little", signed=True)),  # LONG1
     b"U": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINSTRING
-    b"T": lambda m: m.push(m.take(m.number(4))),  # BINSTRING
+    b"T": lambda m: m.push(m.take_long(m.number(4))),  # BINSTRING
     b"C": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINBYTES
-    b"B": lambda m: m.push(m.take(m.number(4))),  # BINBYTES
+    b"B": lambda m: m.push(m.take_long(m.number(4))),  # BINBYTES
     b"\x8c": lambda m: m.push(m.take(m.number(1)).decode()),  # SHORT_BINUNICODE
     b"X": lambda m: m.push(m.take(m.number(4)).decode()),  # BINUNICODE
     b"]": lambda m: m.push([]),

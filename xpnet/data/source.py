@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.rows import Features
 from xpnet.data.standardise import Standardiser
 
 
@@ -18,31 +20,38 @@ class Source:
     Attributes:
         name: What it is called.
         location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
-        x: Features (n, d), uint8 or floating, from which training and validation sets are taken.
+        x: Features (n, d), uint8 or floating, from which training and validation sets are taken; in memory, or
+            :class:`~xpnet.data.Rows` that stay on the disk.
         labels: Classes (n,), int64 from 0.
         x_test: Features of the test set (m, d).
         labels_test: Classes of the test set (m,).
         class_names: Name of each class.
         image_shape: (channels, height, width) where a row is an image in channel planes.
         default_split: The split to take where none is asked for.
+        feature_names: Names of the columns of a table; empty for other data.
+        notes: Sentences that whoever reads the data should see, such as which files were left out.
+        about: What it is and where it came from, for `xpnet data info`.
     """
 
     name: str
     location: str
-    x: NDArray[Any]
+    x: Features
     labels: NDArray[np.int64]
-    x_test: NDArray[Any]
+    x_test: Features
     labels_test: NDArray[np.int64]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None
     default_split: str
+    feature_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
     """Samples: raw features `x` (n, d) and classes `labels` (n,)."""
 
-    x: NDArray[Any]
+    x: Features
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -54,7 +63,8 @@ class Data:
     """A data set, split and ready to train on.
 
     The sets hold raw features (uint8 stays uint8); `standardiser` was fitted on the training set
-    alone.
+    alone. Where `image_shape` (channels, height, width) is not None, a row is an image in channel planes.
+    `feature_names` and `notes` are those of :class:`Source`; `keep` says how features are held during training.
     """
 
     name: str
@@ -66,6 +76,9 @@ class Data:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None
     standardiser: Standardiser
+    feature_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    keep: str = "auto"
 
     @property
     def features(self) -> int:
@@ -76,3 +89,8 @@ class Data:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of samples by set."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from xpnet.data.rows import part_of
 from xpnet.data.source import Data, LabelledSet, Source
 from xpnet.data.standardise import Standardiser
 from xpnet.errors import DataError
@@ -34,7 +35,7 @@ def nine_tenths(rows: int) -> str:
     return f"{rows - validation}/{validation}"
 
 
-def split_source(source: Source, split: str | None = None) -> Data:
+def split_source(source: Source, split: str | None = None, keep: str = "auto") -> Data:
     """Split `source` and fit the standardiser on its training set.
 
     Raises:
@@ -49,15 +50,18 @@ def split_source(source: Source, split: str | None = None) -> Data:
             f"take a smaller N/M, or leave it out for {source.default_split}"
         )
     stop = training + validation
-    train = LabelledSet(source.x[:training], source.labels[:training])
+    train = LabelledSet(part_of(source.x, slice(training)), source.labels[:training])
     return Data(
         name=source.name,
         location=source.location,
         split=split,
         train=train,
-        validation=LabelledSet(source.x[training:stop], source.labels[training:stop]),
+        validation=LabelledSet(part_of(source.x, slice(training, stop)), source.labels[training:stop]),
         test=LabelledSet(source.x_test, source.labels_test),
         class_names=source.class_names,
         image_shape=source.image_shape,
         standardiser=Standardiser.fit(train.x),
+        feature_names=source.feature_names,
+        notes=source.notes,
+        keep=keep,
     )

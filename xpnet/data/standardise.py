@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.bytes import StandardisedBytes
+from xpnet.data.rows import Features, Rows
+from xpnet.data.standardised_rows import StandardisedRows
 from xpnet.errors import DataError
 
 # 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
@@ -44,7 +45,7 @@ class Standardiser:
             raise DataError("Standardiser: mean and std must be finite, and std above 0")
 
     @classmethod
-    def fit(cls, x: NDArray[Any]) -> Standardiser:
+    def fit(cls, x: Features) -> Standardiser:
         """Return the standardiser of a training set `x` (n, d), without a floating copy of it.
 
         Features that are constant, or differ by no more than the rounding of their type, get a
@@ -61,7 +62,7 @@ class Standardiser:
         constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
-    def __call__(self, x: NDArray[Any], dtype: str = "float32") -> NDArray[Any]:
+    def __call__(self, x: Features, dtype: str = "float32") -> NDArray[Any]:
         """Return `x` (n, d) standardised, in the floating type `dtype`: a new array.
 
         The result is that of float64, rounded to `dtype`, up to its last two bits.
@@ -69,7 +70,7 @@ class Standardiser:
         Raises:
             DataError: `x` has another number of features.
         """
-        x = np.asarray(x)
+        x = x if isinstance(x, Rows) else np.asarray(x)
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise DataError(f"Standardiser: features must be (n, {len(self.mean)}), got {x.shape}")
         out = np.empty(x.shape, np.dtype(dtype))
@@ -80,31 +81,33 @@ class Standardiser:
                 out[rows] = (x[rows] - self.mean) / self.std  # in float64: nothing cancels
         return out
 
-    def _into_from_uint8(self, x: NDArray[np.uint8], out: NDArray[Any]) -> None:
-        values = self.of_bytes(x, str(out.dtype))
+    def _into_from_uint8(self, x: Features, out: NDArray[Any]) -> None:
+        values = self.lazily(x, str(out.dtype))
         for rows in _chunks(x):
             values.take(rows, out=out[rows])
 
-    def of_bytes(self, x: NDArray[np.uint8], dtype: str = "float32") -> StandardisedBytes:
-        """Return `x` (n, d) as it is, read as what :meth:`__call__` returns."""
-        # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part is
-        # subtracted without error and its small rest after that, which leaves every digit.
-        whole = np.rint(self.mean)
-        return StandardisedBytes(
-            np.ascontiguousarray(x),
+    def lazily(self, x: Features, dtype: str = "float32") -> StandardisedRows:
+        """Return `x` (n, d) as it is, read as what :meth:`__call__` returns (floating features: up to rounding)."""
+        # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part (of floating
+        # features: as much of it as the type holds) is subtracted without error and its small rest after
+        # that, which leaves every digit.
+        whole = np.rint(self.mean) if x.dtype == np.uint8 else self.mean.astype(dtype).astype(np.float64)
+        return StandardisedRows(
+            x if isinstance(x, Rows) else np.ascontiguousarray(x),
             whole.astype(dtype),
             (self.mean - whole).astype(dtype),
-            (1 / self.std).astype(dtype),
+            # The inverse of a deviation next to nothing is larger than a small type holds.
+            np.minimum(1 / self.std, np.finfo(dtype).max).astype(dtype),
         )
 
 
-def _chunks(x: NDArray[Any], most: int = 1 << 30) -> Iterator[slice]:
+def _chunks(x: Features, most: int = 1 << 30) -> Iterator[slice]:
     """Yield slices over the rows of `x`, of a few MB of float64 each and of at most `most` rows."""
     rows = max(1, min(most, _CHUNK_BYTES // (8 * max(1, x.shape[1]))))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
-def _moments_uint8(x: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of each feature from exact integer sums."""
     n, d = x.shape
     sums, squares = np.zeros(d), np.zeros(d)  # whole numbers below 2**53
@@ -119,10 +122,10 @@ def _moments_uint8(x: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[n
     return sums / n, np.array([c / (n * n) for c in centred], dtype=np.float64)
 
 
-def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of each feature in two passes, in float64."""
     n, d = x.shape
-    shift = x[0].astype(np.float64)  # sums of differences from a sample keep their digits for any offset
+    shift = x[:1][0].astype(np.float64)  # sums of differences from a sample keep their digits for any offset
     sums = np.zeros(d)
     for rows in _chunks(x):
         sums += (x[rows] - shift).sum(axis=0)

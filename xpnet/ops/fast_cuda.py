@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import Kernels, kernels_for
 from xpnet.ops.cuda.products import fits, products_for
@@ -45,7 +45,7 @@ class CudaOps:
             out = self._xp.empty((*rows.shape, x.shape[1]), dtype=x.dtype)
         d, kernels = int(x.shape[1]), self._kernels(out)
         grid = (int(rows.size), _ceil(d, 4 * _THREADS))
-        if isinstance(x, StandardisedBytes):
+        if isinstance(x, StandardisedRows):
             sources = (x.x, x.whole, x.rest, x.factor)
             kernels("gather_bytes", grid, (_THREADS,), rows, *sources, out, np.int32(d))
         else:

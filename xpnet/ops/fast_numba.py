@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 from xpnet.ops import fast_numpy, loops
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.fast_numpy import (
@@ -28,7 +28,7 @@ from xpnet.ops.fast_numpy import (
     penalty,
     weight_gradient,
 )
-from xpnet.ops.gathers import gather_bytes
+from xpnet.ops.gathers import gather_bytes, gather_scaled
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 __all__ = [
@@ -61,11 +61,15 @@ def _lies_side_by_side(a: Array) -> bool:
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
-    if not isinstance(x, StandardisedBytes):
+    located = x.located() if isinstance(x, StandardisedRows) else None
+    if located is None:
         return fast_numpy.gather(rows, x, out)
+    table, places = located
     d = x.shape[1]
     out = np.empty((*rows.shape, d), x.dtype) if out is None else out
-    gather_bytes(rows.reshape(-1), x.x, 0, x.whole, x.rest, x.factor, out.reshape(-1, d))
+    rows = rows.reshape(-1) if places is None else places[rows.reshape(-1)]
+    gather_rows = gather_bytes if table.dtype == np.uint8 else gather_scaled
+    gather_rows(rows, table, 0, x.whole, x.rest, x.factor, out.reshape(-1, d))
     return out
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 from xpnet.ops.blas import Blas, numpy_blas, rows_contiguous
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
@@ -56,7 +56,7 @@ def _replicas(matrix: Array, replicas: int) -> Array:
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
-    if isinstance(x, StandardisedBytes):
+    if isinstance(x, StandardisedRows):
         return x.take(rows, out)
     # mode="clip" skips a bounds check per row and lets `take` write straight into `out`.
     return np.take(x, rows, axis=0, out=out, mode="clip")

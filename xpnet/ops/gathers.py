@@ -26,6 +26,20 @@ def gather_bytes(rows, x, first, whole, rest, factor, out):
 
 
 @compiled
+def gather_scaled(rows, x, first, whole, rest, factor, out):
+    """Standardise the features of `rows` (n,) of x (N, d) floating, from `first` on, into out (n, m)."""
+    n, m = out.shape
+    size, base = x.shape[1] * x.itemsize, x.ctypes.data + first * x.itemsize
+    whole, rest, factor = whole[first : first + m], rest[first : first + m], factor[first : first + m]
+    for i in range(n):
+        source, target = x[rows[i]][first : first + m], out[i]
+        if i + _AHEAD < n:
+            prefetch(base + rows[i + _AHEAD] * size, m * x.itemsize)
+        for j in range(m):
+            target[j] = (source[j] - whole[j] - rest[j]) * factor[j]
+
+
+@compiled
 def gather_floats(rows, x, first, out, memmove):
     """Copy the features of `rows` (n,) of x (N, d), from `first` on, into out (n, m)."""
     n, m = out.shape

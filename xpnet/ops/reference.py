@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 
 
 class BatchNormReLU(NamedTuple):
@@ -48,7 +48,7 @@ class CrossEntropy(NamedTuple):
 
 def gather(xp: Any, rows: Array, x: Array, out: Array | None = None) -> Array:
     """Return the samples `rows` (n,) or (R, n) of `x` (N, ...), an array or bytes that are standardised."""
-    return x.take(rows) if isinstance(x, StandardisedBytes) else xp.take(x, rows, axis=0)
+    return x.take(rows) if isinstance(x, StandardisedRows) else xp.take(x, rows, axis=0)
 
 
 def affine(xp: Any, x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet.diagnosis import MEASURES, Course
 from xpnet.population import Population
+from xpnet.report.charts import log_ticks
 
 _PANELS = (
     ("s_std", "gradient_rms", "update_ratio"),
@@ -84,7 +85,7 @@ def _panel(course: Course, members: list[int], name: str) -> Any:
     if wide:
         scale = alt.Scale(type="log", nice=False, padding=6)
         plain = above.min() >= 1e-3 and above.max() < 1e4
-        axis = alt.Axis(format=".3~g" if plain else ".0e", values=_ticks(above.min(), above.max()), **extent)
+        axis = alt.Axis(format=".3~g" if plain else ".0e", values=log_ticks(above.min(), above.max()), **extent)
     elif name in _SHARES:
         scale, axis = alt.Scale(domain=[0, _TOP]), alt.Axis(format="%", tickCount=4, **extent)
     elif name == "similarity":
@@ -115,16 +116,6 @@ def _panel(course: Course, members: list[int], name: str) -> Any:
         )
         .properties(width=_WIDTH, height=_HEIGHT)
     )
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return about five round numbers from `low` to `high`: powers of ten, and 3 times those where they are few."""
-    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    if len(decades) <= 4:
-        numbers = [float(f"{digit}e{decade:.0f}") for decade in decades for digit in (1, 3)]
-    else:
-        numbers = [float(f"1e{decade:.0f}") for decade in decades[:: -(-len(decades) // 7)]]
-    return [number for number in numbers if 0.9 * low <= number <= 1.1 * high]
 
 
 def _named(combination: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,18 @@ def curves(history: History, title: str) -> Any:
     )
 
 
-def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
-    """Write a chart as ``stem.png`` (twice the pixels of the SVG) and ``stem.svg``; return the paths.
+def save_figure(chart: Any, stem: Path) -> list[Path]:
+    """Write a chart or its specification as ``stem.png`` (twice the SVG's pixels) and ``stem.svg``; return the paths.
 
     Raises:
-        RunError: A file exists, unless `write` is one that replaces it, or cannot be written.
+        RunError: A file exists, or cannot be written.
     """
     import vl_convert
 
-    spec = chart.to_dict()
+    spec = chart if isinstance(chart, dict) else chart.to_dict()
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write(png, vl_convert.vegalite_to_png(spec, scale=2))
-    write(svg, vl_convert.vegalite_to_svg(spec).encode())
+    write_new(png, vl_convert.vegalite_to_png(spec, scale=2))
+    write_new(svg, vl_convert.vegalite_to_svg(spec).encode())
     return [png, svg]
 
 

@@ -18,10 +18,10 @@ from typing import Any
 from xpnet.errors import RunError
 from xpnet.search.leases import Lease, Watch, Worker
 
-# A slot whose attempts have all ended with their workers is given up: it may be what ends them.
+# A slot over which so many workers have died while they trained nothing else is given up: it may be what ends them.
 ATTEMPTS = 3
-# Why an attempt failed; those whose worker went on may be repeated as often as need be.
-EXPIRED, TWICE, RELEASED = "expired", "twice", "released"
+# Why an attempt failed; those that were given back may be repeated as often as need be, what cannot be trained never.
+EXPIRED, TWICE, RELEASED, REJECTED = "expired", "twice", "released", "rejected"
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,10 @@ class Board:
         return next((trial for trial in attempts if not failed(trial)), None)
 
     def given_up(self, attempts: Sequence[Any]) -> bool:
-        """Return whether a slot has had its attempts."""
-        ended = [trial for trial in attempts if failed(trial) and trial.user_attrs.get("why") == EXPIRED]
-        return len(ended) >= ATTEMPTS
+        """Return whether a slot has had its attempts, or cannot be trained."""
+        ended = [trial.user_attrs for trial in attempts if failed(trial)]
+        died = [attributes for attributes in ended if attributes.get("why") == EXPIRED and attributes.get("alone")]
+        return len(died) >= ATTEMPTS or any(attributes.get("why") == REJECTED for attributes in ended)
 
     def finished(self, round: int) -> bool:
         """Return whether nothing of a round is left to do."""
@@ -240,9 +241,13 @@ class Board:
                         self._fail(trial._trial_id, TWICE)
                         continue
                     point = _point(slot, trial)
-                    kind = alike(point) if alike is not None else None
+                    # What a worker has died over is tried alone: others are not to die with it again.
+                    alone = any(attempt.user_attrs.get("why") == EXPIRED for attempt in own)
+                    kind = (alike(point) if alike is not None else None, trial.number if alone else None)
                     if len(claims) == most or (claims and kind != first):
                         continue
+                    if alone:
+                        self.storage.set_trial_user_attr(trial._trial_id, "alone", True)
                     self.storage.set_trial_user_attr(trial._trial_id, f"taking:{self.worker.name}", True)
                     if self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                         self.storage.set_trial_user_attr(trial._trial_id, "worker", self.worker.name)
@@ -295,6 +300,14 @@ class Board:
             if number == round and standing is not None and look in standing.intermediate_values:
                 found[standing._trial_id] = float(standing.intermediate_values[look])
         return found
+
+    def reject(self, claim: Claim, reason: str) -> None:
+        """Say that an attempt's point cannot be trained; nobody tries it again."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_user_attr(claim.id, "reason", reason)
+            self._fail(claim.id, REJECTED)
 
     def finish(self, claim: Claim, value: float, result: Mapping[str, Any], *, pruned: bool = False) -> bool:
         """Write what came of an attempt; return False if it had been taken away."""

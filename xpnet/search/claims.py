@@ -53,7 +53,7 @@ class ClaimsTraining:
         settings = Settings.from_mapping(full[0])
         self.population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         self.length = settings.train.length(len(data.data.train))
-        self.looks = moments(settings.train, self.length) if self.rule != "none" else []
+        self.looks = moments(settings.train, self.length) if self.rule != "none" else {}
         # By look and place: how the claims stood; by place: the look after which they were dropped.
         self.stood: dict[int, dict[int, Figures]] = {}
         self.pruned: dict[int, int] = {}
@@ -82,11 +82,15 @@ class ClaimsTraining:
 
     def _look(self, mark: Mark) -> list[int]:
         """Report all, ask all, and return the replicas of those that are dropped."""
-        board, look = self.board, self.looks.index(mark.step) + 1
+        board, look = self.board, self.looks[mark.step]
         here = [place for place in range(len(self.claims)) if place not in self.pruned]
-        members = set(mark.replicas)
-        # In a chunk of a population that memory does not hold, only some are asked about.
-        asked = [place for place in here if members & set(self._members(place))]
+        living, (start, stop) = set(mark.replicas), mark.chunk
+        # A trial whose seeds train in several chunks cannot be judged before the last of them.
+        asked = [
+            place
+            for place in here
+            if living & set(self._members(place)) and all(start <= r < stop for r in self._members(place))
+        ]
         found = {place: self._of(place, mark.validation) for place in asked}
         self.stood.setdefault(look, {}).update(found)
         still_mine = {claim.id for claim in board.mine(self.claims)}

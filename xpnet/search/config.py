@@ -15,8 +15,20 @@ from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
 
 # Trials that an adaptive sampler is asked for at a time, as a share of all: the rest learns from them.
 _SHARE = 5
+_MOST = 100_000
 # Packages that samplers need and Optuna does not bring.
 _NEEDED = {"gp": "torch", "cmaes": "cmaes"}
+
+
+def _trials(value: Any) -> int:
+    wanted = f"a whole number from 1 to {_MOST}"
+    try:
+        number = int(whole(1)(value))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if number > _MOST:
+        raise ValueError(wanted)
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +58,7 @@ class SearchConfig(_Checked):
         metavar="|".join((*RANDOM, *EVEN, *ADAPTIVE)),
     )
     trials: int | None = _setting(
-        None, optional(whole(1)), "Points of each round (20, or all combinations of lists, if not set).", metavar="N"
+        None, optional(_trials), "Points of each round (20, or all combinations of lists, if not set).", metavar="N"
     )
     rounds: int = _setting(1, whole(1), "Rounds, each around the best of the one before.", metavar="N")
     refine: str = _setting(
@@ -91,6 +103,9 @@ class SearchConfig(_Checked):
         package = _NEEDED.get(self.draw)
         if package is not None and find_spec(package) is None:
             raise ConfigError(f"draw = {self.draw}: needs the package {package}, which is not installed; take tpe")
+
+        if package is not None and self.rounds > 1:
+            raise ConfigError(f"rounds = {self.rounds}: {self.draw} learns in one space alone; take tpe, or one round")
 
     @property
     def adaptive(self) -> bool:

@@ -29,8 +29,9 @@ def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[d
             ``"linspace"``: evenly spaced, all settings advance together; ``"uniform"``, ``"log-uniform"``: random,
             even on the axis or in the exponent; ``"random"``: random, each setting on its own scale; ``"sobol"``:
             the same, but a scrambled Sobol sequence, which leaves no gaps (Owen, 1998).  Lists give all their values
-            to a grid, and random ones to the others.
-        count: How many; a grid has at most so many, as many along each setting as fit.
+            to a grid, evenly spaced ones to a linspace, and random ones to the others.
+        count: How many, without repetitions, which whole numbers and lists may give; a grid has at most so many, as
+            many along each setting as fit.
         seed: Of the random ones.
         path: Names a stream of its own, such as a round's.
 
@@ -51,8 +52,7 @@ def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[d
             rows.append(_even(dimension, count, log=False))
         else:
             rows.append(_random(dimension, how, rng.random(count) if shares is None else shares[:, number]))
-    points = [dict(zip(space.names, values, strict=True)) for values in zip(*rows, strict=True)]
-    return _once(points) if how == "linspace" else points
+    return _once([dict(zip(space.names, values, strict=True)) for values in zip(*rows, strict=True)])
 
 
 def _sobol(dimensions: int, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -102,8 +102,5 @@ def _grid(space: Space, how: str, count: int) -> list[dict[str, Any]]:
 
 
 def _once(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for point in points:
-        if point not in found:
-            found.append(point)
-    return found
+    """Return points without those that are there already: they would come to the same, bit by bit."""
+    return list({tuple(point.values()): point for point in reversed(points)}.values())[::-1]

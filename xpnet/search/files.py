@@ -6,7 +6,7 @@ trials.csv     one row for each trial
 search.json    all that is known, for programs
 best.toml      the winner's settings; ``xpnet train --config`` trains it
 winner/        the winner's run: network, history, test figures
-*.png, *.svg   figures
+accuracy-by-*  figures as PNG and SVG, and their data as CSV
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xpnet.errors import RunError
 from xpnet.runs import rewrite, write_new
 from xpnet.search.outcome import Outcome
 from xpnet.search.session import SearchResult, Session
-from xpnet.search.storage import JOURNAL, without_password
+from xpnet.search.storage import JOURNAL, absolute, without_password
 
 SEARCH, TRIALS, RESULT, BEST, WINNER = "search.toml", "trials.csv", "search.json", "best.toml", "winner"
 
@@ -32,7 +32,7 @@ def write_search(folder: Path, session: Session, storage: str | None, command: s
 
     about = {
         "command": command,
-        "storage": JOURNAL if storage is None else without_password(storage),
+        "storage": JOURNAL if storage is None else without_password(absolute(storage)),
         "study": session.board.name,
         "space": session.rounds.space.texts(),
         "search": session.rounds.config.to_mapping(),
@@ -57,19 +57,19 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise RunError(f"{path}: does not describe a search ({error}); name another folder") from None
     if "://" not in storage:
-        storage = str(folder / storage)
-        if not Path(storage).is_file():
-            raise RunError(f"{storage}: is not there, and with it the search's trials; name another folder")
+        storage = str(folder / storage)  # a path of its own stays what it is
     return storage, study, about
 
 
-def result_json(session: Session, outcome: Outcome, command: str, result: SearchResult | None) -> dict[str, Any]:
+def result_json(
+    session: Session, outcome: Outcome, environment: Mapping[str, Any], result: SearchResult | None
+) -> dict[str, Any]:
     """Return all that is known of a search, as ``xpnet search --json`` prints it."""
     rounds, best = session.rounds, outcome.best
     trials = [trial.to_json(outcome.seeds) for trial in outcome.trials]
     return {
         "kind": "search",
-        "command": command,
+        "command": environment["command"],
         "settings": rounds.base,
         "space": {dimension.name: dimension.to_json() for dimension in rounds.space.dimensions},
         "sampler": rounds.config.draw,
@@ -84,6 +84,7 @@ def result_json(session: Session, outcome: Outcome, command: str, result: Search
         "device": session.backend.device,
         "interrupted": result.interrupted if result is not None else None,
         "seconds": None if result is None else result.seconds,
+        "environment": dict(environment),
     }
 
 

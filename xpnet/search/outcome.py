@@ -30,6 +30,7 @@ class Trial:
         curve: Mean validation accuracy by epoch.
         worker: Who trained it, or does.
         attempts: How many workers have begun it.
+        note: Why it failed.
     """
 
     number: int
@@ -44,7 +45,13 @@ class Trial:
     seconds: float = 0.0
     curve: Sequence[tuple[int, float]] = ()
     worker: str = ""
-    attempts: int = 1
+    attempts: int = 0
+    note: str = ""
+
+    @property
+    def learned(self) -> bool:
+        """Whether a network of it has come to an accuracy; where all diverged, there is nothing to choose."""
+        return any(accuracy is not None for accuracy in self.accuracies)
 
     def to_json(self, seeds: Sequence[int]) -> dict[str, Any]:
         """Return the trial as ``search.json`` holds it."""
@@ -68,6 +75,7 @@ class Trial:
             "curve": [{"epoch": epoch, "accuracy": accuracy} for epoch, accuracy in self.curve],
             "worker": self.worker,
             "attempts": self.attempts,
+            "note": self.note,
         }
 
 
@@ -101,7 +109,7 @@ class Outcome:
 
     def ranked(self) -> list[Trial]:
         """Return the complete trials, the best first: of the rounds that train longest, by score, loss and number."""
-        done = [trial for trial in self.trials if trial.state == "complete"]
+        done = [trial for trial in self.trials if trial.state == "complete" and trial.learned]
         length = self._length
         longest = max((length(trial) for trial in done), default=0)
         return sorted(done, key=lambda t: (length(t) < longest, -(t.score or 0.0), _loss(t), t.number))
@@ -130,6 +138,7 @@ class Outcome:
             "seconds",
             "worker",
             "attempts",
+            "note",
         ]
         rows: list[list[Any]] = [head]
         for trial in self.trials:
@@ -149,6 +158,7 @@ class Outcome:
                 round(trial.seconds, 3) or None,
                 trial.worker,
                 trial.attempts,
+                trial.note,
             ]
             rows.append(row)
         return csv_lines([["" if value is None else value for value in row] for row in rows])

@@ -10,30 +10,25 @@ from xpnet.config import Length, TrainConfig
 
 # Of fewer trials the median says little.
 _FEWEST = 4
-# Without cycles there is no moment at which accuracy is at rest: it is looked at so many times.
-_LOOKS = 8
 
 
-def moments(config: TrainConfig, length: Length) -> list[int]:
-    """Return the steps at which trials are compared: the ends of cycles, where the learning rate is lowest.
+def moments(config: TrainConfig, length: Length) -> dict[int, int]:
+    """Return the steps at which trials are compared, with the number of cycles, or epochs, that have ended there.
 
-    In the middle of a cycle, with its high rates, accuracy is mostly noise.  Other schedules are looked at after
-    every eighth of the training, at the ends of epochs.
+    They are the ends of cycles, where the learning rate is lowest: in the middle of a cycle, with its high rates,
+    accuracy is mostly noise.  With schedules that have no cycles they are the ends of epochs.
     """
-    if config.schedule == "triangular":
-        return list(range(2 * length.n_s, length.steps, 2 * length.n_s))
-    epochs = length.steps // length.steps_per_epoch
-    ends = sorted({round(epochs * part / _LOOKS) for part in range(1, _LOOKS)})
-    return [end * length.steps_per_epoch for end in ends if 0 < end * length.steps_per_epoch < length.steps]
+    every = 2 * length.n_s if config.schedule == "triangular" else length.steps_per_epoch
+    return {step: step // every for step in range(every, length.steps, every)}
 
 
 def to_prune(rule: str, look: int, values: Mapping[int, float], own: Sequence[int]) -> list[int]:
     """Return which trials are dropped.
 
     Args:
-        rule: ``"median"``: those below the median; ``"halving"``: those that are not among the better half, at
-            looks 1, 2, 4, ... (successive halving of Jamieson and Talwalkar, 2016, as each comes, as Li et al., 2020).
-        look: Number of the comparison, from 1.
+        rule: ``"median"``: those below the median; ``"halving"``: those that are not among the better half, after
+            1, 2, 4, ... cycles (successive halving of Jamieson and Talwalkar, 2016, as each comes, as Li et al., 2020).
+        look: Cycles, or epochs, after which they are compared.
         values: Accuracy of every trial that has come as far, by number.
         own: Those that are asked about.
     """

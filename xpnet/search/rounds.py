@@ -7,12 +7,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from xpnet.config import shown
+from xpnet.data import Data
 from xpnet.errors import ConfigError
+from xpnet.fitting import check_sizes
 from xpnet.randomness import Purpose, generator
 from xpnet.search.board import Slot
 from xpnet.search.config import SearchConfig
 from xpnet.search.draws import draw
-from xpnet.search.outcome import Trial
+from xpnet.search.outcome import Outcome, Trial
 from xpnet.search.refine import refined
 from xpnet.search.space import Space, stacks
 from xpnet.settings import Settings
@@ -38,15 +40,24 @@ class Rounds:
         space.check(self.base)
         if config.round_cycles is not None and {"cycles", "epochs"} & set(space.names):
             raise ConfigError("round_cycles: the search sets the length of training; leave one of them out")
+        if "bn_alpha" in space.names and not settings.network_config(1, 2).batch_norm:
+            raise ConfigError("search bn_alpha: has no effect without batch_norm")
         self.lengths: tuple[int | None, ...] = config.round_cycles or (None,) * config.rounds
 
     def space_of(self, number: int, before: Sequence[Trial]) -> Space:
         """Return the space of round `number`; `before` are the trials of all rounds before it, finished."""
         space = self.space
         for last in range(number):
-            found = [(trial.point, trial.score or 0.0) for trial in before if trial.round == last and trial.accuracies]
-            space = refined(space, found, self.config.refine, self.config.best)
+            here = tuple(trial for trial in before if trial.round == last)
+            ranked = [trial.point for trial in Outcome(space.names, self.seeds, here).ranked()]
+            tried = [trial.point for trial in here if trial.accuracies]
+            space = refined(space, ranked, tried, self.config.refine, self.config.best)
         return space
+
+    def check_point(self, point: Mapping[str, Any], number: int, data: Data) -> None:
+        """Raise :class:`ConfigError` unless a point of a round can be trained on `data`."""
+        settings = Settings.from_mapping(self.settings(point, number))
+        check_sizes(settings.network_config(data.features, data.classes), 1, data, settings.train)
 
     def slots(self, number: int, space: Space) -> list[Slot]:
         """Return the slots of a round."""
@@ -79,13 +90,15 @@ class Rounds:
         from optuna import samplers
         from optuna.exceptions import ExperimentalWarning
 
+        # In rounds of different ranges, settings are learned about one by one.
+        several = len(self.space.names) > 1 and self.config.rounds == 1
         seed = int(generator(self.seed, Purpose.SEARCH_SAMPLER, number, place).integers(2**31))
         with warnings.catch_warnings():  # some have been called experimental for years
             warnings.simplefilter("ignore", ExperimentalWarning)
             match self.config.draw:
                 case "tpe":
                     # What runs counts as bad for a while, so that trials asked for together lie apart.
-                    return samplers.TPESampler(seed=seed, constant_liar=True, multivariate=len(self.space.names) > 1)
+                    return samplers.TPESampler(seed=seed, constant_liar=True, multivariate=several)
                 case "gp":
                     return samplers.GPSampler(seed=seed)
                 case "cmaes":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet.backend import Backend, get_backend
-from xpnet.data import Data, load_data
+from xpnet.config import DataConfig
+from xpnet.data import IN_MEMORY, Data, load_data
 from xpnet.device_data import to_device
-from xpnet.errors import RunError
-from xpnet.fitting import check_fit
-from xpnet.network import Network
+from xpnet.errors import ConfigError, RunError
 from xpnet.population import Population, train_population
 from xpnet.search.about import OWN, about, check_data, difference
 from xpnet.search.board import ATTEMPTS, Board, Claim, Slot
@@ -108,7 +108,7 @@ class Session:
         own: Mapping[str, Any],
         backend: Backend,
         *,
-        load: Callable[[str | None, str | None], Data] = load_data,
+        load: Callable[[DataConfig], Data] = load_data,
     ) -> Session:
         """Take part in a search that is there, or go on with one that was interrupted.
 
@@ -129,7 +129,7 @@ class Session:
         space = Space.of(there["space"])
         config = SearchConfig.from_mapping({**there["search"], **{k: v for k, v in own.items() if k == "lease"}})
         base = {**there["settings"], **{k: v for k, v in own.items() if k in OWN}}
-        data = load(base.get("data"), base.get("split"))
+        data = load(Settings.from_mapping(base).data)
         check_data(there, data)
         rounds = Rounds(space, {**base, "data": data.location}, config)
         return cls(rounds, board, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
@@ -228,7 +228,7 @@ class Session:
         """Train the winner in memory."""
         data = self.data
         if settings.data.split != data.split:
-            data = load_data(settings.data.data, settings.data.split)
+            data = load_data(settings.data)
         population = Population.of(settings, data.features, data.classes)
         _, result = train_population(population, data, backend=self.backend, dtype=settings.run.dtype)
         return result.to_json()
@@ -239,10 +239,20 @@ def check(rounds: Rounds, data: Data) -> None:
     for dimension in rounds.space.dimensions:
         for value in dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high)):
             middle = {d.name: d.values[0] if d.values else d.rounded(d.low) for d in rounds.space.dimensions}
-            settings = Settings.from_mapping(rounds.settings({**middle, dimension.name: value}, 0))
-            if "hidden" in settings.network or dimension.name == "batch_size":
-                small = settings.network_config(data.features, data.classes)
-                check_fit(Network(small, seed=0), data, settings.train)
+            rounds.check_point({**middle, dimension.name: value}, 0, data)
+
+
+def check_final(config: SearchConfig, settings: DataConfig, data: Data) -> None:
+    """Raise an error if the winner's split cannot be had: that is to be found before anything is trained.
+
+    Raises:
+        ConfigError: The data is not read from anywhere.
+        DataError: There is no such split.
+    """
+    if config.final not in ("same", "none"):
+        if data.location == IN_MEMORY:
+            raise ConfigError(f"final = {config.final}: needs data that can be split again; these are {IN_MEMORY}")
+        load_data(dataclasses.replace(settings, data=data.location, split=config.final))
 
 
 def search(
@@ -281,9 +291,10 @@ def search(
     given = dict(settings or {})
     where = Space.of(space)
     where.refuse(given)
-    config = SearchConfig(**how)
+    config = SearchConfig.from_mapping(how)
     base = Settings.from_mapping(given)
-    data = data if data is not None else load_data(base.data.data, base.data.split)
+    data = data if data is not None else load_data(base.data)
+    check_final(config, base.data, data)
     opened = storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__")
     there = open_storage(storage) if opened else storage
     try:

@@ -25,6 +25,7 @@ class Kind:
         low, high: The range if none is given.
         log: Whether it is drawn evenly in the exponent.
         whole: Whether it is a whole number.
+        least, most: What it can be at all: a finer round does not leave them.
     """
 
     setting: str
@@ -32,6 +33,8 @@ class Kind:
     high: float
     log: bool = True
     whole: bool = False
+    least: float = 1e-12
+    most: float = 1e3
 
 
 KINDS = {
@@ -42,12 +45,12 @@ KINDS = {
     "n_s": Kind("n_s", 500, 5000, whole=True),
     "cycles": Kind("cycles", 1, 5, log=False, whole=True),
     "epochs": Kind("epochs", 5, 50, whole=True),
-    "momentum": Kind("momentum", 0, 0.95, log=False),
-    "decay": Kind("decay", 0.8, 1, log=False),
+    "momentum": Kind("momentum", 0, 0.95, log=False, least=0, most=0.999),
+    "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
     "sigma": Kind("init", 1e-3, 0.3),
     "init": Kind("init", 1e-3, 0.3),
     "init_bias": Kind("init_bias", 1e-3, 0.3),
-    "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False),
+    "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False, least=0, most=0.999),
     "width": Kind("hidden", 10, 500, whole=True),
     "depth": Kind("hidden", 1, 6, log=False, whole=True),
     "batch_size": Kind("batch_size", 20, 500, whole=True),
@@ -129,6 +132,8 @@ class Dimension:
     def _list(cls, name: str, kind: Kind, items: list[Any], text: str) -> Dimension:
         check = whole_of if kind.setting == "hidden" else Settings.fields()[_setting(name)][1].metadata["check"]
         try:
+            if any(isinstance(item, (list, tuple, Mapping)) for item in items):
+                raise ValueError("one value")
             values = tuple(check(item) for item in items)
         except ValueError as error:
             raise ConfigError(f"search {name}={text}: each value must be {error}") from None
@@ -143,6 +148,14 @@ class Dimension:
         edges = (f"{int(edge)}" if self.whole else f"{edge!r}" for edge in (self.low, self.high))
         return f"{self.name}={'log' if self.log else 'lin'}:{'..'.join(edges)}"
 
+    def limits(self) -> tuple[float, float]:
+        """Return how far a finer round may go: sizes and lengths, which cost memory and time, stay as asked."""
+        if self.whole:
+            return self.low, self.high
+        kind = KINDS[self.name]
+        least = kind.least or 1e-12 if self.log else kind.least  # 0 has no exponent
+        return min(self.low, least), max(self.high, kind.most)
+
     def rounded(self, value: float) -> Value:
         """Return a number of the range as the setting takes it."""
         inside = min(max(value, self.low), self.high)  # exponents and back may leave it by a rounding
@@ -151,8 +164,8 @@ class Dimension:
     def to_json(self) -> dict[str, Any]:
         """Return the dimension as ``search.json`` holds it."""
         if self.values:
-            return {"values": list(self.values)}
-        return {"low": self.low, "high": self.high, "log": self.log}
+            return {"draw": "list", "values": list(self.values)}
+        return {"draw": "log-uniform" if self.log else "uniform", "low": self.low, "high": self.high}
 
 
 def whole_of(value: Any) -> int:
@@ -190,6 +203,8 @@ class Space:
             return given
         if isinstance(given, str):
             given = [given]
+        if not isinstance(given, Iterable):
+            raise ConfigError(f"search {given}: must be a text, several, or a mapping; each as {_SYNTAX}")
         items: Iterable[tuple[str, Any]] = (
             given.items() if isinstance(given, Mapping) else [part for text in given for part in _parts(str(text))]
         )

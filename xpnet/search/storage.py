@@ -15,6 +15,7 @@ from xpnet.errors import ConfigError, RunError
 JOURNAL = "study.journal"
 # Seconds that a process may hold the journal, which takes milliseconds.
 _PATIENCE = 5.0
+_TRIES = 8
 
 
 def open_storage(where: str | Path | None) -> Any:
@@ -49,12 +50,12 @@ def open_storage(where: str | Path | None) -> Any:
 
 def _open_database(url: str) -> Any:
     import sqlalchemy.exc
-    from optuna.storages import RDBStorage
 
     shown = without_password(url)
+    if re.match(r"sqlite(\+\w+)?://(/?$|/:memory:|\?)", url):
+        raise ConfigError(f"storage = {shown}: is in memory and ends with this process; name a file, sqlite:///FILE")
     try:
-        # Connections that the server has closed meanwhile are noticed before they are used.
-        return RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True})
+        return _with_tables(_with_driver(url))
     except ImportError as error:
         driver = " ; pip install 'xpnet[postgresql]' brings PostgreSQL's" if "postgres" in url else ""
         raise ConfigError(f"storage = {shown}: its driver is not installed ({error}){driver}") from None
@@ -62,6 +63,43 @@ def _open_database(url: str) -> Any:
         raise ConfigError(f"storage = {shown}: is no URL of a database ({_line(error)})") from None
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, OSError) as error:
         raise RunError(f"storage = {shown}: cannot be opened ({_line(error)})") from None
+
+
+def _with_tables(url: str) -> Any:
+    """Open a database and make its tables; of workers that begin at once, one does and the others try again."""
+    import sqlalchemy.exc
+    from optuna.storages import RDBStorage
+
+    for attempt in range(_TRIES):
+        try:
+            # Connections that the server has closed meanwhile are noticed before they are used.
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except (
+            sqlalchemy.exc.IntegrityError,
+            sqlalchemy.exc.OperationalError,
+            sqlalchemy.exc.ProgrammingError,
+        ) as error:
+            there = re.search("already exists|unique|duplicate|locked", str(error), re.IGNORECASE)
+            if there is None or attempt == _TRIES - 1:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise AssertionError
+
+
+def absolute(where: str) -> str:
+    """Return a file or a URL as it is found from any folder."""
+    if "://" not in where:
+        return str(Path(where).resolve())
+    found = re.match(r"(sqlite(?:\+\w+)?:///)([^/].*)", where)
+    return where if found is None else f"{found[1]}{Path(found[2]).resolve()}"
+
+
+def check_there(where: str) -> None:
+    """Raise :class:`RunError` if a search's storage is a file that is not there any more."""
+    found = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", where)
+    path = Path(where if "://" not in where else found[1] if found else ".")
+    if not path.exists():
+        raise RunError(f"{path}: is not there, and with it the search's trials; name its storage, or another folder")
 
 
 def close_storage(storage: Any) -> None:
@@ -74,7 +112,18 @@ def close_storage(storage: Any) -> None:
 
 def without_password(url: str) -> str:
     """Return a URL that can be shown and kept."""
-    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1@", url)
+    if "://" not in url:
+        return url
+    scheme, _, rest = url.partition("://")
+    place, slash, tail = rest.partition("/")
+    if "@" in tail.partition("?")[0]:  # a password with a slash in it
+        place, slash, tail = (
+            rest.rpartition("@")[0] + "@" + rest.rpartition("@")[2].partition("/")[0],
+            *(rest.rpartition("@")[2].partition("/")[1:]),
+        )
+    user, at, host = place.rpartition("@")
+    tail = re.sub(r"([?&])password=[^&]*&?", r"\1", tail).rstrip("?&")
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{tail}"
 
 
 @contextmanager

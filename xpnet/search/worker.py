@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xpnet.device_data import DeviceData
-from xpnet.population import Population, train_population
+from xpnet.errors import ConfigError
+from xpnet.population import Population, most_in_memory, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
 from xpnet.search.claims import ClaimsTraining
@@ -123,12 +124,33 @@ class SearchWorker:
         for claim in claims:
             groups.setdefault((claim.slot.round, self.rounds.kind(claim.slot.point)), []).append(claim)
         for (number, _), members in groups.items():
-            if self._should_stop():
-                self.board.release(members)
+            able = self._fitting(number, members)
+            most = self._trials_at_once(number, able) if able else 1
+            for start in range(0, len(able), most):
+                some = able[start : start + most]
+                if self._should_stop():
+                    self.board.release(some)
+                else:
+                    training = ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, some)
+                    training.run(self._train_population)
+
+    def _fitting(self, number: int, claims: Sequence[Claim]) -> list[Claim]:
+        """Return the claims that can be trained on this data; the others fail for good, with the reason."""
+        able = []
+        for claim in claims:
+            try:
+                self.rounds.check_point(claim.slot.point or {}, number, self.data.data)
+            except ConfigError as error:
+                self.board.reject(claim, str(error))
             else:
-                ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, members).run(
-                    self._train_population
-                )
+                able.append(claim)
+        return able
+
+    def _trials_at_once(self, number: int, claims: Sequence[Claim]) -> int:
+        """Return how many whole trials memory holds at once: those whose seeds are cut apart cannot be compared."""
+        one = ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, claims[:1])
+        room = most_in_memory(one.population, self.data, self.data.backend, str(self.data.dtype))
+        return len(claims) if room is None else max(1, min(len(claims), room // len(self.seeds)))
 
     def _train_population(self, population: Population, **options: Any) -> TrainResult:
         """Train a population of this search, without a look at the test set."""
@@ -157,15 +179,21 @@ class SearchWorker:
         trials = []
         for number, slot in enumerate(board.slots()):
             own = attempts.get((slot.round, slot.number), [])
-            trials.append(_trial(number, slot, board.standing(own), len(own), given_up=board.given_up(own)))
+            trials.append(_trial(number, slot, board.standing(own), own, given_up=board.given_up(own)))
         workers = tuple(str(lease["worker"]) for lease in board.workers())
         return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers)
 
 
-def _trial(number: int, slot: Slot, attempt: Any, attempts: int, *, given_up: bool) -> Trial:
+def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_up: bool) -> Trial:
     """Return what is known of a slot."""
+    attempts = sum("worker" in trial.user_attrs for trial in own)
     if attempt is None:
-        return Trial(number, slot.round, "failed" if given_up else "waiting", slot.point or {}, attempts=attempts)
+        reason = next((str(trial.user_attrs["reason"]) for trial in own if "reason" in trial.user_attrs), "")
+        if given_up and not reason:
+            reason = "its workers died"
+        point = slot.point or next((dict(trial.params) for trial in own if trial.params), {})
+        state = "failed" if given_up else "waiting"
+        return Trial(number, slot.round, state, point, attempts=attempts, note=reason)
     result: Mapping[str, Any] = attempt.user_attrs.get("result", {}) if attempt.state.is_finished() else {}
     return Trial(
         number=number,

@@ -42,7 +42,7 @@ def make_stepper(
 
     Args:
         network: What is trained.
-        x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedBytes`.
+        x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedRows`.
         labels: Classes.
         hyper: What stays the same during training.
         kind: ``"auto"`` for the fastest, or one of those of :class:`~xpnet.TrainConfig`.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 from xpnet.layers import layers_of
 from xpnet.steppers.device import DeviceStepper, Program
 from xpnet.steppers.state import Hyperparameters, State
@@ -75,7 +75,7 @@ class SmallStepper(DeviceStepper):
         replicas, d, m = W.shape
         sources = (
             (self.x.x, None, self.x.whole, self.x.rest, self.x.factor)
-            if isinstance(self.x, StandardisedBytes)
+            if isinstance(self.x, StandardisedRows)
             else (None, self.x, None, None, None)
         )
         self._cuda.launch(

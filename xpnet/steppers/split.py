@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows
 from xpnet.ops import fast_is_on
 from xpnet.ops.blas import blas_threads, one_blas_thread
 from xpnet.steppers.plain import PlainStepper
@@ -49,10 +49,12 @@ class SplitStepper(PlainStepper):
         d = self.config.inputs
         edges = [16 * (d * i // (16 * threads)) for i in range(threads)] + [d]
         self._shares = list(pairwise(edges))
-        if isinstance(x, StandardisedBytes):
-            self._features, self._standard = x.x, np.stack([x.whole, x.rest, x.factor])
+        if isinstance(x, StandardisedRows):
+            located: tuple[Any, Any] = x.located() or (x.x, None)
+            self._features, self._places = located
+            self._standard = np.stack([x.whole, x.rest, x.factor])
         else:
-            self._features, self._standard = x, np.empty((3, 0), self.dtype)
+            self._features, self._places, self._standard = x, None, np.empty((3, 0), self.dtype)
         self._shared: dict[int, tuple[list[Array], Array, Array]] = {}
         self._inner = self.ops
         self.ops = self.ops._replace(gather=self._gather, affine=self._affine, descend_by_product=self._update)
@@ -67,14 +69,16 @@ class SplitStepper(PlainStepper):
             batches = [np.empty((n, stop - start), self.dtype) for start, stop in self._shares]
             self._shared[n] = batches, np.empty((threads, n, m), self.dtype), np.empty((n, m), self.dtype)
         self._batches, self._parts, self._g = self._shared[n]
-        self._rows, self._t = perm, 0
+        # Labels lie in the order of the samples, features perhaps elsewhere in a file.
+        rows = perm if self._places is None else self._places[perm]
+        self._rows, self._t = rows, 0
         self._shares_of_W = [W[0, start:stop] for start, stop in self._shares]
         self._flags = np.zeros(threads * _APART, np.int64)
         self._keep = (1 - 2 * eta * self.hyper.lam).astype(self.dtype)[:, 0]
         self._squares = np.zeros((threads, steps), self.dtype)
         # With no step to take the workers return at once: everything is compiled before a thread waits for another.
-        self._worker(1, perm[:0])
-        workers = [threading.Thread(target=self._worker, args=(i, perm), daemon=True) for i in range(1, threads)]
+        self._worker(1, rows[:0])
+        workers = [threading.Thread(target=self._worker, args=(i, rows), daemon=True) for i in range(1, threads)]
         with one_blas_thread():
             for worker in workers:
                 worker.start()
@@ -127,7 +131,8 @@ def threads_to_split(network: Network, x: Any, hyper: Hyperparameters, batch_siz
     config = network.config
     if network.replicas > 1 or hyper.rho is not None or network.backend.name != "cpu" or not fast_is_on():
         return 1
-    if not config.hidden or not (isinstance(x, StandardisedBytes) or x.flags.c_contiguous):
+    readable = x.located() is not None if isinstance(x, StandardisedRows) else x.flags.c_contiguous
+    if not config.hidden or not readable:
         return 1
     from xpnet.ops.native import addresses
 

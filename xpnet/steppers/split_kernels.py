@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xpnet.ops.gathers import gather_bytes, gather_floats
+from xpnet.ops.gathers import gather_bytes, gather_floats, gather_scaled
 from xpnet.ops.native import AS_IT_IS, TRANSPOSED, compiled, gemm, raise_flag, read_flag, wait_for
 
 # Raised instead of a step's number when the workers shall leave.
@@ -22,6 +22,8 @@ def forward_share(calls, x, standard, rows, first, batch, W, s):
     """Gather the batch's features from `first` on, and set s (n, m) to their part of x W; return sum(W**2)."""
     if x.itemsize == 1:
         gather_bytes(rows, x, first, standard[0], standard[1], standard[2], batch)
+    elif standard.shape[1] > 0:
+        gather_scaled(rows, x, first, standard[0], standard[1], standard[2], batch)
     else:
         gather_floats(rows, x, first, batch, calls[1])
     (n, d), m = batch.shape, W.shape[1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import StandardisedBytes
+from xpnet.data import StandardisedRows, kept_as_bytes
 from xpnet.steppers.state import State, Totals
 
 # Samples that are brought at a time are at most so many bytes, and at least those of one step.
@@ -58,7 +58,8 @@ class _Block:
 
     def __init__(self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper) -> None:
         xp = self._xp = backend.xp
-        self._bytes_kept = isinstance(x, StandardisedBytes)
+        self._bytes_kept = kept_as_bytes(x)
+        # Bytes go as they are and are standardised over there; what else is raw becomes floating here.
         self._source = x.x if self._bytes_kept else x
         self._labels, self._shape = labels, shape
         each, d = int(np.prod(shape)), int(x.shape[1])
@@ -73,7 +74,7 @@ class _Block:
         self._arrived, self._taken = xp.cuda.Event(), xp.cuda.Event()
         self._waiting = 0
         x_here = self._here[0]
-        features = StandardisedBytes(x_here, x.whole, x.rest, x.factor) if self._bytes_kept else x_here
+        features = StandardisedRows(x_here, x.whole, x.rest, x.factor) if self._bytes_kept else x_here
         self.stepper = make(features, self._here[1])
 
     def bring(self, rows: Any) -> None:
@@ -81,7 +82,12 @@ class _Block:
         flat = rows.reshape(-1)
         count = self._waiting = len(flat)
         self._stream.synchronize()  # the last copy out of the pinned memory is done
-        np.take(self._source, flat, axis=0, out=self._pinned[0][:count], mode="clip")
+        if isinstance(self._source, StandardisedRows):
+            self._source.take(flat, out=self._pinned[0][:count])
+        elif isinstance(self._source, np.ndarray):
+            np.take(self._source, flat, axis=0, out=self._pinned[0][:count], mode="clip")
+        else:
+            self._pinned[0][:count] = self._source[flat]
         np.take(self._labels, flat, out=self._pinned[1][:count], mode="clip")
         with self._stream:
             self._stream.wait_event(self._taken)

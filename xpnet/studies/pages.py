@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from xpnet.report.figures import mean_and_band, save_figure
-from xpnet.studies.compare import Row, compare, plateau, words_of
-from xpnet.studies.draws import matches
+from xpnet.studies.compare import Row, compare, plateau
 from xpnet.studies.model import Experiment
-from xpnet.studies.outcome import CellOutcome, Outcome
+from xpnet.studies.outcome import Outcome
 
-_COLOURS = {"training": "#0072B2", "validation": "#D55E00"}
 _GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
-_SETS = {"train": "training", "validation": "validation"}
 
 
 def page(chosen: Sequence[Experiment], outcomes: dict[str, Outcome], about: str, figures: dict[str, list[str]]) -> str:
@@ -38,42 +32,59 @@ def page(chosen: Sequence[Experiment], outcomes: dict[str, Outcome], about: str,
             "",
         ]
         lines += [markdown(compare(experiment, outcome), experiment.kind), ""]
-        good = plateau(experiment, outcome)
-        if good is not None:
-            name = _GREEK.get(str(experiment.draw and experiment.draw["name"]), "value")
-            low, high = good
-            text = f"As good as the best, within two standard deviations of a run: {name} from {low:.2g} to {high:.2g}."
-            lines += [text, ""]
-        if experiment.claim:
-            lines += [f"The report concludes: {experiment.claim}.", ""]
-        if experiment.note:
-            lines += [experiment.note, ""]
+        for words in sayings(experiment, outcome):
+            lines += [words, ""]
         lines += [f"![{experiment.name}]({path})" for path in figures.get(experiment.name, ())]
         lines += [""]
     return "\n".join(lines)
 
 
+def sayings(experiment: Experiment, outcome: Outcome) -> list[str]:
+    """Return what there is to say of an experiment beside its figures, a paragraph each."""
+    said = []
+    good = plateau(experiment, outcome)
+    if good is not None:
+        name = _GREEK.get(str(experiment.draw and experiment.draw["name"]), "value")
+        low, high = good
+        said.append(
+            f"As good as the best, within two standard deviations of a run: {name} from {low:.2g} to {high:.2g}."
+        )
+    said += [f"The report concludes: {experiment.claim}."] if experiment.claim else []
+    return said + ([experiment.note] if experiment.note else [])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of a reproduction, in words: its head, its lines, and what stands below it."""
+
+    head: Sequence[str]
+    body: Sequence[Sequence[str]]
+    legend: str = ""
+
+
 def markdown(rows: Sequence[Row], kind: str) -> str:
-    """Return a comparison as Markdown tables: as the reports have them, their figure before ours."""
+    """Return a comparison as Markdown tables."""
+    parts = []
+    for grid in grids(rows, kind):
+        lines = [grid.head, ["---"] * len(grid.head), *grid.body]
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        parts += [grid.legend] if grid.legend else []
+    return "\n\n".join(parts)
+
+
+def grids(rows: Sequence[Row], kind: str) -> list[Grid]:
+    """Return a comparison as tables: as the reports have them, their figure before ours."""
     if kind == "gradcheck":
         return _checks(rows)
-    tables = []
     by_epoch = [row for row in rows if "@" in row.figure]
     whole = [row for row in rows if "@" not in row.figure]
-    tables += [_accuracies(whole)] if whole else []
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in by_epoch:
         groups.setdefault((row.cell, row.figure.partition("@")[0]), []).append(row)
-    tables += [_epochs(group) for group in groups.values()]
-    return "\n\n".join(tables)
+    return [*([_accuracies(whole)] if whole else []), *(_epochs(group) for group in groups.values())]
 
 
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _accuracies(rows: Sequence[Row]) -> str:
+def _accuracies(rows: Sequence[Row]) -> Grid:
     """Return a line for each cell: the report's figure, if there is one, and ours, of each set."""
     figures = list(dict.fromkeys(row.figure for row in rows))
     theirs = {figure for figure in figures if any(row.theirs for row in rows if row.figure == figure)}
@@ -94,19 +105,19 @@ def _accuracies(rows: Sequence[Row]) -> str:
             runs = max(runs, int(count or 0))
             notes += [row.note] if row is not None and row.note else []
         body.append([*line, str(runs), "; ".join(dict.fromkeys(notes))])
-    legend = "\n\n✗: not where one more of our runs would lie (95 %)." if outside else ""
-    return _table([*header, "runs", ""], body) + legend
+    legend = "✗: not where one more of our runs would lie (95 %)." if outside else ""
+    return Grid([*header, "runs", ""], body, legend)
 
 
-def _epochs(rows: Sequence[Row]) -> str:
+def _epochs(rows: Sequence[Row]) -> Grid:
     """Return one figure by epoch: the report's above ours."""
     name = rows[0].figure.partition("@")[0].replace("_", " ")
     told = [words_of_row(row, "train") for row in rows]
     header = [f"{rows[0].cell}: {name} after epoch", *(row.figure.partition("@")[2] for row in rows)]
-    return _table(header, [["report", *(line[0] for line in told)], ["here", *(line[1] for line in told)]])
+    return Grid(header, [["report", *(line[0] for line in told)], ["here", *(line[1] for line in told)]])
 
 
-def _checks(rows: Sequence[Row]) -> str:
+def _checks(rows: Sequence[Row]) -> list[Grid]:
     """Return a line for each kind of parameter, a column for each layer: the report's error, and ours."""
     tables = []
     for cell in dict.fromkeys(row.cell for row in rows):
@@ -122,8 +133,9 @@ def _checks(rows: Sequence[Row]) -> str:
             body.append([name, *cells])
         verdict = next((row.note for row in own if row.note), "")
         header = [f"{cell}: {verdict}", *(f"layer {layer}" if layer else "largest" for layer in layers)]
-        tables.append(_table(header, body))
-    return "\n\n".join([*tables, "Largest relative errors, the report's / ours."])
+        tables.append(Grid(header, body))
+    tables[-1:] = [Grid(t.head, t.body, "Largest relative errors, the report's / ours.") for t in tables[-1:]]
+    return tables
 
 
 def _errors(row: Row) -> str:
@@ -147,115 +159,7 @@ def _pair(mean: float, std: float | None) -> str:
 
 
 def draw_figures(experiment: Experiment, outcome: Outcome, folder: Path) -> list[str]:
-    """Write a picture for each figure of the report, and of a search one of accuracy; return their names."""
-    made = []
-    for entry in experiment.figures:
-        cell = next((c for c in outcome.cells if matches(c.values, entry.get("at", {})) and c.history), None)
-        if cell is None:
-            continue
-        words = f": {words_of(cell.values)}" if cell.values else ""
-        title = f"Report {experiment.report}, figure {entry['name']}{words}"
-        stem = folder / f"{experiment.report}-{experiment.id}-{_safe(entry['name'])}"
-        made += [save_figure(_curves(cell, entry["show"], title), stem)[0].name]
-    if experiment.draw is not None:
-        names = experiment.draw["name"]
-        if isinstance(names, str):
-            chart = _search(outcome, names, f"{experiment.name}: validation accuracy")
-        else:
-            chart = _pairs(outcome, names, f"{experiment.name}: validation accuracy")
-        made += [save_figure(chart, folder / f"{experiment.report}-{experiment.id}-search")[0].name]
-    return made
+    """Write PNG, SVG and CSV of each figure of the report, and of a search of accuracy; return the PNGs' names."""
+    from xpnet.studies.figures import drawings, write_drawing
 
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name).replace("--", "-").strip("-")
-
-
-def _curves(cell: CellOutcome, show: Sequence[str], title: str) -> Any:
-    """Return training and validation by epoch, a panel for each figure; a band where there are several runs."""
-    import altair as alt
-
-    panels = []
-    epochs = len(next(iter(cell.history.values())))
-    for figure in show:
-        rows = []
-        for which, name in _SETS.items():
-            history = cell.history[f"{which}_{figure}"]
-            for epoch, values in enumerate(history, start=1):
-                band = mean_and_band(np.asarray(values))
-                if band is not None:
-                    rows.append({"epoch": epoch, "set": name, **band})
-        style = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
-        scale = alt.Scale(zero=False)
-        base = alt.Chart({"values": rows}).encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(format="d", grid=False, tickCount=min(epochs, 6))),
-            color=alt.Color("set:N", scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))),
-        )
-        line = base.mark_line(strokeWidth=1.8, point=len(cell.history[f"train_{figure}"]) == 1)
-        band_of = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
-        chart = line.encode(y=alt.Y("mean:Q", title=figure, axis=style, scale=scale))
-        panels.append((band_of + chart if len(cell.seeds) > 1 else chart).properties(width=280, height=190))
-    runs = len(cell.seeds)
-    subtitle = f"mean of {runs} runs, band ±1 standard deviation" if runs > 1 else "one run"
-    return _dressed(alt.hconcat(*panels, spacing=30), title, subtitle)
-
-
-def _search(outcome: Outcome, name: str, title: str) -> Any:
-    """Return validation accuracy against a setting: a point for every run."""
-    import altair as alt
-
-    points = [
-        {"x": float(cell.values[name]), "y": float(value), "runs": "several" if len(cell.seeds) > 1 else "one"}
-        for cell in outcome.cells
-        for value in cell.runs("validation_accuracy")
-        if np.isfinite(value)
-    ]
-    xs = [float(cell.values[name]) for cell in outcome.cells]
-    wide = min(xs) > 0 and max(xs) > 20 * min(xs)
-    scale = alt.Scale(type="log", nice=False, padding=8) if wide else alt.Scale(zero=False, padding=8)
-    axis = alt.Axis(format=".0e", tickCount=5, grid=False) if wide else alt.Axis(grid=False, tickCount=8)
-    colours = alt.Scale(domain=["one", "several"], range=["#999999", "#D55E00"])
-    chart = (
-        alt.Chart({"values": points})
-        .mark_point(filled=True, opacity=0.75, size=45)
-        .encode(
-            x=alt.X("x:Q", title=_GREEK.get(name, name), scale=scale, axis=axis),
-            y=alt.Y("y:Q", title="validation accuracy", axis=alt.Axis(format=".1%"), scale=alt.Scale(zero=False)),
-            color=alt.Color("runs:N", title="seeds", scale=colours),
-        )
-        .properties(width=480, height=230)
-    )
-    return _dressed(chart, title, "a point is a run")
-
-
-def _pairs(outcome: Outcome, names: Sequence[str], title: str) -> Any:
-    """Return two searched settings against each other, validation accuracy as colour."""
-    import altair as alt
-
-    points = [
-        {"x": float(cell.values[names[0]]), "y": float(cell.values[names[1]]), "accuracy": accuracy}
-        for cell in outcome.cells
-        if np.isfinite(accuracy := cell.mean("validation_accuracy"))
-    ]
-    scale, axis = alt.Scale(type="log", nice=False, padding=10), alt.Axis(format=".0e", tickCount=4)
-    x = alt.X("x:Q", title=_GREEK.get(names[0], names[0]), scale=scale, axis=axis)
-    y = alt.Y("y:Q", title=_GREEK.get(names[1], names[1]), scale=scale, axis=axis)
-    colour = alt.Color("accuracy:Q", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(format=".1%"))
-    chart = (
-        alt.Chart({"values": points})
-        .mark_point(filled=True, size=130)
-        .encode(x=x, y=y, color=colour)
-        .properties(width=380, height=260)
-    )
-    return _dressed(chart, title, "a point is a pair")
-
-
-def _dressed(chart: Any, title: str, subtitle: str) -> Any:
-    import altair as alt
-
-    return (
-        chart.properties(title=alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=14, offset=10))
-        .configure_view(strokeWidth=0)
-        .configure_axis(gridColor="#e6e6e6", domainColor="#888", tickColor="#888", titleFontWeight="normal")
-        .configure_legend(title=None, labelFontSize=11, symbolOpacity=1)
-    )
+    return [write_drawing(drawing, folder) for drawing in drawings(experiment, outcome)]

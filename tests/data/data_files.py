@@ -1,0 +1,144 @@
+"""The same small data set in every form that xpnet reads."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+import tarfile
+from pathlib import Path
+
+import cifar_files
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+CIFAR100_NAMES = {"fine": [f"fine {i}" for i in range(100)], "coarse": [f"coarse {i}" for i in range(20)]}
+
+
+def write_binary(folder: Path, rows: int = 20) -> Path:
+    """Write CIFAR-10's binary layout, with the images and labels of :mod:`cifar_files`."""
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(cifar_files.FILES):
+        batch = cifar_files.batch(seed, rows)
+        records = np.hstack([np.array(batch["labels"], np.uint8)[:, None], batch["data"]])
+        (folder / f"{name}.bin").write_bytes(records.tobytes())
+    (folder / "batches.meta.txt").write_text("\n".join(f"the {name}" for name in cifar_files.NAMES) + "\n\n")
+    return folder
+
+
+def write_matlab(folder: Path, rows: int = 20, *, compressed: bool = False) -> Path:
+    """Write CIFAR-10's MATLAB layout, with the images and labels of :mod:`cifar_files`."""
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(cifar_files.FILES):
+        batch = cifar_files.batch(seed, rows)
+        values = {"data": batch["data"], "labels": np.array(batch["labels"], np.uint8)[:, None], "batch_label": name}
+        savemat(folder / f"{name}.mat", values, do_compression=compressed)
+    names = np.array([[f"the {name}"] for name in cifar_files.NAMES], dtype=object)
+    savemat(folder / "batches.meta.mat", {"label_names": names})
+    return folder
+
+
+def cifar100(seed: int, rows: int = 12) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    fine = rng.integers(0, 100, rows)
+    return {"data": rng.integers(0, 256, (rows, 3072), np.uint8), "fine": fine, "coarse": fine // 5}
+
+
+def write_cifar100(folder: Path, layout: str) -> Path:
+    """Write CIFAR-100 in one of its layouts."""
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(("train", "test")):
+        values = cifar100(seed)
+        data, fine, coarse = values["data"], values["fine"], values["coarse"]
+        if layout == "python":
+            batch = {"fine_labels": fine.tolist(), "coarse_labels": coarse.tolist(), "data": data, "filenames": ["a"]}
+            (folder / name).write_bytes(cifar_files.python2(batch))
+        elif layout == "binary":
+            records = np.hstack([coarse[:, None].astype(np.uint8), fine[:, None].astype(np.uint8), data])
+            (folder / f"{name}.bin").write_bytes(records.tobytes())
+        else:
+            labels = {"fine_labels": fine[:, None].astype(np.uint8), "coarse_labels": coarse[:, None].astype(np.uint8)}
+            savemat(folder / f"{name}.mat", {"data": data, **labels})
+    if layout == "python":
+        names = {f"{kind}_label_names": texts for kind, texts in CIFAR100_NAMES.items()}
+        (folder / "meta").write_bytes(cifar_files.python2(names))
+    elif layout == "binary":
+        for kind, texts in CIFAR100_NAMES.items():
+            (folder / f"{kind}_label_names.txt").write_text("\n".join(texts) + "\n")
+    else:
+        cells = {
+            f"{kind}_label_names": np.array([[t] for t in texts], dtype=object)
+            for kind, texts in CIFAR100_NAMES.items()
+        }
+        savemat(folder / "meta.mat", cells)
+    return folder
+
+
+def idx(array: np.ndarray) -> bytes:
+    """Return an array of uint8 as an IDX file."""
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def write_idx(folder: Path, first: tuple[int, ...] = (5, 0, 4, 1, 9, 2, 1, 3), *, zipped: bool = False) -> Path:
+    """Write the four files of MNIST: 40 images of 6 x 5 to train with, 10 to test with."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    for part, rows in (("train", 40), ("t10k", 10)):
+        labels = np.concatenate([first, np.arange(rows - len(first)) % 10]).astype(np.uint8)
+        images = rng.integers(0, 256, (rows, 6, 5), np.uint8)
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            path = folder / f"{part}-{kind}-ubyte"
+            content = idx(values)
+            path = path.with_name(path.name + ".gz") if zipped else path
+            path.write_bytes(gzip.compress(content) if zipped else content)
+    return folder
+
+
+def table(rows: int = 60, *, seed: int = 4) -> tuple[list[str], np.ndarray, list[str]]:
+    """Return names of columns, features and labels of a small table."""
+    rng = np.random.default_rng(seed)
+    labels = [("cat", "dog", "emu")[i % 3] for i in range(rows)]
+    x = np.round(rng.standard_normal((rows, 4)) + 2 * (np.arange(rows) % 3)[:, None], 3)
+    return ["height", "weight", "age", "tail"], x, labels
+
+
+def write_csv(path: Path, rows: int = 60, *, delimiter: str = ",", header: bool = True, seed: int = 4) -> Path:
+    """Write a table whose labels are the third column."""
+    names, x, labels = table(rows, seed=seed)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        if header:
+            writer.writerow([*names[:2], "animal", *names[2:]])
+        for row, label in zip(x.tolist(), labels, strict=True):
+            writer.writerow([*row[:2], label, *row[2:]])
+    return path
+
+
+def write_parquet(path: Path, rows: int = 60) -> Path:
+    """Write the table of :func:`write_csv` as a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names, x, labels = table(rows)
+    columns = {name: x[:, i] for i, name in enumerate(names[:2])} | {"animal": labels}
+    pq.write_table(pa.table(columns | {name: x[:, i + 2] for i, name in enumerate(names[2:])}), path)
+    return path
+
+
+def write_images(folder: Path, each: int = 6, size: tuple[int, int] = (8, 6), suffix: str = ".png") -> Path:
+    """Write images (width, height) of two classes, one red and one blue."""
+    rng = np.random.default_rng(6)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            pixels = rng.integers(0, 60, (size[1], size[0], 3), np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(folder / name / f"{i}{suffix}")
+    return folder
+
+
+def write_archive(path: Path, folder: Path, name: str) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(folder, name)
+    return path

@@ -1,0 +1,139 @@
+"""Every format, mutated: what comes out is data or one sentence, in bounded memory and time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cifar_files
+import data_files
+import numpy as np
+import pytest
+from test_hostile import bounded
+
+from xpnet.data import read_source
+from xpnet.data.source import Source
+from xpnet.errors import DataError
+
+
+def _tiny(folder: Path) -> dict[str, Any]:
+    return {name: cifar_files.batch(seed, 2) for seed, name in enumerate(cifar_files.FILES)}
+
+
+def _gz(folder: Path) -> Path:
+    small = cifar_files.write_folder(folder / "c", **_tiny(folder))
+    path = data_files.write_archive(folder / "a.tar.gz", small, "c")
+    shutil.rmtree(small)
+    return path
+
+
+def _npz(folder: Path) -> Path:
+    np.savez_compressed(folder / "m.npz", x=np.arange(60.0).reshape(20, 3), y=np.arange(20) % 2)
+    return folder / "m.npz"
+
+
+def _npy(folder: Path) -> Path:
+    np.save(folder / "x.npy", np.arange(60.0).reshape(20, 3))
+    np.save(folder / "y.npy", np.arange(20) % 2)
+    return folder / "x.npy"
+
+
+def _parquet(folder: Path) -> Path:
+    pytest.importorskip("pyarrow")
+    return data_files.write_parquet(folder / "p.parquet", 30)
+
+
+def _compressed(folder: Path) -> Path:
+    return data_files.write_matlab(folder / "c", 2, compressed=True)
+
+
+# What is written, the file of it that is mutated, and the settings that it is read with.
+FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
+    "python": (lambda f: cifar_files.write_folder(f / "c", **_tiny(f)), "c/data_batch_1", {}),
+    "batches.meta": (lambda f: cifar_files.write_folder(f / "c", **_tiny(f)), "c/batches.meta", {}),
+    "binary": (lambda f: data_files.write_binary(f / "c", 2), "c/data_batch_1.bin", {}),
+    "matlab": (lambda f: data_files.write_matlab(f / "c", 2), "c/data_batch_1.mat", {}),
+    "matlab, compressed": (_compressed, "c/data_batch_1.mat", {}),
+    "matlab names": (lambda f: data_files.write_matlab(f / "c", 2), "c/batches.meta.mat", {}),
+    "cifar100": (lambda f: data_files.write_cifar100(f / "c", "python"), "c/train", {}),
+    "archive": (_gz, "a.tar.gz", {}),
+    "idx": (lambda f: data_files.write_idx(f / "d"), "d/train-images-idx3-ubyte", {}),
+    "idx, gzipped": (lambda f: data_files.write_idx(f / "d", zipped=True), "d/train-labels-idx1-ubyte.gz", {}),
+    "npz": (_npz, "m.npz", {}),
+    "npy": (_npy, "x.npy", {}),
+    "csv": (lambda f: data_files.write_csv(f / "p.csv", 30), "p.csv", {"target": "animal"}),
+    "parquet": (_parquet, "p.parquet", {"target": "animal"}),
+    "png": (lambda f: data_files.write_images(f / "p", 2), "p/red/0.png", {"image_size": "4"}),
+    "jpeg": (lambda f: data_files.write_images(f / "p", 2, suffix=".jpg"), "p/red/0.jpg", {"image_size": "4"}),
+    "gif": (lambda f: data_files.write_images(f / "p", 2, suffix=".gif"), "p/red/0.gif", {"image_size": "4"}),
+    "tiff": (lambda f: data_files.write_images(f / "p", 2, suffix=".tif"), "p/red/0.tif", {"image_size": "4"}),
+    "webp": (lambda f: data_files.write_images(f / "p", 2, suffix=".webp"), "p/red/0.webp", {"image_size": "4"}),
+}
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file with one to three harms: bits, numbers, cuts, pieces doubled, moved or lost."""
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        if not data:
+            break
+        # What is at the beginning and at the end says most about the rest.
+        spot = int(rng.integers(len(data)))
+        if rng.random() < 0.6:
+            spot = min(int(rng.exponential(60)), len(data) - 1)
+            spot = len(data) - 1 - spot if rng.random() < 0.3 else spot
+        length = int(rng.integers(1, 9))
+        harm = rng.integers(7)
+        if harm == 0:
+            data[spot] ^= 1 << int(rng.integers(8))
+        elif harm == 1:
+            data[spot : spot + length] = rng.bytes(length)
+        elif harm == 2:
+            number = int(rng.choice([0, 1, 2**7, 2**15, 2**31 - 1, 2**31, 2**32 - 1]))
+            data[spot : spot + 4] = number.to_bytes(4, "little" if rng.random() < 0.5 else "big")
+        elif harm == 3:
+            del data[spot:]
+        elif harm == 4:
+            del data[spot : spot + length]
+        elif harm == 5:
+            data[spot:spot] = data[: int(rng.integers(1, 200))]
+        else:
+            data[spot:spot] = rng.bytes(length)
+    return bytes(data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
+@pytest.mark.parametrize("name", FORMATS)
+def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, request: pytest.FixtureRequest):
+    write, target, settings = FORMATS[name]
+    place = write(tmp_path)
+    assert isinstance(read_source(place, **settings), Source)
+    victim = tmp_path / target
+    whole = victim.read_bytes()
+    count = 5000 if request.config.getoption("--slow") else 200
+    refused = 0
+    for number in range(count):
+        rng = np.random.default_rng([number, len(name)])
+        victim.write_bytes(mutated(whole, rng))
+        with bounded():
+            try:
+                source = read_source(place, **settings)
+            except DataError as error:
+                refused += 1
+                lines = str(error).splitlines()
+            else:
+                lines = []
+            if lines:
+                assert len(lines) == 1, number
+                continue
+            # What is read is whole: an array for every label, and nothing that is not a number.
+            for x, labels in ((source.x, source.labels), (source.x_test, source.labels_test)):
+                assert len(x) == len(labels), number
+                assert np.isfinite(x[:]).all(), number
+                assert labels.min(initial=0) >= 0, number
+                assert labels.max(initial=0) < len(source.class_names), number
+            refused += bool(source.notes)
+    assert refused > count / 20, "the mutations hardly reach the reader"

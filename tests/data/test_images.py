@@ -1,0 +1,143 @@
+"""Folders of images: any size and mode, broken ones listed, test sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import data_files
+import numpy as np
+import pytest
+from PIL import Image
+
+from xpnet.data import load_data, read_source
+from xpnet.data.images import Form, decode
+from xpnet.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return data_files.write_images(tmp_path / "pictures")
+
+
+def test_images_are_read_as_they_are(folder: Path):
+    source = read_source(folder)
+    assert (source.name, source.image_shape, source.x.dtype) == ("pictures", (3, 6, 8), np.uint8)
+    assert (source.class_names, source.notes) == (("blue", "red"), ())
+    wanted = {
+        np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes(): path.parent.name for path in folder.glob("*/*.png")
+    }
+    x = np.concatenate([source.x, source.x_test])
+    labels = np.concatenate([source.labels, source.labels_test])
+    assert {row.tobytes(): source.class_names[c] for row, c in zip(x, labels, strict=True)} == wanted
+    assert np.bincount(source.labels_test).tolist() == [1, 1]
+    assert np.bincount(read_source(folder, test_fraction=0.5).labels_test).tolist() == [3, 3]
+
+
+def test_train_and_test_are_folders_of_their_own(tmp_path: Path):
+    data_files.write_images(tmp_path / "train", 6)
+    data_files.write_images(tmp_path / "test", 2)
+    source = read_source(tmp_path)
+    assert (len(source.labels), source.labels_test.tolist()) == (12, [0, 0, 1, 1])
+    with pytest.raises(DataError, match=r"test_fraction = 0.5: .* has a test set of its own"):
+        read_source(tmp_path, test_fraction=0.5)
+
+
+def test_size_and_colours_that_are_asked_for(folder: Path):
+    source = read_source(folder, image_size="4x5", image_mode="gray")
+    assert (source.image_shape, source.x.shape[1]) == ((1, 4, 5), 20)
+    assert read_source(folder, image_size="7").image_shape == (3, 7, 7)
+    flat = np.full((10, 20, 3), (10, 200, 90), np.uint8)
+    Image.fromarray(flat).save(folder / "red" / "flat.png")
+    planes = decode(folder / "red" / "flat.png", Form(3, 4, 4)).reshape(3, -1)
+    assert (planes == [[10], [200], [90]]).all()
+
+
+def test_sizes_that_differ_need_one_that_is_asked_for(folder: Path):
+    Image.new("RGB", (9, 9)).save(folder / "red" / "other.png")
+    with pytest.raises(
+        DataError, match="its images are of 2 sizes; pass the size to bring them to, such as --image-size"
+    ):
+        load_data(folder)
+    assert load_data(folder, image_size="8").features == 192
+    for path in folder.glob("*/*.png"):
+        Image.new("RGB", (300, 200)).save(path)
+    with pytest.raises(DataError, match="its images have 200x300 pixels; pass the size"):
+        load_data(folder)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "rgb"),
+    [
+        ("L", 100, (100, 100, 100)),
+        ("1", 1, (255, 255, 255)),
+        ("RGBA", (200, 0, 0, 255), (200, 0, 0)),
+        ("RGBA", (200, 0, 0, 0), (255, 255, 255)),  # nothing lies on white
+        ("LA", (100, 255), (100, 100, 100)),
+        ("CMYK", (0, 0, 0, 0), (255, 255, 255)),
+        ("I;16", 257 * 100, (100, 100, 100)),
+        ("P", 0, (0, 0, 0)),
+    ],
+)
+def test_modes(tmp_path: Path, mode: str, colour, rgb):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new(mode, (5, 4), colour).save(path)
+    planes = decode(path, Form(3, 4, 5)).reshape(3, -1)
+    assert (planes == np.array(rgb)[:, None]).all()
+    gray = decode(path, Form(1, 4, 5))
+    np.testing.assert_allclose(gray, rgb @ np.array([0.299, 0.587, 0.114]), atol=1)
+
+
+def test_gray_images_stay_gray(tmp_path: Path):
+    for name in "ab":
+        (tmp_path / "g" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (5, 4), 10 * i).save(tmp_path / "g" / name / f"{i}.png")
+    assert read_source(tmp_path / "g").image_shape == (1, 4, 5)
+    assert read_source(tmp_path / "g", image_mode="rgb").image_shape == (3, 4, 5)
+
+
+def test_photographs_are_turned_upright(tmp_path: Path):
+    image = Image.new("RGB", (4, 2), (255, 0, 0))
+    image.putpixel((0, 0), (0, 0, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    planes = decode(tmp_path / "a.png", Form(3, 4, 2)).reshape(3, 4, 2)
+    assert planes[2, 0, 1] == 255
+    assert planes[2].sum() == 255
+
+
+def test_what_cannot_be_read_is_left_out_and_listed(folder: Path):
+    whole = (folder / "red" / "0.png").read_bytes()
+    (folder / "red" / "cut.png").write_bytes(whole[:60])
+    (folder / "red" / "text.jpg").write_text("no image")
+    (folder / "red" / "notes.txt").write_text("not even meant to be one")
+    (folder / "blue" / "link.png").symlink_to(folder / "red" / "0.png")
+    os.mkfifo(folder / "blue" / "pipe.png")
+    (folder / "empty").mkdir()
+    source = read_source(folder)
+    (note,) = source.notes
+    assert note.startswith(f"warning: {folder}: 5 files were left out: ")
+    assert "red/text.jpg (no image)" in note
+    assert "blue/link.png (a link, or no file)" in note
+    assert sorted(name.split(" ")[0] for name in source.about["left out"]) == [
+        *("blue/link.png", "blue/pipe.png", "empty/", "red/cut.png", "red/text.jpg"),
+    ]
+    assert len(source.labels) + len(source.labels_test) == 12
+    assert source.class_names == ("blue", "red")
+
+
+def test_a_folder_without_enough_is_refused(tmp_path: Path):
+    data_files.write_images(tmp_path / "p")
+    for path in (tmp_path / "p" / "red").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="has images of 1 classes; it must have a subfolder for each of at least 2"):
+        load_data(tmp_path / "p")
+    (tmp_path / "p" / "red" / "a.png").write_text("x")
+    for path in (tmp_path / "p" / "blue").iterdir():
+        path.write_text("x")
+    with pytest.raises(DataError, match="none of its 7 images can be read"):
+        load_data(tmp_path / "p")
+    with pytest.raises(DataError, match="is a single image; pass the folder"):
+        load_data(tmp_path / "p" / "red" / "a.png")

@@ -1,0 +1,250 @@
+"""The pages in headless Chromium: charts, tables, keys, themes, phones, print, and no request that leaves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from report_cases import HOSTILE, hostile, search, small
+
+import xpnet
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver, which are not installed"
+    ),
+]
+ARGUMENTS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900"),
+)
+KINDS = ("run", "lists", "search", "comparison", "hostile", "reproduction")
+MARKS = "path, rect, line, text"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, worker_id):
+    """Return the page of each kind; workers that run beside each other make them once."""
+    there = tmp_path_factory.getbasetemp()
+    there = (there if worker_id == "master" else there.parent) / "report-pages"
+    done = there / "done"
+    try:
+        there.mkdir()
+    except FileExistsError:
+        until(done.exists, "the pages that another worker makes", 120)
+    else:
+        one = small(out=str(there / "one"))
+        lists = small("--lambda", "0.001,0.1", "--runs", "2", out=str(there / "lists"))
+        winner = small(out=str(there / "winner"))
+        folders = {
+            "run": [one],
+            "lists": [lists],
+            "search": [search(there / "search", winner=winner)],
+            "comparison": [one, lists],
+            "hostile": [hostile(there / "hostile")],
+        }
+        for kind, paths in folders.items():
+            xpnet.write_report(*paths, out=there / f"{kind}.html")
+        done.touch()
+    found = {kind: there / f"{kind}.html" for kind in KINDS[:-1]}
+    return found | {"reproduction": Path(__file__).parents[2] / "docs" / "reproduction" / "index.html"}
+
+
+def show(browser, page: Path, *, dark: bool = False, width: int = 1280) -> None:
+    """Open a page; what was logged before is forgotten."""
+    theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    theme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # what is clicked stands still
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(page.as_uri())
+
+
+def drawn(browser, most: int = 99) -> list:
+    """Bring the charts into sight and return them once they are drawn."""
+    figures = browser.find_elements("css selector", "figure[data-chart]")[:most]
+    for figure in figures:
+        browser.execute_script("arguments[0].scrollIntoView()", figure)
+        until(lambda figure=figure: figure.get_attribute("data-drawn") == "yes", figure.get_attribute("data-chart"))
+    return figures
+
+
+def until(holds, what: str = "", seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_charts_are_drawn_and_nothing_leaves_the_page(browser, pages, kind):
+    show(browser, pages[kind])
+    figures = drawn(browser, 20 if kind in ("search", "lists") else 6)
+    assert figures
+    for figure in figures:
+        name = figure.get_attribute("data-chart")
+        # The picture has given way to the live chart, which has marks and a size.
+        assert len(figure.find_elements("css selector", ".plot > svg")) == 0, name
+        (svg,) = figure.find_elements("css selector", ".live svg")
+        assert len(svg.find_elements("css selector", MARKS)) > 10, name
+        assert svg.size["width"] > 250, name
+        assert svg.size["height"] > 120, name
+    assert browser.get_log("browser") == []
+    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    assert pages[kind].as_uri() in urls
+    assert [url for url in urls if not url.startswith(("data:", pages[kind].as_uri()))] == []
+    if kind == "hostile":
+        assert browser.execute_script("return document.querySelectorAll('main b, main script').length") == 0
+        shown = browser.execute_script("return document.querySelector('main').textContent")
+        assert all(name in shown for name in HOSTILE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_phone_needs_no_sideways_scrolling(browser, pages, kind):
+    show(browser, pages[kind], width=360)
+    drawn(browser, 3)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    widths = browser.execute_script(
+        "return [...document.querySelectorAll('main > section > *')].map(e => e.getBoundingClientRect().right)"
+    )
+    assert max(widths) <= 360
+
+
+def column(browser, table: str, number: int) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0] + ' tbody tr')].map(r => r.cells[arguments[1]].textContent)",
+        table,
+        number,
+    )
+
+
+def test_tables_sort_by_click_and_by_key(browser, pages):
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, pages["search"])
+    table = "#trials table"
+    head = browser.find_elements("css selector", f"{table} th")
+    names = [cell.text.split()[0] for cell in head]
+    place = names.index("lambda")
+    button = head[place].find_element("css selector", "button")
+    button.click()
+    assert head[place].get_attribute("aria-sort") == "descending"
+    values = [float(text) for text in column(browser, table, place)]
+    assert values == sorted(values, reverse=True)
+    button.send_keys(Keys.ENTER)
+    assert head[place].get_attribute("aria-sort") == "ascending"
+    assert [float(text) for text in column(browser, table, place)] == sorted(values)
+    state = names.index("state")
+    head[state].find_element("css selector", "button").send_keys(Keys.SPACE)
+    assert column(browser, table, state) == sorted(column(browser, table, state))
+    assert head[place].get_attribute("aria-sort") is None
+    # A failed trial has no accuracy: it stands last, whichever way.
+    accuracy = next(i for i, cell in enumerate(head) if cell.text.startswith("validation accuracy"))
+    for _ in range(2):
+        head[accuracy].find_element("css selector", "button").click()
+        assert column(browser, table, accuracy)[-1] == "-"
+
+
+def ticks(browser, figure) -> list[str]:
+    """Return the words of a chart with their places."""
+    code = "t => t.textContent + t.getAttribute('transform')"
+    return sorted(
+        browser.execute_script(f"return [...arguments[0].querySelectorAll('.live svg text')].map({code})", figure)
+    )
+
+
+def test_charts_zoom_by_buttons_and_tell_what_the_pointer_is_on(browser, pages):
+    from selenium.webdriver import ActionChains
+
+    show(browser, pages["lists"])
+    figure = drawn(browser, 1)[0]
+    before = ticks(browser, figure)
+    buttons = {b.get_attribute("aria-label"): b for b in figure.find_elements("css selector", ".zoom button")}
+    assert set(buttons) == {"Zoom in", "Zoom out", "Move left", "Move right", "Reset zoom"}
+    for name in ("Zoom in", "Move right", "Zoom out"):
+        last = ticks(browser, figure)
+        buttons[name].click()
+        until(lambda last=last: ticks(browser, figure) != last, name)
+    buttons["Reset zoom"].click()
+    until(lambda: ticks(browser, figure) == before, "reset")
+    plot = figure.find_element("css selector", ".live svg")
+    ActionChains(browser).move_to_element(plot).move_by_offset(3, 3).perform()
+    until(lambda: browser.find_elements("css selector", "#vg-tooltip-element.visible"), "the tooltip")
+    told = browser.find_element("css selector", "#vg-tooltip-element").text
+    assert "epoch" in told
+    assert "loss" in told
+
+
+def test_dark_pages_are_dark(browser, pages):
+    brightness = "return getComputedStyle(document.body).{}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
+    for dark in (False, True):
+        show(browser, pages["run"], dark=dark)
+        drawn(browser, 1)
+        ground = browser.execute_script(brightness.format("backgroundColor"))
+        ink = browser.execute_script(brightness.format("color"))
+        assert (ground < 120, ink > 600) == (dark, dark)
+        label = browser.execute_script("return getComputedStyle(document.querySelector('.live svg text')).fill")
+        assert label == browser.execute_script("return getComputedStyle(document.body).color")
+
+
+def test_print_opens_tables_and_is_light(browser, pages):
+    show(browser, pages["run"], dark=True)
+    drawn(browser, 1)
+    browser.execute_script(
+        "addEventListener('beforeprint', "
+        "() => { window.closed = document.querySelectorAll('details:not([open])').length; });"
+    )
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert pdf.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 1
+    until(lambda: browser.execute_script("return window.closed") == 0, "all tables to be open")
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script("return document.querySelectorAll('details:not([open])').length") == 0
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script("return document.querySelectorAll('details[open]').length") == 0
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert browser.execute_script("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_without_scripts_charts_are_pictures(browser, pages):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(browser, pages["run"])
+        pictures = browser.find_elements("css selector", ".plot > svg")
+        assert len(pictures) == len(browser.find_elements("css selector", "figure[data-chart]")) >= 6
+        for picture in pictures:
+            assert picture.size["width"] > 250
+            assert len(picture.find_elements("css selector", MARKS)) > 10
+        assert not browser.find_elements("css selector", "th button")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -1,0 +1,237 @@
+"""What stands on the pages, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_cases import HOSTILE, hostile, search, small
+
+import xpnet
+from xpnet.cli import main
+from xpnet.errors import RunError
+from xpnet.report.figure import COLOURS, smaller
+from xpnet.report.inspection import image_shape, picture, to_bytes, weight_pictures
+from xpnet.report.write import build_page
+
+
+class Tags(html.parser.HTMLParser):
+    """Every element of a page with its attributes, and all text that is shown."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data):
+        if self._inside not in ("script", "style"):
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page_of(*folders: str | Path, **options) -> tuple[str, Tags]:
+    text = xpnet.write_report(*folders, **options).page.read_text()
+    return text, Tags(text)
+
+
+def charts_of(text: str) -> dict:
+    packed = re.search(r'id="charts">([A-Za-z0-9+/=]+)<', text)[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))["specs"]
+
+
+def check_whole(text: str, tags: Tags) -> None:
+    """Check what holds for every page."""
+    assert "default-src 'none'" in tags.all("meta")[1]["content"]
+    for name, attributes in tags.tags:
+        for attribute in ("src", "href"):
+            value = attributes.get(attribute, "data:")
+            assert value.startswith(("data:", "#")), f"{name} {attribute} = {value}"
+        assert not any(key.startswith("on") for key in attributes)
+    assert all(image["alt"] for image in tags.all("img"))
+    plots = [a for a in tags.all("div") if a.get("class") == "plot"]
+    assert all(len(plot["aria-label"]) > 20 for plot in plots)
+    names = [a["data-chart"] for a in tags.all("figure") if "data-chart" in a]
+    assert set(names) == set(charts_of(text))
+    assert text.count("<svg") == len(names) > 0
+    ids = [a["id"] for _, a in tags.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in tags.all("a")} <= set(ids)
+
+
+def test_names_from_data_stay_text():
+    folder = hostile(Path("run"))
+    text, tags = page_of(folder)
+    check_whole(text, tags)
+    shown = "".join(tags.text)
+    for name in HOSTILE:
+        assert name in shown
+    assert not tags.all("b")
+    assert len(tags.all("script")) == 3
+    names = [row["t"] for row in charts_of(text)["confusion"]["datasets"]["rows"]]
+    assert set(names) == set(HOSTILE)
+
+
+def test_the_page_of_lists_tells_every_network():
+    folder = small("--lambda", "0.001,0.1", "--runs", "2", out="run")
+    text, tags = page_of(folder)
+    check_whole(text, tags)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    shown = "".join(tags.text)
+    for row in metrics["replicas"]:
+        assert f"{100 * row['test']['accuracy']:.2f} %" in shown
+    best = max((0, 1), key=lambda c: metrics["validation"]["accuracy"]["values"][c::2])
+    assert f"the best by validation accuracy: λ = {(0.001, 0.1)[best]}" in shown
+    rows = charts_of(text)["accuracy-by-lambda"]["datasets"]["rows"]
+    assert len(rows) == 8
+    points = [row["l"] for row in charts_of(text)["loss"]["datasets"]["rows"]]
+    assert len(points) == 6
+
+
+def test_the_confusion_matrix_is_that_of_evaluate(capsys):
+    folder = small(out="run")
+    capsys.readouterr()
+    main(["evaluate", "run", "--json", "--quiet"])
+    confusion = np.array(json.loads(capsys.readouterr().out)["confusion"])
+    page = build_page([folder])
+    panel = next(panel for panel in page.panels() if panel.name == "confusion")
+    counts = np.array([row["n"] for row in panel.rows]).reshape(confusion.shape)
+    np.testing.assert_array_equal(counts, confusion)
+    section = next(section for section in page.sections if section.name == "mistakes")
+    words, gallery = section.blocks
+    assert f"gets {confusion.sum() - np.trace(confusion):,} wrong" in words.words
+    assert len(gallery.pictures) == 24
+    # Worst first: the same by hand.
+    net, data = xpnet.load(folder), xpnet.load_data("patterns:600/200")
+    p = net.predict_proba(net.standardiser(data.test.x))[0]
+    wrong = np.flatnonzero(p.argmax(axis=1) != data.test.labels)
+    worst = wrong[np.argsort(p[wrong, data.test.labels[wrong]])][0]
+    assert gallery.pictures[0].alt.startswith(f"Test sample {worst}: {data.class_names[data.test.labels[worst]]},")
+
+
+def test_a_search_shows_trials_effects_and_winner():
+    folder = search(Path("found"), winner=small(out="run"))
+    text, tags = page_of(folder)
+    check_whole(text, tags)
+    content = json.loads((folder / "search.json").read_text())
+    specs = charts_of(text)
+    kept = [t for t in content["trials"] if t["validation"]]
+    by_lambda = specs["accuracy-by-lambda"]["datasets"]["rows"]
+    assert len(by_lambda) == len(kept) == 15
+    assert all(row["h"] > row["y"] > row["l"] for row in by_lambda)
+    assert '"type": "log"' in json.dumps(specs["accuracy-by-lambda"])
+    field = specs["accuracy-by-lambda-and-eta-max"]["datasets"]["rows"]
+    between = [row["v"] for row in field if row["kind"] == "between"]
+    means = [t["validation"]["accuracy"]["mean"] for t in kept]
+    assert len(between) > 100
+    assert min(means) <= min(between) <= max(between) <= max(means) + 1e-9
+    assert "winner-confusion" in specs
+    shown = "".join(tags.text)
+    assert content["command"] in shown
+    assert "12 complete, 3 stopped early, 1 failed" in shown
+    assert len(re.findall(r"stopped early</td>|failed</td>", text)) == 4
+
+
+def test_a_search_without_winner_and_best_is_shown_too():
+    folder = search(Path("found"), trials=2)
+    content = json.loads((folder / "search.json").read_text())
+    for trial in content["trials"]:
+        trial |= {"state": "failed", "validation": None, "curve": []}
+    (folder / "search.json").write_text(json.dumps(content | {"best": None, "winner": None, "test": None}))
+    text = xpnet.write_report(folder).page.read_text()
+    assert "No trial ended, so there is no best." in text
+    assert "No trial has figures" in text
+
+
+def test_the_committed_reproduction_is_the_page_of_its_results():
+    folder = Path(__file__).parents[2] / "docs" / "reproduction"
+    text = (folder / "index.html").read_text()
+    check_whole(text, Tags(text))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
+    page = build_page([folder])
+    assert set(charts_of(text)) == {panel.name for panel in page.panels()}
+    made = {panel.name: panel for panel in page.panels()}
+    for name, spec in list(charts_of(text).items())[::12]:
+        rows = spec["datasets"]["rows"]
+        assert [row["x"] for row in rows] == pytest.approx([row["x"] for row in made[name].rows], rel=1e-5)
+        field = "y" if "v" not in rows[0] else "v"
+        assert [row[field] for row in rows] == pytest.approx([row[field] for row in made[name].rows], rel=1e-4)
+    shown = "".join(Tags(text).text)
+    assert "2026-11-21" in shown
+    assert "AMD EPYC" in shown
+    assert "xpnet reproduce all" in shown
+
+
+def test_a_reproduction_that_is_none_is_refused():
+    Path("r").mkdir()
+    Path("r/results.json").write_text('{"A.bn3": {"cells": 3}}')
+    with pytest.raises(RunError, match=r"results.json: is not what xpnet reproduce writes"):
+        xpnet.write_report("r")
+    Path("r/results.json").write_text("{}")
+    with pytest.raises(RunError, match="has no experiment"):
+        xpnet.write_report("r")
+
+
+def test_pictures_hold_the_pixels(blobs):
+    import io
+
+    from PIL import Image
+
+    def pixels(source: str) -> np.ndarray:
+        with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+            return np.asarray(image)
+
+    x = np.arange(12, dtype=np.uint8)
+    np.testing.assert_array_equal(pixels(picture(x, (3, 2, 2))), x.reshape(3, 2, 2).transpose(1, 2, 0))
+    assert pixels(picture(x, (1, 3, 4))).tolist() == x.reshape(3, 4).tolist()
+    W = np.array([[-2.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
+    assert pixels(weight_pictures(W, (1, 2, 2))[0]).tolist() == [[0, 191], [255, 128]]
+    assert image_shape(blobs) is None
+    assert image_shape(xpnet.load_data("patterns:100/20")) == (3, 32, 32)
+    greys = xpnet.data_from_arrays(np.random.default_rng(0).random((50, 784)), np.arange(50) % 2)
+    assert image_shape(greys) == (1, 28, 28)
+    assert to_bytes(np.array([0.0, 0.5, 1.0]), greys).tolist() == [0, 128, 255]
+
+
+def test_small_svgs_keep_their_words():
+    svg = '<svg viewBox="0 0 10.1234 5"><g role="x"><g></g><text font-family="a" x="1.2345">0.02531</text></g></svg>'
+    assert smaller(svg) == '<svg viewBox="0 0 10.1 5"><text x="1.2">0.02531</text></svg>'
+
+
+def luminance(colour: str) -> float:
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * c for c in digits)
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_contrasts_are_those_of_wcag_aa(theme):
+    css = (Path(xpnet.__file__).parent / "report" / "templates" / "page.css").read_text()
+    blocks = re.findall(r":root\{([^}]*--page[^}]*)\}", css)
+    colours = dict(re.findall(r"--([\w-]+):(#\w+)", blocks[theme]))
+    for ground in ("page", "shade"):
+        for ink in ("ink", "soft", "link"):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+    assert contrast(colours["ink"], colours["mark"]) >= 4.5
+    for colour in COLOURS:
+        assert contrast(colour, colours["page"]) >= 3, colour

@@ -1,0 +1,90 @@
+"""Folders are known by what is in them, and broken ones are one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_cases import search, small
+
+import xpnet
+from xpnet.errors import ConfigError, RunError
+from xpnet.report.records import kind_of, read_run
+from xpnet.report.search_page import search_page
+
+
+def test_a_run_is_read_back_to_the_last_bit():
+    folder = small("--lambda", "0.001,0.1", "--runs", "2", out="run")
+    assert kind_of(folder) == "run"
+    record = read_run(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert record.figures("test", "accuracy").tolist() == metrics["test"]["accuracy"]["values"]
+    assert [row["lambda"] for row in record.replicas] == [0.001, 0.1, 0.001, 0.1]
+    assert [members for _, members in record.combinations()] == [[0, 2], [1, 3]]
+    assert record.history["train_loss"].shape == (3, 4)
+    means = [np.mean(record.figures("validation", "accuracy")[members]) for _, members in record.combinations()]
+    assert record.best() == record.combinations()[int(np.argmax(means))]
+    assert metrics["samples"] == {"train": 540, "validation": 60, "test": 200}
+    assert record.environment["device"] == "cpu"
+    assert record.environment["command"].startswith("xpnet train --data patterns:600/200 --epochs 3")
+    assert record.environment["xpnet"] == xpnet.__version__
+    assert "numpy" in record.environment["packages"]
+
+
+def test_what_a_stopped_run_left_is_read():
+    folder = small("--runs", "2", out="run")
+    for name in ("metrics.json", "model.safetensors", "environment.json"):
+        (folder / name).unlink()
+    text = (folder / "history.csv").read_text()
+    (folder / "history.csv").write_text(text[: text.rindex(",")])  # cut off in its last line
+    record = read_run(folder)
+    assert record.history["epoch"].tolist() == [1, 2]
+    assert record.metrics is None
+    assert "did not end" in record.notes[0]
+    assert np.isnan(record.figures("test", "accuracy")).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("metrics.json", "{", "is not JSON"),
+        ("metrics.json", "[]", "holds a list, not an object"),
+        ("history.csv", "a,b\n1,2\n", "lacks the columns"),
+        ("history.csv", None, "is not a history"),
+        ("config.toml", "lambada = 1", "there is no such setting"),
+        ("model.safetensors", "none", "is not a whole safetensors file"),
+    ],
+)
+def test_broken_files_are_one_sentence(name, content, sentence):
+    folder = small(out="run")
+    content = (folder / name).read_text().replace("0.", "x.") if content is None else content
+    (folder / name).write_text(content)
+    with pytest.raises((RunError, ConfigError), match=sentence) as error:
+        read_run(folder)
+    assert name in str(error.value)
+
+
+def test_other_folders_are_refused():
+    Path("empty").mkdir()
+    with pytest.raises(RunError, match=r"has neither config.toml nor search.json nor results.json"):
+        kind_of(Path("empty"))
+    with pytest.raises(RunError, match="there is no such folder"):
+        kind_of(Path("none"))
+    Path("file").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        kind_of(Path("file"))
+    assert kind_of(search(Path("found"))) == "search"
+
+
+def test_a_broken_search_is_one_sentence():
+    folder = search(Path("found"))
+    path = folder / "search.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"trials": [{"trial": 0}]}))
+    with pytest.raises(RunError, match="trial 0 has no settings"):
+        search_page(folder, None, "")
+    path.write_text(json.dumps(content | {"space": []}))
+    with pytest.raises(RunError, match="is not a search"):
+        search_page(folder, None, "")

@@ -1,0 +1,61 @@
+"""``xpnet report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from xpnet.cli.console import Output
+from xpnet.cli.options import OUTPUT, Debug, Json, Quiet
+
+_REPORT = Group("Report", sort_key=0)
+
+
+def report(
+    *paths: Annotated[
+        Path,
+        Parameter(group=_REPORT, help="Folder of a run, a search or a reproduction; or several runs to compare."),
+    ],
+    data: Annotated[
+        str | None, Parameter(group=_REPORT, help="Where the data is now [default: where the settings say].")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        Parameter(group=OUTPUT, help="New folder for each figure as PNG and SVG, and its data as CSV.", metavar="DIR"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            group=OUTPUT,
+            metavar="FILE|DIR",
+            help="New .html file, or a folder for report.html [default: report.html in the folder, "
+            "report-TIME.html here for several runs].",
+        ),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+) -> None:
+    """Write a run, a search or a reproduction as one HTML page that needs no network, or compare runs.
+
+    The page has settings, environment, curves, confusion matrix, worst mistakes, weights, timing and the command
+    that makes it again. Nothing is overwritten: where report.html is taken, report_2.html is written.
+    """
+    from xpnet.report.write import write_report
+
+    output = Output(as_json=json, quiet=quiet)
+    found = write_report(*paths, out=out, data=data, figures=figures)
+    for note in found.notes:
+        output.note(note)
+    result = {
+        "kind": found.kind,
+        "page": str(found.page),
+        "figures": [str(path) for path in found.figures],
+        "notes": found.notes,
+    }
+    lines = [f"page: {found.page} ({found.page.stat().st_size / 1e6:.2f} MB)"]
+    if figures is not None:
+        lines.append(f"figures: {figures} ({len(found.figures)} files)")
+    output.result(result, *lines)

@@ -1,0 +1,77 @@
+"""What is known of the published archives: where they are, how large, and their checksums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive.
+
+    Attributes:
+        data: The data set.
+        layout: ``python``, ``binary`` or ``matlab``.
+        file: Name of the file.
+        md5: Its checksum.
+        size: Its bytes; None where only the checksum is known.
+        folder: The folder that it unpacks to.
+    """
+
+    data: str
+    layout: str
+    file: str
+    md5: str
+    size: int | None
+    folder: str
+
+
+HOME = "https://www.cs.toronto.edu/~kriz/"
+
+ARCHIVES = {
+    (archive.data, archive.layout): archive
+    for archive in (
+        Archive(
+            "cifar10",
+            "python",
+            "cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+            170_498_071,
+            "cifar-10-batches-py",
+        ),
+        Archive(
+            "cifar10",
+            "binary",
+            "cifar-10-binary.tar.gz",
+            "c32a1d4ab5d03f1284b67883e8d87530",
+            170_052_171,
+            "cifar-10-batches-bin",
+        ),
+        Archive(
+            "cifar10",
+            "matlab",
+            "cifar-10-matlab.tar.gz",
+            "70270af85842c9e89bb428ec9976c926",
+            None,
+            "cifar-10-batches-mat",
+        ),
+        Archive(
+            "cifar100",
+            "python",
+            "cifar-100-python.tar.gz",
+            "eb9058c3a382ffc7106e4002c42a8d85",
+            169_001_437,
+            "cifar-100-python",
+        ),
+    )
+}
+
+# Of the files in the Python layout of CIFAR-10.
+BATCH_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}

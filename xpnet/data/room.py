@@ -1,0 +1,56 @@
+"""How much memory there is, asked before a file's claims are believed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from xpnet.errors import DataError
+
+
+def free_host_memory() -> int | None:
+    """Return how many bytes a program can still take; None where the system does not tell.
+
+    The least of what the machine has, what its control group leaves, and what the limits of this process leave.
+    """
+    free = []
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(int(meminfo["MemAvailable"].split()[0]) * 1024)
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        if limit != "max":
+            free.append(int(limit) - used)
+    free += _left_by_limits()
+    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return max(0, min(free)) if free else None
+
+
+def _left_by_limits() -> list[int]:
+    """Return what the limit on the address space of this process leaves, if there is one."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return []
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
+    except (ImportError, OSError, ValueError):
+        return []
+
+
+def check_room(size: int, where: str) -> None:
+    """Refuse what claims more memory than there is.
+
+    Raises:
+        DataError: `size` bytes are not free.
+    """
+    free = free_host_memory()
+    if free is not None and size > free:
+        raise DataError(
+            f"{where}: claims {size:,} bytes in memory, of which {free:,} are free; "
+            "take fewer rows, or a .npy file, which stays on the disk"
+        )

@@ -1,0 +1,147 @@
+"""What a run was made on: hardware, versions, threads, and the command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xpnet import __version__
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+    "altair",
+    "vl-convert-python",
+    "safetensors",
+    "pillow",
+)
+# What changes speed, or the last bits, without changing code.
+VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMBA_THREADING_LAYER",
+    "XLA_FLAGS",
+    "XPNET_FAST",
+)
+
+
+def describe_environment(backend: Any, command: str | None = None) -> dict[str, Any]:
+    """Return what a run should remember about where it was made, as JSON can hold it.
+
+    Args:
+        backend: The :class:`xpnet.Backend` that computes.
+        command: The command line that was given, if there was one.
+    """
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": command,
+        "xpnet": __version__,
+        "python": platform.python_version(),
+        "system": system(),
+        "cpu": processor(),
+        "cores": cores(),
+        "memory_gib": memory_gib(),
+        "device": backend.device,
+        "gpus": gpus(backend),
+        "packages": versions(PACKAGES),
+        "blas": blas(),
+        "variables": variables(),
+    }
+
+
+def system() -> str:
+    """Return the operating system, its release and the kind of machine."""
+    return f"{platform.system()} {platform.release()} {platform.machine()}"
+
+
+def versions(packages: Iterable[str], distributions: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the versions of those `packages` that are installed; `distributions` has names that differ."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version((distributions or {}).get(name, name))
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, or None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def thread_pools() -> list[dict[str, Any]]:
+    """Return the thread pools of this process as threadpoolctl tells of them, NumPy's BLAS among them."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return list(threadpool_info())
+
+
+def blas() -> list[dict[str, Any]]:
+    """Return the BLAS libraries that NumPy has loaded, with their threads."""
+    return [
+        {
+            "library": pool["internal_api"],
+            "version": pool["version"],
+            "threads": pool["num_threads"],
+            "architecture": pool.get("architecture"),
+        }
+        for pool in thread_pools()
+        if pool["user_api"] == "blas"
+    ]
+
+
+def gpus(backend: Any) -> list[dict[str, Any]]:
+    """Return the GPUs that a backend sees: device, name, memory, compute capability."""
+    cuda = getattr(backend.xp, "cuda", None)
+    if cuda is None:
+        return []
+    found = []
+    for index in range(cuda.runtime.getDeviceCount()):
+        properties = cuda.runtime.getDeviceProperties(index)
+        found.append(
+            {
+                "device": f"gpu:{index}",
+                "name": properties["name"].decode(),
+                "memory_bytes": properties["totalGlobalMem"],
+                "compute_capability": f"{properties['major']}.{properties['minor']}",
+            }
+        )
+    return found
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variables that matter to speed and rounding, where they are set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}

@@ -1,0 +1,214 @@
+"""What a network makes of its test set: confusion, the worst mistakes, and its first-layer weights."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.config import DataConfig
+from xpnet.data import Data, load_data
+from xpnet.errors import XpnetError
+from xpnet.network import Network
+from xpnet.prediction import as_trained, read_like
+from xpnet.report.records import RunRecord
+
+# Shapes (channels, height, width) of data that does not tell its own, by the number of features.
+_SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}
+_ROWS = 500
+# Accuracies that differ by more than this were not found on the same samples.
+_SAME = 2e-3
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A sample that was taken for another class.
+
+    Attributes:
+        index: Its row in the test set, from 0.
+        true, predicted: Classes.
+        confidence: Probability of the predicted class.
+        probability: Probability of the true class.
+        picture: Its image as a data URI; None where samples are not images.
+        features: Its features farthest from the training set's mean, as (number, value, deviations).
+    """
+
+    index: int
+    true: int
+    predicted: int
+    confidence: float
+    probability: float
+    picture: str | None
+    features: list[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A run's networks on its test set.
+
+    Attributes:
+        names: Classes.
+        members: Which replicas: those of the best combination that have not diverged.
+        confusion: (classes, classes), rows are true classes, summed over the networks.
+        mistakes: Worst first: by the probability of the true class, the mean over the networks.
+        wrong: Number of samples that the networks together get wrong.
+        samples: In the test set.
+        correct: (R, samples): whether each network was right; nothing of other members is known.
+        note: What is odd about the data; empty if nothing.
+    """
+
+    names: tuple[str, ...]
+    members: list[int]
+    confusion: NDArray[np.int64]
+    mistakes: list[Mistake]
+    wrong: int
+    samples: int
+    correct: NDArray[np.bool_]
+    note: str = ""
+
+
+def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
+    """Return a run's networks on its test set, or a sentence that says why that cannot be had.
+
+    Args:
+        record: The run.
+        data: Where its data is now; None takes what the run names.
+        most: Most mistakes to keep.
+    """
+    if record.inputs is None:
+        return "There is no model in the folder, so nothing can be said about single samples."
+    try:
+        network = Network.load(record.path)
+        # The split was meant for the run's own data; the test set does not depend on it.
+        own = record.settings.data
+        found = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
+    except XpnetError as error:
+        return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
+    if network.standardiser is None:
+        return "The model does not say how its data was standardised, so nothing can be said about single samples."
+    if found.features != record.inputs or found.classes > network.config.classes:
+        return (
+            f"The data at {found.location} has {found.features} features and {found.classes} classes, but the network "
+            f"takes {record.inputs} and tells {network.config.classes} apart, so it is left out here."
+        )
+    try:
+        found = as_trained(network, found)
+    except XpnetError as error:
+        return f"Confusion matrix and mistakes need the run's own classes and columns: {error}."
+    members = [r for r in record.best()[1] if np.isfinite(record.figures("test", "loss")[r])]
+    if not members and record.metrics is not None:
+        return "All networks of the run diverged, so nothing can be said about single samples."
+    return _inspect(record, network, found, members or record.best()[1], most)
+
+
+def _inspect(record: RunRecord, network: Network, data: Data, members: list[int], most: int) -> Inspection:
+    test, classes = data.test, network.config.classes
+    standardiser = network.standardiser
+    assert standardiser is not None
+    n = len(test)
+    confusion = np.zeros((classes, classes), np.int64)
+    correct = np.zeros((len(members), n), bool)
+    mean = np.empty((n, classes))
+    for start in range(0, n, _ROWS):
+        rows = slice(start, min(start + _ROWS, n))
+        p = network.predict_proba(standardiser(test.x[rows], str(network.dtype)))[members]
+        predicted = p.argmax(axis=-1)
+        correct[:, rows] = predicted == test.labels[rows]
+        for of_one in predicted:
+            np.add.at(confusion, (test.labels[rows], of_one), 1)
+        mean[rows] = p.mean(axis=0, dtype=np.float64)
+    wrong = np.flatnonzero(mean.argmax(axis=1) != test.labels)
+    of_true = mean[wrong, test.labels[wrong]]
+    worst = wrong[np.argsort(of_true, kind="stable")][:most]
+    shape = image_shape(data)
+    names = network.class_names or data.class_names
+    names = tuple(names[c] if c < len(names) else str(c) for c in range(classes))
+    mistakes = []
+    for index in map(int, worst):
+        z = (np.asarray(test.x[index], float) - standardiser.mean) / standardiser.std
+        far = np.argsort(-np.abs(z), kind="stable")[:4]
+        mistakes.append(
+            Mistake(
+                index,
+                int(test.labels[index]),
+                int(mean[index].argmax()),
+                float(mean[index].max()),
+                float(mean[index, test.labels[index]]),
+                None if shape is None else picture(to_bytes(test.x[index], data), shape),
+                [(int(i), float(test.x[index][i]), float(z[i])) for i in far],
+            )
+        )
+    note = _other_data(record, correct.mean(axis=1), members)
+    return Inspection(names, members, confusion, mistakes, len(wrong), n, correct, note)
+
+
+def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int]) -> str:
+    known = record.figures("test", "accuracy")[members]
+    apart = np.abs(accuracies - known)
+    if not np.isfinite(apart).any() or float(np.nanmax(apart)) <= _SAME:
+        return ""
+    worst = int(np.nanargmax(apart))
+    return (
+        f"The data is not what the run was tested on: its accuracy was {100 * known[worst]:.2f} % then and is "
+        f"{100 * accuracies[worst]:.2f} % on the data as it is now."
+    )
+
+
+def image_shape(data: Data) -> Shape | None:
+    """Return (channels, height, width) where samples are images: what the data says, or by its number of features."""
+    return data.image_shape or _SHAPES.get(data.features)
+
+
+def shape_of(inputs: int, data_shape: Shape | None = None) -> Shape | None:
+    """Return the image shape of so many features, where the data cannot be asked."""
+    return data_shape or _SHAPES.get(inputs)
+
+
+def to_bytes(x: NDArray[Any], data: Data) -> NDArray[np.uint8]:
+    """Return one sample's features as bytes for a picture: floats from 0 to 1, or by the range of the test set."""
+    if x.dtype == np.uint8:
+        # Black and white as 0 and 1 would be black throughout.
+        return x if int(data.test.x[:1000].max()) > 1 else x * np.uint8(255)
+    some = data.test.x[:1000]
+    low, high = float(some.min()), float(some.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    scaled = (np.asarray(x, float) - low) / (high - low or 1.0)
+    return np.asarray(np.clip(np.rint(255 * scaled), 0, 255), np.uint8)
+
+
+def picture(values: NDArray[np.uint8], shape: Shape) -> str:
+    """Return channel planes as a PNG in a data URI."""
+    from PIL import Image
+
+    planes = values.reshape(shape)
+    image = Image.fromarray(planes[0] if shape[0] == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
+    """Return each unit's weights (d, m) as a picture: grey is zero, the unit's largest weight sets the scale."""
+    found = []
+    for weights in np.asarray(W, float).T:
+        largest = float(np.abs(weights).max()) or 1.0
+        found.append(picture(np.asarray(np.rint(127.5 + 127.5 * weights / largest), np.uint8), shape))
+    return found
+
+
+def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int] | None:
+    """Return the first layer's weights (d, m) of the first of `members`, and which replica it is."""
+    if record.inputs is None:
+        return None
+    tensors: Mapping[str, Any] = Network.load(record.path).parameters
+    which = members[0] if members else 0
+    return np.asarray(tensors["W1"])[which], which

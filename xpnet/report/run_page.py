@@ -1,0 +1,312 @@
+"""The page of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.report.charts import dots, is_wide, lines, matrix
+from xpnet.report.inspection import Inspection, inspect
+from xpnet.report.page import Block, Cell, Facts, Gallery, Page, Panels, Picture, Section, Table, Text
+from xpnet.report.parts import (
+    GREEK,
+    again_section,
+    curves,
+    environment_section,
+    figure,
+    in_words,
+    plain,
+    repeat_command,
+    settings_table,
+    share,
+    spread_of,
+)
+from xpnet.report.records import RunRecord
+from xpnet.report.weights import weights
+from xpnet.report.words import number, percent
+
+# Pictures of mistakes.
+_MISTAKES = 24
+
+
+def run_page(record: RunRecord, data: str | None, made: str) -> Page:
+    """Return the page of a run; `data` is where its data is now, if not where the run says."""
+    sections = run_sections(record, data)
+    sections += [
+        Section(
+            "settings", "Settings", [settings_table(record.given, "Settings of the run; bold where not the default")]
+        ),
+        environment_section(record.environment),
+        again_section(
+            [
+                ("From its settings, to the last bit on the same machine:", repeat_command(record.path)),
+                ("The command that was given:", (record.environment or {}).get("command")),
+                ("This page:", repeat_command(record.path, "report")),
+            ]
+        ),
+    ]
+    return Page("run", record.label, record.title, sections, made, record.notes)
+
+
+def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:
+    """Return what there is to tell of a run's outcome; names begin with `prefix`, where a page has several."""
+    best, members = record.best()
+    sections = [Section(f"{prefix}result", "Result", _result(record, best, members))]
+    shown = curves(record, members, prefix)
+    words = f"The curves are those of {in_words(best)}, the best by validation accuracy." if best else ""
+    blocks: list[Block] = [Text(words)] if words else []
+    blocks += [shown] if shown else [Text("No epoch was recorded.")]
+    sections.append(Section(f"{prefix}curves", "Curves", blocks))
+    if len(record.replicas) > 1:
+        sections.append(Section(f"{prefix}networks", "Networks", _networks(record, prefix)))
+    found = inspect(record, data, _MISTAKES)
+    if isinstance(found, str):
+        sections.append(Section(f"{prefix}classes", "Classes", [Text(found, "note")]))
+    else:
+        note: list[Block] = [Text(found.note, "note")] if found.note else []
+        sections.append(Section(f"{prefix}classes", "Classes", [*note, *_classes(found, best, prefix)]))
+        sections.append(Section(f"{prefix}mistakes", "Worst mistakes", _mistakes(found)))
+    sections.append(Section(f"{prefix}weights", "First-layer weights", weights(record, members, prefix)))
+    sections.append(Section(f"{prefix}timing", "Timing", _timing(record, prefix)))
+    return sections
+
+
+def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list[Block]:
+    if record.metrics is None:
+        return [Text("There are no final figures, since the run did not end.")]
+    figures = {
+        which: {n: spread_of(record.figures(which, n)[members]) for n in ("accuracy", "loss", "cost")}
+        for which in ("train", "validation", "test")
+    }
+    several = f"mean and standard deviation of {len(members)} seeds" if len(members) > 1 else ""
+    metrics = record.metrics
+    seconds = metrics.get("seconds") or {}
+    facts = Facts(
+        [
+            ("Test accuracy", percent(figures["test"]["accuracy"]), several),
+            ("Validation accuracy", percent(figures["validation"]["accuracy"]), several),
+            ("Training accuracy", percent(figures["train"]["accuracy"]), several),
+            (
+                "Training time",
+                f"{seconds.get('training', 0.0):.1f} s",
+                f"on {metrics.get('device', 'an unknown device')}",
+            ),
+            ("Epochs", str(metrics.get("epochs", "")), f"{metrics.get('steps', 0):,} steps"),
+        ]
+    )
+    rows = [
+        [
+            Cell(words),
+            share(figures[w]["accuracy"]),
+            figure(figures[w]["loss"]),
+            figure(figures[w]["cost"]),
+            plain((metrics.get("samples") or {}).get(w)),
+        ]
+        for w, words in (("train", "training"), ("validation", "validation"), ("test", "test"))
+    ]
+    caption = "Final figures, by full passes with the running statistics"
+    table = Table(["set", "accuracy", "loss", "cost", "samples"], rows, caption)
+    told: list[Block] = []
+    if best:
+        words = f"Of {len(record.combinations())} combinations of settings the best by validation accuracy: "
+        told.append(Text(f"{words}{in_words(best)}."))
+    return [*told, facts, table]
+
+
+def _networks(record: RunRecord, prefix: str) -> list[Block]:
+    """Return a table of combinations where settings vary, one of all networks, and the outcome as a chart."""
+    combinations = record.combinations()
+    varying = [name for name in record.replicas[0] if name != "seed"]
+    blocks: list[Block] = []
+    if varying:
+        best = record.best()[1]
+        rows = []
+        for values, members in combinations:
+            cells = [Cell(plain(v).text, plain(v).sort, members == best) for v in values.values()]
+            cells.append(plain(len(members)))
+            for which, name in (("validation", "accuracy"), ("test", "accuracy"), ("test", "loss")):
+                cells.append((share if name == "accuracy" else figure)(spread_of(record.figures(which, name)[members])))
+            rows.append(cells)
+        head = [*varying, "seeds", "validation accuracy", "test accuracy", "test loss"]
+        blocks.append(
+            Table(head, rows, "By combination of settings; the best by validation accuracy is bold", tall=True)
+        )
+    blocks += _outcome(record, varying, prefix)
+    rows = []
+    for r, row in enumerate(record.replicas):
+        cells = [plain(r), *(plain(value) for value in row.values())]
+        for which in ("train", "validation", "test"):
+            value = _one(record, which, "accuracy", r)
+            cells.append(Cell("diverged") if value is None else share(value))
+        cells.append(figure(_one(record, "test", "loss", r)))
+        rows.append(cells)
+    head = ["network", *record.replicas[0], "training accuracy", "validation accuracy", "test accuracy", "test loss"]
+    means = [
+        Text(f"Test accuracy of all {len(rows)} networks: {percent(spread_of(record.figures('test', 'accuracy')))}.")
+    ]
+    return [*blocks, *([] if varying else means), Table(head, rows, "Every network", tall=True)]
+
+
+def _one(record: RunRecord, which: str, name: str, r: int) -> float | None:
+    value = float(record.figures(which, name)[r])
+    return value if np.isfinite(value) else None
+
+
+def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
+    """Return a chart of the final accuracies against each setting of numbers, or against the seed."""
+    panels = []
+    for name in varying or ["seed"]:
+        numbers = [row[name] for row in record.replicas]
+        if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers):
+            continue
+        label = GREEK.get(name, name)
+        rows = [
+            {"x": float(row[name]), "y": float(values[r]), "s": words, "seed": row["seed"]}
+            for which, words in (("validation", "validation"), ("test", "test"))
+            for values in [record.figures(which, "accuracy")]
+            for r, row in enumerate(record.replicas)
+            if np.isfinite(values[r])
+        ]
+        if not rows:
+            continue
+        low, high = min(r["y"] for r in rows), max(r["y"] for r in rows)
+        alt = (
+            f"Final accuracy of {len(record.replicas)} networks against {name}, a point for each on the validation "
+            f"and the test set: from {percent(low)} to {percent(high)}."
+        )
+        wide = is_wide([float(v) for v in numbers])
+        tips = {"s:N": "set", "seed:Q": "seed"}
+        series = ["validation", "test"]
+        panels.append(
+            dots(
+                f"{prefix}accuracy-by-{name}",
+                f"Accuracy by {label}",
+                alt,
+                rows,
+                x=label,
+                y="accuracy",
+                series=series,
+                log_x=wide,
+                tips=tips,
+            )
+        )
+    return [Panels(panels)] if panels else []
+
+
+def _classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]:
+    names = unique(found.names)
+    totals = found.confusion.sum(axis=1)
+    rows = [
+        {"t": names[t], "p": names[p], "n": int(n), "v": float(n / totals[t]) if totals[t] else 0.0}
+        for t, of_true in enumerate(found.confusion)
+        for p, n in enumerate(of_true)
+        if len(names) <= 12 or n
+    ]
+    off = found.confusion - np.diag(np.diag(found.confusion))
+    t, p = np.unravel_index(int(off.argmax()), off.shape)
+    alt = (
+        f"Confusion matrix of {len(names)} classes on {found.samples:,} test samples. "
+        f"Most frequent confusion: {names[t]} taken for {names[p]}, {int(off[t, p]):,} times."
+    )
+    several = f", sums over {len(found.members)} networks" if len(found.members) > 1 else ""
+    panel = matrix(f"{prefix}confusion", f"Confusion matrix{several}", alt, rows, names)
+    counts = [[Cell(names[t]), *(plain(int(n)) for n in of_true)] for t, of_true in enumerate(found.confusion)]
+    full = Table(
+        ["true \\ predicted", *names],
+        counts,
+        "Samples by true class (row) and prediction (column)",
+        folded="The matrix as a table",
+    )
+    columns = found.confusion.sum(axis=0)
+    table = []
+    for c, name in enumerate(names):
+        hits, wrong = int(found.confusion[c, c]), int(off[c].argmax())
+        taken = f"{names[wrong]} ({percent(off[c, wrong] / totals[c])})" if totals[c] and off[c, wrong] else ""
+        table.append(
+            [
+                Cell(name),
+                share(hits / totals[c] if totals[c] else None),
+                share(hits / columns[c] if columns[c] else None),
+                plain(int(totals[c]) // len(found.members)),
+                Cell(taken),
+            ]
+        )
+    head = ["class", "accuracy (recall)", "precision", "samples", "most often taken for"]
+    words = [Text(f"Of {in_words(best)}.")] if best else []
+    return [*words, Panels([panel], full), Table(head, table, "By class", tall=True)]
+
+
+def unique(names: tuple[str, ...]) -> list[str]:
+    """Return names as they are, numbered where two classes share one."""
+    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]
+
+
+def _mistakes(found: Inspection) -> list[Block]:
+    if not found.mistakes:
+        return [Text(f"None of the {found.samples:,} test samples is taken for another class.")]
+    together = "the mean of the networks' probabilities gets" if len(found.members) > 1 else "the network gets"
+    words = (
+        f"Of {found.samples:,} test samples {together} {found.wrong:,} wrong. These have the smallest probability of "
+        f"their true class."
+    )
+    names = found.names
+    if found.mistakes[0].picture is not None:
+        pictures = [
+            Picture(
+                m.picture or "",
+                f"Test sample {m.index}: {names[m.true]}, taken for {names[m.predicted]} with {percent(m.confidence)}",
+                f"{names[m.true]} →\n{names[m.predicted]} {100 * m.confidence:.0f} %",
+            )
+            for m in found.mistakes
+        ]
+        return [
+            Text(f"{words} Below each: its true class → what it is taken for, and how surely."),
+            Gallery(pictures, "The worst mistakes"),
+        ]
+    rows = [
+        [
+            plain(m.index),
+            Cell(names[m.true]),
+            Cell(names[m.predicted]),
+            share(m.confidence),
+            share(m.probability),
+            Cell("; ".join(f"feature {i}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features)),
+        ]
+        for m in found.mistakes
+    ]
+    head = ["test row", "true", "predicted", "probability", "of the true class", "features farthest from their mean"]
+    return [Text(words), Table(head, rows, "The worst mistakes; rows count from 0")]
+
+
+def _timing(record: RunRecord, prefix: str) -> list[Block]:
+    history = record.history
+    if not len(history.get("epoch", ())):
+        return [Text("No epoch was recorded.")]
+    training, evaluation = history["seconds_training"], history["seconds_evaluation"]
+    rows = [
+        {"x": float(e), "y": float(v), "s": s}
+        for s, values in (("training", training), ("evaluation", evaluation))
+        for e, v in zip(history["epoch"], values, strict=True)
+    ]
+    median = float(np.median(training))
+    alt = f"Seconds by epoch: training has a median of {median:.3g} s, evaluation of {np.median(evaluation):.3g} s."
+    series = ["training", "evaluation"]
+    panel = lines(f"{prefix}seconds", "Seconds by epoch", alt, rows, x="epoch", y="seconds", series=series, cut=False)
+    samples = ((record.metrics or {}).get("samples") or {}).get("train")
+    cells = [
+        [Cell("training, all epochs"), Cell(f"{training.sum():.2f} s")],
+        [Cell("evaluation between epochs"), Cell(f"{evaluation.sum():.2f} s")],
+        [Cell("an epoch's training, median"), Cell(f"{median:.4f} s")],
+        [Cell("fastest and slowest epoch"), Cell(f"{training.min():.4f} s, {training.max():.4f} s")],
+    ]
+    if samples and median > 0:
+        count = len(record.replicas)
+        each = f" by each of {count} networks" if count > 1 else ""
+        cells.append([Cell("samples a second"), Cell(f"{number_of(samples / median)}{each}")])
+    return [Panels([panel]), Table(["what", "time"], cells, "Wall time")]
+
+
+def number_of(value: float) -> str:
+    """Return a large number with its thousands set apart."""
+    return f"{value:,.0f}" if value >= 100 else number(value)

@@ -1,0 +1,178 @@
+"""The page of a search: its trials, what each setting did to them, and the winner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xpnet.errors import RunError
+from xpnet.report.charts import lines
+from xpnet.report.figure import COLOURS
+from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
+from xpnet.report.parts import (
+    GREEK,
+    again_section,
+    environment_section,
+    figure,
+    in_words,
+    plain,
+    repeat_command,
+    settings_table,
+    share,
+)
+from xpnet.report.records import SEARCH, read_json, read_run
+from xpnet.report.run_page import run_sections
+from xpnet.report.search_figures import STATES, mean_of, search_panels, validation_of
+from xpnet.report.words import percent
+
+# Trials whose curves are drawn, best first.
+_CURVES = 40
+# The best trial stands out of the others.
+_KINDS = (COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[3])
+Trial = Mapping[str, Any]
+
+
+def search_page(folder: Path, data: str | None, made: str) -> Page:
+    """Return the page of a search folder.
+
+    Raises:
+        RunError: ``search.json`` is broken.
+    """
+    found = read_json(folder / SEARCH)
+    trials, space = _checked(found, folder / SEARCH)
+    best = found.get("best") or {}
+    sections = [
+        Section("result", "Result", _result(found, trials, best)),
+        Section("settings-found", "What the settings do", _effects(found, trials)),
+        Section("trials", "Trials", [_table(trials, space, best)]),
+    ]
+    if (curves := _curves(trials, best)) is not None:
+        sections.append(Section("trial-curves", "Validation accuracy by epoch", curves))
+    notes = []
+    winner = folder / str(found.get("winner") or "winner")
+    if found.get("winner") and winner.is_dir():
+        record = read_run(winner)
+        words = f"The best settings, trained again: {record.title}. Its folder: {winner}."
+        sections.append(Section("winner", "The winner", [Text(words)]))
+        parts = run_sections(record, data, "winner-")
+        sections += [Section(part.name, part.title, part.blocks, level=3) for part in parts]
+        notes += record.notes
+    sections += [
+        Section("space", "Space and settings", _space(found, space)),
+        environment_section(found.get("environment")),
+        again_section([("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]),
+    ]
+    varied = ", ".join(GREEK.get(name, name) for name in space)
+    subtitle = f"{len(trials)} trials of {varied}, {found.get('sampler', 'an unknown sampler')}"
+    return Page("search", folder.resolve().name, subtitle, sections, made, notes)
+
+
+def _checked(found: Mapping[str, Any], path: Path) -> tuple[list[Trial], dict[str, Mapping[str, Any]]]:
+    """Return the trials and the space, or say what is wrong with the file."""
+    trials, space = found.get("trials"), found.get("space")
+    if found.get("kind") != "search" or not isinstance(trials, list) or not isinstance(space, dict):
+        raise RunError(f"{path}: is not a search of xpnet: it needs kind = search, trials and space")
+    for number, trial in enumerate(trials):
+        if not isinstance(trial, dict) or not isinstance(trial.get("settings"), dict):
+            raise RunError(f"{path}: trial {number} has no settings; take another copy of the file")
+    return trials, {str(name): value if isinstance(value, dict) else {} for name, value in space.items()}
+
+
+def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block]:
+    states = [str(trial.get("state")) for trial in trials]
+    ended = ", ".join(f"{states.count(s)} {words}" for s, words in STATES.items() if states.count(s))
+    accuracy = ((best.get("validation") or {}).get("accuracy")) if best else None
+    test = (found.get("test") or {}).get("accuracy")
+    seconds = found.get("seconds")
+    items = [("Trials", str(len(trials)), ended)]
+    if accuracy is not None:
+        items.insert(0, ("Best validation accuracy", percent(accuracy), f"trial {best.get('trial')}"))
+    if test is not None:
+        items.append(("Test accuracy of the winner", percent(test), "looked at once, at the end"))
+    if seconds is not None:
+        items.append(("Time", f"{float(seconds):.1f} s", f"{found.get('rounds', 1)} rounds"))
+    words = (
+        f"Best settings: {in_words(best.get('settings') or {})}." if best else "No trial ended, so there is no best."
+    )
+    return [Facts(items), Text(words)]
+
+
+def _effects(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Block]:
+    """Return accuracy against each setting, and a field for each pair of settings of numbers."""
+    panels = search_panels(found)
+    if not panels:
+        return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
+    words = "A point is the mean over a trial's seeds, its line one standard deviation to each side"
+    if any(trial.get("state") == "pruned" for trial in trials):
+        words += "; trials that were stopped early are shown as they were then"
+    return [Text(f"{words}."), Panels(panels)]
+
+
+def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
+    rows = []
+    ranked = sorted(trials, key=_rank)
+    for trial in ranked:
+        is_best = bool(best) and trial.get("trial") == best.get("trial")
+        number = plain(trial.get("trial"))
+        seconds = trial.get("seconds")
+        cells = [Cell(number.text, number.sort, is_best), plain(trial.get("round"))]
+        cells.append(Cell(STATES.get(str(trial.get("state")), str(trial.get("state")))))
+        cells += [plain(trial["settings"].get(name)) for name in space]
+        cells.append(share(validation_of(trial)) if mean_of(trial) is not None else Cell("-"))
+        cells.append(figure(validation_of(trial, "loss")) if mean_of(trial) is not None else Cell("-"))
+        cells += [plain(len(trial.get("seeds") or ())), plain(trial.get("epochs"))]
+        cells.append(Cell("-" if seconds is None else f"{float(seconds):.2f} s", seconds))
+        rows.append(cells)
+    head = ["trial", "round", "state", *space, "validation accuracy", "validation loss", "seeds", "epochs", "time"]
+    return Table(head, rows, "All trials, best first, those that ended before others; the best is bold", tall=True)
+
+
+def _rank(trial: Trial) -> tuple[bool, float]:
+    """Return what puts trials that ended before those that did not, and the best of each first."""
+    mean = mean_of(trial)
+    return trial.get("state") != "complete", 1.0 if mean is None else -mean
+
+
+def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | None:
+    known = [t for t in trials if isinstance(t.get("curve"), list) and len(t["curve"]) > 1]
+    known = sorted(known, key=lambda t: -float(t["curve"][-1].get("accuracy") or 0))[:_CURVES]
+    if not known:
+        return None
+    rows: list[dict[str, Any]] = []
+    for trial in known:
+        kind = "best" if best and trial.get("trial") == best.get("trial") else STATES.get(str(trial["state"]), "other")
+        rows += [
+            {"x": float(point["epoch"]), "y": float(point["accuracy"]), "s": kind, "d": f"trial {trial.get('trial')}"}
+            for point in trial["curve"]
+            if point.get("accuracy") is not None
+        ]
+    rows.sort(key=lambda row: row["s"] == "best")  # drawn last, above the others
+    series = [kind for kind in ("best", *STATES.values(), "other") if any(row["s"] == kind for row in rows)]
+    words = f" (the {_CURVES} best of {len(trials)})" if len(known) == _CURVES else ""
+    highest = percent(max(row["y"] for row in rows))
+    alt = f"Validation accuracy by epoch, a line for each trial{words}; the highest is {highest}."
+    panel = lines(
+        "trial-curves",
+        f"Validation accuracy by epoch, a line for each trial{words}",
+        alt,
+        rows,
+        x="epoch",
+        y="validation accuracy",
+        series=series,
+        legend="trial",
+        percent=True,
+        wide=True,
+        detail="trial",
+        colours=_KINDS,
+    )
+    return [Panels([panel])]
+
+
+def _space(found: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    keys = list(dict.fromkeys(key for draw in space.values() for key in draw))
+    rows = [[Cell(name), *(plain(draw.get(key)) for key in keys)] for name, draw in space.items()]
+    blocks: list[Block] = [Table(["setting", *keys], rows, "What was drawn, and how")]
+    if isinstance(found.get("settings"), dict):
+        blocks.append(settings_table(found["settings"], "Settings that all trials share; bold where not the default"))
+    return blocks

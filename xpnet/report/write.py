@@ -1,0 +1,125 @@
+"""From folders to a page, a folder of figures, or both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpnet import __version__
+from xpnet.errors import ConfigError, RunError
+from xpnet.report.page import Page, render
+from xpnet.report.records import kind_of, read_run
+from xpnet.runs import create_run_folder, write_new
+
+PAGE = "report.html"
+_PAGES = (".html", ".htm")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        kind: run, comparison, search or reproduction.
+        page: The HTML page.
+        figures: Files of figures; empty if none were asked for.
+        notes: What a reader should know, such as data that is gone.
+    """
+
+    kind: str
+    page: Path
+    figures: list[Path]
+    notes: list[str]
+
+
+def write_report(
+    *paths: str | Path,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    figures: str | Path | None = None,
+) -> Report:
+    """Write the page of a run, a search or a reproduction, or one that compares several runs.
+
+    Args:
+        paths: A folder, known by what is in it, or several run folders.
+        out: A new ``.html`` file, or a folder that gets ``report.html``; None takes ``report.html`` in the run's
+            folder (``report_2.html`` and so on where that is taken), and ``report-TIME.html`` in the working folder for
+            several runs.
+        data: Where the data is now; None takes what the settings name.
+        figures: A new folder for every figure as PNG and SVG, and its data as CSV.
+
+    Raises:
+        RunError: A folder is none that there is a page of, or a file that is in the way or broken.
+        ConfigError: Its settings are broken, or `paths` do not go together.
+    """
+    folders = [Path(path) for path in paths]
+    if not folders:
+        raise ConfigError("report: name a folder of a run, a search or a reproduction, or several runs to compare")
+    target = _target(out, folders)
+    if figures is not None and Path(figures).exists():
+        raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
+    page = build_page(folders, None if data is None else str(data))
+    html = render(page).encode()
+    written: list[Path] = []
+    if figures is not None:
+        from xpnet.report.figure import write_panel
+
+        folder = create_run_folder(figures)
+        written = [path for panel in page.panels() for path in write_panel(panel, folder)]
+    target = _write(target, html, numbered=out is None)
+    return Report(page.kind, target, written, list(page.notes))
+
+
+def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
+    """Return the page of these folders; see :func:`write_report`."""
+    kinds = [kind_of(folder) for folder in folders]
+    made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
+    if len(folders) == 1:
+        if kinds[0] == "run":
+            from xpnet.report.run_page import run_page
+
+            return run_page(read_run(folders[0]), data, made)
+        if kinds[0] == "search":
+            from xpnet.report.search_page import search_page
+
+            return search_page(folders[0], data, made)
+        from xpnet.report.reproduction_page import reproduction_page
+
+        return reproduction_page(folders[0], made)
+    for folder, kind in zip(folders, kinds, strict=True):
+        if kind != "run":
+            raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
+    from xpnet.report.compare_page import compare_page
+
+    return compare_page([read_run(folder) for folder in folders], data, made)
+
+
+def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
+    """Return the file to write; what is in its way is found before anything is read."""
+    if out is None:
+        if len(folders) > 1:
+            return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}.html")
+        return folders[0] / PAGE
+    path = Path(out)
+    if path.suffix.lower() not in _PAGES or path.is_dir():
+        path /= PAGE
+    if path.exists():
+        raise RunError(f"out = {path}: exists already; name another file, nothing is overwritten")
+    return path
+
+
+def _write(target: Path, html: bytes, *, numbered: bool) -> Path:
+    """Write the page; one without a name of its own takes the next number where its name is taken."""
+    if not target.parent.is_dir():
+        try:
+            target.parent.mkdir(parents=True)
+        except OSError as error:
+            raise RunError(f"out = {target.parent}: cannot be made ({error.strerror}); name another folder") from None
+    path, number = target, 1
+    while numbered and path.exists():
+        number += 1
+        path = target.with_name(f"{target.stem}_{number}{target.suffix}")
+    write_new(path, html)
+    return path
