@@ -278,7 +278,8 @@ class TestPublished:
 
     def test_the_archive(self, cifar: Path, tmp_path: Path):
         path = tmp_path / "cifar-10-python.tar.gz"
-        plain = write_archive(tmp_path / "plain.tar", cifar, "w")
+        inner = cifar / "cifar-10-batches-py"
+        plain = write_archive(tmp_path / "plain.tar", inner if inner.is_dir() else cifar, "w")
         with gzip.open(path, "wb", compresslevel=0) as file:
             file.write(plain.read_bytes())
         source, expected = read_source(path), read_source(cifar)

@@ -169,10 +169,10 @@ def test_a_diverged_trial_is_the_worst_and_no_trouble(blobs):
 
 
 def test_the_test_set_is_seen_once_by_the_winner(blobs, monkeypatch):
-    from xpnet import training
+    from xpnet import loop
 
     sets = []
-    real = training.Evaluation
+    real = loop.Evaluation
 
     class Watched(real):
         def __init__(self, network, x, labels):
@@ -183,7 +183,7 @@ def test_the_test_set_is_seen_once_by_the_winner(blobs, monkeypatch):
             sets.append(self.rows)
             return super().__call__(lam)
 
-    monkeypatch.setattr(training, "Evaluation", Watched)
+    monkeypatch.setattr(loop, "Evaluation", Watched)
     test = len(blobs.test)
     assert test not in (len(blobs.train), len(blobs.validation))
     result = session(blobs, final="same", rounds=2, settings={"runs": 2}).run()
