@@ -116,6 +116,7 @@ class TestOnTheDisk:
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
         assert a_test.accuracy == b_test.accuracy
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["uint8", "float32"])
     def test_the_split_stepper_reads_them_where_they_are(self, pair: Path, kind: str):
         rng = np.random.default_rng(0)

@@ -16,6 +16,8 @@ from xpnet.search import open_storage
 from xpnet.search.board import Board
 from xpnet.search.storage import close_storage
 
+pytestmark = pytest.mark.slow
+
 TRIALS, STEPS = 16, 200
 SEARCH = [
     *("search", "lambda", "--data", "patterns:600/100", "--hidden", "30", "--batch-size", "20", "--cycles", "2"),
@@ -116,7 +118,7 @@ def in_the_middle(board: Board, pid: int | None = None) -> bool:
     return states(board, pid).count("COMPLETE") >= 2 and "RUNNING" in states(board, pid)
 
 
-@pytest.mark.parametrize("kind", ["journal", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["journal", "postgresql"])
 def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, request):
     study = f"two-{kind}"
     if kind == "journal":
@@ -143,7 +145,6 @@ def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, req
     assert not board.workers()
 
 
-@pytest.mark.slow
 def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, board_of):
     with Process(*SEARCH, *FEW, "--out", "one") as victim:
         victim.until(lambda: Path("one/search.toml").is_file())
@@ -162,7 +163,6 @@ def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, board_of):
     assert all(row.split(",")[2] == "complete" for row in rows[1:])
 
 
-@pytest.mark.slow
 def test_a_worker_that_stands_still_loses_its_trials_and_does_no_harm_when_it_wakes(undisturbed, board_of):
     with Process(*SEARCH, *FEW, "--out", "one", "--json") as still:
         still.until(lambda: Path("one/search.toml").is_file())
