@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import gzip
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from importlib import resources
 from typing import ClassVar
 
 from xpnet.report.figure import CONFIG, Panel, page_spec, static_svg
+from xpnet.report.packing import pack
 
 
 @dataclass(frozen=True)
@@ -167,14 +167,9 @@ def render(page: Page) -> str:
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         vega=_bundle() if panels else "",
-        charts=_packed(charts),
+        charts=pack(charts),
         static={panel.name: Markup(static_svg(panel)) for panel in panels},
     )
-
-
-def _packed(text: str) -> str:
-    """Return text compressed, in base64: a third of its size, and nothing in it can be taken for HTML."""
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 @functools.cache
@@ -184,4 +179,4 @@ def _bundle() -> str:
     import vl_convert
 
     version = alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
-    return _packed(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version))
+    return pack(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version))
