@@ -7,10 +7,8 @@ does not exist, so a process that is killed while it writes one leaves the last 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from xpnet.errors import RunError
 from xpnet.history import EpochRecord, Metrics
 from xpnet.results import Divergence
+from xpnet.runs import replace_whole
 from xpnet.snapshots import Snapshot
 
 FORMAT = "xpnet-checkpoint-1"
@@ -80,36 +79,10 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any])
         **about,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{stem}.safetensors", content)
+    replace_whole(folder / f"{stem}.safetensors", content)
     path = folder / f"{stem}.json"
-    _write(path, _signed(text))
+    replace_whole(path, _signed(text))
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there after a crash of the machine, or was not before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let a rename reach the disk, where folders can be synchronised."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _signed(text: Mapping[str, Any]) -> bytes:

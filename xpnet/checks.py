@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 Check: TypeAlias = Callable[[Any], Any]
 
 
-def whole(minimum: int) -> Check:
-    """Check for a whole number of at least `minimum`, such as 5, 5.0 or ``"5"``."""
+def whole(minimum: int, maximum: int | None = None) -> Check:
+    """Check for a whole number from `minimum` up to `maximum`, if there is one, such as 5, 5.0 or ``"5"``."""
+    wanted = f"a whole number of at least {minimum}" + ("" if maximum is None else f" and at most {maximum}")
 
     def check(value: Any) -> int:
-        wanted = f"a whole number of at least {minimum}"
         value = _number(value, wanted)
-        if value != value // 1 or value < minimum or value > 2**53:
+        if value != value // 1 or value < minimum or value > (2**53 if maximum is None else maximum):
             raise ValueError(wanted)
         return int(value)
 

@@ -38,7 +38,7 @@ PerReplica: TypeAlias = "float | tuple[float, ...]"
 # Settings
 
 
-def _setting(default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "") -> Any:
+def setting(default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "") -> Any:
     """Make a field that is checked and documented; `name` is its name outside Python if that differs."""
     metadata = {"check": check, "help": text, "name": name, "metavar": metavar}
     return dataclasses.field(default=default, metadata=metadata)
@@ -49,7 +49,7 @@ def setting_name(field: dataclasses.Field[Any]) -> str:
     return field.metadata.get("name") or field.name
 
 
-class _Checked:
+class Checked:
     """Base of the settings classes: runs every field's check when an instance is made."""
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class _Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig(_Checked):
+class NetworkConfig(Checked):
     """The architecture of a network and how its parameters start.
 
     Attributes:
@@ -79,26 +79,26 @@ class NetworkConfig(_Checked):
         bn_alpha: Weight of the old value in the running statistics.
     """
 
-    inputs: int = _setting(..., whole(1), "Number of features.")
-    hidden: tuple[int, ...] = _setting((50, 50), hidden_sizes, "Units of each hidden layer.", metavar="N,N,...")
-    classes: int = _setting(10, whole(2), "Number of classes.")
-    batch_norm: bool = _setting(True, flag, "Normalise each hidden layer over the batch, before its ReLU.")
-    bn_alpha: float = _setting(
+    inputs: int = setting(..., whole(1), "Number of features.")
+    hidden: tuple[int, ...] = setting((50, 50), hidden_sizes, "Units of each hidden layer.", metavar="N,N,...")
+    classes: int = setting(10, whole(2), "Number of classes.")
+    batch_norm: bool = setting(True, flag, "Normalise each hidden layer over the batch, before its ReLU.")
+    bn_alpha: float = setting(
         0.9, real(0, below=1), "Weight of the old value in BN's running mean and variance.", metavar="ALPHA"
     )
-    bn_eps: float = _setting(1e-5, real(above=0), "Added to BN's variance under the root.", metavar="EPS")
-    bias_before_bn: bool = _setting(False, flag, "Keep the biases that BN makes ineffective.")
-    init: str | float | tuple[str | float, ...] = _setting(
+    bn_eps: float = setting(1e-5, real(above=0), "Added to BN's variance under the root.", metavar="EPS")
+    bias_before_bn: bool = setting(False, flag, "Keep the biases that BN makes ineffective.")
+    init: str | float | tuple[str | float, ...] = setting(
         "he",
         per_replica(initial_weights),
         "Initial weights: he, xavier, or the standard deviation.",
         metavar="he|xavier|SIGMA",
     )
-    init_bias: float = _setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
+    init_bias: float = setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked):
     """How a network is trained.
 
     ``lam``, ``eta_min``, ``eta_max``, ``eta`` and ``momentum`` may be tuples with one value
@@ -128,56 +128,54 @@ class TrainConfig(_Checked):
             out to the cores.
     """
 
-    lam: PerReplica = _setting(
+    lam: PerReplica = setting(
         0.005,
         per_replica(real(0)),
         "Strength of the L2 penalty on the weights.",
         name="lambda",
         metavar="X",
     )
-    batch_size: int = _setting(100, whole(1), "Samples in a step.", metavar="N")
-    drop_last: bool = _setting(False, flag, "Drop an incomplete last batch instead of using it.")
-    schedule: str = _setting(
+    batch_size: int = setting(100, whole(1), "Samples in a step.", metavar="N")
+    drop_last: bool = setting(False, flag, "Drop an incomplete last batch instead of using it.")
+    schedule: str = setting(
         "triangular",
         choice("triangular", "decay", "constant", "cosine"),
         "How the learning rate changes.",
         metavar="triangular|decay|constant|cosine",
     )
-    eta_min: PerReplica = _setting(
-        1e-5, per_replica(real(0)), "Lowest learning rate (triangular, cosine).", metavar="X"
-    )
-    eta_max: PerReplica = _setting(1e-1, per_replica(real(above=0)), "Highest learning rate (triangular).", metavar="X")
-    n_s: int | str = _setting(
+    eta_min: PerReplica = setting(1e-5, per_replica(real(0)), "Lowest learning rate (triangular, cosine).", metavar="X")
+    eta_max: PerReplica = setting(1e-1, per_replica(real(above=0)), "Highest learning rate (triangular).", metavar="X")
+    n_s: int | str = setting(
         "5ep", half_cycle, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep"
     )
-    eta: PerReplica = _setting(
+    eta: PerReplica = setting(
         0.01, per_replica(real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
     )
-    decay: float = _setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
-    cycles: int | None = _setting(
+    decay: float = setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
+    cycles: int | None = setting(
         None, optional(whole(1)), "Length of training in cycles (triangular; 2 if not set).", metavar="N"
     )
-    epochs: int | None = _setting(
+    epochs: int | None = setting(
         None, optional(whole(1)), "Length of training in epochs, instead of cycles.", metavar="N"
     )
-    momentum: PerReplica = _setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
-    nesterov: bool = _setting(False, flag, "Nesterov's form of momentum.")
-    shuffle_seed: int | None = _setting(
+    momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
+    nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
+    shuffle_seed: int | None = setting(
         None, optional(whole(0)), "Seed of the order of the samples (the seed, if not set).", metavar="N"
     )
-    shuffle: str | None = _setting(
+    shuffle: str | None = setting(
         None,
         optional(choice("shared", "independent")),
         "One order of samples for all networks, or one for each (one for each seed, if not set).",
         metavar="shared|independent",
     )
-    train_metrics: str = _setting(
+    train_metrics: str = setting(
         "running",
         choice("running", "full"),
         "Training figures as met during the epoch, or from a full pass after it.",
         metavar="running|full",
     )
-    stepper: str = _setting(
+    stepper: str = setting(
         "auto",
         choice("auto", "plain", "fused", "graph", "small", "split", "population"),
         "How steps are executed (fused, graph, small: on a GPU).",
@@ -248,7 +246,7 @@ class Length:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """Which data is read, how, and how it is split.
 
     A setting that means nothing for a kind of data is refused when that is read.
@@ -268,46 +266,46 @@ class DataConfig(_Checked):
         keep: ``auto``; ``raw`` features are standardised batch by batch; ``float`` makes a copy that is standardised.
     """
 
-    data: str | None = _setting(
+    data: str | None = setting(
         None,
         optional(text_of("a name or a path")),
         "cifar10, cifar100, mnist, fashion-mnist, patterns, or a path.",
         metavar="NAME|PATH",
     )
-    split: str | None = _setting(
+    split: str | None = setting(
         None,
         optional(text_of("45k, 49k, b1b2, 9k or N/M")),
         "Training and validation samples.",
         metavar="45k|49k|b1b2|9k|N/M",
     )
-    target: str | None = _setting(
+    target: str | None = setting(
         None,
         optional(text_of("the name or the number of a column")),
         "Column of a table's labels; a .npy file's labels.",
         metavar="NAME|INDEX",
     )
-    header: bool | None = _setting(
+    header: bool | None = setting(
         None, optional(flag), "Whether a CSV file's first line names its columns (looks, if not set)."
     )
-    test_fraction: float | None = _setting(
+    test_fraction: float | None = setting(
         None,
         optional(real(above=0, below=1)),
         "Share of the samples that becomes the test set, class by class.",
         metavar="X",
     )
-    data_seed: int | None = _setting(
+    data_seed: int | None = setting(
         None, optional(whole(0)), "Seed of the samples' order and of the test set (0, if not set).", metavar="N"
     )
-    image_size: str | None = _setting(
+    image_size: str | None = setting(
         None, optional(image_size), "Size that a folder's images are brought to.", metavar="N|HxW"
     )
-    image_mode: str | None = _setting(
+    image_mode: str | None = setting(
         None, optional(choice("rgb", "gray")), "Colours that images are brought to.", metavar="rgb|gray"
     )
-    labels: str | None = _setting(
+    labels: str | None = setting(
         None, optional(choice("fine", "coarse")), "Classes of CIFAR-100 (fine, if not set).", metavar="fine|coarse"
     )
-    keep: str = _setting(
+    keep: str = setting(
         "auto",
         choice("auto", "raw", "float"),
         "Features in memory: raw, standardised batch by batch, or a float copy.",
@@ -316,19 +314,17 @@ class DataConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(_Checked):
+class RunConfig(Checked):
     """What is computed where: seeds, number of runs, precision, device."""
 
-    seed: int = _setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
-    runs: int = _setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
-    max_replicas: int | None = _setting(
+    seed: int = setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
+    runs: int = setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
+    max_replicas: int | None = setting(
         None, optional(whole(1)), "Most networks trained at once (what fits in memory, if not set).", metavar="N"
     )
-    dtype: str = _setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
-    device: str = _setting(
-        "auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N"
-    )
-    tf32: bool = _setting(False, flag, "Multiply float32 with 10 bits of mantissa, which is faster (GPU).")
+    dtype: str = setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
+    device: str = setting("auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")
+    tf32: bool = setting(False, flag, "Multiply float32 with 10 bits of mantissa, which is faster (GPU).")
 
 
 def _tuple(value: PerReplica) -> tuple[float, ...]:

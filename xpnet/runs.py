@@ -10,6 +10,7 @@ model.safetensors  the network
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -92,14 +93,40 @@ def rewrite(path: Path, content: bytes) -> None:
     Raises:
         RunError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        replace_whole(path, content)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there after a crash of the machine, or is as it was before.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a rename reach the disk, where folders can be synchronised."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -122,6 +122,8 @@ def _keep(
     page: Any,
 ) -> None:
     """Write what is known so far, so that an end in the middle loses nothing."""
+    from xpnet.runs import rewrite
+
     outcomes: dict[str, Outcome] = runner.outcomes
     about = (
         f"`xpnet reproduce`, xpnet {__version__}, {time.strftime('%Y-%m-%d')}, on {backend.device} of a "
@@ -132,9 +134,7 @@ def _keep(
     text = page(chosen, outcomes, about, figures)
     content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()}, separators=(",", ":"))
     for name, written in (("README.md", text), ("results.json", content + "\n")):
-        beside = folder / f"{name}.new"
-        beside.write_text(written, encoding="utf-8")
-        beside.replace(folder / name)
+        rewrite(folder / name, written.encode())
 
 
 def _list(output: Output, experiments: Sequence[Experiment]) -> None:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from xpnet.checks import choice, optional, real, text_of, whole
-from xpnet.config import _Checked, _setting, shown
+from xpnet.config import Checked, setting, shown
 from xpnet.errors import ConfigError
 from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
 
@@ -20,19 +20,8 @@ _MOST = 100_000
 _NEEDED = {"gp": "torch", "cmaes": "cmaes"}
 
 
-def _trials(value: Any) -> int:
-    wanted = f"a whole number from 1 to {_MOST}"
-    try:
-        number = int(whole(1)(value))
-    except ValueError:
-        raise ValueError(wanted) from None
-    if number > _MOST:
-        raise ValueError(wanted)
-    return number
-
-
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(_Checked):
+class SearchConfig(Checked):
     """How a search is carried out.
 
     Attributes:
@@ -51,45 +40,48 @@ class SearchConfig(_Checked):
         lease: Seconds after which a worker that is not heard of has lost its trials.
     """
 
-    draw: str = _setting(
+    draw: str = setting(
         "random",
         choice(*RANDOM, *EVEN, *ADAPTIVE),
         "How points are drawn: random draws every setting on its own scale; tpe, gp and cmaes are Optuna's.",
         metavar="|".join((*RANDOM, *EVEN, *ADAPTIVE)),
     )
-    trials: int | None = _setting(
-        None, optional(_trials), "Points of each round (20, or all combinations of lists, if not set).", metavar="N"
+    trials: int | None = setting(
+        None,
+        optional(whole(1, _MOST)),
+        "Points of each round (20, or all combinations of lists, if not set).",
+        metavar="N",
     )
-    rounds: int = _setting(1, whole(1), "Rounds, each around the best of the one before.", metavar="N")
-    refine: str = _setting(
+    rounds: int = setting(1, whole(1), "Rounds, each around the best of the one before.", metavar="N")
+    refine: str = setting(
         "two-best",
         choice("two-best", "k-best"),
         "Range of the next round: best ± the distance of the two best, or around the k best.",
         metavar="two-best|k-best",
     )
-    best: int = _setting(3, whole(1), "How many points k-best goes around.", metavar="K")
-    round_cycles: tuple[int, ...] | None = _setting(
+    best: int = setting(3, whole(1), "How many points k-best goes around.", metavar="K")
+    round_cycles: tuple[int, ...] | None = setting(
         None,
         optional(lambda value: _counts(value)),
         "Cycles of each round, such as 1,4 (epochs, with schedules that have no cycles).",
         metavar="N,N,...",
     )
-    prune: str = _setting(
+    prune: str = setting(
         "none",
         choice("none", "median", "halving"),
         "Which networks are dropped at the end of a cycle: those below the median, or the worse half.",
         metavar="none|median|halving",
     )
-    final: str = _setting(
+    final: str = setting(
         "same",
         text_of("a split, same or none"),
         "Split that the winner is trained on again for its test accuracy, such as 49k; same; or none.",
         metavar="SPLIT|same|none",
     )
-    final_runs: int | None = _setting(
+    final_runs: int | None = setting(
         None, optional(whole(1)), "Seeds of the winner (as many as --runs, if not set).", metavar="R"
     )
-    lease: float = _setting(
+    lease: float = setting(
         60.0, real(1.0), "Seconds after which a worker that is not heard of has lost its trials.", metavar="SECONDS"
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet.checks import whole
 from xpnet.config import NetworkConfig, shown
 from xpnet.errors import ConfigError
 from xpnet.settings import VARYING, Settings
@@ -130,7 +131,7 @@ class Dimension:
 
     @classmethod
     def _list(cls, name: str, kind: Kind, items: list[Any], text: str) -> Dimension:
-        check = whole_of if kind.setting == "hidden" else Settings.fields()[_setting(name)][1].metadata["check"]
+        check = whole(1) if kind.setting == "hidden" else Settings.fields()[_setting(name)][1].metadata["check"]
         try:
             if any(isinstance(item, (list, tuple, Mapping)) for item in items):
                 raise ValueError("one value")
@@ -166,18 +167,6 @@ class Dimension:
         if self.values:
             return {"draw": "list", "values": list(self.values)}
         return {"draw": "log-uniform" if self.log else "uniform", "low": self.low, "high": self.high}
-
-
-def whole_of(value: Any) -> int:
-    """Check a number of units or layers."""
-    wanted = "a whole number of at least 1"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(wanted) from None
-    if number != number // 1 or not 1 <= number <= 2**53:
-        raise ValueError(wanted)
-    return int(number)
 
 
 def _setting(name: str) -> str:
