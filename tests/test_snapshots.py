@@ -78,8 +78,12 @@ def test_it_goes_on_twice_within_an_epoch(blobs):
     *_, first = run(blobs, config, replicas=2, stop=2)
     *_, second = run(blobs, config, replicas=2, stop=2, start=first)
     assert len(first.totals[0]) < len(second.totals[0]) < 20
+    assert 0 < first.seconds_of_epoch < second.seconds_of_epoch
     assert not second.epochs
-    check_same(whole, run(blobs, config, replicas=2, start=second))
+    again = run(blobs, config, replicas=2, start=second)
+    check_same(whole, again)
+    # The epoch took what its parts took.
+    assert again[1].seconds_training[0] > second.seconds_of_epoch
 
 
 def test_diverged_and_dropped_networks_stay_so(blobs):
