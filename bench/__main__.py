@@ -27,6 +27,7 @@ SUITES = {
 TOOLS = {
     "compare": "compare OLD.json NEW.json: exit code 1 if NEW is slower beyond the noise",
     "gpu": "everything that needs a GPU: is it right, and how fast is it",
+    "guarantees": "write docs/guarantees.md from what the tests did: what is promised, and how it was put to the test",
     "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills",
     "page": "write the figures of docs/performance.md and the README from the newest results",
 }
@@ -139,6 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from bench.kernels import main as kernels
 
             return kernels(given[1:])
+        if given[:1] == ["guarantees"]:
+            from bench.guarantees import main as guarantees
+
+            return guarantees(given[1:])
         if given[:1] == ["page"]:
             from bench.page import main as page
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import guarantees
 import hypothesis
 import numpy as np
 import pytest
 
 import xpnet
 from xpnet.data import Data
+
+harm = guarantees.harm
 
 # CI draws the same examples every time: a change is judged by what it changed.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -19,7 +22,20 @@ if os.environ.get("CI"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="mutate 5,000 files of every format instead of 200")
+    parser.addoption("--thorough", action="store_true", help="do more harm: 10,000 mutations of a format for 200")
+    parser.addoption("--guarantees", type=Path, metavar="FILE", help="add what tests of guarantees did to FILE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--guarantees")
+    # With several processes, the one that starts them hears of all tests.
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(guarantees.Recorder(path.absolute()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        guarantees.tell(item)
 
 
 @pytest.fixture(autouse=True)

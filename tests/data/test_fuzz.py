@@ -12,7 +12,7 @@ import cifar_files
 import data_files
 import numpy as np
 import pytest
-from test_hostile import bounded
+from harms import bounded, mutated
 
 from xpnet.data import read_source
 from xpnet.data.source import Source
@@ -74,48 +74,19 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
 }
 
 
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return a file with one to three harms: bits, numbers, cuts, pieces doubled, moved or lost."""
-    data = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        if not data:
-            break
-        # What is at the beginning and at the end says most about the rest.
-        spot = int(rng.integers(len(data)))
-        if rng.random() < 0.6:
-            spot = min(int(rng.exponential(60)), len(data) - 1)
-            spot = len(data) - 1 - spot if rng.random() < 0.3 else spot
-        length = int(rng.integers(1, 9))
-        harm = rng.integers(7)
-        if harm == 0:
-            data[spot] ^= 1 << int(rng.integers(8))
-        elif harm == 1:
-            data[spot : spot + length] = rng.bytes(length)
-        elif harm == 2:
-            number = int(rng.choice([0, 1, 2**7, 2**15, 2**31 - 1, 2**31, 2**32 - 1]))
-            data[spot : spot + 4] = number.to_bytes(4, "little" if rng.random() < 0.5 else "big")
-        elif harm == 3:
-            del data[spot:]
-        elif harm == 4:
-            del data[spot : spot + length]
-        elif harm == 5:
-            data[spot:spot] = data[: int(rng.integers(1, 200))]
-        else:
-            data[spot:spot] = rng.bytes(length)
-    return bytes(data)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
 @pytest.mark.parametrize("name", FORMATS)
-def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, request: pytest.FixtureRequest):
+@pytest.mark.guarantee("data-fuzz")
+def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any):
     write, target, settings = FORMATS[name]
     place = write(tmp_path)
     assert isinstance(read_source(place, **settings), Source)
     victim = tmp_path / target
     whole = victim.read_bytes()
-    count = 5000 if request.config.getoption("--slow") else 200
+    count = harm.times(200, 10_000)
     refused = 0
     for number in range(count):
+        harm.did("mutated files of data")
         rng = np.random.default_rng([number, len(name)])
         victim.write_bytes(mutated(whole, rng))
         with bounded():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import os
@@ -10,10 +9,8 @@ import pickle
 import struct
 import sys
 import tarfile
-import time
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,11 @@ import cifar_files
 import data_files
 import numpy as np
 import pytest
+from harms import bounded
 from scipy.io import savemat
 
 from xpnet.data import load_data
 from xpnet.errors import DataError
-
-SECONDS = 10
-MEMORY = 450 * 2**20
 
 
 class Attack:
@@ -35,22 +30,6 @@ class Attack:
 
     def __reduce__(self) -> Any:
         return os.system, ("touch hacked",)
-
-
-@contextlib.contextmanager
-def bounded() -> Iterator[None]:
-    """Let what is inside take little more memory than there is now, and a few seconds."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + MEMORY, before[1]))
-    begun = time.monotonic()
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-    assert time.monotonic() - begun < SECONDS
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")

@@ -1,0 +1,108 @@
+"""``docs/guarantees.md``: what xpnet promises, made from what the tests that do the harm say of themselves.
+
+pytest -n 2 --thorough --guarantees record.json    # what a run of the tests did
+python -m bench guarantees record.json             # keep the record and write the page
+python -m bench guarantees --check                 # exit code 1 if the page is not what its record says
+python -m bench guarantees --check record.json     # ... or if this run did not show what the page promises
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.results import BenchError
+
+ROOT = Path(__file__).parents[1]
+PROMISES = Path("tests/guarantees.toml")
+RECORD, PAGE = Path("docs/guarantees.json"), Path("docs/guarantees.md")
+_HEAD = """# Guarantees
+
+What xpnet promises, how it keeps the promise, and the tests that try to break it. The numbers are those of
+a run of the tests with `--thorough`, as CI makes it; by default the tests do less of the same.
+
+    pytest -n 2 --thorough --guarantees record.json && pytest -n 2 -m slow --thorough --guarantees record.json
+    python -m bench guarantees record.json         # writes this page
+    python -m bench soak                           # trains, kills, resumes, corrupts and searches at random
+
+| Promise | How it is kept | What was tried | Tests |
+|:--|:--|:--|:--|
+"""
+Record = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def page(promises: Mapping[str, Mapping[str, str]], record: Record) -> str:
+    """Return the page of promises, with what a record says was tried."""
+    lines = []
+    for name, promise in promises.items():
+        tests = record.get(name, {})
+        files = sorted({test.split("::")[0] for test in tests})
+        where = "<br>".join(f"[{file.removeprefix('tests/')}](../{file})" for file in files)
+        lines.append(f"| {promise['title']} | {promise['kept']} | {_tried(tests)} | {where} |")
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def _tried(tests: Mapping[str, Mapping[str, Any]]) -> str:
+    cases = sum(entry["passed"] for entry in tests.values())
+    told = [f"{cases:,} test{'' if cases == 1 else 's'}"]
+    return "<br>".join([*told, *(f"{times:,} {what}" for what, times in sorted(_harm(tests).items()))])
+
+
+def _harm(tests: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for entry in tests.values():
+        total.update(entry["harm"])
+    return total
+
+
+def problems(promises: Mapping[str, Any], kept: Record, seen: Record) -> list[str]:
+    """Return in what a run of the tests stays behind the promises and the record that the page is made of."""
+    found = [f"{name}: is tested, but is no promise of {PROMISES}" for name in sorted(seen.keys() - promises.keys())]
+    for name in promises:
+        tests = seen.get(name, {})
+        if not any(entry["passed"] for entry in tests.values()):
+            found.append(f"{name}: no test has passed that puts it to the test")
+        found += [f"{name}: {test} failed" for test, entry in tests.items() if entry["failed"]]
+        found += [f"{name}: {test} was not run" for test in sorted(kept.get(name, {}).keys() - tests.keys())]
+        harm = _harm(tests)
+        skipped = any(entry["skipped"] for entry in tests.values())
+        for what, times in _harm(kept.get(name, {})).items():
+            if harm[what] < times and not skipped:
+                found.append(f"{name}: {harm[what]:,} {what}, where the page says {times:,}")
+    return found
+
+
+def main(given: Sequence[str]) -> int:
+    """Write or check the page; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench guarantees", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("record", nargs="?", type=Path, help="what pytest --guarantees wrote")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if something is not as promised"
+    )
+    options = parser.parse_args(given)
+    promises = tomllib.loads((ROOT / PROMISES).read_text())
+    kept = _read(ROOT / RECORD) if options.check or options.record is None else {}
+    seen = kept if options.record is None else _read(options.record)
+    wrong = problems(promises, kept if options.check else {}, seen)
+    if options.check:
+        if (ROOT / PAGE).read_text() != page(promises, kept):
+            wrong.append(f"{PAGE}: is not what {RECORD} says; write it with: python -m bench guarantees")
+    elif not wrong:
+        (ROOT / RECORD).write_text(json.dumps(seen, indent=1, sort_keys=True) + "\n")
+        (ROOT / PAGE).write_text(page(promises, seen))
+        print(f"wrote {PAGE}: {len(promises)} promises")
+    for line in wrong:
+        print(line)
+    return 1 if wrong else 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: cannot be read ({error})") from None
