@@ -19,15 +19,15 @@ from xpnet.errors import RunError
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 
 
-def try_lock(file: IO[Any]) -> bool:
-    """Take the lock of a file that is open for writing; return False if another process has it.
+def try_lock(file: IO[Any]) -> bool | None:
+    """Take the lock of a file that is open for writing; return whether that could be had, None where there are none.
 
     The lock goes when the file is closed, or its process ends.  Programs that this process starts do not inherit it.
     """
     try:
         import fcntl
     except ImportError:
-        return True
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,6 +35,7 @@ def try_lock(file: IO[Any]) -> bool:
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
+        return None
     return True
 
 
@@ -56,7 +57,7 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{path}: cannot be opened for writing ({error.strerror})") from None
     with file:
-        if not try_lock(file):
+        if try_lock(file) is False:
             raise RunError(refusal)
         if not _is_still(path, os.fstat(file.fileno())):
             raise RunError(refusal)
