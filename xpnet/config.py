@@ -263,7 +263,7 @@ class DataConfig(Checked):
         image_size: ``N`` or ``HEIGHTxWIDTH`` that a folder's images are brought to; None takes the size that they have.
         image_mode: ``rgb`` or ``gray``; None takes gray where all images of a folder are.
         labels: ``fine`` or ``coarse`` classes of CIFAR-100; None takes the fine ones.
-        keep: ``auto``; ``raw`` features are standardised batch by batch; ``float`` makes a copy that is standardised.
+        in_memory: ``auto``; ``raw`` features are standardised batch by batch; ``float`` makes a copy that is standardised.
     """
 
     data: str | None = setting(
@@ -305,10 +305,10 @@ class DataConfig(Checked):
     labels: str | None = setting(
         None, optional(choice("fine", "coarse")), "Classes of CIFAR-100 (fine, if not set).", metavar="fine|coarse"
     )
-    keep: str = setting(
+    in_memory: str = setting(
         "auto",
         choice("auto", "raw", "float"),
-        "Features in memory: raw, standardised batch by batch, or a float copy.",
+        "Features: raw, standardised batch by batch, or a float copy.",
         metavar="auto|raw|float",
     )
 
