@@ -60,7 +60,7 @@ def where_it_stands(run: Path, population: Population, length: Length, dtype: st
     misfits: list[str] = []
     for chunk in _chunks_in(run):
         if chunk[1] > len(population):
-            misfits.append(f"it has networks {chunk[0]} to {chunk[1] - 1}, and there are {len(population)}")
+            misfits.append(f"of more than {len(population)}")
             continue
         checkpoints, wrong = checkpoints_in(chunk_folder(run, chunk))
         found.wrong += wrong
@@ -72,14 +72,14 @@ def where_it_stands(run: Path, population: Population, length: Length, dtype: st
                 continue
             here = _misfit(snapshot, population.part(*chunk), dtype) or _at(snapshot, about, length)
             if isinstance(here, str):
-                misfits.append(f"{checkpoint.path}: {here}")
+                misfits.append(here)
                 continue
             found.starts[chunk], found.about = here, about
             break
     if misfits and not found.starts:
         raise RunError(f"{run}: its checkpoints are of other networks, {misfits[0]}; train a new run")
     if found.starts:
-        found.cuts = _cuts(found.about, len(population))
+        found.cuts = _cuts(run, found.about, len(population))
         found.starts = {chunk: start for chunk, start in found.starts.items() if chunk in found.cuts}
     return found
 
@@ -93,7 +93,7 @@ def _chunks_in(run: Path) -> list[Chunk]:
     return sorted(chunks)
 
 
-def _cuts(about: Mapping[str, Any], replicas: int) -> list[Chunk]:
+def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     """Return the chunks that a checkpoint tells of.
 
     Raises:
@@ -105,7 +105,10 @@ def _cuts(about: Mapping[str, Any], replicas: int) -> list[Chunk]:
         cuts = []
     edges = [0, *(stop for _, stop in cuts)]
     if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or edges[-1] != replicas:
-        raise RunError(f"cuts = {shown(about.get('cuts'))}: are not those of {replicas} networks; train a new run")
+        there = edges[-1]
+        raise RunError(
+            f"{run}: its checkpoints are of {there} network{'s' * (there != 1)}, and there are {replicas}; train a new run"
+        )
     return cuts
 
 

@@ -115,18 +115,25 @@ class Saver:
         """
         self._records = list(records)
         try:
-            self._history = HistoryFile(self._folder / HISTORY, self._records)
+            self.write_history()
         except OSError as error:
             raise RunError(f"{self._folder / HISTORY}: cannot be written ({error.strerror})") from None
+
+    def write_history(self) -> None:
+        """Write the whole history, in place of what is there.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self.close()
+        self._history = HistoryFile(self._folder / HISTORY, self._records)
 
     def epoch(self, record: EpochRecord) -> None:
         """Write an epoch into the history."""
         self._records.append(record)
         with self.trying(f"{self._folder / HISTORY}"):
-            if self._history is None:
-                self._history = HistoryFile(self._folder / HISTORY, self._records)
-            else:
-                self._history.append(record)
+            assert self._history is not None, "begin comes first"
+            self._history.append(record)
 
     def chunks(self, cuts: Sequence[Chunk]) -> None:
         """Remember how the population is cut; what was saved of it in other cuts is of no use any more."""

@@ -192,6 +192,9 @@ def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
     from xpnet.environment import describe_environment
 
     now = describe_environment(backend, command_line())
+    if not (run / ENVIRONMENT).exists():  # killed before it had one
+        write_environment(run, now)
+        return
     try:
         first = json.loads((run / ENVIRONMENT).read_bytes())
         earlier = [first, *first.get("resumed", [])]
@@ -283,6 +286,8 @@ def _results(training: _Training, folder: Path, network: Network, result: TrainR
         with saver.trying(f"{folder}", results=True):
             folder.mkdir(parents=True, exist_ok=True)
             write_config(folder, resolved(settings, training.data))
+            saver.write_history()
+            saver.close()
     with saver.trying(f"{folder / MODEL}", results=True):
         network.save(folder / MODEL, replace=True)
     if len(result.history):
