@@ -106,9 +106,8 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     edges = [0, *(stop for _, stop in cuts)]
     if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or edges[-1] != replicas:
         there = edges[-1]
-        raise RunError(
-            f"{run}: its checkpoints are of {there} network{'s' * (there != 1)}, and there are {replicas}; train a new run"
-        )
+        networks = f"{there} network{'s' * (there != 1)}"
+        raise RunError(f"{run}: its checkpoints are of {networks}, and there are {replicas}; train a new run")
     return cuts
 
 

@@ -146,7 +146,8 @@ def main() -> None:
     vl_convert.vegalite_to_svg = lambda *_, **__: "svg"
     folder = Path.cwd()
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line), folder)), flush=True)
+        sys.stdout.write(json.dumps(run(json.loads(line), folder)) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

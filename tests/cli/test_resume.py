@@ -125,7 +125,7 @@ def check_same(one: Path, other: Path) -> None:
     assert figures[0]["interrupted"] is False
     settings = [(folder / "config.toml").read_text() for folder in (one, other)]
     assert settings[0] == settings[1]
-    assert not [path for path in other.rglob("*.tmp")]
+    assert list(other.rglob("*.tmp")) == []
 
 
 def finish(commands: Commands, run: Path, case: str) -> dict[str, Any]:
