@@ -13,7 +13,8 @@ import pytest
 import xpnet
 from xpnet.errors import ConfigError, RunError
 from xpnet.history import COLUMNS
-from xpnet.runs import HistoryFile, create_run_folder, read_config, write_config, write_new
+from xpnet.runs import create_run_folder, read_config, write_config, write_new
+from xpnet.saving import HistoryFile
 
 
 def test_a_folder_that_exists_is_refused(tmp_path):
@@ -88,8 +89,9 @@ def test_settings_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
-    with HistoryFile(tmp_path) as file:
-        result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    file = HistoryFile(tmp_path / "history.csv")
+    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    file.close()
     text = (tmp_path / "history.csv").read_text()
     assert text == result.history.to_csv()
     rows = list(csv.DictReader(io.StringIO(text)))
