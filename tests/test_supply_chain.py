@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CI = ROOT / "requirements" / "ci.txt"
 _PIN = re.compile(
-    r"(?P<name>[a-z0-9._-]+)==(?P<version>[^ ;\\]+)( ; (?P<marker>[^\\]+?))? \\\n(?P<hashes>( +--hash=\S+( \\)?\n)+)"
+    r"(?P<name>[a-z0-9._-]+)==(?P<version>[^\s;\\]+)( ; (?P<marker>[^\\\n]+?))? \\\n(?P<hashes>( +--hash=\S+( \\)?\n)+)"
 )
 
 
