@@ -104,5 +104,5 @@ def main(given: Sequence[str]) -> int:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise BenchError(f"{path}: cannot be read ({error})") from None
