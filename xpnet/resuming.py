@@ -104,9 +104,10 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     except (KeyError, TypeError, ValueError):
         cuts = []
     edges = [0, *(stop for _, stop in cuts)]
-    if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or edges[-1] != replicas:
-        there = edges[-1]
-        networks = f"{there} network{'s' * (there != 1)}"
+    if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or not cuts:
+        raise RunError(f"{run}: cuts = {shown(about.get('cuts'))} in a checkpoint: are no chunks; train a new run")
+    if edges[-1] != replicas:
+        networks = f"{edges[-1]} network{'s' * (edges[-1] != 1)}"
         raise RunError(f"{run}: its checkpoints are of {networks}, and there are {replicas}; train a new run")
     return cuts
 
