@@ -171,7 +171,18 @@ def test_what_differs_is_said_but_for_what_may(saved):
     there = {"lambda": 0.1, "data": "a", "device": "cpu", "save_every": 1, "keep": 1, "hidden": [3]}
     here = {"lambda": 0.2, "data": "b", "device": "gpu", "save_every": 2, "keep": 3, "epochs": 2, "hidden": [3]}
     assert differences(there, there) == []
-    assert differences(there, here) == ["epochs = 2 (it has None)", "lambda = 0.2 (it has 0.1)"]
+    assert differences(there, here) == ["epochs = 2 (it has none)", "lambda = 0.2 (it has 0.1)"]
+
+
+def test_settings_that_are_younger_than_a_checkpoint_have_their_defaults():
+    older = {"lambda": 0.1, "epochs": 3}
+    found = Stand(about={"settings": older, "data": {"features": 3}})
+    assert found.settings["keep"] == 2
+    assert found.settings["lambda"] == 0.1
+    assert found.data == {"features": 3}
+    newer = {"lambda": 0.1, "from_the_future": 3}
+    assert Stand(about={"settings": newer}).settings == newer
+    assert Stand(about={"settings": [1], "data": None}).settings == Settings.from_mapping({}).to_mapping()
 
 
 def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):
