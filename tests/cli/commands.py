@@ -98,6 +98,7 @@ def _watched(what: dict[str, Any]) -> Callable[[Any], Any]:
             while pending and steps >= pending[0][0]:
                 _, act = pending.pop(0)
                 os.kill(os.getpid(), act) if isinstance(act, int) else subprocess.run(act, shell=True, check=True)
+                time.sleep(0.01)  # two signals at once may pass for one
             time.sleep(what.get("slow", 0))
 
         return take
