@@ -56,6 +56,7 @@ def _child(what: dict[str, Any]) -> None:
     from xpnet.cli import main
 
     code = 70
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process would ignore it
     try:
         if "file_bytes" in what:
             resource.setrlimit(resource.RLIMIT_FSIZE, (what["file_bytes"],) * 2)
