@@ -26,7 +26,7 @@ LAYERS = [
     ("initialise", "layers", "memory"),
     ("blocks", "data", "runs", "settings", "environment", "locks"),
     ("backend",),
-    ("history", "config", "randomness"),
+    ("history", "config", "randomness", "locks"),
     ("checks",),
     ("errors",),
 ]

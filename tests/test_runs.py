@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -37,6 +39,34 @@ def test_a_file_that_exists_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
     with pytest.raises(RunError, match="cannot be written"):
         write_new(tmp_path / "none" / "f", b"")
+
+
+@pytest.mark.guarantee("concurrency")
+@pytest.mark.parametrize("number", [7, None])
+def test_of_writers_of_one_file_one_writes_it(tmp_path, harm, monkeypatch, number):
+    if number is not None:  # processes of two containers that share a folder may have one number
+        monkeypatch.setattr("os.getpid", lambda: number)
+    contents = [bytes([writer]) * 200_000 for writer in range(4)]
+    rounds = harm.times(20, 500)
+    with ThreadPoolExecutor(len(contents)) as pool:
+        begin = Barrier(len(contents))
+
+        def write(path, content):
+            begin.wait()
+            try:
+                write_new(path, content)
+            except RunError as error:
+                return str(error)
+            return None
+
+        for at in range(rounds):
+            path = tmp_path / str(at)
+            said = list(pool.map(write, [path] * len(contents), contents))
+            assert said.count(None) == 1
+            assert path.read_bytes() == contents[said.index(None)]
+            assert all(one is None or "exists already" in one for one in said)
+    assert len(list(tmp_path.iterdir())) == rounds
+    harm.did("files written at once under one name", rounds * len(contents))
 
 
 def test_settings_are_written_as_toml(tmp_path):

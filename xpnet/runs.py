@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import time
 import tomllib
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ def write_new(path: Path, content: bytes) -> None:
     Raises:
         RunError: The file exists, or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         temporary.write_bytes(content)
         # A hard link fails where the name is taken, which a rename would silently replace.
@@ -84,6 +85,14 @@ def write_new(path: Path, content: bytes) -> None:
         raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Name a file that is written before it takes the place of another.
+
+    Processes of several machines, or containers, that share a folder may have the same number.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -104,7 +113,7 @@ def replace_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
