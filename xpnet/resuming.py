@@ -11,11 +11,12 @@ from typing import Any
 
 from xpnet.checkpoints import checkpoints_in, read_checkpoint
 from xpnet.config import Length, shown
-from xpnet.errors import RunError
+from xpnet.errors import ConfigError, RunError
 from xpnet.layers import parameter_shapes
 from xpnet.population import Population
 from xpnet.runs import METRICS, MODEL
 from xpnet.saving import CHECKPOINTS, Chunk, chunk_folder
+from xpnet.settings import Settings
 from xpnet.snapshots import Snapshot
 
 # Where something is computed, and how often it is saved, may change on the way.
@@ -37,6 +38,20 @@ class Stand:
     starts: dict[Chunk, Snapshot] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the newest snapshot is of, with today's defaults for those that are younger."""
+        there = _mapping(self.about.get("settings"))
+        try:
+            return Settings.from_mapping(there).to_mapping()
+        except ConfigError:
+            return there  # what differs will say it
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The fingerprint of the data that it has seen."""
+        return _mapping(self.about.get("data"))
 
     @property
     def step(self) -> int:
@@ -104,9 +119,10 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     except (KeyError, TypeError, ValueError):
         cuts = []
     edges = [0, *(stop for _, stop in cuts)]
-    if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or edges[-1] != replicas:
-        there = edges[-1]
-        networks = f"{there} network{'s' * (there != 1)}"
+    if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or not cuts:
+        raise RunError(f"{run}: cuts = {shown(about.get('cuts'))} in a checkpoint: are no chunks; train a new run")
+    if edges[-1] != replicas:
+        networks = f"{edges[-1]} network{'s' * (edges[-1] != 1)}"
         raise RunError(f"{run}: its checkpoints are of {networks}, and there are {replicas}; train a new run")
     return cuts
 
@@ -164,10 +180,18 @@ def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapsho
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Say in what settings or data differ, but for what may change on the way."""
     return [
-        f"{name} = {shown(here.get(name))} (it has {shown(there.get(name))})"
+        f"{name} = {_shown(here.get(name))} (it has {_shown(there.get(name))})"
         for name in sorted(there.keys() | here.keys())
         if name not in OWN and there.get(name) != here.get(name)
     ]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else shown(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def refuse(run: Path, found: Sequence[str]) -> None:

@@ -176,7 +176,7 @@ class Saver:
                 self.missing.append(what)
             if self.first:
                 return
-            self.first = why if what in why else f"{what} could not be written ({why})"
+            self.first = why if why.startswith(what) else f"{what} could not be written ({why})"
             if not results:
                 last = "there is no checkpoint yet" if self._saved is None else f"that of step {self._saved} is whole"
                 self._warn(f"warning: {self.first}; training goes on, {last}")

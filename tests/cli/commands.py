@@ -56,6 +56,7 @@ def _child(what: dict[str, Any]) -> None:
     from xpnet.cli import main
 
     code = 70
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process would ignore it
     try:
         if "file_bytes" in what:
             resource.setrlimit(resource.RLIMIT_FSIZE, (what["file_bytes"],) * 2)
@@ -98,6 +99,7 @@ def _watched(what: dict[str, Any]) -> Callable[[Any], Any]:
             while pending and steps >= pending[0][0]:
                 _, act = pending.pop(0)
                 os.kill(os.getpid(), act) if isinstance(act, int) else subprocess.run(act, shell=True, check=True)
+                time.sleep(0.01)  # two signals at once may pass for one
             time.sleep(what.get("slow", 0))
 
         return take

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,8 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     from xpnet.resuming import differences, finished, refuse
 
     if not (run / CONFIG).is_file():
-        raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}")
+        hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
+        raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")
     settings, before = read_settings(options, run), read_settings(None, run)
     asked = differences(before.to_mapping(), settings.to_mapping())
     if not allow_changes:
@@ -109,9 +110,9 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         return 0
     with _alone(run):
         training = _Training.of(settings, output)
-        stand = _stand(run, training, output, allow_changes)
+        stand, changed = _stand(run, training, output, allow_changes)
         here = resolved(settings, training.data)
-        _save_again(training, run, stand, changed=allow_changes)
+        _save_again(training, run, stand, changed)
         if figures is not None:
             write_metrics(run, figures | {"interrupted": True})
         if here != read_config(run):
@@ -135,28 +136,31 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _stand(run: Path, training: _Training, output: Output, allow_changes: bool) -> Stand:
-    """Return from where a run goes on, without what is later than that."""
+def _stand(run: Path, training: _Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
+    """Return from where a run goes on, and whether it does so with other settings or data than before."""
     from xpnet.data import fingerprint
     from xpnet.resuming import differences, refuse, where_it_stands
 
     settings, data = training.settings, training.data
     length = settings.train.length(len(data.train))
     stand = where_it_stands(run, training.population, length, settings.run.dtype)
-    if stand.about and not allow_changes:
-        there: Mapping[str, Any] = stand.about
-        found = differences(there.get("settings", {}), resolved(settings, data))
-        refuse(run, found or differences(there.get("data", {}), fingerprint(data)))
+    found: list[str] = []
+    if stand.starts:
+        now = fingerprint(data)
+        found = differences(stand.settings, resolved(settings, data))
+        found += differences(stand.data, {name: now.get(name) for name in stand.data})
+    if not allow_changes:
+        refuse(run, found)
     for sentence in stand.wrong:
         output.note(f"warning: {sentence}; it is passed over")
     if stand.starts:
         output.note(f"going on from step {stand.step} of {length.steps}" + stand.of_chunks())
     else:
         output.note(f"{run} has no whole checkpoint: training starts again")
-    return stand
+    return stand, bool(found)
 
 
-def _save_again(training: _Training, run: Path, stand: Stand, *, changed: bool) -> None:
+def _save_again(training: _Training, run: Path, stand: Stand, changed: bool) -> None:
     """Leave no checkpoint that is later than where the run goes on, and none of the settings that were changed."""
     from xpnet.network import Network
     from xpnet.saving import discard
