@@ -20,15 +20,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.guarantee("concurrency")]
 TINY = ["--data", "patterns:300/100", "--hidden", "4", "--device", "cpu", "--quiet", "--json"]
 SMALL = [*TINY, "--epochs", "2"]
 RUN_FILES = {"config.toml", "environment.json", "history.csv", "metrics.json", "model.safetensors"}
-RUN_FILES |= {"curves.png", "curves.svg"}
+RUN_FILES |= {"curves.png", "curves.svg", "checkpoints"}
 REPRODUCE = """
-import xpnet, xpnet.data, xpnet.studies.runner
+import xpnet
+from contextlib import ExitStack
+from unittest.mock import patch
 from xpnet.cli import main
 small = xpnet.load_data("patterns:600/100")
-xpnet.studies.runner._TENTH = 100
-for place in (xpnet.data, xpnet.studies.runner):
-    place.load_data = lambda source, split: small  # passes for CIFAR-10
-main(["reproduce", "D.model1", "--quick", *arguments])
+with ExitStack() as stack:
+    stack.enter_context(patch("xpnet.studies.runner._TENTH", 100))
+    for place in ("xpnet.data", "xpnet.studies.runner"):  # it passes for CIFAR-10
+        stack.enter_context(patch(f"{place}.load_data", lambda source, split: small))
+    main(["reproduce", "D.model1", "--quick", *arguments])
 """
 
 
