@@ -139,6 +139,16 @@ class TestOnTheDisk:
         ):
             load_data(pair)
 
+    @pytest.mark.guarantee("concurrency")
+    def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_was(self, pair: Path, harm):
+        whole, data = load_data(pair).train.x[:], load_data(pair)
+        replacing = "import os, sys, numpy as np; np.save('new.npy', np.zeros(3)); os.replace('new.npy', sys.argv[1])"
+        subprocess.run([sys.executable, "-c", replacing, str(pair)], check=True)
+        assert isinstance(data.train.x, Rows)
+        np.testing.assert_array_equal(data.train.x[:], whole)
+        assert len(np.load(pair)) == 3
+        harm.did("data files replaced while they were mapped")
+
     def test_a_file_that_is_cut_while_it_is_read(self, pair: Path, monkeypatch):
         monkeypatch.setattr(np, "memmap", lambda *_: (_ for _ in ()).throw(OSError(12, "no room")))
         data = load_data(pair)
