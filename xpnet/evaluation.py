@@ -31,6 +31,18 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     return Evaluation(network, x, labels)(lam)
 
 
+def finite(network: Network) -> NDArray[np.bool_]:
+    """Return whether all parameters and running statistics of each replica are finite numbers (R,)."""
+    xp = network.backend.xp
+    nothing: Any = 0.0
+    with np.errstate(invalid="ignore"):
+        for tensors in (network.parameters, network.running):
+            for tensor in (*tensors.blocks.values(), *(tensors[name] for name in tensors.large)):
+                # An infinity or a NaN is the highest or the lowest, and 0 times it is a NaN; no copy is made.
+                nothing = nothing + 0 * xp.max(tensor, axis=(-2, -1)) + 0 * xp.min(tensor, axis=(-2, -1))
+    return np.asarray(np.isfinite(network.backend.to_numpy(nothing)))
+
+
 class Evaluation:
     """Full passes of a network over one set of samples, as often as it is called.
 

@@ -117,7 +117,8 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     """Return about how much memory each network of a population takes while it trains.
 
     Counted are parameters and running statistics, gradients and velocities, the activations of a batch
-    with what the backward pass keeps and works in, and the order of an epoch's samples.
+    with what the backward pass keeps and works in, the order of an epoch's samples, the learning rate and the figures
+    of every step, and the history.
     """
     size = np.dtype(dtype).itemsize
     one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
@@ -128,7 +129,10 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     copies = (4 + (4 if momentum else 0)) if size < 8 else (3 + (3 if momentum else 0))
     units = sum((*config.hidden, config.classes))
     activations = 9 * train_config.batch_size * units
-    return int(size * (copies * parameters + activations) + 2 * 8 * samples)
+    length = train_config.length(samples)
+    # Learning rates twice, for the host and for the stepper; losses, hits and penalties of an epoch; an epoch's record.
+    by_step = 8 * (2 * length.steps + 3 * length.steps_per_epoch + 7 * length.epochs)
+    return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)
 
 
 def chunks(population: Population, most: int | None) -> list[tuple[int, int]]:

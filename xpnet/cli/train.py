@@ -135,7 +135,9 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
 
     for replica, divergence in sorted(result.diverged.items()):
         which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
-        output.note(f"warning: {divergence.sentence(settings.train, replica)} ({which}); it was left out from there on")
+        output.note(
+            f"warning: {divergence.sentence(population.train, replica)} ({which}); it was left out from there on"
+        )
     network.save(folder / MODEL)
     metrics = result.to_json() | {"run": str(folder), "samples": data.counts}
     if len(population) > 1:
