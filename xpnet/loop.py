@@ -298,7 +298,8 @@ class Loop:
         lost = rows < len(losses)
         if now or self.state.step % _STEPS_A_LOOK == 0 or lost.all():
             gone, rows = self.alive[lost], rows[lost]
-            self._leave_out(gone, first + rows, losses[rows, gone])
+            sizes = sizes_of_batches(len(losses), int(self.data.train.x.shape[0]), self.config)
+            self._leave_out(gone, first + rows, losses[rows, gone] / sizes[rows])
 
     def _leave_out(self, lost: NDArray[np.int64], steps: NDArray[np.int64], losses: Values) -> None:
         """Go on without replicas that have diverged at steps with losses (l,), and let their tensors be no numbers.
