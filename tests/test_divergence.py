@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import definition
 import numpy as np
 import pytest
 from strict import gpu_backend, strict_backend
 
 import xpnet
 from xpnet.evaluation import finite
+from xpnet.fitting import batches_of_epoch
 from xpnet.network import Network
 from xpnet.prediction import predict
 from xpnet.results import first_lost
 from xpnet.training import train
 
 pytestmark = pytest.mark.guarantee("numbers")
-# The third network goes in its tenth step or so, far from a look.
+# The last network goes within twenty steps, of 60 or more in an epoch: far from a look.
 LATE = {
     "schedule": "constant",
-    "epochs": 8,
-    "batch_size": 10,
+    "epochs": 2,
+    "batch_size": 4,
     "lam": (0.0, 0.0, 0.0, 30.0),
-    "eta": (0.02, 0.1, 0.05, 1),
+    "eta": (0.02, 0.1, 0.05, 1.0),
 }
 
 
-def four(dtype="float32", backend=None, hidden=(40, 6), **values):
-    config = xpnet.NetworkConfig(inputs=12, hidden=hidden, classes=4, **values)
+@pytest.fixture(scope="module")
+def wide():
+    """Return samples of so many features that W1 is large: in float32 replicas of one order share a product."""
+    rng = np.random.default_rng(0)
+    return xpnet.data_from_arrays(rng.standard_normal((300, 700)), np.arange(300) % 4, split="240/10")
+
+
+def four(dtype="float32", backend=None, inputs=12, hidden=(30, 6), **values):
+    config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4, **values)
     return Network(config, dtype=dtype, backend=backend, seed=[3, 3, 4, 4])
 
 
@@ -76,13 +85,13 @@ def test_what_has_diverged_is_saved_loaded_and_has_no_say(blobs, tmp_path):
 
 @pytest.mark.guarantee("determinism")
 @pytest.mark.parametrize("shuffle", ["shared", "independent", None])
-def test_how_long_a_call_takes_changes_no_bit(blobs, monkeypatch, shuffle, harm):
+def test_how_long_a_call_takes_changes_no_bit(wide, monkeypatch, shuffle, harm):
     """In float32 the products of several replicas are one, so who is left out when shows in the others' last bits."""
     found = []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr("xpnet.loop._SECONDS_A_CALL", seconds)
-        net, calls = four(), []
-        result = train(net, blobs, xpnet.TrainConfig(shuffle=shuffle, **LATE), on_steps=calls.append)
+        net, calls = four(inputs=700, batch_norm=False), []
+        result = train(net, wide, xpnet.TrainConfig(shuffle=shuffle, **LATE), on_steps=calls.append)
         assert max(calls) == (1 if seconds == 0 else 40)
         found.append((net, result))
         harm.did("lengths of calls")
@@ -93,34 +102,36 @@ def test_how_long_a_call_takes_changes_no_bit(blobs, monkeypatch, shuffle, harm)
 
 @pytest.mark.guarantee("determinism", "resume")
 @pytest.mark.parametrize("stop", [3, 20, 49, 50, 61])
-def test_a_snapshot_between_a_divergence_and_the_next_look_changes_no_bit(blobs, stop):
-    whole = four()
-    expected = train(whole, blobs, xpnet.TrainConfig(**LATE))
+def test_a_snapshot_between_a_divergence_and_the_next_look_changes_no_bit(wide, stop):
+    whole = four(inputs=700, batch_norm=False)
+    expected = train(whole, wide, xpnet.TrainConfig(**LATE))
     assert expected.diverged[3].step < 20
     taken, kept = [], []
     train(
-        four(),
-        blobs,
+        four(inputs=700, batch_norm=False),
+        wide,
         xpnet.TrainConfig(**LATE),
         on_steps=taken.append,
         should_stop=lambda: sum(taken) >= stop,
         on_checkpoint=lambda take: kept.append(take()),
     )
-    again = four()
-    result = train(again, blobs, xpnet.TrainConfig(**LATE), start=kept[-1])
+    again = four(inputs=700, batch_norm=False)
+    result = train(again, wide, xpnet.TrainConfig(**LATE), start=kept[-1])
     same_bits((whole, expected), (again, result))
 
 
 def test_small_batches_that_are_the_same_by_chance_change_no_bit(monkeypatch):
-    """With a few samples, replicas of several orders now and then see one batch, in a call of one step."""
+    """The second epochs of these two seeds begin with the same four samples, and end with others."""
     rng = np.random.default_rng(0)
-    data = xpnet.data_from_arrays(rng.standard_normal((9, 700)), np.arange(9) % 3, split="4/2")
+    data = xpnet.data_from_arrays(rng.standard_normal((20, 700)), np.arange(20) % 4, split="8/5")
+    config = xpnet.TrainConfig(epochs=3, batch_size=4)
+    batches = [batches_of_epoch((seed,), 1, 8, config)[0] for seed in (1264, 1265)]
+    assert [(a == b).all() for a, b in zip(*batches, strict=True)] == [True, False]
     found = []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr("xpnet.loop._SECONDS_A_CALL", seconds)
-        net = Network(xpnet.NetworkConfig(inputs=700, hidden=(30,), classes=3), replicas=4)
-        result = train(net, data, xpnet.TrainConfig(epochs=20, batch_size=2))
-        found.append((net, result))
+        net = Network(xpnet.NetworkConfig(inputs=700, hidden=(30,), classes=4), seed=1264, replicas=3)
+        found.append((net, train(net, data, config)))
     same_bits(*found)
 
 
@@ -133,6 +144,16 @@ def test_a_network_that_diverges_before_a_mark_is_left_out_there_with_its_step(b
     assert seen == [(0, 1, 2)]
     assert repr(result.diverged[3]) == repr(expected)
     assert expected.step < 30
+
+
+def test_the_loss_that_is_told_is_the_batchs_mean(blobs):
+    net = four(hidden=())
+    start = {name: p[3].astype(float) for name, p in net.parameters.items()}
+    told = train(net, blobs, xpnet.TrainConfig(**LATE)).diverged[3]
+    alone = xpnet.TrainConfig(**(LATE | {"eta": 1.0, "lam": 30.0}))
+    losses = definition.train(net.config, start, blobs, alone, 4).steps
+    assert 1e15 < told.loss < 1e25
+    assert told.loss == pytest.approx(losses[told.step], rel=1e-3)
 
 
 def test_numbers_that_hide_from_the_loss_are_found_at_the_end_of_an_epoch(blobs):
