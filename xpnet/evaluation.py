@@ -66,7 +66,10 @@ class Evaluation:
             losses, hits, squares = self._on_cpu()
         to_numpy = network.backend.to_numpy
         mean = to_numpy(losses) / self._samples
-        return Metrics(to_numpy(hits) / self._samples, mean, mean + np.asarray(lam) * to_numpy(squares))
+        # A network that has diverged has no largest score, so it gets nothing right, even by chance.
+        accuracies = np.where(np.isnan(mean), np.nan, to_numpy(hits) / self._samples)
+        with np.errstate(all="ignore"):  # a cost may be infinite
+            return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
 
     def _on_cpu(self) -> tuple[Array, Array, Array]:
         """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""

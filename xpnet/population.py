@@ -104,6 +104,11 @@ class Population:
 
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
 
+    def of_each_init(self) -> list[Population]:
+        """Return the first network of each kind of initial weights, which may fail each for itself."""
+        inits = self.network.init if isinstance(self.network.init, tuple) else (self.network.init,)
+        return [self.part(r, r + 1) for r in sorted(inits.index(init) for init in set(inits))]
+
     def combinations(self) -> list[tuple[dict[str, Any], list[int]]]:
         """Return each combination of settings with the replicas, one for each seed, that have it."""
         found: dict[tuple[Any, ...], list[int]] = {}

@@ -90,8 +90,8 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     data = load_data(settings.data)
     output.note(about_data(data, settings))
     population = Population.of(settings, data.features, data.classes)
-    first = population.part(0, 1)
-    check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
+    for first in population.of_each_init():
+        check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
     if settings.train.stepper != "auto":
         whole = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
         check_stepper(whole, data, population.train)
