@@ -57,6 +57,10 @@ class Evaluation:
 
     def __call__(self, lam: Any = 0.0) -> Metrics:
         """Evaluate the network as it is now; see :func:`evaluate`."""
+        with np.errstate(all="ignore"):  # figures may be infinite, and those of networks that have diverged are none
+            return self._figures(lam)
+
+    def _figures(self, lam: Any) -> Metrics:
         network = self._network
         if network.backend.name == "gpu":
             if self._device is None:
@@ -68,8 +72,7 @@ class Evaluation:
         mean = to_numpy(losses) / self._samples
         # A network that has diverged has no largest score, so it gets nothing right, even by chance.
         accuracies = np.where(np.isnan(mean), np.nan, to_numpy(hits) / self._samples)
-        with np.errstate(all="ignore"):  # a cost may be infinite
-            return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
+        return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
 
     def _on_cpu(self) -> tuple[Array, Array, Array]:
         """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
@@ -139,7 +142,9 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
     xp, c = network.backend.xp, network.config.classes
     counts = np.zeros((network.replicas, c, c), np.int64)
     for rows in _chunks(network, int(x.shape[0])):
-        predicted = network.backend.to_numpy(xp.argmax(network.scores(_features(network, x, rows)), axis=-1))
+        with np.errstate(all="ignore"):
+            scores = network.scores(_features(network, x, rows))
+        predicted = network.backend.to_numpy(xp.argmax(scores, axis=-1))
         true = network.backend.to_numpy(labels[rows])
         for r in range(network.replicas):
             np.add.at(counts[r], (true, predicted[r]), 1)

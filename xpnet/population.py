@@ -271,7 +271,7 @@ def _asked_of_all(
     return asked
 
 
-def most_in_memory(population: Population, data: DeviceData, backend: Backend, dtype: str) -> int | None:
+def most_in_memory(population: Population, data: Data | DeviceData, backend: Backend, dtype: str) -> int | None:
     """Return how many networks of a population may train at once; None if free memory is not known.
 
     Raises:
