@@ -101,6 +101,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     length = settings.train.length(len(data.train))
     title = describe(settings, data)
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
+    chunks: list[tuple[int, int]] = []
 
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
@@ -113,6 +114,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
             bars.epoch(record)
 
         def on_chunks(cuts: list[tuple[int, int]]) -> None:
+            chunks[:] = cuts
             if len(cuts) > 1:
                 sizes = ", ".join(str(stop - start) for start, stop in cuts)
                 output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
@@ -142,6 +144,8 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     metrics = result.to_json() | {"run": str(folder), "samples": data.counts}
     if len(population) > 1:
         metrics["replicas"] = list(replicas_json(population, result))
+    if len(chunks) > 1:  # in float32 who is trained together shows in the last bits
+        metrics["chunks"] = [stop - start for start, stop in chunks]
     write_metrics(folder, metrics)
     if len(result.history):
         from xpnet.report.figures import curves, save_figure
