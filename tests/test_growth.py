@@ -50,7 +50,7 @@ first, last = held.values()
 print(json.dumps([first, last - first]))
 """
 # Of an epoch's record: eta and six figures for each network in float64, and what holds them.
-A_RECORD, A_NETWORK = 4_000, 7 * 8
+A_RECORD, A_NETWORK = 1_700, 7 * 8
 NOISE = 2**20  # of the allocator
 
 
