@@ -76,5 +76,4 @@ def test_a_long_training_holds_its_history_and_nothing_else(replicas, dtype, che
     assert first > (2**20 if traced else 20 * 2**20)
     records = 0.9 * epochs * (A_RECORD + A_NETWORK * replicas)
     assert growth < records + (0 if traced else NOISE), f"{growth:,} bytes in {0.9 * epochs:.0f} epochs"
-    print(f"{growth:,} bytes, history at most {records:,.0f}")
     harm.did("epochs in which memory was watched", epochs)
