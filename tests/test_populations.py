@@ -117,25 +117,38 @@ def test_cuts_lie_between_seeds_where_that_costs_nothing():
     assert chunks(p, None) == [(0, 12)]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_the_estimate_of_memory_is_what_training_takes(momentum):
+@pytest.mark.guarantee("memory")
+@pytest.mark.parametrize(
+    ("hidden", "inputs", "dtype", "settings"),
+    [
+        ((100, 100), 800, "float32", {"epochs": 1}),
+        ((100, 100), 800, "float32", {"epochs": 1, "momentum": 0.9}),
+        ((100, 100), 800, "float64", {"epochs": 1, "shuffle": "independent"}),
+        ((100, 100), 800, "float64", {"epochs": 1, "momentum": 0.9}),
+        ((), 800, "float32", {"epochs": 1}),
+        # Next to nothing but learning rates, figures and the history.
+        ((3,), 4, "float32", {"epochs": 5, "batch_size": 2}),
+    ],
+)
+def test_the_estimate_of_memory_is_what_training_takes(hidden, inputs, dtype, settings, harm):
     rng = np.random.default_rng(0)
-    x, labels = rng.standard_normal((700, 800), dtype=np.float32), rng.integers(0, 4, 700)
-    data = xpnet.data_from_arrays(x, labels, split="500/100")
+    x, labels = rng.standard_normal((700, inputs), dtype=np.float32), rng.integers(0, 4, 700)
+    data = xpnet.to_device(xpnet.data_from_arrays(x, labels, split="500/100"), xpnet.get_backend("cpu"), dtype)
+    config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4)
+    train_config = xpnet.TrainConfig(**({"batch_size": 50, "shuffle": "shared"} | settings))
     peaks = {}
     for replicas in (4, 12):
-        config = xpnet.NetworkConfig(inputs=800, hidden=(100, 100), classes=4)
-        train_config = xpnet.TrainConfig(epochs=1, batch_size=50, momentum=momentum, shuffle="shared")
-        net = Network(config, replicas=1)
+        net = Network(config, replicas=1, dtype=dtype)
         train(net, data, train_config)  # everything is imported and compiled
         tracemalloc.start()
-        net = Network(config, replicas=replicas)
+        net = Network(config, replicas=replicas, dtype=dtype)
         train(net, data, train_config)
         peaks[replicas] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     each = (peaks[12] - peaks[4]) / 8
-    estimate = bytes_of_a_replica(config, train_config, 500, "float32")
+    estimate = bytes_of_a_replica(config, train_config, 500, dtype)
     assert 0.6 * each < estimate < 2.5 * each
+    harm.did("populations whose memory was measured")
 
 
 def test_memory_is_looked_up_and_what_cannot_fit_is_said(blobs, monkeypatch):

@@ -279,3 +279,22 @@ def test_where_nothing_can_be_suggested_it_is_said_why(loss, accuracy, diverged,
     found = suggest(*curves(loss, accuracy), window=10, diverged=diverged)
     assert isinstance(found, NoSuggestion)
     assert re.search(message, found.sentence)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "batch_norm", "epochs", "said"),
+    [
+        ((6,) * 5, True, 200, True),
+        ((6,) * 4, True, 200, False),
+        ((6,) * 5, True, 75, False),
+        ((6,) * 5, False, 200, False),
+    ],
+)
+def test_a_test_that_is_short_for_a_deep_normalised_network_says_so(blobs, hidden, batch_norm, epochs, said):
+    config = xpnet.NetworkConfig(inputs=12, hidden=hidden, classes=4, batch_norm=batch_norm)
+    train = xpnet.TrainConfig(lam=0.0, batch_size=50, epochs=epochs)  # 8 steps an epoch
+    test = xpnet.lr_range(config, blobs, train, from_=1e-4, to=100.0, steps=160)
+    assert test.suggestion is not None
+    words = "160 steps are few for 6 layers with batch normalisation that will train for 1,600: .*; take --steps 800"
+    assert bool(re.search(words, test.suggestion.note or "")) == said
+    assert test.to_json()["suggestion"]["note"] == test.suggestion.note

@@ -160,9 +160,14 @@ def test_metrics_read_as_the_json_output(blobs):
 
 def test_a_loss_that_is_not_finite_stops_with_step_rate_and_advice(blobs):
     net = network(batch_norm=False)
-    config = xpnet.TrainConfig(schedule="constant", eta=1e4, lam=10.0, epochs=50, batch_size=50)
-    with pytest.raises(DivergedError, match=r"became (nan|inf) at step \d+, with learning rate 1e\+04; a smaller eta"):
+    config = xpnet.TrainConfig(schedule="constant", eta=1e30, lam=0.0, epochs=50, batch_size=50)
+    with pytest.raises(DivergedError, match=r"became (nan|inf) at step \d+, with learning rate 1e\+30; a smaller eta"):
         train(net, blobs, config)
+    config = xpnet.TrainConfig(schedule="constant", eta=0.1, lam=11.0, epochs=50, batch_size=50)
+    with pytest.raises(
+        DivergedError, match=r"learning rate 0\.1 and lambda 11, whose product must be below 1; take a s"
+    ):
+        train(network(batch_norm=False), blobs, config)
 
 
 def test_replicas_that_diverge_are_frozen_and_the_others_go_on_unharmed(blobs):

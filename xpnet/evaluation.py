@@ -31,6 +31,18 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     return Evaluation(network, x, labels)(lam)
 
 
+def finite(network: Network) -> NDArray[np.bool_]:
+    """Return whether all parameters and running statistics of each replica are finite numbers (R,)."""
+    xp = network.backend.xp
+    nothing: Any = 0.0
+    with np.errstate(invalid="ignore"):
+        for tensors in (network.parameters, network.running):
+            for tensor in (*tensors.blocks.values(), *(tensors[name] for name in tensors.large)):
+                # An infinity or a NaN is the highest or the lowest, and 0 times it is a NaN; no copy is made.
+                nothing = nothing + 0 * xp.max(tensor, axis=(-2, -1)) + 0 * xp.min(tensor, axis=(-2, -1))
+    return np.asarray(np.isfinite(network.backend.to_numpy(nothing)))
+
+
 class Evaluation:
     """Full passes of a network over one set of samples, as often as it is called.
 
@@ -45,6 +57,10 @@ class Evaluation:
 
     def __call__(self, lam: Any = 0.0) -> Metrics:
         """Evaluate the network as it is now; see :func:`evaluate`."""
+        with np.errstate(all="ignore"):  # figures may be infinite, and those of networks that have diverged are none
+            return self._figures(lam)
+
+    def _figures(self, lam: Any) -> Metrics:
         network = self._network
         if network.backend.name == "gpu":
             if self._device is None:
@@ -54,7 +70,9 @@ class Evaluation:
             losses, hits, squares = self._on_cpu()
         to_numpy = network.backend.to_numpy
         mean = to_numpy(losses) / self._samples
-        return Metrics(to_numpy(hits) / self._samples, mean, mean + np.asarray(lam) * to_numpy(squares))
+        # A network that has diverged has no largest score, so it gets nothing right, even by chance.
+        accuracies = np.where(np.isnan(mean), np.nan, to_numpy(hits) / self._samples)
+        return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
 
     def _on_cpu(self) -> tuple[Array, Array, Array]:
         """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
@@ -124,7 +142,9 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
     xp, c = network.backend.xp, network.config.classes
     counts = np.zeros((network.replicas, c, c), np.int64)
     for rows in _chunks(network, int(x.shape[0])):
-        predicted = network.backend.to_numpy(xp.argmax(network.scores(_features(network, x, rows)), axis=-1))
+        with np.errstate(all="ignore"):
+            scores = network.scores(_features(network, x, rows))
+        predicted = network.backend.to_numpy(xp.argmax(scores, axis=-1))
         true = network.backend.to_numpy(labels[rows])
         for r in range(network.replicas):
             np.add.at(counts[r], (true, predicted[r]), 1)

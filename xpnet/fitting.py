@@ -53,6 +53,12 @@ def batches_of_epoch(orders: Sequence[int], epoch: int, samples: int, config: Tr
     return [np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0] for b in batches if b.shape[1]]
 
 
+def sizes_of_batches(steps: int, samples: int, config: TrainConfig) -> NDArray[np.float64]:
+    """Return how many samples each of the first `steps` batches of an epoch has (steps,)."""
+    starts = np.arange(steps) * config.batch_size
+    return np.minimum(config.batch_size, samples - starts).astype(float)
+
+
 def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData:
     """Return `data` on the network's device, standardised in its dtype.
 
@@ -83,6 +89,9 @@ def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
 def check_sizes(architecture: NetworkConfig, replicas: int, data: Data, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless networks of an architecture, the data and the settings fit together."""
     samples = len(data.train)
+    for name, count in zip(("train on", "validate with", "test with"), data.counts.values(), strict=True):
+        if count == 0:
+            raise ConfigError(f"data: {data.name} has no samples to {name}; every set needs at least one")
     if architecture.inputs != data.features:
         raise ConfigError(
             f"inputs = {architecture.inputs}: the data {data.name} has {data.features} features; "

@@ -95,11 +95,12 @@ def summary(values: Values) -> Any:
     if values.size == 1:
         return _finite(values.reshape(()))
     good = values[np.isfinite(values)]
-    return {
-        "mean": _finite(good.mean()) if good.size else None,
-        "std": _finite(good.std(ddof=1)) if good.size > 1 else None,
-        "values": [_finite(value) for value in values],
-    }
+    with np.errstate(over="ignore"):  # sums and squares of costs next to the largest number
+        return {
+            "mean": _finite(good.mean()) if good.size else None,
+            "std": _finite(good.std(ddof=1)) if good.size > 1 else None,
+            "values": [_finite(value) for value in values],
+        }
 
 
 def _finite(value: Any) -> float | None:

@@ -27,13 +27,16 @@ def weight_std(init: str | float, fan_in: int) -> float:
     return float(init)
 
 
-def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64") -> dict[str, np.ndarray[Any, Any]]:
     """Return one network's initial parameters in float64, by name, without the replica axis.
 
     ``W`` (d, m) is normal with mean 0 and :func:`weight_std`; ``b`` (1, m) normal with
     ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer's weights and biases have
     streams of their own: networks of one seed share what they have in common, with and without batch
     normalisation, and whatever lies above.
+
+    Raises:
+        ConfigError: The weights or biases lie beyond what `dtype` holds, or the weights are all 0 there.
     """
     if isinstance(config.init, tuple):
         raise ConfigError(f"init = {config.init}: is for several networks; one network has one")
@@ -49,6 +52,15 @@ def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray
         if normalised:
             parameters[f"gamma{layer}"] = np.ones((1, m))
             parameters[f"beta{layer}"] = np.zeros((1, m))
+    limits = np.finfo(dtype)
+    for name, values in parameters.items():
+        largest = np.abs(values).max()
+        if not largest <= limits.max or (name.startswith("W") and largest < limits.smallest_subnormal):
+            setting = f"init = {init}" if name.startswith("W") else f"init_bias = {config.init_bias}"
+            raise ConfigError(
+                f"{setting}: gives {name} numbers of {largest:.3g}, but {np.dtype(dtype)} holds those from "
+                f"{limits.smallest_subnormal:.2g} to {limits.max:.2g}; take another {setting.split()[0]}"
+            )
     return parameters
 
 

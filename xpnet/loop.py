@@ -12,12 +12,12 @@ from xpnet.backend import Array
 from xpnet.config import Length, TrainConfig
 from xpnet.data import on_host
 from xpnet.device_data import DeviceData
-from xpnet.evaluation import Evaluation
-from xpnet.fitting import batches_of_epoch
+from xpnet.evaluation import Evaluation, finite
+from xpnet.fitting import batches_of_epoch, sizes_of_batches
 from xpnet.history import EpochRecord, History, Metrics, Values, running_metrics
 from xpnet.marks import Mark, Marks
 from xpnet.network import Network
-from xpnet.results import Divergence, TrainResult, all_diverged
+from xpnet.results import Divergence, TrainResult, all_diverged, first_lost
 from xpnet.schedules import learning_rates
 from xpnet.snapshots import Snapshot, Standing
 from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
@@ -25,6 +25,9 @@ from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
+# On the CPU replicas that are lost are left out at multiples of so many steps: not when a call happens to end,
+# since in float32 the others' last bits depend on who is trained beside them.
+_STEPS_A_LOOK = 50
 SETS = ("train", "validation", "test")
 
 
@@ -147,7 +150,8 @@ class Loop:
     def _make_stepper(self) -> Stepper:
         train, backend = self.data.train, self.network.backend
         rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
-        hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov)
+        orders = tuple(self.orders[r] for r in self.alive)
+        hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov, orders)
         self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
         return make_stepper(self.living, train.x, train.labels, hyper, self.config.stepper, self.config.batch_size)
 
@@ -170,9 +174,7 @@ class Loop:
                     break
         if backend.xp is not np and epoch + 1 < length.epochs and not self.stopped:
             self._prepared = epoch + 1, self._batches(epoch + 1)  # while the device is at work
-        loss, correct, penalty = (
-            backend.to_numpy(part)[:done] for part in (totals.loss, totals.correct, totals.penalty)
-        )
+        loss, correct, penalty = (backend.to_numpy(part)[:done] for part in totals.arrays())
         seconds = self._seconds_before + time.perf_counter() - begin
         if done == begun:
             return None
@@ -182,14 +184,15 @@ class Loop:
             self.checkpoint()
         self._totals, self._seconds_before = None, 0.0
         self.seconds_training.append(seconds)
-        self._freeze(loss, first)
+        self._freeze(loss, penalty, first)
         self._hand_back()
         begin = time.perf_counter()
         validation = self._validate()
         if self.config.train_metrics == "full":
             training = self._evaluate("train")
         else:
-            training = self._running(loss, correct, penalty)
+            sizes = sizes_of_batches(done, int(self.data.train.x.shape[0]), self.config)
+            training = running_metrics(loss, correct, penalty, sizes, self.lam)
         evaluation = time.perf_counter() - begin
         self.seconds_evaluation += evaluation
         return EpochRecord(
@@ -235,11 +238,17 @@ class Loop:
         while taken < wanted and not self.stopped:
             at = done + taken
             size = min(self._steps_a_call, wanted - taken, self.marks.until_next(first + at) or wanted)
+            size = min(size, _STEPS_A_LOOK - (first + at) % _STEPS_A_LOOK)
             begin = time.perf_counter()
             self._take(perm[taken : taken + size], first + at, totals.part(at, at + size))
             if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
                 self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
             taken += size
+            at += size
+            # On a GPU a look at the losses would make the host wait: there it is once an epoch, and at marks.
+            if self.network.backend.xp is np or self.state.step in self.marks:
+                loss, penalty = (self.network.backend.to_numpy(part)[:at] for part in (totals.loss, totals.penalty))
+                self._freeze(loss, penalty, first, now=self.state.step in self.marks)
             if self.on_steps is not None:
                 self.on_steps(size)
             self.stopped = self.should_stop is not None and self.should_stop()
@@ -265,7 +274,9 @@ class Loop:
         """Return validation figures of the parameters as they are; replicas without a finite loss are frozen."""
         if self._validated is None or self._validated[0] != self.state.step:
             metrics = self._evaluate("validation")
-            self._freeze(metrics.losses[None], self.state.step - 1)
+            if len(self.alive):
+                lost = self.alive[~(finite(self.living) & np.isfinite(metrics.losses[self.alive]))]
+                self._leave_out(lost, np.full(len(lost), self.state.step - 1), metrics.losses[lost])
             self._validated = self.state.step, metrics
         # Those that were dropped since, or are found to have diverged, have none.
         return self._of_living(self._validated[1])
@@ -283,27 +294,40 @@ class Loop:
             self.stepper.run(self.state, rows, eta, some)
             for whole, part in zip(totals.arrays(), some.arrays(), strict=True):
                 whole[:, alive] = part
-        if xp is np:  # on a GPU a look at the losses would make the host wait: there it is once an epoch
-            self._freeze(totals.loss, step)
 
-    def _freeze(self, losses: Values, first: int) -> None:
-        """Stop training replicas with a loss (k, R) that is not finite; `first` is the number of its first row.
+    def _freeze(self, losses: Values, penalties: Values, first: int, now: bool = True) -> None:
+        """Stop training replicas that were lost in steps with these losses and penalties (k, R), from `first` on.
+
+        If not `now`, at the next step at which that is done, or at once if no other replica is left.
+        """
+        rows = first_lost(losses[:, self.alive], penalties[:, self.alive], self.network.dtype)
+        lost = rows < len(losses)
+        if now or self.state.step % _STEPS_A_LOOK == 0 or lost.all():
+            gone, rows = self.alive[lost], rows[lost]
+            sizes = sizes_of_batches(len(losses), int(self.data.train.x.shape[0]), self.config)
+            self._leave_out(gone, first + rows, losses[rows, gone] / sizes[rows])
+
+    def _leave_out(self, lost: NDArray[np.int64], steps: NDArray[np.int64], losses: Values) -> None:
+        """Go on without replicas that have diverged at steps with losses (l,), and let their tensors be no numbers.
+
+        What these are at the moment says nothing, and depends on when it was noticed.
 
         Raises:
             DivergedError: No replica is left.
         """
-        bad = ~np.isfinite(losses[:, self.alive])
-        if not bad.any():
+        if not len(lost):
             return
-        lost = bad.any(axis=0)
-        for column in np.flatnonzero(lost):
-            replica, row = int(self.alive[column]), int(np.argmax(bad[:, column]))
-            step = first + row
-            self.diverged[replica] = Divergence(step, float(self.eta[step, replica]), float(losses[row, replica]))
-        keep = np.flatnonzero(~lost)
-        if len(keep) == 0:
+        for r, step, loss in zip(lost.tolist(), steps.tolist(), losses.tolist(), strict=True):
+            self.diverged[r] = Divergence(step, float(self.eta[step, r]), loss)
+        keep = np.flatnonzero(~np.isin(self.alive, lost))
+        if len(keep):
+            self._keep(keep)
+        gone = self.network.backend.asarray(lost)
+        for tensors in (self.network.parameters, self.network.running):
+            for tensor in tensors.values():
+                tensor[gone] = np.nan
+        if not len(keep):
             raise all_diverged(self.diverged, self.config, self.network.replicas, self.history)
-        self._keep(keep)  # on the CPU the totals are looked at as soon as they are there, so nothing was learned since
 
     def _keep(self, columns: NDArray[np.int64]) -> None:
         """Go on with some of the living replicas, on copies of their tensors."""
@@ -349,11 +373,3 @@ class Loop:
         whole = np.full((3, self.network.replicas), np.nan)
         whole[:, self.alive] = figures
         return Metrics(*whole)
-
-    def _running(self, loss: Values, correct: NDArray[np.int64], penalty: Values) -> Metrics:
-        """Return the epoch's figures from the totals (k, R) of its steps."""
-        sizes = np.full(len(loss), float(self.config.batch_size))
-        rest = int(self.data.train.x.shape[0]) % self.config.batch_size
-        if rest and len(loss) == self.length.steps_per_epoch and not self.config.drop_last:
-            sizes[-1] = rest
-        return running_metrics(loss, correct, penalty, sizes, self.lam)

@@ -170,10 +170,11 @@ class Network:
         self.layers = layers_of(config)
         self.ops = get_ops(self.backend)
         replicas = len(self.seeds)
-        drawn = [
-            initial_parameters(dataclasses.replace(config, init=init), seed)
-            for seed, init in zip(self.seeds, inits, strict=True)
-        ]
+        with np.errstate(over="ignore"):  # what overflows is told
+            drawn = [
+                initial_parameters(dataclasses.replace(config, init=init), seed, self.dtype)
+                for seed, init in zip(self.seeds, inits, strict=True)
+            ]
         xp = self.backend.xp
         self.parameters = Blocks(
             xp,

@@ -107,6 +107,11 @@ class Population:
 
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
 
+    def of_each_init(self) -> list[Population]:
+        """Return the first network of each kind of initial weights, which may fail each for itself."""
+        inits = self.network.init if isinstance(self.network.init, tuple) else (self.network.init,)
+        return [self.part(r, r + 1) for r in sorted(inits.index(init) for init in set(inits))]
+
     def combinations(self) -> list[tuple[dict[str, Any], list[int]]]:
         """Return each combination of settings with the replicas, one for each seed, that have it."""
         found: dict[tuple[Any, ...], list[int]] = {}
@@ -120,7 +125,8 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     """Return about how much memory each network of a population takes while it trains.
 
     Counted are parameters and running statistics, gradients and velocities, the activations of a batch
-    with what the backward pass keeps and works in, and the order of an epoch's samples.
+    with what the backward pass keeps and works in, the order of an epoch's samples, the learning rate and the figures
+    of every step, and the history.
     """
     size = np.dtype(dtype).itemsize
     one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
@@ -131,7 +137,10 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     copies = (4 + (4 if momentum else 0)) if size < 8 else (3 + (3 if momentum else 0))
     units = sum((*config.hidden, config.classes))
     activations = 9 * train_config.batch_size * units
-    return int(size * (copies * parameters + activations) + 2 * 8 * samples)
+    length = train_config.length(samples)
+    # Learning rates twice, for the host and for the stepper; losses, hits and penalties of an epoch; an epoch's record.
+    by_step = 8 * (2 * length.steps + 3 * length.steps_per_epoch + 7 * length.epochs)
+    return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)
 
 
 def chunks(population: Population, most: int | None) -> list[tuple[int, int]]:
@@ -281,7 +290,7 @@ def _asked_of_all(
     return asked
 
 
-def most_in_memory(population: Population, data: DeviceData, backend: Backend, dtype: str) -> int | None:
+def most_in_memory(population: Population, data: Data | DeviceData, backend: Backend, dtype: str) -> int | None:
     """Return how many networks of a population may train at once; None if free memory is not known.
 
     Raises:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xpnet.config import TrainConfig
 from xpnet.errors import DivergedError
-from xpnet.history import History, Metrics
+from xpnet.history import History, Metrics, Values
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a replica's loss became infinite or not a number.
+    """Where a replica's loss became infinite or not a number, or its numbers outgrew their type.
 
     Attributes:
         step: Counted from 0.
         eta: The learning rate there.
-        loss: What it became.
+        loss: What it became; finite if it was the squared weights or the running statistics that overflowed.
     """
 
     step: int
@@ -27,11 +30,30 @@ class Divergence:
     def sentence(self, config: TrainConfig, replica: int | None) -> str:
         """Say what happened and what helps."""
         which = "" if replica is None else f" of replica {replica}"
+        what = f"the loss{which} became {self.loss}"
+        if np.isfinite(self.loss):
+            what = f"the numbers{which} outgrew their floating type"
+        where = f"{what} at step {self.step}, with learning rate {self.eta:.3g}"
         setting = "eta_max" if config.schedule == "triangular" else "eta"
-        return (
-            f"the loss{which} became {self.loss} at step {self.step}, with learning rate {self.eta:.3g}; "
-            f"a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
-        )
+        lam = np.ravel(config.lam)[0 if replica is None or np.ndim(config.lam) == 0 else replica]
+        if self.eta * lam > 1:
+            return f"{where} and lambda {lam:.3g}, whose product must be below 1; take a smaller {setting} or lambda"
+        return f"{where}; a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
+
+
+def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int64]:
+    """Return the first of k steps at which each replica was lost, k where it never was: (R,).
+
+    Lost is whose loss is not finite, and whose squared weights add up to more than their type holds: activations are
+    of their size, so the variances that normalise them overflow next, and hide it from the loss.
+
+    Args:
+        losses: Of each step (k, R).
+        penalties: Sum over layers of sum(W**2) at each step (k, R).
+        dtype: Type of the weights.
+    """
+    lost = ~(np.isfinite(losses) & (penalties <= np.finfo(dtype).max))
+    return np.where(lost.any(axis=0), lost.argmax(axis=0), len(lost))
 
 
 def all_diverged(

@@ -33,8 +33,8 @@ def train(
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
 
-    A replica of a population whose loss becomes infinite or not a number is frozen: it is left as it is,
-    its figures are not a number from there on, and the others go on without it.
+    A replica of a population whose loss becomes infinite or not a number, or whose weights outgrow their type, is
+    left out: its tensors and its figures are not a number from there on, and the others go on without it.
 
     Args:
         network: R networks of one architecture.

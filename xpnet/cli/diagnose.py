@@ -97,7 +97,7 @@ def diagnose(
     from xpnet.diagnosis import Recorder
     from xpnet.fitting import order_seeds
     from xpnet.network import Network
-    from xpnet.population import Population
+    from xpnet.population import Population, most_in_memory
     from xpnet.training import train
 
     output = Output(as_json=json, quiet=quiet)
@@ -114,6 +114,13 @@ def diagnose(
     population = whole.part(0, replicas or len(whole))
     # A part of several networks keeps the orders of samples that it had among all of them.
     orders = order_seeds(whole.train, whole.seeds)[: len(population)]
+    # Measures are of networks side by side: what does not fit is not cut into chunks.
+    most = most_in_memory(population, data, backend, settings.run.dtype)
+    if most is not None and most < len(population):
+        raise ConfigError(
+            f"replicas = {len(population)}: so many networks do not fit on {backend.device} together, but {most} do; "
+            f"take --replicas {most}"
+        )
     network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
     recorder = Recorder(network, data, population.train, samples=samples, every=every)
     folder = create_run_folder(out, stem=_stem(run))

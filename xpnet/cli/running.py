@@ -63,8 +63,8 @@ class _Training:
         data = load_data(settings.data)
         output.note(about_data(data, settings))
         population = Population.of(settings, data.features, data.classes)
-        first = population.part(0, 1)
-        check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
+        for first in population.of_each_init():
+            check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
         if settings.train.stepper != "auto":
             whole = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
             check_stepper(whole, data, population.train)
@@ -221,6 +221,7 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
     alone = stand.starts.get((0, len(population)))  # of several chunks, epochs are told when all are done
     records = () if alone is None else alone.epochs
+    chunks: list[tuple[int, int]] = []
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
         _saver(training, folder, output) as saver,
@@ -235,6 +236,7 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
             bars.epoch(record)
 
         def on_chunks(cuts: list[tuple[int, int]]) -> None:
+            chunks[:] = cuts
             saver.chunks(cuts)
             if len(cuts) > 1:
                 sizes = ", ".join(str(stop - start) for start, stop in cuts)
@@ -261,8 +263,10 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
 
     for replica, divergence in sorted(result.diverged.items()):
         which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
-        output.note(f"warning: {divergence.sentence(settings.train, replica)} ({which}); it was left out from there on")
-    metrics = _results(training, folder, network, result, saver)
+        output.note(
+            f"warning: {divergence.sentence(population.train, replica)} ({which}); it was left out from there on"
+        )
+    metrics = _results(training, folder, network, result, chunks, saver)
     varies = bool(settings.varying.keys() - {"seed"})
     from xpnet.cli.tables import combinations_table
 
@@ -276,7 +280,14 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
     return interrupt.exit_code if result.interrupted else 0
 
 
-def _results(training: _Training, folder: Path, network: Network, result: TrainResult, saver: Saver) -> dict[str, Any]:
+def _results(
+    training: _Training,
+    folder: Path,
+    network: Network,
+    result: TrainResult,
+    chunks: list[tuple[int, int]],
+    saver: Saver,
+) -> dict[str, Any]:
     """Write the network, the curves and the figures, each as far as the disk lets; return the figures."""
     from xpnet.population import replicas_json
     from xpnet.report.figures import curves, save_figure
@@ -286,6 +297,8 @@ def _results(training: _Training, folder: Path, network: Network, result: TrainR
     metrics = result.to_json() | {"run": str(folder), "samples": training.data.counts}
     if len(population) > 1:
         metrics["replicas"] = list(replicas_json(population, result))
+    if len(chunks) > 1:  # in float32 who is trained together shows in the last bits
+        metrics["chunks"] = [stop - start for start, stop in chunks]
     if not (folder / CONFIG).is_file():  # gone meanwhile: what was learned is kept all the same
         with saver.trying(f"{folder}", results=True):
             folder.mkdir(parents=True, exist_ok=True)

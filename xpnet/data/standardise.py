@@ -87,7 +87,19 @@ class Standardiser:
             values.take(rows, out=out[rows])
 
     def lazily(self, x: Features, dtype: str = "float32") -> StandardisedRows:
-        """Return `x` (n, d) as it is, read as what :meth:`__call__` returns (floating features: up to rounding)."""
+        """Return `x` (n, d) as it is, read as what :meth:`__call__` returns (floating features: up to rounding).
+
+        Raises:
+            DataError: A feature's mean or deviation lies beyond the normal numbers of `dtype`.
+        """
+        limits = np.finfo(dtype)
+        beyond = (np.abs(self.mean) + self.std > limits.max) | (self.std < limits.tiny)
+        if beyond.any():
+            column = int(np.argmax(beyond))
+            raise DataError(
+                f"keep = raw: column {column} (from 0) has mean {self.mean[column]:.3g} and standard deviation "
+                f"{self.std[column]:.3g}, beyond {np.dtype(dtype)}; rescale it, or take keep = float or float64"
+            )
         # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part (of floating
         # features: as much of it as the type holds) is subtracted without error and its small rest after
         # that, which leaves every digit.
@@ -96,8 +108,7 @@ class Standardiser:
             x if isinstance(x, Rows) else np.ascontiguousarray(x),
             whole.astype(dtype),
             (self.mean - whole).astype(dtype),
-            # The inverse of a deviation next to nothing is larger than a small type holds.
-            np.minimum(1 / self.std, np.finfo(dtype).max).astype(dtype),
+            (1 / self.std).astype(dtype),
         )
 
 

@@ -73,7 +73,7 @@ def _panel(history: History, figure: str) -> Any:
     line = base.mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=2).encode(
         y=alt.Y("mean:Q", title=figure, axis=style, scale=alt.Scale(zero=False))
     )
-    if "low" not in rows[0]:
+    if not any("low" in row for row in rows):  # one network, or figures that are all infinite
         return line.properties(width=_WIDTH, height=_HEIGHT)
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")
     return (band + line).properties(width=_WIDTH, height=_HEIGHT)
@@ -114,9 +114,13 @@ def _rows(epochs: Any, values: Any, name: str) -> list[dict[str, Any]]:
 
 
 def mean_and_band(values: Any) -> dict[str, float] | None:
-    """Return the mean of what is finite, with one standard deviation (ddof = 1) to each side; None of nothing."""
+    """Return the mean of what is finite, with one standard deviation (ddof = 1) to each side.
+
+    None of nothing, and of what is so large that its squares are infinite: there is nothing to be drawn.
+    """
     good = values[np.isfinite(values)]
     if not good.size:
         return None
-    mean, std = float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else 0.0
-    return {"mean": mean, "low": mean - std, "high": mean + std}
+    with np.errstate(over="ignore"):
+        mean, std = float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else 0.0
+    return {"mean": mean, "low": mean - std, "high": mean + std} if np.isfinite(mean + std) else None

@@ -189,4 +189,5 @@ def spread_of(values: Any) -> Any:
         return None
     if values.size == 1:
         return float(good[0])
-    return {"mean": float(good.mean()), "std": float(good.std(ddof=1)) if good.size > 1 else None}
+    with np.errstate(over="ignore"):
+        return {"mean": float(good.mean()), "std": float(good.std(ddof=1)) if good.size > 1 else None}

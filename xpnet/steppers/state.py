@@ -62,11 +62,14 @@ class Hyperparameters:
         lam: Strength of the L2 penalty.
         rho: Momentum; None for none at all.
         nesterov: Nesterov's form of momentum.
+        orders: What names each replica's order of samples, where that is known: those of one order see the same
+            batches; None to compare the batches of each call.
     """
 
     lam: Array
     rho: Array | None = None
     nesterov: bool = False
+    orders: tuple[int, ...] | None = None
 
     def part(self, start: int, stop: int) -> Hyperparameters:
         """Return those of the replicas from `start` up to `stop`."""
