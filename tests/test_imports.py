@@ -23,11 +23,11 @@ LAYERS = [
     ("steppers", "schedules", "evaluation", "device_data", "results", "marks", "suggestion"),
     ("network",),
     ("ops",),
-    ("initialise", "layers", "memory"),
-    ("blocks", "data", "runs", "settings", "environment"),
+    ("initialise", "layers", "memory", "model_file"),
+    ("blocks", "data", "recorded", "runs", "settings", "environment"),
     ("backend",),
     ("history", "config", "randomness"),
-    ("checks",),
+    ("checks", "reading", "schema"),
     ("errors",),
 ]
 HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}

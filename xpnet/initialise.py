@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -61,11 +61,6 @@ def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]
             raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
         return tuple(int(s) for s in seed)
     return tuple(seed + r for r in range(replicas or 1))
-
-
-def seeds_in(about: Mapping[str, Any]) -> Sequence[int] | int:
-    """Return the seeds that a model file tells; the first release stored the first alone."""
-    return [int(seed) for seed in about["seeds"]] if "seeds" in about else int(about["seed"])
 
 
 def per_replica(name: str, value: Any, replicas: int) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xpnet.device_data import DeviceData
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, RunError
 from xpnet.population import Population, most_in_memory, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
@@ -194,6 +194,8 @@ def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_u
         point = slot.point or next((dict(trial.params) for trial in own if trial.params), {})
         state = "failed" if given_up else "waiting"
         return Trial(number, slot.round, state, point, attempts=attempts, note=reason)
+    if attempt.state.is_finished() and attempt.params and attempt.params.keys() != slot.distributions.keys():
+        raise RunError(f"trial {attempt.number}: is at a point of {', '.join(attempt.params)}, and the search is of others")
     result: Mapping[str, Any] = attempt.user_attrs.get("result", {}) if attempt.state.is_finished() else {}
     return Trial(
         number=number,
