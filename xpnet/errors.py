@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-
 # Of a longer message, such as one that quotes a list of a million numbers, the middle is left out.
 _LONGEST = 2000
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.config import NetworkConfig
+from xpnet.data.room import free_host_memory
 from xpnet.errors import ConfigError
 from xpnet.randomness import Purpose, generator
 
@@ -50,6 +51,23 @@ def initial_parameters(config: NetworkConfig, seed: int) -> dict[str, np.ndarray
             parameters[f"gamma{layer}"] = np.ones((1, m))
             parameters[f"beta{layer}"] = np.zeros((1, m))
     return parameters
+
+
+def check_room(config: NetworkConfig, replicas: int) -> None:
+    """Refuse a network of which memory does not hold even the parameters as they are drawn, in float64.
+
+    Raises:
+        ConfigError: There is less memory than that.
+    """
+    sizes = (config.inputs, *config.hidden, config.classes)
+    needed = 8 * replicas * sum(d * m for d, m in pairwise(sizes))
+    free = free_host_memory()
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"hidden = {list(config.hidden)}: {'a network' if replicas == 1 else f'{replicas:,} networks'} with "
+            f"{config.inputs:,} inputs and {config.classes:,} classes takes {needed / 2**20:,.0f} MB at the start, of "
+            f"which {free / 2**20:,.0f} are free; take a smaller one"
+        )
 
 
 def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:

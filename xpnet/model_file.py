@@ -34,7 +34,7 @@ _FIRST_FORMAT = "xpnet-model-1"
 _BLANK = "0" * 64
 # The header names tensors and holds the description, of which the names of columns are the largest part.
 MOST_HEADER = 8 * 2**20
-_TYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _STANDARDISER = ("standardise.mean", "standardise.std")
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -125,7 +125,7 @@ def _read(file: io.FileIO, size: int, called: str) -> tuple[dict[str, NDArray[An
     tensors = {}
     for name, dtype, shape in places:
         numbers = np.empty(math.prod(shape), dtype)
-        view = memoryview(numbers).cast("B")
+        view = memoryview(numbers.data).cast("B")
         done = 0
         while done < len(view):
             got = file.readinto(view[done:])
@@ -171,7 +171,9 @@ def _places(layout: Mapping[str, Any], held: int, called: str) -> list[tuple[str
         begin, end = about["data_offsets"]
         wanted = math.prod(shape) * dtype.itemsize
         if begin != at or end - begin != wanted:
-            raise _broken(called, f"{one_line(name, 60)} takes {wanted:,} bytes, and is said to be at {begin:,} to {end:,}")
+            raise _broken(
+                called, f"{one_line(name, 60)} takes {wanted:,} bytes, and is said to be at {begin:,} to {end:,}"
+            )
         places.append((name, dtype, shape))
         at = end
     if at != held:
@@ -248,7 +250,9 @@ def _described(tensors: dict[str, NDArray[Any]], about: Mapping[str, Any], calle
         raise wrong(f"feature_names has {len(feature_names):,} names for {config.inputs:,} inputs")
     image_shape = about.get("image_shape")
     if image_shape is not None and (math.prod(image_shape) != config.inputs or image_shape[0] not in (1, 3)):
-        raise wrong(f"images of {' x '.join(map(str, image_shape))} are not {config.inputs:,} inputs in 1 or 3 channels")
+        raise wrong(
+            f"images of {' x '.join(map(str, image_shape))} are not {config.inputs:,} inputs in 1 or 3 channels"
+        )
     standardiser = _standardiser(tensors, config.inputs, wrong)
     return Model(
         {name: tensors[name] for name in expected},

@@ -21,7 +21,7 @@ from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import NetworkConfig
 from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError
-from xpnet.initialise import initial_parameters, per_replica, seeds_of
+from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.layers import Layer, layers_of
 from xpnet.model_file import read_model, write_model
 from xpnet.ops import Ops, get_ops
@@ -171,6 +171,7 @@ class Network:
         self.layers = layers_of(config)
         self.ops = get_ops(self.backend)
         replicas = len(self.seeds)
+        check_room(config, replicas)
         drawn = [
             initial_parameters(dataclasses.replace(config, init=init), seed)
             for seed, init in zip(self.seeds, inits, strict=True)

@@ -70,7 +70,9 @@ def _add(columns: Mapping[str, array[float]], line: str, where: str) -> None:
         raise RunError(f"{where}: has {len(cells)} columns, and must have {len(COLUMNS)}; take another copy of it")
     for cell, (name, pattern, wanted) in zip(cells, _PATTERNS, strict=True):
         if pattern.fullmatch(cell) is None or (pattern is _FINITE and float(cell) - float(cell) != 0):
-            raise RunError(f"{where}, {name}: must be {wanted}, and is {one_line(repr(cell), 60)}; take another copy of it")
+            raise RunError(
+                f"{where}, {name}: must be {wanted}, and is {one_line(repr(cell), 60)}; take another copy of it"
+            )
         columns[name].append(float(cell))
 
 
@@ -80,13 +82,14 @@ FIGURE_SHAPE = schema.either(
     _SOME,
     schema.record({"mean": _SOME, "std": _SOME, "values": schema.items(_SOME)}),
 )
-FIGURES_SHAPE = schema.record({name: FIGURE_SHAPE for name in FIGURES})
-_SETS = {name: FIGURES_SHAPE for name in ("test", "validation", "train")}
+FIGURES_SHAPE = schema.record(dict.fromkeys(FIGURES, FIGURE_SHAPE))
+_SETS = dict.fromkeys(("test", "validation", "train"), FIGURES_SHAPE)
 METRICS_SHAPE = schema.record(
     {**_SETS, "epochs": schema.whole(0), "steps": schema.whole(0), "interrupted": schema.flag},
     {
         "seconds": schema.record(
-            {}, {"training": schema.number(0), "evaluation": schema.number(0), "per_epoch": schema.items(schema.number(0))}
+            {},
+            {"training": schema.number(0), "evaluation": schema.number(0), "per_epoch": schema.items(schema.number(0))},
         ),
         "samples": schema.record({}, {name: schema.whole(0) for name in _SETS}),
         "device": schema.text,
@@ -110,9 +113,13 @@ _SCALAR = schema.either("text, a number or null", schema.optional(schema.text), 
 ENVIRONMENT_SHAPE = schema.record(
     {},
     {
-        **dict.fromkeys(("date", "command", "xpnet", "python", "system", "cpu", "device", "note"), schema.optional(schema.text)),
+        **dict.fromkeys(
+            ("date", "command", "xpnet", "python", "system", "cpu", "device", "note"), schema.optional(schema.text)
+        ),
         **dict.fromkeys(("cores", "memory_gib", "seconds"), schema.optional(schema.number(0))),
-        "gpus": schema.items(schema.record({"memory_bytes": schema.number(0)}, dict.fromkeys(("device", "name"), _SCALAR))),
+        "gpus": schema.items(
+            schema.record({"memory_bytes": schema.number(0)}, dict.fromkeys(("device", "name"), _SCALAR))
+        ),
         "packages": schema.mapping(_SCALAR),
         "variables": schema.mapping(_SCALAR),
         "blas": schema.items(schema.mapping(_SCALAR)),

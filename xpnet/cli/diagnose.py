@@ -15,8 +15,8 @@ from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.model_file import read_model
 from xpnet.recorded import read_metrics
-from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, read_config, write_new
-from xpnet.settings import Settings
+from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, write_new
+from xpnet.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from xpnet.diagnosis import Course
@@ -186,10 +186,8 @@ def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:
                 f"{name} = {on_line[name]}: a run is repeated with its own settings, only "
                 f"{', '.join(_WITH_RUN)} may be others; leave out {run} to describe a training by options"
             )
-    try:
-        return Settings.from_mapping(read_config(run) | on_line)
-    except ConfigError as error:
-        raise ConfigError(f"{run / CONFIG}: {error}") from None
+    on_file, _ = read_settings(run)
+    return Settings.from_mapping(on_file | on_line)
 
 
 def _stem(run: Path | None) -> Path:

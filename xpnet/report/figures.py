@@ -113,9 +113,15 @@ def _rows(epochs: Any, values: Any, name: str) -> list[dict[str, Any]]:
 
 
 def mean_and_band(values: Any) -> dict[str, float] | None:
-    """Return the mean of what is finite, with one standard deviation (ddof = 1) to each side; None of nothing."""
+    """Return the mean of what is finite, with one standard deviation (ddof = 1) to each side.
+
+    None of what cannot be drawn: nothing, or numbers whose squares are infinite.
+    """
     good = values[np.isfinite(values)]
     if not good.size:
         return None
-    mean, std = float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of losses on their way to infinity
+        mean, std = float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else 0.0
+    if not np.isfinite(mean + std):
+        return None
     return {"mean": mean, "low": mean - std, "high": mean + std}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.errors import RunError
+from xpnet.errors import RunError, printable
 from xpnet.model_file import read_model
 from xpnet.recorded import read_environment, read_history, read_metrics
 from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
@@ -136,12 +136,14 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
         model = read_model(path / MODEL)
         inputs, classes, names = model.config.inputs, model.config.classes, model.class_names
         trained = model.replicas
+        if trained > len(replicas):
+            raise RunError(f"{path / MODEL}: has {trained} networks, and {CONFIG} beside it asks for {len(replicas)}")
         if trained < len(replicas):
             notes.append(f"{trained} of its {len(replicas)} networks were trained before it was stopped.")
             replicas = replicas[:trained]
     history = read_history(path / HISTORY, len(replicas)) if (path / HISTORY).is_file() else {}
     environment = read_environment(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else None
-    name = label or path.resolve().name
+    name = label or printable(path.resolve().name)
     return RunRecord(
         path, name, settings, given, replicas, metrics, history, environment, inputs, classes, names, notes
     )

@@ -62,7 +62,7 @@ def reproduction_page(folder: Path, made: str) -> Page:
 
 def _outcomes(path: Path) -> dict[str, Outcome]:
     found = read_json(path, RunError)
-    schema.check(found, schema.mapping(OUTCOME_SHAPE), str(path), RunError)
+    schema.check(found, schema.mapping(OUTCOME_SHAPE), f"{path}: is not what xpnet reproduce writes", RunError)
     try:
         return {name: Outcome.from_json(value) for name, value in found.items()}
     except (TypeError, ValueError) as error:  # a table whose rows have several lengths

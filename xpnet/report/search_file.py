@@ -56,7 +56,7 @@ def read_search_result(path: Path) -> dict[str, Any]:
         RunError: The file is damaged, or not of a search; the message names the line or the key.
     """
     found = read_json(path, RunError)
-    schema.check(found, _SHAPE, str(path), RunError)
+    schema.check(found, _SHAPE, f"{path}: is not a search of xpnet", RunError)
     for name in found["space"]:
         if name not in KINDS:
             raise RunError(f"{path}: space: {name} is nothing that can be searched; there are {', '.join(KINDS)}")

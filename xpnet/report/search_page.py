@@ -22,8 +22,8 @@ from xpnet.report.parts import (
 )
 from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_file import read_search_result, winner_in
 from xpnet.report.search_figures import STATES, mean_of, search_panels, validation_of
+from xpnet.report.search_file import read_search_result, winner_in
 from xpnet.report.words import percent
 
 # Trials whose curves are drawn, best first.

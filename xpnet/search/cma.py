@@ -20,7 +20,9 @@ class ReplayedCmaEsSampler(CmaEsSampler):
     def __init__(self, **options: Any) -> None:
         for name in ("_restore_optimizer", "_init_optimizer", "_get_solution_trials"):
             if not hasattr(CmaEsSampler, name):
-                raise ConfigError("draw = cmaes: this version of Optuna keeps its state in a way that is not known; take tpe")
+                raise ConfigError(
+                    "draw = cmaes: this version of Optuna keeps its state in a way that is not known; take tpe"
+                )
         super().__init__(**options)
         self._finished: list[Any] = []
 
@@ -35,4 +37,4 @@ class ReplayedCmaEsSampler(CmaEsSampler):
             if len(found) < optimizer.population_size:
                 return optimizer
             first = sorted(found, key=lambda trial: trial.number)[: optimizer.population_size]
-            optimizer.tell([(trans.transform(trial.params), sign * trial.value) for trial in first])
+            optimizer.tell([(trans.transform(trial.params), sign * float(trial.value or 0.0)) for trial in first])

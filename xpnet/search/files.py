@@ -58,7 +58,7 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     if not path.is_file():
         raise RunError(f"{folder}: is not the folder of a search, it has no {SEARCH}")
     about = read_toml(path, RunError)
-    schema.check(about, _SEARCH_SHAPE, str(path), RunError)
+    schema.check(about, _SEARCH_SHAPE, f"{path}: does not describe a search", RunError)
     storage, study = about["storage"], about["study"]
     if "://" not in storage:
         storage = str(folder / storage)  # a path of its own stays what it is

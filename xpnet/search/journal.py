@@ -47,7 +47,9 @@ def _result(value: Any) -> None:
 
 def _about(value: Any) -> None:
     """Check what a search is, or of which search it is the winner's training."""
-    (schema.record({"of": schema.text}, closed=True) if isinstance(value, dict) and "of" in value else ABOUT_SHAPE)(value)
+    (schema.record({"of": schema.text}, closed=True) if isinstance(value, dict) and "of" in value else ABOUT_SHAPE)(
+        value
+    )
 
 
 def _attributes(known: schema.Shapes, prefixes: schema.Shapes) -> schema.Shape:

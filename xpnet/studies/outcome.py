@@ -24,7 +24,9 @@ _CELL = schema.record(
     closed=True,
 )
 OUTCOME_SHAPE = schema.record(
-    {"name": schema.text, "cells": schema.items(_CELL), "seconds": schema.number(0)}, {"quick": schema.flag}, closed=True
+    {"name": schema.text, "cells": schema.items(_CELL), "seconds": schema.number(0)},
+    {"quick": schema.flag},
+    closed=True,
 )
 SETS, FIGURES = ("train", "validation", "test"), ("accuracy", "loss", "cost")
 
