@@ -28,13 +28,11 @@ from xpnet.errors import ConfigError, DataError, RunError, one_line
 from xpnet.layers import parameter_shapes
 from xpnet.reading import json_object
 from xpnet.runs import write_new
+from xpnet.tensor_file import broken, check_length, layout_of, places_of
 
 FORMAT = "xpnet-model-2"
 _FIRST_FORMAT = "xpnet-model-1"
 _BLANK = "0" * 64
-# The header names tensors and holds the description, of which the names of columns are the largest part.
-MOST_HEADER = 8 * 2**20
-_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _STANDARDISER = ("standardise.mean", "standardise.std")
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -105,16 +103,14 @@ def read_model(path: Path) -> Model:
 def _read(file: io.FileIO, size: int, called: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the tensors and the description; nothing is allocated that the file's size does not bear out."""
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > size - 8:
-        raise _broken(called, f"its header claims {length:,} bytes, and the file has {max(0, size - 8):,} behind it")
-    if length > MOST_HEADER:
-        raise _broken(called, f"its header has {length:,} bytes, and may have {MOST_HEADER:,}")
+    check_length(length, size, called)
     header = file.read(length)
     if len(header) < length:
-        raise _broken(called, "it is being changed while it is read")
-    layout, about = _header(header, called)
+        raise broken(called, "it is being changed while it is read")
+    layout, metadata = layout_of(header, called)
+    about = _description(metadata, called)
     held = size - 8 - length
-    places = _places(layout, held, called)
+    places = places_of(layout, held, called)
     free = free_host_memory()
     if free is not None and held > free:
         raise RunError(f"{called}: takes {held:,} bytes of memory, of which {free:,} are free")
@@ -130,26 +126,18 @@ def _read(file: io.FileIO, size: int, called: str) -> tuple[dict[str, NDArray[An
         while done < len(view):
             got = file.readinto(view[done:])
             if not got:
-                raise _broken(called, f"it ends in the middle of {name}")
+                raise broken(called, f"it ends in the middle of {name}")
             done += got
         sum_.update(view)
         tensors[name] = numbers.reshape(shape)
     if about["format"] == FORMAT and sum_.hexdigest().encode() != digest:
-        raise _broken(called, "its check sum is another, so a bit of it has changed")
+        raise broken(called, "its check sum is another, so a bit of it has changed")
     return tensors, about
 
 
-def _broken(called: str, why: str) -> RunError:
-    return RunError(f"{called}: is not a whole safetensors file ({why}); take another copy of it")
-
-
-def _header(header: bytes, called: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the header says of each tensor, and the description."""
-    if header[:1] != b"{":
-        raise _broken(called, "its header is not JSON")
-    layout = json_object(header, f"{called}: is not a whole safetensors file, its header", RunError)
-    metadata = layout.pop("__metadata__", None)
-    written = metadata.get("xpnet") if isinstance(metadata, dict) and len(metadata) == 1 else None
+def _description(metadata: dict[str, Any], called: str) -> dict[str, Any]:
+    """Return what a model says of itself."""
+    written = metadata.get("xpnet") if len(metadata) == 1 else None
     if not isinstance(written, str):
         raise RunError(f"{called}: is not a model that this version of xpnet reads; it names no {FORMAT}")
     about = json_object(written.encode(), f"{called}: its description", RunError)
@@ -159,37 +147,10 @@ def _header(header: bytes, called: str) -> tuple[dict[str, Any], dict[str, Any]]
             f"{one_line(str(about.get('format')), 60)} for {FORMAT}"
         )
     schema.check(about, _ABOUT[about["format"]], f"{called}: its description", RunError)
-    return layout, about
+    return about
 
 
-def _places(layout: Mapping[str, Any], held: int, called: str) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
-    """Return name, type and shape of the tensors in the order of the file, which they fill without gaps."""
-    schema.check(layout, schema.mapping(_TENSOR), f"{called}: is not a whole safetensors file, its header", RunError)
-    places, at = [], 0
-    for name, about in sorted(layout.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape = _TYPES[about["dtype"]], tuple(about["shape"])
-        begin, end = about["data_offsets"]
-        wanted = math.prod(shape) * dtype.itemsize
-        if begin != at or end - begin != wanted:
-            raise _broken(
-                called, f"{one_line(name, 60)} takes {wanted:,} bytes, and is said to be at {begin:,} to {end:,}"
-            )
-        places.append((name, dtype, shape))
-        at = end
-    if at != held:
-        raise _broken(called, f"its tensors take {at:,} bytes, and the file holds {held:,}")
-    return places
-
-
-_TENSOR = schema.record(
-    {
-        "dtype": schema.one_of(*_TYPES),
-        "shape": schema.items(schema.whole(1), most=3),
-        "data_offsets": schema.items(schema.whole(0), length=2),
-    },
-    closed=True,
-)
-_OF_BOTH = {"config": schema.mapping(schema.anything), "class_names": schema.items(schema.text)}
+_OF_BOTH = {"config": schema.record({"inputs": schema.anything}), "class_names": schema.items(schema.text)}
 _OTHERS = {
     "feature_names": schema.items(schema.text),
     "image_shape": schema.items(schema.whole(1), length=3),
@@ -221,9 +182,9 @@ def _described(tensors: dict[str, NDArray[Any]], about: Mapping[str, Any], calle
         raise wrong(f"config: {str(error).partition('() ')[2]}") from None
     except ConfigError as error:
         raise wrong(f"config: {error}") from None
-    if "parameters.W1" not in tensors:
-        raise wrong("it has no parameters.W1")
-    first = tensors["parameters.W1"]
+    first = tensors.get("parameters.W1")
+    if first is None or first.dtype.kind != "f" or not first.ndim:
+        raise wrong("it has no parameters.W1 of floating numbers")
     replicas = len(first)
     expected = parameter_shapes(config, replicas)
     for name, shape in expected.items():

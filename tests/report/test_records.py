@@ -87,6 +87,6 @@ def test_a_broken_search_is_one_sentence():
         search_page(folder, None, "")
     path.write_text(json.dumps(content | {"space": []}))
     with pytest.raises(
-        RunError, match="search.json: is not a search of xpnet: space: must be an object, and is a list"
+        RunError, match=r"search.json: is not a search of xpnet: space: must be an object, and is a list"
     ):
         search_page(folder, None, "")

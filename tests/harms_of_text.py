@@ -1,4 +1,4 @@
-"""Harm that is done to text: tokens, numbers and lines that are something else."""
+"""Harm that is done to text, and to what it says: tokens, numbers, lines and values that are something else."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _VALUES = (
 
 
 def mutated_values(found: Any, rng: np.random.Generator) -> Any:
-    """Return a copy of what was parsed with one to three values that are other ones, lost, doubled, or under another key."""
+    """Return a copy of what was parsed with one to three values changed, lost, doubled, or under another key."""
     found = copy.deepcopy(found)
     for _ in range(rng.integers(1, 4)):
         places = _places(found)
