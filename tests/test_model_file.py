@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harms import bounded
+from harms_of_text import overwrite
 from safetensors.numpy import save_file
 
 import xpnet
@@ -67,14 +68,15 @@ def test_equal_models_are_equal_files(tmp_path):
 
 
 def refused(path: Path, content: bytes) -> str:
-    path.write_bytes(content)
+    overwrite(path, content)
+    words = ""
     try:
         xpnet.load(path)
     except RunError as error:
-        assert str(path) in str(error)
-        assert len(str(error).splitlines()) == 1
-        return str(error)
-    raise AssertionError("it was read")
+        words = str(error)
+    assert str(path) in words
+    assert len(words.splitlines()) == 1
+    return words
 
 
 @pytest.mark.guarantee("corruption")
@@ -138,7 +140,7 @@ def claims(tensors: Any, metadata: Any = METADATA) -> bytes:
         (file_of(b'{"a":' * 1000), "more than 16 levels"),
         (file_of(b"[" * 10**6), "more than 16 levels"),
         (file_of(b'{"a":1,' + b'"b":[],' * 10**5 + b'"c":1}'), "stands twice"),
-        (file_of(b"[" + b"[]," * 2_500_000 + b"1]"), "more than 2,000,000 values"),
+        (file_of(b"[" + b"[]," * 1_000_000 + b"1]"), "more than 1,000,000 values"),
         (file_of(b"\xff{}"), "is not UTF-8"),
         (file_of([]), "holds a list"),
         (file_of({}), "names no xpnet-model-2"),
@@ -211,7 +213,7 @@ W1 = np.zeros((2, 4, 5), np.float32)
         ({"config": {"inputs": GONE}}, "its description: config: has no inputs"),
         ({"config": {"inputs": 10**12}}, "parameters.W1 is float32"),
         ({"config": {"hidden": [10**12]}}, "config: hidden = "),
-        ({"config": {"hidden": [1] * 10**6}}, "config.hidden has 1,000,000 layers, and there are 9 tensors"),
+        ({"config": {"hidden": [1] * 10**5}}, "config.hidden has 100,000 layers, and there are 9 tensors"),
         ({"config": {"hidden": {"a": 1}}}, "config: hidden = "),
         ({"config": {"hidden": None}}, "config: hidden = "),
         ({"config": {"hidden": [[5]]}}, "config: hidden = "),

@@ -20,8 +20,8 @@ from xpnet.errors import XpnetError, one_line
 # Settings are a page of text; a result of thousands of networks is some MB.
 MOST_TOML = 2**20
 MOST_JSON = 32 * 2**20
-# Every value costs up to 200 bytes of memory.
-MOST_VALUES = 2_000_000
+# Every value costs up to 250 bytes of memory while it is read.
+MOST_VALUES = 1_000_000
 # Levels of lists and objects in each other, parts of a dotted key, and digits of a number.
 DEPTH = 16
 DIGITS = 300
@@ -138,7 +138,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _sentence(reason: Exception) -> str:
-    if "digits" in str(reason):  # of Python's own limit
+    if "set_int_max_str_digits" in str(reason):  # Python's own limit
         return f"has a number of more than {DIGITS} digits"
     return str(reason)
 
