@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.history import FIGURES, History
+from xpnet.report import drawing
 from xpnet.runs import write_new
 
 # Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
@@ -43,12 +44,10 @@ def save_figure(chart: Any, stem: Path) -> list[Path]:
     Raises:
         RunError: A file exists, or cannot be written.
     """
-    import vl_convert
-
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write_new(png, vl_convert.vegalite_to_png(spec, scale=2))
-    write_new(svg, vl_convert.vegalite_to_svg(spec).encode())
+    write_new(png, drawing.png(spec, 2))
+    write_new(svg, drawing.svg(spec).encode())
     return [png, svg]
 
 
