@@ -87,7 +87,7 @@ def test_control_characters_do_not_end_the_process():
     }
     text = svg(chart)
     shown = "".join(ET.fromstring(text).itertext())
-    assert shown.count(r"a\x1b[31m\x00\x07") == 4
+    assert shown.count("a\u241b[31m\u2400\u2407") == 4
     assert png(chart, 1).startswith(b"\x89PNG")
     assert drawable({"a\tb": ["naïve 猫\n"]}) == {"a\tb": ["naïve 猫\n"]}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from xpnet.errors import printable
-
-# What XML cannot hold: vl-convert ends the whole process over it.
-_UNWRITABLE = {*map(chr, range(32)), "\x7f", "\ufffe", "\uffff"} - {"\t", "\n", "\r"}
+# What XML cannot hold, over which vl-convert ends the whole process, as Unicode's pictures of it; escapes will not do, since
+# Vega-Lite puts titles into expressions, where they become what they stand for.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {
+    0x7F: 0x2421,
+    0xFFFE: 0xFFFD,
+    0xFFFF: 0xFFFD,
+}
 
 
 def svg(spec: dict[str, Any]) -> str:
@@ -28,16 +31,14 @@ def png(spec: dict[str, Any], scale: float) -> bytes:
 
 
 def drawable(value: Any) -> Any:
-    """Return a specification in which control characters, such as those in names of classes, stand as their escapes."""
+    """Return a specification in which control characters, such as those in names of classes, are pictures."""
     if isinstance(value, dict):
         return {drawable(key): drawable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [drawable(item) for item in value]
-    if isinstance(value, str) and not (value.isprintable() or _UNWRITABLE.isdisjoint(value)):
-        return printable(value, "\t\n\r")
-    return value
+    return value.translate(_PICTURES) if isinstance(value, str) else value
 
 
 def quoted(text: str) -> str:
-    """Return text as a literal of Vega's expressions, where escapes would become what they stand for."""
+    """Return text as a literal of Vega's expressions."""
     return json.dumps(drawable(text))
