@@ -42,6 +42,7 @@ def check_text(folder: Path) -> str:
     return shown
 
 
+@pytest.mark.slow
 def test_a_run_all_of_whose_texts_are_hostile():
     folder = hostile(Path("a <b>run"))
     for name in ("environment.json", "metrics.json"):
@@ -54,6 +55,7 @@ def test_a_run_all_of_whose_texts_are_hostile():
     assert "<img src=x onerror=alert(4)>" in shown
 
 
+@pytest.mark.slow
 def test_a_search_all_of_whose_texts_are_hostile():
     folder = search(Path("found"))
     content = json.loads((folder / "search.json").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-# What XML cannot hold, over which vl-convert ends the whole process, as Unicode's pictures of it; escapes will not do, since
+# What XML cannot hold, over which vl-convert ends the whole process, as Unicode's pictures of it.  Escapes will not do:
 # Vega-Lite puts titles into expressions, where they become what they stand for.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {
     0x7F: 0x2421,
