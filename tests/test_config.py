@@ -12,7 +12,7 @@ from xpnet.errors import ConfigError
 from xpnet.settings import Settings
 
 WRONG = [
-    ("hidden", "50,x", "the sizes of the hidden layers, each at least 1, such as 50,50"),
+    ("hidden", "50,x", "the sizes of the hidden layers, each from 1 to 1,000,000, such as 50,50"),
     ("hidden", "50,0", "the sizes of the hidden layers"),
     ("hidden", [1.5], "the sizes of the hidden layers"),
     ("batch_norm", "yes", "true or false"),

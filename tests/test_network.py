@@ -204,19 +204,11 @@ def test_a_saved_network_comes_back_to_the_last_bit(tmp_path, blobs, standardise
 def test_a_broken_model_is_refused(tmp_path):
     path = tmp_path / "m.safetensors"
     Network(xpnet.NetworkConfig(inputs=3, hidden=(2,))).save(path)
-    whole = path.read_bytes()
-    (tmp_path / "cut.safetensors").write_bytes(whole[:-5])
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:-5])
     with pytest.raises(RunError, match="not a whole safetensors file"):
         xpnet.load(tmp_path / "cut.safetensors")
-    (tmp_path / "other.safetensors").write_bytes(whole.replace(b"xpnet-model-1", b"other-model-1"))
-    with pytest.raises(RunError, match="not a model that this version of xpnet reads"):
-        xpnet.load(tmp_path / "other.safetensors")
     with pytest.raises(RunError, match="no such run folder or model file"):
         xpnet.load(tmp_path / "missing")
-    # A description that claims more than the tensors hold.
-    (tmp_path / "claims.safetensors").write_bytes(whole.replace(b'\\"inputs\\": 3', b'\\"inputs\\": 9'))
-    with pytest.raises(RunError, match="does not describe"):
-        xpnet.load(tmp_path / "claims.safetensors")
 
 
 @pytest.mark.parametrize(

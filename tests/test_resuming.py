@@ -14,7 +14,7 @@ import xpnet
 from xpnet.checkpoints import write_checkpoint
 from xpnet.errors import RunError
 from xpnet.population import Population, train_population
-from xpnet.resuming import Stand, differences, finished, where_it_stands
+from xpnet.resuming import Stand, differences, finished, refuse_links, where_it_stands
 from xpnet.saving import Saver, discard
 from xpnet.settings import Settings
 from xpnet.snapshots import Snapshot
@@ -167,6 +167,18 @@ def test_what_does_not_fit_is_refused(saved, harm, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.guarantee("untrusted")
+@pytest.mark.parametrize("place", ["checkpoints", "checkpoints/.lock", "checkpoints/0-1"])
+def test_links_are_refused(saved, tmp_path, place):
+    run, _ = saved
+    refuse_links(run)
+    if (run / place).exists():
+        (run / place).rename(tmp_path / "elsewhere")
+    (run / place).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link, which may lead out of the run's folder"):
+        refuse_links(run)
+
+
 def test_what_differs_is_said_but_for_what_may(saved):
     there = {"lambda": 0.1, "data": "a", "device": "cpu", "save_every": 1, "keep": 1, "hidden": [3]}
     here = {"lambda": 0.2, "data": "b", "device": "gpu", "save_every": 2, "keep": 3, "epochs": 2, "hidden": [3]}
@@ -205,13 +217,16 @@ def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):
     [
         ({"interrupted": False}, True),
         ({"interrupted": True}, False),
+        ({"interrupted": 0}, False),
         ({}, False),
         ([1], False),
         (None, False),
     ],
 )
 def test_a_run_with_its_figures_and_its_network_is_finished(tmp_path, metrics, is_finished):
-    (tmp_path / "metrics.json").write_text("{" if metrics is None else json.dumps(metrics))
+    figures = {which: {"accuracy": 0.5, "loss": 1.0, "cost": 2.0} for which in ("test", "validation", "train")}
+    whole = metrics if not isinstance(metrics, dict) else {**figures, "epochs": 1, "steps": 2, **metrics}
+    (tmp_path / "metrics.json").write_text("{" if metrics is None else json.dumps(whole))
     assert finished(tmp_path) is None
     (tmp_path / "model.safetensors").touch()
     assert (finished(tmp_path) is not None) == is_finished

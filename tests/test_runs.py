@@ -82,7 +82,7 @@ def test_settings_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match=r"is not TOML \(.*line 1"):
         read_config(tmp_path / "bad.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="is not TOML"):
+    with pytest.raises(ConfigError, match=r"is not text in UTF-8 \(line 1"):
         read_config(tmp_path / "binary.toml")
 
 

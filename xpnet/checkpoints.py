@@ -18,16 +18,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet import schema
+from xpnet.checkpoint_tensors import check_training
 from xpnet.errors import RunError
 from xpnet.history import EpochRecord, Metrics
+from xpnet.reading import read_bytes, read_json
 from xpnet.results import Divergence
 from xpnet.runs import replace_whole
 from xpnet.snapshots import Snapshot
+from xpnet.tensor_file import tensors_in
 
 FORMAT = "xpnet-checkpoint-1"
 _FIGURES = ("accuracies", "losses", "costs")
-# A description is small; what claims to be one and is larger is not read.
-_MOST_BYTES = 64 * 2**20
+_OUTER = schema.record({"checksum": schema.text, "checkpoint": schema.mapping(schema.anything)}, closed=True)
+_ABOUT = schema.record(
+    {
+        **dict.fromkeys(("step", "epoch", "bytes"), schema.whole(0)),
+        "score": schema.number(),
+        "seconds": schema.items(schema.number(0), length=2),
+        "sha256": schema.text,
+    },
+    {
+        **dict.fromkeys(("settings", "data", "network"), schema.mapping(schema.anything)),
+        "length": schema.record(dict.fromkeys(("steps", "steps_per_epoch"), schema.whole(1))),
+        "chunk": schema.items(schema.whole(0), length=2),
+        "cuts": schema.items(schema.items(schema.whole(0), length=2)),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -105,22 +122,19 @@ def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     Raises:
         RunError: One of the two files is missing, cut or changed, or not of this format.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     about = read_description(path)
     tensors_path = path.with_suffix(".safetensors")
     try:
         if tensors_path.stat().st_size != about["bytes"]:
             raise RunError(f"{tensors_path}: has {tensors_path.stat().st_size} bytes, and had {about['bytes']}")
-        content = tensors_path.read_bytes()
+        content = read_bytes(tensors_path, about["bytes"], RunError)
         if hashlib.sha256(content).hexdigest() != about["sha256"]:
             raise RunError(f"{tensors_path}: is not what was written; a bit has changed")
-        return _snapshot(load(content), about), about
     except OSError as error:
         raise RunError(f"{tensors_path}: cannot be read ({error.strerror})") from None
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{tensors_path}: does not hold a training ({error})") from None
+    tensors = tensors_in(content, str(tensors_path))
+    check_training(tensors, about["epoch"], str(tensors_path))
+    return _snapshot(tensors, about), about
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -129,20 +143,15 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         RunError: The file is missing, cut or changed, or not of this format.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise RunError(f"{path}: is too large for the description of a checkpoint")
-        outer = json.loads(path.read_bytes())
-        about = dict(outer["checkpoint"])
-        body = json.dumps(about, sort_keys=True, allow_nan=False)
-        if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
-            raise RunError(f"{path}: is not what was written; it has been changed")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: is not the description of a checkpoint ({error})") from None
+    outer = read_json(path, RunError)
+    schema.check(outer, _OUTER, f"{path}: is not the description of a checkpoint", RunError)
+    about: dict[str, Any] = outer["checkpoint"]
+    body = json.dumps(about, sort_keys=True, allow_nan=False)
+    if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
+        raise RunError(f"{path}: is not what was written; it has been changed")
     if about.get("format") != FORMAT:
         raise RunError(f"{path}: has the format {about.get('format')}, which this version of xpnet does not read")
+    schema.check(about, _ABOUT, f"{path}: is not the description of a checkpoint", RunError)
     return about
 
 

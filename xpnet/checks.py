@@ -7,10 +7,13 @@ ValueError with what would be right, such as ``"a whole number of at least 1"``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 Check: TypeAlias = Callable[[Any], Any]
+# Sizes of networks that are refused before anything is made of them.
+MOST_UNITS, MOST_LAYERS = 1_000_000, 1_000
 
 
 def whole(minimum: int, maximum: int | None = None) -> Check:
@@ -37,7 +40,10 @@ def real(
     wanted = " ".join(["a finite number", " and ".join(parts)]).strip()
 
     def check(value: Any) -> float:
-        number = float(_number(value, wanted))
+        try:
+            number = float(_number(value, wanted))
+        except OverflowError:  # a whole number of hundreds of digits
+            raise ValueError(wanted) from None
         inside = low <= number <= high and (above is None or number > above) and (below is None or number < below)
         if not (math.isfinite(number) and inside):
             raise ValueError(wanted)
@@ -101,12 +107,18 @@ def optional(check: Check) -> Check:
 
 
 def text_of(wanted: str) -> Check:
-    """Check for a text that is not blank; `wanted` says what it should be."""
+    """Check for a text that is not blank, a path, or a whole number; `wanted` says what it should be."""
 
     def check(value: Any) -> str:
-        text = str(value)
-        if not text.strip():
+        if isinstance(value, bool) or not isinstance(value, (str, int, os.PathLike)):
             raise ValueError(wanted)
+        text = str(value)
+        if not text.strip() or "\0" in text:
+            raise ValueError(wanted)
+        try:
+            text.encode()  # it is kept in files
+        except UnicodeEncodeError:
+            raise ValueError(f"{wanted}, in UTF-8") from None
         return text
 
     return check
@@ -114,12 +126,16 @@ def text_of(wanted: str) -> Check:
 
 def hidden_sizes(value: Any) -> tuple[int, ...]:
     """Check for sizes such as ``(50, 50)`` or ``"50,50"``; none at all is a linear classifier."""
-    wanted = "the sizes of the hidden layers, each at least 1, such as 50,50"
+    wanted = f"the sizes of the hidden layers, each from 1 to {MOST_UNITS:,}, such as 50,50"
     if isinstance(value, str):
         value = value.split(",") if value.strip() else []  # no hidden layer is a choice too
     items = [value] if isinstance(value, int) else value
+    if isinstance(items, Mapping):
+        raise ValueError(wanted)
+    if hasattr(items, "__len__") and len(items) > MOST_LAYERS:
+        raise ValueError(f"{wanted}, of at most {MOST_LAYERS:,} layers, and has {len(items):,}")
     try:
-        return tuple(whole(1)(item.strip() if isinstance(item, str) else item) for item in items)
+        return tuple(whole(1, MOST_UNITS)(item.strip() if isinstance(item, str) else item) for item in items)
     except (TypeError, ValueError):
         raise ValueError(wanted) from None
 

@@ -32,6 +32,8 @@ from xpnet.errors import ConfigError
 
 PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
+# Weeks of training; the learning rate of every step is in memory.
+MOST_STEPS = 100_000_000
 
 
 # ---------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class TrainConfig(Checked):
         """Return how many steps and epochs training takes on `samples` samples.
 
         Raises:
-            ConfigError: No batch would be complete although incomplete ones are dropped.
+            ConfigError: No batch would be complete although incomplete ones are dropped, or there are too many steps.
         """
         full, rest = divmod(samples, self.batch_size)
         per_epoch = full if self.drop_last else full + (rest > 0)
@@ -228,6 +230,8 @@ class TrainConfig(Checked):
             steps = (self.epochs or 20) * per_epoch
         else:
             steps = (self.cycles or 2) * 2 * n_s
+        if steps > MOST_STEPS:
+            raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
         return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s)
 
 
@@ -337,4 +341,7 @@ def shown(value: Any) -> str:
     """Return a value as a user would have written it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return value if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
+    try:
+        return value if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number without end"

@@ -11,11 +11,37 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+# Of a longer message, such as one that quotes a list of a million numbers, the middle is left out.
+_LONGEST = 2000
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """Return a text, whatever it quotes, on one line that is harmless to a terminal.
+
+    Control characters, those that turn the direction of writing, and halves of characters become their escapes; of a
+    text longer than `longest` the middle is left out.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest * 3 // 4]} ... {text[-longest // 4 :]}"
+    return printable(text)
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Return a text with the escapes of what does not print, but for the characters of `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in kept else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
 
 class XpnetError(Exception):
     """Base of all errors that the user can put right."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(XpnetError, ValueError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from xpnet.config import NetworkConfig
+from xpnet.data.room import free_host_memory
 from xpnet.errors import ConfigError
 from xpnet.randomness import Purpose, generator
 
@@ -64,6 +65,23 @@ def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64")
     return parameters
 
 
+def check_room(config: NetworkConfig, replicas: int) -> None:
+    """Refuse a network of which memory does not hold even the parameters as they are drawn, in float64.
+
+    Raises:
+        ConfigError: There is less memory than that.
+    """
+    sizes = (config.inputs, *config.hidden, config.classes)
+    needed = 8 * replicas * sum(d * m for d, m in pairwise(sizes))
+    free = free_host_memory()
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"hidden = {list(config.hidden)}: {'a network' if replicas == 1 else f'{replicas:,} networks'} with "
+            f"{config.inputs:,} inputs and {config.classes:,} classes takes {needed / 2**20:,.0f} MB at the start, of "
+            f"which {free / 2**20:,.0f} are free; take a smaller one"
+        )
+
+
 def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
     """Return the seed of each replica: s, s + 1, ... from one seed s."""
     if replicas is not None and replicas < 1:
@@ -73,11 +91,6 @@ def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]
             raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
         return tuple(int(s) for s in seed)
     return tuple(seed + r for r in range(replicas or 1))
-
-
-def seeds_in(about: Mapping[str, Any]) -> Sequence[int] | int:
-    """Return the seeds that a model file tells; the first release stored the first alone."""
-    return [int(seed) for seed in about["seeds"]] if "seeds" in about else int(about["seed"])
 
 
 def per_replica(name: str, value: Any, replicas: int) -> tuple[Any, ...]:

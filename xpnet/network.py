@@ -20,11 +20,12 @@ from xpnet.backend import Array, Backend, get_backend
 from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import NetworkConfig
 from xpnet.data import Data, Standardiser
-from xpnet.errors import ArrayError, ConfigError, RunError
-from xpnet.initialise import initial_parameters, per_replica, seeds_in, seeds_of
-from xpnet.layers import Layer, layers_of, parameter_shapes
+from xpnet.errors import ArrayError, ConfigError
+from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
+from xpnet.layers import Layer, layers_of
+from xpnet.model_file import read_model, write_model
 from xpnet.ops import Ops, get_ops
-from xpnet.runs import model_path, read_model, write_model
+from xpnet.runs import model_path
 
 Parameters = Mapping[str, Array]
 
@@ -170,6 +171,7 @@ class Network:
         self.layers = layers_of(config)
         self.ops = get_ops(self.backend)
         replicas = len(self.seeds)
+        check_room(config, replicas)
         with np.errstate(over="ignore"):  # what overflows is told
             drawn = [
                 initial_parameters(dataclasses.replace(config, init=init), seed, self.dtype)
@@ -294,46 +296,16 @@ class Network:
         """Read a network that :meth:`save` wrote, from its file or its run folder.
 
         Raises:
-            RunError: There is no such file, or it does not hold a whole network.
+            RunError: There is no such file, or it does not hold a whole network; see :mod:`xpnet.model_file`.
         """
-        path = model_path(Path(path))
-        tensors, about = read_model(path)
-        try:
-            config = NetworkConfig(**about["config"])
-            network = cls._of_shapes(config, tensors, seeds_in(about), backend)
-            network.class_names = tuple(map(str, about["class_names"]))
-            network.feature_names = tuple(map(str, about.get("feature_names", ())))
-            if "image_shape" in about:
-                channels, height, width = map(int, about["image_shape"])
-                if channels * height * width != config.inputs:
-                    raise ValueError(f"images of {channels} x {height} x {width} are not {config.inputs} inputs")
-                network.image_shape = (channels, height, width)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise RunError(f"{path}: does not describe a network that xpnet can build ({error})") from None
-        if "standardise.mean" in tensors:
-            network.standardiser = Standardiser(tensors["standardise.mean"], tensors["standardise.std"])
-        return network
-
-    @classmethod
-    def _of_shapes(
-        cls,
-        config: NetworkConfig,
-        tensors: Mapping[str, np.ndarray[Any, Any]],
-        seeds: Sequence[int] | int,
-        backend: Backend | None,
-    ) -> Network:
-        """Build a network and fill it with `tensors`, which must be exactly those that it has."""
-        first = tensors["parameters.W1"]
-        # The shapes are compared before anything of their size is allocated.
-        expected = parameter_shapes(config, first.shape[0])
-        for name, shape in expected.items():
-            if tensors[name].shape != shape or tensors[name].dtype != first.dtype:
-                raise ValueError(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {first.dtype} {shape}")
-        network = cls(config, backend=backend, dtype=str(first.dtype), seed=seeds, replicas=first.shape[0])
-        for name in expected:
+        model = read_model(model_path(Path(path)))
+        dtype = str(model.tensors["parameters.W1"].dtype)
+        network = cls(model.config, backend=backend, dtype=dtype, seed=model.seeds)
+        for name, tensor in model.tensors.items():
             group, key = name.split(".")
-            target = network.parameters if group == "parameters" else network.running
-            target[key] = network.backend.asarray(tensors[name])
+            (network.parameters if group == "parameters" else network.running)[key] = network.backend.asarray(tensor)
+        network.standardiser, network.class_names = model.standardiser, model.class_names
+        network.image_shape, network.feature_names = model.image_shape, model.feature_names
         return network
 
     def checked(self, x: Array, labels: Array | None = None) -> tuple[Array, Array]:

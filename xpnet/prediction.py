@@ -147,6 +147,12 @@ def as_trained(network: Network, data: Data) -> Data:
     return dataclasses.replace(data, class_names=names, **sets)
 
 
+def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return a name for each of a network's classes: its own, those of `others` where it has none, or the number."""
+    known = network.class_names or tuple(others)
+    return tuple(known[c] if c < len(known) else str(c) for c in range(network.config.classes))
+
+
 def _with_columns_of(network: Network, data: Data) -> Data:
     """Return data with its columns in the order that the network was trained on."""
     if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:

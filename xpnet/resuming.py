@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from xpnet.config import Length, shown
 from xpnet.errors import ConfigError, RunError
 from xpnet.layers import parameter_shapes
 from xpnet.population import Population
+from xpnet.recorded import read_metrics
 from xpnet.runs import METRICS, MODEL
-from xpnet.saving import CHECKPOINTS, Chunk, chunk_folder
+from xpnet.saving import CHECKPOINTS, LOCK, Chunk, chunk_folder
 from xpnet.settings import Settings
 from xpnet.snapshots import Snapshot
 
@@ -63,6 +63,18 @@ class Stand:
         if self.cuts is None or len(self.cuts) == 1:
             return ""
         return f", chunk {self.cuts.index(max(self.starts)) + 1} of {len(self.cuts)}"
+
+
+def refuse_links(run: Path) -> None:
+    """Refuse checkpoints that lie elsewhere: what is deleted and written must be the run's.
+
+    Raises:
+        RunError: There is a link.
+    """
+    home = run / CHECKPOINTS
+    for path in (home, home / LOCK, *home.glob("*-*")):
+        if path.is_symlink():
+            raise RunError(f"{path}: is a link, which may lead out of the run's folder; put what it means in its place")
 
 
 def where_it_stands(run: Path, population: Population, length: Length, dtype: str) -> Stand:
@@ -210,8 +222,7 @@ def refuse(run: Path, found: Sequence[str]) -> None:
 def finished(run: Path) -> dict[str, Any] | None:
     """Return the figures of a run that has ended, or None if there is something left to do."""
     try:
-        metrics = json.loads((run / METRICS).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        metrics = read_metrics(run / METRICS)
+    except RunError:
         return None
-    whole = (run / MODEL).is_file() and isinstance(metrics, dict) and metrics.get("interrupted") is False
-    return metrics if whole else None
+    return metrics if (run / MODEL).is_file() and not metrics["interrupted"] else None

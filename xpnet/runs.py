@@ -1,11 +1,11 @@
-"""The run folder and the model file: what a run leaves behind, and never overwrites.
+"""The run folder: what a run leaves behind, and never overwrites.
 
 config.toml        the settings; ``xpnet train --config`` repeats the run
 history.csv        one row for each epoch and replica
 environment.json   what it was made on, and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
-model.safetensors  the network
+model.safetensors  the network; see :mod:`xpnet.model_file`
 """
 
 from __future__ import annotations
@@ -15,22 +15,18 @@ import json
 import os
 import secrets
 import time
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, BinaryIO
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.reading import read_toml
 
 MODEL = "model.safetensors"
 CONFIG = "config.toml"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.json"
-
-_FORMAT = "xpnet-model-1"
 
 
 def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | None = None) -> Path:
@@ -76,7 +72,8 @@ def write_new(path: Path, content: bytes) -> None:
     """
     temporary = _beside(path)
     try:
-        temporary.write_bytes(content)
+        with _opened_anew(temporary) as file:
+            file.write(content)
         # A hard link fails where the name is taken, which a rename would silently replace.
         os.link(temporary, path)
     except FileExistsError:
@@ -115,7 +112,7 @@ def replace_whole(path: Path, content: bytes) -> None:
     """
     temporary = _beside(path)
     try:
-        with temporary.open("wb") as file:
+        with _opened_anew(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -124,6 +121,12 @@ def replace_whole(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _opened_anew(path: Path) -> BinaryIO:
+    """Open a new file; what has its name goes, since a link in a stranger's folder would lead out of it."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -149,18 +152,11 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the settings in a TOML file, or in the ``config.toml`` of a run folder.
 
     Raises:
-        ConfigError: There is no such file, or it is not TOML.
+        ConfigError: There is no such file, or it is not TOML, or goes beyond a limit of :mod:`xpnet.reading`.
     """
     if path.is_dir():
         path = path / CONFIG
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"config = {path}: there is no such file") from None
-    except OSError as error:
-        raise ConfigError(f"config = {path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config = {path}: is not TOML ({error})") from None
+    return read_toml(path, ConfigError, f"config = {path}")
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
@@ -171,22 +167,6 @@ def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write the figures of a run, in place of those of a part of it."""
     rewrite(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
-
-
-def write_model(
-    path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any], *, replace: bool = False
-) -> None:
-    """Write tensors with a description to a safetensors file, a new one unless it may `replace` another.
-
-    Raises:
-        RunError: The file exists, or cannot be written.
-    """
-    from safetensors.numpy import save
-
-    # One entry alone: the order of several is not fixed, and equal models should be equal files.
-    metadata = {"xpnet": json.dumps({"format": _FORMAT, **about})}
-    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    (rewrite if replace else write_new)(path, save(whole, metadata=metadata))
 
 
 def model_path(path: Path) -> Path:
@@ -202,21 +182,3 @@ def model_path(path: Path) -> Path:
     if not path.is_file():
         raise RunError(f"{path}: there is no such run folder or model file")
     return path
-
-
-def read_model(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Return the tensors and the description in a model file.
-
-    Raises:
-        RunError: The file is not a whole model of xpnet.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("xpnet", "{}"))
-            if not isinstance(about, dict) or about.get("format") != _FORMAT:
-                raise RunError(f"{path}: is not a model that this version of xpnet reads; it names no {_FORMAT}")
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{path}: is not a whole safetensors file ({error}); take another copy of it") from None

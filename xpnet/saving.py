@@ -16,6 +16,7 @@ from xpnet.runs import HISTORY, replace_whole
 from xpnet.snapshots import Snapshot, Standing
 
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"  # in that folder; it is never replaced
 Chunk = tuple[int, int]
 
 

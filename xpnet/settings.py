@@ -5,15 +5,23 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xpnet.config import DataConfig, NetworkConfig, RunConfig, TrainConfig, setting_name, shown
 from xpnet.errors import ConfigError
+from xpnet.reading import MOST_TOML, read_text
+from xpnet.runs import CONFIG, read_config
 
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum")
+# Networks of one population: with each, settings and figures are kept.
+MOST_NETWORKS = 100_000
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Settings:
             raise ConfigError(
                 f"seed = {shown(varying['seed'])}, runs = {run.runs}: give a list of seeds, or runs, not both"
             )
+        _check_count(varying, run.runs)
         settings = cls(DataConfig(**groups["data"]), checked, train, run, varying)
         _check_combinations(settings, groups["train"])
         return settings
@@ -142,6 +151,27 @@ class Settings:
         return NetworkConfig(inputs=inputs, classes=classes, **self.network)
 
 
+def read_settings(path: Path) -> tuple[dict[str, Any], Settings]:
+    """Return the settings in a TOML file, or in the ``config.toml`` of a run folder, as they stand there and checked.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting is wrong; the message names the line.
+    """
+    given = read_config(path)
+    try:
+        return given, Settings.from_mapping(given)
+    except ConfigError as error:
+        path = path / CONFIG if path.is_dir() else path
+        raise ConfigError(f"config = {path}{_line_of(str(error).partition(' = ')[0], path)}: {error}") from None
+
+
+def _line_of(name: str, path: Path) -> str:
+    """Say in which line a setting stands; nothing where that cannot be told."""
+    text = read_text(path, MOST_TOML, ConfigError)
+    found = re.search(rf"^[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*=", text, re.MULTILINE)
+    return "" if found is None else f", line {text.count(chr(10), 0, found.start()) + 1}"
+
+
 _USED = {
     "triangular": ("eta_min", "eta_max", "n_s"),
     "decay": ("eta", "decay"),
@@ -167,18 +197,29 @@ def _items(value: Any) -> list[Any] | None:
 
 
 def _checked_list(name: str, field: dataclasses.Field[Any], value: Any, items: list[Any]) -> tuple[Any, ...]:
+    if len(items) > MOST_NETWORKS:
+        raise ConfigError(f"{name}: has {len(items):,} values, and may have {MOST_NETWORKS:,}")
     try:
         checked = tuple(field.metadata["check"](item) for item in items)
     except ValueError as error:
         raise ConfigError(f"{name} = {shown(value)}: each value must be {error}") from None
     if not checked:
         raise ConfigError(f"{name} = []: is empty; give one value, or several")
-    twice = {str(item) for item in checked if checked.count(item) > 1}
+    twice = {str(item) for item, count in Counter(checked).items() if count > 1}
     if twice:
         raise ConfigError(
             f"{name} = {shown(value)}: has {', '.join(sorted(twice))} twice; --runs repeats with other seeds"
         )
     return checked
+
+
+def _check_count(varying: Mapping[str, tuple[Any, ...]], runs: int) -> None:
+    """Raise :class:`ConfigError` if there are more networks than anybody trains."""
+    count = runs * math.prod(len(values) for values in varying.values())
+    if count > MOST_NETWORKS:
+        each = [f"{len(values):,} values of {name}" for name, values in varying.items()]
+        words = ", ".join([*each, *([f"runs = {runs}"] if runs > 1 else [])])
+        raise ConfigError(f"{words}: are {count:,} networks, and may be {MOST_NETWORKS:,}")
 
 
 def _check_combinations(settings: Settings, given: Mapping[str, Any]) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
+import xpnet
 from xpnet.cli import main
 
 HOSTILE = (
@@ -44,10 +43,10 @@ def table_data(path: str, features: int = 5, classes: int = 3, **more: Any) -> s
 def hostile(folder: Path) -> Path:
     """Make the folder of a run whose class names try to leave their place."""
     small(out=str(folder), data=table_data(str(folder.with_name("mine.npz")), classes=len(HOSTILE)))
-    with safe_open(folder / "model.safetensors", framework="numpy") as file:
-        about = json.loads(file.metadata()["xpnet"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(tensors, folder / "model.safetensors", {"xpnet": json.dumps(about | {"class_names": HOSTILE})})
+    network = xpnet.load(folder)
+    network.class_names = HOSTILE
+    (folder / "model.safetensors").unlink()
+    network.save(folder / "model.safetensors")
     return folder
 
 

@@ -53,7 +53,7 @@ def test_what_a_stopped_run_left_is_read():
         ("metrics.json", "{", "is not JSON"),
         ("metrics.json", "[]", "holds a list, not an object"),
         ("history.csv", "a,b\n1,2\n", "lacks the columns"),
-        ("history.csv", None, "is not a history"),
+        ("history.csv", None, "line 2, eta: must be a number"),
         ("config.toml", "lambada = 1", "there is no such setting"),
         ("model.safetensors", "none", "is not a whole safetensors file"),
     ],
@@ -84,10 +84,12 @@ def test_a_broken_search_is_one_sentence():
     path = folder / "search.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"trials": [{"trial": 0}]}))
-    with pytest.raises(RunError, match="trial 0 has no settings"):
+    with pytest.raises(RunError, match=r"search.json: is not a search of xpnet: trials\[0\]: has no settings"):
         search_page(folder, None, "")
     path.write_text(json.dumps(content | {"space": []}))
-    with pytest.raises(RunError, match="is not a search"):
+    with pytest.raises(
+        RunError, match=r"search.json: is not a search of xpnet: space: must be an object, and is a list"
+    ):
         search_page(folder, None, "")
 
 

@@ -54,7 +54,7 @@ def test_a_journal_may_be_cut_anywhere(tmp_path, blobs):
 
 def test_the_lock_ends_with_the_process_that_held_it(tmp_path):
     path = tmp_path / "j"
-    board = Board(open_storage(path), "study", {"what": 1})
+    board = Board(open_storage(path), "study", {"of": "another"})
     holder = (
         "import os, sys, pathlib\n"
         "from xpnet.search.storage import _locked\n"
@@ -70,7 +70,7 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path):
 def test_a_lock_whose_holder_stands_still_is_waited_for_once(tmp_path, monkeypatch):
     path = tmp_path / "j"
     monkeypatch.setattr(storage_module, "_PATIENCE", 0.3)
-    board = Board(open_storage(path), "study", {"what": 1})
+    board = Board(open_storage(path), "study", {"of": "another"})
     with storage_module._locked(path, 1.0) as alone:
         assert alone
         begin = time.monotonic()

@@ -12,11 +12,18 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 
 from xpnet.config import Length
+from xpnet.errors import printable
 from xpnet.history import EpochRecord
 from xpnet.report.words import number as number
 from xpnet.report.words import percent as percent
+
+
+def safe(text: str, style: str = "") -> Text:
+    """Return text that may come from anybody's file for a table: no markup, and nothing that a terminal obeys."""
+    return Text(printable(text), style)
 
 
 class Output:
@@ -34,7 +41,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell something beside the result."""
         if not self.quiet:
-            print(text, file=sys.stderr)  # noqa: T201
+            print(printable(text, "\n"), file=sys.stderr)  # noqa: T201
 
     def notes(self, *texts: str) -> None:
         """Tell several things beside the result."""
@@ -42,8 +49,8 @@ class Output:
             self.note(text)
 
     def text(self, text: str) -> None:
-        """Print text that programs read, as it is."""
-        sys.stdout.write(text)
+        """Print text that programs read, as it is; a terminal gets nothing that it would obey."""
+        sys.stdout.write(printable(text, "\n") if sys.stdout.isatty() else text)
 
     def result(self, data: dict[str, Any], *tables: Any) -> None:
         """Print a command's result: `data` as JSON, or the rich `tables` for people."""
@@ -57,7 +64,8 @@ class Output:
                     needed = self._out.measure(table, options=self._out.options.update(max_width=1000)).maximum
                     self._out.width = max(width, needed)
                 # Lines of text are whole wherever they end: they hold paths and commands.
-                self._out.print(table, soft_wrap=isinstance(table, str))
+                shown = printable(table, "\n") if isinstance(table, str) else table
+                self._out.print(shown, soft_wrap=isinstance(table, str))
                 self._out.width = width
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output
+from xpnet.cli.console import Output, safe
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ def info(
 
 def _facts(about: dict[str, Any]) -> Any:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -125,21 +124,20 @@ def _facts(about: dict[str, Any]) -> Any:
         **{f"duplicates, {name}": f"{count:,}" for name, count in duplicates.items()},
     }
     for name, value in facts.items():
-        table.add_row(name, Text(str(value)))
+        table.add_row(name, safe(str(value)))
     return table
 
 
 def _classes(about: dict[str, Any]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("class", no_wrap=True)
     for name in about["samples"]:
         table.add_column(name, justify="right", no_wrap=True)
     for number, row in enumerate(about["classes"]):
-        table.add_row(Text(f"{number} {row['class']}"), *(f"{row[name]:,}" for name in about["samples"]))
+        table.add_row(safe(f"{number} {row['class']}"), *(f"{row[name]:,}" for name in about["samples"]))
     return table
 
 

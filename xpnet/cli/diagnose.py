@@ -13,8 +13,10 @@ from cyclopts import Group, Parameter
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DivergedError, RunError
-from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, read_config, read_model, write_new
-from xpnet.settings import Settings
+from xpnet.model_file import read_model
+from xpnet.recorded import read_metrics
+from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, write_new
+from xpnet.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from xpnet.diagnosis import Course
@@ -191,10 +193,8 @@ def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:
                 f"{name} = {on_line[name]}: a run is repeated with its own settings, only "
                 f"{', '.join(_WITH_RUN)} may be others; leave out {run} to describe a training by options"
             )
-    try:
-        return Settings.from_mapping(read_config(run) | on_line)
-    except ConfigError as error:
-        raise ConfigError(f"{run / CONFIG}: {error}") from None
+    on_file, _ = read_settings(run)
+    return Settings.from_mapping(on_file | on_line)
 
 
 def _stem(run: Path | None) -> Path:
@@ -208,15 +208,11 @@ def _stem(run: Path | None) -> Path:
 def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
     """Compare the network with the run's own; None if there is none of a whole run."""
     try:
-        ended = not json_module.loads((run / METRICS).read_text(encoding="utf-8"))["interrupted"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not ended or not (run / MODEL).is_file():
-        return None
-    try:
-        tensors, _ = read_model(run / MODEL)
+        if read_metrics(run / METRICS)["interrupted"]:
+            return None
+        tensors = read_model(run / MODEL).tensors
     except RunError:
-        return None  # a broken model is no reason to lose what was measured
+        return None  # a broken file is no reason to lose what was measured
     largest = 0.0
     identical = True
     for name, p in network.parameters.items():

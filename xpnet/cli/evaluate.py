@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import numpy as np
 from cyclopts import Parameter
 
-from xpnet.cli.console import Output, number, percent
+from xpnet.cli.console import Output, number, percent, safe
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 from xpnet.config import DataConfig
 from xpnet.errors import ConfigError, RunError
 from xpnet.history import FIGURES
-from xpnet.runs import CONFIG, model_path, read_config
-from xpnet.settings import Settings
+from xpnet.runs import CONFIG, model_path
+from xpnet.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any
@@ -45,7 +45,7 @@ def evaluate(
     from xpnet.backend import get_backend
     from xpnet.data import load_data
     from xpnet.network import Network
-    from xpnet.prediction import as_trained, evaluate_sets, read_like
+    from xpnet.prediction import as_trained, evaluate_sets, names_of_classes, read_like
 
     output = Output(as_json=json, quiet=quiet)
     refuse_taken(figure)
@@ -70,10 +70,10 @@ def evaluate(
     # (classes, classes), summed over the replicas that have not diverged.
     good = np.isfinite(metrics.losses)
     confusion = every[good].sum(axis=0)
-    names = network.class_names or data.class_names
+    names = names_of_classes(network, data.class_names)
     per_class = {
         name: (float(row[number] / row.sum()) if row.sum() else None)
-        for number, (name, row) in enumerate(zip(names, confusion, strict=False))
+        for number, (name, row) in enumerate(zip(names, confusion, strict=True))
     }
     tables: list[Any] = []
     result = dict(metrics) | {
@@ -124,8 +124,8 @@ def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]
     on_file: dict[str, Any] = {}
     own = DataConfig()
     if run.is_dir() and (run / CONFIG).is_file():
-        on_file = read_config(run)
-        own = Settings.from_mapping(on_file).data
+        on_file, settings = read_settings(run)
+        own = settings.data
         if "data" in on_line:
             on_file = {name: value for name, value in on_file.items() if name not in DATA or name == "in_memory"}
     elif "data" not in on_line:
@@ -146,11 +146,10 @@ def _classes(names: tuple[str, ...], confusion: Any, per_class: dict[str, float 
     table.add_column("accuracy", justify="right", no_wrap=True)
     for column in range(len(confusion)):
         table.add_column(str(column), justify="right", no_wrap=True)
-    for true, (name, row) in enumerate(zip(names, confusion, strict=False)):
+    for true, (name, row) in enumerate(zip(names, confusion, strict=True)):
         share = per_class[name]
         cells = [Text(str(count), "bold" if true == column else "") for column, count in enumerate(row)]
-        # What comes from a file is shown as it is, not read as markup.
-        table.add_row(Text(f"{true} {name}"), "-" if share is None else percent(share), *cells)
+        table.add_row(safe(f"{true} {name}"), "-" if share is None else percent(share), *cells)
     return table
 
 

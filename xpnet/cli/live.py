@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli.console import Output
+from xpnet.errors import printable
 
 if TYPE_CHECKING:
     from xpnet.search.outcome import Outcome, Trial
@@ -30,7 +31,7 @@ class SearchDisplay:
             from rich.console import Console
             from rich.live import Live
 
-            console = Console(file=sys.stderr, highlight=False)
+            console = Console(file=sys.stderr, highlight=False, markup=False)
             self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
             self._live.start()
         return self
@@ -109,7 +110,7 @@ def point_text(trial: Trial) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def _accuracy(trial: Trial, several: bool) -> str:

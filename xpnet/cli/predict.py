@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import numpy as np
 from cyclopts import Parameter
 
-from xpnet.cli.console import Output
+from xpnet.cli.console import Output, safe
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs import model_path
@@ -43,8 +43,8 @@ def predict(
     """
     from xpnet.backend import get_backend
     from xpnet.network import Network
+    from xpnet.prediction import names_of_classes, read_inputs
     from xpnet.prediction import predict as probabilities_of
-    from xpnet.prediction import read_inputs
 
     if csv and json:
         raise ConfigError("csv, json: ask for one of them")
@@ -59,7 +59,7 @@ def predict(
     if network.replicas > 1:
         output.note(f"mean probabilities of the {network.replicas} networks of {run}")
     probabilities = probabilities_of(network, read.x)
-    names = network.class_names or tuple(map(str, range(network.config.classes)))
+    names = names_of_classes(network)
     best = probabilities.argmax(axis=1)
     if csv:
         if not quiet:
@@ -97,7 +97,6 @@ def _csv(inputs: list[str], names: tuple[str, ...], best: Any, probabilities: An
 def _table(inputs: list[str], names: tuple[str, ...], best: Any, probabilities: Any) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
     all_classes = len(names) <= _COLUMNS
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -105,13 +104,12 @@ def _table(inputs: list[str], names: tuple[str, ...], best: Any, probabilities: 
     table.add_column("class", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True)
     for name in names if all_classes else ("then", "then"):
-        table.add_column(Text(name), justify="right" if all_classes else "left", no_wrap=True)
+        table.add_column(safe(name), justify="right" if all_classes else "left", no_wrap=True)
     for name, c, row in zip(inputs, best, probabilities, strict=True):
-        # What comes from a file is shown as it is, not read as markup.
-        cells: list[Any] = [Text(name), Text(names[c], "bold"), f"{100 * row[c]:.1f} %"]
+        cells: list[Any] = [safe(name), safe(names[c], "bold"), f"{100 * row[c]:.1f} %"]
         if all_classes:
             cells += [f"{100 * p:.1f}" for p in row]
         else:
-            cells += [Text(f"{names[k]} {100 * row[k]:.1f}") for k in np.argsort(-row, kind="stable")[1:_LIKELIEST]]
+            cells += [safe(f"{names[k]} {100 * row[k]:.1f}") for k in np.argsort(-row, kind="stable")[1:_LIKELIEST]]
         table.add_row(*cells)
     return table

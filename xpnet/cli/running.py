@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from xpnet.cli.console import NotesOnly, Output, ProgressBars, finish_on_interru
 from xpnet.cli.train import about_data, describe, read_settings, resolved
 from xpnet.errors import DivergedError, RunError
 from xpnet.locks import only_one
+from xpnet.recorded import read_environment
 from xpnet.runs import (
     CONFIG,
     ENVIRONMENT,
@@ -94,7 +94,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     Raises:
         RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
     """
-    from xpnet.resuming import differences, finished, refuse
+    from xpnet.resuming import differences, finished, refuse, refuse_links
 
     if not (run / CONFIG).is_file():
         hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
@@ -108,6 +108,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
         output.result(figures, f"run folder: {run}")
         return 0
+    refuse_links(run)
     with _alone(run):
         training = _Training.of(settings, output)
         stand, changed = _stand(run, training, output, allow_changes)
@@ -123,10 +124,10 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let no second process train in a folder.  What is locked is never replaced."""
-    from xpnet.saving import CHECKPOINTS
+    """Let no second process train in a folder."""
+    from xpnet.saving import CHECKPOINTS, LOCK
 
-    lock = folder / CHECKPOINTS / ".lock"
+    lock = folder / CHECKPOINTS / LOCK
     try:
         lock.parent.mkdir(exist_ok=True)
         lock.touch()
@@ -200,11 +201,11 @@ def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
         write_environment(run, now)
         return
     try:
-        first = json.loads((run / ENVIRONMENT).read_bytes())
+        first = read_environment(run / ENVIRONMENT)
         earlier = [first, *first.get("resumed", [])]
         differ = [name for name in _SAME if earlier[-1].get(name) != now[name]]
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
-        output.note(f"warning: {run / ENVIRONMENT} does not tell what the run was made on before")
+    except RunError as error:
+        output.note(f"warning: {error}; it is written anew")
         first, earlier, differ = {}, [{}], []
     if differ:
         output.note(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")

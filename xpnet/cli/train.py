@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from xpnet.cli.console import Output
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError
-from xpnet.runs import read_config
 from xpnet.settings import Settings, settings_without_effect
+from xpnet.settings import read_settings as settings_in
 
 if TYPE_CHECKING:
     from xpnet.data import Data
@@ -66,13 +66,8 @@ def train(
 
 def read_settings(options: Any, config: Path | None) -> Settings:
     """Return the settings of the options, of the configuration file, and the defaults, in this order."""
-    on_file = {} if config is None else read_config(config)
+    on_file = {} if config is None else settings_in(config)[0]
     on_line = {} if options is None else given(options)
-    if config is not None:
-        try:
-            Settings.from_mapping(on_file)
-        except ConfigError as error:
-            raise ConfigError(f"config = {config}: {error}") from None
     # What the file says about another schedule or another length gives way to the command line.
     replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
     replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]

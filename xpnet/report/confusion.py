@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.report import drawing
+
 # Of more classes the counts are left out, and the cells get small.
 _COUNTS_OF = 20
 
@@ -27,7 +29,7 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: 
     ]
     classes = len(confusion)
     step = 40 if classes <= _COUNTS_OF else max(5, 600 // classes)
-    labels = "[" + ",".join(_quoted(name) for name in names) + "][datum.value]"
+    labels = "[" + ",".join(drawing.quoted(name) for name in names) + "][datum.value]"
     axis: dict[str, Any] = {
         "labelExpr": labels,
         "labelLimit": 150,
@@ -72,9 +74,3 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: 
         .configure_view(strokeWidth=0)
         .configure_axis(gridColor="#e6e6e6", titleFontWeight="normal")
     )
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.history import csv_lines
+from xpnet.report import drawing
 from xpnet.runs import write_new
 
 # Okabe and Ito's colours where they have a contrast of 3:1 to both white and the dark page; the others darkened.
@@ -77,10 +78,8 @@ def page_spec(panel: Panel) -> dict[str, Any]:
 
 def static_svg(panel: Panel) -> str:
     """Return the chart as a small SVG in the colour of the text around it, for pages without scripts."""
-    import vl_convert
-
     spec = _spec(panel) | {"width": _WIDTH * (2 if panel.wide else 1) - 60, "config": CONFIG}
-    return smaller(vl_convert.vegalite_to_svg(spec))
+    return smaller(drawing.svg(spec))
 
 
 def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
@@ -89,13 +88,11 @@ def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None]
     Raises:
         RunError: A file exists, unless `write` is one that replaces it, or cannot be written.
     """
-    import vl_convert
-
     spec = _spec(panel) | {"width": _WIDTH - 60, "config": paper_config()}
     spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}
     paths = [folder / f"{panel.name}.{kind}" for kind in ("png", "svg", "csv")]
-    write(paths[0], vl_convert.vegalite_to_png(spec, scale=3))
-    write(paths[1], vl_convert.vegalite_to_svg(spec).encode())
+    write(paths[0], drawing.png(spec, 3))
+    write(paths[1], drawing.svg(spec).encode())
     write(paths[2], to_csv(panel).encode())
     return paths
 

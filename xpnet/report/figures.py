@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.history import FIGURES, History
+from xpnet.report import drawing
 from xpnet.runs import write_new
 
 # Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
@@ -44,12 +45,10 @@ def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = w
     Raises:
         RunError: A file exists, or cannot be written.
     """
-    import vl_convert
-
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write(png, vl_convert.vegalite_to_png(spec, scale=2))
-    write(svg, vl_convert.vegalite_to_svg(spec).encode())
+    write(png, drawing.png(spec, 2))
+    write(svg, drawing.svg(spec).encode())
     return [png, svg]
 
 
@@ -116,11 +115,13 @@ def _rows(epochs: Any, values: Any, name: str) -> list[dict[str, Any]]:
 def mean_and_band(values: Any) -> dict[str, float] | None:
     """Return the mean of what is finite, with one standard deviation (ddof = 1) to each side.
 
-    None of nothing, and of what is so large that its squares are infinite: there is nothing to be drawn.
+    None of what cannot be drawn: nothing, or numbers whose squares are infinite.
     """
     good = values[np.isfinite(values)]
     if not good.size:
         return None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of losses on their way to infinity
         mean, std = float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else 0.0
-    return {"mean": mean, "low": mean - std, "high": mean + std} if np.isfinite(mean + std) else None
+    if not np.isfinite(mean + std):
+        return None
+    return {"mean": mean, "low": mean - std, "high": mean + std}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import ClassVar
 
+from xpnet.report.drawing import drawable
 from xpnet.report.figure import CONFIG, Panel, page_spec, static_svg
 from xpnet.report.packing import pack
 
@@ -156,6 +157,7 @@ def render(page: Page) -> str:
     environment = Environment(
         loader=PackageLoader("xpnet.report"),
         autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else drawable(value),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

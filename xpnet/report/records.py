@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.errors import ConfigError, RunError
-from xpnet.history import COLUMNS
-from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL, read_config, read_model
-from xpnet.settings import Settings
+from xpnet.errors import RunError, printable
+from xpnet.model_file import read_model
+from xpnet.recorded import read_environment, read_history, read_metrics
+from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
+from xpnet.settings import Settings, read_settings
 
 SEARCH = "search.json"
 RESULTS = "results.json"
@@ -115,23 +113,6 @@ def kind_of(path: Path) -> str:
     raise RunError(f"{path}: has neither {CONFIG} nor {SEARCH} nor {RESULTS}; {_ACCEPTED}")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises:
-        RunError: The file cannot be read, or holds something else.
-    """
-    try:
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: is not JSON ({error}); take another copy of it") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: holds a {type(found).__name__}, not an object; take another copy of it")
-    return found
-
-
 def read_run(path: Path, label: str | None = None) -> RunRecord:
     """Read a run folder; of a run that did not end, what there is.
 
@@ -139,13 +120,9 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
         RunError: A file in it is broken.
         ConfigError: Its settings are.
     """
-    given = read_config(path)
-    try:
-        settings = Settings.from_mapping(given)
-    except ConfigError as error:
-        raise ConfigError(f"{path / CONFIG}: {error}") from None
+    given, settings = read_settings(path)
     notes: list[str] = []
-    metrics = read_json(path / METRICS) if (path / METRICS).is_file() else None
+    metrics = read_metrics(path / METRICS) if (path / METRICS).is_file() else None
     if metrics is None:
         notes.append(f"The run did not end: it has no {METRICS}, so there are no final figures.")
     elif metrics.get("interrupted"):
@@ -156,42 +133,17 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
     names: tuple[str, ...] = ()
     replicas = settings.replicas()
     if (path / MODEL).is_file():
-        tensors, about = read_model(path / MODEL)
-        try:
-            inputs, classes = int(about["config"]["inputs"]), int(about["config"]["classes"])
-            names = tuple(map(str, about["class_names"]))
-            trained = len(tensors["parameters.W1"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path / MODEL}: does not describe a network ({error}); take another copy of it") from None
+        model = read_model(path / MODEL)
+        inputs, classes, names = model.config.inputs, model.config.classes, model.class_names
+        trained = model.replicas
+        if trained > len(replicas):
+            raise RunError(f"{path / MODEL}: has {trained} networks, and {CONFIG} beside it asks for {len(replicas)}")
         if trained < len(replicas):
             notes.append(f"{trained} of its {len(replicas)} networks were trained before it was stopped.")
             replicas = replicas[:trained]
-    history = _history(path / HISTORY, len(replicas)) if (path / HISTORY).is_file() else {}
-    environment = read_json(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else None
-    name = label or path.resolve().name
+    history = read_history(path / HISTORY, len(replicas)) if (path / HISTORY).is_file() else {}
+    environment = read_environment(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else None
+    name = label or printable(path.resolve().name)
     return RunRecord(
         path, name, settings, given, replicas, metrics, history, environment, inputs, classes, names, notes
     )
-
-
-def _history(path: Path, replicas: int) -> dict[str, Values]:
-    """Return the columns of ``history.csv``; an epoch that is cut off, or is being written, does not count."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        # A number that is cut reads as another number: only a line with its end is one.
-        rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
-        if rows and set(COLUMNS) - set(rows[0]):
-            raise RunError(f"{path}: lacks the columns {', '.join(sorted(set(COLUMNS) - set(rows[0])))}")
-        # How many rows an epoch has is seen where the second begins; a first one without it has to be of all networks.
-        of_epoch = next((number for number, row in enumerate(rows) if row["epoch"] != rows[0]["epoch"]), replicas)
-        rows = rows[: len(rows) - len(rows) % of_epoch]
-        found = {
-            name: np.array([float(row[name]) for row in rows]).reshape(-1, of_epoch)
-            for name in COLUMNS
-            if name != "replica"
-        }
-    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: is not a history of xpnet ({error}); take another copy of it") from None
-    for name in ("epoch", "step", "seconds_training", "seconds_evaluation"):
-        found[name] = found[name][:, 0]
-    return found

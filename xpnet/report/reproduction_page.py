@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import schema
 from xpnet.errors import RunError
+from xpnet.reading import read_json
+from xpnet.recorded import read_environment
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
 from xpnet.report.parts import again_section, environment_section, repeat_command
-from xpnet.report.records import RESULTS, read_json
+from xpnet.report.records import RESULTS
 from xpnet.runs import ENVIRONMENT
 from xpnet.studies.compare import compare
 from xpnet.studies.figures import Drawing, drawings
 from xpnet.studies.model import Experiment, choose
-from xpnet.studies.outcome import Outcome
+from xpnet.studies.outcome import OUTCOME_SHAPE, Outcome
 from xpnet.studies.pages import grids, sayings
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
@@ -33,7 +36,7 @@ def reproduction_page(folder: Path, made: str) -> Page:
     """
     path = folder / RESULTS
     outcomes = _outcomes(path)
-    environment = read_json(folder / ENVIRONMENT) if (folder / ENVIRONMENT).is_file() else None
+    environment = read_environment(folder / ENVIRONMENT) if (folder / ENVIRONMENT).is_file() else None
     experiments = [experiment for experiment in choose(["all"]) if experiment.name in outcomes]
     if not experiments:
         raise RunError(f"{path}: has no experiment that this version of xpnet knows")
@@ -58,10 +61,11 @@ def reproduction_page(folder: Path, made: str) -> Page:
 
 
 def _outcomes(path: Path) -> dict[str, Outcome]:
-    found = read_json(path)
+    found = read_json(path, RunError)
+    schema.check(found, schema.mapping(OUTCOME_SHAPE), f"{path}: is not what xpnet reproduce writes", RunError)
     try:
         return {name: Outcome.from_json(value) for name, value in found.items()}
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError) as error:  # a table whose rows have several lengths
         raise RunError(f"{path}: is not what xpnet reproduce writes ({error})") from None
 
 

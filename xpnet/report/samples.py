@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data import Source
+from xpnet.report import drawing
 
 _EACH = 10
 _SIDE = 44  # of an image in the picture
@@ -110,7 +111,7 @@ def _cells(source: Source, chosen: list[tuple[int, NDArray[np.int64]]], title: s
             for j, value in enumerate(sample)
         ]
     step = 14 if count <= 30 else 9
-    expression = "[" + ",".join(_quoted(name[:24]) for name in names) + "][datum.value]"
+    expression = "[" + ",".join(drawing.quoted(name[:24]) for name in names) + "][datum.value]"
     subtitle = f"{min(_EACH, len(source.labels))} samples of each class; colours: standard deviations from the mean"
     if count < source.x.shape[1]:
         subtitle += f"; the first {count} of {source.x.shape[1]:,} features"
@@ -145,9 +146,3 @@ def _cells(source: Source, chosen: list[tuple[int, NDArray[np.int64]]], title: s
         )
         .configure_view(strokeWidth=0)
     )
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)

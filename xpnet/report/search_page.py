@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import RunError
 from xpnet.report.charts import lines
 from xpnet.report.figure import COLOURS
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
@@ -21,9 +20,10 @@ from xpnet.report.parts import (
     settings_table,
     share,
 )
-from xpnet.report.records import SEARCH, read_json, read_run
+from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
 from xpnet.report.search_figures import STATES, mean_of, search_panels, validation_of
+from xpnet.report.search_file import read_search_result, winner_in
 from xpnet.report.words import percent
 
 # Trials whose curves are drawn, best first.
@@ -39,8 +39,8 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     Raises:
         RunError: ``search.json`` is broken.
     """
-    found = read_json(folder / SEARCH)
-    trials, space = _checked(found, folder / SEARCH)
+    found = read_search_result(folder / SEARCH)
+    trials, space = found["trials"], found["space"]
     best = found.get("best") or {}
     sections = [
         Section("result", "Result", _result(found, trials, best)),
@@ -50,8 +50,8 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     if (curves := _curves(trials, best)) is not None:
         sections.append(Section("trial-curves", "Validation accuracy by epoch", curves))
     notes = []
-    winner = folder / str(found.get("winner") or "winner")
-    if found.get("winner") and winner.is_dir():
+    winner = winner_in(folder, found)
+    if winner is not None:
         record = read_run(winner)
         words = f"The best settings, trained again: {record.title}. Its folder: {winner}."
         sections.append(Section("winner", "The winner", [Text(words)]))
@@ -66,17 +66,6 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     varied = ", ".join(GREEK.get(name, name) for name in space)
     subtitle = f"{len(trials)} trials of {varied}, {found.get('sampler', 'an unknown sampler')}"
     return Page("search", folder.resolve().name, subtitle, sections, made, notes)
-
-
-def _checked(found: Mapping[str, Any], path: Path) -> tuple[list[Trial], dict[str, Mapping[str, Any]]]:
-    """Return the trials and the space, or say what is wrong with the file."""
-    trials, space = found.get("trials"), found.get("space")
-    if found.get("kind") != "search" or not isinstance(trials, list) or not isinstance(space, dict):
-        raise RunError(f"{path}: is not a search of xpnet: it needs kind = search, trials and space")
-    for number, trial in enumerate(trials):
-        if not isinstance(trial, dict) or not isinstance(trial.get("settings"), dict):
-            raise RunError(f"{path}: trial {number} has no settings; take another copy of the file")
-    return trials, {str(name): value if isinstance(value, dict) else {} for name, value in space.items()}
 
 
 def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block]:

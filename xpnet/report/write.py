@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from xpnet import __version__
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.page import Page, render
@@ -61,7 +63,7 @@ def write_report(
     if figures is not None and Path(figures).exists():
         raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
     page = build_page(folders, None if data is None else str(data))
-    html = render(page).encode()
+    html = render(page).encode(errors="backslashreplace")  # names of folders that are no UTF-8
     written: list[Path] = []
     if figures is not None:
         from xpnet.report.figure import write_panel
@@ -74,6 +76,11 @@ def write_report(
 
 def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
     """Return the page of these folders; see :func:`write_report`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of losses on their way to infinity
+        return _page(folders, data)
+
+
+def _page(folders: Sequence[Path], data: str | None) -> Page:
     kinds = [kind_of(folder) for folder in folders]
     made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
     if len(folders) == 1:

@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xpnet import schema
 from xpnet.config import shown
 from xpnet.data import Data, fingerprint
 from xpnet.errors import RunError
 
 FORMAT = 1
+_SETTING = schema.either(
+    "text, a number, a truth value or a list of them",
+    schema.text,
+    schema.number(),
+    schema.flag,
+    schema.items(schema.either("text or a number", schema.text, schema.number())),
+)
+SETTINGS_SHAPE = schema.mapping(_SETTING)
+ABOUT_SHAPE = schema.record(
+    {
+        "format": schema.whole(0),
+        "space": schema.items(schema.text),
+        "settings": SETTINGS_SHAPE,
+        "search": SETTINGS_SHAPE,
+        "data": SETTINGS_SHAPE,
+    }
+)
 # Where and how something is computed may differ from worker to worker.
 OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep")
 

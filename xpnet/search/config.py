@@ -15,7 +15,7 @@ from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
 
 # Trials that an adaptive sampler is asked for at a time, as a share of all: the rest learns from them.
 _SHARE = 5
-_MOST = 100_000
+_MOST, _MOST_ROUNDS = 100_000, 1_000
 # Packages that samplers need and Optuna does not bring.
 _NEEDED = {"gp": "torch", "cmaes": "cmaes"}
 
@@ -52,7 +52,7 @@ class SearchConfig(Checked):
         "Points of each round (20, or all combinations of lists, if not set).",
         metavar="N",
     )
-    rounds: int = setting(1, whole(1), "Rounds, each around the best of the one before.", metavar="N")
+    rounds: int = setting(1, whole(1, _MOST_ROUNDS), "Rounds, each around the best of the one before.", metavar="N")
     refine: str = setting(
         "two-best",
         choice("two-best", "k-best"),
@@ -142,6 +142,8 @@ class SearchConfig(Checked):
 
 def _counts(value: Any) -> tuple[int, ...]:
     items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if isinstance(items, Mapping):
+        raise ValueError("whole numbers of at least 1, one for each round, such as 1,4")
     try:
         return tuple(whole(1)(item) for item in items)
     except (TypeError, ValueError):

@@ -12,17 +12,23 @@ accuracy-by-*  figures as PNG and SVG, and their data as CSV
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xpnet import schema
 from xpnet.errors import RunError
+from xpnet.reading import read_toml
 from xpnet.runs import rewrite, write_new
+from xpnet.search.about import SETTINGS_SHAPE
 from xpnet.search.outcome import Outcome
 from xpnet.search.session import SearchResult, Session
 from xpnet.search.storage import JOURNAL, absolute, without_password
 
+_SEARCH_SHAPE = schema.record(
+    {"storage": schema.text, "study": schema.text},
+    {"settings": SETTINGS_SHAPE, "search": SETTINGS_SHAPE, "space": schema.items(schema.text), "command": schema.text},
+)
 SEARCH, TRIALS, RESULT, BEST, WINNER = "search.toml", "trials.csv", "search.json", "best.toml", "winner"
 
 
@@ -46,16 +52,14 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     """Return the storage (a path or a URL), the study and the settings of the search in `folder`.
 
     Raises:
-        RunError: It is not the folder of a search.
+        RunError: It is not the folder of a search, or what it says of it is damaged.
     """
     path = folder / SEARCH
-    try:
-        about = tomllib.loads(path.read_text(encoding="utf-8"))
-        storage, study = str(about["storage"]), str(about["study"])
-    except FileNotFoundError:
-        raise RunError(f"{folder}: is not the folder of a search, it has no {SEARCH}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
-        raise RunError(f"{path}: does not describe a search ({error}); name another folder") from None
+    if not path.is_file():
+        raise RunError(f"{folder}: is not the folder of a search, it has no {SEARCH}")
+    about = read_toml(path, RunError)
+    schema.check(about, _SEARCH_SHAPE, f"{path}: does not describe a search", RunError)
+    storage, study = about["storage"], about["study"]
     if "://" not in storage:
         storage = str(folder / storage)  # a path of its own stays what it is
     return storage, study, about

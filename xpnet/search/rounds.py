@@ -102,7 +102,9 @@ class Rounds:
                 case "gp":
                     return samplers.GPSampler(seed=seed)
                 case "cmaes":
-                    return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+                    from xpnet.search.cma import ReplayedCmaEsSampler
+
+                    return ReplayedCmaEsSampler(seed=seed, warn_independent_sampling=False)
         raise AssertionError(self.config.draw)
 
 

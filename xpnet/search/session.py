@@ -204,6 +204,8 @@ class Session:
                     attempt = board.standing(board.trials())
                     if attempt is None:
                         raise RunError(f"study = {board.name}: {ATTEMPTS} workers died over the winner's training")
+                    if "result" not in attempt.user_attrs:
+                        raise RunError(f"study = {board.name}: does not say what came of the winner's training")
                     return dict(attempt.user_attrs["result"])
                 time.sleep(_SECONDS_TO_WAIT)
         return None

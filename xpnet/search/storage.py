@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.search.journal import operations
 
 JOURNAL = "study.journal"
 # Seconds that a process may hold the journal, which takes milliseconds.
@@ -174,7 +175,19 @@ def whole_journal(path: Path) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     class WholeJournal(JournalFileBackend):
-        patience = _PATIENCE
+        def __init__(self) -> None:
+            super().__init__(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
+            self.patience = _PATIENCE
+            self._begins = [0]  # of each line that was read, and of the next
+
+        def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+            number = min(log_number_from, len(self._begins) - 1)
+            for operation, end in operations(path, self._begins[number], number + 1):
+                number += 1
+                if number == len(self._begins):
+                    self._begins.append(end)
+                if number > log_number_from:
+                    yield operation
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             with _locked(path, self.patience) as alone:
@@ -186,7 +199,7 @@ def whole_journal(path: Path) -> Any:
                     raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
                 super().append_logs(logs)
 
-    return WholeJournal(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
+    return WholeJournal()
 
 
 class _NoLock:

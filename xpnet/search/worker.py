@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xpnet.device_data import DeviceData
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, RunError
 from xpnet.population import Population, most_in_memory, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
@@ -194,12 +194,16 @@ def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_u
         point = slot.point or next((dict(trial.params) for trial in own if trial.params), {})
         state = "failed" if given_up else "waiting"
         return Trial(number, slot.round, state, point, attempts=attempts, note=reason)
+    point = dict(attempt.params) or dict(slot.point or {})
+    if attempt.state.is_finished() and point.keys() != slot.distributions.keys():
+        said, wanted = (", ".join(names) or "nothing" for names in (point, slot.distributions))
+        raise RunError(f"trial {attempt.number}: has {said}, and the search is of {wanted}; its storage is damaged")
     result: Mapping[str, Any] = attempt.user_attrs.get("result", {}) if attempt.state.is_finished() else {}
     return Trial(
         number=number,
         round=slot.round,
         state=attempt.state.name.lower(),
-        point=dict(attempt.params) or dict(slot.point or {}),
+        point=point,
         score=result.get("score"),
         accuracies=tuple(result.get("accuracies", ())),
         losses=tuple(result.get("losses", ())),

@@ -10,6 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet import schema
+
+_SOME = schema.optional(schema.number())
+_VALUE = schema.either("text, a number or a truth value", schema.text, schema.number(), schema.flag)
+_CELL = schema.record(
+    {
+        "values": schema.mapping(schema.either("a value or a list of them", _VALUE, schema.items(_VALUE))),
+        "figures": schema.mapping(schema.items(_SOME)),
+        "history": schema.mapping(schema.items(schema.items(_SOME))),
+    },
+    {"seeds": schema.items(schema.whole(0)), "parameters": schema.mapping(_SOME), "note": schema.text},
+    closed=True,
+)
+OUTCOME_SHAPE = schema.record(
+    {"name": schema.text, "cells": schema.items(_CELL), "seconds": schema.number(0)},
+    {"quick": schema.flag},
+    closed=True,
+)
 SETS, FIGURES = ("train", "validation", "test"), ("accuracy", "loss", "cost")
 
 
