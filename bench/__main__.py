@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
 import time
@@ -29,6 +30,7 @@ TOOLS = {
     "gpu": "everything that needs a GPU: is it right, and how fast is it",
     "guarantees": "write docs/guarantees.md from what the tests did: what is promised, and how it was put to the test",
     "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills",
+    "soak": "train, kill, resume, corrupt and search at random for a while: what is survived",
     "page": "write the figures of docs/performance.md and the README from the newest results",
 }
 
@@ -79,8 +81,6 @@ def _replicas(text: str) -> list[int]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run the suites that `options` name and return the result."""
-    import importlib
-
     from bench.machine import describe, probe
     from bench.problem import write_data
 
@@ -128,26 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 slower than before, 2 the user can put it right."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["compare"]:
-            from bench.compare import main as compare
-
-            return compare(given[1:])
-        if given[:1] == ["gpu"]:
-            from bench.gpu import main as gpu
-
-            return gpu(given[1:])
-        if given[:1] == ["kernels"]:
-            from bench.kernels import main as kernels
-
-            return kernels(given[1:])
-        if given[:1] == ["guarantees"]:
-            from bench.guarantees import main as guarantees
-
-            return guarantees(given[1:])
-        if given[:1] == ["page"]:
-            from bench.page import main as page
-
-            return page(given[1:])
+        if given[:1] and given[0] in TOOLS:
+            module = "bench.gpu" if given[0] == "gpu" else f"bench.{given[0]}"
+            return int(importlib.import_module(module).main(given[1:]))
         options = _parser().parse_args(given)
         if options.out is not None and options.out.exists():
             raise BenchError(f"{options.out}: exists already; --out takes a new file")

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import xpnet
 from xpnet import checkpoints
@@ -61,6 +59,7 @@ def check_equal(one, other):
     assert (one.seconds_evaluation, one.seconds_of_epoch) == (other.seconds_evaluation, other.seconds_of_epoch)
 
 
+@pytest.mark.guarantee("checkpoints")
 def test_a_snapshot_is_read_as_it_was_written(tmp_path, snapshots):
     for snapshot in snapshots:
         path = write_checkpoint(tmp_path / "c", snapshot, ABOUT)
@@ -71,6 +70,7 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path, snapshots):
     assert not list((tmp_path / "c").glob(".*"))
 
 
+@pytest.mark.guarantee("checkpoints")
 def test_the_last_whole_one_is_found_and_what_is_wrong_is_said(tmp_path, snapshots):
     paths = [write_checkpoint(tmp_path, snapshot, ABOUT) for snapshot in snapshots[:3]]
     assert last_whole(tmp_path)[0].step == snapshots[2].step
@@ -88,33 +88,36 @@ def test_the_last_whole_one_is_found_and_what_is_wrong_is_said(tmp_path, snapsho
     assert last_whole(tmp_path / "none") == (None, {}, [])
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_a_flipped_bit_or_a_cut_anywhere_is_noticed(tmp_path_factory, snapshots, data):
-    folder = tmp_path_factory.mktemp("c")
-    path = write_checkpoint(folder, snapshots[1], ABOUT)
-    broken = data.draw(st.sampled_from([path, path.with_suffix(".safetensors")]))
-    content = bytearray(broken.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[place] ^= 1 << data.draw(st.integers(0, 7))
-    else:
-        del content[place:]
-    broken.write_bytes(bytes(content))
-    told = ""
-    try:
-        again, _ = read_checkpoint(path)
-    except RunError as error:
-        told = str(error)
-    if told:
-        assert str(folder) in told
-        assert "\n" not in told
-    else:  # white space between the words of the description: what is read is what was written
-        check_equal(snapshots[1], again)
+@pytest.mark.guarantee("corruption")
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_flipped_bit_or_a_cut_anywhere_is_noticed(tmp_path, snapshots, harm, suffix):
+    path = write_checkpoint(tmp_path, snapshots[1], ABOUT)
+    broken = path.with_suffix(suffix)
+    whole = broken.read_bytes()
+    unnoticed = []
+    for place in range(0, len(whole), harm.times(31, 1)):
+        flipped = whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]
+        for content in (flipped, whole[:place]):
+            broken.write_bytes(content)
+            harm.did("bits flipped and cuts made in checkpoints")
+            told = ""
+            try:
+                again, _ = read_checkpoint(path)
+            except RunError as error:
+                told = str(error)
+            if told:
+                assert str(tmp_path) in told
+                assert "\n" not in told
+            else:
+                unnoticed.append(place)
+                check_equal(snapshots[1], again)
+    # White space between the words of the description: what is read is what was written.
+    assert all(suffix == ".json" and whole[place : place + 1].isspace() for place in unnoticed)
 
 
+@pytest.mark.guarantee("checkpoints", "full-disk")
 @pytest.mark.parametrize("fails_at", range(8))
-def test_a_write_that_fails_leaves_the_last_one_whole(tmp_path, snapshots, monkeypatch, fails_at):
+def test_a_write_that_fails_leaves_the_last_one_whole(tmp_path, snapshots, monkeypatch, harm, fails_at):
     """Every call to the file system in turn ends with a full disk."""
     write_checkpoint(tmp_path, snapshots[0], ABOUT)
     calls = iter(range(100))
@@ -133,6 +136,7 @@ def test_a_write_that_fails_leaves_the_last_one_whole(tmp_path, snapshots, monke
         patch.setattr(Path, "replace", failing(Path.replace))
         with pytest.raises(OSError, match="No space left"):
             write_checkpoint(tmp_path, snapshots[1], ABOUT)
+    harm.did("calls to the file system that failed")
     snapshot, _, wrong = last_whole(tmp_path)
     # The very last call brings the folder to the disk: by then the new one is whole.
     assert snapshot.step == snapshots[fails_at == 7].step

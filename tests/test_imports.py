@@ -16,7 +16,7 @@ PACKAGE = Path(xpnet.__file__).parent
 LAYERS = [
     ("cli", "__main__"),
     ("studies", "search", "report", "testing", "benchmark"),
-    ("population", "diagnosis"),
+    ("saving", "resuming", "population", "diagnosis"),
     ("training", "gradcheck", "rate_range", "prediction"),
     ("loop", "joined", "checkpoints"),
     ("fitting", "snapshots"),
@@ -24,9 +24,9 @@ LAYERS = [
     ("network",),
     ("ops",),
     ("initialise", "layers", "memory"),
-    ("blocks", "data", "runs", "settings", "environment"),
+    ("blocks", "data", "runs", "settings", "environment", "locks"),
     ("backend",),
-    ("history", "config", "randomness"),
+    ("history", "config", "randomness", "locks"),
     ("checks",),
     ("errors",),
 ]

@@ -63,7 +63,9 @@ def trainings(draw):
     rows = draw(st.integers(5, 45))
     labels = np.arange(rows + 20) % network["classes"]
     x = rng.standard_normal((rows + 20, network["inputs"]))
-    data = xpnet.data_from_arrays(x, labels, split=f"{rows}/10", keep=draw(st.sampled_from(["auto", "raw", "float"])))
+    data = xpnet.data_from_arrays(
+        x, labels, split=f"{rows}/10", in_memory=draw(st.sampled_from(["auto", "raw", "float"]))
+    )
     return data, xpnet.NetworkConfig(**network), xpnet.TrainConfig(**values), tuple(seeds), dtype
 
 

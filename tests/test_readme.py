@@ -49,7 +49,10 @@ def test_the_python_of_the_page_on_resuming_runs(capsys):
     assert capsys.readouterr().out.strip() == "True"
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{p.name}" for p in (README.parent / "docs").glob("*.md"))],
+)
 def test_links_between_pages_lead_somewhere(page):
     path = README.parent / page
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):

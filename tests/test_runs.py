@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import pytest
 import xpnet
 from xpnet.errors import ConfigError, RunError
 from xpnet.history import COLUMNS
-from xpnet.runs import HistoryFile, create_run_folder, read_config, write_config, write_new
+from xpnet.runs import create_run_folder, read_config, write_config, write_new
+from xpnet.saving import HistoryFile
 
 
 def test_a_folder_that_exists_is_refused(tmp_path):
@@ -38,6 +41,34 @@ def test_a_file_that_exists_is_left_alone(tmp_path):
         write_new(tmp_path / "none" / "f", b"")
 
 
+@pytest.mark.guarantee("concurrency")
+@pytest.mark.parametrize("number", [7, None])
+def test_of_writers_of_one_file_one_writes_it(tmp_path, harm, monkeypatch, number):
+    if number is not None:  # processes of two containers that share a folder may have one number
+        monkeypatch.setattr("os.getpid", lambda: number)
+    contents = [bytes([writer]) * 200_000 for writer in range(4)]
+    rounds = harm.times(20, 500)
+    with ThreadPoolExecutor(len(contents)) as pool:
+        begin = Barrier(len(contents))
+
+        def write(path, content):
+            begin.wait()
+            try:
+                write_new(path, content)
+            except RunError as error:
+                return str(error)
+            return None
+
+        for at in range(rounds):
+            path = tmp_path / str(at)
+            said = list(pool.map(write, [path] * len(contents), contents))
+            assert said.count(None) == 1
+            assert path.read_bytes() == contents[said.index(None)]
+            assert all(one is None or "exists already" in one for one in said)
+    assert len(list(tmp_path.iterdir())) == rounds
+    harm.did("files written at once under one name", rounds * len(contents))
+
+
 def test_settings_are_written_as_toml(tmp_path):
     values = {"hidden": [50, 30], "lambda": 1e-3, "init": "he", "data": 'a "quoted" path', "batch_norm": True}
     write_config(tmp_path, values)
@@ -58,8 +89,9 @@ def test_settings_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
-    with HistoryFile(tmp_path) as file:
-        result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    file = HistoryFile(tmp_path / "history.csv")
+    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    file.close()
     text = (tmp_path / "history.csv").read_text()
     assert text == result.history.to_csv()
     rows = list(csv.DictReader(io.StringIO(text)))

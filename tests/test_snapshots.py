@@ -20,6 +20,7 @@ SETTINGS = {
     "own orders": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "shuffle": "independent"},
     "full metrics": {"schedule": "constant", "epochs": 4, "train_metrics": "full"},
 }
+pytestmark = pytest.mark.guarantee("resume")
 
 
 def run(data, config, *, replicas, dtype="float32", stop=None, start=None, backend=None, init="he", **options):
@@ -63,11 +64,12 @@ def check_same(one, other):
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("replicas", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_goes_on_from_anywhere(blobs, name, replicas, dtype):
+def test_it_goes_on_from_anywhere(blobs, name, replicas, dtype, harm):
     config = xpnet.TrainConfig(**SETTINGS[name])
     whole = run(blobs, config, replicas=replicas, dtype=dtype)
     for stop in (1, 3, 4, 9, whole[1].steps - 1):
         *_, snapshot = run(blobs, config, replicas=replicas, dtype=dtype, stop=stop)
+        harm.did("trainings stopped")
         assert stop <= snapshot.step <= whole[1].steps
         check_same(whole, run(blobs, config, replicas=replicas, dtype=dtype, start=snapshot))
 

@@ -12,9 +12,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.errors import RunError
 from xpnet.history import EpochRecord, Metrics
@@ -51,13 +53,19 @@ class Checkpoint:
         return float(self.about["score"])
 
 
-def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> Path:
+def write_checkpoint(
+    folder: Path,
+    snapshot: Snapshot,
+    about: Mapping[str, Any],
+    standardise: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> Path:
     """Write a snapshot into `folder`, whole or not at all; return the path of its description.
 
     Args:
         folder: Where checkpoints of this training are.
         snapshot: What is kept.
         about: What it belongs to, as JSON can hold it: ``settings`` and ``data``.
+        standardise: ``mean`` and ``std`` of the features, for who wants to use the network.
 
     Raises:
         OSError: It cannot be written; checkpoints that are there already stay whole.
@@ -65,7 +73,8 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any])
     from safetensors.numpy import save
 
     stem = f"step-{snapshot.step:09d}"
-    content = save(_tensors(snapshot))
+    more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
+    content = save(_tensors(snapshot) | more)
     last = snapshot.epochs[-1].validation.accuracies if snapshot.epochs else np.array([])
     good = last[np.isfinite(last)]
     text = {

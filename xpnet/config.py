@@ -263,7 +263,7 @@ class DataConfig(Checked):
         image_size: ``N`` or ``HEIGHTxWIDTH`` that a folder's images are brought to; None takes the size that they have.
         image_mode: ``rgb`` or ``gray``; None takes gray where all images of a folder are.
         labels: ``fine`` or ``coarse`` classes of CIFAR-100; None takes the fine ones.
-        keep: ``auto``; ``raw`` features are standardised batch by batch; ``float`` makes a copy that is standardised.
+        in_memory: ``auto``; ``raw`` features are standardised batch by batch, ``float`` ones once, in a copy.
     """
 
     data: str | None = setting(
@@ -305,17 +305,17 @@ class DataConfig(Checked):
     labels: str | None = setting(
         None, optional(choice("fine", "coarse")), "Classes of CIFAR-100 (fine, if not set).", metavar="fine|coarse"
     )
-    keep: str = setting(
+    in_memory: str = setting(
         "auto",
         choice("auto", "raw", "float"),
-        "Features in memory: raw, standardised batch by batch, or a float copy.",
+        "Features: raw, standardised batch by batch, or a float copy.",
         metavar="auto|raw|float",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
-    """What is computed where: seeds, number of runs, precision, device."""
+    """What is computed where, and how often it is saved."""
 
     seed: int = setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
     runs: int = setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
@@ -323,6 +323,8 @@ class RunConfig(Checked):
         None, optional(whole(1)), "Most networks trained at once (what fits in memory, if not set).", metavar="N"
     )
     dtype: str = setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
+    save_every: int = setting(1, whole(0), "Epochs between checkpoints; 0: none.", metavar="N")
+    keep: int = setting(2, whole(1), "Last checkpoints that are kept, beside the best.", metavar="N")
     device: str = setting("auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")
     tf32: bool = setting(False, flag, "Multiply float32 with 10 bits of mantissa, which is faster (GPU).")
 

@@ -83,11 +83,11 @@ def set_to_device(data: Data, which: str, backend: Backend, dtype: Any) -> Devic
 def stays_raw(data: Data, backend: Backend, dtype: Any) -> bool:
     """Return whether features stay as they were read, and are standardised batch by batch.
 
-    ``data.keep`` decides where it is ``"raw"`` or ``"float"``. Otherwise rows on the disk stay there, uint8 stays
+    ``data.in_memory`` decides where it is ``"raw"`` or ``"float"``. Otherwise rows on the disk stay there, uint8 stays
     where gathering from bytes is faster, and everything stays of which a floating copy would take too much.
     """
-    if data.keep != "auto":
-        return data.keep == "raw"
+    if data.in_memory != "auto":
+        return data.in_memory == "raw"
     x = data.train.x
     if isinstance(x, Rows) or (x.dtype == np.uint8 and keeps_bytes(backend)):
         return True

@@ -19,7 +19,7 @@ from xpnet.marks import Mark, Marks
 from xpnet.network import Network
 from xpnet.results import Divergence, TrainResult, all_diverged, first_lost
 from xpnet.schedules import learning_rates
-from xpnet.snapshots import Snapshot
+from xpnet.snapshots import Snapshot, Standing
 from xpnet.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
 
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
@@ -45,9 +45,9 @@ class Loop:
         orders: tuple[int, ...],
         marks: Marks,
         start: Snapshot | None = None,
-        on_stop: Callable[[], None] | None = None,
     ) -> None:
-        self.orders, self.marks, self.on_stop = orders, marks, on_stop
+        self.orders, self.marks = orders, marks
+        self.on_checkpoint: Callable[[Standing], None] | None = None
         self.network, self.data, self.config, self.length = network, data, config, length
         self.on_steps, self.should_stop = on_steps, should_stop
         backend, replicas = network.backend, network.replicas
@@ -89,8 +89,8 @@ class Loop:
             (self.network.running, start.running),
             (self.state.velocities, start.velocities),
         ):
-            for name, tensor in tensors.items():
-                home[name][...] = backend.asarray(tensor)
+            for name in home.keys() & tensors.keys():  # velocities are lost where there is no momentum any more
+                home[name][...] = backend.asarray(tensors[name])
         self.state.step = start.step
         self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)
         for record in start.epochs:
@@ -134,6 +134,12 @@ class Loop:
             seconds_of_epoch=self._seconds_before,
         )
 
+    def checkpoint(self) -> None:
+        """Let the training be saved as it stands."""
+        if self.on_checkpoint is not None:
+            ends = self.stopped or self.state.step == self.length.steps
+            self.on_checkpoint(Standing(len(self.history), self.state.step, ends, self.snapshot))
+
     def _set_up(self, living: Network) -> None:
         """Make what trains and evaluates `living`, the replicas that are left."""
         self.living = living
@@ -174,8 +180,8 @@ class Loop:
             return None
         self._seconds_before = seconds
         self.within_epoch = done < count
-        if self.on_stop is not None and self.within_epoch:
-            self.on_stop()
+        if self.within_epoch:
+            self.checkpoint()
         self._totals, self._seconds_before = None, 0.0
         self.seconds_training.append(seconds)
         self._freeze(loss, penalty, first)

@@ -263,8 +263,8 @@ class Network:
         part.parameters, part.running = parameters, running
         return part
 
-    def save(self, path: str | Path) -> None:
-        """Write the network to a new safetensors file; :func:`xpnet.load` reads it.
+    def save(self, path: str | Path, *, replace: bool = False) -> None:
+        """Write the network to a safetensors file, which :func:`xpnet.load` reads; `replace` takes one that exists.
 
         Raises:
             RunError: The file exists, or cannot be written.
@@ -273,6 +273,10 @@ class Network:
         tensors |= {f"running.{name}": self.backend.to_numpy(p) for name, p in self.running.items()}
         if self.standardiser is not None:
             tensors |= {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
+        write_model(Path(path), tensors, self.description(), replace=replace)
+
+    def description(self) -> dict[str, Any]:
+        """Return what a network is beside its tensors, as JSON can hold it."""
         about = {
             "config": dataclasses.asdict(self.config),
             "seeds": list(self.seeds),
@@ -283,7 +287,7 @@ class Network:
             about["image_shape"] = list(self.image_shape)
         if self.feature_names:
             about["feature_names"] = list(self.feature_names)
-        write_model(Path(path), tensors, about)
+        return about
 
     @classmethod
     def load(cls, path: str | Path, *, backend: Backend | None = None) -> Network:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from xpnet.memory import free_memory, give_back
 from xpnet.network import Network
 from xpnet.results import TrainResult, all_diverged
 from xpnet.settings import VARYING, Settings
+from xpnet.snapshots import Snapshot, Standing
 from xpnet.training import train
 
 # Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
@@ -173,6 +176,9 @@ def train_population(
     marks: Iterable[int] = (),
     on_mark: Callable[[Mark], Iterable[int]] | None = None,
     final: Sequence[str] = SETS,
+    cuts: Sequence[tuple[int, int]] | None = None,
+    starts: Mapping[tuple[int, int], Snapshot] = MappingProxyType({}),
+    on_checkpoint: Callable[[tuple[int, int], Network, Standing], None] | None = None,
 ) -> tuple[Network, TrainResult]:
     """Train the networks of a population, in chunks where memory does not hold all of them at once.
 
@@ -189,6 +195,9 @@ def train_population(
         marks: Steps at which `on_mark` is asked; see :func:`~xpnet.train`.
         on_mark: Returns the networks to be dropped; with several chunks it is asked in each, about its networks.
         final: Sets that are evaluated at the end.
+        cuts: The chunks, where an earlier training has chosen them.
+        starts: Where it stood, by chunk.
+        on_checkpoint: Called as by :func:`~xpnet.train`, with the chunk and its network before.
 
     Returns:
         The network of all replicas, and the result as one chunk would give it.
@@ -202,7 +211,9 @@ def train_population(
         network = Network(population.part(0, 1).network, backend=backend, dtype=dtype, seed=population.seeds[:1])
         check_fit(network, data, population.part(0, 1).train)
         data = to_device(data, backend, dtype)
-    cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
+    if cuts is None:
+        cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
+    cuts = list(cuts)
     if on_chunks is not None:
         on_chunks(cuts)
     orders = order_seeds(population.train, population.seeds)
@@ -218,7 +229,15 @@ def train_population(
             told = on_epoch if alone else None
             asked = _asked_of_all(on_mark, start, len(population))
             result = train(
-                network, data, part.train, on_epoch=told, orders=orders[start:stop], on_mark=asked, **callbacks
+                network,
+                data,
+                part.train,
+                on_epoch=told,
+                orders=orders[start:stop],
+                on_mark=asked,
+                start=starts.get((start, stop)),
+                on_checkpoint=None if on_checkpoint is None else partial(on_checkpoint, (start, stop), network),
+                **callbacks,
             )
         except DivergedError as error:
             if alone:

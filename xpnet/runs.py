@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import time
 import tomllib
 from collections.abc import Mapping
@@ -22,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ConfigError, RunError
-from xpnet.history import COLUMNS, EpochRecord, csv_lines
 
 MODEL = "model.safetensors"
 CONFIG = "config.toml"
@@ -74,7 +74,7 @@ def write_new(path: Path, content: bytes) -> None:
     Raises:
         RunError: The file exists, or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         temporary.write_bytes(content)
         # A hard link fails where the name is taken, which a rename would silently replace.
@@ -85,6 +85,14 @@ def write_new(path: Path, content: bytes) -> None:
         raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Name a file that is written before it takes the place of another.
+
+    Processes of several machines, or containers, that share a folder may have the same number.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -105,7 +113,7 @@ def replace_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -130,11 +138,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a run, by name."""
+    """Write the settings of a run, by name, in place of those that it had."""
     import tomli_w
 
     text = "# Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE\n" + tomli_w.dumps(dict(settings))
-    write_new(folder / CONFIG, text.encode())
+    rewrite(folder / CONFIG, text.encode())
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -155,40 +163,20 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config = {path}: is not TOML ({error})") from None
 
 
-class HistoryFile:
-    """``history.csv``, written epoch by epoch, so that what was recorded outlives whatever ends the run."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / HISTORY).open("x", newline="", encoding="utf-8")
-        self._write([list(COLUMNS)])
-
-    def append(self, record: EpochRecord) -> None:
-        """Add the rows of an epoch."""
-        self._write(record.rows())
-
-    def _write(self, rows: list[list[Any]]) -> None:
-        self._file.write(csv_lines(rows))
-        self._file.flush()
-
-    def __enter__(self) -> HistoryFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
     """Write what a run is made on."""
-    write_new(folder / ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
+    rewrite(folder / ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Write the final figures of a run."""
-    write_new(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+    """Write the figures of a run, in place of those of a part of it."""
+    rewrite(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
 
 
-def write_model(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any]) -> None:
-    """Write tensors with a description to a new safetensors file.
+def write_model(
+    path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any], *, replace: bool = False
+) -> None:
+    """Write tensors with a description to a safetensors file, a new one unless it may `replace` another.
 
     Raises:
         RunError: The file exists, or cannot be written.
@@ -198,7 +186,7 @@ def write_model(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], about: 
     # One entry alone: the order of several is not fixed, and equal models should be equal files.
     metadata = {"xpnet": json.dumps({"format": _FORMAT, **about})}
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    write_new(path, save(whole, metadata=metadata))
+    (rewrite if replace else write_new)(path, save(whole, metadata=metadata))
 
 
 def model_path(path: Path) -> Path:

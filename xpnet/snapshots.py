@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,3 +45,24 @@ class Snapshot:
     epochs: tuple[EpochRecord, ...]
     seconds_evaluation: float
     seconds_of_epoch: float
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How a training stands at a moment at which it may be saved; called, it returns the snapshot.
+
+    Attributes:
+        epochs: Epochs that are finished.
+        step: Steps taken.
+        ends: Whether training ends here, stopped or at its last step.
+        take: Returns the snapshot.
+    """
+
+    epochs: int
+    step: int
+    ends: bool
+    take: Callable[[], Snapshot]
+
+    def __call__(self) -> Snapshot:
+        """Return everything from which the training goes on."""
+        return self.take()

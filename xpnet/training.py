@@ -13,7 +13,7 @@ from xpnet.loop import SETS, Loop
 from xpnet.marks import Mark, Marks
 from xpnet.network import Network
 from xpnet.results import TrainResult
-from xpnet.snapshots import Snapshot
+from xpnet.snapshots import Snapshot, Standing
 
 
 def train(
@@ -29,7 +29,7 @@ def train(
     on_mark: Callable[[Mark], Iterable[int]] | None = None,
     final: Sequence[str] = SETS,
     start: Snapshot | None = None,
-    on_checkpoint: Callable[[Callable[[], Snapshot]], None] | None = None,
+    on_checkpoint: Callable[[Standing], None] | None = None,
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
 
@@ -49,8 +49,8 @@ def train(
             without them, in less time.
         final: Sets that are evaluated at the end; figures of others are not a number.
         start: Where an earlier training of the same settings stood; this one goes on from there to the same end.
-        on_checkpoint: Called after every epoch, and when training is stopped within one, with a function that
-            returns how the training stands.
+        on_checkpoint: Called after every epoch, and when training is stopped within one, with how the training
+            stands; called, that returns the snapshot.
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
@@ -64,8 +64,7 @@ def train(
     seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
     at_marks = Marks(marks, on_mark, length.steps)
     loop = Loop(network, data, config, length, on_steps, should_stop, seeds, at_marks, start)
-    if on_checkpoint is not None:
-        loop.on_stop = lambda: on_checkpoint(loop.snapshot)
+    loop.on_checkpoint = on_checkpoint
     interrupted = False
     for epoch in range(len(loop.history), length.epochs):
         record = loop.epoch(epoch)
@@ -73,8 +72,8 @@ def train(
             loop.history.append(record)
             if on_epoch is not None:
                 on_epoch(record)
-            if on_checkpoint is not None and not loop.within_epoch:
-                on_checkpoint(loop.snapshot)
+            if not loop.within_epoch:
+                loop.checkpoint()
         if loop.stopped:
             interrupted = loop.state.step < length.steps and len(loop.alive) > 0
             break

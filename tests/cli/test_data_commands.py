@@ -89,12 +89,12 @@ def test_the_settings_of_the_data_are_repeated(capsys):
     code, _, err = run(capsys, "train", *arguments, "--epochs", "2", "--batch-size", "9", "--out", "run")
     assert code == 0, err
     config = tomllib.loads(Path("run/config.toml").read_text())
-    assert {name: config.get(name) for name in ("target", "test_fraction", "data_seed", "header", "keep")} == {
+    assert {name: config.get(name) for name in ("target", "test_fraction", "data_seed", "header", "in_memory")} == {
         "target": "animal",
         "test_fraction": 0.3,
         "data_seed": 4,
         "header": None,
-        "keep": "auto",
+        "in_memory": "auto",
     }
     run(capsys, "train", "--config", "run", "--out", "again")
     assert Path("run/model.safetensors").read_bytes() == Path("again/model.safetensors").read_bytes()
@@ -123,7 +123,7 @@ def test_every_command_takes_the_settings_of_the_data(capsys, command):
         (["--image-size", "0"], "image_size = 0: must be"),
         (["--test-fraction", "1.5"], "test_fraction = 1.5: must be a finite number above 0 and below 1"),
         (["--labels", "medium"], "labels = medium: must be fine or coarse"),
-        (["--keep", "disk"], "keep = disk: must be auto, raw or float"),
+        (["--in-memory", "disk"], "in_memory = disk: must be auto, raw or float"),
     ],
 )
 def test_settings_out_of_range(capsys, arguments, message):

@@ -48,7 +48,7 @@ def test_json_is_one_object_and_the_metrics_of_the_folder(capsys):
     assert result["run"] == "run"
     assert "device: cpu" in err
     names = {"config.toml", "environment.json", "history.csv", "metrics.json", "model.safetensors"}
-    names |= {"curves.png", "curves.svg"}
+    names |= {"curves.png", "curves.svg", "checkpoints"}
     assert {path.name for path in Path("run").iterdir()} == names
 
 

@@ -3,145 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import tarfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
-import cifar_files
 import pytest
+from archive_server import (
+    FOLDER,
+    Answer,
+    Server,
+    cut,
+    cut_without_length,
+    drip,
+    endless,
+    hang_up,
+    stall,
+    status,
+    too_long_a_claim,
+    too_short_a_claim,
+    whole,
+    wrong_bytes,
+)
 
 from xpnet.data import fetching, load_data
 from xpnet.data import published as known
 from xpnet.errors import DataError
-
-FOLDER = "cifar-10-batches-py"
-Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
-
-
-def whole(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, len(content))
-    handler.wfile.write(content)
-
-
-def headers(handler: BaseHTTPRequestHandler, length: int | None) -> None:
-    handler.send_response(200)
-    if length is not None:
-        handler.send_header("Content-Length", str(length))
-    handler.end_headers()
-
-
-def cut(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, len(content))
-    handler.wfile.write(content[: len(content) // 2])
-
-
-def cut_without_length(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, None)
-    handler.wfile.write(content[: len(content) // 2])
-
-
-def stall(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, len(content))
-    handler.wfile.write(content[:100])
-    handler.wfile.flush()
-    time.sleep(1)
-
-
-def drip(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, len(content))
-    for i in range(30):
-        handler.wfile.write(content[i : i + 1])
-        handler.wfile.flush()
-        time.sleep(0.05)
-
-
-def wrong_bytes(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    whole(handler, content[:-1] + bytes([content[-1] ^ 1]))
-
-
-def too_long_a_claim(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, len(content) + 10)
-    handler.wfile.write(content)
-
-
-def too_short_a_claim(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, len(content) - 10)
-    handler.wfile.write(content)
-
-
-def endless(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    headers(handler, None)
-    for _ in range(100):
-        handler.wfile.write(content)
-
-
-def status(code: int) -> Answer:
-    return lambda handler, content: handler.send_error(code)
-
-
-def hang_up(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    handler.connection.close()
-
-
-class Server(ThreadingHTTPServer):
-    """Gives the answers of a list, one a request, and the last again and again."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, content: bytes) -> None:
-        self.answers: list[Answer] = [whole]
-        self.requests: list[str] = []
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                owner.requests.append(self.path)
-                answer = owner.answers[min(len(owner.requests), len(owner.answers)) - 1]
-                answer(self, content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that have gone."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/mirror"
-
-
-@pytest.fixture
-def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Return a small archive that is taken for the published one, and fetch into a folder of the test's own."""
-    batch = {name: cifar_files.batch(seed, 2) for seed, name in enumerate(cifar_files.FILES)}
-    folder = cifar_files.write_folder(tmp_path / "made" / FOLDER, **batch)
-    content = cifar_files.write_archive(tmp_path / "made" / "a.tar.gz", folder).read_bytes()
-    key = ("cifar10", "python")
-    published = dataclasses.replace(known.ARCHIVES[key], md5=hashlib.md5(content).hexdigest(), size=len(content))
-    monkeypatch.setitem(known.ARCHIVES, key, published)
-    monkeypatch.setenv("XPNET_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
-    monkeypatch.setattr(fetching, "_SILENT_SECONDS", 0.3)
-    return content
-
-
-@pytest.fixture
-def server(archive: bytes) -> Iterator[Server]:
-    with Server(archive) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def fetched(server: Server, **options) -> Path:

@@ -42,7 +42,7 @@ class TestRawAndFloat:
     def test_both_train_to_the_same_network(self, kind: str, dtype: str):
         x, labels = images(dtype=kind)
         (raw, raw_test), (copy, copy_test) = (
-            trained(data_from_arrays(x, labels, keep=keep), dtype) for keep in ("raw", "float")
+            trained(data_from_arrays(x, labels, in_memory=form), dtype) for form in ("raw", "float")
         )
         # Bytes are the same to the last bit; floating features differ in how often they are rounded.
         tolerance = 0 if kind == "uint8" else {"float32": 1e-5, "float64": 1e-12}[dtype]
@@ -80,7 +80,7 @@ class TestRawAndFloat:
         assert not stays_raw(pixels, backend, "float64")  # bytes are an eighth of the copy
         monkeypatch.setattr("xpnet.device_data.free_memory", lambda _: 1000)
         assert stays_raw(pixels, backend, "float64")
-        assert not stays_raw(data_from_arrays(*images(), keep="float"), backend, "float64")
+        assert not stays_raw(data_from_arrays(*images(), in_memory="float"), backend, "float64")
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ class TestOnTheDisk:
         np.save(pair, x)
         np.save(pair.with_name("y.npy"), labels)
         found = []
-        for data in (load_data(pair), data_from_arrays(x, labels, keep="raw")):
+        for data in (load_data(pair), data_from_arrays(x, labels, in_memory="raw")):
             net = xpnet.Network(xpnet.NetworkConfig(inputs=3072, hidden=(50,)))
             xpnet.train(net, data, xpnet.TrainConfig(epochs=1))
             found.append(net.parameters["W1"])
@@ -190,7 +190,7 @@ def train(data):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(4,), classes=data.classes))
     xpnet.train(net, data, TrainConfig(epochs=1, batch_size=500))
 for dtype in (np.uint8, np.float32):  # everything is imported, compiled and has its threads
-    train(xpnet.data_from_arrays(np.ones((600, 3072), dtype), np.arange(600) % 10, keep="raw"))
+    train(xpnet.data_from_arrays(np.ones((600, 3072), dtype), np.arange(600) % 10, in_memory="raw"))
 if sys.argv[2]:
     __import__(sys.argv[2])
 before = peak()
@@ -239,7 +239,7 @@ from xpnet.config import TrainConfig
 def train(data):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(4,), classes=10))
     return xpnet.train(net, data, TrainConfig(epochs=1, batch_size=500))
-train(xpnet.data_from_arrays(np.ones((600, 3072), np.uint8), np.arange(600) % 10, keep="raw"))
+train(xpnet.data_from_arrays(np.ones((600, 3072), np.uint8), np.arange(600) % 10, in_memory="raw"))
 size = int(open("/proc/self/statm").read().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (size + 150 * 2**20,) * 2)
 try:

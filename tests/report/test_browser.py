@@ -101,6 +101,7 @@ def until(holds, what: str = "", seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.guarantee("supply-chain")
 @pytest.mark.parametrize("kind", KINDS)
 def test_charts_are_drawn_and_nothing_leaves_the_page(browser, pages, kind):
     show(browser, pages[kind])

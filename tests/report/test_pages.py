@@ -58,10 +58,11 @@ def check_whole(text: str, tags: Tags) -> None:
     """Check what holds for every page."""
     assert "default-src 'none'" in tags.all("meta")[1]["content"]
     for name, attributes in tags.tags:
-        for attribute in ("src", "href"):
+        for attribute in ("src", "srcset", "href", "xlink:href", "data", "poster", "action"):
             value = attributes.get(attribute, "data:")
             assert value.startswith(("data:", "#")), f"{name} {attribute} = {value}"
         assert not any(key.startswith("on") for key in attributes)
+    assert not re.search(r"""@import|url\(\s*['"]?(?!#|data:)""", text)
     assert all(image["alt"] for image in tags.all("img"))
     plots = [a for a in tags.all("div") if a.get("class") == "plot"]
     assert all(len(plot["aria-label"]) > 20 for plot in plots)

@@ -13,6 +13,7 @@ import xpnet
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.records import kind_of, read_run
 from xpnet.report.search_page import search_page
+from xpnet.report.write import write_report
 
 
 def test_a_run_is_read_back_to_the_last_bit():
@@ -88,3 +89,31 @@ def test_a_broken_search_is_one_sentence():
     path.write_text(json.dumps(content | {"space": []}))
     with pytest.raises(RunError, match="is not a search"):
         search_page(folder, None, "")
+
+
+@pytest.mark.guarantee("concurrency")
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_history_that_is_being_written_has_whole_epochs(replicas, harm):
+    folder = small("--runs", str(replicas), out="run")
+    whole, content = read_run(folder).history, (folder / "history.csv").read_bytes()
+    for name in ("metrics.json", "model.safetensors"):
+        (folder / name).unlink()
+    ends = [at + 1 for at, byte in enumerate(content) if byte == ord("\n")][::replicas]  # of the header, and of epochs
+    cuts = range(0, len(content) + 1, harm.times(9, 1))
+    for cut in cuts:
+        (folder / "history.csv").write_bytes(content[:cut])
+        history = read_run(folder).history
+        epochs = sum(end <= cut for end in ends[1:])
+        for column, values in whole.items():
+            np.testing.assert_array_equal(history[column], values[:epochs])
+    harm.did("cuts of a history that was being written", len(cuts))
+
+
+def test_a_page_of_a_run_without_an_epoch_yet():
+    folder = small(out="run")
+    for name in ("metrics.json", "model.safetensors"):
+        (folder / name).unlink()
+    lines = (folder / "history.csv").read_text().splitlines(keepends=True)
+    for text in ("", lines[0]):
+        (folder / "history.csv").write_text(text)
+        assert "did not end" in write_report(folder).notes[0]

@@ -16,7 +16,7 @@ from xpnet.search import open_storage
 from xpnet.search.board import Board
 from xpnet.search.storage import close_storage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.guarantee("searches")]
 
 TRIALS, STEPS = 16, 200
 SEARCH = [

@@ -238,9 +238,10 @@ def test_workers_share_a_search_and_do_nothing_twice(blobs):
     assert workers[0].board.workers() == []
 
 
+@pytest.mark.guarantee("searches")
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("draw", ["random", "tpe"])
-def test_a_worker_may_die_at_any_write(blobs, after, draw):
+def test_a_worker_may_die_at_any_write(blobs, after, draw, harm):
     """Die at every write in turn: the next worker finishes, nothing is done twice, nothing is lost."""
     how = {"trials": 3, "draw": draw, "prune": "median", "rounds": 2, "final": "same"}
     settings = {"dtype": "float64", "max_replicas": 2, "cycles": 3}
@@ -268,6 +269,7 @@ def test_a_worker_may_die_at_any_write(blobs, after, draw):
         assert result.final is not None
         if draw == "random":  # a sampler that learns sees other trials as unfinished
             assert points(result.outcome) == expected, at
+    harm.did("writes at which a worker died", died)
     assert died > 25
 
 
@@ -390,6 +392,7 @@ def test_two_attempts_at_one_slot_make_one_result(blobs):
     assert sorted(t.state.name for t in one.board.trials()) == ["COMPLETE", "FAIL"]
 
 
+@pytest.mark.guarantee("searches", "signals")
 @pytest.mark.parametrize("steps", [0, 3, 9, 17, 25])
 def test_interrupted_trials_are_given_back_at_once(blobs, steps):
     """Wherever it is interrupted: what is complete is whole, and the next worker does the rest."""

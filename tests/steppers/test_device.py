@@ -224,3 +224,34 @@ def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas):
     for column in ("train_loss", "train_cost", "train_accuracy", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(there.history[column], here.history[column], rtol=1e-9, err_msg=column)
     np.testing.assert_allclose(there.test.costs, here.test.costs, rtol=1e-9)
+
+
+@pytest.mark.guarantee("resume")
+@pytest.mark.parametrize("kind", ["plain", "fused", "graph", "small"])
+def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, kind):
+    rng = np.random.default_rng(2)
+    data = xpnet.data_from_arrays(rng.standard_normal((90, 7)), np.arange(90) % 4, split="60/20")
+    config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper=kind)
+
+    def run(start=None, stop=None):
+        network = xpnet.NetworkConfig(inputs=7, hidden=(6, 5), classes=4)
+        net = Network(network, backend=gpu, dtype="float64", replicas=2)
+        steps, kept = [], []
+        xpnet.train(
+            net,
+            data,
+            config,
+            start=start,
+            on_steps=steps.append,
+            should_stop=None if stop is None else lambda: sum(steps) >= stop,
+            on_checkpoint=lambda standing: kept.append(standing()),
+        )
+        return {name: gpu.to_numpy(tensor) for name, tensor in net.parameters.items()}, kept[-1]
+
+    whole, _ = run()
+    for stop in (1, 5):
+        _, snapshot = run(stop=stop)
+        assert 0 < snapshot.step < 12
+        again, _ = run(start=snapshot)
+        for name, tensor in whole.items():
+            np.testing.assert_array_equal(again[name], tensor)

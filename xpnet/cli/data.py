@@ -13,7 +13,7 @@ from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_ta
 if TYPE_CHECKING:
     InfoOptions: TypeAlias = Any
 else:
-    InfoOptions = settings_options(*(name for name in DATA if name not in ("data", "split", "keep")))
+    InfoOptions = settings_options(*(name for name in DATA if name not in ("data", "split", "in_memory")))
 
 _FETCH = Group("Fetching", sort_key=1)
 

@@ -127,7 +127,7 @@ def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]
         on_file = read_config(run)
         own = Settings.from_mapping(on_file).data
         if "data" in on_line:
-            on_file = {name: value for name, value in on_file.items() if name not in DATA or name == "keep"}
+            on_file = {name: value for name, value in on_file.items() if name not in DATA or name == "in_memory"}
     elif "data" not in on_line:
         raise ConfigError(f"{run}: has no {CONFIG} beside it that names its data; pass --data")
     return Settings.from_mapping(on_file | on_line), own

@@ -11,7 +11,8 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, percent
 from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
-from xpnet.cli.train import about_data, read_settings, run_training
+from xpnet.cli.running import run_training
+from xpnet.cli.train import about_data, read_settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs import create_run_folder, rewrite
 from xpnet.search.config import SearchConfig

@@ -1,6 +1,7 @@
 """Data sets: reading, checking, splitting and standardising them.  NumPy alone; no device is involved."""
 
 from xpnet.data.finding import CIFAR10_HINT, find_cifar10
+from xpnet.data.fingerprint import fingerprint
 from xpnet.data.loading import IN_MEMORY, data_from_arrays, load_data, read_source
 from xpnet.data.patterns import patterns
 from xpnet.data.rows import Rows
@@ -20,6 +21,7 @@ __all__ = [
     "Standardiser",
     "data_from_arrays",
     "find_cifar10",
+    "fingerprint",
     "kept_as_bytes",
     "load_data",
     "on_host",

@@ -10,7 +10,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from xpnet.data.finding import cache_folder
 from xpnet.data.formats import read_path
 from xpnet.data.published import ARCHIVES, HOME, Archive
 from xpnet.errors import DataError
+from xpnet.locks import try_lock
 
 _MOST_DOWNLOAD = 256 * 2**20  # of an archive whose size is not known
 _MOST_UNPACKED, _MOST_MEMBERS = 512 * 2**20, 1000
@@ -28,6 +29,11 @@ _ATTEMPTS = 4
 # A server that says nothing for so long, or sends fewer bytes a second over a minute, has stalled.
 _CONNECT_SECONDS, _SILENT_SECONDS = 15.0, 30.0
 _SLOWEST, _SLOW_SECONDS = 2000, 60.0
+
+# Where a process works, and the file in it that is locked while the process lives.
+_WORK, _LOCK = ".fetching-", "lock"
+# Others may put the folder back as often as this while it is replaced.
+_REPLACEMENTS = 100
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there, and how many there will be, where that is known."""
@@ -107,9 +113,18 @@ def _home() -> Path:
 
 @contextmanager
 def _work_folder(home: Path) -> Iterator[Path]:
-    work = Path(tempfile.mkdtemp(prefix=".fetching-", dir=home))
+    """Make a folder of this process alone; those of processes that were killed are taken away."""
+    for left in home.glob(f"{_WORK}*/{_LOCK}"):
+        with suppress(OSError), left.open("r+b") as file:
+            if try_lock(file):
+                shutil.rmtree(left.parent, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=home))
     try:
-        yield work
+        # It has its name only when it is locked, so that nobody finds it free.
+        with (work / "new").open("wb") as file:
+            try_lock(file)
+            (work / "new").rename(work / _LOCK)
+            yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -286,12 +301,19 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
 
 
 def _move(unpacked: Path, folder: Path, force: bool) -> None:
-    """Put the folder in its place, whole."""
-    if force and folder.is_dir():
-        old = unpacked.parent.parent / "replaced"  # goes with the work folder
-        folder.rename(old)
-    try:
-        unpacked.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # another process was faster, which is as good
-            raise
+    """Put the folder in its place, whole; of processes that replace it at once, the last one's stays."""
+    for number in range(_REPLACEMENTS):
+        if force:
+            with suppress(FileNotFoundError):
+                folder.rename(unpacked.parent.parent / f"replaced-{number}")  # goes with the work folder
+        try:
+            unpacked.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            # Another process was faster, which is as good unless this one was told to replace what is there.
+            if not force:
+                return
+        else:
+            return
+    raise DataError(f"{folder}: is put back by others again and again; fetch it when they have ended")

@@ -41,7 +41,7 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
     config = data_config(source, split, **settings)
     if config.split is not None:
         parse_split(config.split)  # before anything that takes long
-    return split_source(read_source(config), config.split, config.keep)
+    return split_source(read_source(config), config.split, config.in_memory)
 
 
 def data_config(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> DataConfig:
@@ -71,7 +71,7 @@ def data_from_arrays(
     class_names: Sequence[str] | None = None,
     seed: int = 0,
     test_fraction: float | None = None,
-    keep: str = "auto",
+    in_memory: str = "auto",
 ) -> Data:
     """Return data from arrays in memory, checked, shuffled and split.
 
@@ -88,19 +88,19 @@ def data_from_arrays(
         class_names: Name of each class; None takes their numbers.
         seed: Seed of the shuffle.
         test_fraction: Share of every class that becomes the test set.
-        keep: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
+        in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
 
     Raises:
         DataError: Something about the arrays is wrong; the message names the argument.
     """
-    config = DataConfig(test_fraction=test_fraction, data_seed=seed, keep=keep)
+    config = DataConfig(test_fraction=test_fraction, data_seed=seed, in_memory=in_memory)
     source = source_from_arrays(
         Arrays(x_train, labels_train, x_test, labels_test),
         Arrays("x_train", "labels_train", "x_test", "labels_test"),
         About("arrays", IN_MEMORY, class_names),
         Division(config.data_seed or 0, config.test_fraction),
     )
-    return split_source(source, split, config.keep)
+    return split_source(source, split, config.in_memory)
 
 
 def read_source(source: str | Path | DataConfig | None = None, **settings: Any) -> Source:

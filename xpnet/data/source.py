@@ -64,7 +64,7 @@ class Data:
 
     The sets hold raw features (uint8 stays uint8); `standardiser` was fitted on the training set
     alone. Where `image_shape` (channels, height, width) is not None, a row is an image in channel planes.
-    `feature_names` and `notes` are those of :class:`Source`; `keep` says how features are held during training.
+    `feature_names` and `notes` are those of :class:`Source`; `in_memory` says how features are held during training.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Data:
     standardiser: Standardiser
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    keep: str = "auto"
+    in_memory: str = "auto"
 
     @property
     def features(self) -> int:

@@ -35,7 +35,7 @@ def nine_tenths(rows: int) -> str:
     return f"{rows - validation}/{validation}"
 
 
-def split_source(source: Source, split: str | None = None, keep: str = "auto") -> Data:
+def split_source(source: Source, split: str | None = None, in_memory: str = "auto") -> Data:
     """Split `source` and fit the standardiser on its training set.
 
     Raises:
@@ -63,5 +63,5 @@ def split_source(source: Source, split: str | None = None, keep: str = "auto") -
         standardiser=Standardiser.fit(train.x),
         feature_names=source.feature_names,
         notes=source.notes,
-        keep=keep,
+        in_memory=in_memory,
     )

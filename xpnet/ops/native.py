@@ -7,6 +7,7 @@ what a thread wrote before it raised a flag is seen by the one that saw it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from functools import lru_cache
@@ -19,6 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from xpnet.ops.blas import numpy_blas
+from xpnet.ops.kept_code import KeptCode
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _CACHE_LINE = 64
@@ -32,10 +34,10 @@ def compiled(function: Any = None, **options: Any) -> Any:
     """Compile without the GIL, kept on disk where there is a place for it."""
     if function is None:
         return lambda f: compiled(f, **options)
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
-    except RuntimeError:  # no folder that can be written
-        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    with contextlib.suppress(RuntimeError):  # no folder that can be written
+        dispatcher._cache = KeptCode(function)
+    return dispatcher
 
 
 @lru_cache(maxsize=1)

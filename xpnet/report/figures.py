@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def curves(history: History, title: str) -> Any:
     )
 
 
-def save_figure(chart: Any, stem: Path) -> list[Path]:
+def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
     """Write a chart or its specification as ``stem.png`` (twice the SVG's pixels) and ``stem.svg``; return the paths.
 
     Raises:
@@ -47,8 +48,8 @@ def save_figure(chart: Any, stem: Path) -> list[Path]:
 
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write_new(png, vl_convert.vegalite_to_png(spec, scale=2))
-    write_new(svg, vl_convert.vegalite_to_svg(spec).encode())
+    write(png, vl_convert.vegalite_to_png(spec, scale=2))
+    write(svg, vl_convert.vegalite_to_svg(spec).encode())
     return [png, svg]
 
 

@@ -175,14 +175,15 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
 
 
 def _history(path: Path, replicas: int) -> dict[str, Values]:
-    """Return the columns of ``history.csv``; an epoch that is cut off at its end does not count."""
+    """Return the columns of ``history.csv``; an epoch that is cut off, or is being written, does not count."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        text = path.read_text(encoding="utf-8")
+        # A number that is cut reads as another number: only a line with its end is one.
+        rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
         if rows and set(COLUMNS) - set(rows[0]):
             raise RunError(f"{path}: lacks the columns {', '.join(sorted(set(COLUMNS) - set(rows[0])))}")
-        if rows and any(rows[-1][name] in (None, "") for name in COLUMNS):
-            rows.pop()
-        of_epoch = 1 + max((int(row["replica"]) for row in rows), default=replicas - 1)
+        # How many rows an epoch has is seen where the second begins; a first one without it has to be of all networks.
+        of_epoch = next((number for number, row in enumerate(rows) if row["epoch"] != rows[0]["epoch"]), replicas)
         rows = rows[: len(rows) - len(rows) % of_epoch]
         found = {
             name: np.array([float(row[name]) for row in rows]).reshape(-1, of_epoch)

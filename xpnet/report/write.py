@@ -114,12 +114,18 @@ def _write(target: Path, html: bytes, *, numbered: bool) -> Path:
     """Write the page; one without a name of its own takes the next number where its name is taken."""
     if not target.parent.is_dir():
         try:
-            target.parent.mkdir(parents=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"out = {target.parent}: cannot be made ({error.strerror}); name another folder") from None
     path, number = target, 1
-    while numbered and path.exists():
+    while True:
+        try:
+            write_new(path, html)
+        except RunError:
+            # Another process may have taken the name just now.
+            if not (numbered and path.exists()):
+                raise
+        else:
+            return path
         number += 1
         path = target.with_name(f"{target.stem}_{number}{target.suffix}")
-    write_new(path, html)
-    return path

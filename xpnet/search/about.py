@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from xpnet.config import shown
-from xpnet.data import Data
+from xpnet.data import Data, fingerprint
 from xpnet.errors import RunError
 
 FORMAT = 1
 # Where and how something is computed may differ from worker to worker.
-OWN = ("data", "device", "max_replicas", "tf32", "stepper")
+OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep")
 
 
 def about(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Data) -> dict[str, Any]:
@@ -51,19 +48,3 @@ def check_data(there: Mapping[str, Any], data: Data) -> None:
                 f"data: {data.location} is not what the search is about, {name}: {here.get(name)} for {value}; "
                 "name the search's data with --data"
             )
-
-
-def fingerprint(data: Data) -> dict[str, Any]:
-    """Return what tells a data set from others: sizes, and a check sum of the labels and of some rows."""
-    crc = 0
-    for part in (data.train, data.validation, data.test):
-        crc = zlib.crc32(np.ascontiguousarray(part.labels).tobytes(), crc)
-        some = np.ascontiguousarray(part.x[:: max(1, len(part) // 100)])
-        crc = zlib.crc32(some.tobytes(), crc)
-    return {
-        "training samples": len(data.train),
-        "validation samples": len(data.validation),
-        "features": data.features,
-        "classes": data.classes,
-        "check sum": f"{crc:08x}",
-    }

@@ -1,0 +1,217 @@
+"""Where a run stands on the disk: what is there is taken only where it is what is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.checkpoints import write_checkpoint
+from xpnet.errors import RunError
+from xpnet.population import Population, train_population
+from xpnet.resuming import Stand, differences, finished, where_it_stands
+from xpnet.saving import Saver, discard
+from xpnet.settings import Settings
+from xpnet.snapshots import Snapshot
+
+SETTINGS = {"hidden": [5], "epochs": 4, "runs": 3, "momentum": 0.5, "batch_size": 90}
+
+
+def population(**changes: Any) -> Population:
+    return Population.of(Settings.from_mapping(SETTINGS | changes), 12, 4)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, blobs: xpnet.data.Data) -> tuple[Path, list[tuple[Snapshot, dict[str, Any]]]]:
+    """Return a run folder of two chunks, trained to the end, and what was saved in it."""
+    run, kept = tmp_path / "run", []
+    run.mkdir()
+    about = {"settings": {"lambda": 0.005}, "length": {"steps": 20, "steps_per_epoch": 5}}
+    with Saver(run, about, every=1, count=9, warn=pytest.fail) as saver:
+        saver.begin()
+
+        def save(chunk, network, standing):
+            snapshot = standing()
+            kept.append((chunk, snapshot))
+            saver.checkpoint(chunk, network, standing)
+
+        p = population()
+        train_population(p, blobs, on_checkpoint=save, on_chunks=saver.chunks, max_replicas=2, on_epoch=saver.epoch)
+    return run, kept
+
+
+def stand(run: Path, steps: int = 20, per_epoch: int = 5, **changes: Any) -> Stand:
+    length = xpnet.config.Length(steps=steps, steps_per_epoch=per_epoch, n_s=10)
+    return where_it_stands(run, population(**changes), length, "float32")
+
+
+def test_the_last_of_every_chunk_is_found(saved):
+    run, kept = saved
+    found = stand(run)
+    assert found.cuts == [(0, 1), (1, 3)]
+    assert {chunk: start.step for chunk, start in found.starts.items()} == {(0, 1): 20, (1, 3): 20}
+    assert found.wrong == []
+    assert found.about["settings"] == {"lambda": 0.005}
+    assert [chunk for chunk, _ in kept] == [(0, 1)] * 4 + [(1, 3)] * 4
+    for path in (run / "checkpoints" / "1-3").iterdir():
+        path.unlink()
+    found = stand(run)
+    assert (found.cuts, list(found.starts), found.of_chunks()) == ([(0, 1), (1, 3)], [(0, 1)], ", chunk 1 of 2")
+
+
+def test_going_on_with_chunks_gives_the_same(saved, blobs):
+    run, _ = saved
+    p = population()
+    network, result = train_population(p, blobs, max_replicas=2)
+    for path in (run / "checkpoints" / "1-3").glob("step-0000000[12]*"):
+        path.unlink()
+    found = stand(run)
+    assert found.starts[1, 3].step == 5
+    steps = []
+    again, same = train_population(p, blobs, cuts=found.cuts, starts=found.starts, on_steps=steps.append)
+    assert sum(steps) == 15
+    for name, tensor in network.parameters.items():
+        np.testing.assert_array_equal(tensor, again.parameters[name])
+    np.testing.assert_array_equal(result.history["validation_cost"], same.history["validation_cost"])
+    np.testing.assert_array_equal(result.test.losses, same.test.losses)
+
+
+def test_a_run_without_checkpoints_stands_at_its_beginning(tmp_path):
+    found = stand(tmp_path)
+    assert (found.cuts, found.starts, found.step, found.wrong) == (None, {}, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("length", "step"),
+    [
+        ((20, 5), 20),  # the end, as it was
+        ((40, 5), 20),  # longer
+        ((40, 10), 40),  # smaller batches: four epochs are 40 steps now
+        ((15, 5), 20),  # shorter than what was trained
+    ],
+)
+def test_a_changed_length_is_counted_in_epochs(saved, length, step):
+    assert stand(saved[0], *length).starts[1, 3].step == step
+
+
+def test_an_epoch_that_was_cut_short_is_no_place_to_go_on_from(saved):
+    """A cycle's end within an epoch is the end of a run; with more steps it is gone back to the epoch's beginning."""
+    run, kept = saved
+    for chunk, snapshot in (kept[3], kept[7]):
+        short = dataclasses.replace(snapshot, step=18)
+        (run / "checkpoints" / f"{chunk[0]}-{chunk[1]}" / "step-000000020.json").unlink()
+        rewrite(run, chunk, short, {"length": {"steps": 18, "steps_per_epoch": 5}})
+    assert stand(run, 18, 5).starts[1, 3].step == 18
+    assert stand(run, 20, 5).starts[1, 3].step == 15
+
+
+def rewrite(run: Path, chunk: tuple[int, int], snapshot: Snapshot, about: dict[str, Any]) -> None:
+    rest = {"cuts": [[0, 1], [1, 3]], "length": {"steps": 20, "steps_per_epoch": 5}}
+    write_checkpoint(run / "checkpoints" / f"{chunk[0]}-{chunk[1]}", snapshot, rest | about)
+
+
+def wide(snapshot: Snapshot) -> dict[str, Any]:
+    return {name: np.repeat(tensor, 2, axis=-1) for name, tensor in snapshot.parameters.items()}
+
+
+# What somebody may have put in the place of a snapshot of two networks, with whole check sums.
+STRANGE: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "shapes": (lambda s: {"parameters": wide(s)}, {}, "parameters.W1 has the shape (2, 12, 10), not (2, 12, 5)"),
+    "missing": (
+        lambda s: {"parameters": {n: t for n, t in s.parameters.items() if n != "W2"}},
+        {},
+        "parameters.W2 has the shape None, not (2, 5, 4)",
+    ),
+    "dtype": (
+        lambda s: {"parameters": {n: t.astype("float64") for n, t in s.parameters.items()}},
+        {},
+        "parameters.W1 is float64, not float32",
+    ),
+    "velocities": (lambda s: {"velocities": wide(s)}, {}, "the velocity of "),
+    "a network twice": (lambda s: {"alive": (0, 0)}, {}, "its networks are [0, 0], not 2 each of which"),
+    "a network that is not there": (lambda s: {"alive": (0, 1, 7)}, {}, "its networks are [0, 1, 7]"),
+    "order": (lambda s: {"alive": (1, 0)}, {}, "its networks are [1, 0]"),
+    "figures": (lambda s: {"totals": tuple(np.zeros((2, 9)) for _ in range(3))}, {}, "figures are of other networks"),
+    "uneven": (
+        lambda s: {"totals": tuple(np.zeros((n, 2)) for n in (1, 2, 3))},
+        {},
+        "its figures of an unfinished epoch are not of the same steps",
+    ),
+    "beyond": (lambda s: {"totals": tuple(np.zeros((9, 2)) for _ in range(3)), "step": 29}, {}, "was cut short"),
+    "step": (lambda s: {"step": 3}, {}, "its last epoch was cut short at step 3"),
+    "no length": (lambda s: {}, {"length": None}, "does not say how long its epochs are"),
+    "cuts": (lambda s: {}, {"cuts": [[0, 2], [1, 3]]}, "cuts = [[0, 2], [1, 3]] in a checkpoint: are no chunks"),
+    "more": (lambda s: {}, {"cuts": [[0, 1], [1, 3], [3, 9]]}, "its checkpoints are of 9 networks, and there are 3"),
+    "odd cuts": (lambda s: {}, {"cuts": "all"}, "cuts = all in a checkpoint: are no chunks"),
+}
+
+
+@pytest.mark.guarantee("untrusted")
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_does_not_fit_is_refused(saved, harm, name):
+    run, kept = saved
+    change, about, sentence = STRANGE[name]
+    chunk, snapshot = kept[-1]
+    for path in run.glob("checkpoints/*/*"):
+        path.unlink()
+    rewrite(run, chunk, dataclasses.replace(snapshot, **change(snapshot)), about)
+    harm.did("strange checkpoints")
+    with pytest.raises(RunError) as caught:
+        stand(run)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_differs_is_said_but_for_what_may(saved):
+    there = {"lambda": 0.1, "data": "a", "device": "cpu", "save_every": 1, "keep": 1, "hidden": [3]}
+    here = {"lambda": 0.2, "data": "b", "device": "gpu", "save_every": 2, "keep": 3, "epochs": 2, "hidden": [3]}
+    assert differences(there, there) == []
+    assert differences(there, here) == ["epochs = 2 (it has none)", "lambda = 0.2 (it has 0.1)"]
+
+
+def test_settings_that_are_younger_than_a_checkpoint_have_their_defaults():
+    older = {"lambda": 0.1, "epochs": 3}
+    found = Stand(about={"settings": older, "data": {"features": 3}})
+    assert found.settings["keep"] == 2
+    assert found.settings["lambda"] == 0.1
+    assert found.data == {"features": 3}
+    newer = {"lambda": 0.1, "from_the_future": 3}
+    assert Stand(about={"settings": newer}).settings == newer
+    assert Stand(about={"settings": [1], "data": None}).settings == Settings.from_mapping({}).to_mapping()
+
+
+def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):
+    run, kept = saved
+    starts = {(0, 1): kept[3][1], (1, 3): kept[5][1]}
+    (run / "checkpoints" / "1-3" / ".step-000000005.json.77.tmp").touch()
+    (run / ".model.safetensors.77.tmp").touch()
+    discard(run, starts, earlier=False)
+    left = sorted(str(path.relative_to(run)) for path in run.rglob("*.json"))
+    assert left == [f"checkpoints/0-1/step-{n:09d}.json" for n in (5, 10, 15, 20)] + [
+        f"checkpoints/1-3/step-{n:09d}.json" for n in (5, 10)
+    ]
+    assert list(run.rglob("*.tmp")) == []
+    discard(run, starts, earlier=True)
+    assert len(list(run.rglob("*.json"))) == len(list(run.rglob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("metrics", "is_finished"),
+    [
+        ({"interrupted": False}, True),
+        ({"interrupted": True}, False),
+        ({}, False),
+        ([1], False),
+        (None, False),
+    ],
+)
+def test_a_run_with_its_figures_and_its_network_is_finished(tmp_path, metrics, is_finished):
+    (tmp_path / "metrics.json").write_text("{" if metrics is None else json.dumps(metrics))
+    assert finished(tmp_path) is None
+    (tmp_path / "model.safetensors").touch()
+    assert (finished(tmp_path) is not None) == is_finished

@@ -1,0 +1,338 @@
+"""Training as ``xpnet train`` does it: into a run folder, from its beginning or from where it stands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpnet.cli import command_line
+from xpnet.cli.console import NotesOnly, Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.train import about_data, describe, read_settings, resolved
+from xpnet.errors import DivergedError, RunError
+from xpnet.locks import only_one
+from xpnet.runs import (
+    CONFIG,
+    ENVIRONMENT,
+    MODEL,
+    create_run_folder,
+    read_config,
+    rewrite,
+    write_config,
+    write_environment,
+    write_metrics,
+)
+from xpnet.settings import Settings
+
+if TYPE_CHECKING:
+    from xpnet.backend import Backend
+    from xpnet.data import Data
+    from xpnet.history import EpochRecord
+    from xpnet.network import Network
+    from xpnet.population import Population
+    from xpnet.results import TrainResult
+    from xpnet.resuming import Stand
+    from xpnet.saving import Saver
+
+# What the last bits depend on, of what a run remembers.
+_SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Everything that is known before a run has a folder; what can be wrong has been found."""
+
+    settings: Settings
+    backend: Backend
+    data: Data
+    population: Population
+
+    @classmethod
+    def of(cls, settings: Settings, output: Output) -> _Training:
+        from xpnet.backend import get_backend
+        from xpnet.data import load_data
+        from xpnet.fitting import check_fit, check_stepper
+        from xpnet.network import Network
+        from xpnet.population import Population
+
+        backend = get_backend(settings.run.device, tf32=settings.run.tf32)
+        output.note(f"device: {backend.device} ({backend.reason})")
+        data = load_data(settings.data)
+        output.note(about_data(data, settings))
+        population = Population.of(settings, data.features, data.classes)
+        for first in population.of_each_init():
+            check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
+        if settings.train.stepper != "auto":
+            whole = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
+            check_stepper(whole, data, population.train)
+        return cls(settings, backend, data, population)
+
+
+def run_training(settings: Settings, out: Path | None, output: Output) -> int:
+    """Train as `settings` say, fill a new run folder, print the result; return 0, or a signal's exit code.
+
+    Raises:
+        RunError: Not everything could be saved.
+    """
+    from xpnet.environment import describe_environment
+    from xpnet.resuming import Stand
+
+    training = _Training.of(settings, output)
+    folder = create_run_folder(out)
+    write_config(folder, resolved(settings, training.data))
+    with _alone(folder):
+        write_environment(folder, describe_environment(training.backend, command_line()))
+        return _train(training, folder, Stand(), output)
+
+
+def resume_training(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
+    """Go on with the run in a folder, to the end that it would have had; return 0, or a signal's exit code.
+
+    Raises:
+        RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
+    """
+    from xpnet.resuming import differences, finished, refuse
+
+    if not (run / CONFIG).is_file():
+        hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
+        raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")
+    settings, before = read_settings(options, run), read_settings(None, run)
+    asked = differences(before.to_mapping(), settings.to_mapping())
+    if not allow_changes:
+        refuse(run, asked)
+    figures = finished(run)
+    if figures is not None and not asked:
+        output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
+        output.result(figures, f"run folder: {run}")
+        return 0
+    with _alone(run):
+        training = _Training.of(settings, output)
+        stand, changed = _stand(run, training, output, allow_changes)
+        here = resolved(settings, training.data)
+        _save_again(training, run, stand, changed)
+        if figures is not None:
+            write_metrics(run, figures | {"interrupted": True})
+        if here != read_config(run):
+            write_config(run, here)
+        _remember(run, training.backend, stand.step, output)
+        return _train(training, run, stand, output)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no second process train in a folder.  What is locked is never replaced."""
+    from xpnet.saving import CHECKPOINTS
+
+    lock = folder / CHECKPOINTS / ".lock"
+    try:
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise RunError(f"{lock}: cannot be written ({error.strerror}); check the folder and the space left") from None
+    with only_one(lock, f"{folder}: another process trains here; wait for it, or stop it first"):
+        yield
+
+
+def _stand(run: Path, training: _Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
+    """Return from where a run goes on, and whether it does so with other settings or data than before."""
+    from xpnet.data import fingerprint
+    from xpnet.resuming import differences, refuse, where_it_stands
+
+    settings, data = training.settings, training.data
+    length = settings.train.length(len(data.train))
+    stand = where_it_stands(run, training.population, length, settings.run.dtype)
+    found: list[str] = []
+    if stand.starts:
+        now = fingerprint(data)
+        found = differences(stand.settings, resolved(settings, data))
+        found += differences(stand.data, {name: now.get(name) for name in stand.data})
+    if not allow_changes:
+        refuse(run, found)
+    for sentence in stand.wrong:
+        output.note(f"warning: {sentence}; it is passed over")
+    if stand.starts:
+        output.note(f"going on from step {stand.step} of {length.steps}" + stand.of_chunks())
+    else:
+        output.note(f"{run} has no whole checkpoint: training starts again")
+    return stand, bool(found)
+
+
+def _save_again(training: _Training, run: Path, stand: Stand, changed: bool) -> None:
+    """Leave no checkpoint that is later than where the run goes on, and none of the settings that were changed."""
+    from xpnet.network import Network
+    from xpnet.saving import discard
+
+    if changed and stand.cuts is not None:
+        saver = _saver(training, run, NotesOnly(as_json=False, quiet=True))
+        saver.chunks(stand.cuts)
+        for chunk, snapshot in stand.starts.items():
+            part = training.population.part(*chunk)
+            network = Network(part.network, dtype=training.settings.run.dtype, seed=part.seeds)
+            network.learn_about(training.data)
+            saver.save(chunk, network, snapshot)
+    discard(run, stand.starts, earlier=changed)
+
+
+def _saver(training: _Training, folder: Path, output: Output) -> Saver:
+    """Return what saves a run, with what every checkpoint says of it."""
+    from xpnet.data import fingerprint
+    from xpnet.saving import Saver
+
+    settings, data = training.settings, training.data
+    length = settings.train.length(len(data.train))
+    about = {
+        "settings": resolved(settings, data),
+        "data": fingerprint(data),
+        "length": {"steps": length.steps, "steps_per_epoch": length.steps_per_epoch},
+    }
+    return Saver(folder, about, every=settings.run.save_every, count=settings.run.keep, warn=output.note)
+
+
+def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
+    """Add to what a run was made on, and say what is not as before."""
+    from xpnet.environment import describe_environment
+
+    now = describe_environment(backend, command_line())
+    if not (run / ENVIRONMENT).exists():  # killed before it had one
+        write_environment(run, now)
+        return
+    try:
+        first = json.loads((run / ENVIRONMENT).read_bytes())
+        earlier = [first, *first.get("resumed", [])]
+        differ = [name for name in _SAME if earlier[-1].get(name) != now[name]]
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        output.note(f"warning: {run / ENVIRONMENT} does not tell what the run was made on before")
+        first, earlier, differ = {}, [{}], []
+    if differ:
+        output.note(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")
+    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}]})
+
+
+def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> int:
+    """Train from where it stands to the end, fill the folder, print the result."""
+    from xpnet.population import train_population
+
+    settings, data, population = training.settings, training.data, training.population
+    length = settings.train.length(len(data.train))
+    title = describe(settings, data)
+    output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
+    alone = stand.starts.get((0, len(population)))  # of several chunks, epochs are told when all are done
+    records = () if alone is None else alone.epochs
+    chunks: list[tuple[int, int]] = []
+    with (
+        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
+        _saver(training, folder, output) as saver,
+        ProgressBars(length, shown=output.show_progress) as bars,
+    ):
+        saver.begin(records)
+        for record in records:
+            bars.epoch(record)
+
+        def on_epoch(record: EpochRecord) -> None:
+            saver.epoch(record)
+            bars.epoch(record)
+
+        def on_chunks(cuts: list[tuple[int, int]]) -> None:
+            saver.chunks(cuts)
+            chunks[:] = cuts
+            if len(cuts) > 1:
+                sizes = ", ".join(str(stop - start) for start, stop in cuts)
+                output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
+                bars.chunks(len(cuts))
+
+        try:
+            network, result = train_population(
+                population,
+                data,
+                backend=training.backend,
+                dtype=settings.run.dtype,
+                max_replicas=settings.run.max_replicas,
+                on_epoch=on_epoch,
+                on_steps=bars.steps,
+                on_chunks=on_chunks,
+                should_stop=interrupt,
+                cuts=stand.cuts,
+                starts=stand.starts,
+                on_checkpoint=saver.checkpoint,
+            )
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {folder} holds the epochs before it") from None
+
+    for replica, divergence in sorted(result.diverged.items()):
+        which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
+        output.note(
+            f"warning: {divergence.sentence(population.train, replica)} ({which}); it was left out from there on"
+        )
+    # In float32 who is trained together shows in the last bits.
+    sizes = {"chunks": [stop - start for start, stop in chunks]} if len(chunks) > 1 else {}
+    metrics = _results(training, folder, network, result, saver, sizes)
+    varies = bool(settings.varying.keys() - {"seed"})
+    from xpnet.cli.tables import combinations_table
+
+    table = combinations_table(population, result) if varies else _table(result)
+    output.result(metrics, title, table, _summary(result), f"run folder: {folder}")
+    if result.interrupted:
+        goes_on = f"go on with: xpnet train --resume {folder}"
+        nothing = f"save_every = 0: nothing was saved from which it could go on; run folder {folder}"
+        output.note(goes_on if settings.run.save_every else nothing)
+    saver.tell()
+    return interrupt.exit_code if result.interrupted else 0
+
+
+def _results(
+    training: _Training, folder: Path, network: Network, result: TrainResult, saver: Saver, more: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the network, the curves and the figures, each as far as the disk lets; return the figures."""
+    from xpnet.population import replicas_json
+    from xpnet.report.figures import curves, save_figure
+    from xpnet.report.populations import population_figure
+
+    settings, population = training.settings, training.population
+    metrics = result.to_json() | {"run": str(folder), "samples": training.data.counts} | more
+    if len(population) > 1:
+        metrics["replicas"] = list(replicas_json(population, result))
+    if not (folder / CONFIG).is_file():  # gone meanwhile: what was learned is kept all the same
+        with saver.trying(f"{folder}", results=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_config(folder, resolved(settings, training.data))
+            saver.write_history()
+            saver.close()
+    with saver.trying(f"{folder / MODEL}", results=True):
+        network.save(folder / MODEL, replace=True)
+    if len(result.history):
+        title = describe(settings, training.data)
+        varies = bool(settings.varying.keys() - {"seed"})
+        chart = population_figure(population, result, title) if varies else curves(result.history, title)
+        with saver.trying(f"{folder / 'curves.png'}", results=True):
+            save_figure(chart, folder / "curves", rewrite)
+    # The last: a run with these is finished.
+    with saver.trying(f"{folder / 'metrics.json'}", results=True):
+        write_metrics(folder, metrics)
+    return metrics
+
+
+def _summary(result: TrainResult) -> str:
+    epochs = result.seconds_training
+    median = f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)" if epochs else ""
+    return (
+        f"{result.epochs} epochs, {result.steps} steps on {result.device}; training {sum(epochs):.2f} s{median}, "
+        f"evaluation {result.seconds_evaluation:.2f} s"
+    )
+
+
+def _table(result: TrainResult) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for column in ("", "accuracy", "loss", "cost"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, metrics in (
+        ("training", result.train),
+        ("validation", result.validation),
+        ("test", result.test),
+    ):
+        table.add_row(name, percent(metrics["accuracy"]), number(metrics["loss"]), number(metrics["cost"]))
+    return table

@@ -1,0 +1,73 @@
+"""What Numba has compiled, kept on the disk for the next process, although many may write and read there at once.
+
+Numba's own files name what they hold in an index.  Two processes that compile a function for different types at once
+both read the index before either writes, and take the same name: from then on every process finds the code of the
+one under the types of the other.  Here a file's name says all that its content depends on, so there is no index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+from xpnet.runs import replace_whole
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+class KeptCode(FunctionCache):
+    """Numba's cache of one function, with a file for each signature."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        files = _Files(Path(self._cache_path), self._impl.filename_base, self._impl.locator.get_source_stamp())
+        self._cache_file: Any = files
+
+
+class _Files:
+    """The files of a function: a checksum, then what Numba needs to use the code.
+
+    What cannot be read is compiled again; what cannot be written is not kept.
+    """
+
+    def __init__(self, folder: Path, name: str, source: Any) -> None:
+        self._folder, self._name = folder, name
+        self._source = _short((numba.__version__, source))
+
+    def load(self, key: Any) -> Any:
+        """Return what was kept under a key; None if there is nothing, or nothing whole."""
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        body = content[_DIGEST:]
+        return pickle.loads(body) if hashlib.sha256(body).digest() == content[:_DIGEST] else None
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep what a key stands for, and nothing of older sources."""
+        body = dumps(data)
+        with contextlib.suppress(OSError):
+            replace_whole(self._path(key), hashlib.sha256(body).digest() + body)
+        for path in self._folder.glob(f"{self._name}.*.code"):
+            if not path.name.startswith(f"{self._name}.{self._source}-"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def flush(self) -> None:
+        """Forget everything that is kept of the function."""
+        for path in self._folder.glob(f"{self._name}.*.code"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: Any) -> Path:
+        return self._folder / f"{self._name}.{self._source}-{_short(key)}.code"
+
+
+def _short(key: Any) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:20]

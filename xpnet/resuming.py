@@ -1,0 +1,217 @@
+"""Where a run stands on the disk, and whether what is there is what is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xpnet.checkpoints import checkpoints_in, read_checkpoint
+from xpnet.config import Length, shown
+from xpnet.errors import ConfigError, RunError
+from xpnet.layers import parameter_shapes
+from xpnet.population import Population
+from xpnet.runs import METRICS, MODEL
+from xpnet.saving import CHECKPOINTS, Chunk, chunk_folder
+from xpnet.settings import Settings
+from xpnet.snapshots import Snapshot
+
+# Where something is computed, and how often it is saved, may change on the way.
+OWN = ("data", "device", "save_every", "keep")
+
+
+@dataclass
+class Stand:
+    """Where a run stands.
+
+    Attributes:
+        cuts: The chunks of its population; None before the first checkpoint.
+        starts: The last snapshot of each chunk that is whole and fits.
+        about: What the newest of them says of its run; empty before the first.
+        wrong: What is wrong with those that are passed over.
+    """
+
+    cuts: list[Chunk] | None = None
+    starts: dict[Chunk, Snapshot] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the newest snapshot is of, with today's defaults for those that are younger."""
+        there = _mapping(self.about.get("settings"))
+        try:
+            return Settings.from_mapping(there).to_mapping()
+        except ConfigError:
+            return there  # what differs will say it
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The fingerprint of the data that it has seen."""
+        return _mapping(self.about.get("data"))
+
+    @property
+    def step(self) -> int:
+        """Steps of the chunk that is trained now."""
+        return 0 if not self.starts else self.starts[max(self.starts)].step
+
+    def of_chunks(self) -> str:
+        """Say which chunk that is, where there are several."""
+        if self.cuts is None or len(self.cuts) == 1:
+            return ""
+        return f", chunk {self.cuts.index(max(self.starts)) + 1} of {len(self.cuts)}"
+
+
+def where_it_stands(run: Path, population: Population, length: Length, dtype: str) -> Stand:
+    """Find the last checkpoint of every chunk that is whole and from which `population` can go on.
+
+    Raises:
+        RunError: There are whole checkpoints, and `population` cannot go on from any.
+    """
+    found = Stand()
+    misfits: list[str] = []
+    for chunk in _chunks_in(run):
+        if chunk[1] > len(population):
+            misfits.append(f"of more than {len(population)}")
+            continue
+        checkpoints, wrong = checkpoints_in(chunk_folder(run, chunk))
+        found.wrong += wrong
+        for checkpoint in checkpoints:
+            try:
+                snapshot, about = read_checkpoint(checkpoint.path)
+            except RunError as error:
+                found.wrong.append(str(error))
+                continue
+            here = _misfit(snapshot, population.part(*chunk), dtype) or _at(snapshot, about, length)
+            if isinstance(here, str):
+                misfits.append(here)
+                continue
+            found.starts[chunk], found.about = here, about
+            break
+    if misfits and not found.starts:
+        raise RunError(f"{run}: its checkpoints are of other networks, {misfits[0]}; train a new run")
+    if found.starts:
+        found.cuts = _cuts(run, found.about, len(population))
+        found.starts = {chunk: start for chunk, start in found.starts.items() if chunk in found.cuts}
+    return found
+
+
+def _chunks_in(run: Path) -> list[Chunk]:
+    chunks = []
+    for folder in (run / CHECKPOINTS).glob("*-*"):
+        start, _, stop = folder.name.partition("-")
+        if start.isdecimal() and stop.isdecimal() and len(folder.name) < 20 and int(start) < int(stop):
+            chunks.append((int(start), int(stop)))
+    return sorted(chunks)
+
+
+def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
+    """Return the chunks that a checkpoint tells of.
+
+    Raises:
+        RunError: They are not those of a population of that many.
+    """
+    try:
+        cuts = [(int(start), int(stop)) for start, stop in about["cuts"]]
+    except (KeyError, TypeError, ValueError):
+        cuts = []
+    edges = [0, *(stop for _, stop in cuts)]
+    if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or not cuts:
+        raise RunError(f"{run}: cuts = {shown(about.get('cuts'))} in a checkpoint: are no chunks; train a new run")
+    if edges[-1] != replicas:
+        networks = f"{edges[-1]} network{'s' * (edges[-1] != 1)}"
+        raise RunError(f"{run}: its checkpoints are of {networks}, and there are {replicas}; train a new run")
+    return cuts
+
+
+def _misfit(snapshot: Snapshot, part: Population, dtype: str) -> str:
+    """Say why the networks of `part` cannot go on from a snapshot; empty if they can."""
+    replicas = len(part)
+    shapes = parameter_shapes(part.network, replicas)
+    there = {f"parameters.{name}": tensor for name, tensor in snapshot.parameters.items()}
+    there |= {f"running.{name}": tensor for name, tensor in snapshot.running.items()}
+    for name in sorted(shapes.keys() | there.keys()):
+        shape = there[name].shape if name in there else None
+        if shape != shapes.get(name):
+            return f"{name} has the shape {shape}, not {shapes.get(name)}"
+        if str(there[name].dtype) != dtype:
+            return f"{name} is {there[name].dtype}, not {dtype}"
+    for name, tensor in snapshot.velocities.items():
+        if tensor.shape != shapes.get(f"parameters.{name}"):
+            return f"the velocity of {name} has the shape {tensor.shape}"
+    numbers = [*snapshot.alive, *snapshot.diverged, *snapshot.dropped]
+    if sorted(set(numbers)) != list(range(replicas)) or list(snapshot.alive) != sorted(set(snapshot.alive)):
+        return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
+    figures = [record.eta for record in snapshot.epochs]
+    figures += [
+        values
+        for record in snapshot.epochs
+        for m in (record.train, record.validation)
+        for values in (m.accuracies, m.losses, m.costs)
+    ]
+    if any(total.shape[1:] != (replicas,) for total in snapshot.totals) or any(f.shape != (replicas,) for f in figures):
+        return "its figures are of other networks"
+    if len({len(total) for total in snapshot.totals}) != 1:
+        return "its figures of an unfinished epoch are not of the same steps"
+    return ""
+
+
+def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapshot | str:
+    """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there."""
+    try:
+        steps = int(about["length"]["steps_per_epoch"])
+    except (KeyError, TypeError, ValueError):
+        return "does not say how long its epochs are"
+    epochs, done = len(snapshot.epochs), len(snapshot.totals[0])
+    if steps == length.steps_per_epoch and snapshot.step == length.steps and not done and epochs == length.epochs:
+        return snapshot  # the end, where the last epoch may be a short one
+    if snapshot.step != epochs * steps + done or done >= max(steps, 1):
+        return f"its last epoch was cut short at step {snapshot.step}"
+    if not done:
+        return dataclasses.replace(snapshot, step=epochs * length.steps_per_epoch)
+    if steps != length.steps_per_epoch:
+        return f"it stands within an epoch of {steps} steps, and epochs have {length.steps_per_epoch} now"
+    return snapshot if snapshot.step < length.steps else f"it stands at step {snapshot.step} of {length.steps}"
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Say in what settings or data differ, but for what may change on the way."""
+    return [
+        f"{name} = {_shown(here.get(name))} (it has {_shown(there.get(name))})"
+        for name in sorted(there.keys() | here.keys())
+        if name not in OWN and there.get(name) != here.get(name)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else shown(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def refuse(run: Path, found: Sequence[str]) -> None:
+    """Refuse to go on with what differs.
+
+    Raises:
+        RunError: Something does.
+    """
+    if found:
+        raise RunError(
+            f"{run}: cannot be resumed with {', '.join(found)}; leave that out, go on all the same with "
+            "--allow-changes, or train a new run from it with --config"
+        )
+
+
+def finished(run: Path) -> dict[str, Any] | None:
+    """Return the figures of a run that has ended, or None if there is something left to do."""
+    try:
+        metrics = json.loads((run / METRICS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = (run / MODEL).is_file() and isinstance(metrics, dict) and metrics.get("interrupted") is False
+    return metrics if whole else None
