@@ -81,7 +81,7 @@ def close(actual, expected, tolerance, name):
 
 
 @pytest.mark.parametrize("fast", ["0", "1"], ids=["NumPy", "Numba"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(training=trainings())
 def test_a_training_is_its_definition_and_each_network_its_training_alone(fast, training):
     data, architecture, config, seeds, dtype = training
