@@ -103,7 +103,19 @@ def test_the_chunks_that_a_population_was_cut_into_are_recorded_and_repeat_it(mo
     """Free memory decides on them; what metrics.json tells makes the same again when there is more."""
 
     def figures(out: str, *arguments: str) -> dict:
-        main(["train", *SMALL, "--lambda", "0.001,0.01,0.1", "--runs", "2", "--quiet", "--out", out, *arguments])
+        few = [
+            "--data",
+            "patterns:200/20",
+            "--hidden",
+            "40",
+            "--epochs",
+            "1",
+            "--lambda",
+            "0.001,0.01,0.1",
+            "--runs",
+            "2",
+        ]
+        main(["train", *few, "--quiet", "--out", out, *arguments])
         return json.loads(Path(out, "metrics.json").read_text())
 
     monkeypatch.setattr("vl_convert.vegalite_to_png", lambda *_, **__: b"blank")

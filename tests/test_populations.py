@@ -124,8 +124,6 @@ def test_cuts_lie_between_seeds_where_that_costs_nothing():
         ((100, 100), 800, "float32", {"epochs": 1}),
         ((100, 100), 800, "float32", {"epochs": 1, "momentum": 0.9}),
         ((100, 100), 800, "float64", {"epochs": 1, "shuffle": "independent"}),
-        ((100, 100), 800, "float64", {"epochs": 1, "momentum": 0.9}),
-        ((), 800, "float32", {"epochs": 1}),
         # Next to nothing but learning rates, figures and the history.
         ((3,), 4, "float32", {"epochs": 5, "batch_size": 2}),
     ],

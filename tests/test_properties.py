@@ -63,7 +63,9 @@ def trainings(draw):
     rows = draw(st.integers(5, 45))
     labels = np.arange(rows + 20) % network["classes"]
     x = rng.standard_normal((rows + 20, network["inputs"]))
-    data = xpnet.data_from_arrays(x, labels, split=f"{rows}/10", keep=draw(st.sampled_from(["auto", "raw", "float"])))
+    data = xpnet.data_from_arrays(
+        x, labels, split=f"{rows}/10", in_memory=draw(st.sampled_from(["auto", "raw", "float"]))
+    )
     return data, xpnet.NetworkConfig(**network), xpnet.TrainConfig(**values), tuple(seeds), dtype
 
 
@@ -79,7 +81,7 @@ def close(actual, expected, tolerance, name):
 
 
 @pytest.mark.parametrize("fast", ["0", "1"], ids=["NumPy", "Numba"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(training=trainings())
 def test_a_training_is_its_definition_and_each_network_its_training_alone(fast, training):
     data, architecture, config, seeds, dtype = training

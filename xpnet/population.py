@@ -138,8 +138,8 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     units = sum((*config.hidden, config.classes))
     activations = 9 * train_config.batch_size * units
     length = train_config.length(samples)
-    # Learning rates twice, for the host and for the stepper; losses, hits and penalties of an epoch; an epoch's record.
-    by_step = 8 * (2 * length.steps + 3 * length.steps_per_epoch + 7 * length.epochs)
+    # Learning rates for the host, for the stepper and while they are made; an epoch's figures by step; its record.
+    by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 7 * length.epochs)
     return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)
 
 

@@ -97,8 +97,8 @@ class Standardiser:
         if beyond.any():
             column = int(np.argmax(beyond))
             raise DataError(
-                f"keep = raw: column {column} (from 0) has mean {self.mean[column]:.3g} and standard deviation "
-                f"{self.std[column]:.3g}, beyond {np.dtype(dtype)}; rescale it, or take keep = float or float64"
+                f"in_memory = raw: column {column} (from 0) has mean {self.mean[column]:.3g} and standard deviation "
+                f"{self.std[column]:.3g}, beyond {np.dtype(dtype)}; rescale it, or take in_memory = float"
             )
         # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part (of floating
         # features: as much of it as the type holds) is subtracted without error and its small rest after
