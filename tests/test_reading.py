@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from harms import bounded
 
 from xpnet import schema
 from xpnet.errors import RunError, XpnetError, one_line, printable
-from xpnet.reading import MOST_JSON, MOST_TOML, MOST_VALUES, read_bytes, read_json, read_toml
+from xpnet.reading import DEPTH, DIGITS, MOST_JSON, MOST_TOML, MOST_VALUES, read_bytes, read_json, read_toml
 
 pytestmark = [
     pytest.mark.guarantee("untrusted"),
@@ -144,3 +145,28 @@ def test_shapes_name_the_key(value, words):
     schema.check({"a": {"b": [0, 1.5]}, "n": 3, "t": ""}, shape, "f", RunError)
     with pytest.raises(RunError, match=words):
         schema.check(value, shape, "f", RunError)
+
+
+def test_the_page_of_files_states_the_limits_that_are_kept():
+    from xpnet import checks, config, recorded, settings, tensor_file
+    from xpnet.search import journal
+
+    page = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
+    mebibytes = {
+        "a TOML file": MOST_TOML,
+        "a JSON file": MOST_JSON,
+        "a line of a journal": journal.MOST_LINE,
+        "`history.csv`": recorded.MOST_HISTORY,
+        "the header of a safetensors file": tensor_file.MOST_HEADER,
+    }
+    for what, limit in mebibytes.items():
+        assert f"| {what} | {limit // 2**20} MiB" in page
+    for words in (
+        f"{MOST_VALUES:,} values, {DEPTH} levels",
+        f"{DEPTH} levels, {DEPTH} parts of a dotted key",
+        f"finite, {DIGITS} digits",
+        f"| hidden layers | {checks.MOST_LAYERS:,}, each of {checks.MOST_UNITS:,} units |",
+        f"| networks of a population | {settings.MOST_NETWORKS:,} |",
+        f"| steps of a training | {config.MOST_STEPS:,} |",
+    ):
+        assert words in page

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, TypeAlias
 
 Check: TypeAlias = Callable[[Any], Any]
@@ -110,7 +111,7 @@ def text_of(wanted: str) -> Check:
     """Check for a text that is not blank, a path, or a whole number; `wanted` says what it should be."""
 
     def check(value: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, (str, int, os.PathLike)):
+        if isinstance(value, bool) or not isinstance(value, (str, Integral, os.PathLike)):
             raise ValueError(wanted)
         text = str(value)
         if not text.strip() or "\0" in text:

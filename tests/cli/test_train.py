@@ -160,10 +160,13 @@ def test_mistakes_get_one_sentence_and_exit_code_2(capsys, monkeypatch, argument
 def test_mistakes_in_a_file_name_the_file(capsys):
     Path("c.toml").write_text("batch_size = 0\n")
     code, _, err = run(capsys, "train", "--config", "c.toml")
-    assert (code, err.strip()) == (2, "xpnet: config = c.toml: batch_size = 0: must be a whole number of at least 1")
+    assert (code, err.strip()) == (
+        2,
+        "xpnet: config = c.toml, line 1: batch_size = 0: must be a whole number of at least 1",
+    )
     Path("d.toml").write_text("lamda = 1\n")
     assert (
-        "d.toml: lamda = 1: there is no such setting; did you mean lambda?"
+        "d.toml, line 1: lamda = 1: there is no such setting; did you mean lambda?"
         in run(capsys, "train", "--config", "d.toml")[2]
     )
 

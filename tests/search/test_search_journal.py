@@ -120,6 +120,17 @@ def test_a_damaged_last_line_is_not_taken_for_an_unfinished_one(journal, blobs):
         joined(journal, blobs)
 
 
+@pytest.mark.parametrize(
+    ("lost", "words"), [("result", "has no accuracies"), ('"param_name":"width"', "has lambda, and")]
+)
+def test_a_finished_trial_of_which_a_line_is_lost_is_named(journal, blobs, lost, words):
+    lines = journal.read_text().splitlines()
+    place = next(number for number, line in enumerate(lines) if lost in line)
+    journal.write_text("\n".join([*lines[:place], *lines[place + 1 :]]) + "\n")
+    with pytest.raises(RunError, match=rf"trial \d: .*{words}.*its storage is damaged"):
+        joined(journal, blobs)
+
+
 class Attack:
     """Runs a command when it is unpickled."""
 

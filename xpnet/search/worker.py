@@ -195,10 +195,14 @@ def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_u
         state = "failed" if given_up else "waiting"
         return Trial(number, slot.round, state, point, attempts=attempts, note=reason)
     point = dict(attempt.params) or dict(slot.point or {})
-    if attempt.state.is_finished() and point.keys() != slot.distributions.keys():
-        said, wanted = (", ".join(names) or "nothing" for names in (point, slot.distributions))
-        raise RunError(f"trial {attempt.number}: has {said}, and the search is of {wanted}; its storage is damaged")
     result: Mapping[str, Any] = attempt.user_attrs.get("result", {}) if attempt.state.is_finished() else {}
+    if attempt.state.is_finished():
+        if point.keys() != slot.distributions.keys():
+            said, wanted = (", ".join(names) or "nothing" for names in (point, slot.distributions))
+            raise RunError(f"trial {attempt.number}: has {said}, and the search is of {wanted}; its storage is damaged")
+        # The result is written before the state.
+        if not result.get("accuracies") or "score" not in result:
+            raise RunError(f"trial {attempt.number}: has ended, and has no accuracies; its storage is damaged")
     return Trial(
         number=number,
         round=slot.round,
