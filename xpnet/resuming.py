@@ -126,10 +126,7 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     Raises:
         RunError: They are not those of a population of that many.
     """
-    try:
-        cuts = [(int(start), int(stop)) for start, stop in about["cuts"]]
-    except (KeyError, TypeError, ValueError):
-        cuts = []
+    cuts = [(start, stop) for start, stop in about.get("cuts", ())]
     edges = [0, *(stop for _, stop in cuts)]
     if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or not cuts:
         raise RunError(f"{run}: cuts = {shown(about.get('cuts'))} in a checkpoint: are no chunks; train a new run")
@@ -140,7 +137,7 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
 
 
 def _misfit(snapshot: Snapshot, part: Population, dtype: str) -> str:
-    """Say why the networks of `part` cannot go on from a snapshot; empty if they can."""
+    """Say why the networks of `part` cannot go on from a snapshot, whose tensors fit each other; empty if they can."""
     replicas = len(part)
     shapes = parameter_shapes(part.network, replicas)
     there = {f"parameters.{name}": tensor for name, tensor in snapshot.parameters.items()}
@@ -151,32 +148,15 @@ def _misfit(snapshot: Snapshot, part: Population, dtype: str) -> str:
             return f"{name} has the shape {shape}, not {shapes.get(name)}"
         if str(there[name].dtype) != dtype:
             return f"{name} is {there[name].dtype}, not {dtype}"
-    for name, tensor in snapshot.velocities.items():
-        if tensor.shape != shapes.get(f"parameters.{name}"):
-            return f"the velocity of {name} has the shape {tensor.shape}"
     numbers = [*snapshot.alive, *snapshot.diverged, *snapshot.dropped]
     if sorted(set(numbers)) != list(range(replicas)) or list(snapshot.alive) != sorted(set(snapshot.alive)):
         return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
-    figures = [record.eta for record in snapshot.epochs]
-    figures += [
-        values
-        for record in snapshot.epochs
-        for m in (record.train, record.validation)
-        for values in (m.accuracies, m.losses, m.costs)
-    ]
-    if any(total.shape[1:] != (replicas,) for total in snapshot.totals) or any(f.shape != (replicas,) for f in figures):
-        return "its figures are of other networks"
-    if len({len(total) for total in snapshot.totals}) != 1:
-        return "its figures of an unfinished epoch are not of the same steps"
     return ""
 
 
 def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapshot | str:
     """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there."""
-    try:
-        steps = int(about["length"]["steps_per_epoch"])
-    except (KeyError, TypeError, ValueError):
-        return "does not say how long its epochs are"
+    steps = about.get("length", {}).get("steps_per_epoch", 0)
     epochs, done = len(snapshot.epochs), len(snapshot.totals[0])
     if steps == length.steps_per_epoch and snapshot.step == length.steps and not done and epochs == length.epochs:
         return snapshot  # the end, where the last epoch may be a short one

@@ -101,7 +101,7 @@ def test_a_history_that_is_being_written_has_whole_epochs(replicas, harm):
     for name in ("metrics.json", "model.safetensors"):
         (folder / name).unlink()
     ends = [at + 1 for at, byte in enumerate(content) if byte == ord("\n")][::replicas]  # of the header, and of epochs
-    cuts = range(0, len(content) + 1, harm.times(9, 1))
+    cuts = range(ends[0], len(content) + 1, harm.times(9, 1))  # the header is there when the file is
     for cut in cuts:
         (folder / "history.csv").write_bytes(content[:cut])
         history = read_run(folder).history
@@ -115,7 +115,6 @@ def test_a_page_of_a_run_without_an_epoch_yet():
     folder = small(out="run")
     for name in ("metrics.json", "model.safetensors"):
         (folder / name).unlink()
-    lines = (folder / "history.csv").read_text().splitlines(keepends=True)
-    for text in ("", lines[0]):
-        (folder / "history.csv").write_text(text)
-        assert "did not end" in write_report(folder).notes[0]
+    header = (folder / "history.csv").read_text().splitlines(keepends=True)[0]
+    (folder / "history.csv").write_text(header)
+    assert "did not end" in write_report(folder).notes[0]
