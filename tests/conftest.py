@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import xpnet
 from xpnet.data import Data
+from xpnet.report import drawing
 
 harm = guarantees.harm
 
@@ -22,7 +24,11 @@ if os.environ.get("CI"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="do more harm: 10,000 mutations of a format for 200")
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="do more harm, such as 10,000 mutations of a format for 200, and draw every picture",
+    )
     parser.addoption("--guarantees", type=Path, metavar="FILE", help="add what tests of guarantees did to FILE")
 
 
@@ -44,6 +50,18 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XPNET_DATA", str(tmp_path / "no-data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no-cache"))
+
+
+@pytest.fixture(autouse=True)
+def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing but where a test asks for it: drawing takes longer than most trainings here.
+
+    With ``--thorough``, as in CI, everything is drawn.
+    """
+    if request.config.getoption("--thorough") or request.node.get_closest_marker("pictures"):
+        return
+    monkeypatch.setattr(drawing, "png", lambda spec, scale: json.dumps(drawing.drawable(spec)).encode())
+    monkeypatch.setattr(drawing, "svg", lambda spec: json.dumps(drawing.drawable(spec)))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ class Trained(NamedTuple):
         steps: Loss of each step's batch, before its update (k,).
         squares: Sum over layers of sum(W**2) before each step (k,).
         history: By name as in ``history.csv``, (epochs,).
+        ties: Share of an epoch's samples whose two largest scores are equal but for rounding (epochs,).
     """
 
     parameters: dict
@@ -25,6 +26,7 @@ class Trained(NamedTuple):
     steps: np.ndarray
     squares: np.ndarray
     history: dict
+    ties: np.ndarray
 
 
 def eta_at(config: xpnet.TrainConfig, t: int, steps: int, per_epoch: int, n_s: int) -> float:
@@ -105,14 +107,17 @@ def train(
     all_squares: list[float] = []
     history: dict = {name: [] for name in ("train_loss", "train_cost", "train_accuracy", "validation_loss")}
     history["validation_cost"] = []
+    ties: list[float] = []
     with np.errstate(all="ignore"):
         for epoch in range(length.epochs):
             batches = [rows for part in batches_of_epoch((order,), epoch, len(labels), config) for rows in part]
-            met = []
+            met, tied = [], 0
             for rows in batches[: length.steps - len(steps)]:
                 squares = sum((w**2).sum() for name, w in p.items() if name.startswith("W"))
                 losses, s, found, batch = gradients(network, p, x[rows], labels[rows], config.lam)
                 met.append((losses.sum(), len(rows) * squares, (s.argmax(axis=1) == labels[rows]).sum(), len(rows)))
+                largest = np.sort(s, axis=1)[:, -2:]
+                tied += int((largest[:, 1] - largest[:, 0] < 1e-9 * np.maximum(1, np.abs(largest[:, 1]))).sum())
                 alpha = network.bn_alpha if running else 0
                 running = {name: alpha * running.get(name, 0) + (1 - alpha) * value for name, value in batch.items()}
                 eta = eta_at(config, len(steps), length.steps, length.steps_per_epoch, length.n_s)
@@ -125,9 +130,10 @@ def train(
             history["train_loss"].append(loss / seen)
             history["train_cost"].append(loss / seen + config.lam * squares / seen)
             history["train_accuracy"].append(hits / seen)
+            ties.append(tied / seen)
             valid = loss_of(forward(network, p, x_valid, running)[-1], data.validation.labels)[0].mean()
             squares = sum((w**2).sum() for name, w in p.items() if name.startswith("W"))
             history["validation_loss"].append(valid)
             history["validation_cost"].append(valid + config.lam * squares)
     columns = {name: np.array(values) for name, values in history.items()}
-    return Trained(p, running, np.array(steps), np.array(all_squares), columns)
+    return Trained(p, running, np.array(steps), np.array(all_squares), columns, np.array(ties))

@@ -49,6 +49,7 @@ def test_a_three_layer_network_passes_75_percent_on_patterns(capsys):
     assert json.loads(capsys.readouterr().out)["test"]["accuracy"] > 0.75
 
 
+@pytest.mark.slow
 def test_a_linear_classifier_stays_under_60_percent_on_patterns(capsys):
     for lam in ("0.01", "0.1"):
         main(["train", "--data", "patterns", "--hidden", "", "--lambda", lam, "--eta-max", "0.01", "--json"])

@@ -122,8 +122,8 @@ def test_cuts_lie_between_seeds_where_that_costs_nothing():
     ("hidden", "inputs", "dtype", "settings"),
     [
         ((100, 100), 800, "float32", {"epochs": 1}),
-        ((100, 100), 800, "float32", {"epochs": 1, "momentum": 0.9}),
-        ((100, 100), 800, "float64", {"epochs": 1, "shuffle": "independent"}),
+        pytest.param((100, 100), 800, "float32", {"epochs": 1, "momentum": 0.9}, marks=pytest.mark.slow),
+        pytest.param((100, 100), 800, "float64", {"epochs": 1, "shuffle": "independent"}, marks=pytest.mark.slow),
         # Next to nothing but learning rates, figures and the history.
         ((3,), 4, "float32", {"epochs": 5, "batch_size": 2}),
     ],

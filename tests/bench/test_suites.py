@@ -224,6 +224,7 @@ def test_the_exponent_of_a_power_law_is_found(power):
     assert exponent([1, 2], [1.0, 2.0]) is None
 
 
+@pytest.mark.slow
 def test_scaling_startup_and_memory(monkeypatch):
     monkeypatch.setattr(suites, "AXES", {"width": (8, 16, 32), "samples": (200, 500)})
     few = ["--rounds", "1", "--replicas", "20"]

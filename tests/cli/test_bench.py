@@ -55,6 +55,7 @@ def test_without_a_gpu_one_line_says_why(capsys, monkeypatch):
     assert run(capsys, "bench", *SMALL, "--quiet")[1:] == ("", "")
 
 
+@pytest.mark.slow
 def test_devices_stand_side_by_side_and_sizes_are_swept(capsys, gpu):
     code, out, err = run(capsys, "bench", *SMALL, "--json")
     assert code == 0, err

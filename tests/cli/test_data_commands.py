@@ -52,6 +52,7 @@ def test_info_counts_everything(capsys):
     assert (result["test_set"], result["bytes"]) == ("its own", 46 * 3 * 8)
 
 
+@pytest.mark.pictures
 def test_info_for_people(capsys):
     data_files.write_images(Path("pictures"))
     Path("pictures/red/broken.png").write_text("x")

@@ -28,6 +28,7 @@ def blank(monkeypatch) -> None:
     monkeypatch.setattr("vl_convert.vegalite_to_svg", lambda *_, **__: "blank")
 
 
+@pytest.mark.pictures
 def test_a_run_is_repeated_bit_for_bit_with_its_measures(capsys):
     run(capsys, "train", *SMALL, "--runs", "2", "--momentum", "0.5", "--out", "here/run")
     code, out, err = run(capsys, "diagnose", "here/run", "--samples", "100", "--json")

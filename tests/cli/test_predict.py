@@ -192,6 +192,7 @@ def test_labels_go_by_name_in_evaluate(capsys, pictures):
     assert "has the class green, which is none of those known: blue, red" in err
 
 
+@pytest.mark.pictures
 def test_the_figure_has_what_the_table_says(capsys, pets):
     code, out, _ = run(capsys, "evaluate", "run", "--figure", "confusion", "--json")
     assert code == 0

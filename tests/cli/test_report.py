@@ -36,6 +36,7 @@ def test_a_run_becomes_a_page_beside_its_files(capsys):
     )
 
 
+@pytest.mark.pictures
 def test_figures_are_png_svg_and_csv(capsys):
     run(capsys, "train", *SMALL, "--runs", "2", "--out", "run")
     code, out, _ = run(capsys, "report", "run", "--figures", "figures", "--out", "new/folder", "--json")

@@ -186,6 +186,7 @@ def test_a_diverged_run_keeps_its_history(capsys):
     assert not Path("run/model.safetensors").exists()
 
 
+@pytest.mark.pictures
 def test_lists_of_settings_train_as_one_population(capsys):
     lists = ["--lambda", "1e-5,0.1", "--init", "0.1,0.001", "--runs", "2", "--seed", "3"]
     code, out, _ = run(capsys, "train", *SMALL, *lists, "--json", "--out", "run")

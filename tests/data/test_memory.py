@@ -219,7 +219,9 @@ class TestPeak:
         assert kept > megabytes * 1e6
         assert above < 1.2 * kept + 50 * 2**20
 
-    @pytest.mark.parametrize("layout", ["python", "binary", "matlab", "archive"])
+    @pytest.mark.parametrize(
+        "layout", ["python", *(pytest.param(name, marks=pytest.mark.slow) for name in ("binary", "matlab", "archive"))]
+    )
     def test_cifar10(self, tmp_path: Path, layout: str):
         rows = 10_000 if layout == "matlab" else 4_000
         if layout in ("python", "archive"):

@@ -173,7 +173,7 @@ def test_messages_are_short_and_printable():
         assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("depth", [100, 400_000])
+@pytest.mark.parametrize("depth", [100, pytest.param(400_000, marks=pytest.mark.slow)])
 def test_nesting_is_no_matter(depth: int):
     deep = depth * b"]" + (depth - 1) * b"a"
     assert len(read_pickle(deep + b".", "f")) == 1

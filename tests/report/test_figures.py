@@ -12,6 +12,8 @@ import xpnet
 from xpnet.errors import RunError
 from xpnet.report.figures import curves, save_figure
 
+pytestmark = pytest.mark.pictures
+
 
 def data_of(chart) -> list[dict]:
     """Return all rows that a chart draws."""

@@ -22,6 +22,8 @@ from xpnet.report.inspection import image_shape, picture, to_bytes, weight_pictu
 from xpnet.report.packing import SIGNS, pack, unpack
 from xpnet.report.write import build_page
 
+pytestmark = pytest.mark.pictures
+
 
 class Tags(html.parser.HTMLParser):
     """Every element of a page with its attributes, and all text that is shown."""

@@ -239,8 +239,14 @@ def test_workers_share_a_search_and_do_nothing_twice(blobs):
 
 
 @pytest.mark.guarantee("searches")
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("draw", ["random", "tpe"])
+@pytest.mark.parametrize(
+    ("draw", "after"),
+    [
+        ("random", False),
+        ("tpe", True),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("random", True), ("tpe", False))),
+    ],
+)
 def test_a_worker_may_die_at_any_write(blobs, after, draw, harm):
     """Die at every write in turn: the next worker finishes, nothing is done twice, nothing is lost."""
     how = {"trials": 3, "draw": draw, "prune": "median", "rounds": 2, "final": "same"}

@@ -76,9 +76,9 @@ CASES = [
     {"rho": 0.8},
     {"replicas": 2, "rho": 0.8, "nesterov": True},
     {"hidden": ()},
-    {"hidden": (3000,)},  # the weights of the first layer are large: they move within the product
-    {"hidden": (3000,), "rho": 0.5},
 ]
+# The weights of the first layer are large: they move within the product.
+LARGE = [{"hidden": (3000,)}, {"hidden": (3000,), "rho": 0.5}]
 
 
 SMALL = [
@@ -96,7 +96,16 @@ SMALL = [
 
 @pytest.mark.parametrize(
     ("kind", "case"),
-    [*((kind, case) for kind in ("graph", "fused") for case in CASES), *(("small", case) for case in SMALL)],
+    [
+        *((kind, case) for kind in ("graph", "fused") for case in CASES),
+        *(("small", case) for case in SMALL),
+        ("fused", LARGE[0]),
+        *(
+            pytest.param(kind, case, marks=pytest.mark.slow)
+            for kind, case in (("graph", LARGE[0]), ("graph", LARGE[1]))
+        ),
+        pytest.param("fused", LARGE[1], marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_it_trains_as_the_plain_stepper(gpu, kind, case):
@@ -212,7 +221,7 @@ def test_steppers_of_a_gpu_are_refused_on_the_cpu(kind):
         Training(xpnet.get_backend("cpu"), kind)
 
 
-@pytest.mark.parametrize(("batch_norm", "replicas"), [(True, 1), (False, 2)])
+@pytest.mark.parametrize(("batch_norm", "replicas"), [pytest.param(True, 1, marks=pytest.mark.slow), (False, 2)])
 def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas):
     data = xpnet.load_data("patterns:330/60")
     results = []
