@@ -164,3 +164,46 @@ def test_another_format_is_refused_with_its_name(tmp_path, snapshots, monkeypatc
     monkeypatch.undo()
     with pytest.raises(RunError, match="has the format xpnet-checkpoint-9, which this version"):
         read_checkpoint(path)
+
+
+class TestNetworks:
+    """The network of a checkpoint, such as the best of a run."""
+
+    @pytest.fixture
+    def run(self, blobs, tmp_path):
+        network = Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(5,)), seed=[4, 7])
+        networks = {}
+
+        def save(standing):
+            about = {"network": network.description()}
+            path = write_checkpoint(tmp_path / "c", standing(), about, {"mean": np.zeros(12), "std": np.ones(12)})
+            network.save(tmp_path / f"{path.stem}.safetensors")
+            networks[path] = network.predict_proba(blobs.test.x[:9])
+
+        train(network, blobs, xpnet.TrainConfig(epochs=3), on_checkpoint=save)
+        return networks
+
+    def test_it_is_the_network_of_that_moment(self, run, blobs):
+        assert len(run) == 3
+        for path, expected in run.items():
+            again = xpnet.load(path)
+            np.testing.assert_array_equal(again.predict_proba(blobs.test.x[:9]), expected)
+            assert again.seeds == (4, 7)
+            assert again.class_names == blobs.class_names
+            np.testing.assert_array_equal(again.standardiser.std, np.ones(12))
+
+    def test_what_does_not_say_its_network_or_another_is_refused(self, run, snapshots, tmp_path):
+        path = write_checkpoint(tmp_path, snapshots[0], ABOUT)
+        with pytest.raises(RunError, match="does not say what network it is of"):
+            xpnet.load(path)
+        about = read_checkpoint(next(iter(run)))[1]["network"]
+        for change, message in (
+            ({"config": about["config"] | {"hidden": [6]}}, r"parameters.W1 is float32 \(3, 12, 5\), not float32"),
+            ({"seeds": [1]}, "it has 1 seeds for 3 networks"),
+            ({"seeds": "all"}, "network: seeds: must be a list, and is 'all'"),
+            ({"run": 1}, "network: has the key run"),
+        ):
+            with pytest.raises(RunError, match=message):
+                xpnet.load(write_checkpoint(tmp_path, snapshots[0], {"network": about | change}))
+        with pytest.raises(RunError, match="there is no such file"):
+            xpnet.load(tmp_path / "none.json")

@@ -92,10 +92,10 @@ __all__ = [
 
 
 def load(path: Any, *, backend: Backend | None = None) -> Network:
-    """Read a network from a run folder or a model file; see :meth:`xpnet.Network.load`."""
-    from xpnet.network import Network
+    """Read a network from a run folder, a model file, or a checkpoint; see :func:`xpnet.checkpoints.load_network`."""
+    from xpnet.checkpoints import load_network
 
-    return Network.load(path, backend=backend)
+    return load_network(path, backend=backend)
 
 
 # Modules that are reached as attributes too; gradcheck and search can be called.

@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet import schema
+from xpnet.backend import Backend
 from xpnet.checkpoint_tensors import check_training
 from xpnet.errors import RunError
 from xpnet.history import EpochRecord, Metrics
+from xpnet.model_file import DESCRIPTION, described
+from xpnet.network import Network
 from xpnet.reading import read_bytes, read_json
 from xpnet.results import Divergence
 from xpnet.runs import replace_whole
@@ -123,6 +126,10 @@ def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         RunError: One of the two files is missing, cut or changed, or not of this format.
     """
     about = read_description(path)
+    return _snapshot(_tensors_of(path, about), about), about
+
+
+def _tensors_of(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     tensors_path = path.with_suffix(".safetensors")
     try:
         if tensors_path.stat().st_size != about["bytes"]:
@@ -134,7 +141,34 @@ def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         raise RunError(f"{tensors_path}: cannot be read ({error.strerror})") from None
     tensors = tensors_in(content, str(tensors_path))
     check_training(tensors, about["epoch"], str(tensors_path))
-    return _snapshot(tensors, about), about
+    return tensors
+
+
+def network_in(path: Path, *, backend: Backend | None = None) -> Network:
+    """Return the network that a checkpoint holds, such as the best one.
+
+    Raises:
+        RunError: It is not whole, or does not say what network it is of; see :func:`read_checkpoint`.
+    """
+    about = read_description(path)
+    if "network" not in about:
+        raise RunError(f"{path}: does not say what network it is of; take one of a run folder")
+    schema.check(about["network"], DESCRIPTION, f"{path}: network", RunError)
+    tensors = _tensors_of(path, about)
+    of_network = ("parameters.", "running.", "standardise.")
+    mine = {name: tensor for name, tensor in tensors.items() if name.startswith(of_network)}
+    return Network.of(described(mine, about["network"], str(path)), backend=backend)
+
+
+def load_network(path: str | Path, *, backend: Backend | None = None) -> Network:
+    """Read a network from a run folder, a model file, or the description of a checkpoint.
+
+    Raises:
+        RunError: There is no such file, or it does not hold a whole network.
+    """
+    if Path(path).suffix == ".json":
+        return network_in(Path(path), backend=backend)
+    return Network.load(path, backend=backend)
 
 
 def read_description(path: Path) -> dict[str, Any]:

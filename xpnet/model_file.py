@@ -97,7 +97,7 @@ def read_model(path: Path) -> Model:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # a path with a NUL in it
         raise RunError(f"{path}: is no path of a file ({error})") from None
-    return _described(tensors, about, str(path))
+    return described(tensors, about, str(path))
 
 
 def _read(file: io.FileIO, size: int, called: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -156,6 +156,7 @@ _OTHERS = {
     "image_shape": schema.items(schema.whole(1), length=3),
 }
 _SEEDS = schema.items(schema.whole(0, None))
+DESCRIPTION = schema.record({"seeds": _SEEDS, **_OF_BOTH}, _OTHERS, closed=True)
 _ABOUT = {
     _FIRST_FORMAT: schema.record(
         {"format": schema.text, **_OF_BOTH}, {"seeds": _SEEDS, "seed": schema.whole(0, None), **_OTHERS}, closed=True
@@ -166,8 +167,17 @@ _ABOUT = {
 }
 
 
-def _described(tensors: dict[str, NDArray[Any]], about: Mapping[str, Any], called: str) -> Model:
-    """Hold tensors and description against each other."""
+def described(tensors: dict[str, NDArray[Any]], about: Mapping[str, Any], called: str) -> Model:
+    """Hold tensors and the description of a network against each other.
+
+    Args:
+        tensors: By name, as in a file.
+        about: What :meth:`Network.description <xpnet.Network.description>` gave, of the shape :data:`DESCRIPTION`.
+        called: What messages call the file.
+
+    Raises:
+        RunError: They do not fit.
+    """
 
     def wrong(why: str) -> RunError:
         return RunError(f"{called}: does not describe a network that xpnet can build ({why})")

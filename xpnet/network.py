@@ -23,7 +23,7 @@ from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.layers import Layer, layers_of
-from xpnet.model_file import read_model, write_model
+from xpnet.model_file import Model, read_model, write_model
 from xpnet.ops import Ops, get_ops
 from xpnet.runs import model_path
 
@@ -298,7 +298,11 @@ class Network:
         Raises:
             RunError: There is no such file, or it does not hold a whole network; see :mod:`xpnet.model_file`.
         """
-        model = read_model(model_path(Path(path)))
+        return cls.of(read_model(model_path(Path(path))), backend=backend)
+
+    @classmethod
+    def of(cls, model: Model, *, backend: Backend | None = None) -> Network:
+        """Return the network that a file was read as."""
         dtype = str(model.tensors["parameters.W1"].dtype)
         network = cls(model.config, backend=backend, dtype=dtype, seed=model.seeds)
         for name, tensor in model.tensors.items():

@@ -14,8 +14,8 @@ from xpnet.errors import ConfigError, RunError
 from xpnet.layers import parameter_shapes
 from xpnet.population import Population
 from xpnet.recorded import read_metrics
-from xpnet.runs import METRICS, MODEL
-from xpnet.saving import CHECKPOINTS, LOCK, Chunk, chunk_folder
+from xpnet.runs import CHECKPOINTS, METRICS, MODEL
+from xpnet.saving import LOCK, Chunk, chunk_folder
 from xpnet.settings import Settings
 from xpnet.snapshots import Snapshot
 

@@ -5,6 +5,7 @@ history.csv        one row for each epoch and replica
 environment.json   what it was made on, and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
+checkpoints/       from which ``--resume`` goes on; see :mod:`xpnet.saving`
 model.safetensors  the network; see :mod:`xpnet.model_file`
 """
 
@@ -27,6 +28,7 @@ CONFIG = "config.toml"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.json"
+CHECKPOINTS = "checkpoints"
 
 
 def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | None = None) -> Path:
@@ -177,7 +179,9 @@ def model_path(path: Path) -> Path:
     """
     if path.is_dir():
         if not (path / MODEL).is_file():
-            raise RunError(f"{path}: is not the folder of a finished run, it has no {MODEL}")
+            raise RunError(
+                f"{path}: is not the folder of a finished run, it has no {MODEL}; xpnet train --resume finishes one"
+            )
         return path / MODEL
     if not path.is_file():
         raise RunError(f"{path}: there is no such run folder or model file")

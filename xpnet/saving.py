@@ -12,10 +12,9 @@ from xpnet.checkpoints import keep, write_checkpoint
 from xpnet.errors import RunError
 from xpnet.history import COLUMNS, EpochRecord, csv_lines
 from xpnet.network import Network
-from xpnet.runs import HISTORY, replace_whole
+from xpnet.runs import CHECKPOINTS, HISTORY, replace_whole
 from xpnet.snapshots import Snapshot, Standing
 
-CHECKPOINTS = "checkpoints"
 LOCK = ".lock"  # in that folder; it is never replaced
 Chunk = tuple[int, int]
 

@@ -221,6 +221,17 @@ def test_a_run_that_saves_nothing_says_so_when_it_is_stopped(commands: Commands,
     assert (run / "model.safetensors").read_bytes() == (whole("one network") / "model.safetensors").read_bytes()
 
 
+def _open_to_all(path: str) -> bool:
+    """Return whether everybody may come to a folder."""
+    return all(folder.stat().st_mode & 0o001 for folder in Path(path).resolve().parents)
+
+
+somebody_else = pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0 or not (_open_to_all(os.__file__) and _open_to_all(np.__file__)),
+    reason="only root can become somebody else, who must be able to read Python's files",
+)
+
+
 class TestDisks:
     """Training goes on where it can, is told once, and the exit code says it."""
 
@@ -262,7 +273,7 @@ class TestDisks:
         finally:
             subprocess.run(["umount", str(disk)], check=True)
 
-    @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become somebody else")
+    @somebody_else
     def test_a_folder_that_can_only_be_read_from_some_moment_on(self, commands: Commands, whole: Any, harm: Any):
         theirs = commands.folder / "theirs"
         theirs.mkdir()
@@ -298,7 +309,7 @@ class TestDisks:
         assert history(run) == history(whole("one network"))
         assert commands.resume(run.name)["code"] == 0
 
-    @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can become somebody else")
+    @somebody_else
     def test_a_folder_of_somebody_else(self, commands: Commands, whole: Any, run: Path, harm: Any):
         commands.train(run.name, signals=[(8, signal.SIGTERM)])
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -507,3 +518,31 @@ def test_checkpoints_are_kept_as_often_and_as_many_as_asked_for(commands: Comman
     settings = (run / "config.toml").read_text()
     assert "save_every = 2" in settings
     assert "keep = 1" in settings
+
+
+@pytest.mark.guarantee("checkpoints")
+def test_a_run_of_an_earlier_version_goes_on(commands: Commands, run: Path):
+    """The fixture is a run of 0.1 that was stopped within an epoch; its end was known then."""
+    fixtures = Path(__file__).parents[1] / "fixtures"
+    shutil.copytree(fixtures / "run-0.1", run)
+    done = commands.resume(run.name, "--data", str(fixtures / "rows.csv"), "--json")
+    assert done["code"] == 0, done["err"]
+    assert "going on from step 31 of 56" in done["err"]
+    assert json.loads(done["out"])["test"]["loss"]["values"] == pytest.approx([1.13248346388, 0.82868775702], rel=1e-8)
+    before = (fixtures / "run-0.1" / "history.csv").read_text().splitlines()
+    after = (run / "history.csv").read_text().splitlines()
+    assert after[:9] == before[:9]  # four whole epochs of two networks
+
+
+def test_a_checkpoint_is_evaluated_and_predicts(commands: Commands, whole: Any):
+    """The last one is the network of the run."""
+    folder = whole("one network")
+    last = f"{folder.name}/checkpoints/0-1/step-000000024.json"
+    done = commands("evaluate", last, "--json")
+    assert done["code"] == 0, done["err"]
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert json.loads(done["out"])["loss"] == pytest.approx(figures["test"]["loss"], rel=1e-6)
+    np.save(commands.folder / "three.npy", np.random.default_rng(0).integers(0, 255, (3, 3072), np.uint8))
+    there, here = (commands("predict", which, "three.npy", "--csv") for which in (last, folder.name))
+    assert there["code"] == 0, there["err"]
+    assert there["out"] == here["out"]

@@ -13,7 +13,7 @@ from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_ta
 from xpnet.config import DataConfig
 from xpnet.errors import ConfigError, RunError
 from xpnet.history import FIGURES
-from xpnet.runs import CONFIG, model_path
+from xpnet.runs import CHECKPOINTS, CONFIG, model_path
 from xpnet.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ else:
 
 
 def evaluate(
-    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
     /,
     options: Annotated[EvaluateOptions | None, Parameter(name="*")] = None,
     *,
@@ -43,8 +43,8 @@ def evaluate(
     The run's own data is used, and its test set, unless others are named.
     """
     from xpnet.backend import get_backend
+    from xpnet.checkpoints import load_network
     from xpnet.data import load_data
-    from xpnet.network import Network
     from xpnet.prediction import as_trained, evaluate_sets, names_of_classes, read_like
 
     output = Output(as_json=json, quiet=quiet)
@@ -52,7 +52,7 @@ def evaluate(
     model_path(run)  # before anything long
     on_line = {} if options is None else given(options)
     settings, own = _settings(run, on_line)
-    network = Network.load(run, backend=get_backend(settings.run.device))
+    network = load_network(run, backend=get_backend(settings.run.device))
     if network.standardiser is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
     where = read_like(network, own, settings.data) if "data" in on_line else settings.data
@@ -123,6 +123,8 @@ def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]
     """Return the settings of a run, with those on the command line in their place, and those of its own data."""
     on_file: dict[str, Any] = {}
     own = DataConfig()
+    if run.suffix == ".json" and run.parent.parent.name == CHECKPOINTS:
+        run = run.parent.parent.parent
     if run.is_dir() and (run / CONFIG).is_file():
         on_file, settings = read_settings(run)
         own = settings.data

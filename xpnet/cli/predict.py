@@ -26,7 +26,7 @@ _COLUMNS, _LIKELIEST = 12, 3
 
 
 def predict(
-    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
     inputs: Annotated[list[Path], Parameter(help="Images, or one .csv, .parquet, .npz or .npy file.")],
     /,
     options: Annotated[PredictOptions | None, Parameter(name="*")] = None,
@@ -42,7 +42,7 @@ def predict(
     Several networks of a run predict together: their mean probabilities.
     """
     from xpnet.backend import get_backend
-    from xpnet.network import Network
+    from xpnet.checkpoints import load_network
     from xpnet.prediction import names_of_classes, read_inputs
     from xpnet.prediction import predict as probabilities_of
 
@@ -51,7 +51,7 @@ def predict(
     output = Output(as_json=json, quiet=quiet)
     model_path(run)  # before anything long
     settings = Settings.from_mapping({} if options is None else given(options))
-    network = Network.load(run, backend=get_backend(settings.run.device))
+    network = load_network(run, backend=get_backend(settings.run.device))
     if network.standardiser is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
     read = read_inputs(inputs, network, settings.data)

@@ -15,6 +15,7 @@ from xpnet.errors import DivergedError, RunError
 from xpnet.locks import only_one
 from xpnet.recorded import read_environment
 from xpnet.runs import (
+    CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
     MODEL,
@@ -125,7 +126,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Let no second process train in a folder."""
-    from xpnet.saving import CHECKPOINTS, LOCK
+    from xpnet.saving import LOCK
 
     lock = folder / CHECKPOINTS / LOCK
     try:
