@@ -135,7 +135,10 @@ def _no_space() -> None:
 
 def main() -> None:
     """Do what standard input says."""
-    import altair  # noqa: F401 - what takes long is imported once
+    # What takes long is imported once, and what somebody else may not be able to read.
+    import ctypes.util  # noqa: F401
+
+    import altair  # noqa: F401
     import numpy  # noqa: F401
     import scipy.linalg  # noqa: F401
     import vl_convert

@@ -221,14 +221,8 @@ def test_a_run_that_saves_nothing_says_so_when_it_is_stopped(commands: Commands,
     assert (run / "model.safetensors").read_bytes() == (whole("one network") / "model.safetensors").read_bytes()
 
 
-def _open_to_all(path: str) -> bool:
-    """Return whether everybody may come to a folder."""
-    return all(folder.stat().st_mode & 0o001 for folder in Path(path).resolve().parents)
-
-
 somebody_else = pytest.mark.skipif(
-    not hasattr(os, "getuid") or os.getuid() != 0 or not (_open_to_all(os.__file__) and _open_to_all(np.__file__)),
-    reason="only root can become somebody else, who must be able to read Python's files",
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become somebody else"
 )
 
 
