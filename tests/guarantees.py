@@ -1,6 +1,6 @@
 """What tests tell of the promises they put to the test, and of the harm they do.
 
-A test says ``@pytest.mark.guarantee("resume")`` and counts with the fixture `harm`; ``pytest --guarantees FILE`` adds
+A test says ``@pytest.mark.guarantee("resume")`` and counts with the fixture `harm`; ``pytest --guarantees=FILE`` adds
 what was seen to a file, from which ``python -m bench guarantees FILE`` makes the page.
 """
 
