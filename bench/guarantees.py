@@ -71,11 +71,12 @@ def problems(promises: Mapping[str, Any], kept: Record, seen: Record) -> list[st
             found.append(f"{name}: no test has passed that puts it to the test")
         found += [f"{name}: {test} failed" for test, entry in tests.items() if entry["failed"]]
         found += [f"{name}: {test} was not run" for test in sorted(kept.get(name, {}).keys() - tests.keys())]
-        harm = _harm(tests)
-        skipped = any(entry["skipped"] for entry in tests.values())
-        for what, times in _harm(kept.get(name, {})).items():
-            if harm[what] < _LEAST * times and not skipped:
-                found.append(f"{name}: {harm[what]:,} {what}, where the page says {times:,}")
+        for test, entry in kept.get(name, {}).items():
+            seen_here = tests.get(test, {"skipped": 1, "harm": {}})
+            for what, times in entry["harm"].items():
+                if seen_here["harm"].get(what, 0) < _LEAST * times and not seen_here["skipped"]:
+                    done = seen_here["harm"].get(what, 0)
+                    found.append(f"{name}: {test}: {done:,} {what}, where the page counts {times:,}")
     return found
 
 

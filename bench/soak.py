@@ -121,7 +121,8 @@ def train(soak: Soak) -> None:
     words += soak.one_of([[], [], ["--save-every", "2"], ["--keep", "1"]])
     whole, run = soak.name("whole"), soak.name("run")
     begun = time.monotonic()
-    soak.command(*words, "--out", whole)
+    if soak.command(*words, "--out", whole):
+        raise SoakError(f"xpnet {' '.join(words)}: does not end")
     seconds = time.monotonic() - begun
     start = ["--out", run]
     for _ in range(int(rng.integers(1, 5))):

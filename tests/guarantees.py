@@ -52,7 +52,8 @@ class Recorder:
         told = dict(report.user_properties)
         if KEY not in told or (report.when == "setup" and report.passed):
             return
-        test = report.nodeid.split("[")[0]
+        # Those of a test's parameters that are slow come in a run of their own.
+        test = report.nodeid.split("[")[0] + (" (slow)" if "slow" in report.keywords else "")
         for name in told[KEY]:
             entry = self._seen.setdefault(name, {}).setdefault(
                 test, {"passed": 0, "failed": 0, "skipped": 0, "harm": {}}

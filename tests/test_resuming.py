@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet import checkpoints
 from xpnet.checkpoints import write_checkpoint
 from xpnet.errors import RunError
 from xpnet.population import Population, train_population
-from xpnet.resuming import Stand, differences, finished, refuse_links, where_it_stands
+from xpnet.resuming import Stand, differences, finished, refuse_changes, refuse_links, where_it_stands
 from xpnet.saving import Saver, discard
 from xpnet.settings import Settings
 from xpnet.snapshots import Snapshot
@@ -81,6 +82,43 @@ def test_going_on_with_chunks_gives_the_same(saved, blobs):
     np.testing.assert_array_equal(result.test.losses, same.test.losses)
 
 
+def test_what_was_not_trained_so_long_ago_is_refused(saved):
+    run, _ = saved
+    for path in run.glob("checkpoints/*/step-*"):
+        if "000020" not in path.name:
+            path.unlink()
+    with pytest.raises(RunError, match="it has trained 4 epochs already, and 3 are asked for"):
+        stand(run, 15, 5)
+
+
+def test_a_checkpoint_of_a_later_version_is_not_passed_over(saved, monkeypatch):
+    run, kept = saved
+    monkeypatch.setattr(checkpoints, "FORMAT", "xpnet-checkpoint-9")
+    rewrite(run, kept[-1][0], kept[-1][1], {})
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="has the format xpnet-checkpoint-9, which this version"):
+        stand(run)
+
+
+def test_what_cannot_be_used_at_all_is_set_aside(saved):
+    run, kept = saved
+    before = sorted(path.name for path in (run / "checkpoints" / "1-3").iterdir())
+    discard(run, {(0, 1): kept[3][1]}, earlier=False)
+    assert sorted(path.name for path in (run / "checkpoints" / "1-3").iterdir()) == [f"{n}.damaged" for n in before]
+    discard(run, {}, earlier=False)
+    assert len(list(run.glob("checkpoints/1-3/*.damaged"))) == len(before)
+
+
+def test_changes_of_some_networks_alone_are_refused(saved):
+    run, kept = saved
+    refuse_changes(run, stand(run), ["lambda = 1 (it has 2)"])
+    with pytest.raises(RunError, match="max_replicas = 1: the chunks of a run that has begun stay as they are"):
+        refuse_changes(run, stand(run), ["max_replicas = 1"])
+    discard(run, {(0, 1): kept[3][1], (1, 3): kept[5][1]}, earlier=False)
+    with pytest.raises(RunError, match=r"its chunks stand at 2, 4 epochs, so lambda = 1 \(it has 2\) would be of some"):
+        refuse_changes(run, stand(run), ["lambda = 1 (it has 2)"])
+
+
 def test_a_run_without_checkpoints_stands_at_its_beginning(tmp_path):
     found = stand(tmp_path)
     assert (found.cuts, found.starts, found.step, found.wrong) == (None, {}, 0, [])
@@ -92,7 +130,7 @@ def test_a_run_without_checkpoints_stands_at_its_beginning(tmp_path):
         ((20, 5), 20),  # the end, as it was
         ((40, 5), 20),  # longer
         ((40, 10), 40),  # smaller batches: four epochs are 40 steps now
-        ((15, 5), 20),  # shorter than what was trained
+        ((15, 5), 15),  # shorter than what was trained: where it was at that end
     ],
 )
 def test_a_changed_length_is_counted_in_epochs(saved, length, step):
@@ -136,7 +174,7 @@ STRANGE: dict[str, tuple[Any, dict[str, Any], str]] = {
     "shapes": (
         lambda s: {"parameters": wide(s.parameters), "velocities": wide(s.velocities)},
         {},
-        "its checkpoints are of other networks, parameters.W1 has the shape (2, 12, 10), not (2, 12, 5)",
+        "cannot go on from its checkpoints, parameters.W1 has the shape (2, 12, 10), not (2, 12, 5)",
     ),
     "missing": (
         lambda s: {group: without_w2(getattr(s, group)) for group in ("parameters", "velocities")},
@@ -218,14 +256,20 @@ def test_settings_that_are_younger_than_a_checkpoint_have_their_defaults():
 def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):
     run, kept = saved
     starts = {(0, 1): kept[3][1], (1, 3): kept[5][1]}
-    (run / "checkpoints" / "1-3" / ".step-000000005.json.77.tmp").touch()
-    (run / ".model.safetensors.77.tmp").touch()
+    (run / "checkpoints" / "1-3" / ".step-000000005.json.77-0a1b2c3d.tmp").touch()
+    (run / ".model.safetensors.77-0a1b2c3d.tmp").touch()
     discard(run, starts, earlier=False)
     left = sorted(str(path.relative_to(run)) for path in run.rglob("*.json"))
     assert left == [f"checkpoints/0-1/step-{n:09d}.json" for n in (5, 10, 15, 20)] + [
         f"checkpoints/1-3/step-{n:09d}.json" for n in (5, 10)
     ]
     assert list(run.rglob("*.tmp")) == []
+    orphan = run / "checkpoints" / "0-1" / "step-000000005.safetensors"
+    orphan.with_suffix(".json").unlink()  # killed while it was deleted
+    (run / ".somebodys.tmp").touch()
+    discard(run, starts, earlier=False)
+    assert not orphan.exists()
+    (run / ".somebodys.tmp").unlink()
     discard(run, starts, earlier=True)
     assert len(list(run.rglob("*.json"))) == len(list(run.rglob("*.safetensors"))) == 2
 

@@ -20,6 +20,7 @@ from xpnet.cli import main
 from xpnet.config import TrainConfig
 from xpnet.errors import ConfigError, RunError, XpnetError
 from xpnet.prediction import read_inputs
+from xpnet.reading import read_bytes
 from xpnet.recorded import read_environment, read_history, read_metrics
 from xpnet.report.records import read_run
 from xpnet.report.search_file import winner_in
@@ -333,3 +334,18 @@ def test_mutated_inputs_of_predictions(kind, harm):
             except XpnetError as error:
                 words = str(error)
         assert len(words.splitlines()) == 1, number
+
+
+def test_a_file_is_read_whole_though_the_system_gives_it_in_parts(tmp_path, monkeypatch):
+    """Linux reads 2 GiB at a time at most."""
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(256)) * 40)
+
+    class Slow(io.FileIO):
+        def read(self, size=-1):
+            return super().read(min(size, 1000))
+
+    monkeypatch.setattr("xpnet.reading.io.FileIO", Slow)
+    assert read_bytes(path, 20_000, RunError) == path.read_bytes()
+    with pytest.raises(RunError, match="is larger than 9,000 bytes"):
+        read_bytes(path, 9_000, RunError)

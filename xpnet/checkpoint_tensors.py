@@ -76,6 +76,9 @@ def check_training(tensors: Tensors, epochs: int, called: str) -> None:
         name for name in tensors if not (name in expected or name in _STANDARDISER or name.startswith(_GROUPS))
     ]:
         raise wrong(f"it has the tensor {one_line(min(others), 60)}")
+    for name, low in (("history.step", 1), ("history.seconds", 0), ("history.eta", 0)):
+        if not (np.isfinite(tensors[name]) & (tensors[name] >= low)).all():
+            raise wrong(f"{name} has a number that is not finite, or below {low}")
     for name in ("alive", "diverged.replica", "dropped.replica"):
         numbers = tensors[name]
         if len(np.unique(numbers)) != len(numbers) or ((numbers < 0) | (numbers >= replicas)).any():

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from xpnet import schema
 from xpnet.backend import Backend
 from xpnet.checkpoint_tensors import check_training
+from xpnet.data.room import free_host_memory
 from xpnet.errors import RunError
 from xpnet.history import EpochRecord, Metrics
 from xpnet.model_file import DESCRIPTION, described
@@ -48,6 +49,10 @@ _ABOUT = schema.record(
         "cuts": schema.items(schema.items(schema.whole(0), length=2)),
     },
 )
+
+
+class FormatError(RunError):
+    """A checkpoint is of a version of xpnet that is to come: it is not damaged, and not to be passed over."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,9 @@ def _tensors_of(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]
     try:
         if tensors_path.stat().st_size != about["bytes"]:
             raise RunError(f"{tensors_path}: has {tensors_path.stat().st_size} bytes, and had {about['bytes']}")
+        # Twice: the file's bytes, and the tensors made of them.
+        if (free := free_host_memory()) is not None and 2 * about["bytes"] > free:
+            raise RunError(f"{tensors_path}: takes {2 * about['bytes']:,} bytes of memory, of which {free:,} are free")
         content = read_bytes(tensors_path, about["bytes"], RunError)
         if hashlib.sha256(content).hexdigest() != about["sha256"]:
             raise RunError(f"{tensors_path}: is not what was written; a bit has changed")
@@ -184,17 +192,23 @@ def read_description(path: Path) -> dict[str, Any]:
     if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
         raise RunError(f"{path}: is not what was written; it has been changed")
     if about.get("format") != FORMAT:
-        raise RunError(f"{path}: has the format {about.get('format')}, which this version of xpnet does not read")
+        raise FormatError(f"{path}: has the format {about.get('format')}, which this version of xpnet does not read")
     schema.check(about, _ABOUT, f"{path}: is not the description of a checkpoint", RunError)
     return about
 
 
 def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
-    """Return the checkpoints in a folder, the last first, and what is wrong with those that cannot be read."""
+    """Return the checkpoints in a folder, the last first, and what is wrong with those that cannot be read.
+
+    Raises:
+        FormatError: One is of a later version of xpnet.
+    """
     found, wrong = [], []
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             found.append(Checkpoint(path, read_description(path)))
+        except FormatError:
+            raise
         except RunError as error:
             wrong.append(str(error))
     return found, wrong

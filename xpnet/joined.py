@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import Length
 from xpnet.errors import DivergedError
-from xpnet.history import EpochRecord, History, Metrics
+from xpnet.history import EpochRecord, History, Metrics, Values
 from xpnet.network import Network
 from xpnet.results import Divergence, TrainResult
 from xpnet.schedules import learning_rates
@@ -44,7 +44,7 @@ def joined(population: Any, done: list[tuple[Network, TrainResult]], length: Len
         dropped |= {start + r: step for r, step in result.dropped.items()}
         start += network.replicas
     for epoch, record in enumerate(longest.history.epochs):
-        history.append(_joined_epoch(epoch, dataclasses.replace(record, eta=rates[record.step - 1]), done))
+        history.append(_joined_epoch(epoch, record, rates, done))
     return whole, dataclasses.replace(
         longest,
         history=history,
@@ -76,8 +76,10 @@ def _joined_network(population: Any, parts: list[Network]) -> Network:
     return whole
 
 
-def _joined_epoch(epoch: int, record: EpochRecord, done: list[tuple[Network, TrainResult]]) -> EpochRecord:
-    """Return one epoch of all chunks; a chunk that did not reach it has no figures there."""
+def _joined_epoch(
+    epoch: int, record: EpochRecord, rates: Values, done: list[tuple[Network, TrainResult]]
+) -> EpochRecord:
+    """Return one epoch of all chunks; a chunk that did not reach it has no figures there, but rates (steps, R)."""
     records = [r.history.epochs[epoch] if epoch < len(r.history) else None for _, r in done]
 
     def metrics(which: str) -> Metrics:
@@ -86,8 +88,16 @@ def _joined_epoch(epoch: int, record: EpochRecord, done: list[tuple[Network, Tra
             [getattr(r, which) if r is not None else Metrics(n, n, n) for r, n in zip(records, nans, strict=True)]
         )
 
+    # What was trained before settings were changed had rates of its own.
+    eta = rates[min(record.step, len(rates)) - 1].copy()
+    start = 0
+    for (network, _), own in zip(done, records, strict=True):
+        if own is not None:
+            eta[start : start + network.replicas] = own.eta
+        start += network.replicas
     return dataclasses.replace(
         record,
+        eta=eta,
         train=metrics("train"),
         validation=metrics("validation"),
         seconds_training=sum(r.seconds_training for r in records if r is not None),

@@ -97,6 +97,8 @@ class Loop:
             self.history.append(record)
         self.seconds_training = [record.seconds_training for record in start.epochs]
         self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
+        if start.epochs and start.epochs[-1].step == start.step:
+            self._validated = start.step, start.epochs[-1].validation
         done = len(start.totals[0])
         if done:
             first = len(start.epochs) * self.length.steps_per_epoch

@@ -51,7 +51,7 @@ def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "")
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
                 raise error(f"{called}: is no file that can be read; name another")
-            content = file.read(most + 1) if about.st_size <= most else None
+            content = _all(file, most + 1) if about.st_size <= most else None
     except FileNotFoundError:
         raise error(f"{called}: there is no such file") from None
     except OSError as reason:
@@ -61,6 +61,15 @@ def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "")
     if content is None or len(content) > most:
         raise error(f"{called}: is larger than {most:,} bytes, the most that is read of such a file")
     return content
+
+
+def _all(file: io.FileIO, most: int) -> bytes:
+    """Read up to `most` bytes; the system gives 2 GiB at a time at most."""
+    parts, left = [], most
+    while left and (part := file.read(min(left, 2**30))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def read_text(path: Path, most: int, error: type[XpnetError], called: str = "") -> str:

@@ -87,7 +87,7 @@ def where_it_stands(run: Path, population: Population, length: Length, dtype: st
     misfits: list[str] = []
     for chunk in _chunks_in(run):
         if chunk[1] > len(population):
-            misfits.append(f"of more than {len(population)}")
+            misfits.append(f"which are of {chunk[1]} networks and more, and there are {len(population)}")
             continue
         checkpoints, wrong = checkpoints_in(chunk_folder(run, chunk))
         found.wrong += wrong
@@ -104,7 +104,7 @@ def where_it_stands(run: Path, population: Population, length: Length, dtype: st
             found.starts[chunk], found.about = here, about
             break
     if misfits and not found.starts:
-        raise RunError(f"{run}: its checkpoints are of other networks, {misfits[0]}; train a new run")
+        raise RunError(f"{run}: cannot go on from its checkpoints, {misfits[0]}; train a new run")
     if found.starts:
         found.cuts = _cuts(run, found.about, len(population))
         found.starts = {chunk: start for chunk, start in found.starts.items() if chunk in found.cuts}
@@ -162,6 +162,8 @@ def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapsho
         return snapshot  # the end, where the last epoch may be a short one
     if snapshot.step != epochs * steps + done or done >= max(steps, 1):
         return f"its last epoch was cut short at step {snapshot.step}"
+    if epochs > length.epochs:
+        return f"it has trained {epochs} epochs already, and {length.epochs} are asked for"
     if not done:
         return dataclasses.replace(snapshot, step=epochs * length.steps_per_epoch)
     if steps != length.steps_per_epoch:
@@ -174,8 +176,13 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} = {_shown(here.get(name))} (it has {_shown(there.get(name))})"
         for name in sorted(there.keys() | here.keys())
-        if name not in OWN and there.get(name) != here.get(name)
+        if name not in OWN and there.get(name) != here.get(name) and not (name == "target" and _are_files(there, here))
     ]
+
+
+def _are_files(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Return whether both name a file of labels, which may lie anywhere: the data's fingerprint has them."""
+    return all(str(settings.get("target")).endswith(".npy") for settings in (there, here))
 
 
 def _shown(value: Any) -> str:
@@ -196,6 +203,23 @@ def refuse(run: Path, found: Sequence[str]) -> None:
         raise RunError(
             f"{run}: cannot be resumed with {', '.join(found)}; leave that out, go on all the same with "
             "--allow-changes, or train a new run from it with --config"
+        )
+
+
+def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
+    """Refuse changes that cannot be made where a run stands.
+
+    Raises:
+        RunError: The chunks of a population would change, or stand at different epochs: some of its networks would
+            have the old settings, and some the new ones.
+    """
+    if any(text.startswith("max_replicas = ") for text in found):
+        raise RunError(f"{run}: {found[0]}: the chunks of a run that has begun stay as they are; train a new run")
+    epochs = {len(stand.starts[cut].epochs) if cut in stand.starts else 0 for cut in stand.cuts or ()}
+    if len(epochs) > 1:
+        raise RunError(
+            f"{run}: its chunks stand at {', '.join(map(str, sorted(epochs)))} epochs, so {found[0]} would be of some "
+            "of its networks alone; resume it to its end first"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from xpnet.snapshots import Snapshot, Standing
 
 LOCK = ".lock"  # in that folder; it is never replaced
 Chunk = tuple[int, int]
+DAMAGED = ".damaged"
+# As xpnet.runs names what it writes before it takes the place of another file.
+_TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]+\.tmp")
 
 
 def chunk_folder(run: Path, chunk: Chunk) -> Path:
@@ -40,6 +44,7 @@ class HistoryFile:
         self._records = list(records)
         self._file: Any = None
         self._size = 0
+        self._whole = False
         self._rewrite()
 
     def append(self, record: EpochRecord) -> None:
@@ -57,6 +62,7 @@ class HistoryFile:
             self._write(rows)
         except OSError:
             # No half a row stays, and if it must, what comes next replaces the file.
+            self._whole = False
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
             self.close()
@@ -71,11 +77,18 @@ class HistoryFile:
     def _rewrite(self) -> None:
         lines = [list(COLUMNS)] + [row for record in self._records for row in record.rows()]
         content = csv_lines(lines).encode()
+        self._whole = False
         replace_whole(self._path, content)
+        self._whole = True
         self._file, self._size = self._path.open("ab", buffering=0), len(content)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the file has every epoch: it is open, or was closed so."""
+        return self._whole
+
     def close(self) -> None:
-        """Close the file; it is whole."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -88,6 +101,7 @@ class Saver:
         failures: How often something could not be written.
         first: What the first of them was; empty if there was none.
         missing: Results that could not be written.
+        saved: Step of the last checkpoint; None if there is none.
     """
 
     def __init__(
@@ -98,6 +112,7 @@ class Saver:
         every: int,
         count: int,
         warn: Callable[[str], None],
+        saved: int | None = None,
     ) -> None:
         self._folder, self._about, self._every, self._count, self._warn = folder, dict(about), every, count, warn
         self._history: HistoryFile | None = None
@@ -105,7 +120,7 @@ class Saver:
         self.failures = 0
         self.first = ""
         self.missing: list[str] = []
-        self._saved: int | None = None
+        self.saved = saved
 
     def begin(self, records: Sequence[EpochRecord] = ()) -> None:
         """Write the history with what it begins with; a history that cannot be begun ends the run.
@@ -135,6 +150,13 @@ class Saver:
             assert self._history is not None, "begin comes first"
             self._history.append(record)
 
+    def finish(self) -> None:
+        """Make up for epochs that the history lacks."""
+        if self._history is not None and not self._history.whole:
+            with self.trying(f"{self._folder / HISTORY}", results=True):
+                self.write_history()
+        self.close()
+
     def chunks(self, cuts: Sequence[Chunk]) -> None:
         """Remember how the population is cut; what was saved of it in other cuts is of no use any more."""
         self._about["cuts"] = [list(cut) for cut in cuts]
@@ -161,7 +183,7 @@ class Saver:
         (self._folder / CHECKPOINTS).mkdir(exist_ok=True)  # but not the run's folder, should that be gone
         folder = chunk_folder(self._folder, chunk)
         write_checkpoint(folder, snapshot, about, more)
-        self._saved = snapshot.step
+        self.saved = snapshot.step
         keep(folder, self._count)
 
     @contextlib.contextmanager
@@ -169,8 +191,8 @@ class Saver:
         """Let what is inside fail to write, and remember it; the first time it is told."""
         try:
             yield
-        except (OSError, RunError) as error:
-            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        except (OSError, RunError, MemoryError) as error:
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error) or "out of memory"
             self.failures += 1
             if results:
                 self.missing.append(what)
@@ -178,7 +200,7 @@ class Saver:
                 return
             self.first = why if why.startswith(what) else f"{what} could not be written ({why})"
             if not results:
-                last = "there is no checkpoint yet" if self._saved is None else f"that of step {self._saved} is whole"
+                last = "there is no checkpoint yet" if self.saved is None else f"that of step {self.saved} is whole"
                 self._warn(f"warning: {self.first}; training goes on, {last}")
 
     def tell(self) -> None:
@@ -216,9 +238,14 @@ def discard(run: Path, starts: Mapping[Chunk, Snapshot], *, earlier: bool) -> No
         earlier: Delete those before it too: they are of other settings.
     """
     reached = {chunk_folder(run, chunk): start.step for chunk, start in starts.items()}
-    for path in (run / CHECKPOINTS).glob("*-*/*step-*"):
-        number, here = path.name.split(".")[0].removeprefix("step-"), reached.get(path.parent, -1)
-        if not number.isdecimal() or int(number) > here or (earlier and int(number) < here):
+    for path in (run / CHECKPOINTS).glob("*-*/step-*"):
+        number, here = path.name.split(".")[0].removeprefix("step-"), reached.get(path.parent)
+        if not number.isdecimal() or path.suffix == DAMAGED:
+            continue
+        if here is None:
+            path.replace(path.with_name(path.name + DAMAGED))  # all there is of a chunk, though it cannot be used
+        elif int(number) > here or (earlier and int(number) < here) or not path.with_suffix(".json").exists():
             path.unlink(missing_ok=True)
-    for path in run.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for path in [*run.glob(".*.tmp"), *(run / CHECKPOINTS).glob("*-*/.step-*.tmp")]:
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)

@@ -231,6 +231,22 @@ class TestDisks:
 
     pytestmark = pytest.mark.guarantee("full-disk")
 
+    @pytest.mark.parametrize("bytes_", [1_500, 2_600, 40_000])
+    def test_what_is_missing_is_made_up_for(self, commands: Commands, run: Path, harm: Any, bytes_: int):
+        """Network, history or figures of an interrupted part must not pass for those of the end."""
+        small = ("train", "--data", "patterns:300/100", "--hidden", "4", "--epochs", "12", "--save-every", "5")
+        if not (commands.folder / "made").exists():
+            assert commands(*small, "--out", "made")["code"] == 0
+        assert commands(*small, "--out", run.name, signals=[(9, signal.SIGTERM)])["code"] == 143
+        done = commands.resume(run.name, file_bytes=bytes_)
+        harm.did("quotas that were too small")
+        assert done["code"] == 2
+        assert "is finished" not in done["err"]
+        again = commands.resume(run.name)
+        assert again["code"] == 0
+        assert "is finished" not in again["err"]
+        check_same(commands.folder / "made", run)
+
     def test_files_that_may_not_be_that_large(self, commands: Commands, whole: Any, run: Path, harm: Any):
         done = commands.train(run.name, file_bytes=50_000)
         harm.did("quotas that were too small")
@@ -399,7 +415,7 @@ class TestRefusals:
             (["--data", "patterns:600/200"], "cannot be resumed with check sum = "),
             (
                 ["--allow-changes", "--hidden", "9"],
-                "its checkpoints are of other networks, parameters.W1 has the shape (1, 3072, 8), not (1, 3072, 9)",
+                "cannot go on from its checkpoints, parameters.W1 has the shape (1, 3072, 8), not (1, 3072, 9)",
             ),
             (["--allow-changes", "--runs", "2"], "its checkpoints are of 1 network, and there are 2"),
             (["--allow-changes", "--dtype", "float64"], "is float32, not float64"),
@@ -430,6 +446,27 @@ class TestRefusals:
         assert "x.npy" in commands.resume(run.name)["err"]
         assert commands.resume(run.name, "--data", "moved.npy")["code"] == 0
         assert "moved.npy" in (run / "config.toml").read_text()
+
+    def test_labels_of_their_own_may_move(self, commands: Commands, run: Path):
+        rng = np.random.default_rng(1)
+        np.save(commands.folder / "a.npy", rng.standard_normal((90, 5)))
+        np.save(commands.folder / "b.npy", np.arange(90) % 3)
+        np.save(commands.folder / "c.npy", np.arange(90)[::-1] % 3)
+        data = ("--data", "a.npy", "--target", "b.npy", "--hidden", "4", "--epochs", "9")
+        commands("train", *data, "--out", run.name, signals=[(3, signal.SIGTERM)])
+        other = commands.resume(run.name, "--target", "c.npy")
+        assert other["code"] == 2
+        assert "cannot be resumed with check sum" in other["err"]
+        shutil.move(commands.folder / "b.npy", commands.folder / "d.npy")
+        assert commands.resume(run.name, "--target", "d.npy")["code"] == 0
+
+    def test_a_rate_range_test_is_no_run(self, commands: Commands):
+        commands("lr-range", "--data", "patterns:300/100", "--hidden", "4", "--steps", "30", "--out", "rates")
+        assert (commands.folder / "rates" / "config.toml").exists()
+        done = commands.resume("rates")
+        assert done["code"] == 2
+        assert "resume = rates: is the folder of a learning rate range test; train with --config rates" in done["err"]
+        assert not (commands.folder / "rates" / "checkpoints").exists()
 
     @pytest.mark.parametrize("place", ["nowhere", "."])
     def test_what_is_no_run(self, commands: Commands, place: str):
@@ -488,6 +525,16 @@ class TestChanges:
         assert costs[1] < 1 < 2 < costs[2]
         names = sorted(path.name for path in (run / "checkpoints" / "0-1").glob("*.json"))
         assert names == [f"step-{step:09d}.json" for step in (24, 36, 38, 48)]
+
+    def test_chunks_keep_the_rates_that_they_were_trained_with(self, commands: Commands, run: Path):
+        options = ("--runs", "2", "--max-replicas", "1", "--batch-size", "90", "--schedule", "decay")
+        commands("train", *SMALL, *FOUR, *options, "--out", run.name)
+        before = history(run)
+        done = commands.resume(run.name, "--epochs", "5", "--batch-size", "270", "--eta", ".5", "--allow-changes")
+        assert done["code"] == 0, done["err"]
+        after = history(run)
+        assert after[:8] == before
+        assert [float(row["eta"]) for row in after[8:]] == pytest.approx([0.5 * 0.95**4] * 2)
 
     def test_within_an_epoch_its_length_cannot_change(self, commands: Commands, run: Path):
         commands.train(run.name, signals=[(8, signal.SIGTERM)])

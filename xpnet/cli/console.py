@@ -152,6 +152,8 @@ class ProgressBars:
 
     def epoch(self, record: EpochRecord) -> None:
         """Move the bar of the epochs and begin a new one of steps."""
+        if self._epochs.disable:
+            return
         self._left = self._length.steps - record.step
         self._epochs.set_postfix_str(
             f"loss {np.nanmean(record.train.losses):.3f}, "

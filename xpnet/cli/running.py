@@ -18,6 +18,7 @@ from xpnet.runs import (
     CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
+    METRICS,
     MODEL,
     create_run_folder,
     read_config,
@@ -49,12 +50,13 @@ class _Training:
     settings: Settings
     backend: Backend
     data: Data
+    fingerprint: dict[str, Any]
     population: Population
 
     @classmethod
     def of(cls, settings: Settings, output: Output) -> _Training:
         from xpnet.backend import get_backend
-        from xpnet.data import load_data
+        from xpnet.data import fingerprint, load_data
         from xpnet.fitting import check_fit, check_stepper
         from xpnet.network import Network
         from xpnet.population import Population
@@ -69,7 +71,7 @@ class _Training:
         if settings.train.stepper != "auto":
             whole = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
             check_stepper(whole, data, population.train)
-        return cls(settings, backend, data, population)
+        return cls(settings, backend, data, fingerprint(data), population)
 
 
 def run_training(settings: Settings, out: Path | None, output: Output) -> int:
@@ -100,6 +102,8 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     if not (run / CONFIG).is_file():
         hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
         raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")
+    if (run / "lr_range.csv").is_file():
+        raise RunError(f"resume = {run}: is the folder of a learning rate range test; train with --config {run}")
     settings, before = read_settings(options, run), read_settings(None, run)
     asked = differences(before.to_mapping(), settings.to_mapping())
     if not allow_changes:
@@ -140,19 +144,20 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _stand(run: Path, training: _Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
-    from xpnet.data import fingerprint
-    from xpnet.resuming import differences, refuse, where_it_stands
+    from xpnet.resuming import differences, refuse, refuse_changes, where_it_stands
 
     settings, data = training.settings, training.data
     length = settings.train.length(len(data.train))
     stand = where_it_stands(run, training.population, length, settings.run.dtype)
     found: list[str] = []
     if stand.starts:
-        now = fingerprint(data)
+        now = training.fingerprint
         found = differences(stand.settings, resolved(settings, data))
         found += differences(stand.data, {name: now.get(name) for name in stand.data})
     if not allow_changes:
         refuse(run, found)
+    elif found:
+        refuse_changes(run, stand, found)
     for sentence in stand.wrong:
         output.note(f"warning: {sentence}; it is passed over")
     if stand.starts:
@@ -168,7 +173,7 @@ def _save_again(training: _Training, run: Path, stand: Stand, changed: bool) -> 
     from xpnet.saving import discard
 
     if changed and stand.cuts is not None:
-        saver = _saver(training, run, NotesOnly(as_json=False, quiet=True))
+        saver = _saver(training, run, NotesOnly(as_json=False, quiet=True), stand)
         saver.chunks(stand.cuts)
         for chunk, snapshot in stand.starts.items():
             part = training.population.part(*chunk)
@@ -178,19 +183,19 @@ def _save_again(training: _Training, run: Path, stand: Stand, changed: bool) -> 
     discard(run, stand.starts, earlier=changed)
 
 
-def _saver(training: _Training, folder: Path, output: Output) -> Saver:
+def _saver(training: _Training, folder: Path, output: Output, stand: Stand) -> Saver:
     """Return what saves a run, with what every checkpoint says of it."""
-    from xpnet.data import fingerprint
     from xpnet.saving import Saver
 
     settings, data = training.settings, training.data
     length = settings.train.length(len(data.train))
     about = {
         "settings": resolved(settings, data),
-        "data": fingerprint(data),
+        "data": training.fingerprint,
         "length": {"steps": length.steps, "steps_per_epoch": length.steps_per_epoch},
     }
-    return Saver(folder, about, every=settings.run.save_every, count=settings.run.keep, warn=output.note)
+    run, saved = settings.run, stand.step if stand.starts else None
+    return Saver(folder, about, every=run.save_every, count=run.keep, warn=output.note, saved=saved)
 
 
 def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
@@ -226,7 +231,7 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
     chunks: list[tuple[int, int]] = []
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
-        _saver(training, folder, output) as saver,
+        _saver(training, folder, output, stand) as saver,
         ProgressBars(length, shown=output.show_progress) as bars,
     ):
         saver.begin(records)
@@ -277,7 +282,7 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
     if result.interrupted:
         goes_on = f"go on with: xpnet train --resume {folder}"
         nothing = f"save_every = 0: nothing was saved from which it could go on; run folder {folder}"
-        output.note(goes_on if settings.run.save_every else nothing)
+        output.note(nothing if saver.saved is None else goes_on)
     saver.tell()
     return interrupt.exit_code if result.interrupted else 0
 
@@ -306,7 +311,7 @@ def _results(
             folder.mkdir(parents=True, exist_ok=True)
             write_config(folder, resolved(settings, training.data))
             saver.write_history()
-            saver.close()
+    saver.finish()
     with saver.trying(f"{folder / MODEL}", results=True):
         network.save(folder / MODEL, replace=True)
     if len(result.history):
@@ -315,9 +320,9 @@ def _results(
         chart = population_figure(population, result, title) if varies else curves(result.history, title)
         with saver.trying(f"{folder / 'curves.png'}", results=True):
             save_figure(chart, folder / "curves", rewrite)
-    # The last: a run with these is finished.
-    with saver.trying(f"{folder / 'metrics.json'}", results=True):
-        write_metrics(folder, metrics)
+    # The last: a run with these is finished, unless something is missing that --resume can make up for.
+    with saver.trying(f"{folder / METRICS}", results=True):
+        write_metrics(folder, metrics | ({"interrupted": True} if saver.missing else {}))
     return metrics
 
 

@@ -9,17 +9,25 @@ import numpy as np
 
 from xpnet.data.source import Data
 
+# Features up to this size are added up whole; of larger ones, which may lie on a disk, as many rows as make it up.
+_MOST_BYTES = 2 * 2**30
+_ROWS = 4096
+
 
 def fingerprint(data: Data) -> dict[str, Any]:
-    """Return what tells a data set from others: sizes, and a check sum of the labels and of some rows."""
-    crc = 0
+    """Return what tells a data set from others: its sizes, and a check sum of labels, classes and features."""
+    crc = zlib.crc32("\n".join(data.class_names).encode())
     for part in (data.train, data.validation, data.test):
         crc = zlib.crc32(np.ascontiguousarray(part.labels).tobytes(), crc)
-        some = np.ascontiguousarray(part.x[:: max(1, len(part) // 100)])
-        crc = zlib.crc32(some.tobytes(), crc)
+        size = len(part) * data.features * part.x.dtype.itemsize
+        every = -(-size // _MOST_BYTES) or 1
+        for start in range(0, len(part), _ROWS * every):
+            rows = np.ascontiguousarray(part.x[start : start + _ROWS * every : every])
+            crc = zlib.crc32(rows.data, crc)
     return {
         "training samples": len(data.train),
         "validation samples": len(data.validation),
+        "test samples": len(data.test),
         "features": data.features,
         "classes": data.classes,
         "check sum": f"{crc:08x}",
