@@ -60,8 +60,7 @@ NOISE = 2**20  # of the allocator
     [
         (1, "float32", False, False, 1000),
         (4, "float32", False, False, 1000),
-        (3, "float64", False, False, 1000),
-        (4, "float32", True, False, 1000),
+        (4, "float32", True, False, 300),
         (1, "float32", False, True, 300),
         (4, "float32", True, True, 300),
     ],

@@ -60,7 +60,7 @@ def run(callers: list[Caller]) -> Path:
 def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], harm):
     for seed, caller in enumerate(callers):
         assert caller.call("train", *SMALL, "--seed", seed, "--out", f"alone-{seed}").code == 0
-    rounds, met = harm.times(4, 40), 0
+    rounds, met = harm.times(4, 20), 0
     for number in range(rounds):
         out = Path("deep", str(number), "same")
         done = together.at_once(
@@ -83,7 +83,7 @@ def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], ha
 
 
 def test_trainings_without_a_name_get_folders_of_their_own(callers: list[Caller], harm):
-    rounds = harm.times(2, 20)
+    rounds = harm.times(2, 10)
     for number in range(rounds):
         done = together.at_once(callers, *(["train", *SMALL, "--seed", seed] for seed in range(len(callers))))
         folders = [Path(json.loads(one.out)["run"]) for one in done]
@@ -144,7 +144,7 @@ def test_what_is_read_of_a_run_while_it_is_written_is_whole(callers: list[Caller
     trainer, *readers = callers
     assert readers[1].call("train", *SMALL, "--out", "before").code == 0
     # So many that the rows of an epoch are more than what is written at once.
-    trainer.ask("train", *TINY, "--epochs", harm.times(40, 200), "--runs", "60", "--out", "run")
+    trainer.ask("train", *TINY, "--epochs", harm.times(40, 100), "--runs", "60", "--out", "run")
     while not Path("run", "config.toml").is_file():
         assert not trainer.has_ended()
     readers[0].ask("report", "run", "--quiet", "--out", "early.html")
