@@ -38,15 +38,29 @@ a run of the tests with `--thorough`, as CI makes it; by default the tests do le
 Record = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def page(promises: Mapping[str, Mapping[str, str]], record: Record) -> str:
-    """Return the page of promises, with what a record says was tried."""
+def page(promises: Mapping[str, Mapping[str, str]], record: Record, soak: Mapping[str, Any] | None = None) -> str:
+    """Return the page of promises, with what a record says was tried, and what the last soak survived."""
     lines = []
     for name, promise in promises.items():
         tests = record.get(name, {})
         files = sorted({test.split("::")[0] for test in tests})
         where = "<br>".join(f"[{file.removeprefix('tests/')}](../{file})" for file in files)
         lines.append(f"| {promise['title']} | {promise['kept']} | {_tried(tests)} | {where} |")
-    return _HEAD + "\n".join(lines) + "\n"
+    return _HEAD + "\n".join(lines) + "\n" + ("" if soak is None else _survived(soak))
+
+
+def _survived(result: Mapping[str, Any]) -> str:
+    """Return what stands on the page of a soak."""
+    soak, machine = result["soak"], result["machine"]
+    done = [f"- {times:,} {what}" for what, times in soak["counts"].items()]
+    head = f"`python -m bench soak` for {soak['seconds']:.0f} s (seed {soak['seed']}, {machine['date']}) survived:"
+    return "\n".join(["", "## At random", "", head, "", *done, ""])
+
+
+def last_soak() -> dict[str, Any] | None:
+    """Return the newest result of a soak; None if there is none."""
+    found = sorted((ROOT / "bench" / "results").glob("*-soak.json"))
+    return _read(found[-1]) if found else None
 
 
 def _tried(tests: Mapping[str, Mapping[str, Any]]) -> str:
@@ -93,11 +107,11 @@ def main(given: Sequence[str]) -> int:
     seen = kept if options.record is None else _read(options.record)
     wrong = problems(promises, kept if options.check else {}, seen)
     if options.check:
-        if (ROOT / PAGE).read_text() != page(promises, kept):
+        if (ROOT / PAGE).read_text() != page(promises, kept, last_soak()):
             wrong.append(f"{PAGE}: is not what {RECORD} says; write it with: python -m bench guarantees")
     elif not wrong:
         (ROOT / RECORD).write_text(json.dumps(seen, indent=1, sort_keys=True) + "\n")
-        (ROOT / PAGE).write_text(page(promises, seen))
+        (ROOT / PAGE).write_text(page(promises, seen, last_soak()))
         print(f"wrote {PAGE}: {len(promises)} promises")
     for line in wrong:
         print(line)

@@ -211,6 +211,19 @@ def test_what_stays_behind_the_page_is_named(root: Path, capsys, change, said: l
     assert checked(root, record, capsys) == said
 
 
+def test_the_page_has_the_newest_soak(root: Path):
+    results = root / "bench" / "results"
+    results.mkdir(parents=True)
+    for day, times in (("2026-01-02", 3), ("2026-01-10", 1234)):
+        soak = {"seconds": 61.2, "seed": 5, "counts": {"SIGKILL sent": times}}
+        (results / f"{day}-soak.json").write_text(json.dumps({"machine": {"date": day}, "soak": soak}))
+    assert guarantees.main(["--check"]) == 1
+    assert guarantees.main([]) == 0
+    page = (root / "docs" / "guarantees.md").read_text()
+    assert "for 61 s (seed 5, 2026-01-10) survived:\n\n- 1,234 SIGKILL sent\n" in page
+    assert guarantees.main(["--check"]) == 0
+
+
 def test_a_page_that_was_edited_is_noticed(root: Path, capsys):
     path = root / "docs" / "guarantees.md"
     path.write_text(path.read_text().replace("3,000", "4,000"))
