@@ -16,7 +16,9 @@ slow        seconds that every call of the stepper takes longer
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import importlib
 import itertools
 import json
 import os
@@ -24,6 +26,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,12 +136,28 @@ def _no_space() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _import_what_runs_import() -> None:
+    """Import what a run imports on its way: somebody else may not be able to read it."""
+    with tempfile.TemporaryDirectory() as name:
+        told, run = Path(name, "modules"), str(Path(name, "run"))
+        child = os.fork()
+        if child == 0:
+            from xpnet.cli import main
+
+            main(["train", "--data", "patterns:300/100", "--hidden", "2", "--epochs", "1", "--out", run, "--quiet"])
+            main(["train", "--resume", run, "--quiet"])
+            told.write_text("\n".join(sys.modules))
+            os._exit(0)
+        os.waitpid(child, 0)
+        for module in told.read_text().splitlines():
+            if module not in sys.modules and not module.startswith("_"):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(module)
+
+
 def main() -> None:
     """Do what standard input says."""
-    # What takes long is imported once, and what somebody else may not be able to read.
-    import ctypes.util  # noqa: F401
-
-    import altair  # noqa: F401
+    import altair  # noqa: F401 - what takes long is imported once
     import numpy  # noqa: F401
     import scipy.linalg  # noqa: F401
     import vl_convert
@@ -149,6 +168,7 @@ def main() -> None:
     # Drawing takes most of a short run, and is put to the test elsewhere.
     vl_convert.vegalite_to_png = lambda *_, **__: b"png"
     vl_convert.vegalite_to_svg = lambda *_, **__: "svg"
+    _import_what_runs_import()
     folder = Path.cwd()
     for line in sys.stdin:
         sys.stdout.write(json.dumps(run(json.loads(line), folder)) + "\n")
