@@ -144,8 +144,11 @@ def _import_what_runs_import() -> None:
         if child == 0:
             from xpnet.cli import main
 
-            main(["train", "--data", "patterns:300/100", "--hidden", "2", "--epochs", "1", "--out", run, "--quiet"])
-            main(["train", "--resume", run, "--quiet"])
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            main(["train", "--data", "patterns:300/100", "--hidden", "2", "--epochs", "1", "--out", run])
+            main(["train", "--resume", run])
             told.write_text("\n".join(sys.modules))
             os._exit(0)
         os.waitpid(child, 0)
