@@ -66,7 +66,7 @@ def test_a_search_all_of_whose_texts_are_hostile():
 
 @pytest.mark.slow
 def test_a_reproduction_all_of_whose_texts_are_hostile():
-    everything = json.loads((Path(xpnet.__file__).parents[1] / "docs" / "reproduction" / "results.json").read_text())
+    everything = json.loads((Path(__file__).parents[2] / "docs" / "reproduction" / "results.json").read_text())
     chosen = {name: everything[name] | {"cells": everything[name]["cells"][:2]} for name in list(everything)[:3]}
     Path("r").mkdir()
     Path("r/results.json").write_text(json.dumps(poisoned(chosen, keep=("name",))))
