@@ -53,7 +53,7 @@ def _survived(result: Mapping[str, Any]) -> str:
     """Return what stands on the page of a soak."""
     soak, machine = result["soak"], result["machine"]
     done = [f"- {times:,} {what}" for what, times in soak["counts"].items()]
-    head = f"`python -m bench soak` for {soak['seconds']:.0f} s (seed {soak['seed']}, {machine['date']}) survived:"
+    head = f"`{result['command']}` ({soak['seconds']:.0f} s, {machine['date']}) survived:"
     return "\n".join(["", "## At random", "", head, "", *done, ""])
 
 

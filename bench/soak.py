@@ -284,6 +284,7 @@ def main(given: Sequence[str]) -> int:
     for what, times in survived["counts"].items():
         print(f"{times:6}  {what}")
     if options.out is not None:
-        write(options.out, {"command": "python -m bench soak", "machine": describe(), "soak": survived})
+        command = f"python -m bench soak --seconds {options.seconds:g} --seed {options.seed}"
+        write(options.out, {"command": command, "machine": describe(), "soak": survived})
         print(f"written: {options.out}")
     return 0

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from resumed import check_resumed
 
 import xpnet
 from xpnet.backend import Backend
@@ -104,25 +105,4 @@ def test_a_replica_that_diverges_is_dropped(gpu):
 def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, stepper):
     data = xpnet.load_data("patterns:1200/200")
     config = xpnet.TrainConfig(epochs=4, stepper=stepper)
-
-    def run(start=None, stop=None):
-        network = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(20, 15)), backend=gpu, replicas=2)
-        steps, kept = [], []
-        result = xpnet.train(
-            network,
-            data,
-            config,
-            start=start,
-            on_steps=steps.append,
-            should_stop=None if stop is None else lambda: sum(steps) >= stop,
-            on_checkpoint=lambda standing: kept.append(standing()),
-        )
-        return network, result, kept[-1]
-
-    whole, expected, _ = run()
-    *_, snapshot = run(stop=expected.steps // 2 + 1)
-    assert 0 < snapshot.step < expected.steps
-    again, result, _ = run(start=snapshot)
-    for name, tensor in whole.parameters.items():
-        np.testing.assert_array_equal(gpu.to_numpy(again.parameters[name]), gpu.to_numpy(tensor))
-    np.testing.assert_array_equal(result.history["validation_loss"], expected.history["validation_loss"])
+    check_resumed(gpu, data, (20, 15), "float32", config, [23])

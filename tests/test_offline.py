@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from together import Caller
+from together import REPRODUCE, Caller
 
 TESTS = Path(__file__).parent
 FORBID = f"""
@@ -30,18 +30,6 @@ found = [module.name for module in pkgutil.walk_packages(xpnet.__path__, "xpnet.
 for name in found:
     importlib.import_module(name)
 print(len(found))
-"""
-REPRODUCE = """
-import xpnet
-from contextlib import ExitStack
-from unittest.mock import patch
-from xpnet.cli import main
-small = xpnet.load_data("patterns:600/100")
-with ExitStack() as stack:
-    stack.enter_context(patch("xpnet.studies.runner._TENTH", 100))
-    for place in ("xpnet.data", "xpnet.studies.runner"):  # it passes for CIFAR-10
-        stack.enter_context(patch(f"{place}.load_data", lambda source, split: small))
-    main(["reproduce", "D.model1", "--quick", *arguments])
 """
 TINY = "--data patterns:300/100 --hidden 4 --device cpu --quiet"
 COMMANDS = (

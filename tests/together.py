@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,19 @@ for line in sys.stdin:
         except SystemExit as stop:
             code = int(stop.code or 0)
     print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+# A reproduction of a second.
+REPRODUCE = """
+import xpnet
+from contextlib import ExitStack
+from unittest.mock import patch
+from xpnet.cli import main
+small = xpnet.load_data("patterns:600/100")
+with ExitStack() as stack:
+    stack.enter_context(patch("xpnet.studies.runner._TENTH", 100))
+    for place in ("xpnet.data", "xpnet.studies.runner"):  # it passes for CIFAR-10
+        stack.enter_context(patch(f"{place}.load_data", lambda source, split: small))
+    main(["reproduce", "D.model1", "--quick", *arguments])
 """
 
 
@@ -101,3 +115,23 @@ def at_once(callers: Sequence[Caller], *commands: Sequence[Any], python: str | N
     for caller, command in zip(callers, commands, strict=True):
         caller.ask(*command, python=python, at=at)
     return [caller.answer() for caller in callers]
+
+
+@contextlib.contextmanager
+def ready(*arguments: str, folder: Path | None = None) -> Iterator[list[Caller]]:
+    """Yield three processes that have carried out a command, so that none is held up by its imports.
+
+    Args:
+        arguments: The command.
+        folder: Where each gets a new folder as last argument; none if not given.
+    """
+    made = [Caller() for _ in range(3)]
+    try:
+        for number, caller in enumerate(made):
+            caller.ask(*arguments, *([] if folder is None else [folder / str(number)]))
+        for caller in made:
+            assert caller.answer().code == 0
+        yield made
+    finally:
+        for caller in made:
+            caller.kill()

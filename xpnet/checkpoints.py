@@ -28,7 +28,7 @@ from xpnet.model_file import DESCRIPTION, described
 from xpnet.network import Network
 from xpnet.reading import read_bytes, read_json
 from xpnet.results import Divergence
-from xpnet.runs import replace_whole
+from xpnet.runs import replace_whole, sync_folder
 from xpnet.snapshots import Snapshot
 from xpnet.tensor_file import tensors_in
 
@@ -112,7 +112,9 @@ def write_checkpoint(
         "sha256": hashlib.sha256(content).hexdigest(),
         **about,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
     replace_whole(folder / f"{stem}.safetensors", content)
     path = folder / f"{stem}.json"
     replace_whole(path, _signed(text))

@@ -10,8 +10,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from xpnet.data import Standardiser
 from xpnet.data.room import free_host_memory
 from xpnet.errors import ConfigError, DataError, RunError, one_line
 from xpnet.layers import parameter_shapes
-from xpnet.reading import json_object
+from xpnet.reading import json_object, opened
 from xpnet.runs import rewrite, write_new
 from xpnet.tensor_file import broken, check_length, layout_of, places_of
 
@@ -86,17 +84,8 @@ def read_model(path: Path) -> Model:
     Raises:
         RunError: The file is not a whole model of xpnet; the message says what is wrong with it.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with io.FileIO(handle) as file:
-            state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode):
-                raise RunError(f"{path}: is no file that can be read; name another")
-            tensors, about = _read(file, state.st_size, str(path))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # a path with a NUL in it
-        raise RunError(f"{path}: is no path of a file ({error})") from None
+    with opened(path, RunError, str(path)) as (file, size):
+        tensors, about = _read(file, size, str(path))
     return described(tensors, about, str(path))
 
 

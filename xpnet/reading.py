@@ -5,6 +5,7 @@ What is read is plain: numbers that are finite, text that can be written again, 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -31,6 +32,31 @@ _LONG_KEY = re.compile(
 )
 
 
+@contextlib.contextmanager
+def opened(path: Path, error: type[XpnetError], called: str) -> Iterator[tuple[io.FileIO, int]]:
+    """Open a file; yield it with its size.
+
+    Raises:
+        XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or cannot be read.
+    """
+    try:
+        # A pipe would wait for its writer for ever.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with io.FileIO(handle) as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode):
+                raise error(f"{called}: is no file that can be read; name another")
+            yield file, about.st_size
+    except FileNotFoundError:
+        raise error(f"{called}: there is no such file") from None
+    except OSError as reason:
+        raise error(f"{called}: cannot be read ({reason.strerror})") from None
+    except ValueError as reason:  # a path with a NUL in it
+        if isinstance(reason, XpnetError):  # some of ours are ValueErrors too
+            raise
+        raise error(f"{called}: is no path of a file ({reason})") from None
+
+
 def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "") -> bytes:
     """Return the content of a file of at most `most` bytes.
 
@@ -44,20 +70,8 @@ def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "")
         XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or is larger.
     """
     called = called or str(path)
-    try:
-        # A pipe would wait for its writer for ever.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with io.FileIO(handle) as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise error(f"{called}: is no file that can be read; name another")
-            content = _all(file, most + 1) if about.st_size <= most else None
-    except FileNotFoundError:
-        raise error(f"{called}: there is no such file") from None
-    except OSError as reason:
-        raise error(f"{called}: cannot be read ({reason.strerror})") from None
-    except ValueError as reason:  # a path with a NUL in it
-        raise error(f"{called}: is no path of a file ({reason})") from None
+    with opened(path, error, called) as (file, size):
+        content = _all(file, most + 1) if size <= most else None
     if content is None or len(content) > most:
         raise error(f"{called}: is larger than {most:,} bytes, the most that is read of such a file")
     return content

@@ -119,7 +119,7 @@ def replace_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -131,8 +131,8 @@ def _opened_anew(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Let a rename reach the disk, where folders can be synchronised."""
+def sync_folder(folder: Path) -> None:
+    """Let a rename, or a new folder, reach the disk, where folders can be synchronised."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

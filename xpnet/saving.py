@@ -35,6 +35,9 @@ class HistoryFile:
         path: The file; what is there is replaced.
         records: Epochs that it begins with.
 
+    Attributes:
+        whole: Whether the file has every epoch.
+
     Raises:
         OSError: It cannot be written; what is there stays.
     """
@@ -44,8 +47,8 @@ class HistoryFile:
         self._records = list(records)
         self._file: Any = None
         self._size = 0
-        self._whole = False
-        self._rewrite()
+        self.whole = False
+        self.rewrite()
 
     def append(self, record: EpochRecord) -> None:
         """Add the rows of an epoch, whole or not at all.
@@ -55,14 +58,14 @@ class HistoryFile:
         """
         self._records.append(record)
         if self._file is None:
-            self._rewrite()
+            self.rewrite()
             return
         rows = csv_lines(record.rows()).encode()
         try:
             self._write(rows)
         except OSError:
             # No half a row stays, and if it must, what comes next replaces the file.
-            self._whole = False
+            self.whole = False
             with contextlib.suppress(OSError):
                 self._file.truncate(self._size)
             self.close()
@@ -74,18 +77,19 @@ class HistoryFile:
         while rest:  # a disk that is nearly full takes a part
             rest = rest[self._file.write(rest) :]
 
-    def _rewrite(self) -> None:
+    def rewrite(self) -> None:
+        """Write every epoch anew, in place of what is there.
+
+        Raises:
+            OSError: They cannot be written; what is there stays.
+        """
+        self.close()
+        self.whole = False
         lines = [list(COLUMNS)] + [row for record in self._records for row in record.rows()]
         content = csv_lines(lines).encode()
-        self._whole = False
         replace_whole(self._path, content)
-        self._whole = True
+        self.whole = True
         self._file, self._size = self._path.open("ab", buffering=0), len(content)
-
-    @property
-    def whole(self) -> bool:
-        """Whether the file has every epoch: it is open, or was closed so."""
-        return self._whole
 
     def close(self) -> None:
         """Close the file."""
@@ -116,7 +120,6 @@ class Saver:
     ) -> None:
         self._folder, self._about, self._every, self._count, self._warn = folder, dict(about), every, count, warn
         self._history: HistoryFile | None = None
-        self._records: list[EpochRecord] = []
         self.failures = 0
         self.first = ""
         self.missing: list[str] = []
@@ -128,33 +131,25 @@ class Saver:
         Raises:
             RunError: It cannot be written.
         """
-        self._records = list(records)
         try:
-            self.write_history()
+            self._history = HistoryFile(self._folder / HISTORY, records)
         except OSError as error:
-            raise RunError(f"{self._folder / HISTORY}: cannot be written ({error.strerror})") from None
-
-    def write_history(self) -> None:
-        """Write the whole history, in place of what is there.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        self.close()
-        self._history = HistoryFile(self._folder / HISTORY, self._records)
+            raise RunError(
+                f"{self._folder / HISTORY}: cannot be written ({error.strerror}); check the folder and the space left"
+            ) from None
 
     def epoch(self, record: EpochRecord) -> None:
         """Write an epoch into the history."""
-        self._records.append(record)
         with self.trying(f"{self._folder / HISTORY}"):
             assert self._history is not None, "begin comes first"
             self._history.append(record)
 
     def finish(self) -> None:
-        """Make up for epochs that the history lacks."""
-        if self._history is not None and not self._history.whole:
-            with self.trying(f"{self._folder / HISTORY}", results=True):
-                self.write_history()
+        """Make up for epochs that the history lacks, all of them if it is gone."""
+        path = self._folder / HISTORY
+        if self._history is not None and not (self._history.whole and path.exists()):
+            with self.trying(f"{path}", results=True):
+                self._history.rewrite()
         self.close()
 
     def chunks(self, cuts: Sequence[Chunk]) -> None:

@@ -216,11 +216,13 @@ def test_the_page_has_the_newest_soak(root: Path):
     results.mkdir(parents=True)
     for day, times in (("2026-01-02", 3), ("2026-01-10", 1234)):
         soak = {"seconds": 61.2, "seed": 5, "counts": {"SIGKILL sent": times}}
-        (results / f"{day}-soak.json").write_text(json.dumps({"machine": {"date": day}, "soak": soak}))
+        (results / f"{day}-soak.json").write_text(
+            json.dumps({"command": "soak", "machine": {"date": day}, "soak": soak})
+        )
     assert guarantees.main(["--check"]) == 1
     assert guarantees.main([]) == 0
     page = (root / "docs" / "guarantees.md").read_text()
-    assert "for 61 s (seed 5, 2026-01-10) survived:\n\n- 1,234 SIGKILL sent\n" in page
+    assert "`soak` (61 s, 2026-01-10) survived:\n\n- 1,234 SIGKILL sent\n" in page
     assert guarantees.main(["--check"]) == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import together
-from together import Caller
+from together import REPRODUCE, Caller, ready
 
 from xpnet.report.records import read_run
 from xpnet.runs import read_config
@@ -21,33 +21,13 @@ TINY = ["--data", "patterns:300/100", "--hidden", "4", "--device", "cpu", "--qui
 SMALL = [*TINY, "--epochs", "2"]
 RUN_FILES = {"config.toml", "environment.json", "history.csv", "metrics.json", "model.safetensors"}
 RUN_FILES |= {"curves.png", "curves.svg", "checkpoints"}
-REPRODUCE = """
-import xpnet
-from contextlib import ExitStack
-from unittest.mock import patch
-from xpnet.cli import main
-small = xpnet.load_data("patterns:600/100")
-with ExitStack() as stack:
-    stack.enter_context(patch("xpnet.studies.runner._TENTH", 100))
-    for place in ("xpnet.data", "xpnet.studies.runner"):  # it passes for CIFAR-10
-        stack.enter_context(patch(f"{place}.load_data", lambda source, split: small))
-    main(["reproduce", "D.model1", "--quick", *arguments])
-"""
 
 
 @pytest.fixture(scope="module")
 def callers(tmp_path_factory) -> Iterator[list[Caller]]:
-    """Yield three processes that have carried out a command, so that none is held up by its imports."""
-    made = [Caller() for _ in range(3)]
-    try:
-        for number, caller in enumerate(made):
-            caller.ask("train", *SMALL, "--out", tmp_path_factory.mktemp("warm") / str(number))
-        for caller in made:
-            assert caller.answer().code == 0
+    """Yield three processes that have trained."""
+    with ready("train", *SMALL, "--out", folder=tmp_path_factory.mktemp("warm")) as made:
         yield made
-    finally:
-        for caller in made:
-            caller.kill()
 
 
 @pytest.fixture

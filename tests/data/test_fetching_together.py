@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import together
 from archive_server import FOLDER, Server, headers, whole
-from together import Caller
+from together import Caller, ready
 
 from xpnet.data import fetching, load_data
 
@@ -37,16 +37,8 @@ def fetches(archive: bytes, server: Server) -> list[str]:
 
 @pytest.fixture
 def callers(fetches: list[str]) -> Iterator[list[Caller]]:
-    made = [Caller() for _ in range(3)]
-    try:
-        for caller in made:
-            caller.ask("info", "--quiet")
-        for caller in made:
-            assert caller.answer().code == 0
+    with ready("info", "--quiet") as made:
         yield made
-    finally:
-        for caller in made:
-            caller.kill()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

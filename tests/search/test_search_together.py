@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import together
-from together import Caller
+from together import Caller, ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantee("concurrency")]
 
@@ -19,16 +19,8 @@ SMALL = [*TINY, "--n-s", "6", "--cycles", "2", "--max-replicas", "1"]
 
 @pytest.fixture
 def callers() -> Iterator[list[Caller]]:
-    made = [Caller() for _ in range(3)]
-    try:
-        for number, caller in enumerate(made):
-            caller.ask("train", *TINY, "--epochs", "1", "--out", f"warm-{number}")
-        for caller in made:
-            assert caller.answer().code == 0
+    with ready("train", *TINY, "--epochs", "1", "--out", folder=Path("warm")) as made:
         yield made
-    finally:
-        for caller in made:
-            caller.kill()
 
 
 def test_a_search_is_reported_while_two_workers_write_it(callers, harm):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import emulator
 import numpy as np
 import pytest
+from resumed import check_resumed
 from strict import StrictError, gpu_backend
 
 import xpnet
@@ -241,26 +242,4 @@ def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, kind):
     rng = np.random.default_rng(2)
     data = xpnet.data_from_arrays(rng.standard_normal((90, 7)), np.arange(90) % 4, split="60/20")
     config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper=kind)
-
-    def run(start=None, stop=None):
-        network = xpnet.NetworkConfig(inputs=7, hidden=(6, 5), classes=4)
-        net = Network(network, backend=gpu, dtype="float64", replicas=2)
-        steps, kept = [], []
-        xpnet.train(
-            net,
-            data,
-            config,
-            start=start,
-            on_steps=steps.append,
-            should_stop=None if stop is None else lambda: sum(steps) >= stop,
-            on_checkpoint=lambda standing: kept.append(standing()),
-        )
-        return {name: gpu.to_numpy(tensor) for name, tensor in net.parameters.items()}, kept[-1]
-
-    whole, _ = run()
-    for stop in (1, 5):
-        _, snapshot = run(stop=stop)
-        assert 0 < snapshot.step < 12
-        again, _ = run(start=snapshot)
-        for name, tensor in whole.items():
-            np.testing.assert_array_equal(again[name], tensor)
+    check_resumed(gpu, data, (6, 5), "float64", config, [1, 5])

@@ -310,7 +310,6 @@ def _results(
         with saver.trying(f"{folder}", results=True):
             folder.mkdir(parents=True, exist_ok=True)
             write_config(folder, resolved(settings, training.data))
-            saver.write_history()
     saver.finish()
     with saver.trying(f"{folder / MODEL}", results=True):
         network.save(folder / MODEL, replace=True)
