@@ -255,6 +255,10 @@ def test_a_record_that_cannot_be_read_is_one_sentence(root: Path, capsys, conten
     assert "bad.json: cannot be read" in capsys.readouterr().err
 
 
+def test_the_page_of_the_project_is_what_its_record_says(capsys):
+    assert guarantees.main(["--check"]) == 0, capsys.readouterr().out
+
+
 def test_the_promises_of_the_project_are_all_titled():
     promises = tomllib.loads((TESTS / "guarantees.toml").read_text())
     assert all(set(promise) == {"title", "kept"} for promise in promises.values())
