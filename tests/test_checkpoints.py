@@ -12,6 +12,7 @@ import xpnet
 from xpnet import checkpoints
 from xpnet.checkpoints import checkpoints_in, keep, last_whole, read_checkpoint, write_checkpoint
 from xpnet.errors import RunError
+from xpnet.history import records_of
 from xpnet.network import Network
 from xpnet.training import train
 
@@ -55,7 +56,9 @@ def check_equal(one, other):
         assert total.dtype == again.dtype
     assert (one.step, one.alive, one.dropped) == (other.step, other.alive, other.dropped)
     assert repr(one.diverged) == repr(other.diverged)
-    assert repr(one.epochs) == repr(other.epochs)
+    for group in (one.history, other.history):
+        assert len(group["eta"]) == one.epochs
+    assert repr(records_of(one.history)) == repr(records_of(other.history))
     assert (one.seconds_evaluation, one.seconds_of_epoch) == (other.seconds_evaluation, other.seconds_of_epoch)
 
 

@@ -39,7 +39,7 @@ def on_epoch(record):
 
 def save(take):
     snapshot = take()
-    if len(snapshot.epochs) % 10 == 0:  # what is written is brought to the disk, which takes time
+    if snapshot.epochs % 10 == 0:  # what is written is brought to the disk, which takes time
         write_checkpoint(Path("checkpoints"), snapshot, {})
         keep(Path("checkpoints"), 2)
 

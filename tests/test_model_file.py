@@ -51,9 +51,9 @@ def test_models_of_every_format_are_read(version):
 def test_checkpoints_of_the_first_format_are_read():
     snapshot, about = read_checkpoint(FIXTURES / "xpnet-checkpoint-1" / "step-000000045.json")
     assert sum_of(snapshot.parameters) == SHA256
-    assert (snapshot.step, len(snapshot.epochs), snapshot.alive) == (45, 1, (0, 1))
+    assert (snapshot.step, snapshot.epochs, snapshot.alive) == (45, 1, (0, 1))
     assert snapshot.velocities.keys() == snapshot.parameters.keys()
-    assert snapshot.epochs[0].validation.accuracies.tolist() == [0.85, 0.6]
+    assert snapshot.history["validation.accuracies"][0].tolist() == [0.85, 0.6]
     assert [total.shape for total in snapshot.totals] == [(5, 2)] * 3
     assert snapshot.totals[0].sum() == pytest.approx(19.381629467010498)
     assert about["settings"] == {"n_s": 5, "lambda": 0.005}

@@ -72,7 +72,10 @@ def test_it_goes_on_from_anywhere(blobs, name, replicas, dtype, harm):
         *_, snapshot = run(blobs, config, replicas=replicas, dtype=dtype, stop=stop)
         harm.did("trainings stopped")
         assert stop <= snapshot.step <= whole[1].steps
-        check_same(whole, run(blobs, config, replicas=replicas, dtype=dtype, start=snapshot))
+        again = run(blobs, config, replicas=replicas, dtype=dtype, start=snapshot)
+        check_same(whole, again)
+        assert (snapshot.seconds_evaluation > 0) == (snapshot.epochs > 0)
+        assert again[1].seconds_evaluation > snapshot.seconds_evaluation
 
 
 def test_it_goes_on_twice_within_an_epoch(blobs):

@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import RunError, one_line
+from xpnet.history import OF_NETWORKS
 
 Tensors = Mapping[str, NDArray[Any]]
 _GROUPS = ("parameters.", "running.", "velocities.")
 _STANDARDISER = ("standardise.mean", "standardise.std")
-_COLUMNS = (
-    "history.eta",
-    *(f"history.{which}.{figure}" for which in ("train", "validation") for figure in ("accuracies", "losses", "costs")),
-)
+_COLUMNS = tuple(f"history.{name}" for name in OF_NETWORKS)
 
 
 def check_training(tensors: Tensors, epochs: int, called: str) -> None:

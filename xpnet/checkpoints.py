@@ -23,7 +23,6 @@ from xpnet.backend import Backend
 from xpnet.checkpoint_tensors import check_training
 from xpnet.data.room import free_host_memory
 from xpnet.errors import RunError
-from xpnet.history import EpochRecord, Metrics
 from xpnet.model_file import DESCRIPTION, described
 from xpnet.network import Network
 from xpnet.reading import read_bytes, read_json
@@ -33,7 +32,6 @@ from xpnet.snapshots import Snapshot
 from xpnet.tensor_file import tensors_in
 
 FORMAT = "xpnet-checkpoint-1"
-_FIGURES = ("accuracies", "losses", "costs")
 _OUTER = schema.record({"checksum": schema.text, "checkpoint": schema.mapping(schema.anything)}, closed=True)
 _ABOUT = schema.record(
     {
@@ -100,12 +98,12 @@ def write_checkpoint(
     stem = f"step-{snapshot.step:09d}"
     more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
     content = save(_tensors(snapshot) | more)
-    last = snapshot.epochs[-1].validation.accuracies if snapshot.epochs else np.array([])
+    last = snapshot.history["validation.accuracies"][-1:]
     good = last[np.isfinite(last)]
     text = {
         "format": FORMAT,
         "step": snapshot.step,
-        "epoch": len(snapshot.epochs),
+        "epoch": snapshot.epochs,
         "score": float(good.mean()) if good.size else -1.0,
         "seconds": [snapshot.seconds_evaluation, snapshot.seconds_of_epoch],
         "bytes": len(content),
@@ -260,16 +258,7 @@ def _tensors(snapshot: Snapshot) -> dict[str, np.ndarray[Any, Any]]:
     tensors["dropped.step"] = np.array(list(snapshot.dropped.values()), np.int64)
     for name, total in zip(("loss", "correct", "penalty"), snapshot.totals, strict=True):
         tensors[f"totals.{name}"] = total
-    epochs, replicas = snapshot.epochs, len(next(iter(snapshot.parameters.values())))
-    tensors["history.step"] = np.array([record.step for record in epochs], np.int64)
-    seconds = [[record.seconds_training, record.seconds_evaluation] for record in epochs]
-    tensors["history.seconds"] = np.array(seconds, np.float64).reshape(len(epochs), 2)
-    columns = {"eta": [record.eta for record in epochs]}
-    for which in ("train", "validation"):
-        for figure in _FIGURES:
-            columns[f"{which}.{figure}"] = [getattr(getattr(record, which), figure) for record in epochs]
-    for name, rows in columns.items():
-        tensors[f"history.{name}"] = np.array(rows, np.float64).reshape(len(epochs), replicas)
+    tensors |= {f"history.{name}": column for name, column in snapshot.history.items()}
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
@@ -289,20 +278,7 @@ def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Snapshot:
         diverged={int(replica): Divergence(int(step), float(eta), float(loss)) for replica, step, eta, loss in places},
         dropped={int(replica): int(step) for replica, step in dropped},
         totals=tuple(tensors[f"totals.{name}"] for name in ("loss", "correct", "penalty")),
-        epochs=tuple(_records(tensors)),
+        history=group("history"),
         seconds_evaluation=float(evaluation),
         seconds_of_epoch=float(of_epoch),
     )
-
-
-def _records(tensors: Mapping[str, Any]) -> list[EpochRecord]:
-    records = []
-    for place, step in enumerate(tensors["history.step"]):
-        train, validation = (
-            Metrics(*(tensors[f"history.{which}.{figure}"][place] for figure in _FIGURES))
-            for which in ("train", "validation")
-        )
-        training, evaluation = tensors["history.seconds"][place]
-        eta = tensors["history.eta"][place]
-        records.append(EpochRecord(place + 1, int(step), eta, train, validation, float(training), float(evaluation)))
-    return records

@@ -150,20 +150,56 @@ class EpochRecord:
         ]
 
 
+# Columns of a history that are the epoch's own, with their shape for one epoch; others have a figure for each network.
+_OF_EPOCH: dict[str, tuple[tuple[int, ...], type]] = {"step": ((), np.int64), "seconds": ((2,), np.float64)}
+_OF_METRICS = {"accuracy": "accuracies", "loss": "losses", "cost": "costs"}
+_OF_SETS = tuple((which, figure) for which in ("train", "validation") for figure in _OF_METRICS.values())
+OF_NETWORKS = ("eta", *(f"{which}.{figure}" for which, figure in _OF_SETS))
+
+
 class History:
     """The epochs of a run.
 
     ``history["train_loss"]`` is an array (epochs,) for one network and (epochs, R) for several;
     ``COLUMNS`` names what there is.
+
+    Args:
+        initial_eta: Learning rates of the first step (R,).
+        columns: Epochs that it begins with, as :meth:`columns` returns them.
     """
 
-    def __init__(self, initial_eta: Values) -> None:
+    def __init__(self, initial_eta: Values, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
         self.initial_eta = initial_eta
         self.epochs: list[EpochRecord] = []
+        # As arrays too, with room to grow, so that saving a long history at each epoch is a matter of copying bytes.
+        shapes = {**_OF_EPOCH, **dict.fromkeys(OF_NETWORKS, (initial_eta.shape, np.float64))}
+        self._columns = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+        for record in [] if columns is None else records_of(columns):
+            self.append(record)
 
     def append(self, record: EpochRecord) -> None:
         """Add an epoch."""
+        place = len(self.epochs)
+        if place == len(self._columns["step"]):
+            self._columns = {
+                name: np.concatenate([column, np.empty((max(16, place), *column.shape[1:]), column.dtype)])
+                for name, column in self._columns.items()
+            }
         self.epochs.append(record)
+        columns = self._columns
+        columns["step"][place], columns["eta"][place] = record.step, record.eta
+        columns["seconds"][place] = record.seconds_training, record.seconds_evaluation
+        for which, figure in _OF_SETS:
+            columns[f"{which}.{figure}"][place] = getattr(getattr(record, which), figure)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return what is recorded so far; epochs to come do not change it.
+
+        Returns:
+            ``step`` (E,) and ``seconds`` (E, 2), of training and of evaluation; ``eta`` (E, R) and, for ``train`` and
+            ``validation``, ``train.accuracies``, ``train.losses`` and ``train.costs`` (E, R).
+        """
+        return {name: column[: len(self.epochs)] for name, column in self._columns.items()}
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -172,16 +208,31 @@ class History:
         if column not in COLUMNS or column == "replica":
             raise KeyError(f"{column}: a history has {', '.join(c for c in COLUMNS if c != 'replica')}")
         which, _, figure = column.partition("_")
-        if which in ("train", "validation"):
-            name = {"loss": "losses", "cost": "costs", "accuracy": "accuracies"}[figure]
-            values = np.array([getattr(getattr(record, which), name) for record in self.epochs])
-        else:
-            values = np.array([getattr(record, column) for record in self.epochs])
-        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        found = self.columns()
+        if column == "epoch":
+            return np.arange(1, len(self) + 1)
+        if which == "seconds":
+            return found["seconds"][:, ("training", "evaluation").index(figure)].copy()
+        values = found[f"{which}.{_OF_METRICS[figure]}" if figure in _OF_METRICS else column]
+        return (values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values).copy()
 
     def to_csv(self) -> str:
         """Return the history as CSV with a header: one row for each epoch and replica."""
         return csv_lines([list(COLUMNS)]) + "".join(csv_lines(record.rows()) for record in self.epochs)
+
+
+def records_of(columns: Mapping[str, NDArray[Any]]) -> list[EpochRecord]:
+    """Return the epochs that columns tell of; see :meth:`History.columns`."""
+    records = []
+    for place, step in enumerate(columns["step"]):
+        train, validation = (
+            Metrics(*(columns[f"{which}.{figure}"][place] for figure in _OF_METRICS.values()))
+            for which in ("train", "validation")
+        )
+        training, evaluation = columns["seconds"][place]
+        eta = columns["eta"][place]
+        records.append(EpochRecord(place + 1, int(step), eta, train, validation, float(training), float(evaluation)))
+    return records
 
 
 def csv_lines(rows: list[list[Any]]) -> str:

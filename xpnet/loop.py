@@ -93,15 +93,14 @@ class Loop:
                 home[name][...] = backend.asarray(tensors[name])
         self.state.step = start.step
         self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)
-        for record in start.epochs:
-            self.history.append(record)
-        self.seconds_training = [record.seconds_training for record in start.epochs]
+        self.history = History(self.eta[0], start.history)
+        self.seconds_training = [record.seconds_training for record in self.history.epochs]
         self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
-        if start.epochs and start.epochs[-1].step == start.step:
-            self._validated = start.step, start.epochs[-1].validation
+        if self.history.epochs and self.history.epochs[-1].step == start.step:
+            self._validated = start.step, self.history.epochs[-1].validation
         done = len(start.totals[0])
         if done:
-            first = len(start.epochs) * self.length.steps_per_epoch
+            first = start.epochs * self.length.steps_per_epoch
             count = min(self.length.steps_per_epoch, self.length.steps - first)
             self._totals = Totals.empty(xp, count, self.network.replicas)
             for whole, part in zip(self._totals.arrays(), start.totals, strict=True):
@@ -131,7 +130,7 @@ class Loop:
             diverged=dict(self.diverged),
             dropped=dict(self.dropped),
             totals=tuple(np.array(to_numpy(part)) for part in totals.arrays()),
-            epochs=tuple(self.history.epochs),
+            history=self.history.columns(),
             seconds_evaluation=self.seconds_evaluation,
             seconds_of_epoch=self._seconds_before,
         )

@@ -157,7 +157,7 @@ def _misfit(snapshot: Snapshot, part: Population, dtype: str) -> str:
 def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapshot | str:
     """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there."""
     steps = about.get("length", {}).get("steps_per_epoch", 0)
-    epochs, done = len(snapshot.epochs), len(snapshot.totals[0])
+    epochs, done = snapshot.epochs, len(snapshot.totals[0])
     if steps == length.steps_per_epoch and snapshot.step == length.steps and not done and epochs == length.epochs:
         return snapshot  # the end, where the last epoch may be a short one
     if snapshot.step != epochs * steps + done or done >= max(steps, 1):
@@ -215,7 +215,7 @@ def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
     """
     if any(text.startswith("max_replicas = ") for text in found):
         raise RunError(f"{run}: {found[0]}: the chunks of a run that has begun stay as they are; train a new run")
-    epochs = {len(stand.starts[cut].epochs) if cut in stand.starts else 0 for cut in stand.cuts or ()}
+    epochs = {stand.starts[cut].epochs if cut in stand.starts else 0 for cut in stand.cuts or ()}
     if len(epochs) > 1:
         raise RunError(
             f"{run}: its chunks stand at {', '.join(map(str, sorted(epochs)))} epochs, so {found[0]} would be of some "

@@ -8,7 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from xpnet.history import EpochRecord
 from xpnet.results import Divergence
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -29,7 +28,7 @@ class Snapshot:
         diverged: Where others diverged.
         dropped: Steps that others had taken when they were dropped.
         totals: Losses, hits and penalties (k, R) of the k steps that were taken of an unfinished epoch.
-        epochs: What is recorded of the finished ones.
+        history: What is recorded of the finished epochs; see :meth:`xpnet.history.History.columns`.
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
     """
@@ -42,9 +41,14 @@ class Snapshot:
     diverged: Mapping[int, Divergence]
     dropped: Mapping[int, int]
     totals: tuple[NDArray[Any], ...]
-    epochs: tuple[EpochRecord, ...]
+    history: Tensors
     seconds_evaluation: float
     seconds_of_epoch: float
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are finished."""
+        return len(self.history["step"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -220,6 +220,7 @@ def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
 
 def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> int:
     """Train from where it stands to the end, fill the folder, print the result."""
+    from xpnet.history import records_of
     from xpnet.population import train_population
 
     settings, data, population = training.settings, training.data, training.population
@@ -227,7 +228,7 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
     title = describe(settings, data)
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
     alone = stand.starts.get((0, len(population)))  # of several chunks, epochs are told when all are done
-    records = () if alone is None else alone.epochs
+    records = [] if alone is None else records_of(alone.history)
     chunks: list[tuple[int, int]] = []
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,

@@ -84,7 +84,7 @@ def _learning_rate(history: History) -> Any:
 
     steps = np.concatenate([[0], history["step"]])
     per_epoch = history["step"][0] / history["epoch"][0]
-    etas = np.stack([history.initial_eta, *(record.eta for record in history.epochs)])
+    etas = np.concatenate([history.initial_eta[np.newaxis], history.columns()["eta"]])
     rows = [
         {"epoch": float(step / per_epoch), "eta": float(eta), "replica": r}
         for step, row in zip(steps, etas, strict=True)
