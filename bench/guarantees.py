@@ -52,7 +52,7 @@ def page(promises: Mapping[str, Mapping[str, str]], record: Record, soak: Mappin
 def _survived(result: Mapping[str, Any]) -> str:
     """Return what stands on the page of a soak."""
     soak, machine = result["soak"], result["machine"]
-    done = [f"- {times:,} {what}" for what, times in soak["counts"].items()]
+    done = [f"- {what}: {times:,}" for what, times in soak["counts"].items()]
     head = f"`{result['command']}` ({soak['seconds']:.0f} s, {machine['date']}) survived:"
     return "\n".join(["", "## At random", "", head, "", *done, ""])
 
@@ -66,7 +66,7 @@ def last_soak() -> dict[str, Any] | None:
 def _tried(tests: Mapping[str, Mapping[str, Any]]) -> str:
     cases = sum(entry["passed"] for entry in tests.values())
     told = [f"{cases:,} test{'' if cases == 1 else 's'}"]
-    return "<br>".join([*told, *(f"{times:,} {what}" for what, times in sorted(_harm(tests).items()))])
+    return "<br>".join([*told, *(f"{what}: {times:,}" for what, times in sorted(_harm(tests).items()))])
 
 
 def _harm(tests: Mapping[str, Mapping[str, Any]]) -> Counter[str]:

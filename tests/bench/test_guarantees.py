@@ -154,8 +154,8 @@ def checked(root: Path, record: dict, capsys: pytest.CaptureFixture[str]) -> lis
 def test_the_page_says_what_was_tried(root: Path):
     page, a = (root / "docs" / "guarantees.md").read_text(), "[test_a.py](../tests/test_a.py)"
     assert page.splitlines()[-2:] == [
-        f"| What is kept | by writing it down | 3 tests<br>3,000 bits flipped<br>1 files cut | {a} |",
-        f"| Another | somehow | 2 tests<br>2 files cut | [b/test_b.py](../tests/b/test_b.py)<br>{a} |",
+        f"| What is kept | by writing it down | 3 tests<br>bits flipped: 3,000<br>files cut: 1 | {a} |",
+        f"| Another | somehow | 2 tests<br>files cut: 2 | [b/test_b.py](../tests/b/test_b.py)<br>{a} |",
     ]
     assert json.loads((root / "docs" / "guarantees.json").read_text()) == RECORD
 
@@ -222,7 +222,7 @@ def test_the_page_has_the_newest_soak(root: Path):
     assert guarantees.main(["--check"]) == 1
     assert guarantees.main([]) == 0
     page = (root / "docs" / "guarantees.md").read_text()
-    assert "`soak` (61 s, 2026-01-10) survived:\n\n- 1,234 SIGKILL sent\n" in page
+    assert "`soak` (61 s, 2026-01-10) survived:\n\n- SIGKILL sent: 1,234\n" in page
     assert guarantees.main(["--check"]) == 0
 
 
