@@ -147,6 +147,25 @@ def test_a_write_that_fails_leaves_the_last_one_whole(tmp_path, snapshots, monke
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.guarantee("checkpoints")
+def test_saving_it_again_with_other_settings_loses_nothing_at_any_moment(tmp_path, snapshots, monkeypatch):
+    folder, moments = tmp_path / "c", []
+    write_checkpoint(folder, snapshots[0], ABOUT)
+
+    def replaced(path, content):
+        moments.append(last_whole(folder))
+        real(path, content)
+        moments.append(last_whole(folder))
+
+    real = checkpoints.replace_whole
+    monkeypatch.setattr(checkpoints, "replace_whole", replaced)
+    write_checkpoint(folder, snapshots[0], {**ABOUT, "settings": {"lambda": 0.2}})
+    for snapshot, _, wrong in moments:
+        check_equal(snapshot, snapshots[0])
+        assert not wrong
+    assert [about["settings"]["lambda"] for _, about, _ in moments] == [0.1, 0.2]
+
+
 def test_the_last_few_are_kept_and_the_best(tmp_path, snapshots, monkeypatch):
     scores = {}
     for number, snapshot in enumerate(snapshots):

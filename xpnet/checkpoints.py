@@ -113,10 +113,20 @@ def write_checkpoint(
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
-    replace_whole(folder / f"{stem}.safetensors", content)
-    path = folder / f"{stem}.json"
+    tensors_path, path = folder / f"{stem}.safetensors", folder / f"{stem}.json"
+    # Where settings alone have changed, a kill between the two would cost a checkpoint that was whole.
+    if not _holds(tensors_path, content):
+        replace_whole(tensors_path, content)
     replace_whole(path, _signed(text))
     return path
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file has this content already; it is not read if it is not even as long."""
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _signed(text: Mapping[str, Any]) -> bytes:

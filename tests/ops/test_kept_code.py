@@ -135,6 +135,24 @@ def test_code_of_an_older_source_is_not_used_and_goes(sums: Path):
     assert used(sums, "float32") == (30.0, 1)
 
 
+def test_code_is_made_anew_where_what_it_may_call_has_changed(sums: Path, monkeypatch: pytest.MonkeyPatch):
+    assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
+    monkeypatch.setattr(kept_code, "_sources_of_operations", lambda: b"of another version")
+    assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
+
+
+def test_a_file_that_is_as_old_and_as_long_as_another_is_not_taken_for_it(sums: Path):
+    used(sums, "float32")
+    module = sums.parent / "sums.py"
+    before = module.stat()
+    module.write_text(module.read_text().replace("x[0] * 0", "x[0] * 1"))
+    os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for cached in module.parent.glob("__pycache__/sums*"):  # Python's own, which looks at time and size
+        cached.unlink()
+    assert module.stat().st_size == before.st_size
+    assert used(sums, "float32") == (16.0, 0)
+
+
 def test_a_disk_that_fails_ends_nothing(sums: Path, monkeypatch: pytest.MonkeyPatch):
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pickle
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,21 @@ class KeptCode(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        files = _Files(Path(self._cache_path), self._impl.filename_base, self._impl.locator.get_source_stamp())
+        files = _Files(Path(self._cache_path), self._impl.filename_base, _sources(Path(function.__code__.co_filename)))
         self._cache_file: Any = files
+
+
+def _sources(file: Path) -> str:
+    """Return what tells versions of a function's code apart: its file, and those of all that it may call.
+
+    Numba looks at the function's own file alone, and there at time and size, which an installer may set as it likes.
+    """
+    return hashlib.sha256(file.read_bytes() + _sources_of_operations()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _sources_of_operations() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 
 
 class _Files:
@@ -37,7 +51,7 @@ class _Files:
     What cannot be read is compiled again; what cannot be written is not kept.
     """
 
-    def __init__(self, folder: Path, name: str, source: Any) -> None:
+    def __init__(self, folder: Path, name: str, source: str) -> None:
         self._folder, self._name = folder, name
         self._source = _short((numba.__version__, source))
 

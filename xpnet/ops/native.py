@@ -35,7 +35,7 @@ def compiled(function: Any = None, **options: Any) -> Any:
     if function is None:
         return lambda f: compiled(f, **options)
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    with contextlib.suppress(RuntimeError):  # no folder that can be written
+    with contextlib.suppress(RuntimeError, OSError):  # no folder that can be written, no sources
         dispatcher._cache = KeptCode(function)
     return dispatcher
 
