@@ -93,13 +93,15 @@ def test_it_goes_on_twice_within_an_epoch(blobs):
 
 
 def test_diverged_and_dropped_networks_stay_so(blobs):
-    config = xpnet.TrainConfig(n_s=9, cycles=2, eta_max=(0.1, 1e30, 0.05, 0.2))
+    config = xpnet.TrainConfig(n_s=20, cycles=1, eta_max=(0.1, 1e30, 0.05, 0.2), batch_size=20, momentum=0.5)
     marks = {"marks": [4], "on_mark": lambda _: [2]}
     whole = run(blobs, config, replicas=4, **marks)
     assert list(whole[1].diverged) == [1]
     assert whole[1].dropped == {2: 4}
-    for stop in (2, 5, 9):
+    for stop, alive in ((2, 4), (5, 2), (17, 2), (20, 2), (21, 2)):
         *_, snapshot = run(blobs, config, replicas=4, stop=stop, **marks)
+        within = len(snapshot.totals[0])
+        assert (len(snapshot.alive), within > 0) == (alive, snapshot.step % 20 > 0), "those that are left, in an epoch"
         again = run(blobs, config, replicas=4, start=snapshot, **marks)
         check_same(whole, again)
 
