@@ -166,6 +166,42 @@ def test_saving_it_again_with_other_settings_loses_nothing_at_any_moment(tmp_pat
     assert [about["settings"]["lambda"] for _, about, _ in moments] == [0.1, 0.2]
 
 
+@pytest.mark.guarantee("checkpoints")
+def test_a_new_folder_is_on_the_disk_before_what_lies_in_it(tmp_path, snapshots, monkeypatch):
+    done = []
+    for name in ("replace_whole", "sync_folder"):
+        real = getattr(checkpoints, name)
+        monkeypatch.setattr(checkpoints, name, lambda path, *rest, real=real: (done.append(path), real(path, *rest)))
+    for snapshot in snapshots[:2]:
+        path = write_checkpoint(tmp_path / "c", snapshot, ABOUT)
+    assert done[0] == tmp_path
+    assert [written.suffix for written in done[1:]] == [".safetensors", ".json"] * 2
+    assert done[-1] == path
+
+
+@pytest.mark.guarantee("checkpoints")
+@pytest.mark.parametrize("deleted", [0, 1, 2, 3])
+def test_deleting_may_be_cut_short_at_any_moment(tmp_path, snapshots, monkeypatch, deleted):
+    for snapshot in snapshots[:3]:
+        write_checkpoint(tmp_path, snapshot, ABOUT)
+    real, count = Path.unlink, iter(range(100))
+
+    def unlink(path, *rest, **options):
+        if next(count) == deleted:
+            raise KeyboardInterrupt
+        real(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(checkpoints.Checkpoint, "score", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        keep(tmp_path, 1)
+    found, wrong = checkpoints_in(tmp_path)
+    assert len(found) == 3 - (deleted + 1) // 2
+    for checkpoint in found:
+        read_checkpoint(checkpoint.path)
+    assert wrong == []
+
+
 def test_the_last_few_are_kept_and_the_best(tmp_path, snapshots, monkeypatch):
     scores = {}
     for number, snapshot in enumerate(snapshots):

@@ -18,7 +18,7 @@ LAYERS = [
     ("studies", "search", "report", "testing", "benchmark"),
     ("saving", "resuming", "population", "diagnosis"),
     ("training", "gradcheck", "rate_range", "prediction"),
-    ("loop", "joined", "checkpoints", "checkpoint_tensors"),
+    ("loop", "joined", "cuts", "checkpoints", "checkpoint_tensors"),
     ("fitting", "snapshots"),
     ("steppers", "schedules", "evaluation", "device_data", "results", "marks", "suggestion"),
     ("network",),

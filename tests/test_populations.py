@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from strict import strict_backend
 
 import xpnet
+from xpnet.cuts import bytes_of_a_replica, chunks
 from xpnet.errors import ConfigError, DivergedError
+from xpnet.memory import free_memory
 from xpnet.network import Network
-from xpnet.population import Population, bytes_of_a_replica, chunks, free_memory, replicas_json, train_population
+from xpnet.population import Population, replicas_json, train_population
 from xpnet.settings import Settings
 from xpnet.training import train
 
@@ -152,7 +154,7 @@ def test_the_estimate_of_memory_is_what_training_takes(hidden, inputs, dtype, se
 def test_memory_is_looked_up_and_what_cannot_fit_is_said(blobs, monkeypatch):
     assert free_memory(xpnet.get_backend("cpu")) > 2**20
     assert free_memory(strict_backend()) == 2**33
-    monkeypatch.setattr("xpnet.population.free_memory", lambda backend: 2**20)
+    monkeypatch.setattr("xpnet.cuts.free_memory", lambda backend: 2**20)
     with pytest.raises(ConfigError, match=r"hidden = \[6\]: one network takes .* MB of cpu may be used"):
         train_population(population(**{"lambda": [0.1, 0.2]}), blobs)
 
@@ -160,7 +162,7 @@ def test_memory_is_looked_up_and_what_cannot_fit_is_said(blobs, monkeypatch):
 def test_free_memory_decides_on_the_chunks(blobs, monkeypatch):
     p = population(**{"lambda": [0.1, 0.2, 0.3, 0.4]})
     each = bytes_of_a_replica(p.network, p.train, len(blobs.train), "float32")
-    monkeypatch.setattr("xpnet.population.free_memory", lambda backend: 2 * (64 * 2**20 + 2 * each + each // 2))
+    monkeypatch.setattr("xpnet.cuts.free_memory", lambda backend: 2 * (64 * 2**20 + 2 * each + each // 2))
     cuts = []
     train_population(p, blobs, on_chunks=cuts.extend)
     assert cuts == [(0, 2), (2, 4)]
@@ -185,11 +187,72 @@ def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypa
     np.testing.assert_allclose(result.history["train_loss"], expected.history["train_loss"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_memory_that_runs_out_on_the_way_costs_what_came_after_the_last_snapshot(blobs, monkeypatch, resumed):
+    p = population(**{"lambda": [0.0, 0.01, 0.1], "runs": 2, "epochs": 4})
+    saved, told, taken, cuts = {}, [], [], []
+    expected = train_population(p, blobs, dtype="float64")[1]
+
+    def short_of_memory(network, *arguments, on_epoch=None, **options):
+        def until_it_is_full(record):
+            on_epoch(record)
+            if network.replicas > 3 and record.epoch == 3:
+                raise MemoryError
+
+        return train(network, *arguments, on_epoch=until_it_is_full if on_epoch else None, **options)
+
+    def keep(chunk, network, standing):
+        if standing.epochs <= 2:
+            saved[chunk] = standing()
+
+    def cut(chunks):
+        cuts.append(chunks)
+        return {(a, b): saved[0, 6].part(a, b) for a, b in chunks} if resumed and saved else None
+
+    monkeypatch.setattr("xpnet.population.train", short_of_memory)
+    _, result = train_population(
+        p,
+        blobs,
+        dtype="float64",
+        on_epoch=told.append,
+        on_steps=taken.append,
+        on_chunks=cut,
+        on_checkpoint=keep,
+    )
+    assert cuts == [[(0, 6)], [(0, 3), (3, 6)]]
+    assert [record.epoch for record in told] == [1, 2, 3, 4]
+    per_epoch = result.steps // 4
+    assert sum(taken) == 3 * per_epoch + 2 * per_epoch * (2 if resumed else 4)
+    np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-12)
+    np.testing.assert_allclose(result.history["train_loss"], expected.history["train_loss"], rtol=1e-12)
+    np.testing.assert_allclose([r.train.losses for r in told], expected.history["train_loss"], rtol=1e-12)
+
+
+def test_a_chunk_that_had_gone_on_from_a_snapshot_leaves_it_to_its_halves(blobs, monkeypatch):
+    p = population(**{"lambda": [0.0, 0.1], "epochs": 3})
+    kept = []
+    expected = train_population(p, blobs, dtype="float64", on_checkpoint=lambda _, __, take: kept.append(take()))[1]
+
+    def short_of_memory(network, *arguments, **options):
+        if network.replicas > 1:
+            raise MemoryError
+        return train(network, *arguments, **options)
+
+    monkeypatch.setattr("xpnet.population.train", short_of_memory)
+    taken, told = [], []
+    starts = {(0, 2): kept[1]}
+    options = {"on_steps": taken.append, "on_epoch": told.append}
+    result = train_population(p, blobs, dtype="float64", cuts=[(0, 2)], starts=starts, **options)[1]
+    assert sum(taken) == 2 * result.steps // 3
+    assert [record.epoch for record in told] == [3]
+    np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-12)
+
+
 def test_one_network_that_does_not_fit_is_one_sentence(blobs, monkeypatch):
     def out_of_memory(*arguments, **options):
         raise MemoryError
 
     monkeypatch.setattr("xpnet.population.train", out_of_memory)
-    monkeypatch.setattr("xpnet.population.free_memory", lambda _: 300 * 2**20)
+    monkeypatch.setattr("xpnet.cuts.free_memory", lambda _: 300 * 2**20)
     with pytest.raises(ConfigError, match=r"memory: one network with its data does not fit on cpu, which has 300 MB"):
         train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs)

@@ -46,6 +46,9 @@ def saved(tmp_path: Path, blobs: xpnet.data.Data) -> tuple[Path, list[tuple[Snap
     return run, kept
 
 
+LENGTH = xpnet.config.Length(steps=20, steps_per_epoch=5, n_s=10)
+
+
 def stand(run: Path, steps: int = 20, per_epoch: int = 5, **changes: Any) -> Stand:
     length = xpnet.config.Length(steps=steps, steps_per_epoch=per_epoch, n_s=10)
     return where_it_stands(run, population(**changes), length, "float32")
@@ -62,7 +65,8 @@ def test_the_last_of_every_chunk_is_found(saved):
     for path in (run / "checkpoints" / "1-3").iterdir():
         path.unlink()
     found = stand(run)
-    assert (found.cuts, list(found.starts), found.of_chunks()) == ([(0, 1), (1, 3)], [(0, 1)], ", chunk 1 of 2")
+    assert (found.cuts, list(found.starts), found.of_chunks()) == ([(0, 1), (1, 3)], [(0, 1)], ", chunk 2 of 2")
+    assert found.step == 0
 
 
 def test_going_on_with_chunks_gives_the_same(saved, blobs):
@@ -112,11 +116,31 @@ def test_what_cannot_be_used_at_all_is_set_aside(saved):
 def test_changes_of_some_networks_alone_are_refused(saved):
     run, kept = saved
     refuse_changes(run, stand(run), ["lambda = 1 (it has 2)"])
-    with pytest.raises(RunError, match="max_replicas = 1: the chunks of a run that has begun stay as they are"):
-        refuse_changes(run, stand(run), ["max_replicas = 1"])
     discard(run, {(0, 1): kept[3][1], (1, 3): kept[5][1]}, earlier=False)
     with pytest.raises(RunError, match=r"its chunks stand at 2, 4 epochs, so lambda = 1 \(it has 2\) would be of some"):
-        refuse_changes(run, stand(run), ["lambda = 1 (it has 2)"])
+        refuse_changes(run, stand(run), ["lambda = 1 (it has 2)", "max_replicas = 1"])
+    refuse_changes(run, stand(run), ["max_replicas = 1"])  # which is of no network
+
+
+def test_chunks_are_cut_smaller_than_they_were_saved(saved):
+    run, kept = saved
+    found = where_it_stands(run, population(), LENGTH, "float32", most=1)
+    assert found.cuts == list(found.starts) == [(0, 1), (1, 2), (2, 3)]
+    assert found.split == [(1, 2), (2, 3)]
+    whole = kept[-1][1]
+    for r in (0, 1):
+        part = found.starts[1 + r, 2 + r]
+        assert (part.step, part.epochs, part.alive) == (20, 4, (0,))
+        np.testing.assert_array_equal(part.parameters["W1"][0], whole.parameters["W1"][r])
+        np.testing.assert_array_equal(part.history["train.losses"][:, 0], whole.history["train.losses"][:, r])
+    halves = where_it_stands(run, population(), LENGTH, "float32", cuts=[(0, 1), (1, 2), (2, 3)])
+    assert (halves.cuts, halves.split) == (found.cuts, found.split)
+    # Killed when one of two parts was saved: it tells of the newest chunks, and what was saved of both is there still.
+    cuts = {"cuts": [[0, 1], [1, 2], [2, 3]]}
+    rewrite(run, (1, 2), dataclasses.replace(found.starts[1, 2], alive=(), dropped={0: 3}), cuts)
+    again = stand(run)
+    assert (again.cuts, again.split) == (found.cuts, [(2, 3)])
+    assert again.starts[1, 2].dropped == {0: 3}
 
 
 def test_a_run_without_checkpoints_stands_at_its_beginning(tmp_path):

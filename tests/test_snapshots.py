@@ -9,6 +9,7 @@ import pytest
 from strict import strict_backend
 
 import xpnet
+from xpnet.errors import DivergedError
 from xpnet.evaluation import Evaluation
 from xpnet.network import Network
 from xpnet.training import train
@@ -104,6 +105,47 @@ def test_diverged_and_dropped_networks_stay_so(blobs):
         assert (len(snapshot.alive), within > 0) == (alive, snapshot.step % 20 > 0), "those that are left, in an epoch"
         again = run(blobs, config, replicas=4, start=snapshot, **marks)
         check_same(whole, again)
+
+
+def test_parts_go_on_without_each_other(blobs):
+    config = xpnet.TrainConfig(n_s=100, cycles=1, eta_max=(0.1, 1e30, 0.05, 0.2, 1e30), batch_size=4, momentum=0.5)
+    options = {"dtype": "float64", "marks": [4], "replicas": 5}
+    whole = run(blobs, config, on_mark=lambda _: [2], **options)
+    *_, snapshot = run(blobs, config, on_mark=lambda _: [2], stop=101, **options)
+    assert snapshot.epochs == 1
+    assert len(snapshot.totals[0]) > 0
+    parts = {cut: snapshot.part(*cut) for cut in ((0, 2), (2, 4), (4, 5))}
+    assert [(part.alive, list(part.diverged), part.dropped) for part in parts.values()] == [
+        ((0,), [1], {}),
+        ((1,), [], {0: 4}),
+        ((), [0], {}),
+    ]
+    for name in ("seconds_evaluation", "seconds_of_epoch"):
+        assert sum(getattr(part, name) for part in parts.values()) == pytest.approx(getattr(snapshot, name))
+    for (start, stop), part in parts.items():
+        of_part = dataclasses.replace(config, eta_max=config.eta_max[start:stop])
+        network = Network(whole[0].config, dtype="float64", seed=range(start, stop))
+        if stop == 5:
+            with pytest.raises(DivergedError) as gone:
+                train(network, blobs, of_part, start=part)
+            assert list(gone.value.diverged) == [0]
+            assert len(gone.value.history) == 1
+        else:
+            result = train(network, blobs, of_part, start=part, orders=range(start, stop))
+            assert result.diverged.keys() == part.diverged.keys()
+            assert result.dropped == part.dropped
+            expected = whole[1].history["validation_cost"][:, start:stop]
+            np.testing.assert_allclose(result.history["validation_cost"], expected, rtol=1e-9)
+            np.testing.assert_allclose(network.parameters["W1"], whole[0].parameters["W1"][start:stop], rtol=1e-9)
+
+
+def test_a_part_of_which_all_were_dropped_has_no_figures(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2, batch_size=20)
+    *_, snapshot = run(blobs, config, replicas=3, stop=21, marks=[4], on_mark=lambda _: [1, 2])
+    network = Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(8, 5)), seed=(1, 2))
+    result = train(network, blobs, config, start=snapshot.part(1, 3))
+    assert (result.dropped, result.diverged, result.interrupted) == ({0: 4, 1: 4}, {}, False)
+    assert np.isnan(result.test.losses).all()
 
 
 def test_of_a_finished_training_only_the_figures_are_made_again(blobs):

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -14,26 +13,21 @@ import numpy as np
 
 from xpnet.backend import Backend, get_backend
 from xpnet.config import NetworkConfig, TrainConfig
+from xpnet.cuts import chunks, halves_of, most_in_memory
 from xpnet.data import Data
 from xpnet.device_data import DeviceData, to_device
-from xpnet.errors import ConfigError, DivergedError
+from xpnet.errors import DivergedError
 from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, Metrics, Values
 from xpnet.joined import joined, nothing_left
-from xpnet.layers import parameter_shapes
 from xpnet.loop import SETS
 from xpnet.marks import Mark
-from xpnet.memory import free_memory, give_back
+from xpnet.memory import give_back
 from xpnet.network import Network
 from xpnet.results import TrainResult, all_diverged
 from xpnet.settings import VARYING, Settings
-from xpnet.snapshots import Snapshot, Standing
+from xpnet.snapshots import Chunk, Snapshot, Standing
 from xpnet.training import train
-
-# Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
-_SHARE = 0.5
-# Widest activations of a chunk of an evaluation, as xpnet.evaluation takes them.
-_EVALUATION_BYTES = 4 * 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -121,47 +115,6 @@ class Population:
         return [(dict(zip(names, values, strict=True)), members) for values, members in found.items()]
 
 
-def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples: int, dtype: Any) -> int:
-    """Return about how much memory each network of a population takes while it trains.
-
-    Counted are parameters and running statistics, gradients and velocities, the activations of a batch
-    with what the backward pass keeps and works in, the order of an epoch's samples, the learning rate and the figures
-    of every step, and the history.
-    """
-    size = np.dtype(dtype).itemsize
-    one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
-    parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
-    momentum = np.any(np.asarray(train_config.momentum) > 0)
-    # The network's own, what a call works on, and what squares them in float64; velocities, what a call works on
-    # of theirs, gradients, and what moves them.  A replica in float64 is trained where it lies.
-    copies = (4 + (4 if momentum else 0)) if size < 8 else (3 + (3 if momentum else 0))
-    units = sum((*config.hidden, config.classes))
-    activations = 9 * train_config.batch_size * units
-    length = train_config.length(samples)
-    # Learning rates for the host, for the stepper and while they are made; an epoch's figures by step; its record.
-    by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 7 * length.epochs)
-    return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)
-
-
-def chunks(population: Population, most: int | None) -> list[tuple[int, int]]:
-    """Cut a population into chunks (start, stop) of at most `most` replicas, as even as can be.
-
-    Where a cut between two seeds makes no more chunks, it is preferred: replicas of one seed see the same
-    batches, which is faster together.
-    """
-    replicas = len(population)
-    if most is None or most >= replicas:
-        return [(0, replicas)]
-    count = -(-replicas // most)
-    a_seed = len(population.combinations())
-    seeds = replicas // a_seed
-    if a_seed <= most and a_seed * seeds == replicas and -(-seeds // (most // a_seed)) == count:
-        edges = [a_seed * (seeds * i // count) for i in range(count + 1)]
-    else:
-        edges = [replicas * i // count for i in range(count + 1)]
-    return list(pairwise(edges))
-
-
 def train_population(
     population: Population,
     data: Data | DeviceData,
@@ -171,14 +124,14 @@ def train_population(
     max_replicas: int | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
-    on_chunks: Callable[[list[tuple[int, int]]], None] | None = None,
+    on_chunks: Callable[[list[Chunk]], Mapping[Chunk, Snapshot] | None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     marks: Iterable[int] = (),
     on_mark: Callable[[Mark], Iterable[int]] | None = None,
     final: Sequence[str] = SETS,
-    cuts: Sequence[tuple[int, int]] | None = None,
-    starts: Mapping[tuple[int, int], Snapshot] = MappingProxyType({}),
-    on_checkpoint: Callable[[tuple[int, int], Network, Standing], None] | None = None,
+    cuts: Sequence[Chunk] | None = None,
+    starts: Mapping[Chunk, Snapshot] = MappingProxyType({}),
+    on_checkpoint: Callable[[Chunk, Network, Standing], None] | None = None,
 ) -> tuple[Network, TrainResult]:
     """Train the networks of a population, in chunks where memory does not hold all of them at once.
 
@@ -188,15 +141,16 @@ def train_population(
         backend: Where to compute; the CPU if not given.
         dtype: ``"float32"`` or ``"float64"``.
         max_replicas: Most networks in a chunk; what fits into half of the free memory if not given.
-        on_epoch: Called with each epoch's record; with several chunks, after the last one.
+        on_epoch: Called with each epoch's record, once; with several chunks, after the last one.
         on_steps: Called with the number of steps just taken.
-        on_chunks: Called with the chunks (start, stop) before training.
+        on_chunks: Called with the chunks (start, stop) before training, and again where memory runs out and one is cut
+            in halves. It may return from where they go on, in place of `starts`.
         should_stop: Asked after every few steps; training ends when it returns True.
         marks: Steps at which `on_mark` is asked; see :func:`~xpnet.train`.
         on_mark: Returns the networks to be dropped; with several chunks it is asked in each, about its networks.
         final: Sets that are evaluated at the end.
         cuts: The chunks, where an earlier training has chosen them.
-        starts: Where it stood, by chunk.
+        starts: Where they stood, by chunk.
         on_checkpoint: Called as by :func:`~xpnet.train`, with the chunk and its network before.
 
     Returns:
@@ -214,8 +168,10 @@ def train_population(
     if cuts is None:
         cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
     cuts = list(cuts)
-    if on_chunks is not None:
-        on_chunks(cuts)
+    on_chunks = on_chunks or (lambda _: None)
+    starts = on_chunks(cuts) or starts
+    whole = (0, len(population))
+    tell = _EachOnce(on_epoch, starts[whole].epochs if whole in starts else 0)
     orders = order_seeds(population.train, population.seeds)
     callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop, "marks": [*marks], "final": final}
     done: list[tuple[Network, TrainResult]] = []
@@ -223,16 +179,15 @@ def train_population(
     while pending:
         start, stop = pending[0]
         part, alone = population.part(start, stop), stop - start == len(population)
-        halves: list[tuple[int, int]] = []
+        halves: list[Chunk] = []
         try:
             network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
-            told = on_epoch if alone else None
             asked = _asked_of_all(on_mark, start, len(population))
             result = train(
                 network,
                 data,
                 part.train,
-                on_epoch=told,
+                on_epoch=tell if alone else None,
                 orders=orders[start:stop],
                 on_mark=asked,
                 start=starts.get((start, stop)),
@@ -245,13 +200,12 @@ def train_population(
             result = nothing_left(network, error)
         except MemoryError:
             # The estimate was too low, or others have taken memory since: half as many at a time.
-            halves = _halves(start, stop, backend)
+            halves = halves_of(start, stop, backend)
         if halves:
             give_back(backend)
             pending[:1] = halves
             cuts = cuts[: len(done)] + pending
-            if on_chunks is not None:
-                on_chunks(cuts)
+            starts = on_chunks(cuts) or _in_parts(starts, (start, stop), halves)
             continue
         if alone:
             return network, result
@@ -261,11 +215,36 @@ def train_population(
             break
     network, result = joined(population, done, population.train.length(int(data.train.x.shape[0])))
     for record in result.history.epochs:
-        if on_epoch is not None:
-            on_epoch(record)
+        tell(record)
     if len(result.diverged) == network.replicas:
         raise all_diverged(result.diverged, population.train, network.replicas, result.history)
     return network, result
+
+
+class _EachOnce:
+    """Tells of every epoch once, though a population is cut in halves after some of them.
+
+    Args:
+        on_epoch: Who is told.
+        epochs: How many are known.
+    """
+
+    def __init__(self, on_epoch: Callable[[EpochRecord], None] | None, epochs: int) -> None:
+        self._on_epoch, self._epochs = on_epoch, epochs
+
+    def __call__(self, record: EpochRecord) -> None:
+        if record.epoch > self._epochs:
+            self._epochs = record.epoch
+            if self._on_epoch is not None:
+                self._on_epoch(record)
+
+
+def _in_parts(starts: Mapping[Chunk, Snapshot], chunk: Chunk, parts: Iterable[Chunk]) -> Mapping[Chunk, Snapshot]:
+    """Return from where the parts of a chunk go on, if it did not begin anew."""
+    if chunk not in starts:
+        return starts
+    first = chunk[0]
+    return {**starts, **{part: starts[chunk].part(part[0] - first, part[1] - first) for part in parts}}
 
 
 def _asked_of_all(
@@ -290,38 +269,6 @@ def _asked_of_all(
     return asked
 
 
-def most_in_memory(population: Population, data: Data | DeviceData, backend: Backend, dtype: str) -> int | None:
-    """Return how many networks of a population may train at once; None if free memory is not known.
-
-    Raises:
-        ConfigError: Not even one.
-    """
-    free = free_memory(backend)
-    if free is None:
-        return None
-    samples = int(data.train.x.shape[0])
-    each = bytes_of_a_replica(population.network, population.train, samples, dtype)
-    room = int(free * _SHARE) - _EVALUATION_BYTES
-    if room < each:
-        raise ConfigError(
-            f"hidden = {list(population.network.hidden)}: one network takes {each / 2**20:,.0f} MB to train, but "
-            f"{max(0, room) / 2**20:,.0f} MB of {backend.device} may be used; take a smaller network or batch_size"
-        )
-    return room // each
-
-
-def _halves(start: int, stop: int, backend: Backend) -> list[tuple[int, int]]:
-    if stop - start == 1:
-        free = free_memory(backend)
-        left = "" if free is None else f", which has {free / 2**20:,.0f} MB left"
-        raise ConfigError(
-            f"memory: one network with its data does not fit on {backend.device}{left}; take a smaller network or "
-            "batch_size, or float32"
-        )
-    middle = (start + stop) // 2
-    return [(start, middle), (middle, stop)]
-
-
 def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:
     """Yield what ``metrics.json`` tells of each replica: its settings, its figures, and where it diverged."""
     for r, row in enumerate(population.rows[: len(result.test.losses)]):
@@ -333,6 +280,3 @@ def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[
         if r in result.diverged:
             entry["diverged_at"] = result.diverged[r].step
         yield entry
-
-
-__all__ = ["VARYING", "Population", "bytes_of_a_replica", "chunks", "free_memory", "replicas_json", "train_population"]

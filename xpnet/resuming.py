@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from xpnet.layers import parameter_shapes
 from xpnet.population import Population
 from xpnet.recorded import read_metrics
 from xpnet.runs import CHECKPOINTS, METRICS, MODEL
-from xpnet.saving import LOCK, Chunk, chunk_folder
+from xpnet.saving import LOCK, chunk_folder
 from xpnet.settings import Settings
-from xpnet.snapshots import Snapshot
+from xpnet.snapshots import Chunk, Snapshot
 
 # Where something is computed, and how often it is saved, may change on the way.
 OWN = ("data", "device", "save_every", "keep")
@@ -32,12 +33,16 @@ class Stand:
         starts: The last snapshot of each chunk that is whole and fits.
         about: What the newest of them says of its run; empty before the first.
         wrong: What is wrong with those that are passed over.
+        split: Chunks that were saved together with others.
+        steps: Steps of the whole training.
     """
 
     cuts: list[Chunk] | None = None
     starts: dict[Chunk, Snapshot] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    split: list[Chunk] = field(default_factory=list)
+    steps: int = 0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -55,14 +60,22 @@ class Stand:
 
     @property
     def step(self) -> int:
-        """Steps of the chunk that is trained now."""
-        return 0 if not self.starts else self.starts[max(self.starts)].step
+        """Steps of the chunk that is trained next."""
+        return 0 if self.cuts is None else self._step(self.cuts[self._next])
 
     def of_chunks(self) -> str:
         """Say which chunk that is, where there are several."""
         if self.cuts is None or len(self.cuts) == 1:
             return ""
-        return f", chunk {self.cuts.index(max(self.starts)) + 1} of {len(self.cuts)}"
+        return f", chunk {self._next + 1} of {len(self.cuts)}"
+
+    @property
+    def _next(self) -> int:
+        cuts = self.cuts or []
+        return next((at for at, cut in enumerate(cuts) if self._step(cut) < self.steps), len(cuts) - 1)
+
+    def _step(self, cut: Chunk) -> int:
+        return self.starts[cut].step if cut in self.starts else 0
 
 
 def refuse_links(run: Path) -> None:
@@ -77,13 +90,30 @@ def refuse_links(run: Path) -> None:
             raise RunError(f"{path}: is a link, which may lead out of the run's folder; put what it means in its place")
 
 
-def where_it_stands(run: Path, population: Population, length: Length, dtype: str) -> Stand:
+def where_it_stands(
+    run: Path,
+    population: Population,
+    length: Length,
+    dtype: str,
+    *,
+    cuts: Sequence[Chunk] | None = None,
+    most: int | None = None,
+) -> Stand:
     """Find the last checkpoint of every chunk that is whole and from which `population` can go on.
+
+    Args:
+        run: The run folder.
+        population: What is trained.
+        length: How long.
+        dtype: ``"float32"`` or ``"float64"``.
+        cuts: Its chunks, each a part of one that was saved; as they were saved if not given.
+        most: Most networks in a chunk; larger ones are cut.
 
     Raises:
         RunError: There are whole checkpoints, and `population` cannot go on from any.
     """
-    found = Stand()
+    found = Stand(steps=length.steps)
+    whole: dict[Chunk, tuple[Snapshot, Mapping[str, Any]]] = {}
     misfits: list[str] = []
     for chunk in _chunks_in(run):
         if chunk[1] > len(population):
@@ -101,13 +131,35 @@ def where_it_stands(run: Path, population: Population, length: Length, dtype: st
             if isinstance(here, str):
                 misfits.append(here)
                 continue
-            found.starts[chunk], found.about = here, about
+            whole[chunk] = here, about
             break
-    if misfits and not found.starts:
+    if misfits and not whole:
         raise RunError(f"{run}: cannot go on from its checkpoints, {misfits[0]}; train a new run")
-    if found.starts:
-        found.cuts = _cuts(run, found.about, len(population))
-        found.starts = {chunk: start for chunk, start in found.starts.items() if chunk in found.cuts}
+    if whole:
+        # Chunks are only ever cut into smaller ones: those that tell of most chunks are the newest.
+        newest = max(whole, key=lambda chunk: (len(whole[chunk][1].get("cuts", ())), chunk))
+        found.about = whole[newest][1]
+        found.cuts = _of_at_most(most, cuts or _cuts(run, found.about, len(population)))
+    for start, stop in found.cuts or ():
+        within = [chunk for chunk in whole if chunk[0] <= start and stop <= chunk[1]]
+        if not within:
+            continue
+        chunk = min(within, key=lambda chunk: chunk[1] - chunk[0])
+        if chunk == (start, stop):
+            found.starts[chunk] = whole[chunk][0]
+        else:
+            found.starts[start, stop] = whole[chunk][0].part(start - chunk[0], stop - chunk[0])
+            found.split.append((start, stop))
+    return found
+
+
+def _of_at_most(most: int | None, cuts: Sequence[Chunk]) -> list[Chunk]:
+    """Return the chunks, those of more than `most` networks cut into parts that are as even as can be."""
+    found = []
+    for start, stop in cuts:
+        count = 1 if most is None else -(-(stop - start) // most)
+        edges = [start + (stop - start) * i // count for i in range(count + 1)]
+        found += list(pairwise(edges))
     return found
 
 
@@ -210,16 +262,16 @@ def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
     """Refuse changes that cannot be made where a run stands.
 
     Raises:
-        RunError: The chunks of a population would change, or stand at different epochs: some of its networks would
-            have the old settings, and some the new ones.
+        RunError: The chunks of a population stand at different epochs: some of its networks would have the old
+            settings, and some the new ones.
     """
-    if any(text.startswith("max_replicas = ") for text in found):
-        raise RunError(f"{run}: {found[0]}: the chunks of a run that has begun stay as they are; train a new run")
+    of_networks = [text for text in found if not text.startswith("max_replicas = ")]
     epochs = {stand.starts[cut].epochs if cut in stand.starts else 0 for cut in stand.cuts or ()}
-    if len(epochs) > 1:
+    if of_networks and len(epochs) > 1:
+        stand_at = ", ".join(map(str, sorted(epochs)))
         raise RunError(
-            f"{run}: its chunks stand at {', '.join(map(str, sorted(epochs)))} epochs, so {found[0]} would be of some "
-            "of its networks alone; resume it to its end first"
+            f"{run}: its chunks stand at {stand_at} epochs, so {of_networks[0]} would be of some of its "
+            "networks alone; resume it to its end first"
         )
 
 

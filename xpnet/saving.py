@@ -14,10 +14,9 @@ from xpnet.errors import RunError
 from xpnet.history import COLUMNS, EpochRecord, csv_lines
 from xpnet.network import Network
 from xpnet.runs import CHECKPOINTS, HISTORY, replace_whole
-from xpnet.snapshots import Snapshot, Standing
+from xpnet.snapshots import Chunk, Snapshot, Standing
 
 LOCK = ".lock"  # in that folder; it is never replaced
-Chunk = tuple[int, int]
 DAMAGED = ".damaged"
 # As xpnet.runs names what it writes before it takes the place of another file.
 _TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]+\.tmp")
@@ -153,9 +152,12 @@ class Saver:
         self.close()
 
     def chunks(self, cuts: Sequence[Chunk]) -> None:
-        """Remember how the population is cut; what was saved of it in other cuts is of no use any more."""
+        """Remember how the population is cut, for the checkpoints to come."""
         self._about["cuts"] = [list(cut) for cut in cuts]
-        kept = {chunk_folder(self._folder, cut) for cut in cuts}
+
+    def forget_other_chunks(self) -> None:
+        """Delete what was saved of the population in other cuts than those of today."""
+        kept = {chunk_folder(self._folder, (start, stop)) for start, stop in self._about["cuts"]}
         for folder in (self._folder / CHECKPOINTS).glob("*-*"):
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from xpnet.history import OF_NETWORKS
 from xpnet.results import Divergence
 
 Tensors = Mapping[str, NDArray[Any]]
+# Networks of a population that are trained together: from the first up to the second number.
+Chunk = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,34 @@ class Snapshot:
     def epochs(self) -> int:
         """Epochs that are finished."""
         return len(self.history["step"])
+
+    def part(self, start: int, stop: int) -> Snapshot:
+        """Return what there is of the networks from `start` up to `stop`, which can go on without the others.
+
+        Wall times are shared out: those of the parts add up to the whole.
+        """
+        share = (stop - start) / len(next(iter(self.parameters.values())))
+
+        def rows(tensors: Tensors) -> Tensors:
+            return {name: tensor[start:stop] for name, tensor in tensors.items()}
+
+        def numbers(of: Mapping[int, Any]) -> dict[int, Any]:
+            return {r - start: value for r, value in of.items() if start <= r < stop}
+
+        history = {name: self.history[name][:, start:stop] for name in OF_NETWORKS}
+        return dataclasses.replace(
+            self,
+            parameters=rows(self.parameters),
+            running=rows(self.running),
+            velocities=rows(self.velocities),
+            alive=tuple(r - start for r in self.alive if start <= r < stop),
+            diverged=numbers(self.diverged),
+            dropped=numbers(self.dropped),
+            totals=tuple(total[:, start:stop] for total in self.totals),
+            history={**self.history, **history, "seconds": self.history["seconds"] * share},
+            seconds_evaluation=self.seconds_evaluation * share,
+            seconds_of_epoch=self.seconds_of_epoch * share,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from xpnet.history import EpochRecord
 from xpnet.loop import SETS, Loop
 from xpnet.marks import Mark, Marks
 from xpnet.network import Network
-from xpnet.results import TrainResult
+from xpnet.results import TrainResult, all_diverged
 from xpnet.snapshots import Snapshot, Standing
 
 
@@ -66,6 +66,10 @@ def train(
     loop = Loop(network, data, config, length, on_steps, should_stop, seeds, at_marks, start)
     loop.on_checkpoint = on_checkpoint
     interrupted = False
+    if not len(loop.alive):  # a part of a population of which others are left
+        if loop.diverged:
+            raise all_diverged(loop.diverged, config, network.replicas, loop.history)
+        return loop.result(False, final)
     for epoch in range(len(loop.history), length.epochs):
         record = loop.epoch(epoch)
         if record is not None:

@@ -192,7 +192,7 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
 
 
 def test_networks_that_memory_does_not_hold_together_are_refused_with_how_many_it_does(capsys, monkeypatch):
-    monkeypatch.setattr("xpnet.population.most_in_memory", lambda *_: 2)
+    monkeypatch.setattr("xpnet.cuts.most_in_memory", lambda *_: 2)
     code, out, err = run(capsys, "diagnose", *SMALL, "--runs", "3", "--out", "d")
     assert (code, out) == (2, "")
     assert "replicas = 3: so many networks do not fit on cpu together, but 2 do; take --replicas 2" in " ".join(

@@ -95,11 +95,12 @@ def diagnose(
     """
     from xpnet.backend import get_backend
     from xpnet.cli.train import about_data, describe
+    from xpnet.cuts import most_in_memory
     from xpnet.data import load_data
     from xpnet.diagnosis import Recorder
     from xpnet.fitting import order_seeds
     from xpnet.network import Network
-    from xpnet.population import Population, most_in_memory
+    from xpnet.population import Population
     from xpnet.training import train
 
     output = Output(as_json=json, quiet=quiet)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli import command_line
-from xpnet.cli.console import NotesOnly, Output, ProgressBars, finish_on_interrupt, number, percent
-from xpnet.cli.train import about_data, describe, read_settings, resolved
+from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.train import about_data, describe, resolved
 from xpnet.errors import DivergedError, RunError
 from xpnet.locks import only_one
-from xpnet.recorded import read_environment
 from xpnet.runs import (
     CHECKPOINTS,
     CONFIG,
-    ENVIRONMENT,
     METRICS,
     MODEL,
     create_run_folder,
-    read_config,
     rewrite,
     write_config,
     write_environment,
@@ -38,13 +35,11 @@ if TYPE_CHECKING:
     from xpnet.results import TrainResult
     from xpnet.resuming import Stand
     from xpnet.saving import Saver
-
-# What the last bits depend on, of what a run remembers.
-_SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
+    from xpnet.snapshots import Chunk, Snapshot
 
 
 @dataclass(frozen=True)
-class _Training:
+class Training:
     """Everything that is known before a run has a folder; what can be wrong has been found."""
 
     settings: Settings
@@ -54,7 +49,12 @@ class _Training:
     population: Population
 
     @classmethod
-    def of(cls, settings: Settings, output: Output) -> _Training:
+    def of(cls, settings: Settings, output: Output) -> Training:
+        """Load the data and look for everything that can be wrong.
+
+        Raises:
+            XpnetError: Something is.
+        """
         from xpnet.backend import get_backend
         from xpnet.data import fingerprint, load_data
         from xpnet.fitting import check_fit, check_stepper
@@ -83,52 +83,16 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     from xpnet.environment import describe_environment
     from xpnet.resuming import Stand
 
-    training = _Training.of(settings, output)
+    training = Training.of(settings, output)
     folder = create_run_folder(out)
     write_config(folder, resolved(settings, training.data))
-    with _alone(folder):
+    with alone_in(folder):
         write_environment(folder, describe_environment(training.backend, command_line()))
-        return _train(training, folder, Stand(), output)
-
-
-def resume_training(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
-    """Go on with the run in a folder, to the end that it would have had; return 0, or a signal's exit code.
-
-    Raises:
-        RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
-    """
-    from xpnet.resuming import differences, finished, refuse, refuse_links
-
-    if not (run / CONFIG).is_file():
-        hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
-        raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")
-    if (run / "lr_range.csv").is_file():
-        raise RunError(f"resume = {run}: is the folder of a learning rate range test; train with --config {run}")
-    settings, before = read_settings(options, run), read_settings(None, run)
-    asked = differences(before.to_mapping(), settings.to_mapping())
-    if not allow_changes:
-        refuse(run, asked)
-    figures = finished(run)
-    if figures is not None and not asked:
-        output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
-        output.result(figures, f"run folder: {run}")
-        return 0
-    refuse_links(run)
-    with _alone(run):
-        training = _Training.of(settings, output)
-        stand, changed = _stand(run, training, output, allow_changes)
-        here = resolved(settings, training.data)
-        _save_again(training, run, stand, changed)
-        if figures is not None:
-            write_metrics(run, figures | {"interrupted": True})
-        if here != read_config(run):
-            write_config(run, here)
-        _remember(run, training.backend, stand.step, output)
-        return _train(training, run, stand, output)
+        return train_in(training, folder, Stand(), output)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Let no second process train in a folder."""
     from xpnet.saving import LOCK
 
@@ -142,48 +106,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _stand(run: Path, training: _Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
-    """Return from where a run goes on, and whether it does so with other settings or data than before."""
-    from xpnet.resuming import differences, refuse, refuse_changes, where_it_stands
-
-    settings, data = training.settings, training.data
-    length = settings.train.length(len(data.train))
-    stand = where_it_stands(run, training.population, length, settings.run.dtype)
-    found: list[str] = []
-    if stand.starts:
-        now = training.fingerprint
-        found = differences(stand.settings, resolved(settings, data))
-        found += differences(stand.data, {name: now.get(name) for name in stand.data})
-    if not allow_changes:
-        refuse(run, found)
-    elif found:
-        refuse_changes(run, stand, found)
-    for sentence in stand.wrong:
-        output.note(f"warning: {sentence}; it is passed over")
-    if stand.starts:
-        output.note(f"going on from step {stand.step} of {length.steps}" + stand.of_chunks())
-    else:
-        output.note(f"{run} has no whole checkpoint: training starts again")
-    return stand, bool(found)
-
-
-def _save_again(training: _Training, run: Path, stand: Stand, changed: bool) -> None:
-    """Leave no checkpoint that is later than where the run goes on, and none of the settings that were changed."""
-    from xpnet.network import Network
-    from xpnet.saving import discard
-
-    if changed and stand.cuts is not None:
-        saver = _saver(training, run, NotesOnly(as_json=False, quiet=True), stand)
-        saver.chunks(stand.cuts)
-        for chunk, snapshot in stand.starts.items():
-            part = training.population.part(*chunk)
-            network = Network(part.network, dtype=training.settings.run.dtype, seed=part.seeds)
-            network.learn_about(training.data)
-            saver.save(chunk, network, snapshot)
-    discard(run, stand.starts, earlier=changed)
-
-
-def _saver(training: _Training, folder: Path, output: Output, stand: Stand) -> Saver:
+def saver_of(training: Training, folder: Path, output: Output, stand: Stand) -> Saver:
     """Return what saves a run, with what every checkpoint says of it."""
     from xpnet.saving import Saver
 
@@ -198,27 +121,41 @@ def _saver(training: _Training, folder: Path, output: Output, stand: Stand) -> S
     return Saver(folder, about, every=run.save_every, count=run.keep, warn=output.note, saved=saved)
 
 
-def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
-    """Add to what a run was made on, and say what is not as before."""
-    from xpnet.environment import describe_environment
+def save_in_chunks(training: Training, saver: Saver, starts: Mapping[Chunk, Snapshot]) -> None:
+    """Save chunks as they stand, each in a folder of its own, and then forget those of other cuts.
 
-    now = describe_environment(backend, command_line())
-    if not (run / ENVIRONMENT).exists():  # killed before it had one
-        write_environment(run, now)
-        return
-    try:
-        first = read_environment(run / ENVIRONMENT)
-        earlier = [first, *first.get("resumed", [])]
-        differ = [name for name in _SAME if earlier[-1].get(name) != now[name]]
-    except RunError as error:
-        output.note(f"warning: {error}; it is written anew")
-        first, earlier, differ = {}, [{}], []
-    if differ:
-        output.note(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")
-    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}]})
+    Raises:
+        OSError: One cannot be written; nothing is forgotten.
+    """
+    from xpnet.network import Network
+
+    for chunk, start in starts.items():
+        part = training.population.part(*chunk)
+        network = Network(part.network, dtype=training.settings.run.dtype, seed=part.seeds)
+        network.learn_about(training.data)
+        saver.save(chunk, network, start)
+    saver.forget_other_chunks()
 
 
-def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> int:
+def _in_halves(training: Training, folder: Path, saver: Saver, cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
+    """Return from where chunks go on when memory has run out and one was cut in halves.
+
+    What was saved of the whole stays until the halves are saved.
+    """
+    from xpnet.resuming import where_it_stands
+
+    settings, population = training.settings, training.population
+    length = settings.train.length(len(training.data.train))
+    starts: Mapping[Chunk, Snapshot] = {}
+    saver.chunks(cuts)
+    with saver.trying(f"{folder / CHECKPOINTS}: what was saved, in {len(cuts)} chunks"):
+        stand = where_it_stands(folder, population, length, settings.run.dtype, cuts=cuts)
+        starts = stand.starts
+        save_in_chunks(training, saver, {chunk: starts[chunk] for chunk in stand.split})
+    return starts
+
+
+def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> int:
     """Train from where it stands to the end, fill the folder, print the result."""
     from xpnet.history import records_of
     from xpnet.population import train_population
@@ -229,10 +166,10 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
     output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
     alone = stand.starts.get((0, len(population)))  # of several chunks, epochs are told when all are done
     records = [] if alone is None else records_of(alone.history)
-    chunks: list[tuple[int, int]] = []
+    chunks: list[Chunk] = []
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
-        _saver(training, folder, output, stand) as saver,
+        saver_of(training, folder, output, stand) as saver,
         ProgressBars(length, shown=output.show_progress) as bars,
     ):
         saver.begin(records)
@@ -243,13 +180,19 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
             saver.epoch(record)
             bars.epoch(record)
 
-        def on_chunks(cuts: list[tuple[int, int]]) -> None:
+        def on_chunks(cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
+            starts: Mapping[Chunk, Snapshot] = stand.starts
+            if chunks:
+                starts = _in_halves(training, folder, saver, cuts)
+            else:
+                saver.chunks(cuts)
+                saver.forget_other_chunks()
             chunks[:] = cuts
-            saver.chunks(cuts)
             if len(cuts) > 1:
                 sizes = ", ".join(str(stop - start) for start, stop in cuts)
                 output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
                 bars.chunks(len(cuts))
+            return starts
 
         try:
             network, result = train_population(
@@ -289,11 +232,11 @@ def _train(training: _Training, folder: Path, stand: Stand, output: Output) -> i
 
 
 def _results(
-    training: _Training,
+    training: Training,
     folder: Path,
     network: Network,
     result: TrainResult,
-    chunks: list[tuple[int, int]],
+    chunks: list[Chunk],
     saver: Saver,
 ) -> dict[str, Any]:
     """Write the network, the curves and the figures, each as far as the disk lets; return the figures."""

@@ -48,7 +48,8 @@ def train(
     Without --data, CIFAR-10 is used if it is on this machine, and the built-in set `patterns`
     otherwise; nothing is downloaded.
     """
-    from xpnet.cli.running import resume_training, run_training
+    from xpnet.cli.resuming import resume_training
+    from xpnet.cli.running import run_training
 
     output = Output(as_json=json, quiet=quiet)
     if resume is None:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from xpnet.cuts import most_in_memory
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, RunError
-from xpnet.population import Population, most_in_memory, train_population
+from xpnet.population import Population, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
 from xpnet.search.claims import ClaimsTraining

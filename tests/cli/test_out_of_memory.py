@@ -1,0 +1,126 @@
+"""Memory that runs out while a population trains: it goes on in chunks, from what was saved, and tells epochs once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xpnet.cli import main
+from xpnet.saving import Saver
+from xpnet.training import train
+
+OPTIONS = ("--data", "patterns:600/100", "--hidden", "8", "--runs", "3", "--epochs", "4", "--dtype", "float64")
+
+
+def xpnet(*arguments: str) -> int:
+    """Run a command and return its exit code."""
+    try:
+        main(arguments)
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train undisturbed."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert xpnet("train", *OPTIONS, "--out", str(run)) == 0
+    return run
+
+
+@pytest.fixture
+def short(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let memory run out in the third epoch of more than two networks at once."""
+
+    def short_of_memory(network, *arguments, on_epoch=None, **options):
+        def until_it_is_full(record):
+            if network.replicas > 2 and record.epoch == 3:
+                raise MemoryError
+            on_epoch(record)
+
+        return train(network, *arguments, on_epoch=until_it_is_full if on_epoch else None, **options)
+
+    monkeypatch.setattr("xpnet.population.train", short_of_memory)
+
+
+def check_same(run: Path, whole: Path) -> None:
+    """Compare all but the last bits, and wall times."""
+    mine, expected = rows(run), rows(whole)
+    assert [(row["epoch"], row["replica"]) for row in mine] == [(str(e), str(r)) for e in range(1, 5) for r in range(3)]
+    for name in ("step", "eta", "train_loss", "train_accuracy", "validation_cost"):
+        np.testing.assert_allclose([float(r[name]) for r in mine], [float(r[name]) for r in expected], rtol=1e-9)
+    values = [json.loads((folder / "metrics.json").read_text())["test"]["loss"]["values"] for folder in (run, whole)]
+    np.testing.assert_allclose(*values, rtol=1e-9)
+
+
+def chunks(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").glob("*-*"))
+
+
+@pytest.mark.guarantee("memory", "resume")
+@pytest.mark.usefixtures("short")
+def test_halves_go_on_from_what_was_saved_of_the_whole(whole, capsys, harm):
+    assert xpnet("train", *OPTIONS, "--out", "run") == 0
+    harm.did("populations for which memory ran out")
+    said = capsys.readouterr().err
+    assert "3 networks train in 2 chunks, one after another: 1, 2" in said
+    assert "warning" not in said
+    check_same(Path("run"), whole)
+    assert chunks(Path("run")) == ["0-1", "1-3"]
+    assert json.loads(Path("run/metrics.json").read_text())["chunks"] == [1, 2]
+    # The first two epochs were not trained again: they took what the three took together.
+    first = [row for row in rows(Path("run")) if row["epoch"] == "1"]
+    assert len({row["seconds_training"] for row in first}) == 1
+
+
+@pytest.mark.guarantee("memory", "full-disk")
+@pytest.mark.usefixtures("short")
+def test_what_was_saved_of_the_whole_stays_where_halves_cannot_be_saved(whole, capsys, monkeypatch, harm):
+    save = Saver.save
+
+    def full(self, chunk, network, snapshot):
+        if chunk != (0, 3):
+            raise OSError(28, "No space left on device")
+        save(self, chunk, network, snapshot)
+
+    monkeypatch.setattr(Saver, "save", full)
+    assert xpnet("train", *OPTIONS, "--out", "run") == 2
+    harm.did("populations for which memory ran out")
+    said = capsys.readouterr().err
+    assert said.count("No space left on device") == 2  # when it happened, and at the end
+    assert "results are whole" in said
+    check_same(Path("run"), whole)
+    assert chunks(Path("run")) == ["0-3"]
+
+
+@pytest.mark.usefixtures("short")
+def test_without_anything_saved_halves_begin_anew(whole):
+    assert xpnet("train", *OPTIONS, "--save-every", "0", "--out", "run") == 0
+    check_same(Path("run"), whole)
+
+
+def test_a_smaller_machine_goes_on_with_smaller_chunks(whole, capsys):
+    """A run that stands at its second epoch goes on with one network at a time."""
+    assert xpnet("train", *OPTIONS, "--keep", "9", "--out", "run") == 0
+    run = Path("run")
+    later = [path for step in (18, 24) for path in run.glob(f"checkpoints/0-3/step-{step:09d}.*")]
+    for path in (run / "model.safetensors", run / "metrics.json", *later):
+        path.unlink()
+    capsys.readouterr()
+    assert xpnet("train", "--resume", "run", "--max-replicas", "1") == 2
+    assert "cannot be resumed with max_replicas = 1 (it has none)" in capsys.readouterr().err
+    assert xpnet("train", "--resume", "run", "--max-replicas", "1", "--allow-changes") == 0
+    assert "going on from step 12 of 24, chunk 1 of 3" in capsys.readouterr().err
+    check_same(run, whole)
+    assert chunks(run) == ["0-1", "1-2", "2-3"]
+    assert "max_replicas = 1" in (run / "config.toml").read_text()

@@ -1,0 +1,115 @@
+"""``xpnet train --resume``: going on with a run from where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpnet.cli import command_line
+from xpnet.cli.console import NotesOnly, Output
+from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, train_in
+from xpnet.cli.train import read_settings, resolved
+from xpnet.errors import RunError
+from xpnet.recorded import read_environment
+from xpnet.runs import CONFIG, ENVIRONMENT, read_config, write_config, write_environment, write_metrics
+
+if TYPE_CHECKING:
+    from xpnet.backend import Backend
+    from xpnet.resuming import Stand
+
+# What the last bits depend on, of what a run remembers.
+_SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
+
+
+def resume_training(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
+    """Go on with the run in a folder, to the end that it would have had; return 0, or a signal's exit code.
+
+    Raises:
+        RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
+    """
+    from xpnet.resuming import differences, finished, refuse, refuse_links
+
+    if not (run / CONFIG).is_file():
+        hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
+        raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")
+    if (run / "lr_range.csv").is_file():
+        raise RunError(f"resume = {run}: is the folder of a learning rate range test; train with --config {run}")
+    settings, before = read_settings(options, run), read_settings(None, run)
+    asked = differences(before.to_mapping(), settings.to_mapping())
+    if not allow_changes:
+        refuse(run, asked)
+    figures = finished(run)
+    if figures is not None and not asked:
+        output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
+        output.result(figures, f"run folder: {run}")
+        return 0
+    refuse_links(run)
+    with alone_in(run):
+        training = Training.of(settings, output)
+        stand, changed = _stand(run, training, output, allow_changes)
+        here = resolved(settings, training.data)
+        _save_again(training, run, stand, changed)
+        if figures is not None:
+            write_metrics(run, figures | {"interrupted": True})
+        if here != read_config(run):
+            write_config(run, here)
+        _remember(run, training.backend, stand.step, output)
+        return train_in(training, run, stand, output)
+
+
+def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
+    """Return from where a run goes on, and whether it does so with other settings or data than before."""
+    from xpnet.resuming import differences, refuse, refuse_changes, where_it_stands
+
+    settings, data = training.settings, training.data
+    length = settings.train.length(len(data.train))
+    most = settings.run.max_replicas
+    stand = where_it_stands(run, training.population, length, settings.run.dtype, most=most)
+    found: list[str] = []
+    if stand.starts:
+        now = training.fingerprint
+        found = differences(stand.settings, resolved(settings, data))
+        found += differences(stand.data, {name: now.get(name) for name in stand.data})
+    if not allow_changes:
+        refuse(run, found)
+    elif found:
+        refuse_changes(run, stand, found)
+    for sentence in stand.wrong:
+        output.note(f"warning: {sentence}; it is passed over")
+    if stand.starts:
+        output.note(f"going on from step {stand.step} of {length.steps}" + stand.of_chunks())
+    else:
+        output.note(f"{run} has no whole checkpoint: training starts again")
+    return stand, bool(found)
+
+
+def _save_again(training: Training, run: Path, stand: Stand, changed: bool) -> None:
+    """Leave no checkpoint that is later than where the run goes on, and none of other settings or chunks."""
+    from xpnet.saving import discard
+
+    again = list(stand.starts) if changed else stand.split
+    if again and stand.cuts is not None:
+        saver = saver_of(training, run, NotesOnly(as_json=False, quiet=True), stand)
+        saver.chunks(stand.cuts)
+        save_in_chunks(training, saver, {chunk: stand.starts[chunk] for chunk in again})
+    discard(run, stand.starts, earlier=changed)
+
+
+def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
+    """Add to what a run was made on, and say what is not as before."""
+    from xpnet.environment import describe_environment
+
+    now = describe_environment(backend, command_line())
+    if not (run / ENVIRONMENT).exists():  # killed before it had one
+        write_environment(run, now)
+        return
+    try:
+        first = read_environment(run / ENVIRONMENT)
+        earlier = [first, *first.get("resumed", [])]
+        differ = [name for name in _SAME if earlier[-1].get(name) != now[name]]
+    except RunError as error:
+        output.note(f"warning: {error}; it is written anew")
+        first, earlier, differ = {}, [{}], []
+    if differ:
+        output.note(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")
+    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}]})
