@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -190,10 +191,12 @@ def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypa
 @pytest.mark.parametrize("resumed", [False, True])
 def test_memory_that_runs_out_on_the_way_costs_what_came_after_the_last_snapshot(blobs, monkeypatch, resumed):
     p = population(**{"lambda": [0.0, 0.01, 0.1], "runs": 2, "epochs": 4})
-    saved, told, taken, cuts = {}, [], [], []
+    saved, told, taken, cuts, whole = {}, [], [], [], []
     expected = train_population(p, blobs, dtype="float64")[1]
 
     def short_of_memory(network, *arguments, on_epoch=None, **options):
+        whole.append(weakref.ref(network))
+
         def until_it_is_full(record):
             on_epoch(record)
             if network.replicas > 3 and record.epoch == 3:
@@ -207,6 +210,7 @@ def test_memory_that_runs_out_on_the_way_costs_what_came_after_the_last_snapshot
 
     def cut(chunks):
         cuts.append(chunks)
+        assert not whole or whole[0]() is None, "what the whole took is free when halves are asked for"
         return {(a, b): saved[0, 6].part(a, b) for a, b in chunks} if resumed and saved else None
 
     monkeypatch.setattr("xpnet.population.train", short_of_memory)

@@ -87,12 +87,13 @@ def most_in_memory(population: Population, data: Data | DeviceData, backend: Bac
     return room // each
 
 
-def halves_of(start: int, stop: int, backend: Backend) -> list[Chunk]:
+def halves_of(chunk: Chunk, backend: Backend) -> list[Chunk]:
     """Return the halves of a chunk for which memory was too small.
 
     Raises:
         ConfigError: It is one network.
     """
+    start, stop = chunk
     if stop - start == 1:
         free = free_memory(backend)
         left = "" if free is None else f", which has {free / 2**20:,.0f} MB left"

@@ -174,44 +174,45 @@ def train_population(
     tell = _EachOnce(on_epoch, starts[whole].epochs if whole in starts else 0)
     orders = order_seeds(population.train, population.seeds)
     callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop, "marks": [*marks], "final": final}
-    done: list[tuple[Network, TrainResult]] = []
-    pending = list(cuts)
-    while pending:
-        start, stop = pending[0]
-        part, alone = population.part(start, stop), stop - start == len(population)
-        halves: list[Chunk] = []
+
+    def train_chunk(chunk: Chunk) -> tuple[Network, TrainResult]:
+        part, alone = population.part(*chunk), chunk == whole
+        network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
         try:
-            network = Network(part.network, backend=backend, dtype=dtype, seed=part.seeds)
-            asked = _asked_of_all(on_mark, start, len(population))
-            result = train(
+            return network, train(
                 network,
                 data,
                 part.train,
                 on_epoch=tell if alone else None,
-                orders=orders[start:stop],
-                on_mark=asked,
-                start=starts.get((start, stop)),
-                on_checkpoint=None if on_checkpoint is None else partial(on_checkpoint, (start, stop), network),
+                orders=orders[slice(*chunk)],
+                on_mark=_asked_of_all(on_mark, chunk[0], len(population)),
+                start=starts.get(chunk),
+                on_checkpoint=None if on_checkpoint is None else partial(on_checkpoint, chunk, network),
                 **callbacks,
             )
         except DivergedError as error:
             if alone:
                 raise
-            result = nothing_left(network, error)
+            return network, nothing_left(network, error)
+
+    done: list[tuple[Network, TrainResult]] = []
+    pending = list(cuts)
+    while pending:
+        halves: list[Chunk] = []
+        try:
+            done.append(train_chunk(pending[0]))
         except MemoryError:
             # The estimate was too low, or others have taken memory since: half as many at a time.
-            halves = halves_of(start, stop, backend)
-        if halves:
+            halves = halves_of(pending[0], backend)
+        if halves:  # here, what the exception held is free
             give_back(backend)
+            starts = _in_parts(starts, pending[0], halves)
             pending[:1] = halves
             cuts = cuts[: len(done)] + pending
-            starts = on_chunks(cuts) or _in_parts(starts, (start, stop), halves)
-            continue
-        if alone:
-            return network, result
-        done.append((network, result))
-        pending.pop(0)
-        if result.interrupted:
+            starts = on_chunks(cuts) or starts
+        elif pending.pop(0) == whole:
+            return done[0]
+        elif done[-1][1].interrupted:
             break
     network, result = joined(population, done, population.train.length(int(data.train.x.shape[0])))
     for record in result.history.epochs:
