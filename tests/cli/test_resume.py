@@ -513,6 +513,16 @@ class TestChanges:
         assert history(commands.folder / "longer")[:4] == first
         check_same(run, commands.folder / "longer")
 
+    @pytest.mark.guarantee("kills")
+    def test_a_finished_run_that_is_killed_while_it_trains_on_is_not_finished(self, commands, whole, run, harm):
+        commands("train", *SMALL, *FOUR, "--schedule", "constant", "--out", run.name)
+        killed = commands.resume(run.name, "--epochs", "7", "--allow-changes", signals=[(8, signal.SIGKILL)])
+        assert killed["code"] == -9
+        harm.did("moments killed")
+        assert len(history(run)) in (5, 6)
+        assert commands.resume(run.name)["code"] == 0
+        assert len(history(run)) == 7
+
     def test_what_was_changed_is_what_the_run_has_from_there_on(self, commands: Commands, run: Path):
         commands.train(run.name, signals=[(12, signal.SIGTERM)])
         changes = ("--lambda", "1", "--batch-size", "45", "--save-every", "1", "--keep", "9", "--allow-changes")
