@@ -35,6 +35,7 @@ class Snapshot:
         history: What is recorded of the finished epochs; see :meth:`xpnet.history.History.columns`.
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
+        validated: Whether the last validation figures are those of the data and the settings that it goes on with.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Snapshot:
     history: Tensors
     seconds_evaluation: float
     seconds_of_epoch: float
+    validated: bool = True
 
     @property
     def epochs(self) -> int:

@@ -513,6 +513,16 @@ class TestChanges:
         assert history(commands.folder / "longer")[:4] == first
         check_same(run, commands.folder / "longer")
 
+    def test_the_figures_of_the_end_are_of_the_new_settings(self, commands: Commands, run: Path):
+        commands("train", *SMALL, *FOUR, "--out", run.name)
+        before = json.loads((run / "metrics.json").read_text())["validation"]
+        assert commands.resume(run.name, "--lambda", "1", "--allow-changes")["code"] == 0  # with nothing left to train
+        after = json.loads((run / "metrics.json").read_text())["validation"]
+        assert (after["loss"], after["accuracy"]) == (before["loss"], before["accuracy"])
+        assert after["cost"] - after["loss"] == pytest.approx((before["cost"] - before["loss"]) / 0.005, rel=1e-5)
+        done = commands("evaluate", run.name, "--on", "validation", "--json")
+        assert json.loads(done["out"])["cost"] == pytest.approx(after["cost"], rel=1e-6)
+
     @pytest.mark.guarantee("kills")
     def test_a_finished_run_that_is_killed_while_it_trains_on_is_not_finished(self, commands, whole, run, harm):
         commands("train", *SMALL, *FOUR, "--schedule", "constant", "--out", run.name)
@@ -535,6 +545,8 @@ class TestChanges:
         assert costs[1] < 1 < 2 < costs[2]
         names = sorted(path.name for path in (run / "checkpoints" / "0-1").glob("*.json"))
         assert names == [f"step-{step:09d}.json" for step in (24, 36, 38, 48)]
+        resumed = json.loads((run / "environment.json").read_text())["resumed"]
+        assert [entry["command"].split()[4:6] for entry in resumed] == [["--lambda", "1"], []]
 
     def test_chunks_keep_the_rates_that_they_were_trained_with(self, commands: Commands, run: Path):
         options = ("--runs", "2", "--max-replicas", "1", "--batch-size", "90", "--schedule", "decay")
