@@ -285,6 +285,7 @@ def _words(course: Course, repeated: dict[str, Any] | None) -> list[str]:
             "the repeated network is that of the run, bit for bit"
             if repeated["identical"]
             else f"the repeated network differs from the run's by up to {repeated['largest_difference']:.1e}: another "
-            "machine, other libraries or other networks beside it round otherwise, or the data is another"
+            "machine, other libraries or other networks beside it round otherwise, or the data is another, or settings "
+            "were changed when the run was resumed"
         )
     return lines
