@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import numpy as np
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, left_out_if_not_drawn, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.model_file import read_model
@@ -172,7 +172,8 @@ def diagnose(
         "replicas": [dict(row) for row in population.rows],
         "settings": settings.to_mapping(),
     } | course.to_json()
-    _write(folder, about, course, population, title, recorder.samples)
+    with left_out_if_not_drawn(output):
+        _write(folder, about, course, population, title, recorder.samples)
     output.result(about, title, *_tables(course, population), *_words(course, repeated), f"folder: {folder}")
     if diverged is not None:
         raise diverged
