@@ -95,9 +95,7 @@ def test_fewer_epochs_than_it_was_trained_for_are_refused_though_earlier_checkpo
 
 def test_nothing_is_changed_where_nothing_is_left_to_train(saved):
     run, _ = saved
-    with pytest.raises(
-        RunError, match="nothing is left to train with lambda = 1: its 20 steps are done; ask"
-    ):
+    with pytest.raises(RunError, match="nothing is left to train with lambda = 1: its 20 steps are done; ask"):
         refuse_nothing(run, stand(run), ["lambda = 1"])
     refuse_nothing(run, stand(run, 40, 5), ["lambda = 1"])
     refuse_nothing(run, Stand(), ["lambda = 1"])
@@ -319,6 +317,13 @@ def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):
         f"checkpoints/1-3/step-{n:09d}.json" for n in (5, 10)
     ]
     assert list(run.rglob("*.tmp")) == []
+    for name in (".step-000000005.json.77-0a1b2c3d.tmp", "step-000000015.json"):  # no files at all
+        (run / "checkpoints" / "1-3" / name).mkdir()
+    discard(run, starts, earlier=False)
+    assert sorted(path.name for path in run.glob("checkpoints/1-3/*") if path.is_dir()) == [
+        ".step-000000005.json.77-0a1b2c3d.tmp",
+        "step-000000015.json.damaged",
+    ]
     orphan = run / "checkpoints" / "0-1" / "step-000000005.safetensors"
     orphan.with_suffix(".json").unlink()  # killed while it was deleted
     (run / ".somebodys.tmp").touch()

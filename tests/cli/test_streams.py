@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from xpnet.cli import main
+from xpnet.errors import RunError
 from xpnet.population import train_population
 from xpnet.runs import replace_whole
 
@@ -178,3 +179,14 @@ def test_another_process_draws_the_same(monkeypatch):
     here = svg(spec), png(spec, 2)
     monkeypatch.setattr("xpnet.report.drawing._addresses_are_limited", lambda: True)
     assert (svg(spec), png(spec, 2)) == here
+
+
+def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(monkeypatch, capsys):
+    def full(*_):
+        raise RunError("run/config.toml: cannot be written (No space left on device)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xpnet.cli.running.write_config", full)
+        assert code_of("train", *SMALL, "--out", "run") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not Path("run").exists()

@@ -85,7 +85,12 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
 
     training = Training.of(settings, output)
     folder = create_run_folder(out)
-    write_config(folder, resolved(settings, training.data))
+    try:
+        write_config(folder, resolved(settings, training.data))
+    except RunError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # it would be no run, and in the way of one
+        raise
     with alone_in(folder):
         write_environment(folder, describe_environment(training.backend, command_line()))
         return train_in(training, folder, Stand(), output)
