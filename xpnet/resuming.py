@@ -269,6 +269,18 @@ def refuse(run: Path, found: Sequence[str]) -> None:
         )
 
 
+def refuse_data(run: Path, location: str, found: Sequence[str]) -> None:
+    """Refuse to go on with the data at `location`, which differs.
+
+    Raises:
+        RunError: Always.
+    """
+    raise RunError(
+        f"{run}: cannot be resumed with other data than it has seen ({location}): {', '.join(found)}; name "
+        "its own with --data, go on all the same with --allow-changes, or train a new run from it with --config"
+    )
+
+
 def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
     """Refuse changes that cannot be made where a run stands.
 

@@ -60,7 +60,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
 
 def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
-    from xpnet.resuming import differences, refuse, refuse_changes, refuse_nothing, where_it_stands
+    from xpnet.resuming import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
     settings, data = training.settings, training.data
     length = settings.train.length(len(data.train))
@@ -70,7 +70,10 @@ def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -
     found: list[str] = []
     if stand.starts:
         found = differences(stand.settings, now["settings"])
-        found += differences(stand.data, {name: now["data"].get(name) for name in stand.data})
+        other = differences(stand.data, {name: now["data"].get(name) for name in stand.data})
+        if other and not allow_changes:
+            refuse_data(run, data.location, found + other)
+        found += other
     if not allow_changes:
         refuse(run, found)
     elif found:
