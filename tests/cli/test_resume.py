@@ -414,7 +414,7 @@ class TestRefusals:
             ),
             (
                 ["--data", "patterns:600/200"],
-                "cannot be resumed with other data than it has seen (built in): ",
+                "cannot be resumed with other data than it has seen (patterns:600/200): ",
             ),
             (
                 ["--allow-changes", "--hidden", "9"],
