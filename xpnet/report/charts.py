@@ -15,6 +15,8 @@ SETS = ("training", "validation")
 _WIDE = 30.0
 # A curve that rises above so many times its median is cut off there, since it would flatten all others.
 _TALL = 4.0
+# Pixels of a group of points, and of its name: that of a run has about 150.
+_GROUP, _NAME = 44, 220
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
 
@@ -136,18 +138,22 @@ def dots(
 def by_group(
     name: str, title: str, alt_text: str, rows: Sequence[Row], groups: Sequence[str], *, x: str, y: str
 ) -> Panel:
-    """Return points of `rows` by group: the group s, the share y, and its seed, with the mean of each group."""
+    """Return points of `rows` by group: the group s, the share y, and its seed, with the mean of each group.
+
+    Groups stand below one another, where their names have room.
+    """
     import altair as alt
 
     order = alt.Scale(domain=list(groups))
-    across = alt.X("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelAngle=0, labelLimit=130, grid=False))
-    up = alt.Y("y:Q", title=y, axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=10))
-    base = alt.Chart(ROWS).encode(x=across)
+    down = alt.Y("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelLimit=_NAME, grid=False))
+    across = alt.X("y:Q", title=y, axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(zero=False, padding=10))
+    base = alt.Chart(ROWS).encode(y=down)
     tips = [alt.Tooltip("s:N", title=x), alt.Tooltip("y:Q", title=y, format=".2%"), alt.Tooltip("seed:Q", title="seed")]
-    means = base.mark_tick(thickness=2, size=46, color=COLOURS[4]).encode(y=alt.Y("mean(y):Q", title=y))
-    points = base.mark_point(filled=True, size=65, opacity=0.85, color=COLOURS[0]).encode(y=up, tooltip=tips)
+    means = base.mark_tick(thickness=2, size=_GROUP / 2, color=COLOURS[4]).encode(x=alt.X("mean(y):Q", title=y))
+    points = base.mark_point(filled=True, size=65, opacity=0.85, color=COLOURS[0]).encode(x=across, tooltip=tips)
     columns = {"s": x, "seed": "seed", "y": y}
-    return Panel(name, title, alt_text, alt.layer(means, points), rows, columns, zoom=False)
+    height = max(2, len(groups)) * _GROUP
+    return Panel(name, title, alt_text, alt.layer(means, points), rows, columns, height=height, zoom=False)
 
 
 def matrix(

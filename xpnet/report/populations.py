@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.population import Population
-from xpnet.report.figures import mean_and_band
+from xpnet.report.figures import epoch_axis, mean_and_band
 from xpnet.results import TrainResult
 
 # Up to so many lines have bands; up to so many are all named in the legend, and of more these.
@@ -89,7 +89,7 @@ def _lines(result: TrainResult, combinations: Any, labels: list[str], names: lis
     scale, cut = alt.Scale(zero=False), ""
     if figure == "loss" and max(values_drawn) > tallest:
         scale, cut = alt.Scale(domain=[min(values_drawn), tallest]), f", up to {tallest:.2g}"
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=min(len(history), 10), format="d", grid=False))
+    x = alt.X("epoch:Q", title="epoch", axis=epoch_axis(len(history) - 1, _WIDTH))
     y = alt.Y("mean:Q", title=f"{words} {figure}{cut}", axis=style, scale=scale)
     base = alt.Chart({"values": rows}).encode(x=x, color=colour)
     one_epoch = len({row["epoch"] for row in rows}) == 1
