@@ -115,13 +115,13 @@ def _outcome(result: TrainResult, combinations: Any, name: str) -> Any:
     xs = [float(combination[name]) for combination, _ in combinations]
     above = [x for x in xs if x > 0]
     wide = bool(above) and max(above) > 10 * min(above)
-    scale, axis = alt.Scale(zero=False, padding=8), alt.Axis(format="~g", tickCount=5, grid=False)
+    scale, axis = alt.Scale(zero=False, padding=8), alt.Axis(format=".6~g", tickCount=5, grid=False)
     if wide and min(xs) > 0:
         scale, axis = alt.Scale(type="log", padding=8, nice=False), alt.Axis(format=".0e", tickCount=5, grid=False)
     elif wide:  # a list such as 0, 1e-4, 1e-2: linear from 0 to the least, logarithmic from there on
         ticks = sorted(xs) if len(xs) <= _MANY else [sorted(xs)[i] for i in _spread(len(xs))]
         scale = alt.Scale(type="symlog", constant=min(above), padding=8)
-        axis = alt.Axis(format="~g", values=ticks, grid=False)
+        axis = alt.Axis(format=".6~g", values=ticks, grid=False)
     x = alt.X("x:Q", title=_NAMES.get(name, name), scale=scale, axis=axis)
     y = alt.Y("accuracy:Q", title="final validation accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
     line = alt.Chart({"values": means}).mark_line(color="#888", strokeWidth=1.2).encode(x=x, y=y)

@@ -11,10 +11,10 @@ from xpnet.studies.model import Experiment, load
 from xpnet.studies.outcome import Outcome
 
 WHAT_THEY_ARE = (
-    "Five students of a course on deep learning wrote a report each, here A to E, on their assignment: a classifier of "
-    "CIFAR-10's images with k fully connected layers, two in D, built from its equations. They check its gradients, try "
-    "batch normalisation and initial weights, and search for lambda and the learning rate; their settings, where they "
-    "give them, are run again here, and their figures stand beside ours."
+    "Five students of a course on deep learning wrote a report each, here A to E, on an assignment: a classifier of "
+    "CIFAR-10's images with k fully connected layers (D: two), built from its equations. They check its gradients, "
+    "try batch normalisation and several initial weights, and search for lambda and the learning rate; all of that "
+    "is run again here, and their figures stand beside ours."
 )
 _GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
 
