@@ -140,3 +140,9 @@ def test_numpys_numbers_are_numbers():
     assert (config.batch_size, config.lam, config.eta_max) == (5, (0.1, 0.2), 0.5)
     with pytest.raises(ConfigError, match=r"lambda = \[0\.1, 'a'\]: must be a finite number of at least 0"):
         xpnet.TrainConfig(lam=[0.1, "a"])
+
+
+def test_in_words_lambda_has_four_digits_and_the_file_all():
+    settings = Settings.from_mapping({"lambda": 0.02046263811498788})
+    assert settings.in_words(3072, 10) == "3072-50-50-10 with BN, λ = 0.02046"
+    assert settings.to_mapping()["lambda"] == 0.02046263811498788
