@@ -165,6 +165,7 @@ def test_pages_and_figure_are_written_and_checked(tmp_path, capsys):
     assert main(["page", "--check", *where]) == 1
 
 
+@pytest.mark.pictures
 def test_the_figure_has_every_contender():
     values = json.dumps(chart(result()["suites"]["epoch"]["cases"]).to_dict())
     assert all(f'"{who}"' in values for who in ("xpnet numpy", "torch.compile", "floor"))
