@@ -213,6 +213,9 @@ def test_a_gradient_that_is_no_error_is_told_by_the_verdict():
         ["b", "1.0e-08 / zero", "1.0e-08 / no such parameter here"],
         ["gamma", "- / vanishing", ""],
     ]
+    legend = grids(compare(one, Outcome("A.x", [cell], 1.0)), "gradcheck")[0].legend
+    assert "Zero: BN" in legend
+    assert "Vanishing: both sides" in legend
     worst = dataclasses.replace(one, reported=(Reported({}, "worst", 1e-8),))
     assert table(cell, worst) == [["worst", "1.0e-08 / 1.0e-07"]]
     cell.verdicts = {}  # of earlier versions

@@ -162,6 +162,7 @@ def _row(row: Any) -> dict[str, Any]:
         "theirs": None if row.theirs is None else {"mean": row.theirs[0], "std": row.theirs[1]},
         "ours": None if row.ours is None else {"mean": row.ours[0], "std": row.ours[1], "runs": row.ours[2]},
         "within": row.within,
+        "instead": row.instead,
         "note": row.note,
     }
 

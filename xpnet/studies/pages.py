@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xpnet.gradcheck.report import VANISHING
 from xpnet.studies.compare import Row, compare, plateau
 from xpnet.studies.model import Experiment, load
 from xpnet.studies.outcome import Outcome
@@ -143,6 +144,8 @@ def _checks(rows: Sequence[Row]) -> list[Grid]:
     legend = "The report's errors / ours, which are the largest relative ones."
     if any(row.instead == "zero" for row in rows):
         legend += " Zero: BN subtracts this bias again, so its gradient is zero, and what is computed is round-off."
+    if any(row.instead == VANISHING for row in rows):
+        legend += " Vanishing: both sides are below the round-off of the cost."
     tables[-1:] = [Grid(t.head, t.body, legend) for t in tables[-1:]]
     return tables
 
