@@ -49,7 +49,8 @@ def _middle(value: Any) -> float | None:
 
 def in_words(values: Mapping[str, Any]) -> str:
     """Return settings in a few words."""
-    return ", ".join(f"{GREEK.get(name, name)} = {plain(value).text}" for name, value in values.items())
+    words = {n: f"{value:.4g}" if isinstance(value, float) else plain(value).text for n, value in values.items()}
+    return ", ".join(f"{GREEK.get(name, name)} = {value}" for name, value in words.items())
 
 
 def settings_table(given: Mapping[str, Any], caption: str) -> Table:
