@@ -19,6 +19,7 @@ from bench.tables import OURS, TABLES, Cases, short
 ROOT = Path(__file__).parents[1]
 PAGE, README, FIGURE = Path("docs/performance.md"), Path("README.md"), Path("docs/images/performance")
 GPU = Path("docs/gpu.md")
+_KINDS = ["xpnet", "floor: NumPy's gather and products alone", "others"]
 _EMPTY = "Not measured yet."
 Newest = dict[str, tuple[Path, dict[str, Any]]]
 
@@ -159,8 +160,8 @@ def chart(cases: Cases) -> Any:
         base = alt.Chart({"values": values}).encode(y=y)
         colour = alt.Color(
             "kind:N",
-            legend=None,
-            scale=alt.Scale(domain=["xpnet", "floor", "other"], range=["#0072B2", "#999999", "#E69F00"]),
+            legend=alt.Legend(title=None, orient="top", labelFontSize=12, labelLimit=300),
+            scale=alt.Scale(domain=_KINDS, range=["#0072B2", "#999999", "#E69F00"]),
         )
         bars = base.mark_bar().encode(x=alt.X("us:Q", title="µs a step, median and quartiles"), color=colour)
         spread = base.mark_rule(color="#333").encode(x="low:Q", x2="high:Q")
@@ -173,7 +174,7 @@ def chart(cases: Cases) -> Any:
 
 
 def _kind(who: str) -> str:
-    return "xpnet" if who in OURS else "floor" if who == "floor" else "other"
+    return _KINDS[0 if who in OURS else 1 if who == "floor" else 2]
 
 
 def pages(root: Path, results: Newest, folder: Path = FOLDER) -> dict[Path, str]:

@@ -60,7 +60,7 @@ def _epochs(cases: Cases) -> str:
 def short(what: str) -> str:
     """Return what a column or a panel is called."""
     networks = re.match(r"(\d+) networks ", what)
-    return f"R = {networks[1]}" if networks else what.replace("50-30-20-20-10-10-10-10-10", "9 layers", 1)
+    return f"R = {networks[1]}" if networks else what.replace("3072-50-30-20-20-10-10-10-10-10", "9 layers", 1)
 
 
 def _left_out(cases: Cases) -> str:

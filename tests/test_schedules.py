@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpnet
-from xpnet.schedules import constant, cosine, learning_rates, step_decay, triangular
+from xpnet.schedules import FIRST_RATE, constant, cosine, learning_rates, step_decay, triangular
 
 
 def test_triangular_at_its_corners():
@@ -39,6 +39,7 @@ def test_the_other_schedules():
         ({"n_s": "2ep", "cycles": 1}, (1e-5, 1e-5), 1e-5 + (0.1 - 1e-5) / 20),
         ({"schedule": "decay", "eta": 0.1, "decay": 0.9, "epochs": 3}, (0.1, 0.1), 0.1 * 0.81),
         ({"schedule": "constant", "eta": (0.1, 0.2), "epochs": 2}, (0.1, 0.2), 0.1),
+        ({"schedule": "cosine", "eta": 0.1, "eta_min": 0.0, "epochs": 2}, (0.1, 0.1), 0.05 * (1 - np.cos(np.pi / 20))),
     ],
 )
 def test_rates_of_a_run(settings, first, last):
@@ -46,6 +47,7 @@ def test_rates_of_a_run(settings, first, last):
     rates = learning_rates(config, config.length(100), 2)
     assert rates.shape == (config.length(100).steps, 2)
     np.testing.assert_allclose(rates[0], first)
+    np.testing.assert_array_equal(rates[0], getattr(config, FIRST_RATE[config.schedule]))
     assert rates[-1, 0] == pytest.approx(last)
 
 

@@ -41,6 +41,10 @@ def cosine(t: ArrayLike, eta: ArrayLike, eta_min: ArrayLike, steps: int) -> NDAr
     return np.asarray(low + (high - low) * (1 + np.cos(np.pi * np.asarray(t) / steps)) / 2)
 
 
+# The setting that is the rate of the first step.
+FIRST_RATE = {"triangular": "eta_min", "decay": "eta", "constant": "eta", "cosine": "eta"}
+
+
 def learning_rates(config: TrainConfig, length: Length, replicas: int) -> NDArray[np.float64]:
     """Return the learning rate of every step and replica: (steps, R)."""
     t = np.arange(length.steps)[:, None]

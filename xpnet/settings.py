@@ -144,7 +144,7 @@ class Settings:
         norm = "with BN" if config.batch_norm and config.hidden else "without BN"
         runs = f", {self.run.runs} runs" if self.run.runs > 1 else ""
         lists = [f"{len(values)} values of {name}" for name, values in self.varying.items()]
-        lam = [] if "lambda" in self.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {self.train.lam}"]
+        lam = [] if "lambda" in self.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {self.train.lam:.4g}"]
         return f"{sizes} {norm}, {', '.join(lam + lists)}{runs}"
 
     def network_config(self, inputs: int, classes: int) -> NetworkConfig:

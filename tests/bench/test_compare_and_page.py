@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from bench_cases import result
 from bench.__main__ import main
 from bench.page import ROOT, chart, fill, pages, slots
 from bench.results import BenchError, newest, read, write
+from bench.tables import short
+from xpnet.report import drawing
 
 
 def save(name: str, content: dict) -> str:
@@ -162,9 +165,17 @@ def test_pages_and_figure_are_written_and_checked(tmp_path, capsys):
     assert main(["page", "--check", *where]) == 1
 
 
+@pytest.mark.pictures
 def test_the_figure_has_every_contender():
     values = json.dumps(chart(result()["suites"]["epoch"]["cases"]).to_dict())
     assert all(f'"{who}"' in values for who in ("xpnet numpy", "torch.compile", "floor"))
+    svg = html.unescape(drawing.svg(chart(result()["suites"]["epoch"]["cases"]).to_dict()))
+    assert all(f">{kind}</text>" in svg for kind in ("xpnet", "floor: NumPy's gather and products alone", "others"))
+
+
+def test_a_deep_network_is_called_by_its_layers():
+    assert short("3072-50-30-20-20-10-10-10-10-10 with BN, batch 100") == "9 layers with BN, batch 100"
+    assert short("3072-50-50-10 with BN, batch 100") == "3072-50-50-10 with BN, batch 100"
 
 
 def test_the_projects_pages_are_what_the_newest_results_give():

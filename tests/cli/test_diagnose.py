@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,11 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
                 if np.isfinite(values).all() and np.median(values) > 0:
                     assert points[int(epoch), str(layer + 1)] == np.median(values)
     assert all(row["relative_spread"] > 0 for row in rows if "relative_spread" in row)
+    page = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text()
+    table = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
+    panels = [part["title"] for part in chart.to_dict()["vconcat"][0]["concat"]]
+    assert {panel["text"] for panel in panels} <= table == set(MEASURES)
+    assert [panel["subtitle"] for panel in panels] == [MEASURES[panel["text"]] for panel in panels]
 
 
 def test_networks_that_memory_does_not_hold_together_are_refused_with_how_many_it_does(capsys, monkeypatch):

@@ -32,6 +32,8 @@ def test_evaluate_gives_what_training_reported(capsys, runs):
         np.testing.assert_allclose(
             list(result["per_class"].values()), np.diag(confusion) / confusion.sum(axis=1), rtol=1e-12
         )
+    assert run(capsys, "evaluate", "run", "--figure", "confusion", "--quiet")[0] == 0
+    assert ("sums over 2 networks" in Path("confusion.svg").read_text()) == (runs == "2")
 
 
 def test_evaluate_for_people_and_on_other_data(capsys):

@@ -27,6 +27,7 @@ def test_the_list_names_all_experiments(capsys):
     for name in ("A.bn3", "B.coarse", "C.sigma", "D.final", "E.pairs"):
         assert name in out
     listed = json.loads(run(capsys, "reproduce", "D", "--list", "--json")[1])["experiments"]
+    assert "k-layer network: batch normalisation, lambda, initialisation" in out
     assert [row["name"] for row in listed] == [
         *("D.gradcheck", "D.model1", "D.model2", "D.coarse", "D.fine", "D.final")
     ]

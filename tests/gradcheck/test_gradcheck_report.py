@@ -332,3 +332,4 @@ def test_figures(tmp_path: Any):
     for sweep, stem in ((None, "plain"), (sweep_h(net, x, labels), "sweep")):
         for path in save_figure(check_figure(report, "title", sweep), tmp_path / stem):
             assert path.stat().st_size > 1000
+    assert "solid: largest, dashed: median" in (tmp_path / "sweep.svg").read_text()

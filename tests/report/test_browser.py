@@ -56,8 +56,8 @@ def pages(tmp_path_factory, worker_id):
     except FileExistsError:
         until(done.exists, "the pages that another worker makes", 120)
     else:
-        one = small(out=str(there / "one"))
-        lists = small("--lambda", "0.001,0.1", "--runs", "2", out=str(there / "lists"))
+        one = small(out=str(there / "2026-11-21_19-31-05"))
+        lists = small("--lambda", "0.001,0.1", "--runs", "2", out=str(there / "2026-11-21_19-31-17"))
         winner = small(out=str(there / "winner"))
         folders = {
             "run": [one],
@@ -249,3 +249,56 @@ def test_without_scripts_charts_are_pictures(browser, pages):
         assert not browser.find_elements("css selector", "th button")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def boxes(texts) -> list[tuple[str, dict]]:
+    return [(text.text, text.rect) for text in texts if text.text]
+
+
+def overlap(a: dict, b: dict) -> bool:
+    """Return whether two boxes share more than a pixel of rounding."""
+    return all(
+        a[at] + a[size] > b[at] + 1 and b[at] + b[size] > a[at] + 1 for at, size in (("x", "width"), ("y", "height"))
+    )
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_words_of_pictures_do_not_touch_whatever_the_font(browser, pages, tmp_path, installed):
+    text = pages["comparison"].read_text()
+    fonts = '"Liberation Sans",Arimo,Arial,Helvetica,'
+    assert text.count(fonts) == 1
+    page = tmp_path / "page.html"
+    page.write_text(text if installed else text.replace(fonts, '"DejaVu Sans",'))
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(browser, page)
+        pictures = browser.find_elements("css selector", ".plot > svg")
+        assert len(pictures) == 5
+        for picture in pictures:
+            found = boxes(picture.find_elements("css selector", "text"))
+            assert len(found) >= 8
+            touching = [(a, b) for i, (a, x) in enumerate(found) for b, y in found[:i] if overlap(x, y)]
+            assert not touching
+            # A digit of the fonts that the picture was laid out with is 0.556 of its size wide.
+            numbers = [(number, box["width"]) for number, box in found if number.isdigit()]
+            assert [w for _, w in numbers] == pytest.approx([0.556 * 12 * len(n) for n, _ in numbers], abs=0.6)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_runs_with_the_names_of_a_minute_are_told_apart_and_fit(browser, pages):
+    show(browser, pages["comparison"], width=1200)
+    names = {"2026-11-21_19-31-05", "2026-11-21_19-31-17"}
+    for figure in drawn(browser):
+        assert names <= {text.text for text in figure.find_elements("css selector", ".live text")}
+    table = browser.find_element("css selector", "#result .scroll")
+    assert int(table.get_property("scrollWidth")) <= int(table.get_property("clientWidth"))
+    cells = table.find_elements("css selector", "tbody td:first-child")
+    assert {cell.text for cell in cells} == names
+    line = browser.execute_script("return parseFloat(getComputedStyle(arguments[0]).lineHeight)", cells[0])
+    what = table.find_elements("css selector", "tbody tr:first-child td")[0]
+    wrapped = browser.execute_script(
+        "const r = document.createRange(); r.selectNodeContents(arguments[0]); return r.getBoundingClientRect().height",
+        what,
+    )
+    assert wrapped < 1.5 * line

@@ -11,6 +11,7 @@ from report_cases import search, small
 
 import xpnet
 from xpnet.errors import ConfigError, RunError
+from xpnet.report.parts import curves, in_words
 from xpnet.report.records import kind_of, read_run
 from xpnet.report.search_page import search_page
 from xpnet.report.write import write_report
@@ -27,6 +28,7 @@ def test_a_run_is_read_back_to_the_last_bit():
     assert record.history["train_loss"].shape == (3, 4)
     means = [np.mean(record.figures("validation", "accuracy")[members]) for _, members in record.combinations()]
     assert record.best() == record.combinations()[int(np.argmax(means))]
+    np.testing.assert_array_equal(record.initial_eta, [1e-5] * 4)
     assert metrics["samples"] == {"train": 540, "validation": 60, "test": 200}
     assert record.environment["device"] == "cpu"
     assert record.environment["command"].startswith("xpnet train --data patterns:600/200 --epochs 3")
@@ -118,3 +120,25 @@ def test_a_page_of_a_run_without_an_epoch_yet():
     header = (folder / "history.csv").read_text().splitlines(keepends=True)[0]
     (folder / "history.csv").write_text(header)
     assert "did not end" in write_report(folder).notes[0]
+
+
+def test_settings_in_words_have_four_digits():
+    values = {"lambda": 0.02046263811498788, "hidden": [50, 30], "batch_norm": True}
+    assert in_words(values) == "λ = 0.02046, hidden = 50, 30, batch_norm = yes"
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        (("--eta-min", "1e-4,1e-3"), [1e-4, 1e-3]),
+        (("--schedule", "cosine", "--eta", "0.1", "--eta-min", "1e-4,1e-3"), [0.1, 0.1]),
+        (("--schedule", "decay", "--eta", "0.01,0.02"), [0.01, 0.02]),
+    ],
+)
+def test_the_learning_rate_on_the_page_is_that_of_the_curves(settings, first):
+    record = read_run(small(*settings, out="run"))
+    assert record.initial_eta.tolist() == first
+    for r in range(2):
+        panel = curves(record, [r]).panels[-1]
+        assert [row["x"] for row in panel.rows] == [0, 1, 2, 3]
+        assert [row["y"] for row in panel.rows] == [first[r], *record.history["eta"][:, r]]

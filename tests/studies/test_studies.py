@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from xpnet.network import Network
 from xpnet.studies import REPORTS, CellOutcome, Experiment, Outcome, Reported, Runner, choose, load
 from xpnet.studies.compare import compare, plateau, spread, words_of
 from xpnet.studies.draws import cells_of, matches
-from xpnet.studies.pages import draw_figures, markdown, page
+from xpnet.studies.figures import drawings
+from xpnet.studies.pages import draw_figures, grids, markdown, page
 from xpnet.studies.runner import shortened
 
 EVERY = choose(["all"])
@@ -43,6 +46,40 @@ def test_every_experiment_is_a_valid_setting_and_every_figure_has_a_cell(one):
             assert sum(matches(cell, at) for cell in cells) == 1 or not at, f"{one.name}: {at}"
     assert one.what
     assert one.source
+
+
+@pytest.mark.parametrize("one", [one for one in EVERY if one.kind == "gradcheck"], ids=lambda e: e.name)
+def test_a_checked_network_has_every_parameter_that_the_report_has_errors_of(one):
+    for cell in one.cells:
+        both = {k: v for k, v in {**one.settings, **cell}.items() if k != "choose"}
+        network = Network(xpnet.Settings.from_mapping(both).network_config(30, 10))
+        told = {r.figure for r in one.reported if matches(cell, r.at)} - {"worst"}
+        assert told <= set(network.parameters)
+
+
+def test_titles_of_figures_can_be_printed():
+    titles = [entry.get("title", f"figure {entry['name']}") for one in EVERY for entry in one.figures]
+    assert len(titles) > 50
+    assert [t for t in titles if not re.fullmatch(r"figure \d+( [ab])?|exercise \d(, costs|, loss)?", t)] == []
+    one = experiment(figures=({"name": "with, 1e-1", "title": "exercise 5", "at": {}, "show": ["loss"]},))
+    cell = CellOutcome({"batch_norm": True, "init": 0.1}, [0], history={"train_loss": np.ones((2, 1))})
+    cell.history["validation_loss"] = np.ones((2, 1))
+    (drawing,) = drawings(one, Outcome("A.x", [cell], 1.0))
+    assert drawing.stem == "A-x-with-1e-1"
+    assert drawing.title == "Report A, exercise 5: with BN, σ = 0.1"
+    assert drawing.short == "Exercise 5: with BN, σ = 0.1"
+
+
+def test_the_committed_tables_are_those_of_the_results():
+    folder = Path(__file__).parents[2] / "docs" / "reproduction"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    outcomes = {name: Outcome.from_json(o) for name, o in json.loads((folder / "results.json").read_text()).items()}
+    assert set(outcomes) == {one.name for one in EVERY}
+    about = next(line for line in text.splitlines() if line.startswith("`xpnet reproduce all`"))
+    figures: dict[str, list[str]] = {}
+    for name, path in re.findall(r"!\[([\w.-]+)\]\(([^)]*)\)", text):
+        figures.setdefault(name, []).append(path)
+    assert text == page(EVERY, outcomes, about, figures)
 
 
 def test_the_reports_main_figures_are_there():
@@ -156,6 +193,33 @@ def test_gradient_checks_are_of_the_asked_samples(runner):
     text = markdown(compare(one, outcome), "gradcheck")
     assert "| seed = 1, choose = first: passed | layer 1 | layer 2 |" in text
     assert "| W | 1.0e-07 / " in text
+    assert "| b | - / zero | - / " in text
+    assert "Zero: BN subtracts this bias again" in text
+
+
+def test_a_gradient_that_is_no_error_is_told_by_the_verdict():
+    cell = CellOutcome({}, [0], note="passed")
+    cell.parameters = {"W1": 1e-7, "b1": 2e-5, "gamma1": 3e-6, "W2": 1e-9}
+    cell.verdicts = {"W1": "passed", "b1": "zero by construction", "gamma1": "vanishing", "W2": "failed"}
+    reported = tuple(Reported({}, name, 1e-8) for name in ("W1", "b1", "b2"))
+    one = experiment(kind="gradcheck", reported=reported)
+
+    def table(found: CellOutcome, of: Experiment = one) -> list:
+        again = Outcome.from_json(json.loads(json.dumps(Outcome("A.x", [found], 1.0).to_json())))
+        return grids(compare(of, again), "gradcheck")[0].body
+
+    assert table(cell) == [
+        ["W", "1.0e-08 / 1.0e-07", "- / 1.0e-09"],
+        ["b", "1.0e-08 / zero", "1.0e-08 / no such parameter here"],
+        ["gamma", "- / vanishing", ""],
+    ]
+    legend = grids(compare(one, Outcome("A.x", [cell], 1.0)), "gradcheck")[0].legend
+    assert "Zero: BN" in legend
+    assert "Vanishing: both sides" in legend
+    worst = dataclasses.replace(one, reported=(Reported({}, "worst", 1e-8),))
+    assert table(cell, worst) == [["worst", "1.0e-08 / 1.0e-07"]]
+    cell.verdicts = {}  # of earlier versions
+    assert table(cell)[1][1] == "1.0e-08 / 2.0e-05"
 
 
 def test_a_quick_run_is_shorter_and_says_so(blobs):

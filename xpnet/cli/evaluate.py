@@ -85,7 +85,8 @@ def evaluate(
         "run": str(run),
     }
     if figure is not None:
-        result["figure"] = _figure(figure, confusion, names, data, which, percent(metrics["accuracy"]))
+        title = f"{data.name}, {which}: {percent(metrics['accuracy'])}"
+        result["figure"] = _figure(figure, confusion, names, title, int(good.sum()))
     if network.replicas > 1 and rows:
         of_each = zip(metrics.accuracies, metrics.losses, metrics.costs, strict=True)
         result["replicas"] = [
@@ -97,12 +98,11 @@ def evaluate(
     output.result(result, *tables, _classes(names, confusion, per_class, int(good.sum())), _summary(metrics, samples))
 
 
-def _figure(stem: Path, confusion: Any, names: tuple[str, ...], data: Any, which: str, accuracy: str) -> list[str]:
+def _figure(stem: Path, confusion: Any, names: tuple[str, ...], title: str, networks: int) -> list[str]:
     from xpnet.report.confusion import confusion_figure
     from xpnet.report.figures import save_figure
 
-    title = f"{data.name}, {which}: {accuracy}"
-    return [str(path) for path in save_figure(confusion_figure(confusion, names, title), stem)]
+    return [str(path) for path in save_figure(confusion_figure(confusion, names, title, networks), stem)]
 
 
 def _replicas(rows: list[dict[str, Any]]) -> Any:

@@ -145,13 +145,19 @@ def _keep(
 def _list(output: Output, experiments: Sequence[Experiment]) -> None:
     from rich.table import Table
 
+    from xpnet.studies import load
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("experiment", "where in the report", "what"):
         table.add_column(column, no_wrap=True)
-    for experiment in experiments:
-        table.add_row(experiment.name, experiment.source, experiment.what)
+    titles = {report: load(report).title for report in dict.fromkeys(e.report for e in experiments)}
+    for report, title in titles.items():
+        table.add_row(report, "", title, style="bold")
+        for e in experiments:
+            if e.report == report:
+                table.add_row(e.name, e.source, e.what)
     rows = [{"name": e.name, "source": e.source, "what": e.what, "kind": e.kind} for e in experiments]
-    output.result({"experiments": rows}, table)
+    output.result({"reports": titles, "experiments": rows}, table)
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -161,6 +167,7 @@ def _row(row: Any) -> dict[str, Any]:
         "theirs": None if row.theirs is None else {"mean": row.theirs[0], "std": row.theirs[1]},
         "ours": None if row.ours is None else {"mean": row.ours[0], "std": row.ours[1], "runs": row.ours[2]},
         "within": row.within,
+        "instead": row.instead,
         "note": row.note,
     }
 

@@ -24,8 +24,8 @@ Values = NDArray[np.float64]
 _ROUNDING = 1e-15
 
 
-def _measure(label: str, text: str) -> Any:
-    return dataclasses.field(metadata={"label": label, "help": text})
+def _measure(text: str) -> Any:
+    return dataclasses.field(metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,30 +63,28 @@ class Diagnosis:
         predicted: Different classes among the predictions (R,), from 1 to the number of classes.
     """
 
-    s_std: Values = _measure("s, standard deviation", "standard deviation of the sums s")
-    s_spread: Values = _measure("s, spread over samples", "standard deviation of s over the samples, RMS over units")
-    y_mean: Values = _measure("y, mean", "mean of the outputs y")
-    y_std: Values = _measure("y, standard deviation", "standard deviation of the outputs y")
-    gradient_rms: Values = _measure("dJ/ds, RMS", "root mean square of dJ/ds")
-    W_rms: Values = _measure("W, RMS", "root mean square of W")
-    W_gradient_rms: Values = _measure("dJ/dW, RMS", "root mean square of dJ/dW, penalty included")
-    update_ratio: Values = _measure("η |dJ/dW| / |W|", "eta * RMS of dJ/dW / RMS of W")
-    dead: Values = _measure("dead units", "share of units that no sample activates")
-    inactive: Values = _measure("inactive entries", "share of outputs that are 0")
-    effective_rank: Values = _measure("effective rank", "exp of the entropy of y's singular values")
-    similarity: Values = _measure("cosine between samples", "mean cosine between two samples' outputs")
-    relative_spread: Values = _measure("spread of y / mean", "spread of y over samples by its mean")
+    s_std: Values = _measure("standard deviation of the sums s")
+    s_spread: Values = _measure("standard deviation of s over the samples, RMS over units")
+    y_mean: Values = _measure("mean of the outputs y")
+    y_std: Values = _measure("standard deviation of the outputs y")
+    gradient_rms: Values = _measure("root mean square of dJ/ds")
+    W_rms: Values = _measure("root mean square of W")
+    W_gradient_rms: Values = _measure("root mean square of dJ/dW, penalty included")
+    update_ratio: Values = _measure("η times RMS of dJ/dW, by RMS of W")
+    dead: Values = _measure("share of units that no sample activates")
+    inactive: Values = _measure("share of outputs that are 0")
+    effective_rank: Values = _measure("exp of the entropy of y's singular values")
+    similarity: Values = _measure("mean cosine between two samples' outputs")
+    relative_spread: Values = _measure("spread of y over samples by its mean")
     loss: Values
     accuracy: Values
     predicted: NDArray[Any]
 
 
-MEASURES: dict[str, tuple[str, str]] = {
-    field.name: (field.metadata["label"], field.metadata["help"])
-    for field in dataclasses.fields(Diagnosis)
-    if field.metadata
+MEASURES: dict[str, str] = {
+    field.name: field.metadata["help"] for field in dataclasses.fields(Diagnosis) if field.metadata
 }
-"""Every measure of a layer: its name, with a label for figures and what it is in a few words."""
+"""Every measure of a layer: its name, and what it is in a few words."""
 
 
 def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any = 1.0) -> Diagnosis:

@@ -52,7 +52,11 @@ def sweep_figure(rows: Sequence[dict[str, Any]]) -> Any:
             y=_log("error:Q", "relative error"),
             strokeDash=alt.StrokeDash("which:N", legend=None, scale=alt.Scale(domain=["largest", "median"])),
         )
-        .properties(width=_WIDTH, height=_HEIGHT, title=alt.TitleParams("error against h; dashed: median", fontSize=12))
+        .properties(
+            width=_WIDTH,
+            height=_HEIGHT,
+            title=alt.TitleParams("error against h; solid: largest, dashed: median", fontSize=12),
+        )
     )
 
 

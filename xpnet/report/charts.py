@@ -15,6 +15,10 @@ SETS = ("training", "validation")
 _WIDE = 30.0
 # A curve that rises above so many times its median is cut off there, since it would flatten all others.
 _TALL = 4.0
+# Numbers from here on are written with an exponent.
+_LONG = 1e6
+# Pixels of a group of points, and of its name: that of a run has about 150.
+_GROUP, _NAME = 44, 220
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
 
@@ -67,12 +71,12 @@ def lines(
         x=alt.X(
             "x:Q",
             title=x,
-            axis=alt.Axis(grid=False, tickMinStep=1, tickCount=ticks, format="~g"),
+            axis=alt.Axis(grid=False, tickMinStep=1, tickCount=ticks),
             scale=alt.Scale(zero=False),
         ),
         color=colour(series, legend, colours),
     )
-    at = alt.Y("y:Q", title=told, scale=scale, axis=alt.Axis(format="%" if percent else "~g", tickCount=5))
+    at = alt.Y("y:Q", title=told, scale=scale, axis=alt.Axis(tickCount=5, **_written(values, percent=percent)))
     line = base.mark_line(strokeWidth=2, clip=True, point={"size": 40, "opacity": 1} if one else False).encode(y=at)
     if len(series) > 1 and detail is None:
         line = line.encode(strokeDash=dash(series, legend))
@@ -117,7 +121,8 @@ def dots(
     base = alt.Chart(ROWS).encode(
         x=number_axis(x, [row["x"] for row in rows], log=log_x), color=colour(series, legend, symbol="shape")
     )
-    at = alt.Y("y:Q", title=y, axis=alt.Axis(format="%" if percent else "~g"), scale=alt.Scale(zero=False, padding=8))
+    up = alt.Axis(**_written([row["y"] for row in rows], percent=percent))
+    at = alt.Y("y:Q", title=y, axis=up, scale=alt.Scale(zero=False, padding=8))
     shown = [alt.Tooltip("x:Q", title=x, format=".4~g"), alt.Tooltip("y:Q", title=y, format=form)]
     shown += [alt.Tooltip(field, title=words) for field, words in (tips or {}).items()]
     points = base.mark_point(filled=True, size=65, opacity=0.85, clip=True).encode(y=at, tooltip=shown)
@@ -136,18 +141,22 @@ def dots(
 def by_group(
     name: str, title: str, alt_text: str, rows: Sequence[Row], groups: Sequence[str], *, x: str, y: str
 ) -> Panel:
-    """Return points of `rows` by group: the group s, the share y, and its seed, with the mean of each group."""
+    """Return points of `rows` by group: the group s, the share y, and its seed, with the mean of each group.
+
+    Groups stand below one another, where their names have room.
+    """
     import altair as alt
 
     order = alt.Scale(domain=list(groups))
-    across = alt.X("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelAngle=0, labelLimit=130, grid=False))
-    up = alt.Y("y:Q", title=y, axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=10))
-    base = alt.Chart(ROWS).encode(x=across)
+    down = alt.Y("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelLimit=_NAME, grid=False))
+    across = alt.X("y:Q", title=y, axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(zero=False, padding=10))
+    base = alt.Chart(ROWS).encode(y=down)
     tips = [alt.Tooltip("s:N", title=x), alt.Tooltip("y:Q", title=y, format=".2%"), alt.Tooltip("seed:Q", title="seed")]
-    means = base.mark_tick(thickness=2, size=46, color=COLOURS[4]).encode(y=alt.Y("mean(y):Q", title=y))
-    points = base.mark_point(filled=True, size=65, opacity=0.85, color=COLOURS[0]).encode(y=up, tooltip=tips)
+    means = base.mark_tick(thickness=2, size=_GROUP / 2, color=COLOURS[4]).encode(x=alt.X("mean(y):Q", title=y))
+    points = base.mark_point(filled=True, size=65, opacity=0.85, color=COLOURS[0]).encode(x=across, tooltip=tips)
     columns = {"s": x, "seed": "seed", "y": y}
-    return Panel(name, title, alt_text, alt.layer(means, points), rows, columns, zoom=False)
+    height = max(2, len(groups)) * _GROUP
+    return Panel(name, title, alt_text, alt.layer(means, points), rows, columns, height=height, zoom=False)
 
 
 def matrix(
@@ -271,15 +280,25 @@ def number_axis(title: str, values: Sequence[float], *, log: bool, cls: str = "X
     import altair as alt
 
     scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False, padding=10)
-    shown: dict[str, Any] = {"format": "~g", "tickCount": 5}
+    shown: dict[str, Any] = {"tickCount": 5, **_written(values)}
     if values and all(float(value).is_integer() for value in values):  # seeds, for instance: nothing lies between
-        shown = {"format": "~g", "tickMinStep": 1, "tickCount": max(1, min(5, round(max(values) - min(values))))}
+        shown = {"format": "d", "tickMinStep": 1, "tickCount": max(1, min(5, round(max(values) - min(values))))}
     if log:
         low, high = min(values), max(values)
         plain = low >= 1e-3 and high < 1e4
         shown = {"format": ".3~g" if plain else ".0e", "values": log_ticks(low, high)}
     axis = alt.Axis(grid=cls == "Y", labelOverlap=True, **shown)
     return getattr(alt, cls)(f"{cls.lower()}:Q", title=title, scale=scale, axis=axis)
+
+
+def _written(values: Sequence[float], *, percent: bool = False) -> dict[str, Any]:
+    """Return the format of an axis; of ordinary numbers none, which has the digits that ticks differ in.
+
+    The format "~g" would make 1e+1 of 10 among the ticks 1, 2, ..., 10.
+    """
+    if percent:
+        return {"format": "%"}
+    return {"format": "~g"} if max(map(abs, values), default=0.0) >= _LONG else {}
 
 
 def is_wide(values: Sequence[float]) -> bool:

@@ -14,10 +14,11 @@ from xpnet.report import drawing
 _COUNTS_OF = 20
 
 
-def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: str) -> Any:
+def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: str, networks: int = 1) -> Any:
     """Return the matrix (classes, classes), rows are true classes, and beside it the accuracy of each class.
 
-    A cell's colour is its share of the true class, which does not depend on how many samples a class has.
+    A cell's colour is its share of the true class, which does not depend on how many samples a class has.  The
+    counts are sums over `networks` networks.
     """
     import altair as alt
 
@@ -68,9 +69,10 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: 
     if classes <= _COUNTS_OF:
         bars = bars + bar.mark_text(align="left", dx=4, fontSize=11).encode(text="shown:N")
     size: dict[str, Any] = {"height": alt.Step(step)}
+    summed = f"sums over {networks} networks" if networks > 1 else ""
     return (
         alt.hconcat(matrix.properties(width=alt.Step(step), **size), bars.properties(width=140, **size), spacing=16)
-        .properties(title=alt.TitleParams(title, anchor="start", fontSize=15, offset=12))
+        .properties(title=alt.TitleParams(title, subtitle=summed, anchor="start", fontSize=15, offset=12))
         .configure_view(strokeWidth=0)
         .configure_axis(gridColor="#e6e6e6", titleFontWeight="normal")
     )

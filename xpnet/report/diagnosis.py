@@ -55,7 +55,7 @@ def _block(course: Course, members: list[int], head: str) -> Any:
 
     panels = [_panel(course, members, name) for names in _PANELS for name in names]
     # By their frames, not by what labels stick out of them: panels stand in rows and columns.
-    spacing = {"column": 2 * _LABELS, "row": 58}
+    spacing = {"column": 2 * _LABELS, "row": 72}
     block = alt.concat(*panels, columns=3, bounds="flush", spacing=spacing).resolve_scale(color="shared")
     return block.properties(title=alt.TitleParams(head, anchor="start", fontSize=13)) if head else block
 
@@ -96,7 +96,7 @@ def _panel(course: Course, members: list[int], name: str) -> Any:
     return (
         alt.Chart(
             {"values": rows},
-            title=alt.TitleParams(MEASURES[name][0], anchor="start", frame="group", fontSize=12, offset=6),
+            title=alt.TitleParams(name, subtitle=MEASURES[name], anchor="start", frame="group", fontSize=12, offset=6),
         )
         .mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=16) if len(epochs) <= 12 else False)
         .encode(

@@ -19,6 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#BC6A94", "#7A7A7A", "#8A7A00")
 DASHES: tuple[list[int], ...] = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 _INK = "currentColor"
 _WIDTH = 430
+# vl-convert brings it along, so that a chart is laid out alike everywhere; page.css asks for fonts of its widths.
+_STATIC_FONT = "Liberation Sans"
 Row = Mapping[str, Any]
 # Charts name their data, and share it between their layers.
 ROWS = {"name": "rows"}
@@ -78,7 +80,7 @@ def page_spec(panel: Panel) -> dict[str, Any]:
 
 def static_svg(panel: Panel) -> str:
     """Return the chart as a small SVG in the colour of the text around it, for pages without scripts."""
-    spec = _spec(panel) | {"width": _WIDTH * (2 if panel.wide else 1) - 60, "config": CONFIG}
+    spec = _spec(panel) | {"width": _WIDTH * (2 if panel.wide else 1) - 60, "config": CONFIG | {"font": _STATIC_FONT}}
     return smaller(drawing.svg(spec))
 
 

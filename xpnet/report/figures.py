@@ -15,6 +15,9 @@ from xpnet.runs import write_new
 # Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
 _COLOURS = {"training": "#0072B2", "validation": "#D55E00"}
 _WIDTH, _HEIGHT, _GAP = 250, 210, 62
+_RATE_WIDTH = 3 * _WIDTH + 2 * _GAP
+# Pixels between two ticks, at least about so many.
+_TICKS_APART = 40
 
 
 def curves(history: History, title: str) -> Any:
@@ -52,6 +55,14 @@ def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = w
     return [png, svg]
 
 
+def epoch_axis(span: int, width: int) -> Any:
+    """Return an axis of `width` pixels over `span` epochs, with ticks at whole epochs alone."""
+    import altair as alt
+
+    # Vega heeds the least step only where the number of ticks is given as well.
+    return alt.Axis(tickMinStep=1, tickCount=max(1, min(span, width // _TICKS_APART)), format="d", grid=False)
+
+
 def _panel(history: History, figure: str) -> Any:
     """Return one figure of both sets against the epoch."""
     import altair as alt
@@ -61,7 +72,7 @@ def _panel(history: History, figure: str) -> Any:
         for which, name in (("train", "training"), ("validation", "validation"))
         for row in _rows(history["epoch"], history[f"{which}_{figure}"], name)
     ]
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False))
+    x = alt.X("epoch:Q", title="epoch", axis=epoch_axis(len(history) - 1, _WIDTH))
     style = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
     colour = alt.Color(
         "set:N",
@@ -94,11 +105,11 @@ def _learning_rate(history: History) -> Any:
         alt.Chart({"values": rows})
         .mark_line(color="#555", strokeWidth=1.5)
         .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)),
+            x=alt.X("epoch:Q", title="epoch", axis=epoch_axis(len(history), _RATE_WIDTH)),
             y=alt.Y("eta:Q", title="learning rate", axis=alt.Axis(tickCount=3)),
             detail="replica:N",
         )
-        .properties(width=3 * _WIDTH + 2 * _GAP, height=70)
+        .properties(width=_RATE_WIDTH, height=70)
     )
 
 

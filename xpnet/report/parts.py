@@ -49,7 +49,8 @@ def _middle(value: Any) -> float | None:
 
 def in_words(values: Mapping[str, Any]) -> str:
     """Return settings in a few words."""
-    return ", ".join(f"{GREEK.get(name, name)} = {plain(value).text}" for name, value in values.items())
+    words = {n: f"{value:.4g}" if isinstance(value, float) else plain(value).text for n, value in values.items()}
+    return ", ".join(f"{GREEK.get(name, name)} = {value}" for name, value in words.items())
 
 
 def settings_table(given: Mapping[str, Any], caption: str) -> Table:
@@ -130,14 +131,17 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
     spread = f", mean of {len(members)} networks with one standard deviation to each side" if several else ""
     panels = [_curve(record, list(members), name, prefix, spread) for name in FIGURES]
     panels = [panel for panel in panels if panel.rows]  # of a run that diverged at once there is nothing to draw
-    rates = record.curve("eta")[:, list(members)]
-    rows = band_rows([float(e) for e in epochs], rates[:, :1] if not np.ptp(rates, axis=1).any() else rates, "eta")
+    # From before the first step, as in the run's own curves.
+    rates = np.concatenate([record.initial_eta[np.newaxis], record.curve("eta")])[:, list(members)]
+    places = [0.0, *(float(e) for e in epochs)]
+    rows = band_rows(places, rates[:, :1] if not np.ptp(rates, axis=1).any() else rates, "eta")
     low, high = float(rates.min()), float(rates.max())
     panels.append(
         lines(
             f"{prefix}learning-rate",
             "Learning rate",
-            f"Learning rate at the last step of each of {len(epochs)} epochs, from {low:.3g} to {high:.3g}.",
+            f"Learning rate of the first step and of the last of each of {len(epochs)} epochs, "
+            f"from {low:.3g} to {high:.3g}.",
             rows,
             x="epoch",
             y="learning rate",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.population import Population
-from xpnet.report.figures import mean_and_band
+from xpnet.report.figures import epoch_axis, mean_and_band
 from xpnet.results import TrainResult
 
 # Up to so many lines have bands; up to so many are all named in the legend, and of more these.
@@ -89,7 +89,7 @@ def _lines(result: TrainResult, combinations: Any, labels: list[str], names: lis
     scale, cut = alt.Scale(zero=False), ""
     if figure == "loss" and max(values_drawn) > tallest:
         scale, cut = alt.Scale(domain=[min(values_drawn), tallest]), f", up to {tallest:.2g}"
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=min(len(history), 10), format="d", grid=False))
+    x = alt.X("epoch:Q", title="epoch", axis=epoch_axis(len(history) - 1, _WIDTH))
     y = alt.Y("mean:Q", title=f"{words} {figure}{cut}", axis=style, scale=scale)
     base = alt.Chart({"values": rows}).encode(x=x, color=colour)
     one_epoch = len({row["epoch"] for row in rows}) == 1
@@ -115,13 +115,13 @@ def _outcome(result: TrainResult, combinations: Any, name: str) -> Any:
     xs = [float(combination[name]) for combination, _ in combinations]
     above = [x for x in xs if x > 0]
     wide = bool(above) and max(above) > 10 * min(above)
-    scale, axis = alt.Scale(zero=False, padding=8), alt.Axis(format="~g", tickCount=5, grid=False)
+    scale, axis = alt.Scale(zero=False, padding=8), alt.Axis(format=".6~g", tickCount=5, grid=False)
     if wide and min(xs) > 0:
         scale, axis = alt.Scale(type="log", padding=8, nice=False), alt.Axis(format=".0e", tickCount=5, grid=False)
     elif wide:  # a list such as 0, 1e-4, 1e-2: linear from 0 to the least, logarithmic from there on
         ticks = sorted(xs) if len(xs) <= _MANY else [sorted(xs)[i] for i in _spread(len(xs))]
         scale = alt.Scale(type="symlog", constant=min(above), padding=8)
-        axis = alt.Axis(format="~g", values=ticks, grid=False)
+        axis = alt.Axis(format=".6~g", values=ticks, grid=False)
     x = alt.X("x:Q", title=_NAMES.get(name, name), scale=scale, axis=axis)
     y = alt.Y("accuracy:Q", title="final validation accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
     line = alt.Chart({"values": means}).mark_line(color="#888", strokeWidth=1.2).encode(x=x, y=y)

@@ -71,7 +71,7 @@ def _panel(test: LRRange, figure: str) -> Any:
         scale=alt.Scale(type="log", domain=[first, last], nice=False),
         axis=alt.Axis(values=decades, format=".0e", grid=False)
         if len(decades) > 1
-        else alt.Axis(format="~g", tickCount=5),
+        else alt.Axis(format=".6~g", tickCount=5),
     )
     colour = alt.Color(
         "set:N",

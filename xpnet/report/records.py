@@ -14,6 +14,7 @@ from xpnet.errors import RunError, printable
 from xpnet.model_file import read_model
 from xpnet.recorded import read_environment, read_history, read_metrics
 from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
+from xpnet.schedules import FIRST_RATE
 from xpnet.settings import Settings, read_settings
 
 SEARCH = "search.json"
@@ -92,6 +93,12 @@ class RunRecord:
         """Return a column of the history as (epochs, R)."""
         values = self.history[column]
         return values if values.ndim == 2 else np.repeat(values[:, None], len(self.replicas), axis=1)
+
+    @property
+    def initial_eta(self) -> Values:
+        """The learning rate of every network's first step (R,)."""
+        name = FIRST_RATE[self.settings.train.schedule]
+        return np.array([float(row.get(name, getattr(self.settings.train, name))) for row in self.replicas])
 
 
 def kind_of(path: Path) -> str:

@@ -20,9 +20,9 @@ from xpnet.report.records import RESULTS
 from xpnet.runs import ENVIRONMENT
 from xpnet.studies.compare import compare
 from xpnet.studies.figures import Drawing, drawings
-from xpnet.studies.model import Experiment, choose
+from xpnet.studies.model import Experiment, choose, load
 from xpnet.studies.outcome import OUTCOME_SHAPE, Outcome
-from xpnet.studies.pages import grids, sayings
+from xpnet.studies.pages import WHAT_THEY_ARE, grids, sayings
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _COLUMNS = {"train": "training", "validation": "validation"}
@@ -43,7 +43,7 @@ def reproduction_page(folder: Path, made: str) -> Page:
     sections = [Section("overview", "Overview", _overview(experiments, outcomes, environment))]
     for report in dict.fromkeys(experiment.report for experiment in experiments):
         own = [experiment for experiment in experiments if experiment.report == report]
-        words = f"{len(own)} experiments: {', '.join(e.name for e in own)}."
+        words = f"{load(report).title}. {len(own)} experiments: {', '.join(e.name for e in own)}."
         sections.append(Section(f"report-{report}", f"Report {report}", [Text(words)]))
         for experiment in own:
             name = experiment.name.replace(".", "-")
@@ -103,6 +103,7 @@ def _overview(
     )
     head = ["experiment", "what", "where in the report", "within our spread", "time"]
     return [
+        Text(WHAT_THEY_ARE),
         facts,
         Table(head, rows, "All experiments; within our spread is where one more of our runs would lie, 95 %"),
     ]

@@ -215,7 +215,7 @@ def _classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block
     full = Table(
         ["true \\ predicted", *names],
         counts,
-        "Samples by true class (row) and prediction (column)",
+        f"Samples by true class (row) and prediction (column){several}",
         folded="The matrix as a table",
     )
     columns = found.confusion.sum(axis=0)

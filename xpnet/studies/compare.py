@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.gradcheck.report import FAILED, PASSED, ZERO
 from xpnet.studies.draws import matches
 from xpnet.studies.model import Experiment, Reported
 from xpnet.studies.outcome import CellOutcome, Outcome
@@ -27,6 +28,7 @@ class Row:
         ours: Mean, deviation (ddof = 1; None of one run) and number of runs; None where there is nothing.
         within: Whether theirs lies within the spread of ours; None where that cannot be told.
         note: What else there is to say.
+        instead: What stands for ours where a gradient check has no error that means something: in a word.
     """
 
     cell: str
@@ -35,6 +37,7 @@ class Row:
     ours: tuple[float, float | None, int] | None
     within: bool | None
     note: str = ""
+    instead: str = ""
 
 
 def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
@@ -139,14 +142,21 @@ def _checks(experiment: Experiment, outcome: Outcome) -> list[Row]:
     rows = []
     for cell in outcome.cells:
         theirs = {r.figure: r.value for r in experiment.reported if matches(cell.values, r.at)}
-        ours = {name: error for name, error in cell.parameters.items() if error is not None}
+        judged = {name: cell.verdicts.get(name, PASSED) for name in cell.parameters}
+        ours = {
+            name: error
+            for name, error in cell.parameters.items()
+            if error is not None and judged[name] in (PASSED, FAILED)
+        }
         if "worst" in theirs:
             rows.append(Row(words_of(cell.values), "worst", (theirs["worst"], None), _worst(ours), None, cell.note))
             continue
-        for name in theirs.keys() | ours.keys():
+        for name in theirs.keys() | judged.keys():
             known = (theirs[name], None) if name in theirs else None
             found = (ours[name], None, 1) if name in ours else None
-            rows.append(Row(words_of(cell.values), name, known, found, None, cell.note))
+            # Both sides of a zero are round-off, and their relative error means nothing.
+            verdict = "zero" if judged.get(name) == ZERO else judged.get(name, "no such parameter here")
+            rows.append(Row(words_of(cell.values), name, known, found, None, cell.note, "" if found else verdict))
     order = {name: number for number, name in enumerate(_parameters(outcome))}
     places = {words_of(cell.values): number for number, cell in enumerate(outcome.cells)}
     return sorted(rows, key=lambda row: (places[row.cell], order.get(row.figure, len(order))))

@@ -53,12 +53,13 @@ def drawings(experiment: Experiment, outcome: Outcome) -> list[Drawing]:
         if cell is None:
             continue
         words = f": {words_of(cell.values)}" if cell.values else ""
-        title = f"Report {experiment.report}, figure {entry['name']}{words}"
+        told = entry.get("title", f"figure {entry['name']}") + words
+        title = f"Report {experiment.report}, {told}"
         stem = f"{experiment.report}-{experiment.id}-{_safe(entry['name'])}"
         runs = len(cell.seeds)
         subtitle = f"mean of {runs} runs, band ±1 standard deviation" if runs > 1 else "one run"
         panels = [_curve(cell, figure, f"{stem}-{figure}", title) for figure in entry["show"]]
-        made.append(Drawing(stem, title, f"Figure {entry['name']}{words}", subtitle, panels))
+        made.append(Drawing(stem, title, told[:1].upper() + told[1:], subtitle, panels))
     if experiment.draw is not None:
         names, stem = experiment.draw["name"], f"{experiment.report}-{experiment.id}-search"
         title = f"{experiment.name}: validation accuracy"

@@ -54,7 +54,7 @@ class Experiment:
         top: Cells of a search that are run with more seeds, by validation accuracy.
         runs: Seeds of each cell; of a search, of its best cells.
         reported: The report's figures.
-        figures: The report's figures to draw: ``name``, ``at``, ``show``.
+        figures: The report's figures to draw: ``name``, ``at``, ``show``; ``title`` where it is not "figure NAME".
         claim: What the report concludes.
         note: What was assumed, and what is wrong in the report.
     """

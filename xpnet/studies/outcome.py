@@ -20,7 +20,8 @@ _CELL = schema.record(
         "figures": schema.mapping(schema.items(_SOME)),
         "history": schema.mapping(schema.items(schema.items(_SOME))),
     },
-    {"seeds": schema.items(schema.whole(0)), "parameters": schema.mapping(_SOME), "note": schema.text},
+    {"seeds": schema.items(schema.whole(0)), "parameters": schema.mapping(_SOME), "note": schema.text}
+    | {"verdicts": schema.mapping(schema.text)},
     closed=True,
 )
 OUTCOME_SHAPE = schema.record(
@@ -41,6 +42,7 @@ class CellOutcome:
         figures: By name, such as ``"test_accuracy"``: the value of each run; nan where it diverged.
         history: By name, such as ``"train_loss"``: (epochs, runs).
         parameters: Of a gradient check: the largest relative error by parameter.
+        verdicts: What the check says of each of them; empty in results of before, where nobody wrote it down.
         note: What else there is to say.
     """
 
@@ -49,6 +51,7 @@ class CellOutcome:
     figures: dict[str, list[float]] = field(default_factory=dict)
     history: dict[str, NDArray[Any]] = field(default_factory=dict)
     parameters: dict[str, float | None] = field(default_factory=dict)
+    verdicts: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
     def runs(self, figure: str) -> NDArray[Any]:

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xpnet.gradcheck.report import VANISHING
 from xpnet.studies.compare import Row, compare, plateau
-from xpnet.studies.model import Experiment
+from xpnet.studies.model import Experiment, load
 from xpnet.studies.outcome import Outcome
 
+WHAT_THEY_ARE = (
+    "Five students of a course on deep learning wrote a report each, here A to E, on an assignment: a classifier of "
+    "CIFAR-10's images with k fully connected layers (D: two), built from its equations. They check its gradients, "
+    "try batch normalisation and several initial weights, and search for lambda and the learning rate; all of that "
+    "is run again here, and their figures stand beside ours."
+)
 _GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
 
 
 def page(chosen: Sequence[Experiment], outcomes: dict[str, Outcome], about: str, figures: dict[str, list[str]]) -> str:
     """Return the whole reproduction as Markdown; `figures` are the paths of each experiment's pictures."""
-    lines = ["# The five reports, run again", "", about, ""]
+    lines = ["# The five reports, run again", "", WHAT_THEY_ARE, "", about, ""]
     report = ""
     for experiment in chosen:
         outcome = outcomes.get(experiment.name)
@@ -23,7 +30,7 @@ def page(chosen: Sequence[Experiment], outcomes: dict[str, Outcome], about: str,
             continue
         if experiment.report != report:
             report = experiment.report
-            lines += [f"## Report {report}", ""]
+            lines += [f"## Report {report}", "", f"{load(report).title}.", ""]
         quick = ", quick: a tenth of the steps" if outcome.quick else ""
         lines += [
             f"### {experiment.name}: {experiment.what}",
@@ -134,7 +141,12 @@ def _checks(rows: Sequence[Row]) -> list[Grid]:
         verdict = next((row.note for row in own if row.note), "")
         header = [f"{cell}: {verdict}", *(f"layer {layer}" if layer else "largest" for layer in layers)]
         tables.append(Grid(header, body))
-    tables[-1:] = [Grid(t.head, t.body, "Largest relative errors, the report's / ours.") for t in tables[-1:]]
+    legend = "The report's errors / ours, which are the largest relative ones."
+    if any(row.instead == "zero" for row in rows):
+        legend += " Zero: BN subtracts this bias again, so its gradient is zero, and what is computed is round-off."
+    if any(row.instead == VANISHING for row in rows):
+        legend += " Vanishing: both sides are below the round-off of the cost."
+    tables[-1:] = [Grid(t.head, t.body, legend) for t in tables[-1:]]
     return tables
 
 
@@ -147,7 +159,7 @@ def words_of_row(row: Row, kind: str) -> list[str]:
     """Return theirs, ours, the number of runs, and whether theirs is within."""
     if kind == "gradcheck":
         theirs = f"{row.theirs[0]:.1e}" if row.theirs else ""
-        return [theirs, f"{row.ours[0]:.1e}" if row.ours else "zero, or vanishing", "", row.note]
+        return [theirs, f"{row.ours[0]:.1e}" if row.ours else row.instead, "", row.note]
     theirs = _pair(row.theirs[0], row.theirs[1]) if row.theirs else ""
     ours = _pair(row.ours[0], row.ours[1]) if row.ours else "diverged"
     within = "" if row.within is None else "yes" if row.within else "**no**"

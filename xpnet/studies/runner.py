@@ -144,6 +144,7 @@ class Runner:
             )
             outcome = CellOutcome(cell, [seed], note="passed" if report.passed else "FAILED")
             outcome.parameters = {tensor.name: tensor.max_relative_error for tensor in report.parameters}
+            outcome.verdicts = {tensor.name: tensor.verdict for tensor in report.parameters}
             found.append(outcome)
         return found
 
