@@ -28,7 +28,7 @@ LAYERS = [
     ("backend",),
     ("history", "config", "randomness", "locks"),
     ("checks", "reading", "schema"),
-    ("errors",),
+    ("errors", "plural"),
 ]
 HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array, Backend, get_backend
-from xpnet.checks import Check, choice, real, whole
-from xpnet.config import NetworkConfig, TrainConfig, shown
+from xpnet.checks import Check, choice, real, shown, whole
+from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data, on_host
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, DivergedError

@@ -145,8 +145,8 @@ def test_a_search_shows_trials_effects_and_winner():
     assert "winner-confusion" in specs
     shown = "".join(tags.text)
     assert content["command"] in shown
-    assert "12 complete, 3 stopped early, 1 failed" in shown
-    assert len(re.findall(r"stopped early</td>|failed</td>", text)) == 4
+    assert "12 complete, 3 pruned, 1 failed" in shown
+    assert len(re.findall(r"pruned</td>|failed</td>", text)) == 4
 
 
 def test_a_search_without_winner_and_best_is_shown_too():

@@ -19,7 +19,7 @@ from xpnet.settings import Settings, read_settings
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any
 else:
-    EvaluateOptions = settings_options(*DATA, "device")
+    EvaluateOptions = settings_options(*DATA, "device", unset="the run's")
 
 
 def evaluate(
@@ -28,7 +28,8 @@ def evaluate(
     options: Annotated[EvaluateOptions | None, Parameter(name="*")] = None,
     *,
     on: Annotated[
-        Literal["test", "validation", "train", "all"], Parameter(group=OUTPUT, help="Which samples.", metavar="SET")
+        Literal["test", "validation", "train", "all"],
+        Parameter(group=OUTPUT, help="Which samples.", metavar="test|validation|train|all", show_choices=False),
     ] = "test",
     figure: Annotated[
         Path | None,
