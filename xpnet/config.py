@@ -89,7 +89,11 @@ class TrainConfig(Checked):
         schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
             back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
             ``"constant"``; ``"cosine"``: from `eta` down to `eta_min` along half a cosine.
+        eta_min: Lowest learning rate, of the triangular and the cosine schedule.
+        eta_max: Highest learning rate of the triangular schedule.
         n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
+        eta: First learning rate of the decay, constant and cosine schedules.
+        decay: Factor of the decay schedule after every epoch.
         cycles: Length of training in cycles; the default is 2 with the triangular schedule.
         epochs: Length of training in epochs; the default is 20 with the other schedules.
         momentum: rho in v <- rho v - eta g, W <- W + v.

@@ -108,6 +108,9 @@ def lr_range(
         on_steps: Called with the number of steps just taken.
         should_stop: Asked between validation passes; the test ends when it returns True.
 
+    Returns:
+        The curves, and ``suggestion`` with `eta_min` and `eta_max`, or ``no_suggestion``, which says why there is none.
+
     Raises:
         ConfigError: A setting is out of its range, or the data, the network and the settings do not fit together.
         DivergedError: The loss was not finite from the beginning.
