@@ -10,6 +10,7 @@ from typing import Any
 
 from xpnet.checks import Checked, choice, optional, real, setting, shown, text_of, whole
 from xpnet.errors import ConfigError
+from xpnet.plural import counted
 from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
 
 # Trials that an adaptive sampler is asked for at a time, as a share of all: the rest learns from them.
@@ -91,8 +92,8 @@ class SearchConfig(Checked):
         super().__post_init__()
         if self.round_cycles is not None and len(self.round_cycles) != self.rounds:
             raise ConfigError(
-                f"round_cycles = {shown(self.round_cycles)}: has {len(self.round_cycles)} numbers for "
-                f"{self.rounds} rounds; give one for each"
+                f"round_cycles = {shown(self.round_cycles)}: has {counted(len(self.round_cycles), 'number')} for "
+                f"{counted(self.rounds, 'round')}; give one for each"
             )
         package = _NEEDED.get(self.draw)
         if package is not None and find_spec(package) is None:
