@@ -64,7 +64,11 @@ def search(
     ] = None,
     study: Annotated[
         str | None,
-        Parameter(group=_SHARED, metavar="NAME", help="The search's name there; without SPACE, the one to help with."),
+        Parameter(
+            group=_SHARED,
+            metavar="NAME",
+            help="The search's name there; without SPACE, the one to help with. [default: the folder's name]",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
