@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -60,11 +61,12 @@ def check_equal(one, other):
         assert len(group["eta"]) == one.epochs
     assert repr(records_of(one.history)) == repr(records_of(other.history))
     assert (one.seconds_evaluation, one.seconds_of_epoch) == (other.seconds_evaluation, other.seconds_of_epoch)
+    assert one.validated == other.validated
 
 
 @pytest.mark.guarantee("checkpoints")
 def test_a_snapshot_is_read_as_it_was_written(tmp_path, snapshots):
-    for snapshot in snapshots:
+    for snapshot in [*snapshots, dataclasses.replace(snapshots[0], validated=False)]:
         path = write_checkpoint(tmp_path / "c", snapshot, ABOUT)
         again, about = read_checkpoint(path)
         check_equal(snapshot, again)

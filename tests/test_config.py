@@ -140,3 +140,10 @@ def test_numpys_numbers_are_numbers():
     assert (config.batch_size, config.lam, config.eta_max) == (5, (0.1, 0.2), 0.5)
     with pytest.raises(ConfigError, match=r"lambda = \[0\.1, 'a'\]: must be a finite number of at least 0"):
         xpnet.TrainConfig(lam=[0.1, "a"])
+
+
+def test_a_whole_number_beyond_all_is_told_its_limit():
+    with pytest.raises(
+        ConfigError, match=r"seed = 99999999999999999999: must be a whole number of at least 0 and at most 2\^53"
+    ):
+        xpnet.Settings.from_mapping({"seed": 99999999999999999999})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,10 @@ class TestWithoutLocks:
         monkeypatch.setattr(fcntl, "flock", refuse)
         with path.open("rb+") as file, pytest.raises(OSError, match="the disk is broken"):
             try_lock(file)
+
+
+def test_a_pipe_is_refused_with_a_reason(tmp_path: Path):
+    os.mkfifo(tmp_path / "lock")
+    why = r"lock: cannot be opened for writing \(File or stream is not seekable"
+    with pytest.raises(RunError, match=why), only_one(tmp_path / "lock", "taken"):
+        pass

@@ -15,7 +15,7 @@ from xpnet import checkpoints
 from xpnet.checkpoints import write_checkpoint
 from xpnet.errors import RunError
 from xpnet.population import Population, train_population
-from xpnet.resuming import Stand, differences, finished, refuse_changes, refuse_links, where_it_stands
+from xpnet.resuming import Stand, differences, finished, refuse_changes, refuse_links, refuse_nothing, where_it_stands
 from xpnet.saving import Saver, discard
 from xpnet.settings import Settings
 from xpnet.snapshots import Snapshot
@@ -86,13 +86,43 @@ def test_going_on_with_chunks_gives_the_same(saved, blobs):
     np.testing.assert_array_equal(result.test.losses, same.test.losses)
 
 
-def test_what_was_not_trained_so_long_ago_is_refused(saved):
+def test_fewer_epochs_than_it_was_trained_for_are_refused_though_earlier_checkpoints_are_there(saved):
     run, _ = saved
-    for path in run.glob("checkpoints/*/step-*"):
-        if "000020" not in path.name:
-            path.unlink()
-    with pytest.raises(RunError, match="it has trained 4 epochs already, and 3 are asked for"):
+    with pytest.raises(RunError, match="it has trained 4 epochs already, and 3 are asked for; train a new run"):
         stand(run, 15, 5)
+    assert stand(run, 20, 5).step == 20
+
+
+def test_nothing_is_changed_where_nothing_is_left_to_train(saved):
+    run, _ = saved
+    with pytest.raises(RunError, match="nothing is left to train with lambda = 1: its 20 steps are done; ask"):
+        refuse_nothing(run, stand(run), ["lambda = 1"])
+    refuse_nothing(run, stand(run, 40, 5), ["lambda = 1"])
+    refuse_nothing(run, Stand(), ["lambda = 1"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "step"),
+    [
+        ({}, {}, 13),
+        ({"lambda": 1}, {"names": "b"}, 13),
+        ({"batch_size": 95}, {}, 10),  # of which an epoch has as many
+        ({"seed": 4}, {}, 10),
+        ({"shuffle": "independent"}, {}, 10),
+        ({}, {"check sum": "2"}, 10),
+    ],
+)
+def test_within_an_epoch_its_batches_cannot_change(saved, settings, data, step):
+    run, kept = saved
+    there = {"settings": {"batch_size": 90, "seed": 3, "shuffle": None, "lambda": 0.1}, "data": {"check sum": "1"}}
+    for chunk, snapshot in (kept[1], kept[5]):
+        for path in run.glob(f"checkpoints/{chunk[0]}-{chunk[1]}/step-0000000[12][05].*"):
+            path.unlink()
+        rewrite(run, chunk, snapshot, there)
+        rewrite(run, chunk, dataclasses.replace(snapshot, step=13, totals=totals(3, chunk[1] - chunk[0])), there)
+    now = {"settings": there["settings"] | settings, "data": there["data"] | data}
+    found = where_it_stands(run, population(), LENGTH, "float32", now=now)
+    assert {start.step for start in found.starts.values()} == {step}
 
 
 def test_a_checkpoint_of_a_later_version_is_not_passed_over(saved, monkeypatch):
@@ -154,7 +184,6 @@ def test_a_run_without_checkpoints_stands_at_its_beginning(tmp_path):
         ((20, 5), 20),  # the end, as it was
         ((40, 5), 20),  # longer
         ((40, 10), 40),  # smaller batches: four epochs are 40 steps now
-        ((15, 5), 15),  # shorter than what was trained: where it was at that end
     ],
 )
 def test_a_changed_length_is_counted_in_epochs(saved, length, step):
@@ -288,6 +317,13 @@ def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):
         f"checkpoints/1-3/step-{n:09d}.json" for n in (5, 10)
     ]
     assert list(run.rglob("*.tmp")) == []
+    for name in (".step-000000005.json.77-0a1b2c3d.tmp", "step-000000015.json"):  # no files at all
+        (run / "checkpoints" / "1-3" / name).mkdir()
+    discard(run, starts, earlier=False)
+    assert sorted(path.name for path in run.glob("checkpoints/1-3/*") if path.is_dir()) == [
+        ".step-000000005.json.77-0a1b2c3d.tmp",
+        "step-000000015.json.damaged",
+    ]
     orphan = run / "checkpoints" / "0-1" / "step-000000005.safetensors"
     orphan.with_suffix(".json").unlink()  # killed while it was deleted
     (run / ".somebodys.tmp").touch()

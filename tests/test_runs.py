@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
@@ -101,3 +102,12 @@ def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
         values = np.array([float(row[column]) for row in rows]).reshape(3, replicas)
         np.testing.assert_array_equal(values, result.history[column].reshape(3, replicas))  # to the last bit
     assert [int(row["replica"]) for row in rows[:replicas]] == list(range(replicas))
+
+
+def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path, monkeypatch):
+    def only_read(path, *_, **__):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", only_read)
+    with pytest.raises(RunError, match=r"report\.html: cannot be written \(Read-only file system\)"):
+        write_new(tmp_path / "report.html", b"")

@@ -92,6 +92,15 @@ def test_failures_are_told_once_and_raised_at_the_end(tmp_path: Path):
         raise ZeroDivisionError
 
 
+def test_a_folder_that_is_gone_has_no_whole_checkpoint(tmp_path: Path):
+    told: list[str] = []
+    saver = Saver(tmp_path / "gone", {}, every=1, count=1, warn=told.append, saved=5)
+    with saver.trying("a"):
+        raise OSError(errno.ENOENT, "No such file or directory")
+    (warning,) = told
+    assert warning.endswith("; training goes on, but its folder is gone, with what was in it")
+
+
 def test_chunks_that_are_cut_anew_lose_their_old_checkpoints(tmp_path: Path):
     saver = Saver(tmp_path, {}, every=1, count=1, warn=pytest.fail)
     for chunk in ((0, 4), (4, 8)):

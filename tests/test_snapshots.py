@@ -9,7 +9,7 @@ import pytest
 from strict import strict_backend
 
 import xpnet
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.evaluation import Evaluation
 from xpnet.network import Network
 from xpnet.training import train
@@ -146,6 +146,51 @@ def test_a_part_of_which_all_were_dropped_has_no_figures(blobs):
     result = train(network, blobs, config, start=snapshot.part(1, 3))
     assert (result.dropped, result.diverged, result.interrupted) == ({0: 4, 1: 4}, {}, False)
     assert np.isnan(result.test.losses).all()
+
+
+def test_costs_of_another_lambda_are_not_taken_for_those_of_the_end(blobs):
+    config = xpnet.TrainConfig(n_s=9, cycles=2, lam=0.1)
+    *_, snapshot = run(blobs, config, replicas=2)
+    other = dataclasses.replace(config, lam=1.0)
+    taken, again = (
+        run(blobs, other, replicas=2, start=dataclasses.replace(snapshot, validated=validated))[1].validation
+        for validated in (True, False)
+    )
+    np.testing.assert_allclose(again.costs - again.losses, 10 * (taken.costs - taken.losses), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"replicas": 2}, r"W1 has the shape \(1, 12, 8\), not \(2, 12, 8\)"),
+        ({"dtype": "float64"}, "W1 is float32, not float64"),
+        ({"batch_norm": False}, r"gamma1 has the shape \(1, 1, 8\), not None|b1 has the shape None"),
+        ({"hidden": (7, 5)}, r"has the shape \(1, 12, 8\), not \(1, 12, 7\)"),
+        ({"epochs": 1}, "it has trained 2 epochs already, and 1 are asked for"),
+        ({"batch_size": 50}, "it stands at step 8, which would be step 16 with epochs of 8 steps"),
+        ({"alive": (0, 0)}, r"its networks are \[0, 0\], not 1 each of which trains"),
+    ],
+)
+def test_what_is_of_another_training_is_refused(blobs, change, sentence):
+    kept = []
+    settings = {"schedule": "constant", "epochs": 4}
+
+    def train_it(start=None, **change):
+        config = xpnet.TrainConfig(**settings | {k: v for k, v in change.items() if k in ("epochs", "batch_size")})
+        layers = {"hidden": (8, 5)} | {k: v for k, v in change.items() if k in ("hidden", "batch_norm")}
+        network = Network(
+            xpnet.NetworkConfig(inputs=12, classes=4, **layers),
+            dtype=change.get("dtype", "float32"),
+            replicas=change.get("replicas", 1),
+        )
+        train(network, blobs, config, start=start, on_checkpoint=lambda take: kept.append(take()))
+
+    train_it()
+    start = kept[1]
+    if "alive" in change:
+        start = dataclasses.replace(start, **change)
+    with pytest.raises(ConfigError, match=f"^start: the network cannot go on from it, .*{sentence}"):
+        train_it(start, **change)
 
 
 def test_of_a_finished_training_only_the_figures_are_made_again(blobs):

@@ -46,7 +46,8 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 def test_nothing_in_the_package_runs_what_it_reads():
     """No pickles but in the reader that runs none of their instructions, no eval, no arrays of objects.
 
-    What Numba keeps is compiled code, which only this machine's user writes: running it is its purpose.
+    What Numba keeps is compiled code, which only this machine's user writes: running it is its purpose.  What draws a
+    chart may be a process of its own, which runs a text of the package's, and gets the chart as JSON.
     """
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -67,7 +68,7 @@ def test_nothing_in_the_package_runs_what_it_reads():
                 if called in ("np.load", "numpy.load") and not any(k.arg == "allow_pickle" for k in node.keywords):
                     found.append(f"{path.name}: {called}")
             found += [f"{path.name}: {name}" for name in names if name.split(".")[0] in RUNS | STARTS]
-    assert found == []
+    assert found == ["drawing.py: subprocess"]
 
 
 # -- paths ------------------------------------------------------------------------------------------------
@@ -141,11 +142,11 @@ def test_what_links_and_pipes_lead_to_is_not_shown(run, name, kind):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("runs = 1000000000", "line 1: runs = 1000000000: are 1,000,000,000 networks, and may be 100,000"),
+        ("runs = 1000000000", "line 1: runs = 1000000000: are 1,000,000,000 networks, and may be 20,000"),
         ("\nhidden = [1000000000000]", "line 2: hidden = .*must be the sizes"),
         (f"hidden = {[1] * 100_000}", "of at most 1,000 layers, and has 100,000"),
         ("hidden = {}", "hidden = .*must be the sizes of the hidden layers"),
-        (f"seed = {list(range(MOST_NETWORKS + 1))}", "seed: has 100,001 values, and may have 100,000"),
+        (f"seed = {list(range(MOST_NETWORKS + 1))}", "seed: has 20,001 values, and may have 20,000"),
         (f"lambda = {list(range(400))}\nmomentum = {[i / 500 for i in range(400)]}", "are 160,000 networks"),
         ("epochs = -1", "line 1: epochs = -1: must be a whole number of at least 1"),
         ("epochs = 1e300", "epochs = 1e\\+300: must be a whole number"),

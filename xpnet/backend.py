@@ -19,7 +19,9 @@ from xpnet.errors import ArrayError, DeviceError
 Array: TypeAlias = Any
 """An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or one that acts alike."""
 
-_INSTALL_HINT = "install the wheel that matches your driver: pip install 'xpnet[cuda13]' or 'xpnet[cuda12]'"
+_INSTALL_HINT = (
+    "install the wheel that matches your driver, in xpnet's source folder: pip install '.[cuda13]' or '.[cuda12]'"
+)
 _DRIVER_HINT = "install or update the NVIDIA driver (nvidia-smi shows what is there), or " + _INSTALL_HINT
 
 

@@ -44,6 +44,7 @@ _ABOUT = schema.record(
         **dict.fromkeys(("settings", "data", "network"), schema.mapping(schema.anything)),
         "length": schema.record(dict.fromkeys(("steps", "steps_per_epoch"), schema.whole(1))),
         "chunk": schema.items(schema.whole(0), length=2),
+        "validated": schema.flag,
         "cuts": schema.items(schema.items(schema.whole(0), length=2)),
     },
 )
@@ -106,6 +107,7 @@ def write_checkpoint(
         "epoch": snapshot.epochs,
         "score": float(good.mean()) if good.size else -1.0,
         "seconds": [snapshot.seconds_evaluation, snapshot.seconds_of_epoch],
+        "validated": snapshot.validated,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         **about,
@@ -291,4 +293,5 @@ def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Snapshot:
         history=group("history"),
         seconds_evaluation=float(evaluation),
         seconds_of_epoch=float(of_epoch),
+        validated=about.get("validated", True),
     )

@@ -27,8 +27,10 @@ def whole(minimum: int, maximum: int | None = None) -> Check:
 
     def check(value: Any) -> int:
         value = _number(value, wanted)
-        if value != value // 1 or value < minimum or value > (2**53 if maximum is None else maximum):
+        if value != value // 1 or value < minimum or (maximum is not None and value > maximum):
             raise ValueError(wanted)
+        if value > 2**53:
+            raise ValueError(f"{wanted} and at most 2^53 (9,007,199,254,740,992)")
         return int(value)
 
     return check

@@ -55,7 +55,7 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
     try:
         file = path.open("rb+")
     except OSError as error:
-        raise RunError(f"{path}: cannot be opened for writing ({error.strerror})") from None
+        raise RunError(f"{path}: cannot be opened for writing ({error.strerror or error})") from None
     with file:
         if try_lock(file) is False:
             raise RunError(refusal)

@@ -96,7 +96,7 @@ class Loop:
         self.history = History(self.eta[0], start.history)
         self.seconds_training = [record.seconds_training for record in self.history.epochs]
         self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
-        if self.history.epochs and self.history.epochs[-1].step == start.step:
+        if start.validated and self.history.epochs and self.history.epochs[-1].step == start.step:
             self._validated = start.step, self.history.epochs[-1].validation
         done = len(start.totals[0])
         if done:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xpnet.checkpoints import checkpoints_in, read_checkpoint
@@ -19,10 +20,12 @@ from xpnet.recorded import read_metrics
 from xpnet.runs import CHECKPOINTS, METRICS, MODEL
 from xpnet.saving import LOCK, chunk_folder
 from xpnet.settings import Settings
-from xpnet.snapshots import Chunk, Snapshot
+from xpnet.snapshots import Chunk, Snapshot, misfit
 
 # Where something is computed, and how often it is saved, may change on the way.
 OWN = ("data", "device", "save_every", "keep")
+# Of settings, what decides which samples are in which batch of an epoch.
+_OF_BATCHES = ("batch_size", "drop_last", "shuffle", "seed", "runs")
 
 
 @dataclass
@@ -99,6 +102,7 @@ def where_it_stands(
     *,
     cuts: Sequence[Chunk] | None = None,
     most: int | None = None,
+    now: Mapping[str, Any] = MappingProxyType({}),
 ) -> Stand:
     """Find the last checkpoint of every chunk that is whole and from which `population` can go on.
 
@@ -109,9 +113,12 @@ def where_it_stands(
         dtype: ``"float32"`` or ``"float64"``.
         cuts: Its chunks, each a part of one that was saved; as they were saved if not given.
         most: Most networks in a chunk; larger ones are cut.
+        now: ``settings`` and ``data`` that it goes on with, where they may be others: within an epoch its batches must
+            be the same.
 
     Raises:
-        RunError: There are whole checkpoints, and `population` cannot go on from any.
+        RunError: There are whole checkpoints, and `population` cannot go on from any, or has been trained for longer
+            than it is asked for.
     """
     found = Stand(steps=length.steps)
     whole: dict[Chunk, tuple[Snapshot, Mapping[str, Any]]] = {}
@@ -128,7 +135,8 @@ def where_it_stands(
             except RunError as error:
                 found.wrong.append(str(error))
                 continue
-            here = _misfit(snapshot, population.part(*chunk), dtype) or _at(snapshot, about, length)
+            shapes = parameter_shapes(population.part(*chunk).network, chunk[1] - chunk[0])
+            here = misfit(snapshot, shapes, dtype) or _at(run, snapshot, about, length, now)
             if isinstance(here, str):
                 misfits.append(here)
                 continue
@@ -189,26 +197,14 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     return cuts
 
 
-def _misfit(snapshot: Snapshot, part: Population, dtype: str) -> str:
-    """Say why the networks of `part` cannot go on from a snapshot, whose tensors fit each other; empty if they can."""
-    replicas = len(part)
-    shapes = parameter_shapes(part.network, replicas)
-    there = {f"parameters.{name}": tensor for name, tensor in snapshot.parameters.items()}
-    there |= {f"running.{name}": tensor for name, tensor in snapshot.running.items()}
-    for name in sorted(shapes.keys() | there.keys()):
-        shape = there[name].shape if name in there else None
-        if shape != shapes.get(name):
-            return f"{name} has the shape {shape}, not {shapes.get(name)}"
-        if str(there[name].dtype) != dtype:
-            return f"{name} is {there[name].dtype}, not {dtype}"
-    numbers = [*snapshot.alive, *snapshot.diverged, *snapshot.dropped]
-    if sorted(set(numbers)) != list(range(replicas)) or list(snapshot.alive) != sorted(set(snapshot.alive)):
-        return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
-    return ""
+def _at(
+    run: Path, snapshot: Snapshot, about: Mapping[str, Any], length: Length, now: Mapping[str, Any]
+) -> Snapshot | str:
+    """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there.
 
-
-def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapshot | str:
-    """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there."""
+    Raises:
+        RunError: It has been trained for longer.
+    """
     steps = about.get("length", {}).get("steps_per_epoch", 0)
     epochs, done = snapshot.epochs, len(snapshot.totals[0])
     if steps == length.steps_per_epoch and snapshot.step == length.steps and not done and epochs == length.epochs:
@@ -216,12 +212,27 @@ def _at(snapshot: Snapshot, about: Mapping[str, Any], length: Length) -> Snapsho
     if snapshot.step != epochs * steps + done or done >= max(steps, 1):
         return f"its last epoch was cut short at step {snapshot.step}"
     if epochs > length.epochs:
-        return f"it has trained {epochs} epochs already, and {length.epochs} are asked for"
+        # Earlier ones would do, but what was trained since would be lost without a word.
+        raise RunError(
+            f"{run}: it has trained {epochs} epochs already, and {length.epochs} are asked for; train a new run"
+        )
     if not done:
         return dataclasses.replace(snapshot, step=epochs * length.steps_per_epoch)
+    if others := _other_batches(about, now):
+        return f"it stands within an epoch, with other batches: {', '.join(others)}"
     if steps != length.steps_per_epoch:
         return f"it stands within an epoch of {steps} steps, and epochs have {length.steps_per_epoch} now"
     return snapshot if snapshot.step < length.steps else f"it stands at step {snapshot.step} of {length.steps}"
+
+
+def _other_batches(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say what the samples of an epoch's batches depend on and is not what it was."""
+    there, here = about.get("settings", {}), now.get("settings", {})
+    names = [name for name in _OF_BATCHES if name in there and name in here]
+    found = differences({name: there[name] for name in names}, {name: here[name] for name in names})
+    data, data_now = about.get("data", {}), now.get("data", {})
+    names = [name for name in data if name in data_now]
+    return found + differences({name: data[name] for name in names}, {name: data_now[name] for name in names})
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -259,6 +270,18 @@ def refuse(run: Path, found: Sequence[str]) -> None:
         )
 
 
+def refuse_data(run: Path, location: str, found: Sequence[str]) -> None:
+    """Refuse to go on with the data at `location`, which differs.
+
+    Raises:
+        RunError: Always.
+    """
+    raise RunError(
+        f"{run}: cannot be resumed with other data than it has seen ({location}): {', '.join(found)}; name "
+        "its own with --data, go on all the same with --allow-changes, or train a new run from it with --config"
+    )
+
+
 def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
     """Refuse changes that cannot be made where a run stands.
 
@@ -273,6 +296,21 @@ def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
         raise RunError(
             f"{run}: its chunks stand at {stand_at} epochs, so {of_networks[0]} would be of some of its "
             "networks alone; resume it to its end first"
+        )
+
+
+def refuse_nothing(run: Path, stand: Stand, found: Sequence[str]) -> None:
+    """Refuse changes of which no step would be trained: the run would say of itself what is not so.
+
+    Raises:
+        RunError: All its steps are done.
+    """
+    if stand.cuts is not None and all(
+        cut in stand.starts and stand.starts[cut].step == stand.steps for cut in stand.cuts
+    ):
+        raise RunError(
+            f"{run}: nothing is left to train with {found[0]}: its {stand.steps} steps are done; ask for more with "
+            "--epochs, or train a new run from it with --config"
         )
 
 

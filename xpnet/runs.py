@@ -83,7 +83,8 @@ def write_new(path: Path, content: bytes) -> None:
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

@@ -198,6 +198,7 @@ class Saver:
             self.first = why if why.startswith(what) else f"{what} could not be written ({why})"
             if not results:
                 last = "there is no checkpoint yet" if self.saved is None else f"that of step {self.saved} is whole"
+                last = last if self._folder.exists() else "but its folder is gone, with what was in it"
                 self._warn(f"warning: {self.first}; training goes on, {last}")
 
     def tell(self) -> None:
@@ -239,10 +240,10 @@ def discard(run: Path, starts: Mapping[Chunk, Snapshot], *, earlier: bool) -> No
         number, here = path.name.split(".")[0].removeprefix("step-"), reached.get(path.parent)
         if not number.isdecimal() or path.suffix == DAMAGED:
             continue
-        if here is None:
-            path.replace(path.with_name(path.name + DAMAGED))  # all there is of a chunk, though it cannot be used
+        if here is None or path.is_dir():  # all there is of a chunk, though it cannot be used; what is no file
+            path.replace(path.with_name(path.name + DAMAGED))
         elif int(number) > here or (earlier and int(number) < here) or not path.with_suffix(".json").exists():
             path.unlink(missing_ok=True)
     for path in [*run.glob(".*.tmp"), *(run / CHECKPOINTS).glob("*-*/.step-*.tmp")]:
-        if _TEMPORARY.fullmatch(path.name):
+        if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)

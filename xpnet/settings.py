@@ -22,7 +22,8 @@ from xpnet.runs import CONFIG, read_config
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum")
 # Networks of one population: with each, settings and figures are kept.
-MOST_NETWORKS = 100_000
+# So many that all files of a run stay within the limits of xpnet.reading.
+MOST_NETWORKS = 20_000
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Snapshot:
         history: What is recorded of the finished epochs; see :meth:`xpnet.history.History.columns`.
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
+        validated: Whether the last validation figures are those of the data and the settings that it goes on with.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Snapshot:
     history: Tensors
     seconds_evaluation: float
     seconds_of_epoch: float
+    validated: bool = True
 
     @property
     def epochs(self) -> int:
@@ -102,3 +104,26 @@ class Standing:
     def __call__(self) -> Snapshot:
         """Return everything from which the training goes on."""
         return self.take()
+
+
+def misfit(snapshot: Snapshot, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
+    """Say why networks cannot go on from a snapshot, whose tensors fit each other; empty if they can.
+
+    Args:
+        snapshot: From where they would go on.
+        shapes: Shapes of their parameters and running statistics, as :func:`xpnet.layers.parameter_shapes` has them.
+        dtype: Their type.
+    """
+    there = {f"parameters.{name}": tensor for name, tensor in snapshot.parameters.items()}
+    there |= {f"running.{name}": tensor for name, tensor in snapshot.running.items()}
+    for name in sorted(shapes.keys() | there.keys()):
+        shape = there[name].shape if name in there else None
+        if shape != shapes.get(name):
+            return f"{name} has the shape {shape}, not {shapes.get(name)}"
+        if str(there[name].dtype) != dtype:
+            return f"{name} is {there[name].dtype}, not {dtype}"
+    replicas = len(next(iter(there.values())))
+    numbers = [*snapshot.alive, *snapshot.diverged, *snapshot.dropped]
+    if sorted(set(numbers)) != list(range(replicas)) or list(snapshot.alive) != sorted(set(snapshot.alive)):
+        return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
+    return ""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from xpnet.config import TrainConfig
+from xpnet.config import Length, TrainConfig
 from xpnet.data import Data
 from xpnet.device_data import DeviceData
+from xpnet.errors import ConfigError
 from xpnet.fitting import on_device_of, order_seeds
 from xpnet.history import EpochRecord
+from xpnet.layers import parameter_shapes
 from xpnet.loop import SETS, Loop
 from xpnet.marks import Mark, Marks
 from xpnet.network import Network
 from xpnet.results import TrainResult, all_diverged
-from xpnet.snapshots import Snapshot, Standing
+from xpnet.snapshots import Snapshot, Standing, misfit
 
 
 def train(
@@ -56,12 +58,14 @@ def train(
         The history, and the figures of full passes over the three sets; `network` holds the trained weights.
 
     Raises:
-        ConfigError: The data, the network and the settings do not fit together.
+        ConfigError: The data, the network, the settings and `start` do not fit together.
         DivergedError: The loss became infinite or not a number, for all replicas.
     """
     config = config or TrainConfig()
     data = on_device_of(network, data, config)
     length = config.length(int(data.train.x.shape[0]))
+    if start is not None:
+        _check_start(start, network, length)
     network.learn_about(data.data)
 
     seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
@@ -85,3 +89,20 @@ def train(
             interrupted = loop.state.step < length.steps and len(loop.alive) > 0
             break
     return loop.result(interrupted, final)
+
+
+def _check_start(start: Snapshot, network: Network, length: Length) -> None:
+    """Refuse a snapshot that is of another network, or of a training in which it would stand elsewhere.
+
+    Raises:
+        ConfigError: It is.
+    """
+    why = misfit(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
+    done = len(start.totals[0])
+    at = min(start.epochs * length.steps_per_epoch + done, length.steps)
+    if not why and start.epochs > length.epochs:
+        why = f"it has trained {start.epochs} epochs already, and {length.epochs} are asked for"
+    if not why and start.step != at:
+        why = f"it stands at step {start.step}, which would be step {at} with epochs of {length.steps_per_epoch} steps"
+    if why:
+        raise ConfigError(f"start: the network cannot go on from it, {why}")

@@ -73,3 +73,20 @@ def test_experiments_are_run_and_set_side_by_side(capsys, cifar10):
     assert "its figures mean nothing" in json.loads(out)["notes"][0]
     html = Path("there", "report.html").read_text()
     assert 'data-chart="D-model1-1-accuracy"' in html
+
+
+def test_a_reproduction_that_is_stopped_says_what_is_there_and_what_is_left(capsys, cifar10, monkeypatch):
+    from xpnet.studies import Runner
+
+    whole = Runner.run
+
+    def stopped(self, experiment, *rest):
+        if experiment.name == "B.bn3":
+            raise KeyboardInterrupt
+        return whole(self, experiment, *rest)
+
+    monkeypatch.setattr(Runner, "run", stopped)
+    code, _, said = run(capsys, "reproduce", "B.gradcheck", "B.bn3", "B.bn6", "--quick", "--out", "run")
+    assert code == 130
+    assert "run has what is finished; what is left: xpnet reproduce B.bn3 B.bn6" in said
+    assert "B.gradcheck" in Path("run/results.json").read_text()

@@ -412,7 +412,10 @@ class TestRefusals:
                 ["--epochs", "6", "--hidden", "9"],
                 "cannot be resumed with epochs = 6 (it has 4), hidden = [9] (it has [8])",
             ),
-            (["--data", "patterns:600/200"], "cannot be resumed with check sum = "),
+            (
+                ["--data", "patterns:600/200"],
+                "cannot be resumed with other data than it has seen (patterns:600/200): ",
+            ),
             (
                 ["--allow-changes", "--hidden", "9"],
                 "cannot go on from its checkpoints, parameters.W1 has the shape (1, 3072, 8), not (1, 3072, 9)",
@@ -441,11 +444,22 @@ class TestRefusals:
         commands("train", *data, "--out", run.name, signals=[(3, signal.SIGTERM)])
         done = commands.resume(run.name, "--data", "other.npy")
         assert done["code"] == 2
-        assert "cannot be resumed with check sum = " in done["err"]
+        assert "other.npy): check sum = " in done["err"]
         shutil.move(commands.folder / "x.npy", commands.folder / "moved.npy")
         assert "x.npy" in commands.resume(run.name)["err"]
         assert commands.resume(run.name, "--data", "moved.npy")["code"] == 0
         assert "moved.npy" in (run / "config.toml").read_text()
+
+    def test_columns_of_other_names(self, commands: Commands, run: Path):
+        """A network predicts by the names of the columns that it was trained on."""
+        rows = "".join(f"{a},{a * 7 % 5},{'xyz'[a % 3]}\n" for a in range(90))
+        (commands.folder / "t.csv").write_text("a,b,label\n" + rows)
+        data = ("--data", "t.csv", "--target", "label", "--hidden", "4", "--epochs", "9")
+        commands("train", *data, "--out", run.name, signals=[(3, signal.SIGTERM)])
+        (commands.folder / "t.csv").write_text("b,a,label\n" + rows)
+        other = commands.resume(run.name)
+        assert other["code"] == 2
+        assert "t.csv): names of features = " in other["err"]
 
     def test_labels_of_their_own_may_move(self, commands: Commands, run: Path):
         rng = np.random.default_rng(1)
@@ -456,7 +470,7 @@ class TestRefusals:
         commands("train", *data, "--out", run.name, signals=[(3, signal.SIGTERM)])
         other = commands.resume(run.name, "--target", "c.npy")
         assert other["code"] == 2
-        assert "cannot be resumed with check sum" in other["err"]
+        assert "cannot be resumed with other data than it has seen" in other["err"]
         shutil.move(commands.folder / "b.npy", commands.folder / "d.npy")
         assert commands.resume(run.name, "--target", "d.npy")["code"] == 0
 
@@ -513,6 +527,16 @@ class TestChanges:
         assert history(commands.folder / "longer")[:4] == first
         check_same(run, commands.folder / "longer")
 
+    def test_without_steps_nothing_changes(self, commands: Commands, run: Path):
+        commands("train", *SMALL, *FOUR, "--out", run.name)
+        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        for change in (("--lambda", "1"), ("--epochs", "3")):
+            done = commands.resume(run.name, *change, "--allow-changes")
+            assert done["code"] == 2
+            why = "it has trained 4 epochs already" if change[0] == "--epochs" else "nothing is left to train with"
+            assert why in done["err"]
+        assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
     @pytest.mark.guarantee("kills")
     def test_a_finished_run_that_is_killed_while_it_trains_on_is_not_finished(self, commands, whole, run, harm):
         commands("train", *SMALL, *FOUR, "--schedule", "constant", "--out", run.name)
@@ -535,6 +559,8 @@ class TestChanges:
         assert costs[1] < 1 < 2 < costs[2]
         names = sorted(path.name for path in (run / "checkpoints" / "0-1").glob("*.json"))
         assert names == [f"step-{step:09d}.json" for step in (24, 36, 38, 48)]
+        resumed = json.loads((run / "environment.json").read_text())["resumed"]
+        assert [entry["command"].split()[4:6] for entry in resumed] == [["--lambda", "1"], []]
 
     def test_chunks_keep_the_rates_that_they_were_trained_with(self, commands: Commands, run: Path):
         options = ("--runs", "2", "--max-replicas", "1", "--batch-size", "90", "--schedule", "decay")

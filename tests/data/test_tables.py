@@ -239,7 +239,7 @@ def test_parquet_says_what_is_wrong(tmp_path: Path):
 def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch):
     (tmp_path / "p.parquet").write_bytes(b"PAR1" + bytes(20))
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'xpnet\[parquet\]'"):
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install pyarrow"):
         load_data(tmp_path / "p.parquet", target="0")
 
 

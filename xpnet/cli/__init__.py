@@ -9,8 +9,12 @@ import contextlib
 import importlib
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from xpnet import __version__
 from xpnet.errors import XpnetError
@@ -46,8 +50,14 @@ def command_line() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted.
+    Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted by Ctrl-C,
+    143 by SIGTERM.
     """
+    with _streams(), _terminated_in_order():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     _given[:] = given
     debug = "--debug" in given
@@ -58,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error), error.exit_code)
+    except _Terminated:
+        _fail("terminated", 143)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
@@ -121,5 +133,47 @@ def _sentence(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"xpnet: {message}", file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(OSError, ValueError):
+        print(f"xpnet: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """See to it that there are standard streams, and that none ends the command for what it cannot take."""
+    with contextlib.ExitStack() as opened:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by who called: what is told is told to nobody
+                setattr(sys, name, opened.enter_context(Path(os.devnull).open("w")))
+                opened.callback(setattr, sys, name, None)
+        if hasattr(sys.stdout, "reconfigure"):  # consoles that do not know all letters
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            yield
+        finally:
+            try:
+                sys.stderr.flush()
+            except (OSError, ValueError):  # Python would try again at its end, and exit with 120
+                with contextlib.suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM has come, with which systems end their jobs."""
+
+
+@contextlib.contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

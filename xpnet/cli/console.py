@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from rich.text import Text
 from xpnet.config import Length
 from xpnet.errors import printable
 from xpnet.history import EpochRecord
+from xpnet.report.drawing import DrawingError
 from xpnet.report.words import number as number
 from xpnet.report.words import percent as percent
 
@@ -24,6 +25,12 @@ from xpnet.report.words import percent as percent
 def safe(text: str, style: str = "") -> Text:
     """Return text that may come from anybody's file for a table: no markup, and nothing that a terminal obeys."""
     return Text(printable(text), style)
+
+
+def tell(text: str) -> None:
+    """Print a line to standard error, if there is one: its reader may be gone, or the disk of its log full."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 class Output:
@@ -39,9 +46,9 @@ class Output:
         self._out = Console(file=sys.stdout, highlight=False, markup=False)
 
     def note(self, text: str) -> None:
-        """Tell something beside the result."""
+        """Tell something beside the result; where nobody can be told, nothing else ends for it."""
         if not self.quiet:
-            print(printable(text, "\n"), file=sys.stderr)  # noqa: T201
+            tell(printable(text, "\n"))
 
     def notes(self, *texts: str) -> None:
         """Tell several things beside the result."""
@@ -81,16 +88,31 @@ class NotesOnly(Output):
         """Leave the result to the command."""
 
 
+@contextlib.contextmanager
+def left_out_if_not_drawn(output: Output) -> Iterator[None]:
+    """Let figures that cannot be drawn here cost a line and nothing else.
+
+    Raises:
+        OSError, RunError: They cannot be written.
+    """
+    try:
+        yield
+    except DrawingError as error:
+        output.note(f"warning: {error}; all else is whole")
+
+
 class Interrupt:
     """Set once somebody asked for an end: with Ctrl-C, or as systems end their jobs, with SIGTERM.
 
     Attributes:
         pressed: Whether somebody did.
+        message: What is told then.
         exit_code: What a command that ended so exits with: 128 and the signal's number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, message: str) -> None:
         self.pressed = False
+        self.message = message
         self.exit_code = 128 + signal.SIGINT
 
     def __call__(self) -> bool:
@@ -98,10 +120,10 @@ class Interrupt:
         return self.pressed
 
 
-@contextmanager
+@contextlib.contextmanager
 def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
     """Let the first Ctrl-C, or SIGTERM, ask for an orderly end, and the second one leave at once."""
-    interrupt = Interrupt()
+    interrupt = Interrupt(message)
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
@@ -114,7 +136,7 @@ def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
     def ask(number: int, _frame: Any) -> None:
         interrupt.pressed, interrupt.exit_code = True, 128 + number
         back()
-        output.note(f"\n{message}")
+        output.note(f"\n{interrupt.message}")
 
     for which in previous:
         signal.signal(which, ask)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import numpy as np
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, left_out_if_not_drawn, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.model_file import read_model
@@ -177,7 +177,8 @@ def diagnose(
         "replicas": [dict(row) for row in population.rows],
         "settings": settings.to_mapping(),
     } | course.to_json()
-    _write(folder, about, course, population, title, recorder.samples)
+    with left_out_if_not_drawn(output):
+        _write(folder, about, course, population, title, recorder.samples)
     output.result(about, title, *_tables(course, population), *_words(course, repeated), f"folder: {folder}")
     if diverged is not None:
         raise diverged
@@ -290,6 +291,7 @@ def _words(course: Course, repeated: dict[str, Any] | None) -> list[str]:
             "the repeated network is that of the run, bit for bit"
             if repeated["identical"]
             else f"the repeated network differs from the run's by up to {repeated['largest_difference']:.1e}: another "
-            "machine, other libraries or other networks beside it round otherwise, or the data is another"
+            "machine, other libraries or other networks beside it round otherwise, or the data is another, or settings "
+            "were changed when the run was resumed"
         )
     return lines

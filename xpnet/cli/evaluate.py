@@ -41,7 +41,8 @@ def evaluate(
 ) -> None:
     """Evaluate the network of a run: accuracy, by class too, and confusion matrix.
 
-    The run's own data is used, and its test set, unless others are named.
+    The run's own data is used, and its test set, unless others are named. Other data is read as xpnet train reads it,
+    but for the columns of its labels and the size and colours of its images, which are the run's.
     """
     from xpnet.backend import get_backend
     from xpnet.checkpoints import load_network

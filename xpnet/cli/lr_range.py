@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output, finish_on_interrupt
+from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, settings_options
 from xpnet.cli.train import about_data, describe, read_settings, resolved
 from xpnet.config import TrainConfig
@@ -109,7 +109,7 @@ def lr_range(
             on_steps=bar.update,
             should_stop=interrupt,
         )
-    _fill(folder, test, resolved(settings, data), title)
+    _fill(folder, test, resolved(settings, data), title, output)
     output.result(test.to_json() | {"folder": str(folder)}, title, _words(test, folder))
     if test.interrupted:
         sys.exit(interrupt.exit_code)
@@ -129,7 +129,7 @@ def _settings(options: Any, config: Path | None) -> Settings:
     return dataclasses.replace(settings, train=dataclasses.replace(settings.train, **rates))
 
 
-def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str) -> None:
+def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
     """Write the curves as a table and a figure and, where rates are suggested, the settings with them."""
     from xpnet.report.figures import save_figure
     from xpnet.report.rates import range_figure
@@ -138,7 +138,8 @@ def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str) -> 
     if test.suggestion is not None:
         rates = {"eta_min": test.suggestion.eta_min, "eta_max": test.suggestion.eta_max}
         write_config(folder, settings | rates)
-    save_figure(range_figure(test, title), folder / FIGURE)
+    with left_out_if_not_drawn(output):
+        save_figure(range_figure(test, title), folder / FIGURE)
 
 
 def _words(test: LRRange, folder: Path) -> str:

@@ -86,15 +86,20 @@ def _run(
     runner = Runner(backend, data=where, quick=quick)
     figures: dict[str, list[str]] = {}
     begin = time.perf_counter()
-    for experiment in chosen:
-        needed = _needed(experiment, runner, choose)
-        for one in (*needed, experiment):
-            output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
-            with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
-                outcome = runner.run(one, bar.update)
-        figures[experiment.name] = draw_figures(experiment, outcome, folder)
-        output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
-        _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)
+    try:
+        for experiment in chosen:
+            needed = _needed(experiment, runner, choose)
+            for one in (*needed, experiment):
+                output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
+                with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
+                    outcome = runner.run(one, bar.update)
+            figures[experiment.name] = draw_figures(experiment, outcome, folder)
+            output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
+            _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)
+    except KeyboardInterrupt:
+        left = [experiment.name for experiment in chosen if experiment.name not in figures]
+        output.note(f"{folder} has what is finished; what is left: xpnet reproduce {' '.join(left)}")
+        raise
     result: dict[str, Any] = {
         "quick": quick,
         "device": backend.device,

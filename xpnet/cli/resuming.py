@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,21 +60,27 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
 
 def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
-    from xpnet.resuming import differences, refuse, refuse_changes, where_it_stands
+    from xpnet.resuming import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
     settings, data = training.settings, training.data
     length = settings.train.length(len(data.train))
     most = settings.run.max_replicas
-    stand = where_it_stands(run, training.population, length, settings.run.dtype, most=most)
+    now = {"settings": resolved(settings, data), "data": training.fingerprint}
+    stand = where_it_stands(run, training.population, length, settings.run.dtype, most=most, now=now)
     found: list[str] = []
     if stand.starts:
-        now = training.fingerprint
-        found = differences(stand.settings, resolved(settings, data))
-        found += differences(stand.data, {name: now.get(name) for name in stand.data})
+        found = differences(stand.settings, now["settings"])
+        other = differences(stand.data, {name: now["data"].get(name) for name in stand.data})
+        if other and not allow_changes:
+            refuse_data(run, data.location, found + other)
+        found += other
     if not allow_changes:
         refuse(run, found)
     elif found:
         refuse_changes(run, stand, found)
+        refuse_nothing(run, stand, found)
+        # Costs of another lambda, or figures of other samples, are not those of the end.
+        stand.starts = {chunk: replace(start, validated=False) for chunk, start in stand.starts.items()}
     for sentence in stand.wrong:
         output.note(f"warning: {sentence}; it is passed over")
     if stand.starts:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli import command_line
-from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.console import Interrupt, Output, ProgressBars, finish_on_interrupt, number, percent
 from xpnet.cli.train import about_data, describe, resolved
-from xpnet.errors import DivergedError, RunError
+from xpnet.errors import DivergedError, RunError, XpnetError
 from xpnet.locks import only_one
 from xpnet.plural import counted
 from xpnet.runs import (
@@ -86,7 +86,12 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
 
     training = Training.of(settings, output)
     folder = create_run_folder(out)
-    write_config(folder, resolved(settings, training.data))
+    try:
+        write_config(folder, resolved(settings, training.data))
+    except RunError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # it would be no run, and in the way of one
+        raise
     with alone_in(folder):
         write_environment(folder, describe_environment(training.backend, command_line()))
         return train_in(training, folder, Stand(), output)
@@ -168,68 +173,97 @@ def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> 
     alone = stand.starts.get((0, len(population)))  # of several chunks, epochs are told when all are done
     records = [] if alone is None else records_of(alone.history)
     chunks: list[Chunk] = []
-    with (
-        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
-        saver_of(training, folder, output, stand) as saver,
-        ProgressBars(length, shown=output.show_progress) as bars,
-    ):
-        saver.begin(records)
-        for record in records:
-            bars.epoch(record)
+    with finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt:
+        with (
+            saver_of(training, folder, output, stand) as saver,
+            ProgressBars(length, shown=output.show_progress) as bars,
+        ):
+            saver.begin(records)
+            for record in records:
+                bars.epoch(record)
 
-        def on_epoch(record: EpochRecord) -> None:
-            saver.epoch(record)
-            bars.epoch(record)
+            def on_epoch(record: EpochRecord) -> None:
+                saver.epoch(record)
+                bars.epoch(record)
 
-        def on_chunks(cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
-            starts: Mapping[Chunk, Snapshot] = stand.starts
-            if chunks:
-                starts = _in_halves(training, folder, saver, cuts)
-            else:
-                saver.chunks(cuts)
-                saver.forget_other_chunks()
-            chunks[:] = cuts
-            if len(cuts) > 1:
-                sizes = ", ".join(str(stop - start) for start, stop in cuts)
-                output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
-                bars.chunks(len(cuts))
-            return starts
+            def on_chunks(cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
+                starts: Mapping[Chunk, Snapshot] = stand.starts
+                if chunks:
+                    starts = _in_halves(training, folder, saver, cuts)
+                else:
+                    saver.chunks(cuts)
+                    saver.forget_other_chunks()
+                chunks[:] = cuts
+                if len(cuts) > 1:
+                    sizes = ", ".join(str(stop - start) for start, stop in cuts)
+                    output.note(f"{len(population)} networks train in {len(cuts)} chunks, one after another: {sizes}")
+                    bars.chunks(len(cuts))
+                return starts
 
-        try:
-            network, result = train_population(
-                population,
-                data,
-                backend=training.backend,
-                dtype=settings.run.dtype,
-                max_replicas=settings.run.max_replicas,
-                on_epoch=on_epoch,
-                on_steps=bars.steps,
-                on_chunks=on_chunks,
-                should_stop=interrupt,
-                cuts=stand.cuts,
-                starts=stand.starts,
-                on_checkpoint=saver.checkpoint,
+            try:
+                network, result = train_population(
+                    population,
+                    data,
+                    backend=training.backend,
+                    dtype=settings.run.dtype,
+                    max_replicas=settings.run.max_replicas,
+                    on_epoch=on_epoch,
+                    on_steps=bars.steps,
+                    on_chunks=on_chunks,
+                    should_stop=interrupt,
+                    cuts=stand.cuts,
+                    starts=stand.starts,
+                    on_checkpoint=saver.checkpoint,
+                )
+            except DivergedError as error:
+                raise DivergedError(f"{error}; {folder} holds the epochs before it") from None
+        interrupt.message = "writing the results; press Ctrl-C again to leave at once"
+        for replica, divergence in sorted(result.diverged.items()):
+            which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
+            output.note(
+                f"warning: {divergence.sentence(population.train, replica)} ({which}); it was left out from there on"
             )
-        except DivergedError as error:
-            raise DivergedError(f"{error}; {folder} holds the epochs before it") from None
+        metrics = _results(training, folder, network, result, chunks, saver, output)
+    return _tell(training, folder, output, metrics, result, saver, interrupt)
 
-    for replica, divergence in sorted(result.diverged.items()):
-        which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
-        output.note(
-            f"warning: {divergence.sentence(population.train, replica)} ({which}); it was left out from there on"
-        )
-    metrics = _results(training, folder, network, result, chunks, saver)
-    varies = bool(settings.varying.keys() - {"seed"})
+
+def _tell(
+    training: Training,
+    folder: Path,
+    output: Output,
+    metrics: dict[str, Any],
+    result: TrainResult,
+    saver: Saver,
+    interrupt: Interrupt,
+) -> int:
+    """Print the result, and say what comes next; return the exit code.
+
+    Raises:
+        RunError: Not everything could be saved.
+        OSError: Nobody takes the result, and there is nothing worse to say.
+    """
     from xpnet.cli.tables import combinations_table
 
-    table = combinations_table(population, result) if varies else _table(result)
-    output.result(metrics, title, table, _summary(result), f"run folder: {folder}")
+    varies = bool(training.settings.varying.keys() - {"seed"})
+    table = combinations_table(training.population, result) if varies else _table(result)
+    unheard: OSError | None = None
+    try:
+        title = describe(training.settings, training.data)
+        output.result(metrics, title, table, _summary(result), f"run folder: {folder}")
+    except OSError as error:
+        unheard = error
     if result.interrupted:
         goes_on = f"go on with: xpnet train --resume {folder}"
         nothing = f"save_every = 0: nothing was saved from which it could go on; run folder {folder}"
         output.note(nothing if saver.saved is None else goes_on)
+    elif interrupt.pressed:
+        output.note("training was over: nothing is left to go on with")
     saver.tell()
-    return interrupt.exit_code if result.interrupted else 0
+    if result.interrupted:
+        return interrupt.exit_code
+    if unheard is not None:
+        raise unheard
+    return 0
 
 
 def _results(
@@ -239,11 +273,10 @@ def _results(
     result: TrainResult,
     chunks: list[Chunk],
     saver: Saver,
+    output: Output,
 ) -> dict[str, Any]:
     """Write the network, the curves and the figures, each as far as the disk lets; return the figures."""
     from xpnet.population import replicas_json
-    from xpnet.report.figures import curves, save_figure
-    from xpnet.report.populations import population_figure
 
     settings, population = training.settings, training.population
     metrics = result.to_json() | {"run": str(folder), "samples": training.data.counts}
@@ -259,15 +292,33 @@ def _results(
     with saver.trying(f"{folder / MODEL}", results=True):
         network.save(folder / MODEL, replace=True)
     if len(result.history):
-        title = describe(settings, training.data)
-        varies = bool(settings.varying.keys() - {"seed"})
-        chart = population_figure(population, result, title) if varies else curves(result.history, title)
         with saver.trying(f"{folder / 'curves.png'}", results=True):
-            save_figure(chart, folder / "curves", rewrite)
+            _draw(training, folder, result, output)
     # The last: a run with these is finished, unless something is missing that --resume can make up for.
     with saver.trying(f"{folder / METRICS}", results=True):
         write_metrics(folder, metrics | ({"interrupted": True} if saver.missing else {}))
     return metrics
+
+
+def _draw(training: Training, folder: Path, result: TrainResult, output: Output) -> None:
+    """Draw the curves; where that cannot be done, the run is whole without them.
+
+    Raises:
+        OSError, RunError: They cannot be written.
+    """
+    from xpnet.report.figures import curves, save_figure
+    from xpnet.report.populations import population_figure
+
+    title = describe(training.settings, training.data)
+    varies = bool(training.settings.varying.keys() - {"seed"})
+    try:
+        chart = population_figure(training.population, result, title) if varies else curves(result.history, title)
+        save_figure(chart, folder / "curves", rewrite)
+    except (OSError, RunError, MemoryError):
+        raise
+    except Exception as error:
+        why = f"{error}" if isinstance(error, XpnetError) else f"{type(error).__name__}: {error}"
+        output.note(f"warning: the curves cannot be drawn ({why}); all else is whole")
 
 
 def _summary(result: TrainResult) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, percent
+from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
 from xpnet.cli.running import run_training
 from xpnet.cli.train import about_data, read_settings
@@ -258,8 +258,9 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
         from xpnet.report.figure import write_panel
         from xpnet.report.search_figures import search_panels
 
-        for panel in search_panels(known):
-            write_panel(panel, folder, rewrite)
+        with left_out_if_not_drawn(output):
+            for panel in search_panels(known):
+                write_panel(panel, folder, rewrite)
     output.result(known, *_tables(result, folder))
     return result
 

@@ -15,7 +15,7 @@ _ROWS = 4096
 
 
 def fingerprint(data: Data) -> dict[str, Any]:
-    """Return what tells a data set from others: its sizes, and a check sum of labels, classes and features."""
+    """Return what tells a data set from others: its sizes, names, and a check sum of labels, classes and features."""
     crc = zlib.crc32("\n".join(data.class_names).encode())
     for part in (data.train, data.validation, data.test):
         crc = zlib.crc32(np.ascontiguousarray(part.labels).tobytes(), crc)
@@ -24,7 +24,7 @@ def fingerprint(data: Data) -> dict[str, Any]:
         for start in range(0, len(part), _ROWS * every):
             rows = np.ascontiguousarray(part.x[start : start + _ROWS * every : every])
             crc = zlib.crc32(rows.data, crc)
-    return {
+    found: dict[str, Any] = {
         "training samples": len(data.train),
         "validation samples": len(data.validation),
         "test samples": len(data.test),
@@ -32,3 +32,9 @@ def fingerprint(data: Data) -> dict[str, Any]:
         "classes": data.classes,
         "check sum": f"{crc:08x}",
     }
+    # What a network remembers of its features, and predicts by.
+    if data.feature_names:
+        found["names of features"] = f"{zlib.crc32(chr(10).join(data.feature_names).encode()):08x}"
+    if data.image_shape is not None:
+        found["shape of images"] = list(data.image_shape)
+    return found

@@ -38,7 +38,7 @@ def read_parquet(
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise DataError(f"{path}: is a Parquet file, which needs pyarrow: pip install 'xpnet[parquet]'") from None
+        raise DataError(f"{path}: is a Parquet file, which needs pyarrow: pip install pyarrow") from None
     try:
         with pq.ParquetFile(path, memory_map=False) as file:
             schema = file.schema_arrow

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
+
+from xpnet.errors import XpnetError
 
 # What XML cannot hold, over which vl-convert ends the whole process, as Unicode's pictures of it.  Escapes will not do:
 # Vega-Lite puts titles into expressions, where they become what they stand for.
@@ -14,20 +18,66 @@ _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
 }
 
 
-def svg(spec: dict[str, Any]) -> str:
-    """Return a chart as SVG."""
-    import vl_convert
+# Reads a function of vl-convert and what it takes as JSON, and writes what it gives.
+_DRAW = """
+import json, sys, vl_convert
+name, given, options = json.load(sys.stdin)
+found = getattr(vl_convert, name)(*given, **options)
+sys.stdout.buffer.write(found if isinstance(found, bytes) else found.encode())
+"""
 
-    found: str = vl_convert.vegalite_to_svg(drawable(spec))
-    return found
+
+class DrawingError(XpnetError):
+    """Nothing can be drawn here."""
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """Return a chart as SVG.
+
+    Raises:
+        DrawingError: Nothing can be drawn here.
+    """
+    return converted("vegalite_to_svg", drawable(spec)).decode()
 
 
 def png(spec: dict[str, Any], scale: float) -> bytes:
-    """Return a chart as PNG, with `scale` times the pixels of its SVG."""
-    import vl_convert
+    """Return a chart as PNG, with `scale` times the pixels of its SVG.
 
-    found: bytes = vl_convert.vegalite_to_png(drawable(spec), scale=scale)
-    return found
+    Raises:
+        DrawingError: Nothing can be drawn here.
+    """
+    return converted("vegalite_to_png", drawable(spec), scale=scale)
+
+
+def converted(name: str, *given: Any, **options: Any) -> bytes:
+    """Return what a function of vl-convert gives.
+
+    It reserves some hundred GB of addresses, and ends the process where these are limited: there it gets its own.
+
+    Raises:
+        DrawingError: It ended.
+    """
+    if not _addresses_are_limited():
+        import vl_convert
+
+        found: bytes | str = getattr(vl_convert, name)(*given, **options)
+        return found if isinstance(found, bytes) else found.encode()
+    command = [sys.executable, "-P", "-c", _DRAW]
+    done = subprocess.run(command, input=json.dumps((name, given, options)).encode(), capture_output=True, check=False)
+    if done.returncode:
+        raise DrawingError(
+            "charts cannot be drawn here: what draws them reserves some hundred GB of addresses, more than this "
+            "process may (ulimit -v); allow it more, or draw elsewhere with xpnet report"
+        )
+    return done.stdout
+
+
+def _addresses_are_limited() -> bool:
+    try:
+        import resource
+    except ImportError:
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def drawable(value: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import ClassVar
 
-from xpnet.report.drawing import drawable
+from xpnet.report.drawing import converted, drawable
 from xpnet.report.figure import CONFIG, Panel, page_spec, static_svg
 from xpnet.report.packing import pack
 
@@ -178,7 +178,6 @@ def render(page: Page) -> str:
 def _bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as Altair's own inline pages have them, compressed."""
     import altair as alt
-    import vl_convert
 
     version = alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
-    return pack(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version))
+    return pack(converted("javascript_bundle", "window.vegaEmbed = vegaEmbed;", vl_version=version).decode())

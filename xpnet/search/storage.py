@@ -58,7 +58,9 @@ def _open_database(url: str) -> Any:
     try:
         return _with_tables(_with_driver(url))
     except ImportError as error:
-        driver = " ; pip install 'xpnet[postgresql]' brings PostgreSQL's" if "postgres" in url else ""
+        driver = (
+            "; pip install '.[postgresql]' in xpnet's source folder brings PostgreSQL's" if "postgres" in url else ""
+        )
         raise ConfigError(f"storage = {shown}: its driver is not installed ({error}){driver}") from None
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ConfigError(f"storage = {shown}: is no URL of a database ({_line(error)})") from None

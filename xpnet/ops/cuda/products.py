@@ -29,8 +29,8 @@ def load_cublas() -> Any:
         return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except (ImportError, RuntimeError, OSError) as error:
         raise DeviceError(
-            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); install 'xpnet[cuda13]' or 'xpnet[cuda12]', "
-            "which bring CUDA's libraries"
+            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); in xpnet's source folder: pip install "
+            "'.[cuda13]' or '.[cuda12]', which bring CUDA's libraries"
         ) from None
 
 
