@@ -10,6 +10,7 @@ import pytest
 
 import xpnet
 from xpnet import errors, gradcheck, search
+from xpnet.report import drawing
 
 
 def sections(text: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def test_data_and_histories_say_what_they_hold(blobs):
 
 def test_the_base_of_errors_names_them_and_their_exit_code():
     text = xpnet.XpnetError.__doc__
-    for error in xpnet.XpnetError.__subclasses__():
+    for error in {*xpnet.XpnetError.__subclasses__(), drawing.DrawingError}:
         assert error.__name__ in text
         assert error.exit_code == 2
     assert "exits with: 2" in text
