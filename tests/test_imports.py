@@ -22,13 +22,14 @@ LAYERS = [
     ("fitting", "snapshots"),
     ("steppers", "schedules", "evaluation", "device_data", "results", "marks", "suggestion"),
     ("network",),
+    ("passes",),
     ("ops",),
     ("initialise", "layers", "memory", "model_file"),
     ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
     ("backend",),
     ("history", "config", "randomness", "locks"),
     ("checks", "reading", "schema"),
-    ("errors",),
+    ("errors", "plural", "called"),
 ]
 HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}
 

@@ -8,7 +8,7 @@ from strict import Module, strict_backend
 
 import xpnet
 from xpnet.device_data import to_device
-from xpnet.errors import ConfigError, DivergedError
+from xpnet.errors import ArrayError, ConfigError, DivergedError
 from xpnet.evaluation import confusion_matrix, evaluate
 from xpnet.fitting import order_seeds
 from xpnet.network import Network
@@ -130,6 +130,20 @@ def test_evaluation_against_a_plain_computation(blobs):
     counts = confusion_matrix(net, x, labels)
     np.testing.assert_allclose(np.trace(counts, axis1=1, axis2=2) / len(labels), metrics.accuracies)
     np.testing.assert_array_equal(counts.sum(axis=2), np.tile(np.bincount(labels), (2, 1)))
+
+
+def test_evaluation_refuses_what_is_not_the_networks(blobs):
+    net = network(replicas=2)
+    x, labels = blobs.standardiser(blobs.test.x), blobs.test.labels
+    for bad_x, bad_labels, message in [
+        (x[:, 1:], labels, r"x: has shape \(60, 11\)"),
+        (x.astype("float64"), labels, "x: is float64"),
+        (np.stack([x, x]), labels, r"x: has shape \(2, 60, 12\); all networks are evaluated on the same"),
+        (x, labels[1:], r"labels: have shape \(59,\)"),
+        (x, labels + 4, "labels: range from 4"),
+    ]:
+        with pytest.raises(ArrayError, match=message):
+            evaluate(net, bad_x, bad_labels)
 
 
 def test_evaluation_in_chunks_is_evaluation_at_once(blobs, monkeypatch):

@@ -92,7 +92,18 @@ __all__ = [
 
 
 def load(path: Any, *, backend: Backend | None = None) -> Network:
-    """Read a network from a run folder, a model file, or a checkpoint; see :func:`xpnet.checkpoints.load_network`."""
+    """Read a network that was trained.
+
+    Args:
+        path: A run folder, a model file (``.safetensors``), or the description of a checkpoint (``.json``).
+        backend: Where its arrays shall live, as :func:`xpnet.get_backend` returns it; the CPU if not given.
+
+    Returns:
+        The network with all its replicas, and what it was trained on: ``network.standardiser``, ``class_names``, ...
+
+    Raises:
+        RunError: There is no such file, or it does not hold a whole network.
+    """
     from xpnet.checkpoints import load_network
 
     return load_network(path, backend=backend)

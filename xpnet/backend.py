@@ -86,6 +86,9 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
             else the CPU, with the choice explained in ``Backend.reason``.
         tf32: On a GPU, let products of float32 round their factors to 10 bits of mantissa; sums keep 23.
 
+    Returns:
+        The backend, which says what computes, and why it was taken.
+
     Raises:
         DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
             message carries the driver's own reason.

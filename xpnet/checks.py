@@ -1,16 +1,20 @@
-"""Checks of settings: what a value may be, and how it may be written.
+"""Settings that are checked: what a value may be, and how it may be written.
 
-A check converts a value written in Python, TOML or on the command line to its type, or raises
-ValueError with what would be right, such as ``"a whole number of at least 1"``.
+A settings class is a frozen dataclass whose fields are made by :func:`setting`.  A check converts a
+value written in Python, TOML or on the command line to its type, or raises ValueError with what
+would be right, such as ``"a whole number of at least 1"``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, TypeAlias
+
+from xpnet.errors import ConfigError
 
 Check: TypeAlias = Callable[[Any], Any]
 # Sizes of networks that are refused before anything is made of them.
@@ -174,3 +178,41 @@ def half_cycle(value: Any) -> int | str:
         return int(whole(1)(value))
     except ValueError:
         raise ValueError(wanted) from None
+
+
+def setting(
+    default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "", unset: str = ""
+) -> Any:
+    """Make a field that is checked and documented.
+
+    Its `name` outside Python is given if that differs; `unset` says in words what a default of None stands for.
+    """
+    metadata = {"check": check, "help": text, "name": name, "metavar": metavar, "unset": unset}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def setting_name(field: dataclasses.Field[Any]) -> str:
+    """Return what a field is called in TOML and, with dashes, on the command line."""
+    return field.metadata.get("name") or field.name
+
+
+class Checked:
+    """Base of the settings classes: runs every field's check when an instance is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            try:
+                object.__setattr__(self, field.name, field.metadata["check"](value))
+            except ValueError as error:
+                raise ConfigError(f"{setting_name(field)} = {shown(value)}: must be {error}") from None
+
+
+def shown(value: Any) -> str:
+    """Return a value as a user would have written it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return value if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number without end"

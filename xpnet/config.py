@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from xpnet.checks import (
-    Check,
+    Checked,
     choice,
     flag,
     half_cycle,
@@ -25,6 +25,9 @@ from xpnet.checks import (
     optional,
     per_replica,
     real,
+    setting,
+    setting_name,
+    shown,
     text_of,
     whole,
 )
@@ -34,33 +37,6 @@ PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
 # Weeks of training; the learning rate of every step is in memory.
 MOST_STEPS = 100_000_000
-
-
-# ---------------------------------------------------------------------------------------
-# Settings
-
-
-def setting(default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "") -> Any:
-    """Make a field that is checked and documented; `name` is its name outside Python if that differs."""
-    metadata = {"check": check, "help": text, "name": name, "metavar": metavar}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def setting_name(field: dataclasses.Field[Any]) -> str:
-    """Return what a field is called in TOML and, with dashes, on the command line."""
-    return field.metadata.get("name") or field.name
-
-
-class Checked:
-    """Base of the settings classes: runs every field's check when an instance is made."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            try:
-                object.__setattr__(self, field.name, field.metadata["check"](value))
-            except ValueError as error:
-                raise ConfigError(f"{setting_name(field)} = {shown(value)}: must be {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +89,11 @@ class TrainConfig(Checked):
         schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
             back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
             ``"constant"``; ``"cosine"``: from `eta` down to `eta_min` along half a cosine.
+        eta_min: Lowest learning rate, of the triangular and the cosine schedule.
+        eta_max: Highest learning rate of the triangular schedule.
         n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
+        eta: First learning rate of the decay, constant and cosine schedules.
+        decay: Factor of the decay schedule after every epoch.
         cycles: Length of training in cycles; the default is 2 with the triangular schedule.
         epochs: Length of training in epochs; the default is 20 with the other schedules.
         momentum: rho in v <- rho v - eta g, W <- W + v.
@@ -155,21 +135,26 @@ class TrainConfig(Checked):
     )
     decay: float = setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
     cycles: int | None = setting(
-        None, optional(whole(1)), "Length of training in cycles (triangular; 2 if not set).", metavar="N"
+        None, optional(whole(1)), "Length of training in cycles (triangular).", metavar="N", unset="2"
     )
     epochs: int | None = setting(
-        None, optional(whole(1)), "Length of training in epochs, instead of cycles.", metavar="N"
+        None,
+        optional(whole(1)),
+        "Length of training in epochs, instead of cycles.",
+        metavar="N",
+        unset="20, with schedules other than triangular",
     )
     momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
     nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
     shuffle_seed: int | None = setting(
-        None, optional(whole(0)), "Seed of the order of the samples (the seed, if not set).", metavar="N"
+        None, optional(whole(0)), "Seed of the order of the samples.", metavar="N", unset="the seed"
     )
     shuffle: str | None = setting(
         None,
         optional(choice("shared", "independent")),
-        "One order of samples for all networks, or one for each (one for each seed, if not set).",
+        "One order of samples for all networks, or one for each.",
         metavar="shared|independent",
+        unset="one for each seed",
     )
     train_metrics: str = setting(
         "running",
@@ -273,41 +258,53 @@ class DataConfig(Checked):
     data: str | None = setting(
         None,
         optional(text_of("a name or a path")),
-        "cifar10, cifar100, mnist, fashion-mnist, patterns, or a path.",
+        "cifar10, cifar100, mnist, fashion-mnist, patterns, patterns:N/M, or a path.",
         metavar="NAME|PATH",
+        unset="cifar10 if it is found, else patterns",
     )
     split: str | None = setting(
         None,
         optional(text_of("45k, 49k, b1b2, 9k or N/M")),
         "Training and validation samples.",
         metavar="45k|49k|b1b2|9k|N/M",
+        unset="45k for CIFAR, else 90 % and 10 %",
     )
     target: str | None = setting(
         None,
         optional(text_of("the name or the number of a column")),
         "Column of a table's labels; a .npy file's labels.",
         metavar="NAME|INDEX",
+        unset="a column called label, labels, target or class",
     )
     header: bool | None = setting(
-        None, optional(flag), "Whether a CSV file's first line names its columns (looks, if not set)."
+        None, optional(flag), "Whether a CSV file's first line names its columns.", unset="looks"
     )
     test_fraction: float | None = setting(
         None,
         optional(real(above=0, below=1)),
         "Share of the samples that becomes the test set, class by class.",
         metavar="X",
+        unset="a tenth, where there is no test set",
     )
     data_seed: int | None = setting(
-        None, optional(whole(0)), "Seed of the samples' order and of the test set (0, if not set).", metavar="N"
+        None, optional(whole(0)), "Seed of the samples' order and of the test set.", metavar="N", unset="0"
     )
     image_size: str | None = setting(
-        None, optional(image_size), "Size that a folder's images are brought to.", metavar="N|HxW"
+        None,
+        optional(image_size),
+        "Size that a folder's images are brought to.",
+        metavar="N|HxW",
+        unset="their own, if all have one",
     )
     image_mode: str | None = setting(
-        None, optional(choice("rgb", "gray")), "Colours that images are brought to.", metavar="rgb|gray"
+        None,
+        optional(choice("rgb", "gray")),
+        "Colours that images are brought to.",
+        metavar="rgb|gray",
+        unset="gray if all are, else rgb",
     )
     labels: str | None = setting(
-        None, optional(choice("fine", "coarse")), "Classes of CIFAR-100 (fine, if not set).", metavar="fine|coarse"
+        None, optional(choice("fine", "coarse")), "Classes of CIFAR-100.", metavar="fine|coarse", unset="fine"
     )
     in_memory: str = setting(
         "auto",
@@ -324,7 +321,7 @@ class RunConfig(Checked):
     seed: int = setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
     runs: int = setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
     max_replicas: int | None = setting(
-        None, optional(whole(1)), "Most networks trained at once (what fits in memory, if not set).", metavar="N"
+        None, optional(whole(1)), "Most networks trained at once.", metavar="N", unset="what fits in memory"
     )
     dtype: str = setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
     save_every: int = setting(1, whole(0), "Epochs between checkpoints; 0: none.", metavar="N")
@@ -335,13 +332,3 @@ class RunConfig(Checked):
 
 def _tuple(value: PerReplica) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def shown(value: Any) -> str:
-    """Return a value as a user would have written it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    try:
-        return value if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
-    except ValueError:  # Python writes no whole number of thousands of digits
-        return "a number without end"

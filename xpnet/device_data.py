@@ -50,8 +50,20 @@ class DeviceData:
 def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device.
 
-    What :func:`stays_raw` is standardised batch by batch. On a GPU a set that would take more than most of the free
-    memory stays on the host; training and evaluation bring it there piece by piece.
+    Rows that stay on the disk, bytes where gathering from them is faster, and what a floating copy would take too much
+    memory of are standardised batch by batch; ``data.in_memory`` decides otherwise. On a GPU a set that would take
+    more than most of the free memory stays on the host; training and evaluation bring it there piece by piece.
+
+    Args:
+        data: A data set.
+        backend: The device, as :func:`xpnet.get_backend` returns it.
+        dtype: Type of the networks that it is for: ``"float32"``, ``"float64"``, or NumPy's.
+
+    Returns:
+        The sets on the device, which :func:`xpnet.train` takes in place of `data` for any number of runs.
+
+    Raises:
+        DataError: Raw features were asked for, and one's mean or deviation lies beyond the normal numbers of `dtype`.
     """
     sets = {name: set_to_device(data, name, backend, dtype) for name in ("validation", "test", "train")}
     return DeviceData(data, backend, np.dtype(dtype), **sets)

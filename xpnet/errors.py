@@ -36,7 +36,15 @@ def printable(text: str, kept: str = "") -> str:
 
 
 class XpnetError(Exception):
-    """Base of all errors that the user can put right."""
+    """Base of all errors that the user can put right.
+
+    Those that are raised are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
+    :class:`RunError` and :class:`DivergedError`, of :mod:`xpnet.errors`, and, by what draws figures,
+    :class:`xpnet.report.drawing.DrawingError`.
+
+    Attributes:
+        exit_code: What the command line exits with: 2, for all of them.
+    """
 
     exit_code = 2
 

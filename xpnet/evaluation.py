@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, kept_as_bytes, on_host
+from xpnet.errors import ArrayError
 from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
@@ -24,10 +25,21 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
 
     Args:
         network: The networks.
-        x: Features (n, d) on the network's device.
-        labels: Classes (n,).
-        lam: Strength of the penalty in the cost, a number or one for each replica.
+        x: Standardised features (n, d) in the network's dtype, on its device; or those of a set that
+            :func:`xpnet.to_device` returned.
+        labels: Classes (n,), whole numbers, on its device.
+        lam: Strength of the penalty in the cost, a number or one for each replica (R,).
+
+    Returns:
+        Accuracies, losses and costs, each (R,).
+
+    Raises:
+        ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.
     """
+    if isinstance(x, network.backend.xp.ndarray):  # samples on the host or kept as bytes come from :func:`to_device`
+        x, labels = network.checked(x, labels)
+        if x.ndim != 2:
+            raise ArrayError(f"x: has shape {tuple(x.shape)}; all networks are evaluated on the same (n, d)")
     return Evaluation(network, x, labels)(lam)
 
 

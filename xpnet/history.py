@@ -160,12 +160,17 @@ OF_NETWORKS = ("eta", *(f"{which}.{figure}" for which, figure in _OF_SETS))
 class History:
     """The epochs of a run.
 
-    ``history["train_loss"]`` is an array (epochs,) for one network and (epochs, R) for several;
-    ``COLUMNS`` names what there is.
+    ``history["train_loss"]`` is an array (epochs,) for one network and (epochs, R) for several; so are ``eta``,
+    ``train_cost``, ``train_accuracy``, ``validation_loss``, ``validation_cost`` and ``validation_accuracy``.
+    ``epoch``, ``step``, ``seconds_training`` and ``seconds_evaluation`` are (epochs,).
 
     Args:
         initial_eta: Learning rates of the first step (R,).
         columns: Epochs that it begins with, as :meth:`columns` returns them.
+
+    Attributes:
+        initial_eta: Learning rates of the first step (R,).
+        epochs: A record for each epoch.
     """
 
     def __init__(self, initial_eta: Values, columns: Mapping[str, NDArray[Any]] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The network: parameters, forward pass, backward pass and cost.  One implementation for every device.
+"""The network: parameters, cost, gradients and probabilities.  One implementation for every device.
 
 Rows are samples.  Every parameter carries a leading replica axis R, so R networks of one
 architecture are one object: W (R, d, m); b, gamma, beta (R, 1, m); activations (R, n, m).
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,121 +21,22 @@ from xpnet.config import NetworkConfig
 from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
-from xpnet.layers import Layer, layers_of
+from xpnet.layers import layers_of
 from xpnet.model_file import Model, read_model, write_model
-from xpnet.ops import Ops, get_ops
+from xpnet.ops import get_ops
+from xpnet.passes import Tape, backward, forward, inference
 from xpnet.runs import model_path
-
-Parameters = Mapping[str, Array]
-
-
-@dataclass(slots=True)
-class _LayerTape:
-    """What the passes through one layer leave behind."""
-
-    x: Any = None
-    s: Any = None
-    activation: Any = None  # BatchNormReLU, or y of a plain ReLU
-    s_gradient: Any = None
-    x_gradient: Any = None
-
-
-@dataclass(slots=True)
-class Tape:
-    """The results of a forward and a backward pass, and the memory of the next ones.
-
-    A new tape makes every result a fresh array.  A tape that is used again for inputs of the same
-    shape hands its arrays to the operations as `out`, so that nothing is allocated.
-    """
-
-    layers: list[_LayerTape] = field(default_factory=list)
-    entropy: Any = None
-
-
-class LayerGradient(NamedTuple):
-    """What one layer's parameters descend by: dJ/dW is x' g, dJ/db the sum of g over the samples."""
-
-    layer: Layer
-    x: Array
-    g: Array
-    gamma: Array | None
-    beta: Array | None
-
-
-def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape) -> Array:
-    """Return the scores (R, n, classes) of a pass in training mode, recorded on `tape`."""
-    if not tape.layers:
-        tape.layers = [_LayerTape() for _ in layers]
-    last = len(layers) - 1
-    for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
-        record.x = x
-        b = None if layer.b is None else parameters[layer.b]
-        plain = number < last and layer.gamma is None  # its bias is added on the way through the ReLU
-        s = record.s = ops.affine(x, parameters[layer.W], None if plain else b, record.s)
-        if number == last:
-            break
-        if layer.gamma is None:
-            x = record.activation = ops.bias_relu(s, b, record.activation)
-        else:
-            record.activation = ops.batch_norm_relu(
-                s, parameters[layer.gamma], parameters[layer.beta or ""], eps, record.activation
-            )
-            x = record.activation.y
-    return s
-
-
-def backward(
-    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, tape: Tape, g: Array
-) -> Iterator[LayerGradient]:
-    """Yield every layer's gradient, the last layer's first, for `g` = dJ/d(scores).
-
-    A layer is yielded after everything below it that needs its weights has been computed: the
-    consumer may change the parameters of a layer as soon as it gets its gradient.
-    """
-    gamma = beta = None
-    for index in range(len(layers) - 1, -1, -1):
-        layer, record = layers[index], tape.layers[index]
-        below = None
-        if index > 0:
-            below = record.x_gradient = ops.input_gradient(g, parameters[layer.W], record.x_gradient)
-        yield LayerGradient(layer, record.x, g, gamma, beta)
-        if index == 0:
-            return
-        layer, record = layers[index - 1], tape.layers[index - 1]
-        if layer.gamma is None:
-            g = record.s_gradient = ops.relu_gradient(below, record.activation, record.s_gradient)
-            gamma = beta = None
-        else:
-            record.s_gradient = ops.batch_norm_relu_gradients(
-                below, record.activation, parameters[layer.gamma], record.s_gradient
-            )
-            g, gamma, beta = record.s_gradient[:3]
-
-
-def inference(
-    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, running: Parameters, eps: float, x: Array
-) -> Array:
-    """Return the scores (R, n, classes) with the running statistics."""
-    for layer in layers[:-1]:
-        b = None if layer.b is None else parameters[layer.b]
-        s = ops.affine(x, parameters[layer.W], None if layer.gamma is None else b)
-        if layer.gamma is None:
-            x = ops.bias_relu(s, b)
-        else:
-            x = ops.batch_norm_relu_inference(
-                s,
-                running[layer.mean or ""],
-                running[layer.var or ""],
-                parameters[layer.gamma],
-                parameters[layer.beta or ""],
-                eps,
-            )
-    layer = layers[-1]
-    return ops.affine(x, parameters[layer.W], parameters[layer.b or ""])
 
 
 class Network:
     """R fully connected ReLU classifiers of one architecture.
+
+    Args:
+        config: The architecture, and how the initial weights are drawn.
+        backend: Where the arrays live, as :func:`xpnet.get_backend` returns it; the CPU if not given.
+        dtype: ``"float32"`` or ``"float64"``.
+        seed: Seed of the initial weights: a whole number s, replica r has s + r; or a sequence with one for each.
+        replicas: How many networks R; 1 if not given, or as many as there are seeds.
 
     Attributes:
         config: The architecture.
@@ -150,6 +50,10 @@ class Network:
         class_names: Names of the classes; empty if they are not known.
         image_shape: (channels, height, width) of the images that it was trained on; None for other data.
         feature_names: Names of the columns that it was trained on; empty if they have none.
+
+    Raises:
+        ConfigError: An argument is out of its range, `seed`, `replicas` and ``config.init`` are not of one length, or
+            memory does not hold the parameters.
     """
 
     def __init__(
@@ -222,6 +126,9 @@ class Network:
 
         Returns:
             The costs (R,) and the gradients under the names of the parameters, fresh arrays.
+
+        Raises:
+            ArrayError: See :meth:`checked`.
         """
         x, labels = self.checked(x, labels)
         lam = self.backend.asarray(lam, dtype=self.dtype)
@@ -243,12 +150,26 @@ class Network:
         return cost, {name: gradients[name] for name in self.parameters}
 
     def predict_proba(self, x: Array) -> Array:
-        """Return the probabilities (R, n, classes) of standardised features `x`, with the running statistics."""
+        """Return the probabilities of the classes, with the running statistics.
+
+        Args:
+            x: Standardised features (n, d), or (R, n, d) with samples for each replica, in the network's dtype and on
+                its device.
+
+        Returns:
+            The probabilities (R, n, classes).
+
+        Raises:
+            ArrayError: See :meth:`checked`.
+        """
         x, _ = self.checked(x)
         return self.ops.softmax(self.scores(x))
 
     def scores(self, x: Array) -> Array:
-        """Return the scores (R, n, classes) before the softmax, with the running statistics."""
+        """Return the scores (R, n, classes) before the softmax, with the running statistics.
+
+        `x` is that of :meth:`predict_proba`; it is not checked.
+        """
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
     def select(self, replicas: Sequence[int]) -> Network:

@@ -29,6 +29,7 @@ from xpnet.errors import DataError, RunError
 from xpnet.evaluation import confusion_matrix, evaluate
 from xpnet.history import Metrics
 from xpnet.network import Network
+from xpnet.plural import counted
 
 _ROWS = 1000
 
@@ -240,9 +241,9 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
     if not rows:
         raise DataError(notes[0].removeprefix("warning: ") if notes else f"{paths[0]}: has no images in it")
     if sizes:
-        from_ = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} other sizes"
+        from_ = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} sizes"
         to = f"{form.height}x{form.width}"
-        notes.append(f"{len(sizes):,} of {len(rows):,} images were brought from {from_} to the network's {to}")
+        notes.append(f"brought {len(sizes):,} of {counted(len(rows), 'image')} from {from_} to the network's {to}")
     return Inputs(names, np.stack(rows), notes)
 
 
@@ -260,7 +261,7 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         others = len(columns.names) - len(columns.kept)
         if by_name and others:
             notes.append(
-                f"{path}: {others} of {len(columns.names)} columns are none of the network's and were left out"
+                f"{path}: left out {others} of {counted(len(columns.names), 'column')}, which the network does not know"
             )
         if wanted and not by_name and columns.named:
             missing = [name for name in wanted if name not in columns.names]
@@ -283,8 +284,8 @@ def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[
     if x.dtype != np.uint8:
         raise DataError(f"{path}: has images of {shape[1]}x{shape[2]} in {x.dtype}; only uint8 images are resized")
     note = (
-        f"{len(x):,} images were brought from {shape[1]}x{shape[2]} in {shape[0]} channels to the network's "
-        f"{form.height}x{form.width} in {form.channels}"
+        f"brought {counted(len(x), 'image')} from {shape[1]}x{shape[2]} in {counted(shape[0], 'channel')} to the "
+        f"network's {form.height}x{form.width} in {form.channels}"
     )
     return np.stack([resized(row.reshape(shape), form) for row in x]), [note]
 

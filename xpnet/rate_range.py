@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array, Backend, get_backend
-from xpnet.checks import Check, choice, real, whole
-from xpnet.config import NetworkConfig, TrainConfig, shown
+from xpnet.checks import Check, choice, real, shown, whole
+from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data, on_host
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, DivergedError
@@ -107,6 +107,9 @@ def lr_range(
         dtype: ``"float32"`` or ``"float64"``.
         on_steps: Called with the number of steps just taken.
         should_stop: Asked between validation passes; the test ends when it returns True.
+
+    Returns:
+        The curves, and ``suggestion`` with `eta_min` and `eta_max`, or ``no_suggestion``, which says why there is none.
 
     Raises:
         ConfigError: A setting is out of its range, or the data, the network and the settings do not fit together.

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from xpnet.checkpoints import checkpoints_in, read_checkpoint
-from xpnet.config import Length, shown
+from xpnet.checks import shown
+from xpnet.config import Length
 from xpnet.errors import ConfigError, RunError
 from xpnet.layers import parameter_shapes
 from xpnet.population import Population

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnet.config import DataConfig, NetworkConfig, RunConfig, TrainConfig, setting_name, shown
+from xpnet.checks import setting_name, shown
+from xpnet.config import DataConfig, NetworkConfig, RunConfig, TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.reading import MOST_TOML, read_text
 from xpnet.runs import CONFIG, read_config

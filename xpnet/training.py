@@ -54,6 +54,9 @@ def train(
         on_checkpoint: Called after every epoch, and when training is stopped within one, with how the training
             stands; called, that returns the snapshot.
 
+    Returns:
+        The history, and the figures of full passes over the three sets; `network` holds the trained weights.
+
     Raises:
         ConfigError: The data, the network, the settings and `start` do not fit together.
         DivergedError: The loss became infinite or not a number, for all replicas.

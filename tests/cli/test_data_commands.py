@@ -58,7 +58,7 @@ def test_info_for_people(capsys):
     Path("pictures/red/broken.png").write_text("x")
     code, out, err = run(capsys, "data", "info", "pictures", "--figure", "seen")
     assert code == 0
-    assert "1 files were left out: red/broken.png (no image)" in err
+    assert "left out 1 file: red/broken.png (no image)" in err
     for text in ("folder of images", "images of 6 x 8 pixels, 3 channels", "0 blue", "1 red", "seen.png", "broken.png"):
         assert text in out
     picture = np.asarray(Image.open("seen.png").convert("RGB")).astype(int)

@@ -77,14 +77,14 @@ def test_images_of_other_sizes_come_with_a_line_that_says_so(capsys, pictures):
     Path("broken.png").write_text("x")
     code, out, err = run(capsys, "predict", "run", "large.png", "gray.jpg", "broken.png", pictures[1])
     assert code == 0
-    assert "2 of 3 images were brought from 2 other sizes to the network's 6x8" in err
+    assert "brought 2 of 3 images from 2 sizes to the network's 6x8" in err
     assert "broken.png: left out (no image)" in err
     line = next(line for line in out.splitlines() if "large.png" in line)
     assert "red" in line
     code, _, err = run(capsys, "predict", "run", "broken.png")
     assert (code, err) == (2, "xpnet: broken.png: left out (no image)\n")
     result, err = predicted(capsys, "run", "pictures/red", "large.png")
-    assert "1 of 31 images were brought from 480x640 to the network's 6x8" in err
+    assert "brought 1 of 31 images from 480x640 to the network's 6x8" in err
     assert len(result["predictions"]) == 31
 
 
@@ -97,14 +97,14 @@ def test_arrays_of_images(capsys, pictures):
     np.save("large.npy", images.repeat(4, axis=1).repeat(4, axis=2))
     result, err = predicted(capsys, "run", "large.npy")
     assert [p["class"] for p in result["predictions"]] == ["red", "blue"]
-    assert "2 images were brought from 24x32 in 3 channels to the network's 6x8 in 3" in err
+    assert "brought 2 images from 24x32 in 3 channels to the network's 6x8 in 3" in err
     np.savez("two.npz", a=images, b=images)
     assert "has the arrays a, b; the features must be called x" in run(capsys, "predict", "run", "two.npz")[2]
 
 
 def test_a_table_is_read_by_the_names_of_its_columns(capsys, pets):
     result, err = predicted(capsys, "run", pets)
-    assert "1 of 5 columns are none of the network's and were left out" in err
+    assert "left out 1 of 5 columns, which the network does not know" in err
     assert "mean probabilities of the 3 networks of run" in err
     names, x, labels = data_files.table(150)
     net = xpnet.load("run")

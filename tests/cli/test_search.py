@@ -123,7 +123,7 @@ def test_passwords_stay_out_of_the_folder(capsys, monkeypatch):
         (["lamda"], "did you mean lambda"),
         (["lambda", "--lambda", "0.1"], "lambda is searched; leave it out"),
         (["lambda", "--rounds", "0"], "rounds = 0: must be a whole number of at least 1"),
-        (["lambda", "--round-cycles", "1,2"], "has 2 numbers for 1 rounds"),
+        (["lambda", "--round-cycles", "1,2"], "has 2 numbers for 1 round;"),
         (["lambda", "--draw", "halton"], "draw = halton: must be random"),
         (["lambda", "--final", "12x"], "12x"),
         (["lambda", "--storage", "nothing://x"], "is no URL of a database"),

@@ -118,7 +118,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(folder: Path):
     (folder / "empty").mkdir()
     source = read_source(folder)
     (note,) = source.notes
-    assert note.startswith(f"warning: {folder}: 5 files were left out: ")
+    assert note.startswith(f"warning: {folder}: left out 5 files: ")
     assert "red/text.jpg (no image)" in note
     assert "blue/link.png (a link, or no file)" in note
     assert sorted(name.split(" ")[0] for name in source.about["left out"]) == [
@@ -132,12 +132,12 @@ def test_a_folder_without_enough_is_refused(tmp_path: Path):
     data_files.write_images(tmp_path / "p")
     for path in (tmp_path / "p" / "red").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="has images of 1 classes; it must have a subfolder for each of at least 2"):
+    with pytest.raises(DataError, match="has images of 1 class; it must have a subfolder for each of at least 2"):
         load_data(tmp_path / "p")
     (tmp_path / "p" / "red" / "a.png").write_text("x")
     for path in (tmp_path / "p" / "blue").iterdir():
         path.write_text("x")
-    with pytest.raises(DataError, match="none of its 7 images can be read"):
+    with pytest.raises(DataError, match="no image can be read, of 7"):
         load_data(tmp_path / "p")
     with pytest.raises(DataError, match="is a single image; pass the folder"):
         load_data(tmp_path / "p" / "red" / "a.png")

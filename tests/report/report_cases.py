@@ -67,7 +67,7 @@ def search(folder: Path, *, winner: Path | None = None, trials: int = 16) -> Pat
         made.append(
             {
                 "trial": number,
-                "round": 1 + number // 10,
+                "round": number // 10,
                 "state": state,
                 "settings": {"lambda": lam, "eta_max": eta},
                 "seeds": [0, 1, 2],

@@ -145,8 +145,16 @@ def test_a_search_shows_trials_effects_and_winner():
     assert "winner-confusion" in specs
     shown = "".join(tags.text)
     assert content["command"] in shown
-    assert "12 complete, 3 stopped early, 1 failed" in shown
-    assert len(re.findall(r"stopped early</td>|failed</td>", text)) == 4
+    assert "12 complete, 3 pruned, 1 failed" in shown
+    assert len(re.findall(r"pruned</td>|failed</td>", text)) == 4
+    # People count rounds from 1, in the table as in the legend; the file counts from 0.
+    assert {row["s"] for row in by_lambda} == {"round 1", "round 2", "pruned", "the winner"}
+    table = text.partition('aria-label="All trials')[2].partition("</table>")[0]
+    rows = re.findall(r"<tr><td[^>]*>(?:<strong>)?(\d+)(?:</strong>)?</td><td[^>]*>(\d+)</td>", table)
+    assert {int(trial): int(number) for trial, number in rows} == {
+        t["trial"]: t["round"] + 1 for t in content["trials"]
+    }
+    assert "2 rounds" in shown
 
 
 def test_a_search_without_winner_and_best_is_shown_too():

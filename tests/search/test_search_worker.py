@@ -479,7 +479,7 @@ def test_joining_takes_everything_from_the_storage():
     [
         ("lambda", {"lambda": 0.1}, {}, "cannot be set"),
         ("lambda", {"eta_max": [0.1, 0.2]}, {}, "is a list"),
-        ("lambda", {}, {"rounds": 2, "round_cycles": (1,)}, "has 1 numbers for 2 rounds"),
+        ("lambda", {}, {"rounds": 2, "round_cycles": (1,)}, "has 1 number for 2 rounds"),
         ("cycles", {}, {"round_cycles": (1,)}, "length of training"),
         ("lambda", {}, {"draw": "halton"}, "draw = halton"),
         ("lambda", {}, {"draw": "gp"}, "needs the package torch"),

@@ -6,6 +6,7 @@ Only what a command needs is imported, and only when it runs, so ``xpnet --help`
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shlex
 import signal
@@ -106,15 +107,23 @@ def _run(given: list[str]) -> None:
     )
     for name, text in _COMMANDS.items():
         home = name.replace("-", "_")
+        text = _own_help(home, home) if given[:1] == [name] else text
         app.command(f"xpnet.cli.{home}:{home}", name=name, help=text, help_epilogue="")
     data = App(name="data", help="Fetch published data sets, and show what a data set is.", help_epilogue="")
     for name, text in _DATA_COMMANDS.items():
+        text = _own_help("data", name) if given[:2] == ["data", name] else text
         data.command(f"xpnet.cli.data:{name}", name=name, help=text, help_epilogue="")
     app.command(data)
     try:
         app(given)
     except CycloptsError as error:
         raise XpnetError(_sentence(error)) from error
+
+
+def _own_help(module: str, name: str) -> str:
+    """Return what the command that is called says of itself: its docstring, a line for each paragraph."""
+    command = getattr(importlib.import_module(f"xpnet.cli.{module}"), name)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in command.__doc__.split("\n\n"))
 
 
 def _sentence(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, safe
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
+from xpnet.cli.options import DATA, FLAG, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 
 if TYPE_CHECKING:
     InfoOptions: TypeAlias = Any
@@ -24,16 +24,24 @@ def fetch(
     *,
     layout: Annotated[
         Literal["python", "binary", "matlab"],
-        Parameter(group=_FETCH, help="Which of the published archives; of cifar100, python alone."),
+        Parameter(
+            group=_FETCH,
+            metavar="python|binary|matlab",
+            show_choices=False,
+            help="Which of the published archives; of cifar100, python alone.",
+        ),
     ] = "python",
     from_: Annotated[
         str | None,
         Parameter(
-            name="--from", group=_FETCH, metavar="FILE|URL", help="A file that you have, or the URL of a mirror."
+            name="--from",
+            group=_FETCH,
+            metavar="FILE|URL",
+            help="A file that you have, or the URL of a mirror. [default: where it is published]",
         ),
     ] = None,
     force: Annotated[
-        bool, Parameter(group=_FETCH, negative="", help="Fetch it although it is there, and replace it.")
+        bool, Parameter(group=_FETCH, **FLAG, help="Fetch it although it is there, and replace it.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -57,7 +65,9 @@ def fetch(
 
 
 def info(
-    data: Annotated[str | None, Parameter(help="A name or a path [default: cifar10 or patterns]")] = None,
+    data: Annotated[
+        str | None, Parameter(help="A name or a path. [default: cifar10 if it is found, else patterns]")
+    ] = None,
     /,
     options: Annotated[InfoOptions | None, Parameter(name="*")] = None,
     *,

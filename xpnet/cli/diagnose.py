@@ -14,6 +14,7 @@ from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, left_ou
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.model_file import read_model
+from xpnet.plural import counted
 from xpnet.recorded import read_metrics
 from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, write_new
 from xpnet.settings import Settings, read_settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     DiagnoseOptions: TypeAlias = Any
 else:
-    DiagnoseOptions = settings_options()
+    DiagnoseOptions = settings_options(lists=True)
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
 # What may differ from the run that is repeated: where its data lies now, and what computes.
@@ -82,7 +83,11 @@ def diagnose(
     ] = None,
     out: Annotated[
         Path | None,
-        Parameter(group=OUTPUT, help="New folder of the diagnosis [default: RUN-diagnosis-TIME beside the run]"),
+        Parameter(
+            group=OUTPUT,
+            help="New folder of the diagnosis. [default: RUN-diagnosis-TIME beside the run, "
+            "runs/diagnosis-TIME without one]",
+        ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -131,7 +136,7 @@ def diagnose(
     if "init" not in settings.varying:
         title += f", init {population.network.init}"
     length = population.train.length(len(data.train))
-    output.note(f"diagnosis: {title}, {recorder.samples} samples, {length.epochs} epochs; folder {folder}")
+    output.note(f"diagnosis: {title}, {recorder.samples} samples, {counted(length.epochs, 'epoch')}; folder {folder}")
 
     diverged: DivergedError | None = None
     interrupted = False
@@ -280,7 +285,7 @@ def _words(course: Course, repeated: dict[str, Any] | None) -> list[str]:
         which = f"network {r}: " if len(found.loss) > 1 else ""
         lines.append(f"{which}loss {number(found.loss[r])}, accuracy {percent(found.accuracy[r])}; {says}")
     if len(found.loss) > _TABLES:
-        lines.append(f"{len(found.loss) - _TABLES} more networks are in diagnosis.csv")
+        lines.append(f"diagnosis.csv has {counted(len(found.loss) - _TABLES, 'network')} more")
     if repeated is not None:
         lines.append(
             "the repeated network is that of the run, bit for bit"

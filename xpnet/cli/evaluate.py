@@ -19,7 +19,7 @@ from xpnet.settings import Settings, read_settings
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any
 else:
-    EvaluateOptions = settings_options(*DATA, "device")
+    EvaluateOptions = settings_options(*DATA, "device", unset="the run's")
 
 
 def evaluate(
@@ -28,7 +28,8 @@ def evaluate(
     options: Annotated[EvaluateOptions | None, Parameter(name="*")] = None,
     *,
     on: Annotated[
-        Literal["test", "validation", "train", "all"], Parameter(group=OUTPUT, help="Which samples.", metavar="SET")
+        Literal["test", "validation", "train", "all"],
+        Parameter(group=OUTPUT, help="Which samples.", metavar="test|validation|train|all", show_choices=False),
     ] = "test",
     figure: Annotated[
         Path | None,
@@ -40,7 +41,8 @@ def evaluate(
 ) -> None:
     """Evaluate the network of a run: accuracy, by class too, and confusion matrix.
 
-    The run's own data is used, and its test set, unless others are named.
+    The run's own data is used, and its test set, unless others are named. Other data is read as xpnet train reads it,
+    but for the columns of its labels and the size and colours of its images, which are the run's.
     """
     from xpnet.backend import get_backend
     from xpnet.checkpoints import load_network

@@ -10,7 +10,7 @@ import numpy as np
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
+from xpnet.cli.options import DATA, FLAG, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError
 from xpnet.settings import Settings
@@ -25,6 +25,7 @@ else:
     CheckOptions = settings_options(
         *(*DATA, "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
         *("lambda", "seed", "device"),
+        help={"seed": "Seed of the initial weights, and of what is drawn for the check. [default: 0]"},
     )
 
 _CHECK = Group("Check", sort_key=3)
@@ -34,10 +35,14 @@ _NUMBER = {"group": _CHECK, "allow_leading_hyphen": True}
 def gradcheck(
     options: Annotated[CheckOptions | None, Parameter(name="*")] = None,
     *,
-    features: Annotated[int | None, Parameter(**_NUMBER, metavar="K", help="Use the first K features alone.")] = None,
+    features: Annotated[
+        int | None,
+        Parameter(**_NUMBER, metavar="K", show_default=False, help="Use the first K features alone. [default: all]"),
+    ] = None,
     samples: Annotated[int, Parameter(**_NUMBER, metavar="N", help="Samples of the training set.")] = 100,
     choose: Annotated[
-        Literal["first", "random"], Parameter(group=_CHECK, metavar="first|random", help="Which samples.")
+        Literal["first", "random"],
+        Parameter(group=_CHECK, metavar="first|random", show_choices=False, help="Which samples."),
     ] = "first",
     coverage: Annotated[
         str | None,
@@ -62,17 +67,20 @@ def gradcheck(
     ] = None,
     dtype: Annotated[
         Literal["float64", "float32"],
-        Parameter(group=_CHECK, metavar="float64|float32", help="Precision of the gradients that are checked."),
+        Parameter(
+            group=_CHECK,
+            metavar="float64|float32",
+            show_choices=False,
+            help="Precision of the gradients that are checked.",
+        ),
     ] = "float64",
     naive: Annotated[
         bool,
-        Parameter(group=_CHECK, negative="", show_default=False, help="Whole forward passes for each parameter: slow."),
+        Parameter(group=_CHECK, **FLAG, help="Whole forward passes for each parameter: slow."),
     ] = False,
     sweep_h: Annotated[
         bool,
-        Parameter(
-            group=_CHECK, negative="", show_default=False, help="Show the error against h for a sample of parameters."
-        ),
+        Parameter(group=_CHECK, **FLAG, help="Show the error against h for a sample of parameters."),
     ] = False,
     figure: Annotated[
         Path | None, Parameter(group=OUTPUT, metavar="STEM", help="Write figures to STEM.png and STEM.svg.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.cli.console import Output
 from xpnet.errors import printable
+from xpnet.plural import counted
 
 if TYPE_CHECKING:
     from xpnet.search.outcome import Outcome, Trial
@@ -65,7 +66,7 @@ class SearchDisplay:
         best = outcome.best
         words = "" if best is None else f"; best {100 * (best.score or 0):.2f} % with {point_text(best)}"
         others = len(outcome.workers) - 1
-        return f"{of}{counts}{words}" + (f"; {others} other workers" if others > 0 else "")
+        return f"{of}{counts}{words}" + (f"; {counted(others, 'other worker')}" if others > 0 else "")
 
     def _render(self) -> Any:
         from rich.console import Group
@@ -99,7 +100,7 @@ def trials_table(outcome: Outcome, most: int) -> Any:
             _accuracy(trial, several),
             _mean(trial.losses),
             str(trial.epochs),
-            "" if trial.cycle is None else f"dropped after {trial.cycle}",
+            "" if trial.cycle is None else f"pruned after {trial.cycle}",
         )
     return table
 

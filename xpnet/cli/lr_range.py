@@ -27,6 +27,11 @@ else:
         *(*DATA, "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
         *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
         *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
+        help={
+            "n_s": "Of the training that is suggested: half a cycle, in steps, or in epochs as 5ep. [default: 5ep]",
+            "cycles": "Of the training that is suggested: its length in cycles. [default: 2]",
+            "epochs": "Of the training that is suggested: its length in epochs, instead of cycles.",
+        },
     )
 
 _TEST = Group("Range test", sort_key=0)
@@ -53,15 +58,17 @@ def lr_range(
         Path | None,
         Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; its learning rates are not used."),
     ] = None,
-    out: Annotated[Path | None, Parameter(group=OUTPUT, help="Folder of the test, new [default: runs/TIME]")] = None,
+    out: Annotated[
+        Path | None, Parameter(group=OUTPUT, help="New folder of the test. [default: runs/lr-range-TIME]")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
 ) -> None:
     """Suggest --eta-min and --eta-max: train a network of its own with a rate that rises from step to step.
 
-    It is the learning rate range test of Smith (2017).  --n-s, --cycles and --epochs go into the configuration that
-    it writes; they do not change the test.
+    It is the learning rate range test of Smith (2017). --n-s, --cycles and --epochs are
+    written beside the rates, for the training that follows; they do not change the test.
     """
     from xpnet.backend import get_backend
     from xpnet.data import load_data

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.config import DataConfig, setting_name
+from xpnet.checks import setting_name
+from xpnet.config import DataConfig
 from xpnet.errors import RunError
-from xpnet.settings import Settings
+from xpnet.settings import VARYING, Settings
 
 # What says which data is used: every command that reads data takes all of it.
 DATA = tuple(setting_name(field) for field in dataclasses.fields(DataConfig))
@@ -24,36 +26,58 @@ _GROUPS = {
 }
 OUTPUT = Group("Output", sort_key=5)
 
-Json = Annotated[bool, Parameter(group=OUTPUT, negative="", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, Parameter(group=OUTPUT, negative="", help="Print nothing but errors.")]
-Debug = Annotated[bool, Parameter(group=OUTPUT, negative="", help="Show a traceback when something fails.")]
+# What is off unless it is given: it has no other form, and nothing to say about its default.
+FLAG: Any = {"negative": "", "show_default": False}
+Json = Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Print nothing but errors.")]
+Debug = Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Show a traceback when something fails.")]
 
 
-def settings_options(*names: str) -> Any:
+def settings_options(
+    *names: str, lists: bool = False, unset: str | None = None, help: Mapping[str, str] = MappingProxyType({})
+) -> Any:
     """Return a dataclass with an option for each of the settings `names`, all of them if none is named.
 
     An option that is not given is None: the configuration file or the setting's default decides.
     Values stay text, since the setting's own check says best what is wrong with one.
+
+    Args:
+        names: The settings.
+        lists: Whether the command takes lists of what may vary.
+        unset: What decides in place of the settings' defaults, in words.
+        help: The whole help of settings that mean something else to this command.
     """
-    chosen = {name: found for name, found in Settings.fields().items() if not names or name in names}
-    return _options_class({name: (_GROUPS[group], field) for name, (group, field) in chosen.items()})
+    options = {}
+    for name, (group, field) in Settings.fields().items():
+        if names and name not in names:
+            continue
+        text = field.metadata["help"]
+        if lists and name in VARYING:
+            text = text.removesuffix(".") + "; a list trains them all."
+        options[name] = _GROUPS[group], field, help.get(name) or _with_default(text, field, unset)
+    return _options_class(options)
 
 
 def config_options(cls: Any, group: Group) -> Any:
     """Return a dataclass with an option for each field of a settings class of its own, such as SearchConfig."""
-    return _options_class({setting_name(field): (group, field) for field in dataclasses.fields(cls)})
+    fields = dataclasses.fields(cls)
+    return _options_class({setting_name(f): (group, f, _with_default(f.metadata["help"], f)) for f in fields})
 
 
-def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any]]]) -> Any:
+def _with_default(text: str, field: dataclasses.Field[Any], unset: str | None = None) -> str:
+    default = unset or (field.metadata["unset"] if field.default is None else _shown(field.default))
+    return f"{text} [default: {default}]"
+
+
+def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], str]]) -> Any:
     fields = []
-    for name, (group, field) in options.items():
+    for name, (group, field, text) in options.items():
         kind: Any = bool if str(field.type).startswith("bool") else str
         option = f"--{name.replace('_', '-')}"
-        default = "" if field.default is None else f" [default: {_shown(field.default)}]"
         parameter = Parameter(
             name=option,
             group=group,
-            help=field.metadata["help"] + default,
+            help=text,
             show_default=False,
             metavar=field.metadata["metavar"] or None,
             negative=f"--no-{name.replace('_', '-')}" if kind is bool else "",

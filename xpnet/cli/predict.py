@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.cli.console import Output, safe
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs import model_path
 from xpnet.settings import Settings
@@ -31,7 +31,7 @@ def predict(
     /,
     options: Annotated[PredictOptions | None, Parameter(name="*")] = None,
     *,
-    csv: Annotated[bool, Parameter(group=OUTPUT, negative="", help="Print CSV: a row for each input.")] = False,
+    csv: Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Print CSV: a row for each input.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too

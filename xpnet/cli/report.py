@@ -19,7 +19,8 @@ def report(
         Parameter(group=_REPORT, help="Folder of a run, a search or a reproduction; or several runs to compare."),
     ],
     data: Annotated[
-        str | None, Parameter(group=_REPORT, help="Where the data is now [default: where the settings say].")
+        str | None,
+        Parameter(group=_REPORT, metavar="NAME|PATH", help="Where the data is now. [default: where the settings say]"),
     ] = None,
     figures: Annotated[
         Path | None,
@@ -30,8 +31,8 @@ def report(
         Parameter(
             group=OUTPUT,
             metavar="FILE|DIR",
-            help="New .html file, or a folder for report.html [default: report.html in the folder, "
-            "report-TIME.html here for several runs].",
+            help="New .html file, or a folder for report.html. [default: report.html in the folder, "
+            "report-TIME.html here for several runs]",
         ),
     ] = None,
     json: Json = False,

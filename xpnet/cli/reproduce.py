@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from xpnet import __version__
 from xpnet.cli.console import Output
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet
+from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet
 from xpnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,16 +21,25 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend
     from xpnet.studies import Experiment, Outcome, Runner
 
+_WHAT = Group("Reproduction", sort_key=0)
+
 
 def reproduce(
-    *names: Annotated[str, Parameter(help="A.bn3, A for all of report A, or all.")],
-    listed: Annotated[bool, Parameter(name="--list", negative="", help="List the experiments and leave.")] = False,
-    quick: Annotated[
-        bool, Parameter(negative="", help="A tenth of the steps, few cells and seeds: does everything run?")
+    *names: Annotated[str, Parameter(group=_WHAT, help="A.bn3, A for all of report A, or all.")],
+    listed: Annotated[
+        bool, Parameter(name="--list", group=_WHAT, **FLAG, help="List the experiments and leave.")
     ] = False,
-    data: Annotated[str | None, Parameter(help="Where CIFAR-10 is [default: where it is found].")] = None,
-    device: Annotated[str, Parameter(help="auto, cpu, gpu or gpu:N.")] = "auto",
-    out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder [default: runs/reproduce-TIME]")] = None,
+    quick: Annotated[
+        bool, Parameter(group=_WHAT, **FLAG, help="A tenth of the steps, few cells and seeds: does everything run?")
+    ] = False,
+    data: Annotated[
+        str | None,
+        Parameter(group=_WHAT, metavar="NAME|PATH", help="Where CIFAR-10 is. [default: where it is found]"),
+    ] = None,
+    device: Annotated[str, Parameter(group=_WHAT, metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")] = "auto",
+    out: Annotated[
+        Path | None, Parameter(group=OUTPUT, help="New folder of the figures. [default: runs/reproduce-TIME]")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001

@@ -13,6 +13,7 @@ from xpnet.cli.console import Interrupt, Output, ProgressBars, finish_on_interru
 from xpnet.cli.train import about_data, describe, resolved
 from xpnet.errors import DivergedError, RunError, XpnetError
 from xpnet.locks import only_one
+from xpnet.plural import counted
 from xpnet.runs import (
     CHECKPOINTS,
     CONFIG,
@@ -168,7 +169,7 @@ def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> 
     settings, data, population = training.settings, training.data, training.population
     length = settings.train.length(len(data.train))
     title = describe(settings, data)
-    output.note(f"training: {title}, {length.steps} steps; run folder {folder}")
+    output.note(f"training: {title}, {counted(length.steps, 'step')}; run folder {folder}")
     alone = stand.starts.get((0, len(population)))  # of several chunks, epochs are told when all are done
     records = [] if alone is None else records_of(alone.history)
     chunks: list[Chunk] = []
@@ -324,8 +325,8 @@ def _summary(result: TrainResult) -> str:
     epochs = result.seconds_training
     median = f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)" if epochs else ""
     return (
-        f"{result.epochs} epochs, {result.steps} steps on {result.device}; training {sum(epochs):.2f} s{median}, "
-        f"evaluation {result.seconds_evaluation:.2f} s"
+        f"{counted(result.epochs, 'epoch')}, {counted(result.steps, 'step')} on {result.device}; "
+        f"training {sum(epochs):.2f} s{median}, evaluation {result.seconds_evaluation:.2f} s"
     )
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
+from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
 from xpnet.cli.running import run_training
 from xpnet.cli.train import about_data, read_settings
 from xpnet.errors import ConfigError, RunError
+from xpnet.plural import counted
 from xpnet.runs import create_run_folder, rewrite
 from xpnet.search.config import SearchConfig
 from xpnet.settings import Settings
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
     TrainOptions: TypeAlias = Any
     HowOptions: TypeAlias = Any
 else:
-    TrainOptions = settings_options()
+    TrainOptions = settings_options(
+        help={
+            "max_replicas": "Most networks trained at once. [default: what fits in memory, at most 20 on the CPU and "
+            "200 on a GPU]",
+            "save_every": "Epochs between checkpoints of the winner (trials have none); 0: none. [default: 1]",
+            "keep": "Last checkpoints of the winner that are kept, beside the best. [default: 2]",
+        }
+    )
     HowOptions = config_options(SearchConfig, _SEARCH)
 
 
@@ -44,9 +52,7 @@ def search(
     options: Annotated[TrainOptions | None, Parameter(name="*")] = None,
     coarse_to_fine: Annotated[
         bool,
-        Parameter(
-            group=_SEARCH, negative="", show_default=False, help="Two rounds, if --rounds does not say how many."
-        ),
+        Parameter(group=_SEARCH, **FLAG, help="Two rounds, if --rounds does not say how many."),
     ] = False,
     storage: Annotated[
         str | None,
@@ -58,13 +64,17 @@ def search(
     ] = None,
     study: Annotated[
         str | None,
-        Parameter(group=_SHARED, metavar="NAME", help="The search's name there; without SPACE, the one to help with."),
+        Parameter(
+            group=_SHARED,
+            metavar="NAME",
+            help="The search's name there; without SPACE, the one to help with. [default: the folder's name]",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
         Parameter(
             group=_SHARED,
-            metavar="RUN",
+            metavar="FOLDER",
             help="Go on with the search in this folder, or help with it while others are at work.",
         ),
     ] = None,
@@ -72,14 +82,16 @@ def search(
         Path | None,
         Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
     ] = None,
-    out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder [default: runs/search-TIME]")] = None,
+    out: Annotated[
+        Path | None, Parameter(group=OUTPUT, help="New folder of the search. [default: runs/search-TIME]")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
 ) -> None:
     """Search settings: train many networks at once, choose by validation accuracy, and train the winner again.
 
-    Trials that differ in lambda, learning rates, momentum or initial weights train as one population.  Any number of
+    Trials that differ in lambda, learning rates, momentum or initial weights train as one population. Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
     from xpnet.search.storage import close_storage, database_errors
@@ -153,7 +165,7 @@ def _started(
     session = Session.start(where, settings, how, data, backend, there, study or folder.name)
     write_search(folder, session, storage, _command())
     several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
-    output.note(f"search: {' '.join(where.texts())}, {several}{points} points; folder {folder}")
+    output.note(f"search: {' '.join(where.texts())}, {several}{counted(points, 'point')}; folder {folder}")
     return session, folder
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from cyclopts import Parameter
 
 from xpnet.cli.console import Output
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.errors import ConfigError
 from xpnet.settings import Settings, settings_without_effect
 from xpnet.settings import read_settings as settings_in
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     TrainOptions: TypeAlias = Any
 else:
-    TrainOptions = settings_options()
+    TrainOptions = settings_options(lists=True)
 
 
 def train(
@@ -30,14 +30,14 @@ def train(
         Path | None,
         Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
     ] = None,
-    out: Annotated[Path | None, Parameter(group=OUTPUT, help="Folder of the run, new [default: runs/TIME]")] = None,
+    out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder of the run. [default: runs/TIME]")] = None,
     resume: Annotated[
         Path | None,
         Parameter(group=OUTPUT, metavar="RUN", help="Go on with the run in this folder, to the end it would have had."),
     ] = None,
     allow_changes: Annotated[
         bool,
-        Parameter(group=OUTPUT, negative="", help="With --resume: go on although settings or data differ."),
+        Parameter(group=OUTPUT, **FLAG, help="With --resume: go on although settings or data differ."),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpnet.config import DataConfig, shown
+from xpnet.checks import shown
+from xpnet.config import DataConfig
 from xpnet.data import cifar, idx, images, npy, tabular
 from xpnet.data.csvs import is_text
 from xpnet.data.finding import published_in

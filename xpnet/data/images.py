@@ -21,6 +21,7 @@ from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
 from xpnet.data.tables import Table, table_in_memory
 from xpnet.errors import DataError
+from xpnet.plural import counted
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
 # What is decoded: formats in which photographs come, by readers without programs of others behind them.
@@ -70,7 +71,7 @@ def read_images(folder: Path, config: DataConfig) -> Source:
     names = tuple(path.name for path in _folders(training) if _images_in(path))
     if len(names) < 2:
         raise DataError(
-            f"{folder}: has images of {len(names)} classes; it must have a subfolder for each of at least 2"
+            f"{folder}: has images of {counted(len(names), 'class')}; it must have a subfolder for each of at least 2"
         )
     train = _find(training, names, folder)
     test = None if testing is None else _find(testing, names, folder)
@@ -98,7 +99,7 @@ def _notes(left_out: list[str], folder: Path) -> tuple[str, ...]:
     if not left_out:
         return ()
     more = f" and {len(left_out) - 5:,} more (xpnet data info lists all)" if len(left_out) > 5 else ""
-    return (f"warning: {folder}: {len(left_out):,} files were left out: {'; '.join(left_out[:5])}{more}",)
+    return (f"warning: {folder}: left out {counted(len(left_out), 'file')}: {'; '.join(left_out[:5])}{more}",)
 
 
 def _parts(folder: Path) -> tuple[Path, Path | None]:
@@ -158,7 +159,7 @@ def _form(found: _Found, config: DataConfig, folder: Path) -> Form:
             except ValueError:
                 pass  # it is told of when it is decoded
         if not sizes:
-            raise DataError(f"{folder}: none of its {len(found.paths):,} images can be read")
+            raise DataError(f"{folder}: no image can be read, of {len(found.paths):,}")
     channels = 1 if config.image_mode == "gray" or (config.image_mode is None and gray) else 3
     if config.image_size is not None:
         height, width = map(int, config.image_size.split("x"))

@@ -34,6 +34,9 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
             validate; None takes the data's own default.
         **settings: The others of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
 
+    Returns:
+        The data set, split, with a standardiser that was fitted on its training set.
+
     Raises:
         DataError: The data is missing or broken, too small for the split, or a setting means nothing for it.
         ConfigError: There is no such setting, or its value is out of range.
@@ -90,8 +93,12 @@ def data_from_arrays(
         test_fraction: Share of every class that becomes the test set.
         in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
 
+    Returns:
+        The data set, split, with a standardiser that was fitted on its training set.
+
     Raises:
         DataError: Something about the arrays is wrong; the message names the argument.
+        ConfigError: `seed`, `test_fraction` or `in_memory` is out of its range.
     """
     config = DataConfig(test_fraction=test_fraction, data_seed=seed, in_memory=in_memory)
     source = source_from_arrays(

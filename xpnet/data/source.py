@@ -62,9 +62,22 @@ class LabelledSet:
 class Data:
     """A data set, split and ready to train on.
 
-    The sets hold raw features (uint8 stays uint8); `standardiser` was fitted on the training set
-    alone. Where `image_shape` (channels, height, width) is not None, a row is an image in channel planes.
-    `feature_names` and `notes` are those of :class:`Source`; `in_memory` says how features are held during training.
+    Attributes:
+        name: What it is called.
+        location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
+        split: How many samples train and validate, such as ``45000/5000``, or the name of the split.
+        train: The training set: raw features ``train.x`` (n, d), uint8 or floating, and classes ``train.labels`` (n,),
+            int64 from 0; ``len(train)`` is n.
+        validation: The validation set, alike.
+        test: The test set, alike.
+        class_names: Name of each class.
+        image_shape: (channels, height, width) where a row is an image in channel planes; None for other data.
+        standardiser: Brings features to mean 0 and standard deviation 1 over the training set:
+            ``standardiser(test.x)``.
+        feature_names: Names of the columns of a table; empty for other data.
+        notes: Sentences that whoever reads the data should see, such as which files were left out.
+        in_memory: How features are held during training: ``"auto"``, ``"raw"`` or ``"float"``; see
+            :class:`xpnet.DataConfig`.
     """
 
     name: str

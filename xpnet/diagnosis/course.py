@@ -167,6 +167,9 @@ def train_with_diagnosis(
         should_stop: As of :func:`xpnet.train`.
         orders: As of :func:`xpnet.train`.
 
+    Returns:
+        What :func:`xpnet.train` returns, and the measures by epoch: ``course["s_std"]`` (moments, R, L), ...
+
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
         DivergedError: The loss became infinite or not a number, for all replicas; a :class:`Recorder` given to

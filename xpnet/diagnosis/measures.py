@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from xpnet.backend import Array, Backend
 from xpnet.errors import ConfigError
-from xpnet.network import Network, Tape, backward, forward
+from xpnet.network import Network
+from xpnet.passes import Tape, backward, forward
 
 Values = NDArray[np.float64]
 
@@ -98,6 +99,9 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         labels: Classes (n,) or (R, n), whole numbers.
         lam: Strength of the penalty in the cost, on the host: a number, or one for each replica (R,).
         eta: Learning rate of `update_ratio`, a number, or one for each replica (R,); 1 gives the plain ratio.
+
+    Returns:
+        Measures of every layer (R, L) and of the whole networks (R,).
 
     Raises:
         ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.

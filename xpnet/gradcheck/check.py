@@ -80,6 +80,9 @@ def check_network(
         should_stop: Asked between chunks; where it says yes, what is known so far is returned.
         threads: Worker threads; default: as many as cores, at most 4.
 
+    Returns:
+        ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
+
     Raises:
         ConfigError: A setting is out of its range, or float32 differences were asked for.
         ArrayError: An array does not fit the network.
@@ -142,7 +145,11 @@ def gradcheck(
         x: Standardised features (n, d).
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
-        **options: As :func:`check_network` takes them.
+        **options: Those of :func:`xpnet.gradcheck.check_network`: ``gradients``, ``coverage``, ``h``, ``eps``,
+            ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
+
+    Returns:
+        ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
 
     Raises:
         ConfigError: A setting is out of its range.

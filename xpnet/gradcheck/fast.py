@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnet.gradcheck.problem import Flags, Floats, Indices, Problem, losses
 from xpnet.layers import Layer
-from xpnet.network import Tape, forward
+from xpnet.passes import Tape, forward
 
 _BYTES = 3 * 2**20  # of one array of activations: about what stays in a cache, which is what makes it fast
 _MOST = 512

@@ -13,8 +13,9 @@ from xpnet.backend import get_backend
 from xpnet.config import NetworkConfig
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.layers import Layer
-from xpnet.network import Network, Tape, forward
+from xpnet.network import Network
 from xpnet.ops import Ops, get_reference
+from xpnet.passes import Tape, forward
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

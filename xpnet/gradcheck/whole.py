@@ -11,7 +11,7 @@ from xpnet.gradcheck.judge import Limits
 from xpnet.gradcheck.problem import Flags, Floats, Problem
 from xpnet.gradcheck.report import UNCHECKED, VANISHING, GradcheckReport, TensorReport, worst_of
 from xpnet.gradcheck.sampling import direction, penalty_direction
-from xpnet.network import Tape, forward
+from xpnet.passes import Tape, forward
 
 _ATTEMPTS = 6
 

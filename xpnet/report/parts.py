@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.config import shown
+from xpnet.checks import shown
 from xpnet.history import FIGURES
 from xpnet.report.charts import SETS, band_rows, lines
 from xpnet.report.figure import Panel
@@ -61,7 +61,7 @@ def settings_table(given: Mapping[str, Any], caption: str) -> Table:
             continue
         value, default = given[name], field.default
         differs = value != (list(default) if isinstance(default, tuple) else default)
-        usual = plain(default).text if default is not None else ""
+        usual = field.metadata["unset"] if default is None else plain(default).text
         rows.append([Cell(name), Cell(plain(value).text, strong=differs), Cell(usual), Cell(field.metadata["help"])])
     known = Settings.fields()
     rows += [[Cell(str(n)), Cell(shown(v)), Cell(""), Cell("")] for n, v in given.items() if n not in known]

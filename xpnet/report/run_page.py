@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.plural import counted
 from xpnet.report.charts import dots, is_wide, lines, matrix
 from xpnet.report.inspection import Inspection, inspect
 from xpnet.report.page import Block, Cell, Facts, Gallery, Page, Panels, Picture, Section, Table, Text
@@ -92,7 +93,7 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
                 f"{seconds.get('training', 0.0):.1f} s",
                 f"on {metrics.get('device', 'an unknown device')}",
             ),
-            ("Epochs", str(metrics.get("epochs", "")), f"{metrics.get('steps', 0):,} steps"),
+            ("Epochs", str(metrics.get("epochs", "")), counted(metrics.get("steps", 0), "step")),
         ]
     )
     rows = [

@@ -14,7 +14,7 @@ from xpnet.report.parts import GREEK
 from xpnet.report.words import percent
 
 Trial = Mapping[str, Any]
-STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+STATES = ("complete", "pruned", "failed")
 WINNER = "the winner"
 # Cells to each side of the field between trials, trials that make one, pairs of settings that get one.
 _CELLS, _ENOUGH, _PAIRS = 26, 6, 6
@@ -39,6 +39,11 @@ def validation_of(trial: Trial, name: str = "accuracy") -> Any:
     return ((trial.get("validation") or {}).get(name)) if isinstance(trial.get("validation"), dict) else None
 
 
+def round_of(trial: Trial) -> int:
+    """Return a trial's round, which people count from 1 and files from 0."""
+    return int(trial.get("round") or 0) + 1
+
+
 def mean_of(trial: Trial) -> float | None:
     """Return what a trial is judged by: its score, in which a seed that diverged counts as 0, or its mean."""
     if isinstance(trial.get("score"), (int, float)):
@@ -56,16 +61,16 @@ def _numeric(trials: Sequence[Trial], name: str) -> bool:
 def _effect(
     trials: Sequence[Trial], name: str, draw: Mapping[str, Any], rounds: int, best: Mapping[str, Any]
 ) -> Panel | None:
-    """Return accuracy against one setting: trials by round, those that were stopped early, and the winner."""
+    """Return accuracy against one setting: trials by round, those that were pruned, and the winner."""
     rows: list[dict[str, Any]] = []
     for trial in trials:
         mean, value = mean_of(trial), validation_of(trial)
         if mean is None:
             continue
         std = value.get("std") if isinstance(value, dict) else None
-        state = STATES.get(str(trial.get("state")), str(trial.get("state")))
+        state = str(trial.get("state"))
         if rounds > 1 and trial.get("state") == "complete":
-            state = f"round {int(trial.get('round') or 0) + 1}"
+            state = f"round {round_of(trial)}"
         if best and trial.get("trial") == best.get("trial"):
             state = WINNER
         row: dict[str, Any] = {"x": float(trial["settings"][name]), "y": mean, "s": state, "trial": trial.get("trial")}
@@ -80,7 +85,7 @@ def _effect(
         f"{max(r['x'] for r in rows):.3g}; the best, {percent(top['y'])}, is at {top['x']:.3g}."
     )
     found = {str(row["s"]) for row in rows}
-    last = [words for words in (*STATES.values(), WINNER) if words in found]
+    last = [state for state in (*STATES, WINNER) if state in found]
     series = [*sorted(found - set(last)), *last]
     tips = {"trial:Q": "trial", "s:N": "state"}
     log = _is_log(draw, [row["x"] for row in rows])

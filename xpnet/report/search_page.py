@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xpnet.plural import counted
 from xpnet.report.charts import lines
 from xpnet.report.figure import COLOURS
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
@@ -22,7 +23,7 @@ from xpnet.report.parts import (
 )
 from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_figures import STATES, mean_of, search_panels, validation_of
+from xpnet.report.search_figures import STATES, mean_of, round_of, search_panels, validation_of
 from xpnet.report.search_file import read_search_result, winner_in
 from xpnet.report.words import percent
 
@@ -70,7 +71,7 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
 
 def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block]:
     states = [str(trial.get("state")) for trial in trials]
-    ended = ", ".join(f"{states.count(s)} {words}" for s, words in STATES.items() if states.count(s))
+    ended = ", ".join(f"{states.count(s)} {s}" for s in STATES if states.count(s))
     accuracy = ((best.get("validation") or {}).get("accuracy")) if best else None
     test = (found.get("test") or {}).get("accuracy")
     seconds = found.get("seconds")
@@ -80,7 +81,7 @@ def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str
     if test is not None:
         items.append(("Test accuracy of the winner", percent(test), "looked at once, at the end"))
     if seconds is not None:
-        items.append(("Time", f"{float(seconds):.1f} s", f"{found.get('rounds', 1)} rounds"))
+        items.append(("Time", f"{float(seconds):.1f} s", counted(found.get("rounds") or 1, "round")))
     words = (
         f"Best settings: {in_words(best.get('settings') or {})}." if best else "No trial ended, so there is no best."
     )
@@ -94,7 +95,7 @@ def _effects(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Block]:
         return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
     words = "A point is the mean over a trial's seeds, its line one standard deviation to each side"
     if any(trial.get("state") == "pruned" for trial in trials):
-        words += "; trials that were stopped early are shown as they were then"
+        words += "; trials that were pruned, that is trained no further, are shown as they were then"
     return [Text(f"{words}."), Panels(panels)]
 
 
@@ -105,8 +106,7 @@ def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str,
         is_best = bool(best) and trial.get("trial") == best.get("trial")
         number = plain(trial.get("trial"))
         seconds = trial.get("seconds")
-        cells = [Cell(number.text, number.sort, is_best), plain(trial.get("round"))]
-        cells.append(Cell(STATES.get(str(trial.get("state")), str(trial.get("state")))))
+        cells = [Cell(number.text, number.sort, is_best), plain(round_of(trial)), Cell(str(trial.get("state")))]
         cells += [plain(trial["settings"].get(name)) for name in space]
         cells.append(share(validation_of(trial)) if mean_of(trial) is not None else Cell("-"))
         cells.append(figure(validation_of(trial, "loss")) if mean_of(trial) is not None else Cell("-"))
@@ -130,14 +130,14 @@ def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | N
         return None
     rows: list[dict[str, Any]] = []
     for trial in known:
-        kind = "best" if best and trial.get("trial") == best.get("trial") else STATES.get(str(trial["state"]), "other")
+        kind = "best" if best and trial.get("trial") == best.get("trial") else _kind(trial)
         rows += [
             {"x": float(point["epoch"]), "y": float(point["accuracy"]), "s": kind, "d": f"trial {trial.get('trial')}"}
             for point in trial["curve"]
             if point.get("accuracy") is not None
         ]
     rows.sort(key=lambda row: row["s"] == "best")  # drawn last, above the others
-    series = [kind for kind in ("best", *STATES.values(), "other") if any(row["s"] == kind for row in rows)]
+    series = [kind for kind in ("best", *STATES, "other") if any(row["s"] == kind for row in rows)]
     words = f" (the {_CURVES} best of {len(trials)})" if len(known) == _CURVES else ""
     highest = percent(max(row["y"] for row in rows))
     alt = f"Validation accuracy by epoch, a line for each trial{words}; the highest is {highest}."
@@ -156,6 +156,10 @@ def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | N
         colours=_KINDS,
     )
     return [Panels([panel])]
+
+
+def _kind(trial: Trial) -> str:
+    return str(trial["state"]) if trial["state"] in STATES else "other"
 
 
 def _space(found: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]]) -> list[Block]:

@@ -52,6 +52,9 @@ def write_report(
         data: Where the data is now; None takes what the settings name.
         figures: A new folder for every figure as PNG and SVG, and its data as CSV.
 
+    Returns:
+        The files that were written, and what a reader should know, such as data that is gone.
+
     Raises:
         RunError: A folder is none that there is a page of, or a file that is in the way or broken.
         ConfigError: Its settings are broken, or `paths` do not go together.

@@ -1,15 +1,11 @@
 """Searches for settings: trials trained as populations, shared by any number of workers, and safe from being killed.
 
-``xpnet.search(...)`` is :func:`~xpnet.search.session.search`; this package can be called, since a function of its name
-cannot stand beside it in the namespace of ``xpnet``.
+``xpnet.search(...)`` is :func:`~xpnet.search.session.search`, for this package can be called.
 """
 
 from __future__ import annotations
 
-import sys
-import types
-from typing import Any
-
+from xpnet.called import call_as
 from xpnet.search.config import SearchConfig
 from xpnet.search.outcome import Outcome, Trial
 from xpnet.search.session import SearchResult, Session, search
@@ -28,10 +24,4 @@ __all__ = [
     "search",
 ]
 
-
-class _Callable(types.ModuleType):
-    def __call__(self, *args: Any, **options: Any) -> SearchResult:
-        return search(*args, **options)
-
-
-sys.modules[__name__].__class__ = _Callable
+call_as(__name__, search)

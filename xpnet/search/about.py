@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpnet import schema
-from xpnet.config import shown
+from xpnet.checks import shown
 from xpnet.data import Data, fingerprint
 from xpnet.errors import RunError
 

@@ -1,4 +1,4 @@
-"""How a search is carried out: what it draws, in how many rounds, what it drops, and what becomes of its winner."""
+"""How a search is carried out: what it draws, in how many rounds, what it prunes, and what becomes of its winner."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from xpnet.checks import choice, optional, real, text_of, whole
-from xpnet.config import Checked, setting, shown
+from xpnet.checks import Checked, choice, optional, real, setting, shown, text_of, whole
 from xpnet.errors import ConfigError
+from xpnet.plural import counted
 from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
 
 # Trials that an adaptive sampler is asked for at a time, as a share of all: the rest learns from them.
@@ -32,8 +32,8 @@ class SearchConfig(Checked):
         refine: ``"two-best"``: best ± distance of the two best, in the exponent; ``"k-best"``: around the `best` best.
         best: See `refine`.
         round_cycles: Cycles (epochs with other schedules) of each round; None trains all of them for as long.
-        prune: ``"none"``; ``"median"``: drop what is below the median at a cycle's end; ``"halving"``: keep the better
-            half after 1, 2, 4, ... cycles.
+        prune: ``"none"``; ``"median"``: prune what is below the median at a cycle's end, that is train it no further;
+            ``"halving"``: prune all but the better half after 1, 2, 4, ... cycles.
         final: Split that the winner is trained on again, for its test figures; ``"same"``: that of the search;
             ``"none"``: it is not.
         final_runs: Seeds of the winner; None takes as many as each trial has.
@@ -49,8 +49,9 @@ class SearchConfig(Checked):
     trials: int | None = setting(
         None,
         optional(whole(1, _MOST)),
-        "Points of each round (20, or all combinations of lists, if not set).",
+        "Points of each round.",
         metavar="N",
+        unset="20, or all combinations of lists",
     )
     rounds: int = setting(1, whole(1, _MOST_ROUNDS), "Rounds, each around the best of the one before.", metavar="N")
     refine: str = setting(
@@ -65,11 +66,13 @@ class SearchConfig(Checked):
         optional(lambda value: _counts(value)),
         "Cycles of each round, such as 1,4 (epochs, with schedules that have no cycles).",
         metavar="N,N,...",
+        unset="all of the same length",
     )
     prune: str = setting(
         "none",
         choice("none", "median", "halving"),
-        "Which networks are dropped at the end of a cycle: those below the median, or the worse half.",
+        "Which trials are pruned, that is trained no further, at a cycle's end: those below the median, or the worse "
+        "half.",
         metavar="none|median|halving",
     )
     final: str = setting(
@@ -79,7 +82,7 @@ class SearchConfig(Checked):
         metavar="SPLIT|same|none",
     )
     final_runs: int | None = setting(
-        None, optional(whole(1)), "Seeds of the winner (as many as --runs, if not set).", metavar="R"
+        None, optional(whole(1)), "Seeds of the winner.", metavar="R", unset="as many as --runs"
     )
     lease: float = setting(
         60.0, real(1.0), "Seconds after which a worker that is not heard of has lost its trials.", metavar="SECONDS"
@@ -89,8 +92,8 @@ class SearchConfig(Checked):
         super().__post_init__()
         if self.round_cycles is not None and len(self.round_cycles) != self.rounds:
             raise ConfigError(
-                f"round_cycles = {shown(self.round_cycles)}: has {len(self.round_cycles)} numbers for "
-                f"{self.rounds} rounds; give one for each"
+                f"round_cycles = {shown(self.round_cycles)}: has {counted(len(self.round_cycles), 'number')} for "
+                f"{counted(self.rounds, 'round')}; give one for each"
             )
         package = _NEEDED.get(self.draw)
         if package is not None and find_spec(package) is None:

@@ -23,7 +23,7 @@ def moments(config: TrainConfig, length: Length) -> dict[int, int]:
 
 
 def to_prune(rule: str, look: int, values: Mapping[int, float], own: Sequence[int]) -> list[int]:
-    """Return which trials are dropped.
+    """Return which trials are pruned.
 
     Args:
         rule: ``"median"``: those below the median; ``"halving"``: those that are not among the better half, after

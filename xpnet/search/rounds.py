@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from xpnet.config import shown
+from xpnet.checks import shown
 from xpnet.data import Data
 from xpnet.errors import ConfigError
 from xpnet.fitting import check_sizes

@@ -282,7 +282,11 @@ def search(
         study: The search's name there.
         on_change: Called with the outcome so far whenever something has become known.
         should_stop: Asked after every few steps; the search ends when it returns True.
-        **how: Fields of :class:`~xpnet.search.config.SearchConfig`, such as ``trials=30, rounds=2``.
+        **how: Fields of :class:`xpnet.search.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
+            ``round_cycles``, ``prune``, ``final``, ``final_runs``, ``lease``.
+
+    Returns:
+        The trials, the best of them, the winner's settings, and what its last training gave.
 
     Raises:
         ConfigError: Something is out of its range, or cannot be trained.

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.checks import whole
-from xpnet.config import NetworkConfig, shown
+from xpnet.checks import shown, whole
+from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError
 from xpnet.settings import VARYING, Settings
 

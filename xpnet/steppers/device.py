@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Array
-from xpnet.network import Tape
 from xpnet.ops.cuda.graphs import captured
 from xpnet.ops.fast_cuda import cuda_ops
+from xpnet.passes import Tape
 from xpnet.steppers.plain import PlainStepper
 from xpnet.steppers.state import Hyperparameters, State, Totals
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from xpnet.backend import Array
-from xpnet.network import LayerGradient, Tape, backward, forward
+from xpnet.passes import LayerGradient, Tape, backward, forward
 from xpnet.steppers.state import Hyperparameters, State, Totals
 
 if TYPE_CHECKING:

@@ -1,0 +1,41 @@
+"""What the terminal says of a search while it runs and at its end."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from xpnet.cli.console import Output
+from xpnet.cli.live import SearchDisplay, trials_table
+from xpnet.search.outcome import Outcome, Trial
+
+
+def outcome(workers=("me",)):
+    known = {"accuracies": (0.5,), "losses": (1.5,), "epochs": 4}
+    trials = (
+        Trial(0, 0, "complete", {"lambda": 0.1}, 0.5, **known),
+        Trial(1, 1, "complete", {"lambda": 0.2}, 0.6, **known),
+        Trial(2, 1, "pruned", {"lambda": 0.3}, 0.4, **known, cycle=2),
+    )
+    return Outcome(("lambda",), (0,), trials, (None, None), workers)
+
+
+def test_the_table_counts_rounds_from_1_and_says_pruned():
+    console = Console(file=io.StringIO(), width=200)
+    console.print(trials_table(outcome(), 10))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    rows = {row[0]: row for row in rows if row and row[0].isdigit()}
+    assert {trial: row[1] for trial, row in rows.items()} == {"0": "1", "1": "2", "2": "2"}
+    assert rows["2"][-3:] == ["pruned", "after", "2"]
+    assert "pruned" not in rows["1"]
+
+
+def test_a_change_is_a_line_where_nobody_is_looking(capsys):
+    rounds = SimpleNamespace(config=SimpleNamespace(rounds=2))
+    for workers, words in ((("me",), "0.2"), (("me", "you"), "; 1 other worker"), (tuple("abc"), "; 2 other workers")):
+        SearchDisplay(rounds, Output(as_json=False, quiet=False)).show(outcome(workers))
+        line = capsys.readouterr().err.strip()
+        assert line.startswith("round 2 of 2: 2 complete, 1 pruned; best 60.00 % with lambda 0.2")
+        assert line.endswith(words)
