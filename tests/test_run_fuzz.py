@@ -233,7 +233,7 @@ def test_pages_of_folders_with_a_mutated_file(name, harm):
     victim = folder / name
     assert not survives(lambda: build_page([folder]), -1)
     whole = victim.read_bytes()
-    count = harm.times(SHOWN[name], 20 * SHOWN[name])
+    count = harm.times(SHOWN[name], 6 * SHOWN[name])
     refused = 0
     for number in range(count):
         harm.did("folders with a mutated file shown as a page")
