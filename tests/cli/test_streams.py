@@ -190,3 +190,11 @@ def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(monkeypatch, ca
         assert code_of("train", *SMALL, "--out", "run") == 2
     assert "No space left on device" in capsys.readouterr().err
     assert not Path("run").exists()
+
+
+def test_a_chart_that_another_process_refuses_is_named(monkeypatch):
+    from xpnet.report.drawing import DrawingError, converted
+
+    monkeypatch.setattr("xpnet.report.drawing._addresses_are_limited", lambda: True)
+    with pytest.raises(DrawingError, match=r"^a chart cannot be drawn \(ValueError: Vega-Lite to SVG"):
+        converted("vegalite_to_svg", {"mark": 7})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -64,7 +65,11 @@ def converted(name: str, *given: Any, **options: Any) -> bytes:
         return found if isinstance(found, bytes) else found.encode()
     command = [sys.executable, "-P", "-c", _DRAW]
     done = subprocess.run(command, input=json.dumps((name, given, options)).encode(), capture_output=True, check=False)
-    if done.returncode:
+    if done.returncode > 0:
+        said = done.stderr.decode(errors="replace").splitlines()
+        why = next((line for line in said if re.match(r"[A-Za-z.]+Error\b", line)), "".join(said[-1:]))
+        raise DrawingError(f"a chart cannot be drawn ({why})")
+    if done.returncode < 0:
         raise DrawingError(
             "charts cannot be drawn here: what draws them reserves some hundred GB of addresses, more than this "
             "process may (ulimit -v); allow it more, or draw elsewhere with xpnet report"
