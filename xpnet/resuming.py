@@ -25,7 +25,7 @@ from xpnet.snapshots import Chunk, Snapshot, misfit
 # Where something is computed, and how often it is saved, may change on the way.
 OWN = ("data", "device", "save_every", "keep")
 # Of settings, what decides which samples are in which batch of an epoch.
-_OF_BATCHES = ("batch_size", "drop_last", "shuffle", "seed", "runs")
+_OF_BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs")
 
 
 @dataclass
@@ -228,8 +228,10 @@ def _at(
 def _other_batches(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say what the samples of an epoch's batches depend on and is not what it was."""
     there, here = about.get("settings", {}), now.get("settings", {})
-    names = [name for name in _OF_BATCHES if name in there and name in here]
-    found = differences({name: there[name] for name in names}, {name: here[name] for name in names})
+    found: list[str] = []
+    if here:
+        # A setting that is None is not in the mapping.
+        found = differences(*({name: of.get(name) for name in _OF_BATCHES} for of in (there, here)))
     data, data_now = about.get("data", {}), now.get("data", {})
     names = [name for name in data if name in data_now]
     return found + differences({name: data[name] for name in names}, {name: data_now[name] for name in names})
