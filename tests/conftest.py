@@ -27,8 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough",
         action="store_true",
-        help="do more harm, such as 10,000 mutations of a format for 200, and draw every picture",
+        help="do more harm, such as 10,000 mutations of a format for 200",
     )
+    parser.addoption("--pictures", action="store_true", help="draw every picture, not only those that a test looks at")
     parser.addoption("--guarantees", type=Path, metavar="FILE", help="add what tests of guarantees did to FILE")
 
 
@@ -56,9 +57,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing but where a test asks for it: drawing takes longer than most trainings here.
 
-    With ``--thorough``, as in CI, everything is drawn.
+    With ``--pictures`` everything is drawn.
     """
-    if request.config.getoption("--thorough") or request.node.get_closest_marker("pictures"):
+    if request.config.getoption("--pictures") or request.node.get_closest_marker("pictures"):
         return
     monkeypatch.setattr(drawing, "png", lambda spec, scale: json.dumps(drawing.drawable(spec)).encode())
     monkeypatch.setattr(drawing, "svg", lambda spec: json.dumps(drawing.drawable(spec)))

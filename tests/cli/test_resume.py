@@ -168,7 +168,7 @@ def test_killed_at_calls_to_the_file_system(commands: Commands, whole: Any, run:
         assert finish(commands, run, "chunks")["code"] == 0
         check_same(expected, run)
         shutil.rmtree(run)
-        number += harm.times(97, 8)
+        number += harm.times(97, 12)
     assert number > 100
 
 
@@ -349,7 +349,7 @@ class TestDisks:
                 assert finish(commands, run, "one network")["code"] == 0
                 check_same(whole("one network"), run)
                 shutil.rmtree(run)
-            number += harm.times(97, 3)
+            number += harm.times(97, 5)
         assert number > 100
 
 

@@ -40,7 +40,7 @@ def run(callers: list[Caller]) -> Path:
 def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], harm):
     for seed, caller in enumerate(callers):
         assert caller.call("train", *SMALL, "--seed", seed, "--out", f"alone-{seed}").code == 0
-    rounds, met = harm.times(4, 20), 0
+    rounds, met = harm.times(4, 12), 0
     for number in range(rounds):
         out = Path("deep", str(number), "same")
         done = together.at_once(
@@ -63,7 +63,7 @@ def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], ha
 
 
 def test_trainings_without_a_name_get_folders_of_their_own(callers: list[Caller], harm):
-    rounds = harm.times(2, 10)
+    rounds = harm.times(2, 6)
     for number in range(rounds):
         done = together.at_once(callers, *(["train", *SMALL, "--seed", seed] for seed in range(len(callers))))
         folders = [Path(json.loads(one.out)["run"]) for one in done]
@@ -83,7 +83,7 @@ def test_of_figures_of_one_name_one_is_written(callers: list[Caller], run: Path,
     sets = ("train", "validation", "test")
     for which in sets:
         callers[0].call("evaluate", run, "--on", which, "--figure", which)
-    rounds = harm.times(2, 10)
+    rounds = harm.times(2, 6)
     for number in range(rounds):
         stem = Path(f"figure-{number}")
         done = together.at_once(callers, *(["evaluate", run, "--on", which, "--figure", stem] for which in sets))
@@ -96,7 +96,7 @@ def test_of_figures_of_one_name_one_is_written(callers: list[Caller], run: Path,
 
 
 def test_reports_of_a_run_take_numbers_and_those_of_one_name_are_one(callers: list[Caller], run: Path, harm):
-    rounds = harm.times(1, 4)
+    rounds = harm.times(1, 3)
     for number in range(1, rounds + 1):
         done = together.at_once(callers, *(["report", run, "--json"] for _ in callers))
         pages = {json.loads(one.out)["page"] for one in done}

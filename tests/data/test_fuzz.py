@@ -66,11 +66,11 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "npy": (_npy, "x.npy", {}),
     "csv": (lambda f: data_files.write_csv(f / "p.csv", 30), "p.csv", {"target": "animal"}),
     "parquet": (_parquet, "p.parquet", {"target": "animal"}),
-    "png": (lambda f: data_files.write_images(f / "p", 2), "p/red/0.png", {"image_size": "4"}),
-    "jpeg": (lambda f: data_files.write_images(f / "p", 2, suffix=".jpg"), "p/red/0.jpg", {"image_size": "4"}),
-    "gif": (lambda f: data_files.write_images(f / "p", 2, suffix=".gif"), "p/red/0.gif", {"image_size": "4"}),
-    "tiff": (lambda f: data_files.write_images(f / "p", 2, suffix=".tif"), "p/red/0.tif", {"image_size": "4"}),
-    "webp": (lambda f: data_files.write_images(f / "p", 2, suffix=".webp"), "p/red/0.webp", {"image_size": "4"}),
+    "png": (lambda f: data_files.write_images(f / "p", 1), "p/red/0.png", {"image_size": "4"}),
+    "jpeg": (lambda f: data_files.write_images(f / "p", 1, suffix=".jpg"), "p/red/0.jpg", {"image_size": "4"}),
+    "gif": (lambda f: data_files.write_images(f / "p", 1, suffix=".gif"), "p/red/0.gif", {"image_size": "4"}),
+    "tiff": (lambda f: data_files.write_images(f / "p", 1, suffix=".tif"), "p/red/0.tif", {"image_size": "4"}),
+    "webp": (lambda f: data_files.write_images(f / "p", 1, suffix=".webp"), "p/red/0.webp", {"image_size": "4"}),
 }
 
 
