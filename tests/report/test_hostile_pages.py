@@ -16,7 +16,7 @@ import xpnet
 from xpnet.report.drawing import drawable, png, quoted, svg
 from xpnet.runs import read_config
 
-pytestmark = pytest.mark.guarantee("untrusted")
+pytestmark = [pytest.mark.guarantee("untrusted"), pytest.mark.pictures]
 WORDS = "".join(HOSTILE) + "<svg onload=alert(3)>\x1b[31m]]>&amp;<!--"
 
 
