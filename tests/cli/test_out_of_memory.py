@@ -8,21 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_train import code_of
 
-from xpnet.cli import main
 from xpnet.saving import Saver
 from xpnet.training import train
 
 OPTIONS = ("--data", "patterns:600/100", "--hidden", "8", "--runs", "3", "--epochs", "4", "--dtype", "float64")
-
-
-def xpnet(*arguments: str) -> int:
-    """Run a command and return its exit code."""
-    try:
-        main(arguments)
-    except SystemExit as left:
-        return int(left.code or 0)
-    return 0
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -34,7 +25,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train undisturbed."""
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert xpnet("train", *OPTIONS, "--out", str(run)) == 0
+    assert code_of("train", *OPTIONS, "--out", str(run)) == 0
     return run
 
 
@@ -70,7 +61,7 @@ def chunks(run: Path) -> list[str]:
 @pytest.mark.guarantee("memory", "resume")
 @pytest.mark.usefixtures("short")
 def test_halves_go_on_from_what_was_saved_of_the_whole(whole, capsys, harm):
-    assert xpnet("train", *OPTIONS, "--out", "run") == 0
+    assert code_of("train", *OPTIONS, "--out", "run") == 0
     harm.did("populations for which memory ran out")
     said = capsys.readouterr().err
     assert "3 networks train in 2 chunks, one after another: 1, 2" in said
@@ -94,7 +85,7 @@ def test_what_was_saved_of_the_whole_stays_where_halves_cannot_be_saved(whole, c
         save(self, chunk, network, snapshot)
 
     monkeypatch.setattr(Saver, "save", full)
-    assert xpnet("train", *OPTIONS, "--out", "run") == 2
+    assert code_of("train", *OPTIONS, "--out", "run") == 2
     harm.did("populations for which memory ran out")
     said = capsys.readouterr().err
     assert said.count("No space left on device") == 2  # when it happened, and at the end
@@ -105,21 +96,21 @@ def test_what_was_saved_of_the_whole_stays_where_halves_cannot_be_saved(whole, c
 
 @pytest.mark.usefixtures("short")
 def test_without_anything_saved_halves_begin_anew(whole):
-    assert xpnet("train", *OPTIONS, "--save-every", "0", "--out", "run") == 0
+    assert code_of("train", *OPTIONS, "--save-every", "0", "--out", "run") == 0
     check_same(Path("run"), whole)
 
 
 def test_a_smaller_machine_goes_on_with_smaller_chunks(whole, capsys):
     """A run that stands at its second epoch goes on with one network at a time."""
-    assert xpnet("train", *OPTIONS, "--keep", "9", "--out", "run") == 0
+    assert code_of("train", *OPTIONS, "--keep", "9", "--out", "run") == 0
     run = Path("run")
     later = [path for step in (18, 24) for path in run.glob(f"checkpoints/0-3/step-{step:09d}.*")]
     for path in (run / "model.safetensors", run / "metrics.json", *later):
         path.unlink()
     capsys.readouterr()
-    assert xpnet("train", "--resume", "run", "--max-replicas", "1") == 2
+    assert code_of("train", "--resume", "run", "--max-replicas", "1") == 2
     assert "cannot be resumed with max_replicas = 1 (it has none)" in capsys.readouterr().err
-    assert xpnet("train", "--resume", "run", "--max-replicas", "1", "--allow-changes") == 0
+    assert code_of("train", "--resume", "run", "--max-replicas", "1", "--allow-changes") == 0
     assert "going on from step 12 of 24, chunk 1 of 3" in capsys.readouterr().err
     check_same(run, whole)
     assert chunks(run) == ["0-1", "1-2", "2-3"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_train import code_of
 
-from xpnet.cli import main
 from xpnet.errors import RunError
 from xpnet.population import train_population
 from xpnet.runs import replace_whole
@@ -26,15 +26,6 @@ class Gone(io.StringIO):
 
     def write(self, _: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")
-
-
-def code_of(*arguments: str) -> int:
-    """Run a command and return its exit code."""
-    try:
-        main(arguments)
-    except SystemExit as left:
-        return int(left.code or 0)
-    return 0
 
 
 def figures(run: str) -> dict[str, Any]:
@@ -164,7 +155,7 @@ def test_curves_that_cannot_be_drawn_cost_a_line(monkeypatch, capsys, error):
         monkeypatch.setattr("xpnet.report.drawing._DRAW", "import os, signal; os.kill(os.getpid(), signal.SIGTRAP)")
     assert code_of("train", *SMALL, "--out", "run") == 0
     said = capsys.readouterr()
-    assert "warning: the curves cannot be drawn (" in said.err
+    assert "warning: the figures cannot be drawn (" in said.err
     assert ("charts cannot be drawn here: what draws them reserves" in said.err) == (error is not None)
     assert "test" in said.out
     assert not figures("run")["interrupted"]

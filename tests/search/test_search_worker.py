@@ -99,6 +99,7 @@ def test_pruned_trials_stop_at_the_end_of_a_cycle_and_save_time(blobs, rule, mon
         else:
             short = session(blobs, space, settings={**settings, "cycles": trial.cycle}, trials=8, draw="log-grid").run()
             assert trial.accuracies == short.trials[trial.number].accuracies
+            assert trial.epochs == short.trials[trial.number].epochs > 0
             assert trial.losses == pytest.approx(short.trials[trial.number].losses, rel=1e-9)
 
 

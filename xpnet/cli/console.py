@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from xpnet.config import Length
-from xpnet.errors import printable
+from xpnet.errors import RunError, XpnetError, printable
 from xpnet.history import EpochRecord
-from xpnet.report.drawing import DrawingError
 from xpnet.report.words import number as number
 from xpnet.report.words import percent as percent
 
@@ -93,12 +92,15 @@ def left_out_if_not_drawn(output: Output) -> Iterator[None]:
     """Let figures that cannot be drawn here cost a line and nothing else.
 
     Raises:
-        OSError, RunError: They cannot be written.
+        OSError, RunError, MemoryError: They cannot be written.
     """
     try:
         yield
-    except DrawingError as error:
-        output.note(f"warning: {error}; all else is whole")
+    except (OSError, RunError, MemoryError):
+        raise
+    except Exception as error:  # of libraries that draw, which need what is not everywhere
+        why = f"{error}" if isinstance(error, XpnetError) else f"{type(error).__name__}: {error}"
+        output.note(f"warning: the figures cannot be drawn ({why}); all else is whole")
 
 
 class Interrupt:

@@ -177,8 +177,9 @@ def diagnose(
         "replicas": [dict(row) for row in population.rows],
         "settings": settings.to_mapping(),
     } | course.to_json()
+    _write(folder, about, course)
     with left_out_if_not_drawn(output):
-        _write(folder, about, course, population, title, recorder.samples)
+        _draw(folder, course, population, title, recorder.samples)
     output.result(about, title, *_tables(course, population), *_words(course, repeated), f"folder: {folder}")
     if diverged is not None:
         raise diverged
@@ -232,14 +233,15 @@ def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
     return {"identical": identical, "largest_difference": largest}
 
 
-def _write(
-    folder: Path, about: dict[str, Any], course: Course, population: Population, title: str, samples: int
-) -> None:
+def _write(folder: Path, about: dict[str, Any], course: Course) -> None:
+    write_new(folder / "diagnosis.csv", course.to_csv().encode())
+    write_new(folder / "diagnosis.json", (json_module.dumps(about) + "\n").encode())
+
+
+def _draw(folder: Path, course: Course, population: Population, title: str, samples: int) -> None:
     from xpnet.report.diagnosis import diagnosis_figure
     from xpnet.report.figures import save_figure
 
-    write_new(folder / "diagnosis.csv", course.to_csv().encode())
-    write_new(folder / "diagnosis.json", (json_module.dumps(about) + "\n").encode())
     save_figure(diagnosis_figure(course, population, title, samples), folder / "diagnosis")
 
 

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli import command_line
-from xpnet.cli.console import Interrupt, Output, ProgressBars, finish_on_interrupt, number, percent
+from xpnet.cli.console import (
+    Interrupt,
+    Output,
+    ProgressBars,
+    finish_on_interrupt,
+    left_out_if_not_drawn,
+    number,
+    percent,
+)
 from xpnet.cli.train import about_data, describe, resolved
-from xpnet.errors import DivergedError, RunError, XpnetError
+from xpnet.errors import DivergedError, RunError
 from xpnet.locks import only_one
 from xpnet.plural import counted
 from xpnet.runs import (
@@ -187,8 +195,8 @@ def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> 
                 bars.epoch(record)
 
             def on_chunks(cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
-                starts: Mapping[Chunk, Snapshot] = stand.starts
-                if chunks:
+                starts: Mapping[Chunk, Snapshot] = {}
+                if chunks:  # memory has run out
                     starts = _in_halves(training, folder, saver, cuts)
                 else:
                     saver.chunks(cuts)
@@ -311,14 +319,9 @@ def _draw(training: Training, folder: Path, result: TrainResult, output: Output)
 
     title = describe(training.settings, training.data)
     varies = bool(training.settings.varying.keys() - {"seed"})
-    try:
+    with left_out_if_not_drawn(output):
         chart = population_figure(training.population, result, title) if varies else curves(result.history, title)
         save_figure(chart, folder / "curves", rewrite)
-    except (OSError, RunError, MemoryError):
-        raise
-    except Exception as error:
-        why = f"{error}" if isinstance(error, XpnetError) else f"{type(error).__name__}: {error}"
-        output.note(f"warning: the curves cannot be drawn ({why}); all else is whole")
 
 
 def _summary(result: TrainResult) -> str:

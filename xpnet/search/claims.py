@@ -126,11 +126,14 @@ class ClaimsTraining:
             good = self._of(place, record.validation)[0]
             if np.isfinite(good).any():
                 curve.append([record.epoch, float(np.nanmean(good))])
+        # Who is pruned at the end of an epoch has no figures in its record, and has trained it all the same.
+        dropped = result.dropped if result is not None else {}
+        taken = max((dropped.get(replica, 0) for replica in self._members(place)), default=0)
         return {
             "score": score(figures[0]),
             "accuracies": _list(figures[0]),
             "losses": _list(figures[1]),
-            "epochs": len(curve),
+            "epochs": max(len(curve), taken // self.length.steps_per_epoch),
             "seconds": seconds,
             "curve": curve,
         }
