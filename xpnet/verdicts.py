@@ -1,0 +1,255 @@
+"""What can be said against a training once its figures are known: rules over figures, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpnet.config import NetworkConfig, TrainConfig
+from xpnet.data import Data
+from xpnet.guessing import LEVEL, Guessing, chance_of_several, class_counts, percent, span
+from xpnet.plural import counted
+
+if TYPE_CHECKING:
+    from xpnet.results import TrainResult
+
+# Three epochs of 10,000 samples in batches of 100: by then running statistics have forgotten the first batches, and a
+# cycle of the learning rate is more than a few steps up and down.
+FEW_STEPS = 300
+# Accuracies wander by two or three points from epoch to epoch while the rate is high; five are a loss. In small sets
+# chance moves more than that: the loss must also be so many standard errors of a difference.
+FAR_BELOW, FAR_ERRORS = 0.05, 3.0
+# Probabilities that are the shares of the classes have the entropy as loss. A training loss of twice that comes from
+# large scores that are wrong on the very samples that were trained on.
+TALL_LOSS = 2.0
+# Usual values lie below these; above them they are the first suspects.
+LARGE_LAMBDA, LARGE_RATE, SMALL_RATE = 0.1, 1.0, 1e-4
+# Combinations of settings that a sentence names.
+_NAMED = 4
+_SETS = ("validation", "test")
+_SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
+
+
+def judged(
+    result: TrainResult,
+    network: NetworkConfig,
+    config: TrainConfig,
+    data: Data,
+    rows: Sequence[Mapping[str, Any]],
+) -> TrainResult:
+    """Return a result of training with what guessing gives and with warnings.
+
+    Args:
+        result: The result.
+        network: The networks' settings.
+        config: How they were trained.
+        data: On what.
+        rows: What sets each network apart: its seed, and what varies.
+    """
+    known = [w for w in _SETS if len(getattr(data, w)) and np.isfinite(getattr(result, w).accuracies).any()]
+    guessing = Guessing.on(data, known[0]) if known else None
+    told = _Training(result, network, config, data, rows[: len(result.test.losses)], guessing)
+    return dataclasses.replace(result, guessing=guessing, warnings=told.warnings(), no_better=told.guess)
+
+
+def few_steps(steps: int, config: TrainConfig, samples: int) -> list[str]:
+    """Return a sentence where a training is too short to say much, and what would be longer.
+
+    Args:
+        steps: How many it has.
+        config: Its settings.
+        samples: Training samples.
+    """
+    if steps >= FEW_STEPS:
+        return []
+    length = config.length(samples)
+    name, one = "epochs", length.steps_per_epoch
+    if config.epochs is None and config.schedule == "triangular":
+        name, one = "cycles", 2 * length.n_s
+    enough = -(-FEW_STEPS // one)
+    words = (
+        f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} few, and what comes of fewer than {FEW_STEPS} says "
+    )
+    return [f"{words}little about the settings; try {name} = {enough}, which is {counted(enough * one, 'step')}."]
+
+
+@dataclass
+class _Training:
+    """A training that has ended, and the rules."""
+
+    result: TrainResult
+    network: NetworkConfig
+    config: TrainConfig
+    data: Data
+    rows: Sequence[Mapping[str, Any]]
+    guessing: Guessing | None
+
+    def __post_init__(self) -> None:
+        self.guess: list[int] = []
+        if self.guessing is not None:
+            metrics = getattr(self.result, self.guessing.set)
+            self.accuracies, self.losses = metrics.accuracies, metrics.losses
+            self.guess = np.flatnonzero(self.guessing.no_better(self.accuracies, self.losses)).tolist()
+
+    def warnings(self) -> list[str]:
+        """Return all there is to say, the gravest first."""
+        said: list[str] = []
+        if self.guessing is not None:
+            said += self._at_chance(self.guessing) + self._tall_loss() + self._far_below(self.guessing)
+        if not self.result.interrupted:
+            said += few_steps(self.result.steps, self.config, len(self.data.train))
+        return said
+
+    # -- rules ----------------------------------------------------------------------------
+
+    def _at_chance(self, guessing: Guessing) -> list[str]:
+        if not self.guess:
+            return []
+        known = int(np.isfinite(self.accuracies).sum())
+        if len(self.rows) > 1 and known == len(self.guess) > 1:
+            words = chance_of_several(guessing, self.accuracies, f"{known} networks").rstrip(".")
+        else:
+            words = f"{self._who(self.guess)} no better than guessing: {guessing.in_words()}, and "
+            words += f"{'its' if len(self.guess) == 1 else 'theirs'} {_are(self.guess)} "
+            words += span(self.accuracies[self.guess])
+        if len(self.guess) == 1:
+            words += self._more_of_one(guessing, self.guess[0])
+        elif all(self._same_answer(r) is not None for r in self.guess):
+            words += "; each takes every sample for one class"
+        return [f"{words}. {_hints([hint for r in self.guess for hint in self._against_chance(r)])}"]
+
+    def _more_of_one(self, guessing: Guessing, r: int) -> str:
+        """Return what else is known of a network that guesses."""
+        loss, words = float(self.losses[r]), ""
+        if (answer := self._same_answer(r)) is not None:
+            words += f"; it takes every sample for the class {answer}"
+        elif (best := self._best_epoch(r)) is not None and self._lost(guessing, best[1], float(self.accuracies[r])):
+            words += f"; it had {percent(best[1])} after epoch {best[0]}"
+        if guessing.samples * (guessing.loss - loss) > -math.log(LEVEL):
+            return words + f"; its loss {loss:.4g} is below {guessing.loss:.4g}, so its probabilities tell something"
+        return words + f"; its loss is {loss:.4g}, and {guessing.loss:.4g} for the shares of the classes"
+
+    def _tall_loss(self) -> list[str]:
+        losses = self.result.train.losses
+        usual = Guessing.on(self.data, "train").loss
+        tall = [int(r) for r in np.flatnonzero(losses > TALL_LOSS * usual) if r not in self.guess]
+        if not tall:
+            return []
+        words = f"{self._who(tall)} worse in loss than guessing, on the training set too: "
+        words += f"up to {losses[tall].max():,.4g}" if len(tall) > 1 else f"{losses[tall[0]]:,.4g}"
+        words += f", where the shares of the classes give {usual:.4g}: scores are large, and wrong. "
+        tries = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
+        return [words + _hints(tries)]
+
+    def _far_below(self, guessing: Guessing) -> list[str]:
+        if guessing.set != "validation":
+            return []
+        fallen: dict[int, tuple[int, float]] = {}
+        for r in map(int, np.flatnonzero(np.isfinite(self.accuracies))):
+            best = self._best_epoch(r)
+            if r not in self.guess and best and self._lost(guessing, best[1], float(self.accuracies[r])):
+                fallen[r] = best
+        if not fallen:
+            return []
+        members = list(fallen)
+        worst = max(members, key=lambda r: fallen[r][1] - self.accuracies[r])
+        epoch, best_accuracy = fallen[worst]
+        words = f"{self._who(members)} far below {'its' if len(members) == 1 else 'their'} own best"
+        words += ", such as " if len(members) > 1 else ": "
+        words += f"{percent(float(self.accuracies[worst]))} of the validation samples at the end, and "
+        tries = [_SMALLER_RATE, "fewer epochs"]
+        if self.config.schedule == "constant":
+            tries = ["a rate that falls (schedule = triangular, cosine or decay)", _SMALLER_RATE]
+        return [f"{words}{percent(best_accuracy)} after epoch {epoch}. {_hints(tries)}"]
+
+    # -- what is known of one network -----------------------------------------------------
+
+    def _best_epoch(self, r: int) -> tuple[int, float] | None:
+        """Return the epoch of a network's best validation accuracy, counted from 1, with it."""
+        column = self.result.history.columns()["validation.accuracies"][:, r]
+        if not np.isfinite(column).any():
+            return None
+        epoch = int(np.nanargmax(column))
+        return epoch + 1, float(column[epoch])
+
+    @staticmethod
+    def _lost(guessing: Guessing, best: float, last: float) -> bool:
+        """Return whether the last accuracy is below the best by more than chance and the rate's wandering."""
+        error = math.sqrt((best * (1 - best) + last * (1 - last)) / guessing.samples)
+        return best - last > max(FAR_BELOW, FAR_ERRORS * error)
+
+    def _same_answer(self, r: int) -> str | None:
+        """Return the class for which a network takes every sample, if its hits are those of one class in every set."""
+        classes = np.ones(self.data.classes, bool)
+        for which in ("train", "validation", "test"):
+            accuracy = float(getattr(self.result, which).accuracies[r])
+            if not np.isfinite(accuracy):
+                return None  # too little to go by: a single set may have a class of just so many samples
+            counts = class_counts(self.data, which)
+            classes &= counts == round(accuracy * int(counts.sum()))
+        return self.data.class_names[int(np.argmax(classes))] if classes.any() else None
+
+    def _of(self, value: Any, r: int) -> Any:
+        """Return a network's own value of a setting that may vary."""
+        return value[r] if isinstance(value, tuple) else value
+
+    def _rate(self, r: int) -> float:
+        """Return a network's highest learning rate."""
+        return float(self._of(self.config.eta_max if self.config.schedule == "triangular" else self.config.eta, r))
+
+    # -- what to try ----------------------------------------------------------------------
+
+    def _against_chance(self, r: int) -> list[str]:
+        found = []
+        if self._of(self.config.lam, r) >= LARGE_LAMBDA:
+            found.append("a smaller lambda")
+        if self._rate(r) >= LARGE_RATE:
+            found.append(_SMALLER_RATE)
+        if self.network.hidden and not self.network.batch_norm and not found:
+            init = self._of(self.network.init, r)
+            other = "batch normalisation" if init == "he" else "batch normalisation, init = he"
+            found.append(f"{other}, with which scores depend on the sample")
+        if self.result.steps < FEW_STEPS:
+            found.append("more steps")
+        if self._rate(r) <= SMALL_RATE:
+            found.append("a larger learning rate (xpnet lr-range suggests one)")
+        return found or ["other learning rates (xpnet lr-range suggests some)"]
+
+    # -- words ----------------------------------------------------------------------------
+
+    def _who(self, members: Sequence[int]) -> str:
+        """Return which networks a sentence is about, with its verb."""
+        if len(self.rows) == 1:
+            return "The network is"
+        return f"{len(members)} of {len(self.rows)} networks ({_named(self.rows, members)}) {_are(members)}"
+
+
+def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
+    """Return what sets networks apart: the combinations of settings that they have, or their seeds."""
+    groups: dict[str, list[bool]] = {}
+    for r, row in enumerate(rows):
+        own = {name: value for name, value in row.items() if name != "seed"} or dict(row)
+        words = ", ".join(f"{n} {f'{v:g}' if isinstance(v, float) else v}" for n, v in own.items())
+        groups.setdefault(words, []).append(r in members)
+    found = [
+        words if all(among) else f"{words}: {sum(among)} of {len(among)}"
+        for words, among in groups.items()
+        if any(among)
+    ]
+    more = len(found) - _NAMED
+    return "; ".join(found[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _hints(tries: Sequence[str]) -> str:
+    """Return what to try, each once, with what would help most networks first."""
+    order = sorted(dict.fromkeys(tries), key=lambda hint: -tries.count(hint))
+    return f"Try {' or '.join(order)}."
+
+
+def _are(members: Sequence[int]) -> str:
+    return "is" if len(members) == 1 else "are"
