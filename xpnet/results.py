@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xpnet.config import TrainConfig
 from xpnet.errors import DivergedError
-from xpnet.guessing import Guessing
+from xpnet.guessing import Guessing, none_better
 from xpnet.history import History, Metrics, Values
 
 
@@ -106,8 +106,8 @@ class TrainResult:
     @property
     def none_better(self) -> bool:
         """Whether all networks that have not diverged are no better than guessing, so that none is the best."""
-        known = np.flatnonzero(np.isfinite(self.validation.accuracies))
-        return len(known) > 0 and set(known.tolist()) <= set(self.no_better)
+        known = np.flatnonzero(np.isfinite(self.validation.accuracies)).tolist()
+        return none_better({"no_better": self.no_better}, known)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as ``metrics.json`` holds them."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data
-from xpnet.guessing import LEVEL, Guessing, chance_of_several, class_counts, percent, span
+from xpnet.guessing import Guessing, class_counts, percent
 from xpnet.plural import counted
 
 if TYPE_CHECKING:
@@ -25,13 +25,15 @@ FEW_STEPS = 300
 # chance moves more than that: the loss must also be so many standard errors of a difference.
 FAR_BELOW, FAR_ERRORS = 0.05, 3.0
 # Probabilities that are the shares of the classes have the entropy as loss. A training loss of twice that comes from
-# large scores that are wrong on the very samples that were trained on.
-TALL_LOSS = 2.0
-# Usual values lie below these; above them they are the first suspects.
-LARGE_LAMBDA, LARGE_RATE, SMALL_RATE = 0.1, 1.0, 1e-4
+# large scores that are wrong on the very samples that were trained on. On other samples overfitting alone makes some
+# multiple of it, but not ten times as much.
+TALL_LOSS = {"train": 2.0, "validation": 10.0, "test": 10.0}
+# A lambda or a rate above these, or a rate or initial weights below them, is the first suspect.
+LARGE_LAMBDA, LARGE_RATE, SMALL_RATE, SMALL_INIT = 0.1, 1.0, 1e-4, 0.02
 # Combinations of settings that a sentence names.
 _NAMED = 4
 _SETS = ("validation", "test")
+_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 _SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
 
 
@@ -51,8 +53,8 @@ def judged(
         data: On what.
         rows: What sets each network apart: its seed, and what varies.
     """
-    known = [w for w in _SETS if len(getattr(data, w)) and np.isfinite(getattr(result, w).accuracies).any()]
-    guessing = Guessing.on(data, known[0]) if known else None
+    known = [which for which in _SETS if np.isfinite(getattr(result, which).accuracies).any()]
+    guessing = Guessing.of(data, known, len(rows))
     told = _Training(result, network, config, data, rows[: len(result.test.losses)], guessing)
     return dataclasses.replace(result, guessing=guessing, warnings=told.warnings(), no_better=told.guess)
 
@@ -100,7 +102,8 @@ class _Training:
         """Return all there is to say, the gravest first."""
         said: list[str] = []
         if self.guessing is not None:
-            said += self._at_chance(self.guessing) + self._tall_loss() + self._far_below(self.guessing)
+            said += self._at_chance(self.guessing) + self._far_below(self.guessing)
+        said += self._tall_loss()
         if not self.result.interrupted:
             said += few_steps(self.result.steps, self.config, len(self.data.train))
         return said
@@ -112,11 +115,10 @@ class _Training:
             return []
         known = int(np.isfinite(self.accuracies).sum())
         if len(self.rows) > 1 and known == len(self.guess) > 1:
-            words = chance_of_several(guessing, self.accuracies, f"{known} networks").rstrip(".")
+            words = guessing.none_better(self.accuracies, f"{known} networks")
         else:
-            words = f"{self._who(self.guess)} no better than guessing: {guessing.in_words()}, and "
-            words += f"{'its' if len(self.guess) == 1 else 'theirs'} {_are(self.guess)} "
-            words += span(self.accuracies[self.guess])
+            who = "this one" if len(self.guess) == 1 else "these"
+            words = guessing.sentence(f"{self._who(self.guess)} no better", self.accuracies[self.guess], who)
         if len(self.guess) == 1:
             words += self._more_of_one(guessing, self.guess[0])
         elif all(self._same_answer(r) is not None for r in self.guess):
@@ -130,21 +132,21 @@ class _Training:
             words += f"; it takes every sample for the class {answer}"
         elif (best := self._best_epoch(r)) is not None and self._lost(guessing, best[1], float(self.accuracies[r])):
             words += f"; it had {percent(best[1])} after epoch {best[0]}"
-        if guessing.samples * (guessing.loss - loss) > -math.log(LEVEL):
+        if guessing.likelier(loss):
             return words + f"; its loss {loss:.4g} is below {guessing.loss:.4g}, so its probabilities tell something"
         return words + f"; its loss is {loss:.4g}, and {guessing.loss:.4g} for the shares of the classes"
 
     def _tall_loss(self) -> list[str]:
-        losses = self.result.train.losses
-        usual = Guessing.on(self.data, "train").loss
-        tall = [int(r) for r in np.flatnonzero(losses > TALL_LOSS * usual) if r not in self.guess]
-        if not tall:
-            return []
-        words = f"{self._who(tall)} worse in loss than guessing, on the training set too: "
-        words += f"up to {losses[tall].max():,.4g}" if len(tall) > 1 else f"{losses[tall[0]]:,.4g}"
-        words += f", where the shares of the classes give {usual:.4g}: scores are large, and wrong. "
-        tries = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
-        return [words + _hints(tries)]
+        """Say for the first set for which it holds that losses are far above that of guessing."""
+        for which, tall in TALL_LOSS.items():
+            losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
+            members = [int(r) for r in np.flatnonzero(losses > tall * usual) if r not in self.guess]
+            if members and usual > 0:
+                words = f"{self._who(members)} far worse in loss than guessing: {losses[members].max():,.4g} on the "
+                words += f"{_WORDS[which]} set, where the shares of the classes give {usual:.4g}. "
+                tries = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
+                return [words + _hints(tries)]
+        return []
 
     def _far_below(self, guessing: Guessing) -> list[str]:
         if guessing.set != "validation":
@@ -205,18 +207,20 @@ class _Training:
     # -- what to try ----------------------------------------------------------------------
 
     def _against_chance(self, r: int) -> list[str]:
-        found = []
+        if self.guessing is not None and self.guessing.likelier(self.losses[r]):
+            return ["figures by class, which xpnet evaluate prints: accuracy hides rare classes"]
+        found, rate = [], self._rate(r)
         if self._of(self.config.lam, r) >= LARGE_LAMBDA:
             found.append("a smaller lambda")
-        if self._rate(r) >= LARGE_RATE:
+        plain = bool(self.network.hidden) and not self.network.batch_norm
+        small = isinstance(init := self._of(self.network.init, r), float) and init <= SMALL_INIT
+        if rate >= LARGE_RATE or (plain and not small and rate > SMALL_RATE):
             found.append(_SMALLER_RATE)
-        if self.network.hidden and not self.network.batch_norm and not found:
-            init = self._of(self.network.init, r)
-            other = "batch normalisation" if init == "he" else "batch normalisation, init = he"
-            found.append(f"{other}, with which scores depend on the sample")
+        if plain:  # from layer to layer small weights, or units that are dead, let less of the sample through
+            found += ["init = he", "batch normalisation"] if small else ["batch normalisation"]
         if self.result.steps < FEW_STEPS:
             found.append("more steps")
-        if self._rate(r) <= SMALL_RATE:
+        if rate <= SMALL_RATE:
             found.append("a larger learning rate (xpnet lr-range suggests one)")
         return found or ["other learning rates (xpnet lr-range suggests some)"]
 
