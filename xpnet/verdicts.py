@@ -133,8 +133,8 @@ class _Training:
         elif (best := self._best_epoch(r)) is not None and self._lost(guessing, best[1], float(self.accuracies[r])):
             words += f"; it had {percent(best[1])} after epoch {best[0]}"
         if guessing.likelier(loss):
-            return words + f"; its loss {loss:.4g} is below {guessing.loss:.4g}, so its probabilities tell something"
-        return words + f"; its loss is {loss:.4g}, and {guessing.loss:.4g} for the shares of the classes"
+            return words + f"; its loss {_loss(loss)} is below {guessing.loss:.4g}, so its probabilities tell something"
+        return words + f"; its loss is {_loss(loss)}, and {guessing.loss:.4g} for the shares of the classes"
 
     def _tall_loss(self) -> list[str]:
         """Say for the first set for which it holds that losses are far above that of guessing."""
@@ -142,7 +142,7 @@ class _Training:
             losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
             members = [int(r) for r in np.flatnonzero(losses > tall * usual) if r not in self.guess]
             if members and usual > 0:
-                words = f"{self._who(members)} far worse in loss than guessing: {losses[members].max():,.4g} on the "
+                words = f"{self._who(members)} far worse in loss than guessing: {_loss(losses[members].max())} on the "
                 words += f"{_WORDS[which]} set, where the shares of the classes give {usual:.4g}. "
                 tries = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
                 return [words + _hints(tries)]
@@ -257,3 +257,7 @@ def _hints(tries: Sequence[str]) -> str:
 
 def _are(members: Sequence[int]) -> str:
     return "is" if len(members) == 1 else "are"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 or value >= 1e9 else f"{value:,.0f}"
