@@ -93,6 +93,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.guess: list[int] = []
+        self.counts = {which: class_counts(self.data, which) for which in _WORDS}
         if self.guessing is not None:
             metrics = getattr(self.result, self.guessing.set)
             self.accuracies, self.losses = metrics.accuracies, metrics.losses
@@ -130,7 +131,7 @@ class _Training:
         loss, words = float(self.losses[r]), ""
         if (answer := self._same_answer(r)) is not None:
             words += f"; it takes every sample for the class {answer}"
-        elif (best := self._best_epoch(r)) is not None and self._lost(guessing, best[1], float(self.accuracies[r])):
+        elif (best := self._fallen_from(guessing, r)) is not None:
             words += f"; it had {percent(best[1])} after epoch {best[0]}"
         if guessing.likelier(loss):
             return words + f"; its loss {_loss(loss)} is below {guessing.loss:.4g}, so its probabilities tell something"
@@ -140,7 +141,7 @@ class _Training:
         """Say for the first set for which it holds that losses are far above that of guessing."""
         for which, tall in TALL_LOSS.items():
             losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
-            members = [int(r) for r in np.flatnonzero(losses > tall * usual) if r not in self.guess]
+            members = sorted(set(np.flatnonzero(losses > tall * usual).tolist()) - set(self.guess))
             if members and usual > 0:
                 words = f"{self._who(members)} far worse in loss than guessing: {_loss(losses[members].max())} on the "
                 words += f"{_WORDS[which]} set, where the shares of the classes give {usual:.4g}. "
@@ -149,13 +150,8 @@ class _Training:
         return []
 
     def _far_below(self, guessing: Guessing) -> list[str]:
-        if guessing.set != "validation":
-            return []
-        fallen: dict[int, tuple[int, float]] = {}
-        for r in map(int, np.flatnonzero(np.isfinite(self.accuracies))):
-            best = self._best_epoch(r)
-            if r not in self.guess and best and self._lost(guessing, best[1], float(self.accuracies[r])):
-                fallen[r] = best
+        others = sorted(set(np.flatnonzero(np.isfinite(self.accuracies)).tolist()) - set(self.guess))
+        fallen = {r: best for r in others if (best := self._fallen_from(guessing, r)) is not None}
         if not fallen:
             return []
         members = list(fallen)
@@ -171,28 +167,23 @@ class _Training:
 
     # -- what is known of one network -----------------------------------------------------
 
-    def _best_epoch(self, r: int) -> tuple[int, float] | None:
-        """Return the epoch of a network's best validation accuracy, counted from 1, with it."""
+    def _fallen_from(self, guessing: Guessing, r: int) -> tuple[int, float] | None:
+        """Return the epoch of a network's best validation accuracy, from 1, with it, where the last is far below."""
         column = self.result.history.columns()["validation.accuracies"][:, r]
-        if not np.isfinite(column).any():
+        if guessing.set != "validation" or not np.isfinite(column).any():
             return None
         epoch = int(np.nanargmax(column))
-        return epoch + 1, float(column[epoch])
-
-    @staticmethod
-    def _lost(guessing: Guessing, best: float, last: float) -> bool:
-        """Return whether the last accuracy is below the best by more than chance and the rate's wandering."""
+        best, last = float(column[epoch]), float(self.accuracies[r])
         error = math.sqrt((best * (1 - best) + last * (1 - last)) / guessing.samples)
-        return best - last > max(FAR_BELOW, FAR_ERRORS * error)
+        return (epoch + 1, best) if best - last > max(FAR_BELOW, FAR_ERRORS * error) else None
 
     def _same_answer(self, r: int) -> str | None:
         """Return the class for which a network takes every sample, if its hits are those of one class in every set."""
         classes = np.ones(self.data.classes, bool)
-        for which in ("train", "validation", "test"):
+        for which, counts in self.counts.items():
             accuracy = float(getattr(self.result, which).accuracies[r])
             if not np.isfinite(accuracy):
                 return None  # too little to go by: a single set may have a class of just so many samples
-            counts = class_counts(self.data, which)
             classes &= counts == round(accuracy * int(counts.sum()))
         return self.data.class_names[int(np.argmax(classes))] if classes.any() else None
 
@@ -236,10 +227,11 @@ class _Training:
 def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     """Return what sets networks apart: the combinations of settings that they have, or their seeds."""
     groups: dict[str, list[bool]] = {}
+    chosen = set(members)
     for r, row in enumerate(rows):
         own = {name: value for name, value in row.items() if name != "seed"} or dict(row)
         words = ", ".join(f"{n} {f'{v:g}' if isinstance(v, float) else v}" for n, v in own.items())
-        groups.setdefault(words, []).append(r in members)
+        groups.setdefault(words, []).append(r in chosen)
     found = [
         words if all(among) else f"{words}: {sum(among)} of {len(among)}"
         for words, among in groups.items()
