@@ -244,7 +244,7 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
 def _hints(tries: Sequence[str]) -> str:
     """Return what to try, each once, with what would help most networks first."""
     order = sorted(dict.fromkeys(tries), key=lambda hint: -tries.count(hint))
-    return f"Try {' or '.join(order)}."
+    return f"Try {' or '.join([*([', '.join(order[:-1])] if order[1:] else []), order[-1]])}."
 
 
 def _are(members: Sequence[int]) -> str:

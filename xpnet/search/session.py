@@ -183,7 +183,7 @@ class Session:
         if outcome.none_better and outcome.guessing is not None:
             ranked = outcome.ranked()
             words = outcome.guessing.none_better([trial.score for trial in ranked], counted(len(ranked), "trial"))
-            said.append(f"{words}. Try other ranges, more steps, or a network that learns at all.")
+            said.append(f"{words}. Try other ranges, more steps, or other settings of what all trials share.")
         config = Settings.from_mapping(self.rounds.settings(best.point, best.round)).train
         samples = len(self.data.train)
         return said + few_steps(config.length(samples).steps, config, samples)
