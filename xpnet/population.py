@@ -28,6 +28,7 @@ from xpnet.results import TrainResult, all_diverged
 from xpnet.settings import VARYING, Settings
 from xpnet.snapshots import Chunk, Snapshot, Standing
 from xpnet.training import train
+from xpnet.verdicts import judged
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def train_population(
     whole = (0, len(population))
     tell = _EachOnce(on_epoch, starts[whole].epochs if whole in starts else 0)
     orders = order_seeds(population.train, population.seeds)
+    verdict = partial(judged, network=population.network, config=population.train, data=data.data, rows=population.rows)
     callbacks: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop, "marks": [*marks], "final": final}
 
     def train_chunk(chunk: Chunk) -> tuple[Network, TrainResult]:
@@ -211,7 +213,7 @@ def train_population(
             cuts = cuts[: len(done)] + pending
             starts = on_chunks(cuts) or starts
         elif pending.pop(0) == whole:
-            return done[0]
+            return done[0][0], verdict(done[0][1])
         elif done[-1][1].interrupted:
             break
     network, result = joined(population, done, population.train.length(int(data.train.x.shape[0])))
@@ -219,7 +221,7 @@ def train_population(
         tell(record)
     if len(result.diverged) == network.replicas:
         raise all_diverged(result.diverged, population.train, network.replicas, result.history)
-    return network, result
+    return network, verdict(result)
 
 
 class _EachOnce:

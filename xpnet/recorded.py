@@ -84,6 +84,10 @@ FIGURE_SHAPE = schema.either(
 )
 FIGURES_SHAPE = schema.record(dict.fromkeys(FIGURES, FIGURE_SHAPE))
 _SETS = dict.fromkeys(("test", "validation", "train"), FIGURES_SHAPE)
+GUESSING_SHAPE = schema.record(
+    {"no_better": schema.items(schema.whole(0))},
+    {"set": schema.text, "samples": schema.whole(1), "accuracy": schema.number(0, 1), "loss": schema.number(0)},
+)
 METRICS_SHAPE = schema.record(
     {**_SETS, "epochs": schema.whole(0), "steps": schema.whole(0), "interrupted": schema.flag},
     {
@@ -96,6 +100,8 @@ METRICS_SHAPE = schema.record(
         "run": schema.text,
         "diverged": schema.whole(0),
         "replicas": schema.items(schema.record({}, _SETS)),
+        "guessing": schema.optional(GUESSING_SHAPE),
+        "warnings": schema.items(schema.text),
         "chunks": schema.items(schema.whole(1)),
     },
 )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xpnet.config import TrainConfig
 from xpnet.errors import DivergedError
+from xpnet.guessing import Guessing, none_better
 from xpnet.history import History, Metrics, Values
 
 
@@ -81,6 +82,9 @@ class TrainResult:
         interrupted: Whether training was stopped before its end.
         diverged: Replicas whose loss became infinite or not a number, with where that happened.
         dropped: Replicas that `on_mark` dropped, with the steps they had taken.
+        guessing: What guessing gives on the validation set, or the test set where there are no validation figures.
+        no_better: Replicas whose accuracy is no better than that.
+        warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
     """
 
     history: History
@@ -95,6 +99,15 @@ class TrainResult:
     interrupted: bool
     diverged: dict[int, Divergence] = field(default_factory=dict)
     dropped: dict[int, int] = field(default_factory=dict)
+    guessing: Guessing | None = None
+    no_better: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def none_better(self) -> bool:
+        """Whether all networks that have not diverged are no better than guessing, so that none is the best."""
+        known = np.flatnonzero(np.isfinite(self.validation.accuracies)).tolist()
+        return none_better({"no_better": self.no_better}, known)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as ``metrics.json`` holds them."""
@@ -111,4 +124,6 @@ class TrainResult:
             },
             "device": self.device,
             "interrupted": self.interrupted,
+            "guessing": None if self.guessing is None else self.guessing.to_json(self.no_better),
+            "warnings": list(self.warnings),
         } | ({"diverged": len(self.diverged)} if self.diverged else {})

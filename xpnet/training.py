@@ -16,6 +16,7 @@ from xpnet.marks import Mark, Marks
 from xpnet.network import Network
 from xpnet.results import TrainResult, all_diverged
 from xpnet.snapshots import Snapshot, Standing, misfit
+from xpnet.verdicts import judged
 
 
 def train(
@@ -73,10 +74,11 @@ def train(
     loop = Loop(network, data, config, length, on_steps, should_stop, seeds, at_marks, start)
     loop.on_checkpoint = on_checkpoint
     interrupted = False
+    rows = [{"seed": seed} for seed in network.seeds]
     if not len(loop.alive):  # a part of a population of which others are left
         if loop.diverged:
             raise all_diverged(loop.diverged, config, network.replicas, loop.history)
-        return loop.result(False, final)
+        return judged(loop.result(False, final), network.config, config, data.data, rows)
     for epoch in range(len(loop.history), length.epochs):
         record = loop.epoch(epoch)
         if record is not None:
@@ -88,7 +90,7 @@ def train(
         if loop.stopped:
             interrupted = loop.state.step < length.steps and len(loop.alive) > 0
             break
-    return loop.result(interrupted, final)
+    return judged(loop.result(interrupted, final), network.config, config, data.data, rows)
 
 
 def _check_start(start: Snapshot, network: Network, length: Length) -> None:

@@ -64,7 +64,8 @@ class SearchDisplay:
         of = f"round {now} of {self._rounds.config.rounds}: " if self._rounds.config.rounds > 1 else ""
         counts = ", ".join(f"{count} {state}" for state, count in outcome.counts().items() if count)
         best = outcome.best
-        words = "" if best is None else f"; best {100 * (best.score or 0):.2f} % with {point_text(best)}"
+        word = "highest, no better than guessing:" if outcome.none_better else "best"
+        words = "" if best is None else f"; {word} {100 * (best.score or 0):.2f} % with {point_text(best)}"
         others = len(outcome.workers) - 1
         return f"{of}{counts}{words}" + (f"; {counted(others, 'other worker')}" if others > 0 else "")
 

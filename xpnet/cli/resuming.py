@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.cli import command_line
 from xpnet.cli.console import NotesOnly, Output
-from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, train_in
+from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, tell_warnings, train_in
 from xpnet.cli.train import read_settings, resolved
 from xpnet.errors import RunError
 from xpnet.recorded import read_environment
@@ -43,6 +43,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     if figures is not None and not asked:
         output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
         output.result(figures, f"run folder: {run}")
+        tell_warnings(figures, output)
         return 0
     refuse_links(run)
     with alone_in(run):

@@ -260,6 +260,7 @@ def _tell(
         output.result(metrics, title, table, _summary(result), f"run folder: {folder}")
     except OSError as error:
         unheard = error
+    tell_warnings(metrics, output)
     if result.interrupted:
         goes_on = f"go on with: xpnet train --resume {folder}"
         nothing = f"save_every = 0: nothing was saved from which it could go on; run folder {folder}"
@@ -272,6 +273,11 @@ def _tell(
     if unheard is not None:
         raise unheard
     return 0
+
+
+def tell_warnings(metrics: Mapping[str, Any], output: Output) -> None:
+    """Say what speaks against a run's outcome, below its table."""
+    output.notes(*(f"warning: {sentence}" for sentence in metrics.get("warnings", ())))
 
 
 def _results(

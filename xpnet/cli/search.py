@@ -262,6 +262,8 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
             for panel in search_panels(known):
                 write_panel(panel, folder, rewrite)
     output.result(known, *_tables(result, folder))
+    own = (result.final or {}).get("warnings", ())  # told where the winner was trained
+    output.notes(*(f"warning: {sentence}" for sentence in result.warnings if sentence not in own))
     return result
 
 
@@ -273,7 +275,8 @@ def _tables(result: SearchResult, folder: Path) -> list[Any]:
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines: list[Any] = [trials_table(result.outcome, 10), f"{words}; {result.seconds:.1f} s"]
     if result.best is not None:
-        lines.append(f"best: {point_text(result.best)}; its settings: {folder / BEST}")
+        word = "no better than guessing, the highest" if result.outcome.none_better else "best"
+        lines.append(f"{word}: {point_text(result.best)}; its settings: {folder / BEST}")
     if result.final is not None:
         split = (result.settings or {}).get("split")
         lines.append(f"test accuracy of the winner, trained on {split}: {percent(result.final['test']['accuracy'])}")

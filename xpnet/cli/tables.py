@@ -14,8 +14,8 @@ from xpnet.results import TrainResult
 def combinations_table(population: Population, result: TrainResult) -> Any:
     """Return one row for each combination of settings: validation and test figures over its seeds.
 
-    The combination with the best validation accuracy is set off; the test set has no say in it, and a network
-    that diverged counts as worse than any that did not.
+    The combination with the best validation accuracy is set off, unless all networks are no better than guessing; the
+    test set has no say in it, and a network that diverged counts as worse than any that did not.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -26,7 +26,7 @@ def combinations_table(population: Population, result: TrainResult) -> Any:
     combinations = [(c, [r for r in members if r < trained]) for c, members in population.combinations()]
     combinations = [(c, members) for c, members in combinations if members]
     accuracies = [float(np.nan_to_num(result.validation.accuracies[m], nan=-1).mean()) for _, m in combinations]
-    best = int(np.argmax(accuracies))
+    best = None if result.none_better else int(np.argmax(accuracies))
     several = max(len(members) for _, members in combinations) > 1
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in combinations[0][0]:

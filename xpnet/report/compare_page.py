@@ -37,10 +37,13 @@ def compare_page(records: Sequence[RunRecord], data: str | None, made: str) -> P
     notes = [f"{record.label}: {note}" for record in records for note in record.notes]
     told = [
         f"{record.label} has {len(record.combinations())} combinations of settings; it is represented by "
-        f"{in_words(values)}, its best by validation accuracy."
+        f"{in_words(values)}, "
+        + ("of which none is better than guessing." if record.none_better else "its best by validation accuracy.")
         for record, (values, _) in zip(records, best, strict=True)
         if values
     ]
+    if all(record.none_better for record in records):
+        told.insert(0, "None of these runs is better than guessing, so none is called the best.")
     sections = [
         Section("result", "Result", [*(Text(words, "note") for words in told), *_result(records, best)]),
         Section("significance", "Is the difference real?", _significance(records, best, data)),
@@ -221,6 +224,8 @@ def _alike(a: RunRecord, b: RunRecord, *names: str) -> bool:
 def _sentence(records: Sequence[RunRecord], a: int, b: int, d: Difference, count: int) -> str:
     """Say what is known about a pair of runs."""
     first, second = records[a].label, records[b].label
+    if records[a].none_better and records[b].none_better:
+        return f"Neither {first} nor {second} is better than guessing, so none of the two is called the better one."
     points = f"{abs(100 * d.difference):.2f} percentage points"
     better = f"{second} is {points} {'better' if d.difference > 0 else 'worse'} than {first} on the test set"
     if abs(d.difference) < 1e-12:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import RunError, printable
+from xpnet.guessing import none_better
 from xpnet.model_file import read_model
 from xpnet.recorded import read_environment, read_history, read_metrics
 from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
@@ -85,9 +86,18 @@ class RunRecord:
         return found
 
     def best(self) -> tuple[dict[str, Any], list[int]]:
-        """Return the combination with the best mean validation accuracy; the test set has no say in it."""
+        """Return the combination with the best mean validation accuracy; the test set has no say in it.
+
+        Where :attr:`none_better`, it stands for the others, and no page calls it the best.
+        """
         accuracies = np.nan_to_num(self.figures("validation", "accuracy"), nan=-1.0)
         return max(self.combinations(), key=lambda item: float(accuracies[item[1]].mean()))
+
+    @property
+    def none_better(self) -> bool:
+        """Whether no network is better than guessing; False of runs of earlier versions, which do not say."""
+        known = np.flatnonzero(np.isfinite(self.figures("validation", "accuracy")))
+        return none_better((self.metrics or {}).get("guessing"), known.tolist())
 
     def curve(self, column: str) -> Values:
         """Return a column of the history as (epochs, R)."""
@@ -136,6 +146,7 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
         notes.append("The run was stopped before its end.")
     if metrics is not None and metrics.get("diverged"):
         notes.append(f"{metrics['diverged']} of its networks diverged, and count from there on in nothing.")
+    notes += (metrics or {}).get("warnings", [])
     inputs = classes = None
     names: tuple[str, ...] = ()
     replicas = settings.replicas()

@@ -55,8 +55,8 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
     best, members = record.best()
     sections = [Section(f"{prefix}result", "Result", _result(record, best, members))]
     shown = curves(record, members, prefix)
-    words = f"The curves are those of {in_words(best)}, the best by validation accuracy." if best else ""
-    blocks: list[Block] = [Text(words)] if words else []
+    why = "the highest validation accuracy, by chance" if record.none_better else "the best by validation accuracy"
+    blocks: list[Block] = [Text(f"The curves are those of {in_words(best)}, {why}.")] if best else []
     blocks += [shown] if shown else [Text("No epoch was recorded.")]
     sections.append(Section(f"{prefix}curves", "Curves", blocks))
     if len(record.replicas) > 1:
@@ -111,6 +111,10 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     told: list[Block] = []
     if best:
         words = f"Of {len(record.combinations())} combinations of settings the best by validation accuracy: "
+        if record.none_better:
+            words = (
+                f"None of {len(record.combinations())} combinations of settings is better than guessing. Figures of "
+            )
         told.append(Text(f"{words}{in_words(best)}."))
     return [*told, facts, table]
 
@@ -121,7 +125,10 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
     varying = [name for name in record.replicas[0] if name != "seed"]
     blocks: list[Block] = []
     if varying:
-        best = record.best()[1]
+        best = [] if record.none_better else record.best()[1]
+        caption = "By combination of settings; the best by validation accuracy is bold"
+        if record.none_better:
+            caption = "By combination of settings; none is better than guessing"
         rows = []
         for values, members in combinations:
             cells = [Cell(plain(v).text, plain(v).sort, members == best) for v in values.values()]
@@ -130,9 +137,7 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
                 cells.append((share if name == "accuracy" else figure)(spread_of(record.figures(which, name)[members])))
             rows.append(cells)
         head = [*varying, "seeds", "validation accuracy", "test accuracy", "test loss"]
-        blocks.append(
-            Table(head, rows, "By combination of settings; the best by validation accuracy is bold", tall=True)
-        )
+        blocks.append(Table(head, rows, caption, tall=True))
     blocks += _outcome(record, varying, prefix)
     rows = []
     for r, row in enumerate(record.replicas):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.guessing import none_better
 from xpnet.report.charts import dots, is_wide, surface
 from xpnet.report.figure import Panel
 from xpnet.report.parts import GREEK
@@ -26,12 +27,20 @@ def search_panels(found: Mapping[str, Any]) -> list[Panel]:
     Args:
         found: What ``search.json`` holds.
     """
-    trials, space, best = found["trials"], found["space"], found.get("best") or {}
+    trials, space, best = found["trials"], found["space"], marked(found)
     numbers = [name for name in space if _numeric(trials, name)]
     rounds = int(found.get("rounds") or 1)
     panels = [_effect(trials, name, space[name], rounds, best) for name in numbers]
     panels += [_field(trials, pair, space) for pair in list(combinations(numbers, 2))[:_PAIRS]]
     return [panel for panel in panels if panel is not None]
+
+
+def marked(found: Mapping[str, Any]) -> Trial:
+    """Return the trial that stands out as the best; an empty one if no trial ended or is better than guessing."""
+    ended = [t for t in found["trials"] if t.get("state") == "complete" and _mean(validation_of(t)) is not None]
+    if none_better(found.get("guessing"), [trial["trial"] for trial in ended]):
+        return {}
+    return found.get("best") or {}
 
 
 def validation_of(trial: Trial, name: str = "accuracy") -> Any:
@@ -48,7 +57,10 @@ def mean_of(trial: Trial) -> float | None:
     """Return what a trial is judged by: its score, in which a seed that diverged counts as 0, or its mean."""
     if isinstance(trial.get("score"), (int, float)):
         return float(trial["score"])
-    value = validation_of(trial)
+    return _mean(validation_of(trial))
+
+
+def _mean(value: Any) -> float | None:
     mean = value.get("mean") if isinstance(value, dict) else value
     return None if mean is None or not np.isfinite(mean) else float(mean)
 
@@ -82,7 +94,7 @@ def _effect(
     label = GREEK.get(name, name)
     alt = (
         f"Validation accuracy of {len(rows)} trials against {name}, from {min(r['x'] for r in rows):.3g} to "
-        f"{max(r['x'] for r in rows):.3g}; the best, {percent(top['y'])}, is at {top['x']:.3g}."
+        f"{max(r['x'] for r in rows):.3g}; the highest, {percent(top['y'])}, is at {top['x']:.3g}."
     )
     found = {str(row["s"]) for row in rows}
     last = [state for state in (*STATES, WINNER) if state in found]
@@ -150,7 +162,7 @@ def _field(trials: Sequence[Trial], pair: tuple[str, str], space: Mapping[str, M
     labels = [GREEK.get(name, name) for name in pair]
     alt = (
         f"Validation accuracy of {len(points)} trials by {pair[0]} (across) and {pair[1]} (up), interpolated between "
-        f"them; the best, {percent(best[2])}, is at {pair[0]} {best[0]:.3g} and {pair[1]} {best[1]:.3g}."
+        f"them; the highest, {percent(best[2])}, is at {pair[0]} {best[0]:.3g} and {pair[1]} {best[1]:.3g}."
     )
     title = f"Validation accuracy by {labels[0]} and {labels[1]}"
     return surface(

@@ -9,7 +9,7 @@ from typing import Any
 from xpnet import schema
 from xpnet.errors import RunError
 from xpnet.reading import read_json
-from xpnet.recorded import ENVIRONMENT_SHAPE, FIGURE_SHAPE
+from xpnet.recorded import ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
 from xpnet.search.about import SETTINGS_SHAPE
 from xpnet.search.space import KINDS
 
@@ -45,6 +45,8 @@ _SHAPE = schema.record(
         "test": _FIGURES,
         "seconds": schema.optional(schema.number(0)),
         "environment": schema.optional(ENVIRONMENT_SHAPE),
+        "guessing": schema.optional(GUESSING_SHAPE),
+        "warnings": schema.items(schema.text),
     },
 )
 

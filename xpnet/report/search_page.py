@@ -23,7 +23,7 @@ from xpnet.report.parts import (
 )
 from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_figures import STATES, mean_of, round_of, search_panels, validation_of
+from xpnet.report.search_figures import STATES, marked, mean_of, round_of, search_panels, validation_of
 from xpnet.report.search_file import read_search_result, winner_in
 from xpnet.report.words import percent
 
@@ -42,7 +42,7 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     """
     found = read_search_result(folder / SEARCH)
     trials, space = found["trials"], found["space"]
-    best = found.get("best") or {}
+    best = marked(found)
     sections = [
         Section("result", "Result", _result(found, trials, best)),
         Section("settings-found", "What the settings do", _effects(found, trials)),
@@ -50,15 +50,16 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     ]
     if (curves := _curves(trials, best)) is not None:
         sections.append(Section("trial-curves", "Validation accuracy by epoch", curves))
-    notes = []
+    notes = list(found.get("warnings", ()))
     winner = winner_in(folder, found)
     if winner is not None:
         record = read_run(winner)
-        words = f"The best settings, trained again: {record.title}. Its folder: {winner}."
+        which = "best settings" if best else "settings of the highest accuracy"
+        words = f"The {which}, trained again: {record.title}. Its folder: {winner}."
         sections.append(Section("winner", "The winner", [Text(words)]))
         parts = run_sections(record, data, "winner-")
         sections += [Section(part.name, part.title, part.blocks, level=3) for part in parts]
-        notes += record.notes
+        notes += [note for note in record.notes if note not in notes]
     sections += [
         Section("space", "Space and settings", _space(found, space)),
         environment_section(found.get("environment")),
@@ -82,9 +83,12 @@ def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str
         items.append(("Test accuracy of the winner", percent(test), "looked at once, at the end"))
     if seconds is not None:
         items.append(("Time", f"{float(seconds):.1f} s", counted(found.get("rounds") or 1, "round")))
-    words = (
-        f"Best settings: {in_words(best.get('settings') or {})}." if best else "No trial ended, so there is no best."
-    )
+    words = "No trial ended, so there is no best."
+    if best:
+        words = f"Best settings: {in_words(best.get('settings') or {})}."
+    elif highest := found.get("best"):
+        words = "No trial is better than guessing, so none is the best; the highest validation accuracy has "
+        words += f"{in_words(highest.get('settings') or {})}."
     return [Facts(items), Text(words)]
 
 
@@ -114,7 +118,8 @@ def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str,
         cells.append(Cell("-" if seconds is None else f"{float(seconds):.2f} s", seconds))
         rows.append(cells)
     head = ["trial", "round", "state", *space, "validation accuracy", "validation loss", "seeds", "epochs", "time"]
-    return Table(head, rows, "All trials, best first, those that ended before others; the best is bold", tall=True)
+    bold = "the best is bold" if best else "none is the best"
+    return Table(head, rows, f"All trials, best first, those that ended before others; {bold}", tall=True)
 
 
 def _rank(trial: Trial) -> tuple[bool, float]:

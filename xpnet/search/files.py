@@ -85,6 +85,8 @@ def result_json(
         "winner": None,
         "test": None if result is None or result.final is None else result.final["test"],
         "final": None if result is None else result.final,
+        "guessing": None if outcome.guessing is None else outcome.guessing.to_json(outcome.no_better()),
+        "warnings": [] if result is None else result.warnings,
         "device": session.backend.device,
         "interrupted": result.interrupted if result is not None else None,
         "seconds": None if result is None else result.seconds,

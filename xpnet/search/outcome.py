@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.guessing import Guessing, none_better
 from xpnet.history import csv_lines, summary
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
@@ -95,6 +96,7 @@ class Outcome:
         trials: In the order in which they were planned.
         lengths: Cycles of each round; trials of different lengths are not compared.
         workers: Those that are at work now.
+        guessing: What guessing gives on the validation set; None where that is not known, or the set is too small.
     """
 
     names: tuple[str, ...]
@@ -102,6 +104,7 @@ class Outcome:
     trials: tuple[Trial, ...]
     lengths: tuple[int | None, ...] = ()
     workers: tuple[str, ...] = field(default=())
+    guessing: Guessing | None = None
 
     def counts(self) -> dict[str, int]:
         """Return how many trials are in each state."""
@@ -118,6 +121,21 @@ class Outcome:
     def best(self) -> Trial | None:
         """The winner: validation accuracy decides, and nothing else."""
         return next(iter(self.ranked()), None)
+
+    def no_better(self) -> list[int]:
+        """Return the numbers of the trials of which no network is better than guessing."""
+        ended = [trial for trial in self.trials if trial.learned]
+        if self.guessing is None or not ended:
+            return []
+        pairs = [(a, b) for t in ended for a, b in zip(t.accuracies, t.losses, strict=True) if a is not None]
+        same = self.guessing.no_better(*np.array([(a, np.nan if b is None else b) for a, b in pairs]).T)
+        owners = np.array([t.number for t in ended for a in t.accuracies if a is not None])
+        return sorted(set(owners.tolist()) - set(owners[~same].tolist()))
+
+    @property
+    def none_better(self) -> bool:
+        """Whether no complete trial is better than guessing: a winner is the highest then, and not the best."""
+        return none_better({"no_better": self.no_better()}, [trial.number for trial in self.ranked()])
 
     def _length(self, trial: Trial) -> int:
         return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0

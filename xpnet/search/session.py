@@ -13,6 +13,7 @@ from xpnet.config import DataConfig
 from xpnet.data import IN_MEMORY, Data, load_data
 from xpnet.device_data import to_device
 from xpnet.errors import ConfigError, RunError
+from xpnet.plural import counted
 from xpnet.population import Population, train_population
 from xpnet.search.about import OWN, about, check_data, difference
 from xpnet.search.board import ATTEMPTS, Board, Claim, Slot
@@ -23,6 +24,7 @@ from xpnet.search.rounds import Rounds
 from xpnet.search.space import Space
 from xpnet.search.worker import SearchWorker
 from xpnet.settings import Settings
+from xpnet.verdicts import few_steps
 
 _SECONDS_TO_WAIT = 0.5
 
@@ -38,6 +40,7 @@ class SearchResult:
             ``metrics.json`` holds them; None if it was not trained again.
         interrupted: Whether the search was stopped before its end.
         seconds: Time that this worker took.
+        warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
     """
 
     outcome: Outcome
@@ -45,6 +48,7 @@ class SearchResult:
     final: dict[str, Any] | None
     interrupted: bool
     seconds: float
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def best(self) -> Trial | None:
@@ -169,7 +173,20 @@ class Session:
             final = self._final(Settings.from_mapping(winner), train or self._train, stop)
             interrupted = final is None
         seconds = time.perf_counter() - self._begin
-        return SearchResult(outcome, winner, final, interrupted, seconds)
+        return SearchResult(outcome, winner, final, interrupted, seconds, self.warnings(outcome))
+
+    def warnings(self, outcome: Outcome) -> list[str]:
+        """Return what speaks against what was found; what speaks against the winner's training is told with that."""
+        best, said = outcome.best, []
+        if best is None:
+            return []
+        if outcome.none_better and outcome.guessing is not None:
+            ranked = outcome.ranked()
+            words = outcome.guessing.none_better([trial.score for trial in ranked], counted(len(ranked), "trial"))
+            said.append(f"{words}. Try other ranges, more steps, or other settings of what all trials share.")
+        config = Settings.from_mapping(self.rounds.settings(best.point, best.round)).train
+        samples = len(self.data.train)
+        return said + few_steps(config.length(samples).steps, config, samples)
 
     def winner(self, outcome: Outcome) -> dict[str, Any] | None:
         """Return the settings with which the winner is trained in the end; None without a winner."""

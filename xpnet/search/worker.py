@@ -9,6 +9,7 @@ from typing import Any
 from xpnet.cuts import most_in_memory
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, RunError
+from xpnet.guessing import Guessing
 from xpnet.population import Population, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
@@ -53,6 +54,7 @@ class SearchWorker:
         self._should_stop = should_stop or (lambda: False)
         self.seeds = rounds.seeds
         self._study: Any = None
+        self._guessing = Guessing.of(data.data, ["validation"])
 
     def run(self, lease: float) -> Outcome:
         """Work until nothing is left to do, or until told to stop; return what is known then."""
@@ -182,7 +184,7 @@ class SearchWorker:
             own = attempts.get((slot.round, slot.number), [])
             trials.append(_trial(number, slot, board.standing(own), own, given_up=board.given_up(own)))
         workers = tuple(str(lease["worker"]) for lease in board.workers())
-        return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers)
+        return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers, self._guessing)
 
 
 def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_up: bool) -> Trial:
