@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.file_system import put_new, sync_folder
 from xpnet.reading import read_toml
 
 MODEL = "model.safetensors"
@@ -76,8 +77,7 @@ def write_new(path: Path, content: bytes) -> None:
     try:
         with _opened_anew(temporary) as file:
             file.write(content)
-        # A hard link fails where the name is taken, which a rename would silently replace.
-        os.link(temporary, path)
+        put_new(temporary, path)
     except FileExistsError:
         raise RunError(f"{path}: exists already; nothing is overwritten, name another file") from None
     except OSError as error:
@@ -132,17 +132,6 @@ def _opened_anew(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-def sync_folder(folder: Path) -> None:
-    """Let a rename, or a new folder, reach the disk, where folders can be synchronised."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run, by name, in place of those that it had."""
     import tomli_w
@@ -157,9 +146,9 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such file, or it is not TOML, or goes beyond a limit of :mod:`xpnet.reading`.
     """
-    if path.is_dir():
-        path = path / CONFIG
-    return read_toml(path, ConfigError, f"config = {path}")
+    named = not path.is_dir()
+    path = path if named else path / CONFIG
+    return read_toml(path, ConfigError, f"config = {path}", links=named)
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:

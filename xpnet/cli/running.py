@@ -20,6 +20,7 @@ from xpnet.cli.console import (
 )
 from xpnet.cli.train import about_data, describe, resolved
 from xpnet.errors import DivergedError, RunError
+from xpnet.file_system import open_regular
 from xpnet.locks import only_one
 from xpnet.plural import counted
 from xpnet.runs import (
@@ -113,7 +114,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     lock = folder / CHECKPOINTS / LOCK
     try:
         lock.parent.mkdir(exist_ok=True)
-        lock.touch()
+        open_regular(lock, "ab").close()
     except OSError as error:
         raise RunError(f"{lock}: cannot be written ({error.strerror}); check the folder and the space left") from None
     with only_one(lock, f"{folder}: another process trains here; wait for it, or stop it first"):

@@ -161,7 +161,7 @@ def _started(
     there = open_storage(storage) if storage is not None else None
     folder = create_run_folder(out, prefix="search-")
     if there is None:
-        there = open_storage(folder / JOURNAL)
+        there = open_storage(folder / JOURNAL, links=False)
     session = Session.start(where, settings, how, data, backend, there, study or folder.name)
     write_search(folder, session, storage, _command())
     several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
@@ -210,7 +210,9 @@ def _joined(
     backend = get_backend(device, tf32=own_settings.run.tf32 or bool(stated.get("tf32", False)))
     output.note(f"device: {backend.device} ({backend.reason})")
     lease = {"lease": SearchConfig(lease=own["lease"]).lease} if "lease" in own else {}
-    session = Session.join(open_storage(there), str(study), {**own, **lease, "device": device}, backend)
+    session = Session.join(
+        open_storage(there, links=storage is not None), str(study), {**own, **lease, "device": device}, backend
+    )
     if folder is None:
         folder = create_run_folder(out, prefix="search-")
         write_search(folder, session, storage, _command())
@@ -227,8 +229,7 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     environment = describe_environment(session.backend, _command())
 
     def train(settings: Settings) -> dict[str, Any] | None:
-        import json as jsonlib
-
+        from xpnet.recorded import read_metrics
         from xpnet.runs import METRICS
 
         number = 1
@@ -238,7 +239,7 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
         output.note(f"the winner is trained: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
-        return dict(jsonlib.loads((where / METRICS).read_text())) | {"winner": where.name}
+        return read_metrics(where / METRICS) | {"winner": where.name}
 
     with SearchDisplay(session.rounds, output) as display:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.file_system import open_regular
+from xpnet.locks import try_lock
 from xpnet.search.journal import operations
 
 JOURNAL = "study.journal"
@@ -19,12 +22,13 @@ _PATIENCE = 5.0
 _TRIES = 8
 
 
-def open_storage(where: str | Path | None) -> Any:
+def open_storage(where: str | Path | None, *, links: bool = True) -> Any:
     """Open a journal file or, by its URL, a database as Optuna's storage.
 
     Args:
         where: A file, which is made if it does not exist, or a URL such as ``postgresql://user@host/name`` or
             ``sqlite:///file``; None keeps everything in memory.
+        links: Whether the file may be a link, as one may that a user names.
 
     Raises:
         ConfigError: The URL is not understood, or its driver is not installed.
@@ -42,7 +46,8 @@ def open_storage(where: str | Path | None) -> Any:
 
     path = Path(where)
     try:
-        return JournalStorage(whole_journal(path))
+        # What a link means is the journal: workers that come by other ways ask for the same lock.
+        return JournalStorage(whole_journal(path.resolve() if links else path))
     except OSError as error:
         raise RunError(f"storage = {path}: cannot be opened ({error.strerror}); name another file") from None
     except (ValueError, KeyError) as error:
@@ -178,6 +183,7 @@ def whole_journal(path: Path) -> Any:
 
     class WholeJournal(JournalFileBackend):
         def __init__(self) -> None:
+            open_regular(path, "ab").close()
             super().__init__(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
             self.patience = _PATIENCE
             self._begins = [0]  # of each line that was read, and of the next
@@ -199,7 +205,11 @@ def whole_journal(path: Path) -> Any:
                     _cut_unfinished_line(path)
                 elif _unfinished(path) is not None:
                     raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
-                super().append_logs(logs)
+                lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+                with open_regular(path, "ab") as file:
+                    file.write("".join(lines).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
 
     return WholeJournal()
 
@@ -217,35 +227,37 @@ class _NoLock:
 @contextmanager
 def _locked(path: Path, patience: float) -> Iterator[bool]:
     """Hold the lock of a journal; False if its holder does not go on."""
-    try:
-        import fcntl
-    except ImportError:  # where there is no such lock, Optuna's
-        from optuna.storages.journal import JournalFileOpenLock
+    where = path.with_name(path.name + ".lock")
+    with open_regular(where, "ab") as file:
+        end, pause = time.monotonic() + patience, 0.001
+        while (alone := try_lock(file, "a search's journal is locked by a file that is there meanwhile")) is False:
+            if time.monotonic() > end:
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        if alone is None:
+            with _lock_file(where):
+                yield True
+        else:
+            yield alone  # closing the file lets the lock go
 
-        lock = JournalFileOpenLock(str(path))
-        lock.acquire()
-        try:
-            yield True
-        finally:
-            lock.release()
-        return
-    with path.with_name(path.name + ".lock").open("a") as file:
-        end, pause, alone = time.monotonic() + patience, 0.001, False
-        while not alone:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                alone = True
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    break
-                time.sleep(pause)
-                pause = min(2 * pause, 0.05)
-        yield alone  # closing the file lets the lock go
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[None]:
+    """Hold Optuna's own lock, a file beside `path` that is taken from who was killed after half a minute."""
+    from optuna.storages.journal import JournalFileOpenLock
+
+    lock = JournalFileOpenLock(str(path))
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _unfinished(path: Path) -> int | None:
     """Return where a last line without its end begins; None if all lines are whole."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 4096)
@@ -261,4 +273,5 @@ def _unfinished(path: Path) -> int | None:
 def _cut_unfinished_line(path: Path) -> None:
     end = _unfinished(path)
     if end is not None:
-        os.truncate(path, end)
+        with open_regular(path, "rb+") as file:
+            file.truncate(end)
