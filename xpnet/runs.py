@@ -38,10 +38,11 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
     Without `out`, a folder named by `prefix` and the time is made below ``runs/``, or beside `stem` as ``STEM-TIME``.
 
     Raises:
-        RunError: `out` exists, or cannot be made.
+        RunError: `out` exists, cannot be made, or has a name that is not UTF-8.
     """
     if out is not None:
         path = Path(out)
+        check_utf8(path, "out")
         if not _make_folder(path):
             raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten")
         return path
@@ -49,9 +50,24 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
     for number in range(1, 10_000):
         name = stamp if number == 1 else f"{stamp}_{number}"
         path = Path("runs", name) if stem is None else stem.with_name(f"{stem.name}-{name}")
+        check_utf8(path, "out")
         if _make_folder(path):
             return path
     raise RunError(f"{path}: all its names are taken; name a folder with --out")
+
+
+def check_utf8(name: str | Path, called: str) -> None:
+    """Refuse a name that files of JSON and TOML are to hold, and cannot.
+
+    Raises:
+        RunError: It is not UTF-8.
+    """
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise RunError(
+            f"{called} = {name}: is not UTF-8, as what is written of it must be; take another name"
+        ) from None
 
 
 def _make_folder(path: Path) -> bool:

@@ -44,7 +44,21 @@ _given: list[str] = []
 
 def command_line() -> str:
     """Return the command line of this call as it can be typed again."""
-    return shlex.join(["xpnet", *_given])
+    return typed("xpnet", *_given)
+
+
+def typed(*arguments: str) -> str:
+    """Return arguments as they are typed into a shell; bytes that are not UTF-8 in bash's and zsh's form."""
+    return " ".join(map(_typed, arguments))
+
+
+def _typed(argument: str) -> str:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        plain = [chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(argument)]
+        return f"$'{''.join(plain)}'"
+    return shlex.quote(argument)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

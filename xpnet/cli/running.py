@@ -94,9 +94,10 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     from xpnet.resuming import Stand
 
     training = Training.of(settings, output)
+    written = resolved(settings, training.data)
     folder = create_run_folder(out)
     try:
-        write_config(folder, resolved(settings, training.data))
+        write_config(folder, written)
     except RunError:
         with contextlib.suppress(OSError):
             folder.rmdir()  # it would be no run, and in the way of one

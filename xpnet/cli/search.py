@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
 from xpnet.cli.running import run_training
-from xpnet.cli.train import about_data, read_settings
+from xpnet.cli.train import about_data, read_settings, resolved
 from xpnet.errors import ConfigError, RunError
 from xpnet.plural import counted
-from xpnet.runs import create_run_folder, rewrite
+from xpnet.runs import check_utf8, create_run_folder, rewrite
 from xpnet.search.config import SearchConfig
 from xpnet.settings import Settings
 
@@ -94,8 +94,11 @@ def search(
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population. Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
-    from xpnet.search.storage import close_storage, database_errors
+    from xpnet.search.storage import absolute, close_storage, database_errors
 
+    # What the files of the search could not hold is refused before anything is made.
+    for name, value in (("resume", resume), ("study", study), ("storage", storage and absolute(storage))):
+        check_utf8(value or "", name)
     output = Output(as_json=json, quiet=quiet)
     on_line = {} if options is None else given(options)
     asked = {} if how is None else given(how)
@@ -122,7 +125,7 @@ def search(
 def _command() -> str:
     from xpnet.search.storage import without_password
 
-    return shlex.join(["xpnet", *(without_password(argument) for argument in sys.argv[1:])])
+    return typed("xpnet", *map(without_password, sys.argv[1:]))
 
 
 def _started(
@@ -155,7 +158,7 @@ def _started(
     data = load_data(settings.data)
     output.note(about_data(data, settings))
     check_final(how, settings.data, data)
-    rounds = Rounds(where, settings.to_mapping(), how)
+    rounds = Rounds(where, resolved(settings, data), how)
     check(rounds, data)
     points = len(rounds.slots(0, where))
     there = open_storage(storage) if storage is not None else None
