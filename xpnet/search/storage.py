@@ -143,9 +143,19 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-        raise RunError(
-            f"storage: failed in the middle of the search ({_line(error)}); --resume goes on from what it holds"
-        ) from error
+        # Optuna and SQLAlchemy wrap what the driver says, which alone says what is wrong.
+        at: BaseException | None = error
+        of_driver: sqlalchemy.exc.DBAPIError | None = None
+        while at is not None:
+            of_driver = at if isinstance(at, sqlalchemy.exc.DBAPIError) else of_driver
+            at = at.__cause__ or at.__context__
+        why = _line(error if of_driver is None or of_driver.orig is None else of_driver.orig)
+        lost = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+        if isinstance(of_driver, lost) and not type(of_driver.orig).__module__.startswith("sqlite3"):
+            what, then = "the database went away", "when it is there again, --resume goes on from what it holds"
+        else:
+            what, then = "failed", "--resume goes on from what it holds"
+        raise RunError(f"storage: {what} in the middle of the search ({why}); {then}") from error
 
 
 def _with_driver(url: str) -> str:
