@@ -21,7 +21,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# What systems say of a folder that they cannot synchronise; PostgreSQL and SQLite go on after these, too.
+# What systems say of a folder that they cannot synchronise; PostgreSQL and SQLite go on after these errors, too.
 _FOLDERS_STAY = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR, errno.EACCES}
 
 
@@ -76,12 +76,12 @@ def _no_file(path: Path, mode: int) -> OSError:
 def put_new(temporary: Path, path: Path) -> None:
     """Give a file that is whole its name, which no file has yet.
 
-    Where hard links are refused, an empty file takes the name for the moment until the whole one replaces it: only
-    who is killed between the two leaves the empty one.
+    Where hard links are refused, an empty file holds the name until the whole one replaces it.  A process that is
+    killed between the two leaves the empty file.
 
     Raises:
         FileExistsError: There is such a file.
-        OSError: It cannot be had.
+        OSError: The file cannot get this name.
     """
     try:
         # A hard link fails where the name is taken, which a rename would silently replace.

@@ -193,7 +193,8 @@ def whole_journal(path: Path) -> Any:
 
     class WholeJournal(JournalFileBackend):
         def __init__(self) -> None:
-            open_regular(path, "ab").close()
+            if not path.exists():
+                open_regular(path, "ab").close()
             super().__init__(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
             self.patience = _PATIENCE
             self._begins = [0]  # of each line that was read, and of the next
@@ -254,7 +255,7 @@ def _locked(path: Path, patience: float) -> Iterator[bool]:
 
 @contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
-    """Hold Optuna's own lock, a file beside `path` that is taken from who was killed after half a minute."""
+    """Hold Optuna's own lock: a file beside `path`, which others take half a minute after its holder was killed."""
     from optuna.storages.journal import JournalFileOpenLock
 
     lock = JournalFileOpenLock(str(path))
