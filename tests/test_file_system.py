@@ -409,7 +409,7 @@ def test_without_locks_the_writers_of_a_journal_come_one_after_another(refused, 
     assert sorted(path.name for path in Path().iterdir()) == ["study.journal", "study.journal.lock"]
     (words,) = said
     assert "has no locks (" in words
-    assert words.endswith("a search's journal is locked by a file that is there meanwhile")
+    assert words.endswith("a search's journal is locked by a file beside it instead")
 
 
 @systems

@@ -27,7 +27,7 @@ def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out o
 
     Args:
         file: The file.
-        instead: What follows where its file system has no locks, for who is told.
+        instead: What the message says of a file system without locks: what follows, or what is done instead.
     """
     try:
         import fcntl

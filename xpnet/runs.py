@@ -57,7 +57,7 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
 
 
 def check_utf8(name: str | Path, called: str) -> None:
-    """Refuse a name that files of JSON and TOML are to hold, and cannot.
+    """Refuse a name that cannot stand in files of JSON and TOML.
 
     Raises:
         RunError: It is not UTF-8.
@@ -66,7 +66,7 @@ def check_utf8(name: str | Path, called: str) -> None:
         str(name).encode()
     except UnicodeEncodeError:
         raise RunError(
-            f"{called} = {name}: is not UTF-8, as what is written of it must be; take another name"
+            f"{called} = {name}: is not UTF-8, and the files that hold this name are; take another"
         ) from None
 
 

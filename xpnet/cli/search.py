@@ -97,8 +97,10 @@ def search(
     from xpnet.search.storage import absolute, close_storage, database_errors
 
     # What the files of the search could not hold is refused before anything is made.
-    for name, value in (("resume", resume), ("study", study), ("storage", storage and absolute(storage))):
-        check_utf8(value or "", name)
+    check_utf8(resume or "", "resume")
+    check_utf8(study or "", "study")
+    if storage is not None:
+        absolute(storage)
     output = Output(as_json=json, quiet=quiet)
     on_line = {} if options is None else given(options)
     asked = {} if how is None else given(how)

@@ -33,6 +33,7 @@ _SLOWEST, _SLOW_SECONDS = 2000, 60.0
 
 # Where a process works, and the file in it that is locked while the process lives.
 _WORK, _LOCK = ".fetching-", "lock"
+_LEFT = "what a fetch that was killed has left stays there"  # where there are no locks
 # Others may put the folder back as often as this while it is replaced.
 _REPLACEMENTS = 100
 
@@ -117,13 +118,13 @@ def _work_folder(home: Path) -> Iterator[Path]:
     """Make a folder of this process alone; those of processes that were killed are taken away."""
     for left in home.glob(f"{_WORK}*/{_LOCK}"):
         with suppress(OSError), open_regular(left, "r+b") as file:
-            if try_lock(file):
+            if try_lock(file, _LEFT):
                 shutil.rmtree(left.parent, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=home))
     try:
         # It has its name only when it is locked, so that nobody finds it free.
         with (work / "new").open("wb") as file:
-            try_lock(file)
+            try_lock(file, _LEFT)
             (work / "new").rename(work / _LOCK)
             yield work
     finally:

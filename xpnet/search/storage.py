@@ -14,6 +14,7 @@ from typing import Any
 from xpnet.errors import ConfigError, RunError
 from xpnet.file_system import open_regular
 from xpnet.locks import try_lock
+from xpnet.runs import check_utf8
 from xpnet.search.journal import operations
 
 JOURNAL = "study.journal"
@@ -95,7 +96,19 @@ def _with_tables(url: str) -> Any:
 
 
 def absolute(where: str) -> str:
-    """Return a file or a URL as it is found from any folder."""
+    """Return a file or a URL as it is found from any folder.
+
+    Raises:
+        RunError: It cannot be kept in a file: it has a NUL, or is not UTF-8.
+    """
+    if "\0" in where:
+        raise RunError(f"storage = {without_password(where)}: has a NUL; name another file")
+    found = _absolute(where)
+    check_utf8(without_password(found), "storage")
+    return found
+
+
+def _absolute(where: str) -> str:
     if "://" not in where:
         return str(Path(where).resolve())
     found = re.match(r"(sqlite(?:\+\w+)?:///)([^/].*)", where)
@@ -241,7 +254,7 @@ def _locked(path: Path, patience: float) -> Iterator[bool]:
     where = path.with_name(path.name + ".lock")
     with open_regular(where, "ab") as file:
         end, pause = time.monotonic() + patience, 0.001
-        while (alone := try_lock(file, "a search's journal is locked by a file that is there meanwhile")) is False:
+        while (alone := try_lock(file, "a search's journal is locked by a file beside it instead")) is False:
             if time.monotonic() > end:
                 break
             time.sleep(pause)
