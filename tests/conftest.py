@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet import file_system
 from xpnet.data import Data
 from xpnet.report import drawing
 
@@ -51,6 +52,12 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XPNET_DATA", str(tmp_path / "no-data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no-cache"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test hear what a file system lacks, which is told once."""
+    monkeypatch.setattr(file_system, "_told", set())
 
 
 @pytest.fixture(autouse=True)

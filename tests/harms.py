@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +60,19 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
         else:
             data[spot:spot] = rng.bytes(length)
     return bytes(data)
+
+
+@contextlib.contextmanager
+def not_waited_for() -> Iterator[None]:
+    """Let what is inside raise where it waits, say for somebody who writes into a pipe."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError("waited")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

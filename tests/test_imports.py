@@ -28,7 +28,7 @@ LAYERS = [
     ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
     ("backend",),
     ("history", "config", "randomness", "locks"),
-    ("checks", "reading", "schema"),
+    ("checks", "reading", "schema", "file_system"),
     ("errors", "plural", "called"),
 ]
 HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}

@@ -124,7 +124,7 @@ class TestWithoutLocks:
             pass
 
     @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-    def test_so_does_a_file_system_without_them(self, path: Path, monkeypatch, code: int):
+    def test_so_does_a_file_system_without_them_and_says_so(self, path: Path, monkeypatch, caplog, code: int):
         import fcntl
 
         def refuse(*_: object) -> None:
@@ -133,6 +133,8 @@ class TestWithoutLocks:
         monkeypatch.setattr(fcntl, "flock", refuse)
         with only_one(path, "another"), only_one(path, "another"):
             pass
+        words = f"{path.parent}: its file system has no locks (no locks); nothing keeps a second process out of this"
+        assert [message.startswith(words) for message in caplog.messages] == [True]
 
     def test_any_other_error_is_not_hidden(self, path: Path, monkeypatch):
         import fcntl
@@ -147,6 +149,6 @@ class TestWithoutLocks:
 
 def test_a_pipe_is_refused_with_a_reason(tmp_path: Path):
     os.mkfifo(tmp_path / "lock")
-    why = r"lock: cannot be opened for writing \(File or stream is not seekable"
+    why = r"lock: cannot be opened for writing \(it is a named pipe, and must be a regular file\)"
     with pytest.raises(RunError, match=why), only_one(tmp_path / "lock", "taken"):
         pass

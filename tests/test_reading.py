@@ -98,15 +98,17 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, words in {
-        "pipe": "is no file that can be read",
-        "zero": "is no file that can be read",
-        "loop": "cannot be read",
+        "pipe": "it is a named pipe, and must be a regular file",
+        "zero": "it is a link, which may lead out of its folder",
+        "loop": "it is a link",
         "none": "there is no such file",
-        "": "cannot be read",
+        "": "it is a folder, and must be a regular file",
         "a\0b": "is no path of a file",
     }.items():
         with bounded(), pytest.raises(RunError, match=words):
             read_bytes(tmp_path / name, 100, RunError)
+    with bounded(), pytest.raises(RunError, match=r"zero: cannot be read \(it is a device"):
+        read_bytes(tmp_path / "zero", 100, RunError, links=True)
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,12 @@ from xpnet.backend import Backend
 from xpnet.checkpoint_tensors import check_training
 from xpnet.data.room import free_host_memory
 from xpnet.errors import RunError
+from xpnet.file_system import sync_folder
 from xpnet.model_file import DESCRIPTION, described
 from xpnet.network import Network
 from xpnet.reading import read_bytes, read_json
 from xpnet.results import Divergence
-from xpnet.runs import replace_whole, sync_folder
+from xpnet.runs import replace_whole
 from xpnet.snapshots import Snapshot
 from xpnet.tensor_file import tensors_in
 
@@ -126,8 +127,8 @@ def write_checkpoint(
 def _holds(path: Path, content: bytes) -> bool:
     """Return whether a file has this content already; it is not read if it is not even as long."""
     try:
-        return path.stat().st_size == len(content) and path.read_bytes() == content
-    except OSError:
+        return path.stat().st_size == len(content) and read_bytes(path, len(content), RunError) == content
+    except (OSError, RunError):
         return False
 
 
@@ -186,8 +187,10 @@ def load_network(path: str | Path, *, backend: Backend | None = None) -> Network
     Raises:
         RunError: There is no such file, or it does not hold a whole network.
     """
-    if Path(path).suffix == ".json":
-        return network_in(Path(path), backend=backend)
+    path = Path(path)
+    if path.suffix == ".json":
+        # The tensors are beside the file that a link means.
+        return network_in(path.resolve() if path.is_symlink() else path, backend=backend)
     return Network.load(path, backend=backend)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet import __version__
+from xpnet.errors import printable
 
 PACKAGES = (
     "numpy",
@@ -144,4 +145,4 @@ def gpus(backend: Any) -> list[dict[str, Any]]:
 
 def variables() -> dict[str, str]:
     """Return the environment variables that matter to speed and rounding, where they are set."""
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return {name: printable(os.environ[name]) for name in VARIABLES if name in os.environ}

@@ -1,7 +1,7 @@
 """Locks between processes: one at a time, let go by the system when a process ends, however it ends.
 
 They are advisory: a process that does not ask is not kept out.  Where there are none (no ``fcntl``, or a file system
-without locks) everybody is let in, as if alone.
+without locks, which is told once) everybody is let in, as if alone.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from xpnet.errors import RunError
+from xpnet.file_system import go_without, open_regular
 
 # What the system says where a file system has no locks.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 
 
-def try_lock(file: IO[Any]) -> bool | None:
+def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out of this folder") -> bool | None:
     """Take the lock of a file that is open for writing; return whether that could be had, None where there are none.
 
     The lock goes when the file is closed, or its process ends.  Programs that this process starts do not inherit it.
+
+    Args:
+        file: The file.
+        instead: What the message says of a file system without locks: what follows, or what is done instead.
     """
     try:
         import fcntl
@@ -35,6 +40,7 @@ def try_lock(file: IO[Any]) -> bool | None:
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
+        go_without("locks", Path(file.name).parent, error, instead)
         return None
     return True
 
@@ -53,7 +59,7 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
         RunError: Another process has it, or the file cannot be opened for writing.
     """
     try:
-        file = path.open("rb+")
+        file = open_regular(path, "rb+")
     except OSError as error:
         raise RunError(f"{path}: cannot be opened for writing ({error.strerror or error})") from None
     with file:

@@ -78,13 +78,13 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     (rewrite if replace else write_new)(path, content[:at] + digest + content[at + len(digest) :])
 
 
-def read_model(path: Path) -> Model:
-    """Read a model file.
+def read_model(path: Path, *, links: bool = False) -> Model:
+    """Read a model file, which may be a link where a user has named it.
 
     Raises:
         RunError: The file is not a whole model of xpnet; the message says what is wrong with it.
     """
-    with opened(path, RunError, str(path)) as (file, size):
+    with opened(path, RunError, str(path), links=links) as (file, size):
         tensors, about = _read(file, size, str(path))
     return described(tensors, about, str(path))
 

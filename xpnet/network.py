@@ -219,7 +219,8 @@ class Network:
         Raises:
             RunError: There is no such file, or it does not hold a whole network; see :mod:`xpnet.model_file`.
         """
-        return cls.of(read_model(model_path(Path(path))), backend=backend)
+        path = Path(path)
+        return cls.of(read_model(model_path(path), links=not path.is_dir()), backend=backend)
 
     @classmethod
     def of(cls, model: Model, *, backend: Backend | None = None) -> Network:

@@ -27,6 +27,7 @@ from xpnet.data.tables import Pieces, table_of
 from xpnet.device_data import set_to_device
 from xpnet.errors import DataError, RunError
 from xpnet.evaluation import confusion_matrix, evaluate
+from xpnet.file_system import open_regular
 from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.plural import counted
@@ -191,7 +192,7 @@ def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfi
 
 
 def _kind(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         start = file.read(8)
     if start[:6] == b"\x93NUMPY":
         return "npy"

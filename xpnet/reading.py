@@ -10,13 +10,13 @@ import io
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from xpnet.errors import XpnetError, one_line
+from xpnet.file_system import open_handle
 
 # Settings are a page of text; a result of thousands of networks is some MB.
 MOST_TOML = 2**20
@@ -33,20 +33,17 @@ _LONG_KEY = re.compile(
 
 
 @contextlib.contextmanager
-def opened(path: Path, error: type[XpnetError], called: str) -> Iterator[tuple[io.FileIO, int]]:
+def opened(path: Path, error: type[XpnetError], called: str, *, links: bool = False) -> Iterator[tuple[io.FileIO, int]]:
     """Open a file; yield it with its size.
 
     Raises:
-        XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or cannot be read.
+        XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, is a link although
+            `links` are not followed, or cannot be read.
     """
     try:
-        # A pipe would wait for its writer for ever.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = open_handle(path, os.O_RDONLY, links=links)
         with io.FileIO(handle) as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise error(f"{called}: is no file that can be read; name another")
-            yield file, about.st_size
+            yield file, os.fstat(handle).st_size
     except FileNotFoundError:
         raise error(f"{called}: there is no such file") from None
     except OSError as reason:
@@ -57,7 +54,7 @@ def opened(path: Path, error: type[XpnetError], called: str) -> Iterator[tuple[i
         raise error(f"{called}: is no path of a file ({reason})") from None
 
 
-def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "") -> bytes:
+def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "", *, links: bool = False) -> bytes:
     """Return the content of a file of at most `most` bytes.
 
     Args:
@@ -65,12 +62,13 @@ def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "")
         most: Largest size.
         error: What is raised.
         called: What messages call it; its path if not given.
+        links: Whether it may be a link, as a file may that a user names.
 
     Raises:
         XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or is larger.
     """
     called = called or str(path)
-    with opened(path, error, called) as (file, size):
+    with opened(path, error, called, links=links) as (file, size):
         content = _all(file, most + 1) if size <= most else None
     if content is None or len(content) > most:
         raise error(f"{called}: is larger than {most:,} bytes, the most that is read of such a file")
@@ -86,13 +84,13 @@ def _all(file: io.FileIO, most: int) -> bytes:
     return b"".join(parts)
 
 
-def read_text(path: Path, most: int, error: type[XpnetError], called: str = "") -> str:
+def read_text(path: Path, most: int, error: type[XpnetError], called: str = "", *, links: bool = False) -> str:
     """Return the content of a file as text; see :func:`read_bytes`.
 
     Raises:
         XpnetError: Of the kind `error`: it cannot be read, or is not UTF-8; the message names the line.
     """
-    content = read_bytes(path, most, error, called)
+    content = read_bytes(path, most, error, called, links=links)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as reason:
@@ -100,14 +98,14 @@ def read_text(path: Path, most: int, error: type[XpnetError], called: str = "") 
         raise error(f"{called or path}: is not text in UTF-8 (line {line}, {reason.reason})") from None
 
 
-def read_toml(path: Path, error: type[XpnetError], called: str = "") -> dict[str, Any]:
+def read_toml(path: Path, error: type[XpnetError], called: str = "", *, links: bool = False) -> dict[str, Any]:
     """Return what a TOML file holds.
 
     Raises:
         XpnetError: Of the kind `error`: it cannot be read, is not TOML, or goes beyond a limit.
     """
     called = called or str(path)
-    text = read_text(path, MOST_TOML, error, called)
+    text = read_text(path, MOST_TOML, error, called, links=links)
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
         raise error(f"{called}: line {line} has a key of more than {DEPTH} parts")

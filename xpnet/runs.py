@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.file_system import put_new, sync_folder
 from xpnet.reading import read_toml
 
 MODEL = "model.safetensors"
@@ -37,10 +38,11 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
     Without `out`, a folder named by `prefix` and the time is made below ``runs/``, or beside `stem` as ``STEM-TIME``.
 
     Raises:
-        RunError: `out` exists, or cannot be made.
+        RunError: `out` exists, cannot be made, or has a name that is not UTF-8.
     """
     if out is not None:
         path = Path(out)
+        check_utf8(path, "out")
         if not _make_folder(path):
             raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten")
         return path
@@ -48,9 +50,24 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
     for number in range(1, 10_000):
         name = stamp if number == 1 else f"{stamp}_{number}"
         path = Path("runs", name) if stem is None else stem.with_name(f"{stem.name}-{name}")
+        check_utf8(path, "out")
         if _make_folder(path):
             return path
     raise RunError(f"{path}: all its names are taken; name a folder with --out")
+
+
+def check_utf8(name: str | Path, called: str) -> None:
+    """Refuse a name that cannot stand in files of JSON and TOML.
+
+    Raises:
+        RunError: It is not UTF-8.
+    """
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise RunError(
+            f"{called} = {name}: is not UTF-8, and the files that hold this name are; take another"
+        ) from None
 
 
 def _make_folder(path: Path) -> bool:
@@ -76,8 +93,7 @@ def write_new(path: Path, content: bytes) -> None:
     try:
         with _opened_anew(temporary) as file:
             file.write(content)
-        # A hard link fails where the name is taken, which a rename would silently replace.
-        os.link(temporary, path)
+        put_new(temporary, path)
     except FileExistsError:
         raise RunError(f"{path}: exists already; nothing is overwritten, name another file") from None
     except OSError as error:
@@ -132,17 +148,6 @@ def _opened_anew(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-def sync_folder(folder: Path) -> None:
-    """Let a rename, or a new folder, reach the disk, where folders can be synchronised."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run, by name, in place of those that it had."""
     import tomli_w
@@ -157,9 +162,9 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such file, or it is not TOML, or goes beyond a limit of :mod:`xpnet.reading`.
     """
-    if path.is_dir():
-        path = path / CONFIG
-    return read_toml(path, ConfigError, f"config = {path}")
+    named = not path.is_dir()
+    path = path if named else path / CONFIG
+    return read_toml(path, ConfigError, f"config = {path}", links=named)
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:

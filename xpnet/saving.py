@@ -11,6 +11,7 @@ from typing import Any
 
 from xpnet.checkpoints import keep, write_checkpoint
 from xpnet.errors import RunError
+from xpnet.file_system import open_regular
 from xpnet.history import COLUMNS, EpochRecord, csv_lines
 from xpnet.network import Network
 from xpnet.runs import CHECKPOINTS, HISTORY, replace_whole
@@ -88,7 +89,7 @@ class HistoryFile:
         content = csv_lines(lines).encode()
         replace_whole(self._path, content)
         self.whole = True
-        self._file, self._size = self._path.open("ab", buffering=0), len(content)
+        self._file, self._size = open_regular(self._path, "ab", buffering=0), len(content)
 
     def close(self) -> None:
         """Close the file."""

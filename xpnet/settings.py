@@ -169,7 +169,7 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Settings]:
 
 def _line_of(name: str, path: Path) -> str:
     """Say in which line a setting stands; nothing where that cannot be told."""
-    text = read_text(path, MOST_TOML, ConfigError)
+    text = read_text(path, MOST_TOML, ConfigError, links=True)
     found = re.search(rf"^[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*=", text, re.MULTILINE)
     return "" if found is None else f", line {text.count(chr(10), 0, found.start()) + 1}"
 

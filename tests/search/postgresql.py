@@ -19,28 +19,33 @@ def binaries() -> Path | None:
     return max(whole, default=None)
 
 
+def stop(programs: Path, cluster: Path) -> None:
+    """End a server at once, as a crash does; nothing where it has ended."""
+    if (cluster / "postmaster.pid").exists():
+        _run(cluster.parent, str(programs / "pg_ctl"), "-D", str(cluster), "-m", "immediate", "stop")
+
+
+def _run(folder: Path, *command: str) -> None:
+    own = {"user": "postgres"} if os.geteuid() == 0 else {}  # the server refuses to run as root
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, **own)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @contextmanager
 def server(programs: Path) -> Iterator[str]:
     """Run a server; yield the URL of its database."""
     folder = Path(tempfile.mkdtemp(prefix="xpnet-postgresql-"))
-    as_root = os.geteuid() == 0
-    if as_root:  # the server refuses to run as root
+    if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
-    own = {"user": "postgres"} if as_root else {}
-
-    def run(*command: str) -> None:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, **own)
-        assert done.returncode == 0, done.stdout + done.stderr
-
     try:
         cluster = str(folder / "data")
-        run(str(programs / "initdb"), "-D", cluster, "-A", "trust", "-U", "xpnet", "--no-sync")
+        _run(folder, str(programs / "initdb"), "-D", cluster, "-A", "trust", "-U", "xpnet", "--no-sync")
         options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run(str(programs / "pg_ctl"), "-D", cluster, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        _run(folder, str(programs / "pg_ctl"), "-D", cluster, "-w", "-l", str(folder / "log"), "-o", options, "start")
         try:
-            run(str(programs / "createdb"), "-h", str(folder), "-U", "xpnet", "study")
+            _run(folder, str(programs / "createdb"), "-h", str(folder), "-U", "xpnet", "study")
             yield f"postgresql://xpnet@/study?host={folder}"
         finally:
-            run(str(programs / "pg_ctl"), "-D", cluster, "-m", "immediate", "stop")
+            stop(programs, Path(cluster))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

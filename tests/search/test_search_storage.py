@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import postgresql
 import pytest
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError
 from search_cases import points, session
 
 from xpnet.errors import ConfigError, RunError
@@ -16,7 +20,7 @@ from xpnet.search import open_storage
 from xpnet.search import storage as storage_module
 from xpnet.search.board import Board
 from xpnet.search.leases import Watch, Worker
-from xpnet.search.storage import absolute, check_there, close_storage, without_password
+from xpnet.search.storage import absolute, check_there, close_storage, database_errors, without_password
 
 LEASE = {"worker": "a", "place": "", "pid": 1, "born": "", "device": "cpu", "beat": 1, "time": 2e9, "seconds": 60.0}
 
@@ -102,6 +106,51 @@ def test_databases(tmp_path, blobs, kind, request):
     assert points(one.outcome) == points(memory.outcome)
     assert points(again.outcome) == points(one.outcome)
     assert again.final == one.final
+
+
+class DriverError(Exception):
+    """What a driver raises."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "words"),
+    [
+        ("OperationalError", DriverError("server closed\n\tit"), "the database went away in the middle: server closed"),
+        ("InterfaceError", DriverError("closed already"), "the database went away in the middle: closed already"),
+        ("OperationalError", sqlite3.OperationalError("disk is full"), "failed in the middle: disk is full"),
+        ("DataError", DriverError("value too long"), "failed in the middle: value too long"),
+    ],
+)
+def test_a_database_that_fails_in_the_middle_is_told_in_the_words_of_its_driver(kind, says, words):
+    wrapped = StorageInternalError("An exception is raised during the commit.\nThis typically happens due to")
+    wrapped.__cause__ = getattr(sqlalchemy.exc, kind)("INSERT", {}, says)
+    with pytest.raises(RunError) as found, database_errors():
+        raise wrapped
+    what, _, why = words.partition(": ")
+    assert str(found.value).startswith(f"storage: {what} of the search ({why}); ")
+    assert str(found.value).endswith("--resume goes on from what it holds")
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_in_the_middle_is_told(tmp_path, blobs):
+    programs = postgresql.binaries()
+    if programs is None:
+        pytest.skip("needs PostgreSQL's server programs (Debian: postgresql)")
+    with postgresql.server(programs) as url:
+        cluster = Path(url.partition("host=")[2]) / "data"
+        storage = open_storage(url)
+        one = session(blobs, storage=storage, trials=8)
+
+        def end(_: object) -> None:
+            postgresql.stop(programs, cluster)
+
+        words = r"^storage: the database went away in the middle of the search \(.*\); when it is there again, --resume"
+        with pytest.raises(RunError, match=words) as found, database_errors():
+            one.run(on_change=end)
+        assert "typically" not in str(found.value)
+        close_storage(storage)
+        with pytest.raises(RunError, match="cannot be opened"):
+            open_storage(url)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet import __version__
-from xpnet.errors import XpnetError
+from xpnet import __version__, file_system
+from xpnet.errors import XpnetError, printable
 
 _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
@@ -44,7 +44,21 @@ _given: list[str] = []
 
 def command_line() -> str:
     """Return the command line of this call as it can be typed again."""
-    return shlex.join(["xpnet", *_given])
+    return typed("xpnet", *_given)
+
+
+def typed(*arguments: str) -> str:
+    """Return arguments as they are typed into a shell; bytes that are not UTF-8 in bash's and zsh's form."""
+    return " ".join(map(_typed, arguments))
+
+
+def _typed(argument: str) -> str:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        plain = [chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(argument)]
+        return f"$'{''.join(plain)}'"
+    return shlex.quote(argument)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,12 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted by Ctrl-C,
     143 by SIGTERM.
     """
-    with _streams(), _terminated_in_order():
-        _main(arguments)
-
-
-def _main(arguments: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with _streams(), _terminated_in_order(), _told(quiet="--quiet" in given):
+        _main(given)
+
+
+def _main(given: list[str]) -> None:
     _given[:] = given
     debug = "--debug" in given
     try:
@@ -156,6 +170,22 @@ def _streams() -> Iterator[None]:
             except (OSError, ValueError):  # Python would try again at its end, and exit with 120
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+@contextlib.contextmanager
+def _told(*, quiet: bool) -> Iterator[None]:
+    """Tell what a file system lacks as commands tell of anything."""
+
+    def tell(words: str) -> None:
+        if not quiet:
+            with contextlib.suppress(OSError, ValueError):
+                print(printable(f"warning: {words}"), file=sys.stderr)  # noqa: T201
+
+    before, file_system.tell = file_system.tell, tell
+    try:
+        yield
+    finally:
+        file_system.tell = before
 
 
 class _Terminated(KeyboardInterrupt):

@@ -16,7 +16,7 @@ from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.model_file import read_model
 from xpnet.plural import counted
 from xpnet.recorded import read_metrics
-from xpnet.runs import CONFIG, METRICS, MODEL, create_run_folder, write_new
+from xpnet.runs import CONFIG, METRICS, MODEL, check_utf8, create_run_folder, write_new
 from xpnet.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:
     """Return the settings of a run, or those on the command line."""
     if run is None:
         return Settings.from_mapping(on_line)
+    check_utf8(run, "run")
     if not run.exists():
         raise RunError(f"{run}: there is no such run folder; without one, options such as --hidden describe a training")
     if not (run / CONFIG).is_file():

@@ -88,6 +88,7 @@ def lr_range(
     network = settings.network_config(data.features, data.classes)
     seeds = [row["seed"] for row in settings.replicas()]
     check_fit(Network(network, dtype=settings.run.dtype, seed=seeds[:1]), data, settings.train)
+    written = resolved(settings, data)
     folder = create_run_folder(out, prefix="lr-range-")
     title = describe(settings, data)
     output.note(f"range test: {title}; folder {folder}")
@@ -109,7 +110,7 @@ def lr_range(
             on_steps=bar.update,
             should_stop=interrupt,
         )
-    _fill(folder, test, resolved(settings, data), title, output)
+    _fill(folder, test, written, title, output)
     output.result(test.to_json() | {"folder": str(folder)}, title, _words(test, folder))
     if test.interrupted:
         sys.exit(interrupt.exit_code)

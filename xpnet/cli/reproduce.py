@@ -72,7 +72,7 @@ def _run(
     from xpnet.cli import command_line
     from xpnet.data import load_data
     from xpnet.environment import describe_environment
-    from xpnet.runs import create_run_folder, write_environment
+    from xpnet.runs import check_utf8, create_run_folder, write_environment
     from xpnet.studies import Runner, choose
     from xpnet.studies.compare import compare
     from xpnet.studies.pages import draw_figures, page
@@ -81,6 +81,7 @@ def _run(
     output.note(f"device: {backend.device} ({backend.reason})")
     # Found before the folder is made.
     where = load_data(data or "cifar10", "45k").location
+    check_utf8(where, "data")
     folder = create_run_folder(out, prefix="reproduce-")
     write_environment(folder, describe_environment(backend, command_line()))
     runner = Runner(backend, data=where, quick=quick)

@@ -12,7 +12,7 @@ from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, tell
 from xpnet.cli.train import read_settings, resolved
 from xpnet.errors import RunError
 from xpnet.recorded import read_environment
-from xpnet.runs import CONFIG, ENVIRONMENT, read_config, write_config, write_environment, write_metrics
+from xpnet.runs import CONFIG, ENVIRONMENT, check_utf8, read_config, write_config, write_environment, write_metrics
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
@@ -30,6 +30,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     """
     from xpnet.resuming import differences, finished, refuse, refuse_links
 
+    check_utf8(run, "resume")
     if not (run / CONFIG).is_file():
         hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
         raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")

@@ -20,6 +20,7 @@ from xpnet.cli.console import (
 )
 from xpnet.cli.train import about_data, describe, resolved
 from xpnet.errors import DivergedError, RunError
+from xpnet.file_system import open_regular
 from xpnet.locks import only_one
 from xpnet.plural import counted
 from xpnet.runs import (
@@ -93,9 +94,10 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     from xpnet.resuming import Stand
 
     training = Training.of(settings, output)
+    written = resolved(settings, training.data)
     folder = create_run_folder(out)
     try:
-        write_config(folder, resolved(settings, training.data))
+        write_config(folder, written)
     except RunError:
         with contextlib.suppress(OSError):
             folder.rmdir()  # it would be no run, and in the way of one
@@ -113,7 +115,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     lock = folder / CHECKPOINTS / LOCK
     try:
         lock.parent.mkdir(exist_ok=True)
-        lock.touch()
+        open_regular(lock, "ab").close()
     except OSError as error:
         raise RunError(f"{lock}: cannot be written ({error.strerror}); check the folder and the space left") from None
     with only_one(lock, f"{folder}: another process trains here; wait for it, or stop it first"):

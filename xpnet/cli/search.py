@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
 from xpnet.cli.running import run_training
-from xpnet.cli.train import about_data, read_settings
+from xpnet.cli.train import about_data, read_settings, resolved
 from xpnet.errors import ConfigError, RunError
 from xpnet.plural import counted
-from xpnet.runs import create_run_folder, rewrite
+from xpnet.runs import check_utf8, create_run_folder, rewrite
 from xpnet.search.config import SearchConfig
 from xpnet.settings import Settings
 
@@ -94,8 +94,13 @@ def search(
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population. Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
-    from xpnet.search.storage import close_storage, database_errors
+    from xpnet.search.storage import absolute, close_storage, database_errors
 
+    # What the files of the search could not hold is refused before anything is made.
+    check_utf8(resume or "", "resume")
+    check_utf8(study or "", "study")
+    if storage is not None:
+        absolute(storage)
     output = Output(as_json=json, quiet=quiet)
     on_line = {} if options is None else given(options)
     asked = {} if how is None else given(how)
@@ -122,7 +127,7 @@ def search(
 def _command() -> str:
     from xpnet.search.storage import without_password
 
-    return shlex.join(["xpnet", *(without_password(argument) for argument in sys.argv[1:])])
+    return typed("xpnet", *map(without_password, sys.argv[1:]))
 
 
 def _started(
@@ -155,13 +160,13 @@ def _started(
     data = load_data(settings.data)
     output.note(about_data(data, settings))
     check_final(how, settings.data, data)
-    rounds = Rounds(where, settings.to_mapping(), how)
+    rounds = Rounds(where, resolved(settings, data), how)
     check(rounds, data)
     points = len(rounds.slots(0, where))
     there = open_storage(storage) if storage is not None else None
     folder = create_run_folder(out, prefix="search-")
     if there is None:
-        there = open_storage(folder / JOURNAL)
+        there = open_storage(folder / JOURNAL, links=False)
     session = Session.start(where, settings, how, data, backend, there, study or folder.name)
     write_search(folder, session, storage, _command())
     several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
@@ -210,7 +215,9 @@ def _joined(
     backend = get_backend(device, tf32=own_settings.run.tf32 or bool(stated.get("tf32", False)))
     output.note(f"device: {backend.device} ({backend.reason})")
     lease = {"lease": SearchConfig(lease=own["lease"]).lease} if "lease" in own else {}
-    session = Session.join(open_storage(there), str(study), {**own, **lease, "device": device}, backend)
+    session = Session.join(
+        open_storage(there, links=storage is not None), str(study), {**own, **lease, "device": device}, backend
+    )
     if folder is None:
         folder = create_run_folder(out, prefix="search-")
         write_search(folder, session, storage, _command())
@@ -227,8 +234,7 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     environment = describe_environment(session.backend, _command())
 
     def train(settings: Settings) -> dict[str, Any] | None:
-        import json as jsonlib
-
+        from xpnet.recorded import read_metrics
         from xpnet.runs import METRICS
 
         number = 1
@@ -238,7 +244,7 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
         output.note(f"the winner is trained: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
-        return dict(jsonlib.loads((where / METRICS).read_text())) | {"winner": where.name}
+        return read_metrics(where / METRICS) | {"winner": where.name}
 
     with SearchDisplay(session.rounds, output) as display:
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 
 _PUBLISHED_BYTES = 170_498_071
 # The published archives unpack to 186 MB.  The bound also holds for headers, which tarfile reads whole.
@@ -36,7 +37,7 @@ def read_archive_files(
         DataError: The archive is cut off, broken, or unpacks to far more than CIFAR-10.
         OSError: The file cannot be opened.
     """
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         hashed = _Hashed(file)

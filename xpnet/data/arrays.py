@@ -15,7 +15,7 @@ from xpnet.data.rows import Features, Rows
 from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
 from xpnet.data.tables import CHUNK_BYTES, Table, pieces_of, table_of
-from xpnet.errors import DataError
+from xpnet.errors import DataError, printable
 from xpnet.randomness import Purpose, generator
 
 
@@ -137,7 +137,7 @@ def build_source(
         x_test, _ = _read(test[0], called, np.arange(test[0].rows), test[0].rows)
         labels_test = test[1]
     return Source(
-        name=about.name,
+        name=printable(about.name),
         location=about.location,
         x=x,
         labels=labels[order[:rest]],

@@ -26,6 +26,7 @@ from xpnet.data.published import ARCHIVES, BATCH_MD5
 from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -104,7 +105,10 @@ def read_folder(folder: Path, kind: Kind) -> Source:
             path = folder / name
             if path.is_file():
                 _check_size(path.stat().st_size, path)
-                yield name, path.read_bytes()
+                with open_regular(path, links=True) as file:
+                    content = file.read()
+                yield name, content
+                del content  # before the next one is read
 
     return _Assembly(folder, [kind]).read(files())
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from xpnet.config import DataConfig
@@ -21,6 +21,7 @@ from xpnet.data.finding import cache_folder
 from xpnet.data.formats import read_path
 from xpnet.data.published import ARCHIVES, HOME, Archive
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 from xpnet.locks import try_lock
 
 _MOST_DOWNLOAD = 256 * 2**20  # of an archive whose size is not known
@@ -32,6 +33,7 @@ _SLOWEST, _SLOW_SECONDS = 2000, 60.0
 
 # Where a process works, and the file in it that is locked while the process lives.
 _WORK, _LOCK = ".fetching-", "lock"
+_LEFT = "what a fetch that was killed has left stays there"  # where there are no locks
 # Others may put the folder back as often as this while it is replaced.
 _REPLACEMENTS = 100
 
@@ -115,14 +117,14 @@ def _home() -> Path:
 def _work_folder(home: Path) -> Iterator[Path]:
     """Make a folder of this process alone; those of processes that were killed are taken away."""
     for left in home.glob(f"{_WORK}*/{_LOCK}"):
-        with suppress(OSError), left.open("r+b") as file:
-            if try_lock(file):
+        with suppress(OSError), open_regular(left, "r+b") as file:
+            if try_lock(file, _LEFT):
                 shutil.rmtree(left.parent, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=home))
     try:
         # It has its name only when it is locked, so that nobody finds it free.
         with (work / "new").open("wb") as file:
-            try_lock(file)
+            try_lock(file, _LEFT)
             (work / "new").rename(work / _LOCK)
             yield work
     finally:
@@ -152,8 +154,8 @@ def _obtain(
 
 
 def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    with open_regular(path, links=True) as file:
+        return hashlib.file_digest(cast(Any, file), lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _download(url: str, archive: Archive, work: Path, progress: Progress | None) -> Path:
@@ -268,7 +270,10 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
     into.mkdir()
     size = 0
     try:
-        with tarfile.open(path, "r:*", tarinfo=BoundedInfo) as tar:
+        with (
+            open_regular(path, links=True) as file,
+            tarfile.open(fileobj=file, mode="r:*", tarinfo=BoundedInfo) as tar,
+        ):
             for number, member in enumerate(tar, start=1):
                 size += member.size
                 if number > _MOST_MEMBERS or size > _MOST_UNPACKED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from xpnet.data.csvs import is_text
 from xpnet.data.finding import published_in
 from xpnet.data.source import Source
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 
 ACCEPTED = (
     "cifar10, cifar100, mnist, fashion-mnist, patterns, patterns:N/M, a folder or .tar.gz of CIFAR-10 or CIFAR-100, "
@@ -135,8 +135,9 @@ def _file(path: Path) -> tuple[str, Path]:
     """Tell what a file is rather than what it is called, where that can be told."""
     if not path.is_file():
         raise DataError(f"data = {path}: is neither a file nor a folder; it can be {ACCEPTED}")
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         start = file.read(512)
+        zipped = zipfile.is_zipfile(file)
     if start[:2] == b"\x1f\x8b":
         inner = _unzipped(path)
         if idx.is_idx(inner):
@@ -151,7 +152,7 @@ def _file(path: Path) -> tuple[str, Path]:
         return "Parquet", path
     if idx.is_idx(start):
         return "IDX", path.parent
-    if zipfile.is_zipfile(path) or start[:2] == b"PK" or path.suffix == ".npz":
+    if zipped or start[:2] == b"PK" or path.suffix == ".npz":
         return "npz", path
     if is_text(start) or path.name.lower().endswith((".csv", ".tsv")):
         return "CSV", path
@@ -168,7 +169,7 @@ def _hint(start: bytes, path: Path) -> str:
 
 def _unzipped(path: Path) -> bytes:
     try:
-        with gzip.open(path, "rb") as file:
+        with idx.opened(path) as file:
             return file.read(512)
     except (OSError, EOFError, zlib.error):
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import zlib
@@ -17,6 +18,7 @@ from xpnet.data.room import check_room
 from xpnet.data.source import Source
 from xpnet.data.tables import Pieces, rows_at_a_time, whole
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 # Deflate cannot shrink by more than 1032.
@@ -40,11 +42,17 @@ def is_idx(start: bytes) -> bool:
     return len(start) >= 4 and start[:2] == b"\0\0" and start[2] in _TYPES and 1 <= start[3] <= 4
 
 
-def opened(path: Path) -> BinaryIO:
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file, unzipped where it is gzipped, by its content."""
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
+        file.seek(0)
+        if not zipped:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            yield cast(BinaryIO, unzipped)
 
 
 def idx_files(folder: Path) -> dict[str, Path]:
@@ -133,7 +141,7 @@ def _pieces(path: Path) -> Pieces:
 
 def file_is_plain(path: Path) -> bool:
     """Return whether a file is not gzipped."""
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         return file.read(2) != b"\x1f\x8b"
 
 

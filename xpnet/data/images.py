@@ -21,6 +21,7 @@ from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
 from xpnet.data.tables import Table, table_in_memory
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 from xpnet.plural import counted
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
@@ -202,17 +203,23 @@ class _opened:  # noqa: N801 - reads as what it does
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are refused below, and of odd metadata
             try:
-                self._image = Image.open(self._path, formats=_FORMATS)
+                self._file = open_regular(self._path, links=True)
+            except OSError as error:
+                raise ValueError(error.strerror) from None
+            try:
+                self._image = Image.open(self._file, formats=_FORMATS)
             except Exception as error:
+                self._file.close()
                 raise ValueError(_reason(error)) from None
         width, height = self._image.size
         if width * height > _MOST_PIXELS:
-            self._image.close()
+            self.__exit__()
             raise ValueError(f"{width:,} x {height:,} pixels")
         return self._image
 
     def __exit__(self, *_: object) -> None:
         self._image.close()
+        self._file.close()
 
 
 def _reason(error: Exception) -> str:

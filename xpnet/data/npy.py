@@ -23,6 +23,7 @@ from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
 from xpnet.data.tables import Pieces, Table, rows_at_a_time, table_of, whole
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 
 _LAYOUTS = (("x_train", "y_train"), ("x", "y"))
 _TEST = ("x_test", "y_test")
@@ -76,7 +77,7 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
     Raises:
         DataError: The file is cut off or no ``.npz``, or an array claims what it does not hold.
     """
-    with _ReadingZip(path), zipfile.ZipFile(path) as archive:
+    with _ReadingZip(path), open_regular(path, links=True) as file, zipfile.ZipFile(file) as archive:
         others = sorted(info.filename.removesuffix(".npy") for info in archive.infolist())
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         members = {name: info for name, info in members.items() if names is None or name in names}
@@ -112,7 +113,12 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: 
         header = _header(cast(BinaryIO, stream), info.file_size, where)
 
     def read() -> Iterator[NDArray[Any]]:
-        with _ReadingZip(path), zipfile.ZipFile(path) as archive, archive.open(info) as stream:
+        with (
+            _ReadingZip(path),
+            open_regular(path, links=True) as file,
+            zipfile.ZipFile(file) as archive,
+            archive.open(info) as stream,
+        ):
             stream.read(header.size)
             yield from _read(cast(BinaryIO, stream), header, where)
 
@@ -239,11 +245,11 @@ def npy_pieces(path: Path) -> tuple[Pieces, _Header]:
         DataError: It claims what it does not hold, or holds objects.
     """
     where = str(path)
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         header = _header(file, path.stat().st_size, where)
 
     def read() -> Iterator[NDArray[Any]]:
-        with path.open("rb") as file:
+        with open_regular(path, links=True) as file:
             file.seek(header.size)
             yield from _read(file, header, where)
 
@@ -265,7 +271,8 @@ def _features(path: Path) -> Table:
     shape = (table.rows, table.width)
     disk: NDArray[Any] | FileRows
     try:
-        disk = np.asarray(np.memmap(path, header.dtype, "r", header.size, shape))
+        with open_regular(path, links=True) as file:
+            disk = np.asarray(np.memmap(file, header.dtype, "r", header.size, shape))
     except (OSError, ValueError, MemoryError):  # the address space is smaller than the file
         disk = FileRows(path, header.size, shape, header.dtype)
     return Table(table.rows, table.width, table.dtype, table.chunks, table.image_shape, disk)

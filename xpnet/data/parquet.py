@@ -15,6 +15,7 @@ from xpnet.data.csvs import smallest
 from xpnet.data.room import check_room
 from xpnet.data.tables import Growing
 from xpnet.errors import DataError
+from xpnet.file_system import open_regular
 
 _ROWS = 65_536
 _CELLS = 1_000_000
@@ -22,7 +23,7 @@ _CELLS = 1_000_000
 
 def is_parquet(path: Path) -> bool:
     """Return whether a file is a Parquet file, by its content."""
-    with path.open("rb") as file:
+    with open_regular(path, links=True) as file:
         return file.read(4) == b"PAR1"
 
 
@@ -40,7 +41,7 @@ def read_parquet(
     except ImportError:
         raise DataError(f"{path}: is a Parquet file, which needs pyarrow: pip install pyarrow") from None
     try:
-        with pq.ParquetFile(path, memory_map=False) as file:
+        with open_regular(path, links=True) as opened, pq.ParquetFile(opened, memory_map=False) as file:
             schema = file.schema_arrow
             names, rows = tuple(schema.names), int(file.metadata.num_rows)
             if len(names) > MOST_COLUMNS:

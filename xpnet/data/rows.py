@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.file_system import open_regular
+
 
 class FileRows:
     """The rows of a table in a file, read by position: for where there is no address space to map it.
@@ -22,7 +24,7 @@ class FileRows:
     def __init__(self, path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype
         self._offset, self._row = offset, shape[1] * dtype.itemsize
-        self._file = path.open("rb")
+        self._file = open_regular(path, links=True)
         weakref.finalize(self, self._file.close)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:

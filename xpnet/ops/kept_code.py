@@ -18,6 +18,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
+from xpnet.file_system import open_regular
 from xpnet.runs import replace_whole
 
 _DIGEST = hashlib.sha256().digest_size
@@ -58,7 +59,8 @@ class _Files:
     def load(self, key: Any) -> Any:
         """Return what was kept under a key; None if there is nothing, or nothing whole."""
         try:
-            content = self._path(key).read_bytes()
+            with open_regular(self._path(key)) as file:
+                content = file.read()
         except OSError:
             return None
         body = content[_DIGEST:]

@@ -9,6 +9,7 @@ from typing import Any
 
 from xpnet import schema
 from xpnet.errors import RunError
+from xpnet.file_system import open_regular
 from xpnet.reading import json_object
 from xpnet.recorded import METRICS_SHAPE
 from xpnet.search.about import ABOUT_SHAPE
@@ -154,7 +155,7 @@ def operations(path: Path, begin: int, line: int) -> Iterator[tuple[dict[str, An
     Raises:
         RunError: A line is damaged; the message names line and key.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(begin)
         while content := file.readline(MOST_LINE):
             called = f"storage = {path}: is not a journal of a search, line {line}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.file_system import open_regular
+from xpnet.locks import try_lock
+from xpnet.runs import check_utf8
 from xpnet.search.journal import operations
 
 JOURNAL = "study.journal"
@@ -19,12 +23,13 @@ _PATIENCE = 5.0
 _TRIES = 8
 
 
-def open_storage(where: str | Path | None) -> Any:
+def open_storage(where: str | Path | None, *, links: bool = True) -> Any:
     """Open a journal file or, by its URL, a database as Optuna's storage.
 
     Args:
         where: A file, which is made if it does not exist, or a URL such as ``postgresql://user@host/name`` or
             ``sqlite:///file``; None keeps everything in memory.
+        links: Whether the file may be a link, as one may that a user names.
 
     Raises:
         ConfigError: The URL is not understood, or its driver is not installed.
@@ -42,7 +47,8 @@ def open_storage(where: str | Path | None) -> Any:
 
     path = Path(where)
     try:
-        return JournalStorage(whole_journal(path))
+        # What a link means is the journal: workers that come by other ways ask for the same lock.
+        return JournalStorage(whole_journal(path.resolve() if links else path))
     except OSError as error:
         raise RunError(f"storage = {path}: cannot be opened ({error.strerror}); name another file") from None
     except (ValueError, KeyError) as error:
@@ -90,7 +96,19 @@ def _with_tables(url: str) -> Any:
 
 
 def absolute(where: str) -> str:
-    """Return a file or a URL as it is found from any folder."""
+    """Return a file or a URL as it is found from any folder.
+
+    Raises:
+        RunError: It cannot be kept in a file: it has a NUL, or is not UTF-8.
+    """
+    if "\0" in where:
+        raise RunError(f"storage = {without_password(where)}: has a NUL; name another file")
+    found = _absolute(where)
+    check_utf8(without_password(found), "storage")
+    return found
+
+
+def _absolute(where: str) -> str:
     if "://" not in where:
         return str(Path(where).resolve())
     found = re.match(r"(sqlite(?:\+\w+)?:///)([^/].*)", where)
@@ -138,9 +156,19 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-        raise RunError(
-            f"storage: failed in the middle of the search ({_line(error)}); --resume goes on from what it holds"
-        ) from error
+        # Optuna and SQLAlchemy wrap what the driver says, which alone says what is wrong.
+        at: BaseException | None = error
+        of_driver: sqlalchemy.exc.DBAPIError | None = None
+        while at is not None:
+            of_driver = at if isinstance(at, sqlalchemy.exc.DBAPIError) else of_driver
+            at = at.__cause__ or at.__context__
+        why = _line(error if of_driver is None or of_driver.orig is None else of_driver.orig)
+        lost = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+        if isinstance(of_driver, lost) and not type(of_driver.orig).__module__.startswith("sqlite3"):
+            what, then = "the database went away", "when it is there again, --resume goes on from what it holds"
+        else:
+            what, then = "failed", "--resume goes on from what it holds"
+        raise RunError(f"storage: {what} in the middle of the search ({why}); {then}") from error
 
 
 def _with_driver(url: str) -> str:
@@ -178,6 +206,8 @@ def whole_journal(path: Path) -> Any:
 
     class WholeJournal(JournalFileBackend):
         def __init__(self) -> None:
+            if not path.exists():
+                open_regular(path, "ab").close()
             super().__init__(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
             self.patience = _PATIENCE
             self._begins = [0]  # of each line that was read, and of the next
@@ -199,7 +229,11 @@ def whole_journal(path: Path) -> Any:
                     _cut_unfinished_line(path)
                 elif _unfinished(path) is not None:
                     raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
-                super().append_logs(logs)
+                lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+                with open_regular(path, "ab") as file:
+                    file.write("".join(lines).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
 
     return WholeJournal()
 
@@ -217,35 +251,37 @@ class _NoLock:
 @contextmanager
 def _locked(path: Path, patience: float) -> Iterator[bool]:
     """Hold the lock of a journal; False if its holder does not go on."""
-    try:
-        import fcntl
-    except ImportError:  # where there is no such lock, Optuna's
-        from optuna.storages.journal import JournalFileOpenLock
+    where = path.with_name(path.name + ".lock")
+    with open_regular(where, "ab") as file:
+        end, pause = time.monotonic() + patience, 0.001
+        while (alone := try_lock(file, "a search's journal is locked by a file beside it instead")) is False:
+            if time.monotonic() > end:
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        if alone is None:
+            with _lock_file(where):
+                yield True
+        else:
+            yield alone  # closing the file lets the lock go
 
-        lock = JournalFileOpenLock(str(path))
-        lock.acquire()
-        try:
-            yield True
-        finally:
-            lock.release()
-        return
-    with path.with_name(path.name + ".lock").open("a") as file:
-        end, pause, alone = time.monotonic() + patience, 0.001, False
-        while not alone:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                alone = True
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    break
-                time.sleep(pause)
-                pause = min(2 * pause, 0.05)
-        yield alone  # closing the file lets the lock go
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[None]:
+    """Hold Optuna's own lock: a file beside `path`, which others take half a minute after its holder was killed."""
+    from optuna.storages.journal import JournalFileOpenLock
+
+    lock = JournalFileOpenLock(str(path))
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _unfinished(path: Path) -> int | None:
     """Return where a last line without its end begins; None if all lines are whole."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 4096)
@@ -261,4 +297,5 @@ def _unfinished(path: Path) -> int | None:
 def _cut_unfinished_line(path: Path) -> None:
     end = _unfinished(path)
     if end is not None:
-        os.truncate(path, end)
+        with open_regular(path, "rb+") as file:
+            file.truncate(end)

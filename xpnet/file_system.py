@@ -1,0 +1,148 @@
+"""What xpnet asks of file systems: it opens regular files alone, and goes on without what a file system lacks.
+
+A pipe would be waited for until somebody writes into it, and a link in a folder that came from somebody else may lead
+out of it.  FAT and many network mounts have no hard links, some cannot synchronise folders, and some have no locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, cast
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# What systems say of a folder that they cannot synchronise; PostgreSQL and SQLite go on after these errors, too.
+_FOLDERS_STAY = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR, errno.EACCES}
+
+
+def open_handle(path: Path, flags: int, *, links: bool) -> int:
+    """Open a regular file, as :func:`os.open` does, and wait for nothing.
+
+    Args:
+        path: The file.
+        flags: Those of :func:`os.open`.
+        links: Whether `path` may be a link.  Files that a user names may be; files within a folder that xpnet writes
+            may not.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: It cannot be opened, or is a folder, a pipe, a socket, a device, or a link that may not be.
+    """
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | (0 if links else getattr(os, "O_NOFOLLOW", 0))
+    if not links and not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise _link(path)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if not links and path.is_symlink():
+            raise _link(path) from None
+        if error.errno == errno.ENXIO:  # writing to a pipe that nobody reads, or to a socket
+            raise _no_file(path, path.stat().st_mode) from None
+        raise
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise _no_file(path, mode)
+    return handle
+
+
+def open_regular(path: Path, mode: str = "rb", *, links: bool = False, buffering: int = -1) -> BinaryIO:
+    """Open a regular file for bytes, as :func:`open` does, and wait for nothing; see :func:`open_handle`."""
+    return cast(BinaryIO, open(path, mode, buffering, opener=lambda _, flags: open_handle(path, flags, links=links)))
+
+
+def _link(path: Path) -> OSError:
+    why = "it is a link, which may lead out of its folder; put the file itself in its place"
+    return OSError(errno.ELOOP, why, str(path))
+
+
+def _no_file(path: Path, mode: int) -> OSError:
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+    return OSError(errno.EINVAL, f"it is {kind}, and must be a regular file", str(path))
+
+
+def put_new(temporary: Path, path: Path) -> None:
+    """Give a file that is whole its name, which no file has yet.
+
+    Where hard links are refused, an empty file holds the name until the whole one replaces it.  A process that is
+    killed between the two leaves the empty file.
+
+    Raises:
+        FileExistsError: There is such a file.
+        OSError: The file cannot get this name.
+    """
+    try:
+        # A hard link fails where the name is taken, which a rename would silently replace.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        go_without("hard links", path.parent, error, "files are renamed instead")
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a rename, or a new folder, reach the disk, where folders can be synchronised."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # a folder that may be written and not read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _FOLDERS_STAY:
+            raise
+        lost = "after a crash of the machine the newest files may be missing"
+        go_without("synchronised folders", folder, error, lost)
+    finally:
+        os.close(handle)
+
+
+def _log(words: str) -> None:
+    import logging
+
+    logging.getLogger("xpnet").warning(words)
+
+
+tell: Callable[[str], None] = _log
+"""Hears what a file system lacks: the log ``xpnet``, or the command line."""
+_told: set[tuple[int, str]] = set()
+
+
+def go_without(what: str, folder: Path, error: OSError, instead: str) -> None:
+    """Tell, once for each file system, that it lacks something.
+
+    Args:
+        what: What it lacks.
+        folder: A folder in it.
+        error: What the system said.
+        instead: What is done instead, or what that means.
+    """
+    try:
+        key = folder.stat().st_dev, what
+    except OSError:
+        key = 0, what
+    if key in _told:
+        return
+    _told.add(key)
+    tell(f"{folder}: its file system has no {what} ({error.strerror or error}); {instead}")
