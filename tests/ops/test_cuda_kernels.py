@@ -16,8 +16,10 @@ from strict import Module
 import xpnet
 from xpnet.backend import Backend
 from xpnet.data import StandardisedRows
+from xpnet.errors import DeviceError
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import source
+from xpnet.ops.cuda.products import Products
 from xpnet.ops.fast_cuda import CudaOps
 from xpnet.ops.reference import BatchNormReLU, CrossEntropy
 
@@ -202,6 +204,18 @@ def test_what_is_not_a_number_stays_so(both):
     assert np.isnan(losses[0, :2]).all()
     assert losses[0, 2] == 0
     assert np.isnan(both.back(both.ops.relu(both.to(scores)))[0, 0, 1])
+
+
+@pytest.mark.parametrize(("status", "error"), [(3, MemoryError), (1, DeviceError), (14, DeviceError)])
+@pytest.mark.parametrize("call", ["cublasCreate_v2", "cublasSetStream_v2"])
+def test_what_cublas_answers(monkeypatch, call, status, error):
+    xp = Module()
+    library = SimpleNamespace(**dict.fromkeys(["cublasCreate_v2", "cublasSetMathMode"], lambda *_: 0))
+    setattr(library, call, lambda *_: status)
+    monkeypatch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: library)
+    a = xp.asarray(np.ones((1, 2, 2)))
+    with pytest.raises(error, match=f"{call}: cuBLAS"):
+        Products(xp)(a, a, a)
 
 
 def test_every_kernel_is_launched():
