@@ -30,7 +30,7 @@ def load_cublas() -> Any:
         return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except (ImportError, RuntimeError, OSError) as error:
         raise DeviceError(
-            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); in xpnet's source folder: pip install "
+            f"cuBLAS cannot be loaded ({next(iter(str(error).splitlines()), type(error).__name__)}); in xpnet's source folder: pip install "
             "'.[cuda13]' or '.[cuda12]', which bring CUDA's libraries"
         ) from None
 
