@@ -27,7 +27,7 @@ LAYERS = [
     ("initialise", "layers", "memory", "model_file"),
     ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
     ("backend",),
-    ("history", "config", "randomness", "locks"),
+    ("history", "config", "known", "randomness", "locks"),
     ("checks", "reading", "schema"),
     ("errors", "plural", "called"),
 ]

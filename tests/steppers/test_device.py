@@ -250,7 +250,6 @@ def test_what_a_capture_forbids_raises_and_leaves_the_device_usable(gpu):
     ("case", "reason"),
     [
         ({"hidden": (65,)}, "layers of more than 64 units"),
-        ({"rho": 0.5}, "no momentum"),
         ({"hidden": (64,) * 9}, r"needs \d+,\d+ bytes of a multiprocessor's memory, which has 232,448"),
     ],
     ids=str,
@@ -260,6 +259,13 @@ def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
         Training(gpu, "small", **case)
     assert type(Training(gpu, "auto", **case).stepper) is DeviceStepper
     assert type(Training(gpu, "auto").stepper) is SmallStepper
+
+
+def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
+    wanted = "stepper = small: does not know the setting momentum; take auto, graph, fused or plain"
+    with pytest.raises(ConfigError, match=wanted):
+        Training(gpu, "small", rho=0.5)
+    assert type(Training(gpu, "auto", rho=0.5).stepper) is DeviceStepper
 
 
 def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):

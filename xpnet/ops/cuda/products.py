@@ -29,8 +29,9 @@ def load_cublas() -> Any:
 
         return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except (ImportError, RuntimeError, OSError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
         raise DeviceError(
-            f"cuBLAS cannot be loaded ({next(iter(str(error).splitlines()), type(error).__name__)}); in xpnet's source folder: pip install "
+            f"cuBLAS cannot be loaded ({why}); in xpnet's source folder: pip install "
             "'.[cuda13]' or '.[cuda12]', which bring CUDA's libraries"
         ) from None
 

@@ -1,0 +1,69 @@
+"""Which settings each way to compute knows: what a new setting is not on by itself.
+
+Kernels compute what was known when they were written.  A setting that is not on the list of one is never computed as
+if it were not there: the work goes to another that knows it, or is refused by the setting's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from xpnet.checks import setting_name
+
+# What all of them have known from the beginning.  These lists do not grow: a new setting is added below, to the
+# lines of those that compute it, such as "plain": _ALL | {"activation"}.
+_NETWORK = frozenset(
+    {"inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"}
+)
+_TRAINING = frozenset(
+    {
+        *(
+            "lam",
+            "batch_size",
+            "drop_last",
+            "schedule",
+            "eta_min",
+            "eta_max",
+            "n_s",
+            "eta",
+            "decay",
+            "cycles",
+            "epochs",
+        ),
+        *("momentum", "nesterov", "shuffle_seed", "shuffle", "train_metrics", "stepper"),
+    }
+)
+# Of xpnet.steppers.Hyperparameters, as which settings of the training reach a stepper.
+_STEPS = frozenset({"lam", "rho", "nesterov", "orders"})
+_ALL = _NETWORK | _TRAINING | _STEPS
+_NAMES = {"lam": "lambda", "rho": "momentum"}
+
+KNOWN: dict[str, frozenset[str]] = {
+    # Operations, by the module that has them; the passes over the reference are what a network is.
+    "reference": _NETWORK,
+    "fast_numpy": _NETWORK,
+    "fast_numba": _NETWORK,
+    "fast_cuda": _NETWORK,
+    # Steppers.
+    "plain": _ALL,
+    "population": _ALL,
+    "split": _ALL - {"rho"},
+    "fused": _ALL,
+    "graph": _ALL,
+    "small": _ALL - {"rho"},
+}
+
+
+def unknown(who: str, *settings: Any) -> str | None:
+    """Return the name of a setting that `who`, a key of :data:`KNOWN`, does not know, or None.
+
+    Args:
+        who: Operations or a stepper.
+        settings: Instances of dataclasses; a field that is None is not set.
+    """
+    for group in settings:
+        for field in dataclasses.fields(group):
+            if field.name not in KNOWN[who] and getattr(group, field.name) is not None:
+                return _NAMES.get(field.name) or setting_name(field)
+    return None
