@@ -52,9 +52,9 @@ def check_known(network: Any, hyper: Hyperparameters, kind: str, training: Train
     if not known:
         raise ConfigError(f"{wrong['plain']}: is a setting that no stepper on {network.backend.device} knows yet")
     if kind in wrong and kind not in known:
-        able = [name for name in wrong if name in known]
+        *able, last = ["auto", *(name for name in wrong if name in known)]
         raise ConfigError(
-            f"stepper = {kind}: does not know the setting {wrong[kind]}; take auto or {' or '.join(able)}"
+            f"stepper = {kind}: does not know the setting {wrong[kind]}; take {', '.join(able)} or {last}"
         )
     return known
 
