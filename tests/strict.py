@@ -253,7 +253,9 @@ class Module:
 
     def get_default_memory_pool(self) -> Any:
         """Return what is asked of the pool that memory comes from where no other is asked for."""
-        return types.SimpleNamespace(free_bytes=lambda: self.kept_free, free_all_blocks=lambda: None)
+        return types.SimpleNamespace(
+            free_bytes=lambda: self.kept_free, used_bytes=lambda: 0, free_all_blocks=lambda: None
+        )
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
         """Return kernels that are compiled for the host."""
