@@ -39,10 +39,10 @@ class WithNoise(Hyperparameters):
     noise: float = 1.0
 
 
-def knows(monkeypatch, setting, *those):
-    """Let the lists of some have a setting."""
+def knows(monkeypatch, setting, *those, values=None):
+    """Let the lists of some have a setting, with some values or all."""
     for name in those:
-        monkeypatch.setitem(KNOWN, name, KNOWN[name] | {setting})
+        monkeypatch.setitem(KNOWN, name, {**KNOWN[name], setting: values})
 
 
 def images():
@@ -91,6 +91,21 @@ def test_no_network_has_a_setting_that_nothing_computes():
         Network(config(WithActivation))
     # What is not set changes nothing.
     Network(WithActivation(inputs=3, activation=None))
+
+
+def test_of_a_setting_some_values_may_be_known(backend, monkeypatch):
+    knows(monkeypatch, "activation", "reference", "plain")
+    knows(monkeypatch, "activation", *KNOWN.keys() - {"reference", "plain"}, values=["relu"])
+
+    def chosen(activation, kind="auto"):
+        network = WithActivation(inputs=1024, hidden=(50,), classes=4, activation=activation)
+        return type(stepper(backend, network, TrainConfig(stepper=kind)))
+
+    assert chosen("relu") is type(stepper(backend, config(), TrainConfig()))
+    assert chosen("tanh") is PlainStepper
+    kind = kinds(backend)[0]
+    with pytest.raises(ConfigError, match=f"stepper = {kind}: does not know the setting activation = tanh; take auto"):
+        chosen("tanh", kind)
 
 
 @pytest.mark.parametrize("which", ["network", "training", "hyper"])
@@ -154,15 +169,15 @@ def test_other_backends_have_the_plain_stepper():
 def test_the_lists_hold_what_there_is():
     there = {f.name for kind in (NetworkConfig, TrainConfig, Hyperparameters) for f in dataclasses.fields(kind)}
     for name, known in KNOWN.items():
-        assert known <= there, f"{name}: {known - there} are no settings"
+        assert known.keys() <= there, f"{name}: {known.keys() - there} are no settings"
     # Steppers end at the plain one, which is the passes over the reference.
-    assert all(KNOWN[name] <= KNOWN["plain"] for name in (*GPU, *CPU))
+    assert all(KNOWN[name].keys() <= KNOWN["plain"].keys() for name in (*GPU, *CPU))
     networks = {f.name for f in dataclasses.fields(NetworkConfig)}
-    assert KNOWN["plain"] & networks == KNOWN["reference"]
+    assert KNOWN["plain"].keys() & networks == KNOWN["reference"].keys()
     for name in ("graph", "fused", "small"):
-        assert KNOWN[name] & networks <= KNOWN["fast_cuda"], name
+        assert KNOWN[name].keys() & networks <= KNOWN["fast_cuda"].keys(), name
     for name in ("fast_numpy", "fast_numba", "fast_cuda"):
-        assert KNOWN[name] <= KNOWN["reference"]
+        assert KNOWN[name].keys() <= KNOWN["reference"].keys()
 
 
 def test_a_setting_is_called_as_users_call_it():
