@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.ops.cuda.kernels import REALS, options, source
+from xpnet.ops.cuda.kernels import ADDED, REALS, options, source
 
 ARCHITECTURES = (75, 80, 90, 100)
 _ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
@@ -38,7 +38,8 @@ def by_nvcc(nvcc: str, dtype: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "kernels.cu")
         text.write_text(source())
-        command = [nvcc, "-fatbin", *codes, *options(dtype), "-Xptxas", "-v", "-o", str(Path(folder, "k")), str(text)]
+        given = [*codes, *options(dtype), *ADDED, "-Xptxas", "-v"]
+        command = [nvcc, "-fatbin", *given, "-o", str(Path(folder, "k")), str(text)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CompileError(done.stderr)
@@ -51,7 +52,9 @@ def by_nvrtc(library: Any, dtype: str) -> str:
     for sm in ARCHITECTURES:
         program = ctypes.c_void_p()
         library.nvrtcCreateProgram(ctypes.byref(program), source().encode(), b"kernels.cu", 0, None, None)
-        given = [o.encode() for o in (f"-arch=sm_{sm}", *options(dtype), "--ptxas-options=-v")]
+        # As CuPy does; nvcc has no such option as the last.
+        words = (f"-arch=sm_{sm}", *options(dtype), *ADDED, "--device-as-default-execution-space")
+        given = [word.encode() for word in (*words, "--ptxas-options=-v")]
         status = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
         size = ctypes.c_size_t()
         library.nvrtcGetProgramLogSize(program, ctypes.byref(size))

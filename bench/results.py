@@ -18,15 +18,17 @@ class BenchError(Exception):
     """Something the user can put right, in one sentence; exit code 2."""
 
 
-def write(path: Path, result: dict[str, Any]) -> None:
-    """Write a result to a new file.
+def write(path: Path, result: dict[str, Any], *, replace: bool = False) -> None:
+    """Write a result to a new file, or with `replace` in the place of what was written there before.
 
     Raises:
         BenchError: The file exists, or cannot be written.
     """
+    target = path.with_name(f".{path.name}") if replace else path
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with target.open("w" if replace else "x", encoding="utf-8") as file:
             file.write(json.dumps(_rounded({"format": FORMAT} | result), indent=1) + "\n")
+        target.replace(path)
     except OSError as error:
         raise BenchError(
             f"{path}: {error.strerror or error}; --out takes a new file in a folder that is there"

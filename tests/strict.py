@@ -36,7 +36,9 @@ class Module:
         self.free = 2**33  # bytes
         self.backwards = False  # the order of a kernel's blocks and threads
         self.recording: list[Any] | None = None
-        self.pool: list[Any] = []
+        self.pools: list[_Blocks] = []  # of every pool ever made: CuPy's keep their blocks when they are dropped
+        self.kept_free = 0  # bytes that the default pool keeps for later
+        self._allocates: _Blocks | None = None
         module = self
 
         class Array:
@@ -138,6 +140,12 @@ class Module:
             def use(self) -> None:
                 pass
 
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *_: Any) -> None:
+                pass
+
             def synchronize(self) -> None:
                 module._forbid("a synchronisation")
                 module.synchronisations += 1
@@ -158,11 +166,11 @@ class Module:
 
             def begin_capture(self) -> None:
                 module._forbid("a second capture")
-                module.recording, module.pool = [], []
+                module.recording = []
 
             def end_capture(self) -> Any:
                 recorded, module.recording = module.recording, None
-                return Graph(recorded, module.pool)
+                return Graph(recorded)
 
             def synchronize(self) -> None:
                 module._forbid("a synchronisation")
@@ -177,8 +185,8 @@ class Module:
         class Graph:
             """What a stream captured."""
 
-            def __init__(self, recorded: Any, pool: Any) -> None:
-                self.recorded, self.pool = recorded, pool
+            def __init__(self, recorded: Any) -> None:
+                self.recorded = recorded
 
             def upload(self, stream: Any) -> None:
                 pass
@@ -190,7 +198,28 @@ class Module:
                     work()
 
         class MemoryPool:
-            malloc = None
+            """A pool; blocks that nothing uses are given back by `free_all_blocks` alone, as in CuPy 14."""
+
+            def __init__(self) -> None:
+                self.blocks = _Blocks()
+                module.pools.append(self.blocks)
+
+            def malloc(self, size: int) -> Any:
+                raise NotImplementedError  # it only names its pool
+
+            def free_all_blocks(self) -> None:
+                self.blocks.free()
+
+            def total_bytes(self) -> int:
+                return self.blocks.bytes()
+
+        @contextlib.contextmanager
+        def using_allocator(malloc: Any) -> Any:
+            before, module._allocates = module._allocates, malloc.__self__.blocks
+            try:
+                yield
+            finally:
+                module._allocates = before
 
         class Runtime:
             getDevice = staticmethod(lambda: 0)  # noqa: N815
@@ -207,7 +236,7 @@ class Module:
             "alloc_pinned_memory": staticmethod(bytearray),
             "MemoryPool": MemoryPool,
             "runtime": Runtime,
-            "using_allocator": staticmethod(lambda _: contextlib.nullcontext()),
+            "using_allocator": staticmethod(using_allocator),
             "get_current_stream": staticmethod(
                 lambda: types.SimpleNamespace(ptr=int(module.recording is not None), wait_event=lambda _: None)
             ),
@@ -217,10 +246,16 @@ class Module:
     def empty(self, shape: Any, dtype: Any = float) -> Any:
         """Allocate, which is no launch; what is there is of no use."""
         array = np.empty(shape, dtype)
+        if self._allocates is not None and array.size:
+            array = self._allocates.new(array.nbytes, array.dtype).reshape(array.shape)
         array.view(np.uint8).fill(0xFF) if array.ndim else None
-        if self.recording is not None:
-            self.pool.append(array)  # of the graph's own pool, which it keeps
         return self._wrap(array)
+
+    def get_default_memory_pool(self) -> Any:
+        """Return what is asked of the pool that memory comes from where no other is asked for."""
+        return types.SimpleNamespace(
+            free_bytes=lambda: self.kept_free, used_bytes=lambda: 0, free_all_blocks=lambda: None
+        )
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
         """Return kernels that are compiled for the host."""
@@ -288,11 +323,38 @@ class Module:
         return value
 
 
+class _Block(bytearray):
+    """Memory of a pool."""
+
+
+class _Blocks:
+    """The memory that a pool has of the device: each block, and the array that was made of it."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[_Block, Any]] = []
+
+    def new(self, size: int, dtype: Any) -> np.ndarray[Any, Any]:
+        """Return new memory as an array, which lives as long as something uses it."""
+        block = _Block(size)
+        array = np.frombuffer(block, dtype)
+        self._blocks.append((block, weakref.ref(array)))
+        return array
+
+    def free(self) -> None:
+        """Give back what nothing uses."""
+        self._blocks = [(block, array) for block, array in self._blocks if array() is not None]
+
+    def bytes(self) -> int:
+        """Return the size of all blocks."""
+        return sum(len(block) for block, _ in self._blocks)
+
+
 def _owner(array: np.ndarray[Any, Any]) -> Any:
-    """Return the array whose memory this one is a view of."""
+    """Return what holds an array's memory: an array, or a pool's block, which lives on when the array is dropped."""
     while isinstance(array.base, np.ndarray):
         array = array.base
-    return array
+    base = array.base.obj if isinstance(array.base, memoryview) else array.base
+    return base if isinstance(base, _Block) else array
 
 
 def strict_backend() -> Backend:

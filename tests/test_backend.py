@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import types
 
 import numpy as np
 import pytest
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, get_backend, out_of_memory
 from xpnet.errors import ArrayError, DeviceError
 
 
@@ -112,6 +113,89 @@ def test_cupy_without_cuda_libraries(install, error):
     with pytest.raises(DeviceError, match=r"cannot be used: .*(cublas|nvrtc).*install the wheel.*pip install"):
         get_backend("gpu")
     assert get_backend("auto").device == "cpu"
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy has it, and the others too."""
+
+    def __init__(self, status, text=""):
+        super().__init__(text)
+        self.status = status
+
+
+CUDADriverError = type("CUDADriverError", (CUDARuntimeError,), {})
+CUBLASError = type("CUBLASError", (CUDARuntimeError,), {})
+NVRTCError = type("NVRTCError", (CUDARuntimeError,), {})
+CompileException = type("CompileException", (Exception,), {})
+OutOfMemoryError = type("OutOfMemoryError", (MemoryError,), {})
+
+MEMORY = r"other programs hold its memory, as nvidia-smi shows"
+DRIVER = r"install or update the NVIDIA driver"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (OutOfMemoryError("Out of memory allocating 512 bytes"), MEMORY),
+        (CUDARuntimeError(2, "cudaErrorMemoryAllocation: out of memory"), MEMORY),
+        (CUDADriverError(2, "CUDA_ERROR_OUT_OF_MEMORY: out of memory"), MEMORY),
+        (CUBLASError(3, "CUBLAS_STATUS_ALLOC_FAILED"), MEMORY),
+        (CUDARuntimeError(46, "cudaErrorDevicesUnavailable: all CUDA-capable devices are busy"), DRIVER),
+        (CUDARuntimeError(100, "cudaErrorNoDevice: no CUDA-capable device is detected"), DRIVER),
+        (CUDADriverError(999, "CUDA_ERROR_UNKNOWN: unknown error"), DRIVER),
+        (CUBLASError(1, "CUBLAS_STATUS_NOT_INITIALIZED"), DRIVER),
+        (CompileException("kern.cu(1): error: an odd letter\n1 error"), DRIVER),
+        (AssertionError(), DRIVER),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_gpu_that_is_full_broken_or_forbidden(install, error, hint):
+    class Two:
+        def __matmul__(self, other):
+            raise error
+
+    cupy = fake_cupy()
+    cupy.ones = lambda shape, dtype: Two()
+    install(cupy)
+    said = ": ".join(filter(None, [type(error).__name__, str(error).split("\n")[0]]))
+    auto = get_backend("auto")
+    assert auto.device == "cpu"
+    assert auto.reason.startswith(f"no GPU can be used: {said}; ")
+    with pytest.raises(DeviceError, match=rf"device = gpu: cannot be used: {re.escape(said)}; .*{hint}") as told:
+        get_backend("gpu")
+    assert "\n" not in str(told.value)
+
+
+def test_a_cupy_that_breaks_while_it_is_imported(install, monkeypatch):
+    def broken(name):
+        raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert "CuPy cannot be imported (ValueError: numpy.dtype size changed" in get_backend("auto").reason
+    with pytest.raises(DeviceError, match="device = gpu: cannot be used: CuPy cannot be imported"):
+        get_backend("gpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "exhausted"),
+    [
+        (MemoryError(), True),
+        (OutOfMemoryError(), True),
+        (CUDARuntimeError(2), True),
+        (CUDADriverError(2), True),
+        (CUBLASError(3), True),
+        (NVRTCError(1), True),
+        (CUDARuntimeError(700), False),  # an illegal address
+        (CUDADriverError(1), False),
+        (CUBLASError(2), False),
+        (RuntimeError("out of memory"), False),
+        (DeviceError("2"), False),
+        (ValueError(), False),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'status', '')}",
+)
+def test_what_says_that_memory_is_exhausted(error, exhausted):
+    assert out_of_memory(error) is exhausted
 
 
 def test_no_part_of_cupy_is_imported_by_a_name_of_its_own(install, monkeypatch):

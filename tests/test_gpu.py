@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from resumed import check_resumed
 import xpnet
 from xpnet.backend import Backend
 from xpnet.errors import ArrayError, DeviceError
+from xpnet.memory import give_back
 
 pytestmark = pytest.mark.gpu
 
@@ -83,6 +85,19 @@ def test_a_data_set_that_stays_on_the_host_trains_the_same(gpu, stepper, monkeyp
     streamed, _ = trained(gpu, stepper)
     np.testing.assert_array_equal(streamed.history["train_loss"], fits.history["train_loss"])
     np.testing.assert_array_equal(streamed.test.losses, fits.test.losses)
+
+
+def test_training_again_and_again_takes_no_more_memory(gpu):
+    def free():
+        gc.collect()
+        give_back(gpu)
+        return gpu.xp.cuda.runtime.memGetInfo()[0]
+
+    trained(gpu, "graph", dtype="float32")  # loads what stays
+    before = free()
+    for _ in range(5):
+        trained(gpu, "graph", dtype="float32")
+    assert before - free() < 16 * 2**20  # a graph that kept its memory would take more in one training
 
 
 def test_tf32_is_close_and_not_the_same(gpu):

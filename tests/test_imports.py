@@ -27,7 +27,7 @@ LAYERS = [
     ("initialise", "layers", "memory", "model_file", "guessing"),
     ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
     ("backend",),
-    ("history", "config", "randomness", "locks"),
+    ("history", "config", "known", "randomness", "locks"),
     ("checks", "reading", "schema", "file_system"),
     ("errors", "plural", "called"),
 ]

@@ -154,7 +154,10 @@ def test_the_estimate_of_memory_is_what_training_takes(hidden, inputs, dtype, se
 
 def test_memory_is_looked_up_and_what_cannot_fit_is_said(blobs, monkeypatch):
     assert free_memory(xpnet.get_backend("cpu")) > 2**20
-    assert free_memory(strict_backend()) == 2**33
+    device = strict_backend()
+    assert free_memory(device) == 2**33
+    device.xp.kept_free = 2**20  # by CuPy's pool, of what it had before
+    assert free_memory(device) == 2**33 + 2**20
     monkeypatch.setattr("xpnet.cuts.free_memory", lambda backend: 2**20)
     with pytest.raises(ConfigError, match=r"hidden = \[6\]: one network takes .* MB of cpu may be used"):
         train_population(population(**{"lambda": [0.1, 0.2]}), blobs)
@@ -169,13 +172,25 @@ def test_free_memory_decides_on_the_chunks(blobs, monkeypatch):
     assert cuts == [(0, 2), (2, 4)]
 
 
-def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypatch):
+def cupy_error(name: str, status: int) -> RuntimeError:
+    """Return an error such as CuPy has for each of CUDA's libraries."""
+    error = type(name, (RuntimeError,), {})(f"status {status}")
+    error.status = status
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), cupy_error("CUDARuntimeError", 2), cupy_error("CUDADriverError", 2), cupy_error("CUBLASError", 3)],
+    ids=lambda error: type(error).__name__,
+)
+def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypatch, error):
     p = population(**{"lambda": [0.0, 0.01, 0.1], "runs": 2, "epochs": 2})
     expected = train_population(p, blobs, dtype="float64")[1]
 
     def short_of_memory(network, *arguments, **options):
         if network.replicas > 2:
-            raise MemoryError
+            raise error
         return train(network, *arguments, **options)
 
     monkeypatch.setattr("xpnet.population.train", short_of_memory)
@@ -250,6 +265,18 @@ def test_a_chunk_that_had_gone_on_from_a_snapshot_leaves_it_to_its_halves(blobs,
     assert sum(taken) == 2 * result.steps // 3
     assert [record.epoch for record in told] == [3]
     np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("error", [cupy_error("CUDARuntimeError", 700), ValueError("an odd shape")], ids=repr)
+def test_what_is_no_lack_of_memory_ends_the_training(blobs, monkeypatch, error):
+    def broken(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("xpnet.population.train", broken)
+    cuts = []
+    with pytest.raises(type(error)):
+        train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs, on_chunks=cuts.append)
+    assert cuts == [[(0, 2)]]
 
 
 def test_one_network_that_does_not_fit_is_one_sentence(blobs, monkeypatch):

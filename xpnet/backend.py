@@ -23,6 +23,9 @@ _INSTALL_HINT = (
     "install the wheel that matches your driver, in xpnet's source folder: pip install '.[cuda13]' or '.[cuda12]'"
 )
 _DRIVER_HINT = "install or update the NVIDIA driver (nvidia-smi shows what is there), or " + _INSTALL_HINT
+_MEMORY_HINT = "other programs hold its memory, as nvidia-smi shows: end them, or take another GPU"
+# CuPy's errors whose status says that memory is exhausted.  Its own OutOfMemoryError is a MemoryError.
+_EXHAUSTED = {"CUDARuntimeError": 2, "CUDADriverError": 2, "CUBLASError": 3, "NVRTCError": 1}
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
     """Import CuPy and prove that GPU `index` computes; raise :class:`DeviceError` with the reason if not."""
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError as error:
-        if getattr(error, "name", None) == "cupy":
+    except Exception as error:  # a broken CuPy may raise anything
+        if isinstance(error, ImportError) and error.name == "cupy":
             raise DeviceError(f"CuPy is not installed; {_INSTALL_HINT}") from None
         raise DeviceError(f"CuPy cannot be imported ({_first_line(error)}); {_INSTALL_HINT}") from None
     try:
@@ -133,16 +136,28 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
         # cuBLAS and NVRTC are loaded when they are needed: a CuPy without CUDA's libraries fails only here.
         two = cupy.ones((2, 2), dtype="float32")
         product = float(cupy.asnumpy(two @ two + 1)[0, 0])
-    except (ImportError, RuntimeError, OSError) as error:
-        if isinstance(error, DeviceError):
-            raise
-        # CuPy tells of a library that it does not find by an error of its own, which is a RuntimeError.
-        missing = isinstance(error, (ImportError, OSError)) or re.search(r"DynamicLib|lib(cublas|nvrtc)", repr(error))
-        hint = _INSTALL_HINT if missing else _DRIVER_HINT
-        raise DeviceError(f"{_first_line(error)}; {hint}") from None
+    except DeviceError:
+        raise
+    except Exception as error:  # of the runtime, the driver, cuBLAS or a compiler: each has classes of its own
+        raise DeviceError(f"{_first_line(error)}; {_hint(error)}") from None
     if product != 3.0:
         raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")
     return Backend("gpu", cupy, f"gpu:{index}", reason, tf32)
+
+
+def _hint(error: Exception) -> str:
+    """Return what would put right why a GPU did not compute."""
+    if out_of_memory(error):
+        return _MEMORY_HINT
+    # CuPy tells of a library that it does not find by an error of its own, which is a RuntimeError.
+    missing = isinstance(error, (ImportError, OSError)) or re.search(r"DynamicLib|lib(cublas|nvrtc)", repr(error))
+    return _INSTALL_HINT if missing else _DRIVER_HINT
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is exhausted, the host's or a GPU's."""
+    status = _EXHAUSTED.get(type(error).__name__)
+    return isinstance(error, MemoryError) or (status is not None and getattr(error, "status", None) == status)
 
 
 def _first_line(error: BaseException) -> str:

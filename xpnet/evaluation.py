@@ -12,6 +12,7 @@ from xpnet.backend import Array
 from xpnet.data import StandardisedRows, kept_as_bytes, on_host
 from xpnet.errors import ArrayError
 from xpnet.history import Metrics
+from xpnet.known import unknown
 from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
 
@@ -74,19 +75,19 @@ class Evaluation:
 
     def _figures(self, lam: Any) -> Metrics:
         network = self._network
-        if network.backend.name == "gpu":
+        if network.backend.name == "gpu" and unknown("fast_cuda", network.config) is None:
             if self._device is None:
                 self._device = _OnDevice(network, self._x, self._labels)
             losses, hits, squares = self._device()
         else:
-            losses, hits, squares = self._on_cpu()
+            losses, hits, squares = self._by_chunks()
         to_numpy = network.backend.to_numpy
         mean = to_numpy(losses) / self._samples
         # A network that has diverged has no largest score, so it gets nothing right, even by chance.
         accuracies = np.where(np.isnan(mean), np.nan, to_numpy(hits) / self._samples)
         return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
 
-    def _on_cpu(self) -> tuple[Array, Array, Array]:
+    def _by_chunks(self) -> tuple[Array, Array, Array]:
         """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
         network, xp = self._network, self._network.backend.xp
 

@@ -15,7 +15,7 @@ from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
 from xpnet.network import Network
 from xpnet.randomness import Purpose, generator
-from xpnet.steppers import Hyperparameters, make_stepper
+from xpnet.steppers import Hyperparameters, check_known, make_stepper
 
 
 def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
@@ -117,11 +117,12 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Data, config: 
 
 def check_stepper(network: Network, data: Data, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the stepper that was asked for can train `network` on its device."""
-    if config.stepper == "auto":
-        return
-    some = LabelledSet(data.train.x[:2], data.train.labels[:2])
-    there = to_device(dataclasses.replace(data, train=some, validation=some, test=some), network.backend, network.dtype)
     xp, replicas = network.backend.xp, network.replicas
     momentum = any(rho > 0 for rho in np.ravel(config.momentum))
     hyper = Hyperparameters(xp.zeros((replicas,)), xp.zeros((replicas,)) if momentum else None)
-    make_stepper(network, there.train.x, there.train.labels, hyper, config.stepper, config.batch_size)
+    if config.stepper == "auto":
+        check_known(network, hyper, "auto", config)
+        return
+    some = LabelledSet(data.train.x[:2], data.train.labels[:2])
+    there = to_device(dataclasses.replace(data, train=some, validation=some, test=some), network.backend, network.dtype)
+    make_stepper(network, there.train.x, there.train.labels, hyper, config.stepper, config.batch_size, config)

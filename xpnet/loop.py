@@ -154,7 +154,8 @@ class Loop:
         orders = tuple(self.orders[r] for r in self.alive)
         hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov, orders)
         self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
-        return make_stepper(self.living, train.x, train.labels, hyper, self.config.stepper, self.config.batch_size)
+        config = self.config
+        return make_stepper(self.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
 
     def epoch(self, epoch: int) -> EpochRecord | None:
         """Train one epoch and evaluate; None if training was stopped before its first step."""

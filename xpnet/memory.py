@@ -10,10 +10,13 @@ from xpnet.data.room import free_host_memory
 
 def free_memory(backend: Backend) -> int | None:
     """Return how many bytes are free on a device; None where it cannot be told."""
-    if backend.name != "cpu":
-        cuda = getattr(backend.xp, "cuda", None)
-        return int(cuda.runtime.memGetInfo()[0]) if cuda is not None else None
-    return free_host_memory()
+    if backend.name == "cpu":
+        return free_host_memory()
+    cuda, pool = (getattr(backend.xp, name, None) for name in ("cuda", "get_default_memory_pool"))
+    if cuda is None:
+        return None
+    # What CuPy's pool keeps for later is taken as far as the driver knows.
+    return int(cuda.runtime.memGetInfo()[0]) + (0 if pool is None else int(pool().free_bytes()))
 
 
 def give_back(backend: Backend) -> None:

@@ -21,6 +21,7 @@ from xpnet.config import NetworkConfig
 from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
+from xpnet.known import unknown
 from xpnet.layers import layers_of
 from xpnet.model_file import Model, read_model, write_model
 from xpnet.ops import get_ops
@@ -52,8 +53,8 @@ class Network:
         feature_names: Names of the columns that it was trained on; empty if they have none.
 
     Raises:
-        ConfigError: An argument is out of its range, `seed`, `replicas` and ``config.init`` are not of one length, or
-            memory does not hold the parameters.
+        ConfigError: An argument is out of its range or unknown, `seed`, `replicas` and ``config.init`` are not of one
+            length, or memory does not hold the parameters.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class Network:
         inits = per_replica("init", config.init, len(self.seeds))
         if str(np.dtype(dtype)) not in ("float32", "float64"):
             raise ConfigError(f"dtype = {dtype}: must be float32 or float64")
+        if name := unknown("reference", config):
+            raise ConfigError(f"{name}: is a setting that no network has yet")
         self.config = config
         self.backend = backend or get_backend("cpu")
         self.dtype = np.dtype(dtype)
         self.layers = layers_of(config)
-        self.ops = get_ops(self.backend)
+        self.ops = get_ops(self.backend, config)
         replicas = len(self.seeds)
         check_room(config, replicas)
         with np.errstate(over="ignore"):  # what overflows is told

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, get_backend, out_of_memory
 from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.cuts import chunks, halves_of, most_in_memory
 from xpnet.data import Data
@@ -203,7 +203,9 @@ def train_population(
         halves: list[Chunk] = []
         try:
             done.append(train_chunk(pending[0]))
-        except MemoryError:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             # The estimate was too low, or others have taken memory since: half as many at a time.
             halves = halves_of(pending[0], backend)
         if halves:  # here, what the exception held is free

@@ -159,7 +159,7 @@ class _Test:
         self.state = State(network.parameters, velocities, network.running)
         hyper = Hyperparameters(each(config.lam), rho, config.nesterov)
         part = data.train
-        self.stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size)
+        self.stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size, config)
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
         self.smoothing = Smoothing(len(rates)), Smoothing(len(rates))
 

@@ -4,7 +4,9 @@ python -m bench gpu --out FILE.json          # all parts, under eight minutes
 python -m bench gpu --parts kernels,epochs   # some of them
 python -m bench gpu --dry-run                # on a pretended GPU, with small sizes: does the script itself work?
 
-A part that fails is told and the others go on; exit code 1 if one failed.
+Each part is a process of its own, with a limit: one that crashes or hangs costs no other part its GPU, and the file
+is written anew after each.  A part that fails runs once more at the end, with CUDA_LAUNCH_BLOCKING=1, so that the error
+comes from the line that launched it.  Exit code 1 if one failed.
 """
 
 from __future__ import annotations
@@ -12,64 +14,103 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.context import Context, pretended
-from bench.gpu.correct import accuracies, curves, gradients, kernels, tests
-from bench.gpu.speed import crossover, epochs, memory, populations, start
+from bench.gpu.process import BLOCKING, run, work
 from bench.results import BenchError, write
 
+# Name, seconds that it may take, and what it does, in the order of what is to be known first.
 PARTS = {
-    "kernels": (kernels, "every operation against its definition, on the device"),
-    "curves": (curves, "training on CPU and GPU from one seed"),
-    "gradients": (gradients, "the gradient check of the GPU's gradients"),
-    "epochs": (epochs, "epoch times of every stepper, beside PyTorch and JAX"),
-    "populations": (populations, "R networks at once"),
-    "start": (start, "from the command to the first step"),
-    "memory": (memory, "memory on the device"),
-    "accuracies": (accuracies, "three and nine layers on CIFAR-10 (with --data)"),
-    "crossover": (crossover, "from which width and batch size on the GPU wins"),
-    "tests": (tests, "the tests marked gpu"),
+    "kernels": (40, "every operation against its definition, on the device"),
+    "tests": (90, "the tests marked gpu"),
+    "epochs": (50, "epoch times of every stepper"),
+    "populations": (60, "R networks at once"),
+    "gradients": (25, "the gradient check of the GPU's gradients"),
+    "curves": (40, "training on CPU and GPU from one seed"),
+    "start": (30, "from the command to the first step"),
+    "crossover": (30, "from which width and batch size on the GPU wins"),
+    "memory": (15, "memory on the device"),
+    "accuracies": (25, "three and nine layers on CIFAR-10 (with --data)"),
+    "peers": (70, "epoch times of PyTorch and JAX, where they are installed"),
 }
+_DEVICE = 60  # seconds to find out which it is
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the parts, print a table, and return the exit code."""
     options = _parser().parse_args(arguments)
+    if options.only is not None:
+        return work(options)
+    if options.fail and not options.dry_run:
+        raise BenchError("--fail: is for a --dry-run")
+    given = [f"--device={options.device}", *(["--dry-run"] if options.dry_run else [])]
+    if options.data is not None:
+        given.append(f"--data={options.data}")
     if options.out is not None and options.out.exists():
         raise BenchError(f"{options.out}: exists already; --out takes a new file")
-    context = _context(options)
-    print(f"device: {context.name}", flush=True)
-    begin = time.perf_counter()
-    found: dict[str, Any] = {}
-    for name in options.parts:
-        left = options.seconds - (time.perf_counter() - begin)
-        if left < 0:
-            found[name] = {"skipped": f"the {options.seconds:.0f} seconds are over"}
-            print(f"== {name}: skipped, {found[name]['skipped']}", flush=True)
-            continue
-        print(f"== {name}: {PARTS[name][1]}", flush=True)
-        at = time.perf_counter()
-        try:
-            found[name] = PARTS[name][0](context)
-        except Exception as error:
-            found[name] = {"failed": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        found[name]["part_seconds"] = time.perf_counter() - at
-        part = found[name]
-        odd = f"   FAILED {part['failed']}" if "failed" in part else f"   skipped: {part.get('skipped')}"
-        print("\n".join(part.get("lines", [])) or odd, flush=True)
-    failed = [name for name, part in found.items() if "failed" in part]
+    device = run("device", given, _DEVICE)
+    if "failed" in device:
+        said = device.get("stderr", "nothing was said").splitlines()[-1]
+        raise BenchError(device.get("refused") or f"--device {options.device}: {device['failed']}; {said}")
+    print(f"device: {device['gpu'].get('name')}", flush=True)
+    result = _result(options, device["gpu"])
+    found: dict[str, Any] = result["parts"]
     if options.out is not None:
-        _write(options.out, context, found)
+        write(options.out, result)
+    begin = time.perf_counter()
+    _run_parts(options, given, begin, found, result)
+    _run_again(options, given, begin, found, result)
     print(_summary(found, time.perf_counter() - begin))
-    return 1 if failed else 0
+    return 1 if any("failed" in part for part in found.values()) else 0
+
+
+def _run_parts(
+    options: argparse.Namespace, given: list[str], begin: float, found: dict[str, Any], result: dict[str, Any]
+) -> None:
+    """Run each part; what is found is written after each."""
+    for name in options.parts:
+        print(f"== {name}: {PARTS[name][1]}", flush=True)
+        left = options.seconds - (time.perf_counter() - begin)
+        if left < 1:
+            found[name] = {"skipped": f"the {options.seconds:.0f} seconds are over"}
+        else:
+            limit = min(options.limits.get(name, PARTS[name][0]), left)
+            found[name] = run(name, [*given, *_failing(options, name)], limit)
+        _tell(found[name])
+        if options.out is not None:
+            write(options.out, result, replace=True)
+
+
+def _run_again(
+    options: argparse.Namespace, given: list[str], begin: float, found: dict[str, Any], result: dict[str, Any]
+) -> None:
+    """Run the parts that failed once more, each launch waited for: when all others have had their turn."""
+    for name in [name for name, part in found.items() if "failed" in part]:
+        left = options.seconds - (time.perf_counter() - begin)
+        print(f"== {name}, again with {BLOCKING}=1", flush=True)
+        if left < 1:
+            again = {"skipped": f"the {options.seconds:.0f} seconds are over"}
+        else:
+            limit = min(options.limits.get(name, PARTS[name][0]), left)
+            again = run(name, [*given, *_failing(options, name)], limit, {BLOCKING: "1"})
+        found[name]["again"] = {"environment": {BLOCKING: "1"}} | again
+        _tell(again)
+        if options.out is not None:
+            write(options.out, result, replace=True)
+
+
+def _tell(part: dict[str, Any]) -> None:
+    """Print what became of a part, beyond the lines that it has printed."""
+    if "failed" in part:
+        print("\n".join([f"   FAILED {part['failed']}", *part.get("stderr", "").splitlines()[-5:]]), flush=True)
+    elif "skipped" in part:
+        print(f"   skipped: {part['skipped']}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
-    lines = [f"  {name:12} {text}" for name, (_, text) in PARTS.items()]
+    lines = [f"  {name:12} {text}; at most {limit} s" for name, (limit, text) in PARTS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m bench gpu",
         description="Check and measure what a GPU computes.\n\n" + "\n".join(lines),
@@ -77,10 +118,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help="a list such as kernels,epochs [all]")
     parser.add_argument("--device", default="gpu", help="gpu or gpu:N [gpu]")
-    parser.add_argument("--data", help="folder with CIFAR-10, for the accuracies")
-    parser.add_argument("--seconds", type=float, default=480, help="no part is begun after so many [480]")
+    parser.add_argument("--data", help="folder or archive with CIFAR-10, for the accuracies")
+    parser.add_argument("--seconds", type=float, default=480, help="no part goes on after so many [480]")
+    parser.add_argument(
+        "--limits", type=_limits, default={}, metavar="PART=S,...", help="other seconds that parts may take"
+    )
     parser.add_argument("--dry-run", action="store_true", help="on a pretended GPU, with small sizes")
+    parser.add_argument(
+        "--fail",
+        type=_failures,
+        default={},
+        metavar="PART=crash|hang,...",
+        help="in a dry run: how parts shall fail, after a line",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the result to a new file")
+    # What the process of one part is told.
+    for name in ("--only", "--into", "--limit"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
     return parser
 
 
@@ -91,24 +145,41 @@ def _parts(text: str) -> list[str]:
     return names
 
 
-def _context(options: argparse.Namespace) -> Context:
-    if options.dry_run:
-        return pretended(options.data)
-    from xpnet.backend import get_backend
-    from xpnet.errors import DeviceError
+def _by_part(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    _parts(",".join(name for name, _, _ in pairs))
+    return {name: value for name, _, value in pairs}
 
+
+def _limits(text: str) -> dict[str, float]:
     try:
-        return Context(get_backend(options.device), data=options.data)
-    except DeviceError as error:
-        raise BenchError(str(error)) from None
+        limits = {name: float(value) for name, value in _by_part(text).items()}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: must be seconds by part, such as epochs=90,peers=200") from None
+    if wrong := [name for name, limit in limits.items() if not limit > 0]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]}={limits[wrong[0]]}: must be above 0 seconds")
+    return limits
 
 
-def _write(path: Path, context: Context, found: dict[str, Any]) -> None:
+def _failures(text: str) -> dict[str, str]:
+    failures = _by_part(text)
+    if wrong := [name for name, how in failures.items() if how not in ("crash", "hang")]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]}={failures[wrong[0]]}: must be crash or hang")
+    return failures
+
+
+def _failing(options: argparse.Namespace, name: str) -> list[str]:
+    return [f"--fail={name}={options.fail[name]}"] if name in options.fail else []
+
+
+def _result(options: argparse.Namespace, gpu: dict[str, Any]) -> dict[str, Any]:
     from bench.machine import describe
 
+    words = ["python -m bench gpu", *(["--dry-run"] if options.dry_run else [])]
+    if options.parts != list(PARTS):
+        words.append(f"--parts {','.join(options.parts)}")
     # The parts are no suites of rows: what compares those skips files without them.
-    result = {"command": f"python -m bench gpu {'--dry-run' if context.small else ''}".strip(), "machine": describe()}
-    write(path, result | {"gpu": context.describe(), "suites": {}, "parts": found})
+    return {"command": " ".join(words), "machine": describe(), "gpu": gpu, "suites": {}, "parts": {}}
 
 
 def _summary(found: dict[str, Any], seconds: float) -> str:
@@ -117,6 +188,10 @@ def _summary(found: dict[str, Any], seconds: float) -> str:
         outcome = part.get("failed") or part.get("skipped") or part.get("summary", "done")
         mark = "FAILED: " if "failed" in part else "skipped: " if "skipped" in part else ""
         lines.append(f"{name:12} {part.get('part_seconds', 0):8.1f}  {mark}{outcome}")
+        if "again" in part:
+            again = part["again"]
+            what = again.get("failed") or again.get("skipped") or "done this time"
+            lines.append(f"{'':12} {again.get('part_seconds', 0):8.1f}  with {BLOCKING}=1: {what}")
     return "\n".join([*lines, f"{'all':12} {seconds:8.1f}"])
 
 

@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from xpnet.backend import Backend, get_backend
 from xpnet.benchmark import noise
 from xpnet.config import NetworkConfig
 from xpnet.data import Data
-from xpnet.device_data import to_device
+from xpnet.device_data import DeviceSet, to_device
 from xpnet.network import Network
 from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
 
@@ -23,21 +24,31 @@ NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 
 
 class Context:
-    """A device and the sizes of what is measured on it.
+    """A device and the sizes of what is measured on it, for one part.
 
     Attributes:
         backend: The GPU.
         small: Whether sizes are small, for a dry run.
         samples: Of the training set.
         inputs: Features of a sample.
-        data: Folder with CIFAR-10, or None.
+        data: Folder or archive with CIFAR-10, or None.
+        lines: What the part has told.
+        found: What the part has found so far.
     """
 
     def __init__(self, backend: Backend, *, small: bool = False, data: str | None = None) -> None:
         self.backend, self.small, self.data = backend, small, data
         self.samples, self.inputs = (400, 48) if small else (45_000, 3072)
         self.epochs, self.warm = (1, 1) if small else (20, 3)
-        self._noise: Data | None = None
+        self.lines: list[str] = []
+        self.found: dict[str, Any] = {}
+        self.on_change: Callable[[], None] = lambda: None
+
+    def tell(self, line: str) -> None:
+        """Print a line and keep it, with all that was found until now: the part may not come to its end."""
+        self.lines.append(f"   {line}")
+        print(self.lines[-1], flush=True)
+        self.on_change()
 
     @property
     def cpu(self) -> Backend:
@@ -65,25 +76,29 @@ class Context:
                 known[key] = getattr(runtime, function)()
         return known
 
+    @cached_property
     def noise(self) -> Data:
-        """Return a training set of noise."""
-        if self._noise is None:
-            self._noise = noise(self.samples, self.inputs, others=max(10, self.samples // 9))
-        return self._noise
+        """A data set of noise."""
+        return noise(self.samples, self.inputs, others=max(10, self.samples // 9))
+
+    @cached_property
+    def on_device(self) -> DeviceSet:
+        """The training set of noise, on the device."""
+        return to_device(self.noise, self.backend, "float32").train
 
     def network(self, hidden: tuple[int, ...], batch_norm: bool = True) -> NetworkConfig:
         """Return an architecture for the training set."""
         return NetworkConfig(inputs=self.inputs, hidden=hidden, batch_norm=batch_norm)
 
-    def seconds(self, run: Callable[[], object], *, epochs: int | None = None) -> list[float]:
+    def seconds(self, run: Callable[[], object], *, epochs: int | None = None, warm: int | None = None) -> list[float]:
         """Return the seconds of calls of `run`, until the device is done, after some that warm up."""
-        times = []
-        for number in range(self.warm + (epochs or self.epochs)):
+        times, warm = [], self.warm if warm is None else warm
+        for number in range(warm + (epochs or self.epochs)):
             self.backend.synchronize()
             begin = time.perf_counter()
             run()
             self.backend.synchronize()
-            if number >= self.warm:
+            if number >= warm:
                 times.append(time.perf_counter() - begin)
         return times
 
@@ -92,23 +107,31 @@ class Steps:
     """Training steps on data that lies on the device; batches and rates do too."""
 
     def __init__(
-        self, backend: Backend, config: NetworkConfig, data: Data, kind: str, *, replicas: int = 1, batch: int = 100
+        self,
+        network: Network,
+        part: DeviceSet,
+        kind: str,
+        *,
+        batch: int = 100,
+        own_orders: bool = False,
+        most: int | None = None,
     ) -> None:
-        network = Network(config, backend=backend, replicas=replicas)
-        part = to_device(data, backend, network.dtype).train
+        """Prepare an epoch on `part`, or its first `most` steps, with an order of samples for all or for each."""
+        backend, replicas = network.backend, network.replicas
         hyper = Hyperparameters(backend.asarray(np.geomspace(1e-5, 1e-1, replicas)))
-        self._stepper = make_stepper(network, part.x, part.labels, hyper, kind, batch)
+        self.stepper = make_stepper(network, part.x, part.labels, hyper, kind, batch)
         self._state = State(network.parameters, {}, network.running)
-        samples = len(data.train)
-        self.count = samples // batch
-        rows = np.random.default_rng(0).permutation(samples)[: self.count * batch].reshape(self.count, batch)
-        self._perm = backend.asarray(rows)
+        samples, rng = int(part.labels.shape[0]), np.random.default_rng(0)
+        self.count = min(samples // batch, most or samples)
+        orders = [rng.permutation(samples)[: self.count * batch] for _ in range(replicas if own_orders else 1)]
+        rows = np.stack(orders, axis=1).reshape(self.count, batch, -1).swapaxes(1, 2)
+        self._perm = backend.asarray(np.ascontiguousarray(rows if own_orders else rows[:, 0]))
         self._eta = backend.asarray(np.full((self.count, replicas), 1e-3))
         self._totals = Totals.empty(backend.xp, self.count, replicas)
 
     def epoch(self) -> None:
         """Take all steps once."""
-        self._stepper.run(self._state, self._perm, self._eta, self._totals)
+        self.stepper.run(self._state, self._perm, self._eta, self._totals)
 
 
 def figures(times: list[float], steps: int) -> dict[str, Any]:

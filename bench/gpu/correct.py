@@ -11,9 +11,14 @@ import numpy as np
 
 from bench.gpu.context import NINE, Context
 from xpnet.backend import Backend
+from xpnet.benchmark import noise
 from xpnet.config import TrainConfig
+from xpnet.data import Data
+from xpnet.device_data import to_device
 from xpnet.network import Network
 from xpnet.ops import get_ops, reference
+from xpnet.schedules import triangular
+from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
 from xpnet.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +42,8 @@ def kernels(context: Context) -> dict[str, Any]:
                     )
                 worst[f"{name} {dtype}"] = max(error, worst.get(f"{name} {dtype}", 0))
     summary = f"{len(worst) // 2} operations, worst {max(v for k, v in worst.items() if '64' in k):.0e} in float64"
-    return {"worst": worst, "summary": summary, "lines": [f"   {summary}"]}
+    context.tell(summary)
+    return {"worst": worst, "summary": summary}
 
 
 def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: str) -> dict[str, float]:
@@ -109,31 +115,29 @@ def _error(got: Any, expected: Any) -> float:
 
 def curves(context: Context) -> dict[str, Any]:
     """Train from one seed on both devices: losses of the first 100 steps."""
-    lines, worst = [], {}
-    for dtype, tolerance in (("float64", 1e-9), ("float32", 1e-3)):
-        for kind in STEPPERS:
-            for replicas in (1, 3):
+    worst: dict[str, float] = {}
+    context.found["worst"] = worst
+    data = noise(context.samples if context.small else 5000, context.inputs, others=50)
+    for dtype in ("float64", "float32"):
+        for replicas in (1, 3):
+            here = _losses(context, context.cpu, data, "plain", dtype, replicas)
+            for kind in STEPPERS:
                 name = f"{kind}, R = {replicas}, {dtype}"
-                there = _losses(context, context.backend, kind, dtype, replicas)
-                here = _losses(context, context.cpu, "plain", dtype, replicas)
+                there = _losses(context, context.backend, data, kind, dtype, replicas)
                 worst[name] = float(np.abs(there / here - 1).max())
-                lines.append(f"   {name:28} losses of CPU and GPU differ by {worst[name]:.1e} at most")
-                if not worst[name] <= tolerance:
-                    raise WrongResultError(f"{name}: losses differ by {worst[name]:.1e}, more than {tolerance:.0e}")
-    return {"worst": worst, "lines": lines, "summary": f"differ by {max(worst.values()):.1e} at most"}
+                context.tell(f"{name:28} losses of CPU and GPU differ by {worst[name]:.1e} at most")
+    for name, error in worst.items():
+        if not error <= (tolerance := 1e-9 if "float64" in name else 1e-3):
+            raise WrongResultError(f"{name}: losses differ by {error:.1e}, more than {tolerance:.0e}")
+    return {"worst": worst, "summary": f"differ by {max(worst.values()):.1e} at most"}
 
 
-def _losses(context: Context, backend: Backend, kind: str, dtype: str, replicas: int) -> Any:
-    """Return the training loss of each of 100 steps: epochs of one step each, so that all are seen."""
-    data = context.noise()
+def _losses(context: Context, backend: Backend, data: Data, kind: str, dtype: str, replicas: int) -> Any:
+    """Return the training loss of each of 100 steps."""
     # In float64 activations of fifty units and a hundred samples do not fit into one multiprocessor.
     hidden = (50, 50) if dtype == "float32" else (24, 24)
     network = Network(context.network(hidden), backend=backend, dtype=dtype, replicas=replicas)
     steps, batch = (6, 50) if context.small else (100, 100)
-    from bench.gpu.context import Totals, to_device
-    from xpnet.schedules import triangular
-    from xpnet.steppers import Hyperparameters, State, make_stepper
-
     part = to_device(data, backend, network.dtype).train
     hyper = Hyperparameters(backend.asarray(np.full(replicas, 0.005)))
     stepper = make_stepper(network, part.x, part.labels, hyper, kind, batch)
@@ -149,8 +153,7 @@ def gradients(context: Context) -> dict[str, Any]:
     """Check the GPU's gradients against finite differences of the CPU."""
     import xpnet
 
-    rng = np.random.default_rng(0)
-    lines, summary = [], []
+    rng, summary = np.random.default_rng(0), []
     for hidden in ((50, 50), NINE):
         config = xpnet.NetworkConfig(inputs=40, hidden=hidden)
         network = Network(config, backend=context.backend, dtype="float64")
@@ -159,10 +162,10 @@ def gradients(context: Context) -> dict[str, Any]:
         report = xpnet.gradcheck(network, x, labels, lam=0.01, coverage=coverage)
         largest = max(p.max_relative_error for p in report.parameters if p.max_relative_error is not None)
         summary.append(f"{len(hidden) + 1} layers: {report.checked} gradients, {largest:.1e}")
-        lines.append(f"   {summary[-1]}")
+        context.tell(summary[-1])
         if not report.passed:
             raise WrongResultError(f"{len(hidden) + 1} layers: the gradient check fails")
-    return {"lines": lines, "summary": "; ".join(summary)}
+    return {"summary": "; ".join(summary)}
 
 
 def accuracies(context: Context) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def accuracies(context: Context) -> dict[str, Any]:
     if context.data is None:
         return {"skipped": "no --data"}
     data = xpnet.load_data(context.data, "45k")
-    lines, found = [], {}
+    found = context.found["found"] = {}
     # Test accuracies of these settings on the CPU, five seeds; see docs.
     for name, hidden, expected in (("3 layers", (50, 50), 0.535), ("9 layers", NINE, 0.515)):
         network = Network(
@@ -185,10 +188,10 @@ def accuracies(context: Context) -> dict[str, Any]:
             "seconds_evaluation": result.seconds_evaluation,
         }
         mean, training = float(result.test.accuracies.mean()), sum(result.seconds_training)
-        lines.append(f"   {name}: test accuracy {mean:.4f}; {result.epochs} epochs of 3 networks in {training:.2f} s")
+        context.tell(f"{name}: test accuracy {mean:.4f}; {result.epochs} epochs of 3 networks in {training:.2f} s")
         if abs(mean - expected) > 0.015:
             raise WrongResultError(f"{name}: test accuracy {mean:.4f} is not {expected} ± .015")
-    return {"found": found, "lines": lines, "summary": lines[0].strip()}
+    return {"found": found, "summary": context.lines[0].strip()}
 
 
 def tests(context: Context) -> dict[str, Any]:
@@ -198,8 +201,9 @@ def tests(context: Context) -> dict[str, Any]:
     # By name: other files import what such a machine need not have.
     files = ["tests/test_gpu.py", "tests/gradcheck/test_gradcheck_devices.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = [line for line in done.stdout.splitlines() if line.strip()][-25:]
     if done.returncode or not last or "passed" not in last[-1] or "skipped" in last[-1]:
         raise WrongResultError("\n".join([*last, done.stderr[-2000:]]))
-    return {"lines": [f"   {line}" for line in last[-3:]], "summary": last[-1]}
+    context.tell(last[-1])
+    return {"summary": last[-1]}

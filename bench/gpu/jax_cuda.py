@@ -19,9 +19,17 @@ from bench.problem import LAM
 
 
 class Peer:
-    """One network on the training set as bytes on the device, standardised in the step."""
+    """One network on the training set as bytes on the device, standardised in the step.
 
-    def __init__(self, data: Any, hidden: tuple[int, ...], batch_norm: bool, batch: int) -> None:
+    Args:
+        data: The data set.
+        hidden: Units of each hidden layer.
+        batch_norm: Whether hidden layers are normalised.
+        batch: Samples in a step.
+        unroll: Steps in one round of the scan's loop.
+    """
+
+    def __init__(self, data: Any, hidden: tuple[int, ...], batch_norm: bool, batch: int, unroll: int = 1) -> None:
         if jax.default_backend() != "gpu":
             raise RuntimeError(f"JAX computes on {jax.default_backend()}, not on a GPU")
         self.version = jax.__version__
@@ -55,7 +63,7 @@ class Peer:
                 g, (loss, statistics) = jax.grad(loss_of, has_aux=True)(p, batch, classes, batch_norm)
                 return descend(p, g, running, statistics, rate, LAM), loss
 
-            (p, running), losses = jax.lax.scan(step, (p, running), (perm, eta))
+            (p, running), losses = jax.lax.scan(step, (p, running), (perm, eta), unroll=unroll)
             return p, running, losses.mean()
 
         self._epoch = epoch

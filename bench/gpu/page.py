@@ -17,6 +17,8 @@ BARS = (
     ("the same with TF32", "3072-512-512-10 with BN", "xpnet graph, TF32", 50),
 )
 _FIFTY, _START = 150, 1.5
+# Parts whose figures are the table's.
+_TABLED = ("epochs", "peers", "populations", "start")
 
 
 def slots(folder: Path) -> dict[str, str]:
@@ -52,21 +54,28 @@ def _gpu(folder: Path) -> str:
 
 
 def _rows(parts: dict[str, Any]) -> list[str]:
-    networks = parts.get("epochs", {}).get("rows", {})
     lines = []
     named = {(network, who): bar for _, network, who, bar in BARS}
-    for network, rows in networks.items():
-        for who, row in rows.items():
+    timed, others = (parts.get(part, {}).get("rows", {}) for part in ("epochs", "peers"))
+    for network in timed | others:
+        for who, row in {**timed.get(network, {}), **others.get(network, {})}.items():
             bar = named.get((network, who))
-            value = f"{row['median']:,.1f} (min {row['min']:,.1f})" if "median" in row else row["failed"]
-            lines.append(f"| {network}: {who} | {f'≤ {bar}' if bar else ''} | {value} |")
-    for replicas, row in parts.get("populations", {}).get("rows", {}).items():
-        bar = f"≤ {_FIFTY}" if replicas == "50" else ""
-        lines.append(f"| {replicas} networks of the first kind | {bar} | {row['median']:,.1f} |")
-    seconds = parts.get("start", {}).get("seconds")
-    if seconds:
+            lines.append(f"| {network}: {who} | {f'≤ {bar}' if bar else ''} | {_value(row)} |")
+    for replicas, kinds in parts.get("populations", {}).get("rows", {}).items():
+        for kind, row in kinds.items():
+            bar = f"≤ {_FIFTY}" if (replicas, kind) == ("50", "auto") else ""
+            lines.append(f"| {replicas} networks of the first kind: {kind} | {bar} | {row['median']:,.1f} |")
+    seconds = parts.get("start", {}).get("seconds", [])
+    if len(seconds) > 1:
         lines.append(f"| first step, from the command | ≤ {_START} s | {min(seconds[1:]):.2f} s |")
     return lines
+
+
+def _value(row: dict[str, Any]) -> str:
+    if "failed" in row:
+        return str(row["failed"])
+    mark = ", without a CUDA graph" if row.get("graph_skips") else ""
+    return f"{row['median']:,.1f} (min {row['min']:,.1f}){mark}"
 
 
 def _words(result: dict[str, Any], path: Path) -> str:
@@ -75,7 +84,7 @@ def _words(result: dict[str, Any], path: Path) -> str:
     outcomes = "; ".join(
         f"{name}: {part.get('failed') or part.get('skipped') or part.get('summary', 'done')}"
         for name, part in result["parts"].items()
-        if name not in ("epochs", "populations", "start")
+        if name not in _TABLED or "failed" in part or "skipped" in part
     )
     return (
         f"`{result['command']}`, {machine['date']}, commit {machine.get('commit')}: {gpu.get('name')}, driver "

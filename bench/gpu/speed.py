@@ -7,14 +7,18 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bench.gpu.context import NINE, Context, Steps, figures
 from xpnet.benchmark import noise, wins_from
+from xpnet.device_data import to_device
 from xpnet.memory import give_back
+from xpnet.network import Network
 
 NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "3072-50-50-10 with BN": ((50, 50), True, 100),
@@ -22,87 +26,120 @@ NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "nine layers with BN": (NINE, True, 100),
     "3072-512-512-10 with BN": ((512, 512), True, 100),
 }
-REPLICAS = (1, 2, 5, 10, 50, 200)
+REPLICAS = (1, 2, 5, 10, 50, 200, 1000)
+KINDS = ("auto", "small", "graph")
+# Replicas of the population that is timed with an order of samples for each.
+_OWN_ORDERS = 50
 
 
 def epochs(context: Context) -> dict[str, Any]:
-    """Time epochs of every stepper and of the peers, on the same data."""
+    """Time epochs of every stepper."""
     rows: dict[str, dict[str, Any]] = {}
-    lines = []
+    context.found["rows"] = rows
     for network, (hidden, batch_norm, batch) in NETWORKS.items():
         rows[network] = {}
-        of = (hidden, batch_norm, batch)
-        contenders = [
-            (f"xpnet {kind}", partial(_ours, context, kind, *of)) for kind in ("small", "graph", "fused", "plain")
-        ]
-        contenders = [one for one in contenders if max(hidden) <= 64 or one[0] != "xpnet small"]
+        for kind in ("small", "graph", "fused", "plain"):
+            if kind != "small" or max(hidden) <= 64:
+                row = partial(_ours, context, kind, hidden, batch_norm, batch)
+                _contender(context, rows, network, f"xpnet {kind}", row)
         if network.startswith("3072-512") and not context.small:
-            contenders.append(("xpnet graph, TF32", partial(_ours, context, "graph", *of, tf32=True)))
-        # Each peer compiles for tens of seconds: the first network has them all, the wide one the best of them.
-        if not context.small and network in ("3072-50-50-10 with BN", "3072-512-512-10 with BN"):
-            contenders += _peers(context, hidden, batch_norm, batch, every=len(hidden) == 2 and hidden[0] == 50)
-        for name, run in contenders:
-            try:
-                rows[network][name] = row = run()
-            except Exception as error:
-                rows[network][name] = {"failed": f"{type(error).__name__}: {error}"}
-                lines.append(f"   {network:26} {name:32} FAILED {type(error).__name__}: {str(error)[:120]}")
-                continue
-            lines.append(f"   {network:26} {name:32} {row['median']:9.1f} us a step (min {row['min']:.1f})")
+            row = partial(_ours, context, "graph", hidden, batch_norm, batch, tf32=True)
+            _contender(context, rows, network, "xpnet graph, TF32", row)
+    return {"rows": rows, "summary": _first(rows)}
+
+
+def _contender(
+    context: Context, rows: dict[str, dict[str, Any]], network: str, name: str, run: Callable[[], dict[str, Any]]
+) -> None:
+    """Time one contender; what it raises is its row."""
+    try:
+        rows[network][name] = row = run()
+    except Exception as error:
+        rows[network][name] = {"failed": f"{type(error).__name__}: {error}"}
+        context.tell(f"{network:26} {name:32} FAILED {type(error).__name__}: {str(error)[:120]}")
+        return
+    mark = f", made no CUDA graph {row['graph_skips']} times" if row.get("graph_skips") else ""
+    context.tell(f"{network:26} {name:32} {row['median']:9.1f} us a step (min {row['min']:.1f}){mark}")
+
+
+def _first(rows: dict[str, dict[str, Any]]) -> str:
     first = rows["3072-50-50-10 with BN"]
-    summary = ", ".join(f"{name} {row['median']:.0f} us" for name, row in first.items() if "median" in row)
-    return {"rows": rows, "lines": lines, "summary": summary}
+    return ", ".join(f"{name} {row['median']:.0f} us" for name, row in first.items() if "median" in row)
 
 
 def _ours(
     context: Context, kind: str, hidden: tuple[int, ...], batch_norm: bool, batch: int, *, tf32: bool = False
 ) -> dict[str, Any]:
-    from dataclasses import replace
-
     backend = replace(context.backend, tf32=True) if tf32 else context.backend
-    steps = Steps(backend, context.network(hidden, batch_norm), context.noise(), kind, batch=batch)
+    network = Network(context.network(hidden, batch_norm), backend=backend)
+    steps = Steps(network, context.on_device, kind, batch=batch)
     return figures(context.seconds(steps.epoch, epochs=3 if kind == "plain" else None), steps.count)
 
 
-def _peers(
-    context: Context, hidden: tuple[int, ...], batch_norm: bool, batch: int, *, every: bool
-) -> list[tuple[str, Callable[[], Any]]]:
-    found: list[tuple[str, Callable[[], Any]]] = []
-    if importlib.util.find_spec("torch") is not None:
+def peers(context: Context) -> dict[str, Any]:
+    """Time other libraries on the same data, each at its best: of the first network all, of the wide one the best."""
+    if context.small:
+        return {"skipped": "a dry run"}
+    there = [name for name in ("torch", "jax") if importlib.util.find_spec(name) is not None]
+    if not there:
+        return {"skipped": "neither PyTorch nor JAX is installed"}
+    first, wide = "3072-50-50-10 with BN", "3072-512-512-10 with BN"
+    rows: dict[str, dict[str, Any]] = {first: {}, wide: {}}
+    context.found["rows"] = rows
+    # What is most worth knowing comes first, for each compiles for tens of seconds.
+    contenders = [
+        *((network, "torch", mode) for network in (first, wide) for mode in ("graph",)),
+        *((network, "jax", unroll) for network in (first, wide) for unroll in (10,)),
+        (first, "torch", "reduce-overhead"),
+        (first, "jax", 1),
+        (first, "torch", "eager"),
+        (wide, "torch", "reduce-overhead"),
+        (first, "torch", "default"),
+    ]
+    for network, library, how in contenders:
+        if library in there:
+            name = f"PyTorch {how}" if library == "torch" else f"JAX scan{f', unroll {how}' if how != 1 else ''}"
+            _contender(context, rows, network, name, partial(_peer, context, library, how, NETWORKS[network]))
+    return {"rows": rows, "summary": _first(rows)}
+
+
+def _peer(context: Context, library: str, how: Any, network: tuple[tuple[int, ...], bool, int]) -> dict[str, Any]:
+    hidden, batch_norm, batch = network
+    if library == "torch":
         from bench.gpu import torch_cuda
 
-        modes = ("eager", "default", "reduce-overhead", "graph") if every else ("reduce-overhead",)
-        for mode in modes:
+        peer: Any = torch_cuda.Peer(context.noise, hidden, batch_norm, batch, how)
+    else:
+        from bench.gpu import jax_cuda
 
-            def run(mode: str = mode) -> dict[str, Any]:
-                peer = torch_cuda.Peer(context.noise(), hidden, batch_norm, batch, mode)
-                row = figures(peer.seconds(context.warm, context.epochs), peer.count) | {"version": peer.version}
-                if skips := peer.graph_skips():
-                    raise RuntimeError(f"made no CUDA graph, {skips} times")
-                return row
-
-            found.append((f"PyTorch {mode}", run))
-    if importlib.util.find_spec("jax") is not None:
-
-        def scan() -> dict[str, Any]:
-            from bench.gpu import jax_cuda
-
-            peer = jax_cuda.Peer(context.noise(), hidden, batch_norm, batch)
-            return figures(peer.seconds(context.warm, context.epochs), peer.count) | {"version": peer.version}
-
-        found.append(("JAX scan", scan))
-    return found
+        peer = jax_cuda.Peer(context.noise, hidden, batch_norm, batch, how)
+    row = figures(peer.seconds(context.warm, context.epochs), peer.count) | {"version": peer.version}
+    skips = peer.graph_skips() if library == "torch" else 0
+    return row | ({"graph_skips": skips} if skips else {})
 
 
 def populations(context: Context) -> dict[str, Any]:
-    """Time R networks of the first kind that train at once with one order of samples."""
-    rows, lines = {}, []
-    for replicas in (1, 2) if context.small else REPLICAS:
-        steps = Steps(context.backend, context.network((50, 50)), context.noise(), "graph", replicas=replicas)
-        row = rows[replicas] = figures(context.seconds(steps.epoch, epochs=3), steps.count)
-        each = row["median"] / replicas
-        lines.append(f"   R = {replicas:4} {row['median']:9.1f} us a step, {each:8.2f} us a network")
-    return {"rows": rows, "lines": lines, "summary": lines[-1].strip()}
+    """Time R networks of the first kind that train at once, with one order of samples, and with one for each."""
+    rows: dict[str, dict[str, Any]] = {}
+    context.found["rows"] = rows
+    sizes = (1, 2) if context.small else REPLICAS
+    own = 2 if context.small else _OWN_ORDERS
+    for replicas in sizes:
+        network = Network(context.network((50, 50)), backend=context.backend, replicas=replicas)
+        few = {"epochs": 2, "warm": 1} if replicas >= 200 or context.small else {"epochs": 3}
+        for own_orders in (False, True) if replicas == own else (False,):
+            name = f"{replicas}, own orders" if own_orders else str(replicas)
+            rows[name] = {}
+            for kind in KINDS:
+                steps = Steps(network, context.on_device, kind, own_orders=own_orders)
+                row = rows[name][kind] = figures(context.seconds(steps.epoch, **few), steps.count)
+                row["stepper"] = type(steps.stepper).__name__
+                each = row["median"] / replicas
+                context.tell(f"R = {name:16} {kind:6} {row['median']:9.1f} us a step, {each:8.2f} us a network")
+        del network, steps
+        give_back(context.backend)
+    last = rows[str(own)]
+    return {"rows": rows, "summary": ", ".join(f"R = {own} {kind} {last[kind]['median']:.0f} us" for kind in KINDS)}
 
 
 def crossover(context: Context) -> dict[str, Any]:
@@ -111,25 +148,34 @@ def crossover(context: Context) -> dict[str, Any]:
     batches = (10, 20) if context.small else (10, 100, 1000, 10_000)
     data = noise(100 if context.small else 20_000, context.inputs)
     points: dict[str, list[tuple[int, float, float]]] = {"width": [], "batch_size": []}
+    context.found["points"] = points
+    sets = [(backend, to_device(data, backend, "float32").train) for backend in (context.cpu, context.backend)]
     for axis, sizes in (("width", widths), ("batch_size", batches)):
         for size in sizes:
             hidden, batch = ((size, size), 100) if axis == "width" else ((50, 50), size)
             times = []
-            for backend in (context.cpu, context.backend):
-                steps = Steps(backend, context.network(hidden), data, "auto", batch=min(batch, len(data.train)))
-                # Half a second each is enough to see which is faster.
+            for backend, part in sets:
+                network = Network(context.network(hidden), backend=backend)
+                steps = Steps(network, part, "auto", batch=min(batch, len(data.train)), most=50)
+                # Half a second each is enough to see which is faster; the first two make kernels and graphs.
+                steps.epoch()
                 begin = time.perf_counter()
                 steps.epoch()
                 backend.synchronize()
                 rounds = max(1, min(5, int(0.5 / (time.perf_counter() - begin))))
                 times.append(min(_timed(backend, steps, rounds)))
             points[axis].append((size, *times))
-    lines, found = [], {}
-    for axis, measured in points.items():
-        found[axis] = {"points": measured, "gpu_wins_from": wins_from(measured)}
-        lines += [f"   {axis} {size:6}: CPU {c:11.1f}, GPU {g:9.1f} us a step" for size, c, g in measured]
-        lines.append(f"   the GPU wins from a {axis} of {found[axis]['gpu_wins_from']} on")
-    return found | {"lines": lines, "summary": "; ".join(line.strip() for line in lines if "wins" in line)}
+            context.tell(f"{axis} {size:6}: CPU {times[0]:11.1f}, GPU {times[1]:9.1f} us a step")
+    found = {axis: {"points": points[axis], "gpu_wins_from": wins_from(points[axis])} for axis in points}
+    wins = [
+        f"the GPU wins from a {axis} of {known['gpu_wins_from']} on"
+        if known["gpu_wins_from"] is not None
+        else f"the GPU wins at no {axis} of these"
+        for axis, known in found.items()
+    ]
+    for line in wins:
+        context.tell(line)
+    return found | {"summary": "; ".join(wins)}
 
 
 def _timed(backend: Any, steps: Steps, rounds: int) -> list[float]:
@@ -155,42 +201,45 @@ print(time.perf_counter() - begin)
 
 
 def start(context: Context) -> dict[str, Any]:
-    """Time a process from its start to a first step, its kernels compiled by the one before."""
+    """Time processes from their start to a first step: the first compiles all kernels, for the others too."""
     if context.small:
         return {"skipped": "a dry run"}
-    times = []
-    for _ in range(4):
-        begin = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", _FIRST_STEP], capture_output=True, text=True, check=False, env=os.environ
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:])
-        times.append(time.perf_counter() - begin)
+    times: list[float] = []
+    context.found["seconds"] = times
+    with tempfile.TemporaryDirectory() as cache:
+        for _ in range(4):
+            begin = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", _FIRST_STEP],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=os.environ | {"CUPY_CACHE_DIR": cache},
+            )
+            if done.returncode:
+                raise RuntimeError(done.stderr[-2000:])
+            times.append(time.perf_counter() - begin)
+            context.tell(f"{times[-1]:.2f} s")
     first, warm = times[0], statistics.median(times[1:])
     line = f"first process {first:.2f} s, then {warm:.2f} s to the end of one step and its evaluation"
-    return {"seconds": times, "lines": [f"   {line}"], "summary": line}
+    context.tell(line)
+    return {"seconds": times, "summary": line}
 
 
 def memory(context: Context) -> dict[str, Any]:
-    """Measure what training takes on the device, above its data set."""
-    pool = getattr(context.backend.xp, "get_default_memory_pool", None)
-    if context.small or pool is None:
-        return {"skipped": "a dry run"}
-    rows, lines = {}, []
-    for replicas in (1, 50):
+    """Measure what training takes on the device, beside its data set."""
+    pool = context.backend.xp.get_default_memory_pool()
+    part = context.on_device
+    images = part.x.shape[0] * part.x.shape[1] / 2**20
+    rows: dict[str, float] = {}
+    for replicas in (1, 2) if context.small else (1, 50):
         give_back(context.backend)
-        before = pool().used_bytes()
-        steps = Steps(context.backend, context.network((50, 50)), context.noise(), "graph", replicas=replicas)
+        before = pool.used_bytes()
+        network = Network(context.network((50, 50)), backend=context.backend, replicas=replicas)
+        steps = Steps(network, part, "graph")
         steps.epoch()
         context.backend.synchronize()
-        rows[replicas] = used = (pool().used_bytes() - before) / 2**20
-        lines.append(f"   R = {replicas}: {used:.0f} MiB, of which {self_data(context):.0f} the images")
-        del steps
-    return {"rows": rows, "lines": lines, "summary": lines[0].strip()}
-
-
-def self_data(context: Context) -> float:
-    """Return the MiB of the training set and the two others, as bytes."""
-    samples = context.samples + 2 * (context.samples // 9)
-    return samples * context.inputs / 2**20
+        rows[str(replicas)] = used = (pool.used_bytes() - before) / 2**20
+        context.tell(f"R = {replicas}: {used:.0f} MiB beside the {images:.0f} of the images")
+        del steps, network
+    return {"rows": rows, "summary": context.lines[0].strip()}

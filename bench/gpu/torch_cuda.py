@@ -15,6 +15,9 @@ from torch.nn import functional
 from bench.peers.torch_single import BN_EPS, loss_of
 from bench.problem import ETA_MAX, LAM
 
+# Steps in one CUDA graph, as xpnet has them.
+CAPTURED = 50
+
 
 class Peer:
     """One network on the training set as bytes on the device, standardised in the step.
@@ -24,8 +27,8 @@ class Peer:
         hidden: Units of each hidden layer.
         batch_norm: Whether hidden layers are normalised.
         batch: Samples in a step.
-        mode: ``"eager"``; ``"default"`` or ``"reduce-overhead"`` of ``torch.compile``; ``"graph"``: the
-            step that ``torch.compile`` makes, captured in a CUDA graph by hand.
+        mode: ``"eager"``; ``"default"`` or ``"reduce-overhead"`` of ``torch.compile``; ``"graph"``: 50 of the
+            steps that ``torch.compile`` makes, captured in a CUDA graph by hand.
         device: ``"cuda"``.
     """
 
@@ -48,8 +51,7 @@ class Peer:
         sizes = (data.train.x.shape[1], *hidden, 10)
         make = self._eager if mode == "eager" else self._functional
         self._step = make(sizes, batch_norm)
-        if mode == "graph":
-            self._step = self._captured(self._step, batch)
+        self._replay = self._captured(batch) if mode == "graph" else None
 
     def _batch(self, rows: Any) -> tuple[Any, Any]:
         x = (self._x.index_select(0, rows).float() - self._mean) * self._factor
@@ -113,21 +115,25 @@ class Peer:
         torch._dynamo.reset()
         return torch.compile(step, mode="reduce-overhead" if self._mode == "reduce-overhead" else "default")
 
-    def _captured(self, step: Any, batch: int) -> Any:
-        rows = torch.zeros(batch, dtype=torch.int64, device=self._device)
+    def _captured(self, batch: int) -> Any:
+        """Return a function that takes the steps of some batches, at most :data:`CAPTURED`, by replaying graphs."""
+        rows = torch.zeros((CAPTURED, batch), dtype=torch.int64, device=self._device)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.no_grad(), torch.cuda.stream(stream):
-            for _ in range(3):
-                step(rows)
+            for number in (0, 1, CAPTURED - 1):
+                self._step(rows[number])
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(graph):
-            step(rows)
+        graphs = {}
+        for size in {min(CAPTURED, self.count), self.count % CAPTURED} - {0}:
+            graphs[size] = torch.cuda.CUDAGraph()
+            with torch.no_grad(), torch.cuda.graph(graphs[size]):
+                for number in range(size):
+                    self._step(rows[number])
 
         def replay(chosen: Any) -> None:
-            rows.copy_(chosen)
-            graph.replay()
+            rows[: len(chosen)].copy_(chosen)
+            graphs[len(chosen)].replay()
 
         return replay
 
@@ -144,6 +150,10 @@ class Peer:
                 self._step(rows)
             return
         with torch.no_grad():
+            if self._replay is not None:
+                for chosen in self._perm.split(CAPTURED):
+                    self._replay(chosen)
+                return
             for rows in self._perm:
                 self._step(rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import emulator
 import pytest
@@ -30,6 +31,18 @@ def test_the_record_is_of_the_kernels_that_there_are():
     recorded = json.loads((FOLDER / "kernels.json").read_text())["kernels"]
     for dtype in REALS:
         assert set(recorded[dtype]) == set(emulator.signatures(source())), "run python -m bench kernels --out"
+
+
+def test_kernels_are_checked_with_the_options_that_cupy_compiles_them_with(monkeypatch):
+    seen = []
+
+    def run(command, **_):
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    kernels.by_nvcc("nvcc", "float32")
+    assert {"-ftz=true", "-std=c++17", "-DREAL=float"} <= set(seen[0])
 
 
 def test_a_kernel_that_does_not_compile_is_shown(monkeypatch):

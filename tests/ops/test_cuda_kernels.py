@@ -16,8 +16,10 @@ from strict import Module
 import xpnet
 from xpnet.backend import Backend
 from xpnet.data import StandardisedRows
+from xpnet.errors import DeviceError
 from xpnet.ops import reference
-from xpnet.ops.cuda.kernels import source
+from xpnet.ops.cuda.kernels import Kernels, source
+from xpnet.ops.cuda.products import Products
 from xpnet.ops.fast_cuda import CudaOps
 from xpnet.ops.reference import BatchNormReLU, CrossEntropy
 
@@ -202,6 +204,51 @@ def test_what_is_not_a_number_stays_so(both):
     assert np.isnan(losses[0, :2]).all()
     assert losses[0, 2] == 0
     assert np.isnan(both.back(both.ops.relu(both.to(scores)))[0, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("replicas", "orders", "n"), [(1, 1, 100), (1000, 1, 7), (30, 30, 100)])
+def test_what_begins_a_step_is_dealt_out_to_many_blocks(both, monkeypatch, replicas, orders, n, dtype):
+    rng, xp, step = np.random.default_rng(replicas), both.xp, 2
+    perm = rng.integers(0, 500, (4, orders, n))
+    eta, lam, labels = rng.random((4, replicas)), rng.random(replicas), rng.integers(0, 9, 500).astype(np.int32)
+    alphas = rng.random(4).astype(dtype)
+    given = (np.array([step], np.int32), perm, eta, lam, alphas, labels)
+    empty = (
+        *((np.zeros((orders, n), kind)) for kind in (np.int64, np.int32)),
+        *(np.zeros(replicas, dtype) for _ in range(3)),
+        np.zeros(1, dtype),
+        np.ones(replicas),
+    )
+    blocks = []
+    original = Kernels.__call__
+    monkeypatch.setattr(
+        Kernels, "__call__", lambda self, name, grid, *a: blocks.append(grid) or original(self, name, grid, *a)
+    )
+    for xp.backwards in (False, True):
+        arrays = [both.to(a) for a in (*given, *empty)]
+        both.ops.begin_step(n, orders, *arrays)
+        rows, batch_labels, scale, keep, shrink, alpha, squares = (both.back(a) for a in arrays[6:])
+        np.testing.assert_array_equal(rows, perm[step])
+        np.testing.assert_array_equal(batch_labels, labels[perm[step]])
+        decay = 2 * eta[step] * lam
+        for got, want in ((scale, eta[step] / n), (shrink, decay), (keep, 1 - decay), (alpha, alphas[step : step + 1])):
+            np.testing.assert_array_equal(got, want.astype(dtype))
+        np.testing.assert_array_equal(squares, np.zeros(replicas))
+    xp.backwards = False
+    assert blocks == [(-(-max(orders * n, replicas) // 256),)] * 2
+
+
+@pytest.mark.parametrize(("status", "error"), [(3, MemoryError), (1, DeviceError), (14, DeviceError)])
+@pytest.mark.parametrize("call", ["cublasCreate_v2", "cublasSetStream_v2"])
+def test_what_cublas_answers(monkeypatch, call, status, error):
+    xp = Module()
+    library = SimpleNamespace(**dict.fromkeys(["cublasCreate_v2", "cublasSetMathMode"], lambda *_: 0))
+    setattr(library, call, lambda *_: status)
+    monkeypatch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: library)
+    a = xp.asarray(np.ones((1, 2, 2)))
+    with pytest.raises(error, match=f"{call}: cuBLAS"):
+        Products(xp)(a, a, a)
 
 
 def test_every_kernel_is_launched():

@@ -91,10 +91,6 @@ def _main(given: list[str]) -> None:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except MemoryError as error:
-        if debug:
-            raise
-        _fail(f"out of memory ({error}); take a smaller network, fewer runs or a smaller batch_size", 2)
     except OSError as error:
         if debug:
             raise
@@ -102,6 +98,10 @@ def _main(given: list[str]) -> None:
     except Exception as error:
         if debug:
             raise
+        from xpnet.backend import out_of_memory
+
+        if out_of_memory(error):
+            _fail(f"out of memory ({error}); take a smaller network, fewer runs or a smaller batch_size", 2)
         _fail(f"internal error, {type(error).__name__}: {error}; this is a defect of xpnet, --debug shows where", 70)
 
 

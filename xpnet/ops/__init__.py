@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from xpnet.backend import Backend
+from xpnet.config import NetworkConfig
+from xpnet.known import unknown
 from xpnet.ops import reference
 
 
@@ -59,14 +61,21 @@ def _faster(backend: Backend) -> Any:
     return fast_numpy
 
 
+def _name(faster: Any) -> str:
+    """Return the name of the module that operations are from, as :data:`xpnet.known.KNOWN` has it."""
+    return str(getattr(faster, "__name__", type(faster).__module__)).rpartition(".")[2]
+
+
 def fast_is_on() -> bool:
     """Return whether the CPU's operations are those that Numba compiles: it is there, and XPNET_FAST is not 0."""
     return os.environ.get("XPNET_FAST", "1") != "0" and find_spec("numba") is not None
 
 
-def get_ops(backend: Backend) -> Ops:
-    """Return the table of operations of `backend`."""
+def get_ops(backend: Backend, config: NetworkConfig | None = None) -> Ops:
+    """Return the operations of `backend`: the faster ones, if they know all settings of the network."""
     faster = _faster(backend)
+    if config is not None and faster is not None and unknown(_name(faster), config):
+        faster = None
     return Ops(
         **{name: getattr(faster, name, None) or partial(getattr(reference, name), backend.xp) for name in Ops._fields}
     )

@@ -236,8 +236,10 @@ class CudaOps:
     def begin_step(self, n: int, orders: int, cursor: Array, perm: Array, *arrays: Array) -> None:
         """Launch the kernel of that name for batches of `n` in `orders` orders (1, or one for each replica)."""
         scale = arrays[6]
-        known = (cursor, perm, np.int64(orders), *arrays, np.int32(n), np.int32(scale.shape[0]))
-        self._kernels(scale)("begin_step", (1,), (4 * _THREADS,), *known)
+        replicas = int(scale.shape[0])
+        known = (cursor, perm, np.int64(orders), *arrays, np.int32(n), np.int32(replicas))
+        grid = (_ceil(max(orders * n, replicas), _THREADS),)
+        self._kernels(scale)("begin_step", grid, (_THREADS,), *known)
 
     def launch(
         self, name: str, grid: tuple[int, ...], block: tuple[int, ...], dtype: Any, *arguments: Any, shared: int = 0

@@ -50,7 +50,7 @@ class DeviceStepper(PlainStepper):
             program = self._programs[shape] = Program(self, shape, int(eta.shape[1]))
         for start in range(0, int(perm.shape[0]), CAPACITY):
             part = slice(start, min(start + CAPACITY, int(perm.shape[0])))
-            program.run(state, perm[part], eta[part], totals.part(part.start, part.stop), self._capture)
+            program.run(self, state, perm[part], eta[part], totals.part(part.start, part.stop), self._capture)
 
     def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernels of `steps` steps, from the one at the cursor on."""
@@ -109,7 +109,7 @@ class Program:
 
     def __init__(self, stepper: DeviceStepper, shape: tuple[int, ...], replicas: int) -> None:
         xp = stepper.xp
-        self.shape, self._stepper = shape, stepper
+        self.shape = shape
         self.orders = shape[0] if len(shape) == 2 else 1
         self.lam = xp.zeros((replicas,), dtype="float64")
         self.lam[...] = stepper.hyper.lam
@@ -122,12 +122,12 @@ class Program:
         self._graphs: dict[int, Any] = {}
         self._warm = False
 
-    def run(self, state: State, perm: Array, eta: Array, totals: Totals, capture: bool) -> None:
-        """Take the steps of `perm`, at most :data:`CAPACITY`."""
+    def run(self, stepper: DeviceStepper, state: State, perm: Array, eta: Array, totals: Totals, capture: bool) -> None:
+        """Take the steps of `perm`, at most :data:`CAPACITY`; `stepper`, which has this program, launches them."""
         places, steps = self.places, int(perm.shape[0])
         places.perm[:steps] = perm
         places.eta[:steps] = eta
-        places.alphas[...] = self._stepper.config.bn_alpha
+        places.alphas[...] = stepper.config.bn_alpha
         if state.step == 0:
             places.alphas[:1] = 0  # running statistics start from the first batch
         places.cursor[...] = 0
@@ -135,19 +135,18 @@ class Program:
         if left and not (capture and self._warm):
             # The first step allocates what all others use, and has its kernels compiled and loaded.
             first = 1 if capture else left
-            self._stepper.launch(state, self, first)
+            stepper.launch(state, self, first)
             left -= first
             self._warm = True
         while left:
             size = CAPACITY if left == CAPACITY else 1
-            self._graph(state, size).launch()
+            self._graph(stepper, state, size).launch()
             left -= size
         for whole, part in zip(totals.arrays(), places.totals.arrays(), strict=True):
             whole[...] = part[:steps]
         state.step += steps
 
-    def _graph(self, state: State, steps: int) -> Any:
+    def _graph(self, stepper: DeviceStepper, state: State, steps: int) -> Any:
         if steps not in self._graphs:
-            body = partial(self._stepper.launch, state, self, steps)
-            self._graphs[steps] = captured(self._stepper.xp, body)
+            self._graphs[steps] = captured(stepper.xp, partial(stepper.launch, state, self, steps))
         return self._graphs[steps]

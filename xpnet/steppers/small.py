@@ -38,13 +38,11 @@ class SmallStepper(DeviceStepper):
         self._network = network
 
     @staticmethod
-    def why_not(network: Network, x: Any, batch: int, hyper: Hyperparameters) -> str | None:
-        """Return why a network cannot be trained so, or None."""
+    def why_not(network: Network, x: Any, batch: int) -> str | None:
+        """Return why a network whose settings are known cannot be trained so, or None."""
         config = network.config
         if max(*config.hidden, config.classes, 1) > WIDTH:
             return f"it has layers of more than {WIDTH} units"
-        if hyper.rho is not None:
-            return "its kernels have no momentum"
         if batch > _SAMPLES:
             return f"the batch has more than {_SAMPLES} samples"
         if x.ndim != 2:
@@ -59,7 +57,7 @@ class SmallStepper(DeviceStepper):
     def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernels of `steps` steps, from the one at the cursor on."""
         if program.memory is None:
-            small = self.why_not(self._network, self.x, program.shape[-1], self.hyper) is None
+            small = self.why_not(self._network, self.x, program.shape[-1]) is None
             program.memory = _Memory(self, state, program) if small else False
         if not program.memory:  # a batch that is larger than was said
             super().launch(state, program, steps)

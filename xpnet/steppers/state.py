@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backend import Array
@@ -77,7 +77,7 @@ class Hyperparameters:
         def cut(values: Array) -> Array:
             return values[start:stop] if getattr(values, "ndim", 0) else values
 
-        return Hyperparameters(cut(self.lam), None if self.rho is None else cut(self.rho), self.nesterov)
+        return replace(self, lam=cut(self.lam), rho=None if self.rho is None else cut(self.rho), orders=None)
 
 
 @dataclass(frozen=True)

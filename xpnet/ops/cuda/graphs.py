@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -11,12 +12,29 @@ from typing import Any
 class Graph:
     """Launches that were captured, with the memory that they alone use."""
 
-    def __init__(self, graph: Any, pool: Any) -> None:
-        self._graph, self._pool = graph, pool
+    def __init__(self, xp: Any, graph: Any, pool: Any) -> None:
+        self._graph = graph
+        # Not at the end of the process, which takes everything with it.
+        weakref.finalize(self, _drop, xp, xp.cuda.runtime.getDevice(), pool).atexit = False
 
     def launch(self) -> None:
         """Launch all of it on the current stream."""
         self._graph.launch()
+
+
+# Pools of dropped graphs, with their devices, of which something still has memory: frames of an error.
+_dropped: list[tuple[Any, int, Any]] = []
+
+
+def _drop(xp: Any, device: int, pool: Any) -> None:
+    """Give the memory of a graph's pool back: CuPy's pools keep their blocks when nobody knows the pool any more."""
+    _dropped.append((xp, device, pool))
+    for held in tuple(_dropped):
+        xp, device, pool = held
+        with xp.cuda.Device(device):
+            pool.free_all_blocks()
+            if pool.total_bytes() == 0 and held in _dropped:  # a collection in between may have dropped others
+                _dropped.remove(held)
 
 
 @cache
@@ -32,17 +50,22 @@ def captured(xp: Any, body: Callable[[], None]) -> Graph:
     from or to the host.  What it allocates comes from a pool of the graph's own: memory that is freed within
     `body` is still written whenever the graph is launched.
     """
-    pool = xp.cuda.MemoryPool()
-    stream = _capture_stream(xp, xp.cuda.runtime.getDevice())
-    with stream, xp.cuda.using_allocator(pool.malloc):
-        stream.begin_capture()
-        try:
-            body()
-        except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
-                stream.end_capture()  # leaves the stream usable; what was captured is of no use
-            raise
-        graph = stream.end_capture()
-    graph.upload(stream)
-    stream.synchronize()
-    return Graph(graph, pool)
+    pool, device = xp.cuda.MemoryPool(), xp.cuda.runtime.getDevice()
+    stream = _capture_stream(xp, device)
+    try:
+        with stream, xp.cuda.using_allocator(pool.malloc):
+            stream.begin_capture()
+            try:
+                body()
+            except BaseException:
+                with suppress(Exception):  # the first error is the one to tell
+                    stream.end_capture()  # leaves the stream usable; what was captured is of no use
+                raise
+            graph = stream.end_capture()
+        graph.upload(stream)
+        stream.synchronize()
+    except BaseException:
+        with suppress(Exception):
+            _drop(xp, device, pool)
+        raise
+    return Graph(xp, graph, pool)

@@ -13,6 +13,7 @@ from xpnet.errors import DeviceError
 _WORKSPACE_BYTES = 32 * 2**20
 _MATH = {False: 0, True: 3}  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
 _PREFIX = {"float32": "S", "float64": "D"}
+_ALLOC_FAILED = 3  # CUBLAS_STATUS_ALLOC_FAILED
 _SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 
 
@@ -28,8 +29,9 @@ def load_cublas() -> Any:
 
         return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
     except (ImportError, RuntimeError, OSError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
         raise DeviceError(
-            f"cuBLAS cannot be loaded ({str(error).splitlines()[0]}); in xpnet's source folder: pip install "
+            f"cuBLAS cannot be loaded ({why}); in xpnet's source folder: pip install "
             "'.[cuda13]' or '.[cuda12]', which bring CUDA's libraries"
         ) from None
 
@@ -47,10 +49,10 @@ class Products:
     def __init__(self, xp: Any, tf32: bool = False) -> None:
         self._xp, self.tf32 = xp, tf32
         self._library = load_cublas()
+        self._workspace = xp.empty(_WORKSPACE_BYTES, dtype="uint8")
         self._handle = ctypes.c_void_p()
         self._check("cublasCreate_v2", ctypes.byref(self._handle))
         self._check("cublasSetMathMode", self._handle, ctypes.c_int(_MATH[tf32]))
-        self._workspace = xp.empty(_WORKSPACE_BYTES, dtype="uint8")
         self._stream: int | None = None
         self._scalars: dict[tuple[float, Any], Any] = {}
 
@@ -129,6 +131,8 @@ class Products:
 
     def _check(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
+        if status == _ALLOC_FAILED:
+            raise MemoryError(f"{name}: cuBLAS finds no memory")
         if status != 0:
             raise DeviceError(f"{name}: cuBLAS answers with status {status}")
 

@@ -1,6 +1,6 @@
 // The ends of a step that is captured: what differs from step to step is looked up at `cursor`, in device memory.
 
-// Bring what step `cursor` needs to the places that its kernels read.  One block.
+// Bring what step `cursor` needs to the places that its kernels read.  A thread for each sample and each replica.
 //   rows (R or 1, n) and labels of the batch; scale = eta / n; shrink = 2 eta lambda, keep = 1 - shrink (from products
 //   in double); alpha of the running statistics; squares = 0.
 extern "C" __global__ void begin_step(const int* cursor, const int64* perm, int64 orders, const double* eta,
@@ -8,20 +8,20 @@ extern "C" __global__ void begin_step(const int* cursor, const int64* perm, int6
                                       int* batch_labels, real* scale, real* keep, real* shrink, real* alpha,
                                       double* squares, int n, int replicas) {
     const int step = *cursor;
-    const int64 count = orders * n;
-    for (int64 i = threadIdx.x; i < count; i += blockDim.x) {
+    const int64 count = orders * n, i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) {
         const int64 row = perm[step * count + i];
         rows[i] = row;
         batch_labels[i] = labels[row];
     }
-    for (int r = threadIdx.x; r < replicas; r += blockDim.x) {
-        const double rate = eta[(int64)step * replicas + r], decay = 2 * rate * lam[r];
-        scale[r] = rate / n;
-        shrink[r] = decay;
-        keep[r] = 1 - decay;
-        squares[r] = 0;
+    if (i < replicas) {
+        const double rate = eta[(int64)step * replicas + i], decay = 2 * rate * lam[i];
+        scale[i] = rate / n;
+        shrink[i] = decay;
+        keep[i] = 1 - decay;
+        squares[i] = 0;
     }
-    if (threadIdx.x == 0) *alpha = alphas[step];
+    if (i == 0) *alpha = alphas[step];
 }
 
 // Write the step's figures at `cursor` and move on.  A block a replica.
