@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data import Data, LabelledSet
-from xpnet.data.columns import labels_have_names, same_classes
-from xpnet.data.csvs import read_csv
+from xpnet.data.columns import labels_have_names, places_of, same_classes
+from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
 from xpnet.data.images import SUFFIXES, Form, decode, image_size_of, resized
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.tables import Pieces, table_of
+from xpnet.data.tabular import names_columns
 from xpnet.device_data import set_to_device
 from xpnet.errors import DataError, RunError
 from xpnet.evaluation import confusion_matrix, evaluate
@@ -158,11 +159,7 @@ def _with_columns_of(network: Network, data: Data) -> Data:
     """Return data with its columns in the order that the network was trained on."""
     if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:
         return data
-    place = {name: i for i, name in enumerate(data.feature_names)}
-    missing = [name for name in network.feature_names if name not in place]
-    if missing:
-        raise DataError(f"data = {data.location}: has no column {missing[0]}, which the network was trained on")
-    order = [place[name] for name in network.feature_names]
+    order = places_of(network.feature_names, data.feature_names, f"data = {data.location}")
     sets: dict[str, Any] = {
         name: LabelledSet(part.x[:, order], part.labels)
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
@@ -178,8 +175,11 @@ def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfi
         own: The settings of the data that it was trained on, as far as they are known.
         other: Those of the data that it shall be used on.
     """
-    used = uses(Path(other.data).expanduser()) if other.data else ()
+    path = Path(other.data or "").expanduser()
+    used = uses(path) if other.data else ()
     guess: dict[str, Any] = {"target": own.target, "header": own.header}
+    if own.header is None and "header" in used and names_columns(path, network.feature_names):
+        guess["header"] = True
     if network.image_shape is not None:
         channels, height, width = network.image_shape
         guess |= {"image_size": f"{height}x{width}", "image_mode": "gray" if channels == 1 else "rgb"}
@@ -257,15 +257,16 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         wanted = network.feature_names
         columns, x, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
         notes = []
-        by_name = bool(wanted) and columns.features == wanted
         others = len(columns.names) - len(columns.kept)
-        if by_name and others:
+        if wanted and columns.named and others:
             notes.append(
                 f"{path}: left out {others} of {counted(len(columns.names), 'column')}, which the network does not know"
             )
-        if wanted and not by_name and columns.named:
-            missing = [name for name in wanted if name not in columns.names]
-            raise DataError(f"{path}: has no column {missing[0]}, which the network was trained on")
+        if columns.named and config.header is None and not is_parquet(path) and all(map(is_number, columns.names)):
+            notes.append(
+                f"{path}: its first line, of numbers, names the columns as the network knows them; if it is a sample, "
+                "pass --no-header"
+            )
     inputs = network.config.inputs
     if x.shape[1] != inputs:
         hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""

@@ -234,3 +234,98 @@ def test_columns_of_other_tables_go_by_name(capsys, pets):
     Path("other.csv").write_text(Path("turned.csv").read_text().replace("tail", "fur"))
     code, _, err = run(capsys, "evaluate", "run", "--data", "other.csv")
     assert (code, "has no column tail, which the network was trained on" in err) == (2, True)
+
+
+def trained_on(capsys, path: str, *more: str) -> dict:
+    """Train on a table, and return what evaluating all of it gives."""
+    arguments = ["--epochs", "6", "--batch-size", "8", "--hidden", "8", "--drop-last", "--out", "run", *more]
+    code, _, err = run(capsys, "train", "--data", path, *arguments)
+    assert code == 0, err
+    return json.loads(run(capsys, "evaluate", "run", "--on", "all", "--json")[1])
+
+
+def share_predicted(capsys, path: str, labels: list[str], *more: str) -> float:
+    """Return the share of a table's rows that are predicted as `labels` say."""
+    predictions = predicted(capsys, "run", path, *more)[0]["predictions"]
+    assert len(predictions) == len(labels)
+    return float(np.mean([p["class"] == label for p, label in zip(predictions, labels, strict=True)]))
+
+
+def write_rows(path: str, header: list[str], *columns) -> None:
+    with Path(path).open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(header)
+        rows.writerows(zip(*columns, strict=True))
+
+
+def two_classes(rows: int = 80) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return two features, of which the first alone tells the classes apart, and labels."""
+    rng = np.random.default_rng(2)
+    c = np.arange(rows) % 2
+    return (
+        np.round(rng.normal(8.0 * c - 4, 1), 3),
+        np.round(rng.normal(0, 1, rows), 3),
+        ["no" if i else "yes" for i in c],
+    )
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", " a "], ["", " "]])
+def test_columns_of_equal_names_are_taken_one_after_the_other(capsys, names):
+    x, noise, labels = two_classes()
+    write_rows("t.csv", [*names, "label"], x, noise, labels)
+    expected = trained_on(capsys, "t.csv")
+    assert share_predicted(capsys, "t.csv", labels) == pytest.approx(expected["accuracy"])
+    assert expected["accuracy"] > 0.95
+    write_rows("other.csv", [names[0], "label", names[1], "more"], x, labels, noise, noise)
+    assert share_predicted(capsys, "other.csv", labels) == pytest.approx(expected["accuracy"])
+    again = json.loads(run(capsys, "evaluate", "run", "--data", "other.csv", "--on", "all", "--json")[1])
+    assert again["confusion"] == expected["confusion"]
+
+
+def test_parquet_with_columns_of_equal_names(capsys):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    x, noise, labels = two_classes()
+    pq.write_table(pa.Table.from_arrays([x, noise, labels], names=["a", "a", "label"]), "t.parquet")
+    expected = trained_on(capsys, "t.parquet")
+    assert share_predicted(capsys, "t.parquet", labels) == pytest.approx(expected["accuracy"])
+    assert expected["accuracy"] > 0.95
+    write_rows("same.csv", ["a ", "a"], x, noise)
+    assert share_predicted(capsys, "same.csv", labels) == pytest.approx(expected["accuracy"])
+
+
+def test_names_that_do_not_say_which_column_is_meant_are_refused(capsys):
+    x, noise, labels = two_classes()
+    write_rows("t.csv", ["a", "b", "label"], x, noise, labels)
+    trained_on(capsys, "t.csv")
+    write_rows("other.csv", ["a", "b", "a", "label"], x, noise, x, labels)
+    for arguments in (["predict", "run", "other.csv"], ["evaluate", "run", "--data", "other.csv"]):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert "has 2 columns called a, and the network was trained on 1" in err
+    # A column of labels that is called like a feature is told apart by its place.
+    write_rows("t.csv", ["a", "a", "b"], labels, x, noise)
+    Path("run").rename("first")
+    expected = trained_on(capsys, "t.csv", "--target", "0")
+    code, _, err = run(capsys, "predict", "run", "t.csv")
+    assert (code, "has 2 columns called a, and the network was trained on 1; --target names" in err) == (2, True)
+    assert share_predicted(capsys, "t.csv", labels, "--target", "0") == pytest.approx(expected["accuracy"])
+
+
+def test_a_header_of_numbers_that_the_network_knows_is_no_sample(capsys):
+    x, noise, labels = two_classes()
+    write_rows("t.csv", ["0", "1", "label"], x, noise, labels)
+    expected = trained_on(capsys, "t.csv")
+    write_rows("bare.csv", ["0", "1"], x, noise)
+    assert share_predicted(capsys, "bare.csv", labels) == pytest.approx(expected["accuracy"])
+    assert expected["accuracy"] > 0.95
+    assert "its first line, of numbers, names the columns" in run(capsys, "predict", "run", "bare.csv")[2]
+    write_rows("turned.csv", ["1", "0"], noise, x)
+    assert share_predicted(capsys, "turned.csv", labels) == pytest.approx(expected["accuracy"])
+    result, err = predicted(capsys, "run", "bare.csv", "--no-header")
+    assert (len(result["predictions"]), err) == (81, "")
+    # Labels without a name, so that the line is numbers alone.
+    write_rows("turned.csv", ["1", "2", "0"], noise, labels, x)
+    again = json.loads(
+        run(capsys, "evaluate", "run", "--data", "turned.csv", "--target", "2", "--on", "all", "--json")[1]
+    )
+    assert again["samples"] == 80

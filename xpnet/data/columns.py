@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from xpnet.data.safe_pickle import printable
 from xpnet.errors import DataError
+from xpnet.plural import counted
 
 # What the column of the labels is called where nobody says.
 _USUAL = ("label", "labels", "target", "class")
@@ -34,12 +36,16 @@ class Columns(NamedTuple):
     kept: tuple[int, ...]
 
     @classmethod
-    def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str] = ()) -> Columns:
-        """Return the columns of a table, of which the features are those called `wanted`, or all but the labels."""
-        place = {name: i for i, name in enumerate(names)}
-        if named and wanted and all(name in place for name in wanted):
-            return cls(names, named, target, tuple(place[name] for name in wanted))
-        return cls(names, named, target, tuple(i for i in range(len(names)) if i != target))
+    def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str], where: str) -> Columns:
+        """Return the columns of a table, of which the features are those called `wanted`, or all but the labels.
+
+        Raises:
+            DataError: The columns have names, and not those that are wanted; see :func:`places_of`.
+        """
+        kept = tuple(i for i in range(len(names)) if i != target)
+        if named and wanted:
+            kept = tuple(kept[i] for i in places_of(wanted, [names[i] for i in kept], where))
+        return cls(names, named, target, kept)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -55,6 +61,42 @@ def is_label_name(cell: str, target: str | None) -> bool:
     """Return whether a cell of the first line is the name of the column of labels, and no number."""
     text = cell.strip()
     return text.lower() in _USUAL or (text == target and not text.lstrip("-").isdecimal())
+
+
+def places_of(wanted: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+    """Return the places of the columns called `wanted` among `names`; of equal names, the first goes with the first.
+
+    Blanks around a name count only where names differ in nothing else.
+
+    Raises:
+        DataError: There are fewer columns of a name than are wanted, or so many that it cannot be told which is meant.
+    """
+    by_name: dict[str, list[int]] = {}
+    if not set(wanted) <= set(names):
+        wanted, names = ([name.strip() for name in of] for of in (wanted, names))
+    for i, name in enumerate(names):
+        by_name.setdefault(name, []).append(i)
+    for name, count in Counter(wanted).items():
+        has = len(by_name.get(name, ()))
+        called = f"called {printable(name)}" if name else "without a name"
+        if not has:
+            raise DataError(f"{where}: has no column {printable(name) or called}, which the network was trained on")
+        if has != count and max(has, count) > 1:
+            raise DataError(
+                f"{where}: has {counted(has, 'column')} {called}, and the network was trained on {count}; "
+                "--target names a column of labels, others must go or get names of their own"
+            )
+    places = {name: iter(of) for name, of in by_name.items()}
+    return [next(places[name]) for name in wanted]
+
+
+def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether the cells of a line name all the columns that are `wanted`, numbers though they may be."""
+    try:
+        places_of(wanted, [cell.strip() for cell in cells], "")
+    except DataError:
+        return False
+    return bool(wanted)
 
 
 def find_target(names: Sequence[str], named: bool, target: str | None, where: str) -> int:

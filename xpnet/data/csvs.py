@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
-from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target, is_label_name
+from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, are_names, find_target, is_label_name
 from xpnet.data.idx import opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
@@ -59,7 +59,7 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
         path: The file, UTF-8, its columns separated by comma, semicolon, tab or bar.
         config: `target` and `header`.
         wanted: For samples without labels: names of the features, of which there may be none; columns of other names
-            are left alone. None for samples with labels.
+            are left alone, and a first line that has these names is no sample. None for samples with labels.
 
     Raises:
         DataError: A value is missing or no number, a line has other columns, or the file is no text; the message
@@ -70,10 +70,24 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
         return _Reader(path, file).read(config, wanted)
 
 
+def first_line(path: Path) -> list[str]:
+    """Return the cells of the first line of a CSV file; none of an empty file.
+
+    Raises:
+        DataError: It is no text.
+        OSError: The file cannot be read.
+    """
+    with opened(path) as file:
+        return _Reader(path, file).first()
+
+
 class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file, self._delimiter = path, file, ""
         self._x, self._labels, self._rows = Growing(), Labels(), 0
+
+    def first(self) -> list[str]:
+        return next(self._records(self._lines()), (0, []))[1]
 
     def read(self, config: DataConfig, wanted: Sequence[str] | None) -> CsvRows:
         lines = self._lines()
@@ -86,12 +100,12 @@ class _Reader:
         second = next(records, None)
         named = config.header
         if named is None:
-            said = any(is_label_name(cell, config.target) for cell in cells)
+            said = any(is_label_name(cell, config.target) for cell in cells) or are_names(cells, wanted or ())
             named = said or _is_header(cells, second[1] if second else None)
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
         labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1
-        self._columns = Columns.of(names, named, target, wanted or ())
+        self._columns = Columns.of(names, named, target, wanted or (), str(self._path))
         first: list[_Record] = [] if named else [(number, cells)]
         self._add_records(first + ([second] if second else []))
         while batch := _batch(lines, lambda line: len(line.text), _CHARACTERS):
@@ -250,12 +264,17 @@ def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
     return values if max(-low, high) > 2**24 else values.astype(np.float32)
 
 
+def is_number(cell: str) -> bool:
+    """Return whether a cell is written as a number."""
+    return _NUMBER.fullmatch(cell.strip()) is not None
+
+
 def _is_header(first: list[str], second: list[str] | None) -> bool:
     """Return whether the first line names columns: where a later one has a number, it has none."""
-    numbers = [_NUMBER.fullmatch(cell.strip()) is not None for cell in first]
+    numbers = [is_number(cell) for cell in first]
     if second is None or len(second) != len(first):
         return not any(numbers)
-    below = [_NUMBER.fullmatch(cell.strip()) is not None for cell in second]
+    below = [is_number(cell) for cell in second]
     return any(b and not a for a, b in zip(numbers, below, strict=True)) and not any(
         a and not b for a, b in zip(numbers, below, strict=True)
     )

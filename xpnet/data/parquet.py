@@ -49,7 +49,7 @@ def read_parquet(
                 raise DataError(f"{path}: has no rows; it must have one for each sample")
             labelled = wanted is None or config.target is not None
             target = find_target(names, True, config.target, str(path)) if labelled else -1
-            columns = Columns.of(names, True, target, wanted or ())
+            columns = Columns.of(names, True, target, wanted or (), str(path))
             kept = set(columns.kept)
             for number, field in enumerate(schema):
                 kind = pa.types

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data.arrays import About, Division, build_source
-from xpnet.data.columns import Columns, Labels, classes_of, same_classes
-from xpnet.data.csvs import read_csv
+from xpnet.data.columns import Columns, Labels, are_names, classes_of, same_classes
+from xpnet.data.csvs import first_line, read_csv
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.source import Source
 from xpnet.data.tables import Table, table_in_memory
@@ -77,6 +77,12 @@ def tables_in(folder: Path) -> tuple[Path, Path | None] | None:
         return found[0], None
     train = [path for path in found if _stem(path) == "train"]
     return (train[0], _beside(train[0])) if len(train) == 1 else None
+
+
+def names_columns(path: Path, wanted: Sequence[str]) -> bool:
+    """Return whether the first line of a CSV file, or of the one in a folder to train with, has the names `wanted`."""
+    found = tables_in(path) if path.is_dir() else (path, None)
+    return found is not None and not is_parquet(found[0]) and are_names(first_line(found[0]), wanted)
 
 
 def _stem(path: Path) -> str:
