@@ -32,8 +32,6 @@ from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.plural import counted
 
-_ROWS = 1000
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -87,11 +85,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
     """
     if network.standardiser is None:
         raise RunError("the network does not say how its data was standardised; train it with xpnet train")
-    parts = []
-    for start in range(0, len(x), _ROWS):
-        rows = network.standardiser(x[start : start + _ROWS], str(network.dtype))
-        parts.append(network.backend.to_numpy(network.predict_proba(network.backend.asarray(rows))))
-    probabilities = np.concatenate(parts, axis=1).astype(np.float64)
+    probabilities = network.backend.to_numpy(network.predict_proba(x)).astype(np.float64)
     good = np.isfinite(probabilities).all(axis=(1, 2))
     if not good.any():
         raise RunError("the network has diverged in training; it predicts nothing")

@@ -96,6 +96,25 @@ class Pieces:
     read: Callable[[], Iterable[NDArray[Any]]]
 
 
+def plain_array(values: Any, called: str) -> NDArray[Any]:
+    """Return values as an array of NumPy's own.
+
+    Raises:
+        DataError: They are masked, which the array would not be, or rows are of different lengths.
+    """
+    for part in values if isinstance(values, (list, tuple)) else [values]:
+        # NumPy's module of masked arrays is only loaded where there can be one.
+        if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):
+            masked = int(np.ma.getmaskarray(part).sum())
+            raise DataError(
+                f"{called} is a masked array with {masked:,} masked values; fill them in, or leave these rows out"
+            )
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(f"{called} has rows of different lengths; they must all have as many features") from None
+
+
 def pieces_of(array: NDArray[Any]) -> Pieces:
     """Return an array in memory in pieces of a few MB."""
     rows = rows_at_a_time(array.shape, array.itemsize)
@@ -137,10 +156,7 @@ def table_of(values: Any, called: str) -> Table:
         DataError: There are no numbers, or no rows.  Values that are not finite are found as they are read.
     """
     if not isinstance(values, Pieces):
-        try:
-            values = pieces_of(np.asarray(values))
-        except ValueError:
-            raise DataError(f"{called} has rows of different lengths; they must all have as many features") from None
+        values = pieces_of(plain_array(values, called))
     shape, dtype = values.shape, values.dtype
     if dtype.kind not in "biuf":
         raise DataError(f"{called} is an array of {dtype}; it must be one of real numbers")

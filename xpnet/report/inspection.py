@@ -117,7 +117,7 @@ def _inspect(record: RunRecord, network: Network, data: Data, members: list[int]
     mean = np.empty((n, classes))
     for start in range(0, n, _ROWS):
         rows = slice(start, min(start + _ROWS, n))
-        p = network.predict_proba(standardiser(test.x[rows], str(network.dtype)))[members]
+        p = network.predict_proba(test.x[rows])[members]
         predicted = p.argmax(axis=-1)
         correct[:, rows] = predicted == test.labels[rows]
         for of_one in predicted:
