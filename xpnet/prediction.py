@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data import Data, LabelledSet
-from xpnet.data.columns import labels_have_names, places_of, same_classes
+from xpnet.data.columns import places_of, same_classes, value_of
 from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
 from xpnet.data.images import SUFFIXES, Form, decode, image_size_of, resized
@@ -125,22 +126,36 @@ def as_trained(network: Network, data: Data) -> Data:
     Raises:
         DataError: The data does not fit the network, or has a class or lacks a column that the network knows.
     """
-    names, standardiser = network.class_names, network.standardiser or data.standardiser
+    standardiser, where = network.standardiser or data.standardiser, f"data = {data.location}"
     data = _with_columns_of(network, data)
-    by_name = labels_have_names(names) and labels_have_names(data.class_names)
-    if data.features != network.config.inputs or (data.classes > network.config.classes and not by_name):
+    names = _names_for(network, data)
+    more = names != network.class_names and data.classes > network.config.classes
+    if data.features != network.config.inputs or more:
         raise DataError(
-            f"data = {data.location}: has {data.features} features and {data.classes} classes, but the network "
+            f"{where}: has {data.features} features and {data.classes} classes, but the network "
             f"takes {network.config.inputs} and tells {network.config.classes} apart"
         )
     data = dataclasses.replace(data, standardiser=standardiser)
-    if not by_name or names[: data.classes] == data.class_names:
+    if names is None or names[: data.classes] == data.class_names:
         return data
     sets: dict[str, Any] = {
-        name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, f"data = {data.location}"))
+        name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, where))
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
-    return dataclasses.replace(data, class_names=names, **sets)
+    return dataclasses.replace(data, class_names=network.class_names or names, **sets)
+
+
+def _names_for(network: Network, data: Data) -> tuple[str, ...] | None:
+    """Return what the classes of a network are called in `data`; None where classes of one number are the same."""
+    numbers = tuple(map(str, range(network.config.classes)))
+    mine, theirs = ({value_of(name) for name in of} for of in (network.class_names, data.class_names))
+    labels_are_numbers = all(isinstance(value, Decimal) for value in theirs)
+    if not mine:
+        return numbers if labels_are_numbers and data.classes != network.config.classes else None
+    if mine & theirs or labels_are_numbers == all(isinstance(value, Decimal) for value in mine):
+        return network.class_names
+    # Labels that are numbers count the classes of a network that has names for them, and the other way round.
+    return numbers if labels_are_numbers else None
 
 
 def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str, ...]:

@@ -329,3 +329,42 @@ def test_a_header_of_numbers_that_the_network_knows_is_no_sample(capsys):
         run(capsys, "evaluate", "run", "--data", "turned.csv", "--target", "2", "--on", "all", "--json")[1]
     )
     assert again["samples"] == 80
+
+
+def as_numbers(labels, called):
+    """Return labels as an earlier version took them: as the classes themselves, up to the largest."""
+    return labels, tuple(map(str, range(labels.max() + 1)))
+
+
+def test_a_run_of_an_earlier_version_keeps_its_empty_class(capsys, monkeypatch):
+    rng = np.random.default_rng(1)
+    y = np.arange(90) % 3 + 1
+    x = rng.standard_normal((90, 4)) + 2 * y[:, None]
+    np.savez("t.npz", x=x, y=y, x_test=x, y_test=y)
+    arguments = ["--data", "t.npz", "--epochs", "4", "--batch-size", "9", "--drop-last", "--hidden", "5"]
+    with monkeypatch.context() as earlier:
+        earlier.setattr("xpnet.data.arrays.classes_of_numbers", as_numbers)
+        for out in ("run", "part"):
+            assert run(capsys, "train", *arguments, "--out", out)[0] == 0
+        expected = json.loads(run(capsys, "evaluate", "run", "--json")[1])
+    net = xpnet.load("run")
+    assert (net.config.classes, net.class_names) == (4, ("0", "1", "2", "3"))
+    found = json.loads(run(capsys, "evaluate", "run", "--json")[1])
+    assert found["confusion"] == expected["confusion"]
+    assert found["accuracy"] == expected["accuracy"] > 0.6
+    np.save("x.npy", x)
+    assert share_predicted(capsys, "x.npy", list(map(str, y))) == expected["accuracy"]  # by the label
+    # It goes on from where it was stopped, to the end that it would have had.
+    for name in ("metrics.json", "model.safetensors", "checkpoints/0-1/step-000000036.json"):
+        (Path("part") / name).unlink()
+    code, _, err = run(capsys, "train", "--resume", "part")
+    assert code == 0, err
+    assert "are the classes" not in err
+    assert Path("part/model.safetensors").read_bytes() == Path("run/model.safetensors").read_bytes()
+    _, out, _ = run(capsys, "diagnose", "run", "--json", "--out", "diagnosis")
+    assert json.loads(out)["repeats_run"]["identical"]
+    # A new run from its settings has the classes that exist.
+    code, _, err = run(capsys, "train", "--config", "run", "--out", "new")
+    assert "t.npz: y: the labels 1, 2, 3 are the classes 0, 1, 2" in err
+    assert xpnet.load("new").class_names == ("1", "2", "3")
+    assert {p["class"] for p in predicted(capsys, "new", "x.npy")[0]["predictions"]} <= {"1", "2", "3"}

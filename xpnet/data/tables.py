@@ -96,8 +96,11 @@ class Pieces:
     read: Callable[[], Iterable[NDArray[Any]]]
 
 
-def plain_array(values: Any, called: str) -> NDArray[Any]:
-    """Return values as an array of NumPy's own.
+_RAGGED = "rows of different lengths; they must all have as many features"
+
+
+def plain_array(values: Any, called: str, ragged: str = _RAGGED) -> NDArray[Any]:
+    """Return values as an array of NumPy's own; `ragged` says what lists of different lengths have.
 
     Raises:
         DataError: They are masked, which the array would not be, or rows are of different lengths.
@@ -112,7 +115,7 @@ def plain_array(values: Any, called: str) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except ValueError:
-        raise DataError(f"{called} has rows of different lengths; they must all have as many features") from None
+        raise DataError(f"{called} has {ragged}") from None
 
 
 def pieces_of(array: NDArray[Any]) -> Pieces:
