@@ -21,7 +21,7 @@ from xpnet.data import Data, LabelledSet
 from xpnet.data.columns import places_of, same_classes, value_of
 from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
-from xpnet.data.images import SUFFIXES, Form, decode, image_size_of, resized
+from xpnet.data.images import SUFFIXES, Form, decode, deep_notes, image_size_of, resized
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.tables import Pieces, table_of
@@ -237,10 +237,11 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         files += inside
     names, rows, notes, sizes = [], [], [], []
+    deep: list[Path] = []
     for path in files:
         try:
             height, width = image_size_of(path)
-            rows.append(decode(path, form))
+            rows.append(decode(path, form, deep))
         except ValueError as error:
             notes.append(f"warning: {path}: left out ({error})")
             continue
@@ -249,6 +250,7 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
             sizes.append(f"{height}x{width}")
     if not rows:
         raise DataError(notes[0].removeprefix("warning: ") if notes else f"{paths[0]}: has no images in it")
+    notes += deep_notes(deep)
     if sizes:
         from_ = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} sizes"
         to = f"{form.height}x{form.width}"

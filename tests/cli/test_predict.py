@@ -368,3 +368,20 @@ def test_a_run_of_an_earlier_version_keeps_its_empty_class(capsys, monkeypatch):
     assert "t.npz: y: the labels 1, 2, 3 are the classes 0, 1, 2" in err
     assert xpnet.load("new").class_names == ("1", "2", "3")
     assert {p["class"] for p in predicted(capsys, "new", "x.npy")[0]["predictions"]} <= {"1", "2", "3"}
+
+
+def test_images_of_more_than_8_bits_are_told(capsys, pictures):
+    Image.fromarray(np.full((6, 8), 40_000, np.uint16)).save("deep.png")
+    result, err = predicted(capsys, "run", "deep.png", pictures[0])
+    assert len(result["predictions"]) == 2
+    assert "deep.png: has more than 8 bits a channel; of 16 bits the upper 8 are kept" in err
+    Image.fromarray(np.full((6, 8), 70_000, np.int32)).save("far.tif")
+    code, _, err = run(capsys, "predict", "run", "far.tif")
+    assert (code, err) == (2, "xpnet: far.tif: left out (pixels from 70,000 to 70,000, beyond 16 bits)\n")
+
+
+def test_a_value_that_is_too_far_for_the_network_is_one_sentence(capsys, pets):
+    Path("far.csv").write_text("height,weight,age,tail\n1,2,3,4\n1,2,1e100,4\n")
+    code, out, err = run(capsys, "predict", "run", "far.csv", "--quiet")
+    assert (code, out) == (2, "")
+    assert "far.csv: x: row 1, feature 2 (from 0): lies too far from the values that the network was trained on" in err

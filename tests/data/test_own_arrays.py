@@ -139,7 +139,9 @@ def test_images_become_channel_planes(shape: tuple[int, ...], axes: tuple[int, .
         (np.full((20, 3), "a"), "x_train is an array of <U1; it must be one of real numbers"),
         (np.full((20, 3), None), "x_train is an array of object; it must be one of real numbers"),
         ([[1.0], [2.0, 3.0]], "x_train has rows of different lengths"),
-        (np.full((20, 3), 1e200), "x_train has values beyond 1e[+]150"),
+        (np.full((20, 3), 1e200), "x_train has values beyond 1e[+]150, .* the first in row 0, column 0"),
+        (np.ma.masked_less(np.arange(60.0).reshape(20, 3), 4), "x_train is a masked array with 4 masked values; fill"),
+        ([np.ma.masked_less(np.arange(3.0), 1)] * 20, "x_train is a masked array with 1 masked values"),
     ],
 )
 def test_features_that_cannot_be_used(x: Any, message: str):
@@ -275,3 +277,9 @@ def test_no_row_is_lost_or_used_twice(rows: int, test: bool):
     data = make(x, labels, *((x + 1000, labels) if test else ()))
     assert sorted(pool(data, test=not test)[:, 0]) == list(range(rows))
     assert min(len(data.train), len(data.validation), len(data.test)) >= 1
+
+
+def test_a_masked_array_without_a_masked_value_is_an_array():
+    data = make(np.ma.array(np.arange(60.0).reshape(20, 3)), np.ma.array(LABELS))
+    np.testing.assert_array_equal(pool(data), pool(make()))
+    assert type(data.train.x) is np.ndarray

@@ -174,6 +174,37 @@ def test_what_a_csv_file_holds_is_what_comes_out(tmp_path_factory, data):
     assert [read.labels.names[c] for c in read.labels.codes()] == ["ab"[i % 2] for i in range(len(rows))]
 
 
+def test_a_column_of_the_smallest_numbers_keeps_them(tmp_path: Path):
+    c = np.arange(60) % 2
+    values = np.random.default_rng(0).normal(4.0 * c, 1)
+    rows = "".join(f"{v!r}e-200,{w!r},{i}\n" for v, w, i in zip(values.tolist(), values.tolist(), c, strict=True))
+    (tmp_path / "p.csv").write_text("a,b,label\n" + rows)
+    data = load_data(tmp_path / "p.csv")
+    z = data.standardiser(data.train.x)
+    np.testing.assert_allclose(z[:, 0], z[:, 1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "1e151"])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_values_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path, value: str, quoted: bool):
+    lines = ["a,b,label", *(40 * ["1.5,2,cat", "3,4.5,dog"])]
+    lines[50] = f'1,"{value}",dog' if quoted else f"1,{value},dog"
+    (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
+    place = rf"p.csv: line 51, column 1 \(b\): {value} is beyond 1e\+150, which cannot be squared"
+    with pytest.raises(DataError, match=place):
+        load_data(tmp_path / "p.csv")
+
+
+def test_values_of_parquet_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    b = np.ones(30)
+    for value, message in ((-1e308, r"-1e\+308 is beyond 1e\+150"), (np.nan, "is not a finite number")):
+        b[7] = value
+        pq.write_table(pa.table({"a": np.arange(30.0), "b": b, "label": np.arange(30) % 2}), tmp_path / "p.parquet")
+        with pytest.raises(DataError, match=rf"p.parquet: row 7, column 1 \(b\): {message}"):
+            load_data(tmp_path / "p.parquet")
+
+
 class TestTestSets:
     def test_a_tenth_of_every_class_without_anything_said(self, tmp_path: Path):
         source = read_source(data_files.write_csv(tmp_path / "p.csv", 300), target="animal")

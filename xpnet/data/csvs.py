@@ -19,7 +19,7 @@ from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, are_names, find_ta
 from xpnet.data.idx import opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
-from xpnet.data.tables import Growing
+from xpnet.data.tables import LARGEST, Growing
 from xpnet.errors import DataError
 
 _DELIMITERS = ",;\t|"
@@ -28,6 +28,8 @@ _CHARACTERS = 2**18  # of lines that are converted at a time
 _MOST_BLANK = 10_000
 # Of a gzipped table: numbers as text shrink to a third or a tenth, nothing but traps to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
+_TINY = float(np.finfo(np.float32).tiny)
+TOO_LARGE = f"is beyond {LARGEST:g}, which cannot be squared; rescale the column"
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -185,7 +187,7 @@ class _Reader:
             values = np.loadtxt(texts, np.float64, delimiter=delimiter, comments=None, usecols=columns.kept, ndmin=2)
         except ValueError:
             return False
-        if len(values) != len(texts) or not np.isfinite(values).all():
+        if len(values) != len(texts) or not in_range(values):
             return False
         if target >= 0:
             after = width - 1 - target
@@ -215,7 +217,7 @@ class _Reader:
             values = np.array([cells(row) for _, row in rows], np.float64).reshape(len(rows), len(columns.kept))
         except ValueError:
             values = None
-        if values is None or not np.isfinite(values).all():
+        if values is None or not in_range(values):
             for number, row in rows:
                 for column in columns.kept:
                     self._check_cell(row[column], number, columns.called(column))
@@ -240,6 +242,8 @@ class _Reader:
         if value is None or not np.isfinite(value):
             hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
             raise DataError(f"{self._path}: line {line}, {column}: {printable(text)!r} is not a finite number{hint}")
+        if abs(value) > LARGEST:
+            raise DataError(f"{self._path}: line {line}, {column}: {printable(text)} {TOO_LARGE}")
 
     def _missing(self, line: int, column: str) -> DataError:
         return DataError(f"{self._path}: line {line}, {column}: the value is missing; fill it in, or remove the row")
@@ -256,12 +260,21 @@ def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> l
     return batch
 
 
+def in_range(values: NDArray[np.float64]) -> bool:
+    """Return whether all values can be squared; those that are not finite cannot."""
+    return max(-float(values.min(initial=0)), float(values.max(initial=0))) <= LARGEST
+
+
 def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
     """Return numbers in the smallest type that holds them."""
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if low >= 0 and high <= 255 and not (values % 1).any():
         return values.astype(np.uint8)
-    return values if max(-low, high) > 2**24 else values.astype(np.float32)
+    if max(-low, high) > 2**24:
+        return values
+    # A column that has nothing but numbers too small for float32 would lose them.
+    largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
+    return values if ((largest > 0) & (largest < _TINY)).any() else values.astype(np.float32)
 
 
 def is_number(cell: str) -> bool:

@@ -15,7 +15,7 @@ from xpnet.data.rows import FileRows
 from xpnet.errors import DataError
 
 # Squares of what is larger overflow when a variance is taken.
-_LARGEST = 1e150
+LARGEST = 1e150
 CHUNK_BYTES = 4 * 2**20
 
 
@@ -222,8 +222,12 @@ class _FiniteCheck:
                     row, column = np.argwhere(~finite)[0]
                     self._first = (self._rows + int(row), int(column))
                 self._bad += int(np.count_nonzero(~finite))
-            elif float(np.abs(chunk).max()) > _LARGEST:
-                raise DataError(f"{self._called} has values beyond {_LARGEST:g}, which cannot be squared; rescale it")
+            elif max(-float(chunk.min()), float(chunk.max())) > LARGEST:
+                row, column = np.argwhere(np.abs(chunk) > LARGEST)[0]
+                raise DataError(
+                    f"{self._called} has values beyond {LARGEST:g}, which cannot be squared, the first in row "
+                    f"{self._rows + row}, column {column} (from 0); rescale it"
+                )
         self._rows += len(chunk)
 
     def finish(self) -> None:
