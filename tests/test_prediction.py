@@ -39,6 +39,8 @@ def network(class_names: tuple[str, ...], classes: int | None = None) -> xpnet.N
 def classes_by_place(net: xpnet.Network, data: xpnet.Data, count: int) -> list[int]:
     """Return the network's class of each label, in the order in which `samples` was given them."""
     found = as_trained(net, data)
+    # What is said of the numbers of classes is said of the network's.
+    assert found.notes == (data.notes if found.class_names == data.class_names else ())
     for part in (found.train, found.validation, found.test):
         assert set(part.labels) <= set(range(net.config.classes))
     return [int(found.train.labels[found.train.x[:, 0] == place][0]) for place in range(count)]

@@ -22,6 +22,7 @@ from xpnet.data.columns import places_of, same_classes, value_of
 from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
 from xpnet.data.images import SUFFIXES, Form, decode, deep_notes, image_size_of, resized
+from xpnet.data.labels import without_numbering
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.tables import Pieces, table_of
@@ -142,7 +143,8 @@ def as_trained(network: Network, data: Data) -> Data:
         name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, where))
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
-    return dataclasses.replace(data, class_names=network.class_names or names, **sets)
+    notes = without_numbering(data.notes)
+    return dataclasses.replace(data, class_names=network.class_names or names, notes=notes, **sets)
 
 
 def _names_for(network: Network, data: Data) -> tuple[str, ...] | None:

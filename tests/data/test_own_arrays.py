@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnet import data_from_arrays
+from xpnet import data_from_arrays, load_data
 from xpnet.data import Data
 from xpnet.errors import DataError
 
@@ -283,3 +283,19 @@ def test_a_masked_array_without_a_masked_value_is_an_array():
     data = make(np.ma.array(np.arange(60.0).reshape(20, 3)), np.ma.array(LABELS))
     np.testing.assert_array_equal(pool(data), pool(make()))
     assert type(data.train.x) is np.ndarray
+
+
+@given(
+    st.lists(st.integers(-(2**31), 2**31), min_size=2, max_size=20, unique=True), st.sampled_from(["int64", "float64"])
+)
+def test_every_label_is_found_again_by_the_name_of_its_class(tmp_path_factory, labels: list[int], dtype: str):
+    y = np.array(labels * 3)
+    x = np.arange(float(len(y)))[:, None]
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    path.write_text("x,label\n" + "".join(f"{i},{label}{'.0' * (i % 2)}\n" for i, label in enumerate(y.tolist())))
+    in_memory, table = make(x, y.astype(dtype), x, y), load_data(path, test_fraction=0.34)
+    assert in_memory.class_names == tuple(map(str, sorted(labels)))
+    assert list(map(float, table.class_names)) == sorted(labels)
+    for data in (in_memory, table):
+        for part in (data.train, data.validation, data.test):
+            assert [float(data.class_names[c]) for c in part.labels] == [y[int(row)] for row in part.x[:, 0]]
