@@ -238,7 +238,7 @@ class TestNetworks:
             about = {"network": network.description()}
             path = write_checkpoint(tmp_path / "c", standing(), about, {"mean": np.zeros(12), "std": np.ones(12)})
             network.save(tmp_path / f"{path.stem}.safetensors")
-            networks[path] = network.predict_proba(blobs.test.x[:9])
+            networks[path] = network.predict_proba(blobs.test.x[:9], standardised=True)
 
         train(network, blobs, xpnet.TrainConfig(epochs=3), on_checkpoint=save)
         return networks
@@ -247,7 +247,7 @@ class TestNetworks:
         assert len(run) == 3
         for path, expected in run.items():
             again = xpnet.load(path)
-            np.testing.assert_array_equal(again.predict_proba(blobs.test.x[:9]), expected)
+            np.testing.assert_array_equal(again.predict_proba(blobs.test.x[:9], standardised=True), expected)
             assert again.seeds == (4, 7)
             assert again.class_names == blobs.class_names
             np.testing.assert_array_equal(again.standardiser.std, np.ones(12))

@@ -79,7 +79,7 @@ def test_what_has_diverged_is_saved_loaded_and_has_no_say(blobs, tmp_path):
     for name, tensor in tensors(net).items():
         np.testing.assert_array_equal(tensors(again)[name], tensor)
     x = blobs.test.x[:5]
-    kept = net.select([0, 2]).predict_proba(blobs.standardiser(x))
+    kept = net.select([0, 2]).predict_proba(blobs.standardiser(x), standardised=True)
     np.testing.assert_allclose(predict(again, x), kept.mean(axis=0), rtol=1e-6)
 
 

@@ -51,7 +51,7 @@ def test_classes_say_what_they_are_made_of(name):
     assert parameters(getattr(xpnet, name)) <= said
 
 
-@pytest.mark.parametrize("name", ["cost_and_gradients", "predict_proba"])
+@pytest.mark.parametrize("name", ["cost_and_gradients", "predict", "predict_proba"])
 def test_methods_of_a_network_give_shapes_and_errors(name):
     method = getattr(xpnet.Network, name)
     found = sections(method.__doc__)

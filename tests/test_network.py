@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.errors import ArrayError, ConfigError, RunError
+from xpnet.errors import ArrayError, ConfigError, DataError, RunError
 from xpnet.initialise import weight_std
 from xpnet.network import Network
 
@@ -233,3 +233,80 @@ def test_wrong_arguments_are_named(x, labels, message):
 def test_wrong_settings_are_named(argument, message):
     with pytest.raises(ConfigError, match=message):
         Network(xpnet.NetworkConfig(inputs=2), **argument)
+
+
+@pytest.fixture(scope="module")
+def of_bytes():
+    """Return images as bytes, two networks that know them, and their test samples as the networks take them."""
+    rng = np.random.default_rng(3)
+    labels = np.arange(400) % 3
+    x = rng.integers(0, 90, (400, 4, 5), np.uint8) + (60 * labels[:, None, None]).astype(np.uint8)
+    data = xpnet.data_from_arrays(x, labels)
+    net = Network(xpnet.NetworkConfig(inputs=20, hidden=(6,), classes=3), replicas=2)
+    xpnet.train(net, data, xpnet.TrainConfig(epochs=4, batch_size=20))
+    return net, data
+
+
+def test_raw_samples_are_predicted_as_they_were_trained_on(of_bytes):
+    net, data = of_bytes
+    x = data.test.x
+    wanted = net.predict_proba(data.standardiser(x), standardised=True)
+    assert (wanted.argmax(axis=-1) == data.test.labels).mean() > 0.7
+    for raw in (x, x.astype(np.float32), x.astype(np.float64), x.astype(np.int64), x.tolist(), x.reshape(-1, 4, 5)):
+        np.testing.assert_allclose(net.predict_proba(raw), wanted, rtol=1e-5)
+    np.testing.assert_array_equal(net.predict(x), wanted.argmax(axis=-1))
+    assert net.predict(x).shape == (2, len(x))
+    np.testing.assert_array_equal(net.predict(data.standardiser(x), standardised=True), net.predict(x))
+    # Samples for each replica.
+    both = np.stack([x, x[::-1]])
+    np.testing.assert_allclose(net.predict_proba(both), np.stack([wanted[0], wanted[1, ::-1]]), rtol=1e-5)
+
+
+def test_raw_samples_in_parts_are_those_at_once(of_bytes, monkeypatch):
+    net, data = of_bytes
+    whole = net.predict_proba(data.train.x), net.predict_proba(np.stack([data.train.x] * 2))
+    monkeypatch.setattr(xpnet.network, "_ROWS", 7)
+    for x, expected in zip((data.train.x, np.stack([data.train.x] * 2)), whole, strict=True):
+        np.testing.assert_allclose(net.predict_proba(x), expected, rtol=1e-5)
+
+
+def test_a_network_without_a_standardiser_takes_samples_as_they_are():
+    net = small(batch_norm=True)
+    np.testing.assert_array_equal(net.predict_proba(X), net.predict_proba(X, standardised=True))
+    np.testing.assert_array_equal(net.predict(X), net.predict_proba(X).argmax(axis=-1))
+    with pytest.raises(ArrayError, match="x: is float32, but this network computes in float64; convert it with"):
+        net.predict(X.astype(np.float32))
+
+
+def test_what_is_no_raw_sample_is_refused(of_bytes):
+    net, data = of_bytes
+    x = data.test.x.astype(np.float64)
+    far, odd = x.copy(), x.copy()
+    far[3, 2], odd[1, 4] = 1e100, np.nan
+    for bad, error, message in [
+        (x[0], ArrayError, r"x: has shape \(20,\); this network takes \(n, 20\) or \(R, n, 20\)"),
+        (x[:, 1:], ArrayError, r"x: has shape \(40, 19\)"),
+        (x[:0], ArrayError, r"x: has shape \(0, 20\)"),
+        (odd, DataError, "x has 1 values that are not finite, the first in row 1, column 4"),
+        (far, DataError, r"x: row 3, feature 2 \(from 0\): lies too far from the values .* for float32"),
+        (np.ma.masked_greater(x, 100), DataError, "x is a masked array with .* masked values"),
+        (x.astype(str), DataError, "x is an array of <U32; it must be one of real numbers"),
+    ]:
+        with pytest.raises(error, match=message):
+            net.predict(bad)
+    # Whoever passes raw samples where standardised ones belong is told how to make them.
+    with pytest.raises(ArrayError, match=r'x: is uint8, .*; standardise raw samples with network.standardiser\(x, "f'):
+        net.predict_proba(data.test.x, standardised=True)
+    with pytest.raises(ArrayError, match=r"x: is uint8, .* with network\.standardiser"):
+        xpnet.evaluate(net, data.test.x, data.test.labels)
+    with pytest.raises(ArrayError, match="x: has masked values"):
+        net.cost_and_gradients(np.ma.masked_greater(data.standardiser(x), 1), data.test.labels)
+
+
+def test_a_network_that_has_diverged_predicts_no_class(of_bytes):
+    net, data = of_bytes
+    half = net.select([0, 1])
+    half.parameters["W1"][1] = np.nan
+    found = half.predict(data.test.x)
+    np.testing.assert_array_equal(found[0], net.predict(data.test.x)[0])
+    assert (found[1] == -1).all()

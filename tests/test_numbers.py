@@ -187,10 +187,10 @@ def test_an_empty_set_is_said(which):
         train(network(data), empty, xpnet.TrainConfig())
 
 
-@pytest.mark.parametrize("label", [np.inf, -np.inf, np.nan, 1e300, -1, 0.5, 2**40])
+@pytest.mark.parametrize("label", [np.inf, -np.inf, np.nan, 1e300, 0.5, 2**40])
 def test_labels_that_are_no_classes_are_said(label):
     x, labels = np.random.default_rng(0).standard_normal((30, 3)), np.r_[np.arange(29.0) % 3, [label]]
-    with pytest.raises(DataError, match=r"labels_train has the label .*; labels must be whole numbers from 0"):
+    with pytest.raises(DataError, match=r"labels_train has the label .*; labels must be whole numbers"):
         xpnet.data_from_arrays(x, labels)
 
 

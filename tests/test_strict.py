@@ -62,3 +62,18 @@ def test_gradients_and_probabilities_are_those_of_the_cpu(batch_norm, shared):
     for name, gradient in gradients.items():
         np.testing.assert_allclose(backend.to_numpy(gradients_there[name]), gradient, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(backend.to_numpy(on_device.predict_proba(x_there)), on_cpu.predict_proba(x), rtol=1e-12)
+
+
+def test_raw_samples_come_from_the_host_or_the_device(blobs):
+    backend = strict_backend()
+    on_cpu = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(3,), classes=4), dtype="float64", replicas=2)
+    on_device = xpnet.Network(on_cpu.config, dtype="float64", replicas=2, backend=backend)
+    for net in (on_cpu, on_device):
+        net.learn_about(blobs)
+    x = blobs.test.x
+    expected = on_cpu.predict_proba(x)
+    for raw in (x, backend.asarray(x)):
+        np.testing.assert_allclose(backend.to_numpy(on_device.predict_proba(raw)), expected, rtol=1e-12)
+        np.testing.assert_array_equal(backend.to_numpy(on_device.predict(raw)), expected.argmax(axis=-1))
+    with pytest.raises(ArrayError, match=r"x: got a strict\.Array, but this network computes on cpu"):
+        on_cpu.predict(backend.asarray(x))

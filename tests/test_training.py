@@ -122,7 +122,7 @@ def test_evaluation_against_a_plain_computation(blobs):
     train(net, blobs, xpnet.TrainConfig(epochs=2))
     x, labels = blobs.standardiser(blobs.test.x, "float64"), blobs.test.labels
     metrics = evaluate(net, x, labels, np.array([0.1, 0.2]))
-    p = net.predict_proba(x)
+    p = net.predict_proba(x, standardised=True)
     np.testing.assert_allclose(metrics.losses, -np.log(p[:, np.arange(len(labels)), labels]).mean(axis=1), rtol=1e-10)
     np.testing.assert_array_equal(metrics.accuracies, (p.argmax(axis=-1) == labels).mean(axis=1))
     squares = sum((net.parameters[f"W{i}"] ** 2).sum(axis=(1, 2)) for i in (1, 2, 3))

@@ -67,10 +67,12 @@ class Backend:
         """Return `array` if it lies on this device; lists and numbers are converted.
 
         Raises:
-            ArrayError: `array` belongs to another array module.  Copying silently between
-                devices would hide the most expensive thing that a program can do.
+            ArrayError: `array` belongs to another array module, for copying silently between devices would hide the
+                most expensive thing that a program can do; or some of its values are masked.
         """
         if isinstance(array, self.xp.ndarray):
+            if type(array) is not self.xp.ndarray and np.ma.is_masked(array):
+                raise ArrayError(f"{argument}: has masked values; fill them in, or leave these rows out")
             return array
         if isinstance(array, (list, tuple, int, float)):
             return self.asarray(array)

@@ -19,7 +19,9 @@ from xpnet.backend import Array, Backend, get_backend
 from xpnet.blocks import Blocks, parameter_kind
 from xpnet.config import NetworkConfig
 from xpnet.data import Data, Standardiser
-from xpnet.errors import ArrayError, ConfigError
+from xpnet.data.rows import Rows
+from xpnet.data.tables import plain_array, table_of
+from xpnet.errors import ArrayError, ConfigError, DataError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.known import unknown
 from xpnet.layers import layers_of
@@ -27,6 +29,9 @@ from xpnet.model_file import Model, read_model, write_model
 from xpnet.ops import get_ops
 from xpnet.passes import Tape, backward, forward, inference
 from xpnet.runs import model_path
+
+# Raw samples are standardised so many at a time.
+_ROWS = 1000
 
 
 class Network:
@@ -47,7 +52,7 @@ class Network:
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
         standardiser: What brings raw features to the form that the network was trained on; None
-            if that is not known.
+            if that is not known.  :meth:`predict` and :meth:`predict_proba` do so by themselves.
         class_names: Names of the classes; empty if they are not known.
         image_shape: (channels, height, width) of the images that it was trained on; None for other data.
         feature_names: Names of the columns that it was trained on; empty if they have none.
@@ -152,26 +157,86 @@ class Network:
         cost = entropy.losses.mean(axis=-1) + lam * penalty
         return cost, {name: gradients[name] for name in self.parameters}
 
-    def predict_proba(self, x: Array) -> Array:
+    def predict(self, x: Any, *, standardised: bool = False) -> Array:
+        """Return the likeliest class of each sample, by each network.
+
+        Args:
+            x: Samples (n, d), or (R, n, d) with samples for each replica; see :meth:`predict_proba`.
+            standardised: Whether they are standardised already.
+
+        Returns:
+            The classes (R, n), whole numbers from 0, of which `class_names` has the names; -1 by a network that has
+            diverged.
+
+        Raises:
+            ArrayError: See :meth:`predict_proba`.
+            DataError: See :meth:`predict_proba`.
+        """
+        xp, probabilities = self.backend.xp, self.predict_proba(x, standardised=standardised)
+        return xp.where(xp.isnan(probabilities[..., 0]), -1, xp.argmax(probabilities, axis=-1))
+
+    def predict_proba(self, x: Any, *, standardised: bool = False) -> Array:
         """Return the probabilities of the classes, with the running statistics.
 
         Args:
-            x: Standardised features (n, d), or (R, n, d) with samples for each replica, in the network's dtype and on
-                its device.
+            x: Samples (n, d), or (R, n, d) with samples for each replica: raw ones like those that the network was
+                trained on, of any type, such as ``data.test.x``; images may have their own shape, as in
+                :func:`xpnet.data_from_arrays`.  The network standardises them.
+            standardised: Whether `x` is standardised already, in the network's dtype and on its device; so is it always
+                for a network without a `standardiser`.
 
         Returns:
             The probabilities (R, n, classes).
 
         Raises:
-            ArrayError: See :meth:`checked`.
+            ArrayError: `x` has another number of features; if it is standardised, see :meth:`checked`.
+            DataError: Raw samples are no real numbers, not finite, or too far from those of the training.
         """
-        x, _ = self.checked(x)
-        return self.ops.softmax(self.scores(x))
+        if standardised or self.standardiser is None:
+            x, _ = self.checked(x)
+            return self.ops.softmax(self.scores(x))
+        x, parts = self._raw(x), []
+        for start in range(0, x.shape[-2], _ROWS):
+            rows = slice(start, start + _ROWS)
+            part = self._standardised(x[rows] if x.ndim == 2 else x[:, rows], start)
+            parts.append(self.ops.softmax(self.scores(part)))
+        return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts, axis=1)
+
+    def _raw(self, x: Any) -> Any:
+        """Return raw samples on the host, (n, d) or (R, n, d)."""
+        if isinstance(x, Rows):
+            return x
+        on_device = isinstance(x, self.backend.xp.ndarray) and not isinstance(x, np.ndarray)
+        try:
+            x = plain_array(self.backend.to_numpy(x) if on_device else x, "x")
+        except TypeError:
+            self.backend.own("x", x)  # of another device
+            raise
+        d = self.config.inputs
+        by_replica = x.ndim == 3 and x.shape[-1] == d
+        if x.ndim < 2 or not x.size or not (by_replica or np.prod(x.shape[1:]) == d):
+            raise ArrayError(f"x: has shape {x.shape}; this network takes (n, {d}) or (R, n, {d})")
+        table = table_of(x.reshape(-1, d) if by_replica else x, "x")
+        flat = np.concatenate(list(table.chunks()))
+        return flat.reshape(x.shape) if by_replica else flat
+
+    def _standardised(self, x: Any, first: int) -> Array:
+        """Return raw samples, which begin at row `first`, as the network takes them."""
+        assert self.standardiser is not None
+        with np.errstate(over="ignore"):
+            z = self.standardiser(x.reshape(-1, x.shape[-1]), str(self.dtype)).reshape(x.shape)
+        if not np.isfinite(z).all():
+            *_, row, column = np.argwhere(~np.isfinite(z))[0]
+            raise DataError(
+                f"x: row {first + row}, feature {column} (from 0): lies too far from the values that the network was "
+                f"trained on for {self.dtype}"
+            )
+        return self.backend.asarray(z)
 
     def scores(self, x: Array) -> Array:
         """Return the scores (R, n, classes) before the softmax, with the running statistics.
 
-        `x` is that of :meth:`predict_proba`; it is not checked.
+        `x` is what :meth:`predict_proba` takes as standardised; it is not checked.
         """
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
@@ -249,7 +314,10 @@ class Network:
         if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0:
             raise ArrayError(f"x: has shape {tuple(x.shape)}; this network takes (n, {d}) or (R, n, {d})")
         if x.dtype != self.dtype:
-            raise ArrayError(f"x: is {x.dtype}, but this network computes in {self.dtype}; convert it with x.astype")
+            hint = "convert it with x.astype"
+            if self.standardiser is not None:
+                hint = f'standardise raw samples with network.standardiser(x, "{self.dtype}")'
+            raise ArrayError(f"x: is {x.dtype}, but this network computes in {self.dtype}; {hint}")
         if labels is None:
             return x, None
         labels = self.backend.own("labels", labels)

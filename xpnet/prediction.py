@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data import Data, LabelledSet
-from xpnet.data.columns import labels_have_names, same_classes
-from xpnet.data.csvs import read_csv
+from xpnet.data.columns import places_of, same_classes, value_of
+from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
-from xpnet.data.images import SUFFIXES, Form, decode, image_size_of, resized
+from xpnet.data.images import SUFFIXES, Form, decode, deep_notes, image_size_of, resized
+from xpnet.data.labels import without_numbering
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.tables import Pieces, table_of
+from xpnet.data.tabular import names_columns
 from xpnet.device_data import set_to_device
 from xpnet.errors import DataError, RunError
 from xpnet.evaluation import confusion_matrix, evaluate
@@ -31,8 +34,6 @@ from xpnet.file_system import open_regular
 from xpnet.history import Metrics
 from xpnet.network import Network
 from xpnet.plural import counted
-
-_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
     """
     if network.standardiser is None:
         raise RunError("the network does not say how its data was standardised; train it with xpnet train")
-    parts = []
-    for start in range(0, len(x), _ROWS):
-        rows = network.standardiser(x[start : start + _ROWS], str(network.dtype))
-        parts.append(network.backend.to_numpy(network.predict_proba(network.backend.asarray(rows))))
-    probabilities = np.concatenate(parts, axis=1).astype(np.float64)
+    probabilities = network.backend.to_numpy(network.predict_proba(x)).astype(np.float64)
     good = np.isfinite(probabilities).all(axis=(1, 2))
     if not good.any():
         raise RunError("the network has diverged in training; it predicts nothing")
@@ -131,22 +128,37 @@ def as_trained(network: Network, data: Data) -> Data:
     Raises:
         DataError: The data does not fit the network, or has a class or lacks a column that the network knows.
     """
-    names, standardiser = network.class_names, network.standardiser or data.standardiser
+    standardiser, where = network.standardiser or data.standardiser, f"data = {data.location}"
     data = _with_columns_of(network, data)
-    by_name = labels_have_names(names) and labels_have_names(data.class_names)
-    if data.features != network.config.inputs or (data.classes > network.config.classes and not by_name):
+    names = _names_for(network, data)
+    more = names != network.class_names and data.classes > network.config.classes
+    if data.features != network.config.inputs or more:
         raise DataError(
-            f"data = {data.location}: has {data.features} features and {data.classes} classes, but the network "
+            f"{where}: has {data.features} features and {data.classes} classes, but the network "
             f"takes {network.config.inputs} and tells {network.config.classes} apart"
         )
     data = dataclasses.replace(data, standardiser=standardiser)
-    if not by_name or names[: data.classes] == data.class_names:
+    if names is None or names[: data.classes] == data.class_names:
         return data
     sets: dict[str, Any] = {
-        name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, f"data = {data.location}"))
+        name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, where))
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
-    return dataclasses.replace(data, class_names=names, **sets)
+    notes = without_numbering(data.notes)
+    return dataclasses.replace(data, class_names=network.class_names or names, notes=notes, **sets)
+
+
+def _names_for(network: Network, data: Data) -> tuple[str, ...] | None:
+    """Return what the classes of a network are called in `data`; None where classes of one number are the same."""
+    numbers = tuple(map(str, range(network.config.classes)))
+    mine, theirs = ({value_of(name) for name in of} for of in (network.class_names, data.class_names))
+    labels_are_numbers = all(isinstance(value, Decimal) for value in theirs)
+    if not mine:
+        return numbers if labels_are_numbers and data.classes != network.config.classes else None
+    if mine & theirs or labels_are_numbers == all(isinstance(value, Decimal) for value in mine):
+        return network.class_names
+    # Labels that are numbers count the classes of a network that has names for them, and the other way round.
+    return numbers if labels_are_numbers else None
 
 
 def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str, ...]:
@@ -159,11 +171,7 @@ def _with_columns_of(network: Network, data: Data) -> Data:
     """Return data with its columns in the order that the network was trained on."""
     if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:
         return data
-    place = {name: i for i, name in enumerate(data.feature_names)}
-    missing = [name for name in network.feature_names if name not in place]
-    if missing:
-        raise DataError(f"data = {data.location}: has no column {missing[0]}, which the network was trained on")
-    order = [place[name] for name in network.feature_names]
+    order = places_of(network.feature_names, data.feature_names, f"data = {data.location}")
     sets: dict[str, Any] = {
         name: LabelledSet(part.x[:, order], part.labels)
         for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
@@ -179,8 +187,11 @@ def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfi
         own: The settings of the data that it was trained on, as far as they are known.
         other: Those of the data that it shall be used on.
     """
-    used = uses(Path(other.data).expanduser()) if other.data else ()
+    path = Path(other.data or "").expanduser()
+    used = uses(path) if other.data else ()
     guess: dict[str, Any] = {"target": own.target, "header": own.header}
+    if own.header is None and "header" in used and names_columns(path, network.feature_names):
+        guess["header"] = True
     if network.image_shape is not None:
         channels, height, width = network.image_shape
         guess |= {"image_size": f"{height}x{width}", "image_mode": "gray" if channels == 1 else "rgb"}
@@ -229,10 +240,11 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         files += inside
     names, rows, notes, sizes = [], [], [], []
+    deep: list[Path] = []
     for path in files:
         try:
             height, width = image_size_of(path)
-            rows.append(decode(path, form))
+            rows.append(decode(path, form, deep))
         except ValueError as error:
             notes.append(f"warning: {path}: left out ({error})")
             continue
@@ -241,6 +253,7 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
             sizes.append(f"{height}x{width}")
     if not rows:
         raise DataError(notes[0].removeprefix("warning: ") if notes else f"{paths[0]}: has no images in it")
+    notes += deep_notes(deep)
     if sizes:
         from_ = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} sizes"
         to = f"{form.height}x{form.width}"
@@ -258,15 +271,16 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         wanted = network.feature_names
         columns, x, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
         notes = []
-        by_name = bool(wanted) and columns.features == wanted
         others = len(columns.names) - len(columns.kept)
-        if by_name and others:
+        if wanted and columns.named and others:
             notes.append(
                 f"{path}: left out {others} of {counted(len(columns.names), 'column')}, which the network does not know"
             )
-        if wanted and not by_name and columns.named:
-            missing = [name for name in wanted if name not in columns.names]
-            raise DataError(f"{path}: has no column {missing[0]}, which the network was trained on")
+        if columns.named and config.header is None and not is_parquet(path) and all(map(is_number, columns.names)):
+            notes.append(
+                f"{path}: its first line, of numbers, names the columns as the network knows them; if it is a sample, "
+                "pass --no-header"
+            )
     inputs = network.config.inputs
     if x.shape[1] != inputs:
         hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""

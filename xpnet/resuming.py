@@ -172,6 +172,14 @@ def _of_at_most(most: int | None, cuts: Sequence[Chunk]) -> list[Chunk]:
     return found
 
 
+def data_seen(run: Path) -> dict[str, Any]:
+    """Return the fingerprint of the data that a run has been trained on; empty before its first checkpoint."""
+    for chunk in _chunks_in(run):
+        for checkpoint in checkpoints_in(chunk_folder(run, chunk))[0]:
+            return _mapping(checkpoint.about.get("data"))
+    return {}
+
+
 def _chunks_in(run: Path) -> list[Chunk]:
     chunks = []
     for folder in (run / CHECKPOINTS).glob("*-*"):

@@ -65,7 +65,7 @@ def test_images_get_the_name_of_their_class(capsys, pictures):
     assert err == ""
     net = xpnet.load("run")
     x = np.asarray(Image.open(pictures[0])).transpose(2, 0, 1).reshape(1, -1)
-    probabilities = net.predict_proba(net.standardiser(x))[0, 0]
+    probabilities = net.predict_proba(x)[0, 0]
     assert list(result["predictions"][0]["probabilities"].values()) == pytest.approx(probabilities.tolist())
     assert sum(result["predictions"][0]["probabilities"].values()) == pytest.approx(1)
     assert (net.image_shape, result["classes"]) == ((3, 6, 8), ["blue", "red"])
@@ -108,7 +108,7 @@ def test_a_table_is_read_by_the_names_of_its_columns(capsys, pets):
     assert "mean probabilities of the 3 networks of run" in err
     names, x, labels = data_files.table(150)
     net = xpnet.load("run")
-    wanted = net.predict_proba(net.standardiser(x.astype(np.float32))).mean(axis=0)
+    wanted = net.predict_proba(x).mean(axis=0)
     got = np.array([list(p["probabilities"].values()) for p in result["predictions"]])
     np.testing.assert_allclose(got, wanted, atol=1e-6)
     assert np.mean([p["class"] == label for p, label in zip(result["predictions"], labels, strict=True)]) > 0.8
@@ -234,3 +234,154 @@ def test_columns_of_other_tables_go_by_name(capsys, pets):
     Path("other.csv").write_text(Path("turned.csv").read_text().replace("tail", "fur"))
     code, _, err = run(capsys, "evaluate", "run", "--data", "other.csv")
     assert (code, "has no column tail, which the network was trained on" in err) == (2, True)
+
+
+def trained_on(capsys, path: str, *more: str) -> dict:
+    """Train on a table, and return what evaluating all of it gives."""
+    arguments = ["--epochs", "6", "--batch-size", "8", "--hidden", "8", "--drop-last", "--out", "run", *more]
+    code, _, err = run(capsys, "train", "--data", path, *arguments)
+    assert code == 0, err
+    return json.loads(run(capsys, "evaluate", "run", "--on", "all", "--json")[1])
+
+
+def share_predicted(capsys, path: str, labels: list[str], *more: str) -> float:
+    """Return the share of a table's rows that are predicted as `labels` say."""
+    predictions = predicted(capsys, "run", path, *more)[0]["predictions"]
+    assert len(predictions) == len(labels)
+    return float(np.mean([p["class"] == label for p, label in zip(predictions, labels, strict=True)]))
+
+
+def write_rows(path: str, header: list[str], *columns) -> None:
+    with Path(path).open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(header)
+        rows.writerows(zip(*columns, strict=True))
+
+
+def two_classes(rows: int = 80) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return two features, of which the first alone tells the classes apart, and labels."""
+    rng = np.random.default_rng(2)
+    c = np.arange(rows) % 2
+    return (
+        np.round(rng.normal(8.0 * c - 4, 1), 3),
+        np.round(rng.normal(0, 1, rows), 3),
+        ["no" if i else "yes" for i in c],
+    )
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", " a "], ["", " "]])
+def test_columns_of_equal_names_are_taken_one_after_the_other(capsys, names):
+    x, noise, labels = two_classes()
+    write_rows("t.csv", [*names, "label"], x, noise, labels)
+    expected = trained_on(capsys, "t.csv")
+    assert share_predicted(capsys, "t.csv", labels) == pytest.approx(expected["accuracy"])
+    assert expected["accuracy"] > 0.95
+    write_rows("other.csv", [names[0], "label", names[1], "more"], x, labels, noise, noise)
+    assert share_predicted(capsys, "other.csv", labels) == pytest.approx(expected["accuracy"])
+    again = json.loads(run(capsys, "evaluate", "run", "--data", "other.csv", "--on", "all", "--json")[1])
+    assert again["confusion"] == expected["confusion"]
+
+
+def test_parquet_with_columns_of_equal_names(capsys):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    x, noise, labels = two_classes()
+    pq.write_table(pa.Table.from_arrays([x, noise, labels], names=["a", "a", "label"]), "t.parquet")
+    expected = trained_on(capsys, "t.parquet")
+    assert share_predicted(capsys, "t.parquet", labels) == pytest.approx(expected["accuracy"])
+    assert expected["accuracy"] > 0.95
+    write_rows("same.csv", ["a ", "a"], x, noise)
+    assert share_predicted(capsys, "same.csv", labels) == pytest.approx(expected["accuracy"])
+
+
+def test_names_that_do_not_say_which_column_is_meant_are_refused(capsys):
+    x, noise, labels = two_classes()
+    write_rows("t.csv", ["a", "b", "label"], x, noise, labels)
+    trained_on(capsys, "t.csv")
+    write_rows("other.csv", ["a", "b", "a", "label"], x, noise, x, labels)
+    for arguments in (["predict", "run", "other.csv"], ["evaluate", "run", "--data", "other.csv"]):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert "has 2 columns called a, and the network was trained on 1" in err
+    # A column of labels that is called like a feature is told apart by its place.
+    write_rows("t.csv", ["a", "a", "b"], labels, x, noise)
+    Path("run").rename("first")
+    expected = trained_on(capsys, "t.csv", "--target", "0")
+    code, _, err = run(capsys, "predict", "run", "t.csv")
+    assert (code, "has 2 columns called a, and the network was trained on 1; --target names" in err) == (2, True)
+    assert share_predicted(capsys, "t.csv", labels, "--target", "0") == pytest.approx(expected["accuracy"])
+
+
+def test_a_header_of_numbers_that_the_network_knows_is_no_sample(capsys):
+    x, noise, labels = two_classes()
+    write_rows("t.csv", ["0", "1", "label"], x, noise, labels)
+    expected = trained_on(capsys, "t.csv")
+    write_rows("bare.csv", ["0", "1"], x, noise)
+    assert share_predicted(capsys, "bare.csv", labels) == pytest.approx(expected["accuracy"])
+    assert expected["accuracy"] > 0.95
+    assert "its first line, of numbers, names the columns" in run(capsys, "predict", "run", "bare.csv")[2]
+    write_rows("turned.csv", ["1", "0"], noise, x)
+    assert share_predicted(capsys, "turned.csv", labels) == pytest.approx(expected["accuracy"])
+    result, err = predicted(capsys, "run", "bare.csv", "--no-header")
+    assert (len(result["predictions"]), err) == (81, "")
+    # Labels without a name, so that the line is numbers alone.
+    write_rows("turned.csv", ["1", "2", "0"], noise, labels, x)
+    again = json.loads(
+        run(capsys, "evaluate", "run", "--data", "turned.csv", "--target", "2", "--on", "all", "--json")[1]
+    )
+    assert again["samples"] == 80
+
+
+def as_numbers(labels, called):
+    """Return labels as an earlier version took them: as the classes themselves, up to the largest."""
+    return labels, tuple(map(str, range(labels.max() + 1)))
+
+
+def test_a_run_of_an_earlier_version_keeps_its_empty_class(capsys, monkeypatch):
+    rng = np.random.default_rng(1)
+    y = np.arange(90) % 3 + 1
+    x = rng.standard_normal((90, 4)) + 2 * y[:, None]
+    np.savez("t.npz", x=x, y=y, x_test=x, y_test=y)
+    arguments = ["--data", "t.npz", "--epochs", "4", "--batch-size", "9", "--drop-last", "--hidden", "5"]
+    with monkeypatch.context() as earlier:
+        earlier.setattr("xpnet.data.arrays.classes_of_numbers", as_numbers)
+        for out in ("run", "part"):
+            assert run(capsys, "train", *arguments, "--out", out)[0] == 0
+        expected = json.loads(run(capsys, "evaluate", "run", "--json")[1])
+    net = xpnet.load("run")
+    assert (net.config.classes, net.class_names) == (4, ("0", "1", "2", "3"))
+    found = json.loads(run(capsys, "evaluate", "run", "--json")[1])
+    assert found["confusion"] == expected["confusion"]
+    assert found["accuracy"] == expected["accuracy"] > 0.6
+    np.save("x.npy", x)
+    assert share_predicted(capsys, "x.npy", list(map(str, y))) == expected["accuracy"]  # by the label
+    # It goes on from where it was stopped, to the end that it would have had.
+    for name in ("metrics.json", "model.safetensors", "checkpoints/0-1/step-000000036.json"):
+        (Path("part") / name).unlink()
+    code, _, err = run(capsys, "train", "--resume", "part")
+    assert code == 0, err
+    assert "are the classes" not in err
+    assert Path("part/model.safetensors").read_bytes() == Path("run/model.safetensors").read_bytes()
+    _, out, _ = run(capsys, "diagnose", "run", "--json", "--out", "diagnosis")
+    assert json.loads(out)["repeats_run"]["identical"]
+    # A new run from its settings has the classes that exist.
+    code, _, err = run(capsys, "train", "--config", "run", "--out", "new")
+    assert "t.npz: y: the labels 1, 2, 3 are the classes 0, 1, 2" in err
+    assert xpnet.load("new").class_names == ("1", "2", "3")
+    assert {p["class"] for p in predicted(capsys, "new", "x.npy")[0]["predictions"]} <= {"1", "2", "3"}
+
+
+def test_images_of_more_than_8_bits_are_told(capsys, pictures):
+    Image.fromarray(np.full((6, 8), 40_000, np.uint16)).save("deep.png")
+    result, err = predicted(capsys, "run", "deep.png", pictures[0])
+    assert len(result["predictions"]) == 2
+    assert "deep.png: has more than 8 bits a channel; of 16 bits the upper 8 are kept" in err
+    Image.fromarray(np.full((6, 8), 70_000, np.int32)).save("far.tif")
+    code, _, err = run(capsys, "predict", "run", "far.tif")
+    assert (code, err) == (2, "xpnet: far.tif: left out (pixels from 70,000 to 70,000, beyond 16 bits)\n")
+
+
+def test_a_value_that_is_too_far_for_the_network_is_one_sentence(capsys, pets):
+    Path("far.csv").write_text("height,weight,age,tail\n1,2,3,4\n1,2,1e100,4\n")
+    code, out, err = run(capsys, "predict", "run", "far.csv", "--quiet")
+    assert (code, out) == (2, "")
+    assert "far.csv: x: row 1, feature 2 (from 0): lies too far from the values that the network was trained on" in err

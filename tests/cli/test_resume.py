@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from xpnet.checkpoints import last_whole
+from xpnet.cli import main
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are killed are forked")
 
@@ -628,3 +629,15 @@ def test_a_checkpoint_is_evaluated_and_predicts(commands: Commands, whole: Any):
     there, here = (commands("predict", which, "three.npy", "--csv") for which in (last, folder.name))
     assert there["code"] == 0, there["err"]
     assert there["out"] == here["out"]
+
+
+@pytest.mark.parametrize("name", ["NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES"])
+def test_what_compiled_code_is_for_is_remembered(capsys, monkeypatch, name: str):
+    monkeypatch.setenv("XPNET_FAST", "0")
+    main(["train", *SMALL, "--epochs", "1", "--quiet", "--out", "run"])
+    for file in ("metrics.json", "model.safetensors"):
+        Path("run", file).unlink()
+    monkeypatch.setenv(name, "generic")
+    main(["train", "--resume", "run"])
+    assert "not as before: variables (environment.json has both)" in capsys.readouterr().err
+    assert json.loads(Path("run/environment.json").read_text())["resumed"][0]["variables"][name] == "generic"

@@ -109,7 +109,7 @@ def test_the_saved_network_gives_the_reported_accuracy(capsys):
     _, out, _ = run(capsys, "train", *SMALL, "--json", "--out", "run")
     net = xpnet.load("run")
     data = xpnet.load_data("patterns:600/100")
-    probabilities = net.predict_proba(net.standardiser(data.test.x))
+    probabilities = net.predict_proba(data.test.x)
     assert (probabilities[0].argmax(axis=1) == data.test.labels).mean() == json.loads(out)["test"]["accuracy"]
     assert net.class_names == data.class_names
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import data_files
@@ -86,6 +88,49 @@ def test_modes(tmp_path: Path, mode: str, colour, rgb):
     assert (planes == np.array(rgb)[:, None]).all()
     gray = decode(path, Form(1, 4, 5))
     np.testing.assert_allclose(gray, rgb @ np.array([0.299, 0.587, 0.114]), atol=1)
+
+
+def png16(channels: int) -> bytes:
+    """Return a PNG of 4 x 3 pixels of 16 bits a channel, which Pillow does not write in colours."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + (1000 * np.arange(4 * channels)).astype(">u2").tobytes()
+    head = struct.pack(">IIBBBBB", 4, 3, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(3 * row)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["gray", "gray alpha", "rgb", "rgba", "ppm", "pgm", "tiff", "tiff of 32"])
+def test_images_of_more_than_8_bits_are_told(folder: Path, kind: str):
+    numbers = np.arange(12).reshape(3, 4)
+    path = folder / "red" / "deep.png"
+    if kind in ("ppm", "pgm"):
+        path = path.with_suffix(f".{kind}")
+        samples = 1000 * np.arange(36 if kind == "ppm" else 12)
+        path.write_bytes((b"P6" if kind == "ppm" else b"P5") + b" 4 3 65535\n" + samples.astype(">u2").tobytes())
+    elif kind.startswith("tiff"):
+        path = path.with_suffix(".tif")
+        Image.fromarray((5000 * numbers).astype(np.int32 if "32" in kind else np.uint16)).save(path)
+    else:
+        path.write_bytes(png16({"gray": 1, "gray alpha": 2, "rgb": 3, "rgba": 4}[kind]))
+    source = read_source(folder, image_size="6x8", image_mode="rgb")
+    assert source.notes == (f"{path}: has more than 8 bits a channel; of 16 bits the upper 8 are kept",)
+    assert len(source.labels) + len(source.labels_test) == 13
+
+
+def test_several_such_images_are_told_of_once(folder: Path):
+    for i in range(3):
+        (folder / "blue" / f"deep{i}.png").write_bytes(png16(3))
+    (note,) = read_source(folder, image_size="6x8").notes
+    assert "deep0.png: has more than 8 bits a channel, as 2 other images; of 16" in note
+
+
+@pytest.mark.parametrize(("low", "high"), [(-5, 100), (0, 65_536), (0, 2_000_000)])
+def test_pixels_beyond_16_bits_are_left_out_and_told(folder: Path, low: int, high: int):
+    Image.fromarray(np.array([[low, high, 9], [1, 2, 3]], np.int32)).save(folder / "red" / "deep.tif")
+    (note,) = read_source(folder, image_size="6x8").notes
+    assert f"red/deep.tif (pixels from {low:,} to {high:,}, beyond 16 bits)" in note
 
 
 def test_gray_images_stay_gray(tmp_path: Path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnet import data_from_arrays
+from xpnet import data_from_arrays, load_data
 from xpnet.data import Data
 from xpnet.errors import DataError
 
@@ -139,7 +139,9 @@ def test_images_become_channel_planes(shape: tuple[int, ...], axes: tuple[int, .
         (np.full((20, 3), "a"), "x_train is an array of <U1; it must be one of real numbers"),
         (np.full((20, 3), None), "x_train is an array of object; it must be one of real numbers"),
         ([[1.0], [2.0, 3.0]], "x_train has rows of different lengths"),
-        (np.full((20, 3), 1e200), "x_train has values beyond 1e[+]150"),
+        (np.full((20, 3), 1e200), "x_train has values beyond 1e[+]150, .* the first in row 0, column 0"),
+        (np.ma.masked_less(np.arange(60.0).reshape(20, 3), 4), "x_train is a masked array with 4 masked values; fill"),
+        ([np.ma.masked_less(np.arange(3.0), 1)] * 20, "x_train is a masked array with 1 masked values"),
     ],
 )
 def test_features_that_cannot_be_used(x: Any, message: str):
@@ -172,8 +174,36 @@ def test_labels(y: Any):
     assert np.concatenate([p.labels for p in (data.train, data.validation, data.test)]).sum() == 10
 
 
-def test_classes_are_counted_to_the_largest_label():
-    assert make(y=LABELS + 3).classes == 5
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        ((0, 1), None),
+        ((1, 2), "labels_train: the labels 1, 2 are the classes 0, 1"),
+        ((-1, 1), "labels_train: the labels -1, 1 are the classes 0, 1"),
+        ((0, 15), "labels_train: the labels 0, 15 are the classes 0, 1"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.int8, np.float64])
+def test_labels_that_occur_are_the_classes(values, note, dtype):
+    data = make(
+        y=np.array(values, dtype)[LABELS], x_test=np.zeros((3, 3)), labels_test=np.array(values, dtype)[[1, 0, 1]]
+    )
+    assert (data.classes, data.class_names, data.notes) == (2, tuple(map(str, values)), (note,) if note else ())
+    assert data.test.labels.tolist() == [1, 0, 1]
+    assert data.train.labels.dtype == np.int64
+    plain = make(x_test=np.zeros((3, 3)), labels_test=[1, 0, 1])
+    np.testing.assert_array_equal(data.train.labels, plain.train.labels)
+
+
+def test_of_many_labels_the_note_names_some():
+    notes = make(np.zeros((60, 2)), np.arange(60) % 12 + 1).notes
+    assert notes == ("labels_train: the labels 1, 2, ..., 12 are the classes 0, 1, ..., 11",)
+
+
+def test_named_classes_stay_without_samples():
+    data = make(y=2 * LABELS, class_names=["a", "b", "c", "d"])
+    assert (data.class_names, data.notes) == (("a", "b", "c", "d"), ())
+    assert set(data.train.labels.tolist()) == {0, 2}
 
 
 @pytest.mark.parametrize(
@@ -182,23 +212,29 @@ def test_classes_are_counted_to_the_largest_label():
         (LABELS[:19], "labels_train has 19 labels for 20 rows of x_train; there must be one for each"),
         (np.eye(2)[LABELS], r"labels_train has the shape \(20, 2\); .* one-hot, take its argmax"),
         (np.zeros((20, 1, 1)), r"labels_train has the shape \(20, 1, 1\)"),
-        (LABELS - 1, "labels_train has the label -1 in row 0; labels must be whole numbers from 0"),
-        ([*(19 * [0]), 0.5], "labels_train has the label 0.5 in row 19; labels must be whole numbers from 0"),
+        ([*(19 * [0]), 0.5], "labels_train has the label 0.5 in row 19; labels must be whole numbers"),
         ([*(19 * [0]), np.nan], "labels_train has the label nan in row 19"),
         ([*(19 * [0]), np.inf], "labels_train has the label inf"),
         ([*(19 * [0]), 2**40], f"labels_train has the label {2**40}"),
         ([*(19 * [0.0]), 1e300], r"labels_train has the label 1e\+300"),
-        (["cat"] * 20, "labels_train is an array of <U3; labels must be whole numbers from 0"),
+        ([*(19 * [0]), -(2**40)], f"labels_train has the label {-(2**40)}"),
+        (np.ma.masked_equal(LABELS, 1), "labels_train is a masked array with 10 masked values; fill them in"),
+        (["cat"] * 20, "labels_train is an array of <U3; labels must be whole numbers"),
         ([None] * 20, "labels_train is an array of object"),
         ([[0], [1, 2]], "labels_train has entries of different lengths"),
         (20 * [3], "labels_train has the label 3 alone; there must be at least 2 classes"),
-        ([*(19 * [0]), 15], "labels up to 15 but only 2 different ones in 20 rows; they are probably not classes"),
-        (np.arange(20) + 1, "labels up to 20 but only 20 different ones in 20 rows; they are probably not classes"),
     ],
 )
 def test_labels_that_cannot_be_used(y: Any, message: str):
-    with pytest.raises(DataError, match=f"^(labels_train has )?{message}"):
+    with pytest.raises(DataError, match=f"^{message}"):
         make(y=y)
+
+
+def test_labels_that_are_something_else():
+    x, many = np.zeros((60, 2)), r"^labels_train has 40 different labels in 60 rows; they are probably not classes"
+    with pytest.raises(DataError, match=many):
+        make(x, np.arange(60) % 40 + 1)
+    assert make(x, np.arange(60) % 40).classes == 40
 
 
 @pytest.mark.parametrize(
@@ -206,7 +242,8 @@ def test_labels_that_cannot_be_used(y: Any, message: str):
     [
         (np.zeros((5, 4)), [0, 1, 0, 1, 0], "x_test has 4 features and x_train has 3"),
         (np.zeros((5, 3)), [0, 1], "labels_test has 2 labels for 5 rows of x_test"),
-        (np.zeros((5, 3)), [0, 1, 2, 1, 0], "labels_test has labels up to 2, but those of labels_train end at 1"),
+        (np.zeros((5, 3)), [0, 1, 2, 1, 0], "labels_test has the label 2, which labels_train has not, so nothing"),
+        (np.zeros((5, 3)), [0, 1, -7, 1, 0], "labels_test has the label -7, which labels_train has not"),
         (np.zeros((0, 3)), [], r"x_test has the shape \(0, 3\) and thus no values"),
         (np.full((5, 3), np.nan), [0, 1, 1, 1, 0], "x_test has 15 values that are not finite"),
         (np.zeros((5, 3)), None, "x_test is given without labels_test; a test set needs both"),
@@ -219,8 +256,15 @@ def test_test_sets_that_cannot_be_used(x_test: Any, y_test: Any, message: str):
 
 
 def test_too_few_names_rows_and_too_large_splits():
-    with pytest.raises(DataError, match="class_names has 1 names for 2 classes; give one for each"):
-        make(class_names=["a"])
+    for names, y in ((["a"], LABELS), (["a", "b"], LABELS + 1), (["a", "b"], LABELS - 1)):
+        low, high = min(y), max(y)
+        wanted = f"class_names has {len(names)} names for the labels {low} to {high} of labels_train; give one for each"
+        with pytest.raises(DataError, match=wanted):
+            make(y=y, class_names=names)
+    with pytest.raises(DataError, match="class_names has 2 names for the labels 0 to 2 of labels_test"):
+        make(x_test=np.zeros((3, 3)), labels_test=[0, 1, 2], class_names=["a", "b"])
+    with pytest.raises(DataError, match="labels_train has the label 1 alone"):
+        make(y=20 * [1], class_names=["a", "b"])
     with pytest.raises(DataError, match="x_train has 2 rows; it must leave at least 2, to train and to validate"):
         make(np.zeros((2, 1)), [0, 1])
     with pytest.raises(DataError, match="split = 18/2: asks for 20 samples, but arrays has 18"):
@@ -233,3 +277,25 @@ def test_no_row_is_lost_or_used_twice(rows: int, test: bool):
     data = make(x, labels, *((x + 1000, labels) if test else ()))
     assert sorted(pool(data, test=not test)[:, 0]) == list(range(rows))
     assert min(len(data.train), len(data.validation), len(data.test)) >= 1
+
+
+def test_a_masked_array_without_a_masked_value_is_an_array():
+    data = make(np.ma.array(np.arange(60.0).reshape(20, 3)), np.ma.array(LABELS))
+    np.testing.assert_array_equal(pool(data), pool(make()))
+    assert type(data.train.x) is np.ndarray
+
+
+@given(
+    st.lists(st.integers(-(2**31), 2**31), min_size=2, max_size=20, unique=True), st.sampled_from(["int64", "float64"])
+)
+def test_every_label_is_found_again_by_the_name_of_its_class(tmp_path_factory, labels: list[int], dtype: str):
+    y = np.array(labels * 3)
+    x = np.arange(float(len(y)))[:, None]
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    path.write_text("x,label\n" + "".join(f"{i},{label}{'.0' * (i % 2)}\n" for i, label in enumerate(y.tolist())))
+    in_memory, table = make(x, y.astype(dtype), x, y), load_data(path, test_fraction=0.34)
+    assert in_memory.class_names == tuple(map(str, sorted(labels)))
+    assert list(map(float, table.class_names)) == sorted(labels)
+    for data in (in_memory, table):
+        for part in (data.train, data.validation, data.test):
+            assert [float(data.class_names[c]) for c in part.labels] == [y[int(row)] for row in part.x[:, 0]]

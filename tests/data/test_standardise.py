@@ -156,3 +156,14 @@ def test_what_does_not_fit_is_refused():
 def test_impossible_moments_are_refused(mean: Any, std: Any):
     with pytest.raises(DataError, match=r"^Standardiser: mean"):
         Standardiser(np.array(mean), np.array(std))
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-155, 1e-170, 1e-200, 1e-300])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_the_smallest_deviations_are_not_taken_for_a_constant(scale, offset):
+    x = np.random.default_rng(1).standard_normal((300, 2)) + np.array([offset, 0])
+    standardiser = Standardiser.fit(np.c_[x * [scale, 1], np.full(300, 5 * scale)])
+    np.testing.assert_allclose(standardiser.std[:2], x.std(axis=0) * [scale, 1], rtol=1e-12)
+    assert standardiser.std[2] == 1
+    z = standardiser(np.c_[x * [scale, 1], np.full(300, 5 * scale)], "float64")
+    np.testing.assert_allclose(z[:, :2], (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-9, atol=1e-12)

@@ -87,7 +87,13 @@ def test_usual_names_need_no_target(tmp_path: Path):
     ("labels", "names", "numbers"),
     [
         ("0 1 2 1", ("0", "1", "2"), [0, 1, 2, 1]),
-        ("0 1 3 1", ("0", "1", "2", "3"), [0, 1, 3, 1]),  # a gap: numbers stay
+        ("0 1 3 1", ("0", "1", "3"), [0, 1, 2, 1]),  # without a class of no sample
+        ("1 2 3 2", ("1", "2", "3"), [0, 1, 2, 1]),
+        ("1 1.0 2 +2", ("1", "2"), [0, 0, 1, 1]),  # numbers that are equal are one class
+        ("-1.0 1.0 -1 1", ("-1.0", "1.0"), [0, 1, 0, 1]),
+        ("9007199254740993 9007199254740992 1e0 1", ("1", "9007199254740992", "9007199254740993"), [2, 1, 0, 0]),
+        ("1e-99999999 1e99999999 0 0.0", ("0", "1e-99999999", "1e99999999"), [1, 2, 0, 0]),
+        ("1_0 10 a a", ("10", "1_0", "a"), [1, 0, 2, 2]),
         ("7 -1 10 7", ("-1", "7", "10"), [1, 0, 2, 1]),  # sorted as numbers
         ("1.5 0.5 1.5 0.5", ("0.5", "1.5"), [1, 0, 1, 0]),
         ("b a ü a", ("a", "b", "ü"), [1, 0, 2, 0]),
@@ -166,6 +172,37 @@ def test_what_a_csv_file_holds_is_what_comes_out(tmp_path_factory, data):
     read = read_csv(path, DataConfig())
     np.testing.assert_array_equal(read.x, np.array(rows, np.float32))
     assert [read.labels.names[c] for c in read.labels.codes()] == ["ab"[i % 2] for i in range(len(rows))]
+
+
+def test_a_column_of_the_smallest_numbers_keeps_them(tmp_path: Path):
+    c = np.arange(60) % 2
+    values = np.random.default_rng(0).normal(4.0 * c, 1)
+    rows = "".join(f"{v!r}e-200,{w!r},{i}\n" for v, w, i in zip(values.tolist(), values.tolist(), c, strict=True))
+    (tmp_path / "p.csv").write_text("a,b,label\n" + rows)
+    data = load_data(tmp_path / "p.csv")
+    z = data.standardiser(data.train.x)
+    np.testing.assert_allclose(z[:, 0], z[:, 1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "1e151"])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_values_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path, value: str, quoted: bool):
+    lines = ["a,b,label", *(40 * ["1.5,2,cat", "3,4.5,dog"])]
+    lines[50] = f'1,"{value}",dog' if quoted else f"1,{value},dog"
+    (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
+    place = rf"p.csv: line 51, column 1 \(b\): {value} is beyond 1e\+150, which cannot be squared"
+    with pytest.raises(DataError, match=place):
+        load_data(tmp_path / "p.csv")
+
+
+def test_values_of_parquet_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    b = np.ones(30)
+    for value, message in ((-1e308, r"-1e\+308 is beyond 1e\+150"), (np.nan, "is not a finite number")):
+        b[7] = value
+        pq.write_table(pa.table({"a": np.arange(30.0), "b": b, "label": np.arange(30) % 2}), tmp_path / "p.parquet")
+        with pytest.raises(DataError, match=rf"p.parquet: row 7, column 1 \(b\): {message}"):
+            load_data(tmp_path / "p.parquet")
 
 
 class TestTestSets:

@@ -120,7 +120,7 @@ def test_the_confusion_matrix_is_that_of_evaluate(capsys):
     assert len(gallery.pictures) == 24
     # Worst first: the same by hand.
     net, data = xpnet.load(folder), xpnet.load_data("patterns:600/200")
-    p = net.predict_proba(net.standardiser(data.test.x))[0]
+    p = net.predict_proba(data.test.x)[0]
     wrong = np.flatnonzero(p.argmax(axis=1) != data.test.labels)
     worst = wrong[np.argsort(p[wrong, data.test.labels[wrong]])][0]
     assert gallery.pictures[0].alt.startswith(f"Test sample {worst}: {data.class_names[data.test.labels[worst]]},")

@@ -101,11 +101,12 @@ def diagnose(
     from xpnet.backend import get_backend
     from xpnet.cli.train import about_data, describe
     from xpnet.cuts import most_in_memory
-    from xpnet.data import load_data
+    from xpnet.data import as_earlier, load_data
     from xpnet.diagnosis import Recorder
     from xpnet.fitting import order_seeds
     from xpnet.network import Network
     from xpnet.population import Population
+    from xpnet.resuming import data_seen
     from xpnet.training import train
 
     output = Output(as_json=json, quiet=quiet)
@@ -114,7 +115,7 @@ def diagnose(
         raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
     output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data)
+    data = as_earlier(load_data(settings.data), {} if run is None else data_seen(run))
     output.note(about_data(data, settings))
     whole = Population.of(settings, data.features, data.classes)
     if replicas is not None and not 1 <= replicas <= len(whole):

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, safe
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.errors import ConfigError, RunError
+from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.runs import model_path
 from xpnet.settings import Settings
 
@@ -58,7 +58,10 @@ def predict(
     output.notes(*read.notes)
     if network.replicas > 1:
         output.note(f"mean probabilities of the {network.replicas} networks of {run}")
-    probabilities = probabilities_of(network, read.x)
+    try:
+        probabilities = probabilities_of(network, read.x)
+    except DataError as error:
+        raise DataError(f"{inputs[0]}: {error}") from None
     names = names_of_classes(network)
     best = probabilities.argmax(axis=1)
     if csv:

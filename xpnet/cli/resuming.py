@@ -28,7 +28,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     Raises:
         RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
     """
-    from xpnet.resuming import differences, finished, refuse, refuse_links
+    from xpnet.resuming import data_seen, differences, finished, refuse, refuse_links
 
     check_utf8(run, "resume")
     if not (run / CONFIG).is_file():
@@ -48,7 +48,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         return 0
     refuse_links(run)
     with alone_in(run):
-        training = Training.of(settings, output)
+        training = Training.of(settings, output, data_seen(run))
         stand, changed = _stand(run, training, output, allow_changes)
         here = resolved(settings, training.data)
         _save_again(training, run, stand, changed)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli import command_line
@@ -59,21 +60,26 @@ class Training:
     population: Population
 
     @classmethod
-    def of(cls, settings: Settings, output: Output) -> Training:
+    def of(cls, settings: Settings, output: Output, seen: Mapping[str, Any] = MappingProxyType({})) -> Training:
         """Load the data and look for everything that can be wrong.
+
+        Args:
+            settings: Those of the run.
+            output: Where to tell what is computed on what.
+            seen: The fingerprint of the data that the run has begun with, if it has.
 
         Raises:
             XpnetError: Something is.
         """
         from xpnet.backend import get_backend
-        from xpnet.data import fingerprint, load_data
+        from xpnet.data import as_earlier, fingerprint, load_data
         from xpnet.fitting import check_fit, check_stepper
         from xpnet.network import Network
         from xpnet.population import Population
 
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         output.note(f"device: {backend.device} ({backend.reason})")
-        data = load_data(settings.data)
+        data = as_earlier(load_data(settings.data), seen)
         output.note(about_data(data, settings))
         population = Population.of(settings, data.features, data.classes)
         for first in population.of_each_init():

@@ -1,7 +1,7 @@
 """Data sets: reading, checking, splitting and standardising them.  NumPy alone; no device is involved."""
 
 from xpnet.data.finding import CIFAR10_HINT, find_cifar10
-from xpnet.data.fingerprint import fingerprint
+from xpnet.data.fingerprint import as_earlier, fingerprint
 from xpnet.data.loading import IN_MEMORY, data_from_arrays, load_data, read_source
 from xpnet.data.patterns import patterns
 from xpnet.data.rows import Rows
@@ -19,6 +19,7 @@ __all__ = [
     "Source",
     "StandardisedRows",
     "Standardiser",
+    "as_earlier",
     "data_from_arrays",
     "find_cifar10",
     "fingerprint",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.labels import as_labels, class_count
+from xpnet.data.labels import as_classes, as_labels, check_count, classes_of_numbers, numbering
 from xpnet.data.room import check_room
 from xpnet.data.rows import Features, Rows
 from xpnet.data.source import Source
@@ -59,7 +59,8 @@ def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: D
 
     Args:
         arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width),
-            and whole numbers from 0; arrays, or features as :class:`~xpnet.data.tables.Pieces` or
+            and whole numbers: with class names those of the names, from 0, else any, of which those that occur
+            become the classes; arrays, or features as :class:`~xpnet.data.tables.Pieces` or
             :class:`~xpnet.data.tables.Table`.
         called: What the arrays are called in messages.
         about: Names.
@@ -72,21 +73,36 @@ def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: D
         has, lacks = (called.x_test, called.y_test)[:: 1 if arrays.y_test is None else -1]
         raise DataError(f"{has} is given without {lacks}; a test set needs both")
     table, labels = _samples(arrays.x, arrays.y, called.x, called.y)
-    # Counted before test rows are split off: they may hold the only rows of a class.
-    classes = class_count(labels, called.y)
+    # Before test rows are split off: they may hold the only rows of a class.
+    if about.class_names is None:
+        labels, names = classes_of_numbers(labels, called.y)
+        about = replace(about, notes=(*about.notes, *numbering(names, called.y)))
+    else:
+        names = tuple(map(str, about.class_names))
+        _check_named(labels, names, called.y)
     test = None
     if arrays.x_test is not None:
         test = _samples(arrays.x_test, arrays.y_test, called.x_test, called.y_test)
         if test[0].width != table.width:
             raise DataError(f"{called.x_test} has {test[0].width} features and {called.x} has {table.width}")
-        if test[1].max() >= classes:
-            raise DataError(
-                f"{called.y_test} has labels up to {test[1].max()}, but those of {called.y} end at {classes - 1}"
-            )
-    names = tuple(str(c) for c in (range(classes) if about.class_names is None else about.class_names))
-    if len(names) < classes:
-        raise DataError(f"class_names has {len(names)} names for {classes} classes; give one for each")
+        if about.class_names is None:
+            hint = f"which {called.y} has not, so nothing can be learned of it"
+            test = test[0], as_classes(test[1], names, called.y_test, hint)
+        else:
+            _check_named(test[1], names, called.y_test)
     return build_source(table, labels, test, names, about, called.x, division)
+
+
+def _check_named(labels: NDArray[np.int64], names: Sequence[str], called: str) -> None:
+    """Refuse labels that are not numbers of names."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(names):
+        raise DataError(
+            f"class_names has {len(names)} names for the labels {low} to {high} of {called}; give one for each label, "
+            "from 0"
+        )
+    if low == high:
+        check_count(1, len(labels), str(low), called)
 
 
 def _samples(x: Any, y: Any, x_called: str, y_called: str) -> tuple[Table, NDArray[np.int64]]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.labels import check_count
 from xpnet.data.safe_pickle import printable
 from xpnet.errors import DataError
+from xpnet.plural import counted
 
 # What the column of the labels is called where nobody says.
 _USUAL = ("label", "labels", "target", "class")
 MOST_COLUMNS = 100_000
-_MOST_CLASSES = 10_000
 
 
 class Columns(NamedTuple):
@@ -34,12 +37,16 @@ class Columns(NamedTuple):
     kept: tuple[int, ...]
 
     @classmethod
-    def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str] = ()) -> Columns:
-        """Return the columns of a table, of which the features are those called `wanted`, or all but the labels."""
-        place = {name: i for i, name in enumerate(names)}
-        if named and wanted and all(name in place for name in wanted):
-            return cls(names, named, target, tuple(place[name] for name in wanted))
-        return cls(names, named, target, tuple(i for i in range(len(names)) if i != target))
+    def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str], where: str) -> Columns:
+        """Return the columns of a table, of which the features are those called `wanted`, or all but the labels.
+
+        Raises:
+            DataError: The columns have names, and not those that are wanted; see :func:`places_of`.
+        """
+        kept = tuple(i for i in range(len(names)) if i != target)
+        if named and wanted:
+            kept = tuple(kept[i] for i in places_of(wanted, [names[i] for i in kept], where))
+        return cls(names, named, target, kept)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -55,6 +62,42 @@ def is_label_name(cell: str, target: str | None) -> bool:
     """Return whether a cell of the first line is the name of the column of labels, and no number."""
     text = cell.strip()
     return text.lower() in _USUAL or (text == target and not text.lstrip("-").isdecimal())
+
+
+def places_of(wanted: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+    """Return the places of the columns called `wanted` among `names`; of equal names, the first goes with the first.
+
+    Blanks around a name count only where names differ in nothing else.
+
+    Raises:
+        DataError: There are fewer columns of a name than are wanted, or so many that it cannot be told which is meant.
+    """
+    by_name: dict[str, list[int]] = {}
+    if not set(wanted) <= set(names):
+        wanted, names = ([name.strip() for name in of] for of in (wanted, names))
+    for i, name in enumerate(names):
+        by_name.setdefault(name, []).append(i)
+    for name, count in Counter(wanted).items():
+        has = len(by_name.get(name, ()))
+        called = f"called {printable(name)}" if name else "without a name"
+        if not has:
+            raise DataError(f"{where}: has no column {printable(name) or called}, which the network was trained on")
+        if has != count and max(has, count) > 1:
+            raise DataError(
+                f"{where}: has {counted(has, 'column')} {called}, and the network was trained on {count}; "
+                "--target names a column of labels, others must go or get names of their own"
+            )
+    places = {name: iter(of) for name, of in by_name.items()}
+    return [next(places[name]) for name in wanted]
+
+
+def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether the cells of a line name all the columns that are `wanted`, numbers though they may be."""
+    try:
+        places_of(wanted, [cell.strip() for cell in cells], "")
+    except DataError:
+        return False
+    return bool(wanted)
 
 
 def find_target(names: Sequence[str], named: bool, target: str | None, where: str) -> int:
@@ -119,52 +162,52 @@ class Labels:
 def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return classes from 0 and their names, of labels as texts.
 
-    Whole numbers from 0 without large gaps stay what they are; everything else is sorted, numbers by size and
-    texts by the alphabet.
+    Each label that occurs is a class, and numbers that are equal are one; they are sorted, numbers by size and texts by
+    the alphabet.
 
     Raises:
         DataError: There is one class alone, or there are so many that the column holds something else.
     """
-    names, codes = read.names, read.codes()
-    rows, count = len(codes), len(names)
-    if count < 2:
-        raise DataError(f"{where} has the label {printable(names[0])} alone; there must be at least 2 classes")
-    if count > _MOST_CLASSES or (count > 20 and count > rows / 2):
-        raise DataError(
-            f"{where} has {count:,} different labels in {rows:,} rows; they are probably not classes, "
-            "name another column with --target"
-        )
+    texts, codes = read.names, read.codes()
+    first: dict[Decimal | str, str] = {}
+    for text in texts:
+        first.setdefault(value_of(text), text)
     try:
-        numbers = np.array([float(name) for name in names])
-    except ValueError:
-        order = sorted(range(count), key=names.__getitem__)
+        check_count(len(first), len(codes), printable(texts[0]), where)
+    except DataError as error:
+        raise DataError(f"{error}{', name another column with --target' if len(first) > 1 else ''}") from None
+    numbers = [value for value in first if isinstance(value, Decimal)]
+    if len(numbers) < len(first):
+        values: list[Any] = sorted(first, key=first.__getitem__)
+        names = [first[value] for value in values]
     else:
-        whole = np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all() and len(set(numbers)) == count
-        highest = numbers.max()
-        if whole and numbers.min() >= 0 and highest + 1 <= min(2 * count + 10, rows):
-            return numbers.astype(np.int64)[codes], tuple(map(str, range(int(highest) + 1)))
-        order = np.argsort(numbers, kind="stable").tolist()
-    rank = np.empty(count, np.int64)
-    rank[order] = np.arange(count)
-    return rank[codes], tuple(names[i] for i in order)
+        values = sorted(numbers)
+        counts = values[0] >= 0 and values[-1] < 2**63 and all(value == int(value) for value in values)
+        names = [str(int(value)) if counts else first[value] for value in values]
+    rank = {value: c for c, value in enumerate(values)}
+    return np.array([rank[value_of(text)] for text in texts], np.int64)[codes], tuple(names)
 
 
-def labels_have_names(names: Sequence[str]) -> bool:
-    """Return whether classes are called something else than their numbers."""
-    return tuple(names) != tuple(map(str, range(len(names))))
+def value_of(label: str) -> Decimal | str:
+    """Return a label as what it is compared by: the number that it is, or its text."""
+    try:
+        value = Decimal(label)
+    except ArithmeticError:
+        return label
+    return value if value.is_finite() and "_" not in label else label
 
 
 def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], where: str) -> NDArray[np.int64]:
-    """Return labels with `names` as classes of the names `of`.
+    """Return labels with `names` as classes of the names `of`; numbers are the same where they are equal.
 
     Raises:
         DataError: A name is not among them.
     """
-    place = {name: i for i, name in enumerate(of)}
-    present = np.unique(labels)
-    unknown = [printable(names[c]) for c in present if names[c] not in place]
-    if unknown:
+    place = {value_of(name): i for i, name in enumerate(of)} | {name: i for i, name in enumerate(of)}
+    number = np.array([place.get(name, place.get(value_of(name), -1)) for name in names])
+    classes = np.asarray(number[labels], np.int64)
+    if (classes < 0).any():
+        unknown = printable(names[labels[np.argmax(classes < 0)]])
         known = ", ".join(printable(name) for name in of[:10]) + (", ..." if len(of) > 10 else "")
-        raise DataError(f"{where} has the class {unknown[0]}, which is none of those known: {known}")
-    number = np.array([place.get(name, -1) for name in names])
-    return np.asarray(number[labels], np.int64)
+        raise DataError(f"{where} has the class {unknown}, which is none of those known: {known}")
+    return classes

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
-from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target, is_label_name
+from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, are_names, find_target, is_label_name
 from xpnet.data.idx import opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
-from xpnet.data.tables import Growing
+from xpnet.data.tables import LARGEST, Growing
 from xpnet.errors import DataError
 
 _DELIMITERS = ",;\t|"
@@ -28,6 +28,8 @@ _CHARACTERS = 2**18  # of lines that are converted at a time
 _MOST_BLANK = 10_000
 # Of a gzipped table: numbers as text shrink to a third or a tenth, nothing but traps to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
+_TINY = float(np.finfo(np.float32).tiny)
+TOO_LARGE = f"is beyond {LARGEST:g}, which cannot be squared; rescale the column"
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -59,7 +61,7 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
         path: The file, UTF-8, its columns separated by comma, semicolon, tab or bar.
         config: `target` and `header`.
         wanted: For samples without labels: names of the features, of which there may be none; columns of other names
-            are left alone. None for samples with labels.
+            are left alone, and a first line that has these names is no sample. None for samples with labels.
 
     Raises:
         DataError: A value is missing or no number, a line has other columns, or the file is no text; the message
@@ -70,10 +72,24 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
         return _Reader(path, file).read(config, wanted)
 
 
+def first_line(path: Path) -> list[str]:
+    """Return the cells of the first line of a CSV file; none of an empty file.
+
+    Raises:
+        DataError: It is no text.
+        OSError: The file cannot be read.
+    """
+    with opened(path) as file:
+        return _Reader(path, file).first()
+
+
 class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file, self._delimiter = path, file, ""
         self._x, self._labels, self._rows = Growing(), Labels(), 0
+
+    def first(self) -> list[str]:
+        return next(self._records(self._lines()), (0, []))[1]
 
     def read(self, config: DataConfig, wanted: Sequence[str] | None) -> CsvRows:
         lines = self._lines()
@@ -86,12 +102,12 @@ class _Reader:
         second = next(records, None)
         named = config.header
         if named is None:
-            said = any(is_label_name(cell, config.target) for cell in cells)
+            said = any(is_label_name(cell, config.target) for cell in cells) or are_names(cells, wanted or ())
             named = said or _is_header(cells, second[1] if second else None)
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
         labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1
-        self._columns = Columns.of(names, named, target, wanted or ())
+        self._columns = Columns.of(names, named, target, wanted or (), str(self._path))
         first: list[_Record] = [] if named else [(number, cells)]
         self._add_records(first + ([second] if second else []))
         while batch := _batch(lines, lambda line: len(line.text), _CHARACTERS):
@@ -171,7 +187,7 @@ class _Reader:
             values = np.loadtxt(texts, np.float64, delimiter=delimiter, comments=None, usecols=columns.kept, ndmin=2)
         except ValueError:
             return False
-        if len(values) != len(texts) or not np.isfinite(values).all():
+        if len(values) != len(texts) or not in_range(values):
             return False
         if target >= 0:
             after = width - 1 - target
@@ -201,7 +217,7 @@ class _Reader:
             values = np.array([cells(row) for _, row in rows], np.float64).reshape(len(rows), len(columns.kept))
         except ValueError:
             values = None
-        if values is None or not np.isfinite(values).all():
+        if values is None or not in_range(values):
             for number, row in rows:
                 for column in columns.kept:
                     self._check_cell(row[column], number, columns.called(column))
@@ -226,6 +242,8 @@ class _Reader:
         if value is None or not np.isfinite(value):
             hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
             raise DataError(f"{self._path}: line {line}, {column}: {printable(text)!r} is not a finite number{hint}")
+        if abs(value) > LARGEST:
+            raise DataError(f"{self._path}: line {line}, {column}: {printable(text)} {TOO_LARGE}")
 
     def _missing(self, line: int, column: str) -> DataError:
         return DataError(f"{self._path}: line {line}, {column}: the value is missing; fill it in, or remove the row")
@@ -242,20 +260,34 @@ def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> l
     return batch
 
 
+def in_range(values: NDArray[np.float64]) -> bool:
+    """Return whether all values can be squared; those that are not finite cannot."""
+    return max(-float(values.min(initial=0)), float(values.max(initial=0))) <= LARGEST
+
+
 def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
     """Return numbers in the smallest type that holds them."""
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if low >= 0 and high <= 255 and not (values % 1).any():
         return values.astype(np.uint8)
-    return values if max(-low, high) > 2**24 else values.astype(np.float32)
+    if max(-low, high) > 2**24:
+        return values
+    # A column that has nothing but numbers too small for float32 would lose them.
+    largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
+    return values if ((largest > 0) & (largest < _TINY)).any() else values.astype(np.float32)
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is written as a number."""
+    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def _is_header(first: list[str], second: list[str] | None) -> bool:
     """Return whether the first line names columns: where a later one has a number, it has none."""
-    numbers = [_NUMBER.fullmatch(cell.strip()) is not None for cell in first]
+    numbers = [is_number(cell) for cell in first]
     if second is None or len(second) != len(first):
         return not any(numbers)
-    below = [_NUMBER.fullmatch(cell.strip()) is not None for cell in second]
+    below = [is_number(cell) for cell in second]
     return any(b and not a for a, b in zip(numbers, below, strict=True)) and not any(
         a and not b for a, b in zip(numbers, below, strict=True)
     )

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.source import Data
+from xpnet.data.labels import without_numbering
+from xpnet.data.source import Data, LabelledSet
 
 # Features up to this size are added up whole; of larger ones, which may lie on a disk, as many rows as make it up.
 _MOST_BYTES = 2 * 2**30
 _ROWS = 4096
+
+
+def as_earlier(data: Data, seen: Mapping[str, Any]) -> Data:
+    """Return data as a run that has `seen` its fingerprint began with it.
+
+    Earlier versions took whole numbers from 0 for the classes themselves, with an empty one for each that is missing.
+    """
+    if not seen or seen.get("classes") == data.classes or not all(map(str.isdecimal, data.class_names)):
+        return data
+    numbers = np.array([int(name) for name in data.class_names])
+    if int(numbers.max()) + 1 != seen.get("classes") or seen["classes"] > 2 * data.classes + 10:
+        return data
+    sets: dict[str, Any] = {
+        name: LabelledSet(part.x, numbers[part.labels])
+        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
+    }
+    earlier = dataclasses.replace(
+        data, class_names=tuple(map(str, range(seen["classes"]))), notes=without_numbering(data.notes), **sets
+    )
+    print_ = fingerprint(earlier)
+    return earlier if all(print_.get(name) == value for name, value in seen.items()) else data
 
 
 def fingerprint(data: Data) -> dict[str, Any]:

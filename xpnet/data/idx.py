@@ -97,14 +97,14 @@ def read_idx(folder: Path) -> Source:
     x, y, x_test, y_test = (_pieces(files[role]) for role in _ROLES)
     labels, labels_test = (whole(part, str(folder)) for part in (y, y_test))
     name = _FIRST_LABELS.get(tuple(labels[:8].tolist()), "")
-    known = name == "fashion-mnist" and labels.max() < len(_FASHION)
+    names = {"fashion-mnist": _FASHION, "mnist": tuple(map(str, range(10)))}.get(name)
     return source_from_arrays(
         Arrays(x, labels, x_test, labels_test),
         Arrays(*(str(files[role]) for role in _ROLES)),
         About(
             name or folder.name,
             str(folder.resolve()),
-            _FASHION if known else None,
+            names if names is not None and labels.max() < len(names) else None,
             about={"what": f"{name or 'images'}, IDX files"},
         ),
         Division(shuffled=False),

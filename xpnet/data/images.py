@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -78,9 +79,10 @@ def read_images(folder: Path, config: DataConfig) -> Source:
     test = None if testing is None else _find(testing, names, folder)
     form = _form(train, config, folder)
     broken: list[str] = []
+    deep: list[Path] = []
     # What cannot be decoded is only known when it has been tried, and arrays are made before that.
-    table, labels = _table(train, form, broken)
-    tested = None if test is None else _table(test, form, broken)
+    table, labels = _table(train, form, broken, deep)
+    tested = None if test is None else _table(test, form, broken, deep)
     left_out = [*train.left_out, *(test.left_out if test else []), *broken]
     about = {"what": "folder of images", "left out": left_out}
     shown = tuple(printable(name) for name in names)
@@ -90,17 +92,26 @@ def read_images(folder: Path, config: DataConfig) -> Source:
         labels,
         tested,
         shown,
-        About(folder.resolve().name, str(folder.resolve()), notes=_notes(left_out, folder), about=about),
+        About(folder.resolve().name, str(folder.resolve()), notes=_notes(left_out, deep, folder), about=about),
         str(folder),
         Division(config.data_seed or 0, fraction),
     )
 
 
-def _notes(left_out: list[str], folder: Path) -> tuple[str, ...]:
+def _notes(left_out: list[str], deep: list[Path], folder: Path) -> tuple[str, ...]:
     if not left_out:
-        return ()
+        return deep_notes(deep)
     more = f" and {len(left_out) - 5:,} more (xpnet data info lists all)" if len(left_out) > 5 else ""
-    return (f"warning: {folder}: left out {counted(len(left_out), 'file')}: {'; '.join(left_out[:5])}{more}",)
+    told = f"warning: {folder}: left out {counted(len(left_out), 'file')}: {'; '.join(left_out[:5])}{more}"
+    return (told, *deep_notes(deep))
+
+
+def deep_notes(deep: Sequence[Path]) -> tuple[str, ...]:
+    """Return a sentence that says of which images bits were left out, if of any."""
+    if not deep:
+        return ()
+    more = f", as {counted(len(deep) - 1, 'other image')}" if len(deep) > 1 else ""
+    return (f"{deep[0]}: has more than 8 bits a channel{more}; of 16 bits the upper 8 are kept",)
 
 
 def _parts(folder: Path) -> tuple[Path, Path | None]:
@@ -172,7 +183,7 @@ def _form(found: _Found, config: DataConfig, folder: Path) -> Form:
     return Form(channels, height, width)
 
 
-def _table(found: _Found, form: Form, broken: list[str]) -> tuple[Table, NDArray[np.int64]]:
+def _table(found: _Found, form: Form, broken: list[str], deep: list[Path]) -> tuple[Table, NDArray[np.int64]]:
     """Return the images as a table; those that cannot be decoded are not in it, and are added to `broken`."""
     width = form.channels * form.height * form.width
     check_room(len(found.paths) * width, f"{len(found.paths):,} images")
@@ -180,7 +191,7 @@ def _table(found: _Found, form: Form, broken: list[str]) -> tuple[Table, NDArray
     labels: list[int] = []
     for path, label in zip(found.paths, found.labels, strict=True):
         try:
-            x[len(labels)] = decode(path, form)
+            x[len(labels)] = decode(path, form, deep)
         except ValueError as error:
             broken.append(f"{printable(str(Path(*path.parts[-2:])))} ({error})")
             continue
@@ -231,12 +242,13 @@ def _reason(error: Exception) -> str:
     return printable(" ".join(str(error).split())) or name
 
 
-def decode(path: Path, form: Form) -> NDArray[np.uint8]:
+def decode(path: Path, form: Form, deep: list[Path] | None = None) -> NDArray[np.uint8]:
     """Return an image in channel planes, flat: turned upright, brought to the size and the colours of `form`.
 
     Args:
         path: A file in any of the usual formats.
         form: Channels, height and width; one that has other sides is stretched.
+        deep: Where the path goes of an image with more than 8 bits a channel, of which the upper 8 are taken.
 
     Raises:
         ValueError: It cannot be read; the message is a short reason.
@@ -245,6 +257,7 @@ def decode(path: Path, form: Form) -> NDArray[np.uint8]:
 
     with _opened(path) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        is_deep = _is_deep(image)
         try:
             if image.format == "JPEG" and min(image.size) > 2 * max(form.height, form.width):
                 image.draft(None, (2 * form.width, 2 * form.height))  # decoded at a fraction of its size
@@ -255,7 +268,21 @@ def decode(path: Path, form: Form) -> NDArray[np.uint8]:
                 image = image.resize((form.width, form.height), Image.Resampling.BILINEAR)
         except Exception as error:
             raise ValueError(_reason(error)) from None
+    if is_deep and deep is not None:
+        deep.append(path)
     return _planes(image)
+
+
+def _is_deep(image: Any) -> bool:
+    """Return whether an image that has not been loaded has more than 8 bits a channel in its file."""
+    if image.mode.startswith("I"):
+        return True
+    for codec, *_, arguments in image.tile:
+        # Pillow itself takes the upper 8 bits of colours; BGR;16 are three channels in 16 bits.
+        numbers = [value for value in arguments if isinstance(value, int)] if codec == "ppm" else []
+        if re.search("(?<!BGR);16", str(arguments)) or max(numbers, default=0) > 255:
+            return True
+    return False
 
 
 def image_size_of(path: Path) -> tuple[int, int]:
@@ -295,7 +322,10 @@ def _coloured(image: Any, mode: str) -> Any:
     if image.mode.startswith("I"):
         # Gray of 16 bits; Pillow itself would cut off all that is brighter than 255.
         values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((np.clip(values, 0, 65_535) // 257).astype(np.uint8))
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 65_535:
+            raise ValueError(f"pixels from {low:,} to {high:,}, beyond 16 bits")
+        image = Image.fromarray((values // 257).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):

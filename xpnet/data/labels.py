@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.tables import plain_array
 from xpnet.errors import DataError
 
-_WANTED = "labels must be whole numbers from 0"
+_WANTED = "labels must be whole numbers"
+_LARGEST = 2**31
+_MOST_CLASSES = 10_000
+_LISTED = 4
+_ARE = " are the classes "
 
 
 def as_labels(values: Any, called: str, rows: int, x_called: str) -> NDArray[np.int64]:
-    """Return labels as int64 (n,); (n, 1) and floating numbers that are whole will do.
+    """Return labels as int64 (n,), the numbers that they are; (n, 1) and floating numbers that are whole will do.
 
     Args:
         values: The labels.
@@ -22,12 +28,9 @@ def as_labels(values: Any, called: str, rows: int, x_called: str) -> NDArray[np.
         x_called: What the features are called in messages.
 
     Raises:
-        DataError: They are not whole numbers from 0, or not one for each row.
+        DataError: They are not whole numbers, or not one for each row.
     """
-    try:
-        y = np.asarray(values)
-    except ValueError:
-        raise DataError(f"{called} has entries of different lengths; {_WANTED}, one a row") from None
+    y = plain_array(values, called, f"entries of different lengths; {_WANTED}, one a row")
     if y.dtype.kind not in "biuf":
         raise DataError(f"{called} is an array of {y.dtype}; {_WANTED}")
     if y.ndim == 2 and y.shape[1] == 1:
@@ -37,29 +40,72 @@ def as_labels(values: Any, called: str, rows: int, x_called: str) -> NDArray[np.
         raise DataError(f"{called} has the shape {y.shape}; labels must be one whole number a row, (n,){hint}")
     if len(y) != rows:
         raise DataError(f"{called} has {len(y):,} labels for {rows:,} rows of {x_called}; there must be one for each")
-    good = y >= 0  # False for NaN
+    good = np.ones(len(y), bool)
     if y.dtype.kind == "f":
-        good &= y == np.rint(y)
+        good = y == np.rint(y)  # False for NaN
+    if y.dtype.kind != "b":
+        good &= (y <= _LARGEST) & (y >= -_LARGEST)
     if not good.all():
         row = int(np.argmin(good))
-        raise DataError(f"{called} has the label {y[row]} in row {row}; {_WANTED}")
-    if y.max() > 2**31:  # infinity, too
-        raise DataError(f"{called} has the label {y.max()}; {_WANTED}, numbered without gaps")
+        raise DataError(f"{called} has the label {y[row]} in row {row}; {_WANTED} of at most {_LARGEST:,}")
     return y.astype(np.int64)
 
 
-def class_count(labels: NDArray[np.int64], called: str) -> int:
-    """Return the number of classes, one more than the largest label.
+def classes_of_numbers(labels: NDArray[np.int64], called: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return classes from 0, one for each label that occurs, by size, and their names: the labels.
 
     Raises:
-        DataError: There is one class, or the labels are so sparse that they are something else.
+        DataError: There is one class alone, or there are so many that they are something else.
     """
-    classes, present = int(labels.max()) + 1, len(np.unique(labels))
-    if present < 2:
-        raise DataError(f"{called} has the label {int(labels[0])} alone; there must be at least 2 classes")
-    if classes > 2 * present + 10 or classes > len(labels):
-        raise DataError(
-            f"{called} has labels up to {classes - 1} but only {present} different ones in {len(labels):,} rows; "
-            "they are probably not classes, which are numbered from 0"
-        )
+    values = np.unique(labels)
+    names = tuple(map(str, values.tolist()))
+    # Numbered from 0 without gaps, they are meant to be classes, however many there are.
+    if len(values) > 1 and values[0] == 0 and values[-1] == len(values) - 1:
+        return labels, names
+    check_count(len(values), len(labels), names[0], called)
+    return np.searchsorted(values, labels), names
+
+
+def as_classes(labels: NDArray[np.int64], names: Sequence[str], called: str, hint: str) -> NDArray[np.int64]:
+    """Return labels as the classes that :func:`classes_of_numbers` has named.
+
+    Raises:
+        DataError: There is another label.
+    """
+    values = np.array([int(name) for name in names])
+    classes = np.searchsorted(values, labels).clip(max=len(values) - 1)
+    other = values[classes] != labels
+    if other.any():
+        raise DataError(f"{called} has the label {labels[np.argmax(other)]}, {hint}")
     return classes
+
+
+def check_count(classes: int, rows: int, first: str, called: str) -> None:
+    """Refuse labels that are no classes.
+
+    Raises:
+        DataError: There is one class alone, or there are so many that they are something else.
+    """
+    if classes < 2:
+        raise DataError(f"{called} has the label {first} alone; there must be at least 2 classes")
+    if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
+        raise DataError(f"{called} has {classes:,} different labels in {rows:,} rows; they are probably not classes")
+
+
+def numbering(names: Sequence[str], called: str) -> tuple[str, ...]:
+    """Return a sentence that says how numbers that are labels are numbered as classes, where these differ."""
+    numbers = tuple(map(str, range(len(names))))
+    try:
+        differ = tuple(names) != numbers and bool([float(name) for name in names])
+    except ValueError:
+        differ = False
+    return () if not differ else (f"{called}: the labels {_listed(names)}{_ARE}{_listed(numbers)}",)
+
+
+def without_numbering(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return notes without the sentence of :func:`numbering`."""
+    return tuple(note for note in notes if _ARE not in note)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(texts if len(texts) <= _LISTED else (*texts[:2], "...", texts[-1]))

@@ -84,11 +84,12 @@ def data_from_arrays(
     Args:
         x_train: Features (n, d), or images (n, height, width), (n, height, width, channels) or
             (n, channels, height, width); uint8 is kept, other numbers become floating.
-        labels_train: Classes (n,), whole numbers from 0.
+        labels_train: Labels (n,), whole numbers: those that occur become the classes 0, 1, ..., by size, and
+            ``class_names`` of what is returned has them; with `class_names` they are the classes, from 0.
         x_test: Features of the test set; without it, the last tenth of the shuffled rows becomes it.
-        labels_test: Classes of the test set.
+        labels_test: Labels of the test set.
         split: ``"N/M"``; None validates with a tenth.
-        class_names: Name of each class; None takes their numbers.
+        class_names: Name of each class, those without samples too; None takes the labels that occur.
         seed: Seed of the shuffle.
         test_fraction: Share of every class that becomes the test set.
         in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, find_target
-from xpnet.data.csvs import smallest
+from xpnet.data.csvs import TOO_LARGE, in_range, smallest
 from xpnet.data.room import check_room
-from xpnet.data.tables import Growing
+from xpnet.data.tables import LARGEST, Growing
 from xpnet.errors import DataError
 from xpnet.file_system import open_regular
 
@@ -50,7 +50,7 @@ def read_parquet(
                 raise DataError(f"{path}: has no rows; it must have one for each sample")
             labelled = wanted is None or config.target is not None
             target = find_target(names, True, config.target, str(path)) if labelled else -1
-            columns = Columns.of(names, True, target, wanted or ())
+            columns = Columns.of(names, True, target, wanted or (), str(path))
             kept = set(columns.kept)
             for number, field in enumerate(schema):
                 kind = pa.types
@@ -69,10 +69,13 @@ def read_parquet(
                 if target >= 0:
                     _check_missing(batch.column(target), path, start, columns.called(target))
                     labels.add(map(_label, batch.column(target).to_pylist()))
-                if not np.isfinite(values).all():
-                    row, place = np.argwhere(~np.isfinite(values))[0]
-                    called = columns.called(columns.kept[place])
-                    raise DataError(f"{path}: row {start + row}, {called}: is not a finite number")
+                if not in_range(values):
+                    row, place = np.argwhere(~(np.abs(values) <= LARGEST))[0]
+                    where = f"{path}: row {start + row}, {columns.called(columns.kept[place])}"
+                    value = float(values[row, place])
+                    raise DataError(
+                        f"{where}: {f'{value:g} {TOO_LARGE}' if np.isfinite(value) else 'is not a finite number'}"
+                    )
                 check_room(4 * values.nbytes, f"{path}: after {x.size:,} bytes")
                 x.add(smallest(values))
                 start += len(batch)

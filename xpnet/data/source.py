@@ -70,7 +70,7 @@ class Data:
             int64 from 0; ``len(train)`` is n.
         validation: The validation set, alike.
         test: The test set, alike.
-        class_names: Name of each class.
+        class_names: Name of each class; of labels that are numbers, the label.
         image_shape: (channels, height, width) where a row is an image in channel planes; None for other data.
         standardiser: Brings features to mean 0 and standard deviation 1 over the training set:
             ``standardiser(test.x)``.

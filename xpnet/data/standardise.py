@@ -15,6 +15,8 @@ from xpnet.errors import DataError
 
 # 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
 _EXACT_ROWS = 256
+# Squares of deviations below this lose digits, or all of them.
+_SMALL = 1e-140
 _CHUNK_BYTES = 2 * 2**20  # of float64: small enough for the cache, which is what makes it fast
 
 
@@ -56,8 +58,7 @@ class Standardiser:
         """
         if x.ndim != 2 or x.size == 0:
             raise DataError(f"Standardiser: a training set must be (n, d) and not empty, got {x.shape}")
-        mean, variance = _moments_uint8(x) if x.dtype == np.uint8 else _moments(x)
-        std = np.sqrt(variance)
+        mean, std = _moments_uint8(x) if x.dtype == np.uint8 else _moments(x)
         resolution = np.finfo(x.dtype).eps if x.dtype.kind == "f" else 0.0
         constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
@@ -119,7 +120,7 @@ def _chunks(x: Features, most: int = 1 << 30) -> Iterator[slice]:
 
 
 def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of each feature from exact integer sums."""
+    """Return mean and deviation of each feature from exact integer sums."""
     n, d = x.shape
     sums, squares = np.zeros(d), np.zeros(d)  # whole numbers below 2**53
     for rows in _chunks(x, _EXACT_ROWS):
@@ -130,19 +131,31 @@ def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64
         squares += ones @ part
     # n squares - sums**2 in Python's integers cannot cancel or overflow.
     centred = [n * int(q) - int(s) ** 2 for q, s in zip(squares, sums, strict=True)]
-    return sums / n, np.array([c / (n * n) for c in centred], dtype=np.float64)
+    return sums / n, np.sqrt(np.array([c / (n * n) for c in centred], dtype=np.float64))
 
 
 def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of each feature in two passes, in float64."""
+    """Return mean and deviation of each feature in two passes, in float64."""
     n, d = x.shape
     shift = x[:1][0].astype(np.float64)  # sums of differences from a sample keep their digits for any offset
     sums = np.zeros(d)
     for rows in _chunks(x):
         sums += (x[rows] - shift).sum(axis=0)
     mean = shift + sums / n
-    squares = np.zeros(d)
+    squares, farthest = np.zeros(d), np.zeros(d)
     for rows in _chunks(x):
         centred = x[rows] - mean
         squares += np.einsum("ij,ij->j", centred, centred)
-    return mean, squares / n
+        small = np.flatnonzero(squares < n * _SMALL**2)
+        farthest[small] = np.maximum(farthest[small], np.abs(centred[:, small]).max(axis=0))
+    std = np.sqrt(squares / n)
+    # Squares of the smallest deviations have lost their digits: squares of multiples are added up in their place.
+    small = np.flatnonzero((squares < n * _SMALL**2) & (farthest > 0))
+    if len(small):
+        _, exponent = np.frexp(farthest[small])
+        squares = np.zeros(len(small))
+        for rows in _chunks(x):
+            centred = np.ldexp(x[rows][:, small] - mean[small], -exponent)
+            squares += np.einsum("ij,ij->j", centred, centred)
+        std[small] = np.ldexp(np.sqrt(squares / n), exponent)
+    return mean, std

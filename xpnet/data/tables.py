@@ -15,7 +15,7 @@ from xpnet.data.rows import FileRows
 from xpnet.errors import DataError
 
 # Squares of what is larger overflow when a variance is taken.
-_LARGEST = 1e150
+LARGEST = 1e150
 CHUNK_BYTES = 4 * 2**20
 
 
@@ -96,6 +96,28 @@ class Pieces:
     read: Callable[[], Iterable[NDArray[Any]]]
 
 
+_RAGGED = "rows of different lengths; they must all have as many features"
+
+
+def plain_array(values: Any, called: str, ragged: str = _RAGGED) -> NDArray[Any]:
+    """Return values as an array of NumPy's own; `ragged` says what lists of different lengths have.
+
+    Raises:
+        DataError: They are masked, which the array would not be, or rows are of different lengths.
+    """
+    for part in values if isinstance(values, (list, tuple)) else [values]:
+        # NumPy's module of masked arrays is only loaded where there can be one.
+        if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):
+            masked = int(np.ma.getmaskarray(part).sum())
+            raise DataError(
+                f"{called} is a masked array with {masked:,} masked values; fill them in, or leave these rows out"
+            )
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(f"{called} has {ragged}") from None
+
+
 def pieces_of(array: NDArray[Any]) -> Pieces:
     """Return an array in memory in pieces of a few MB."""
     rows = rows_at_a_time(array.shape, array.itemsize)
@@ -137,10 +159,7 @@ def table_of(values: Any, called: str) -> Table:
         DataError: There are no numbers, or no rows.  Values that are not finite are found as they are read.
     """
     if not isinstance(values, Pieces):
-        try:
-            values = pieces_of(np.asarray(values))
-        except ValueError:
-            raise DataError(f"{called} has rows of different lengths; they must all have as many features") from None
+        values = pieces_of(plain_array(values, called))
     shape, dtype = values.shape, values.dtype
     if dtype.kind not in "biuf":
         raise DataError(f"{called} is an array of {dtype}; it must be one of real numbers")
@@ -203,8 +222,12 @@ class _FiniteCheck:
                     row, column = np.argwhere(~finite)[0]
                     self._first = (self._rows + int(row), int(column))
                 self._bad += int(np.count_nonzero(~finite))
-            elif float(np.abs(chunk).max()) > _LARGEST:
-                raise DataError(f"{self._called} has values beyond {_LARGEST:g}, which cannot be squared; rescale it")
+            elif max(-float(chunk.min()), float(chunk.max())) > LARGEST:
+                row, column = np.argwhere(np.abs(chunk) > LARGEST)[0]
+                raise DataError(
+                    f"{self._called} has values beyond {LARGEST:g}, which cannot be squared, the first in row "
+                    f"{self._rows + row}, column {column} (from 0); rescale it"
+                )
         self._rows += len(chunk)
 
     def finish(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data.arrays import About, Division, build_source
-from xpnet.data.columns import Columns, Labels, classes_of, same_classes
-from xpnet.data.csvs import read_csv
+from xpnet.data.columns import Columns, Labels, are_names, classes_of, same_classes
+from xpnet.data.csvs import first_line, read_csv
+from xpnet.data.labels import numbering
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.source import Source
 from xpnet.data.tables import Table, table_in_memory
@@ -39,7 +41,8 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Sou
     if test is None and config.test_fraction is None:
         test = _beside(path)
     train = _read(path, config)
-    classes, names = classes_of(train.labels, f"{path}: {train.columns.called(train.columns.target)}")
+    where = f"{path}: {train.columns.called(train.columns.target)}"
+    classes, names = classes_of(train.labels, where)
     tested = None
     if test is not None:
         other = _read(test, config)
@@ -48,26 +51,15 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Sou
                 f"{test}: has other columns than {path}; the two must have the same, or pass --test-fraction with the "
                 "one file"
             )
-        texts = [_canonical(text, names) for text in other.labels.names]
-        tested = _table(other, test), same_classes(other.labels.codes(), texts, names, str(test))
+        tested = _table(other, test), same_classes(other.labels.codes(), other.labels.names, names, str(test))
     what = "Parquet" if is_parquet(path) else "CSV"
-    about = About(path.stem, str(path.resolve()), about={"what": f"{what} table"})
+    about = About(path.stem, str(path.resolve()), notes=numbering(names, where), about={"what": f"{what} table"})
     if test is not None:
-        about = About(about.name, about.location, about={**about.about, "test file": str(test)})
+        about = replace(about, about={**about.about, "test file": str(test)})
     fraction = config.test_fraction if test is not None or config.test_fraction else 0.1
     return build_source(
         _table(train, path), classes, tested, names, about, str(path), Division(config.data_seed or 0, fraction)
     )
-
-
-def _canonical(text: str, names: Sequence[str]) -> str:
-    """Return a label as the names have it: 1.0 may be called 1."""
-    if text in names:
-        return text
-    try:
-        return next((name for name in names if float(name) == float(text)), text)
-    except ValueError:
-        return text
 
 
 def tables_in(folder: Path) -> tuple[Path, Path | None] | None:
@@ -77,6 +69,12 @@ def tables_in(folder: Path) -> tuple[Path, Path | None] | None:
         return found[0], None
     train = [path for path in found if _stem(path) == "train"]
     return (train[0], _beside(train[0])) if len(train) == 1 else None
+
+
+def names_columns(path: Path, wanted: Sequence[str]) -> bool:
+    """Return whether the first line of a CSV file, or of the one in a folder to train with, has the names `wanted`."""
+    found = tables_in(path) if path.is_dir() else (path, None)
+    return found is not None and not is_parquet(found[0]) and are_names(first_line(found[0]), wanted)
 
 
 def _stem(path: Path) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data import Data, load_data
-from xpnet.errors import XpnetError
+from xpnet.errors import DataError, XpnetError
 from xpnet.network import Network
 from xpnet.prediction import as_trained, read_like
 from xpnet.report.records import RunRecord
@@ -104,7 +104,10 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
     members = [r for r in record.best()[1] if np.isfinite(record.figures("test", "loss")[r])]
     if not members and record.metrics is not None:
         return "All networks of the run diverged, so nothing can be said about single samples."
-    return _inspect(record, network, found, members or record.best()[1], most)
+    try:
+        return _inspect(record, network, found, members or record.best()[1], most)
+    except DataError as error:
+        return f"Confusion matrix and mistakes cannot be had of the data as it is now: {error}."
 
 
 def _inspect(record: RunRecord, network: Network, data: Data, members: list[int], most: int) -> Inspection:
@@ -117,7 +120,7 @@ def _inspect(record: RunRecord, network: Network, data: Data, members: list[int]
     mean = np.empty((n, classes))
     for start in range(0, n, _ROWS):
         rows = slice(start, min(start + _ROWS, n))
-        p = network.predict_proba(standardiser(test.x[rows], str(network.dtype)))[members]
+        p = network.predict_proba(test.x[rows])[members]
         predicted = p.argmax(axis=-1)
         correct[:, rows] = predicted == test.labels[rows]
         for of_one in predicted:
