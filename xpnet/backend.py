@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +35,8 @@ class Backend:
         device: The device in full: ``"cpu"``, ``"gpu:0"``, ``"gpu:1"``, ...
         reason: Why this device was taken, for people to read.
         tf32: Whether products of float32 round their factors to 10 bits of mantissa (NVIDIA's TF32).
+
+    It pickles by its device, which is opened again where it is loaded.
     """
 
     name: str
@@ -42,6 +44,14 @@ class Backend:
     device: str
     reason: str = ""
     tf32: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.name not in ("cpu", "gpu"):
+            raise DeviceError(f"device = {self.device}: cannot be opened again by its name, so it cannot be pickled")
+        return _reopened, (self.device, self.reason, self.tf32)
+
+    def __deepcopy__(self, _: Any) -> Backend:
+        return self  # a module is the same in every copy
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """Return `values` (an array of any module, or nested sequences) as an array on this device."""
@@ -107,6 +117,15 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
         return _gpu_backend(int(match[1] or 0), "as asked for", tf32)
     except DeviceError as error:
         raise DeviceError(f"device = {device}: cannot be used: {error}") from None
+
+
+def _reopened(device: str, reason: str, tf32: bool) -> Backend:
+    """Return the backend that was pickled.
+
+    Raises:
+        DeviceError: Its device cannot be used in this process.
+    """
+    return replace(get_backend(device, tf32=tf32), reason=reason)
 
 
 def _cpu_backend(reason: str, tf32: bool) -> Backend:

@@ -99,6 +99,30 @@ class Network:
         self.image_shape: tuple[int, int, int] | None = None
         self.feature_names: tuple[str, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: tensors on the host, and no functions."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("ops", "layers")}
+        for group in ("parameters", "running"):
+            state[group] = {name: self.backend.to_numpy(tensor) for name, tensor in state[group].items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.layers, self.ops = layers_of(self.config), get_ops(self.backend)
+        # Copies: what a pickle holds may be memory that cannot be written, or that others see.
+        parameters, running = (
+            {name: self.backend.asarray(np.array(tensor)) for name, tensor in state[group].items()}
+            for group in ("parameters", "running")
+        )
+        self.parameters = Blocks(self.backend.xp, parameters, parameter_kind)
+        self.running = Blocks(self.backend.xp, running)
+
+    def __copy__(self) -> Network:
+        """Return a network on the same tensors."""
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__)
+        return same
+
     @property
     def replicas(self) -> int:
         """Number of networks R."""
