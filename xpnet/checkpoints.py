@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from xpnet import schema
 from xpnet.backend import Backend
@@ -94,8 +95,6 @@ def write_checkpoint(
     Raises:
         OSError: It cannot be written; checkpoints that are there already stay whole.
     """
-    from safetensors.numpy import save
-
     stem = f"step-{snapshot.step:09d}"
     more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
     content = save(_tensors(snapshot) | more)

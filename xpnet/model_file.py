@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from xpnet import schema
 from xpnet.config import NetworkConfig
@@ -67,8 +68,6 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     Raises:
         RunError: The file exists, or cannot be written.
     """
-    from safetensors.numpy import save
-
     # One entry alone: the order of several is not fixed, and equal models should be equal files.
     metadata = {"xpnet": json.dumps({"format": FORMAT, "sha256": _BLANK, **about})}
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}

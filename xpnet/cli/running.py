@@ -173,7 +173,9 @@ def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> 
     """Train from where it stands to the end, fill the folder, print the result."""
     from xpnet.history import records_of
     from xpnet.population import train_population
+    from xpnet.report import drawing
 
+    drawing.load()
     settings, data, population = training.settings, training.data, training.population
     length = settings.train.length(len(data.train))
     title = describe(settings, data)

@@ -64,6 +64,18 @@ def fast_is_on() -> bool:
     return os.environ.get("XPNET_FAST", "1") != "0" and find_spec("numba") is not None
 
 
+def load(backend: Backend) -> None:
+    """Load now what the operations of `backend` would load at their first call, in the middle of a training.
+
+    Raises:
+        ConfigError: Memory does not hold it.
+    """
+    if backend.name == "cpu" and fast_is_on():
+        from xpnet.ops import kept_code
+
+        kept_code.load()
+
+
 def get_ops(backend: Backend) -> Ops:
     """Return the table of operations of `backend`."""
     faster = _faster(backend)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import re
 import subprocess
@@ -30,6 +32,20 @@ sys.stdout.buffer.write(found if isinstance(found, bytes) else found.encode())
 
 class DrawingError(XpnetError):
     """Nothing can be drawn here."""
+
+
+def load() -> None:
+    """Load now what will draw the figures of a training, and not in its middle or at its end.
+
+    Memory may be short then, and a signal is to be heard.  What cannot be loaded is told of when something is drawn.
+    """
+    with contextlib.suppress(Exception):
+        import altair  # noqa: F401
+
+        for name in ("figures", "populations", "rates", "diagnosis"):
+            importlib.import_module(f"xpnet.report.{name}")
+        if not _addresses_are_limited():
+            import vl_convert  # noqa: F401
 
 
 def svg(spec: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from xpnet.backend import Array
 from xpnet.data import on_host
 from xpnet.errors import ConfigError
-from xpnet.ops import get_reference
+from xpnet.ops import get_reference, load
 from xpnet.steppers.plain import PlainStepper
 from xpnet.steppers.population import PopulationStepper
 from xpnet.steppers.split import SplitStepper, threads_to_split
@@ -52,6 +52,7 @@ def make_stepper(
         ConfigError: `kind` cannot be had for this network here.
     """
     backend = network.backend
+    load(backend)
     if backend.name == "gpu":
         make = partial(_on_gpu, network, hyper, kind, batch)
         return StreamingStepper(backend, x, labels, make) if on_host(x) else make(x, labels)
