@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from xpnet.backend import Backend
+from xpnet.errors import ConfigError
 from xpnet.ops import reference
 
 
@@ -51,8 +52,10 @@ def _faster(backend: Backend) -> Any:
     if backend.name != "cpu":
         return None
     if fast_is_on():
-        from xpnet.ops import fast_numba
-
+        try:
+            from xpnet.ops import fast_numba
+        except (ImportError, ValueError) as error:  # of a version that does not fit, or a variable that it cannot read
+            raise ConfigError(f"Numba: cannot be loaded ({error}); mend that, or go without it: XPNET_FAST=0") from None
         return fast_numba
     from xpnet.ops import fast_numpy
 
@@ -60,8 +63,12 @@ def _faster(backend: Backend) -> Any:
 
 
 def fast_is_on() -> bool:
-    """Return whether the CPU's operations are those that Numba compiles: it is there, and XPNET_FAST is not 0."""
-    return os.environ.get("XPNET_FAST", "1") != "0" and find_spec("numba") is not None
+    """Return whether the CPU's operations are those that Numba compiles.
+
+    It is there, XPNET_FAST is not 0, and Numba's own NUMBA_DISABLE_JIT does not keep it from compiling.
+    """
+    compiles = os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
+    return os.environ.get("XPNET_FAST", "1") != "0" and compiles and find_spec("numba") is not None
 
 
 def load(backend: Backend) -> None:
