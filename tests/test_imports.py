@@ -28,6 +28,7 @@ LAYERS = [
     ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
     ("backend",),
     ("history", "config", "randomness", "locks"),
+    ("arguments",),
     ("checks", "reading", "schema"),
     ("errors", "plural", "called"),
 ]

@@ -54,13 +54,26 @@ class Backend:
         return self  # a module is the same in every copy
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
-        """Return `values` (an array of any module, or nested sequences) as an array on this device."""
-        return self.xp.asarray(values, dtype=dtype)
+        """Return `values` (an array of any module, or nested sequences) as an array on this device.
+
+        Raises:
+            ArrayError: They cannot become one.
+        """
+        try:
+            return self.xp.asarray(values, dtype=dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArrayError(f"values: a {type(values).__name__} cannot become an array ({error})") from None
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """Return `array` as a NumPy array, copying it from the device if need be."""
+        """Return `array` as a NumPy array, copying it from the device if need be.
+
+        Raises:
+            ArrayError: It is no array of this device.
+        """
         if isinstance(array, (np.ndarray, np.generic)):
             return np.asarray(array)
+        if not isinstance(array, self.xp.ndarray):
+            raise ArrayError(f"array: is a {type(array).__name__}, and no array on {self.device}")
         asnumpy = getattr(self.xp, "asnumpy", None)
         return np.asarray(array.get() if asnumpy is None else asnumpy(array))
 
@@ -103,6 +116,11 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
         DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
             message carries the driver's own reason.
     """
+    if not isinstance(device, str) or not isinstance(tf32, bool):
+        raise DeviceError(
+            f"device, tf32: must be a text and true or false, and are of the types {type(device).__name__} and "
+            f"{type(tf32).__name__}"
+        )
     if device == "cpu":
         return _cpu_backend("as asked for", tf32)
     if device == "auto":
@@ -110,7 +128,7 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
             return _gpu_backend(0, "a GPU that works was found", tf32)
         except DeviceError as error:
             return _cpu_backend(f"no GPU can be used: {error}", tf32)
-    match = re.fullmatch(r"gpu(?::(\d+))?", device)
+    match = re.fullmatch(r"gpu(?::(\d{1,9}))?", device)
     if match is None:
         raise DeviceError(f"device = {device}: must be auto, cpu, gpu or gpu:N")
     try:

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from xpnet import schema
+from xpnet.arguments import kind, takes
+from xpnet.arguments import path as a_path
 from xpnet.backend import Backend
 from xpnet.checkpoint_tensors import check_training
+from xpnet.checks import optional
 from xpnet.data.room import free_host_memory
 from xpnet.errors import RunError
 from xpnet.model_file import DESCRIPTION, described
@@ -179,6 +182,7 @@ def network_in(path: Path, *, backend: Backend | None = None) -> Network:
     return Network.of(described(mine, about["network"], str(path)), backend=backend)
 
 
+@takes(path=a_path, backend=optional(kind(Backend)))
 def load_network(path: str | Path, *, backend: Backend | None = None) -> Network:
     """Read a network from a run folder, a model file, or the description of a checkpoint.
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import floating, function, kind, some_of, takes, whole_numbers
 from xpnet.backend import Backend, get_backend
+from xpnet.checks import optional, whole
 from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.cuts import chunks, halves_of, most_in_memory
 from xpnet.data import Data
@@ -28,6 +32,23 @@ from xpnet.results import TrainResult, all_diverged
 from xpnet.settings import VARYING, Settings
 from xpnet.snapshots import Chunk, Snapshot, Standing
 from xpnet.training import train
+
+
+def _several(value: Any) -> Sequence[Mapping[str, Any]]:
+    if isinstance(value, (list, tuple)) and all(isinstance(item, Mapping) for item in value):
+        return value
+    raise ValueError("a sequence of mappings")
+
+
+def _cuts_of(value: Any) -> list[Chunk]:
+    wanted = "pairs of numbers, from the first network of a chunk up to that after its last, without gaps"
+    try:
+        cuts = [(operator.index(start), operator.index(stop)) for start, stop in value]
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not cuts or cuts[0][0] != 0 or any(a[1] != b[0] for a, b in pairwise(cuts)) or any(a >= b for a, b in cuts):
+        raise ValueError(wanted)
+    return cuts
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,7 @@ class Population:
     rows: tuple[dict[str, Any], ...]
 
     @classmethod
+    @takes(settings=kind(Settings))
     def of(cls, settings: Settings, inputs: int, classes: int) -> Population:
         """Return the population that `settings` describe: the product of their lists, and of the runs."""
         rows = settings.replicas()
@@ -61,6 +83,7 @@ class Population:
         return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
 
     @classmethod
+    @takes(settings=kind(Settings), cells=_several, seeds=whole_numbers)
     def of_cells(
         cls, settings: Settings, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int], inputs: int, classes: int
     ) -> Population:
@@ -88,8 +111,13 @@ class Population:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    @takes(start=whole(0), stop=whole(0))
     def part(self, start: int, stop: int) -> Population:
-        """Return the replicas from `start` up to `stop`."""
+        """Return the replicas from `start` up to `stop`.
+
+        Raises:
+            ConfigError: They are no whole numbers of at least 0.
+        """
 
         def cut(config: Any) -> Any:
             own = {
@@ -115,6 +143,20 @@ class Population:
         return [(dict(zip(names, values, strict=True)), members) for values, members in found.items()]
 
 
+@takes(
+    population=kind(Population),
+    data=kind(Data, DeviceData),
+    backend=optional(kind(Backend)),
+    dtype=floating,
+    max_replicas=optional(whole(1)),
+    marks=whole_numbers,
+    final=some_of(*SETS),
+    cuts=optional(_cuts_of),
+    starts=kind(Mapping),
+    **dict.fromkeys(
+        ("on_epoch", "on_steps", "on_chunks", "should_stop", "on_mark", "on_checkpoint"), optional(function)
+    ),
+)
 def train_population(
     population: Population,
     data: Data | DeviceData,

@@ -12,6 +12,7 @@ model.safetensors  the network; see :mod:`xpnet.model_file`
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -72,8 +73,9 @@ def write_new(path: Path, content: bytes) -> None:
     Raises:
         RunError: The file exists, or cannot be written.
     """
-    temporary = _beside(path)
+    temporary = None
     try:
+        temporary = _beside(path)
         with _opened_anew(temporary) as file:
             file.write(content)
         # A hard link fails where the name is taken, which a rename would silently replace.
@@ -83,15 +85,25 @@ def write_new(path: Path, content: bytes) -> None:
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
     """Name a file that is written before it takes the place of another.
 
     Processes of several machines, or containers, that share a folder may have the same number.
+
+    Raises:
+        OSError: No file can have that name.
     """
+    try:
+        possible = path.name and "\0" not in str(path) and os.fsencode(path)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise OSError(errno.EINVAL, "is no name that a file can have")
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
@@ -111,9 +123,12 @@ def replace_whole(path: Path, content: bytes) -> None:
     """Write a file that is there after a crash of the machine, or is as it was before.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written, or what is there is a folder, a device or a pipe.
     """
     temporary = _beside(path)
+    # A rename would put a file in the place of /dev/null.  Links are replaced, and not followed.
+    if path.exists() and not (path.is_file() or path.is_symlink()):
+        raise OSError(errno.EINVAL, "is no file, and is not replaced")
     try:
         with _opened_anew(temporary) as file:
             file.write(content)

@@ -202,5 +202,5 @@ def test_a_panic_of_what_draws_is_an_error_that_can_be_caught(monkeypatch):
 
     monkeypatch.setattr("vl_convert.vegalite_to_svg", panic)
     monkeypatch.setattr(drawing, "_limited", lambda: False)
-    with pytest.raises(drawing.DrawingError, match="a chart cannot be drawn .called `Result"):
+    with pytest.raises(drawing.DrawingError, match="a chart cannot be drawn"):
         drawing.converted("vegalite_to_svg", {})

@@ -58,6 +58,9 @@ def test_a_numba_that_cannot_be_loaded_is_named_with_what_helps():
 def test_few_open_files_cost_the_figures_and_nothing_else():
     code, _, said = run(*TRAIN, files=8)
     assert code == 0, said
-    assert "warning: the figures cannot be drawn (a chart cannot be drawn (Too many open files)); all else is whole" in said
+    assert (
+        "warning: the figures cannot be drawn (a chart cannot be drawn (Too many open files)); all else is whole"
+        in said
+    )
     assert Path("run/metrics.json").is_file()
     assert "panicked" not in said

@@ -179,7 +179,7 @@ def test_a_process_without_addresses_is_told_so_before_training(monkeypatch):
     free = [200 * 2**20 - 1]
     monkeypatch.setattr(kept_code, "free_addresses", lambda: free[0])
     monkeypatch.setattr(kept_code, "blas_threads", lambda: 2)
-    words = "what Numba loads takes 180 MB of addresses, of which this process may have {} more .ulimit -v.; .*XPNET_FAST=0"
+    words = "takes 180 MB of addresses, of which this process may have {} more .ulimit -v.; .*XPNET_FAST=0"
     assert xpnet.train(network, data, xpnet.TrainConfig(epochs=1, batch_size=20)).epochs == 1
     kept_code.load.cache_clear()
     for free[0], shown in ((180 * 2**20 - 1, "180"), (-5, "0")):

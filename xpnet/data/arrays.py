@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -83,10 +83,16 @@ def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: D
             raise DataError(
                 f"{called.y_test} has labels up to {test[1].max()}, but those of {called.y} end at {classes - 1}"
             )
-    names = tuple(str(c) for c in (range(classes) if about.class_names is None else about.class_names))
+    names = _names(range(classes) if about.class_names is None else about.class_names)
     if len(names) < classes:
         raise DataError(f"class_names has {len(names)} names for {classes} classes; give one for each")
     return build_source(table, labels, test, names, about, called.x, division)
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+        raise DataError(f"class_names is a {type(given).__name__}; it must be a sequence of names, one for each class")
+    return tuple(str(name) for name in given)
 
 
 def _samples(x: Any, y: Any, x_called: str, y_called: str) -> tuple[Table, NDArray[np.int64]]:

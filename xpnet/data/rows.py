@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Rows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By the name of its file: the rows of a table that is mapped may be more than memory holds.
-        table, file = self.table, getattr(self.table, "base", None)
+        table, file = self.table, cast(Any, getattr(self.table, "base", None))
         if getattr(file, "filename", None) is not None:
             there = Path(file.filename), file.offset, table.shape, table.dtype
             return _rows_again, (there, self.order, self.dtype)

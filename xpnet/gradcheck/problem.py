@@ -56,10 +56,12 @@ class Problem:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
         if not (np.ndim(lam) == 0 and np.isfinite(lam) and lam >= 0):
             raise ConfigError(f"lambda = {lam}: must be a finite number of at least 0")
-        x, labels = np.asarray(on_host(network, x)), np.asarray(on_host(network, labels))
+        x, labels = (get_backend("cpu").asarray(on_host(network, values)) for values in (x, labels))
         d = network.config.inputs
         if x.ndim != 2 or x.shape[1] != d or x.shape[0] == 0:
             raise ArrayError(f"x: has shape {x.shape}; a gradient check of this network takes (n, {d})")
+        if x.dtype.kind not in "biuf":
+            raise ArrayError(f"x: is {x.dtype}; it must be of real numbers")
         # Both sides must see one function: the features are rounded as the network rounds them.
         x = x.astype(network.dtype).astype(np.float64)
         if not np.isfinite(x).all():
