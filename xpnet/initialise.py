@@ -13,6 +13,7 @@ from xpnet.config import MOST_NETWORKS, NetworkConfig
 from xpnet.data.room import free_host_memory
 from xpnet.errors import ConfigError
 from xpnet.randomness import Purpose, generator
+from xpnet.reading import DIGITS
 
 
 def weight_std(init: str | float, fan_in: int) -> float:
@@ -90,6 +91,8 @@ def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]
         if not seed or replicas not in (None, len(seed)):
             raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
         return tuple(int(s) for s in seed)
+    if seed + (replicas or 1) > 10**DIGITS:
+        raise ConfigError(f"seed: that of the last of {replicas} replicas would have more than {DIGITS} digits")
     return tuple(seed + r for r in range(replicas or 1))
 
 

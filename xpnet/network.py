@@ -25,7 +25,7 @@ from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.layers import layers_of
-from xpnet.model_file import Model, read_model, write_model
+from xpnet.model_file import Model, description, read_model, write_model
 from xpnet.ops import get_ops
 from xpnet.passes import Tape, backward, forward, inference
 from xpnet.runs import model_path
@@ -250,17 +250,7 @@ class Network:
 
     def description(self) -> dict[str, Any]:
         """Return what a network is beside its tensors, as JSON can hold it."""
-        about = {
-            "config": dataclasses.asdict(self.config),
-            "seeds": list(self.seeds),
-            "class_names": list(self.class_names),
-        }
-        # What data of other kinds does not have is not there: equal models are equal files.
-        if self.image_shape is not None:
-            about["image_shape"] = list(self.image_shape)
-        if self.feature_names:
-            about["feature_names"] = list(self.feature_names)
-        return about
+        return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names)
 
     @classmethod
     @takes(path=a_path, backend=optional(kind(Backend)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet import reading
 from xpnet.arguments import floating, function, kind, some_of, takes, whole_numbers
 from xpnet.backend import Backend, get_backend
 from xpnet.checks import optional, whole
@@ -20,7 +21,7 @@ from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.cuts import chunks, halves_of, most_in_memory
 from xpnet.data import Data
 from xpnet.device_data import DeviceData, to_device
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, Metrics, Values
 from xpnet.joined import joined, nothing_left
@@ -310,6 +311,24 @@ def _asked_of_all(
         return [r - start for r in on_mark(Mark(mark.step, living, chunk, validation))]
 
     return asked
+
+
+def check_metrics(population: Population, epochs: int) -> None:
+    """Refuse a training whose ``metrics.json`` would be larger than what is read of it.
+
+    Raises:
+        ConfigError: There are too many networks or epochs.
+    """
+    replicas, settings = len(population), len(population.rows[0])
+    # Figures of all networks, those of each with its settings, and the seconds of each epoch, each on a line.
+    values = replicas * (9 + 16 + settings) + epochs + 200
+    size = replicas * (9 * 36 + 600 + 70 * settings) + 36 * epochs + 20_000
+    if values > reading.MOST_VALUES or size > reading.MOST_JSON:
+        raise ConfigError(
+            f"epochs: {epochs:,} epochs of {replicas:,} networks make a metrics.json of up to {size:,} bytes and "
+            f"{values:,} values, and {reading.MOST_JSON:,} and {reading.MOST_VALUES:,} are the most that is read; "
+            "take fewer"
+        )
 
 
 def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:

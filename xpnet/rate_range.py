@@ -18,7 +18,7 @@ from xpnet.arguments import floating, function, kind, takes
 from xpnet.arguments import seeds as seeds_of_networks
 from xpnet.backend import Array, Backend, get_backend
 from xpnet.checks import argument, choice, optional, real, whole
-from xpnet.config import NetworkConfig, TrainConfig
+from xpnet.config import MOST_STEPS, NetworkConfig, TrainConfig
 from xpnet.data import Data, on_host
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, DivergedError
@@ -144,7 +144,7 @@ def check_range(from_: Any, to: Any, steps: Any, spacing: Any) -> tuple[float, f
     if first >= last:
         raise ConfigError(f"from = {first:g}, to = {last:g}: from must be below to")
     argument("spacing", spacing, choice("log", "linear"))
-    return first, last, None if steps is None else argument("steps", steps, whole(20))
+    return first, last, None if steps is None else argument("steps", steps, whole(20, MOST_STEPS))
 
 
 class _Test:

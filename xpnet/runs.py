@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xpnet.errors import ConfigError, RunError
-from xpnet.reading import read_toml
+from xpnet.reading import json_bytes, read_toml, toml_bytes
 
 MODEL = "model.safetensors"
 CONFIG = "config.toml"
@@ -160,10 +159,8 @@ def sync_folder(folder: Path) -> None:
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run, by name, in place of those that it had."""
-    import tomli_w
-
-    text = "# Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE\n" + tomli_w.dumps(dict(settings))
-    rewrite(folder / CONFIG, text.encode())
+    path, head = folder / CONFIG, "Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE"
+    rewrite(path, toml_bytes(settings, str(path), RunError, head=head))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -179,12 +176,14 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
     """Write what a run is made on."""
-    rewrite(folder / ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
+    path = folder / ENVIRONMENT
+    rewrite(path, json_bytes(environment, str(path), RunError, indent=2))
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write the figures of a run, in place of those of a part of it."""
-    rewrite(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+    path = folder / METRICS
+    rewrite(path, json_bytes(metrics, str(path), RunError, indent=2))
 
 
 def model_path(path: Path) -> Path:

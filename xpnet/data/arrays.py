@@ -92,7 +92,13 @@ def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: D
 def _names(given: Any) -> tuple[str, ...]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
         raise DataError(f"class_names is a {type(given).__name__}; it must be a sequence of names, one for each class")
-    return tuple(str(name) for name in given)
+    names = tuple(str(name) for name in given)
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"class_names has {name!r}, which cannot be written: half of a character") from None
+    return names
 
 
 def _samples(x: Any, y: Any, x_called: str, y_called: str) -> tuple[Table, NDArray[np.int64]]:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from xpnet.checks import Checked, choice, optional, real, setting, shown, text_of, whole
+from xpnet.config import MOST_NETWORKS
 from xpnet.errors import ConfigError
 from xpnet.plural import counted
 from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
@@ -82,7 +83,7 @@ class SearchConfig(Checked):
         metavar="SPLIT|same|none",
     )
     final_runs: int | None = setting(
-        None, optional(whole(1)), "Seeds of the winner.", metavar="R", unset="as many as --runs"
+        None, optional(whole(1, MOST_NETWORKS)), "Seeds of the winner.", metavar="R", unset="as many as --runs"
     )
     lease: float = setting(
         60.0,
