@@ -67,16 +67,24 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     """Write tensors with a description to a file, a new one unless it may `replace` one; equal models are equal files.
 
     Raises:
-        RunError: The file exists, cannot be written, or would be none that is read.
+        RunError: The file exists, cannot be written, or would be larger than what is read.
     """
-    metadata, found = _metadata(about, str(path))
+    metadata = _metadata(about, str(path))
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    described(whole, found, str(path))
     content = save(whole, metadata=metadata)
     check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(path), RunError)
     at = content.index(_BLANK.encode())
     digest = hashlib.sha256(content).hexdigest().encode()
     (rewrite if replace else write_new)(path, content[:at] + digest + content[at + len(digest) :])
+
+
+def check_model(tensors: Tensors, about: Mapping[str, Any], called: str) -> None:
+    """Refuse a network that the reader would refuse.
+
+    Raises:
+        RunError: It would.
+    """
+    described(dict(tensors), _description(_metadata(about, called), called), called)
 
 
 def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas: int) -> None:
@@ -92,7 +100,8 @@ def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas:
     """
     called = "the model that this training would write"
     try:
-        metadata, _ = _metadata(about, called)
+        metadata = _metadata(about, called)
+        _description(metadata, called)
         shapes = {**parameter_shapes(config, replicas), **dict.fromkeys(_STANDARDISER, (config.inputs,))}
         check_header(header_of(shapes, metadata), called, RunError)
     except RunError as error:
@@ -120,18 +129,17 @@ def description(
     return about
 
 
-def _metadata(about: Mapping[str, Any], called: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return what a file says of itself, and how it is read.
+def _metadata(about: Mapping[str, Any], called: str) -> dict[str, str]:
+    """Return what a file says of itself.
 
     Raises:
-        RunError: It would not be read.
+        RunError: It cannot be written.
     """
     try:
         # One entry alone: the order of several is not fixed, and equal models should be equal files.
-        metadata = {"xpnet": json.dumps({"format": FORMAT, "sha256": _BLANK, **about})}
+        return {"xpnet": json.dumps({"format": FORMAT, "sha256": _BLANK, **about})}
     except (TypeError, ValueError) as error:
         raise RunError(f"{called}: its description cannot be written ({error})") from None
-    return metadata, _description(metadata, called)
 
 
 def read_model(path: Path) -> Model:

@@ -25,7 +25,7 @@ from xpnet.data import Data, Standardiser
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.layers import layers_of
-from xpnet.model_file import Model, description, read_model, write_model
+from xpnet.model_file import Model, check_model, description, read_model, write_model
 from xpnet.ops import get_ops
 from xpnet.passes import Tape, backward, forward, inference
 from xpnet.runs import model_path
@@ -246,7 +246,9 @@ class Network:
         tensors |= {f"running.{name}": self.backend.to_numpy(p) for name, p in self.running.items()}
         if self.standardiser is not None:
             tensors |= {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
-        write_model(Path(path), tensors, self.description(), replace=replace)
+        about = self.description()
+        check_model(tensors, about, str(path))
+        write_model(Path(path), tensors, about, replace=replace)
 
     def description(self) -> dict[str, Any]:
         """Return what a network is beside its tensors, as JSON can hold it."""
