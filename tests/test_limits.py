@@ -164,7 +164,6 @@ def data_file():
         ("MOST_JSON", 1_500, "a checkpoint that this training would write: has 1,"),
         ("MOST_JSON", 20_500, "make a metrics.json of up to"),
         ("MOST_VALUES", 30, "the model that this training would write: its description: holds more than 30"),
-        ("MOST_VALUES", 90, "a checkpoint that this training would write: holds more than 90 values"),
         ("MOST_VALUES", 225, "make a metrics.json of up to"),
         ("MOST_TOML", 400, "config.toml: has 5.. bytes, and 400 are the most that is read"),
     ],
