@@ -40,7 +40,6 @@ Progress = Callable[[int], None]
 # What arguments of a check must be.
 CHECKED: dict[str, Check] = {
     "network": kind(Network, NetworkConfig),
-    "lam": real(0),
     "gradients": optional(kind(Mapping)),
     "seed": whole(0),
     "threads": optional(whole(1, 1000)),

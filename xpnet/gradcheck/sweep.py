@@ -29,9 +29,7 @@ def _steps(value: Any) -> tuple[float, ...]:
     return found
 
 
-@takes(
-    network=kind(Network, NetworkConfig), lam=real(0), entries=whole(1), eps=real(above=0), seed=whole(0), steps=_steps
-)
+@takes(network=kind(Network, NetworkConfig), entries=whole(1), eps=real(above=0), seed=whole(0), steps=_steps)
 def sweep_h(
     network: Network | NetworkConfig,
     x: Any,
