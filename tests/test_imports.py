@@ -28,6 +28,7 @@ LAYERS = [
     ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
     ("backend",),
     ("history", "config", "known", "randomness", "locks"),
+    ("arguments",),
     ("checks", "reading", "schema", "file_system"),
     ("errors", "plural", "called"),
 ]
@@ -108,6 +109,48 @@ def test_help_imports_nothing_heavy():
         "print([m for m in ('cupy', 'altair', 'numpy', 'scipy') if m in sys.modules])"
     )
     assert run_python(code).splitlines()[-1] == "[]"
+
+
+# Runs a command, and prints the packages that it imports after its first step, and what it imports of those that load
+# libraries: in the middle of a training memory may be short, and a library that is loaded hears no signal.
+IMPORTED_LATE = """
+import sys
+import xpnet.steppers.plain, xpnet.steppers.split
+from xpnet.cli import main
+from xpnet.report import drawing
+drawing.converted = lambda *_, **__: b""
+known = set()
+def watched(run):
+    def first(self, *given):
+        run(self, *given)
+        known.update(sys.modules)
+    return first
+for stepper in (xpnet.steppers.plain.PlainStepper, xpnet.steppers.split.SplitStepper):
+    stepper.run = watched(stepper.run)
+for arguments in sys.argv[1].split(";"):
+    known.clear()
+    main(arguments.split())
+    assert known
+    late = set(sys.modules) - known
+    packages = {name.split(".")[0] for name in known}
+    heavy = ("scipy", "numba", "llvmlite", "altair", "vl_convert", "safetensors")
+    print(sorted({n for n in late if n.split(".")[0] in heavy or n.split(".")[0] not in packages}))
+"""
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        "train DATA --epochs 1 --out r;train --resume r --epochs 2 --allow-changes",
+        "lr-range DATA --steps 20;diagnose DATA --epochs 1",
+    ],
+    ids=["train and resume", "lr-range and diagnose"],
+)
+def test_nothing_heavy_is_imported_once_training_has_begun(commands):
+    commands = commands.replace("DATA", "--data patterns:60/20 --batch-size 10 --hidden 2")
+    done = subprocess.run([sys.executable, "-c", IMPORTED_LATE, commands], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("[")] == ["[]", "[]"]
 
 
 def test_every_public_name_exists():

@@ -176,8 +176,11 @@ def test_on_a_device_it_is_that_of_the_cpu(blobs, monkeypatch, which):
         ({"from_": 0}, "from = 0: must be a finite number above 0"),
         ({"to": "much"}, "to = much: must be a finite number above 0"),
         ({"from_": 1, "to": 1}, "from = 1, to = 1: from must be below to"),
-        ({"steps": 19}, "steps = 19: must be a whole number of at least 20"),
-        ({"seeds": (3, -1)}, "seeds = -1: must be a whole number of at least 0"),
+        ({"steps": 19}, "steps = 19: must be a whole number of at least 20 and at most 100000000"),
+        (
+            {"seeds": -1},
+            "seeds = -1: must be a whole number of at least 0 and at most 300 digits, or a sequence of them",
+        ),
         ({"spacing": "cubic"}, "spacing = cubic: must be log or linear"),
     ],
 )

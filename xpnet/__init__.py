@@ -103,6 +103,7 @@ def load(path: Any, *, backend: Backend | None = None) -> Network:
 
     Raises:
         RunError: There is no such file, or it does not hold a whole network.
+        ConfigError: `path` is no path.
     """
     from xpnet.checkpoints import load_network
 

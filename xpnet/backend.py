@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,6 +38,8 @@ class Backend:
         device: The device in full: ``"cpu"``, ``"gpu:0"``, ``"gpu:1"``, ...
         reason: Why this device was taken, for people to read.
         tf32: Whether products of float32 round their factors to 10 bits of mantissa (NVIDIA's TF32).
+
+    It pickles by its device, which is opened again where it is loaded.
     """
 
     name: str
@@ -46,14 +48,35 @@ class Backend:
     reason: str = ""
     tf32: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.name not in ("cpu", "gpu"):
+            raise DeviceError(f"device = {self.device}: cannot be opened again by its name, so it cannot be pickled")
+        return _reopened, (self.device, self.reason, self.tf32)
+
+    def __deepcopy__(self, _: Any) -> Backend:
+        return self  # a module is the same in every copy
+
     def asarray(self, values: Any, dtype: Any = None) -> Array:
-        """Return `values` (an array of any module, or nested sequences) as an array on this device."""
-        return self.xp.asarray(values, dtype=dtype)
+        """Return `values` (an array of any module, or nested sequences) as an array on this device.
+
+        Raises:
+            ArrayError: They cannot become one.
+        """
+        try:
+            return self.xp.asarray(values, dtype=dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArrayError(f"values: a {type(values).__name__} cannot become an array ({error})") from None
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """Return `array` as a NumPy array, copying it from the device if need be."""
+        """Return `array` as a NumPy array, copying it from the device if need be.
+
+        Raises:
+            ArrayError: It is no array of this device.
+        """
         if isinstance(array, (np.ndarray, np.generic)):
             return np.asarray(array)
+        if not isinstance(array, self.xp.ndarray):
+            raise ArrayError(f"array: is a {type(array).__name__}, and no array on {self.device}")
         asnumpy = getattr(self.xp, "asnumpy", None)
         return np.asarray(array.get() if asnumpy is None else asnumpy(array))
 
@@ -98,6 +121,11 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
         DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
             message carries the driver's own reason.
     """
+    if not isinstance(device, str) or not isinstance(tf32, bool):
+        raise DeviceError(
+            f"device, tf32: must be a text and true or false, and are of the types {type(device).__name__} and "
+            f"{type(tf32).__name__}"
+        )
     if device == "cpu":
         return _cpu_backend("as asked for", tf32)
     if device == "auto":
@@ -105,13 +133,22 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
             return _gpu_backend(0, "a GPU that works was found", tf32)
         except DeviceError as error:
             return _cpu_backend(f"no GPU can be used: {error}", tf32)
-    match = re.fullmatch(r"gpu(?::(\d+))?", device)
+    match = re.fullmatch(r"gpu(?::(\d{1,9}))?", device)
     if match is None:
         raise DeviceError(f"device = {device}: must be auto, cpu, gpu or gpu:N")
     try:
         return _gpu_backend(int(match[1] or 0), "as asked for", tf32)
     except DeviceError as error:
         raise DeviceError(f"device = {device}: cannot be used: {error}") from None
+
+
+def _reopened(device: str, reason: str, tf32: bool) -> Backend:
+    """Return the backend that was pickled.
+
+    Raises:
+        DeviceError: Its device cannot be used in this process.
+    """
+    return replace(get_backend(device, tf32=tf32), reason=reason)
 
 
 def _cpu_backend(reason: str, tf32: bool) -> Backend:

@@ -20,4 +20,5 @@ def call_as(package: str, function: Callable[..., Any]) -> None:
 
     module = sys.modules[package]
     module.__class__ = CalledPackage
-    module.__doc__ = f"{inspect.getdoc(function)}\n\n{module.__doc__}"
+    if module.__doc__ is not None:  # python -OO leaves docstrings out
+        module.__doc__ = f"{inspect.getdoc(function)}\n\n{module.__doc__}"

@@ -17,20 +17,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from xpnet import schema
+from xpnet.arguments import kind, takes
+from xpnet.arguments import path as a_path
 from xpnet.backend import Backend
 from xpnet.checkpoint_tensors import check_training
+from xpnet.checks import optional
 from xpnet.data.room import free_host_memory
-from xpnet.errors import RunError
+from xpnet.errors import ConfigError, RunError
 from xpnet.file_system import sync_folder
 from xpnet.model_file import DESCRIPTION, described
 from xpnet.network import Network
-from xpnet.reading import read_bytes, read_json
+from xpnet.reading import json_bytes, read_bytes, read_json
 from xpnet.results import Divergence
 from xpnet.runs import replace_whole
 from xpnet.snapshots import Snapshot
-from xpnet.tensor_file import tensors_in
+from xpnet.tensor_file import check_header, tensors_in
 
 FORMAT = "xpnet-checkpoint-1"
 _OUTER = schema.record({"checksum": schema.text, "checkpoint": schema.mapping(schema.anything)}, closed=True)
@@ -94,9 +98,8 @@ def write_checkpoint(
 
     Raises:
         OSError: It cannot be written; checkpoints that are there already stay whole.
+        RunError: It would be larger than what is read.
     """
-    from safetensors.numpy import save
-
     stem = f"step-{snapshot.step:09d}"
     more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
     content = save(_tensors(snapshot) | more)
@@ -117,10 +120,12 @@ def write_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     tensors_path, path = folder / f"{stem}.safetensors", folder / f"{stem}.json"
+    signed = _signed(text, str(path))
+    check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(tensors_path), RunError)
     # Where settings alone have changed, a kill between the two would cost a checkpoint that was whole.
     if not _holds(tensors_path, content):
         replace_whole(tensors_path, content)
-    replace_whole(path, _signed(text))
+    replace_whole(path, signed)
     return path
 
 
@@ -132,9 +137,33 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def _signed(text: Mapping[str, Any]) -> bytes:
+def check_description(about: Mapping[str, Any], replicas: int) -> None:
+    """Refuse a training whose checkpoints would not be read, before it begins.
+
+    Args:
+        about: What all of them say: ``settings``, ``data``, ``length`` and ``network``, of all networks.
+        replicas: Number of networks, each of which may become a chunk of its own.
+
+    Raises:
+        ConfigError: Their descriptions go beyond a limit.
+    """
+    # What else a checkpoint says takes less than twenty numbers of this length.
+    largest = {"cuts": [[replicas, replicas]] * replicas, "rest": [-1e-300 / 3] * 20}
+    try:
+        _signed({**largest, **about}, "a checkpoint that this training would write")
+    except RunError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _signed(text: Mapping[str, Any], called: str) -> bytes:
+    """Return the description of a checkpoint with its check sum.
+
+    Raises:
+        RunError: It is larger than what is read.
+    """
     body = json.dumps(text, sort_keys=True, allow_nan=False)
-    return (json.dumps({"checksum": hashlib.sha256(body.encode()).hexdigest(), "checkpoint": text}, indent=1)).encode()
+    whole = {"checksum": hashlib.sha256(body.encode()).hexdigest(), "checkpoint": text}
+    return json_bytes(whole, called, RunError, indent=1)
 
 
 def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
@@ -181,6 +210,7 @@ def network_in(path: Path, *, backend: Backend | None = None) -> Network:
     return Network.of(described(mine, about["network"], str(path)), backend=backend)
 
 
+@takes(path=a_path, backend=optional(kind(Backend)))
 def load_network(path: str | Path, *, backend: Backend | None = None) -> Network:
     """Read a network from a run folder, a model file, or the description of a checkpoint.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -94,7 +94,7 @@ def choice(*names: str) -> Check:
     """Check for one of `names`."""
 
     def check(value: Any) -> str:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise ValueError(" or ".join([", ".join(names[:-1]), names[-1]]))
         return str(value)
 
@@ -139,7 +139,7 @@ def hidden_sizes(value: Any) -> tuple[int, ...]:
     items = [value] if isinstance(value, int) else value
     if isinstance(items, Mapping):
         raise ValueError(wanted)
-    if hasattr(items, "__len__") and len(items) > MOST_LAYERS:
+    if isinstance(items, Sized) and getattr(items, "ndim", None) != 0 and len(items) > MOST_LAYERS:
         raise ValueError(f"{wanted}, of at most {MOST_LAYERS:,} layers, and has {len(items):,}")
     try:
         return tuple(whole(1, MOST_UNITS)(item.strip() if isinstance(item, str) else item) for item in items)
@@ -196,16 +196,25 @@ def setting_name(field: dataclasses.Field[Any]) -> str:
     return field.metadata.get("name") or field.name
 
 
+def argument(name: str, value: Any, check: Check) -> Any:
+    """Return a value as its check converts it.
+
+    Raises:
+        ConfigError: It is out of its range.
+    """
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ConfigError(f"{name} = {shown(value)}: must be {error}") from None
+
+
 class Checked:
     """Base of the settings classes: runs every field's check when an instance is made."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            try:
-                object.__setattr__(self, field.name, field.metadata["check"](value))
-            except ValueError as error:
-                raise ConfigError(f"{setting_name(field)} = {shown(value)}: must be {error}") from None
+            value = argument(setting_name(field), getattr(self, field.name), field.metadata["check"])
+            object.__setattr__(self, field.name, value)
 
 
 def shown(value: Any) -> str:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from xpnet.checks import (
     Checked,
+    argument,
     choice,
     flag,
     half_cycle,
@@ -37,6 +38,8 @@ PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
 # Weeks of training; the learning rate of every step is in memory.
 MOST_STEPS = 100_000_000
+# Networks of one population: with each, settings and figures are kept.
+MOST_NETWORKS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +206,7 @@ class TrainConfig(Checked):
         Raises:
             ConfigError: No batch would be complete although incomplete ones are dropped, or there are too many steps.
         """
+        samples = argument("samples", samples, whole(0))
         full, rest = divmod(samples, self.batch_size)
         per_epoch = full if self.drop_last else full + (rest > 0)
         if per_epoch == 0:

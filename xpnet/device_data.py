@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import floating, kind, takes
 from xpnet.backend import Array, Backend
 from xpnet.data import Data, LabelledSet, Rows
 from xpnet.memory import free_memory
@@ -47,6 +48,7 @@ class DeviceData:
     test: DeviceSet
 
 
+@takes(data=kind(Data), backend=kind(Backend), dtype=floating)
 def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device.
 

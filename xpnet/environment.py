@@ -41,6 +41,10 @@ VARIABLES = (
 )
 
 
+# Of a longer command line the rest is left out: a run that is resumed a thousand times remembers as many.
+_LONGEST = 10_000
+
+
 def describe_environment(backend: Any, command: str | None = None) -> dict[str, Any]:
     """Return what a run should remember about where it was made, as JSON can hold it.
 
@@ -50,7 +54,7 @@ def describe_environment(backend: Any, command: str | None = None) -> dict[str, 
     """
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": command,
+        "command": command if command is None or len(command) <= _LONGEST else f"{command[:_LONGEST]} ...",
         "xpnet": __version__,
         "python": platform.python_version(),
         "system": system(),

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.arguments import kind, numbers, takes
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, kept_as_bytes, on_host
 from xpnet.errors import ArrayError
 from xpnet.history import Metrics
+from xpnet.initialise import per_replica
 from xpnet.known import unknown
 from xpnet.network import Network
 from xpnet.ops.blas import on_all_cores
@@ -21,6 +23,7 @@ _CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 64 * 2**20}
 _CHUNK_ROWS = {"cpu": 1000, "gpu": 5000}
 
 
+@takes(network=kind(Network), lam=numbers)
 def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metrics:
     """Evaluate R networks on standardised samples with the running statistics, in one full pass.
 
@@ -36,9 +39,18 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
 
     Raises:
         ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.
+        ConfigError: `lam` is not a number of at least 0, or one for each replica.
     """
-    if isinstance(x, network.backend.xp.ndarray):  # samples on the host or kept as bytes come from :func:`to_device`
-        x, labels = network.checked(x, labels)
+    if np.ndim(lam):
+        per_replica("lam", tuple(lam), network.replicas)
+    # Samples kept as bytes, and those on the host of a GPU, come from :func:`to_device`.
+    prepared = isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np)
+    if prepared:
+        labels = network.backend.own("labels", labels)
+        if x.shape[1] != network.config.inputs or labels.shape != x.shape[:1]:
+            raise ArrayError(f"x, labels: have shapes {tuple(x.shape)} and {tuple(labels.shape)}, which do not fit")
+    else:
+        x, labels = network.checked(x, labels, needed=True)
         if x.ndim != 2:
             raise ArrayError(f"x: has shape {tuple(x.shape)}; all networks are evaluated on the same (n, d)")
     return Evaluation(network, x, labels)(lam)

@@ -60,7 +60,8 @@ def open_handle(path: Path, flags: int, *, links: bool) -> int:
 
 def open_regular(path: Path, mode: str = "rb", *, links: bool = False, buffering: int = -1) -> BinaryIO:
     """Open a regular file for bytes, as :func:`open` does, and wait for nothing; see :func:`open_handle`."""
-    return cast(BinaryIO, open(path, mode, buffering, opener=lambda _, flags: open_handle(path, flags, links=links)))
+    name = os.fspath(path)  # as text, which NumPy keeps of a file that it maps
+    return cast(BinaryIO, open(name, mode, buffering, opener=lambda _, flags: open_handle(path, flags, links=links)))
 
 
 def _link(path: Path) -> OSError:

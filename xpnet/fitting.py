@@ -13,6 +13,7 @@ from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.data import Data, LabelledSet
 from xpnet.device_data import DeviceData, to_device
 from xpnet.errors import ConfigError
+from xpnet.model_file import check_description, description
 from xpnet.network import Network
 from xpnet.randomness import Purpose, generator
 from xpnet.steppers import Hyperparameters, check_known, make_stepper
@@ -84,6 +85,13 @@ def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData
 def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the network, the data and the settings fit together."""
     check_sizes(network.config, network.replicas, data, config)
+    check_names(network.config, network.seeds, data)
+
+
+def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Data) -> None:
+    """Raise :class:`ConfigError` unless networks with the names of `data` make a model file that can be read."""
+    about = description(architecture, seeds, data.class_names, data.image_shape, data.feature_names)
+    check_description(about, architecture, len(seeds))
 
 
 def check_sizes(architecture: NetworkConfig, replicas: int, data: Data, config: TrainConfig) -> None:

@@ -6,10 +6,13 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xpnet.errors import ConfigError
 
 Values = NDArray[np.float64]
 
@@ -171,15 +174,20 @@ class History:
     Attributes:
         initial_eta: Learning rates of the first step (R,).
         epochs: A record for each epoch.
+
+    Raises:
+        ConfigError: An argument is not of its type.
     """
 
     def __init__(self, initial_eta: Values, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
+        if getattr(initial_eta, "ndim", 0) != 1 or not isinstance(columns, (Mapping, NoneType)):
+            raise ConfigError("initial_eta, columns: must be an array (R,), and what columns() of a history returns")
         self.initial_eta = initial_eta
         self.epochs: list[EpochRecord] = []
         # As arrays too, with room to grow, so that saving a long history at each epoch is a matter of copying bytes.
         shapes = {**_OF_EPOCH, **dict.fromkeys(OF_NETWORKS, (initial_eta.shape, np.float64))}
         self._columns = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-        for record in [] if columns is None else records_of(columns):
+        for record in [] if not columns else records_of(columns):
             self.append(record)
 
     def append(self, record: EpochRecord) -> None:
@@ -210,7 +218,7 @@ class History:
         return len(self.epochs)
 
     def __getitem__(self, column: str) -> NDArray[Any]:
-        if column not in COLUMNS or column == "replica":
+        if not isinstance(column, str) or column not in COLUMNS or column == "replica":
             raise KeyError(f"{column}: a history has {', '.join(c for c in COLUMNS if c != 'replica')}")
         which, _, figure = column.partition("_")
         found = self.columns()

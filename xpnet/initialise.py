@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.config import NetworkConfig
+from xpnet.config import MOST_NETWORKS, NetworkConfig
 from xpnet.data.room import free_host_memory
 from xpnet.errors import ConfigError
 from xpnet.randomness import Purpose, generator
+from xpnet.reading import DIGITS
 
 
 def weight_std(init: str | float, fan_in: int) -> float:
@@ -84,12 +85,14 @@ def check_room(config: NetworkConfig, replicas: int) -> None:
 
 def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
     """Return the seed of each replica: s, s + 1, ... from one seed s."""
-    if replicas is not None and replicas < 1:
-        raise ConfigError(f"replicas = {replicas}: must be a whole number of at least 1")
     if isinstance(seed, Sequence):
+        if len(seed) > MOST_NETWORKS:
+            raise ConfigError(f"seed: has {len(seed):,} values, and may have {MOST_NETWORKS:,}")
         if not seed or replicas not in (None, len(seed)):
             raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
         return tuple(int(s) for s in seed)
+    if seed + (replicas or 1) > 10**DIGITS:
+        raise ConfigError(f"seed: that of the last of {replicas} replicas would have more than {DIGITS} digits")
     return tuple(seed + r for r in range(replicas or 1))
 
 

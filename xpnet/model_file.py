@@ -6,17 +6,19 @@ changes anywhere is noticed.  ``xpnet-model-1``, of earlier versions, has none.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from xpnet import schema
 from xpnet.config import NetworkConfig
@@ -26,7 +28,7 @@ from xpnet.errors import ConfigError, DataError, RunError, one_line
 from xpnet.layers import parameter_shapes
 from xpnet.reading import json_object, opened
 from xpnet.runs import rewrite, write_new
-from xpnet.tensor_file import broken, check_length, layout_of, places_of
+from xpnet.tensor_file import broken, check_header, check_length, header_of, layout_of, places_of
 
 FORMAT = "xpnet-model-2"
 _FIRST_FORMAT = "xpnet-model-1"
@@ -65,17 +67,79 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     """Write tensors with a description to a file, a new one unless it may `replace` one; equal models are equal files.
 
     Raises:
-        RunError: The file exists, or cannot be written.
+        RunError: The file exists, cannot be written, or would be larger than what is read.
     """
-    from safetensors.numpy import save
-
-    # One entry alone: the order of several is not fixed, and equal models should be equal files.
-    metadata = {"xpnet": json.dumps({"format": FORMAT, "sha256": _BLANK, **about})}
+    metadata = _metadata(about, str(path))
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     content = save(whole, metadata=metadata)
+    check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(path), RunError)
     at = content.index(_BLANK.encode())
     digest = hashlib.sha256(content).hexdigest().encode()
     (rewrite if replace else write_new)(path, content[:at] + digest + content[at + len(digest) :])
+
+
+def check_model(tensors: Tensors, about: Mapping[str, Any], called: str) -> None:
+    """Refuse a network that the reader would refuse.
+
+    Raises:
+        RunError: It would.
+    """
+    described(dict(tensors), _description(_metadata(about, called), called), called)
+
+
+def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas: int) -> None:
+    """Refuse networks whose file would not be read, before they are trained.
+
+    Args:
+        about: What :func:`description` returns.
+        config: The architecture.
+        replicas: Number of networks.
+
+    Raises:
+        ConfigError: Their description goes beyond a limit, or holds text that cannot be read again.
+    """
+    called = "the model that this training would write"
+    try:
+        metadata = _metadata(about, called)
+        _description(metadata, called)
+        shapes = {**parameter_shapes(config, replicas), **dict.fromkeys(_STANDARDISER, (config.inputs,))}
+        check_header(header_of(shapes, metadata), called, RunError)
+    except RunError as error:
+        raise ConfigError(str(error)) from None
+
+
+def description(
+    config: NetworkConfig,
+    seeds: Sequence[int],
+    class_names: Sequence[str],
+    image_shape: Sequence[int] | None,
+    feature_names: Sequence[str],
+) -> dict[str, Any]:
+    """Return what networks are beside their tensors, as JSON can hold it."""
+    about: dict[str, Any] = {
+        "config": dataclasses.asdict(config),
+        "seeds": list(seeds),
+        "class_names": list(class_names),
+    }
+    # What data of other kinds does not have is not there: equal models are equal files.
+    if image_shape is not None:
+        about["image_shape"] = list(image_shape)
+    if feature_names:
+        about["feature_names"] = list(feature_names)
+    return about
+
+
+def _metadata(about: Mapping[str, Any], called: str) -> dict[str, str]:
+    """Return what a file says of itself.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        # One entry alone: the order of several is not fixed, and equal models should be equal files.
+        return {"xpnet": json.dumps({"format": FORMAT, "sha256": _BLANK, **about})}
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{called}: its description cannot be written ({error})") from None
 
 
 def read_model(path: Path, *, links: bool = False) -> Model:

@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import floating, kind, numbers, seeds, takes
+from xpnet.arguments import path as a_path
 from xpnet.backend import Array, Backend, get_backend
 from xpnet.blocks import Blocks, parameter_kind
-from xpnet.config import NetworkConfig
+from xpnet.checks import argument, flag, optional, whole
+from xpnet.config import MOST_NETWORKS, NetworkConfig
 from xpnet.data import Data, Standardiser
 from xpnet.data.rows import Rows
 from xpnet.data.tables import plain_array, table_of
@@ -25,7 +28,7 @@ from xpnet.errors import ArrayError, ConfigError, DataError
 from xpnet.initialise import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.known import unknown
 from xpnet.layers import layers_of
-from xpnet.model_file import Model, read_model, write_model
+from xpnet.model_file import Model, check_model, description, read_model, write_model
 from xpnet.ops import get_ops
 from xpnet.passes import Tape, backward, forward, inference
 from xpnet.runs import model_path
@@ -62,6 +65,13 @@ class Network:
             length, or memory does not hold the parameters.
     """
 
+    @takes(
+        config=kind(NetworkConfig),
+        backend=optional(kind(Backend)),
+        dtype=floating,
+        seed=seeds,
+        replicas=optional(whole(1, MOST_NETWORKS)),
+    )
     def __init__(
         self,
         config: NetworkConfig,
@@ -73,8 +83,6 @@ class Network:
     ) -> None:
         self.seeds = seeds_of(seed, replicas)
         inits = per_replica("init", config.init, len(self.seeds))
-        if str(np.dtype(dtype)) not in ("float32", "float64"):
-            raise ConfigError(f"dtype = {dtype}: must be float32 or float64")
         if name := unknown("reference", config):
             raise ConfigError(f"{name}: is a setting that no network has yet")
         self.config = config
@@ -107,6 +115,30 @@ class Network:
         self.image_shape: tuple[int, int, int] | None = None
         self.feature_names: tuple[str, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: tensors on the host, and no functions."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("ops", "layers")}
+        for group in ("parameters", "running"):
+            state[group] = {name: self.backend.to_numpy(tensor) for name, tensor in state[group].items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.layers, self.ops = layers_of(self.config), get_ops(self.backend)
+        # Copies: what a pickle holds may be memory that cannot be written, or that others see.
+        parameters, running = (
+            {name: self.backend.asarray(np.array(tensor)) for name, tensor in state[group].items()}
+            for group in ("parameters", "running")
+        )
+        self.parameters = Blocks(self.backend.xp, parameters, parameter_kind)
+        self.running = Blocks(self.backend.xp, running)
+
+    def __copy__(self) -> Network:
+        """Return a network on the same tensors."""
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__)
+        return same
+
     @property
     def replicas(self) -> int:
         """Number of networks R."""
@@ -117,11 +149,13 @@ class Network:
         """Number of parameters of one replica."""
         return sum(int(np.prod(p.shape[1:])) for p in self.parameters.values())
 
+    @takes(data=kind(Data))
     def learn_about(self, data: Data) -> None:
         """Keep what it takes to use the network on raw samples like those of `data`, which it is trained on."""
         self.standardiser, self.class_names = data.standardiser, data.class_names
         self.image_shape, self.feature_names = data.image_shape, data.feature_names
 
+    @takes(lam=numbers)
     def cost_and_gradients(self, x: Array, labels: Array, lam: Any = 0.0) -> tuple[Array, dict[str, Array]]:
         """Return the cost and its gradients in training mode; running statistics are left as they are.
 
@@ -137,9 +171,12 @@ class Network:
 
         Raises:
             ArrayError: See :meth:`checked`.
+            ConfigError: `lam` is not a number of at least 0, or one for each replica.
         """
-        x, labels = self.checked(x, labels)
+        x, labels = self.checked(x, labels, needed=True)
         lam = self.backend.asarray(lam, dtype=self.dtype)
+        if lam.shape not in ((), (self.replicas,)):
+            raise ConfigError(f"lam: has shape {tuple(lam.shape)}; it must be a number, or one for each replica")
         tape = Tape()
         s = forward(self.ops, self.layers, self.parameters, self.config.bn_eps, x, tape)
         entropy = self.ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
@@ -241,9 +278,20 @@ class Network:
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
     def select(self, replicas: Sequence[int]) -> Network:
-        """Return a network of some replicas, with tensors of its own."""
+        """Return a network of some replicas, with tensors of its own.
+
+        Raises:
+            ConfigError: They are not numbers of its replicas, from 0.
+        """
+        replicas = argument("replicas", replicas, self._some)
         places = self.backend.asarray(np.asarray(replicas, np.int64))
         return self.sharing(replicas, self.parameters.select(places), self.running.select(places))
+
+    def _some(self, value: Any) -> tuple[int, ...]:
+        chosen = seeds(value)
+        if not isinstance(chosen, tuple) or not chosen or max(chosen) >= self.replicas:
+            raise ValueError(f"a sequence of numbers from 0 to {self.replicas - 1}")
+        return chosen
 
     def sharing(self, replicas: Sequence[int], parameters: Blocks, running: Blocks) -> Network:
         """Return a network of some replicas on tensors that are theirs already."""
@@ -254,38 +302,34 @@ class Network:
         part.parameters, part.running = parameters, running
         return part
 
+    @takes(path=a_path, replace=flag)
     def save(self, path: str | Path, *, replace: bool = False) -> None:
         """Write the network to a safetensors file, which :func:`xpnet.load` reads; `replace` takes one that exists.
 
         Raises:
-            RunError: The file exists, or cannot be written.
+            RunError: The file exists, is no regular file, or cannot be written.
+            ConfigError: `path` is no path.
         """
         tensors = {f"parameters.{name}": self.backend.to_numpy(p) for name, p in self.parameters.items()}
         tensors |= {f"running.{name}": self.backend.to_numpy(p) for name, p in self.running.items()}
         if self.standardiser is not None:
             tensors |= {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
-        write_model(Path(path), tensors, self.description(), replace=replace)
+        about = self.description()
+        check_model(tensors, about, str(path))
+        write_model(Path(path), tensors, about, replace=replace)
 
     def description(self) -> dict[str, Any]:
         """Return what a network is beside its tensors, as JSON can hold it."""
-        about = {
-            "config": dataclasses.asdict(self.config),
-            "seeds": list(self.seeds),
-            "class_names": list(self.class_names),
-        }
-        # What data of other kinds does not have is not there: equal models are equal files.
-        if self.image_shape is not None:
-            about["image_shape"] = list(self.image_shape)
-        if self.feature_names:
-            about["feature_names"] = list(self.feature_names)
-        return about
+        return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names)
 
     @classmethod
+    @takes(path=a_path, backend=optional(kind(Backend)))
     def load(cls, path: str | Path, *, backend: Backend | None = None) -> Network:
         """Read a network that :meth:`save` wrote, from its file or its run folder.
 
         Raises:
             RunError: There is no such file, or it does not hold a whole network; see :mod:`xpnet.model_file`.
+            ConfigError: `path` is no path.
         """
         path = Path(path)
         return cls.of(read_model(model_path(path), links=not path.is_dir()), backend=backend)
@@ -302,8 +346,8 @@ class Network:
         network.image_shape, network.feature_names = model.image_shape, model.feature_names
         return network
 
-    def checked(self, x: Array, labels: Array | None = None) -> tuple[Array, Array]:
-        """Check what comes from outside: device, shape, dtype and range.
+    def checked(self, x: Array, labels: Array | None = None, *, needed: bool = False) -> tuple[Array, Array]:
+        """Check what comes from outside: device, shape, dtype and range; labels may be left out unless `needed`.
 
         Raises:
             ArrayError: `x` is not (n, d) or (R, n, d) of this network's dtype on its device, or `labels` are not
@@ -318,7 +362,7 @@ class Network:
             if self.standardiser is not None:
                 hint = f'standardise raw samples with network.standardiser(x, "{self.dtype}")'
             raise ArrayError(f"x: is {x.dtype}, but this network computes in {self.dtype}; {hint}")
-        if labels is None:
+        if labels is None and not needed:
             return x, None
         labels = self.backend.own("labels", labels)
         if labels.dtype.kind not in "iu":

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from xpnet import reading
+from xpnet.arguments import floating, function, kind, some_of, takes, whole_numbers
 from xpnet.backend import Backend, get_backend, out_of_memory
+from xpnet.checks import optional, whole
 from xpnet.config import NetworkConfig, TrainConfig
 from xpnet.cuts import chunks, halves_of, most_in_memory
 from xpnet.data import Data
 from xpnet.device_data import DeviceData, to_device
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.fitting import check_fit, order_seeds
 from xpnet.history import EpochRecord, Metrics, Values
 from xpnet.joined import joined, nothing_left
@@ -29,6 +34,23 @@ from xpnet.settings import VARYING, Settings
 from xpnet.snapshots import Chunk, Snapshot, Standing
 from xpnet.training import train
 from xpnet.verdicts import judged
+
+
+def _several(value: Any) -> Sequence[Mapping[str, Any]]:
+    if isinstance(value, (list, tuple)) and all(isinstance(item, Mapping) for item in value):
+        return value
+    raise ValueError("a sequence of mappings")
+
+
+def _cuts_of(value: Any) -> list[Chunk]:
+    wanted = "pairs of numbers, from the first network of a chunk up to that after its last, without gaps"
+    try:
+        cuts = [(operator.index(start), operator.index(stop)) for start, stop in value]
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not cuts or cuts[0][0] != 0 or any(a[1] != b[0] for a, b in pairwise(cuts)) or any(a >= b for a, b in cuts):
+        raise ValueError(wanted)
+    return cuts
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,7 @@ class Population:
     rows: tuple[dict[str, Any], ...]
 
     @classmethod
+    @takes(settings=kind(Settings))
     def of(cls, settings: Settings, inputs: int, classes: int) -> Population:
         """Return the population that `settings` describe: the product of their lists, and of the runs."""
         rows = settings.replicas()
@@ -62,6 +85,7 @@ class Population:
         return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
 
     @classmethod
+    @takes(settings=kind(Settings), cells=_several, seeds=whole_numbers)
     def of_cells(
         cls, settings: Settings, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int], inputs: int, classes: int
     ) -> Population:
@@ -89,8 +113,13 @@ class Population:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    @takes(start=whole(0), stop=whole(0))
     def part(self, start: int, stop: int) -> Population:
-        """Return the replicas from `start` up to `stop`."""
+        """Return the replicas from `start` up to `stop`.
+
+        Raises:
+            ConfigError: They are no whole numbers of at least 0.
+        """
 
         def cut(config: Any) -> Any:
             own = {
@@ -116,6 +145,20 @@ class Population:
         return [(dict(zip(names, values, strict=True)), members) for values, members in found.items()]
 
 
+@takes(
+    population=kind(Population),
+    data=kind(Data, DeviceData),
+    backend=optional(kind(Backend)),
+    dtype=floating,
+    max_replicas=optional(whole(1)),
+    marks=whole_numbers,
+    final=some_of(*SETS),
+    cuts=optional(_cuts_of),
+    starts=kind(Mapping),
+    **dict.fromkeys(
+        ("on_epoch", "on_steps", "on_chunks", "should_stop", "on_mark", "on_checkpoint"), optional(function)
+    ),
+)
 def train_population(
     population: Population,
     data: Data | DeviceData,
@@ -272,6 +315,24 @@ def _asked_of_all(
         return [r - start for r in on_mark(Mark(mark.step, living, chunk, validation))]
 
     return asked
+
+
+def check_metrics(population: Population, epochs: int) -> None:
+    """Refuse a training whose ``metrics.json`` would be larger than what is read of it.
+
+    Raises:
+        ConfigError: There are too many networks or epochs.
+    """
+    replicas, settings = len(population), len(population.rows[0])
+    # Figures of all networks, those of each with its settings, and the seconds of each epoch, each on a line.
+    values = replicas * (9 + 16 + settings) + epochs + 200
+    size = replicas * (9 * 36 + 600 + 70 * settings) + 36 * epochs + 20_000
+    if values > reading.MOST_VALUES or size > reading.MOST_JSON:
+        raise ConfigError(
+            f"epochs: {epochs:,} epochs of {replicas:,} networks make a metrics.json of up to {size:,} bytes and "
+            f"{values:,} values, and {reading.MOST_JSON:,} and {reading.MOST_VALUES:,} are the most that is read; "
+            "take fewer"
+        )
 
 
 def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:

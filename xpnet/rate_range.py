@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.arguments import floating, function, kind, takes
+from xpnet.arguments import seeds as seeds_of_networks
 from xpnet.backend import Array, Backend, get_backend
-from xpnet.checks import Check, choice, real, shown, whole
-from xpnet.config import NetworkConfig, TrainConfig
+from xpnet.checks import argument, choice, optional, real, whole
+from xpnet.config import MOST_STEPS, NetworkConfig, TrainConfig
 from xpnet.data import Data, on_host
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, DivergedError
@@ -72,6 +74,14 @@ class Smoothing:
         return result
 
 
+@takes(
+    config=kind(NetworkConfig),
+    train=optional(kind(TrainConfig)),
+    seeds=seeds_of_networks,
+    backend=optional(kind(Backend)),
+    dtype=floating,
+    **dict.fromkeys(("on_steps", "should_stop"), optional(function)),
+)
 def lr_range(
     config: NetworkConfig,
     data: Data | DeviceData,
@@ -117,7 +127,7 @@ def lr_range(
     """
     train = train or TrainConfig()
     first, last, asked = check_range(from_, to, steps, spacing)
-    seeds = [_checked("seeds", seed, whole(0)) for seed in np.atleast_1d(np.asarray(seeds)).tolist()]
+    seeds = seeds if isinstance(seeds, Sequence) else (seeds,)
     network = Network(config, backend=backend or get_backend("cpu"), dtype=dtype, seed=seeds)
     on_device = on_device_of(network, data, train)
     asked = asked or max(_STEPS, train.length(int(on_device.train.x.shape[0])).steps_per_epoch)
@@ -130,18 +140,11 @@ def check_range(from_: Any, to: Any, steps: Any, spacing: Any) -> tuple[float, f
     Raises:
         ConfigError: One of them is out of its range.
     """
-    first, last = _checked("from", from_, real(above=0)), _checked("to", to, real(above=0))
+    first, last = argument("from", from_, real(above=0)), argument("to", to, real(above=0))
     if first >= last:
         raise ConfigError(f"from = {first:g}, to = {last:g}: from must be below to")
-    _checked("spacing", spacing, choice("log", "linear"))
-    return first, last, None if steps is None else _checked("steps", steps, whole(20))
-
-
-def _checked(name: str, value: Any, check: Check) -> Any:
-    try:
-        return check(value)
-    except ValueError as error:
-        raise ConfigError(f"{name} = {shown(value)}: must be {error}") from None
+    argument("spacing", spacing, choice("log", "linear"))
+    return first, last, None if steps is None else argument("steps", steps, whole(20, MOST_STEPS))
 
 
 class _Test:

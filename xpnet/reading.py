@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,20 +119,58 @@ def read_toml(path: Path, error: type[XpnetError], called: str = "", *, links: b
         raise error(f"{called}: {_sentence(reason)}") from None
 
 
-def read_json(path: Path, error: type[XpnetError], *, most: int = MOST_JSON) -> dict[str, Any]:
+def read_json(path: Path, error: type[XpnetError]) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
         XpnetError: Of the kind `error`: it cannot be read, is not JSON, holds something else than an object, or goes
             beyond a limit.
     """
-    return json_object(read_bytes(path, most, error), str(path), error)
+    return json_object(read_bytes(path, MOST_JSON, error), str(path), error)
+
+
+def check_json(content: bytes, called: str, error: type[XpnetError], *, most: int | None = None) -> None:
+    """Refuse JSON text that is too large to be read, which is not to be written either.
+
+    Raises:
+        XpnetError: Of the kind `error`: it has more bytes than `most` (those of a file if not given), or too many
+            values.
+    """
+    most = MOST_JSON if most is None else most
+    if len(content) > most:
+        raise error(f"{called}: has {len(content):,} bytes, and {most:,} are the most that is read of such a file")
+    if sum(content.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
+        raise error(f"{called}: holds more than {MOST_VALUES:,} values, the most that is read of such a file")
+
+
+def json_bytes(value: Any, called: str, error: type[XpnetError], *, indent: int | None = None) -> bytes:
+    """Return JSON text that :func:`read_json` reads.
+
+    Raises:
+        XpnetError: Of the kind `error`: it would be too large.
+    """
+    content = (json.dumps(value, indent=indent) + "\n").encode()
+    check_json(content, called, error)
+    return content
+
+
+def toml_bytes(values: Mapping[str, Any], called: str, error: type[XpnetError], *, head: str) -> bytes:
+    """Return TOML text, below a comment, that :func:`read_toml` reads.
+
+    Raises:
+        XpnetError: Of the kind `error`: it would be too large.
+    """
+    import tomli_w
+
+    content = f"# {head}\n{tomli_w.dumps(dict(values))}".encode()
+    if len(content) > MOST_TOML:
+        raise error(f"{called}: has {len(content):,} bytes, and {MOST_TOML:,} are the most that is read of such a file")
+    return content
 
 
 def json_object(content: bytes, called: str, error: type[XpnetError]) -> dict[str, Any]:
     """Return the object that JSON text holds; see :func:`read_json`."""
-    if sum(content.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
-        raise error(f"{called}: holds more than {MOST_VALUES:,} values, the most that is read of such a file")
+    check_json(content, called, error, most=max(MOST_JSON, len(content)))
     try:
         found = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
         if not isinstance(found, dict):

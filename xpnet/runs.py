@@ -12,7 +12,7 @@ model.safetensors  the network; see :mod:`xpnet.model_file`
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
 import secrets
 import time
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from xpnet.errors import ConfigError, RunError
 from xpnet.file_system import put_new, sync_folder
-from xpnet.reading import read_toml
+from xpnet.reading import json_bytes, read_toml, toml_bytes
 
 MODEL = "model.safetensors"
 CONFIG = "config.toml"
@@ -89,8 +89,9 @@ def write_new(path: Path, content: bytes) -> None:
     Raises:
         RunError: The file exists, or cannot be written.
     """
-    temporary = _beside(path)
+    temporary = None
     try:
+        temporary = _beside(path)
         with _opened_anew(temporary) as file:
             file.write(content)
         put_new(temporary, path)
@@ -99,15 +100,25 @@ def write_new(path: Path, content: bytes) -> None:
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror}); check the folder and the space left") from None
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
     """Name a file that is written before it takes the place of another.
 
     Processes of several machines, or containers, that share a folder may have the same number.
+
+    Raises:
+        OSError: No file can have that name.
     """
+    try:
+        possible = path.name and "\0" not in str(path) and os.fsencode(path)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise OSError(errno.EINVAL, "is no name that a file can have")
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
@@ -127,9 +138,12 @@ def replace_whole(path: Path, content: bytes) -> None:
     """Write a file that is there after a crash of the machine, or is as it was before.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written, or what is there is a folder, a device or a pipe.
     """
     temporary = _beside(path)
+    # A rename would put a file in the place of /dev/null.  Links are replaced, and not followed.
+    if path.exists() and not (path.is_file() or path.is_symlink()):
+        raise OSError(errno.EINVAL, "is no file, and is not replaced")
     try:
         with _opened_anew(temporary) as file:
             file.write(content)
@@ -150,10 +164,8 @@ def _opened_anew(path: Path) -> BinaryIO:
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a run, by name, in place of those that it had."""
-    import tomli_w
-
-    text = "# Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE\n" + tomli_w.dumps(dict(settings))
-    rewrite(folder / CONFIG, text.encode())
+    path, head = folder / CONFIG, "Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE"
+    rewrite(path, toml_bytes(settings, str(path), RunError, head=head))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -169,12 +181,14 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
     """Write what a run is made on."""
-    rewrite(folder / ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
+    path = folder / ENVIRONMENT
+    rewrite(path, json_bytes(environment, str(path), RunError, indent=2))
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write the figures of a run, in place of those of a part of it."""
-    rewrite(folder / METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+    path = folder / METRICS
+    rewrite(path, json_bytes(metrics, str(path), RunError, indent=2))
 
 
 def model_path(path: Path) -> Path:

@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.checks import setting_name, shown
-from xpnet.config import DataConfig, NetworkConfig, RunConfig, TrainConfig
+from xpnet.config import MOST_NETWORKS, DataConfig, NetworkConfig, RunConfig, TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.reading import MOST_TOML, read_text
 from xpnet.runs import CONFIG, read_config
 
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum")
-# Networks of one population: with each, settings and figures are kept.
-# So many that all files of a run stay within the limits of xpnet.reading.
-MOST_NETWORKS = 20_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,8 @@ class Settings:
             ConfigError: A name is unknown, a value is out of its range, or a setting that was
                 given has no effect on the schedule that was asked for.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"settings: must be a mapping of names and values, and are a {type(values).__name__}")
         known = cls.fields()
         groups: dict[str, dict[str, Any]] = {"data": {}, "network": {}, "train": {}, "run": {}}
         varying: dict[str, tuple[Any, ...]] = {}

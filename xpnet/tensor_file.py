@@ -5,6 +5,7 @@ The format: the header's length in 8 bytes, the header as JSON, and the tensors,
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet import schema
-from xpnet.errors import RunError, one_line
-from xpnet.reading import json_object
+from xpnet.errors import RunError, XpnetError, one_line
+from xpnet.reading import check_json, json_object
 
 # The header names tensors, and holds the description of a model, of which the names of columns are the largest part.
 MOST_HEADER = 8 * 2**20
@@ -48,6 +49,29 @@ def check_length(length: int, size: int, called: str) -> None:
         raise broken(called, f"its header claims {length:,} bytes, and the file has {max(0, size - 8):,} behind it")
     if length > MOST_HEADER:
         raise broken(called, f"its header has {length:,} bytes, and may have {MOST_HEADER:,}")
+
+
+def header_of(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> bytes:
+    """Return a header that is as long as that of a file can be, by the tensors' shapes and what it says of itself."""
+    layout: dict[str, Any] = {
+        name: {"dtype": "F32", "shape": shape, "data_offsets": [2**53, 2**53]} for name, shape in shapes.items()
+    }
+    text = json.dumps({"__metadata__": metadata, **layout}, separators=(",", ":"))
+    return text.encode() + b" " * 8  # as many bytes as it may be filled up with
+
+
+def check_header(header: bytes, called: str, error: type[XpnetError]) -> None:
+    """Refuse a header that is too large to be read, which is not to be written either.
+
+    Raises:
+        XpnetError: Of the kind `error`: it is.
+    """
+    if len(header) > MOST_HEADER:
+        raise error(
+            f"{called}: its description, of which names are the largest part, has {len(header):,} bytes, and "
+            f"{MOST_HEADER:,} are the most that is read of such a file"
+        )
+    check_json(header, f"{called}: its description", error)
 
 
 def layout_of(header: bytes, called: str) -> tuple[dict[str, Any], dict[str, Any]]:

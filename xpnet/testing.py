@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import ArrayError, ConfigError
+from xpnet.arguments import function as a_function
+from xpnet.arguments import takes
+from xpnet.checks import real, whole
+from xpnet.errors import ArrayError
 from xpnet.gradcheck.differences import Differences, reduce_curvature
 from xpnet.gradcheck.judge import Limits, judge
 from xpnet.gradcheck.problem import Flags, Floats, Indices
@@ -15,6 +18,18 @@ from xpnet.gradcheck.report import TensorReport
 from xpnet.randomness import Purpose, generator
 
 
+def _coverage(value: Any) -> int | None:
+    return None if value is None else int(whole(1)(value))
+
+
+@takes(
+    function=a_function,
+    h=real(above=0),
+    eps=real(above=0),
+    tolerance=real(above=0),
+    coverage=_coverage,
+    seed=whole(0),
+)
 def check_gradients(
     function: Callable[[Any], Any],
     gradient: Callable[[Any], Any] | Any,
@@ -49,16 +64,15 @@ def check_gradients(
         ArrayError: `x` is not float64, or something is not of the right shape.
         ConfigError: A setting is out of its range.
     """
-    for setting, value in (("h", h), ("eps", eps), ("tolerance", tolerance), ("coverage", coverage or 1)):
-        if not (np.isfinite(value) and value > 0):
-            raise ConfigError(f"{setting} = {value}: must be a finite number above 0")
-    x = np.asarray(x)
+    x = _array(name, x)
     if x.dtype != np.float64:
         raise ArrayError(f"{name}: is {x.dtype}; differences need float64, the round-off of float32 is too large")
-    analytic = np.asarray(gradient(x.copy()) if callable(gradient) else gradient)
+    if not np.isfinite(x).all():
+        raise ArrayError(f"{name}: has values that are not finite")
+    analytic = _array("gradient", gradient(x.copy()) if callable(gradient) else gradient)
     if analytic.shape != x.shape:
         raise ArrayError(f"gradient: has shape {analytic.shape}; {name} has {x.shape}")
-    base = np.asarray(function(x.copy()), np.float64)
+    base = _array("function", function(x.copy())).astype(np.float64)
     flat: Indices = np.arange(x.size, dtype=np.int64)
     if coverage is not None and coverage < x.size:
         flat = np.sort(generator(seed, Purpose.CHECK_ENTRIES).choice(x.size, coverage, replace=False))
@@ -83,6 +97,16 @@ def check_gradients(
     chosen = analytic.astype(np.float64).reshape(-1)[flat]
     reduce_curvature(slopes, found, chosen, limits)
     return judge(name, x.shape, found, chosen, np.zeros(len(flat)), steps, limits, zero=False)
+
+
+def _array(called: str, values: Any) -> Any:
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArrayError(f"{called}: is no array of numbers ({error})") from None
+    if found.dtype.kind not in "biuf":
+        raise ArrayError(f"{called}: is an array of {found.dtype}, and must be one of numbers")
+    return found
 
 
 def assert_gradients(

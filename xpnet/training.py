@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from xpnet.arguments import function, kind, seeds, some_of, takes, whole_numbers
+from xpnet.checks import optional
 from xpnet.config import Length, TrainConfig
 from xpnet.data import Data
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError
 from xpnet.fitting import on_device_of, order_seeds
 from xpnet.history import EpochRecord
+from xpnet.initialise import per_replica
 from xpnet.layers import parameter_shapes
 from xpnet.loop import SETS, Loop
 from xpnet.marks import Mark, Marks
@@ -19,6 +22,15 @@ from xpnet.snapshots import Snapshot, Standing, misfit
 from xpnet.verdicts import judged
 
 
+@takes(
+    network=kind(Network),
+    config=optional(kind(TrainConfig)),
+    start=optional(kind(Snapshot)),
+    orders=optional(seeds),
+    marks=whole_numbers,
+    final=some_of(*SETS),
+    **dict.fromkeys(("on_epoch", "on_steps", "should_stop", "on_mark", "on_checkpoint"), optional(function)),
+)
 def train(
     network: Network,
     data: Data | DeviceData,
@@ -59,7 +71,8 @@ def train(
         The history, and the figures of full passes over the three sets; `network` holds the trained weights.
 
     Raises:
-        ConfigError: The data, the network, the settings and `start` do not fit together.
+        ConfigError: An argument is not of its type, or the data, the network, the settings and `start` do not fit
+            together.
         DivergedError: The loss became infinite or not a number, for all replicas.
     """
     config = config or TrainConfig()
@@ -69,9 +82,9 @@ def train(
         _check_start(start, network, length)
     network.learn_about(data.data)
 
-    seeds = order_seeds(config, network.seeds) if orders is None else tuple(orders)
+    own = order_seeds(config, network.seeds) if orders is None else per_replica("orders", orders, network.replicas)
     at_marks = Marks(marks, on_mark, length.steps)
-    loop = Loop(network, data, config, length, on_steps, should_stop, seeds, at_marks, start)
+    loop = Loop(network, data, config, length, on_steps, should_stop, own, at_marks, start)
     loop.on_checkpoint = on_checkpoint
     interrupted = False
     rows = [{"seed": seed} for seed in network.seeds]

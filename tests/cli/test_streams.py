@@ -151,7 +151,7 @@ def test_curves_that_cannot_be_drawn_cost_a_line(monkeypatch, capsys, error):
     if error is None:  # altair, where docstrings are stripped
         monkeypatch.setattr("xpnet.report.figures.curves", lambda *_: {}["no doc"])
     else:  # as where addresses are limited: another process draws, and ends
-        monkeypatch.setattr("xpnet.report.drawing._addresses_are_limited", lambda: True)
+        monkeypatch.setattr("xpnet.report.drawing._limited", lambda: True)
         monkeypatch.setattr("xpnet.report.drawing._DRAW", "import os, signal; os.kill(os.getpid(), signal.SIGTRAP)")
     assert code_of("train", *SMALL, "--out", "run") == 0
     said = capsys.readouterr()
@@ -168,7 +168,7 @@ def test_another_process_draws_the_same(monkeypatch):
 
     spec = {"data": {"values": [{"a": 1}]}, "mark": "point", "encoding": {"x": {"field": "a"}}}
     here = svg(spec), png(spec, 2)
-    monkeypatch.setattr("xpnet.report.drawing._addresses_are_limited", lambda: True)
+    monkeypatch.setattr("xpnet.report.drawing._limited", lambda: True)
     assert (svg(spec), png(spec, 2)) == here
 
 
@@ -186,6 +186,21 @@ def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(monkeypatch, ca
 def test_a_chart_that_another_process_refuses_is_named(monkeypatch):
     from xpnet.report.drawing import DrawingError, converted
 
-    monkeypatch.setattr("xpnet.report.drawing._addresses_are_limited", lambda: True)
+    monkeypatch.setattr("xpnet.report.drawing._limited", lambda: True)
     with pytest.raises(DrawingError, match=r"^a chart cannot be drawn \(ValueError: Vega-Lite to SVG"):
         converted("vegalite_to_svg", {"mark": 7})
+
+
+def test_a_panic_of_what_draws_is_an_error_that_can_be_caught(monkeypatch):
+    from xpnet.report import drawing
+
+    class PanicException(BaseException):
+        """As Rust's, which is no Exception."""
+
+    def panic(*_, **__):
+        raise PanicException("called `Result::unwrap()` on an `Err` value")
+
+    monkeypatch.setattr("vl_convert.vegalite_to_svg", panic)
+    monkeypatch.setattr(drawing, "_limited", lambda: False)
+    with pytest.raises(drawing.DrawingError, match="a chart cannot be drawn"):
+        drawing.converted("vegalite_to_svg", {})

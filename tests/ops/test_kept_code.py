@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import xpnet
+from xpnet.errors import ConfigError
+
 numba = pytest.importorskip("numba")
 kept_code = pytest.importorskip("xpnet.ops.kept_code")
 
@@ -159,3 +162,33 @@ def test_a_disk_that_fails_ends_nothing(sums: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(kept_code, "replace_whole", full)
     assert used(sums, "float32") == used(sums, "float32") == (15.0, 0)
+
+
+@pytest.fixture
+def not_loaded():
+    kept_code.load.cache_clear()
+    yield
+    kept_code.load.cache_clear()
+
+
+@pytest.mark.usefixtures("not_loaded")
+def test_a_process_without_addresses_is_told_so_before_training(monkeypatch):
+    """SciPy's BLAS, which Numba loads at its first call, would wait for them for ever and hear no signal."""
+    data = xpnet.load_data("patterns:60/20")
+    network = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(3,)))
+    free = [200 * 2**20 - 1]
+    monkeypatch.setattr(kept_code, "free_addresses", lambda: free[0])
+    monkeypatch.setattr(kept_code, "blas_threads", lambda: 2)
+    words = "takes 180 MB of addresses, of which this process may have {} more .ulimit -v.; .*XPNET_FAST=0"
+    assert xpnet.train(network, data, xpnet.TrainConfig(epochs=1, batch_size=20)).epochs == 1
+    kept_code.load.cache_clear()
+    for free[0], shown in ((180 * 2**20 - 1, "180"), (-5, "0")):
+        with pytest.raises(ConfigError, match=words.format(shown)):
+            xpnet.train(network, data, xpnet.TrainConfig(epochs=1, batch_size=20))
+
+
+@pytest.mark.usefixtures("not_loaded")
+def test_whoever_calls_a_compiled_function_first_is_told_too(sums: Path, monkeypatch):
+    monkeypatch.setattr(kept_code, "free_addresses", lambda: 0)
+    with pytest.raises(ConfigError, match="what Numba loads"):
+        used(sums, "int64")

@@ -102,7 +102,17 @@ def _main(given: list[str]) -> None:
 
         if out_of_memory(error):
             _fail(f"out of memory ({error}); take a smaller network, fewer runs or a smaller batch_size", 2)
+        if sys.flags.optimize > 1 and _raised_in(error) == "altair":
+            _fail("figures: cannot be drawn by a Python that leaves docstrings out; run it without -OO", 2)
         _fail(f"internal error, {type(error).__name__}: {error}; this is a defect of xpnet, --debug shows where", 70)
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the package in which an error was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__")).split(".")[0]
 
 
 def _run(given: list[str]) -> None:
@@ -121,11 +131,11 @@ def _run(given: list[str]) -> None:
     )
     for name, text in _COMMANDS.items():
         home = name.replace("-", "_")
-        text = _own_help(home, home) if given[:1] == [name] else text
+        text = _own_help(home, home) or text if given[:1] == [name] else text
         app.command(f"xpnet.cli.{home}:{home}", name=name, help=text, help_epilogue="")
     data = App(name="data", help="Fetch published data sets, and show what a data set is.", help_epilogue="")
     for name, text in _DATA_COMMANDS.items():
-        text = _own_help("data", name) if given[:2] == ["data", name] else text
+        text = _own_help("data", name) or text if given[:2] == ["data", name] else text
         data.command(f"xpnet.cli.data:{name}", name=name, help=text, help_epilogue="")
     app.command(data)
     try:
@@ -135,9 +145,12 @@ def _run(given: list[str]) -> None:
 
 
 def _own_help(module: str, name: str) -> str:
-    """Return what the command that is called says of itself: its docstring, a line for each paragraph."""
+    """Return what the command that is called says of itself: its docstring, a line for each paragraph.
+
+    It is empty where Python has left out the docstrings (``python -OO``).
+    """
     command = getattr(importlib.import_module(f"xpnet.cli.{module}"), name)
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in command.__doc__.split("\n\n"))
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.__doc__ or "").split("\n\n"))
 
 
 def _sentence(error: Exception) -> str:

@@ -106,6 +106,7 @@ def diagnose(
     from xpnet.fitting import order_seeds
     from xpnet.network import Network
     from xpnet.population import Population
+    from xpnet.report import drawing
     from xpnet.resuming import data_seen
     from xpnet.training import train
 
@@ -139,6 +140,7 @@ def diagnose(
     length = population.train.length(len(data.train))
     output.note(f"diagnosis: {title}, {recorder.samples} samples, {counted(length.epochs, 'epoch')}; folder {folder}")
 
+    drawing.load()
     diverged: DivergedError | None = None
     interrupted = False
     with (

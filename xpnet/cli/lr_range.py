@@ -76,6 +76,7 @@ def lr_range(
     from xpnet.network import Network
     from xpnet.rate_range import check_range
     from xpnet.rate_range import lr_range as test_rates
+    from xpnet.report import drawing
 
     settings = _settings(options, config)
     output = Output(as_json=json, quiet=quiet)
@@ -92,6 +93,7 @@ def lr_range(
     folder = create_run_folder(out, prefix="lr-range-")
     title = describe(settings, data)
     output.note(f"range test: {title}; folder {folder}")
+    drawing.load()
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
         _progress_bar(shown=output.show_progress) as bar,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend
     from xpnet.resuming import Stand
 
+# How often a run is resumed and remembers all of it; the first part of it is always remembered.
+_MOST_RESUMED = 1_000
 # What the last bits depend on, of what a run remembers.
 _SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
 
@@ -121,4 +123,4 @@ def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
         first, earlier, differ = {}, [{}], []
     if differ:
         output.note(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")
-    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}]})
+    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}][-_MOST_RESUMED:]})

@@ -87,7 +87,37 @@ class Training:
         if settings.train.stepper != "auto":
             whole = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
             check_stepper(whole, data, population.train)
-        return cls(settings, backend, data, fingerprint(data), population)
+        training = cls(settings, backend, data, fingerprint(data), population)
+        training.check_files()
+        return training
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint says of the training."""
+        length = self.settings.train.length(len(self.data.train))
+        return {
+            "settings": resolved(self.settings, self.data),
+            "data": self.fingerprint,
+            "length": {"steps": length.steps, "steps_per_epoch": length.steps_per_epoch},
+        }
+
+    def check_files(self) -> None:
+        """Refuse a training whose files would be larger than what is read of them.
+
+        Raises:
+            ConfigError: They would.
+        """
+        from xpnet.checkpoints import check_description
+        from xpnet.fitting import check_names
+        from xpnet.model_file import description
+        from xpnet.population import check_metrics
+
+        data, population = self.data, self.population
+        check_names(population.network, population.seeds, data)
+        names = data.class_names, data.image_shape, data.feature_names
+        network = description(population.network, population.seeds, *names)
+        check_description({**self.about, "network": network}, len(population))
+        check_metrics(population, self.settings.train.length(len(data.train)).epochs)
 
 
 def run_training(settings: Settings, out: Path | None, output: Output) -> int:
@@ -132,15 +162,8 @@ def saver_of(training: Training, folder: Path, output: Output, stand: Stand) -> 
     """Return what saves a run, with what every checkpoint says of it."""
     from xpnet.saving import Saver
 
-    settings, data = training.settings, training.data
-    length = settings.train.length(len(data.train))
-    about = {
-        "settings": resolved(settings, data),
-        "data": training.fingerprint,
-        "length": {"steps": length.steps, "steps_per_epoch": length.steps_per_epoch},
-    }
-    run, saved = settings.run, stand.step if stand.starts else None
-    return Saver(folder, about, every=run.save_every, count=run.keep, warn=output.note, saved=saved)
+    run, saved = training.settings.run, stand.step if stand.starts else None
+    return Saver(folder, training.about, every=run.save_every, count=run.keep, warn=output.note, saved=saved)
 
 
 def save_in_chunks(training: Training, saver: Saver, starts: Mapping[Chunk, Snapshot]) -> None:
@@ -181,7 +204,9 @@ def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> 
     """Train from where it stands to the end, fill the folder, print the result."""
     from xpnet.history import records_of
     from xpnet.population import train_population
+    from xpnet.report import drawing
 
+    drawing.load()
     settings, data, population = training.settings, training.data, training.population
     length = settings.train.length(len(data.train))
     title = describe(settings, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -78,7 +78,7 @@ def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: D
         labels, names = classes_of_numbers(labels, called.y)
         about = replace(about, notes=(*about.notes, *numbering(names, called.y)))
     else:
-        names = tuple(map(str, about.class_names))
+        names = _names(about.class_names)
         _check_named(labels, names, called.y)
     test = None
     if arrays.x_test is not None:
@@ -103,6 +103,18 @@ def _check_named(labels: NDArray[np.int64], names: Sequence[str], called: str) -
         )
     if low == high:
         check_count(1, len(labels), str(low), called)
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+        raise DataError(f"class_names is a {type(given).__name__}; it must be a sequence of names, one for each class")
+    names = tuple(str(name) for name in given)
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"class_names has {name!r}, which cannot be written: half of a character") from None
+    return names
 
 
 def _samples(x: Any, y: Any, x_called: str, y_called: str) -> tuple[Table, NDArray[np.int64]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xpnet.config import DataConfig
 from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
 from xpnet.data.room import check_room
-from xpnet.data.rows import FileRows
+from xpnet.data.rows import rows_in
 from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
 from xpnet.data.tables import Pieces, Table, rows_at_a_time, table_of, whole
@@ -269,10 +269,5 @@ def _features(path: Path) -> Table:
     if math.prod(header.shape) * header.dtype.itemsize < MAPPED_FROM or not as_rows:
         return table
     shape = (table.rows, table.width)
-    disk: NDArray[Any] | FileRows
-    try:
-        with open_regular(path, links=True) as file:
-            disk = np.asarray(np.memmap(file, header.dtype, "r", header.size, shape))
-    except (OSError, ValueError, MemoryError):  # the address space is smaller than the file
-        disk = FileRows(path, header.size, shape, header.dtype)
+    disk = rows_in(path, header.size, shape, header.dtype)
     return Table(table.rows, table.width, table.dtype, table.chunks, table.image_shape, disk)

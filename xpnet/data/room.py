@@ -22,24 +22,25 @@ def free_host_memory() -> int | None:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         if limit != "max":
             free.append(int(limit) - used)
-    free += _left_by_limits()
+    if (addresses := free_addresses()) is not None:
+        free.append(addresses)
     if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return max(0, min(free)) if free else None
 
 
-def _left_by_limits() -> list[int]:
-    """Return what the limit on the address space of this process leaves, if there is one."""
+def free_addresses() -> int | None:
+    """Return what the limit on the address space of this process leaves; None if there is none."""
     try:
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit == resource.RLIM_INFINITY:
-            return []
+            return None
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
+        return limit - pages * os.sysconf("SC_PAGE_SIZE")
     except (ImportError, OSError, ValueError):
-        return []
+        return None
 
 
 def check_room(size: int, where: str) -> None:

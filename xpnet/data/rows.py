@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,13 @@ class FileRows:
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype
+        self._path = path.absolute()
         self._offset, self._row = offset, shape[1] * dtype.itemsize
         self._file = open_regular(path, links=True)
         weakref.finalize(self, self._file.close)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rows_in, (self._path, self._offset, self.shape, self.dtype)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return the rows of a slice, or of indices of any shape: a new array."""
@@ -53,6 +57,15 @@ class FileRows:
             left, at = left[len(part) :], at + len(part)
 
 
+def rows_in(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any] | FileRows:
+    """Return the rows of a table in a file, mapped into memory, or read by position where there are no addresses."""
+    try:
+        with open_regular(path, links=True) as file:
+            return np.asarray(np.memmap(file, dtype, "r", offset, shape))
+    except (OSError, ValueError, MemoryError):  # the address space is smaller than the file
+        return FileRows(path, offset, shape, dtype)
+
+
 class Rows:
     """Rows (n, d) of a table on the disk in an order of their own, as an array that is read by indexing it.
 
@@ -64,6 +77,14 @@ class Rows:
 
     def __init__(self, table: NDArray[Any] | FileRows, order: NDArray[np.int64], dtype: Any) -> None:
         self.table, self.order, self.dtype = table, order, np.dtype(dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By the name of its file: the rows of a table that is mapped may be more than memory holds.
+        table, file = self.table, cast(Any, getattr(self.table, "base", None))
+        if getattr(file, "filename", None) is not None:
+            there = Path(file.filename), file.offset, table.shape, table.dtype
+            return _rows_again, (there, self.order, self.dtype)
+        return Rows, (table, self.order, self.dtype)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,6 +122,10 @@ class Rows:
         table = self.table
         plain = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
         return np.asarray(table) if plain and table.dtype == self.dtype and table.dtype.kind in "uf" else None
+
+
+def _rows_again(there: tuple[Any, ...], order: NDArray[np.int64], dtype: Any) -> Rows:
+    return Rows(rows_in(*there), order, dtype)
 
 
 Features = NDArray[Any] | Rows

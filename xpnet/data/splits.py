@@ -19,9 +19,9 @@ def parse_split(split: str) -> tuple[int, int]:
     Raises:
         DataError: `split` is neither a name nor N/M with both at least 1.
     """
-    if split in NAMED:
+    if isinstance(split, str) and split in NAMED:
         return NAMED[split]
-    match = re.fullmatch(r"([0-9]{1,12})/([0-9]{1,12})", split)
+    match = re.fullmatch(r"([0-9]{1,12})/([0-9]{1,12})", split) if isinstance(split, str) else None
     if match is None or not int(match[1]) or not int(match[2]):
         raise DataError(
             f"split = {split!r}: must be {', '.join(NAMED)}, or N/M with both at least 1, such as 9000/1000"

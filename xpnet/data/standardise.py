@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.arguments import floating, takes
 from xpnet.data.rows import Features, Rows
 from xpnet.data.standardised_rows import StandardisedRows
 from xpnet.errors import DataError
@@ -37,8 +38,11 @@ class Standardiser:
     std: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", np.asarray(self.mean, np.float64))
-        object.__setattr__(self, "std", np.asarray(self.std, np.float64))
+        for name in ("mean", "std"):
+            try:
+                object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise DataError(f"Standardiser: {name} must be a vector of numbers ({error})") from None
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
             raise DataError(
                 f"Standardiser: mean {self.mean.shape} and std {self.std.shape} must be two vectors of one length"
@@ -56,13 +60,21 @@ class Standardiser:
         Raises:
             DataError: `x` is not of two dimensions, or is empty.
         """
-        if x.ndim != 2 or x.size == 0:
+        x = _features(x)
+        if x.size == 0:
             raise DataError(f"Standardiser: a training set must be (n, d) and not empty, got {x.shape}")
         mean, std = _moments_uint8(x) if x.dtype == np.uint8 else _moments(x)
         resolution = np.finfo(x.dtype).eps if x.dtype.kind == "f" else 0.0
         constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
+    def _mine(self, given: Any) -> Features:
+        x = _features(given)
+        if x.shape[1] != len(self.mean):
+            raise DataError(f"Standardiser: features must be (n, {len(self.mean)}), got {x.shape}")
+        return x
+
+    @takes(dtype=floating)
     def __call__(self, x: Features, dtype: str = "float32") -> NDArray[Any]:
         """Return `x` (n, d) standardised, in the floating type `dtype`: a new array.
 
@@ -71,9 +83,7 @@ class Standardiser:
         Raises:
             DataError: `x` has another number of features.
         """
-        x = x if isinstance(x, Rows) else np.asarray(x)
-        if x.ndim != 2 or x.shape[1] != len(self.mean):
-            raise DataError(f"Standardiser: features must be (n, {len(self.mean)}), got {x.shape}")
+        x = self._mine(x)
         out = np.empty(x.shape, np.dtype(dtype))
         if x.dtype == np.uint8:
             self._into_from_uint8(x, out)
@@ -87,12 +97,15 @@ class Standardiser:
         for rows in _chunks(x):
             values.take(rows, out=out[rows])
 
+    @takes(dtype=floating)
     def lazily(self, x: Features, dtype: str = "float32") -> StandardisedRows:
         """Return `x` (n, d) as it is, read as what :meth:`__call__` returns (floating features: up to rounding).
 
         Raises:
-            DataError: A feature's mean or deviation lies beyond the normal numbers of `dtype`.
+            DataError: `x` has another number of features, or a feature's mean or deviation lies beyond the normal
+                numbers of `dtype`.
         """
+        x = self._mine(x)
         limits = np.finfo(dtype)
         beyond = (np.abs(self.mean) + self.std > limits.max) | (self.std < limits.tiny)
         if beyond.any():
@@ -111,6 +124,17 @@ class Standardiser:
             (self.mean - whole).astype(dtype),
             (1 / self.std).astype(dtype),
         )
+
+
+def _features(given: Any) -> Features:
+    """Return features (n, d) of numbers."""
+    try:
+        x: Features = given if isinstance(given, Rows) else np.asarray(given)
+    except ValueError as error:
+        raise DataError(f"Standardiser: features must be an array ({error})") from None
+    if x.ndim != 2 or x.dtype.kind not in "biuf":
+        raise DataError(f"Standardiser: features must be numbers (n, d), got {x.dtype} {x.shape}")
+    return x
 
 
 def _chunks(x: Features, most: int = 1 << 30) -> Iterator[slice]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import function, kind, takes
+from xpnet.checks import argument, optional, whole
 from xpnet.config import TrainConfig
 from xpnet.data import Data
 from xpnet.diagnosis.measures import MEASURES, Diagnosis, Values, diagnose
@@ -115,11 +117,10 @@ class Recorder:
         """
         check_fit(network, data, config)
         count = len(data.train)
-        self.samples = min(SAMPLES, count) if samples is None else samples
+        self.samples = min(SAMPLES, count) if samples is None else argument("samples", samples, whole(0))
         if not 2 <= self.samples <= count:
             raise ConfigError(f"samples = {samples}: must be from 2 to {count:,}, which the training set has")
-        if every < 1:
-            raise ConfigError(f"every = {every}: must be a whole number of at least 1")
+        every = argument("every", every, whole(1))
         self.course = Course()
         self._network, self._lam, self._every = network, config.lam, every
         length = config.length(count)
@@ -142,6 +143,7 @@ class Recorder:
         self.course.moments.append(Moment(epoch, step, eta, found))
 
 
+@takes(network=kind(Network), data=kind(Data), config=optional(kind(TrainConfig)), on_epoch=optional(function))
 def train_with_diagnosis(
     network: Network,
     data: Data,

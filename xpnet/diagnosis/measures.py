@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.arguments import kind, numbers, takes
 from xpnet.backend import Array, Backend
 from xpnet.errors import ConfigError
+from xpnet.initialise import per_replica
 from xpnet.network import Network
 from xpnet.passes import Tape, backward, forward
 
@@ -88,6 +90,7 @@ MEASURES: dict[str, str] = {
 """Every measure of a layer: its name, and what it is in a few words."""
 
 
+@takes(network=kind(Network), lam=numbers, eta=numbers)
 def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any = 1.0) -> Diagnosis:
     """Measure every layer of R networks on one batch, in training mode; the network is left as it is.
 
@@ -107,7 +110,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.
         ConfigError: There is one sample alone.
     """
-    x, labels = network.checked(x, labels)
+    x, labels = network.checked(x, labels, needed=True)
     if int(x.shape[-2]) < 2:
         raise ConfigError("x: has 1 sample; a diagnosis compares samples, pass at least 2")
     ops, backend, tape = network.ops, network.backend, Tape()
@@ -115,7 +118,10 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         scores = forward(ops, network.layers, network.parameters, network.config.bn_eps, x, tape)
         replicas, samples = int(scores.shape[0]), int(scores.shape[-2])
         entropy = ops.softmax_cross_entropy(scores, labels, 1.0 / samples)
-        lams, etas = (np.broadcast_to(np.asarray(value, float), (replicas,)) for value in (lam, eta))
+        lams, etas = (
+            np.array(per_replica(name, value if np.ndim(value) == 0 else tuple(value), replicas), float)
+            for name, value in (("lam", lam), ("eta", eta))
+        )
         columns: list[dict[str, Values]] = []
         # From the last layer to the first: no more than one layer's gradient of W is held.
         for part in backward(ops, network.layers, network.parameters, tape, entropy.g):

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import function, kind, takes
 from xpnet.backend import get_backend
+from xpnet.checks import Check, choice, optional, real, whole
 from xpnet.config import NetworkConfig
 from xpnet.errors import ConfigError
 from xpnet.gradcheck.differences import Differences, avoid_kinks, reduce_curvature
@@ -35,8 +37,20 @@ TOLERANCE = 1e-5
 TOLERANCE_FLOAT32 = 1e-2
 
 Progress = Callable[[int], None]
+# What arguments of a check must be.
+CHECKED: dict[str, Check] = {
+    "network": kind(Network, NetworkConfig),
+    "gradients": optional(kind(Mapping)),
+    "seed": whole(0),
+    "threads": optional(whole(1, 1000)),
+    **dict.fromkeys(("h", "eps"), real(above=0, high=1)),
+    "tolerance": optional(real(above=0)),
+    "method": choice("fast", "naive"),
+    **dict.fromkeys(("progress", "should_stop"), optional(function)),
+}
 
 
+@takes(**CHECKED)
 def check_network(
     network: Network | NetworkConfig,
     x: Any,
@@ -92,7 +106,12 @@ def check_network(
         network = Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
     single = network.dtype == np.float32
     tolerance = (TOLERANCE_FLOAT32 if single else TOLERANCE) if tolerance is None else tolerance
-    _check_settings(h, eps, tolerance, method, precision)
+    if not isinstance(precision, str) or precision != "float64":
+        noise = float(np.finfo(np.float32).eps) * 2.3 / h
+        raise ConfigError(
+            f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
+            f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
+        )
     problem = Problem.of(network, x, labels, lam)
     count = parse_coverage(coverage, problem.size)
 
@@ -135,6 +154,7 @@ def check_network(
     )
 
 
+@takes(network=CHECKED["network"])
 def gradcheck(
     network: Network | NetworkConfig, x: Any, labels: Any, lam: float = 0.0, **options: Any
 ) -> GradcheckReport:
@@ -168,20 +188,6 @@ def float64_copy(network: Network) -> Network:
         for name, value in source.items():
             target[name] = np.array(network.backend.to_numpy(value), np.float64)
     return copy
-
-
-def _check_settings(h: float, eps: float, tolerance: float, method: str, precision: str) -> None:
-    for name, value in (("h", h), ("eps", eps), ("tolerance", tolerance)):
-        if not (np.isfinite(value) and value > 0):
-            raise ConfigError(f"{name} = {value}: must be a finite number above 0")
-    if method not in ("fast", "naive"):
-        raise ConfigError(f"method = {method}: must be fast or naive")
-    if precision != "float64":
-        noise = float(np.finfo(np.float32).eps) * 2.3 / h
-        raise ConfigError(
-            f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
-            f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
-        )
 
 
 def _loss_and_scale(problem: Problem, seed: int) -> tuple[float, float]:

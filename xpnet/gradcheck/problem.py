@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import get_backend
+from xpnet.checks import argument, real
 from xpnet.config import NetworkConfig
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.layers import Layer
@@ -54,12 +55,13 @@ class Problem:
         """
         if network.replicas != 1:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
-        if not (np.ndim(lam) == 0 and np.isfinite(lam) and lam >= 0):
-            raise ConfigError(f"lambda = {lam}: must be a finite number of at least 0")
-        x, labels = np.asarray(on_host(network, x)), np.asarray(on_host(network, labels))
+        lam = argument("lambda", lam, real(0))
+        x, labels = (get_backend("cpu").asarray(on_host(network, values)) for values in (x, labels))
         d = network.config.inputs
         if x.ndim != 2 or x.shape[1] != d or x.shape[0] == 0:
             raise ArrayError(f"x: has shape {x.shape}; a gradient check of this network takes (n, {d})")
+        if x.dtype.kind not in "biuf":
+            raise ArrayError(f"x: is {x.dtype}; it must be of real numbers")
         # Both sides must see one function: the features are rounded as the network rounds them.
         x = x.astype(network.dtype).astype(np.float64)
         if not np.isfinite(x).all():
@@ -74,9 +76,7 @@ class Problem:
         to_numpy = network.backend.to_numpy
         parameters = {name: np.array(to_numpy(p), np.float64) for name, p in network.parameters.items()}
         reference = get_reference(get_backend("cpu"))
-        return cls(
-            network.config, network.layers, parameters, x, labels.astype(np.int64), float(np.float64(lam)), reference
-        )
+        return cls(network.config, network.layers, parameters, x, labels.astype(np.int64), lam, reference)
 
     @property
     def size(self) -> int:

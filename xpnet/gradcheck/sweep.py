@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from xpnet.arguments import kind, takes
 from xpnet.backend import get_backend
+from xpnet.checks import real, whole
 from xpnet.config import NetworkConfig
-from xpnet.errors import ConfigError
 from xpnet.gradcheck.problem import Flags, Floats, Indices, Problem, own_gradients
 from xpnet.gradcheck.sampling import choose
 from xpnet.gradcheck.workers import Workers
@@ -18,6 +19,17 @@ from xpnet.network import Network
 STEPS = tuple(float(10**power) for power in np.arange(-11, -1.99, 0.5))
 
 
+def _steps(value: Any) -> tuple[float, ...]:
+    wanted = "finite numbers above 0 and of at most 1, such as (1e-6, 1e-5)"
+    if isinstance(value, (str, bytes)) or getattr(value, "ndim", 1) != 1 or not isinstance(value, Iterable):
+        raise ValueError(wanted)
+    found = tuple(real(above=0, high=1)(h) for h in value)
+    if not found:
+        raise ValueError(wanted)
+    return found
+
+
+@takes(network=kind(Network, NetworkConfig), entries=whole(1), eps=real(above=0), seed=whole(0), steps=_steps)
 def sweep_h(
     network: Network | NetworkConfig,
     x: Any,
@@ -51,8 +63,6 @@ def sweep_h(
     """
     if isinstance(network, NetworkConfig):
         network = Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
-    if not steps or any(not (np.isfinite(h) and h > 0) for h in steps):
-        raise ConfigError(f"steps = {list(steps)}: must be finite numbers above 0")
     problem = Problem.of(network, x, labels, lam)
     _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]

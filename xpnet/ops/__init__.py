@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from xpnet.backend import Backend
 from xpnet.config import NetworkConfig
+from xpnet.errors import ConfigError
 from xpnet.known import unknown
 from xpnet.ops import reference
 
@@ -53,8 +54,10 @@ def _faster(backend: Backend) -> Any:
     if backend.name != "cpu":
         return None
     if fast_is_on():
-        from xpnet.ops import fast_numba
-
+        try:
+            from xpnet.ops import fast_numba
+        except (ImportError, ValueError) as error:  # of a version that does not fit, or a variable that it cannot read
+            raise ConfigError(f"Numba: cannot be loaded ({error}); mend that, or go without it: XPNET_FAST=0") from None
         return fast_numba
     from xpnet.ops import fast_numpy
 
@@ -67,8 +70,24 @@ def _name(faster: Any) -> str:
 
 
 def fast_is_on() -> bool:
-    """Return whether the CPU's operations are those that Numba compiles: it is there, and XPNET_FAST is not 0."""
-    return os.environ.get("XPNET_FAST", "1") != "0" and find_spec("numba") is not None
+    """Return whether the CPU's operations are those that Numba compiles.
+
+    It is there, XPNET_FAST is not 0, and Numba's own NUMBA_DISABLE_JIT does not keep it from compiling.
+    """
+    compiles = os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
+    return os.environ.get("XPNET_FAST", "1") != "0" and compiles and find_spec("numba") is not None
+
+
+def load(backend: Backend) -> None:
+    """Load now what the operations of `backend` would load at their first call, in the middle of a training.
+
+    Raises:
+        ConfigError: Memory does not hold it.
+    """
+    if backend.name == "cpu" and fast_is_on():
+        from xpnet.ops import kept_code
+
+        kept_code.load()
 
 
 def get_ops(backend: Backend, config: NetworkConfig | None = None) -> Ops:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import pickle
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +17,37 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
+from xpnet.data.room import free_addresses
+from xpnet.errors import ConfigError
 from xpnet.file_system import open_regular
+from xpnet.ops.blas import blas_threads
 from xpnet.runs import replace_whole
 
 _DIGEST = hashlib.sha256().digest_size
+# What Numba loads at its first call, and what SciPy's BLAS, which is part of that, takes for each of its threads.
+_LOADED, _OF_A_THREAD = 100 * 2**20, 40 * 2**20
+
+
+@lru_cache(maxsize=1)
+def load() -> None:
+    """Load all that Numba would load at the first call of a compiled function, in the middle of a training.
+
+    Raises:
+        ConfigError: There are too few addresses, for which SciPy's BLAS would wait without an end.
+    """
+    needed, free = _LOADED + blas_threads() * _OF_A_THREAD, free_addresses()
+    if free is not None and free < needed:
+        raise ConfigError(
+            f"memory: what Numba loads takes {needed / 2**20:,.0f} MB of addresses, of which this process may have "
+            f"{max(0, free) / 2**20:,.0f} more (ulimit -v); allow it more, or go without Numba: XPNET_FAST=0"
+        )
+    for name in ("numpy.ma", "numba.core.runtime.context"):
+        importlib.import_module(name)
+    cpu_target.target_context.refresh()
+    cpu_target.typing_context.refresh()
 
 
 class KeptCode(FunctionCache):
@@ -31,6 +57,11 @@ class KeptCode(FunctionCache):
         super().__init__(function)
         files = _Files(Path(self._cache_path), self._impl.filename_base, _sources(Path(function.__code__.co_filename)))
         self._cache_file: Any = files
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what was kept of a signature; whoever calls a compiled function for the first time comes by here."""
+        load()
+        return super().load_overload(sig, target_context)
 
 
 def _sources(file: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import re
 import subprocess
@@ -17,7 +19,8 @@ _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
     0xFFFE: 0xFFFD,
     0xFFFF: 0xFFFD,
 }
-
+# Files that may be open, below which it is not called in this process.
+_FILES = 100
 
 # Reads a function of vl-convert and what it takes as JSON, and writes what it gives.
 _DRAW = """
@@ -30,6 +33,20 @@ sys.stdout.buffer.write(found if isinstance(found, bytes) else found.encode())
 
 class DrawingError(XpnetError):
     """Nothing can be drawn here."""
+
+
+def load() -> None:
+    """Load now what will draw the figures of a training, and not in its middle or at its end.
+
+    Memory may be short then, and a signal is to be heard.  What cannot be loaded is told of when something is drawn.
+    """
+    with contextlib.suppress(Exception):
+        import altair  # noqa: F401
+
+        for name in ("figures", "populations", "rates", "diagnosis"):
+            importlib.import_module(f"xpnet.report.{name}")
+        if not _limited():
+            import vl_convert  # noqa: F401
 
 
 def svg(spec: dict[str, Any]) -> str:
@@ -53,21 +70,32 @@ def png(spec: dict[str, Any], scale: float) -> bytes:
 def converted(name: str, *given: Any, **options: Any) -> bytes:
     """Return what a function of vl-convert gives.
 
-    It reserves some hundred GB of addresses, and ends the process where these are limited: there it gets its own.
+    It reserves some hundred GB of addresses, and ends the process where these are limited, or files that may be open
+    are few: there it gets its own.
 
     Raises:
         DrawingError: It ended.
     """
-    if not _addresses_are_limited():
+    if not _limited():
         import vl_convert
 
-        found: bytes | str = getattr(vl_convert, name)(*given, **options)
+        found: bytes | str
+        try:
+            found = getattr(vl_convert, name)(*given, **options)
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":  # of Rust, which is no Exception
+                raise DrawingError(f"a chart cannot be drawn ({error})") from None
+            raise
         return found if isinstance(found, bytes) else found.encode()
     command = [sys.executable, "-P", "-c", _DRAW]
-    done = subprocess.run(command, input=json.dumps((name, given, options)).encode(), capture_output=True, check=False)
+    asked = json.dumps((name, given, options)).encode()
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, check=False)
+    except OSError as error:  # no memory, processes or open files left for it
+        raise DrawingError(f"a chart cannot be drawn ({error.strerror})") from None
     if done.returncode > 0:
         said = done.stderr.decode(errors="replace").splitlines()
-        why = next((line for line in said if re.match(r"[A-Za-z.]+Error\b", line)), "".join(said[-1:]))
+        why = next((line for line in said if re.match(r"[\w.]+(Error|PanicException)\b", line)), "".join(said[-1:]))
         raise DrawingError(f"a chart cannot be drawn ({why})")
     if done.returncode < 0:
         raise DrawingError(
@@ -77,12 +105,14 @@ def converted(name: str, *given: Any, **options: Any) -> bytes:
     return done.stdout
 
 
-def _addresses_are_limited() -> bool:
+def _limited() -> bool:
+    """Return whether this process may not have what vl-convert takes: any addresses, and some dozens of files."""
     try:
         import resource
     except ImportError:
         return False
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY or 0 <= files < _FILES
 
 
 def drawable(value: Any) -> Any:

@@ -6,10 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xpnet import __version__
+from xpnet.arguments import path as a_path
+from xpnet.arguments import takes
+from xpnet.checks import optional
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
@@ -36,6 +40,11 @@ class Report:
     notes: list[str]
 
 
+def _paths(value: Any) -> tuple[Path, ...]:
+    return tuple(a_path(item) for item in value)
+
+
+@takes(paths=_paths, **dict.fromkeys(("out", "data", "figures"), optional(a_path)))
 def write_report(
     *paths: str | Path,
     out: str | Path | None = None,

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from xpnet.checks import Checked, choice, optional, real, setting, shown, text_of, whole
+from xpnet.config import MOST_NETWORKS
 from xpnet.errors import ConfigError
 from xpnet.plural import counted
 from xpnet.search.draws import ADAPTIVE, EVEN, RANDOM
@@ -82,10 +83,13 @@ class SearchConfig(Checked):
         metavar="SPLIT|same|none",
     )
     final_runs: int | None = setting(
-        None, optional(whole(1)), "Seeds of the winner.", metavar="R", unset="as many as --runs"
+        None, optional(whole(1, MOST_NETWORKS)), "Seeds of the winner.", metavar="R", unset="as many as --runs"
     )
     lease: float = setting(
-        60.0, real(1.0), "Seconds after which a worker that is not heard of has lost its trials.", metavar="SECONDS"
+        60.0,
+        real(1.0, 1e7),
+        "Seconds after which a worker that is not heard of has lost its trials.",
+        metavar="SECONDS",
     )
 
     def __post_init__(self) -> None:
@@ -144,10 +148,11 @@ class SearchConfig(Checked):
 
 
 def _counts(value: Any) -> tuple[int, ...]:
+    wanted = "whole numbers of at least 1, one for each round, such as 1,4"
+    if isinstance(value, (Mapping, bytes)):
+        raise ValueError(wanted)
     items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
-    if isinstance(items, Mapping):
-        raise ValueError("whole numbers of at least 1, one for each round, such as 1,4")
     try:
         return tuple(whole(1)(item) for item in items)
     except (TypeError, ValueError):
-        raise ValueError("whole numbers of at least 1, one for each round, such as 1,4") from None
+        raise ValueError(wanted) from None

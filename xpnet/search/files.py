@@ -18,7 +18,7 @@ from typing import Any
 
 from xpnet import schema
 from xpnet.errors import RunError
-from xpnet.reading import read_toml
+from xpnet.reading import read_toml, toml_bytes
 from xpnet.runs import rewrite, write_new
 from xpnet.search.about import SETTINGS_SHAPE
 from xpnet.search.outcome import Outcome
@@ -34,8 +34,6 @@ SEARCH, TRIALS, RESULT, BEST, WINNER = "search.toml", "trials.csv", "search.json
 
 def write_search(folder: Path, session: Session, storage: str | None, command: str) -> None:
     """Write what is searched, and where it is kept, into a new folder."""
-    import tomli_w
-
     about = {
         "command": command,
         "storage": JOURNAL if storage is None else without_password(absolute(storage)),
@@ -44,8 +42,9 @@ def write_search(folder: Path, session: Session, storage: str | None, command: s
         "search": session.rounds.config.to_mapping(),
         "settings": session.rounds.base,
     }
-    head = "# A search of xpnet.  Go on with it, or help with it: xpnet search --resume THIS_FOLDER\n"
-    write_new(folder / SEARCH, (head + tomli_w.dumps(about)).encode())
+    path = folder / SEARCH
+    head = "A search of xpnet.  Go on with it, or help with it: xpnet search --resume THIS_FOLDER"
+    write_new(path, toml_bytes(about, str(path), RunError, head=head))
 
 
 def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
@@ -99,7 +98,5 @@ def write_outcome(folder: Path, outcome: Outcome, known: Mapping[str, Any], winn
     rewrite(folder / TRIALS, outcome.to_csv().encode())
     rewrite(folder / RESULT, (json.dumps(known, indent=1) + "\n").encode())
     if winner is not None:
-        import tomli_w
-
-        head = "# The winner of a search of xpnet.  Train it: xpnet train --config THIS_FILE\n"
-        rewrite(folder / BEST, (head + tomli_w.dumps(dict(winner))).encode())
+        path, head = folder / BEST, "The winner of a search of xpnet.  Train it: xpnet train --config THIS_FILE"
+        rewrite(path, toml_bytes(winner, str(path), RunError, head=head))

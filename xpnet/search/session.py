@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xpnet.arguments import function, kind, path, takes
 from xpnet.backend import Backend, get_backend
+from xpnet.checks import optional, text_of
 from xpnet.config import DataConfig
 from xpnet.data import IN_MEMORY, Data, load_data
 from xpnet.device_data import to_device
@@ -274,6 +276,21 @@ def check_final(config: SearchConfig, settings: DataConfig, data: Data) -> None:
         load_data(dataclasses.replace(settings, data=data.location, split=config.final))
 
 
+def _storage(value: Any) -> Any:
+    """Check for a URL, a path, or a storage of Optuna's."""
+    if isinstance(value, str) and "://" in value:
+        return value
+    return value if hasattr(value, "create_new_study") else path(value)
+
+
+@takes(
+    data=optional(kind(Data)),
+    settings=optional(kind(Mapping)),
+    backend=optional(kind(Backend)),
+    storage=optional(_storage),
+    study=text_of("a name"),
+    **dict.fromkeys(("on_change", "should_stop"), optional(function)),
+)
 def search(
     space: Any,
     data: Data | None = None,

@@ -192,7 +192,7 @@ class Space:
             return given
         if isinstance(given, str):
             given = [given]
-        if not isinstance(given, Iterable):
+        if not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
             raise ConfigError(f"search {given}: must be a text, several, or a mapping; each as {_SYNTAX}")
         items: Iterable[tuple[str, Any]] = (
             given.items() if isinstance(given, Mapping) else [part for text in given for part in _parts(str(text))]

@@ -14,8 +14,9 @@ from typing import Any
 from xpnet.errors import ConfigError, RunError
 from xpnet.file_system import open_regular
 from xpnet.locks import try_lock
+from xpnet.reading import check_json
 from xpnet.runs import check_utf8
-from xpnet.search.journal import operations
+from xpnet.search.journal import MOST_LINE, operations
 
 JOURNAL = "study.journal"
 # Seconds that a process may hold the journal, which takes milliseconds.
@@ -222,6 +223,8 @@ def whole_journal(path: Path) -> Any:
                     yield operation
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            for log in logs:  # what could not be read again would be lost to all workers
+                check_json(json.dumps(log).encode(), f"{path}: what is to be added", RunError, most=MOST_LINE - 1)
             with _locked(path, self.patience) as alone:
                 # Who has not let go in that time is not waited for again until the lock has been free.
                 self.patience = _PATIENCE if alone else 0.0

@@ -15,7 +15,7 @@ from xpnet.config import TrainConfig
 from xpnet.data import on_host
 from xpnet.errors import ConfigError
 from xpnet.known import unknown
-from xpnet.ops import get_reference
+from xpnet.ops import get_reference, load
 from xpnet.steppers.plain import PlainStepper
 from xpnet.steppers.population import PopulationStepper
 from xpnet.steppers.split import SplitStepper, threads_to_split
@@ -84,6 +84,7 @@ def make_stepper(
     """
     backend = network.backend
     known = check_known(network, hyper, kind, training)
+    load(backend)
     if backend.name == "gpu":
         make = partial(_on_gpu, network, hyper, kind, batch, known)
         return StreamingStepper(backend, x, labels, make) if on_host(x) else make(x, labels)
