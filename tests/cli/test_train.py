@@ -282,7 +282,7 @@ def test_ctrl_c_stops_after_the_step_and_saves():
     ("options", "sentence"),
     [
         (["--stepper", "graph"], "stepper = graph: needs a GPU; on cpu there are plain, split and population"),
-        (["--stepper", "split", "--momentum", "0.5"], "stepper = split: is for one network without momentum"),
+        (["--stepper", "split", "--momentum", "0.5"], "stepper = split: does not know the setting momentum"),
         (["--stepper", "odd"], "stepper = odd: must be auto, plain, fused, graph, small, split or population"),
         (["--tf32"], "tf32 = true: is a mode of NVIDIA's GPUs, and this would compute on the CPU"),
     ],
