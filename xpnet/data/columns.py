@@ -182,8 +182,8 @@ def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, 
         names = [first[value] for value in values]
     else:
         values = sorted(numbers)
-        counts = values[0] >= 0 and values[-1] < 2**63 and all(value == int(value) for value in values)
-        names = [str(int(value)) if counts else first[value] for value in values]
+        whole = values[0] >= 0 and values[-1] < 2**63 and all(value == int(value) for value in values)
+        names = [str(int(value)) if whole else first[value] for value in values]
     rank = {value: c for c, value in enumerate(values)}
     return np.array([rank[value_of(text)] for text in texts], np.int64)[codes], tuple(names)
 
