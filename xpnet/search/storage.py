@@ -43,6 +43,8 @@ def open_storage(where: str | Path | None) -> Any:
     from optuna.storages import JournalStorage
 
     path = Path(where)
+    if path.exists() and not path.is_file():
+        raise RunError(f"storage = {path}: is a folder, a device or a pipe; name a file")
     try:
         return JournalStorage(whole_journal(path))
     except OSError as error:
