@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from xpnet import schema
 from xpnet.arguments import kind, takes
@@ -100,6 +99,8 @@ def write_checkpoint(
         OSError: It cannot be written; checkpoints that are there already stay whole.
         RunError: It would be larger than what is read.
     """
+    from safetensors.numpy import save
+
     stem = f"step-{snapshot.step:09d}"
     more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
     content = save(_tensors(snapshot) | more)

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from xpnet import schema
 from xpnet.config import NetworkConfig
@@ -69,6 +68,8 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     Raises:
         RunError: The file exists, cannot be written, or would be larger than what is read.
     """
+    from safetensors.numpy import save
+
     metadata = _metadata(about, str(path))
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     content = save(whole, metadata=metadata)

@@ -118,6 +118,8 @@ class Saver:
         warn: Callable[[str], None],
         saved: int | None = None,
     ) -> None:
+        import safetensors.numpy  # noqa: F401 - now, and not in the middle of a training
+
         self._folder, self._about, self._every, self._count, self._warn = folder, dict(about), every, count, warn
         self._history: HistoryFile | None = None
         self.failures = 0

@@ -60,7 +60,7 @@ class Standardiser:
         Raises:
             DataError: `x` is not of two dimensions, or is empty.
         """
-        x = _features(x)
+        x = _features(x, "a training set must be (n, d) and not empty")
         if x.size == 0:
             raise DataError(f"Standardiser: a training set must be (n, d) and not empty, got {x.shape}")
         mean, std = _moments_uint8(x) if x.dtype == np.uint8 else _moments(x)
@@ -69,9 +69,10 @@ class Standardiser:
         return cls(mean, np.where(constant, 1.0, std))
 
     def _mine(self, given: Any) -> Features:
-        x = _features(given)
+        wanted = f"features must be (n, {len(self.mean)})"
+        x = _features(given, wanted)
         if x.shape[1] != len(self.mean):
-            raise DataError(f"Standardiser: features must be (n, {len(self.mean)}), got {x.shape}")
+            raise DataError(f"Standardiser: {wanted}, got {x.shape}")
         return x
 
     @takes(dtype=floating)
@@ -126,14 +127,20 @@ class Standardiser:
         )
 
 
-def _features(given: Any) -> Features:
-    """Return features (n, d) of numbers."""
+def _features(given: Any, wanted: str) -> Features:
+    """Return features (n, d) of numbers; `wanted` says what they should be.
+
+    Raises:
+        DataError: They are something else.
+    """
     try:
         x: Features = given if isinstance(given, Rows) else np.asarray(given)
     except ValueError as error:
-        raise DataError(f"Standardiser: features must be an array ({error})") from None
-    if x.ndim != 2 or x.dtype.kind not in "biuf":
-        raise DataError(f"Standardiser: features must be numbers (n, d), got {x.dtype} {x.shape}")
+        raise DataError(f"Standardiser: {wanted}, and are no array ({error})") from None
+    if x.ndim != 2:
+        raise DataError(f"Standardiser: {wanted}, got {x.shape}")
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"Standardiser: {wanted}, of numbers, got {x.dtype}")
     return x
 
 
