@@ -212,10 +212,12 @@ def test_a_run_that_is_resumed_waits_for_no_pipe_and_writes_outside_of_no_folder
     target = folders / "run" / name
     before = target.read_bytes()
     made(kind, Path("run") / name, target)
-    told(capsys, "train", "--resume", "run", code=2 if name in ("config.toml", "checkpoints/.lock") else 0)
+    # A link gives way to the file; a pipe stays, and the run says what it could not write.
+    needed = name in ("config.toml", "checkpoints/.lock")
+    told(capsys, "train", "--resume", "run", code=2 if needed or kind == "pipe" else 0)
     harm.did("runs with a pipe or a link in the place of a file")
     assert target.read_bytes() == before
-    if name.endswith((".csv", ".json")):  # they were written anew
+    if kind == "link" and name.endswith((".csv", ".json")):  # they were written anew
         assert (Path("run") / name).is_file()
         assert not (Path("run") / name).is_symlink()
 
@@ -420,7 +422,7 @@ def test_every_command_works_without_links_locks_and_synchronised_folders(refuse
     harm.did("commands on file systems that lack links, locks and synchronised folders", len(COMMANDS))
     for what in ("hard links", "synchronised folders", "locks"):
         assert err.count(f"its file system has no {what} (") == 1
-    assert err.count("warning: ") == 3
+    assert err.count(": its file system has no ") == 3
     for name in ("run/model.safetensors", "run/report.html", "diagnosis/diagnosis.json", "range/lr_range.csv"):
         assert Path(name).stat().st_size > 0
     assert json.loads(Path("search/search.json").read_text())["winner"] == "winner"

@@ -135,7 +135,7 @@ def test_one_that_is_always_put_back_is_one_sentence(server, tmp_path, monkeypat
 def test_what_may_still_be_worked_on_is_left_alone_where_there_are_no_locks(server, tmp_path, monkeypatch):
     (tmp_path / "data" / ".fetching-x").mkdir(parents=True)
     (tmp_path / "data" / ".fetching-x" / "lock").write_bytes(b"")
-    monkeypatch.setattr(fetching, "try_lock", lambda file: None)
+    monkeypatch.setattr(fetching, "try_lock", lambda file, instead: None)
     fetching.fetch("cifar10", source=server.url)
     assert (tmp_path / "data" / ".fetching-x").is_dir()
     monkeypatch.undo()

@@ -47,9 +47,9 @@ def open_storage(where: str | Path | None, *, links: bool = True) -> Any:
     from optuna.storages import JournalStorage
 
     path = Path(where)
-    if path.exists() and not path.is_file():
-        raise RunError(f"storage = {path}: is a folder, a device or a pipe; name a file")
     try:
+        if path.exists():  # looked at before a lock appears beside it
+            open_regular(path, links=links).close()
         # What a link means is the journal: workers that come by other ways ask for the same lock.
         return JournalStorage(whole_journal(path.resolve() if links else path))
     except OSError as error:
