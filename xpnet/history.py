@@ -240,6 +240,13 @@ def records_of(columns: Mapping[str, NDArray[Any]]) -> list[EpochRecord]:
     return records
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` of the places 0 to `count` - 1, evenly spaced, the first and the last among them."""
+    if count <= most:
+        return np.arange(count)
+    return np.linspace(0, count - 1, max(2, most)).round().astype(np.int64)
+
+
 def csv_lines(rows: list[list[Any]]) -> str:
     """Return rows as CSV; numbers are written so that reading them gives the same bits."""
     text = io.StringIO()

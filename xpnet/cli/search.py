@@ -222,9 +222,10 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     """Work on the search, fill the folder, print the result."""
     from xpnet.cli.live import SearchDisplay
     from xpnet.environment import describe_environment
-    from xpnet.search.files import WINNER, result_json, write_outcome
+    from xpnet.search.files import WINNER, OutcomeFiles, result_json
 
     environment = describe_environment(session.backend, _command())
+    files = OutcomeFiles(folder, session, environment)
 
     def train(settings: Settings) -> dict[str, Any] | None:
         import json as jsonlib
@@ -244,14 +245,14 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
 
         def on_change(outcome: Outcome) -> None:
             display.show(outcome)
-            write_outcome(folder, outcome, result_json(session, outcome, environment, None), session.winner(outcome))
+            files.show(outcome)
 
         result = session.run(on_change=on_change, on_steps=display.steps, should_stop=interrupt, train=train)
         known = result_json(session, result.outcome, environment, result)
         name = (result.final or {}).get("winner")
         known["winner"] = name if name is not None and (folder / name).is_dir() else None
         known["run"] = str(folder)
-        write_outcome(folder, result.outcome, known, result.settings)
+        files.write(result.outcome, known)
     if result.best is None and not result.interrupted:
         raise RunError(f"{folder}: no trial came to an accuracy; trials.csv there says how they stand")
     if any(trial.score is not None for trial in result.trials):

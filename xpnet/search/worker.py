@@ -22,6 +22,8 @@ from xpnet.settings import Settings
 _SECONDS_TO_WAIT, _LONGEST_WAIT = 0.1, 2.0
 # Networks that train together: on the CPU more are hardly faster, and fewer are shared better among workers.
 TOGETHER = {"cpu": 20, "gpu": 200}
+# How the search stands is told after a pause of at least so many times as long as telling took.
+_PAUSES = 20
 
 
 class SearchWorker:
@@ -53,6 +55,9 @@ class SearchWorker:
         self._should_stop = should_stop or (lambda: False)
         self.seeds = rounds.seeds
         self._study: Any = None
+        self._next = 0.0
+        # By slot: what is known of a trial that has ended, with the attempt and their number that it is known from.
+        self._ended: dict[int, tuple[tuple[int, int], Trial]] = {}
 
     def run(self, lease: float) -> Outcome:
         """Work until nothing is left to do, or until told to stop; return what is known then."""
@@ -64,7 +69,9 @@ class SearchWorker:
                 self._round(number, len(slots))
                 if self._should_stop():
                     break
-        return self.outcome()
+        outcome = self.outcome()
+        self._on_change(outcome)
+        return outcome
 
     def _round(self, number: int, count: int) -> None:
         waits = 0
@@ -90,7 +97,11 @@ class SearchWorker:
                 waits += 1
 
     def _tell(self) -> None:
-        self._on_change(self.outcome())
+        """Say how the search stands, unless that has been said a moment ago: it takes longer as trials become many."""
+        begin = time.monotonic()
+        if begin >= self._next:
+            self._on_change(self.outcome())
+            self._next = time.monotonic() + _PAUSES * (time.monotonic() - begin)
 
     # -- points ---------------------------------------------------------------------------
 
@@ -180,9 +191,19 @@ class SearchWorker:
         trials = []
         for number, slot in enumerate(board.slots()):
             own = attempts.get((slot.round, slot.number), [])
-            trials.append(_trial(number, slot, board.standing(own), own, given_up=board.given_up(own)))
+            trials.append(self._trial(number, slot, own))
         workers = tuple(str(lease["worker"]) for lease in board.workers())
         return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers)
+
+    def _trial(self, number: int, slot: Slot, own: Sequence[Any]) -> Trial:
+        """Return what is known of a slot with its attempts; of one that has ended, the same object every time."""
+        standing = self.board.standing(own)
+        if standing is None or not standing.state.is_finished():
+            return _trial(number, slot, standing, own, given_up=self.board.given_up(own))
+        key = standing._trial_id, len(own)
+        if number not in self._ended or self._ended[number][0] != key:
+            self._ended[number] = key, _trial(number, slot, standing, own, given_up=False)
+        return self._ended[number][1]
 
 
 def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_up: bool) -> Trial:
@@ -218,4 +239,5 @@ def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_u
         curve=tuple((int(epoch), float(accuracy)) for epoch, accuracy in result.get("curve", ())),
         worker=str(attempt.user_attrs.get("worker", "")),
         attempts=attempts,
+        attempt=attempt._trial_id,
     )
