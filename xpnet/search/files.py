@@ -5,7 +5,9 @@ study.journal  every trial, as workers share it, unless a database holds them
 trials.csv     one row for each trial
 search.json    all that is known, for programs; long curves are thinned out, the storage has every epoch
 best.toml      the winner's settings; ``xpnet train --config`` trains it
-winner/        the winner's run: network, history, test figures
+kept/          while the search goes on, the networks of the best trial so far; see :mod:`xpnet.search.kept`
+best/          the winner's run as the search trained it, without test figures
+winner/        the same with test figures, or the winner's run as it was trained again
 accuracy-by-*  figures as PNG and SVG, and their data as CSV
 """
 
@@ -35,7 +37,7 @@ _SEARCH_SHAPE = schema.record(
     {"storage": schema.text, "study": schema.text},
     {"settings": SETTINGS_SHAPE, "search": SETTINGS_SHAPE, "space": schema.items(schema.text), "command": schema.text},
 )
-SEARCH, TRIALS, RESULT, BEST, WINNER = "search.toml", "trials.csv", "search.json", "best.toml", "winner"
+SEARCH, TRIALS, RESULT, BEST = "search.toml", "trials.csv", "search.json", "best.toml"
 
 
 def write_search(folder: Path, session: Session, storage: str | None, command: str) -> None:
@@ -94,7 +96,9 @@ def result_json(
         "trials": trials,
         "curve_points": points,
         "best": None if best is None else best.to_json(outcome.seeds, points),
+        "best_run": None,
         "winner": None,
+        "trained_again": None if result is None or result.final is None else result.final.get("trained_again", True),
         "test": None if result is None or result.final is None else result.final["test"],
         "final": None if result is None else result.final,
         "device": session.backend.device,
@@ -139,7 +143,16 @@ class OutcomeFiles:
         """
         self.outcome = outcome
         if time.monotonic() >= self._next:
-            self.write(outcome, result_json(self._session, outcome, self._environment, None, ()))
+            self.write_last()
+
+    def write_last(self) -> None:
+        """Write what was shown last: something that takes long comes next.
+
+        Raises:
+            RunError: A file cannot be written.
+        """
+        if self.outcome is not None:
+            self.write(self.outcome, result_json(self._session, self.outcome, self._environment, None, ()))
 
     def write(self, outcome: Outcome, known: Mapping[str, Any]) -> None:
         """Write the trials, all that is `known`, as :func:`result_json` returns it, and the winner's settings.
@@ -159,7 +172,9 @@ class OutcomeFiles:
         if winner is not None:
             import tomli_w
 
-            head = "# The winner of a search of xpnet.  Train it: xpnet train --config THIS_FILE\n"
+            best = outcome.best
+            said = "" if best is None or best.score is None else f", trial {best.number}: {100 * best.score:.2f} %"
+            head = f"# The winner of a search of xpnet{said}.  Train it again: xpnet train --config THIS_FILE\n"
             rewrite(self._folder / BEST, (head + tomli_w.dumps(dict(winner))).encode())
         took = time.monotonic() - begin
         self._next = begin + took + max(_PAUSE, _PAUSES * took)

@@ -9,10 +9,12 @@ from typing import Any
 from xpnet.cuts import most_in_memory
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, RunError
+from xpnet.network import Network
 from xpnet.population import Population, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
 from xpnet.search.claims import ClaimsTraining
+from xpnet.search.kept import Keeper, Keeping
 from xpnet.search.leases import Worker
 from xpnet.search.outcome import Outcome, Trial
 from xpnet.search.rounds import Rounds
@@ -37,6 +39,7 @@ class SearchWorker:
         on_change: Called with the outcome so far whenever something has become known.
         on_steps: Called with the number of steps just taken.
         should_stop: Asked after every few steps; trials that are not finished are given back when it returns True.
+        keeper: Keeps the networks of the best trials.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class SearchWorker:
         on_change: Callable[[Outcome], None] | None = None,
         on_steps: Callable[[int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeping = None if keeper is None else Keeping(keeper, self._ranking)
         self.rounds, self.board, self.data, self._most = rounds, board, data, most
         self._on_change, self._on_steps = on_change or (lambda _: None), on_steps
         self._should_stop = should_stop or (lambda: False)
@@ -143,8 +148,10 @@ class SearchWorker:
                 if self._should_stop():
                     self.board.release(some)
                 else:
-                    training = ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, some)
+                    board, keeping = self.board, self._keeping
+                    training = ClaimsTraining(board, self.rounds, self.data, self.seeds, number, some, keeping)
                     training.run(self._train_population)
+                    self._forget()
 
     def _fitting(self, number: int, claims: Sequence[Claim]) -> list[Claim]:
         """Return the claims that can be trained on this data; the others fail for good, with the reason."""
@@ -164,12 +171,22 @@ class SearchWorker:
         room = most_in_memory(one.population, self.data, self.data.backend, str(self.data.dtype))
         return len(claims) if room is None else max(1, min(len(claims), room // len(self.seeds)))
 
-    def _train_population(self, population: Population, **options: Any) -> TrainResult:
+    def _forget(self) -> None:
+        """Forget the networks of trials that have been beaten, and of attempts that have failed."""
+        if self._keeping is None or len(kept := self._keeping.keeper.attempts()) < 2:
+            return
+        ended = {trial._trial_id for trial in self.board.trials() if trial.state.is_finished()}
+        best = self.outcome().best
+        for attempt in kept:
+            if attempt in ended and (best is None or attempt != best.attempt):
+                self._keeping.keeper.forget(attempt)
+
+    def _train_population(self, population: Population, **options: Any) -> tuple[Network, TrainResult]:
         """Train a population of this search, without a look at the test set."""
         settings = Settings.from_mapping(self.rounds.base)
         # Memory may hold fewer at a time; with many seeds, one trial alone may be more than was asked for.
         most = self._most if self._most is not None and len(population) > self._most else None
-        _, result = train_population(
+        return train_population(
             population,
             self.data,
             backend=self.data.backend,
@@ -180,7 +197,6 @@ class SearchWorker:
             final=("validation",),
             **options,
         )
-        return result
 
     # -- what is known --------------------------------------------------------------------
 
@@ -193,7 +209,13 @@ class SearchWorker:
             own = attempts.get((slot.round, slot.number), [])
             trials.append(self._trial(number, slot, own))
         workers = tuple(str(lease["worker"]) for lease in board.workers())
-        return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers)
+        outcome = self._ranking(tuple(trials), workers)
+        if self._keeping is not None:
+            self._keeping.knows(outcome.best)
+        return outcome
+
+    def _ranking(self, trials: tuple[Trial, ...], workers: tuple[str, ...] = ()) -> Outcome:
+        return Outcome(self.rounds.space.names, self.seeds, trials, self.rounds.lengths, workers)
 
     def _trial(self, number: int, slot: Slot, own: Sequence[Any]) -> Trial:
         """Return what is known of a slot with its attempts; of one that has ended, the same object every time."""
