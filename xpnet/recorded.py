@@ -61,7 +61,9 @@ def read_history(path: Path, replicas: int, members: Sequence[int] | None = None
         row += len(rows)
     whole = row // replicas
     found = dict(zip(_OF_EPOCH, np.frombuffer(epochs).reshape(-1, len(of_epoch))[:whole].T, strict=True))
-    kept = np.frombuffer(networks)[: whole * len(wanted) * len(of_networks)].reshape(whole, -1, len(of_networks))
+    kept = np.frombuffer(networks)[: whole * len(wanted) * len(of_networks)].reshape(
+        whole, len(wanted), len(of_networks)
+    )
     order = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")  # they were met in the order of their numbers
     return found | {COLUMNS[at]: kept[:, order, column] for column, at in enumerate(of_networks)}
 

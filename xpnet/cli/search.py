@@ -259,7 +259,8 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
         known = result_json(session, result.outcome, environment, result)
         name = (result.final or {}).get("winner")
         known["winner"] = name if name is not None and (folder / name).is_dir() else None
-        known["best_run"] = BEST_RUN if result.settings is not None and (folder / BEST_RUN).is_dir() else None
+        if result.best is not None and not isinstance(keeper.get(result.best, session.backend), str):
+            known["best_run"] = BEST_RUN
         known["run"] = str(folder)
         files.write(result.outcome, known)
     if result.best is None and not result.interrupted:

@@ -166,7 +166,7 @@ class OutcomeFiles:
         # A line for each trial, so that the file can be read without room for all of it.
         parts = [f' "{name}": {json.dumps(value)}' for name, value in known.items()]
         place = list(known).index("trials")
-        parts[place] = ' "trials": [\n' + ",\n".join(line for line, _ in trials) + "\n ]"
+        parts[place] = ' "trials": [\n' + ",\n".join(f"  {line}" for line, _ in trials) + "\n ]"
         rewrite(self._folder / RESULT, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
         winner = self._session.winner(outcome)
         if winner is not None:

@@ -117,6 +117,8 @@ class InFolder:
         whole = self._folder / KEPT / str(attempt)
         part = whole.with_name(f".{attempt}-{os.getpid()}.tmp")
         try:
+            if whole.parent.is_symlink():
+                raise RunError(f"{whole.parent}: is a link, and must be a folder of the search")
             part.mkdir(parents=True)
             write_config(part, self._settings_of(settings))
             write_environment(part, self._environment)
@@ -131,7 +133,8 @@ class InFolder:
 
     def attempts(self) -> list[int]:
         """Return the attempts whose networks are kept."""
-        return [int(path.name) for path in (self._folder / KEPT).glob("*") if path.name.isdecimal()]
+        kept = self._folder / KEPT
+        return [] if kept.is_symlink() else [int(path.name) for path in kept.glob("*") if path.name.isdecimal()]
 
     def forget(self, attempt: int) -> None:
         """Delete the networks of an attempt; another worker may do the same."""
