@@ -128,6 +128,8 @@ def test_search_json_is_read_in_every_form(written, tmp_path, form):
         (lambda t: t.replace('"trial": 2,', '"trial": -2,', 1), r"trials\[2\].trial: must be a whole number"),
         (lambda t: t.replace('"round": 0, ', '"round": 0 ', 1), r"search.json: line \d+: is not JSON"),
         (lambda t: t[:-100], "search.json: is not JSON"),
+        (lambda t: (old := json.dumps(json.loads(t), indent=1))[: old.index('"trial": 2,')], "the trial has no end"),
+        (lambda t: json.dumps(json.loads(t), indent=1)[:-9], r"is not JSON \(.*line \d\d\d "),
         (lambda t: t.replace('"kind": "search"', '"kind": "run"'), "kind: must be search"),
         (lambda t: t.replace('"draw"', '"draw": 1, "draw"', 1), "draw stands twice"),
     ],

@@ -25,7 +25,7 @@ _POINT = {"epoch": schema.whole(0), "accuracy": _SOME}
 CURVES = 40
 # Trials that are read: what is kept of each takes some 1.5 kB of memory.
 MOST_TRIALS = 1_000_000
-_TRIALS_LINE, _TRIAL_LINE = b' "trials": [\n', b'  {"trial":'
+_TRIALS_LINE, _BEGINS, _OPENS, _CLOSES = b' "trials": [\n', (b'  {"trial":', b"  {\n"), b"  {\n", (b"  }\n", b"  },\n")
 _KEPT = ("trial", "round", "state", "settings", "seeds", "score", "validation", "epochs", "seconds")
 _TRIAL: schema.Shapes = {"trial": schema.whole(0), "settings": schema.mapping(_VALUE)}
 _OF_TRIAL: schema.Shapes = {
@@ -65,7 +65,8 @@ _SHAPE = schema.record(
 def read_search_result(path: Path) -> dict[str, Any]:
     """Return what ``search.json`` holds, but for the curves and single networks of trials that a page has no room for.
 
-    A file with a line for each trial, as searches write it, is read line by line; another is read as a whole.
+    As searches write it, with a line for each trial, or several as earlier versions did, it is read trial by trial; in
+    another form it is read as a whole.
 
     Raises:
         RunError: The file is damaged, goes beyond a limit, or is not of a search; the message names line or key.
@@ -74,23 +75,25 @@ def read_search_result(path: Path) -> dict[str, Any]:
     curves = _Curves()
     with opened(path, RunError, str(path)) as (file, _), io.BufferedReader(file) as lines:
         head, first = _until_trials(lines, path)
-        if not first.startswith(_TRIAL_LINE):
+        if not first.startswith(_BEGINS):
             found = read_json(path, RunError)
             schema.check(found, _SHAPE, called, RunError)
             found["trials"] = [curves.slim(trial) for trial in found["trials"]]
         else:
             trials: list[dict[str, Any]] = []
             line, number = first, head.count(b"\n") + 1
-            while line.startswith(_TRIAL_LINE):
+            while line.startswith(_BEGINS):
                 if len(trials) == MOST_TRIALS:
                     raise RunError(f"{path}: has more than {MOST_TRIALS:,} trials, the most that are read")
-                trial = json_object(line.rstrip().removesuffix(b","), f"{path}: line {number}", RunError)
+                text = _trial_of(line, lines, path, number)
+                trial = json_object(text.rstrip().removesuffix(b","), f"{path}: line {number}", RunError)
                 schema.check(trial, _nth(len(trials)), called, RunError)
                 trials.append(curves.slim(trial))
-                line, number = _next(lines, path, number), number + 1
+                number += text.count(b"\n")
+                line = _next(lines, path, number - 1)
             rest = line + lines.read(MOST_JSON)
-            # With an empty line for each trial, so that messages name the right one.
-            found = json_object(head + b"\n" * len(trials) + rest, str(path), RunError)
+            # With empty lines in place of the trials, so that messages name the right one.
+            found = json_object(head + b"\n" * (number - 1 - head.count(b"\n")) + rest, str(path), RunError)
             schema.check(found, _SHAPE, called, RunError)
             found["trials"] = trials
     for name in found["space"]:
@@ -120,6 +123,17 @@ def _until_trials(lines: IO[bytes], path: Path) -> tuple[bytes, bytes]:
         if line == _TRIALS_LINE:
             return head, _next(lines, path, head.count(b"\n"))
     return head, b""
+
+
+def _trial_of(line: bytes, lines: IO[bytes], path: Path, number: int) -> bytes:
+    """Return the text of the trial that begins with a line."""
+    text, size = [line], len(line)
+    while text[0] == _OPENS and text[-1] not in _CLOSES:
+        text.append(_next(lines, path, number + len(text) - 1))
+        size += len(text[-1])
+        if not text[-1] or size > MOST_LINE:
+            raise RunError(f"{path}: line {number}: the trial has no end, or is longer than {MOST_LINE:,} bytes")
+    return b"".join(text)
 
 
 def _next(lines: IO[bytes], path: Path, number: int) -> bytes:
