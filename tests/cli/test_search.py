@@ -225,3 +225,16 @@ def test_interrupted_and_resumed(capsys, monkeypatch):
     found = json.loads(run(capsys, "--resume", "s", "--json").out)
     assert found["counts"]["complete"] == 4
     assert found["test"] is not None
+
+
+@pytest.mark.guarantee("untrusted")
+def test_nothing_is_drawn_into_a_winner_that_lies_elsewhere(capsys, monkeypatch):
+    """The storage says where the winner is, and a storage may come from anybody."""
+    run(capsys, "lambda", *SMALL, "--out", "s")
+    outside = Path("outside")
+    Path("s/winner").rename(outside)
+    (outside / "curves.png").unlink()
+    figures = {"test": {"accuracy": 0.5}, "winner": "../outside", "trained_again": False}
+    monkeypatch.setattr("xpnet.search.session.Session._final", lambda *_: figures)
+    assert "winner = ../outside: must be the name of a folder in it" in run(capsys, "--resume", "s", code=2).err
+    assert not (outside / "curves.png").exists()

@@ -268,13 +268,15 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     if any(trial.score is not None for trial in result.trials):
         from xpnet.report.figure import write_panel
         from xpnet.report.search_figures import search_panels
+        from xpnet.report.search_file import winner_in
 
         with left_out_if_not_drawn(output):
             for panel in search_panels(known):
                 write_panel(panel, folder, rewrite)
-            for name in (known["best_run"], known["winner"]):
-                if name is not None and not (folder / name / "curves.png").exists():
-                    _draw_curves(folder / name)
+            best = None if known["best_run"] is None else folder / known["best_run"]
+            for run in (best, winner_in(folder, known)):
+                if run is not None and not (run / "curves.png").exists():
+                    _draw_curves(run)
     output.result(known, *_tables(result, known, folder))
     return result
 

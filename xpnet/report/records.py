@@ -96,12 +96,14 @@ class RunRecord:
 
     def known(self, members: Sequence[int]) -> list[int]:
         """Return those of some networks whose history was read."""
-        return list(members) if self.kept is None else [member for member in members if member in self.kept]
+        kept = None if self.kept is None else set(self.kept)
+        return [member for member in members if kept is None or member in kept]
 
     def curve(self, column: str, members: Sequence[int]) -> Values:
         """Return a column of the history for those of some networks that are known, as (epochs, N)."""
-        places = self.known(members)
-        return self.history[column][:, places if self.kept is None else [self.kept.index(place) for place in places]]
+        places = range(len(self.replicas)) if self.kept is None else self.kept
+        column_of = {member: at for at, member in enumerate(places)}
+        return self.history[column][:, [column_of[member] for member in self.known(members)]]
 
     @property
     def initial_eta(self) -> Values:

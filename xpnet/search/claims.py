@@ -101,21 +101,23 @@ class ClaimsTraining:
         """
         if self._keeping is None:
             return
-        kept: set[int] = set()
+        alone: dict[int, tuple[Network, Metrics]] = {}
         while True:
             trials = [self._trial(place, figures) for place, figures in ended.items()]
             best = self._keeping.best(trials)
-            place = -1 if best is None else next(at for at, trial in zip(ended, trials, strict=True) if trial is best)
-            if best is None or place in kept:
+            if best is None:
                 return
-            kept.add(place)
+            place = next(at for at, trial in zip(ended, trials, strict=True) if trial is best)
             members, settings = self._members(place), Settings.from_mapping(self._full[place])
+            if place in alone:  # it is the best by these figures too
+                break
             own, about = network.select(members), self._data.data
             own.config = settings.network_config(about.features, about.classes)  # without what set others apart
             validation = validated(own, self._data, settings.train.lam)
-            ended[place] = validation.accuracies, validation.losses
-            found = part_of(result, members, validation, seconds[place] / max(sum(seconds), 1e-9))
-            self._keeping.keeper.keep(self.claims[place].id, settings, own, found)
+            ended[place], alone[place] = (validation.accuracies, validation.losses), (own, validation)
+        own, validation = alone[place]
+        found = part_of(result, members, validation, seconds[place] / max(sum(seconds), 1e-9))
+        self._keeping.keeper.keep(self.claims[place].id, settings, own, found)
 
     def _trial(self, place: int, figures: Figures) -> Trial:
         """Return a claim as the trial that it is when it has ended."""
