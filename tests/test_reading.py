@@ -151,6 +151,7 @@ def test_shapes_name_the_key(value, words):
 
 def test_the_page_of_files_states_the_limits_that_are_kept():
     from xpnet import checks, config, recorded, settings, tensor_file
+    from xpnet.report import search_file
     from xpnet.search import journal
 
     page = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
@@ -158,7 +159,6 @@ def test_the_page_of_files_states_the_limits_that_are_kept():
         "a TOML file": MOST_TOML,
         "a JSON file": MOST_JSON,
         "a line of a journal": journal.MOST_LINE,
-        "`history.csv`": recorded.MOST_HISTORY,
         "the header of a safetensors file": tensor_file.MOST_HEADER,
     }
     for what, limit in mebibytes.items():
@@ -169,6 +169,9 @@ def test_the_page_of_files_states_the_limits_that_are_kept():
         f"finite, {DIGITS} digits",
         f"| hidden layers | {checks.MOST_LAYERS:,}, each of {checks.MOST_UNITS:,} units |",
         f"| networks of a population | {settings.MOST_NETWORKS:,} |",
+        f"| {recorded.MOST_EPOCHS:,} epochs, of all networks that a run may have;",
+        f"{recorded.MOST_HISTORY_LINE:,} bytes a line |",
+        f"| {search_file.MOST_TRIALS:,} trials, {journal.MOST_LINE // 2**20} MiB a line",
         f"| steps of a training | {config.MOST_STEPS:,} |",
     ):
         assert words in page

@@ -46,6 +46,10 @@ class Metrics(Mapping[str, Any]):
     losses: Values
     costs: Values
 
+    def part(self, replicas: list[int]) -> Metrics:
+        """Return the figures of some networks."""
+        return Metrics(self.accuracies[replicas], self.losses[replicas], self.costs[replicas])
+
     @property
     def accuracy(self) -> Any:
         """The accuracy in the form of the JSON output."""
@@ -246,6 +250,21 @@ def records_of(columns: Mapping[str, NDArray[Any]]) -> list[EpochRecord]:
         eta = columns["eta"][place]
         records.append(EpochRecord(place + 1, int(step), eta, train, validation, float(training), float(evaluation)))
     return records
+
+
+def columns_of(found: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``history.csv``, (epochs,) or (epochs, R), as :meth:`History.columns` names them."""
+    names = {column: figure for figure, column in _OF_METRICS.items()}
+    columns = {f"{which}.{column}": found[f"{which}_{names[column]}"] for which, column in _OF_SETS}
+    seconds = np.stack([found["seconds_training"], found["seconds_evaluation"]], axis=1)
+    return {"step": found["step"], "eta": found["eta"], "seconds": seconds, **columns}
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` of the places 0 to `count` - 1, evenly spaced, the first and the last among them."""
+    if count <= most:
+        return np.arange(count)
+    return np.linspace(0, count - 1, max(2, most)).round().astype(np.int64)
 
 
 def csv_lines(rows: list[list[Any]]) -> str:

@@ -65,9 +65,52 @@ def test_what_a_search_leaves(capsys):
     assert best["eta_max"] == found["best"]["settings"]["eta"]
     winner = json.loads((folder / "winner" / "metrics.json").read_text())
     assert found["test"] == winner["test"]
-    assert found["winner"] == "winner"
+    assert (found["winner"], found["best_run"], found["trained_again"]) == ("winner", "best", False)
+    assert not (folder / "kept").exists()
     main(["train", "--config", "s/best.toml", "--out", "again", "--json"])
-    assert json.loads(capsys.readouterr().out)["test"] == winner["test"]
+    again = json.loads(capsys.readouterr().out)["validation"]["accuracy"]["mean"]
+    assert again == pytest.approx(winner["validation"]["accuracy"]["mean"], abs=0.03)  # rounded otherwise
+
+
+@pytest.mark.parametrize("final", [[], ["--final", "none"], ["--final", "300/50"], ["--final-runs", "3"]])
+def test_what_is_said_of_the_winner_is_what_its_networks_give(capsys, final):
+    text = run(capsys, "lambda", *SMALL, "--runs", "2", *final, "--out", "s")
+    found = json.loads(Path("s/search.json").read_text())
+    best, runs = found["best"], ["s/best"] if final else ["s/best", "s/winner"]
+    for folder in runs:
+        main(["evaluate", folder, "--on", "validation", "--json"])
+        given = json.loads(capsys.readouterr().out)
+        assert given["accuracy"] == best["validation"]["accuracy"]
+        assert given["loss"] == best["validation"]["loss"]
+        kept = json.loads(Path(folder, "metrics.json").read_text())
+        assert kept["validation"]["loss"] == best["validation"]["loss"]
+        history = Path(folder, "history.csv").read_text().splitlines()
+        column = history[0].split(",").index("validation_loss")
+        assert float(history[-1].split(",")[column]) == pytest.approx(best["validation"]["loss"]["values"][1], rel=1e-5)
+        assert Path(folder, "curves.svg").is_file()
+    assert f"{100 * best['score']:.2f} %" in Path("s/best.toml").read_text().splitlines()[0]
+    assert f"{100 * best['score']:.2f} ±" in text.out
+    assert found["best_run"] == "best"
+    assert found["trained_again"] == {"none": None}.get("".join(final[1:]), bool(final))
+    assert ("trained again" in text.err) == bool(final[1:] and final[1] != "none")
+    assert ("trained again on" in text.out) == bool(final[1:] and final[1] != "none")
+    test = json.loads(Path("s/best/metrics.json").read_text())["test"]["accuracy"]
+    assert test == {"mean": None, "std": None, "values": [None, None]}  # nobody has looked
+
+
+def test_a_search_of_an_earlier_version_goes_on_and_its_winner_is_trained_again(capsys, monkeypatch):
+    """It kept no networks: those of the trials that it has finished are nowhere."""
+    from xpnet.search.kept import InFolder
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InFolder, "keep", lambda *_: None)
+        patch.setattr("xpnet.search.session.Session._final", lambda *_: None)
+        run(capsys, "lambda", *SMALL, "--out", "s", code=130)
+    found = run(capsys, "--resume", "s", "--json")
+    assert "its networks cannot be had" in found.err
+    result = json.loads(found.out)
+    assert (result["winner"], result["best_run"], result["trained_again"]) == ("winner", None, True)
+    assert result["counts"]["complete"] == 4
 
 
 def test_json_alone_on_standard_output_and_resume_of_a_finished_search(capsys):
@@ -182,3 +225,16 @@ def test_interrupted_and_resumed(capsys, monkeypatch):
     found = json.loads(run(capsys, "--resume", "s", "--json").out)
     assert found["counts"]["complete"] == 4
     assert found["test"] is not None
+
+
+@pytest.mark.guarantee("untrusted")
+def test_nothing_is_drawn_into_a_winner_that_lies_elsewhere(capsys, monkeypatch):
+    """The storage says where the winner is, and a storage may come from anybody."""
+    run(capsys, "lambda", *SMALL, "--out", "s")
+    outside = Path("outside")
+    Path("s/winner").rename(outside)
+    (outside / "curves.png").unlink()
+    figures = {"test": {"accuracy": 0.5}, "winner": "../outside", "trained_again": False}
+    monkeypatch.setattr("xpnet.search.session.Session._final", lambda *_: figures)
+    assert "winner = ../outside: must be the name of a folder in it" in run(capsys, "--resume", "s", code=2).err
+    assert not (outside / "curves.png").exists()

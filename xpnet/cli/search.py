@@ -89,7 +89,7 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
 ) -> None:
-    """Search settings: train many networks at once, choose by validation accuracy, and train the winner again.
+    """Search settings: train many networks at once, choose by validation accuracy, and test the winner.
 
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population. Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
@@ -229,19 +229,21 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     """Work on the search, fill the folder, print the result."""
     from xpnet.cli.live import SearchDisplay
     from xpnet.environment import describe_environment
-    from xpnet.search.files import WINNER, result_json, write_outcome
+    from xpnet.search.files import OutcomeFiles, result_json
+    from xpnet.search.kept import BEST_RUN, InFolder, free_winner
 
     environment = describe_environment(session.backend, _command())
+    files = OutcomeFiles(folder, session, environment)
+    keeper = InFolder(folder, session.data, lambda settings: resolved(settings, session.data), environment, output.note)
 
     def train(settings: Settings) -> dict[str, Any] | None:
         from xpnet.recorded import read_metrics
         from xpnet.runs import METRICS
 
-        number = 1
-        while (where := folder / (WINNER if number == 1 else f"{WINNER}-{number}")).exists():
-            number += 1  # what a worker left that was killed over it
+        where = free_winner(folder)
         display.stop()
-        output.note(f"the winner is trained: {where}")
+        files.write_last()
+        output.note(f"the winner is trained again, on {settings.data.split}: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
         return read_metrics(where / METRICS) | {"winner": where.name}
@@ -250,30 +252,58 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
 
         def on_change(outcome: Outcome) -> None:
             display.show(outcome)
-            write_outcome(folder, outcome, result_json(session, outcome, environment, None), session.winner(outcome))
+            files.show(outcome)
 
-        result = session.run(on_change=on_change, on_steps=display.steps, should_stop=interrupt, train=train)
+        result = session.run(
+            on_change=on_change,
+            on_steps=display.steps,
+            should_stop=interrupt,
+            train=train,
+            keeper=keeper,
+            tell=output.note,
+        )
         known = result_json(session, result.outcome, environment, result)
         name = (result.final or {}).get("winner")
         known["winner"] = name if name is not None and (folder / name).is_dir() else None
+        if result.best is not None and not isinstance(keeper.get(result.best, session.backend), str):
+            known["best_run"] = BEST_RUN
         known["run"] = str(folder)
-        write_outcome(folder, result.outcome, known, result.settings)
+        files.write(result.outcome, known)
     if result.best is None and not result.interrupted:
         raise RunError(f"{folder}: no trial came to an accuracy; trials.csv there says how they stand")
     if any(trial.score is not None for trial in result.trials):
         from xpnet.report.figure import write_panel
         from xpnet.report.search_figures import search_panels
+        from xpnet.report.search_file import winner_in
 
         with left_out_if_not_drawn(output):
             for panel in search_panels(known):
                 write_panel(panel, folder, rewrite)
-    output.result(known, *_tables(result, folder))
+            best = None if known["best_run"] is None else folder / known["best_run"]
+            for run in (best, winner_in(folder, known)):
+                if run is not None and not (run / "curves.png").exists():
+                    _draw_curves(run)
+    output.result(known, *_tables(result, known, folder))
     own = (result.final or {}).get("warnings", ())  # told where the winner was trained
     output.notes(*(f"warning: {sentence}" for sentence in result.warnings if sentence not in own))
     return result
 
 
-def _tables(result: SearchResult, folder: Path) -> list[Any]:
+def _draw_curves(run: Path) -> None:
+    """Draw the curves of a run that came out of the search's population, as those of other runs are."""
+    from xpnet.history import History, columns_of
+    from xpnet.recorded import read_history
+    from xpnet.report.figures import curves, save_figure
+    from xpnet.report.records import read_run
+    from xpnet.runs import HISTORY
+
+    record = read_run(run)
+    found = read_history(run / HISTORY, len(record.replicas))
+    if len(found["epoch"]):
+        save_figure(curves(History(record.initial_eta, columns_of(found)), record.title), run / "curves", rewrite)
+
+
+def _tables(result: SearchResult, known: dict[str, Any], folder: Path) -> list[Any]:
     from xpnet.cli.live import point_text, trials_table
     from xpnet.search.files import BEST
 
@@ -282,9 +312,11 @@ def _tables(result: SearchResult, folder: Path) -> list[Any]:
     lines: list[Any] = [trials_table(result.outcome, 10), f"{words}; {result.seconds:.1f} s"]
     if result.best is not None:
         word = "no better than guessing, the highest" if result.outcome.none_better else "best"
-        lines.append(f"{word}: {point_text(result.best)}; its settings: {folder / BEST}")
+        kept = f", its networks as the search trained them: {folder / known['best_run']}" if known["best_run"] else ""
+        lines.append(f"{word}: {point_text(result.best)}; its settings: {folder / BEST}{kept}")
     if result.final is not None:
-        split = (result.settings or {}).get("split")
-        lines.append(f"test accuracy of the winner, trained on {split}: {percent(result.final['test']['accuracy'])}")
+        split, again = (result.settings or {}).get("split"), " again" if known["trained_again"] else ""
+        accuracy = percent(result.final["test"]["accuracy"])
+        lines.append(f"test accuracy of the winner, trained{again} on {split}: {accuracy}")
     lines.append(f"folder: {folder}")
     return lines

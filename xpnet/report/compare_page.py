@@ -13,7 +13,17 @@ import numpy as np
 from xpnet.report.charts import band_rows, by_group, lines
 from xpnet.report.inspection import Inspection, inspect
 from xpnet.report.page import Block, Cell, Page, Panels, Section, Table, Text
-from xpnet.report.parts import again_section, figure, in_words, plain, repeat_command, share, spread_of
+from xpnet.report.parts import (
+    again_section,
+    drawn,
+    figure,
+    in_words,
+    plain,
+    repeat_command,
+    share,
+    spread_of,
+    thinned_note,
+)
 from xpnet.report.records import RunRecord
 from xpnet.report.statistics import (
     Difference,
@@ -267,7 +277,9 @@ def _curves(records: Sequence[RunRecord], best: Best) -> list[Block]:
             if not len(record.history.get("epoch", ())):
                 continue
             own = band_rows(
-                [float(e) for e in record.history["epoch"]], record.curve(f"{which}_{name}")[:, members], record.label
+                [float(e) for e in record.history["epoch"][drawn(record)]],
+                record.curve(f"{which}_{name}", members)[drawn(record)],
+                record.label,
             )
             rows += own
             if own:
@@ -292,16 +304,18 @@ def _curves(records: Sequence[RunRecord], best: Best) -> list[Block]:
     head = ["run", "epoch", *(panel.title.lower() for panel in panels)]
     rows_of_table = []
     for record, (_, members) in zip(records, best, strict=True):
-        for at, epoch in enumerate(record.history.get("epoch", ())):
+        if not len(record.history.get("epoch", ())):
+            continue
+        columns = [(name, record.curve(f"{which}_{name}", members)) for which, name in _CURVES]
+        for at in drawn(record).tolist():
+            epoch = record.history["epoch"][at]
             cells = [Cell(record.label), Cell(f"{epoch:.0f}", float(epoch))]
-            for which, name in _CURVES:
-                value = spread_of(record.curve(f"{which}_{name}")[at, members])
-                cells.append((share if name == "accuracy" else figure)(value))
+            cells += [(share if name == "accuracy" else figure)(spread_of(values[at])) for name, values in columns]
             rows_of_table.append(cells)
     table = Table(
         head, rows_of_table, "Figures by run and epoch", folded="The figures of these charts as a table", tall=True
     )
-    return [Panels(panels, table)]
+    return [*thinned_note(*records), Panels(panels, table)]
 
 
 def _settings(records: Sequence[RunRecord]) -> Table:

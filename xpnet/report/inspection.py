@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xpnet.config import DataConfig
 from xpnet.data import Data, load_data
 from xpnet.errors import DataError, XpnetError
+from xpnet.history import evenly
 from xpnet.network import Network
 from xpnet.prediction import as_trained, read_like
 from xpnet.report.records import RunRecord
@@ -21,6 +22,8 @@ from xpnet.report.records import RunRecord
 # Shapes (channels, height, width) of data that does not tell its own, by the number of features.
 _SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}
 _ROWS = 500
+# Networks that are looked at: more would take much memory, and tell little else.
+_NETWORKS = 100
 # Accuracies that differ by more than this were not found on the same samples.
 _SAME = 2e-3
 Shape = tuple[int, int, int]
@@ -104,13 +107,20 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
     members = [r for r in record.best()[1] if np.isfinite(record.figures("test", "loss")[r])]
     if not members and record.metrics is not None:
         return "All networks of the run diverged, so nothing can be said about single samples."
+    members = members or record.best()[1]
+    some = [members[at] for at in evenly(len(members), _NETWORKS).tolist()]
     try:
-        return _inspect(record, network, found, members or record.best()[1], most)
+        inspection = _inspect(record, network.select(some), found, some, most)
     except DataError as error:
         return f"Confusion matrix and mistakes cannot be had of the data as it is now: {error}."
+    if len(some) == len(members):
+        return inspection
+    words = f"These are {len(some)} of the {len(members):,} best networks, evenly spaced. {inspection.note}"
+    return replace(inspection, note=words.strip())
 
 
 def _inspect(record: RunRecord, network: Network, data: Data, members: list[int], most: int) -> Inspection:
+    """Look at the networks `members` of a run, which `network` holds."""
     test, classes = data.test, network.config.classes
     standardiser = network.standardiser
     assert standardiser is not None
@@ -120,7 +130,7 @@ def _inspect(record: RunRecord, network: Network, data: Data, members: list[int]
     mean = np.empty((n, classes))
     for start in range(0, n, _ROWS):
         rows = slice(start, min(start + _ROWS, n))
-        p = network.predict_proba(test.x[rows])[members]
+        p = network.predict_proba(test.x[rows])
         predicted = p.argmax(axis=-1)
         correct[:, rows] = predicted == test.labels[rows]
         for of_one in predicted:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.checks import shown
-from xpnet.history import FIGURES
+from xpnet.history import FIGURES, evenly
 from xpnet.report.charts import SETS, band_rows, lines
 from xpnet.report.figure import Panel
 from xpnet.report.page import Block, Cell, Panels, Section, Table, Text
@@ -18,6 +19,8 @@ from xpnet.report.records import RunRecord
 from xpnet.report.words import number, percent
 from xpnet.settings import Settings
 
+# Epochs that a chart and its table show: on a page there are fewer pixels, and a table of more is not read.
+EPOCHS = 1000
 GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
 
 
@@ -122,17 +125,30 @@ def repeat_command(path: Path, command: str = "train --config") -> str:
     return f"xpnet {command} {shlex.quote(str(path))}"
 
 
+def drawn(record: RunRecord) -> NDArray[np.int64]:
+    """Return the places of the epochs that are drawn and listed: of many those that are evenly spaced."""
+    return evenly(len(record.history.get("epoch", ())), EPOCHS)
+
+
+def thinned_note(*records: RunRecord) -> list[Block]:
+    """Say which epochs are left out, where some are."""
+    most = max(len(record.history.get("epoch", ())) for record in records)
+    words = f"Of {most:,} epochs {EPOCHS:,} are shown, evenly spaced; history.csv in the run's folder has all."
+    return [Text(words, "note")] if most > EPOCHS else []
+
+
 def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panels | None:
     """Return loss, cost, accuracy and learning rate by epoch, means with their spread for several networks."""
+    members = record.known(members)
     if not len(record.history.get("epoch", ())):
         return None
-    epochs = record.history["epoch"]
+    epochs = record.history["epoch"][drawn(record)]
     several = len(members) > 1
     spread = f", mean of {len(members)} networks with one standard deviation to each side" if several else ""
     panels = [_curve(record, list(members), name, prefix, spread) for name in FIGURES]
     panels = [panel for panel in panels if panel.rows]  # of a run that diverged at once there is nothing to draw
     # From before the first step, as in the run's own curves.
-    rates = np.concatenate([record.initial_eta[np.newaxis], record.curve("eta")])[:, list(members)]
+    rates = np.concatenate([record.initial_eta[np.newaxis, members], record.curve("eta", members)[drawn(record)]])
     places = [0.0, *(float(e) for e in epochs)]
     rows = band_rows(places, rates[:, :1] if not np.ptp(rates, axis=1).any() else rates, "eta")
     low, high = float(rates.min()), float(rates.max())
@@ -140,7 +156,7 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
         lines(
             f"{prefix}learning-rate",
             "Learning rate",
-            f"Learning rate of the first step and of the last of each of {len(epochs)} epochs, "
+            f"Learning rate of the first step and of the last of each of {epochs[-1]:.0f} epochs, "
             f"from {low:.3g} to {high:.3g}.",
             rows,
             x="epoch",
@@ -152,34 +168,32 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
 
 
 def _curve(record: RunRecord, members: list[int], name: str, prefix: str, spread: str) -> Panel:
-    epochs = [float(e) for e in record.history["epoch"]]
+    epochs = [float(e) for e in record.history["epoch"][drawn(record)]]
     rows, said = [], []
     for which, series in zip(("train", "validation"), SETS, strict=True):
-        values = record.curve(f"{which}_{name}")[:, members]
+        values = record.curve(f"{which}_{name}", members)[drawn(record)]
         own = band_rows(epochs, values, series)
         rows += own
         if own:
             show = percent if name == "accuracy" else number
             best = (max if name == "accuracy" else min)(own, key=lambda row: float(row["y"]))
             said.append(f"{series} ends at {show(own[-1]['y'])}, best {show(best['y'])} in epoch {best['x']:.0f}")
-    words = f"{name.capitalize()} over {len(epochs)} epochs{spread}: {'; '.join(said)}."
+    words = f"{name.capitalize()} over {epochs[-1]:.0f} epochs{spread}: {'; '.join(said)}."
     return lines(
         f"{prefix}{name}", name.capitalize(), words, rows, x="epoch", y=name, series=SETS, percent=name == "accuracy"
     )
 
 
 def _curve_table(record: RunRecord, members: list[int]) -> Table:
-    rows = []
-    for at, epoch in enumerate(record.history["epoch"]):
-        cells = [
-            Cell(f"{epoch:.0f}", float(epoch)),
-            Cell(f"{record.history['step'][at]:.0f}", record.history["step"][at]),
-        ]
-        for name in FIGURES:
-            for which in ("train", "validation"):
-                of_epoch = record.curve(f"{which}_{name}")[at, members]
-                cells.append((share if name == "accuracy" else figure)(spread_of(of_epoch)))
-        rate = float(np.mean(record.curve("eta")[at, members]))
+    columns = [
+        (name, record.curve(f"{which}_{name}", members)) for name in FIGURES for which in ("train", "validation")
+    ]
+    rates, rows = record.curve("eta", members), []
+    for at in drawn(record).tolist():
+        epoch, step = record.history["epoch"][at], record.history["step"][at]
+        cells = [Cell(f"{epoch:.0f}", float(epoch)), Cell(f"{step:.0f}", float(step))]
+        cells += [(share if name == "accuracy" else figure)(spread_of(values[at])) for name, values in columns]
+        rate = float(np.mean(rates[at]))
         rows.append([*cells, Cell(f"{rate:.4g}", rate)])
     head = ["epoch", "step", *(f"{w} {n}" for n in FIGURES for w in SETS), "learning rate"]
     return Table(head, rows, "Figures by epoch", folded="The figures of these charts as a table", tall=True)

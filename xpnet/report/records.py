@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xpnet.errors import RunError, printable
 from xpnet.guessing import none_better
+from xpnet.history import evenly
 from xpnet.model_file import read_model
 from xpnet.recorded import read_environment, read_history, read_metrics
 from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
@@ -25,6 +26,8 @@ _ACCEPTED = (
     "it can be the folder of a run (with config.toml), of a search (search.json) or of a reproduction (results.json)"
 )
 Values = NDArray[np.float64]
+# Figures of a kind that are kept of a history, and bytes of a row: those of more networks than that are not drawn.
+_FIGURES, _ROW_BYTES = 500_000, 100
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,12 @@ class RunRecord:
         given: The settings as ``config.toml`` has them.
         replicas: What sets each network apart: its seed, and its value of every setting that varies.
         metrics: ``metrics.json``; None of a run that did not end.
-        history: By column: (epochs,) or (epochs, R).
+        history: By column: (epochs,) or (epochs, N), of the networks `kept`.
         environment: What it was made on; None where nobody wrote it down.
         inputs, classes: Of its network; None where there is no model.
         class_names: Names of the classes, by the model; empty where there is none.
         notes: What is missing, in sentences.
+        kept: Networks whose history was read; None where that is all of them.
     """
 
     path: Path
@@ -57,6 +61,7 @@ class RunRecord:
     classes: int | None
     class_names: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
+    kept: tuple[int, ...] | None = None
 
     @property
     def title(self) -> str:
@@ -99,10 +104,16 @@ class RunRecord:
         known = np.flatnonzero(np.isfinite(self.figures("validation", "accuracy")))
         return none_better((self.metrics or {}).get("guessing"), known.tolist())
 
-    def curve(self, column: str) -> Values:
-        """Return a column of the history as (epochs, R)."""
-        values = self.history[column]
-        return values if values.ndim == 2 else np.repeat(values[:, None], len(self.replicas), axis=1)
+    def known(self, members: Sequence[int]) -> list[int]:
+        """Return those of some networks whose history was read."""
+        kept = None if self.kept is None else set(self.kept)
+        return [member for member in members if kept is None or member in kept]
+
+    def curve(self, column: str, members: Sequence[int]) -> Values:
+        """Return a column of the history for those of some networks that are known, as (epochs, N)."""
+        places = range(len(self.replicas)) if self.kept is None else self.kept
+        column_of = {member: at for at, member in enumerate(places)}
+        return self.history[column][:, [column_of[member] for member in self.known(members)]]
 
     @property
     def initial_eta(self) -> Values:
@@ -159,9 +170,16 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
         if trained < len(replicas):
             notes.append(f"{trained} of its {len(replicas)} networks were trained before it was stopped.")
             replicas = replicas[:trained]
-    history = read_history(path / HISTORY, len(replicas)) if (path / HISTORY).is_file() else {}
     environment = read_environment(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else None
     name = label or printable(path.resolve().name)
-    return RunRecord(
-        path, name, settings, given, replicas, metrics, history, environment, inputs, classes, names, notes
-    )
+    record = RunRecord(path, name, settings, given, replicas, metrics, {}, environment, inputs, classes, names, notes)
+    if not (path / HISTORY).is_file():
+        return record
+    epochs = max(1, (path / HISTORY).stat().st_size // (_ROW_BYTES * len(replicas)))
+    kept = None
+    if epochs * len(replicas) > _FIGURES:  # what is drawn are the networks of the best settings
+        best = record.best()[1]
+        kept = tuple(best[at] for at in evenly(len(best), max(2, _FIGURES // epochs)).tolist())
+        if len(kept) < len(best):
+            notes.append(f"Curves are drawn of {len(kept):,} of the {len(best):,} best networks, evenly spaced.")
+    return replace(record, history=read_history(path / HISTORY, len(replicas), kept), kept=kept)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.history import evenly
 from xpnet.plural import counted
 from xpnet.report.charts import dots, is_wide, lines, matrix
 from xpnet.report.inspection import Inspection, inspect
@@ -14,6 +15,7 @@ from xpnet.report.parts import (
     GREEK,
     again_section,
     curves,
+    drawn,
     environment_section,
     figure,
     in_words,
@@ -22,6 +24,7 @@ from xpnet.report.parts import (
     settings_table,
     share,
     spread_of,
+    thinned_note,
 )
 from xpnet.report.records import RunRecord
 from xpnet.report.weights import weights
@@ -29,6 +32,9 @@ from xpnet.report.words import number, percent
 
 # Pictures of mistakes.
 _MISTAKES = 24
+# Rows of a table, and points of a kind in a chart.
+_ROWS, _POINTS = 1000, 2000
+UNTESTED = "The test set was not looked at in this run."
 
 
 def run_page(record: RunRecord, data: str | None, made: str) -> Page:
@@ -56,12 +62,14 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
     sections = [Section(f"{prefix}result", "Result", _result(record, best, members))]
     shown = curves(record, members, prefix)
     why = "the highest validation accuracy, by chance" if record.none_better else "the best by validation accuracy"
-    blocks: list[Block] = [Text(f"The curves are those of {in_words(best)}, {why}.")] if best else []
+    words = f"The curves are those of {in_words(best)}, {why}." if best else ""
+    blocks: list[Block] = [*([Text(words)] if words else []), *thinned_note(record)]
     blocks += [shown] if shown else [Text("No epoch was recorded.")]
     sections.append(Section(f"{prefix}curves", "Curves", blocks))
     if len(record.replicas) > 1:
         sections.append(Section(f"{prefix}networks", "Networks", _networks(record, prefix)))
-    found = inspect(record, data, _MISTAKES)
+    untested = _is_untested(record)
+    found = UNTESTED if untested else inspect(record, data, _MISTAKES)
     if isinstance(found, str):
         sections.append(Section(f"{prefix}classes", "Classes", [Text(found, "note")]))
     else:
@@ -71,6 +79,12 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
     sections.append(Section(f"{prefix}weights", "First-layer weights", weights(record, members, prefix)))
     sections.append(Section(f"{prefix}timing", "Timing", _timing(record, prefix)))
     return sections
+
+
+def _is_untested(record: RunRecord) -> bool:
+    """Return whether a run has figures of its validation set, and none of its test set: nobody has looked at it."""
+    validation, test = (record.figures(which, "accuracy") for which in ("validation", "test"))
+    return bool(np.isfinite(validation).any() and not np.isfinite(test).any())
 
 
 def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list[Block]:
@@ -85,7 +99,9 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     seconds = metrics.get("seconds") or {}
     facts = Facts(
         [
-            ("Test accuracy", percent(figures["test"]["accuracy"]), several),
+            ("Test accuracy", "-", UNTESTED)
+            if _is_untested(record)
+            else ("Test accuracy", percent(figures["test"]["accuracy"]), several),
             ("Validation accuracy", percent(figures["validation"]["accuracy"]), several),
             ("Training accuracy", percent(figures["train"]["accuracy"]), several),
             (
@@ -129,8 +145,11 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
         caption = "By combination of settings; the best by validation accuracy is bold"
         if record.none_better:
             caption = "By combination of settings; none is better than guessing"
-        rows = []
-        for values, members in combinations:
+        rows, validation = [], record.figures("validation", "accuracy")
+        ranked = sorted(combinations, key=lambda item: -float(np.nan_to_num(validation[item[1]]).mean()))
+        if len(combinations) > _ROWS:
+            blocks.append(_fewer(len(combinations), "combinations of settings"))
+        for values, members in combinations if len(combinations) <= _ROWS else ranked[:_ROWS]:
             cells = [Cell(plain(v).text, plain(v).sort, members == best) for v in values.values()]
             cells.append(plain(len(members)))
             for which, name in (("validation", "accuracy"), ("test", "accuracy"), ("test", "loss")):
@@ -139,24 +158,30 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
         head = [*varying, "seeds", "validation accuracy", "test accuracy", "test loss"]
         blocks.append(Table(head, rows, caption, tall=True))
     blocks += _outcome(record, varying, prefix)
-    rows = []
-    for r, row in enumerate(record.replicas):
-        cells = [plain(r), *(plain(value) for value in row.values())]
-        for which in ("train", "validation", "test"):
-            value = _one(record, which, "accuracy", r)
-            cells.append(Cell("diverged") if value is None else share(value))
-        cells.append(figure(_one(record, "test", "loss", r)))
+    accuracies = {which: record.figures(which, "accuracy") for which in ("train", "validation", "test")}
+    losses, rows = record.figures("test", "loss"), []
+    order = np.arange(len(record.replicas))
+    if len(order) > _ROWS:
+        order = np.argsort(-np.nan_to_num(accuracies["validation"], nan=-1.0), kind="stable")[:_ROWS]
+        blocks.append(_fewer(len(record.replicas), "networks"))
+    for r in order.tolist():
+        cells = [plain(r), *(plain(value) for value in record.replicas[r].values())]
+        for of_set in accuracies.values():
+            nothing = Cell("diverged" if np.isfinite(of_set).any() else "-")
+            cells.append(share(float(of_set[r])) if np.isfinite(of_set[r]) else nothing)
+        cells.append(figure(float(losses[r]) if np.isfinite(losses[r]) else None))
         rows.append(cells)
     head = ["network", *record.replicas[0], "training accuracy", "validation accuracy", "test accuracy", "test loss"]
-    means = [
-        Text(f"Test accuracy of all {len(rows)} networks: {percent(spread_of(record.figures('test', 'accuracy')))}.")
-    ]
+    mean = percent(spread_of(record.figures("test", "accuracy")))
+    words = f"Test accuracy of all {len(record.replicas):,} networks: {mean}."
+    means = [] if _is_untested(record) else [Text(words)]
     return [*blocks, *([] if varying else means), Table(head, rows, "Every network", tall=True)]
 
 
-def _one(record: RunRecord, which: str, name: str, r: int) -> float | None:
-    value = float(record.figures(which, name)[r])
-    return value if np.isfinite(value) else None
+def _fewer(count: int, what: str) -> Text:
+    """Say that a table shows the best alone."""
+    words = f"Of {count:,} {what} the table shows the {_ROWS:,} best by validation accuracy; metrics.json has all."
+    return Text(words, "note")
 
 
 def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
@@ -171,14 +196,17 @@ def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
             {"x": float(row[name]), "y": float(values[r]), "s": words, "seed": row["seed"]}
             for which, words in (("validation", "validation"), ("test", "test"))
             for values in [record.figures(which, "accuracy")]
-            for r, row in enumerate(record.replicas)
+            for r in evenly(len(record.replicas), _POINTS).tolist()
             if np.isfinite(values[r])
+            for row in [record.replicas[r]]
         ]
         if not rows:
             continue
         low, high = min(r["y"] for r in rows), max(r["y"] for r in rows)
+        count = len(record.replicas)
+        some = f"{count} networks" if count <= _POINTS else f"{_POINTS} of {count} networks, evenly spaced,"
         alt = (
-            f"Final accuracy of {len(record.replicas)} networks against {name}, a point for each on the validation "
+            f"Final accuracy of {some} against {name}, a point for each on the validation "
             f"and the test set: from {percent(low)} to {percent(high)}."
         )
         wide = is_wide([float(v) for v in numbers])
@@ -197,7 +225,9 @@ def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
                 tips=tips,
             )
         )
-    return [Panels(panels)] if panels else []
+    words = f"The chart shows {_POINTS:,} of {len(record.replicas):,} networks, evenly spaced."
+    note = [Text(words, "note")] if len(record.replicas) > _POINTS else []
+    return [*note, Panels(panels)] if panels else []
 
 
 def _classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]:
@@ -291,9 +321,9 @@ def _timing(record: RunRecord, prefix: str) -> list[Block]:
         return [Text("No epoch was recorded.")]
     training, evaluation = history["seconds_training"], history["seconds_evaluation"]
     rows = [
-        {"x": float(e), "y": float(v), "s": s}
+        {"x": float(history["epoch"][at]), "y": float(values[at]), "s": s}
         for s, values in (("training", training), ("evaluation", evaluation))
-        for e, v in zip(history["epoch"], values, strict=True)
+        for at in drawn(record).tolist()
     ]
     median = float(np.median(training))
     alt = f"Seconds by epoch: training has a median of {median:.3g} s, evaluation of {np.median(evaluation):.3g} s."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.guessing import none_better
+from xpnet.history import evenly
 from xpnet.report.charts import dots, is_wide, surface
 from xpnet.report.figure import Panel
 from xpnet.report.parts import GREEK
@@ -19,6 +20,8 @@ STATES = ("complete", "pruned", "failed")
 WINNER = "the winner"
 # Cells to each side of the field between trials, trials that make one, pairs of settings that get one.
 _CELLS, _ENOUGH, _PAIRS = 26, 6, 6
+# Trials that are drawn; more would take a chart's points on top of each other, and a page of many megabytes.
+DRAWN = 2000
 
 
 def search_panels(found: Mapping[str, Any]) -> list[Panel]:
@@ -27,7 +30,8 @@ def search_panels(found: Mapping[str, Any]) -> list[Panel]:
     Args:
         found: What ``search.json`` holds.
     """
-    trials, space, best = found["trials"], found["space"], marked(found)
+    space, best = found["space"], marked(found)
+    trials = _drawn(found["trials"], best)
     numbers = [name for name in space if _numeric(trials, name)]
     rounds = int(found.get("rounds") or 1)
     panels = [_effect(trials, name, space[name], rounds, best) for name in numbers]
@@ -41,6 +45,18 @@ def marked(found: Mapping[str, Any]) -> Trial:
     if none_better(found.get("guessing"), [trial["trial"] for trial in ended]):
         return {}
     return found.get("best") or {}
+
+
+def _drawn(trials: Sequence[Trial], best: Mapping[str, Any]) -> Sequence[Trial]:
+    """Return the trials that are drawn: of many those that are evenly spaced, and the best."""
+    if len(trials) <= DRAWN:
+        return trials
+    ended = [trial for trial in trials if mean_of(trial) is not None]
+    some = [ended[at] for at in evenly(len(ended), DRAWN).tolist()]
+    number = best.get("trial")
+    if any(trial.get("trial") == number for trial in some):
+        return some
+    return [*some, *(trial for trial in ended if best and trial.get("trial") == number)]
 
 
 def validation_of(trial: Trial, name: str = "accuracy") -> Any:

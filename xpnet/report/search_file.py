@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from xpnet import schema
 from xpnet.errors import RunError
-from xpnet.reading import read_json
+from xpnet.reading import MOST_JSON, json_object, opened, read_json
 from xpnet.recorded import ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
 from xpnet.search.about import SETTINGS_SHAPE
+from xpnet.search.journal import MOST_LINE
 from xpnet.search.space import KINDS
 
 _TEXT = schema.optional(schema.text)
@@ -18,6 +21,12 @@ _SOME = schema.optional(schema.number())
 _VALUE = schema.either("text, a number or a truth value", schema.text, schema.number(), schema.flag)
 _FIGURES = schema.optional(schema.record({"accuracy": FIGURE_SHAPE}, {"loss": FIGURE_SHAPE, "cost": FIGURE_SHAPE}))
 _POINT = {"epoch": schema.whole(0), "accuracy": _SOME}
+# Trials whose curves are drawn, those that reach highest.
+CURVES = 40
+# Trials that are read: what is kept of each takes some 1.5 kB of memory.
+MOST_TRIALS = 1_000_000
+_TRIALS_LINE, _BEGINS, _OPENS, _CLOSES = b' "trials": [\n', (b'  {"trial":', b"  {\n"), b"  {\n", (b"  }\n", b"  },\n")
+_KEPT = ("trial", "round", "state", "settings", "seeds", "score", "validation", "epochs", "seconds")
 _TRIAL: schema.Shapes = {"trial": schema.whole(0), "settings": schema.mapping(_VALUE)}
 _OF_TRIAL: schema.Shapes = {
     "round": schema.whole(0),
@@ -29,10 +38,11 @@ _OF_TRIAL: schema.Shapes = {
     "curve": schema.items(schema.record(_POINT)),
 }
 _DRAW = schema.record({}, {"draw": schema.text, "low": _SOME, "high": _SOME, "values": schema.items(_VALUE)})
+_ONE = schema.record({**_TRIAL, "state": schema.text}, _OF_TRIAL)
 _SHAPE = schema.record(
     {
         "kind": schema.one_of("search"),
-        "trials": schema.items(schema.record({**_TRIAL, "state": schema.text}, _OF_TRIAL)),
+        "trials": schema.items(_ONE),
         "space": schema.mapping(_DRAW),
     },
     {
@@ -42,6 +52,9 @@ _SHAPE = schema.record(
         "rounds": schema.optional(schema.whole(0)),
         "best": schema.optional(schema.record(_TRIAL, _OF_TRIAL)),
         "winner": _TEXT,
+        "best_run": _TEXT,
+        "trained_again": schema.optional(schema.flag),
+        "curve_points": schema.optional(schema.whole(2)),
         "test": _FIGURES,
         "seconds": schema.optional(schema.number(0)),
         "environment": schema.optional(ENVIRONMENT_SHAPE),
@@ -52,17 +65,115 @@ _SHAPE = schema.record(
 
 
 def read_search_result(path: Path) -> dict[str, Any]:
-    """Return what ``search.json`` holds.
+    """Return what ``search.json`` holds, but for the curves and single networks of trials that a page has no room for.
+
+    As searches write it, with a line for each trial, or several as earlier versions did, it is read trial by trial; in
+    another form it is read as a whole.
 
     Raises:
-        RunError: The file is damaged, or not of a search; the message names the line or the key.
+        RunError: The file is damaged, goes beyond a limit, or is not of a search; the message names line or key.
     """
-    found = read_json(path, RunError)
-    schema.check(found, _SHAPE, f"{path}: is not a search of xpnet", RunError)
+    called = f"{path}: is not a search of xpnet"
+    curves = _Curves()
+    with opened(path, RunError, str(path)) as (file, _), io.BufferedReader(file) as lines:
+        head, first = _until_trials(lines, path)
+        if not first.startswith(_BEGINS):
+            found = read_json(path, RunError)
+            schema.check(found, _SHAPE, called, RunError)
+            found["trials"] = [curves.slim(trial) for trial in found["trials"]]
+        else:
+            trials: list[dict[str, Any]] = []
+            line, number = first, head.count(b"\n") + 1
+            while line.startswith(_BEGINS):
+                if len(trials) == MOST_TRIALS:
+                    raise RunError(f"{path}: has more than {MOST_TRIALS:,} trials, the most that are read")
+                text = _trial_of(line, lines, path, number)
+                trial = json_object(text.rstrip().removesuffix(b","), f"{path}: line {number}", RunError)
+                schema.check(trial, _nth(len(trials)), called, RunError)
+                trials.append(curves.slim(trial))
+                number += text.count(b"\n")
+                line = _next(lines, path, number - 1)
+            rest = line + lines.read(MOST_JSON)
+            # With empty lines in place of the trials, so that messages name the right one.
+            found = json_object(head + b"\n" * (number - 1 - head.count(b"\n")) + rest, str(path), RunError)
+            schema.check(found, _SHAPE, called, RunError)
+            found["trials"] = trials
     for name in found["space"]:
         if name not in KINDS:
             raise RunError(f"{path}: space: {name} is nothing that can be searched; there are {', '.join(KINDS)}")
     return found
+
+
+def _nth(number: int) -> schema.Shape:
+    """Return the shape of a trial, by its place in the file."""
+
+    def shape(value: Any) -> None:
+        try:
+            _ONE(value)
+        except schema.Misfit as misfit:
+            misfit.keys[:0] = ["trials", number]
+            raise
+
+    return shape
+
+
+def _until_trials(lines: IO[bytes], path: Path) -> tuple[bytes, bytes]:
+    """Return the lines before the first trial, and that of the first; the latter is empty where there is none."""
+    head = b""
+    while (line := _next(lines, path, head.count(b"\n"))) and len(head) < MOST_JSON:
+        head += line
+        if line == _TRIALS_LINE:
+            return head, _next(lines, path, head.count(b"\n"))
+    return head, b""
+
+
+def _trial_of(line: bytes, lines: IO[bytes], path: Path, number: int) -> bytes:
+    """Return the text of the trial that begins with a line."""
+    text, size = [line], len(line)
+    while text[0] == _OPENS and text[-1] not in _CLOSES:
+        text.append(_next(lines, path, number + len(text) - 1))
+        size += len(text[-1])
+        if not text[-1] or size > MOST_LINE:
+            raise RunError(f"{path}: line {number}: the trial has no end, or is longer than {MOST_LINE:,} bytes")
+    return b"".join(text)
+
+
+def _next(lines: IO[bytes], path: Path, number: int) -> bytes:
+    """Return the line after line `number`."""
+    line = lines.readline(MOST_LINE)
+    if len(line) == MOST_LINE:
+        raise RunError(f"{path}: line {number + 1} is longer than {MOST_LINE:,} bytes")
+    return line
+
+
+class _Curves:
+    """Takes from trials what a page has no room for: all curves but those that reach highest, and single networks."""
+
+    def __init__(self) -> None:
+        self._highest: list[tuple[float, int, dict[str, Any]]] = []
+        self._count = 0
+
+    def slim(self, trial: dict[str, Any]) -> dict[str, Any]:
+        """Return a trial as it is kept."""
+        kept = {name: value for name, value in trial.items() if name in _KEPT}
+        if isinstance(kept.get("validation"), dict):
+            kept["validation"] = {
+                name: {"mean": value["mean"], "std": value["std"]} if isinstance(value, dict) else value
+                for name, value in kept["validation"].items()
+                if name in ("accuracy", "loss")
+            }
+        self._count += 1
+        if len(trial.get("curve", ())) > 1:
+            self._push(float(trial["curve"][-1]["accuracy"] or 0), kept, trial["curve"])
+        return kept
+
+    def _push(self, height: float, kept: dict[str, Any], curve: list[Any]) -> None:
+        kept["curve"] = curve
+        entry = height, -self._count, kept
+        if len(self._highest) < CURVES:
+            heapq.heappush(self._highest, entry)
+        else:
+            del heapq.heappushpop(self._highest, entry)[2]["curve"]
 
 
 def winner_in(folder: Path, found: Mapping[str, Any]) -> Path | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xpnet.history import evenly
 from xpnet.plural import counted
 from xpnet.report.charts import lines
 from xpnet.report.figure import COLOURS
@@ -23,12 +25,12 @@ from xpnet.report.parts import (
 )
 from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_figures import STATES, marked, mean_of, round_of, search_panels, validation_of
-from xpnet.report.search_file import read_search_result, winner_in
+from xpnet.report.search_figures import DRAWN, STATES, marked, mean_of, round_of, search_panels, validation_of
+from xpnet.report.search_file import CURVES, read_search_result, winner_in
 from xpnet.report.words import percent
 
-# Trials whose curves are drawn, best first.
-_CURVES = 40
+# Trials in the table, best first, and points of a curve.
+_ROWS, _POINTS = 1000, 200
 # The best trial stands out of the others.
 _KINDS = (COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[3])
 Trial = Mapping[str, Any]
@@ -46,16 +48,17 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     sections = [
         Section("result", "Result", _result(found, trials, best)),
         Section("settings-found", "What the settings do", _effects(found, trials)),
-        Section("trials", "Trials", [_table(trials, space, best)]),
+        Section("trials", "Trials", _trials(trials, space, best)),
     ]
-    if (curves := _curves(trials, best)) is not None:
+    if (curves := _curves(found, trials, best)) is not None:
         sections.append(Section("trial-curves", "Validation accuracy by epoch", curves))
     notes = list(found.get("warnings", ()))
     winner = winner_in(folder, found)
     if winner is not None:
         record = read_run(winner)
         which = "best settings" if best else "settings of the highest accuracy"
-        words = f"The {which}, trained again: {record.title}. Its folder: {winner}."
+        how = "trained again" if found.get("trained_again", True) else "as the search trained them"
+        words = f"The {which}, {how}: {record.title}. Its folder: {winner}."
         sections.append(Section("winner", "The winner", [Text(words)]))
         parts = run_sections(record, data, "winner-")
         sections += [Section(part.name, part.title, part.blocks, level=3) for part in parts]
@@ -97,15 +100,22 @@ def _effects(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Block]:
     panels = search_panels(found)
     if not panels:
         return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
-    words = "A point is the mean over a trial's seeds, its line one standard deviation to each side"
+    ended = sum(mean_of(trial) is not None for trial in trials)
+    words = f"Of {ended:,} trials {DRAWN:,} are drawn, evenly spaced by number, and the best. " if ended > DRAWN else ""
+    words += "A point is the mean over a trial's seeds, its line one standard deviation to each side"
     if any(trial.get("state") == "pruned" for trial in trials):
         words += "; trials that were pruned, that is trained no further, are shown as they were then"
     return [Text(f"{words}."), Panels(panels)]
 
 
+def _trials(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str, Any]) -> list[Block]:
+    words = f"Shown are the {_ROWS:,} best of {len(trials):,} trials; trials.csv in the search's folder has all."
+    return [*([Text(words, "note")] if len(trials) > _ROWS else []), _table(trials, space, best)]
+
+
 def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
     rows = []
-    ranked = sorted(trials, key=_rank)
+    ranked = heapq.nsmallest(_ROWS, trials, key=_rank)
     for trial in ranked:
         is_best = bool(best) and trial.get("trial") == best.get("trial")
         number = plain(trial.get("trial"))
@@ -117,9 +127,10 @@ def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str,
         cells += [plain(len(trial.get("seeds") or ())), plain(trial.get("epochs"))]
         cells.append(Cell("-" if seconds is None else f"{float(seconds):.2f} s", seconds))
         rows.append(cells)
+    which = "All trials" if len(rows) == len(trials) else f"{_ROWS:,} of {len(trials):,} trials"
     head = ["trial", "round", "state", *space, "validation accuracy", "validation loss", "seeds", "epochs", "time"]
     bold = "the best is bold" if best else "none is the best"
-    return Table(head, rows, f"All trials, best first, those that ended before others; {bold}", tall=True)
+    return Table(head, rows, f"{which}, best first, those that ended before others; {bold}", tall=True)
 
 
 def _rank(trial: Trial) -> tuple[bool, float]:
@@ -128,9 +139,9 @@ def _rank(trial: Trial) -> tuple[bool, float]:
     return trial.get("state") != "complete", 1.0 if mean is None else -mean
 
 
-def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | None:
+def _curves(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | None:
     known = [t for t in trials if isinstance(t.get("curve"), list) and len(t["curve"]) > 1]
-    known = sorted(known, key=lambda t: -float(t["curve"][-1].get("accuracy") or 0))[:_CURVES]
+    known = sorted(known, key=lambda t: -float(t["curve"][-1].get("accuracy") or 0))[:CURVES]
     if not known:
         return None
     rows: list[dict[str, Any]] = []
@@ -138,12 +149,12 @@ def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | N
         kind = "best" if best and trial.get("trial") == best.get("trial") else _kind(trial)
         rows += [
             {"x": float(point["epoch"]), "y": float(point["accuracy"]), "s": kind, "d": f"trial {trial.get('trial')}"}
-            for point in trial["curve"]
+            for point in (trial["curve"][at] for at in evenly(len(trial["curve"]), _POINTS).tolist())
             if point.get("accuracy") is not None
         ]
     rows.sort(key=lambda row: row["s"] == "best")  # drawn last, above the others
     series = [kind for kind in ("best", *STATES, "other") if any(row["s"] == kind for row in rows)]
-    words = f" (the {_CURVES} best of {len(trials)})" if len(known) == _CURVES else ""
+    words = f" (the {CURVES} best of {len(trials)})" if len(known) == CURVES else ""
     highest = percent(max(row["y"] for row in rows))
     alt = f"Validation accuracy by epoch, a line for each trial{words}; the highest is {highest}."
     panel = lines(
@@ -160,7 +171,9 @@ def _curves(trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | N
         detail="trial",
         colours=_KINDS,
     )
-    return [Panels([panel])]
+    whole = found.get("curve_points") is None and all(len(trial["curve"]) <= _POINTS for trial in known)
+    words = "Of long curves only some points are drawn, evenly spaced; the search's storage has every epoch."
+    return [*([] if whole else [Text(words, "note")]), Panels([panel])]
 
 
 def _kind(trial: Trial) -> str:

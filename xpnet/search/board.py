@@ -113,6 +113,10 @@ class Board:
         for number in sorted(self._slots):
             yield from self._slots[number]
 
+    def number(self, slot: Slot) -> int:
+        """Return a slot's number among those of all rounds."""
+        return sum(len(slots) for round, slots in self._slots.items() if round < slot.round) + slot.number
+
     def attempts(self, trials: Sequence[Any]) -> dict[tuple[int, int], list[Any]]:
         """Return the attempts at each slot, by its round and number."""
         found: dict[tuple[int, int], list[Any]] = {}

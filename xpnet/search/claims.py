@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -12,9 +13,12 @@ from xpnet.device_data import DeviceData
 from xpnet.errors import DivergedError
 from xpnet.history import Metrics, Values
 from xpnet.marks import Mark
+from xpnet.network import Network
 from xpnet.population import Population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim
+from xpnet.search.kept import Keeping, part_of, validated
+from xpnet.search.outcome import Trial
 from xpnet.search.pruning import moments, to_prune
 from xpnet.search.rounds import Rounds
 from xpnet.settings import Settings
@@ -33,6 +37,7 @@ class ClaimsTraining:
         seeds: Seeds of every claim.
         number: Their round.
         claims: The claims, with their points.
+        keeping: Keeps the networks of those that beat all others; nobody does if not given.
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class ClaimsTraining:
         seeds: Sequence[int],
         number: int,
         claims: Sequence[Claim],
+        keeping: Keeping | None = None,
     ) -> None:
+        self._keeping, self._data = keeping, data
         self.board, self.seeds, self.round, self.claims = board, seeds, number, list(claims)
         self.rule = rounds.config.prune
         points = [dict(claim.slot.point or {}) for claim in claims]
@@ -51,6 +58,7 @@ class ClaimsTraining:
         own = [name for name in full[0] if any(settings[name] != full[0][name] for settings in full)]
         cells = [{name: settings[name] for name in own} for settings in full]
         settings = Settings.from_mapping(full[0])
+        self._full = full
         self.population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         self.length = settings.train.length(len(data.data.train))
         self.looks = moments(settings.train, self.length) if self.rule != "none" else {}
@@ -58,15 +66,19 @@ class ClaimsTraining:
         self.stood: dict[int, dict[int, Figures]] = {}
         self.pruned: dict[int, int] = {}
 
-    def run(self, train: Callable[..., TrainResult]) -> None:
+    def run(self, train: Callable[..., tuple[Network, TrainResult]]) -> None:
         """Train, drop, and write what came of each claim; `train` trains a population."""
         board = self.board
         begin = time.perf_counter()
-        try:
-            result = train(self.population, marks=self.looks, on_mark=self._look)
-        except DivergedError:
-            result = None
+        network, result = None, None
+        with contextlib.suppress(DivergedError):
+            network, result = train(self.population, marks=self.looks, on_mark=self._look)
         seconds = self._shares(time.perf_counter() - begin, result)
+        ended: dict[int, Figures] = {}
+        if network is not None and result is not None and not result.interrupted:
+            places = [place for place in range(len(self.claims)) if place not in self.pruned]
+            ended = {place: self._of(place, result.validation) for place in places}
+            self._keep(network, result, ended, seconds)
         for place, claim in enumerate(self.claims):
             if place in self.pruned:
                 look = self.pruned[place]
@@ -76,9 +88,43 @@ class ClaimsTraining:
             elif result is not None and result.interrupted:
                 board.release([claim])
             else:
-                figures = self._of(place, result.validation) if result else self._nothing()
+                figures = ended.get(place, self._nothing())
                 entry = self._entry(place, result, seconds[place], figures)
-                board.finish(claim, entry["score"], entry)
+                if board.finish(claim, entry["score"], entry) and self._keeping is not None:
+                    self._keeping.ended(self._trial(place, figures))
+
+    def _keep(self, network: Network, result: TrainResult, ended: dict[int, Figures], seconds: Sequence[float]) -> None:
+        """Keep the networks of the best claim, if it beats all others that are known, with its figures as found there.
+
+        Among others, a network's sums may be rounded otherwise than on its own, and a sample that lies between two
+        classes may fall to the other.  What is kept is what is told of: so it is evaluated on its own.
+        """
+        if self._keeping is None:
+            return
+        alone: dict[int, tuple[Network, Metrics]] = {}
+        while True:
+            trials = [self._trial(place, figures) for place, figures in ended.items()]
+            best = self._keeping.best(trials)
+            if best is None:
+                return
+            place = next(at for at, trial in zip(ended, trials, strict=True) if trial is best)
+            members, settings = self._members(place), Settings.from_mapping(self._full[place])
+            if place in alone:  # it is the best by these figures too
+                break
+            own, about = network.select(members), self._data.data
+            own.config = settings.network_config(about.features, about.classes)  # without what set others apart
+            validation = validated(own, self._data, settings.train.lam)
+            ended[place], alone[place] = (validation.accuracies, validation.losses), (own, validation)
+        own, validation = alone[place]
+        found = part_of(result, members, validation, seconds[place] / max(sum(seconds), 1e-9))
+        self._keeping.keeper.keep(self.claims[place].id, settings, own, found)
+
+    def _trial(self, place: int, figures: Figures) -> Trial:
+        """Return a claim as the trial that it is when it has ended."""
+        slot = self.claims[place].slot
+        number = self.board.number(slot)
+        accuracies, losses = map(_list, figures)
+        return Trial(number, slot.round, "complete", slot.point or {}, score(figures[0]), accuracies, losses)
 
     def _look(self, mark: Mark) -> list[int]:
         """Report all, ask all, and return the replicas of those that are dropped."""
@@ -121,11 +167,13 @@ class ClaimsTraining:
 
     def _entry(self, place: int, result: TrainResult | None, seconds: float, figures: Figures) -> dict[str, Any]:
         """Return what is kept of a claim, as JSON can hold it."""
-        curve = []
-        for record in result.history.epochs if result is not None else []:
-            good = self._of(place, record.validation)[0]
-            if np.isfinite(good).any():
-                curve.append([record.epoch, float(np.nanmean(good))])
+        curve: list[list[float]] = []
+        if result is not None:
+            values = result.history.columns()["validation.accuracies"][:, self._members(place)]
+            good = np.isfinite(values)
+            known = good.any(axis=1)
+            means = np.where(good, values, 0.0).sum(axis=1)[known] / good.sum(axis=1)[known]
+            curve = [[int(at) + 1, mean] for at, mean in zip(np.flatnonzero(known), means.tolist(), strict=True)]
         # Who is pruned at the end of an epoch has no figures in its record, and has trained it all the same.
         dropped = result.dropped if result is not None else {}
         taken = max((dropped.get(replica, 0) for replica in self._members(place)), default=0)

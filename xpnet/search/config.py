@@ -35,9 +35,9 @@ class SearchConfig(Checked):
         round_cycles: Cycles (epochs with other schedules) of each round; None trains all of them for as long.
         prune: ``"none"``; ``"median"``: prune what is below the median at a cycle's end, that is train it no further;
             ``"halving"``: prune all but the better half after 1, 2, 4, ... cycles.
-        final: Split that the winner is trained on again, for its test figures; ``"same"``: that of the search;
-            ``"none"``: it is not.
-        final_runs: Seeds of the winner; None takes as many as each trial has.
+        final: Split that the winner is trained on again, for its test figures; ``"same"``: its networks are tested as
+            the search trained them; ``"none"``: they are not.
+        final_runs: Seeds with which the winner is trained again; None takes those of the trials.
         lease: Seconds after which a worker that is not heard of has lost its trials.
     """
 
@@ -79,11 +79,16 @@ class SearchConfig(Checked):
     final: str = setting(
         "same",
         text_of("a split, same or none"),
-        "Split that the winner is trained on again for its test accuracy, such as 49k; same; or none.",
+        "Split that the winner is trained on again for its test accuracy, such as 49k; same: it is tested as the "
+        "search trained it; or none.",
         metavar="SPLIT|same|none",
     )
     final_runs: int | None = setting(
-        None, optional(whole(1, MOST_NETWORKS)), "Seeds of the winner.", metavar="R", unset="as many as --runs"
+        None,
+        optional(whole(1, MOST_NETWORKS)),
+        "Seeds with which the winner is trained again.",
+        metavar="R",
+        unset="those of the trials",
     )
     lease: float = setting(
         60.0,
@@ -105,6 +110,11 @@ class SearchConfig(Checked):
 
         if package is not None and self.rounds > 1:
             raise ConfigError(f"rounds = {self.rounds}: {self.draw} learns in one space alone; take tpe, or one round")
+
+    @property
+    def trains_again(self) -> bool:
+        """Whether the winner is to be trained again: on another split, or with other seeds."""
+        return self.final not in ("same", "none") or (self.final == "same" and self.final_runs is not None)
 
     @property
     def adaptive(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.guessing import Guessing, none_better
-from xpnet.history import csv_lines, summary
+from xpnet.history import csv_lines, evenly, summary
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
 
@@ -32,6 +32,7 @@ class Trial:
         worker: Who trained it, or does.
         attempts: How many workers have begun it.
         note: Why it failed.
+        attempt: Number in the storage of the attempt that counts; None if there is none.
     """
 
     number: int
@@ -48,14 +49,16 @@ class Trial:
     worker: str = ""
     attempts: int = 0
     note: str = ""
+    attempt: int | None = None
 
     @property
     def learned(self) -> bool:
         """Whether a network of it has come to an accuracy; where all diverged, there is nothing to choose."""
         return any(accuracy is not None for accuracy in self.accuracies)
 
-    def to_json(self, seeds: Sequence[int]) -> dict[str, Any]:
-        """Return the trial as ``search.json`` holds it."""
+    def to_json(self, seeds: Sequence[int], points: int | None = None) -> dict[str, Any]:
+        """Return the trial as ``search.json`` holds it, with at most so many points of its curve; None takes all."""
+        curve = self.curve if points is None else [self.curve[at] for at in evenly(len(self.curve), points).tolist()]
         validation = None
         if self.accuracies:
             validation = {
@@ -73,7 +76,7 @@ class Trial:
             "pruned_after": self.cycle,
             "epochs": self.epochs,
             "seconds": self.seconds,
-            "curve": [{"epoch": epoch, "accuracy": accuracy} for epoch, accuracy in self.curve],
+            "curve": [{"epoch": epoch, "accuracy": accuracy} for epoch, accuracy in curve],
             "worker": self.worker,
             "attempts": self.attempts,
             "note": self.note,
@@ -140,9 +143,9 @@ class Outcome:
     def _length(self, trial: Trial) -> int:
         return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
 
-    def to_csv(self) -> str:
-        """Return the trials as CSV."""
-        head = [
+    def head(self) -> list[str]:
+        """Return the titles of the columns of ``trials.csv``."""
+        return [
             "trial",
             "round",
             "state",
@@ -158,28 +161,31 @@ class Outcome:
             "attempts",
             "note",
         ]
-        rows: list[list[Any]] = [head]
-        for trial in self.trials:
-            accuracy, loss = (_summary(values) if values else {} for values in (trial.accuracies, trial.losses))
-            seeds = [*trial.accuracies] or [None] * len(self.seeds)
-            row = [
-                trial.number,
-                trial.round,
-                trial.state,
-                *(trial.point.get(name) for name in self.names),
-                accuracy.get("mean"),
-                accuracy.get("std"),
-                loss.get("mean"),
-                *seeds,
-                trial.cycle,
-                trial.epochs or None,
-                round(trial.seconds, 3) or None,
-                trial.worker,
-                trial.attempts,
-                trial.note,
-            ]
-            rows.append(row)
-        return csv_lines([["" if value is None else value for value in row] for row in rows])
+
+    def row(self, trial: Trial) -> list[Any]:
+        """Return a trial as a row of ``trials.csv``."""
+        accuracy, loss = (_summary(values) if values else {} for values in (trial.accuracies, trial.losses))
+        row = [
+            trial.number,
+            trial.round,
+            trial.state,
+            *(trial.point.get(name) for name in self.names),
+            accuracy.get("mean"),
+            accuracy.get("std"),
+            loss.get("mean"),
+            *([*trial.accuracies] or [None] * len(self.seeds)),
+            trial.cycle,
+            trial.epochs or None,
+            round(trial.seconds, 3) or None,
+            trial.worker,
+            trial.attempts,
+            trial.note,
+        ]
+        return ["" if value is None else value for value in row]
+
+    def to_csv(self) -> str:
+        """Return the trials as CSV."""
+        return csv_lines([self.head(), *(self.row(trial) for trial in self.trials)])
 
 
 def _loss(trial: Trial) -> float:

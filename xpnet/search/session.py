@@ -15,11 +15,13 @@ from xpnet.config import DataConfig
 from xpnet.data import IN_MEMORY, Data, load_data
 from xpnet.device_data import to_device
 from xpnet.errors import ConfigError, RunError
+from xpnet.network import Network
 from xpnet.plural import counted
 from xpnet.population import Population, train_population
 from xpnet.search.about import OWN, about, check_data, difference
 from xpnet.search.board import ATTEMPTS, Board, Claim, Slot
 from xpnet.search.config import SearchConfig
+from xpnet.search.kept import InMemory, Keeper, with_all_sets
 from xpnet.search.leases import Worker
 from xpnet.search.outcome import Outcome, Trial
 from xpnet.search.rounds import Rounds
@@ -38,11 +40,12 @@ class SearchResult:
     Attributes:
         outcome: All trials; see :class:`~xpnet.search.outcome.Outcome`.
         settings: The winner's settings, as ``xpnet train --config`` takes them; None without a winner.
-        final: What the winner's last training gave: ``"test"``, ``"validation"`` and ``"train"``, as
-            ``metrics.json`` holds them; None if it was not trained again.
+        final: The winner's figures: ``"test"``, ``"validation"`` and ``"train"``, as ``metrics.json`` holds them, and
+            ``"trained_again"``; None if the test set is not to be looked at.
         interrupted: Whether the search was stopped before its end.
         seconds: Time that this worker took.
         warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
+        network: The winner's networks as the search trained them; None where a file holds them, or another worker.
     """
 
     outcome: Outcome
@@ -51,6 +54,7 @@ class SearchResult:
     interrupted: bool
     seconds: float
     warnings: list[str] = field(default_factory=list)
+    network: Network | None = None
 
     @property
     def best(self) -> Trial | None:
@@ -147,35 +151,58 @@ class Session:
         on_steps: Callable[[int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         train: Callable[[Settings], dict[str, Any] | None] | None = None,
+        keeper: Keeper | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> SearchResult:
-        """Work until the search is finished, then see that its winner is trained.
+        """Work until the search is finished, then see that its winner is tested, trained again if that was asked for.
 
         Args:
             on_change: Called with the outcome so far whenever something has become known.
             on_steps: Called with the number of steps just taken.
             should_stop: Asked after every few steps; what is not finished is given back when it returns True.
-            train: Trains the winner and returns its figures, None if it was interrupted; by default a population in
-                memory.
+            train: Trains the winner again and returns its figures, None if it was interrupted; by default a population
+                in memory.
+            keeper: Keeps the networks of the best trials; in memory if not given.
+            tell: Called with a sentence when the winner has to be trained again though that was not asked for.
         """
         config, stop = self.rounds.config, should_stop or (lambda: False)
         dtype = Settings.from_mapping(self.rounds.base).run.dtype
+        keeper = keeper or InMemory(self.data)
+        there = to_device(self.data, self.backend, dtype)
         worker = SearchWorker(
             self.rounds,
             self.board,
-            to_device(self.data, self.backend, dtype),
+            there,
             most=self.most,
             on_change=on_change,
             on_steps=on_steps,
             should_stop=should_stop,
+            keeper=keeper,
         )
         outcome = worker.run(config.lease)
         winner = None if stop() else self.winner(outcome)
-        final, interrupted = None, stop()
-        if winner is not None and config.final != "none":
-            final = self._final(Settings.from_mapping(winner), train or self._train, stop)
-            interrupted = final is None
+        final, interrupted, network = None, stop(), None
+        if winner is not None and (best := outcome.best) is not None:
+            keeper.settle(best)
+            kept = keeper.get(best, self.backend)
+            if isinstance(keeper, InMemory) and not isinstance(kept, str):
+                network = kept[0]
+            if config.final != "none":
+                settings, train = Settings.from_mapping(winner), train or self._train
+
+                def figures() -> dict[str, Any] | None:
+                    if not config.trains_again and not isinstance(kept, str):
+                        whole = with_all_sets(*kept, there, settings.train.lam) | {"trained_again": False}
+                        return keeper.finish(kept[0], whole)
+                    if not config.trains_again and tell is not None:
+                        tell(f"trial {best.number} won, and its networks cannot be had ({kept}): it is trained again")
+                    found = train(settings)
+                    return None if found is None else found | {"trained_again": True}
+
+                final = self._final(figures, stop)
+                interrupted = final is None
         seconds = time.perf_counter() - self._begin
-        return SearchResult(outcome, winner, final, interrupted, seconds, self.warnings(outcome))
+        return SearchResult(outcome, winner, final, interrupted, seconds, self.warnings(outcome), network)
 
     def warnings(self, outcome: Outcome) -> list[str]:
         """Return what speaks against what was found; what speaks against the winner's training is told with that."""
@@ -191,7 +218,7 @@ class Session:
         return said + few_steps(config.length(samples).steps, config, samples)
 
     def winner(self, outcome: Outcome) -> dict[str, Any] | None:
-        """Return the settings with which the winner is trained in the end; None without a winner."""
+        """Return the settings of the winner, as it is trained again if that was asked for; None without a winner."""
         best = outcome.best
         if best is None:
             return None
@@ -203,10 +230,8 @@ class Session:
             settings["runs"] = config.final_runs
         return Settings.from_mapping(settings).to_mapping()
 
-    def _final(
-        self, settings: Settings, train: Callable[[Settings], dict[str, Any] | None], stop: Callable[[], bool]
-    ) -> dict[str, Any] | None:
-        """Train the winner, or wait until another worker has: the test set is looked at once.
+    def _final(self, figures: Callable[[], dict[str, Any] | None], stop: Callable[[], bool]) -> dict[str, Any] | None:
+        """Find the winner's figures, or wait until another worker has: the test set is looked at once.
 
         Returns:
             Its figures; None if that was interrupted.
@@ -218,7 +243,7 @@ class Session:
                 board.tend()
                 claims = board.claim(1)
                 if claims:
-                    return self._train_final(board, claims[0], settings, train)
+                    return self._finish_final(board, claims[0], figures)
                 if board.finished(0):
                     attempt = board.standing(board.trials())
                     if attempt is None:
@@ -229,11 +254,11 @@ class Session:
                 time.sleep(_SECONDS_TO_WAIT)
         return None
 
-    def _train_final(
-        self, board: Board, claim: Claim, settings: Settings, train: Callable[[Settings], dict[str, Any] | None]
+    def _finish_final(
+        self, board: Board, claim: Claim, figures: Callable[[], dict[str, Any] | None]
     ) -> dict[str, Any] | None:
         try:
-            metrics = train(settings)
+            metrics = figures()
         except BaseException:
             board.release([claim])
             raise
@@ -303,7 +328,7 @@ def search(
     should_stop: Callable[[], bool] | None = None,
     **how: Any,
 ) -> SearchResult:
-    """Search settings: train many networks as populations, and the best of them again for its test figures.
+    """Search settings: train many networks as populations, and test the best of them.
 
     Args:
         space: What is searched: ``"lambda"``, ``["lambda", "eta=1e-3..0.1"]``, or a mapping with a pair (low, high), a
@@ -320,7 +345,7 @@ def search(
             ``round_cycles``, ``prune``, ``final``, ``final_runs``, ``lease``.
 
     Returns:
-        The trials, the best of them, the winner's settings, and what its last training gave.
+        The trials, the best of them, and the winner's settings, networks and figures.
 
     Raises:
         ConfigError: Something is out of its range, or cannot be trained.

@@ -10,10 +10,12 @@ from xpnet.cuts import most_in_memory
 from xpnet.device_data import DeviceData
 from xpnet.errors import ConfigError, RunError
 from xpnet.guessing import Guessing
+from xpnet.network import Network
 from xpnet.population import Population, train_population
 from xpnet.results import TrainResult
 from xpnet.search.board import Board, Claim, Slot
 from xpnet.search.claims import ClaimsTraining
+from xpnet.search.kept import Keeper, Keeping
 from xpnet.search.leases import Worker
 from xpnet.search.outcome import Outcome, Trial
 from xpnet.search.rounds import Rounds
@@ -23,6 +25,8 @@ from xpnet.settings import Settings
 _SECONDS_TO_WAIT, _LONGEST_WAIT = 0.1, 2.0
 # Networks that train together: on the CPU more are hardly faster, and fewer are shared better among workers.
 TOGETHER = {"cpu": 20, "gpu": 200}
+# How the search stands is told after a pause of at least so many times as long as telling took.
+_PAUSES = 20
 
 
 class SearchWorker:
@@ -36,6 +40,7 @@ class SearchWorker:
         on_change: Called with the outcome so far whenever something has become known.
         on_steps: Called with the number of steps just taken.
         should_stop: Asked after every few steps; trials that are not finished are given back when it returns True.
+        keeper: Keeps the networks of the best trials.
     """
 
     def __init__(
@@ -48,13 +53,18 @@ class SearchWorker:
         on_change: Callable[[Outcome], None] | None = None,
         on_steps: Callable[[int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeping = None if keeper is None else Keeping(keeper, self._ranking)
         self.rounds, self.board, self.data, self._most = rounds, board, data, most
         self._on_change, self._on_steps = on_change or (lambda _: None), on_steps
         self._should_stop = should_stop or (lambda: False)
         self.seeds = rounds.seeds
         self._study: Any = None
         self._guessing = Guessing.of(data.data, ["validation"])
+        self._next = 0.0
+        # By slot: what is known of a trial that has ended, with the attempt and their number that it is known from.
+        self._ended: dict[int, tuple[tuple[int, int], Trial]] = {}
 
     def run(self, lease: float) -> Outcome:
         """Work until nothing is left to do, or until told to stop; return what is known then."""
@@ -66,7 +76,9 @@ class SearchWorker:
                 self._round(number, len(slots))
                 if self._should_stop():
                     break
-        return self.outcome()
+        outcome = self.outcome()
+        self._on_change(outcome)
+        return outcome
 
     def _round(self, number: int, count: int) -> None:
         waits = 0
@@ -92,7 +104,11 @@ class SearchWorker:
                 waits += 1
 
     def _tell(self) -> None:
-        self._on_change(self.outcome())
+        """Say how the search stands, unless that has been said a moment ago: it takes longer as trials become many."""
+        begin = time.monotonic()
+        if begin >= self._next:
+            self._on_change(self.outcome())
+            self._next = time.monotonic() + _PAUSES * (time.monotonic() - begin)
 
     # -- points ---------------------------------------------------------------------------
 
@@ -134,8 +150,10 @@ class SearchWorker:
                 if self._should_stop():
                     self.board.release(some)
                 else:
-                    training = ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, some)
+                    board, keeping = self.board, self._keeping
+                    training = ClaimsTraining(board, self.rounds, self.data, self.seeds, number, some, keeping)
                     training.run(self._train_population)
+                    self._forget()
 
     def _fitting(self, number: int, claims: Sequence[Claim]) -> list[Claim]:
         """Return the claims that can be trained on this data; the others fail for good, with the reason."""
@@ -155,12 +173,22 @@ class SearchWorker:
         room = most_in_memory(one.population, self.data, self.data.backend, str(self.data.dtype))
         return len(claims) if room is None else max(1, min(len(claims), room // len(self.seeds)))
 
-    def _train_population(self, population: Population, **options: Any) -> TrainResult:
+    def _forget(self) -> None:
+        """Forget the networks of trials that have been beaten, and of attempts that have failed."""
+        if self._keeping is None or len(kept := self._keeping.keeper.attempts()) < 2:
+            return
+        ended = {trial._trial_id for trial in self.board.trials() if trial.state.is_finished()}
+        best = self.outcome().best
+        for attempt in kept:
+            if attempt in ended and (best is None or attempt != best.attempt):
+                self._keeping.keeper.forget(attempt)
+
+    def _train_population(self, population: Population, **options: Any) -> tuple[Network, TrainResult]:
         """Train a population of this search, without a look at the test set."""
         settings = Settings.from_mapping(self.rounds.base)
         # Memory may hold fewer at a time; with many seeds, one trial alone may be more than was asked for.
         most = self._most if self._most is not None and len(population) > self._most else None
-        _, result = train_population(
+        return train_population(
             population,
             self.data,
             backend=self.data.backend,
@@ -171,7 +199,6 @@ class SearchWorker:
             final=("validation",),
             **options,
         )
-        return result
 
     # -- what is known --------------------------------------------------------------------
 
@@ -182,9 +209,25 @@ class SearchWorker:
         trials = []
         for number, slot in enumerate(board.slots()):
             own = attempts.get((slot.round, slot.number), [])
-            trials.append(_trial(number, slot, board.standing(own), own, given_up=board.given_up(own)))
+            trials.append(self._trial(number, slot, own))
         workers = tuple(str(lease["worker"]) for lease in board.workers())
-        return Outcome(self.rounds.space.names, self.seeds, tuple(trials), self.rounds.lengths, workers, self._guessing)
+        outcome = self._ranking(tuple(trials), workers)
+        if self._keeping is not None:
+            self._keeping.knows(outcome.best)
+        return outcome
+
+    def _ranking(self, trials: tuple[Trial, ...], workers: tuple[str, ...] = ()) -> Outcome:
+        return Outcome(self.rounds.space.names, self.seeds, trials, self.rounds.lengths, workers, self._guessing)
+
+    def _trial(self, number: int, slot: Slot, own: Sequence[Any]) -> Trial:
+        """Return what is known of a slot with its attempts; of one that has ended, the same object every time."""
+        standing = self.board.standing(own)
+        if standing is None or not standing.state.is_finished():
+            return _trial(number, slot, standing, own, given_up=self.board.given_up(own))
+        key = standing._trial_id, len(own)
+        if number not in self._ended or self._ended[number][0] != key:
+            self._ended[number] = key, _trial(number, slot, standing, own, given_up=False)
+        return self._ended[number][1]
 
 
 def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_up: bool) -> Trial:
@@ -220,4 +263,5 @@ def _trial(number: int, slot: Slot, attempt: Any, own: Sequence[Any], *, given_u
         curve=tuple((int(epoch), float(accuracy)) for epoch, accuracy in result.get("curve", ())),
         worker=str(attempt.user_attrs.get("worker", "")),
         attempts=attempts,
+        attempt=attempt._trial_id,
     )
