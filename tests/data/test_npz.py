@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.data import load_data, read_source
-from xpnet.data import npy as npz
+from xpnet.data import load_data, packed, read_source
 from xpnet.errors import DataError
 
 X = np.arange(60.0).reshape(20, 3)
@@ -163,7 +162,7 @@ def test_impossible_sizes_are_refused_before_anything_is_unpacked(tmp_path: Path
     path = claim(tmp_path / "m.npz", 2**31)
     with pytest.raises(DataError, match=r"m.npz: x claims 2,147,483,648 bytes packed into \d+, which is not possible"):
         load_data(path)
-    monkeypatch.setattr(npz, "_MOST_BYTES", 2**30)
+    monkeypatch.setattr(packed, "_MOST_BYTES", 2**30)
     with pytest.raises(
         DataError, match=r"m.npz: its arrays claim 2,147,48\d,\d+ bytes; at most 1,073,741,824 are read"
     ):

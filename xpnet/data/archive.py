@@ -6,11 +6,11 @@ import gzip
 import hashlib
 import io
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
+from xpnet.data.packed import is_damage
 from xpnet.errors import DataError
 
 _PUBLISHED_BYTES = 170_498_071
@@ -54,8 +54,10 @@ def read_archive_files(
             # The checksum stands at the end, where the last member is long over.
             while stream.read(2**16):
                 pass
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
-            if isinstance(error, DataError):
+        except DataError:
+            raise
+        except Exception as error:
+            if not (is_damage(error) or isinstance(error, (tarfile.TarError, ValueError, OverflowError))):
                 raise
             raise DataError(
                 f"{path}: cannot be read to its end ({error}); it has {path.stat().st_size:,} bytes, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from xpnet.errors import DataError
 _USUAL = ("label", "labels", "target", "class")
 MOST_COLUMNS = 100_000
 _MOST_CLASSES = 10_000
+# Of all labels together.
+MOST_LETTERS = 4 * 2**20
 
 
 class Columns(NamedTuple):
@@ -93,16 +96,38 @@ def find_target(names: Sequence[str], named: bool, target: str | None, where: st
 
 
 class Labels:
-    """Labels as they come from a file, one after the other: each different text is kept once."""
+    """Labels as they come from a file, one after the other: each different text is kept once.
 
-    def __init__(self) -> None:
+    Args:
+        where: What to call their column in messages; empty where nobody wants to know them.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
         self._numbers: dict[str, int] = {}
         self._codes: list[NDArray[np.int32]] = []
+        self._rows = self._letters = 0
 
-    def add(self, texts: Iterable[str]) -> None:
-        """Take the labels of some more rows."""
-        numbers = self._numbers
-        self._codes.append(np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32))
+    def add(self, texts: Iterable[str], codes: NDArray[np.int64] | None = None) -> None:
+        """Take the labels of some more rows: texts, or places in a list of texts.
+
+        Raises:
+            DataError: So far there are more different ones, or longer ones, than classes have.
+        """
+        if not self._where:
+            return
+        numbers, before = self._numbers, len(self._numbers)
+        found = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+        self._codes.append(found if codes is None else found[codes])
+        self._rows += len(self._codes[-1])
+        self._letters += sum(map(len, itertools.islice(numbers, before, None)))
+        if len(numbers) > _MOST_CLASSES:
+            raise _too_many(self._where, len(numbers), self._rows)
+        if self._letters > MOST_LETTERS:
+            raise DataError(
+                f"{self._where} has labels of more than {MOST_LETTERS:,} letters together; shorten them, or name "
+                "another column with --target"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -129,11 +154,8 @@ def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, 
     rows, count = len(codes), len(names)
     if count < 2:
         raise DataError(f"{where} has the label {printable(names[0])} alone; there must be at least 2 classes")
-    if count > _MOST_CLASSES or (count > 20 and count > rows / 2):
-        raise DataError(
-            f"{where} has {count:,} different labels in {rows:,} rows; they are probably not classes, "
-            "name another column with --target"
-        )
+    if count > 20 and count > rows / 2:
+        raise _too_many(where, count, rows)
     try:
         numbers = np.array([float(name) for name in names])
     except ValueError:
@@ -147,6 +169,13 @@ def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, 
     rank = np.empty(count, np.int64)
     rank[order] = np.arange(count)
     return rank[codes], tuple(names[i] for i in order)
+
+
+def _too_many(where: str, count: int, rows: int) -> DataError:
+    return DataError(
+        f"{where} has {count:,} different labels in {rows:,} rows; they are probably not classes, "
+        "name another column with --target"
+    )
 
 
 def labels_have_names(names: Sequence[str]) -> bool:
