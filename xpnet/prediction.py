@@ -20,9 +20,10 @@ from xpnet.data import Data, LabelledSet
 from xpnet.data.columns import labels_have_names, same_classes
 from xpnet.data.csvs import read_csv
 from xpnet.data.formats import uses
-from xpnet.data.images import SUFFIXES, Form, decode, image_size_of, resized
+from xpnet.data.images import SUFFIXES
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
+from xpnet.data.pictures import Form, decode, image_size_of, resized
 from xpnet.data.tables import Pieces, table_of
 from xpnet.device_data import set_to_device
 from xpnet.errors import DataError, RunError

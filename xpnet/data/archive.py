@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -49,8 +50,10 @@ def read_archive_files(
                     name = PurePosixPath(member.name).name
                     if member.isfile() and wanted(name):
                         check(name, member.size)
-                        content = archive.extractfile(member)
-                        yield name, b"" if content is None else content.read()
+                        content = io.BytesIO()  # grows where it is; a stream's own read() joins pieces
+                        if (file_in := archive.extractfile(member)) is not None:
+                            shutil.copyfileobj(file_in, content, 2**18)
+                        yield name, content.getvalue()
             # The checksum stands at the end, where the last member is long over.
             while stream.read(2**16):
                 pass

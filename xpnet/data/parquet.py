@@ -19,7 +19,7 @@ from xpnet.errors import DataError
 _ROWS = 65_536
 _CELLS = 1_000_000
 # Bytes of columns that are unpacked at a time: pages of all of them lie side by side.
-_TOGETHER = 16 * 2**20
+_TOGETHER = 8 * 2**20
 # What a row of a column takes in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
 # What takes more is refused, since a column may be one page, which is unpacked as a whole.
 _MOST_NUMBER, _MOST_LABEL = 16, 32
