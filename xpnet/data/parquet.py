@@ -19,10 +19,12 @@ from xpnet.errors import DataError
 _ROWS = 65_536
 _CELLS = 1_000_000
 # Bytes of columns that are unpacked at a time: pages of all of them lie side by side.
-_TOGETHER = 8 * 2**20
+_TOGETHER, _BUFFER = 8 * 2**20, 2**16
 # What a row of a column takes in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
 # What takes more is refused, since a column may be one page, which is unpacked as a whole.
 _MOST_NUMBER, _MOST_LABEL = 16, 32
+# Of labels that all have one, and are not read as a dictionary.
+_MOST_WIDTH = 1000
 
 
 def is_parquet(path: Path) -> bool:
@@ -49,7 +51,8 @@ def read_parquet(
             reader = _Reader(path, file.metadata, file.schema_arrow, config, wanted)
         # Of a label that stands in many rows, there is one.
         texts = [reader.columns.names[reader.columns.target]] if reader.columns.target >= 0 else []
-        with pq.ParquetFile(path, memory_map=False, buffer_size=2**16, read_dictionary=texts) as file:
+        options = {"memory_map": False, "buffer_size": _BUFFER, "metadata": file.metadata}
+        with pq.ParquetFile(path, read_dictionary=texts, **options) as file:
             return reader.read(file)
     except (pa.ArrowException, OSError, ValueError, OverflowError, NotImplementedError) as error:
         if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):
@@ -82,9 +85,13 @@ class _Reader:
         if target >= 0 and schema.field(target).type.num_fields:
             kind = schema.field(target).type
             raise DataError(f"{path}: {self.columns.called(target)}: is of type {kind}; labels are numbers or texts")
+        self._label_width = _width(schema.field(target).type) if target >= 0 else 1
+        if self._label_width > _MOST_WIDTH:
+            raise DataError(
+                f"{path}: {self.columns.called(target)}: has labels of {self._label_width:,} bytes; shorten them"
+            )
         check_room(self._rows * len(names), f"{path}: {self._rows:,} rows of {len(names):,} columns")
         self._size = {number: self._check_size(number) for number in (*self.columns.kept, target) if number >= 0}
-        self._label_width = _width(schema.field(target).type) if target >= 0 else 1
         self._batch = max(1, min(_ROWS, _CELLS // len(names)))
 
     def read(self, file: Any) -> tuple[Columns, NDArray[Any], Labels]:
@@ -159,7 +166,7 @@ class _Reader:
                     f"rows; at most {most} bytes a row are read"
                 )
             largest = max(largest, size)
-        return largest
+        return largest + 2 * _BUFFER
 
 
 def _leaves(kind: Any) -> int:
