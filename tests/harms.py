@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +61,17 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
         else:
             data[spot:spot] = rng.bytes(length)
     return bytes(data)
+
+
+def run_python(code: str, *arguments: object, **environment: str) -> str:
+    """Return what a program prints in a process of its own, whose memory is its own too."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        # Each thread works in memory of its own; machines have as many as they like.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2", **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
