@@ -7,6 +7,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import cifar_files
 import pytest
 from archive_server import (
     FOLDER,
@@ -154,7 +155,7 @@ class TestFiles:
         for at in range(len(content) // 3, len(content) // 3 + 30):
             content[at] ^= 0x5A
         (tmp_path / "a.tar").write_bytes(content)
-        with pytest.raises(DataError, match="a.tar: is broken or no archive"):
+        with pytest.raises(DataError, match=r"a\.tar: is broken or no archive"):
             fetching.fetch("cifar10", source=str(tmp_path / "a.tar"))
         assert list((tmp_path / "data").iterdir()) == []
 

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from xpnet.errors import DataError
 
@@ -97,13 +97,16 @@ def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
     del packed.CRC  # it is that of the unpacked bytes
-    stream = cast(BinaryIO, archive.open(packed))
+    return cast(BinaryIO, _Member(cast(BinaryIO, archive.open(packed)), info))
+
+
+def _unpacking(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
+    if info.compress_type == zipfile.ZIP_LZMA:
+        return _lzma(stream, info)
     if info.compress_type == zipfile.ZIP_BZIP2:
         import bz2
 
-        return cast(BinaryIO, _Checked(bz2.BZ2File(stream), info))
-    if info.compress_type == zipfile.ZIP_LZMA:
-        return cast(BinaryIO, _Checked(_lzma(stream, info), info))
+        return cast(BinaryIO, bz2.BZ2File(stream))
     raise NotImplementedError(f"{info.filename} is packed in the way {info.compress_type}, which is not read")
 
 
@@ -123,14 +126,14 @@ def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
     return cast(BinaryIO, lzma.LZMAFile(stream, format=lzma.FORMAT_RAW, filters=filters))
 
 
-class _Checked:
+class _Member:
     """A member's bytes, held against its size and its check sum."""
 
-    def __init__(self, stream: Any, info: zipfile.ZipInfo) -> None:
-        self._stream, self._info, self._at, self._crc = stream, info, 0, 0
+    def __init__(self, packed: BinaryIO, info: zipfile.ZipInfo) -> None:
+        self._packed, self._info, self._at, self._crc = packed, info, 0, 0
 
     def read(self, size: int) -> bytes:
-        part: bytes = self._stream.read(min(size, self._info.file_size - self._at))
+        part = self._unpacking.read(min(size, self._info.file_size - self._at))
         self._at += len(part)
         self._crc = zlib.crc32(part, self._crc)
         if self._at == self._info.file_size and self._crc != self._info.CRC:
@@ -140,8 +143,14 @@ class _Checked:
     def tell(self) -> int:
         return self._at
 
-    def __enter__(self) -> _Checked:
+    def __enter__(self) -> _Member:
+        try:
+            self._unpacking = _unpacking(self._packed, self._info)
+        except BaseException:
+            self._packed.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        self._unpacking.close()
+        self._packed.close()

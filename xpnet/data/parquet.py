@@ -197,6 +197,8 @@ def _add_labels(labels: Labels, column: Any) -> None:
         labels.add(map(_label, column.to_pylist()))
         return
     used, first, codes = np.unique(column.indices.to_numpy(), return_index=True, return_inverse=True)
+    if used[0] < 0 or used[-1] >= len(column.dictionary):
+        raise ValueError("a label is none of those that its column has")
     # In the order of their first rows.
     order = np.argsort(first)
     rank = np.empty(len(order), np.int64)
