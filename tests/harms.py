@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,3 +78,17 @@ def not_waited_for() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def run_python(code: str, *arguments: object, **environment: str) -> str:
+    """Return what a program prints in a process of its own, whose memory is its own too."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        # Each thread works in memory of its own; machines have as many as they like.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2", **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

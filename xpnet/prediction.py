@@ -21,10 +21,11 @@ from xpnet.data import Data, LabelledSet
 from xpnet.data.columns import places_of, same_classes, value_of
 from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
-from xpnet.data.images import SUFFIXES, Form, decode, deep_notes, image_size_of, resized
+from xpnet.data.images import SUFFIXES, deep_notes
 from xpnet.data.labels import without_numbering
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
+from xpnet.data.pictures import Form, decode, image_size_of, resized
 from xpnet.data.tables import Pieces, table_of
 from xpnet.data.tabular import names_columns
 from xpnet.device_data import set_to_device

@@ -7,6 +7,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import cifar_files
 import pytest
 from archive_server import (
     FOLDER,
@@ -145,6 +146,17 @@ class TestFiles:
         (tmp_path / "mine.tar.gz").write_bytes(archive[:cut])
         with pytest.raises(DataError, match=r"mine.tar.gz: is broken or no archive|has no folder|has no "):
             fetching.fetch("cifar10", source=str(tmp_path / "mine.tar.gz"))
+        assert list((tmp_path / "data").iterdir()) == []
+
+    @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+    def test_damage_to_one_is_a_sentence(self, tmp_path: Path, archive: bytes, mode: str):
+        folder = tmp_path / "made" / FOLDER
+        content = bytearray(cifar_files.write_archive(tmp_path / "a.tar", folder, mode).read_bytes())
+        for at in range(len(content) // 3, len(content) // 3 + 30):
+            content[at] ^= 0x5A
+        (tmp_path / "a.tar").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.tar: is broken or no archive"):
+            fetching.fetch("cifar10", source=str(tmp_path / "a.tar"))
         assert list((tmp_path / "data").iterdir()) == []
 
     def test_a_well_formed_archive_of_something_else(self, tmp_path: Path, archive: bytes):

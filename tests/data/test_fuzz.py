@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,26 @@ def _npz(folder: Path) -> Path:
     return folder / "m.npz"
 
 
+def _packed(folder: Path, method: int) -> Path:
+    whole = zipfile.ZipFile(_npz(folder))
+    with zipfile.ZipFile(folder / "packed.npz", "w", method) as archive:
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name))
+    return folder / "packed.npz"
+
+
+def _csv_gz(folder: Path) -> Path:
+    content = data_files.write_csv(folder / "p.csv", 30).read_bytes()
+    (folder / "p.csv.gz").write_bytes(gzip.compress(content))
+    return folder / "p.csv.gz"
+
+
+def _parquet_as(folder: Path, codec: str) -> Path:
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pq.read_table(_parquet(folder)), folder / "q.parquet", compression=codec)
+    return folder / "q.parquet"
+
+
 def _npy(folder: Path) -> Path:
     np.save(folder / "x.npy", np.arange(60.0).reshape(20, 3))
     np.save(folder / "y.npy", np.arange(20) % 2)
@@ -63,9 +85,16 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "idx": (lambda f: data_files.write_idx(f / "d"), "d/train-images-idx3-ubyte", {}),
     "idx, gzipped": (lambda f: data_files.write_idx(f / "d", zipped=True), "d/train-labels-idx1-ubyte.gz", {}),
     "npz": (_npz, "m.npz", {}),
+    "npz, bzip2": (lambda f: _packed(f, zipfile.ZIP_BZIP2), "packed.npz", {}),
+    "npz, LZMA": (lambda f: _packed(f, zipfile.ZIP_LZMA), "packed.npz", {}),
     "npy": (_npy, "x.npy", {}),
     "csv": (lambda f: data_files.write_csv(f / "p.csv", 30), "p.csv", {"target": "animal"}),
     "parquet": (_parquet, "p.parquet", {"target": "animal"}),
+    "csv, gzipped": (_csv_gz, "p.csv.gz", {"target": "animal"}),
+    "parquet, gzip": (lambda f: _parquet_as(f, "gzip"), "q.parquet", {"target": "animal"}),
+    "parquet, zstd": (lambda f: _parquet_as(f, "zstd"), "q.parquet", {"target": "animal"}),
+    "parquet, brotli": (lambda f: _parquet_as(f, "brotli"), "q.parquet", {"target": "animal"}),
+    "parquet, lz4": (lambda f: _parquet_as(f, "lz4"), "q.parquet", {"target": "animal"}),
     "png": (lambda f: data_files.write_images(f / "p", 1), "p/red/0.png", {"image_size": "4"}),
     "jpeg": (lambda f: data_files.write_images(f / "p", 1, suffix=".jpg"), "p/red/0.jpg", {"image_size": "4"}),
     "gif": (lambda f: data_files.write_images(f / "p", 1, suffix=".gif"), "p/red/0.gif", {"image_size": "4"}),

@@ -145,7 +145,7 @@ class TestClaims:
         (tmp_path / "p.csv").write_text(line * 20)
         refused(tmp_path / "p.csv", "has 1,000,000 columns; at most 100,000 are read", target="0")
         (tmp_path / "p.csv").write_bytes(b"a,label\n" + b"1" * (20 * 2**20))
-        refused(tmp_path / "p.csv", "line 2: has more than 16,777,216 bytes; it is no table")
+        refused(tmp_path / "p.csv", "line 2: has more than 4,194,304 bytes; it is no table")
 
     def test_a_gzipped_csv_file_without_end(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         packer = zlib.compressobj(1, wbits=31)

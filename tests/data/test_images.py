@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from xpnet.data import load_data, read_source
-from xpnet.data.images import Form, decode
+from xpnet.data.pictures import Form, decode
 from xpnet.errors import DataError
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import cifar_files
-import data_files
+import harms
 import numpy as np
 import pytest
 from hypothesis import given
@@ -179,72 +177,6 @@ def test_pairs_of_npy_files(tmp_path: Path, x: str, y: str):
     assert len(load_data(tmp_path / f"{x}.npy", target=str(tmp_path / "elsewhere.npy")).test) == 9
 
 
-def run_python(code: str, *arguments: object, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        # Each thread works in memory of its own; machines have as many as they like.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "2", **environment},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-MEASURE = """
-import resource, sys, numpy as np, xpnet
-from xpnet.config import TrainConfig
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-def train(data):
-    net = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(4,), classes=data.classes))
-    xpnet.train(net, data, TrainConfig(epochs=1, batch_size=500))
-for dtype in (np.uint8, np.float32):  # everything is imported, compiled and has its threads
-    train(xpnet.data_from_arrays(np.ones((600, 3072), dtype), np.arange(600) % 10, in_memory="raw"))
-if sys.argv[2]:
-    __import__(sys.argv[2])
-before = peak()
-data = xpnet.load_data(sys.argv[1])
-train(data)
-kept = sum(part.x.size * part.x.dtype.itemsize for part in (data.train, data.validation, data.test))
-print(kept, peak() - before)
-"""
-
-
-class TestPeak:
-    """Loading and training take at most 1.2 times the data in the form it is kept, plus 50 MB."""
-
-    def check(self, path: Path, *, megabytes: int, imports: str = "", fast: str = "1") -> None:
-        kept, above = map(int, run_python(MEASURE, path, imports, XPNET_FAST=fast).split())
-        assert kept > megabytes * 1e6
-        assert above < 1.2 * kept + 50 * 2**20
-
-    @pytest.mark.parametrize(
-        "layout", ["python", *(pytest.param(name, marks=pytest.mark.slow) for name in ("binary", "matlab", "archive"))]
-    )
-    def test_cifar10(self, tmp_path: Path, layout: str):
-        rows = 10_000 if layout == "matlab" else 4_000
-        if layout in ("python", "archive"):
-            batches = {name: cifar_files.batch(seed, rows) for seed, name in enumerate(cifar_files.FILES)}
-            path = cifar_files.write_folder(tmp_path / "c", **batches)
-            path = path if layout == "python" else cifar_files.write_archive(tmp_path / "a.tar", path, "w")
-        else:
-            writer = data_files.write_binary if layout == "binary" else data_files.write_matlab
-            path = writer(tmp_path / "c", rows)
-        self.check(path, megabytes=70, imports="scipy.io" if layout == "matlab" else "")
-
-    @pytest.mark.parametrize("kind", ["npz", "npy"])
-    def test_floats(self, tmp_path: Path, kind: str):
-        x, y = np.ones((32_000, 1000), np.float32), np.arange(32_000) % 10
-        x[:, 0] = y
-        if kind == "npz":
-            np.savez(tmp_path / "m.npz", x=x, y=y)
-        else:
-            np.save(tmp_path / "x.npy", x)
-            np.save(tmp_path / "y.npy", y)
-        self.check(tmp_path / ("m.npz" if kind == "npz" else "x.npy"), megabytes=120, fast="0")
-
-
 LARGER = """
 import resource, sys, numpy as np, xpnet
 from xpnet.config import TrainConfig
@@ -273,5 +205,5 @@ def test_data_larger_than_the_address_space_trains(tmp_path: Path):
         start = file.tell()
         file.truncate(start + shape[0] * shape[1])  # a file of zeros that takes no room
     np.save(tmp_path / "y.npy", np.arange(shape[0]) % 10)
-    out = run_python(LARGER, tmp_path / "x.npy", MALLOC_ARENA_MAX="1").splitlines()
+    out = harms.run_python(LARGER, tmp_path / "x.npy", MALLOC_ARENA_MAX="1").splitlines()
     assert out == ["does not fit", "FileRows (1,)"]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.data import load_data, read_source
-from xpnet.data import npy as npz
+from xpnet.data import load_data, packed, read_source
 from xpnet.errors import DataError
 
 X = np.arange(60.0).reshape(20, 3)
@@ -114,6 +113,68 @@ def test_damage_anywhere_is_one_sentence_or_harmless(tmp_path: Path, write: Any)
     assert refused > 100
 
 
+def packed_with(path: Path, method: int, **arrays: np.ndarray) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, values in arrays.items():
+            content = io.BytesIO()
+            np.save(content, values)
+            archive.writestr(f"{name}.npy", content.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+class TestPacked:
+    def test_every_way_of_packing_is_read(self, tmp_path: Path, method: int):
+        x = np.tile(np.random.default_rng(0).normal(size=(100, 500)), (30, 1)).astype(np.float32)
+        y = np.arange(3000) % 2
+        packed_data = load_data(packed_with(tmp_path / "m.npz", method, x=x, y=y))
+        np.testing.assert_array_equal(packed_data.train.x, load_data(save(tmp_path / "n.npz", x=x, y=y)).train.x)
+
+    @pytest.mark.parametrize("place", range(0, 100, 7))
+    def test_damage_is_one_sentence(self, tmp_path: Path, method: int, place: int):
+        path = packed_with(
+            tmp_path / "m.npz", method, x=np.random.default_rng(0).normal(size=(200, 30)), y=np.arange(200) % 2
+        )
+        content = bytearray(path.read_bytes())
+        for at in range(35 + 460 * place, 35 + 460 * place + 40):  # behind the member's own header
+            content[at % 40_000] ^= 0x5A
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"m\.npz") as caught:
+            load_data(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda content, at: content[:at] + b"\x09\x14\x05\x00\xff" + content[at + 5 :], "LZMA without its properties"),
+        (lambda content, at: content[:at] + b"\x09\x14\x06\x00" + content[at + 4 :], "LZMA without its properties"),
+        (lambda content, at: content[:at] + b"\x09\x14\x05\x00\x5d\xff\xff\xff\xff" + content[at + 9 :], None),
+    ],
+)
+def test_headers_of_lzma(tmp_path: Path, harm: Any, message: str | None):
+    """A window of 4 GB is what the file says, and no more is taken for it than the member has."""
+    path = packed_with(tmp_path / "m.npz", zipfile.ZIP_LZMA, x=X, y=Y)
+    content = path.read_bytes()
+    path.write_bytes(harm(content, 30 + len("x.npy")))
+    if message is None:
+        np.testing.assert_array_equal(load_data(path).train.x, load_data(save(tmp_path / "n.npz", x=X, y=Y)).train.x)
+        return
+    with pytest.raises(DataError, match=message):
+        load_data(path)
+
+
+def test_a_way_of_packing_that_is_not_read(tmp_path: Path):
+    path = save(tmp_path / "m.npz", x=X, y=Y)
+    content = path.read_bytes()
+    for sign, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        start = content.index(sign) + at
+        content = content[:start] + struct.pack("<H", 93) + content[start + 2 :]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"m.npz: .*x.npy is packed in the way 93, which is not read"):
+        load_data(path)
+
+
 def entry(header: str, content: bytes) -> bytes:
     """Return an .npy file that claims `header`."""
     text = header.encode().ljust(117) + b"\n"
@@ -163,7 +224,7 @@ def test_impossible_sizes_are_refused_before_anything_is_unpacked(tmp_path: Path
     path = claim(tmp_path / "m.npz", 2**31)
     with pytest.raises(DataError, match=r"m.npz: x claims 2,147,483,648 bytes packed into \d+, which is not possible"):
         load_data(path)
-    monkeypatch.setattr(npz, "_MOST_BYTES", 2**30)
+    monkeypatch.setattr(packed, "_MOST_BYTES", 2**30)
     with pytest.raises(
         DataError, match=r"m.npz: its arrays claim 2,147,48\d,\d+ bytes; at most 1,073,741,824 are read"
     ):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import pickletools
+import struct
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,49 @@ def test_messages_are_short_and_printable():
         assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("depth", [100, pytest.param(400_000, marks=pytest.mark.slow)])
+def peak_of(content: bytes) -> int:
+    """Return the bytes that reading a pickle takes, or refusing it."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(DataError):
+            read_pickle(content, "f")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.guarantee("data-memory")
+def test_a_key_that_stands_in_many_dictionaries_is_kept_once(harm: Any):
+    key = b"k" * (2**20 - 1)
+    content = b"]q\x00T" + struct.pack("<I", len(key)) + key + b"q\x01a(" + 3000 * b"}h\x01Ns" + b"e."
+    assert len(read_pickle(content, "f")) == 3001
+    assert peak_of(content) < 5e6
+    harm.did("bombs", 1)
+
+
+@pytest.mark.guarantee("data-memory")
+@pytest.mark.parametrize(
+    "some",
+    [b"]\x94", b"}K\x01\x94U\x02abs", b"(", b"U\x02ab\x94", b"]K\x01a", b"M\xff\xff\x85", b"X\x02\0\0\0\xc3\xa4\x94"],
+)
+def test_many_small_values_take_less_than_the_slack(some: bytes, harm: Any, monkeypatch: pytest.MonkeyPatch):
+    """Hold the memory of a hundredth of all instructions against a hundredth of 50 MB."""
+    monkeypatch.setattr(safe_pickle, "_MOST_INSTRUCTIONS", 5_000)
+    monkeypatch.setattr(safe_pickle, "_MOST_CONTAINERS", 100)
+    assert peak_of(5_000 * some) < 0.5 * 2**20
+    harm.did("bombs", 1)
+
+
+@pytest.mark.guarantee("data-memory")
+def test_a_long_text_takes_no_four_bytes_a_sign(harm: Any):
+    text = 3 * 2**20 * b"a" + "\U0001f600".encode()
+    assert peak_of(b"X" + struct.pack("<I", len(text)) + text + b".") < 1e5
+    letters = bytes(range(256)) * 2**14
+    assert read_pickle(pickle.dumps(letters, 2), "f") == letters
+    harm.did("bombs", 1)
+
+
+@pytest.mark.parametrize("depth", [100, 9_000])
 def test_nesting_is_no_matter(depth: int):
     deep = depth * b"]" + (depth - 1) * b"a"
     assert len(read_pickle(deep + b".", "f")) == 1

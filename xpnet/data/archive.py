@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
+from xpnet.data.packed import is_damage
 from xpnet.errors import DataError
 from xpnet.file_system import open_regular
 
@@ -50,13 +51,17 @@ def read_archive_files(
                     name = PurePosixPath(member.name).name
                     if member.isfile() and wanted(name):
                         check(name, member.size)
-                        content = archive.extractfile(member)
-                        yield name, b"" if content is None else content.read()
+                        content = io.BytesIO()  # grows where it is; a stream's own read() joins pieces
+                        if (file_in := archive.extractfile(member)) is not None:
+                            shutil.copyfileobj(file_in, content, 2**18)
+                        yield name, content.getvalue()
             # The checksum stands at the end, where the last member is long over.
             while stream.read(2**16):
                 pass
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
-            if isinstance(error, DataError):
+        except DataError:
+            raise
+        except Exception as error:
+            if not (is_damage(error) or isinstance(error, (tarfile.TarError, ValueError, OverflowError))):
                 raise
             raise DataError(
                 f"{path}: cannot be read to its end ({error}); it has {path.stat().st_size:,} bytes, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.labels import check_count
+from xpnet.data.labels import MOST_CLASSES, check_count
 from xpnet.data.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.plural import counted
@@ -19,6 +20,8 @@ from xpnet.plural import counted
 # What the column of the labels is called where nobody says.
 _USUAL = ("label", "labels", "target", "class")
 MOST_COLUMNS = 100_000
+# Of all labels together.
+MOST_LETTERS = 4 * 2**20
 
 
 class Columns(NamedTuple):
@@ -136,16 +139,38 @@ def find_target(names: Sequence[str], named: bool, target: str | None, where: st
 
 
 class Labels:
-    """Labels as they come from a file, one after the other: each different text is kept once."""
+    """Labels as they come from a file, one after the other: each different text is kept once.
 
-    def __init__(self) -> None:
+    Args:
+        where: What to call their column in messages; empty where nobody wants to know them.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
         self._numbers: dict[str, int] = {}
         self._codes: list[NDArray[np.int32]] = []
+        self._rows = self._letters = 0
 
-    def add(self, texts: Iterable[str]) -> None:
-        """Take the labels of some more rows."""
-        numbers = self._numbers
-        self._codes.append(np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32))
+    def add(self, texts: Iterable[str], codes: NDArray[np.int64] | None = None) -> None:
+        """Take the labels of some more rows: texts, or places in a list of texts.
+
+        Raises:
+            DataError: So far there are more different ones, or longer ones, than classes have.
+        """
+        if not self._where:
+            return
+        numbers, before = self._numbers, len(self._numbers)
+        found = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+        self._codes.append(found if codes is None else found[codes])
+        self._rows += len(self._codes[-1])
+        self._letters += sum(map(len, itertools.islice(numbers, before, None)))
+        if len(numbers) > MOST_CLASSES:
+            _check_classes(len(numbers), self._rows, "", self._where)
+        if self._letters > MOST_LETTERS:
+            raise DataError(
+                f"{self._where} has labels of more than {MOST_LETTERS:,} letters together; shorten them, or name "
+                "another column with --target"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -172,10 +197,7 @@ def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, 
     first: dict[Decimal | str, str] = {}
     for text in texts:
         first.setdefault(value_of(text), text)
-    try:
-        check_count(len(first), len(codes), printable(texts[0]), where)
-    except DataError as error:
-        raise DataError(f"{error}{', name another column with --target' if len(first) > 1 else ''}") from None
+    _check_classes(len(first), len(codes), printable(texts[0]), where)
     numbers = [value for value in first if isinstance(value, Decimal)]
     if len(numbers) < len(first):
         values: list[Any] = sorted(first, key=first.__getitem__)
@@ -186,6 +208,13 @@ def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, 
         names = [str(int(value)) if whole else first[value] for value in values]
     rank = {value: c for c, value in enumerate(values)}
     return np.array([rank[value_of(text)] for text in texts], np.int64)[codes], tuple(names)
+
+
+def _check_classes(count: int, rows: int, first: str, where: str) -> None:
+    try:
+        check_count(count, rows, first, where)
+    except DataError as error:
+        raise DataError(f"{error}{', name another column with --target' if count > 1 else ''}") from None
 
 
 def value_of(label: str) -> Decimal | str:

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data.columns import MOST_COLUMNS, Columns, Labels, are_names, find_target, is_label_name
-from xpnet.data.idx import opened
+from xpnet.data.packed import opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
 from xpnet.data.tables import LARGEST, Growing
 from xpnet.errors import DataError
 
 _DELIMITERS = ",;\t|"
-_MOST_LINE = 16 * 2**20
+# A hundred thousand numbers of forty digits; a cell that is text may take a quarter.
+_MOST_LINE = 4 * 2**20
 _CHARACTERS = 2**18  # of lines that are converted at a time
 _MOST_BLANK = 10_000
 # Of a gzipped table: numbers as text shrink to a third or a tenth, nothing but traps to a hundredth.
@@ -86,7 +87,7 @@ def first_line(path: Path) -> list[str]:
 class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file, self._delimiter = path, file, ""
-        self._x, self._labels, self._rows = Growing(), Labels(), 0
+        self._x, self._rows = Growing(), 0
 
     def first(self) -> list[str]:
         return next(self._records(self._lines()), (0, []))[1]
@@ -97,8 +98,6 @@ class _Reader:
         number, cells = next(records, (0, []))
         if not number:
             raise DataError(f"{self._path}: has no lines; it must have a row for each sample")
-        if len(cells) > MOST_COLUMNS:
-            raise DataError(f"{self._path}: has {len(cells):,} columns; at most {MOST_COLUMNS:,} are read")
         second = next(records, None)
         named = config.header
         if named is None:
@@ -108,6 +107,7 @@ class _Reader:
         labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1
         self._columns = Columns.of(names, named, target, wanted or (), str(self._path))
+        self._labels = Labels(f"{self._path}: {self._columns.called(target)}" if wanted is None else "")
         first: list[_Record] = [] if named else [(number, cells)]
         self._add_records(first + ([second] if second else []))
         while batch := _batch(lines, lambda line: len(line.text), _CHARACTERS):
@@ -124,13 +124,21 @@ class _Reader:
 
     def _records(self, lines: Iterator[_Line]) -> Iterator[_Record]:
         """Yield the cells of records, with the number of their last line."""
-        at = 0
+        at = size = cells_at_most = 0
 
         def texts() -> Iterator[str]:
-            nonlocal at
+            nonlocal at, size, cells_at_most
             for line in lines:
-                at = line.number
-                self._delimiter = self._delimiter or max(_DELIMITERS, key=line.text.count)
+                at, size = line.number, size + len(line.text)
+                cells_at_most += line.text.count(self._delimiter)
+                if cells_at_most >= MOST_COLUMNS:
+                    raise DataError(
+                        f"{self._path}: line {at}: has {cells_at_most + 1:,} columns; at most {MOST_COLUMNS:,} are read"
+                    )
+                if size > _MOST_LINE:
+                    raise DataError(
+                        f"{self._path}: line {at}: has no end of a row in {size:,} letters; is a quote open?"
+                    )
                 yield line.text
 
         head = next(lines, None)
@@ -138,9 +146,10 @@ class _Reader:
             return
         self._delimiter = self._delimiter or max(_DELIMITERS, key=head.text.count)
         lines = itertools.chain([head], lines)
-        csv.field_size_limit(_MOST_LINE)
+        csv.field_size_limit(_MOST_LINE // 4)
         try:
             for cells in csv.reader(texts(), delimiter=self._delimiter, skipinitialspace=True):
+                size = cells_at_most = 0
                 if cells:
                     yield at, cells
         except csv.Error as error:

@@ -8,7 +8,6 @@ import shutil
 import tarfile
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from xpnet.config import DataConfig
 from xpnet.data.archive import BoundedInfo
 from xpnet.data.finding import cache_folder
 from xpnet.data.formats import read_path
+from xpnet.data.packed import is_damage
 from xpnet.data.published import ARCHIVES, HOME, Archive
 from xpnet.errors import DataError
 from xpnet.file_system import open_regular
@@ -291,12 +291,10 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
                     raise DataError(f"{path}: goes on after its last file; take another copy")
     except tarfile.FilterError as error:
         raise DataError(f"{path}: holds what leads out of it ({error}); take another copy") from None
-    except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: is broken or no archive ({error}); take another copy") from None
-    except OSError as error:
-        if error.errno is not None:
+    except DataError:
+        raise
+    except Exception as error:
+        if not (is_damage(error) or isinstance(error, (tarfile.TarError, ValueError, OverflowError))):
             raise
         raise DataError(f"{path}: is broken or no archive ({error}); take another copy") from None
     folder = into / archive.folder

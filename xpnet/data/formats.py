@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from xpnet.config import DataConfig
 from xpnet.data import cifar, idx, images, npy, tabular
 from xpnet.data.csvs import is_text
 from xpnet.data.finding import published_in
+from xpnet.data.packed import opened
 from xpnet.data.source import Source
 from xpnet.errors import DataError
 from xpnet.file_system import open_regular
@@ -169,7 +169,7 @@ def _hint(start: bytes, path: Path) -> str:
 
 def _unzipped(path: Path) -> bytes:
     try:
-        with idx.opened(path) as file:
+        with opened(path) as file:
             return file.read(512)
-    except (OSError, EOFError, zlib.error):
+    except (OSError, DataError):
         return b""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import math
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
+from xpnet.data.packed import opened
 from xpnet.data.room import check_room
 from xpnet.data.source import Source
 from xpnet.data.tables import Pieces, rows_at_a_time, whole
@@ -42,19 +40,6 @@ def is_idx(start: bytes) -> bool:
     return len(start) >= 4 and start[:2] == b"\0\0" and start[2] in _TYPES and 1 <= start[3] <= 4
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, unzipped where it is gzipped, by its content."""
-    with open_regular(path, links=True) as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        if not zipped:
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as unzipped:
-            yield cast(BinaryIO, unzipped)
-
-
 def idx_files(folder: Path) -> dict[str, Path]:
     """Return the IDX files in a folder by what they are: training and test, images and labels.
 
@@ -76,7 +61,7 @@ def _start(path: Path) -> bytes:
     try:
         with opened(path) as file:
             return file.read(4)
-    except (OSError, EOFError, zlib.error):
+    except (OSError, DataError):
         return b""
 
 
@@ -112,7 +97,7 @@ def read_idx(folder: Path) -> Source:
 
 
 def _pieces(path: Path) -> Pieces:
-    with _reading(path), opened(path) as file:
+    with opened(path) as file:
         header = _header(file, path)
     shape, dtype, size = header
     wanted = math.prod(shape) * dtype.itemsize
@@ -125,7 +110,7 @@ def _pieces(path: Path) -> Pieces:
 
     def read() -> Iterator[NDArray[Any]]:
         rows = rows_at_a_time(shape, dtype.itemsize)
-        with _reading(path), opened(path) as file:
+        with opened(path) as file:
             file.read(size)
             for start in range(0, shape[0], rows):
                 part = (min(rows, shape[0] - start), *shape[1:])
@@ -155,17 +140,3 @@ def _header(file: BinaryIO, path: Path) -> _Header:
         raise DataError(f"{path}: is cut off within its header")
     shape = tuple(int.from_bytes(lengths[i : i + 4], "big") for i in range(0, 4 * count, 4))
     return _Header(shape, np.dtype(_TYPES[start[2]]), 4 + 4 * count)
-
-
-class _reading:  # noqa: N801 - reads as what it does
-    """Turns what a broken gzip raises into one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
-            raise DataError(f"{self._path}: is a broken gzip file ({error}); take another copy") from None

@@ -1,34 +1,27 @@
-"""Folders of images, one subfolder a class, and single images."""
+"""Folders of images, one subfolder a class."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data.arrays import About, Division, build_source
+from xpnet.data.pictures import Form, decode, opened
 from xpnet.data.room import check_room
 from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
 from xpnet.data.tables import Table, table_in_memory
 from xpnet.errors import DataError
-from xpnet.file_system import open_regular
 from xpnet.plural import counted
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
-# What is decoded: formats in which photographs come, by readers without programs of others behind them.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
-_MOST_PIXELS = 50_000_000
 _MOST_IMAGES = 10_000_000
 # Without a size that is asked for, images keep the one that they share, up to this many pixels a side.
 _LARGEST_SIDE = 128
@@ -43,15 +36,6 @@ class _Found:
     paths: list[Path]
     labels: list[int]
     left_out: list[str]
-
-
-@dataclass(frozen=True)
-class Form:
-    """What images are brought to: (channels, height, width)."""
-
-    channels: int
-    height: int
-    width: int
 
 
 def is_image_folder(folder: Path) -> bool:
@@ -165,7 +149,7 @@ def _form(found: _Found, config: DataConfig, folder: Path) -> Form:
     if config.image_size is None or config.image_mode is None:
         for path in found.paths:
             try:
-                with _opened(path) as image:
+                with opened(path) as image:
                     sizes[image.size[1], image.size[0]] += 1
                     gray &= image.mode in _GRAY
             except ValueError:
@@ -200,136 +184,3 @@ def _table(found: _Found, form: Form, broken: list[str], deep: list[Path]) -> tu
         raise DataError(f"{broken[0] if broken else 'the folder'}: none of the images can be read")
     x.resize((len(labels), width), refcheck=False)
     return table_in_memory(x, (form.channels, form.height, form.width)), np.array(labels, np.int64)
-
-
-class _opened:  # noqa: N801 - reads as what it does
-    """An image that is open; whatever is wrong with it is a ValueError with a short reason."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Any:
-        from PIL import Image
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, which are refused below, and of odd metadata
-            try:
-                self._file = open_regular(self._path, links=True)
-            except OSError as error:
-                raise ValueError(error.strerror) from None
-            try:
-                self._image = Image.open(self._file, formats=_FORMATS)
-            except Exception as error:
-                self._file.close()
-                raise ValueError(_reason(error)) from None
-        width, height = self._image.size
-        if width * height > _MOST_PIXELS:
-            self.__exit__()
-            raise ValueError(f"{width:,} x {height:,} pixels")
-        return self._image
-
-    def __exit__(self, *_: object) -> None:
-        self._image.close()
-        self._file.close()
-
-
-def _reason(error: Exception) -> str:
-    name = type(error).__name__
-    if name == "UnidentifiedImageError":
-        return "no image"
-    if name == "DecompressionBombError":
-        return "too many pixels"
-    return printable(" ".join(str(error).split())) or name
-
-
-def decode(path: Path, form: Form, deep: list[Path] | None = None) -> NDArray[np.uint8]:
-    """Return an image in channel planes, flat: turned upright, brought to the size and the colours of `form`.
-
-    Args:
-        path: A file in any of the usual formats.
-        form: Channels, height and width; one that has other sides is stretched.
-        deep: Where the path goes of an image with more than 8 bits a channel, of which the upper 8 are taken.
-
-    Raises:
-        ValueError: It cannot be read; the message is a short reason.
-    """
-    from PIL import Image, ImageOps
-
-    with _opened(path) as image, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        is_deep = _is_deep(image)
-        try:
-            if image.format == "JPEG" and min(image.size) > 2 * max(form.height, form.width):
-                image.draft(None, (2 * form.width, 2 * form.height))  # decoded at a fraction of its size
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            image = _coloured(image, "L" if form.channels == 1 else "RGB")
-            if image.size != (form.width, form.height):
-                image = image.resize((form.width, form.height), Image.Resampling.BILINEAR)
-        except Exception as error:
-            raise ValueError(_reason(error)) from None
-    if is_deep and deep is not None:
-        deep.append(path)
-    return _planes(image)
-
-
-def _is_deep(image: Any) -> bool:
-    """Return whether an image that has not been loaded has more than 8 bits a channel in its file."""
-    if image.mode.startswith("I"):
-        return True
-    for codec, *_, arguments in image.tile:
-        # Pillow itself takes the upper 8 bits of colours; BGR;16 are three channels in 16 bits.
-        numbers = [value for value in arguments if isinstance(value, int)] if codec == "ppm" else []
-        if re.search("(?<!BGR);16", str(arguments)) or max(numbers, default=0) > 255:
-            return True
-    return False
-
-
-def image_size_of(path: Path) -> tuple[int, int]:
-    """Return height and width of an image as it is shown.
-
-    Raises:
-        ValueError: It cannot be read; the message is a short reason.
-    """
-    with _opened(path) as image:
-        turned = False
-        with contextlib.suppress(Exception):
-            turned = image.getexif().get(0x0112, 1) >= 5
-        width, height = image.size
-        return (width, height) if turned else (height, width)
-
-
-def resized(planes: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    """Return an image in channel planes (channels, height, width), brought to another form, flat."""
-    from PIL import Image
-
-    image = Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
-    image = _coloured(image, "L" if form.channels == 1 else "RGB")
-    return _planes(image.resize((form.width, form.height), Image.Resampling.BILINEAR))
-
-
-def _planes(image: Any) -> NDArray[np.uint8]:
-    values = np.asarray(image, np.uint8)
-    return np.ascontiguousarray(values if values.ndim == 2 else values.transpose(2, 0, 1)).reshape(-1)
-
-
-def _coloured(image: Any, mode: str) -> Any:
-    """Return an image in gray or RGB: what is transparent lies on white, 16 bits become 8."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise ValueError("floating pixels, whose range is not known")
-    if image.mode.startswith("I"):
-        # Gray of 16 bits; Pillow itself would cut off all that is brighter than 255.
-        values = np.asarray(image).astype(np.int64)
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 65_535:
-            raise ValueError(f"pixels from {low:,} to {high:,}, beyond 16 bits")
-        image = Image.fromarray((values // 257).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == mode else image.convert(mode)

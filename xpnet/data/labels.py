@@ -13,7 +13,7 @@ from xpnet.errors import DataError
 
 _WANTED = "labels must be whole numbers"
 _LARGEST = 2**31
-_MOST_CLASSES = 10_000
+MOST_CLASSES = 10_000
 _LISTED = 4
 _ARE = " are the classes "
 
@@ -88,7 +88,7 @@ def check_count(classes: int, rows: int, first: str, called: str) -> None:
     """
     if classes < 2:
         raise DataError(f"{called} has the label {first} alone; there must be at least 2 classes")
-    if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
+    if classes > MOST_CLASSES or (classes > 20 and classes > rows / 2):
         raise DataError(f"{called} has {classes:,} different labels in {rows:,} rows; they are probably not classes")
 
 

@@ -2,7 +2,7 @@
 
 SciPy's reader believes what headers claim and builds objects, structures and functions.  So every element is walked
 through first: only numbers, text and cells of text pass, each no longer than the file holds, and what is
-compressed is unpacked up to a limit.
+compressed is unpacked up to a limit.  Numbers are taken as they lie there; the rest is left to SciPy.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import warnings
 import zlib
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xpnet.data.safe_pickle import printable
 from xpnet.errors import DataError
 
@@ -21,6 +24,7 @@ _HDF5 = b"\x89HDF"
 
 _MATRIX, _COMPRESSED = 14, 15
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
+_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CELL, _CHAR = 1, 4
 _NUMBERS = range(6, 16)
 _OTHERS = {2: "a structure", 3: "an object", 5: "a sparse matrix", 16: "a function", 17: "an opaque object"}
@@ -52,26 +56,29 @@ def read_matlab(content: bytes, where: str, names: tuple[str, ...]) -> dict[str,
         DataError: The file is of another level, broken, holds objects, or lacks a variable.
     """
     try:
-        has = _check(content, names)
+        has, found = _check(content, names)
     except _Unfit as error:
         raise DataError(f"{where}: {error}") from None
     for name in names:
         if name not in has:
             known = ", ".join(map(printable, has[:10])) or "none"
             raise DataError(f"{where}: has no variable {name}; its variables are {known}")
+    others = [name for name in names if name not in found]
+    if not others:
+        return found
     from scipy.io import loadmat
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values = loadmat(io.BytesIO(content), variable_names=names)
-        return {name: values[name] for name in names}
+            values = loadmat(io.BytesIO(content), variable_names=others)
+        return {name: values[name] for name in others} | found
     except Exception as error:  # SciPy raises whatever it stumbles over
         raise DataError(f"{where}: is not a whole MATLAB file ({type(error).__name__}); take another copy") from None
 
 
-def _check(content: bytes, wanted: tuple[str, ...]) -> list[str]:
-    """Return the names of a file's variables, after those that are wanted have been found harmless.
+def _check(content: bytes, wanted: tuple[str, ...]) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Return the names of a file's variables, and those that are wanted and arrays of numbers: none is harmful.
 
     SciPy reads no more of the others than their names.
     """
@@ -99,7 +106,7 @@ def _check(content: bytes, wanted: tuple[str, ...]) -> list[str]:
             reader.array(data, 0)
         names.append(name)
         at = element.end
-    return names
+    return names, reader.numbers
 
 
 def _unpacked(data: memoryview, most: int) -> bytes:
@@ -116,6 +123,8 @@ class _Reader:
     def __init__(self, order: Literal["little", "big"]) -> None:
         self._order = order
         self._elements, self._unpacked = 0, 0
+        # Arrays of numbers are the bytes of the file: SciPy makes three copies of them.
+        self.numbers: dict[str, NDArray[Any]] = {}
 
     def _number(self, view: memoryview, at: int) -> int:
         return int.from_bytes(view[at : at + 4], self._order)
@@ -193,4 +202,7 @@ class _Reader:
         if part.kind not in _BYTES or len(part.data) != count * _BYTES[part.kind]:
             held = len(part.data)
             raise _Unfit(f"{printable(title)} has the shape {tuple(shape)}, but the file holds {held:,} bytes of it")
+        if count and kind in _NUMBERS and part.kind in _DTYPES and depth == 0:
+            dtype = np.dtype(_DTYPES[part.kind]).newbyteorder("<" if self._order == "little" else ">")
+            self.numbers[title] = np.frombuffer(part.data, dtype).reshape(shape, order="F")
         return title

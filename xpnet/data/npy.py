@@ -6,10 +6,9 @@ import io
 import math
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,20 +16,17 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
-from xpnet.data.room import check_room
+from xpnet.data.packed import check_claims, is_damage, open_member, opened_zip
 from xpnet.data.rows import rows_in
 from xpnet.data.safe_pickle import printable
 from xpnet.data.source import Source
-from xpnet.data.tables import Pieces, Table, rows_at_a_time, table_of, whole
+from xpnet.data.tables import CHUNK_BYTES, Pieces, Table, rows_at_a_time, table_of, whole
 from xpnet.errors import DataError
 from xpnet.file_system import open_regular
 
 _LAYOUTS = (("x_train", "y_train"), ("x", "y"))
 _TEST = ("x_test", "y_test")
 _KNOWN = (*_LAYOUTS[0], *_LAYOUTS[1], *_TEST)
-_MOST_BYTES = 64 * 2**30
-# Deflate cannot shrink by more than 1032; a larger claim is a lie, and a large one a trap.
-_MOST_RATIO, _LARGE = 1100, 2**30
 _MOST_HEADER = 10_000
 # Features of more bytes than this stay on the disk: they are mapped.
 MAPPED_FROM = 256 * 2**20
@@ -77,11 +73,11 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
     Raises:
         DataError: The file is cut off or no ``.npz``, or an array claims what it does not hold.
     """
-    with _ReadingZip(path), open_regular(path, links=True) as file, zipfile.ZipFile(file) as archive:
+    with opened_zip(path) as archive:
         others = sorted(info.filename.removesuffix(".npy") for info in archive.infolist())
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         members = {name: info for name, info in members.items() if names is None or name in names}
-        _check_sizes(members, path)
+        check_claims(members, path)
         return {name: _member(path, archive, info, f"{path}: {name}") for name, info in members.items()}, others
 
 
@@ -96,33 +92,16 @@ def _keys(arrays: dict[str, Pieces], others: list[str], path: Path) -> tuple[str
     return (*layouts[0], *_TEST)
 
 
-def _check_sizes(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
-    total = sum(info.file_size for info in members.values())
-    if total > _MOST_BYTES:
-        raise DataError(f"{path}: its arrays claim {total:,} bytes; at most {_MOST_BYTES:,} are read")
-    for name, info in members.items():
-        if info.file_size > _LARGE and info.file_size > _MOST_RATIO * info.compress_size:
-            raise DataError(
-                f"{path}: {name} claims {info.file_size:,} bytes packed into {info.compress_size:,}, "
-                "which is not possible; take another copy"
-            )
-
-
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Pieces:
-    with archive.open(info) as stream:
-        header = _header(cast(BinaryIO, stream), info.file_size, where)
+    with open_member(archive, info) as stream:
+        header = _header(stream, info.file_size, where)
 
     def read() -> Iterator[NDArray[Any]]:
-        with (
-            _ReadingZip(path),
-            open_regular(path, links=True) as file,
-            zipfile.ZipFile(file) as archive,
-            archive.open(info) as stream,
-        ):
+        with opened_zip(path) as archive, open_member(archive, info) as stream:
             stream.read(header.size)
-            yield from _read(cast(BinaryIO, stream), header, where)
+            yield from _read(stream, header, where)
 
-    return Pieces(header.shape, header.dtype, read)
+    return Pieces(header.shape, header.dtype, read, header.fortran)
 
 
 def _header(stream: BinaryIO, file_size: int, where: str) -> _Header:
@@ -137,9 +116,9 @@ def _header(stream: BinaryIO, file_size: int, where: str) -> _Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 has written
             shape, fortran, dtype = read(io.BytesIO(length + stream.read(int.from_bytes(length, "little"))))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
-        raise
     except Exception as error:  # a header is parsed as Python, and fails in as many ways
+        if is_damage(error) or isinstance(error, (zipfile.BadZipFile, OSError)):
+            raise
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
         raise DataError(f"{where} is not an array ({reason})") from None
     if dtype.hasobject:
@@ -153,12 +132,13 @@ def _header(stream: BinaryIO, file_size: int, where: str) -> _Header:
 
 
 def _read(stream: BinaryIO, header: _Header, where: str) -> Iterator[NDArray[Any]]:
-    """Yield an array in pieces; one in Fortran's order, whose rows lie apart, in one."""
+    """Yield an array in pieces, as :class:`~xpnet.data.tables.Pieces` says."""
     shape, fortran, dtype, _ = header
     if fortran:
-        check_room(math.prod(shape) * dtype.itemsize, where)
-        content = _exactly(stream, math.prod(shape) * dtype.itemsize, where)
-        yield np.frombuffer(content, dtype).reshape(shape[::-1]).T
+        rows, columns = shape[0], math.prod(shape[1:])
+        some = max(1, CHUNK_BYTES // dtype.itemsize)
+        for size in _cut(rows * columns, some // rows * rows) if some >= rows else columns * [*_cut(rows, some)]:
+            yield np.frombuffer(_exactly(stream, size * dtype.itemsize, where), dtype)
         return
     rows = rows_at_a_time(shape, dtype.itemsize)
     for start in range(0, shape[0] if shape else 1, rows):
@@ -167,28 +147,16 @@ def _read(stream: BinaryIO, header: _Header, where: str) -> Iterator[NDArray[Any
         yield np.frombuffer(content, dtype).reshape(part)
 
 
+def _cut(size: int, most: int) -> Iterator[int]:
+    """Return the sizes of pieces of at most `most`."""
+    return (min(most, size - start) for start in range(0, size, most))
+
+
 def _exactly(stream: BinaryIO, size: int, where: str) -> bytes:
     content = stream.read(size)
     if len(content) != size:
         raise DataError(f"{where} is cut off: {len(content):,} of {size:,} bytes are there")
     return content
-
-
-class _ReadingZip:
-    """Turns what a broken zip raises into one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # RuntimeError: encrypted; NotImplementedError: a compression that NumPy does not write.
-        broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-        if isinstance(error, (*broken, OverflowError)) and not isinstance(error, DataError):
-            size = self._path.stat().st_size
-            raise DataError(f"{self._path}: is cut off or not a .npz file ({error}); it has {size:,} bytes") from None
 
 
 def read_npy(path: Path, config: DataConfig) -> Source:
@@ -253,7 +221,7 @@ def npy_pieces(path: Path) -> tuple[Pieces, _Header]:
             file.seek(header.size)
             yield from _read(file, header, where)
 
-    return Pieces(header.shape, header.dtype, read), header
+    return Pieces(header.shape, header.dtype, read, header.fortran), header
 
 
 def _whole(path: Path) -> NDArray[Any]:

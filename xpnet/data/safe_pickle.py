@@ -10,6 +10,7 @@ compared that with the bytes that are there.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 from xpnet.data.pickled_array import PickledArray
 from xpnet.errors import DataError
 
-# A published batch takes 40,000 instructions; each may leave an object of some 50 bytes.
-_MOST_INSTRUCTIONS = 1_000_000
+# A published batch of CIFAR-10 takes 40,000 instructions, CIFAR-100's 250,000; each may leave an object of some 50
+# bytes, and a dictionary or a list some 250, of which they have a dozen.
+_MOST_INSTRUCTIONS, _MOST_CONTAINERS = 500_000, 10_000
+_CONTAINERS = frozenset((b"]", b"}", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R"))
 _LONG = 2**20
 
 
@@ -47,6 +50,24 @@ _GLOBALS = {
 
 class _Uint8:
     """Stands for numpy.dtype("u1"), the only one understood."""
+
+
+class _LongText:
+    """A long text as it stands in the file: one sign beyond latin1 would make four times its size of it."""
+
+    def __init__(self, raw: memoryview) -> None:
+        self.raw = raw
+
+    def encode(self, encoding: str) -> memoryview:
+        """Return the text in another encoding."""
+        decoder, out = codecs.getincrementaldecoder("utf-8")(), bytearray()
+        for start in range(0, len(self.raw), _LONG):
+            out += decoder.decode(self.raw[start : start + _LONG]).encode(encoding)
+        decoder.decode(b"", final=True)
+        return memoryview(out)
+
+    def __len__(self) -> int:
+        return len(self.raw)
 
 
 def read_pickle(data: bytes, where: str) -> Any:
@@ -93,7 +114,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks that MARK has put aside
         self.memo: dict[int, Any] = {}
-        self.encoded = 0
+        self.keys: dict[bytes, str] = {}
+        self.containers = self.encoded = 0
 
     def run(self) -> Any:
         for _ in range(_MOST_INSTRUCTIONS):
@@ -103,6 +125,10 @@ class _Machine:
             handler = _HANDLERS.get(code)
             if handler is None:
                 raise self.refusal(f"holds the pickle instruction {code!r} at byte {self.at - 1:,}")
+            if code in _CONTAINERS:
+                self.containers += 1
+                if self.containers > _MOST_CONTAINERS:
+                    raise self.refusal(f"has more than {_MOST_CONTAINERS:,} lists, tuples and dictionaries")
             handler(self)
         raise self.refusal(f"has more than {_MOST_INSTRUCTIONS:,} pickle instructions")
 
@@ -124,6 +150,10 @@ class _Machine:
             return self.take(count)  # which says so
         self.at = start + count
         return memoryview(self.data)[start : self.at]
+
+    def text(self, count: int) -> str | _LongText:
+        raw = self.take_long(count)
+        return _LongText(raw) if isinstance(raw, memoryview) else raw.decode()
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
@@ -168,7 +198,12 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes)):
                 raise self.refusal(f"has a key of type {type(key).__name__}")
-            target[key if isinstance(key, str) else key.decode("latin-1")] = value
+            # One key may stand in any number of dictionaries.
+            if isinstance(key, bytes):
+                if key not in self.keys:
+                    self.keys[key] = key.decode("latin-1")
+                key = self.keys[key]
+            target[key] = value
 
     def find_global(self, module: str, name: str) -> None:
         known = _GLOBALS.get((module, name))
@@ -229,7 +264,7 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"C": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINBYTES
     b"B": lambda m: m.push(m.take_long(m.number(4))),  # BINBYTES
     b"\x8c": lambda m: m.push(m.take(m.number(1)).decode()),  # SHORT_BINUNICODE
-    b"X": lambda m: m.push(m.take(m.number(4)).decode()),  # BINUNICODE
+    b"X": lambda m: m.push(m.text(m.number(4))),  # BINUNICODE
     b"]": lambda m: m.push([]),
     b"}": lambda m: m.push({}),
     b")": lambda m: m.push(()),

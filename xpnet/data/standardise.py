@@ -161,8 +161,9 @@ def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64
         np.multiply(part, part, out=part)
         squares += ones @ part
     # n squares - sums**2 in Python's integers cannot cancel or overflow.
-    centred = [n * int(q) - int(s) ** 2 for q, s in zip(squares, sums, strict=True)]
-    return sums / n, np.sqrt(np.array([c / (n * n) for c in centred], dtype=np.float64))
+    # One feature after the other: the integers of all would take a hundred bytes for each.
+    variance = ((n * int(q) - int(s) ** 2) / (n * n) for q, s in zip(squares, sums, strict=True))
+    return sums / n, np.sqrt(np.fromiter(variance, np.float64, d))
 
 
 def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

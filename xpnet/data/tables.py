@@ -45,36 +45,58 @@ class Table:
 
 
 class Growing:
-    """Rows that come one chunk after the other, nobody knows how many, in one array without a second copy."""
+    """Rows that come one chunk after the other, nobody knows how many, in one array without a second copy.
 
-    def __init__(self) -> None:
-        self._array: NDArray[Any] | None = None
-        self._rows = 0
+    Args:
+        rows: How many rows there are, where that is known.
+        width: How many columns these have.
+    """
+
+    def __init__(self, rows: int = 0, width: int = 0) -> None:
+        # Of bytes: it can be made larger where it is, and read as another type.
+        self._bytes = np.zeros(rows * width, np.uint8)
+        self._array: NDArray[Any] = self._bytes.reshape(rows, width)
+        self._rows = rows
 
     def add(self, chunk: NDArray[Any]) -> None:
         """Take some more rows (k, d); the array takes the type that holds all of them."""
-        if self._array is None:
-            self._array = np.empty((0, chunk.shape[1]), chunk.dtype)
-        dtype = np.promote_types(self._array.dtype, chunk.dtype)
-        if dtype != self._array.dtype:
-            self._array = self._array[: self._rows].astype(dtype)
         rows = self._rows + len(chunk)
         if rows > len(self._array):
-            # Large arrays grow where they are: the system moves pages, not values.
-            self._array.resize((rows + len(self._array) // 20, chunk.shape[1]), refcheck=False)
-        self._array[self._rows : rows] = chunk
+            self._resize(rows + len(self._array) // 20, chunk.shape[1], self._array.dtype)
         self._rows = rows
+        self.put(chunk, rows - len(chunk), 0)
+
+    def put(self, chunk: NDArray[Any], row: int, column: int) -> None:
+        """Put some values (k, m) where their rows and columns are."""
+        dtype = np.promote_types(self._array.dtype, chunk.dtype)
+        if dtype != self._array.dtype:
+            self._widen(dtype)
+        self._array[row : row + len(chunk), column : column + chunk.shape[1]] = chunk
+
+    def _resize(self, rows: int, width: int, dtype: np.dtype[Any]) -> None:
+        self._array = np.empty((0, 0))
+        # Large arrays grow where they are: the system moves pages, not values.
+        self._bytes.resize(rows * width * dtype.itemsize, refcheck=False)
+        self._array = self._bytes.view(dtype).reshape(rows, width)
+
+    def _widen(self, dtype: np.dtype[Any]) -> None:
+        """Make a larger type of all values, in their own memory, from the last to the first."""
+        rows, width = self._array.shape
+        old, size = self._array.dtype, rows * width
+        self._resize(rows, width, dtype)
+        narrow, wide = self._bytes[: size * old.itemsize].view(old), self._array.reshape(-1)
+        for stop in range(size, 0, -CHUNK_BYTES):
+            start = max(0, stop - CHUNK_BYTES)
+            wide[start:stop] = narrow[start:stop].copy()
 
     @property
     def size(self) -> int:
         """Bytes that the rows take."""
-        return 0 if self._array is None else self._array[: self._rows].nbytes
+        return self._array[: self._rows].nbytes
 
     def finish(self) -> NDArray[Any]:
         """Return all rows; nothing may be added after that."""
-        if self._array is None:
-            return np.empty((0, 0))
-        self._array.resize((self._rows, self._array.shape[1]), refcheck=False)
+        self._resize(self._rows, self._array.shape[1], self._array.dtype)
         return self._array
 
 
@@ -89,11 +111,19 @@ def table_in_memory(
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """An array that comes in pieces: its shape and dtype, and a function that yields it along the first axis."""
+    """An array that comes in pieces.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type.
+        read: Yields it along the first axis; in Fortran's order flat, whole columns or parts of one at a time.
+        fortran: Whether it is in Fortran's order.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], Iterable[NDArray[Any]]]
+    fortran: bool = False
 
 
 _RAGGED = "rows of different lengths; they must all have as many features"
@@ -135,13 +165,14 @@ def whole(pieces: Pieces, called: str) -> NDArray[Any]:
         DataError: There is no room for it.
     """
     check_room(math.prod(pieces.shape) * pieces.dtype.itemsize, called)
-    out, start = np.empty(pieces.shape, pieces.dtype), 0
+    whole, start = np.empty(pieces.shape, pieces.dtype, order="F" if pieces.fortran else "C"), 0
+    out = whole.reshape(-1, order="F") if pieces.fortran else whole
     for piece in pieces.read():
         if not pieces.shape:
             return piece
         out[start : start + len(piece)] = piece
         start += len(piece)
-    return out
+    return whole
 
 
 def rows_at_a_time(shape: tuple[int, ...], itemsize: int) -> int:
@@ -168,7 +199,9 @@ def table_of(values: Any, called: str) -> Table:
     if math.prod(shape) == 0:
         raise DataError(f"{called} has the shape {shape} and thus no values; it needs rows to learn from")
     image_shape, interleaved = _image_shape(shape)
-    final = _final_dtype(values)
+    final = np.dtype(_final_dtype(values))
+    if values.fortran:
+        return table_in_memory(_rows_of_columns(values, final, interleaved, called), image_shape)
 
     def chunks() -> Iterator[NDArray[Any]]:
         finite = _FiniteCheck(called)
@@ -181,7 +214,34 @@ def table_of(values: Any, called: str) -> Table:
             yield chunk
         finite.finish()
 
-    return Table(shape[0], math.prod(shape[1:]), np.dtype(final), chunks, image_shape)
+    return Table(shape[0], math.prod(shape[1:]), final, chunks, image_shape)
+
+
+def _rows_of_columns(pieces: Pieces, dtype: np.dtype[Any], interleaved: bool, called: str) -> NDArray[Any]:
+    """Return the rows of an array in Fortran's order, put where they belong column by column."""
+    rows, width = pieces.shape[0], math.prod(pieces.shape[1:])
+    check_room(rows * width * dtype.itemsize, called)
+    x = np.empty((rows, width), dtype)
+    place: NDArray[Any] = np.arange(width).reshape(pieces.shape[1:])
+    if interleaved:
+        height, across, channels = pieces.shape[1:]
+        place = np.arange(width).reshape(channels, height, across).transpose(1, 2, 0)
+    place = place.reshape(-1, order="F")
+    at = 0
+    for piece in pieces.read():
+        column, row = divmod(at, rows)
+        if len(piece) < rows:
+            x[row : row + len(piece), place[column]] = piece
+        else:
+            block = piece.reshape(-1, rows).T
+            to: Any = place[column : column + block.shape[1]]
+            x[:, slice(to[0], to[-1] + 1) if len(pieces.shape) == 2 else to] = block
+        at += len(piece)
+    finite = _FiniteCheck(called)
+    for chunk in pieces_of(x).read():
+        finite.look(chunk)
+    finite.finish()
+    return x
 
 
 def _final_dtype(values: Pieces) -> Any:
