@@ -8,9 +8,9 @@ from pathlib import Path
 import data_files
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from xpnet.data import load_data, read_source
+from xpnet.data import load_data, pictures, read_source
 from xpnet.data.pictures import Form, decode
 from xpnet.errors import DataError
 
@@ -86,6 +86,30 @@ def test_modes(tmp_path: Path, mode: str, colour, rgb):
     assert (planes == np.array(rgb)[:, None]).all()
     gray = decode(path, Form(1, 4, 5))
     np.testing.assert_allclose(gray, rgb @ np.array([0.299, 0.587, 0.114]), atol=1)
+
+
+@pytest.mark.parametrize("strip", [50, 333])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_strips_of_a_picture_give_the_same_values(tmp_path: Path, monkeypatch, strip: int, turn: int):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    rng = np.random.default_rng(turn)
+    for mode, shape in (("L", (23, 31)), ("RGBA", (23, 31, 4)), ("LA", (23, 31, 2))):
+        path = tmp_path / f"{mode}.png"
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(path, exif=exif)
+        for form in (Form(3, 8, 8), Form(1, 23, 31), Form(3, 31, 23), Form(3, 40, 50), Form(3, 9, 40), Form(1, 24, 30)):
+            monkeypatch.setattr(pictures, "_STRIP", 2**20)
+            whole = decode(path, form)
+            with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image).convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            upright = upright.convert("L" if form.channels == 1 else "RGB")
+            by_pillow = np.asarray(upright.resize((form.width, form.height), Image.Resampling.BILINEAR))
+            if mode != "L" or form.channels == 1:
+                planes = by_pillow if form.channels == 1 else by_pillow.transpose(2, 0, 1)
+                np.testing.assert_array_equal(whole, planes.reshape(-1))
+            monkeypatch.setattr(pictures, "_STRIP", strip)
+            np.testing.assert_array_equal(decode(path, form), whole)
 
 
 def test_gray_images_stay_gray(tmp_path: Path):
