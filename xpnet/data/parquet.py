@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class _Reader:
         self.columns = Columns.of(names, True, target, wanted or ())
         leaves = [_leaves(field.type) for field in schema]
         # A column of lists or structures has several in the file, or one of another kind.
-        self._place = [sum(leaves[:number]) for number in range(len(names))] if max(leaves) > 1 else range(len(names))
+        self._place = list(itertools.accumulate(leaves, initial=0))
         for number in self.columns.kept:
             if not _is_number(schema.field(number).type):
                 kind = schema.field(number).type
