@@ -172,6 +172,13 @@ def test_what_does_not_fit_is_one_sentence(capsys, pets, arguments, message):
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_long_label_is_cut_in_print():
+    from xpnet.cli.console import safe
+
+    assert len(safe("a" * 200_000)) < 220
+    assert str(safe("cat")) == "cat"
+
+
 def test_a_target_is_left_out(capsys, pets):
     Path("wide.csv").write_text("1,2,3,4,cat\n1,2,3,4,dog\n")
     assert len(predicted(capsys, "run", "wide.csv", "--target", "4")[0]["predictions"]) == 2

@@ -10,9 +10,9 @@ from pathlib import Path
 import data_files
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from xpnet.data import load_data, read_source
+from xpnet.data import load_data, pictures, read_source
 from xpnet.data.pictures import Form, decode
 from xpnet.errors import DataError
 
@@ -131,6 +131,30 @@ def test_pixels_beyond_16_bits_are_left_out_and_told(folder: Path, low: int, hig
     Image.fromarray(np.array([[low, high, 9], [1, 2, 3]], np.int32)).save(folder / "red" / "deep.tif")
     (note,) = read_source(folder, image_size="6x8").notes
     assert f"red/deep.tif (pixels from {low:,} to {high:,}, beyond 16 bits)" in note
+
+
+@pytest.mark.parametrize("strip", [50, 333])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_strips_of_a_picture_give_the_same_values(tmp_path: Path, monkeypatch, strip: int, turn: int):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    rng = np.random.default_rng(turn)
+    for mode, shape in (("L", (23, 31)), ("RGBA", (23, 31, 4)), ("LA", (23, 31, 2))):
+        path = tmp_path / f"{mode}.png"
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(path, exif=exif)
+        for form in (Form(3, 8, 8), Form(1, 23, 31), Form(3, 31, 23), Form(3, 40, 50), Form(3, 9, 40), Form(1, 24, 30)):
+            monkeypatch.setattr(pictures, "_STRIP", 2**20)
+            whole = decode(path, form)
+            with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image).convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            upright = upright.convert("L" if form.channels == 1 else "RGB")
+            by_pillow = np.asarray(upright.resize((form.width, form.height), Image.Resampling.BILINEAR))
+            if mode != "L" or form.channels == 1:
+                planes = by_pillow if form.channels == 1 else by_pillow.transpose(2, 0, 1)
+                np.testing.assert_array_equal(whole, planes.reshape(-1))
+            monkeypatch.setattr(pictures, "_STRIP", strip)
+            np.testing.assert_array_equal(decode(path, form), whole)
 
 
 def test_gray_images_stay_gray(tmp_path: Path):

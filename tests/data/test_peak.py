@@ -324,7 +324,7 @@ def test_parquet_files_that_are_traps(tmp_path: Path, harm: Any):
     ]
     assert paths[0].stat().st_size < 2000
     found = measured(*paths, imports="pyarrow.parquet")
-    reasons = ("", "takes 100,0", "takes 100,0", "labels of 50,000 bytes; shorten", "labels are numbers or texts")
+    reasons = ("", "takes 100,0", "takes 100,0", "has labels of 50,000 bytes; shorten", "labels are numbers or texts")
     assert found[0][0] == rows
     for (_, beyond, said), reason in zip(found, reasons, strict=True):
         assert reason in said

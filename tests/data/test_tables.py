@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet.config import DataConfig
-from xpnet.data import load_data, read_source
+from xpnet.data import load_data, parquet, read_source, tables
 from xpnet.data.csvs import read_csv
+from xpnet.data.tables import Growing
 from xpnet.errors import DataError
 
 
@@ -271,6 +272,59 @@ def test_parquet_says_what_is_wrong(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="is not a whole Parquet file"):
         load_data(path, target="animal")
+
+
+@pytest.mark.parametrize("largest", [255.0, 0.1, 1e9])
+def test_parquet_read_a_column_at_a_time_is_what_it_is_at_once(tmp_path: Path, monkeypatch, largest: float):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    x = np.random.default_rng(0).integers(0, 255, (400, 5)).astype(float)
+    if largest > 255:
+        x += 0.1
+    x[210, 3] = largest
+    labels = [("cat", "dog", "ant")[i % 3] for i in range(400)]
+    columns = {f"c{i}": x[:, i] for i in range(5)} | {"label": labels}
+    columns = {name: columns[name] for name in ("c0", "c1", "label", "c2", "c3", "c4")}
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet", row_group_size=150)
+    monkeypatch.setattr(parquet, "_ROWS", 100)
+    at_once = parquet.read_parquet(tmp_path / "p.parquet", DataConfig())
+    monkeypatch.setattr(parquet, "_TOGETHER", 1)
+    one_by_one = parquet.read_parquet(tmp_path / "p.parquet", DataConfig())
+    np.testing.assert_array_equal(at_once[1], one_by_one[1])
+    assert at_once[1].dtype == one_by_one[1].dtype
+    assert at_once[2].names == one_by_one[2].names == ["cat", "dog", "ant"]
+    np.testing.assert_array_equal(at_once[2].codes(), np.arange(400) % 3)
+    if largest == 255:
+        np.testing.assert_array_equal(one_by_one[1], x)
+    if largest > 255:
+        # Beside a number that float32 cannot hold, a row keeps its digits.
+        np.testing.assert_array_equal(one_by_one[1][200:300], x[200:300])
+        np.testing.assert_array_equal(one_by_one[1][:200], x[:200].astype(np.float32))
+
+
+def test_parquet_reads_no_column_that_is_left_alone(tmp_path: Path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    inner = {"a": 1, "b": [1, 2]}
+    columns = {"deep": [inner] * 30, "x": np.arange(30.0), "y": np.arange(30.0) + 0.5}
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    _, x, _ = parquet.read_parquet(tmp_path / "p.parquet", DataConfig(), wanted=("y", "x"))
+    np.testing.assert_array_equal(x, np.stack([columns["y"], columns["x"]], axis=1))
+
+
+@given(
+    chunks=st.lists(st.sampled_from([np.uint8, np.float32, np.float64]), min_size=1, max_size=6),
+    rows=st.integers(1, 9),
+    width=st.integers(1, 4),
+)
+def test_rows_keep_their_values_as_their_type_grows(chunks, rows: int, width: int):
+    rng = np.random.default_rng(rows)
+    growing, parts = Growing(), [rng.integers(0, 255, (rows, width)).astype(kind) for kind in chunks]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "CHUNK_BYTES", 5)
+        for part in parts:
+            growing.add(part)
+    found = growing.finish()
+    np.testing.assert_array_equal(found, np.concatenate(parts))
+    assert found.dtype == np.result_type(*chunks)
 
 
 def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch):

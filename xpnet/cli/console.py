@@ -15,15 +15,18 @@ from rich.console import Console
 from rich.text import Text
 
 from xpnet.config import Length
-from xpnet.errors import RunError, XpnetError, printable
+from xpnet.errors import RunError, XpnetError, one_line, printable
 from xpnet.history import EpochRecord
 from xpnet.report.words import number as number
 from xpnet.report.words import percent as percent
 
+# A label can be a text of any length, and stands in every row of predictions.
+_LONGEST_CELL = 200
+
 
 def safe(text: str, style: str = "") -> Text:
-    """Return text that may come from anybody's file for a table: no markup, and nothing that a terminal obeys."""
-    return Text(printable(text), style)
+    """Return text that may come from anybody's file for a table: no markup, nothing that a terminal obeys, not long."""
+    return Text(one_line(text, _LONGEST_CELL), style)
 
 
 def tell(text: str) -> None:

@@ -18,7 +18,7 @@ from xpnet.file_system import open_regular
 # Deflate cannot shrink by more than 1032; a larger claim is a lie, and a large one a trap.
 _MOST_BYTES, _MOST_RATIO, _LARGE = 64 * 2**30, 1100, 2**30
 # LZMA unpacks into a window of its own, of any size that the file says; zipfile writes 8 MB.
-_MOST_WINDOW = 16 * 2**20
+_MOST_WINDOW = 32 * 2**20
 
 
 def is_damage(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ _CELLS = 1_000_000
 _TOGETHER, _BUFFER = 8 * 2**20, 2**16
 # What a row of a column takes in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
 # What takes more is refused, since a column may be one page, which is unpacked as a whole.
-_MOST_NUMBER, _MOST_LABEL = 16, 32
+_MOST_NUMBER, _MOST_LABEL, _MOST_HEADERS = 16, 32, 256
 # Of labels that all have one, and are not read as a dictionary.
 _MOST_WIDTH = 1000
 
@@ -79,7 +80,7 @@ class _Reader:
         self.columns = Columns.of(names, True, target, wanted or (), str(path))
         leaves = [_leaves(field.type) for field in schema]
         # A column of lists or structures has several in the file, or one of another kind.
-        self._place = [sum(leaves[:number]) for number in range(len(names))] if max(leaves) > 1 else range(len(names))
+        self._place = list(itertools.accumulate(leaves, initial=0))
         for number in self.columns.kept:
             if not _is_number(schema.field(number).type):
                 kind = schema.field(number).type
@@ -93,7 +94,7 @@ class _Reader:
                 f"{path}: {self.columns.called(target)}: has labels of {self._label_width:,} bytes; shorten them"
             )
         check_room(self._rows * len(names), f"{path}: {self._rows:,} rows of {len(names):,} columns")
-        self._size = {number: self._check_size(number) for number in (*self.columns.kept, target) if number >= 0}
+        self._together = max(1, int(_TOGETHER / (self._check_size() + 2 * _BUFFER)))
         self._batch = max(1, min(_ROWS, _CELLS // len(names)))
 
     def read(self, file: Any) -> tuple[Columns, NDArray[Any], Labels]:
@@ -133,19 +134,12 @@ class _Reader:
                 x.put(values if number in large else part, start, first)
         return found if len(self._blocks()) > 1 and not large else set()
 
-    def _blocks(self) -> list[tuple[int, list[int]]]:
+    def _blocks(self) -> list[tuple[int, tuple[int, ...]]]:
         """Return columns that are read together, each with the place of its first one among the features."""
-        blocks: list[tuple[int, list[int]]] = []
-        total = 0
-        for into, number in enumerate(self.columns.kept):
-            total += self._size[number]
-            if not blocks or total > _TOGETHER:
-                blocks.append((into, []))
-                total = self._size[number]
-            blocks[-1][1].append(number)
-        return blocks
+        kept, some = self.columns.kept, self._together
+        return [(start, kept[start : start + some]) for start in range(0, len(kept), some)]
 
-    def _batches(self, file: Any, columns: list[int], rows: int) -> Iterator[tuple[int, Any]]:
+    def _batches(self, file: Any, columns: Sequence[int], rows: int) -> Iterator[tuple[int, Any]]:
         """Yield some columns in batches of rows, with the number of the first row."""
         groups, start = range(file.num_row_groups), 0
         places = [self._place[number] for number in columns]
@@ -157,21 +151,24 @@ class _Reader:
         if start != self._rows:
             raise ValueError(f"{self._rows:,} rows were said to be there")
 
-    def _check_size(self, number: int) -> int:
-        """Return how many bytes a column takes in its largest group of rows."""
+    def _check_size(self) -> float:
+        """Return how many bytes a column takes on average in the largest group of rows."""
+        columns = len(self.columns.names)
+        # Other columns may hold anything: they are not read.
+        all_read = columns == len(self.columns.kept) + (self.columns.target >= 0)
         largest = 0
-        label = number == self.columns.target
-        most, some = (_MOST_LABEL, MOST_LETTERS) if label else (_MOST_NUMBER, _TOGETHER)
-        for group in range(self._metadata.num_row_groups):
-            column = self._metadata.row_group(group).column(self._place[number])
-            size = int(column.total_uncompressed_size)
-            if size > most * int(column.num_values) + some:
+        # pyarrow tells more of every column, and ends the process where that is damaged.
+        for number in range(self._metadata.num_row_groups):
+            group = self._metadata.row_group(number)
+            size, rows = int(group.total_byte_size), int(group.num_rows)
+            most = (_MOST_NUMBER * len(self.columns.kept) + _MOST_LABEL) * rows + _MOST_HEADERS * columns + MOST_LETTERS
+            if all_read and size > most:
                 raise DataError(
-                    f"{self._path}: {self.columns.called(number)}: takes {size:,} bytes in {column.num_values:,} "
-                    f"rows; at most {most} bytes a row are read"
+                    f"{self._path}: takes {size:,} bytes in {rows:,} rows of {columns:,} columns; at most "
+                    f"{_MOST_NUMBER} for each number and {_MOST_LABEL} for each label are read"
                 )
             largest = max(largest, size)
-        return largest + 2 * _BUFFER
+        return largest / columns
 
 
 def _leaves(kind: Any) -> int:
