@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 
@@ -132,8 +133,9 @@ def test_what_faster_operations_do_not_know_goes_to_the_definitions(backend, mon
     reference = get_reference(backend)
     for fast in ("0", "1"):  # NumPy's and Numba's
         monkeypatch.setenv("XPNET_FAST", fast)
-        ops = Network(config(WithActivation), backend=backend).ops
-        assert {f.func for f in ops} == {f.func for f in reference}
+        network = Network(config(WithActivation), backend=backend)
+        for ops in (network.ops, copy.deepcopy(network).ops):  # pickles bring none along, either
+            assert {f.func for f in ops} == {f.func for f in reference}
         ours = get_ops(backend, config())
         assert ours.affine is get_ops(backend).affine or backend.name == "gpu"
         assert getattr(ours.affine, "func", None) is not reference.affine.func

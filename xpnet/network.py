@@ -124,7 +124,7 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.layers, self.ops = layers_of(self.config), get_ops(self.backend)
+        self.layers, self.ops = layers_of(self.config), get_ops(self.backend, self.config)
         # Copies: what a pickle holds may be memory that cannot be written, or that others see.
         parameters, running = (
             {name: self.backend.asarray(np.array(tensor)) for name, tensor in state[group].items()}

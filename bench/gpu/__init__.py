@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         given.append(f"--data={options.data}")
     if options.out is not None and options.out.exists():
         raise BenchError(f"{options.out}: exists already; --out takes a new file")
+    begin = time.perf_counter()
     device = run("device", given, _DEVICE)
     if "failed" in device:
         said = device.get("stderr", "nothing was said").splitlines()[-1]
@@ -59,7 +60,6 @@ def main(arguments: Sequence[str]) -> int:
     found: dict[str, Any] = result["parts"]
     if options.out is not None:
         write(options.out, result)
-    begin = time.perf_counter()
     _run_parts(options, given, begin, found, result)
     _run_again(options, given, begin, found, result)
     print(_summary(found, time.perf_counter() - begin))

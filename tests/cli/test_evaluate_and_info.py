@@ -144,6 +144,7 @@ def test_an_interrupt_outside_training_exits_with_130(capsys, monkeypatch):
     [
         (OSError(28, "No space left on device", "run/history.csv"), 2, "run/history.csv: No space left on device"),
         (MemoryError("1 TiB"), 2, "out of memory (1 TiB)"),
+        (MemoryError(), 2, "out of memory; take a smaller"),
         (CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"), 2, "out of memory (cudaErrorMemoryAllocation"),
         (ValueError("surprise"), 70, "internal error, ValueError: surprise"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +31,21 @@ def test_a_journal_is_read_again(tmp_path, blobs):
     again = session(blobs, storage=open_storage(tmp_path / "j"))
     assert points(again.run().outcome) == points(one.outcome)
     assert {t.state.name for t in again.board.trials()} == {"COMPLETE"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_nothing_appears_beside_a_storage_that_is_no_regular_file(tmp_path, scheme):
+    """Neither a lock nor SQLite's own journal: beside /dev/null they would stay for all users of a machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    for name, kind in {"pipe": "named pipe", "link": "named pipe", "folder": "folder"}.items():
+        with pytest.raises(
+            RunError, match=rf"{name}: cannot be opened \((it is a {kind}, |Is a dir).*; name another file"
+        ):
+            open_storage(f"{scheme}{tmp_path / name}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"]
 
 
 @pytest.mark.parametrize("left", [b'{"op_code":5,"wor', b"{", b'{"op_code": 0}'])

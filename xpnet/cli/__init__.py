@@ -101,7 +101,8 @@ def _main(given: list[str]) -> None:
         from xpnet.backend import out_of_memory
 
         if out_of_memory(error):
-            _fail(f"out of memory ({error}); take a smaller network, fewer runs or a smaller batch_size", 2)
+            why = f" ({error})" if str(error) else ""
+            _fail(f"out of memory{why}; take a smaller network, fewer runs or a smaller batch_size", 2)
         if sys.flags.optimize > 1 and _raised_in(error) == "altair":
             _fail("figures: cannot be drawn by a Python that leaves docstrings out; run it without -OO", 2)
         _fail(f"internal error, {type(error).__name__}: {error}; this is a defect of xpnet, --debug shows where", 70)

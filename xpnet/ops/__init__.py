@@ -56,8 +56,10 @@ def _faster(backend: Backend) -> Any:
     if fast_is_on():
         try:
             from xpnet.ops import fast_numba
-        except (ImportError, ValueError) as error:  # of a version that does not fit, or a variable that it cannot read
-            raise ConfigError(f"Numba: cannot be loaded ({error}); mend that, or go without it: XPNET_FAST=0") from None
+        # Of a version that does not fit, a variable that it cannot read, or no memory for LLVM.
+        except (ImportError, ValueError, OSError) as error:
+            why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
+            raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
         return fast_numba
     from xpnet.ops import fast_numpy
 

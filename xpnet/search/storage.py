@@ -65,6 +65,12 @@ def _open_database(url: str) -> Any:
     if re.match(r"sqlite(\+\w+)?://(/?$|/:memory:|\?)", url):
         raise ConfigError(f"storage = {shown}: is in memory and ends with this process; name a file, sqlite:///FILE")
     try:
+        file = _sqlite_file(url)
+        if file is not None and file.exists():  # looked at before SQLite's own journal appears beside it
+            open_regular(file, links=True).close()
+    except OSError as error:
+        raise RunError(f"storage = {shown}: cannot be opened ({error.strerror}); name another file") from None
+    try:
         return _with_tables(_with_driver(url))
     except ImportError as error:
         driver = (
@@ -120,10 +126,15 @@ def _absolute(where: str) -> str:
 
 def check_there(where: str) -> None:
     """Raise :class:`RunError` if a search's storage is a file that is not there any more."""
-    found = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", where)
-    path = Path(where if "://" not in where else found[1] if found else ".")
-    if not path.exists():
+    path = _sqlite_file(where) if "://" in where else Path(where)
+    if path is not None and not path.exists():
         raise RunError(f"{path}: is not there, and with it the search's trials; name its storage, or another folder")
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for other databases, which are on servers."""
+    found = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", url)
+    return None if found is None else Path(found[1])
 
 
 def close_storage(storage: Any) -> None:
