@@ -287,6 +287,7 @@ def test_what_is_no_raw_sample_is_refused(of_bytes):
         (x[0], ArrayError, r"x: has shape \(20,\); this network takes \(n, 20\) or \(R, n, 20\)"),
         (x[:, 1:], ArrayError, r"x: has shape \(40, 19\)"),
         (x[:0], ArrayError, r"x: has shape \(0, 20\)"),
+        (np.stack([x] * 3), ArrayError, r"x: has shape \(3, 40, 20\); .* or \(R, n, 20\) with R = 2"),
         (odd, DataError, "x has 1 values that are not finite, the first in row 1, column 4"),
         (far, DataError, r"x: row 3, feature 2 \(from 0\): lies too far from the values .* for float32"),
         (np.ma.masked_greater(x, 100), DataError, "x is a masked array with .* masked values"),

@@ -227,8 +227,22 @@ def test_a_search_says_it_once_and_calls_none_the_best(capsys: pytest.CaptureFix
     known = json.loads(Path("found/search.json").read_text())
     assert known["guessing"]["no_better"] == [0, 1, 2]
     assert Path("found/best.toml").is_file()
+    # The winner's run tells of its own network, and not of the population that it trained in.
+    kept = json.loads(Path("found/best/metrics.json").read_text())
+    assert kept["guessing"]["no_better"] == [0]
+    assert kept["warnings"][0].startswith("The network is no better than guessing")
+    assert f"warning: {kept['warnings'][0]}" in said.err
     xpnet.write_report("found", out="found.html")
     page = Path("found.html").read_text()
     assert "No trial is better than guessing, so none is the best" in page
     assert "the best is bold" not in page
     assert "Best validation accuracy" not in page
+
+
+def test_warnings_of_a_winner_that_is_kept_are_told(capsys: pytest.CaptureFixture[str]):
+    small = ["--data", "patterns:600/100", "--hidden", "8", "--epochs", "2", "--final"]
+    for final, words in (("same", "trained on"), ("none", "best: "), ("500/40", "trained again on")):
+        main(["search", "lambda=1e-4..1e-3", "--trials", "2", *small, final, "--out", f"found-{final[:3]}"])
+        said = capsys.readouterr()
+        assert words in said.out
+        assert said.err.count(f"fewer than {FEW_STEPS}") == 1 + (final == "500/40")

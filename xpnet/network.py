@@ -250,12 +250,20 @@ class Network:
             self.backend.own("x", x)  # of another device
             raise
         d = self.config.inputs
-        by_replica = x.ndim == 3 and x.shape[-1] == d
+        by_replica = x.ndim == 3 and x.shape[-1] == d and self._each(x)
         if x.ndim < 2 or not x.size or not (by_replica or np.prod(x.shape[1:]) == d):
-            raise ArrayError(f"x: has shape {x.shape}; this network takes (n, {d}) or (R, n, {d})")
+            raise ArrayError(self._takes(x))
         table = table_of(x.reshape(-1, d) if by_replica else x, "x")
         flat = np.concatenate(list(table.chunks()))
         return flat.reshape(x.shape) if by_replica else flat
+
+    def _each(self, x: Array) -> bool:
+        """Return whether samples, if they are for each replica, go with the replicas; one goes with any number."""
+        return x.ndim != 3 or 1 in (self.replicas, len(x)) or len(x) == self.replicas
+
+    def _takes(self, x: Array) -> str:
+        d = self.config.inputs
+        return f"x: has shape {tuple(x.shape)}; this network takes (n, {d}) or (R, n, {d}) with R = {self.replicas}"
 
     def _standardised(self, x: Any, first: int) -> Array:
         """Return raw samples, which begin at row `first`, as the network takes them."""
@@ -355,8 +363,8 @@ class Network:
         """
         x = self.backend.own("x", x)
         d = self.config.inputs
-        if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0:
-            raise ArrayError(f"x: has shape {tuple(x.shape)}; this network takes (n, {d}) or (R, n, {d})")
+        if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0 or not self._each(x):
+            raise ArrayError(self._takes(x))
         if x.dtype != self.dtype:
             hint = "convert it with x.astype"
             if self.standardiser is not None:

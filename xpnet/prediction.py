@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from xpnet.config import DataConfig
 from xpnet.data import Data, LabelledSet
-from xpnet.data.columns import places_of, same_classes, value_of
+from xpnet.data.columns import places_of, same_classes
 from xpnet.data.csvs import is_number, read_csv
 from xpnet.data.formats import uses
 from xpnet.data.images import SUFFIXES, deep_notes
-from xpnet.data.labels import without_numbering
+from xpnet.data.labels import value_of, without_numbering
 from xpnet.data.npy import npy_pieces, npz_arrays
 from xpnet.data.parquet import is_parquet, read_parquet
 from xpnet.data.pictures import Form, decode, image_size_of, resized
@@ -271,7 +271,7 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
     else:
         wanted = network.feature_names
         columns, x, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
-        notes = []
+        notes = list(columns.notes)
         others = len(columns.names) - len(columns.kept)
         if wanted and columns.named and others:
             notes.append(

@@ -72,6 +72,28 @@ def test_a_header_of_numbers_has_to_be_asked_for(tmp_path: Path):
     assert source.feature_names == ("1", "2")
 
 
+def test_a_first_line_that_may_name_columns_is_told(tmp_path: Path):
+    path = tmp_path / "p.csv"
+    path.write_text("0,1,2\n" + "0.5,1.5,0\n2.5,3.5,1\n" * 6)
+    assert read_source(path, target="2").notes == (
+        f"{path}: its first line, 0 to 2, is a sample; if it names columns, pass --header",
+    )
+    for header in (True, False):
+        assert read_source(path, target="2", header=header).notes == ()
+    assert read_csv(path, DataConfig(), wanted=("a", "b", "c")).columns.notes == read_source(path, target="2").notes
+    assert read_csv(path, DataConfig(), wanted=("0", "1", "2")).columns.notes == ()
+    path.write_text("0.0,1,2\n" + "0.5,1.5,0\n" * 6)
+    (said,) = read_csv(path, DataConfig(), wanted=("0", "1", "2")).columns.notes
+    assert said.endswith("its first line is a sample, and its columns are those that the network knows, in their order")
+    assert read_csv(path, DataConfig(), wanted=()).columns.notes == ()
+
+
+def test_labels_that_are_texts_are_not_told_as_numbers(tmp_path: Path):
+    (tmp_path / "p.csv").write_text("x,label\n" + "1,1_0\n2,2_0\n" * 6)
+    source = read_source(tmp_path / "p.csv")
+    assert (source.class_names, source.notes) == (("1_0", "2_0"), ())
+
+
 def test_usual_names_need_no_target(tmp_path: Path):
     data_files.write_csv(tmp_path / "p.csv")
     (tmp_path / "q.csv").write_text((tmp_path / "p.csv").read_text().replace("animal", "Label"))
@@ -299,6 +321,18 @@ def test_parquet_read_a_column_at_a_time_is_what_it_is_at_once(tmp_path: Path, m
         # Beside a number that float32 cannot hold, a row keeps its digits.
         np.testing.assert_array_equal(one_by_one[1][200:300], x[200:300])
         np.testing.assert_array_equal(one_by_one[1][:200], x[:200].astype(np.float32))
+
+
+def test_labels_of_parquet_that_are_not_a_number_are_missing(tmp_path: Path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    labels = np.where(np.arange(30) == 7, np.nan, np.arange(30) % 2)
+    for column in (pa.array(labels), pa.array(labels).dictionary_encode(), pa.array(labels.astype(np.float16))):
+        pq.write_table(pa.table([np.arange(30.0), column], names=["a", "label"]), tmp_path / "p.parquet")
+        with pytest.raises(DataError, match=r"p.parquet: row 7, column 1 \(label\): the value is missing"):
+            load_data(tmp_path / "p.parquet")
+    labels = np.where(np.arange(30) % 2, np.inf, 1)
+    pq.write_table(pa.table([np.arange(30.0), labels], names=["a", "label"]), tmp_path / "p.parquet")
+    assert load_data(tmp_path / "p.parquet").class_names == ("1", "inf")
 
 
 def test_parquet_reads_no_column_that_is_left_alone(tmp_path: Path):

@@ -237,6 +237,8 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     files = OutcomeFiles(folder, session, environment)
     keeper = InFolder(folder, session.data, lambda settings: resolved(settings, session.data), environment, output.note)
 
+    trained: list[Path] = []
+
     def train(settings: Settings) -> dict[str, Any] | None:
         from xpnet.recorded import read_metrics
         from xpnet.runs import METRICS
@@ -247,6 +249,7 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
         output.note(f"the winner is trained again, on {settings.data.split}: {where}")
         if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
+        trained.append(where)
         return read_metrics(where / METRICS) | {"winner": where.name}
 
     with SearchDisplay(session.rounds, output) as display:
@@ -285,8 +288,10 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
                 if run is not None and not (run / "curves.png").exists():
                     _draw_curves(run)
     output.result(known, *_tables(result, known, folder))
-    own = (result.final or {}).get("warnings", ())  # told where the winner was trained
-    output.notes(*(f"warning: {sentence}" for sentence in result.warnings if sentence not in own))
+    own = (result.final or {}).get("warnings", ())
+    told = own if trained else ()  # by the training itself
+    sentences = dict.fromkeys((*result.warnings, *own))
+    output.notes(*(f"warning: {sentence}" for sentence in sentences if sentence not in told))
     return result
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.labels import MOST_CLASSES, check_count
+from xpnet.data.labels import MOST_CLASSES, check_count, value_of
 from xpnet.data.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.plural import counted
@@ -32,12 +32,14 @@ class Columns(NamedTuple):
         named: Whether the file names them.
         target: Place of the labels; -1 for none.
         kept: Places of the features.
+        notes: Sentences on what the first line was taken for, where that is in doubt.
     """
 
     names: tuple[str, ...]
     named: bool
     target: int
     kept: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str], where: str) -> Columns:
@@ -215,15 +217,6 @@ def _check_classes(count: int, rows: int, first: str, where: str) -> None:
         check_count(count, rows, first, where)
     except DataError as error:
         raise DataError(f"{error}{', name another column with --target' if count > 1 else ''}") from None
-
-
-def value_of(label: str) -> Decimal | str:
-    """Return a label as what it is compared by: the number that it is, or its text."""
-    try:
-        value = Decimal(label)
-    except ArithmeticError:
-        return label
-    return value if value.is_finite() and "_" not in label else label
 
 
 def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], where: str) -> NDArray[np.int64]:

@@ -107,6 +107,8 @@ class _Reader:
         labelled = wanted is None or config.target is not None
         target = find_target(names, named, config.target, str(self._path)) if labelled else -1
         self._columns = Columns.of(names, named, target, wanted or (), str(self._path))
+        if config.header is None and not named:
+            self._columns = self._columns._replace(notes=self._doubts(names, cells, wanted or ()))
         self._labels = Labels(f"{self._path}: {self._columns.called(target)}" if wanted is None else "")
         first: list[_Record] = [] if named else [(number, cells)]
         self._add_records(first + ([second] if second else []))
@@ -121,6 +123,15 @@ class _Reader:
         if not self._rows:
             raise DataError(f"{self._path}: has no rows beneath its header; it must have one for each sample")
         return CsvRows(self._columns, self._x.finish(), self._labels)
+
+    def _doubts(self, numbers: Sequence[str], cells: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+        """Say what a first line was taken for that may name columns."""
+        if len(cells) > 1 and [cell.strip() for cell in cells] == list(numbers):
+            return (
+                f"{self._path}: its first line, 0 to {numbers[-1]}, is a sample; if it names columns, pass --header",
+            )
+        where = f"{self._path}: its first line is a sample"
+        return (f"{where}, and its columns are those that the network knows, in their order",) if wanted else ()
 
     def _records(self, lines: Iterator[_Line]) -> Iterator[_Record]:
         """Yield the cells of records, with the number of their last line."""

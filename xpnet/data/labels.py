@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -92,14 +93,21 @@ def check_count(classes: int, rows: int, first: str, called: str) -> None:
         raise DataError(f"{called} has {classes:,} different labels in {rows:,} rows; they are probably not classes")
 
 
+def value_of(label: str) -> Decimal | str:
+    """Return a label as what it is compared by: the number that it is, or its text."""
+    try:
+        value = Decimal(label)
+    except ArithmeticError:
+        return label
+    return value if value.is_finite() and "_" not in label else label
+
+
 def numbering(names: Sequence[str], called: str) -> tuple[str, ...]:
     """Return a sentence that says how numbers that are labels are numbered as classes, where these differ."""
     numbers = tuple(map(str, range(len(names))))
-    try:
-        differ = tuple(names) != numbers and bool([float(name) for name in names])
-    except ValueError:
-        differ = False
-    return () if not differ else (f"{called}: the labels {_listed(names)}{_ARE}{_listed(numbers)}",)
+    if tuple(names) == numbers or any(isinstance(value_of(name), str) for name in names):
+        return ()
+    return (f"{called}: the labels {_listed(names)}{_ARE}{_listed(numbers)}",)
 
 
 def without_numbering(notes: Sequence[str]) -> tuple[str, ...]:

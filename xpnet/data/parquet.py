@@ -103,8 +103,9 @@ class _Reader:
         labels = Labels(f"{self._path}: {self.columns.called(target)}" if self._labelled else "")
         if target >= 0:
             for start, batch in self._batches(file, [target], max(1, min(_ROWS, _TOGETHER // self._label_width))):
-                _check_missing(batch.column(0), self._path, start, self.columns.called(target))
-                _add_labels(labels, batch.column(0))
+                column = _plain(batch.column(0))
+                _check_missing(column, self._path, start, self.columns.called(target))
+                _add_labels(labels, column)
         x = Growing(self._rows, len(self.columns.kept))
         large = self._fill(file, x, set())
         if large:
@@ -208,6 +209,19 @@ def _add_labels(labels: Labels, column: Any) -> None:
     labels.add((_label(column.dictionary[int(place)].as_py()) for place in used[order]), rank[codes])
 
 
+def _plain(column: Any) -> Any:
+    """Return labels that are floating numbers with nothing for those that are not a number; others as they are."""
+    import pyarrow as pa
+    from pyarrow import compute, types
+
+    if types.is_dictionary(column.type) and _is_number(column.type.value_type):
+        column = column.dictionary_decode()
+    if not types.is_floating(column.type):
+        return column
+    column = column.cast(pa.float64())
+    return compute.if_else(compute.is_nan(column), pa.scalar(None, column.type), column)
+
+
 def _check_missing(column: Any, path: Path, start: int, called: str) -> None:
     if column.null_count:
         row = start + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
@@ -215,4 +229,6 @@ def _check_missing(column: Any, path: Path, start: int, called: str) -> None:
 
 
 def _label(value: Any) -> str:
-    return str(int(value)) if isinstance(value, (bool, float)) and value == int(value) else str(value)
+    return (
+        str(int(value)) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else str(value)
+    )

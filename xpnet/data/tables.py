@@ -209,7 +209,8 @@ def table_of(values: Any, called: str) -> Table:
             if interleaved:
                 piece = piece.transpose(0, 3, 1, 2)
             flat = np.ascontiguousarray(piece).reshape(len(piece), -1)
-            chunk = flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
+            with np.errstate(over="ignore"):  # of a larger type; what is infinite then is refused
+                chunk = flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
             finite.look(chunk)
             yield chunk
         finite.finish()

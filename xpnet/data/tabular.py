@@ -53,7 +53,12 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Sou
             )
         tested = _table(other, test), same_classes(other.labels.codes(), other.labels.names, names, str(test))
     what = "Parquet" if is_parquet(path) else "CSV"
-    about = About(path.stem, str(path.resolve()), notes=numbering(names, where), about={"what": f"{what} table"})
+    about = About(
+        path.stem,
+        str(path.resolve()),
+        notes=train.columns.notes + numbering(names, where),
+        about={"what": f"{what} table"},
+    )
     if test is not None:
         about = replace(about, about={**about.about, "test file": str(test)})
     fraction = config.test_fraction if test is not None or config.test_fraction else 0.1

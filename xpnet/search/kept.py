@@ -32,6 +32,7 @@ from xpnet.results import TrainResult
 from xpnet.runs import HISTORY, METRICS, MODEL, rewrite, write_config, write_environment, write_metrics
 from xpnet.search.outcome import Outcome, Trial
 from xpnet.settings import Settings
+from xpnet.verdicts import judged
 
 KEPT, BEST_RUN, WINNER = "kept", "best", "winner"
 Run = tuple[Network, dict[str, Any]]
@@ -209,8 +210,9 @@ def free_winner(folder: Path) -> Path:
 
 
 def figures_of(settings: Settings, data: Data, result: TrainResult) -> dict[str, Any]:
-    """Return the figures of networks as ``metrics.json`` holds them."""
+    """Return the figures of networks as ``metrics.json`` holds them, with what is said of them alone."""
     population = Population.of(settings, data.features, data.classes)
+    result = judged(result, population.network, population.train, data, population.rows)
     found = result.to_json() | {"samples": data.counts}
     return found | ({"replicas": list(replicas_json(population, result))} if len(population) > 1 else {})
 
