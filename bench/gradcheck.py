@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.memory import peak_mib
 from bench.turns import ROOT
-from xpnet.benchmark import summary
+from xpnet.analysis.benchmark import summary
 
 NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 NETWORKS = {
@@ -36,9 +36,9 @@ SAMPLES, LAM, NAIVE = 100, 0.005, 400
 def measure(name: str, data: str | None) -> dict[str, Any]:
     """Return the figures of one network; run in a process of its own."""
     import xpnet
-    from xpnet.gradcheck import check_network
-    from xpnet.gradcheck.problem import Problem
-    from xpnet.gradcheck.workers import Workers
+    from xpnet.analysis.gradcheck import check_network
+    from xpnet.analysis.gradcheck.problem import Problem
+    from xpnet.analysis.gradcheck.threads import Workers
 
     loaded = xpnet.load_data(data)
     x = loaded.standardiser(loaded.train.x[:SAMPLES], "float64")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import environment
-from xpnet.environment import cores, memory_gib, processor, thread_pools, variables
+from xpnet.runs import environment
+from xpnet.runs.environment import cores, memory_gib, processor, thread_pools, variables
 
 PACKAGES = ("xpnet", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x")
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}

@@ -8,7 +8,7 @@ import numpy as np
 
 import xpnet
 from bench.problem import ETA_MAX, ETA_MIN, LAM, N_S, Problem
-from xpnet import benchmark
+from xpnet.analysis import benchmark
 
 
 class Stepper:

@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     for path in stale:
         path.write_text(wanted[path], encoding="utf-8")
     if "epoch" in results:
-        from xpnet.report.figures import save_figure
+        from xpnet.report.curves_chart import save_figure
 
         stem = options.root / FIGURE
         stem.parent.mkdir(parents=True, exist_ok=True)

@@ -114,8 +114,8 @@ class Problem:
 
     def turn(self, number: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the batches (steps, batch) and the learning rates (steps,) of one round."""
-        from xpnet.benchmark import order
-        from xpnet.schedules import triangular
+        from xpnet.analysis.benchmark import order
+        from xpnet.training.schedules import triangular
 
         samples = len(self.labels())
         eta = triangular(np.arange(number * steps, (number + 1) * steps), ETA_MIN, ETA_MAX, N_S)
@@ -130,7 +130,7 @@ def _read(folder: str) -> tuple[np.ndarray, np.ndarray]:
 def write_data(folder: Path, samples: int, source: str | None) -> str:
     """Write the data that workers read, noise or that of `source`; return what it is called."""
     import xpnet
-    from xpnet.benchmark import noise
+    from xpnet.analysis.benchmark import noise
 
     data = noise(samples) if source is None else xpnet.load_data(source, f"{samples}/1000")
     np.save(folder / "raw.npy", data.train.x)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import file_system
 from xpnet.data import Data
-from xpnet.report import drawing
+from xpnet.report import render
+from xpnet.utils import file_system
 
 harm = guarantees.harm
 
@@ -68,8 +68,8 @@ def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """
     if request.config.getoption("--pictures") or request.node.get_closest_marker("pictures"):
         return
-    monkeypatch.setattr(drawing, "png", lambda spec, scale: json.dumps(drawing.drawable(spec)).encode())
-    monkeypatch.setattr(drawing, "svg", lambda spec: json.dumps(drawing.drawable(spec)))
+    monkeypatch.setattr(render, "png", lambda spec, scale: json.dumps(render.drawable(spec)).encode())
+    monkeypatch.setattr(render, "svg", lambda spec: json.dumps(render.drawable(spec)))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 import xpnet
 from xpnet import errors, gradcheck, search
-from xpnet.report import drawing
+from xpnet.report import render
 
 
 def sections(text: str) -> dict[str, str]:
@@ -67,14 +67,14 @@ def test_data_and_histories_say_what_they_hold(blobs):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4))
     history = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=2)).history
     columns = set(re.findall(r"``(\w+)``", sections(xpnet.History.__doc__)[""])) | {"train_loss"}
-    assert columns == set(xpnet.history.COLUMNS) - {"replica"}
+    assert columns == set(xpnet.training.history.COLUMNS) - {"replica"}
     assert all(history[name].shape == (2,) for name in columns)
     assert all(hasattr(history, name) for name in described(sections(xpnet.History.__doc__)["Attributes"]))
 
 
 def test_the_base_of_errors_names_them_and_their_exit_code():
     text = xpnet.XpnetError.__doc__
-    for error in {*xpnet.XpnetError.__subclasses__(), drawing.DrawingError}:
+    for error in {*xpnet.XpnetError.__subclasses__(), render.DrawingError}:
         assert error.__name__ in text
         assert error.exit_code == 2
     assert "exits with: 2" in text

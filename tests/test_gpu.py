@@ -80,8 +80,8 @@ def test_the_same_seed_gives_the_same_bits(gpu, stepper):
 @pytest.mark.parametrize("stepper", ["graph", "small"])
 def test_a_data_set_that_stays_on_the_host_trains_the_same(gpu, stepper, monkeypatch):
     fits, _ = trained(gpu, stepper)
-    monkeypatch.setattr("xpnet.device_data._SHARE", 0.0)
-    monkeypatch.setattr("xpnet.steppers.streaming._BLOCK_BYTES", 2 * 100 * 2 * 3072)
+    monkeypatch.setattr("xpnet.training.device_data._SHARE", 0.0)
+    monkeypatch.setattr("xpnet.training.steppers.streaming._BLOCK_BYTES", 2 * 100 * 2 * 3072)
     streamed, _ = trained(gpu, stepper)
     np.testing.assert_array_equal(streamed.history["train_loss"], fits.history["train_loss"])
     np.testing.assert_array_equal(streamed.test.losses, fits.test.losses)

@@ -115,7 +115,7 @@ def test_help_imports_nothing_heavy():
 # libraries: in the middle of a training memory may be short, and a library that is loaded hears no signal.
 IMPORTED_LATE = """
 import sys
-import xpnet.steppers.plain, xpnet.steppers.split
+import xpnet.training.steppers.plain, xpnet.training.steppers.feature_parallel
 from xpnet.cli import main
 from xpnet.report import drawing
 drawing.converted = lambda *_, **__: b""
@@ -125,7 +125,7 @@ def watched(run):
         run(self, *given)
         known.update(sys.modules)
     return first
-for stepper in (xpnet.steppers.plain.PlainStepper, xpnet.steppers.split.SplitStepper):
+for stepper in (xpnet.training.steppers.plain.PlainStepper, xpnet.training.steppers.feature_parallel.SplitStepper):
     stepper.run = watched(stepper.run)
 for arguments in sys.argv[1].split(";"):
     known.clear()

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from together import REPRODUCE, Caller
 
-TESTS = Path(__file__).parent
+HELPERS = Path(__file__).parent / "helpers"
 FORBID = f"""
 import sys
-sys.path.insert(0, {str(TESTS)!r})
+sys.path.insert(0, {str(HELPERS)!r})
 import offline
 print(offline.forbid_in_the_kernel())
 offline.forbid_in_python()
@@ -108,7 +108,7 @@ def test_the_kernel_kills_what_python_does_not_see():
         ("ctypes.CDLL(None).socket(1, 1, 0)", 0),
     ):
         done = subprocess.run(
-            [sys.executable, "-c", code.format(call)], cwd=TESTS, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code.format(call)], cwd=HELPERS, capture_output=True, text=True, check=False
         )
         if done.stdout == "False\n":
             pytest.skip("needs Linux's seccomp")

@@ -130,7 +130,7 @@ def test_rows_on_the_disk_go_by_their_file(monkeypatch, mapped):
     rng = np.random.default_rng(0)
     np.save("x.npy", rng.standard_normal((200, 30)).astype(np.float32))
     np.save("x_labels.npy", np.arange(200) % 4)
-    monkeypatch.setattr("xpnet.data.npy.MAPPED_FROM", 1000)
+    monkeypatch.setattr("xpnet.data.readers.npy.MAPPED_FROM", 1000)
     if not mapped:
         monkeypatch.setattr(np, "memmap", lambda *_: (_ for _ in ()).throw(OSError(12, "no room")))
     data = xpnet.load_data("x.npy", target="x_labels.npy")

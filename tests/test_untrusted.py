@@ -16,17 +16,17 @@ import pytest
 from harms import bounded
 
 import xpnet
+from xpnet.analysis.prediction import read_inputs
 from xpnet.cli import main
-from xpnet.config import TrainConfig
+from xpnet.config.definitions import TrainConfig
+from xpnet.config.settings import MOST_NETWORKS, Settings, read_settings
 from xpnet.errors import ConfigError, RunError, XpnetError
-from xpnet.prediction import read_inputs
-from xpnet.reading import read_bytes
-from xpnet.recorded import read_environment, read_history, read_metrics
 from xpnet.report.records import read_run
 from xpnet.report.search_file import winner_in
 from xpnet.report.write import build_page
-from xpnet.runs import replace_whole, write_new
-from xpnet.settings import MOST_NETWORKS, Settings, read_settings
+from xpnet.runs.folder import replace_whole, write_new
+from xpnet.runs.records import read_environment, read_history, read_metrics
+from xpnet.utils.parsing import read_bytes
 
 pytestmark = pytest.mark.guarantee("untrusted")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
@@ -346,7 +346,7 @@ def test_a_file_is_read_whole_though_the_system_gives_it_in_parts(tmp_path, monk
         def read(self, size=-1):
             return super().read(min(size, 1000))
 
-    monkeypatch.setattr("xpnet.reading.io.FileIO", Slow)
+    monkeypatch.setattr("xpnet.utils.parsing.io.FileIO", Slow)
     assert read_bytes(path, 20_000, RunError) == path.read_bytes()
     with pytest.raises(RunError, match="is larger than 9,000 bytes"):
         read_bytes(path, 9_000, RunError)

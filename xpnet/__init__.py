@@ -12,50 +12,50 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from xpnet.analysis.diagnosis import diagnose, train_with_diagnosis
+    from xpnet.analysis.gradcheck.check import gradcheck
+    from xpnet.analysis.lr_range import lr_range
+    from xpnet.analysis.lr_suggestion import LRRange
     from xpnet.backend import Backend, get_backend
-    from xpnet.config import DataConfig, NetworkConfig, TrainConfig
+    from xpnet.config.definitions import DataConfig, NetworkConfig, TrainConfig
+    from xpnet.config.settings import Settings
     from xpnet.data import Data, Standardiser, data_from_arrays, load_data
-    from xpnet.device_data import to_device
-    from xpnet.diagnosis import diagnose, train_with_diagnosis
     from xpnet.errors import XpnetError
-    from xpnet.evaluation import evaluate
-    from xpnet.gradcheck.check import gradcheck
-    from xpnet.history import History, Metrics
-    from xpnet.network import Network
-    from xpnet.population import Population, train_population
-    from xpnet.rate_range import lr_range
+    from xpnet.nn.network import Network
     from xpnet.report.write import write_report
-    from xpnet.results import TrainResult
-    from xpnet.search.session import search
-    from xpnet.settings import Settings
-    from xpnet.suggestion import LRRange
-    from xpnet.training import train
+    from xpnet.training.device_data import to_device
+    from xpnet.training.evaluation import evaluate
+    from xpnet.training.history import History, Metrics
+    from xpnet.training.population import Population, train_population
+    from xpnet.training.result import TrainResult
+    from xpnet.training.train import train
+    from xpnet.tuning.study import search
 
 _HOMES = {
     "Backend": "backend",
     "get_backend": "backend",
-    "DataConfig": "config",
-    "NetworkConfig": "config",
-    "Settings": "settings",
-    "TrainConfig": "config",
+    "DataConfig": "config.definitions",
+    "NetworkConfig": "config.definitions",
+    "Settings": "config.settings",
+    "TrainConfig": "config.definitions",
     "Data": "data",
     "Standardiser": "data",
     "load_data": "data",
     "XpnetError": "errors",
-    "diagnose": "diagnosis",
-    "History": "history",
-    "LRRange": "suggestion",
-    "Metrics": "history",
-    "Network": "network",
-    "Population": "population",
-    "TrainResult": "results",
+    "diagnose": "analysis.diagnosis",
+    "History": "training.history",
+    "LRRange": "analysis.lr_suggestion",
+    "Metrics": "training.history",
+    "Network": "nn.network",
+    "Population": "training.population",
+    "TrainResult": "training.result",
     "data_from_arrays": "data",
-    "evaluate": "evaluation",
-    "lr_range": "rate_range",
-    "to_device": "device_data",
-    "train": "training",
-    "train_population": "population",
-    "train_with_diagnosis": "diagnosis",
+    "evaluate": "training.evaluation",
+    "lr_range": "analysis.lr_range",
+    "to_device": "training.device_data",
+    "train": "training.train",
+    "train_population": "training.population",
+    "train_with_diagnosis": "analysis.diagnosis",
     "write_report": "report.write",
 }
 
@@ -105,7 +105,7 @@ def load(path: Any, *, backend: Backend | None = None) -> Network:
         RunError: There is no such file, or it does not hold a whole network.
         ConfigError: `path` is no path.
     """
-    from xpnet.checkpoints import load_network
+    from xpnet.runs.checkpoints import load_network
 
     return load_network(path, backend=backend)
 

@@ -40,7 +40,7 @@ class XpnetError(Exception):
 
     Those that are raised are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
     :class:`RunError` and :class:`DivergedError`, of :mod:`xpnet.errors`, and, by what draws figures,
-    :class:`xpnet.report.drawing.DrawingError`.
+    :class:`xpnet.report.render.DrawingError`.
 
     Attributes:
         exit_code: What the command line exits with: 2, for all of them.
@@ -76,7 +76,7 @@ class DivergedError(XpnetError, ArithmeticError):
     """The loss became infinite or not a number, for all networks.
 
     Attributes:
-        diverged: Where each network's did, by its number; see :class:`xpnet.results.Divergence`.
+        diverged: Where each network's did, by its number; see :class:`xpnet.training.result.Divergence`.
         history: The epochs before the last network diverged.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 from xpnet.backend import Backend
-from xpnet.data.room import free_host_memory
+from xpnet.utils.memory import free_host_memory
 
 
 def free_memory(backend: Backend) -> int | None:

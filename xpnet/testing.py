@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.arguments import function as a_function
-from xpnet.arguments import takes
-from xpnet.checks import real, whole
+from xpnet.analysis.gradcheck.finite_differences import Differences, reduce_curvature
+from xpnet.analysis.gradcheck.problem import Flags, Floats, Indices
+from xpnet.analysis.gradcheck.report import TensorReport
+from xpnet.analysis.gradcheck.verdict import Limits, judge
+from xpnet.config.arguments import function as a_function
+from xpnet.config.arguments import takes
+from xpnet.config.fields import real, whole
 from xpnet.errors import ArrayError
-from xpnet.gradcheck.differences import Differences, reduce_curvature
-from xpnet.gradcheck.judge import Limits, judge
-from xpnet.gradcheck.problem import Flags, Floats, Indices
-from xpnet.gradcheck.report import TensorReport
-from xpnet.randomness import Purpose, generator
+from xpnet.utils.rng import Purpose, generator
 
 
 def _coverage(value: Any) -> int | None:

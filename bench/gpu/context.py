@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.analysis.benchmark import noise
 from xpnet.backend import Backend, get_backend
-from xpnet.benchmark import noise
-from xpnet.config import NetworkConfig
+from xpnet.config.definitions import NetworkConfig
 from xpnet.data import Data
-from xpnet.device_data import DeviceSet, to_device
-from xpnet.network import Network
-from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.nn.network import Network
+from xpnet.training.device_data import DeviceSet, to_device
+from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
 
 NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 
@@ -142,7 +142,7 @@ def figures(times: list[float], steps: int) -> dict[str, Any]:
 
 def pretended(data: str | None) -> Context:
     """Return a context on the tests' stand-in for a GPU, whose kernels run on the host."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
     import emulator
     from strict import Module
 

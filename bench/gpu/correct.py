@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from bench.gpu.context import NINE, Context
+from xpnet.analysis.benchmark import noise
 from xpnet.backend import Backend
-from xpnet.benchmark import noise
-from xpnet.config import TrainConfig
+from xpnet.config.definitions import TrainConfig
 from xpnet.data import Data
-from xpnet.device_data import to_device
-from xpnet.network import Network
+from xpnet.nn.network import Network
 from xpnet.ops import get_ops, reference
-from xpnet.schedules import triangular
-from xpnet.steppers import Hyperparameters, State, Totals, make_stepper
-from xpnet.training import train
+from xpnet.training.device_data import to_device
+from xpnet.training.schedules import triangular
+from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.train import train
 
 ROOT = Path(__file__).parents[2]
 STEPPERS = ("plain", "fused", "graph", "small")
@@ -199,7 +199,7 @@ def tests(context: Context) -> dict[str, Any]:
     if context.small:
         return {"skipped": "a dry run"}
     # By name: other files import what such a machine need not have.
-    files = ["tests/test_gpu.py", "tests/gradcheck/test_gradcheck_devices.py"]
+    files = ["tests/test_gpu.py", "tests/analysis/gradcheck/test_devices.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = [line for line in done.stdout.splitlines() if line.strip()][-25:]

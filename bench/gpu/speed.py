@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from bench.gpu.context import NINE, Context, Steps, figures
-from xpnet.benchmark import noise, wins_from
-from xpnet.device_data import to_device
+from xpnet.analysis.benchmark import noise, wins_from
 from xpnet.memory import give_back
-from xpnet.network import Network
+from xpnet.nn.network import Network
+from xpnet.training.device_data import to_device
 
 NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "3072-50-50-10 with BN": ((50, 50), True, 100),

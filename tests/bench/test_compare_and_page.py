@@ -13,7 +13,7 @@ from bench.__main__ import main
 from bench.page import ROOT, chart, fill, pages, slots
 from bench.results import BenchError, newest, read, write
 from bench.tables import short
-from xpnet.report import drawing
+from xpnet.report import render
 
 
 def save(name: str, content: dict) -> str:
@@ -169,7 +169,7 @@ def test_pages_and_figure_are_written_and_checked(tmp_path, capsys):
 def test_the_figure_has_every_contender():
     values = json.dumps(chart(result()["suites"]["epoch"]["cases"]).to_dict())
     assert all(f'"{who}"' in values for who in ("xpnet numpy", "torch.compile", "floor"))
-    svg = html.unescape(drawing.svg(chart(result()["suites"]["epoch"]["cases"]).to_dict()))
+    svg = html.unescape(render.svg(chart(result()["suites"]["epoch"]["cases"]).to_dict()))
     assert all(f">{kind}</text>" in svg for kind in ("xpnet", "floor: NumPy's gather and products alone", "others"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import run
+from command_line import run
 
 
 def batches(folder: Path, rows: int = 20) -> None:

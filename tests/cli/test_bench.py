@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from command_line import run
 from strict import Module, pretended_cupy
-from test_train import run
 
 import xpnet
-from xpnet import benchmark
+from xpnet.analysis import benchmark
 from xpnet.cli import bench
-from xpnet.steppers import Hyperparameters, make_stepper
+from xpnet.training.steppers import Hyperparameters, make_stepper
 
 SMALL = ["--samples", "400", "--rounds", "2", "--hidden", "8"]
 

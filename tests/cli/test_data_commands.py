@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
-from test_train import run
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-
 import cifar_files
 import data_files
+import numpy as np
+import pytest
+from command_line import run
+from PIL import Image
 
 
 def info(capsys, *arguments: str) -> dict:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 from PIL import Image
 from strict import pretended_cupy
-from test_train import run
 
 import xpnet
+from xpnet.analysis.diagnosis import MEASURES
 from xpnet.cli.diagnose import _COLUMNS
-from xpnet.diagnosis import MEASURES
-from xpnet.report.diagnosis import diagnosis_figure
+from xpnet.report.diagnosis_chart import diagnosis_figure
 
 SMALL = ["--data", "patterns:300/50", "--epochs", "2", "--hidden", "6,5"]
 FILES = {"diagnosis.csv", "diagnosis.json", "diagnosis.png", "diagnosis.svg"}
@@ -198,7 +198,7 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
 
 
 def test_networks_that_memory_does_not_hold_together_are_refused_with_how_many_it_does(capsys, monkeypatch):
-    monkeypatch.setattr("xpnet.cuts.most_in_memory", lambda *_: 2)
+    monkeypatch.setattr("xpnet.training.chunks.most_in_memory", lambda *_: 2)
     code, out, err = run(capsys, "diagnose", *SMALL, "--runs", "3", "--out", "d")
     assert (code, out) == (2, "")
     assert "replicas = 3: so many networks do not fit on cpu together, but 2 do; take --replicas 2" in " ".join(

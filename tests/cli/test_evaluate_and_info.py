@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import SMALL, run
+from command_line import SMALL, run
 
 import xpnet
 from xpnet.cli import main

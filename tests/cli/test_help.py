@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from test_train import run
+from command_line import run
 
 import xpnet
 from xpnet.cli import _COMMANDS, _DATA_COMMANDS
-from xpnet.search.config import SearchConfig
-from xpnet.settings import VARYING, Settings
+from xpnet.config.settings import VARYING, Settings
+from xpnet.tuning.config import SearchConfig
 
 COMMANDS = [*([name] for name in _COMMANDS), *(["data", name] for name in _DATA_COMMANDS)]
 

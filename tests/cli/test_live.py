@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from xpnet.cli.console import Output
-from xpnet.cli.live import SearchDisplay, trials_table
-from xpnet.search.outcome import Outcome, Trial
+from xpnet.cli.search_display import SearchDisplay, trials_table
+from xpnet.tuning.trials import Outcome, Trial
 
 
 def outcome(workers=("me",)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import run
+from command_line import run
 
 import xpnet
 

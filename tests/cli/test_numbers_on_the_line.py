@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import run
+from command_line import run
 
 import xpnet
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import SMALL, run
 from strict import Module, pretended_cupy
-from test_train import SMALL, run
 
 import xpnet
 

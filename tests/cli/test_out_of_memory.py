@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import code_of
+from command_line import code_of
 
-from xpnet.saving import Saver
-from xpnet.training import train
+from xpnet.runs.saver import Saver
+from xpnet.training.train import train
 
 OPTIONS = ("--data", "patterns:600/100", "--hidden", "8", "--runs", "3", "--epochs", "4", "--dtype", "float64")
 
@@ -41,7 +41,7 @@ def short(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         return train(network, *arguments, on_epoch=until_it_is_full if on_epoch else None, **options)
 
-    monkeypatch.setattr("xpnet.population.train", short_of_memory)
+    monkeypatch.setattr("xpnet.training.population.train", short_of_memory)
 
 
 def check_same(run: Path, whole: Path) -> None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
+import data_files
 import numpy as np
 import pytest
+from command_line import run
 from PIL import Image
-from test_train import run
 
 import xpnet
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-
-import data_files
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
+from command_line import SMALL, run
 from PIL import Image
-from test_train import SMALL, run
 
 
 def test_a_run_becomes_a_page_beside_its_files(capsys):

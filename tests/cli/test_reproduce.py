@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_train import run
+from command_line import run
 
 import xpnet
 
@@ -16,8 +16,8 @@ import xpnet
 def cifar10(monkeypatch):
     """Let a small set pass for CIFAR-10."""
     data = xpnet.load_data("patterns:600/100")
-    monkeypatch.setattr("xpnet.studies.runner._TENTH", 100)
-    for place in ("xpnet.data", "xpnet.studies.runner"):
+    monkeypatch.setattr("xpnet.reproduction.runner._TENTH", 100)
+    for place in ("xpnet.data", "xpnet.reproduction.runner"):
         monkeypatch.setattr(f"{place}.load_data", lambda source, split: data)
 
 
@@ -77,7 +77,7 @@ def test_experiments_are_run_and_set_side_by_side(capsys, cifar10):
 
 
 def test_a_reproduction_that_is_stopped_says_what_is_there_and_what_is_left(capsys, cifar10, monkeypatch):
-    from xpnet.studies import Runner
+    from xpnet.reproduction import Runner
 
     whole = Runner.run
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.checkpoints import last_whole
 from xpnet.cli import main
+from xpnet.runs.checkpoints import last_whole
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are killed are forked")
 
@@ -48,7 +48,7 @@ class Commands:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("commands.py"))],
+            [sys.executable, str(Path(__file__).parents[1] / "helpers" / "commands.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -100,11 +100,11 @@ def test_what_is_said_of_the_winner_is_what_its_networks_give(capsys, final):
 
 def test_a_search_of_an_earlier_version_goes_on_and_its_winner_is_trained_again(capsys, monkeypatch):
     """It kept no networks: those of the trials that it has finished are nowhere."""
-    from xpnet.search.kept import InFolder
+    from xpnet.tuning.kept_networks import InFolder
 
     with monkeypatch.context() as patch:
         patch.setattr(InFolder, "keep", lambda *_: None)
-        patch.setattr("xpnet.search.session.Session._final", lambda *_: None)
+        patch.setattr("xpnet.tuning.study.Session._final", lambda *_: None)
         run(capsys, "lambda", *SMALL, "--out", "s", code=130)
     found = run(capsys, "--resume", "s", "--json")
     assert "its networks cannot be had" in found.err
@@ -149,14 +149,14 @@ def test_a_database_is_joined_by_its_study(capsys, tmp_path):
 
 
 def test_passwords_stay_out_of_the_folder(capsys, monkeypatch):
-    from xpnet.search import files
+    from xpnet.tuning import folder
 
     monkeypatch.setattr("sys.argv", ["xpnet", "search", "--storage", "postgresql://me:secret@host/db"])
     from xpnet.cli.search import _command
 
     assert "secret" not in _command()
     assert "me@host" in _command()
-    assert files.without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
+    assert folder.without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_an_existing_folder_is_refused_before_anything_is_trained(capsys):
 
 
 def test_interrupted_and_resumed(capsys, monkeypatch):
-    import xpnet.search.worker as worker_module
+    import xpnet.tuning.worker as worker_module
 
     real = worker_module.train_population
     monkeypatch.setattr(worker_module, "TOGETHER", {"cpu": 2, "gpu": 2})
@@ -235,6 +235,6 @@ def test_nothing_is_drawn_into_a_winner_that_lies_elsewhere(capsys, monkeypatch)
     Path("s/winner").rename(outside)
     (outside / "curves.png").unlink()
     figures = {"test": {"accuracy": 0.5}, "winner": "../outside", "trained_again": False}
-    monkeypatch.setattr("xpnet.search.session.Session._final", lambda *_: figures)
+    monkeypatch.setattr("xpnet.tuning.study.Session._final", lambda *_: figures)
     assert "winner = ../outside: must be the name of a folder in it" in run(capsys, "--resume", "s", code=2).err
     assert not (outside / "curves.png").exists()

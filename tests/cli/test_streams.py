@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_train import code_of
+from command_line import code_of
 
 from xpnet.errors import RunError
-from xpnet.population import train_population
-from xpnet.runs import replace_whole
+from xpnet.runs.folder import replace_whole
+from xpnet.training.population import train_population
 
 SMALL = ("--data", "patterns:600/100", "--hidden", "8", "--epochs", "3", "--seed", "3")
 
@@ -46,7 +46,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return train_population(*arguments, on_steps=told, **options)
 
-    monkeypatch.setattr("xpnet.population.train_population", with_a_signal)
+    monkeypatch.setattr("xpnet.training.population.train_population", with_a_signal)
 
 
 @pytest.mark.guarantee("full-disk")
@@ -67,7 +67,7 @@ def test_a_disk_that_holds_the_log_too_ends_nothing(monkeypatch, harm):
             raise OSError(28, "No space left on device")
         replace_whole(path, content)
 
-    monkeypatch.setattr("xpnet.checkpoints.replace_whole", full)
+    monkeypatch.setattr("xpnet.runs.checkpoints.replace_whole", full)
     monkeypatch.setattr(sys, "stderr", Gone())
     assert code_of("train", *SMALL, "--out", "run") == 2
     harm.did("standard streams that were gone")
@@ -94,7 +94,7 @@ def test_what_could_not_be_saved_is_said_though_nobody_takes_the_result(monkeypa
             raise OSError(28, "No space left on device")
         replace_whole(path, content)
 
-    monkeypatch.setattr("xpnet.checkpoints.replace_whole", full)
+    monkeypatch.setattr("xpnet.runs.checkpoints.replace_whole", full)
     monkeypatch.setattr(sys, "stdout", Gone())
     assert code_of("train", *SMALL, "--out", "run") == 2
     assert "run: was not saved 3 times" in capsys.readouterr().err
@@ -149,10 +149,10 @@ def test_a_signal_while_results_are_written_waits_for_them(monkeypatch, capsys, 
 @pytest.mark.parametrize("error", [None, "spawned"])
 def test_curves_that_cannot_be_drawn_cost_a_line(monkeypatch, capsys, error):
     if error is None:  # altair, where docstrings are stripped
-        monkeypatch.setattr("xpnet.report.figures.curves", lambda *_: {}["no doc"])
+        monkeypatch.setattr("xpnet.report.curves_chart.curves", lambda *_: {}["no doc"])
     else:  # as where addresses are limited: another process draws, and ends
-        monkeypatch.setattr("xpnet.report.drawing._limited", lambda: True)
-        monkeypatch.setattr("xpnet.report.drawing._DRAW", "import os, signal; os.kill(os.getpid(), signal.SIGTRAP)")
+        monkeypatch.setattr("xpnet.report.render._limited", lambda: True)
+        monkeypatch.setattr("xpnet.report.render._DRAW", "import os, signal; os.kill(os.getpid(), signal.SIGTRAP)")
     assert code_of("train", *SMALL, "--out", "run") == 0
     said = capsys.readouterr()
     assert "warning: the figures cannot be drawn (" in said.err
@@ -164,11 +164,11 @@ def test_curves_that_cannot_be_drawn_cost_a_line(monkeypatch, capsys, error):
 
 @pytest.mark.pictures
 def test_another_process_draws_the_same(monkeypatch):
-    from xpnet.report.drawing import png, svg
+    from xpnet.report.render import png, svg
 
     spec = {"data": {"values": [{"a": 1}]}, "mark": "point", "encoding": {"x": {"field": "a"}}}
     here = svg(spec), png(spec, 2)
-    monkeypatch.setattr("xpnet.report.drawing._limited", lambda: True)
+    monkeypatch.setattr("xpnet.report.render._limited", lambda: True)
     assert (svg(spec), png(spec, 2)) == here
 
 
@@ -184,15 +184,15 @@ def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(monkeypatch, ca
 
 
 def test_a_chart_that_another_process_refuses_is_named(monkeypatch):
-    from xpnet.report.drawing import DrawingError, converted
+    from xpnet.report.render import DrawingError, converted
 
-    monkeypatch.setattr("xpnet.report.drawing._limited", lambda: True)
+    monkeypatch.setattr("xpnet.report.render._limited", lambda: True)
     with pytest.raises(DrawingError, match=r"^a chart cannot be drawn \(ValueError: Vega-Lite to SVG"):
         converted("vegalite_to_svg", {"mark": 7})
 
 
 def test_a_panic_of_what_draws_is_an_error_that_can_be_caught(monkeypatch):
-    from xpnet.report import drawing
+    from xpnet.report import render
 
     class PanicException(BaseException):
         """As Rust's, which is no Exception."""
@@ -201,6 +201,6 @@ def test_a_panic_of_what_draws_is_an_error_that_can_be_caught(monkeypatch):
         raise PanicException("called `Result::unwrap()` on an `Err` value")
 
     monkeypatch.setattr("vl_convert.vegalite_to_svg", panic)
-    monkeypatch.setattr(drawing, "_limited", lambda: False)
-    with pytest.raises(drawing.DrawingError, match="a chart cannot be drawn"):
-        drawing.converted("vegalite_to_svg", {})
+    monkeypatch.setattr(render, "_limited", lambda: False)
+    with pytest.raises(render.DrawingError, match="a chart cannot be drawn"):
+        render.converted("vegalite_to_svg", {})

@@ -13,7 +13,7 @@ import together
 from together import REPRODUCE, Caller, ready
 
 from xpnet.report.records import read_run
-from xpnet.runs import read_config
+from xpnet.runs.folder import read_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantee("concurrency")]
 

@@ -15,27 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import SMALL, run
 
 import xpnet
 from xpnet.cli import main
-
-SMALL = ["--data", "patterns:600/100", "--epochs", "2", "--hidden", "8"]
-
-
-def code_of(*arguments: str) -> int:
-    """Run the command line in this process and return its exit code."""
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    """Run the command line in this process; return exit code, standard output and standard error."""
-    code = code_of(*arguments)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_json_is_one_object_and_the_metrics_of_the_folder(capsys):

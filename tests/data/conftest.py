@@ -13,7 +13,7 @@ import cifar_files
 import pytest
 from archive_server import FOLDER, Server
 
-from xpnet.data import fetching
+from xpnet.data import download
 from xpnet.data import published as known
 
 
@@ -28,7 +28,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     monkeypatch.setitem(known.ARCHIVES, key, published)
     monkeypatch.setenv("XPNET_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
-    monkeypatch.setattr(fetching, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "_SILENT_SECONDS", 0.3)
     return content
 
 

@@ -15,10 +15,11 @@ from hypothesis.extra import numpy as hnp
 
 import xpnet
 from xpnet.backend import get_backend
-from xpnet.data import Rows, StandardisedRows, Standardiser, data_from_arrays, load_data, npy
-from xpnet.data.rows import FileRows
-from xpnet.device_data import stays_raw, to_device
+from xpnet.data import Rows, StandardisedRows, Standardiser, data_from_arrays, load_data
+from xpnet.data.readers import npy
 from xpnet.ops import get_ops
+from xpnet.training.device_data import stays_raw, to_device
+from xpnet.utils.lazy_arrays import FileRows
 
 
 def images(rows: int = 400, d: int = 12, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
@@ -69,14 +70,14 @@ class TestRawAndFloat:
         small = data_from_arrays(*images(dtype="float32"))
         assert not stays_raw(small, backend, "float32")
         assert isinstance(to_device(small, backend, "float32").train.x, np.ndarray)
-        monkeypatch.setattr("xpnet.device_data._SLACK", 0)
+        monkeypatch.setattr("xpnet.training.device_data._SLACK", 0)
         assert stays_raw(small, backend, "float32")  # two copies of one size are more than 1.2 of one
         assert isinstance(to_device(small, backend, "float32").train.x, StandardisedRows)
-        monkeypatch.setattr("xpnet.device_data.keeps_bytes", lambda _: False)
+        monkeypatch.setattr("xpnet.training.device_data.keeps_bytes", lambda _: False)
         pixels = data_from_arrays(*images())
         assert stays_raw(pixels, backend, "float32")
         assert not stays_raw(pixels, backend, "float64")  # bytes are an eighth of the copy
-        monkeypatch.setattr("xpnet.device_data.free_memory", lambda _: 1000)
+        monkeypatch.setattr("xpnet.training.device_data.free_memory", lambda _: 1000)
         assert stays_raw(pixels, backend, "float64")
         assert not stays_raw(data_from_arrays(*images(), in_memory="float"), backend, "float64")
 
@@ -179,7 +180,7 @@ def test_pairs_of_npy_files(tmp_path: Path, x: str, y: str):
 
 LARGER = """
 import resource, sys, numpy as np, xpnet
-from xpnet.config import TrainConfig
+from xpnet.config.definitions import TrainConfig
 def train(data):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(4,), classes=10))
     return xpnet.train(net, data, TrainConfig(epochs=1, batch_size=500))

@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operation_tables import MODULES, REFERENCE, TABLES
 
-from xpnet.backend import get_backend
 from xpnet.data import Standardiser
-from xpnet.ops import Ops, fast_numba, fast_numpy, get_reference, reference
+from xpnet.ops import Ops, numba_ops, numpy_ops, reference
 
-CPU = get_backend("cpu")
-REFERENCE = get_reference(CPU)
-MODULES = {"numpy": fast_numpy, "numba": fast_numba}
-TABLES = {
-    which: REFERENCE._replace(**{name: getattr(module, name) for name in Ops._fields if hasattr(module, name)})
-    for which, module in MODULES.items()
-}
 FAST = TABLES["numpy"]
 
 
@@ -45,9 +38,9 @@ def test_signatures_agree(module):
             assert list(inspect.signature(getattr(module, name)).parameters) == expected, name
 
 
-@pytest.mark.parametrize("name", [n for n in Ops._fields if hasattr(fast_numpy, n)])
+@pytest.mark.parametrize("name", [n for n in Ops._fields if hasattr(numpy_ops, n)])
 def test_the_compiled_table_leaves_nothing_of_numpys_out(name: str):
-    assert hasattr(fast_numba, name) or name == "relu"
+    assert hasattr(numba_ops, name) or name == "relu"
 
 
 def close(actual, expected):

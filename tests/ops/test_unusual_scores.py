@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import emulator
 import numpy as np
 import pytest
-from test_against_reference import REFERENCE, TABLES
-from test_cuda_kernels import Both
+from kernel_pair import Both
+from operation_tables import REFERENCE, TABLES
 
 pytestmark = pytest.mark.guarantee("numbers")
 OPERATIONS = {"reference": REFERENCE, **TABLES}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import tomli_w
+from page_checks import check_whole, page_of
 from report_cases import HOSTILE, hostile, search, small
-from test_pages import check_whole, page_of
 
 import xpnet
-from xpnet.report.drawing import drawable, png, quoted, svg
-from xpnet.runs import read_config
+from xpnet.report.render import drawable, png, quoted, svg
+from xpnet.runs.folder import read_config
 
 pytestmark = [pytest.mark.guarantee("untrusted"), pytest.mark.pictures]
 WORDS = "".join(HOSTILE) + "<svg onload=alert(3)>\x1b[31m]]>&amp;<!--"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from report_cases import small
 
-from xpnet import recorded
 from xpnet.errors import RunError
-from xpnet.recorded import read_history
-from xpnet.report import inspection, parts, records, run_page
+from xpnet.report import blocks, inspection, records, run_page
 from xpnet.report.compare_page import compare_page
 from xpnet.report.records import read_run
 from xpnet.report.run_page import run_page as page_of
+from xpnet.runs import records as run_records
+from xpnet.runs.records import read_history
 
 
 def longer(folder: Path, epochs: int) -> Path:
@@ -36,7 +36,7 @@ def longer(folder: Path, epochs: int) -> Path:
 def test_a_history_of_some_networks_is_that_of_all(members, lines, monkeypatch):
     folder = longer(small("--runs", "4", out="run"), 5)
     whole = read_history(folder / "history.csv", 4)
-    monkeypatch.setattr(recorded, "_LINES", lines)
+    monkeypatch.setattr(run_records, "_LINES", lines)
     found = read_history(folder / "history.csv", 4, members)
     assert found.keys() == whole.keys()
     assert found["epoch"].tolist() == [1, 2, 3, 4, 5]
@@ -49,7 +49,7 @@ def test_a_history_is_kept_as_numbers_of_the_networks_that_are_wanted(tmp_path):
     import tracemalloc
 
     row = "1,9,{},0.001,2.3,2.3,0.1,2.3,2.3,0.1,0.5,0.25"
-    text = "\n".join([",".join(recorded.COLUMNS), *(row.format(r) for r in range(60_000))]) + "\n"
+    text = "\n".join([",".join(run_records.COLUMNS), *(row.format(r) for r in range(60_000))]) + "\n"
     (tmp_path / "history.csv").write_text(text)
     tracemalloc.start()
     found = read_history(tmp_path / "history.csv", 60_000, [7])
@@ -61,13 +61,13 @@ def test_a_history_is_kept_as_numbers_of_the_networks_that_are_wanted(tmp_path):
 
 def test_a_history_of_more_epochs_than_are_read_is_a_sentence(monkeypatch):
     folder = longer(small(out="run"), 9)
-    monkeypatch.setattr(recorded, "MOST_EPOCHS", 8)
+    monkeypatch.setattr(run_records, "MOST_EPOCHS", 8)
     with pytest.raises(RunError, match="has more than 8 epochs, the most that are read"):
         read_history(folder / "history.csv", 1)
     (folder / "history.csv").write_text("x" * 5000)
     with pytest.raises(RunError, match="line 1 lacks the columns"):
         read_history(folder / "history.csv", 1)
-    (folder / "history.csv").write_text(",".join(recorded.COLUMNS) + "\n" + "1" * 5000)
+    (folder / "history.csv").write_text(",".join(run_records.COLUMNS) + "\n" + "1" * 5000)
     with pytest.raises(RunError, match="line 2: is longer than 1,024 bytes"):
         read_history(folder / "history.csv", 1)
 
@@ -76,7 +76,7 @@ def test_the_page_of_a_large_run_shows_some_and_says_so(monkeypatch):
     folder = longer(small("--runs", "6", "--lambda", "0.001,0.1", out="run"), 50)
     everything = read_run(folder)
     monkeypatch.setattr(records, "_FIGURES", 200)
-    monkeypatch.setattr(parts, "EPOCHS", 10)
+    monkeypatch.setattr(blocks, "EPOCHS", 10)
     monkeypatch.setattr(run_page, "_ROWS", 5)
     monkeypatch.setattr(run_page, "_POINTS", 4)
     monkeypatch.setattr(inspection, "_NETWORKS", 3)

@@ -11,7 +11,7 @@ from report_cases import search, small
 
 import xpnet
 from xpnet.errors import ConfigError, RunError
-from xpnet.report.parts import curves, in_words
+from xpnet.report.blocks import curves, in_words
 from xpnet.report.records import kind_of, read_run
 from xpnet.report.search_page import search_page
 from xpnet.report.write import write_report

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet import __version__, file_system
+from xpnet import __version__
 from xpnet.errors import XpnetError, printable
+from xpnet.utils import file_system
 
 _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",

@@ -11,9 +11,9 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output
 from xpnet.cli.options import Debug, Json, Quiet, given, settings_options
-from xpnet.config import NetworkConfig
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DeviceError
-from xpnet.settings import Settings
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
@@ -106,7 +106,7 @@ def _epochs(
     config: NetworkConfig, batch: int, samples: int, rounds: int, backends: list[Backend]
 ) -> dict[str, dict[str, Any]]:
     """Time epochs of every device and of the CPU's floor, in turn."""
-    from xpnet.benchmark import Floor, in_turn, noise, order, summary
+    from xpnet.analysis.benchmark import Floor, in_turn, noise, order, summary
 
     data = noise(samples, _INPUTS, _CLASSES)
     steps = samples // batch
@@ -137,10 +137,10 @@ def _on_device(
     eta: Any,
 ) -> Callable[[int], float]:
     """Return what takes the steps of ``batches(round)`` on a device and tells their seconds."""
+    from xpnet.analysis.benchmark import Steps
     from xpnet.backend import get_backend
-    from xpnet.benchmark import Steps
-    from xpnet.device_data import to_device
-    from xpnet.network import Network
+    from xpnet.nn.network import Network
+    from xpnet.training.device_data import to_device
 
     get_backend(backend.device)
     network = Network(config, backend=backend)
@@ -172,7 +172,7 @@ def _sweeps(config: NetworkConfig, batch: int, backends: list[Backend]) -> dict[
     """
     from dataclasses import replace
 
-    from xpnet.benchmark import in_turn, noise, order, wins_from
+    from xpnet.analysis.benchmark import in_turn, noise, order, wins_from
 
     pair = [next((b for b in backends if b.name == name), None) for name in ("cpu", "gpu")]
     if None in pair:

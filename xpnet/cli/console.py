@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from xpnet.config import Length
+from xpnet.config.definitions import Length
 from xpnet.errors import RunError, XpnetError, one_line, printable
-from xpnet.history import EpochRecord
-from xpnet.report.words import number as number
-from xpnet.report.words import percent as percent
+from xpnet.report.format import number as number
+from xpnet.report.format import percent as percent
+from xpnet.training.history import EpochRecord
 
 # A label can be a text of any length, and stands in every row of predictions.
 _LONGEST_CELL = 200

@@ -52,7 +52,7 @@ def fetch(
     It goes to xpnet's cache folder, or to the folder that XPNET_DATA names. What was cut off or is not the published
     archive is not kept.
     """
-    from xpnet.data.fetching import fetch as fetch_archive
+    from xpnet.data.download import fetch as fetch_archive
 
     output = Output(as_json=json, quiet=quiet)
     with _Bar(shown=output.show_progress) as bar:
@@ -80,9 +80,9 @@ def info(
     debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
 ) -> None:
     """Show what a data set is: shapes, classes with counts, value ranges, duplicates, constant features."""
+    from xpnet.config.settings import Settings
     from xpnet.data import read_source
-    from xpnet.data.describing import describe_source
-    from xpnet.settings import Settings
+    from xpnet.data.describe import describe_source
 
     output = Output(as_json=json, quiet=quiet)
     refuse_taken(figure)
@@ -94,8 +94,8 @@ def info(
     if about["left_out"]:
         shown.append("left out:\n" + "\n".join(f"  {name}" for name in about["left_out"]))
     if figure is not None:
-        from xpnet.report.figures import save_figure
-        from xpnet.report.samples import samples_figure
+        from xpnet.report.curves_chart import save_figure
+        from xpnet.report.samples_chart import samples_figure
 
         title = f"{source.name}: {len(source.labels):,} samples of {len(source.class_names)} classes"
         paths = save_figure(samples_figure(source, title), figure)

@@ -12,17 +12,17 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, left_out_if_not_drawn, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.config.settings import Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
-from xpnet.model_file import read_model
-from xpnet.plural import counted
-from xpnet.recorded import read_metrics
-from xpnet.runs import CONFIG, METRICS, MODEL, check_utf8, create_run_folder, write_new
-from xpnet.settings import Settings, read_settings
+from xpnet.nn.model_file import read_model
+from xpnet.runs.folder import CONFIG, METRICS, MODEL, check_utf8, create_run_folder, write_new
+from xpnet.runs.records import read_metrics
+from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.diagnosis import Course
-    from xpnet.network import Network
-    from xpnet.population import Population
+    from xpnet.analysis.diagnosis import Course
+    from xpnet.nn.network import Network
+    from xpnet.training.population import Population
 
     DiagnoseOptions: TypeAlias = Any
 else:
@@ -98,17 +98,17 @@ def diagnose(
     A run is repeated from its settings and measured before its training and after its epochs. Without a run, the
     options describe the training as those of xpnet train do.
     """
+    from xpnet.analysis.diagnosis import Recorder
     from xpnet.backend import get_backend
     from xpnet.cli.train import about_data, describe
-    from xpnet.cuts import most_in_memory
     from xpnet.data import as_earlier, load_data
-    from xpnet.diagnosis import Recorder
-    from xpnet.fitting import order_seeds
-    from xpnet.network import Network
-    from xpnet.population import Population
-    from xpnet.report import drawing
-    from xpnet.resuming import data_seen
-    from xpnet.training import train
+    from xpnet.nn.network import Network
+    from xpnet.report import render
+    from xpnet.runs.resume import data_seen
+    from xpnet.training.chunks import most_in_memory
+    from xpnet.training.population import Population
+    from xpnet.training.train import train
+    from xpnet.training.validate import order_seeds
 
     output = Output(as_json=json, quiet=quiet)
     settings = _settings(run, {} if options is None else given(options))
@@ -140,7 +140,7 @@ def diagnose(
     length = population.train.length(len(data.train))
     output.note(f"diagnosis: {title}, {recorder.samples} samples, {counted(length.epochs, 'epoch')}; folder {folder}")
 
-    drawing.load()
+    render.load()
     diverged: DivergedError | None = None
     interrupted = False
     with (
@@ -243,8 +243,8 @@ def _write(folder: Path, about: dict[str, Any], course: Course) -> None:
 
 
 def _draw(folder: Path, course: Course, population: Population, title: str, samples: int) -> None:
-    from xpnet.report.diagnosis import diagnosis_figure
-    from xpnet.report.figures import save_figure
+    from xpnet.report.curves_chart import save_figure
+    from xpnet.report.diagnosis_chart import diagnosis_figure
 
     save_figure(diagnosis_figure(course, population, title, samples), folder / "diagnosis")
 

@@ -10,11 +10,11 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, number, percent, safe
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
-from xpnet.config import DataConfig
+from xpnet.config.definitions import DataConfig
+from xpnet.config.settings import Settings, read_settings
 from xpnet.errors import ConfigError, RunError
-from xpnet.history import FIGURES
-from xpnet.runs import CHECKPOINTS, CONFIG, model_path
-from xpnet.settings import Settings, read_settings
+from xpnet.runs.folder import CHECKPOINTS, CONFIG, model_path
+from xpnet.training.history import FIGURES
 
 if TYPE_CHECKING:
     EvaluateOptions: TypeAlias = Any
@@ -44,10 +44,10 @@ def evaluate(
     The run's own data is used, and its test set, unless others are named. Other data is read as xpnet train reads it,
     but for the columns of its labels and the size and colours of its images, which are the run's.
     """
+    from xpnet.analysis.prediction import as_trained, evaluate_sets, names_of_classes, read_like
     from xpnet.backend import get_backend
-    from xpnet.checkpoints import load_network
     from xpnet.data import load_data
-    from xpnet.prediction import as_trained, evaluate_sets, names_of_classes, read_like
+    from xpnet.runs.checkpoints import load_network
 
     output = Output(as_json=json, quiet=quiet)
     refuse_taken(figure)
@@ -101,8 +101,8 @@ def evaluate(
 
 
 def _figure(stem: Path, confusion: Any, names: tuple[str, ...], title: str, networks: int) -> list[str]:
-    from xpnet.report.confusion import confusion_figure
-    from xpnet.report.figures import save_figure
+    from xpnet.report.confusion_chart import confusion_figure
+    from xpnet.report.curves_chart import save_figure
 
     return [str(path) for path in save_figure(confusion_figure(confusion, names, title, networks), stem)]
 

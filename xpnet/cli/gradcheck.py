@@ -11,14 +11,14 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt
 from xpnet.cli.options import DATA, FLAG, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
-from xpnet.config import NetworkConfig
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError
-from xpnet.settings import Settings
 
 if TYPE_CHECKING:
+    from xpnet.analysis.gradcheck import GradcheckReport, TensorReport
     from xpnet.data import Data
-    from xpnet.gradcheck import GradcheckReport, TensorReport
-    from xpnet.network import Network
+    from xpnet.nn.network import Network
 
     CheckOptions: TypeAlias = Any
 else:
@@ -94,9 +94,9 @@ def gradcheck(
     The differences are computed in float64 on the CPU, whatever device computes the gradients.
     The exit code is 0 if they agree and 1 if not.
     """
-    from xpnet.gradcheck import check_network
-    from xpnet.gradcheck import sweep_h as sweep
-    from xpnet.gradcheck.samples import checked_samples
+    from xpnet.analysis.gradcheck import check_network
+    from xpnet.analysis.gradcheck import sweep_h as sweep
+    from xpnet.analysis.gradcheck.samples import checked_samples
 
     settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
     output = Output(as_json=json, quiet=quiet)
@@ -128,8 +128,8 @@ def gradcheck(
     swept = sweep(network, x, labels, lam, eps=eps, seed=settings.run.seed) if sweep_h else None
     title = _title(network.config, data, len(x), lam)
     if figure is not None:
-        from xpnet.gradcheck.figures import check_figure
-        from xpnet.report.figures import save_figure
+        from xpnet.report.curves_chart import save_figure
+        from xpnet.report.gradcheck_chart import check_figure
 
         save_figure(check_figure(report, title, swept), figure)
     result = report.to_json() | ({} if swept is None else {"sweep": swept})
@@ -145,7 +145,7 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
     """Return the network that is checked, and the data."""
     from xpnet.backend import get_backend
     from xpnet.data import load_data
-    from xpnet.network import Network
+    from xpnet.nn.network import Network
 
     backend = get_backend(settings.run.device)
     output.note(f"gradients: {dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
@@ -161,7 +161,7 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
 def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:
     from tqdm import tqdm
 
-    from xpnet.gradcheck.sampling import parse_coverage
+    from xpnet.analysis.gradcheck.sampling import parse_coverage
 
     total = parse_coverage(coverage, size)
     return tqdm(total=total, unit="parameter", unit_scale=True, disable=not shown, dynamic_ncols=True)
@@ -195,7 +195,7 @@ def _table(report: GradcheckReport) -> Any:
 
 
 def _is_zero(tensor: TensorReport) -> bool:
-    from xpnet.gradcheck.report import ZERO
+    from xpnet.analysis.gradcheck.report import ZERO
 
     return tensor.verdict == ZERO
 

@@ -8,8 +8,8 @@ from typing import Any
 from xpnet import __version__
 from xpnet.cli.console import Output
 from xpnet.cli.options import Debug, Json, Quiet
-from xpnet.environment import PACKAGES, gpus, system, versions
-from xpnet.environment import blas as blas_libraries
+from xpnet.runs.environment import PACKAGES, gpus, system, versions
+from xpnet.runs.environment import blas as blas_libraries
 
 
 def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:  # noqa: ARG001

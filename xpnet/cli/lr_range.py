@@ -12,13 +12,13 @@ from cyclopts import Group, Parameter
 from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, settings_options
 from xpnet.cli.train import about_data, describe, read_settings, resolved
-from xpnet.config import TrainConfig
+from xpnet.config.definitions import TrainConfig
+from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError
-from xpnet.runs import CONFIG, create_run_folder, write_config, write_new
-from xpnet.settings import Settings
+from xpnet.runs.folder import CONFIG, create_run_folder, write_config, write_new
 
 if TYPE_CHECKING:
-    from xpnet.suggestion import LRRange
+    from xpnet.analysis.lr_suggestion import LRRange
 
     RangeOptions: TypeAlias = Any
 else:
@@ -70,13 +70,13 @@ def lr_range(
     It is the learning rate range test of Smith (2017). --n-s, --cycles and --epochs are
     written beside the rates, for the training that follows; they do not change the test.
     """
+    from xpnet.analysis.lr_range import check_range
+    from xpnet.analysis.lr_range import lr_range as test_rates
     from xpnet.backend import get_backend
     from xpnet.data import load_data
-    from xpnet.fitting import check_fit
-    from xpnet.network import Network
-    from xpnet.rate_range import check_range
-    from xpnet.rate_range import lr_range as test_rates
-    from xpnet.report import drawing
+    from xpnet.nn.network import Network
+    from xpnet.report import render
+    from xpnet.training.validate import check_fit
 
     settings = _settings(options, config)
     output = Output(as_json=json, quiet=quiet)
@@ -93,7 +93,7 @@ def lr_range(
     folder = create_run_folder(out, prefix="lr-range-")
     title = describe(settings, data)
     output.note(f"range test: {title}; folder {folder}")
-    drawing.load()
+    render.load()
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
         _progress_bar(shown=output.show_progress) as bar,
@@ -134,8 +134,8 @@ def _settings(options: Any, config: Path | None) -> Settings:
 
 def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
     """Write the curves as a table and a figure and, where rates are suggested, the settings with them."""
-    from xpnet.report.figures import save_figure
-    from xpnet.report.rates import range_figure
+    from xpnet.report.curves_chart import save_figure
+    from xpnet.report.lr_range_chart import range_figure
 
     write_new(folder / TABLE, test.to_csv().encode())
     if test.suggestion is not None:

@@ -1,4 +1,4 @@
-"""Options of the command line, made from the settings in :mod:`xpnet.config`."""
+"""Options of the command line, made from the settings in :mod:`xpnet.config.definitions`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.checks import setting_name
-from xpnet.config import DataConfig
+from xpnet.config.definitions import DataConfig
+from xpnet.config.fields import setting_name
+from xpnet.config.settings import VARYING, Settings
 from xpnet.errors import RunError
-from xpnet.settings import VARYING, Settings
 
 # What says which data is used: every command that reads data takes all of it.
 DATA = tuple(setting_name(field) for field in dataclasses.fields(DataConfig))

@@ -12,9 +12,9 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output, safe
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DataError, RunError
-from xpnet.runs import model_path
-from xpnet.settings import Settings
+from xpnet.runs.folder import model_path
 
 if TYPE_CHECKING:
     PredictOptions: TypeAlias = Any
@@ -41,10 +41,10 @@ def predict(
     Images of any size are brought to the network's; of a table, the columns that it was trained on are taken by name.
     Several networks of a run predict together: their mean probabilities.
     """
+    from xpnet.analysis.prediction import names_of_classes, read_inputs
+    from xpnet.analysis.prediction import predict as probabilities_of
     from xpnet.backend import get_backend
-    from xpnet.checkpoints import load_network
-    from xpnet.prediction import names_of_classes, read_inputs
-    from xpnet.prediction import predict as probabilities_of
+    from xpnet.runs.checkpoints import load_network
 
     if csv and json:
         raise ConfigError("csv, json: ask for one of them")

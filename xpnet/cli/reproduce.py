@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xpnet.backend import Backend
-    from xpnet.studies import Experiment, Outcome, Runner
+    from xpnet.reproduction import Experiment, Outcome, Runner
 
 _WHAT = Group("Reproduction", sort_key=0)
 
@@ -47,9 +47,9 @@ def reproduce(
     """Run experiments of the five reports again, and set the figures side by side.
 
     Writes a page with a table for each experiment, each of the report's figures as PNG, SVG and CSV, and all
-    values as JSON; xpnet report makes an HTML page of them. Experiments are in xpnet/studies/*.toml.
+    values as JSON; xpnet report makes an HTML page of them. Experiments are in xpnet/reproduction/*.toml.
     """
-    from xpnet.studies import choose
+    from xpnet.reproduction import choose
 
     output = Output(as_json=json, quiet=quiet)
     if listed or not names:
@@ -71,11 +71,11 @@ def _run(
     from xpnet.backend import get_backend
     from xpnet.cli import command_line
     from xpnet.data import load_data
-    from xpnet.environment import describe_environment
-    from xpnet.runs import check_utf8, create_run_folder, write_environment
-    from xpnet.studies import Runner, choose
-    from xpnet.studies.compare import compare
-    from xpnet.studies.pages import draw_figures, page
+    from xpnet.report.reproduction_markdown import draw_figures, page
+    from xpnet.reproduction import Runner, choose
+    from xpnet.reproduction.compare import compare
+    from xpnet.runs.environment import describe_environment
+    from xpnet.runs.folder import check_utf8, create_run_folder, write_environment
 
     backend = get_backend(device)
     output.note(f"device: {backend.device} ({backend.reason})")
@@ -137,7 +137,7 @@ def _keep(
     page: Any,
 ) -> None:
     """Write what is known so far, so that an end in the middle loses nothing."""
-    from xpnet.runs import rewrite
+    from xpnet.runs.folder import rewrite
 
     outcomes: dict[str, Outcome] = runner.outcomes
     about = (
@@ -155,7 +155,7 @@ def _keep(
 def _list(output: Output, experiments: Sequence[Experiment]) -> None:
     from rich.table import Table
 
-    from xpnet.studies import load
+    from xpnet.reproduction import load
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("experiment", "where in the report", "what"):
@@ -186,8 +186,8 @@ def _table(experiment: Experiment, outcome: Outcome) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from xpnet.studies.compare import compare
-    from xpnet.studies.pages import words_of_row
+    from xpnet.report.reproduction_markdown import words_of_row
+    from xpnet.reproduction.compare import compare
 
     quick = " (quick)" if outcome.quick else ""
     table = Table(title=f"{experiment.name}: {experiment.what}{quick}", title_justify="left", box=SIMPLE_HEAD)

@@ -11,12 +11,20 @@ from xpnet.cli.console import NotesOnly, Output
 from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, tell_warnings, train_in
 from xpnet.cli.train import read_settings, resolved
 from xpnet.errors import RunError
-from xpnet.recorded import read_environment
-from xpnet.runs import CONFIG, ENVIRONMENT, check_utf8, read_config, write_config, write_environment, write_metrics
+from xpnet.runs.folder import (
+    CONFIG,
+    ENVIRONMENT,
+    check_utf8,
+    read_config,
+    write_config,
+    write_environment,
+    write_metrics,
+)
+from xpnet.runs.records import read_environment
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
-    from xpnet.resuming import Stand
+    from xpnet.runs.resume import Stand
 
 # How often a run is resumed and remembers all of it; the first part of it is always remembered.
 _MOST_RESUMED = 1_000
@@ -30,7 +38,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     Raises:
         RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
     """
-    from xpnet.resuming import data_seen, differences, finished, refuse, refuse_links
+    from xpnet.runs.resume import data_seen, differences, finished, refuse, refuse_links
 
     check_utf8(run, "resume")
     if not (run / CONFIG).is_file():
@@ -64,7 +72,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
 
 def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
-    from xpnet.resuming import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
+    from xpnet.runs.resume import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
     settings, data = training.settings, training.data
     length = settings.train.length(len(data.train))
@@ -96,7 +104,7 @@ def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -
 
 def _save_again(training: Training, run: Path, stand: Stand, changed: bool) -> None:
     """Leave no checkpoint that is later than where the run goes on, and none of other settings or chunks."""
-    from xpnet.saving import discard
+    from xpnet.runs.saver import discard
 
     again = list(stand.starts) if changed else stand.split
     if again and stand.cuts is not None:
@@ -108,7 +116,7 @@ def _save_again(training: Training, run: Path, stand: Stand, changed: bool) -> N
 
 def _remember(run: Path, backend: Backend, step: int, output: Output) -> None:
     """Add to what a run was made on, and say what is not as before."""
-    from xpnet.environment import describe_environment
+    from xpnet.runs.environment import describe_environment
 
     now = describe_environment(backend, command_line())
     if not (run / ENVIRONMENT).exists():  # killed before it had one

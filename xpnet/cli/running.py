@@ -20,11 +20,9 @@ from xpnet.cli.console import (
     percent,
 )
 from xpnet.cli.train import about_data, describe, resolved
+from xpnet.config.settings import Settings
 from xpnet.errors import DivergedError, RunError
-from xpnet.file_system import open_regular
-from xpnet.locks import only_one
-from xpnet.plural import counted
-from xpnet.runs import (
+from xpnet.runs.folder import (
     CHECKPOINTS,
     CONFIG,
     METRICS,
@@ -35,18 +33,20 @@ from xpnet.runs import (
     write_environment,
     write_metrics,
 )
-from xpnet.settings import Settings
+from xpnet.utils.file_system import open_regular
+from xpnet.utils.locks import only_one
+from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
     from xpnet.data import Data
-    from xpnet.history import EpochRecord
-    from xpnet.network import Network
-    from xpnet.population import Population
-    from xpnet.results import TrainResult
-    from xpnet.resuming import Stand
-    from xpnet.saving import Saver
-    from xpnet.snapshots import Chunk, Snapshot
+    from xpnet.nn.network import Network
+    from xpnet.runs.resume import Stand
+    from xpnet.runs.saver import Saver
+    from xpnet.training.history import EpochRecord
+    from xpnet.training.population import Population
+    from xpnet.training.result import TrainResult
+    from xpnet.training.state import Chunk, Snapshot
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Training:
         """
         from xpnet.backend import get_backend
         from xpnet.data import as_earlier, fingerprint, load_data
-        from xpnet.fitting import check_fit, check_stepper
-        from xpnet.network import Network
-        from xpnet.population import Population
+        from xpnet.nn.network import Network
+        from xpnet.training.population import Population
+        from xpnet.training.validate import check_fit, check_stepper
 
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         output.note(f"device: {backend.device} ({backend.reason})")
@@ -107,10 +107,10 @@ class Training:
         Raises:
             ConfigError: They would.
         """
-        from xpnet.checkpoints import check_description
-        from xpnet.fitting import check_names
-        from xpnet.model_file import description
-        from xpnet.population import check_metrics
+        from xpnet.nn.model_file import description
+        from xpnet.runs.checkpoints import check_description
+        from xpnet.training.population import check_metrics
+        from xpnet.training.validate import check_names
 
         data, population = self.data, self.population
         check_names(population.network, population.seeds, data)
@@ -126,8 +126,8 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
     Raises:
         RunError: Not everything could be saved.
     """
-    from xpnet.environment import describe_environment
-    from xpnet.resuming import Stand
+    from xpnet.runs.environment import describe_environment
+    from xpnet.runs.resume import Stand
 
     training = Training.of(settings, output)
     written = resolved(settings, training.data)
@@ -146,7 +146,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Let no second process train in a folder."""
-    from xpnet.saving import LOCK
+    from xpnet.runs.saver import LOCK
 
     lock = folder / CHECKPOINTS / LOCK
     try:
@@ -160,7 +160,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def saver_of(training: Training, folder: Path, output: Output, stand: Stand) -> Saver:
     """Return what saves a run, with what every checkpoint says of it."""
-    from xpnet.saving import Saver
+    from xpnet.runs.saver import Saver
 
     run, saved = training.settings.run, stand.step if stand.starts else None
     return Saver(folder, training.about, every=run.save_every, count=run.keep, warn=output.note, saved=saved)
@@ -172,7 +172,7 @@ def save_in_chunks(training: Training, saver: Saver, starts: Mapping[Chunk, Snap
     Raises:
         OSError: One cannot be written; nothing is forgotten.
     """
-    from xpnet.network import Network
+    from xpnet.nn.network import Network
 
     for chunk, start in starts.items():
         part = training.population.part(*chunk)
@@ -187,7 +187,7 @@ def _in_halves(training: Training, folder: Path, saver: Saver, cuts: list[Chunk]
 
     What was saved of the whole stays until the halves are saved.
     """
-    from xpnet.resuming import where_it_stands
+    from xpnet.runs.resume import where_it_stands
 
     settings, population = training.settings, training.population
     length = settings.train.length(len(training.data.train))
@@ -202,11 +202,11 @@ def _in_halves(training: Training, folder: Path, saver: Saver, cuts: list[Chunk]
 
 def train_in(training: Training, folder: Path, stand: Stand, output: Output) -> int:
     """Train from where it stands to the end, fill the folder, print the result."""
-    from xpnet.history import records_of
-    from xpnet.population import train_population
-    from xpnet.report import drawing
+    from xpnet.report import render
+    from xpnet.training.history import records_of
+    from xpnet.training.population import train_population
 
-    drawing.load()
+    render.load()
     settings, data, population = training.settings, training.data, training.population
     length = settings.train.length(len(data.train))
     title = describe(settings, data)
@@ -323,7 +323,7 @@ def _results(
     output: Output,
 ) -> dict[str, Any]:
     """Write the network, the curves and the figures, each as far as the disk lets; return the figures."""
-    from xpnet.population import replicas_json
+    from xpnet.training.population import replicas_json
 
     settings, population = training.settings, training.population
     metrics = result.to_json() | {"run": str(folder), "samples": training.data.counts}
@@ -353,8 +353,8 @@ def _draw(training: Training, folder: Path, result: TrainResult, output: Output)
     Raises:
         OSError, RunError: They cannot be written.
     """
-    from xpnet.report.figures import curves, save_figure
-    from xpnet.report.populations import population_figure
+    from xpnet.report.curves_chart import curves, save_figure
+    from xpnet.report.population_chart import population_figure
 
     title = describe(training.settings, training.data)
     varies = bool(training.settings.varying.keys() - {"seed"})

@@ -13,17 +13,17 @@ from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt,
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
 from xpnet.cli.running import run_training
 from xpnet.cli.train import about_data, read_settings, resolved
+from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
-from xpnet.plural import counted
-from xpnet.runs import check_utf8, create_run_folder, rewrite
-from xpnet.search.config import SearchConfig
-from xpnet.settings import Settings
+from xpnet.runs.folder import check_utf8, create_run_folder, rewrite
+from xpnet.tuning.config import SearchConfig
+from xpnet.utils.plural import counted
 
 _SEARCH, _SHARED = Group("Search", sort_key=0), Group("Workers", sort_key=4.5)
 
 if TYPE_CHECKING:
-    from xpnet.search.outcome import Outcome
-    from xpnet.search.session import SearchResult, Session
+    from xpnet.tuning.study import SearchResult, Session
+    from xpnet.tuning.trials import Outcome
 
     TrainOptions: TypeAlias = Any
     HowOptions: TypeAlias = Any
@@ -95,7 +95,7 @@ def search(
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population. Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
-    from xpnet.search.storage import absolute, close_storage, database_errors
+    from xpnet.tuning.storage import absolute, close_storage, database_errors
 
     # What the files of the search could not hold is refused before anything is made.
     check_utf8(resume or "", "resume")
@@ -126,7 +126,7 @@ def search(
 
 
 def _command() -> str:
-    from xpnet.search.storage import without_password
+    from xpnet.tuning.storage import without_password
 
     return typed("xpnet", *map(without_password, sys.argv[1:]))
 
@@ -145,11 +145,11 @@ def _started(
     """Begin a search in a new folder."""
     from xpnet.backend import get_backend
     from xpnet.data import load_data
-    from xpnet.search import Session, Space, open_storage
-    from xpnet.search.files import write_search
-    from xpnet.search.rounds import Rounds
-    from xpnet.search.session import check, check_final
-    from xpnet.search.storage import JOURNAL
+    from xpnet.tuning import Session, Space, open_storage
+    from xpnet.tuning.folder import write_search
+    from xpnet.tuning.rounds import Rounds
+    from xpnet.tuning.storage import JOURNAL
+    from xpnet.tuning.study import check, check_final
 
     # Everything that can be wrong is found before the folder is made.
     where = Space.of(space)
@@ -186,10 +186,10 @@ def _joined(
 ) -> tuple[Session, Path]:
     """Take part in a search that is there."""
     from xpnet.backend import get_backend
-    from xpnet.search import Session, open_storage
-    from xpnet.search.about import OWN
-    from xpnet.search.files import read_search, write_search
-    from xpnet.search.storage import check_there
+    from xpnet.tuning import Session, open_storage
+    from xpnet.tuning.folder import read_search, write_search
+    from xpnet.tuning.identity import OWN
+    from xpnet.tuning.storage import check_there
 
     allowed = (*OWN, "lease")
     for name in own:
@@ -228,10 +228,10 @@ def _joined(
 
 def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
-    from xpnet.cli.live import SearchDisplay
-    from xpnet.environment import describe_environment
-    from xpnet.search.files import OutcomeFiles, result_json
-    from xpnet.search.kept import BEST_RUN, InFolder, free_winner
+    from xpnet.cli.search_display import SearchDisplay
+    from xpnet.runs.environment import describe_environment
+    from xpnet.tuning.folder import OutcomeFiles, result_json
+    from xpnet.tuning.kept_networks import BEST_RUN, InFolder, free_winner
 
     environment = describe_environment(session.backend, _command())
     files = OutcomeFiles(folder, session, environment)
@@ -240,8 +240,8 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
     trained: list[Path] = []
 
     def train(settings: Settings) -> dict[str, Any] | None:
-        from xpnet.recorded import read_metrics
-        from xpnet.runs import METRICS
+        from xpnet.runs.folder import METRICS
+        from xpnet.runs.records import read_metrics
 
         where = free_winner(folder)
         display.stop()
@@ -277,7 +277,7 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
         raise RunError(f"{folder}: no trial came to an accuracy; trials.csv there says how they stand")
     if any(trial.score is not None for trial in result.trials):
         from xpnet.report.figure import write_panel
-        from xpnet.report.search_figures import search_panels
+        from xpnet.report.search_chart import search_panels
         from xpnet.report.search_file import winner_in
 
         with left_out_if_not_drawn(output):
@@ -297,11 +297,11 @@ def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -
 
 def _draw_curves(run: Path) -> None:
     """Draw the curves of a run that came out of the search's population, as those of other runs are."""
-    from xpnet.history import History, columns_of
-    from xpnet.recorded import read_history
-    from xpnet.report.figures import curves, save_figure
+    from xpnet.report.curves_chart import curves, save_figure
     from xpnet.report.records import read_run
-    from xpnet.runs import HISTORY
+    from xpnet.runs.folder import HISTORY
+    from xpnet.runs.records import read_history
+    from xpnet.training.history import History, columns_of
 
     record = read_run(run)
     found = read_history(run / HISTORY, len(record.replicas))
@@ -310,8 +310,8 @@ def _draw_curves(run: Path) -> None:
 
 
 def _tables(result: SearchResult, known: dict[str, Any], folder: Path) -> list[Any]:
-    from xpnet.cli.live import point_text, trials_table
-    from xpnet.search.files import BEST
+    from xpnet.cli.search_display import point_text, trials_table
+    from xpnet.tuning.folder import BEST
 
     counts = result.outcome.counts()
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)

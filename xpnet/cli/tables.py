@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.history import Metrics, summary
-from xpnet.population import Population
-from xpnet.results import TrainResult
+from xpnet.training.history import Metrics, summary
+from xpnet.training.population import Population
+from xpnet.training.result import TrainResult
 
 
 def combinations_table(population: Population, result: TrainResult) -> Any:

@@ -11,9 +11,9 @@ from cyclopts import Parameter
 
 from xpnet.cli.console import Output
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.config.settings import Settings, settings_without_effect
+from xpnet.config.settings import read_settings as settings_in
 from xpnet.errors import ConfigError
-from xpnet.settings import Settings, settings_without_effect
-from xpnet.settings import read_settings as settings_in
 
 if TYPE_CHECKING:
     from xpnet.data import Data

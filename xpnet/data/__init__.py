@@ -1,14 +1,14 @@
 """Data sets: reading, checking, splitting and standardising them.  NumPy alone; no device is involved."""
 
-from xpnet.data.finding import CIFAR10_HINT, find_cifar10
+from xpnet.data.dataset import Data, LabelledSet, Source
+from xpnet.data.find import CIFAR10_HINT, find_cifar10
 from xpnet.data.fingerprint import as_earlier, fingerprint
-from xpnet.data.loading import IN_MEMORY, data_from_arrays, load_data, read_source
+from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_source
 from xpnet.data.patterns import patterns
-from xpnet.data.rows import Rows
-from xpnet.data.source import Data, LabelledSet, Source
 from xpnet.data.splits import parse_split, split_source
 from xpnet.data.standardise import Standardiser
-from xpnet.data.standardised_rows import StandardisedRows, kept_as_bytes, on_host
+from xpnet.utils.lazy_arrays import Rows
+from xpnet.utils.standardised_rows import StandardisedRows, kept_as_bytes, on_host
 
 __all__ = [
     "CIFAR10_HINT",

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.dataset import Source
+from xpnet.data.feature_table import CHUNK_BYTES, Table, pieces_of, table_of
 from xpnet.data.labels import as_classes, as_labels, check_count, classes_of_numbers, numbering
-from xpnet.data.room import check_room
-from xpnet.data.rows import Features, Rows
-from xpnet.data.source import Source
 from xpnet.data.splits import nine_tenths
-from xpnet.data.tables import CHUNK_BYTES, Table, pieces_of, table_of
 from xpnet.errors import DataError, printable
-from xpnet.randomness import Purpose, generator
+from xpnet.utils.lazy_arrays import Features, Rows
+from xpnet.utils.memory import check_room
+from xpnet.utils.rng import Purpose, generator
 
 
 class Arrays(NamedTuple):
@@ -60,8 +60,8 @@ def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: D
     Args:
         arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width),
             and whole numbers: with class names those of the names, from 0, else any, of which those that occur
-            become the classes; arrays, or features as :class:`~xpnet.data.tables.Pieces` or
-            :class:`~xpnet.data.tables.Table`.
+            become the classes; arrays, or features as :class:`~xpnet.data.feature_table.Pieces` or
+            :class:`~xpnet.data.feature_table.Table`.
         called: What the arrays are called in messages.
         about: Names.
         division: How test rows are split off; see :func:`build_source`.

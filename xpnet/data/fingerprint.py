@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.data.dataset import Data, LabelledSet
 from xpnet.data.labels import without_numbering
-from xpnet.data.source import Data, LabelledSet
 
 # Features up to this size are added up whole; of larger ones, which may lie on a disk, as many rows as make it up.
 _MOST_BYTES = 2 * 2**30

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpnet.checks import shown
-from xpnet.config import DataConfig
-from xpnet.data import cifar, idx, images, npy, tabular
-from xpnet.data.csvs import is_text
-from xpnet.data.finding import published_in
-from xpnet.data.packed import opened
-from xpnet.data.source import Source
+from xpnet.config.definitions import DataConfig
+from xpnet.config.fields import shown
+from xpnet.data.dataset import Source
+from xpnet.data.find import published_in
+from xpnet.data.readers import cifar, idx, images, npy, tabular
+from xpnet.data.readers.csv import is_text
+from xpnet.data.readers.packed import opened
 from xpnet.errors import DataError
-from xpnet.file_system import open_regular
+from xpnet.utils.file_system import open_regular
 
 ACCEPTED = (
     "cifar10, cifar100, mnist, fashion-mnist, patterns, patterns:N/M, a folder or .tar.gz of CIFAR-10 or CIFAR-100, "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.tables import plain_array
+from xpnet.data.feature_table import plain_array
 from xpnet.errors import DataError
 
 _WANTED = "labels must be whole numbers"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.data.source import Source
+from xpnet.data.dataset import Source
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
-from xpnet.randomness import Purpose, generator
+from xpnet.utils.rng import Purpose, generator
 
 SIDE = 32
 CLASSES = 10

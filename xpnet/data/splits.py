@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from xpnet.data.rows import part_of
-from xpnet.data.source import Data, LabelledSet, Source
+from xpnet.data.dataset import Data, LabelledSet, Source
 from xpnet.data.standardise import Standardiser
 from xpnet.errors import DataError
+from xpnet.utils.lazy_arrays import part_of
 
 # b1b2: CIFAR-10's first batch trains, its second validates.
 NAMED = {"45k": (45_000, 5_000), "49k": (49_000, 1_000), "b1b2": (10_000, 10_000), "9k": (9_000, 1_000)}

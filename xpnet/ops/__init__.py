@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from xpnet.backend import Backend
-from xpnet.config import NetworkConfig
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.supported import unknown
 from xpnet.errors import ConfigError
-from xpnet.known import unknown
 from xpnet.ops import reference
 
 
@@ -48,26 +48,26 @@ class Ops(NamedTuple):
 def _faster(backend: Backend) -> Any:
     """Return what has faster operations for `backend`, or None."""
     if backend.name == "gpu":
-        from xpnet.ops.fast_cuda import cuda_ops
+        from xpnet.ops.cuda_ops import cuda_ops
 
         return cuda_ops(backend)
     if backend.name != "cpu":
         return None
     if fast_is_on():
         try:
-            from xpnet.ops import fast_numba
+            from xpnet.ops import numba_ops
         # Of a version that does not fit, a variable that it cannot read, or no memory for LLVM.
         except (ImportError, ValueError, OSError) as error:
             why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
             raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
-        return fast_numba
-    from xpnet.ops import fast_numpy
+        return numba_ops
+    from xpnet.ops import numpy_ops
 
-    return fast_numpy
+    return numpy_ops
 
 
 def _name(faster: Any) -> str:
-    """Return the name of the module that operations are from, as :data:`xpnet.known.KNOWN` has it."""
+    """Return the name of the module that operations are from, as :data:`xpnet.config.supported.KNOWN` has it."""
     return str(getattr(faster, "__name__", type(faster).__module__)).rpartition(".")[2]
 
 
@@ -87,9 +87,9 @@ def load(backend: Backend) -> None:
         ConfigError: Memory does not hold it.
     """
     if backend.name == "cpu" and fast_is_on():
-        from xpnet.ops import kept_code
+        from xpnet.ops import numba_cache
 
-        kept_code.load()
+        numba_cache.load()
 
 
 def get_ops(backend: Backend, config: NetworkConfig | None = None) -> Ops:

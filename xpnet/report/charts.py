@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.report.curves_chart import mean_and_band
 from xpnet.report.figure import COLOURS, DASHES, ROWS, Panel, Row
-from xpnet.report.figures import mean_and_band
 
 SETS = ("training", "validation")
 # Values that span more than this factor are drawn on a logarithmic axis.

@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report.charts import band_rows, by_group, lines
-from xpnet.report.inspection import Inspection, inspect
-from xpnet.report.page import Block, Cell, Page, Panels, Section, Table, Text
-from xpnet.report.parts import (
+from xpnet.report.blocks import (
     again_section,
     drawn,
     figure,
@@ -24,6 +21,10 @@ from xpnet.report.parts import (
     spread_of,
     thinned_note,
 )
+from xpnet.report.charts import band_rows, by_group, lines
+from xpnet.report.format import number, percent
+from xpnet.report.inspection import Inspection, inspect
+from xpnet.report.page import Block, Cell, Page, Panels, Section, Table, Text
 from xpnet.report.records import RunRecord
 from xpnet.report.statistics import (
     Difference,
@@ -34,7 +35,6 @@ from xpnet.report.statistics import (
     two_shares,
     welch,
 )
-from xpnet.report.words import number, percent
 
 _CURVES = (("validation", "accuracy"), ("validation", "loss"), ("train", "loss"), ("train", "cost"))
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnet.history import csv_lines
-from xpnet.report import drawing
-from xpnet.runs import write_new
+from xpnet.report import render
+from xpnet.runs.folder import write_new
+from xpnet.training.history import csv_lines
 
 # Okabe and Ito's colours where they have a contrast of 3:1 to both white and the dark page; the others darkened.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#BC6A94", "#7A7A7A", "#8A7A00")
@@ -81,7 +81,7 @@ def page_spec(panel: Panel) -> dict[str, Any]:
 def static_svg(panel: Panel) -> str:
     """Return the chart as a small SVG in the colour of the text around it, for pages without scripts."""
     spec = _spec(panel) | {"width": _WIDTH * (2 if panel.wide else 1) - 60, "config": CONFIG | {"font": _STATIC_FONT}}
-    return smaller(drawing.svg(spec))
+    return smaller(render.svg(spec))
 
 
 def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
@@ -93,8 +93,8 @@ def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None]
     spec = _spec(panel) | {"width": _WIDTH - 60, "config": paper_config()}
     spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}
     paths = [folder / f"{panel.name}.{kind}" for kind in ("png", "svg", "csv")]
-    write(paths[0], drawing.png(spec, 3))
-    write(paths[1], drawing.svg(spec).encode())
+    write(paths[0], render.png(spec, 3))
+    write(paths[1], render.svg(spec).encode())
     write(paths[2], to_csv(panel).encode())
     return paths
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.config import DataConfig
+from xpnet.analysis.prediction import as_trained, read_like
+from xpnet.config.definitions import DataConfig
 from xpnet.data import Data, load_data
 from xpnet.errors import DataError, XpnetError
-from xpnet.history import evenly
-from xpnet.network import Network
-from xpnet.prediction import as_trained, read_like
+from xpnet.nn.network import Network
 from xpnet.report.records import RunRecord
+from xpnet.training.history import evenly
 
 # Shapes (channels, height, width) of data that does not tell its own, by the number of features.
 _SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import ClassVar
 
-from xpnet.report.drawing import converted, drawable
 from xpnet.report.figure import CONFIG, Panel, page_spec, static_svg
 from xpnet.report.packing import pack
+from xpnet.report.render import converted, drawable
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.settings import Settings, read_settings
 from xpnet.errors import RunError, printable
-from xpnet.guessing import none_better
-from xpnet.history import evenly
-from xpnet.model_file import read_model
-from xpnet.recorded import read_environment, read_history, read_metrics
-from xpnet.runs import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
-from xpnet.schedules import FIRST_RATE
-from xpnet.settings import Settings, read_settings
+from xpnet.nn.model_file import read_model
+from xpnet.runs.folder import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
+from xpnet.runs.records import read_environment, read_history, read_metrics
+from xpnet.training.guessing import none_better
+from xpnet.training.history import evenly
+from xpnet.training.schedules import FIRST_RATE
 
 SEARCH = "search.json"
 RESULTS = "results.json"

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import schema
 from xpnet.errors import RunError
-from xpnet.reading import read_json
-from xpnet.recorded import read_environment
+from xpnet.report.blocks import again_section, environment_section, repeat_command
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
-from xpnet.report.parts import again_section, environment_section, repeat_command
 from xpnet.report.records import RESULTS
-from xpnet.runs import ENVIRONMENT
-from xpnet.studies.compare import compare
-from xpnet.studies.figures import Drawing, drawings
-from xpnet.studies.model import Experiment, choose, load
-from xpnet.studies.outcome import OUTCOME_SHAPE, Outcome
-from xpnet.studies.pages import WHAT_THEY_ARE, grids, sayings
+from xpnet.report.reproduction_chart import Drawing, drawings
+from xpnet.report.reproduction_markdown import WHAT_THEY_ARE, grids, sayings
+from xpnet.reproduction.compare import compare
+from xpnet.reproduction.model import Experiment, choose, load
+from xpnet.reproduction.outcome import OUTCOME_SHAPE, Outcome
+from xpnet.runs.folder import ENVIRONMENT
+from xpnet.runs.records import read_environment
+from xpnet.utils import schema
+from xpnet.utils.parsing import read_json
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _COLUMNS = {"train": "training", "validation": "validation"}

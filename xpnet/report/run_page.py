@@ -6,12 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.history import evenly
-from xpnet.plural import counted
-from xpnet.report.charts import dots, is_wide, lines, matrix
-from xpnet.report.inspection import Inspection, inspect
-from xpnet.report.page import Block, Cell, Facts, Gallery, Page, Panels, Picture, Section, Table, Text
-from xpnet.report.parts import (
+from xpnet.report.blocks import (
     GREEK,
     again_section,
     curves,
@@ -26,9 +21,14 @@ from xpnet.report.parts import (
     spread_of,
     thinned_note,
 )
+from xpnet.report.charts import dots, is_wide, lines, matrix
+from xpnet.report.format import number, percent
+from xpnet.report.inspection import Inspection, inspect
+from xpnet.report.page import Block, Cell, Facts, Gallery, Page, Panels, Picture, Section, Table, Text
 from xpnet.report.records import RunRecord
 from xpnet.report.weights import weights
-from xpnet.report.words import number, percent
+from xpnet.training.history import evenly
+from xpnet.utils.plural import counted
 
 # Pictures of mistakes.
 _MISTAKES = 24

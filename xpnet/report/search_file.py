@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from xpnet import schema
 from xpnet.errors import RunError
-from xpnet.reading import MOST_JSON, json_object, opened, read_json
-from xpnet.recorded import ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
-from xpnet.search.about import SETTINGS_SHAPE
-from xpnet.search.journal import MOST_LINE
-from xpnet.search.space import KINDS
+from xpnet.runs.records import ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
+from xpnet.tuning.identity import SETTINGS_SHAPE
+from xpnet.tuning.journal import MOST_LINE
+from xpnet.tuning.space import KINDS
+from xpnet.utils import schema
+from xpnet.utils.parsing import MOST_JSON, json_object, opened, read_json
 
 _TEXT = schema.optional(schema.text)
 _SOME = schema.optional(schema.number())

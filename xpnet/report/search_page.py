@@ -7,12 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.history import evenly
-from xpnet.plural import counted
-from xpnet.report.charts import lines
-from xpnet.report.figure import COLOURS
-from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
-from xpnet.report.parts import (
+from xpnet.report.blocks import (
     GREEK,
     again_section,
     environment_section,
@@ -23,11 +18,16 @@ from xpnet.report.parts import (
     settings_table,
     share,
 )
+from xpnet.report.charts import lines
+from xpnet.report.figure import COLOURS
+from xpnet.report.format import percent
+from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
 from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_figures import DRAWN, STATES, marked, mean_of, round_of, search_panels, validation_of
+from xpnet.report.search_chart import DRAWN, STATES, marked, mean_of, round_of, search_panels, validation_of
 from xpnet.report.search_file import CURVES, read_search_result, winner_in
-from xpnet.report.words import percent
+from xpnet.training.history import evenly
+from xpnet.utils.plural import counted
 
 # Trials in the table, best first, and points of a curve.
 _ROWS, _POINTS = 1000, 200

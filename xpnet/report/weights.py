@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.report.blocks import figure, plain
 from xpnet.report.charts import weights_matrix
 from xpnet.report.inspection import first_layer, shape_of, weight_pictures
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text
-from xpnet.report.parts import figure, plain
 from xpnet.report.records import RunRecord
 
 # Pictures of units; features and units that a heat map can show; features in the table.

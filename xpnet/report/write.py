@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from xpnet import __version__
-from xpnet.arguments import path as a_path
-from xpnet.arguments import takes
-from xpnet.checks import optional
+from xpnet.config.arguments import path as a_path
+from xpnet.config.arguments import takes
+from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
-from xpnet.runs import create_run_folder, write_new
+from xpnet.runs.folder import create_run_folder, write_new
 
 PAGE = "report.html"
 _PAGES = (".html", ".htm")

@@ -1,0 +1,85 @@
+"""The gate: every parameter of small networks, for every option that changes what is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gradcheck_cases import network, samples
+
+import xpnet
+from xpnet.analysis.gradcheck import check_network
+from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+
+NETWORKS = {
+    "linear": {"hidden": ()},
+    "plain": {"batch_norm": False},
+    "BN": {},
+    "BN and biases before it": {"bias_before_bn": True},
+    "one unit": {"hidden": (1, 3)},
+    "deep": {"hidden": (6, 5, 5, 4)},
+    "deep, plain": {"hidden": (6, 5, 5, 4), "batch_norm": False},
+    "xavier, drawn biases": {"init": "xavier", "init_bias": 0.1, "batch_norm": False},
+    "sigma": {"init": 0.01},
+    "large bn_eps": {"bn_eps": 0.1},
+}
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_gradient(options: dict[str, Any], lam: float, seed: int):
+    x, labels = samples(seed=seed)
+    report = check_network(network(seed=seed, **options), x, labels, lam, coverage="all")
+    assert report.passed, report.reason
+    assert report.checked + report.kinks == report.of
+    for tensor in report.parameters:
+        good = tensor.max_relative_error <= 1e-5 or tensor.max_absolute_error <= 1e-9
+        assert good, tensor
+
+
+def test_no_false_alarms():
+    # Right gradients pass in odd networks too: few samples, units of no variance, large and tiny weights.
+    rng = np.random.default_rng(0)
+    for seed in range(150):
+        batch_norm = bool(rng.random() < 0.7)
+        net = network(
+            tuple(int(m) for m in rng.integers(1, 8, rng.integers(0, 6))),
+            seed=seed,
+            batch_norm=batch_norm,
+            bias_before_bn=batch_norm and bool(rng.random() < 0.5),
+            init=["he", "xavier", 0.01, 1e-3, 1.0][rng.integers(5)],
+            bn_eps=[1e-3, 1e-5, 1e-8][rng.integers(3)],
+        )
+        x, labels = samples(int(rng.integers(2, 40)), seed=seed)
+        report = check_network(net, x, labels, [0.0, 0.3][seed % 2], threads=1)
+        assert report.passed, (net.config, len(x), report.reason)
+
+
+def test_round_off_that_bn_magnifies_is_no_error():
+    net = network((1, 7), seed=567, init=1.0, bias_before_bn=True)
+    x, labels = samples(3, seed=567)
+    assert check_network(net, x, labels, 0.3).passed
+
+
+def test_option_of_every_setting_is_in_the_gate():
+    # A setting that is added changes what is computed, perhaps; then it belongs here.
+    import dataclasses
+
+    known = {"inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"}
+    assert {field.name for field in dataclasses.fields(xpnet.NetworkConfig)} == known
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_what_trains_is_what_is_checked(options: dict[str, Any]):
+    # The change of a step of training, divided by eta, is held against the differences.
+    net = network(**options)
+    x, labels = samples()
+    eta, lam = 0.5, 0.1
+    state = State({name: p.copy() for name, p in net.parameters.items()}, {}, dict(net.running))
+    stepper = make_stepper(net, x, labels, Hyperparameters(lam=np.array([lam])))
+    stepper.run(state, np.arange(len(x))[None], np.array([[eta]]), Totals.empty(np, 1, 1))
+    stepped = {name: (p - state.parameters[name]) / eta for name, p in net.parameters.items()}
+    report = check_network(net, x, labels, lam, gradients=stepped)
+    assert report.passed, report.reason

@@ -1,0 +1,120 @@
+"""The run folder: nothing is overwritten, and what is written can be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.errors import ConfigError, RunError
+from xpnet.runs.folder import create_run_folder, read_config, write_config, write_new
+from xpnet.runs.saver import HistoryFile
+from xpnet.training.history import COLUMNS
+
+
+def test_a_folder_that_exists_is_refused(tmp_path):
+    assert create_run_folder(tmp_path / "a" / "b").is_dir()
+    with pytest.raises(RunError, match=r"b: exists already; name a folder that does not"):
+        create_run_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be made"):
+        create_run_folder(tmp_path / "file" / "run")
+
+
+def test_folders_named_by_the_time_never_collide():
+    assert len({create_run_folder(None) for _ in range(5)}) == 5
+
+
+def test_a_file_that_exists_is_left_alone(tmp_path):
+    path = tmp_path / "f"
+    write_new(path, b"first")
+    with pytest.raises(RunError, match="exists already"):
+        write_new(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    with pytest.raises(RunError, match="cannot be written"):
+        write_new(tmp_path / "none" / "f", b"")
+
+
+@pytest.mark.guarantee("concurrency")
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("number", [7, None])
+def test_of_writers_of_one_file_one_writes_it(tmp_path, harm, monkeypatch, number, links):
+    if not links:  # as on FAT
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refuse)
+    if number is not None:  # processes of two containers that share a folder may have one number
+        monkeypatch.setattr("os.getpid", lambda: number)
+    contents = [bytes([writer]) * 200_000 for writer in range(4)]
+    rounds = harm.times(20, 500)
+    with ThreadPoolExecutor(len(contents)) as pool:
+        begin = Barrier(len(contents))
+
+        def write(path, content):
+            begin.wait()
+            try:
+                write_new(path, content)
+            except RunError as error:
+                return str(error)
+            return None
+
+        for at in range(rounds):
+            path = tmp_path / str(at)
+            said = list(pool.map(write, [path] * len(contents), contents))
+            assert said.count(None) == 1
+            assert path.read_bytes() == contents[said.index(None)]
+            assert all(one is None or "exists already" in one for one in said)
+    assert len(list(tmp_path.iterdir())) == rounds
+    harm.did("files written at once under one name", rounds * len(contents))
+
+
+def test_settings_are_written_as_toml(tmp_path):
+    values = {"hidden": [50, 30], "lambda": 1e-3, "init": "he", "data": 'a "quoted" path', "batch_norm": True}
+    write_config(tmp_path, values)
+    assert read_config(tmp_path) == read_config(tmp_path / "config.toml") == values
+
+
+def test_settings_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(ConfigError, match=r"is not TOML \(.*line 1"):
+        read_config(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"is not text in UTF-8 \(line 1"):
+        read_config(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
+    net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
+    file = HistoryFile(tmp_path / "history.csv")
+    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    file.close()
+    text = (tmp_path / "history.csv").read_text()
+    assert text == result.history.to_csv()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 3 * replicas
+    for column in ("train_loss", "validation_accuracy", "eta"):
+        values = np.array([float(row[column]) for row in rows]).reshape(3, replicas)
+        np.testing.assert_array_equal(values, result.history[column].reshape(3, replicas))  # to the last bit
+    assert [int(row["replica"]) for row in rows[:replicas]] == list(range(replicas))
+
+
+def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path, monkeypatch):
+    def only_read(path, *_, **__):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", only_read)
+    with pytest.raises(RunError, match=r"report\.html: cannot be written \(Read-only file system\)"):
+        write_new(tmp_path / "report.html", b"")

@@ -1,0 +1,323 @@
+"""Every file that a run, a search or a reproduction leaves, mutated: it is read, or refused in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+from harms import bounded, mutated
+from harms_of_text import mutated_text, mutated_values, overwrite
+
+import xpnet
+from xpnet.config.settings import Settings, read_settings
+from xpnet.errors import XpnetError
+from xpnet.nn.network import Network
+from xpnet.report.records import read_run
+from xpnet.report.write import build_page
+from xpnet.runs.checkpoints import read_checkpoint
+from xpnet.runs.folder import write_config, write_environment, write_metrics
+from xpnet.runs.saver import HistoryFile
+from xpnet.training.history import History
+from xpnet.tuning.folder import read_search
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
+ENVIRONMENT = {
+    "date": "2026-11-21 10:00:00 +0000",
+    "command": "xpnet train --data mine.npz",
+    "cpu": "a processor",
+    "cores": 2,
+    "memory_gib": 7.5,
+    "gpus": [{"device": "gpu:0", "name": "a GPU", "memory_bytes": 2**34}],
+    "packages": {"numpy": "2.0"},
+    "blas": [{"library": "openblas", "version": "1", "threads": 2, "architecture": None}],
+    "variables": {"OMP_NUM_THREADS": "2"},
+}
+SEARCH_TOML = {
+    "command": "xpnet search lambda",
+    "storage": "study.journal",
+    "study": "s",
+    "space": ["lambda=log:1e-05..0.1"],
+    "search": {"trials": 4, "rounds": 2, "round_cycles": [1, 2]},
+    "settings": {"hidden": [5], "seed": 0, "lambda": 0.1},
+}
+
+
+def data() -> xpnet.data.Data:
+    rng = np.random.default_rng(3)
+    labels = np.arange(60) % 3
+    x = (rng.standard_normal((60, 4)) + 2 * rng.standard_normal((3, 4))[labels]).astype(np.float32)
+    np.savez("mine.npz", x=x, y=labels)
+    return xpnet.load_data("mine.npz", "40/10")
+
+
+def run_folder(folder: Path) -> Path:
+    """Write the folder of a run of two networks."""
+    folder.mkdir()
+    found = data()
+    values = {
+        "data": "mine.npz",
+        "split": "40/10",
+        "hidden": [3],
+        "lambda": [0.001, 0.1],
+        "epochs": 2,
+        "batch_size": 20,
+    }
+    settings = Settings.from_mapping(values)
+    population = xpnet.training.population.Population.of(settings, found.features, found.classes)
+    with contextlib.closing(HistoryFile(folder / "history.csv")) as history:
+        network, result = xpnet.train_population(population, found, on_epoch=history.append)
+    write_config(folder, settings.to_mapping())
+    write_environment(folder, ENVIRONMENT)
+    replicas = list(xpnet.training.population.replicas_json(population, result))
+    write_metrics(folder, result.to_json() | {"run": "run", "samples": found.counts, "replicas": replicas})
+    network.save(folder / "model.safetensors")
+    assert isinstance(result.history, History)
+    return folder
+
+
+def results() -> dict[str, Any]:
+    """Return a part of a reproduction's results: a comparison, a search over pairs, and a gradient check."""
+    everything = json.loads((Path(__file__).parents[2] / "docs" / "reproduction" / "results.json").read_text())
+    chosen = {}
+    for name in ("A.bn3", "A.coarse", "A.check", *everything):
+        if name in everything and len(chosen) < 4:
+            chosen[name] = everything[name] | {"cells": everything[name]["cells"][:3]}
+    return chosen
+
+
+def search_json(folder: Path) -> Path:
+    folder.mkdir()
+    trials = [
+        {
+            "trial": number,
+            "round": 0,
+            "state": "pruned" if number == 2 else "complete",
+            "settings": {"lambda": 10.0**-number, "eta": 0.1 + number / 7},
+            "seeds": [0, 1],
+            "score": 0.5,
+            "validation": {"accuracy": {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}, "loss": 1.5},
+            "epochs": 2,
+            "seconds": 1.5,
+            "curve": [{"epoch": 1, "accuracy": 0.3}, {"epoch": 2, "accuracy": 0.5}],
+        }
+        for number in range(4)
+    ]
+    content = {
+        "kind": "search",
+        "command": "xpnet search lambda",
+        "settings": {"hidden": [3], "epochs": 2},
+        "space": {"lambda": {"draw": "log-uniform", "low": 1e-4, "high": 1.0}, "eta": {"draw": "uniform"}},
+        "sampler": "tpe",
+        "rounds": 2,
+        "trials": trials,
+        "best": trials[0],
+        "winner": "winner",
+        "test": {"accuracy": 0.5, "loss": 1.5},
+        "environment": ENVIRONMENT,
+        "seconds": 3.5,
+    }
+    (folder / "search.json").write_text(json.dumps(content, indent=1))
+    return folder
+
+
+def without_null(found: Any) -> Any:
+    """Return what TOML can hold."""
+    if isinstance(found, dict):
+        return {key: without_null(value) for key, value in found.items() if value is not None}
+    return [without_null(value) for value in found if value is not None] if isinstance(found, list) else found
+
+
+def rows_of(text: str) -> list[Any]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+def csv_of(rows: list[Any]) -> bytes:
+    return "".join((",".join(map(str, r)) if isinstance(r, list) else str(r)) + "\n" for r in rows).encode()
+
+
+# How a format is parsed and written again, where its values are mutated.
+SYNTAX: dict[str, tuple[Callable[[str], Any], Callable[[Any], bytes]]] = {
+    ".json": (json.loads, lambda found: json.dumps(found, indent=1).encode()),
+    ".toml": (tomllib.loads, lambda found: tomli_w.dumps(without_null(found)).encode()),
+    ".csv": (rows_of, csv_of),
+}
+
+
+def one_of_three(whole: bytes, number: int, suffix: str) -> bytes:
+    """Return a mutation of a text file: of its bytes, of its tokens, or of what it says."""
+    rng = np.random.default_rng([number, len(whole)])
+    if number % 4 == 0:
+        return mutated(whole, rng)
+    if number % 4 == 1:
+        return mutated_text(whole, rng)
+    parse, write = SYNTAX[suffix]
+    return write(mutated_values(parse(whole.decode()), rng))
+
+
+def survives(read: Callable[[], Any], number: int) -> bool:
+    """Read, and return whether that was refused, in one sentence."""
+    with bounded():
+        try:
+            read()
+        except XpnetError as error:
+            words = str(error)
+        else:
+            return False
+    assert len(words.splitlines()) == 1, number
+    assert len(words) > 20, number
+    return True
+
+
+# How often a file is mutated and shown; of a history little that is changed can be shown.
+SHOWN = {
+    "config.toml": 25,
+    "history.csv": 100,
+    "metrics.json": 25,
+    "environment.json": 15,
+    "search.json": 40,
+    "results.json": 20,
+}
+FILES = {
+    "config.toml": lambda folder: read_settings(folder),
+    "history.csv": lambda folder: read_run(folder),
+    "metrics.json": lambda folder: read_run(folder),
+    "environment.json": lambda folder: read_run(folder),
+    "search.toml": lambda folder: read_search(folder),
+}
+
+
+@linux
+@pytest.mark.guarantee("fuzz")
+@pytest.mark.parametrize("name", FILES)
+def test_mutated_files_of_text(tmp_path, name, harm):
+    folder = run_folder(Path("run"))
+    (folder / "search.toml").write_text(tomli_w.dumps(SEARCH_TOML))
+    (folder / "model.safetensors").unlink()  # reading it takes longer than all the rest
+    victim, read = folder / name, FILES[name]
+    assert not survives(lambda: read(folder), -1)
+    whole = victim.read_bytes()
+    count = harm.times(200, 10_000)
+    refused = 0
+    for number in range(count):
+        harm.did("mutated files of runs and searches")
+        overwrite(victim, one_of_three(whole, number, victim.suffix))
+        refused += survives(lambda: read(folder), number)
+    assert count / 4 < refused < count, "the mutations hardly reach what is checked"
+
+
+@linux
+@pytest.mark.guarantee("fuzz", "untrusted")
+@pytest.mark.parametrize("name", SHOWN)
+def test_pages_of_folders_with_a_mutated_file(name, harm):
+    """What is read makes a page; only its charts are not drawn here."""
+    if name == "search.json":
+        folder = search_json(Path("search"))
+    elif name == "results.json":
+        folder = Path("reproduction")
+        folder.mkdir()
+        (folder / name).write_text(json.dumps(results()))
+    else:
+        folder = run_folder(Path("run"))
+    victim = folder / name
+    assert not survives(lambda: build_page([folder]), -1)
+    whole = victim.read_bytes()
+    count = harm.times(SHOWN[name], 6 * SHOWN[name])
+    refused = 0
+    for number in range(count):
+        harm.did("folders with a mutated file shown as a page")
+        # Bytes and tokens rarely leave anything to be shown.
+        content = one_of_three(whole, 4 * number + 2 + number % 2, victim.suffix)
+        overwrite(victim, content)
+        refused += survives(lambda: build_page([folder]), number)
+    assert refused < count, "the mutations hardly reach the page"
+
+
+def check_same(network: Network, other: Network) -> None:
+    for name in ("seeds", "class_names", "feature_names", "image_shape", "config"):
+        assert getattr(network, name) == getattr(other, name)
+    for mine, theirs in ((network.parameters, other.parameters), (network.running, other.running)):
+        assert mine.keys() == theirs.keys()
+        assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
+
+
+@linux
+@pytest.mark.guarantee("fuzz", "corruption")
+def test_mutated_models(tmp_path, harm):
+    """A mutation that is read has changed nothing."""
+    whole = (FIXTURES / "xpnet-model-2.safetensors").read_bytes()
+    network = xpnet.load(FIXTURES / "xpnet-model-2.safetensors")
+    path = tmp_path / "m.safetensors"
+    refused, count = 0, harm.times(200, 10_000)
+    for number in range(count):
+        harm.did("mutated models")
+        content = mutated(whole, np.random.default_rng([number, 1]))
+        overwrite(path, content)
+        if survives(lambda: check_same(network, xpnet.load(path)), number):
+            refused += 1
+        else:
+            assert content == whole, number
+    assert refused > count / 2
+
+
+@linux
+@pytest.mark.guarantee("fuzz")
+def test_mutated_models_of_the_format_without_a_check_sum(tmp_path, harm):
+    """They cannot be known to be what was written, but what is read is a network that predicts."""
+    whole = (FIXTURES / "xpnet-model-1.safetensors").read_bytes()
+    path = tmp_path / "m.safetensors"
+    x = np.zeros((1, 4), np.float32)
+
+    def use() -> None:
+        network = xpnet.load(path)
+        with np.errstate(all="ignore"):
+            assert network.predict_proba(x).shape[1:] == (1, network.config.classes)
+
+    for number in range(harm.times(200, 10_000)):
+        harm.did("mutated models")
+        overwrite(path, mutated(whole, np.random.default_rng([number, 2])))
+        survives(use, number)
+
+
+@linux
+@pytest.mark.guarantee("fuzz", "corruption", "checkpoints")
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_mutated_checkpoints(tmp_path, suffix, harm):
+    """A mutation that is read has changed nothing."""
+    for source in (FIXTURES / "xpnet-checkpoint-1").iterdir():
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    path = tmp_path / "step-000000045.json"
+    victim = path.with_suffix(suffix)
+    whole = victim.read_bytes()
+    expected = repr(content_of(path))
+    refused, count = 0, harm.times(200, 10_000)
+    for number in range(count):
+        harm.did("mutated checkpoints")
+        rng = np.random.default_rng([number, 3])
+        overwrite(victim, mutated(whole, rng) if suffix != ".json" else one_of_three(whole, number, suffix))
+        found: list[str] = []
+        if survives(lambda found=found: found.append(repr(content_of(path))), number):
+            refused += 1
+        else:
+            assert found == [expected], number
+    assert refused > count / 2
+
+
+def content_of(path: Path) -> Any:
+    """Return all that a checkpoint says, tensors by their bytes."""
+    snapshot, about = read_checkpoint(path)
+    found = {field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)}
+    for group in ("parameters", "running", "velocities"):
+        found[group] = {name: tensor.tobytes() for name, tensor in sorted(found[group].items())}
+    return found, sorted(about.items())

@@ -1,0 +1,153 @@
+"""A population is R networks: no replica feels who is trained beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpnet
+from xpnet.nn.network import Network
+from xpnet.ops.blas import numpy_blas, one_blas_thread
+from xpnet.training.steppers import Hyperparameters, PlainStepper, PopulationStepper, State, Totals, make_stepper
+from xpnet.training.steppers.replica_parallel import cut_into_parts, groups_of_one_order
+
+N = 60
+
+
+def problem(inputs=400, seed=0, dtype="float64"):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((N, inputs)).astype(dtype), rng.integers(0, 4, N), rng
+
+
+def population(R, dtype="float64", momentum=False, hidden=(50, 6), inputs=400):
+    net = Network(xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4), dtype=dtype, replicas=R)
+    velocities = {n: np.zeros_like(p) for n, p in net.parameters.items()} if momentum else {}
+    return net, State(net.parameters, velocities, net.running)
+
+
+def hyper(R, momentum=False):
+    return Hyperparameters(np.linspace(0.001, 0.1, R), np.linspace(0.1, 0.9, R) if momentum else None)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    R=st.integers(2, 6),
+    order=st.sampled_from(["shared", "independent", "pairs"]),
+    momentum=st.booleans(),
+    single=st.booleans(),
+    same_lam=st.booleans(),
+)
+def test_a_population_takes_the_steps_of_the_plain_stepper(R, order, momentum, single, same_lam):
+    dtype = "float32" if single else "float64"
+    x, labels, rng = problem(dtype=dtype)
+    if order == "shared":
+        perm = rng.integers(0, N, (4, 8))
+    else:
+        perm = rng.integers(0, N, (4, R, 8))
+        if order == "pairs":
+            perm = perm[:, np.arange(R) // 2]
+    eta = 0.01 * (1 + rng.random((4, 1 if same_lam else R))) * np.ones((4, R))
+    h = hyper(R, momentum)
+    if same_lam:
+        h = Hyperparameters(np.full(R, 0.01), h.rho)
+    states, totals = [], []
+    for kind in (PlainStepper, PopulationStepper):
+        net, state = population(R, dtype, momentum)
+        total = Totals.empty(np, 4, R)
+        stepper = kind(net, x, labels, h)
+        for t in (0, 2):
+            stepper.run(state, perm[t : t + 2], eta[t : t + 2], total.part(t, t + 2))
+        assert state.step == 4
+        assert net.parameters["W1"].flags.c_contiguous
+        states.append(state)
+        totals.append(total)
+    tolerance = 2e-4 if single else 1e-10
+    for group in ("parameters", "velocities", "running"):
+        for name, expected in getattr(states[0], group).items():
+            np.testing.assert_allclose(
+                getattr(states[1], group)[name], expected, rtol=tolerance, atol=tolerance, err_msg=name
+            )
+    np.testing.assert_allclose(totals[1].loss, totals[0].loss, rtol=tolerance)
+    np.testing.assert_allclose(totals[1].penalty, totals[0].penalty, rtol=max(tolerance, 1e-5 if single else 0))
+
+
+@pytest.mark.parametrize("order", ["shared", "independent"])
+@pytest.mark.parametrize("momentum", [False, True])
+@pytest.mark.parametrize("keep", [[0, 1, 2, 4, 6], [5, 1], [3]])
+def test_dropping_replicas_changes_no_bit_of_the_rest(order, momentum, keep):
+    R = 7
+    x, labels, rng = problem()
+    perm = rng.integers(0, N, (6, 8) if order == "shared" else (6, R, 8))
+    eta = rng.random((6, R)) * 0.05
+
+    def cut(rows):
+        return rows if rows.ndim == 2 else rows[:, keep]
+
+    h = hyper(R, momentum)
+    net, state = population(R, momentum=momentum)
+    whole = Totals.empty(np, 6, R)
+    make_stepper(net, x, labels, h).run(state, perm[:3], eta[:3], whole.part(0, 3))
+    chosen = state.select(keep)
+    fewer = Hyperparameters(h.lam[keep], None if h.rho is None else h.rho[keep])
+    rest = Totals.empty(np, 3, len(keep))
+    make_stepper(net, x, labels, fewer).run(chosen, cut(perm[3:]), eta[3:, keep], rest)
+    make_stepper(net, x, labels, h).run(state, perm[3:], eta[3:], whole.part(3, 6))
+    for group in ("parameters", "velocities", "running"):
+        for name, tensor in getattr(state, group).items():
+            np.testing.assert_array_equal(getattr(chosen, group)[name], tensor[keep], err_msg=name)
+    np.testing.assert_array_equal(rest.loss, whole.loss[3:, keep])
+    np.testing.assert_array_equal(rest.penalty, whole.penalty[3:, keep])
+
+
+def test_a_replica_that_overflows_leaves_the_others_alone():
+    x, labels, rng = problem()
+    perm, eta = rng.integers(0, N, (8, 8)), np.full((8, 3), 0.01)
+    wild = eta.copy()
+    wild[:, 1] = 1e200
+    results = []
+    for rates in (eta, wild):
+        net, state = population(3)
+        with np.errstate(all="ignore"):
+            make_stepper(net, x, labels, hyper(3)).run(state, perm, rates, Totals.empty(np, 8, 3))
+        results.append(state.parameters)
+    assert not np.isfinite(results[1]["W1"][1]).all()
+    for name, p in results[0].items():
+        np.testing.assert_array_equal(results[1][name][[0, 2]], p[[0, 2]])
+
+
+def test_an_error_in_a_part_reaches_the_caller_and_gives_the_threads_back():
+    x, labels, _ = problem()
+    net, state = population(4)
+    before = numpy_blas().threads
+    too_short = Totals.empty(np, 1, 4)
+    with pytest.raises(IndexError):
+        make_stepper(net, x, labels, hyper(4)).run(state, np.zeros((2, 8), int), np.ones((2, 4)), too_short)
+    assert numpy_blas().threads == before
+
+
+def test_parts_meet_the_groups_and_cover_every_replica_once():
+    rng = np.random.default_rng(0)
+    perm = rng.integers(0, 50, (3, 3, 8))[:, [0, 0, 1, 2, 2, 2]]
+    groups = groups_of_one_order(perm, 6)
+    assert groups == [(0, 2), (2, 3), (3, 6)]
+    assert groups_of_one_order(perm[:, 0], 6) == [(0, 6)]
+    for threads in (1, 2, 3, 4):
+        for groups_ in (groups, [(0, 6)], [(i, i + 1) for i in range(6)], [(0, 5), (5, 10)]):
+            parts, used = cut_into_parts(groups_, threads)
+            assert [r for a, b in parts for r in range(a, b)] == list(range(groups_[-1][1]))
+            assert 1 <= used <= threads
+    assert cut_into_parts([(0, 50)], 2) == ([(0, 25), (25, 50)], 2)
+    assert cut_into_parts([(0, 5), (5, 10)], 2) == ([(0, 5), (5, 10)], 2)
+    assert cut_into_parts([(0, 3)], 2) == ([(0, 1), (1, 3)], 2)
+    # Five replicas for four cores: three of them would wait for half of the time.
+    assert cut_into_parts([(0, 5)], 4) == ([(0, 5)], 1)
+
+
+def test_one_blas_thread_holds_for_the_block_alone():
+    blas = numpy_blas()
+    before = blas.threads
+    with one_blas_thread():
+        assert blas.threads == 1
+    assert blas.threads == before

@@ -1,0 +1,80 @@
+"""Training for long takes no more memory than training for short, but for its history."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [
+    pytest.mark.guarantee("memory"),
+    pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read from /proc"),
+]
+
+GROWTH = """
+import gc, json, os, resource, sys, tracemalloc
+import numpy as np
+import xpnet
+from xpnet.runs.checkpoints import keep, write_checkpoint
+from pathlib import Path
+
+epochs, replicas, dtype, traced, checkpoints = json.loads(sys.argv[1])
+rng = np.random.default_rng(0)
+data = xpnet.data_from_arrays(rng.standard_normal((700, 200)), np.arange(700) % 4, split="500/100")
+net = xpnet.Network(xpnet.NetworkConfig(inputs=200, hidden=(100, 20), classes=4), replicas=replicas, dtype=dtype)
+config = xpnet.TrainConfig(epochs=epochs, batch_size=100, momentum=0.5, n_s=40)
+held = {}
+
+def bytes_held():
+    gc.collect()
+    if traced:
+        return tracemalloc.get_traced_memory()[0]
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def on_epoch(record):
+    if record.epoch in (epochs // 10, epochs):
+        held[record.epoch] = bytes_held()
+
+def save(take):
+    snapshot = take()
+    if snapshot.epochs % 10 == 0:  # what is written is brought to the disk, which takes time
+        write_checkpoint(Path("checkpoints"), snapshot, {})
+        keep(Path("checkpoints"), 2)
+
+if traced:
+    tracemalloc.start()
+xpnet.train(net, data, config, on_epoch=on_epoch, on_checkpoint=save if checkpoints else None)
+first, last = held.values()
+print(json.dumps([first, last - first]))
+"""
+# Of an epoch's record: eta and six figures for each network in float64, and what holds them.
+A_RECORD, A_NETWORK = 1_700, 7 * 8
+# The same as arrays, which double when they are full: step and wall times, and the figures of each network.
+A_ROW, ROOM = 3 * 8, 2
+NOISE = 2**20  # of the allocator
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("replicas", "dtype", "checkpoints", "traced", "epochs"),
+    [
+        (1, "float32", False, False, 1000),
+        (4, "float32", False, False, 1000),
+        (4, "float32", True, False, 300),
+        (1, "float32", False, True, 300),
+        (4, "float32", True, True, 300),
+    ],
+)
+def test_a_long_training_holds_its_history_and_nothing_else(replicas, dtype, checkpoints, traced, epochs, harm):
+    arguments = json.dumps([epochs, replicas, dtype, traced, checkpoints])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", GROWTH, arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, growth = json.loads(done.stdout)
+    assert first > (2**20 if traced else 20 * 2**20)
+    records = 0.9 * epochs * (A_RECORD + A_NETWORK * replicas) + ROOM * epochs * (A_ROW + A_NETWORK * replicas)
+    assert growth < records + (0 if traced else NOISE), f"{growth:,} bytes in {0.9 * epochs:.0f} epochs"
+    harm.did("epochs in which memory was watched", epochs)

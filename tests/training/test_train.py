@@ -1,0 +1,333 @@
+"""The training loop: replicas, metrics, histories, failures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strict import Module, strict_backend
+
+import xpnet
+from xpnet.errors import ArrayError, ConfigError, DivergedError
+from xpnet.nn.network import Network
+from xpnet.training.device_data import to_device
+from xpnet.training.evaluation import confusion_matrix, evaluate
+from xpnet.training.train import train
+from xpnet.training.validate import order_seeds
+
+NORM = pytest.mark.parametrize("batch_norm", [True, False])
+
+
+def network(batch_norm=True, hidden=(8, 6), **settings) -> Network:
+    return Network(xpnet.NetworkConfig(inputs=12, hidden=hidden, classes=4, batch_norm=batch_norm), **settings)
+
+
+@NORM
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"momentum": 0.5, "nesterov": True, "drop_last": True}])
+def test_replicas_equal_their_solo_runs(blobs, batch_norm, settings):
+    """In float64, 50 steps, to 1e-9, as the design defines it; a last batch of 40 included."""
+    config = xpnet.TrainConfig(batch_size=72, epochs=9, lam=0.01, **settings)
+    together = network(batch_norm, dtype="float64", seed=3, replicas=3)
+    result = train(together, blobs, config)
+    assert result.steps >= 45
+    for r in range(3):
+        alone = network(batch_norm, dtype="float64", seed=3 + r)
+        single = train(alone, blobs, config)
+        for name, p in alone.parameters.items():
+            np.testing.assert_allclose(together.parameters[name][r], p[0], rtol=1e-9, atol=1e-9, err_msg=name)
+        for column in ("train_loss", "train_cost", "validation_cost", "train_accuracy", "validation_accuracy"):
+            np.testing.assert_allclose(result.history[column][:, r], single.history[column], rtol=1e-9)
+        assert result.test.losses[r] == pytest.approx(single.test.loss, rel=1e-9)
+
+
+def test_lists_of_settings_train_as_their_solo_runs_with_one_order(blobs):
+    lams, etas = (0.0, 0.1), (0.05, 0.2)
+    together = network(dtype="float64", seed=0, replicas=2)
+    for p in together.parameters.values():
+        p[1] = p[0]
+    common = {"batch_size": 50, "epochs": 6, "shuffle": "shared"}
+    train(together, blobs, xpnet.TrainConfig(lam=lams, eta_max=etas, **common))
+    for r in range(2):
+        alone = network(dtype="float64", seed=0)
+        train(alone, blobs, xpnet.TrainConfig(lam=lams[r], eta_max=etas[r], **common))
+        for name, p in alone.parameters.items():
+            np.testing.assert_allclose(together.parameters[name][r], p[0], rtol=1e-9, atol=1e-9)
+
+
+def test_runs_have_orders_of_their_own_unless_they_share_one(blobs):
+    def weights(shuffle, **settings):
+        net = network(dtype="float64", replicas=2)
+        for p in net.parameters.values():
+            p[1] = p[0]
+        train(net, blobs, xpnet.TrainConfig(epochs=1, shuffle=shuffle, **settings))
+        return net.parameters["W1"]
+
+    shared, independent = weights("shared"), weights("independent")
+    np.testing.assert_allclose(shared[0], shared[1], rtol=1e-12)
+    assert np.abs(independent[0] - independent[1]).max() > 1e-3
+    assert np.abs(weights("shared", shuffle_seed=9)[0] - shared[0]).max() > 1e-3
+
+
+@NORM
+def test_a_hundred_samples_are_learnt_by_heart(batch_norm):
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((110, 50)), rng.integers(0, 10, 110)
+    data = xpnet.data_from_arrays(x, labels, x, labels, split="100/10")
+    net = Network(xpnet.NetworkConfig(inputs=50, hidden=(50,), batch_norm=batch_norm))
+    result = train(net, data, xpnet.TrainConfig(lam=0, batch_size=20, schedule="constant", eta=0.1, epochs=400))
+    assert result.train.accuracy == 1.0
+    assert result.train.loss < 0.005
+
+
+def test_the_same_seed_gives_the_same_bits(blobs):
+    def run():
+        net = network(replicas=2)
+        result = train(net, blobs, xpnet.TrainConfig(epochs=2, momentum=0.5))
+        return net, result
+
+    (a, first), (b, second) = run(), run()
+    for name, p in a.parameters.items():
+        np.testing.assert_array_equal(p, b.parameters[name])
+    np.testing.assert_array_equal(first.history["train_loss"], second.history["train_loss"])
+
+
+def test_running_and_full_training_figures(blobs):
+    """One batch an epoch: its running cost is that of the weights before the step."""
+    settings = {"batch_size": 400, "epochs": 2, "schedule": "constant", "eta": 0.1, "lam": 0.3}
+    net = network(dtype="float64")
+    x = blobs.standardiser(blobs.train.x, "float64")
+    cost, _ = net.cost_and_gradients(x, blobs.train.labels, 0.3)
+    running = train(net, blobs, xpnet.TrainConfig(**settings))
+    assert running.history["train_cost"][0] == pytest.approx(cost[0], rel=1e-12)
+    net = network(dtype="float64")
+    full = train(net, blobs, xpnet.TrainConfig(**settings, train_metrics="full"))
+    last = evaluate(net, x, blobs.train.labels, 0.3)
+    assert full.history["train_cost"][-1] == pytest.approx(last.cost, rel=1e-12)
+    assert full.train.cost == pytest.approx(last.cost, rel=1e-12)
+    np.testing.assert_allclose(full.history["validation_loss"], running.history["validation_loss"], rtol=1e-12)
+
+
+def test_running_figures_weigh_a_short_last_batch_by_its_samples(blobs):
+    settings = {"batch_size": 300, "epochs": 1, "schedule": "constant", "eta": 1e-12, "lam": 0.0}
+    net = network(batch_norm=False, dtype="float64")
+    result = train(net, blobs, xpnet.TrainConfig(**settings))
+    assert result.steps == 2
+    assert result.history["train_loss"][0] == pytest.approx(result.train.loss, rel=1e-9)
+    assert result.history["train_accuracy"][0] == pytest.approx(result.train.accuracy)
+    dropped = train(network(batch_norm=False), blobs, xpnet.TrainConfig(**settings, drop_last=True))
+    assert dropped.steps == 1
+
+
+def test_evaluation_against_a_plain_computation(blobs):
+    net = network(dtype="float64", replicas=2)
+    train(net, blobs, xpnet.TrainConfig(epochs=2))
+    x, labels = blobs.standardiser(blobs.test.x, "float64"), blobs.test.labels
+    metrics = evaluate(net, x, labels, np.array([0.1, 0.2]))
+    p = net.predict_proba(x, standardised=True)
+    np.testing.assert_allclose(metrics.losses, -np.log(p[:, np.arange(len(labels)), labels]).mean(axis=1), rtol=1e-10)
+    np.testing.assert_array_equal(metrics.accuracies, (p.argmax(axis=-1) == labels).mean(axis=1))
+    squares = sum((net.parameters[f"W{i}"] ** 2).sum(axis=(1, 2)) for i in (1, 2, 3))
+    np.testing.assert_allclose(metrics.costs, metrics.losses + np.array([0.1, 0.2]) * squares, rtol=1e-12)
+    counts = confusion_matrix(net, x, labels)
+    np.testing.assert_allclose(np.trace(counts, axis1=1, axis2=2) / len(labels), metrics.accuracies)
+    np.testing.assert_array_equal(counts.sum(axis=2), np.tile(np.bincount(labels), (2, 1)))
+
+
+def test_evaluation_refuses_what_is_not_the_networks(blobs):
+    net = network(replicas=2)
+    x, labels = blobs.standardiser(blobs.test.x), blobs.test.labels
+    for bad_x, bad_labels, message in [
+        (x[:, 1:], labels, r"x: has shape \(60, 11\)"),
+        (x.astype("float64"), labels, "x: is float64"),
+        (np.stack([x, x]), labels, r"x: has shape \(2, 60, 12\); all networks are evaluated on the same"),
+        (x, labels[1:], r"labels: have shape \(59,\)"),
+        (x, labels + 4, "labels: range from 4"),
+    ]:
+        with pytest.raises(ArrayError, match=message):
+            evaluate(net, bad_x, bad_labels)
+
+
+def test_evaluation_in_chunks_is_evaluation_at_once(blobs, monkeypatch):
+    net = network(dtype="float64", replicas=3)
+    # 129 samples in chunks of 64 leave one alone.
+    x, labels = blobs.standardiser(blobs.train.x[:129], "float64"), blobs.train.labels[:129]
+    whole = evaluate(net, x, labels)
+    monkeypatch.setitem(xpnet.training.evaluation._CHUNK_BYTES, "cpu", 1)
+    parts = evaluate(net, x, labels)
+    np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-12)
+    np.testing.assert_array_equal(parts.accuracies, whole.accuracies)
+
+
+def test_metrics_read_as_the_json_output(blobs):
+    one = train(network(), blobs, xpnet.TrainConfig(epochs=1))
+    assert dict(one.test) == {"accuracy": one.test.accuracy, "loss": one.test.loss, "cost": one.test.cost}
+    assert isinstance(one.test.accuracy, float)
+    several = train(network(replicas=3), blobs, xpnet.TrainConfig(epochs=1))
+    values = several.test["loss"]["values"]
+    assert several.test.loss["mean"] == pytest.approx(np.mean(values))
+    assert several.test.loss["std"] == pytest.approx(np.std(values, ddof=1))
+    assert several.history["train_loss"].shape == (1, 3)
+    with pytest.raises(KeyError):
+        several.test["precision"]
+    with pytest.raises(KeyError, match="a history has"):
+        several.history["test_loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_rate_and_advice(blobs):
+    net = network(batch_norm=False)
+    config = xpnet.TrainConfig(schedule="constant", eta=1e30, lam=0.0, epochs=50, batch_size=50)
+    with pytest.raises(DivergedError, match=r"became (nan|inf) at step \d+, with learning rate 1e\+30; a smaller eta"):
+        train(net, blobs, config)
+    config = xpnet.TrainConfig(schedule="constant", eta=0.1, lam=11.0, epochs=50, batch_size=50)
+    with pytest.raises(
+        DivergedError, match=r"learning rate 0\.1 and lambda 11, whose product must be below 1; take a s"
+    ):
+        train(network(batch_norm=False), blobs, config)
+
+
+def test_replicas_that_diverge_are_frozen_and_the_others_go_on_unharmed(blobs):
+    common = {"schedule": "constant", "epochs": 4, "batch_size": 50, "shuffle": "shared"}
+    alone = network(batch_norm=False, replicas=3, dtype="float64", seed=[0, 2, 3])
+    expected = train(alone, blobs, xpnet.TrainConfig(eta=(0.01, 0.02, 0.03), **common))
+    net = network(batch_norm=False, replicas=4, dtype="float64")
+    result = train(net, blobs, xpnet.TrainConfig(eta=(0.01, 1e30, 0.02, 0.03), **common))
+    rest = [0, 2, 3]
+    assert list(result.diverged) == [1]
+    assert result.diverged[1].step < 16
+    assert result.diverged[1].eta == 1e30
+    for name, p in alone.parameters.items():
+        np.testing.assert_array_equal(net.parameters[name][rest], p)
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(result, part).losses[rest], getattr(expected, part).losses)
+        assert np.isnan(getattr(result, part).losses[1])
+    assert np.isnan(result.history["validation_accuracy"][:, 1]).all()
+    assert np.isfinite(result.history["train_loss"][:, rest]).all()
+    test = result.to_json()["test"]["accuracy"]
+    assert test["values"][1] is None
+    assert test["mean"] == pytest.approx(np.mean(expected.test.accuracies))
+    assert result.to_json()["diverged"] == 1
+
+
+def test_a_replica_that_diverges_late_has_figures_until_then(blobs):
+    rates = np.array([1e-3, 1e-3])
+    config = xpnet.TrainConfig(schedule="decay", eta=tuple(rates), decay=1.0, epochs=6, batch_size=50)
+    net = network(batch_norm=False, replicas=2, seed=0)
+
+    def poison(record):
+        if record.epoch == 3:
+            net.parameters["W1"][1] = np.inf
+
+    result = train(net, blobs, config, on_epoch=poison)
+    assert np.isfinite(result.history["validation_loss"][:3]).all()
+    assert np.isnan(result.history["validation_loss"][3:, 1]).all()
+    assert np.isfinite(result.history["validation_loss"][:, 0]).all()
+    per_epoch = result.steps // 6
+    assert result.diverged[1].step == 3 * per_epoch
+
+
+def test_training_ends_when_all_replicas_have_diverged(blobs):
+    config = xpnet.TrainConfig(schedule="constant", eta=(1e30, 1e31), epochs=50, batch_size=50)
+    with pytest.raises(DivergedError, match="of replica 0 "):
+        train(network(batch_norm=False, replicas=2), blobs, config)
+
+
+@pytest.mark.parametrize("shuffle_seed", [None, 5])
+def test_replicas_of_one_seed_see_the_same_batches(shuffle_seed):
+    def orders(seeds, **settings):
+        return order_seeds(xpnet.TrainConfig(shuffle_seed=shuffle_seed, **settings), seeds)
+
+    base = 3 if shuffle_seed is None else shuffle_seed
+    assert orders([3]) == (base,)
+    assert orders([3, 3, 3]) == (base,) * 3
+    assert orders([3, 3, 4, 4]) == (base, base, base + 1, base + 1)
+    assert orders([3, 4], shuffle="shared") == (base, base)
+    assert orders([3, 3], shuffle="independent") == (base, base + 1)
+
+
+def test_stopping_after_some_steps_keeps_what_was_learned(blobs):
+    steps = 0
+
+    def count(taken):
+        nonlocal steps
+        steps += taken
+
+    net = network()
+    result = train(
+        net, blobs, xpnet.TrainConfig(epochs=50, batch_size=10), on_steps=count, should_stop=lambda: steps >= 100
+    )
+    assert result.interrupted
+    assert 100 <= result.steps == steps <= 150
+    assert len(result.history) == result.epochs == -(-result.steps // 40)
+    assert np.isfinite(result.test.loss)
+    assert result.history["step"][-1] == result.steps
+
+
+def test_stopping_before_the_first_epoch_ends_still_evaluates(blobs):
+    result = train(network(), blobs, xpnet.TrainConfig(epochs=2, batch_size=10), should_stop=lambda: True)
+    assert result.interrupted
+    assert result.steps == 1
+    assert result.history["train_loss"].shape == (1,)
+
+
+def test_training_may_end_within_an_epoch(blobs):
+    result = train(network(), blobs, xpnet.TrainConfig(batch_size=100, n_s=3, cycles=1))
+    assert (result.steps, result.epochs) == (6, 2)
+    assert not result.interrupted
+    assert list(result.history["step"]) == [4, 6]
+    assert len(result.seconds_training) == 2
+
+
+def test_data_prepared_once_trains_the_same(blobs):
+    first = train(network(), blobs, xpnet.TrainConfig(epochs=1))
+    net = network()
+    prepared = to_device(blobs, net.backend, net.dtype)
+    second = train(net, prepared, xpnet.TrainConfig(epochs=1))
+    assert first.test.loss == second.test.loss
+    with pytest.raises(ConfigError, match="prepared as float32"):
+        train(network(dtype="float64"), prepared)
+
+
+@pytest.mark.parametrize(
+    ("net", "config", "message"),
+    [
+        ({}, {"lam": (0.1, 0.2)}, "lambda: has 2 values for 1 replicas"),
+        ({}, {"batch_size": 399}, "batch_size = 399: leaves a batch of one of the 400 training samples"),
+        ({}, {"batch_size": 1}, "batch_size = 1: leaves a batch of one"),
+        ({}, {"batch_size": 500, "drop_last": True}, "larger than the 400 training samples"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(blobs, net, config, message):
+    with pytest.raises(ConfigError, match=message):
+        train(network(**net), blobs, xpnet.TrainConfig(**config))
+
+
+def test_a_network_for_other_data_is_refused(blobs):
+    with pytest.raises(ConfigError, match="inputs = 5: the data arrays has 12 features"):
+        train(Network(xpnet.NetworkConfig(inputs=5)), blobs)
+    with pytest.raises(ConfigError, match="classes = 3: the data arrays has 4 classes"):
+        train(Network(xpnet.NetworkConfig(inputs=12, classes=3)), blobs)
+
+
+def test_arrays_without_their_wrapping_are_refused(blobs):
+    with pytest.raises(ConfigError, match=r"data: is a tuple; pass what xpnet\.load_data"):
+        train(network(), (blobs.train.x, blobs.train.labels))
+
+
+@NORM
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9, "nesterov": True}])
+def test_a_strict_device_gives_the_same_run_without_synchronising_inside_an_epoch(blobs, batch_norm, settings):
+    backend = strict_backend()
+    module: Module = backend.xp
+    config = xpnet.TrainConfig(epochs=3, batch_size=70, lam=0.01, **settings)
+    counts = []
+    device = network(batch_norm, backend=backend, dtype="float64", replicas=2)
+    result = train(device, blobs, config, on_steps=lambda _: counts.append(module.synchronisations))
+    host = network(batch_norm, dtype="float64", replicas=2)
+    expected = train(host, blobs, config)
+    for name, p in host.parameters.items():
+        np.testing.assert_allclose(backend.to_numpy(device.parameters[name]), p, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(result.history["train_cost"], expected.history["train_cost"], rtol=1e-9)
+    np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-9)
+    assert result.device == "strict:0"
+    # The counter stands still within an epoch of 6 steps, and moves between epochs.
+    assert len(set(counts)) == 3
+    assert module.launches > 100

@@ -1,0 +1,248 @@
+"""What is said against a training: where something is wrong, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xpnet
+from xpnet.cli import main
+from xpnet.config.settings import Settings
+from xpnet.data import Data
+from xpnet.report.records import read_run
+from xpnet.runs.records import read_metrics
+from xpnet.training.guessing import LEVEL, Guessing
+from xpnet.training.history import Metrics
+from xpnet.training.verdicts import FEW_STEPS, few_steps, judged
+
+DEEP = (20, 20, 10, 10, 10)
+
+
+def overlapping(seed: int, shares: tuple[float, ...], n: int = 1000, apart: float = 1.0) -> Data:
+    """Return samples of 12 features whose classes have these shares."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(len(shares), size=n, p=shares)
+    x = rng.standard_normal((n, 12)) + apart * rng.standard_normal((len(shares), 12))[labels]
+    return xpnet.data_from_arrays(x.astype(np.float32), labels)
+
+
+def trained(data: Data, network: dict[str, object] | None = None, **how: object) -> xpnet.TrainResult:
+    """Train one network."""
+    config = xpnet.NetworkConfig(inputs=data.features, classes=data.classes, **{"hidden": (20,), **(network or {})})
+    return xpnet.train(xpnet.Network(config), data, xpnet.TrainConfig(**{"batch_size": 25, "epochs": 20, **how}))
+
+
+def population(data: Data, **settings: object) -> xpnet.TrainResult:
+    """Train a population."""
+    given = {"hidden": [8], "batch_size": 20, "epochs": 20, **settings}
+    of = xpnet.Population.of(Settings.from_mapping(given), data.features, data.classes)
+    return xpnet.train_population(of, data)[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("shares", "apart"),
+    [((0.5, 0.5), 1.0), ((0.9, 0.1), 1.0), ((0.25,) * 4, 0.7), ((0.1,) * 10, 0.7), ((0.97, 0.03), 1.2)],
+    ids=["two", "nine to one", "four", "ten", "rare"],
+)
+def test_ordinary_trainings_are_not_warned_of(seed: int, shares: tuple[float, ...], apart: float):
+    result = trained(overlapping(seed, shares, apart=apart))
+    assert result.warnings == []
+    assert (result.steps >= FEW_STEPS, result.none_better) == (True, False)
+
+
+def test_a_set_that_cannot_tell_says_nothing():
+    # One sample validates and one tests: any network is right for all or none of one class.
+    x = np.random.default_rng(0).standard_normal((42, 3)).astype(np.float32)
+    labels = np.arange(42) % 2
+    data = xpnet.data_from_arrays(x[:41], labels[:41], x[41:], labels[41:], split="40/1")
+    result = trained(data, batch_size=2, epochs=15)
+    assert (result.guessing, result.warnings) == (None, [])
+
+
+def test_a_rate_that_is_far_too_large(blobs: Data):
+    result = trained(blobs, eta_max=100.0)
+    assert result.no_better == [0]
+    assert result.guessing == Guessing.on(blobs, "validation")
+    (said,) = result.warnings
+    assert said.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
+    assert f"is right for {100 * result.guessing.accuracy:.2f} %" in said
+    assert f"this one for {100 * result.validation.accuracy:.2f} %" in said
+    assert "Try a smaller learning rate (xpnet lr-range suggests one)" in said
+    assert result.to_json()["warnings"] == [said]
+
+
+def test_scores_that_do_not_depend_on_the_sample(blobs: Data):
+    result = trained(blobs, {"hidden": DEEP, "init": 1e-4, "batch_norm": False})
+    assert "it takes every sample for the class " in result.warnings[0]
+    assert result.warnings[0].endswith("Try init = he or batch normalisation.")
+
+
+def test_a_penalty_that_leaves_nothing(blobs: Data):
+    result = trained(blobs, {"batch_norm": False}, lam=10.0, eta_max=0.04)
+    assert "Try a smaller lambda" in result.warnings[0]
+
+
+def judged_with(data: Data, result: xpnet.TrainResult, **figures: tuple[float, float]) -> list[str]:
+    """Return the warnings of a result whose final accuracy and loss on some sets are these."""
+    one = {which: Metrics(*np.array([[a], [loss], [loss]])) for which, (a, loss) in figures.items()}
+    config = xpnet.TrainConfig(batch_size=25, epochs=20)
+    network = xpnet.NetworkConfig(inputs=data.features, hidden=(20,), classes=data.classes)
+    return judged(dataclasses.replace(result, **one), network, config, data, [{"seed": 0}]).warnings
+
+
+def test_a_fall_from_its_own_best(blobs: Data):
+    result = trained(blobs)
+    assert result.warnings == []
+    best = result.history["validation_accuracy"].max()
+    epoch = int(result.history["validation_accuracy"].argmax()) + 1
+    # Of 100 samples, three standard errors of the difference are some 15 points here.
+    (said,) = judged_with(blobs, result, validation=(best - 0.22, 0.9))
+    assert said.startswith(
+        f"The network is far below its own best: {100 * (best - 0.22):.2f} % of the validation samples"
+    )
+    assert f"and {100 * best:.2f} % after epoch {epoch}. Try a smaller learning rate" in said
+    assert judged_with(blobs, result, validation=(best - 0.06, 0.3)) == []
+    (said,) = judged_with(blobs, result, validation=(0.3, 3.0))
+    assert said.startswith("The network is no better than guessing")
+    assert f"it had {100 * best:.2f} % after epoch {epoch}" in said
+
+
+def test_a_loss_that_is_far_above_guessing_though_the_accuracy_is_not(blobs: Data):
+    result = trained(blobs)
+    (said,) = judged_with(blobs, result, train=(0.9, 91_364.0), validation=(0.9, 91_364.0))
+    assert said.startswith("The network is far worse in loss than guessing: 91,364 on ")
+    assert "on the training set, where the shares of the classes give 1.386" in said
+    (said,) = judged_with(blobs, result, validation=(0.9, 91_364.0))
+    assert "on the validation set" in said
+    assert judged_with(blobs, result, validation=(0.9, 4.0)) == []  # overfitting makes so much of it
+
+
+def test_of_a_population_those_are_named_that_guess(blobs: Data):
+    result = population(blobs, **{"lambda": [10.0, 0.001], "runs": 2, "batch_norm": False, "eta_max": 0.04})
+    assert result.no_better == [0, 2] or result.no_better == [0, 1]
+    assert not result.none_better
+    (said,) = result.warnings
+    assert said.startswith("2 of 4 networks (lambda 10) are no better than guessing")
+
+
+@pytest.mark.parametrize("most", [None, 1])
+def test_of_a_population_that_guesses_none_is_the_best(blobs: Data, most: int | None):
+    given = {"hidden": list(DEEP), "batch_norm": False, "init": [1e-4, 1e-5], "batch_size": 20, "epochs": 15}
+    of = xpnet.Population.of(Settings.from_mapping(given), blobs.features, blobs.classes)
+    _, result = xpnet.train_population(of, blobs, max_replicas=most)
+    assert result.none_better
+    (said,) = result.warnings
+    assert said.startswith("None of the 2 networks is better than guessing")
+    assert "so none is called the best" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "enough"),
+    [
+        ({"epochs": 2}, "epochs = 15, which is 300 steps"),
+        ({"cycles": 1, "n_s": 20}, "cycles = 8, which is 320 steps"),
+        ({"schedule": "constant", "epochs": 14}, "epochs = 15, which is 300 steps"),
+    ],
+)
+def test_few_steps_say_so_and_what_is_enough(how: dict[str, object], enough: str):
+    config = xpnet.TrainConfig(batch_size=100, **how)
+    (said,) = few_steps(config.length(2000).steps, config, 2000)
+    assert said.startswith(f"{config.length(2000).steps} steps are few")
+    assert enough in said
+    assert few_steps(FEW_STEPS, config, 2000) == []
+
+
+@given(st.integers(2, 12), st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_networks_that_guess_pass_for_better_as_rarely_as_promised(classes: int, seed: int, among: int):
+    """One answer for all samples never passes; networks right by chance pass about once in 1 / LEVEL at most."""
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(np.ones(classes))
+    guess = Guessing("validation", 500, float(shares.max()), float(-(shares * np.log(shares)).sum()))
+    assert guess.no_better(shares, np.full(classes, guess.loss), among).all()
+    by_chance = rng.binomial(500, guess.accuracy, size=4000) / 500
+    passed = (~guess.no_better(by_chance, np.full(4000, guess.loss + 1), among)).mean()
+    assert passed <= LEVEL / among + 5 * math.sqrt(LEVEL / 4000) + 0.01
+    assert guess.no_better([np.nan], [np.nan]).tolist() == [False]
+
+
+def test_the_command_says_it_last_and_writes_it(capsys: pytest.CaptureFixture[str]):
+    small = ["train", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "2"]
+    main([*small, "--init", "1e-4,1e-5", "--no-batch-norm", "--out", "run"])
+    found = capsys.readouterr()
+    assert "best validation" not in found.out
+    metrics = read_metrics(Path("run/metrics.json"))
+    assert len(metrics["warnings"]) == 2
+    assert found.err.splitlines()[-2:] == [f"warning: {sentence}" for sentence in metrics["warnings"]]
+    assert metrics["guessing"]["no_better"] == [0, 1]
+    main(["train", "--resume", "run", "--json"])
+    again = capsys.readouterr()
+    assert json.loads(again.out)["warnings"] == metrics["warnings"]
+    assert again.err.count("warning: ") == 2
+
+
+def test_pages_say_it_first_and_call_none_the_best():
+    for name in ("one", "other"):
+        small = ["--data", "patterns:600/100", "--hidden", "8", "--no-batch-norm", "--init", "1e-4,1e-5", "--quiet"]
+        main(["train", *small, "--epochs", "2", "--out", name])
+    record = read_run(Path("one"))
+    assert record.none_better
+    assert record.notes == record.metrics["warnings"]
+    xpnet.write_report("one", out="one.html")
+    page = Path("one.html").read_text()
+    assert page.index("None of the 2 networks is better than guessing") < page.index('id="result"')
+    assert "best by validation accuracy" not in page
+    assert "None of 2 combinations of settings is better than guessing" in page
+    xpnet.write_report("one", "other", out="both.html")
+    both = Path("both.html").read_text()
+    assert "None of these runs is better than guessing, so none is called the best." in both
+    assert "Neither one nor other is better than guessing" in both
+    assert "best by validation accuracy" not in both
+
+
+def test_figures_of_earlier_versions_are_read(blobs: Data):
+    main(["train", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "1", "--out", "run", "--quiet"])
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    del metrics["warnings"], metrics["guessing"]
+    Path("run/metrics.json").write_text(json.dumps(metrics))
+    record = read_run(Path("run"))
+    assert (record.notes, record.none_better) == ([], False)
+
+
+def test_a_search_says_it_once_and_calls_none_the_best(capsys: pytest.CaptureFixture[str]):
+    small = ["--data", "patterns:600/100", "--hidden", "8", "--no-batch-norm", "--n-s", "4", "--cycles", "1"]
+    main(["search", "sigma=1e-6..1e-5", "--trials", "3", *small, "--out", "found"])
+    said = capsys.readouterr()
+    assert "no better than guessing, the highest: sigma" in said.out
+    assert "best: " not in said.out
+    assert said.err.count("None of the 3 trials is better than guessing") == 1
+    assert said.err.count(f"fewer than {FEW_STEPS}") == 1
+    known = json.loads(Path("found/search.json").read_text())
+    assert known["guessing"]["no_better"] == [0, 1, 2]
+    assert Path("found/best.toml").is_file()
+    # The winner's run tells of its own network, and not of the population that it trained in.
+    kept = json.loads(Path("found/best/metrics.json").read_text())
+    assert kept["guessing"]["no_better"] == [0]
+    assert kept["warnings"][0].startswith("The network is no better than guessing")
+    assert f"warning: {kept['warnings'][0]}" in said.err
+    xpnet.write_report("found", out="found.html")
+    page = Path("found.html").read_text()
+    assert "No trial is better than guessing, so none is the best" in page
+    assert "the best is bold" not in page
+    assert "Best validation accuracy" not in page
+
+
+def test_warnings_of_a_winner_that_is_kept_are_told(capsys: pytest.CaptureFixture[str]):
+    small = ["--data", "patterns:600/100", "--hidden", "8", "--epochs", "2", "--final"]
+    for final, words in (("same", "trained on"), ("none", "best: "), ("500/40", "trained again on")):
+        main(["search", "lambda=1e-4..1e-3", "--trials", "2", *small, final, "--out", f"found-{final[:3]}"])
+        said = capsys.readouterr()
+        assert words in said.out
+        assert said.err.count(f"fewer than {FEW_STEPS}") == 1 + (final == "500/40")

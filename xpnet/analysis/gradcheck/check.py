@@ -1,0 +1,237 @@
+"""The gradient check of a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xpnet.analysis.gradcheck.directional import check_cost, check_direction, check_penalty, conclude
+from xpnet.analysis.gradcheck.finite_differences import Differences, avoid_kinks, reduce_curvature
+from xpnet.analysis.gradcheck.problem import (
+    Flags,
+    Floats,
+    Indices,
+    Problem,
+    flat_gradients,
+    on_host,
+    own_gradients,
+)
+from xpnet.analysis.gradcheck.report import GradcheckReport, TensorReport
+from xpnet.analysis.gradcheck.sampling import choose, parse_coverage, rounding
+from xpnet.analysis.gradcheck.threads import Workers
+from xpnet.analysis.gradcheck.verdict import EPS64, Limits, judge
+from xpnet.backend import get_backend
+from xpnet.config.arguments import function, kind, takes
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.fields import Check, choice, optional, real, whole
+from xpnet.errors import ConfigError
+from xpnet.nn.network import Network
+
+H = 6e-6
+EPS = 1e-6
+TOLERANCE = 1e-5
+TOLERANCE_FLOAT32 = 1e-2
+
+Progress = Callable[[int], None]
+# What arguments of a check must be.
+CHECKED: dict[str, Check] = {
+    "network": kind(Network, NetworkConfig),
+    "gradients": optional(kind(Mapping)),
+    "seed": whole(0),
+    "threads": optional(whole(1, 1000)),
+    **dict.fromkeys(("h", "eps"), real(above=0, high=1)),
+    "tolerance": optional(real(above=0)),
+    "method": choice("fast", "naive"),
+    **dict.fromkeys(("progress", "should_stop"), optional(function)),
+}
+
+
+@takes(**CHECKED)
+def check_network(
+    network: Network | NetworkConfig,
+    x: Any,
+    labels: Any,
+    lam: float = 0.0,
+    *,
+    gradients: Mapping[str, Any] | None = None,
+    coverage: Any = None,
+    h: float = H,
+    eps: float = EPS,
+    tolerance: float | None = None,
+    seed: int = 0,
+    method: str = "fast",
+    precision: str = "float64",
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    threads: int | None = None,
+) -> GradcheckReport:
+    """Compare the gradients of a network with central differences of its cost.
+
+    The differences are always those of float64 on the CPU with the reference operations, in training
+    mode; running statistics are neither read nor changed.  The gradients are those of
+    :meth:`xpnet.Network.cost_and_gradients` on the network's own device, in its own precision.
+
+    Args:
+        network: A network of one replica; or its settings, for a new one in float64 on the CPU.
+        x: Standardised features (n, d), in NumPy or on the network's device.
+        labels: Classes (n,), whole numbers.
+        lam: Strength of the L2 penalty.
+        gradients: Gradients to check instead of the network's own, by the names of its parameters.
+        coverage: ``"all"``, a fraction (float) or a count (int) of entries, sampled with `seed` and
+            stratified over tensors.  Default: all of up to 2 million, else a sample of 10,000.
+        h: Step of the differences, for entries up to 1 in size; larger ones take h |entry|.
+        eps: Smallest denominator of the relative error.
+        tolerance: Largest relative error that passes; default 1e-5, or 1e-2 for float32 gradients,
+            which must also agree to 1e-4 by norm.
+        seed: Seed of the sample, of the random direction, and of a new network.
+        method: ``"fast"``, or ``"naive"``: a whole forward pass for each probe.
+        precision: Of the differences; anything but float64 is refused.
+        progress: Called with the number of entries done, now and then.
+        should_stop: Asked between chunks; where it says yes, what is known so far is returned.
+        threads: Worker threads; default: as many as cores, at most 4.
+
+    Returns:
+        ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
+
+    Raises:
+        ConfigError: A setting is out of its range, or float32 differences were asked for.
+        ArrayError: An array does not fit the network.
+    """
+    started = time.perf_counter()
+    if isinstance(network, NetworkConfig):
+        network = Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
+    single = network.dtype == np.float32
+    tolerance = (TOLERANCE_FLOAT32 if single else TOLERANCE) if tolerance is None else tolerance
+    if not isinstance(precision, str) or precision != "float64":
+        noise = float(np.finfo(np.float32).eps) * 2.3 / h
+        raise ConfigError(
+            f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
+            f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
+        )
+    problem = Problem.of(network, x, labels, lam)
+    count = parse_coverage(coverage, problem.size)
+
+    cost, running_kept, own = own_gradients(network, problem)
+    analytic = own if gradients is None else flat_gradients(gradients, problem, network)
+    loss, scale = _loss_and_scale(problem, seed)
+    limits = Limits(eps, tolerance, scale, len(problem.x), single)
+    whole = {
+        "cost": check_cost(cost, loss + problem.penalty(problem.parameters), running_kept, single),
+        "penalty": check_penalty(problem, h, tolerance),
+        "direction": check_direction(problem, analytic, h, seed, limits),
+    }
+
+    names = list(problem.parameters)
+    chosen = choose({name: problem.parameters[name].size for name in names}, count, seed)
+    tensors: dict[str, TensorReport] = {}
+    with Workers(problem, method, threads, progress, should_stop) as workers:
+        # From the output down: an error propagates downwards, so what is above says where it arose.
+        for name in sorted(names, key=problem.owner_key, reverse=True):
+            tensors[name] = _check_tensor(problem, workers, name, chosen[name], analytic[name], h, limits)
+    settings = {
+        "h": h,
+        "eps": eps,
+        "tolerance": tolerance,
+        "coverage": "all" if count >= problem.size else sum(len(flat) for flat in chosen.values()),
+        "method": method,
+        "seed": seed,
+        "samples": len(problem.x),
+        "lambda": problem.lam,
+        "precision": str(network.dtype),
+        "device": network.backend.device,
+    }
+    return conclude(
+        problem,
+        [tensors[name] for name in names],
+        whole,
+        interrupted=workers.stopped,
+        settings=settings,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@takes(network=CHECKED["network"])
+def gradcheck(
+    network: Network | NetworkConfig, x: Any, labels: Any, lam: float = 0.0, **options: Any
+) -> GradcheckReport:
+    """Check the gradients of a network, or of a new one with these settings, in float64 on the CPU.
+
+    Args:
+        network: Settings of a network; or a network, of whose parameters a copy is checked.
+        x: Standardised features (n, d).
+        labels: Classes (n,), whole numbers.
+        lam: Strength of the L2 penalty.
+        **options: Those of :func:`xpnet.analysis.gradcheck.check_network`: ``gradients``, ``coverage``, ``h``, ``eps``,
+            ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
+
+    Returns:
+        ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
+
+    Raises:
+        ConfigError: A setting is out of its range.
+        ArrayError: An array does not fit the network.
+    """
+    if isinstance(network, Network):
+        x, labels = (on_host(network, values) for values in (x, labels))
+        network = float64_copy(network)
+    return check_network(network, x, labels, lam, **options)
+
+
+def float64_copy(network: Network) -> Network:
+    """Return a network on the CPU with the parameters and running statistics of `network` in float64."""
+    copy = Network(network.config, backend=get_backend("cpu"), dtype="float64", seed=network.seeds)
+    for target, source in ((copy.parameters, network.parameters), (copy.running, network.running)):
+        for name, value in source.items():
+            target[name] = np.array(network.backend.to_numpy(value), np.float64)
+    return copy
+
+
+def _loss_and_scale(problem: Problem, seed: int) -> tuple[float, float]:
+    """Return the mean loss, and the size of the numbers whose round-off is the noise of a sample's loss.
+
+    That is the largest loss, unless BN divides by a tiny deviation and so magnifies what was lost
+    before it: how much, a change of all parameters and features in their last bit tells.
+    """
+    losses, _ = problem.evaluate(problem.parameters)
+    scale = max(1.0, float(np.abs(losses).max()))
+    for draw in range(2):
+        random = rounding(seed, draw)
+        x = problem.x * (1 + EPS64 * random.standard_normal(problem.x.shape))
+        parameters = {name: p * (1 + EPS64 * random.standard_normal(p.shape)) for name, p in problem.parameters.items()}
+        moved, _ = replace(problem, x=x).evaluate(parameters)
+        noise = float(np.sqrt(np.mean((moved - losses) ** 2))) / EPS64
+        # Round-off is a fraction of what a change of every number does.
+        scale = max(scale, noise / 2)
+    return float(losses.mean()), scale
+
+
+def _check_tensor(
+    problem: Problem, workers: Workers, name: str, flat: Indices, analytic: Floats, h: float, limits: Limits
+) -> TensorReport:
+    """Check the entries `flat` of one tensor."""
+    p = problem.parameters[name].reshape(-1)[flat]
+    steps = h * np.maximum(1.0, np.abs(p))
+    values, kinked = workers.slopes(name, flat, steps, -steps)
+    # After an interruption only the beginning is there.
+    done = len(values)
+    flat, steps, p, analytic = flat[:done], steps[:done], p[:done], analytic[flat[:done]]
+    _, kind = problem.owner(name)
+    extra = 2 * problem.lam * p if kind == "W" else np.zeros(done)
+    found = Differences.central(flat, steps, values + extra, kinked)
+    zero = problem.zero_by_construction(name)
+    if not workers.stopped:
+
+        def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
+            values, kinked = workers.slopes(name, flat, plus, minus, whole=True)
+            at = np.searchsorted(found.flat, flat)
+            return values + extra[at], kinked
+
+        avoid_kinks(slopes, found)
+        if not zero:
+            reduce_curvature(slopes, found, analytic, limits)
+    shape = problem.parameters[name].shape[1:]
+    return judge(name, shape, found, analytic, extra, steps, limits, zero=zero)

@@ -1,0 +1,304 @@
+"""The learning rate range test: a training whose rate rises from step to step.
+
+Smith (2017), "Cyclical learning rates for training neural networks", section 3.3: train for a few epochs
+with a rate that rises, and read off where learning sets in and where it breaks down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.analysis.lr_suggestion import LRRange, NoSuggestion, Suggestion, suggest
+from xpnet.backend import Array, Backend, get_backend
+from xpnet.config.arguments import floating, function, kind, takes
+from xpnet.config.arguments import seeds as seeds_of_networks
+from xpnet.config.definitions import MOST_STEPS, NetworkConfig, TrainConfig
+from xpnet.config.fields import argument, choice, optional, real, whole
+from xpnet.data import Data, on_host
+from xpnet.errors import ConfigError, DivergedError
+from xpnet.nn.network import Network
+from xpnet.training.device_data import DeviceData
+from xpnet.training.evaluation import Evaluation
+from xpnet.training.history import Values
+from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.validate import batches_of_epoch, on_device_of, order_seeds
+
+# The test ends when the smoothed loss is more than this many times its lowest, as in fastai's lr_find.
+DIVERGED = 4.0
+# Validation passes of a whole test.
+_POINTS = 50
+# Fewest steps of a test by default: 71 for each decade from 1e-6 to 10.
+_STEPS = 500
+# From so many layers on, with batch normalisation, a test of less than this share of the training it is for suggests
+# too high a rate: of nine layers an eighteenth did and a half did not, of three layers an eighteenth did not.
+_DEEP, _FEW = 6, 0.25
+
+
+def rising_rates(from_: float, to: float, steps: int, spacing: str = "log") -> Values:
+    """Return `steps` rates (steps,) from `from_` to `to`, both included.
+
+    Args:
+        from_: The first rate, above 0.
+        to: The last one, above `from_`.
+        steps: How many, at least 2.
+        spacing: ``"log"``: each is the same multiple of the one before; ``"linear"``: each is as much above it.
+    """
+    return np.geomspace(from_, to, steps) if spacing == "log" else np.linspace(from_, to, steps)
+
+
+class Smoothing:
+    """An exponential average with bias correction (Kingma and Ba, 2015, section 3), fed piece by piece.
+
+    It looks back over about a fiftieth of the test, so that it lags by as much of the range however many steps
+    there are: by a seventh of a decade from 1e-6 to 10.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.beta = 1 - 1 / max(5.0, steps / 50)
+        self._average: Any = 0.0
+        self._seen = 0
+
+    def __call__(self, values: Values) -> Values:
+        """Return the averages (k, R) at the next `values` (k, R)."""
+        result = np.empty_like(values, dtype=float)
+        for row, value in enumerate(values):
+            self._average = self.beta * self._average + (1 - self.beta) * value
+            self._seen += 1
+            result[row] = self._average / (1 - self.beta**self._seen)
+        return result
+
+
+@takes(
+    config=kind(NetworkConfig),
+    train=optional(kind(TrainConfig)),
+    seeds=seeds_of_networks,
+    backend=optional(kind(Backend)),
+    dtype=floating,
+    **dict.fromkeys(("on_steps", "should_stop"), optional(function)),
+)
+def lr_range(
+    config: NetworkConfig,
+    data: Data | DeviceData,
+    train: TrainConfig | None = None,
+    *,
+    from_: float = 1e-6,
+    to: float = 10.0,
+    steps: int | None = None,
+    spacing: str = "log",
+    seeds: int | Sequence[int] = 0,
+    backend: Backend | None = None,
+    dtype: str = "float32",
+    on_steps: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> LRRange:
+    """Train networks of their own with a rising rate, and suggest `eta_min` and `eta_max` for the triangular schedule.
+
+    It is the range test of Smith (2017), "Cyclical learning rates for training neural networks", section 3.3.  It
+    ends when the smoothed loss, the mean over the networks, is more than four times its lowest or is not finite.
+    The rule of the suggestion is that of :func:`xpnet.analysis.lr_suggestion.suggest`.
+
+    Args:
+        config: The architecture.
+        data: A data set, or one that :func:`xpnet.to_device` has prepared.
+        train: Penalty, batches and momentum; its schedule has no effect, and its length only on a note that the
+            test is short.
+        from_: The first learning rate.
+        to: The last one.
+        steps: How many steps the rate takes to get there; an epoch or 500 if not given, whichever is larger.
+        spacing: ``"log"`` or ``"linear"``; see :func:`rising_rates`.
+        seeds: Seed of each network; several are trained as one population.
+        backend: Where to compute; the CPU if not given.
+        dtype: ``"float32"`` or ``"float64"``.
+        on_steps: Called with the number of steps just taken.
+        should_stop: Asked between validation passes; the test ends when it returns True.
+
+    Returns:
+        The curves, and ``suggestion`` with `eta_min` and `eta_max`, or ``no_suggestion``, which says why there is none.
+
+    Raises:
+        ConfigError: A setting is out of its range, or the data, the network and the settings do not fit together.
+        DivergedError: The loss was not finite from the beginning.
+    """
+    train = train or TrainConfig()
+    first, last, asked = check_range(from_, to, steps, spacing)
+    seeds = seeds if isinstance(seeds, Sequence) else (seeds,)
+    network = Network(config, backend=backend or get_backend("cpu"), dtype=dtype, seed=seeds)
+    on_device = on_device_of(network, data, train)
+    asked = asked or max(_STEPS, train.length(int(on_device.train.x.shape[0])).steps_per_epoch)
+    return _Test(network, on_device, train, rising_rates(first, last, asked, spacing)).run(on_steps, should_stop)
+
+
+def check_range(from_: Any, to: Any, steps: Any, spacing: Any) -> tuple[float, float, int | None]:
+    """Return the first rate, the last one and the number of steps, checked.
+
+    Raises:
+        ConfigError: One of them is out of its range.
+    """
+    first, last = argument("from", from_, real(above=0)), argument("to", to, real(above=0))
+    if first >= last:
+        raise ConfigError(f"from = {first:g}, to = {last:g}: from must be below to")
+    argument("spacing", spacing, choice("log", "linear"))
+    return first, last, None if steps is None else argument("steps", steps, whole(20, MOST_STEPS))
+
+
+class _Test:
+    """One call of :func:`lr_range`."""
+
+    def __init__(self, network: Network, data: DeviceData, config: TrainConfig, rates: Values) -> None:
+        self.network, self.data, self.config, self.rates = network, data, config, rates
+        backend, replicas = network.backend, network.replicas
+
+        def each(value: Any) -> Array:
+            return backend.asarray(np.broadcast_to(np.asarray(value, float), (replicas,)).copy())
+
+        rho = each(config.momentum) if np.any(np.asarray(config.momentum) > 0) else None
+        velocities = {} if rho is None else {n: backend.xp.zeros_like(p) for n, p in network.parameters.items()}
+        self.state = State(network.parameters, velocities, network.running)
+        hyper = Hyperparameters(each(config.lam), rho, config.nesterov)
+        part = data.train
+        self.stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size, config)
+        self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
+        self.smoothing = Smoothing(len(rates)), Smoothing(len(rates))
+
+    def run(self, on_steps: Callable[[int], None] | None, should_stop: Callable[[], bool] | None) -> LRRange:
+        """Take the steps, and suggest."""
+        begin = time.perf_counter()
+        pieces: list[tuple[Values, ...]] = []
+        validation: list[Values] = []
+        at: list[int] = []
+        done, best, ended, interrupted = 0, np.inf, None, False
+        with np.errstate(all="ignore"):  # what overflows ends the test
+            for perms in self._stretches():
+                losses, accuracies = self._take(perms, done)
+                piece = losses, self.smoothing[0](losses), accuracies, self.smoothing[1](accuracies)
+                mean = piece[1].mean(axis=1)
+                lowest = np.minimum.accumulate(np.concatenate([[best], mean]))
+                good, ended = self._end(mean, lowest[1:], done)
+                pieces.append(tuple(column[:good] for column in piece))
+                done, best = done + good, lowest[-1]
+                if on_steps is not None:
+                    on_steps(len(losses))
+                if ended is not None:
+                    break
+                validation.append(self.evaluation().accuracies)
+                at.append(done)
+                interrupted = done < len(self.rates) and should_stop is not None and should_stop()
+                if interrupted:
+                    break
+        if done == 0:
+            raise DivergedError(
+                f"the loss was not finite at the lowest rate, {self.rates[0]:g}; a smaller init or a smaller from, or "
+                "batch normalisation, keeps it finite"
+            )
+        columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+        passes = np.array(validation).reshape(-1, self.network.replicas), np.array(at, np.int64)
+        return self._result(columns, passes, ended, interrupted, time.perf_counter() - begin)
+
+    def _stretches(self) -> Iterator[list[Array]]:
+        """Yield the batches of the steps between two validation passes: parts (k, n) or (k, R, n), on the device."""
+        backend, samples = self.network.backend, int(self.data.train.x.shape[0])
+        host_rows = backend.xp is np or on_host(self.data.train.x)
+        orders = order_seeds(self.config, self.network.seeds)
+        stretch, left, wanted = -(-len(self.rates) // _POINTS), len(self.rates), 0
+        held: list[Array] = []
+        epoch = 0
+        while left:
+            for batches in batches_of_epoch(orders, epoch, samples, self.config):
+                start = 0
+                while left and start < len(batches):
+                    wanted = wanted or min(stretch, left)
+                    part = batches[start : start + wanted]
+                    held.append(part if host_rows else backend.asarray(part))
+                    start, left, wanted = start + len(part), left - len(part), wanted - len(part)
+                    if not wanted:
+                        yield held
+                        held = []
+            epoch += 1
+
+    def _take(self, perms: list[Array], done: int) -> tuple[Values, Values]:
+        """Take the steps of a stretch; return the losses and accuracies (k, R) of their batches.
+
+        The figures come from the device once for the whole stretch.
+        """
+        backend, replicas = self.network.backend, self.network.replicas
+        count = sum(int(perm.shape[0]) for perm in perms)
+        totals = Totals.empty(backend.xp, count, replicas)
+        rates = np.repeat(self.rates[done : done + count, None], replicas, axis=1)
+        eta = backend.asarray(rates)
+        start, sizes = 0, []
+        for perm in perms:
+            stop = start + int(perm.shape[0])
+            self.stepper.run(self.state, perm, eta[start:stop], totals.part(start, stop))
+            sizes += [int(perm.shape[-1])] * (stop - start)
+            start = stop
+        samples = np.array(sizes, float)[:, None]
+        return backend.to_numpy(totals.loss) / samples, backend.to_numpy(totals.correct) / samples
+
+    def _end(self, mean: Values, lowest: Values, done: int) -> tuple[int, str | None]:
+        """Return how many steps of a stretch with the smoothed loss `mean` (k,) count, and why the test ends there."""
+        for row, (value, low) in enumerate(zip(mean, lowest, strict=True)):
+            if not np.isfinite(value):
+                return row, f"the loss became {value:.3g} at rate {self.rates[done + row]:.3g}"
+            if value > DIVERGED * low:
+                rate = self.rates[done + row]
+                return row + 1, f"the smoothed loss was {DIVERGED:g} times its lowest at rate {rate:.3g}"
+        return len(mean), None
+
+    def _too_short(self) -> str | None:
+        """Return what to know if the test is short for a deep network; None if it is not."""
+        network, steps = self.network, len(self.rates)
+        whole = self.config.length(int(self.data.train.x.shape[0])).steps
+        if not network.config.batch_norm or len(network.layers) < _DEEP or steps >= _FEW * whole:
+            return None
+        return (
+            f"{steps} steps are few for {len(network.layers)} layers with batch normalisation that will train for "
+            f"{whole:,}: the highest rate is probably too high for them; take --steps {-(-whole // 2)}"
+        )
+
+    def _result(
+        self,
+        columns: list[Values],
+        validated: tuple[Values, NDArray[np.int64]],
+        ended: str | None,
+        interrupted: bool,
+        seconds: float,
+    ) -> LRRange:
+        losses, smoothed, accuracies, accuracies_smoothed = columns
+        validation, at = validated
+        rates = self.rates[: len(losses)]
+        window = round(1 / (1 - self.smoothing[0].beta))
+
+        def suggested(which: Any) -> Suggestion | NoSuggestion:
+            loss, average, passes = (column[:, which].mean(axis=1) for column in (losses, smoothed, validation))
+            return suggest(rates, loss, average, passes, at, window=window, diverged=ended is not None)
+
+        replicas = range(self.network.replicas)
+        found = suggested(list(replicas))
+        if isinstance(found, Suggestion):
+            notes = [note for note in (found.note, self._too_short()) if note is not None]
+            found = dataclasses.replace(found, note="; ".join(notes) or None)
+        each = [suggested([r]) for r in replicas]
+        return LRRange(
+            rates=rates,
+            losses=losses,
+            smoothed=smoothed,
+            accuracies=accuracies,
+            accuracies_smoothed=accuracies_smoothed,
+            validation_steps=at,
+            validation=validation,
+            suggestion=found if isinstance(found, Suggestion) else None,
+            no_suggestion=found.sentence if isinstance(found, NoSuggestion) else None,
+            each=tuple(one if isinstance(one, Suggestion) else None for one in each),
+            asked=len(self.rates),
+            ended=ended,
+            interrupted=interrupted,
+            seeds=self.network.seeds,
+            device=self.network.backend.device,
+            seconds=seconds,
+        )

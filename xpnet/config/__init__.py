@@ -1,0 +1,1 @@
+"""Every setting once: name, default, range, help; settings of a run together."""

@@ -1,0 +1,67 @@
+"""Which settings each way to compute knows: what a new setting is not on by itself.
+
+Kernels compute what was known when they were written.  A setting that is not on the list of one is never computed as
+if it were not there: the work goes to another that knows it, or is refused by the setting's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from xpnet.config.fields import setting_name, shown
+
+# The values that are known of each setting; None for all of them.
+Known = Mapping[str, Collection[Any] | None]
+
+# What all have known from the beginning.  These lists do not grow: a new setting is added below, to the lines of those
+# that compute it, such as "plain": _ALL | {"activation": None} and "small": _ALL | {"activation": ["relu"]}.
+_NETWORK = dict.fromkeys(
+    ["inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"]
+)
+_TRAINING = dict.fromkeys([
+    "lam", "batch_size", "drop_last", "schedule", "eta_min", "eta_max", "n_s", "eta", "decay", "cycles", "epochs",
+    "momentum", "nesterov", "shuffle_seed", "shuffle", "train_metrics", "stepper",
+])  # fmt: skip
+# Of xpnet.training.steppers.Hyperparameters, as which settings of the training reach a stepper.
+_STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
+_ALL = _NETWORK | _TRAINING | _STEPS
+_NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
+_NAMES = {"lam": "lambda", "rho": "momentum"}
+
+KNOWN: dict[str, Known] = {
+    # Operations, by the module that has them; the passes over the reference are what a network is.
+    "reference": _NETWORK,
+    "numpy_ops": _NETWORK,
+    "numba_ops": _NETWORK,
+    "cuda_ops": _NETWORK,
+    # Steppers.
+    "plain": _ALL,
+    "population": _ALL,
+    "split": _NO_MOMENTUM,
+    "fused": _ALL,
+    "graph": _ALL,
+    "small": _NO_MOMENTUM,
+}
+
+
+def unknown(who: str, *settings: Any) -> str | None:
+    """Return the setting that `who`, a key of :data:`KNOWN`, does not know, or None.
+
+    Args:
+        who: Operations or a stepper.
+        settings: Instances of dataclasses; a field that is None is not set.
+
+    Returns:
+        Its name, with its value if others of it are known.
+    """
+    known = KNOWN[who]
+    for group in settings:
+        for field in dataclasses.fields(group):
+            value, values = getattr(group, field.name), known.get(field.name, ())
+            if value is None or values is None or (values and value in values):
+                continue
+            name = _NAMES.get(field.name) or setting_name(field)
+            return f"{name} = {shown(value)}" if values else name
+    return None

@@ -1,0 +1,109 @@
+"""What a data set is, before and after it is split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.data.standardise import Standardiser
+from xpnet.utils.lazy_arrays import Features
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as it was read.
+
+    Attributes:
+        name: What it is called.
+        location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
+        x: Features (n, d), uint8 or floating, from which training and validation sets are taken; in memory, or
+            :class:`~xpnet.data.Rows` that stay on the disk.
+        labels: Classes (n,), int64 from 0.
+        x_test: Features of the test set (m, d).
+        labels_test: Classes of the test set (m,).
+        class_names: Name of each class.
+        image_shape: (channels, height, width) where a row is an image in channel planes.
+        default_split: The split to take where none is asked for.
+        feature_names: Names of the columns of a table; empty for other data.
+        notes: Sentences that whoever reads the data should see, such as which files were left out.
+        about: What it is and where it came from, for `xpnet data info`.
+    """
+
+    name: str
+    location: str
+    x: Features
+    labels: NDArray[np.int64]
+    x_test: Features
+    labels_test: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    default_split: str
+    feature_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Samples: raw features `x` (n, d) and classes `labels` (n,)."""
+
+    x: Features
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, split and ready to train on.
+
+    Attributes:
+        name: What it is called.
+        location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
+        split: How many samples train and validate, such as ``45000/5000``, or the name of the split.
+        train: The training set: raw features ``train.x`` (n, d), uint8 or floating, and classes ``train.labels`` (n,),
+            int64 from 0; ``len(train)`` is n.
+        validation: The validation set, alike.
+        test: The test set, alike.
+        class_names: Name of each class; of labels that are numbers, the label.
+        image_shape: (channels, height, width) where a row is an image in channel planes; None for other data.
+        standardiser: Brings features to mean 0 and standard deviation 1 over the training set:
+            ``standardiser(test.x)``.
+        feature_names: Names of the columns of a table; empty for other data.
+        notes: Sentences that whoever reads the data should see, such as which files were left out.
+        in_memory: How features are held during training: ``"auto"``, ``"raw"`` or ``"float"``; see
+            :class:`xpnet.DataConfig`.
+    """
+
+    name: str
+    location: str
+    split: str
+    train: LabelledSet
+    validation: LabelledSet
+    test: LabelledSet
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    standardiser: Standardiser
+    feature_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    in_memory: str = "auto"
+
+    @property
+    def features(self) -> int:
+        """Number of features d."""
+        return int(self.train.x.shape[1])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of samples by set."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}

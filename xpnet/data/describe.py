@@ -1,0 +1,110 @@
+"""What a data set is like: shapes, classes, ranges, duplicates, constant features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.data.dataset import Source
+from xpnet.data.feature_table import rows_at_a_time
+from xpnet.utils.lazy_arrays import Features
+
+_LISTED = 20
+
+
+def describe_source(source: Source) -> dict[str, Any]:
+    """Return everything that `xpnet data info` tells of a data set, as JSON can hold it.
+
+    Constant features are those that have one value in all samples that training and validation take; duplicates are
+    samples equal in every feature.
+    """
+    sets = {"training and validation": (source.x, source.labels), "test": (source.x_test, source.labels_test)}
+    counts = {name: np.bincount(labels, minlength=len(source.class_names)) for name, (_, labels) in sets.items()}
+    ranges = {name: _ranges(x) for name, (x, _) in sets.items()}
+    constant = np.flatnonzero(ranges["training and validation"][0] == ranges["training and validation"][1])
+    names = source.feature_names
+    return {
+        "name": source.name,
+        "what": source.about.get("what", "built-in data"),
+        "location": source.location,
+        "test_set": source.about.get("test_set", "its own"),
+        "samples": {name: len(labels) for name, (_, labels) in sets.items()},
+        "features": int(source.x.shape[1]),
+        "feature_names": list(names),
+        "image_shape": None if source.image_shape is None else list(source.image_shape),
+        "dtype": str(source.x.dtype),
+        "bytes": sum(x.size * x.dtype.itemsize for x, _ in sets.values()),
+        "default_split": source.default_split,
+        "classes": [
+            {"class": name, **{part: int(count[number]) for part, count in counts.items()}}
+            for number, name in enumerate(source.class_names)
+        ],
+        "values": {
+            name: {"min": float(low.min()), "max": float(high.max()), "mean": float(mean)}
+            for name, (low, high, mean) in ranges.items()
+            if low.size
+        },
+        "constant_features": {
+            "count": len(constant),
+            "first": [names[i] if names else int(i) for i in constant[:_LISTED]],
+        },
+        "duplicates": _duplicates(source),
+        "left_out": list(source.about.get("left out", [])),
+        "notes": list(source.notes),
+    }
+
+
+def _chunks(x: Features) -> Iterator[NDArray[Any]]:
+    rows = rows_at_a_time(x.shape, 8)
+    return (x[start : start + rows] for start in range(0, len(x), rows))
+
+
+def _ranges(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the lowest and highest value of each feature, and the mean of all values."""
+    low = np.full(x.shape[1], np.inf)
+    high = np.full(x.shape[1], -np.inf)
+    total = 0.0
+    for chunk in _chunks(x):
+        np.minimum(low, chunk.min(axis=0), out=low)
+        np.maximum(high, chunk.max(axis=0), out=high)
+        total += float(chunk.sum(dtype=np.float64))
+    return (low, high, total / x.size) if x.size else (np.empty(0), np.empty(0), 0.0)
+
+
+def _duplicates(source: Source) -> dict[str, int]:
+    """Count samples that have been there before, by digests of their values."""
+    seen: dict[bytes, int] = {}
+    within = 0
+    contradicted: set[bytes] = set()
+    for digest, label in _digests(source.x, source.labels):
+        if digest in seen:
+            within += 1
+            if seen[digest] != label:
+                contradicted.add(digest)
+        else:
+            seen[digest] = label
+    tested: set[bytes] = set()
+    within_test = shared = 0
+    for digest, _ in _digests(source.x_test, source.labels_test):
+        within_test += digest in tested
+        shared += digest in seen
+        tested.add(digest)
+    return {
+        "training and validation": within,
+        "different ones that have several labels": len(contradicted),
+        "test": within_test,
+        "test samples that are in training and validation": shared,
+    }
+
+
+def _digests(x: Features, labels: NDArray[np.int64]) -> Iterator[tuple[bytes, int]]:
+    start = 0
+    for chunk in _chunks(x):
+        chunk = np.ascontiguousarray(chunk + 0 if chunk.dtype.kind == "f" else chunk)  # -0.0 equals 0.0
+        for row, label in zip(chunk, labels[start : start + len(chunk)].tolist(), strict=True):
+            yield hashlib.blake2b(row.tobytes(), digest_size=12).digest(), label
+        start += len(chunk)

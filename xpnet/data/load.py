@@ -1,0 +1,155 @@
+"""From a name or a path to data."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xpnet.config.definitions import DataConfig
+from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
+from xpnet.data.dataset import Data, Source
+from xpnet.data.find import CIFAR10_HINT, NAMES, find, places
+from xpnet.data.formats import check_used, read_path
+from xpnet.data.patterns import patterns
+from xpnet.data.splits import parse_split, split_source
+from xpnet.errors import ConfigError, DataError
+
+_HINT = "put its files into a folder called {} there, or pass their path as --data"
+
+# Where a data set is that was read from nowhere.
+IN_MEMORY = "arrays in memory"
+
+
+def load_data(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> Data:
+    """Read a data set and split it.
+
+    Args:
+        source: ``"cifar10"``, ``"cifar100"``, ``"mnist"``, ``"fashion-mnist"``, ``"patterns"``, ``"patterns:N"``,
+            ``"patterns:N/M"`` or a path; None takes CIFAR-10 if it is on this machine and ``patterns`` otherwise.
+            Nothing is downloaded.  Or all settings together, as :class:`xpnet.DataConfig`.
+        split: ``"45k"``, ``"49k"``, ``"b1b2"``, ``"9k"`` or ``"N/M"``: the first N rows train, the next M
+            validate; None takes the data's own default.
+        **settings: The others of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
+
+    Returns:
+        The data set, split, with a standardiser that was fitted on its training set.
+
+    Raises:
+        DataError: The data is missing or broken, too small for the split, or a setting means nothing for it.
+        ConfigError: There is no such setting, or its value is out of range.
+    """
+    config = data_config(source, split, **settings)
+    if config.split is not None:
+        parse_split(config.split)  # before anything that takes long
+    return split_source(read_source(config), config.split, config.in_memory)
+
+
+def data_config(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> DataConfig:
+    """Return the settings of :func:`load_data` together.
+
+    Raises:
+        ConfigError: There is no such setting, or its value is out of range.
+    """
+    if isinstance(source, DataConfig):
+        if split is not None or settings:
+            raise ConfigError("source: is a DataConfig, which holds all settings; give no others beside it")
+        return source
+    known = [field.name for field in dataclasses.fields(DataConfig)][2:]
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{name}: there is no such setting of data; known are {', '.join(known)}")
+    return DataConfig(data=None if source is None else str(source), split=split, **settings)
+
+
+def data_from_arrays(
+    x_train: Any,
+    labels_train: Any,
+    x_test: Any = None,
+    labels_test: Any = None,
+    *,
+    split: str | None = None,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+    test_fraction: float | None = None,
+    in_memory: str = "auto",
+) -> Data:
+    """Return data from arrays in memory, checked, shuffled and split.
+
+    The rows of `x_train` are shuffled once, by `seed`, because such data is often sorted by class; a
+    test set that is given keeps its order.
+
+    Args:
+        x_train: Features (n, d), or images (n, height, width), (n, height, width, channels) or
+            (n, channels, height, width); uint8 is kept, other numbers become floating.
+        labels_train: Labels (n,), whole numbers: those that occur become the classes 0, 1, ..., by size, and
+            ``class_names`` of what is returned has them; with `class_names` they are the classes, from 0.
+        x_test: Features of the test set; without it, the last tenth of the shuffled rows becomes it.
+        labels_test: Labels of the test set.
+        split: ``"N/M"``; None validates with a tenth.
+        class_names: Name of each class, those without samples too; None takes the labels that occur.
+        seed: Seed of the shuffle.
+        test_fraction: Share of every class that becomes the test set.
+        in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
+
+    Returns:
+        The data set, split, with a standardiser that was fitted on its training set.
+
+    Raises:
+        DataError: Something about the arrays is wrong; the message names the argument.
+        ConfigError: `seed`, `test_fraction` or `in_memory` is out of its range.
+    """
+    config = DataConfig(test_fraction=test_fraction, data_seed=seed, in_memory=in_memory)
+    source = source_from_arrays(
+        Arrays(x_train, labels_train, x_test, labels_test),
+        Arrays("x_train", "labels_train", "x_test", "labels_test"),
+        About("arrays", IN_MEMORY, class_names),
+        Division(config.data_seed or 0, config.test_fraction),
+    )
+    return split_source(source, split, config.in_memory)
+
+
+def read_source(source: str | Path | DataConfig | None = None, **settings: Any) -> Source:
+    """Read a data set without splitting it; see :func:`load_data`.
+
+    Raises:
+        DataError: The data is missing or broken, or a setting means nothing for it.
+        ConfigError: There is no such setting, or its value is out of range.
+    """
+    config = data_config(source, **settings)
+    data = config.data
+    if data is None or data in NAMES:
+        found = find(data or "cifar10")
+        if found is not None:
+            return _named(found, data, config)
+        if data is None:
+            check_used((), config, "patterns")
+            return patterns()
+        where = ", ".join(str(place.absolute()) for place in places())
+        hint = CIFAR10_HINT if data == "cifar10" else _HINT.format(data)
+        raise DataError(f"data = {data}: is not in {where}; {hint}")
+    if data == "patterns" or data.startswith("patterns:"):
+        check_used((), config, data)
+        return _read_patterns(data)
+    return read_path(Path(data).expanduser(), config)
+
+
+def _named(found: Path, name: str | None, config: DataConfig) -> Source:
+    """Read a published set that was found, and be sure that it is the one."""
+    source = read_path(found, config)
+    # What XPNET_DATA names may be any file, which is as good as a path.
+    if name is not None and source.name != name and source.name in NAMES:
+        raise DataError(f"data = {name}: {found} holds {source.name}")
+    return source
+
+
+def _read_patterns(source: str) -> Source:
+    match = re.fullmatch(r"patterns(?::([0-9]{1,9})(?:/([0-9]{1,9}))?)?", source)
+    if match is None:
+        raise DataError(
+            f"data = {source}: must be patterns, patterns:N with N images to train and validate with, "
+            "or patterns:N/M with M more to test"
+        )
+    return patterns(int(match[1] or 10_000), int(match[2] or 2_000))

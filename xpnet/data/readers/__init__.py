@@ -1,0 +1,1 @@
+"""One module a format, and what reads its parts."""

@@ -1,0 +1,161 @@
+"""Packed bytes: what every packer raises of broken ones, and members of zip files, unpacked piece by piece."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gzip
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from xpnet.errors import DataError
+from xpnet.utils.file_system import open_regular
+
+# Deflate cannot shrink by more than 1032; a larger claim is a lie, and a large one a trap.
+_MOST_BYTES, _MOST_RATIO, _LARGE = 64 * 2**30, 1100, 2**30
+# LZMA unpacks into a window of its own, of any size that the file says; zipfile writes 8 MB.
+_MOST_WINDOW = 32 * 2**20
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether an error says that packed bytes are broken: of zlib, gzip, bz2, lzma or zstd."""
+    if isinstance(error, OSError):
+        return error.errno is None  # not the system's
+    # By name: a Python may have been built without these two.
+    return isinstance(error, (EOFError, zlib.error)) or type(error).__name__ in ("LZMAError", "ZstdError")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unzipped where it is gzipped, by its content.
+
+    Raises:
+        DataError: What is read of it is broken.
+        OSError: It cannot be read.
+    """
+    try:
+        with open_regular(path, links=True) as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not zipped:
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield cast(BinaryIO, unzipped)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise DataError(f"{path}: is a broken gzip file ({error}); take another copy") from None
+
+
+@contextlib.contextmanager
+def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file.
+
+    Raises:
+        DataError: What is read of it is broken, or packed in a way that is not known.
+        OSError: It cannot be read.
+    """
+    try:
+        with open_regular(path, links=True) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except DataError:
+        raise
+    except Exception as error:
+        # RuntimeError: encrypted; NotImplementedError: a way of packing that is not known.
+        broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
+        if not (is_damage(error) or isinstance(error, broken)):
+            raise
+        size = path.stat().st_size
+        raise DataError(f"{path}: is cut off or not a .npz file ({error}); it has {size:,} bytes") from None
+
+
+def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
+    """Refuse members that claim more than is read, or can be packed into them.
+
+    Raises:
+        DataError: One does.
+    """
+    total = sum(info.file_size for info in members.values())
+    if total > _MOST_BYTES:
+        raise DataError(f"{path}: its arrays claim {total:,} bytes; at most {_MOST_BYTES:,} are read")
+    for name, info in members.items():
+        possible = info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+        if info.file_size > _LARGE and info.file_size > _MOST_RATIO * info.compress_size and not possible:
+            raise DataError(
+                f"{path}: {name} claims {info.file_size:,} bytes packed into {info.compress_size:,}, "
+                "which is not possible; take another copy"
+            )
+
+
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    """Open a member of a zip file, of which no more is unpacked than is read.
+
+    zipfile itself does so with deflate alone: of the others it unpacks whatever some packed bytes hold.
+    """
+    if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return cast(BinaryIO, archive.open(info))
+    packed = copy.copy(info)
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+    del packed.CRC  # it is that of the unpacked bytes
+    return cast(BinaryIO, _Member(cast(BinaryIO, archive.open(packed)), info))
+
+
+def _unpacking(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
+    if info.compress_type == zipfile.ZIP_LZMA:
+        return _lzma(stream, info)
+    if info.compress_type == zipfile.ZIP_BZIP2:
+        import bz2
+
+        return cast(BinaryIO, bz2.BZ2File(stream))
+    raise NotImplementedError(f"{info.filename} is packed in the way {info.compress_type}, which is not read")
+
+
+def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
+    import lzma
+
+    head = stream.read(9)  # version, the length of what follows, a byte of three numbers, the window
+    if len(head) < 9 or head[2:4] != b"\5\0" or head[4] >= 9 * 5 * 5:
+        raise EOFError("LZMA without its properties")
+    numbers = {"lc": head[4] % 9, "lp": head[4] // 9 % 5, "pb": head[4] // 45}
+    window = min(int.from_bytes(head[5:9], "little"), max(info.file_size, 4096))
+    if window > _MOST_WINDOW:
+        raise NotImplementedError(
+            f"{info.filename} is packed with a window of {window:,} bytes; pack it in another way"
+        )
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": max(window, 4096), **numbers}]
+    return cast(BinaryIO, lzma.LZMAFile(stream, format=lzma.FORMAT_RAW, filters=filters))
+
+
+class _Member:
+    """A member's bytes, held against its size and its check sum."""
+
+    def __init__(self, packed: BinaryIO, info: zipfile.ZipInfo) -> None:
+        self._packed, self._info, self._at, self._crc = packed, info, 0, 0
+
+    def read(self, size: int) -> bytes:
+        part = self._unpacking.read(min(size, self._info.file_size - self._at))
+        self._at += len(part)
+        self._crc = zlib.crc32(part, self._crc)
+        if self._at == self._info.file_size and self._crc != self._info.CRC:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._info.filename!r}")
+        return part
+
+    def tell(self) -> int:
+        return self._at
+
+    def __enter__(self) -> _Member:
+        try:
+            self._unpacking = _unpacking(self._packed, self._info)
+        except BaseException:
+            self._packed.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unpacking.close()
+        self._packed.close()

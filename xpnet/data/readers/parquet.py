@@ -1,0 +1,234 @@
+"""Parquet files, where pyarrow is installed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.config.definitions import DataConfig
+from xpnet.data.feature_table import LARGEST, Growing
+from xpnet.data.readers.columns import MOST_COLUMNS, MOST_LETTERS, Columns, Labels, find_target
+from xpnet.data.readers.csv import TOO_LARGE, in_range, smallest
+from xpnet.errors import DataError
+from xpnet.utils.file_system import open_regular
+from xpnet.utils.memory import check_room
+
+_ROWS = 65_536
+_CELLS = 1_000_000
+# Bytes of columns that are unpacked at a time: pages of all of them lie side by side.
+_TOGETHER, _BUFFER = 8 * 2**20, 2**16
+# What a row of a column takes in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
+# What takes more is refused, since a column may be one page, which is unpacked as a whole.
+_MOST_NUMBER, _MOST_LABEL, _MOST_HEADERS = 16, 32, 256
+# Of labels that all have one, and are not read as a dictionary.
+_MOST_WIDTH = 1000
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is a Parquet file, by its content."""
+    with open_regular(path, links=True) as file:
+        return file.read(4) == b"PAR1"
+
+
+def read_parquet(
+    path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None
+) -> tuple[Columns, NDArray[Any], Labels]:
+    """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for what comes out.
+
+    Raises:
+        DataError: pyarrow is not installed, or the file is broken or holds what is no number.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise DataError(f"{path}: is a Parquet file, which needs pyarrow: pip install pyarrow") from None
+    try:
+        with open_regular(path, links=True) as opened:
+            with pq.ParquetFile(opened, memory_map=False) as file:
+                reader = _Reader(path, file.metadata, file.schema_arrow, config, wanted)
+            # Of a label that stands in many rows, there is one.
+            texts = [reader.columns.names[reader.columns.target]] if reader.columns.target >= 0 else []
+            options = {"memory_map": False, "buffer_size": _BUFFER, "metadata": file.metadata}
+            with pq.ParquetFile(opened, read_dictionary=texts, **options) as file:
+                return reader.read(file)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, NotImplementedError) as error:
+        if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: is not a whole Parquet file ({reason}); take another copy") from None
+
+
+class _Reader:
+    def __init__(
+        self, path: Path, metadata: Any, schema: Any, config: DataConfig, wanted: Sequence[str] | None
+    ) -> None:
+        self._path, self._metadata = path, metadata
+        names, self._rows = tuple(schema.names), int(metadata.num_rows)
+        if len(names) > MOST_COLUMNS:
+            raise DataError(f"{path}: has {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
+        if self._rows < 1:
+            raise DataError(f"{path}: has no rows; it must have one for each sample")
+        self._labelled = wanted is None
+        labelled = self._labelled or config.target is not None
+        target = find_target(names, True, config.target, str(path)) if labelled else -1
+        self.columns = Columns.of(names, True, target, wanted or (), str(path))
+        leaves = [_leaves(field.type) for field in schema]
+        # A column of lists or structures has several in the file, or one of another kind.
+        self._place = list(itertools.accumulate(leaves, initial=0))
+        for number in self.columns.kept:
+            if not _is_number(schema.field(number).type):
+                kind = schema.field(number).type
+                raise DataError(f"{path}: {self.columns.called(number)}: is of type {kind}; it must be numbers")
+        if target >= 0 and schema.field(target).type.num_fields:
+            kind = schema.field(target).type
+            raise DataError(f"{path}: {self.columns.called(target)}: is of type {kind}; labels are numbers or texts")
+        self._label_width = _width(schema.field(target).type) if target >= 0 else 1
+        if self._label_width > _MOST_WIDTH:
+            raise DataError(
+                f"{path}: {self.columns.called(target)}: has labels of {self._label_width:,} bytes; shorten them"
+            )
+        check_room(self._rows * len(names), f"{path}: {self._rows:,} rows of {len(names):,} columns")
+        self._together = max(1, int(_TOGETHER / (self._check_size() + 2 * _BUFFER)))
+        self._batch = max(1, min(_ROWS, _CELLS // len(names)))
+
+    def read(self, file: Any) -> tuple[Columns, NDArray[Any], Labels]:
+        """Read the columns that are wanted, a few at a time."""
+        target = self.columns.target
+        labels = Labels(f"{self._path}: {self.columns.called(target)}" if self._labelled else "")
+        if target >= 0:
+            for start, batch in self._batches(file, [target], max(1, min(_ROWS, _TOGETHER // self._label_width))):
+                column = _plain(batch.column(0))
+                _check_missing(column, self._path, start, self.columns.called(target))
+                _add_labels(labels, column)
+        x = Growing(self._rows, len(self.columns.kept))
+        large = self._fill(file, x, set())
+        if large:
+            # What lies beside numbers that float32 cannot hold keeps its digits.
+            self._fill(file, x, large)
+        return self.columns, x.finish(), labels
+
+    def _fill(self, file: Any, x: Growing, large: set[int]) -> set[int]:
+        """Read numbers into their places; return the batches of rows with some that are too large for float32."""
+        found = set()
+        for first, block in self._blocks():
+            for start, batch in self._batches(file, block, self._batch):
+                values = np.empty((len(batch), len(block)))
+                for into, number in enumerate(block):
+                    _check_missing(batch.column(into), self._path, start, self.columns.called(number))
+                    values[:, into] = batch.column(into).to_numpy(zero_copy_only=False)
+                if not in_range(values):
+                    row, place = np.argwhere(~(np.abs(values) <= LARGEST))[0]
+                    where = f"{self._path}: row {start + row}, {self.columns.called(block[place])}"
+                    value = float(values[row, place])
+                    raise DataError(
+                        f"{where}: {f'{value:g} {TOO_LARGE}' if np.isfinite(value) else 'is not a finite number'}"
+                    )
+                part, number = smallest(values), start // self._batch
+                if part.dtype == np.float64:
+                    found.add(number)
+                x.put(values if number in large else part, start, first)
+        return found if len(self._blocks()) > 1 and not large else set()
+
+    def _blocks(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Return columns that are read together, each with the place of its first one among the features."""
+        kept, some = self.columns.kept, self._together
+        return [(start, kept[start : start + some]) for start in range(0, len(kept), some)]
+
+    def _batches(self, file: Any, columns: Sequence[int], rows: int) -> Iterator[tuple[int, Any]]:
+        """Yield some columns in batches of rows, with the number of the first row."""
+        groups, start = range(file.num_row_groups), 0
+        places = [self._place[number] for number in columns]
+        for batch in file.reader.iter_batches(rows, row_groups=groups, column_indices=places, use_threads=False):
+            if start + len(batch) > self._rows:
+                break
+            yield start, batch
+            start += len(batch)
+        if start != self._rows:
+            raise ValueError(f"{self._rows:,} rows were said to be there")
+
+    def _check_size(self) -> float:
+        """Return how many bytes a column takes on average in the largest group of rows."""
+        columns = len(self.columns.names)
+        # Other columns may hold anything: they are not read.
+        all_read = columns == len(self.columns.kept) + (self.columns.target >= 0)
+        largest = 0
+        # pyarrow tells more of every column, and ends the process where that is damaged.
+        for number in range(self._metadata.num_row_groups):
+            group = self._metadata.row_group(number)
+            size, rows = int(group.total_byte_size), int(group.num_rows)
+            most = (_MOST_NUMBER * len(self.columns.kept) + _MOST_LABEL) * rows + _MOST_HEADERS * columns + MOST_LETTERS
+            if all_read and size > most:
+                raise DataError(
+                    f"{self._path}: takes {size:,} bytes in {rows:,} rows of {columns:,} columns; at most "
+                    f"{_MOST_NUMBER} for each number and {_MOST_LABEL} for each label are read"
+                )
+            largest = max(largest, size)
+        return largest / columns
+
+
+def _leaves(kind: Any) -> int:
+    """Return how many columns a column has in the file: those of a structure lie side by side."""
+    count, below = 0, [kind]
+    while below:
+        top = below.pop()
+        below += [top.field(i).type for i in range(top.num_fields)]
+        count += not top.num_fields
+    return count
+
+
+def _width(kind: Any) -> int:
+    """Return how many bytes each value of a type has in memory that is not read as a dictionary."""
+    from pyarrow import types
+
+    return max(1, kind.byte_width) if types.is_fixed_size_binary(kind) else 1
+
+
+def _is_number(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _add_labels(labels: Labels, column: Any) -> None:
+    if not hasattr(column, "dictionary"):
+        labels.add(map(_label, column.to_pylist()))
+        return
+    used, first, codes = np.unique(column.indices.to_numpy(), return_index=True, return_inverse=True)
+    if used[0] < 0 or used[-1] >= len(column.dictionary):
+        raise ValueError("a label is none of those that its column has")
+    # In the order of their first rows.
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    labels.add((_label(column.dictionary[int(place)].as_py()) for place in used[order]), rank[codes])
+
+
+def _plain(column: Any) -> Any:
+    """Return labels that are floating numbers with nothing for those that are not a number; others as they are."""
+    import pyarrow as pa
+    from pyarrow import compute, types
+
+    if types.is_dictionary(column.type) and _is_number(column.type.value_type):
+        column = column.dictionary_decode()
+    if not types.is_floating(column.type):
+        return column
+    column = column.cast(pa.float64())
+    return compute.if_else(compute.is_nan(column), pa.scalar(None, column.type), column)
+
+
+def _check_missing(column: Any, path: Path, start: int, called: str) -> None:
+    if column.null_count:
+        row = start + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise DataError(f"{path}: row {row}, {called}: the value is missing; fill it in, or remove the row")
+
+
+def _label(value: Any) -> str:
+    return (
+        str(int(value)) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else str(value)
+    )

@@ -1,0 +1,1 @@
+"""The network: parameters, forward, backward, initialisation, and the file it is kept in."""

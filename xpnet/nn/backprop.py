@@ -1,0 +1,121 @@
+"""The passes through a network: forward and backward in training mode, and with the running statistics.
+
+Rows are samples; R is the replica axis of :mod:`xpnet.nn.network`.  What trains and what is checked takes these passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from xpnet.backend import Array
+from xpnet.nn.layers import Layer
+from xpnet.ops import Ops
+
+Parameters = Mapping[str, Array]
+
+
+@dataclass(slots=True)
+class _LayerTape:
+    """What the passes through one layer leave behind."""
+
+    x: Any = None
+    s: Any = None
+    activation: Any = None  # BatchNormReLU, or y of a plain ReLU
+    s_gradient: Any = None
+    x_gradient: Any = None
+
+
+@dataclass(slots=True)
+class Tape:
+    """The results of a forward and a backward pass, and the memory of the next ones.
+
+    A new tape makes every result a fresh array.  A tape that is used again for inputs of the same
+    shape hands its arrays to the operations as `out`, so that nothing is allocated.
+    """
+
+    layers: list[_LayerTape] = field(default_factory=list)
+    entropy: Any = None
+
+
+class LayerGradient(NamedTuple):
+    """What one layer's parameters descend by: dJ/dW is x' g, dJ/db the sum of g over the samples."""
+
+    layer: Layer
+    x: Array
+    g: Array
+    gamma: Array | None
+    beta: Array | None
+
+
+def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape) -> Array:
+    """Return the scores (R, n, classes) of a pass in training mode, recorded on `tape`."""
+    if not tape.layers:
+        tape.layers = [_LayerTape() for _ in layers]
+    last = len(layers) - 1
+    for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
+        record.x = x
+        b = None if layer.b is None else parameters[layer.b]
+        plain = number < last and layer.gamma is None  # its bias is added on the way through the ReLU
+        s = record.s = ops.affine(x, parameters[layer.W], None if plain else b, record.s)
+        if number == last:
+            break
+        if layer.gamma is None:
+            x = record.activation = ops.bias_relu(s, b, record.activation)
+        else:
+            record.activation = ops.batch_norm_relu(
+                s, parameters[layer.gamma], parameters[layer.beta or ""], eps, record.activation
+            )
+            x = record.activation.y
+    return s
+
+
+def backward(
+    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, tape: Tape, g: Array
+) -> Iterator[LayerGradient]:
+    """Yield every layer's gradient, the last layer's first, for `g` = dJ/d(scores).
+
+    A layer is yielded after everything below it that needs its weights has been computed: the
+    consumer may change the parameters of a layer as soon as it gets its gradient.
+    """
+    gamma = beta = None
+    for index in range(len(layers) - 1, -1, -1):
+        layer, record = layers[index], tape.layers[index]
+        below = None
+        if index > 0:
+            below = record.x_gradient = ops.input_gradient(g, parameters[layer.W], record.x_gradient)
+        yield LayerGradient(layer, record.x, g, gamma, beta)
+        if index == 0:
+            return
+        layer, record = layers[index - 1], tape.layers[index - 1]
+        if layer.gamma is None:
+            g = record.s_gradient = ops.relu_gradient(below, record.activation, record.s_gradient)
+            gamma = beta = None
+        else:
+            record.s_gradient = ops.batch_norm_relu_gradients(
+                below, record.activation, parameters[layer.gamma], record.s_gradient
+            )
+            g, gamma, beta = record.s_gradient[:3]
+
+
+def inference(
+    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, running: Parameters, eps: float, x: Array
+) -> Array:
+    """Return the scores (R, n, classes) with the running statistics."""
+    for layer in layers[:-1]:
+        b = None if layer.b is None else parameters[layer.b]
+        s = ops.affine(x, parameters[layer.W], None if layer.gamma is None else b)
+        if layer.gamma is None:
+            x = ops.bias_relu(s, b)
+        else:
+            x = ops.batch_norm_relu_inference(
+                s,
+                running[layer.mean or ""],
+                running[layer.var or ""],
+                parameters[layer.gamma],
+                parameters[layer.beta or ""],
+                eps,
+            )
+    layer = layers[-1]
+    return ops.affine(x, parameters[layer.W], parameters[layer.b or ""])

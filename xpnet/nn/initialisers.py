@@ -1,0 +1,105 @@
+"""The parameters that a network starts with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
+from xpnet.errors import ConfigError
+from xpnet.utils.memory import free_host_memory
+from xpnet.utils.parsing import DIGITS
+from xpnet.utils.rng import Purpose, generator
+
+
+def weight_std(init: str | float, fan_in: int) -> float:
+    """Return the standard deviation of the initial weights of a layer with `fan_in` inputs.
+
+    He et al. (2015) for ReLU layers: sqrt(2 / fan_in).  Xavier, as in Glorot and Bengio (2010)
+    with the fan-in alone: sqrt(1 / fan_in).  A number is the standard deviation itself.
+    """
+    if init == "he":
+        return math.sqrt(2 / fan_in)
+    if init == "xavier":
+        return math.sqrt(1 / fan_in)
+    return float(init)
+
+
+def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64") -> dict[str, np.ndarray[Any, Any]]:
+    """Return one network's initial parameters in float64, by name, without the replica axis.
+
+    ``W`` (d, m) is normal with mean 0 and :func:`weight_std`; ``b`` (1, m) normal with
+    ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer's weights and biases have
+    streams of their own: networks of one seed share what they have in common, with and without batch
+    normalisation, and whatever lies above.
+
+    Raises:
+        ConfigError: The weights or biases lie beyond what `dtype` holds, or the weights are all 0 there.
+    """
+    if isinstance(config.init, tuple):
+        raise ConfigError(f"init = {config.init}: is for several networks; one network has one")
+    init = config.init
+    sizes = (config.inputs, *config.hidden, config.classes)
+    parameters: dict[str, np.ndarray[Any, Any]] = {}
+    for layer, (d, m) in enumerate(pairwise(sizes), start=1):
+        normalised = config.batch_norm and layer < len(sizes) - 1
+        parameters[f"W{layer}"] = weight_std(init, d) * generator(seed, Purpose.WEIGHTS, layer).standard_normal((d, m))
+        if config.bias_before_bn or not normalised:
+            draw = generator(seed, Purpose.BIASES, layer)
+            parameters[f"b{layer}"] = config.init_bias * draw.standard_normal((1, m))
+        if normalised:
+            parameters[f"gamma{layer}"] = np.ones((1, m))
+            parameters[f"beta{layer}"] = np.zeros((1, m))
+    limits = np.finfo(dtype)
+    for name, values in parameters.items():
+        largest = np.abs(values).max()
+        if not largest <= limits.max or (name.startswith("W") and largest < limits.smallest_subnormal):
+            setting = f"init = {init}" if name.startswith("W") else f"init_bias = {config.init_bias}"
+            raise ConfigError(
+                f"{setting}: gives {name} numbers of {largest:.3g}, but {np.dtype(dtype)} holds those from "
+                f"{limits.smallest_subnormal:.2g} to {limits.max:.2g}; take another {setting.split()[0]}"
+            )
+    return parameters
+
+
+def check_room(config: NetworkConfig, replicas: int) -> None:
+    """Refuse a network of which memory does not hold even the parameters as they are drawn, in float64.
+
+    Raises:
+        ConfigError: There is less memory than that.
+    """
+    sizes = (config.inputs, *config.hidden, config.classes)
+    needed = 8 * replicas * sum(d * m for d, m in pairwise(sizes))
+    free = free_host_memory()
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"hidden = {list(config.hidden)}: {'a network' if replicas == 1 else f'{replicas:,} networks'} with "
+            f"{config.inputs:,} inputs and {config.classes:,} classes takes {needed / 2**20:,.0f} MB at the start, of "
+            f"which {free / 2**20:,.0f} are free; take a smaller one"
+        )
+
+
+def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
+    """Return the seed of each replica: s, s + 1, ... from one seed s."""
+    if isinstance(seed, Sequence):
+        if len(seed) > MOST_NETWORKS:
+            raise ConfigError(f"seed: has {len(seed):,} values, and may have {MOST_NETWORKS:,}")
+        if not seed or replicas not in (None, len(seed)):
+            raise ConfigError(f"seed = {list(seed)}: has {len(seed)} values for {replicas or 'no'} replicas")
+        return tuple(int(s) for s in seed)
+    if seed + (replicas or 1) > 10**DIGITS:
+        raise ConfigError(f"seed: that of the last of {replicas} replicas would have more than {DIGITS} digits")
+    return tuple(seed + r for r in range(replicas or 1))
+
+
+def per_replica(name: str, value: Any, replicas: int) -> tuple[Any, ...]:
+    """Return a setting's value for each replica."""
+    if not isinstance(value, tuple):
+        return (value,) * replicas
+    if len(value) != replicas:
+        raise ConfigError(f"{name}: has {len(value)} values for {replicas} replicas; give one, or one for each")
+    return value

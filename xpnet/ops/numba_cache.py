@@ -1,0 +1,120 @@
+"""What Numba has compiled, kept on the disk for the next process, although many may write and read there at once.
+
+Numba's own files name what they hold in an index.  Two processes that compile a function for different types at once
+both read the index before either writes, and take the same name: from then on every process finds the code of the
+one under the types of the other.  Here a file's name says all that its content depends on, so there is no index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import pickle
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
+from numba.core.serialize import dumps
+
+from xpnet.errors import ConfigError
+from xpnet.ops.blas import blas_threads
+from xpnet.runs.folder import replace_whole
+from xpnet.utils.file_system import open_regular
+from xpnet.utils.memory import free_addresses
+
+_DIGEST = hashlib.sha256().digest_size
+# What Numba loads at its first call, and what SciPy's BLAS, which is part of that, takes for each of its threads.
+_LOADED, _OF_A_THREAD = 100 * 2**20, 40 * 2**20
+
+
+@lru_cache(maxsize=1)
+def load() -> None:
+    """Load all that Numba would load at the first call of a compiled function, in the middle of a training.
+
+    Raises:
+        ConfigError: There are too few addresses, for which SciPy's BLAS would wait without an end.
+    """
+    needed, free = _LOADED + blas_threads() * _OF_A_THREAD, free_addresses()
+    if free is not None and free < needed:
+        raise ConfigError(
+            f"memory: what Numba loads takes {needed / 2**20:,.0f} MB of addresses, of which this process may have "
+            f"{max(0, free) / 2**20:,.0f} more (ulimit -v); allow it more, or go without Numba: XPNET_FAST=0"
+        )
+    for name in ("numpy.ma", "numba.core.runtime.context"):
+        importlib.import_module(name)
+    cpu_target.target_context.refresh()
+    cpu_target.typing_context.refresh()
+
+
+class KeptCode(FunctionCache):
+    """Numba's cache of one function, with a file for each signature."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        files = _Files(Path(self._cache_path), self._impl.filename_base, _sources(Path(function.__code__.co_filename)))
+        self._cache_file: Any = files
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what was kept of a signature; whoever calls a compiled function for the first time comes by here."""
+        load()
+        return super().load_overload(sig, target_context)
+
+
+def _sources(file: Path) -> str:
+    """Return what tells versions of a function's code apart: its file, and those of all that it may call.
+
+    Numba looks at the function's own file alone, and there at time and size, which an installer may set as it likes.
+    """
+    return hashlib.sha256(file.read_bytes() + _sources_of_operations()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _sources_of_operations() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+
+
+class _Files:
+    """The files of a function: a checksum, then what Numba needs to use the code.
+
+    What cannot be read is compiled again; what cannot be written is not kept.
+    """
+
+    def __init__(self, folder: Path, name: str, source: str) -> None:
+        self._folder, self._name = folder, name
+        self._source = _short((numba.__version__, source))
+
+    def load(self, key: Any) -> Any:
+        """Return what was kept under a key; None if there is nothing, or nothing whole."""
+        try:
+            with open_regular(self._path(key)) as file:
+                content = file.read()
+        except OSError:
+            return None
+        body = content[_DIGEST:]
+        return pickle.loads(body) if hashlib.sha256(body).digest() == content[:_DIGEST] else None
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep what a key stands for, and nothing of older sources."""
+        body = dumps(data)
+        with contextlib.suppress(OSError):
+            replace_whole(self._path(key), hashlib.sha256(body).digest() + body)
+        for path in self._folder.glob(f"{self._name}.*.code"):
+            if not path.name.startswith(f"{self._name}.{self._source}-"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def flush(self) -> None:
+        """Forget everything that is kept of the function."""
+        for path in self._folder.glob(f"{self._name}.*.code"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: Any) -> Path:
+        return self._folder / f"{self._name}.{self._source}-{_short(key)}.code"
+
+
+def _short(key: Any) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:20]

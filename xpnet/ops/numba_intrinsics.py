@@ -1,0 +1,158 @@
+"""What Numba's compiled loops need beside NumPy: BLAS, memcpy, prefetch and flags that threads share.
+
+Functions of C are called by their addresses, which are arguments: code that holds an address could not be
+kept on disk.  Flags are words of an int64 array, written with release and read with acquire order, so that
+what a thread wrote before it raised a flag is seen by the one that saw it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from functools import lru_cache
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from xpnet.ops.blas import numpy_blas
+from xpnet.ops.numba_cache import KeptCode
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_CACHE_LINE = 64
+# Looks at a flag before a waiting thread lets others run: some microseconds.
+_LOOKS = 2000
+
+TRANSPOSED, AS_IT_IS = 112, 111
+
+
+def compiled(function: Any = None, **options: Any) -> Any:
+    """Compile without the GIL, kept on disk where there is a place for it."""
+    if function is None:
+        return lambda f: compiled(f, **options)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    with contextlib.suppress(RuntimeError, OSError):  # no folder that can be written, no sources
+        dispatcher._cache = KeptCode(function)
+    return dispatcher
+
+
+@lru_cache(maxsize=1)
+def addresses() -> tuple[int, int, int, int] | None:
+    """Return the addresses of sgemm, dgemm, memmove and sched_yield; None where the loops cannot be used.
+
+    sched_yield is 0 where the system has none: a waiting thread then goes on looking.
+    """
+    blas = numpy_blas()
+    if blas is None or not blas.wide or blas.threads is None or os.name != "posix":
+        return None
+    libc = ctypes.CDLL(None)
+    gemm = [ctypes.cast(function, ctypes.c_void_p).value or 0 for function in (blas.sgemm, blas.dgemm)]
+    give_way = ctypes.cast(libc.sched_yield, ctypes.c_void_p).value if hasattr(libc, "sched_yield") else 0
+    return gemm[0], gemm[1], ctypes.cast(libc.memmove, ctypes.c_void_p).value or 0, give_way or 0
+
+
+@intrinsic
+def gemm(context, function, trans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """C <- alpha op(A) B + beta C, row-major; a, b and c are addresses, alpha and beta of the matrices' type."""
+    real = alpha
+    word = types.int64
+    signature = types.void(word, types.int32, word, word, word, real, word, word, word, word, real, word, word)
+
+    def codegen(context, builder, signature, values):
+        number = context.get_value_type(real)
+        kind = ir.FunctionType(
+            ir.VoidType(),
+            [_I32, _I32, _I32, _I64, _I64, _I64, number, _I64, _I64, _I64, _I64, number, _I64, _I64],
+        )
+        address, transposed, *rest = values
+        call = builder.inttoptr(address, kind.as_pointer())
+        builder.call(call, [ir.Constant(_I32, 101), transposed, ir.Constant(_I32, AS_IT_IS), *rest])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def copy_bytes(context, function, target, source, count):
+    """Call memmove, which copies a row twice as fast as a compiled loop."""
+    signature = types.void(types.int64, types.int64, types.int64, types.int64)
+
+    def codegen(context, builder, signature, values):
+        call = builder.inttoptr(values[0], ir.FunctionType(_I64, [_I64, _I64, _I64]).as_pointer())
+        builder.call(call, values[1:])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _let_others_run(context, function):
+    signature = types.void(types.int64)
+
+    def codegen(context, builder, signature, values):
+        call = builder.inttoptr(values[0], ir.FunctionType(_I32, []).as_pointer())
+        builder.call(call, [])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _prefetch_line(context, address):
+    signature = types.void(types.int64)
+
+    def codegen(context, builder, signature, values):
+        pointer = builder.inttoptr(values[0], _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+        # To be read, kept in all caches, data.
+        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def read_flag(context, flags, index):
+    """Return ``flags[index]`` as another thread has set it last."""
+    signature = types.int64(flags, types.intp)
+
+    def codegen(context, builder, signature, values):
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        return builder.load_atomic(cgutils.gep(builder, array.data, values[1]), "acquire", 8)
+
+    return signature, codegen
+
+
+@intrinsic
+def raise_flag(context, flags, index, value):
+    """Set ``flags[index]``, after everything that this thread has written."""
+    signature = types.void(flags, types.intp, types.int64)
+
+    def codegen(context, builder, signature, values):
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        builder.store_atomic(values[2], cgutils.gep(builder, array.data, values[1]), "release", 8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@compiled
+def wait_for(flags, index, value, give_way):
+    """Wait until ``flags[index]`` is at least `value`."""
+    looks = 0
+    while read_flag(flags, index) < value:
+        looks += 1
+        if looks > _LOOKS and give_way != 0:
+            _let_others_run(give_way)
+
+
+@compiled
+def prefetch(address, size):
+    """Ask for `size` bytes from `address` on, without waiting for them."""
+    for offset in range(0, size, _CACHE_LINE):
+        _prefetch_line(address + offset)

@@ -1,0 +1,147 @@
+"""Operations compiled by Numba (the extra `fast`): each a single pass or two, without a call between.
+
+The mathematics and the signatures are those of :mod:`xpnet.ops.reference`.  Products stay with
+NumPy's BLAS; what is compiled is everything between them, where NumPy spends more on calls and on
+passes than on numbers.  Functions are compiled once and kept on disk.  Where a function has no gain
+(large arrays, on which NumPy's vectorised exponential wins) or does not cover a case (R = 1 that
+broadcasts against R > 1), NumPy's version is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.data import StandardisedRows
+from xpnet.ops import numba_kernels, numpy_ops
+from xpnet.ops.blas import numpy_blas
+from xpnet.ops.numba_gathers import gather_bytes, gather_scaled
+from xpnet.ops.numpy_ops import (
+    affine,
+    average,
+    bias_gradient,
+    bias_relu,
+    descend,
+    descend_with_momentum,
+    input_gradient,
+    penalty,
+    weight_gradient,
+)
+from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
+
+__all__ = [
+    "affine", "average", "batch_norm_relu", "batch_norm_relu_gradients", "batch_norm_relu_inference",
+    "bias_gradient", "bias_relu", "descend", "descend_by_product", "descend_with_momentum", "gather", "input_gradient",
+    "penalty", "relu_gradient", "softmax_cross_entropy", "weight_gradient",
+]  # fmt: skip
+
+# Above this many scores NumPy's exponential, which works on whole vectors, is faster than a loop.
+_FEW_SCORES = 4096
+# Up to this many units in a row the simple loops are faster.
+_NARROW = 64
+
+
+def _as_one(*tensors: Array) -> tuple[Array, ...]:
+    """Return tensors whose replicas lie side by side as those of one network with R m units.
+
+    Every unit is normalised by itself, so that is the same computation, along longer rows.
+    """
+    return tuple(
+        np.ascontiguousarray(t).reshape(1, 1, -1)
+        if t.shape[1] == 1
+        else t.transpose(1, 0, 2).reshape(1, t.shape[1], -1)
+        for t in tensors
+    )
+
+
+def _lies_side_by_side(a: Array) -> bool:
+    return a.shape[1] > 1 and numpy_ops.side_by_side(a) is not None
+
+
+def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
+    located = x.located() if isinstance(x, StandardisedRows) else None
+    if located is None:
+        return numpy_ops.gather(rows, x, out)
+    table, places = located
+    d = x.shape[1]
+    out = np.empty((*rows.shape, d), x.dtype) if out is None else out
+    rows = rows.reshape(-1) if places is None else places[rows.reshape(-1)]
+    gather_rows = gather_bytes if table.dtype == np.uint8 else gather_scaled
+    gather_rows(rows, table, 0, x.whole, x.rest, x.factor, out.reshape(-1, d))
+    return out
+
+
+def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
+    blas = numpy_blas()
+    wide = numpy_ops.side_by_side(W) if x.ndim == 2 else None
+    if blas is None or wide is None:
+        return numpy_ops.descend_by_product(W, x, g, keep, squares, out)
+    numpy_ops.descend_wide(blas, wide, x, g, keep, squares, numba_kernels.scale_rows)
+    return None
+
+
+def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
+    if g.shape != y.shape or g.ndim != 3:
+        return numpy_ops.relu_gradient(g, y, out)
+    out = np.empty_like(y) if out is None else out
+    numba_kernels.relu_backward(g, y, out)
+    return out
+
+
+def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None) -> BatchNormReLU:
+    if s.shape[0] != gamma.shape[0]:
+        return numpy_ops.batch_norm_relu(s, gamma, beta, eps, out)
+    out = numpy_ops.new_batch_norm_relu(s, gamma) if out is None else out
+    y, centred, inv_std, mean, var, work = out
+    tensors = (s, gamma, beta, y, centred, inv_std, mean, var, work.scale)
+    if _lies_side_by_side(s):
+        tensors = _as_one(*tensors)
+    s, gamma, beta, y, centred, inv_std, mean, var, scale = tensors
+    forward = numba_kernels.norm_forward if s.shape[2] > _NARROW else numba_kernels.norm_forward_narrow
+    forward(s, gamma, beta, s.dtype.type(eps), y, centred, inv_std, mean, var, scale)
+    return out
+
+
+def batch_norm_relu_gradients(
+    g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
+) -> BatchNormGradients:
+    y, centred, inv_std, _, _, norm = forward
+    if not g.shape[0] == y.shape[0] == centred.shape[0] == gamma.shape[0]:
+        return numpy_ops.batch_norm_relu_gradients(g, forward, gamma, out)
+    out = numpy_ops.new_batch_norm_gradients(g, y) if out is None else out
+    ds, dgamma, dbeta, work = out
+    tensors = (g, y, centred, inv_std, norm.scale, ds, dgamma, dbeta, work.mean_g, work.mean_product)
+    if _lies_side_by_side(y):
+        # Into the order of y; and not into ds itself, since loops over arrays that overlap run number by number.
+        np.copyto(work.product, g)
+        tensors = _as_one(work.product, *tensors[1:])
+    backward = numba_kernels.norm_backward if tensors[0].shape[2] > _NARROW else numba_kernels.norm_backward_narrow
+    backward(*tensors)
+    return out
+
+
+def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float) -> Array:
+    scale = gamma / np.sqrt(var + eps)
+    if s.shape[0] != scale.shape[0]:
+        return numpy_ops.batch_norm_relu_inference(s, mean, var, gamma, beta, eps)
+    y = np.array(s, copy=True)
+    numba_kernels.norm_inference(y, scale, beta - mean * scale)
+    return y
+
+
+def softmax_cross_entropy(
+    s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
+) -> CrossEntropy:
+    # In float64 a replica's figures must not depend on how many there are.
+    if s.ndim != 3 or (s.size > _FEW_SCORES and s.dtype == np.float32):
+        return numpy_ops.softmax_cross_entropy(s, labels, scale, out)
+    out = numpy_ops.new_cross_entropy(s) if out is None else out
+    R, n, _ = s.shape
+    if labels.ndim == 1:
+        labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
+    if not (isinstance(scale, np.ndarray) and scale.shape == (R, 1, 1)):
+        scale = np.broadcast_to(np.asarray(scale, s.dtype), (R, 1, 1))
+    numba_kernels.cross_entropy(s, labels, scale, out.losses, out.correct, out.g)
+    return out

@@ -1,0 +1,17 @@
+"""The five reports as data (``*.toml``), and what runs them again and sets the figures side by side."""
+
+from xpnet.reproduction.model import REPORTS, Experiment, Reported, Study, choose, load
+from xpnet.reproduction.outcome import CellOutcome, Outcome
+from xpnet.reproduction.runner import Runner
+
+__all__ = [
+    "REPORTS",
+    "CellOutcome",
+    "Experiment",
+    "Outcome",
+    "Reported",
+    "Runner",
+    "Study",
+    "choose",
+    "load",
+]

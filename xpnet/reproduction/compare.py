@@ -1,0 +1,170 @@
+"""Our figures beside a report's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.analysis.gradcheck.report import FAILED, PASSED, ZERO
+from xpnet.reproduction.draws import matches
+from xpnet.reproduction.model import Experiment, Reported
+from xpnet.reproduction.outcome import CellOutcome, Outcome
+
+# Of one further run, or of a mean of several, if it were from the distribution of ours.
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a comparison.
+
+    Attributes:
+        cell: What sets the cell apart, in words.
+        figure: Such as ``"test_accuracy"``.
+        theirs: The report's value and its deviation, or None where it has none.
+        ours: Mean, deviation (ddof = 1; None of one run) and number of runs; None where there is nothing.
+        within: Whether theirs lies within the spread of ours; None where that cannot be told.
+        note: What else there is to say.
+        instead: What stands for ours where a gradient check has no error that means something: in a word.
+    """
+
+    cell: str
+    figure: str
+    theirs: tuple[float, float | None] | None
+    ours: tuple[float, float | None, int] | None
+    within: bool | None
+    note: str = ""
+    instead: str = ""
+
+
+def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
+    """Return the report's figures beside ours; then ours that it has none for."""
+    if experiment.kind == "gradcheck":
+        return _checks(experiment, outcome)
+    rows, told = [], set()
+    for reported in experiment.reported:
+        cell = _find(outcome.cells, reported.at)
+        if cell is None:
+            continue
+        told.add((id(cell), reported.figure))
+        rows.append(_row(cell, reported.figure, reported, experiment.runs))
+    for cell in _to_show(experiment, outcome):
+        new = [figure for figure in _figures_of(experiment) if (id(cell), figure) not in told]
+        rows += [_row(cell, figure, None, experiment.runs) for figure in new]
+    return rows
+
+
+def spread(values: np.ndarray[Any, Any], theirs: float, std: float | None, runs: int) -> bool | None:
+    """Return whether a report's figure lies where one more of ours would, with a confidence of 95 %.
+
+    A single run of theirs is held against the prediction interval mean ± t s sqrt(1 + 1/n) of our n runs; a mean
+    of m runs with deviation d against t sqrt(s^2 / n + d^2 / m).  None of fewer than two runs.
+    """
+    from scipy.stats import t
+
+    good = values[np.isfinite(values)]
+    n = good.size
+    if n < 2:
+        return None
+    s = float(good.std(ddof=1))
+    if std is None:
+        width, freedom = s * np.sqrt(1 + 1 / n), n - 1
+    else:
+        width, freedom = np.sqrt(s**2 / n + std**2 / runs), n + runs - 2
+    return bool(abs(theirs - good.mean()) <= t.ppf((1 + _CONFIDENCE) / 2, freedom) * width)
+
+
+def plateau(experiment: Experiment, outcome: Outcome) -> tuple[float, float] | None:
+    """Return the range of a searched setting that is as good as its best value; None if that is not one setting.
+
+    As good are values whose validation accuracy is within two standard deviations of a run of the best one's mean.
+    """
+    if experiment.draw is None or not isinstance(experiment.draw["name"], str) or experiment.kind == "gradcheck":
+        return None
+    name = experiment.draw["name"]
+    deviations = [s for cell in outcome.cells if (s := cell.std("validation_accuracy")) is not None]
+    if not deviations:
+        return None
+    best = max(outcome.cells, key=lambda cell: (len(cell.seeds), cell.mean("validation_accuracy")))
+    floor = best.mean("validation_accuracy") - 2 * float(np.sqrt(np.mean(np.square(deviations))))
+    good = [float(cell.values[name]) for cell in outcome.cells if cell.mean("validation_accuracy") >= floor]
+    return min(good), max(good)
+
+
+def words_of(values: Mapping[str, Any]) -> str:
+    """Return what sets a cell apart as people say it."""
+    parts = []
+    for name, value in values.items():
+        if name == "batch_norm":
+            parts.append("with BN" if value else "without BN")
+        elif name == "hidden":
+            parts.append("-".join(map(str, value)))
+        elif name in ("init_bias", "bias_before_bn"):
+            continue
+        else:
+            label = {"lambda": "λ", "init": "σ", "eta": "η"}.get(name, name)
+            parts.append(f"{label} = {value:.4g}" if isinstance(value, float) else f"{label} = {value}")
+    return ", ".join(parts) or "all"
+
+
+def _row(cell: CellOutcome, figure: str, reported: Reported | None, runs: int) -> Row:
+    values = cell.runs(figure)
+    good = values[np.isfinite(values)]
+    ours = (
+        (float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else None, int(good.size)) if good.size else None
+    )
+    if reported is None:
+        return Row(words_of(cell.values), figure, None, ours, None, cell.note)
+    within = spread(values, reported.value, reported.std, runs)
+    return Row(words_of(cell.values), figure, (reported.value, reported.std), ours, within, cell.note)
+
+
+def _find(cells: Sequence[CellOutcome], at: Mapping[str, Any]) -> CellOutcome | None:
+    return next((cell for cell in cells if matches(cell.values, at)), None)
+
+
+def _to_show(experiment: Experiment, outcome: Outcome) -> list[CellOutcome]:
+    """Return all cells, of a search its best ones."""
+    if not experiment.top:
+        return outcome.cells
+    best = sorted(outcome.cells, key=lambda cell: (-len(cell.seeds), -cell.mean("validation_accuracy")))
+    return [cell for cell in best if not cell.note][: experiment.top]
+
+
+def _figures_of(experiment: Experiment) -> tuple[str, ...]:
+    return ("validation_accuracy",) if experiment.top else ("train_accuracy", "validation_accuracy", "test_accuracy")
+
+
+def _checks(experiment: Experiment, outcome: Outcome) -> list[Row]:
+    rows = []
+    for cell in outcome.cells:
+        theirs = {r.figure: r.value for r in experiment.reported if matches(cell.values, r.at)}
+        judged = {name: cell.verdicts.get(name, PASSED) for name in cell.parameters}
+        ours = {
+            name: error
+            for name, error in cell.parameters.items()
+            if error is not None and judged[name] in (PASSED, FAILED)
+        }
+        if "worst" in theirs:
+            rows.append(Row(words_of(cell.values), "worst", (theirs["worst"], None), _worst(ours), None, cell.note))
+            continue
+        for name in theirs.keys() | judged.keys():
+            known = (theirs[name], None) if name in theirs else None
+            found = (ours[name], None, 1) if name in ours else None
+            # Both sides of a zero are round-off, and their relative error means nothing.
+            verdict = "zero" if judged.get(name) == ZERO else judged.get(name, "no such parameter here")
+            rows.append(Row(words_of(cell.values), name, known, found, None, cell.note, "" if found else verdict))
+    order = {name: number for number, name in enumerate(_parameters(outcome))}
+    places = {words_of(cell.values): number for number, cell in enumerate(outcome.cells)}
+    return sorted(rows, key=lambda row: (places[row.cell], order.get(row.figure, len(order))))
+
+
+def _worst(errors: Mapping[str, float]) -> tuple[float, None, int] | None:
+    return (max(errors.values()), None, 1) if errors else None
+
+
+def _parameters(outcome: Outcome) -> list[str]:
+    return list(dict.fromkeys(name for cell in outcome.cells for name in cell.parameters))

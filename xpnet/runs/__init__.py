@@ -1,0 +1,1 @@
+"""One run on disk: its folder, records, checkpoints, and resuming it."""

@@ -1,0 +1,331 @@
+"""Checkpoints: snapshots of a training in files that are whole, or known not to be.
+
+A checkpoint is two files.  ``step-000001234.safetensors`` holds all tensors; ``step-000001234.json``, written after
+it, says what they belong to, with the check sum of the first and one of itself.  Without its second file a checkpoint
+does not exist, so a process that is killed while it writes one leaves the last one whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.backend import Backend
+from xpnet.config.arguments import kind, takes
+from xpnet.config.arguments import path as a_path
+from xpnet.config.fields import optional
+from xpnet.errors import ConfigError, RunError
+from xpnet.nn.model_file import DESCRIPTION, described
+from xpnet.nn.network import Network
+from xpnet.nn.tensor_file import check_header, tensors_in
+from xpnet.runs.checkpoint_tensors import check_training
+from xpnet.runs.folder import replace_whole
+from xpnet.training.result import Divergence
+from xpnet.training.state import Snapshot
+from xpnet.utils import schema
+from xpnet.utils.file_system import sync_folder
+from xpnet.utils.memory import free_host_memory
+from xpnet.utils.parsing import json_bytes, read_bytes, read_json
+
+FORMAT = "xpnet-checkpoint-1"
+_OUTER = schema.record({"checksum": schema.text, "checkpoint": schema.mapping(schema.anything)}, closed=True)
+_ABOUT = schema.record(
+    {
+        **dict.fromkeys(("step", "epoch", "bytes"), schema.whole(0)),
+        "score": schema.number(),
+        "seconds": schema.items(schema.number(0), length=2),
+        "sha256": schema.text,
+    },
+    {
+        **dict.fromkeys(("settings", "data", "network"), schema.mapping(schema.anything)),
+        "length": schema.record(dict.fromkeys(("steps", "steps_per_epoch"), schema.whole(1))),
+        "chunk": schema.items(schema.whole(0), length=2),
+        "validated": schema.flag,
+        "cuts": schema.items(schema.items(schema.whole(0), length=2)),
+    },
+)
+
+
+class FormatError(RunError):
+    """A checkpoint is of a version of xpnet that is to come: it is not damaged, and not to be passed over."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on the disk, whole when it was looked at.
+
+    Attributes:
+        path: Its description.
+        about: What the description says: ``step``, ``epoch``, ``score``, ``settings``, ``data``.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return int(self.about["step"])
+
+    @property
+    def score(self) -> float:
+        """Mean validation accuracy of the last finished epoch; below 0 before the first."""
+        return float(self.about["score"])
+
+
+def write_checkpoint(
+    folder: Path,
+    snapshot: Snapshot,
+    about: Mapping[str, Any],
+    standardise: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> Path:
+    """Write a snapshot into `folder`, whole or not at all; return the path of its description.
+
+    Args:
+        folder: Where checkpoints of this training are.
+        snapshot: What is kept.
+        about: What it belongs to, as JSON can hold it: ``settings`` and ``data``.
+        standardise: ``mean`` and ``std`` of the features, for who wants to use the network.
+
+    Raises:
+        OSError: It cannot be written; checkpoints that are there already stay whole.
+        RunError: It would be larger than what is read.
+    """
+    from safetensors.numpy import save
+
+    stem = f"step-{snapshot.step:09d}"
+    more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
+    content = save(_tensors(snapshot) | more)
+    last = snapshot.history["validation.accuracies"][-1:]
+    good = last[np.isfinite(last)]
+    text = {
+        "format": FORMAT,
+        "step": snapshot.step,
+        "epoch": snapshot.epochs,
+        "score": float(good.mean()) if good.size else -1.0,
+        "seconds": [snapshot.seconds_evaluation, snapshot.seconds_of_epoch],
+        "validated": snapshot.validated,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **about,
+    }
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    tensors_path, path = folder / f"{stem}.safetensors", folder / f"{stem}.json"
+    signed = _signed(text, str(path))
+    check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(tensors_path), RunError)
+    # Where settings alone have changed, a kill between the two would cost a checkpoint that was whole.
+    if not _holds(tensors_path, content):
+        replace_whole(tensors_path, content)
+    replace_whole(path, signed)
+    return path
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file has this content already; it is not read if it is not even as long."""
+    try:
+        return path.stat().st_size == len(content) and read_bytes(path, len(content), RunError) == content
+    except (OSError, RunError):
+        return False
+
+
+def check_description(about: Mapping[str, Any], replicas: int) -> None:
+    """Refuse a training whose checkpoints would not be read, before it begins.
+
+    Args:
+        about: What all of them say: ``settings``, ``data``, ``length`` and ``network``, of all networks.
+        replicas: Number of networks, each of which may become a chunk of its own.
+
+    Raises:
+        ConfigError: Their descriptions go beyond a limit.
+    """
+    # What else a checkpoint says takes less than twenty numbers of this length.
+    largest = {"cuts": [[replicas, replicas]] * replicas, "rest": [-1e-300 / 3] * 20}
+    try:
+        _signed({**largest, **about}, "a checkpoint that this training would write")
+    except RunError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _signed(text: Mapping[str, Any], called: str) -> bytes:
+    """Return the description of a checkpoint with its check sum.
+
+    Raises:
+        RunError: It is larger than what is read.
+    """
+    body = json.dumps(text, sort_keys=True, allow_nan=False)
+    whole = {"checksum": hashlib.sha256(body.encode()).hexdigest(), "checkpoint": text}
+    return json_bytes(whole, called, RunError, indent=1)
+
+
+def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Return the snapshot that a description tells of, and the description.
+
+    Raises:
+        RunError: One of the two files is missing, cut or changed, or not of this format.
+    """
+    about = read_description(path)
+    return _snapshot(_tensors_of(path, about), about), about
+
+
+def _tensors_of(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    tensors_path = path.with_suffix(".safetensors")
+    try:
+        if tensors_path.stat().st_size != about["bytes"]:
+            raise RunError(f"{tensors_path}: has {tensors_path.stat().st_size} bytes, and had {about['bytes']}")
+        # Twice: the file's bytes, and the tensors made of them.
+        if (free := free_host_memory()) is not None and 2 * about["bytes"] > free:
+            raise RunError(f"{tensors_path}: takes {2 * about['bytes']:,} bytes of memory, of which {free:,} are free")
+        content = read_bytes(tensors_path, about["bytes"], RunError)
+        if hashlib.sha256(content).hexdigest() != about["sha256"]:
+            raise RunError(f"{tensors_path}: is not what was written; a bit has changed")
+    except OSError as error:
+        raise RunError(f"{tensors_path}: cannot be read ({error.strerror})") from None
+    tensors = tensors_in(content, str(tensors_path))
+    check_training(tensors, about["epoch"], str(tensors_path))
+    return tensors
+
+
+def network_in(path: Path, *, backend: Backend | None = None) -> Network:
+    """Return the network that a checkpoint holds, such as the best one.
+
+    Raises:
+        RunError: It is not whole, or does not say what network it is of; see :func:`read_checkpoint`.
+    """
+    about = read_description(path)
+    if "network" not in about:
+        raise RunError(f"{path}: does not say what network it is of; take one of a run folder")
+    schema.check(about["network"], DESCRIPTION, f"{path}: network", RunError)
+    tensors = _tensors_of(path, about)
+    of_network = ("parameters.", "running.", "standardise.")
+    mine = {name: tensor for name, tensor in tensors.items() if name.startswith(of_network)}
+    return Network.of(described(mine, about["network"], str(path)), backend=backend)
+
+
+@takes(path=a_path, backend=optional(kind(Backend)))
+def load_network(path: str | Path, *, backend: Backend | None = None) -> Network:
+    """Read a network from a run folder, a model file, or the description of a checkpoint.
+
+    Raises:
+        RunError: There is no such file, or it does not hold a whole network.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        # The tensors are beside the file that a link means.
+        return network_in(path.resolve() if path.is_symlink() else path, backend=backend)
+    return Network.load(path, backend=backend)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself.
+
+    Raises:
+        RunError: The file is missing, cut or changed, or not of this format.
+    """
+    outer = read_json(path, RunError)
+    schema.check(outer, _OUTER, f"{path}: is not the description of a checkpoint", RunError)
+    about: dict[str, Any] = outer["checkpoint"]
+    body = json.dumps(about, sort_keys=True, allow_nan=False)
+    if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
+        raise RunError(f"{path}: is not what was written; it has been changed")
+    if about.get("format") != FORMAT:
+        raise FormatError(f"{path}: has the format {about.get('format')}, which this version of xpnet does not read")
+    schema.check(about, _ABOUT, f"{path}: is not the description of a checkpoint", RunError)
+    return about
+
+
+def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
+    """Return the checkpoints in a folder, the last first, and what is wrong with those that cannot be read.
+
+    Raises:
+        FormatError: One is of a later version of xpnet.
+    """
+    found, wrong = [], []
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            found.append(Checkpoint(path, read_description(path)))
+        except FormatError:
+            raise
+        except RunError as error:
+            wrong.append(str(error))
+    return found, wrong
+
+
+def last_whole(folder: Path) -> tuple[Snapshot | None, dict[str, Any], list[str]]:
+    """Return the last snapshot in a folder that is whole, its description, and what was wrong with later ones.
+
+    Without one, the snapshot is None and the description empty.
+    """
+    found, wrong = checkpoints_in(folder)
+    for checkpoint in found:
+        try:
+            snapshot, about = read_checkpoint(checkpoint.path)
+        except RunError as error:
+            wrong.append(str(error))
+        else:
+            return snapshot, about, wrong
+    return None, {}, wrong
+
+
+def keep(folder: Path, count: int) -> None:
+    """Delete all but the last `count` checkpoints and the one with the best validation accuracy."""
+    found, _ = checkpoints_in(folder)
+    if len(found) <= count:
+        return
+    best = max(found, key=lambda checkpoint: (checkpoint.score, checkpoint.step))
+    for checkpoint in found[count:]:
+        if checkpoint.path != best.path:
+            # The description first: without it, what is left is no checkpoint.
+            checkpoint.path.unlink(missing_ok=True)
+            checkpoint.path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _tensors(snapshot: Snapshot) -> dict[str, np.ndarray[Any, Any]]:
+    """Return everything of a snapshot that is a number, to the last bit."""
+    tensors: dict[str, Any] = {}
+    for group in ("parameters", "running", "velocities"):
+        tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(snapshot, group).items()}
+    tensors["alive"] = np.array(snapshot.alive, np.int64)
+    diverged = list(snapshot.diverged.items())
+    tensors["diverged.replica"] = np.array([replica for replica, _ in diverged], np.int64)
+    tensors["diverged.step"] = np.array([where.step for _, where in diverged], np.int64)
+    for name in ("eta", "loss"):
+        tensors[f"diverged.{name}"] = np.array([getattr(where, name) for _, where in diverged], np.float64)
+    tensors["dropped.replica"] = np.array(list(snapshot.dropped), np.int64)
+    tensors["dropped.step"] = np.array(list(snapshot.dropped.values()), np.int64)
+    for name, total in zip(("loss", "correct", "penalty"), snapshot.totals, strict=True):
+        tensors[f"totals.{name}"] = total
+    tensors |= {f"history.{name}": column for name, column in snapshot.history.items()}
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Snapshot:
+    def group(name: str) -> dict[str, Any]:
+        return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+
+    places = zip(*(tensors[f"diverged.{name}"] for name in ("replica", "step", "eta", "loss")), strict=True)
+    dropped = zip(tensors["dropped.replica"], tensors["dropped.step"], strict=True)
+    evaluation, of_epoch = about["seconds"]
+    return Snapshot(
+        step=int(about["step"]),
+        parameters=group("parameters"),
+        running=group("running"),
+        velocities=group("velocities"),
+        alive=tuple(map(int, tensors["alive"])),
+        diverged={int(replica): Divergence(int(step), float(eta), float(loss)) for replica, step, eta, loss in places},
+        dropped={int(replica): int(step) for replica, step in dropped},
+        totals=tuple(tensors[f"totals.{name}"] for name in ("loss", "correct", "penalty")),
+        history=group("history"),
+        seconds_evaluation=float(evaluation),
+        seconds_of_epoch=float(of_epoch),
+        validated=about.get("validated", True),
+    )

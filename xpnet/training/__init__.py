@@ -1,0 +1,1 @@
+"""Trainer, schedules, metrics, evaluation, populations, and the steppers that execute steps."""

@@ -1,0 +1,200 @@
+"""Full passes over a set of samples, with the running statistics."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.backend import Array
+from xpnet.config.arguments import kind, numbers, takes
+from xpnet.config.supported import unknown
+from xpnet.data import StandardisedRows, kept_as_bytes, on_host
+from xpnet.errors import ArrayError
+from xpnet.nn.initialisers import per_replica
+from xpnet.nn.network import Network
+from xpnet.ops.blas import on_all_cores
+from xpnet.training.history import Metrics
+
+# Rows of a full pass are taken in chunks whose widest activation is about this large, and of so many rows at most.
+_CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 64 * 2**20}
+_CHUNK_ROWS = {"cpu": 1000, "gpu": 5000}
+
+
+@takes(network=kind(Network), lam=numbers)
+def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metrics:
+    """Evaluate R networks on standardised samples with the running statistics, in one full pass.
+
+    Args:
+        network: The networks.
+        x: Standardised features (n, d) in the network's dtype, on its device; or those of a set that
+            :func:`xpnet.to_device` returned.
+        labels: Classes (n,), whole numbers, on its device.
+        lam: Strength of the penalty in the cost, a number or one for each replica (R,).
+
+    Returns:
+        Accuracies, losses and costs, each (R,).
+
+    Raises:
+        ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.
+        ConfigError: `lam` is not a number of at least 0, or one for each replica.
+    """
+    if np.ndim(lam):
+        per_replica("lam", tuple(lam), network.replicas)
+    # Samples kept as bytes, and those on the host of a GPU, come from :func:`to_device`.
+    prepared = isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np)
+    if prepared:
+        labels = network.backend.own("labels", labels)
+        if x.shape[1] != network.config.inputs or labels.shape != x.shape[:1]:
+            raise ArrayError(f"x, labels: have shapes {tuple(x.shape)} and {tuple(labels.shape)}, which do not fit")
+    else:
+        x, labels = network.checked(x, labels, needed=True)
+        if x.ndim != 2:
+            raise ArrayError(f"x: has shape {tuple(x.shape)}; all networks are evaluated on the same (n, d)")
+    return Evaluation(network, x, labels)(lam)
+
+
+def finite(network: Network) -> NDArray[np.bool_]:
+    """Return whether all parameters and running statistics of each replica are finite numbers (R,)."""
+    xp = network.backend.xp
+    nothing: Any = 0.0
+    with np.errstate(invalid="ignore"):
+        for tensors in (network.parameters, network.running):
+            for tensor in (*tensors.blocks.values(), *(tensors[name] for name in tensors.large)):
+                # An infinity or a NaN is the highest or the lowest, and 0 times it is a NaN; no copy is made.
+                nothing = nothing + 0 * xp.max(tensor, axis=(-2, -1)) + 0 * xp.min(tensor, axis=(-2, -1))
+    return np.asarray(np.isfinite(network.backend.to_numpy(nothing)))
+
+
+class Evaluation:
+    """Full passes of a network over one set of samples, as often as it is called.
+
+    On a GPU the first pass launches its kernels one by one; from the second on it is a graph.
+    """
+
+    def __init__(self, network: Network, x: Array, labels: Array) -> None:
+        """Prepare passes over `x` (n, d) and `labels` (n,) on the network's device."""
+        self._network, self._x, self._labels = network, x, labels
+        self._samples = int(x.shape[0])
+        self._device: _OnDevice | None = None
+
+    def __call__(self, lam: Any = 0.0) -> Metrics:
+        """Evaluate the network as it is now; see :func:`evaluate`."""
+        with np.errstate(all="ignore"):  # figures may be infinite, and those of networks that have diverged are none
+            return self._figures(lam)
+
+    def _figures(self, lam: Any) -> Metrics:
+        network = self._network
+        if network.backend.name == "gpu" and unknown("fast_cuda", network.config) is None:
+            if self._device is None:
+                self._device = _OnDevice(network, self._x, self._labels)
+            losses, hits, squares = self._device()
+        else:
+            losses, hits, squares = self._by_chunks()
+        to_numpy = network.backend.to_numpy
+        mean = to_numpy(losses) / self._samples
+        # A network that has diverged has no largest score, so it gets nothing right, even by chance.
+        accuracies = np.where(np.isnan(mean), np.nan, to_numpy(hits) / self._samples)
+        return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
+
+    def _by_chunks(self) -> tuple[Array, Array, Array]:
+        """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
+        network, xp = self._network, self._network.backend.xp
+
+        def chunk(rows: slice) -> tuple[Array, Array]:
+            scores = network.scores(_features(network, self._x, rows))
+            entropy = network.ops.softmax_cross_entropy(scores, self._labels[rows], 1.0)
+            return entropy.losses.sum(axis=-1, dtype="float64"), entropy.correct.sum(axis=-1)
+
+        jobs = [partial(chunk, rows) for rows in _chunks(network, self._samples)]
+        results = on_all_cores(jobs) if network.backend.name == "cpu" else [job() for job in jobs]
+        losses = xp.zeros((network.replicas,), dtype="float64")
+        hits = xp.zeros((network.replicas,), dtype="int64")
+        for loss, hit in results:
+            losses += loss
+            hits += hit
+        weights = [network.parameters[layer.W].astype("float64") for layer in network.layers]
+        return losses, hits, sum(xp.sum(W**2, axis=(-2, -1)) for W in weights)
+
+
+class _OnDevice:
+    """A pass by fused kernels that adds its figures up on the device."""
+
+    def __init__(self, network: Network, x: Array, labels: Array) -> None:
+        xp, replicas = network.backend.xp, network.replicas
+        self._network, self._x, self._labels = network, x, labels.astype("int32")
+        self._chunks = _chunks(network, int(x.shape[0]))
+        self._on_host = on_host(x)
+        bytes_kept = kept_as_bytes(x) and not self._on_host
+        self._rows = [xp.arange(rows.start, rows.stop) if bytes_kept else rows for rows in self._chunks]
+        self._figures = [xp.zeros((replicas,), dtype=dtype) for dtype in ("float64", "int64", "float64")]
+        self._work: dict[str, Any] = {}
+        self._passes = 0
+        self._graph: Any = None
+
+    def __call__(self) -> list[Array]:
+        """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
+        for figures in self._figures:
+            figures[...] = 0
+        if self._passes == 1 and not self._on_host:
+            from xpnet.ops.cuda.graphs import captured
+
+            self._graph = captured(self._network.backend.xp, self._launch)
+        if self._graph is None:
+            self._launch()
+        else:
+            self._graph.launch()
+        self._passes += 1
+        return self._figures
+
+    def _launch(self) -> None:
+        network, ops = self._network, self._network.ops
+        losses, hits, squares = self._figures
+        for chunk, rows in zip(self._chunks, self._rows, strict=True):
+            if self._on_host:
+                x = _brought(network, self._x, chunk)
+            else:
+                x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
+            ops.tally(ops.softmax_cross_entropy(network.scores(x), self._labels[chunk], 1.0), losses, hits)
+        for layer in network.layers:
+            self._work[layer.W] = ops.add_squares(network.parameters[layer.W], squares, self._work.get(layer.W))
+
+
+def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.int64]:
+    """Count samples by class and by prediction: (R, classes, classes), rows are true classes."""
+    xp, c = network.backend.xp, network.config.classes
+    counts = np.zeros((network.replicas, c, c), np.int64)
+    for rows in _chunks(network, int(x.shape[0])):
+        with np.errstate(all="ignore"):
+            scores = network.scores(_features(network, x, rows))
+        predicted = network.backend.to_numpy(xp.argmax(scores, axis=-1))
+        true = network.backend.to_numpy(labels[rows])
+        for r in range(network.replicas):
+            np.add.at(counts[r], (true, predicted[r]), 1)
+    return counts
+
+
+def _brought(network: Network, x: Any, rows: slice) -> Array:
+    """Return the standardised values of `rows` of samples that stay on the host."""
+    backend = network.backend
+    if not kept_as_bytes(x):
+        return backend.asarray(x[rows])
+    part = StandardisedRows(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
+    return network.ops.gather(backend.xp.arange(rows.stop - rows.start), part)
+
+
+def _features(network: Network, x: Any, rows: slice) -> Array:
+    if network.backend.name == "gpu" and on_host(x):
+        return _brought(network, x, rows)
+    if isinstance(x, StandardisedRows):
+        return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
+    return x[rows]
+
+
+def _chunks(network: Network, n: int) -> list[slice]:
+    device = "gpu" if network.backend.name == "gpu" else "cpu"
+    widest = max(*network.config.hidden, network.config.classes, 1) * network.replicas * network.dtype.itemsize
+    size = max(64, min(_CHUNK_ROWS[device], _CHUNK_BYTES[device] // widest))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

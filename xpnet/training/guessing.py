@@ -1,0 +1,125 @@
+"""Whether networks are better than guessing, on samples that they were not trained on.
+
+A network is *no better than guessing* if its accuracy is not above that of the best answer that is the same for all
+samples, by more than the luck of a finite set. Luck is judged at the level :data:`LEVEL`, shared by all networks that
+are looked at (Bonferroni), in two ways of which one suffices:
+
+- the accuracy is above the guess by so many standard errors of a binomial share;
+- the accuracy is above the guess, and the labels are so many times as probable by the network's probabilities as by the
+  shares of the classes. If they did not depend on the samples, this ratio would exceed k with a probability of at most
+  1 / k (Markov). It tells small or unbalanced sets apart, where the first way cannot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.data import Data
+from xpnet.utils.plural import counted
+
+# The chance that a network that guesses passes for a better one: two standard errors for one network alone.
+LEVEL = 0.023
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """How well samples of a set are classified without a look at them.
+
+    Attributes:
+        set: Which set: ``"validation"``, or ``"test"`` where there is no other.
+        samples: Its size.
+        accuracy: Share of its most frequent class: no answer that is the same for all samples is right more often.
+        loss: Entropy of the shares of its classes: no probabilities that are the same for all samples have less.
+    """
+
+    set: str
+    samples: int
+    accuracy: float
+    loss: float
+
+    @classmethod
+    def on(cls, data: Data, which: str) -> Guessing:
+        """Return it for one set of `data`, which must not be empty."""
+        counts = class_counts(data, which)
+        shares = counts[counts > 0] / counts.sum()
+        return cls(which, int(counts.sum()), float(shares.max()), float(-(shares * np.log(shares)).sum()))
+
+    @classmethod
+    def of(cls, data: Data, sets: Sequence[str], among: int = 1) -> Guessing | None:
+        """Return it for the first of the sets that can tell `among` networks from guessing; None if none can."""
+        return next((one for which in sets if (one := cls.on(data, which)).tells(among)), None)
+
+    def tells(self, among: int = 1) -> bool:
+        """Return whether a network with two thirds of guessing's errors and loss would be known as better."""
+        return not self.no_better([1 - (1 - self.accuracy) * 2 / 3], [self.loss * 2 / 3], among)[0]
+
+    def no_better(self, accuracies: Any, losses: Any, among: int | None = None) -> NDArray[np.bool_]:
+        """Return which networks are no better than guessing (R,); of those that diverged nothing is said.
+
+        Args:
+            accuracies: On the set (R,).
+            losses: On the set (R,).
+            among: How many networks are looked at; R if not given.
+        """
+        accuracies, losses = np.asarray(accuracies, float), np.asarray(losses, float)
+        level = LEVEL / max(1, among or len(accuracies))
+        errors = NormalDist().inv_cdf(1 - level) * math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
+        above = accuracies > self.accuracy
+        better = (accuracies > self.accuracy + errors) | (above & self.likelier(losses, among or len(accuracies)))
+        return np.asarray(np.isfinite(accuracies) & ~better)
+
+    def likelier(self, losses: Any, among: int = 1) -> NDArray[np.bool_]:
+        """Return whether networks' probabilities tell something of the samples, by their losses (R,)."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.samples * (self.loss - losses) > math.log(max(1, among) / LEVEL))
+
+    def to_json(self, no_better: Iterable[int]) -> dict[str, Any]:
+        """Return it as files hold it, with the numbers of the networks, or trials, that are no better."""
+        return {**dataclasses.asdict(self), "no_better": [int(number) for number in no_better]}
+
+    def sentence(self, begin: str, accuracies: Any, who: str, so: str = "") -> str:
+        """Say that networks, or trials, are no better than guessing, without a full stop.
+
+        Args:
+            begin: Such as ``"The network is no better"``.
+            accuracies: Theirs; those that are not a number do not count.
+            who: Whose they are.
+            so: What follows from it.
+        """
+        good = np.asarray(accuracies, float)
+        good = good[np.isfinite(good)]
+        low, high = percent(float(good.min())), percent(float(good.max()))
+        so_many = counted(self.samples, f"{self.set} sample")
+        return (
+            f"{begin} than guessing, as far as {so_many} can tell{so}: always answering the most frequent class is "
+            f"right for {percent(self.accuracy)}, {who} for {low if low == high else f'{low} to {high}'}"
+        )
+
+    def none_better(self, accuracies: Any, what: str) -> str:
+        """Say that none of several networks or trials is better than guessing, without a full stop."""
+        return self.sentence(f"None of the {what} is better", accuracies, "these", ", so none is called the best")
+
+
+def class_counts(data: Data, which: str) -> NDArray[np.int64]:
+    """Return how many samples of each class a set has (classes,)."""
+    labels = np.asarray(getattr(data, which).labels, np.int64)
+    return np.bincount(labels, minlength=data.classes)
+
+
+def none_better(guessing: Mapping[str, Any] | None, numbers: Iterable[int]) -> bool:
+    """Return whether files say of all these networks, or trials, that they are no better than guessing."""
+    numbers = set(numbers)
+    return bool(guessing) and bool(numbers) and numbers <= set((guessing or {}).get("no_better", ()))
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.2f} %"

@@ -1,0 +1,129 @@
+"""What training returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.config.definitions import TrainConfig
+from xpnet.errors import DivergedError
+from xpnet.training.guessing import Guessing, none_better
+from xpnet.training.history import History, Metrics, Values
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a replica's loss became infinite or not a number, or its numbers outgrew their type.
+
+    Attributes:
+        step: Counted from 0.
+        eta: The learning rate there.
+        loss: What it became; finite if it was the squared weights or the running statistics that overflowed.
+    """
+
+    step: int
+    eta: float
+    loss: float
+
+    def sentence(self, config: TrainConfig, replica: int | None) -> str:
+        """Say what happened and what helps."""
+        which = "" if replica is None else f" of replica {replica}"
+        what = f"the loss{which} became {self.loss}"
+        if np.isfinite(self.loss):
+            what = f"the numbers{which} outgrew their floating type"
+        where = f"{what} at step {self.step}, with learning rate {self.eta:.3g}"
+        setting = "eta_max" if config.schedule == "triangular" else "eta"
+        lam = np.ravel(config.lam)[0 if replica is None or np.ndim(config.lam) == 0 else replica]
+        if self.eta * lam > 1:
+            return f"{where} and lambda {lam:.3g}, whose product must be below 1; take a smaller {setting} or lambda"
+        return f"{where}; a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
+
+
+def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int64]:
+    """Return the first of k steps at which each replica was lost, k where it never was: (R,).
+
+    Lost is whose loss is not finite, and whose squared weights add up to more than their type holds: activations are
+    of their size, so the variances that normalise them overflow next, and hide it from the loss.
+
+    Args:
+        losses: Of each step (k, R).
+        penalties: Sum over layers of sum(W**2) at each step (k, R).
+        dtype: Type of the weights.
+    """
+    lost = ~(np.isfinite(losses) & (penalties <= np.finfo(dtype).max))
+    return np.where(lost.any(axis=0), lost.argmax(axis=0), len(lost))
+
+
+def all_diverged(
+    diverged: dict[int, Divergence], config: TrainConfig, replicas: int, history: History | None = None
+) -> DivergedError:
+    """Return the error of a training of which no replica is left; it tells of the first that went."""
+    replica, divergence = min(diverged.items(), key=lambda item: (item[1].step, item[0]))
+    error = DivergedError(divergence.sentence(config, replica if replicas > 1 else None))
+    error.diverged, error.history = diverged, history
+    return error
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training returns.
+
+    Attributes:
+        history: One record for each epoch.
+        train, validation, test: Figures of full passes at the end, with the running statistics.
+        epochs: Epochs trained; the last may have been cut short.
+        steps: Steps taken.
+        seconds_training: Wall time of the steps, by epoch.
+        seconds_evaluation: Wall time of all full passes.
+        device: Where it was computed.
+        interrupted: Whether training was stopped before its end.
+        diverged: Replicas whose loss became infinite or not a number, with where that happened.
+        dropped: Replicas that `on_mark` dropped, with the steps they had taken.
+        guessing: What guessing gives on the validation set, or the test set where there are no validation figures.
+        no_better: Replicas whose accuracy is no better than that.
+        warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
+    """
+
+    history: History
+    train: Metrics
+    validation: Metrics
+    test: Metrics
+    epochs: int
+    steps: int
+    seconds_training: list[float]
+    seconds_evaluation: float
+    device: str
+    interrupted: bool
+    diverged: dict[int, Divergence] = field(default_factory=dict)
+    dropped: dict[int, int] = field(default_factory=dict)
+    guessing: Guessing | None = None
+    no_better: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def none_better(self) -> bool:
+        """Whether all networks that have not diverged are no better than guessing, so that none is the best."""
+        known = np.flatnonzero(np.isfinite(self.validation.accuracies)).tolist()
+        return none_better({"no_better": self.no_better}, known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as ``metrics.json`` holds them."""
+        return {
+            "test": dict(self.test),
+            "validation": dict(self.validation),
+            "train": dict(self.train),
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "seconds": {
+                "training": sum(self.seconds_training),
+                "evaluation": self.seconds_evaluation,
+                "per_epoch": self.seconds_training,
+            },
+            "device": self.device,
+            "interrupted": self.interrupted,
+            "guessing": None if self.guessing is None else self.guessing.to_json(self.no_better),
+            "warnings": list(self.warnings),
+        } | ({"diverged": len(self.diverged)} if self.diverged else {})

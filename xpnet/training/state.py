@@ -1,0 +1,129 @@
+"""A training in its middle, on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from xpnet.training.history import OF_NETWORKS
+from xpnet.training.result import Divergence
+
+Tensors = Mapping[str, NDArray[Any]]
+# Networks of a population that are trained together: from the first up to the second number.
+Chunk = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything from which a training goes on to the same end, to the last bit.
+
+    Random numbers need no state: the order of an epoch is a function of its seed and number.
+
+    Attributes:
+        step: Steps taken.
+        parameters: By name, (R, ...).
+        running: Running statistics by name, (R, 1, m).
+        velocities: As the parameters, zero for networks that are not trained any more; empty without momentum.
+        alive: Numbers of the networks that are trained.
+        diverged: Where others diverged.
+        dropped: Steps that others had taken when they were dropped.
+        totals: Losses, hits and penalties (k, R) of the k steps that were taken of an unfinished epoch.
+        history: What is recorded of the finished epochs; see :meth:`xpnet.training.history.History.columns`.
+        seconds_evaluation: Wall time of all full passes so far.
+        seconds_of_epoch: Wall time of the steps of the unfinished epoch.
+        validated: Whether the last validation figures are those of the data and the settings that it goes on with.
+    """
+
+    step: int
+    parameters: Tensors
+    running: Tensors
+    velocities: Tensors
+    alive: tuple[int, ...]
+    diverged: Mapping[int, Divergence]
+    dropped: Mapping[int, int]
+    totals: tuple[NDArray[Any], ...]
+    history: Tensors
+    seconds_evaluation: float
+    seconds_of_epoch: float
+    validated: bool = True
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are finished."""
+        return len(self.history["step"])
+
+    def part(self, start: int, stop: int) -> Snapshot:
+        """Return what there is of the networks from `start` up to `stop`, which can go on without the others.
+
+        Wall times are shared out: those of the parts add up to the whole.
+        """
+        share = (stop - start) / len(next(iter(self.parameters.values())))
+
+        def rows(tensors: Tensors) -> Tensors:
+            return {name: tensor[start:stop] for name, tensor in tensors.items()}
+
+        def numbers(of: Mapping[int, Any]) -> dict[int, Any]:
+            return {r - start: value for r, value in of.items() if start <= r < stop}
+
+        history = {name: self.history[name][:, start:stop] for name in OF_NETWORKS}
+        return dataclasses.replace(
+            self,
+            parameters=rows(self.parameters),
+            running=rows(self.running),
+            velocities=rows(self.velocities),
+            alive=tuple(r - start for r in self.alive if start <= r < stop),
+            diverged=numbers(self.diverged),
+            dropped=numbers(self.dropped),
+            totals=tuple(total[:, start:stop] for total in self.totals),
+            history={**self.history, **history, "seconds": self.history["seconds"] * share},
+            seconds_evaluation=self.seconds_evaluation * share,
+            seconds_of_epoch=self.seconds_of_epoch * share,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How a training stands at a moment at which it may be saved; called, it returns the snapshot.
+
+    Attributes:
+        epochs: Epochs that are finished.
+        step: Steps taken.
+        ends: Whether training ends here, stopped or at its last step.
+        take: Returns the snapshot.
+    """
+
+    epochs: int
+    step: int
+    ends: bool
+    take: Callable[[], Snapshot]
+
+    def __call__(self) -> Snapshot:
+        """Return everything from which the training goes on."""
+        return self.take()
+
+
+def misfit(snapshot: Snapshot, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
+    """Say why networks cannot go on from a snapshot, whose tensors fit each other; empty if they can.
+
+    Args:
+        snapshot: From where they would go on.
+        shapes: Shapes of their parameters and running statistics, as :func:`xpnet.nn.layers.parameter_shapes` has them.
+        dtype: Their type.
+    """
+    there = {f"parameters.{name}": tensor for name, tensor in snapshot.parameters.items()}
+    there |= {f"running.{name}": tensor for name, tensor in snapshot.running.items()}
+    for name in sorted(shapes.keys() | there.keys()):
+        shape = there[name].shape if name in there else None
+        if shape != shapes.get(name):
+            return f"{name} has the shape {shape}, not {shapes.get(name)}"
+        if str(there[name].dtype) != dtype:
+            return f"{name} is {there[name].dtype}, not {dtype}"
+    replicas = len(next(iter(there.values())))
+    numbers = [*snapshot.alive, *snapshot.diverged, *snapshot.dropped]
+    if sorted(set(numbers)) != list(range(replicas)) or list(snapshot.alive) != sorted(set(snapshot.alive)):
+        return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
+    return ""

@@ -1,0 +1,139 @@
+"""How training steps are executed.
+
+A stepper owns its workspace and runs k steps on a :class:`State`: it may fuse, capture or reorder as
+it likes, as long as what it does to the state is what the network's gradients say.  One test holds for
+every stepper: in float64 and without momentum, ``(W - W_after) / eta`` of a step is the gradient.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+
+from xpnet.backend import Array
+from xpnet.config.definitions import TrainConfig
+from xpnet.config.supported import unknown
+from xpnet.data import on_host
+from xpnet.errors import ConfigError
+from xpnet.ops import get_reference, load
+from xpnet.training.steppers.feature_parallel import SplitStepper, threads_to_split
+from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.replica_parallel import PopulationStepper
+from xpnet.training.steppers.state import Hyperparameters, State, Totals
+from xpnet.training.steppers.streaming import StreamingStepper
+
+
+class Stepper(Protocol):
+    """What the training loop needs of a stepper."""
+
+    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+        """Take k steps, changing `state` in place.
+
+        Args:
+            state: Parameters, velocities and running statistics.
+            perm: Samples of each step: (k, n), or (k, R, n) where replicas differ.
+            eta: Learning rates (k, R), float64, on the device.
+            totals: Receives the figures of the k batches; see :class:`Totals`.
+        """
+
+
+_THERE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population", "split", "plain")}
+
+
+def check_known(network: Any, hyper: Hyperparameters, kind: str, training: TrainConfig | None = None) -> set[str]:
+    """Return the steppers, of those of a device, that know all settings; see :mod:`xpnet.config.supported`.
+
+    Raises:
+        ConfigError: The one that is asked for does not, or none does.
+    """
+    settings = [network.config, hyper, *([] if training is None else [training])]
+    wrong = {name: unknown(name, *settings) for name in _THERE["gpu" if network.backend.name == "gpu" else "cpu"]}
+    known = {name for name, setting in wrong.items() if setting is None}
+    if not known:
+        raise ConfigError(f"{wrong['plain']}: is a setting that no stepper on {network.backend.device} knows yet")
+    if kind in wrong and kind not in known:
+        *able, last = ["auto", *(name for name in wrong if name in known)]
+        raise ConfigError(
+            f"stepper = {kind}: does not know the setting {wrong[kind]}; take {', '.join(able)} or {last}"
+        )
+    return known
+
+
+def make_stepper(
+    network: Any,
+    x: Array,
+    labels: Array,
+    hyper: Hyperparameters,
+    kind: str = "auto",
+    batch: int = 100,
+    training: TrainConfig | None = None,
+) -> Stepper:
+    """Return a stepper for a network on the training set `x` (N, d), `labels` (N,).
+
+    Args:
+        network: What is trained.
+        x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedRows`.
+        labels: Classes.
+        hyper: What stays the same during training.
+        kind: ``"auto"`` for the fastest, or one of those of :class:`~xpnet.TrainConfig`.
+        batch: Samples in the largest step.
+        training: The settings of the training; not given if the steps are those of no training.
+
+    Raises:
+        ConfigError: `kind` cannot be had for this network here.
+    """
+    backend = network.backend
+    known = check_known(network, hyper, kind, training)
+    load(backend)
+    if backend.name == "gpu":
+        make = partial(_on_gpu, network, hyper, kind, batch, known)
+        return StreamingStepper(backend, x, labels, make) if on_host(x) else make(x, labels)
+    if kind == "plain":
+        return PlainStepper(network, x, labels, hyper)
+    if kind in ("fused", "graph", "small"):
+        raise ConfigError(f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split and population")
+    several = network.replicas > 1 and backend.name == "cpu" and "population" in known
+    if kind == "population" or (kind == "auto" and several):
+        return PopulationStepper(network, x, labels, hyper)
+    threads = threads_to_split(network, x, hyper) if kind in ("auto", "split") and "split" in known else 1
+    if threads > 1:
+        return SplitStepper(network, x, labels, hyper, threads)
+    if kind == "split":
+        raise ConfigError(
+            "stepper = split: is for one network without momentum whose first layer is nearly all of it, on images "
+            "kept as bytes, with Numba and several cores"
+        )
+    return PlainStepper(network, x, labels, hyper)
+
+
+def _on_gpu(
+    network: Any, hyper: Hyperparameters, kind: str, batch: int, known: set[str], x: Array, labels: Array
+) -> Stepper:
+    if kind in ("split", "population"):
+        there = "plain, fused, graph and small"
+        raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {there}")
+    from xpnet.training.steppers.cuda_graph import DeviceStepper
+    from xpnet.training.steppers.cuda_small import MANY, SmallStepper
+
+    if kind == "small" or (kind == "auto" and "small" in known and network.replicas <= MANY):
+        reason = SmallStepper.why_not(network, x, batch)
+        if reason is None:
+            return SmallStepper(network, x, labels, hyper)
+        if kind == "small":
+            raise ConfigError(f"stepper = small: cannot train this network: {reason}; take graph")
+    if kind == "plain" or (kind == "auto" and "graph" not in known):
+        return PlainStepper(network, x, labels, hyper, get_reference(network.backend))
+    return DeviceStepper(network, x, labels, hyper, capture=kind != "fused")
+
+
+__all__ = [
+    "Hyperparameters",
+    "PlainStepper",
+    "PopulationStepper",
+    "SplitStepper",
+    "State",
+    "Stepper",
+    "Totals",
+    "check_known",
+    "make_stepper",
+]

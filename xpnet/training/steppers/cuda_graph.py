@@ -1,0 +1,152 @@
+"""The plain stepper's steps by fused kernels, launched one by one or captured in CUDA graphs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from xpnet.backend import Array
+from xpnet.nn.backprop import Tape
+from xpnet.ops.cuda.graphs import captured
+from xpnet.ops.cuda_ops import cuda_ops
+from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.state import Hyperparameters, State, Totals
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+# Steps whose batches and rates the device holds at a time, and steps of the longer graph.
+CAPACITY = 50
+
+
+class DeviceStepper(PlainStepper):
+    """Executes steps without the host: it only launches, and nothing waits for it.
+
+    What differs from step to step (the batch, the learning rates, the place of the figures) is looked up by the
+    first and the last kernel at a counter in the device's memory, which the last one advances.  All other kernels
+    see the same addresses in every step, so a step can be captured: a graph of :data:`CAPACITY` steps is one launch.
+    """
+
+    def __init__(
+        self, network: Network, x: Array, labels: Array, hyper: Hyperparameters, *, capture: bool = True
+    ) -> None:
+        super().__init__(network, x, labels, hyper)
+        self._capture = capture
+        self._cuda = cuda_ops(network.backend)
+        self._replicas = network.replicas
+        # Kernels read classes of four bytes.
+        self.labels = labels.astype("int32", copy=False)
+        self._state: State | None = None
+        self._programs: dict[tuple[int, ...], Program] = {}
+
+    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+        """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
+        state.pack(self.xp)
+        if state is not self._state:  # kernels of a program have the addresses of one state
+            self._state, self._programs = state, {}
+        shape = tuple(perm.shape[1:])
+        program = self._programs.get(shape)
+        if program is None:
+            program = self._programs[shape] = Program(self, shape, int(eta.shape[1]))
+        for start in range(0, int(perm.shape[0]), CAPACITY):
+            part = slice(start, min(start + CAPACITY, int(perm.shape[0])))
+            program.run(self, state, perm[part], eta[part], totals.part(part.start, part.stop), self._capture)
+
+    def launch(self, state: State, program: Program, steps: int) -> None:
+        """Launch the kernels of `steps` steps, from the one at the cursor on."""
+        for _ in range(steps):
+            self._launch_one(state, program)
+
+    def _launch_one(self, state: State, program: Program) -> None:
+        places = program.places
+        n = program.shape[-1]
+        # Buffers hold addresses of this shape's tensors, which its graphs will read again.
+        self._buffers = program.buffers
+        self._cuda.begin_step(
+            n,
+            program.orders,
+            places.cursor,
+            places.perm,
+            places.eta,
+            program.lam,
+            places.alphas,
+            self.labels,
+            places.rows,
+            places.labels,
+            places.scale,
+            places.keep,
+            places.shrink,
+            places.alpha,
+            places.squares,
+        )
+        program.x = self.ops.gather(places.rows, self.x, program.x)
+        each = (places.scale, places.keep, places.shrink, places.alpha, places.squares)
+        entropy = self._step(state, program.tape, program.x, places.labels, *each)
+        figures = (entropy.losses, entropy.correct, places.squares)
+        self._cuda.end_step(n, places.cursor, places.counter, *figures, *places.totals.arrays())
+
+
+class _Places:
+    """Memory that the kernels of a captured step find at the same address in every step."""
+
+    def __init__(self, xp: Any, shape: tuple[int, ...], replicas: int, dtype: Any) -> None:
+        self.perm = xp.zeros((CAPACITY, *shape), dtype="int64")
+        self.eta = xp.zeros((CAPACITY, replicas), dtype="float64")
+        self.alphas = xp.zeros((CAPACITY,), dtype=dtype)
+        self.totals = Totals.empty(xp, CAPACITY, replicas)
+        self.cursor = xp.zeros((1,), dtype="int32")
+        self.counter = xp.zeros((1,), dtype="uint32")
+        # Of the step at the cursor.
+        self.rows = xp.zeros(shape, dtype="int64")
+        self.labels = xp.zeros(shape, dtype="int32")
+        self.scale, self.keep, self.shrink = (xp.zeros((replicas, 1, 1), dtype=dtype) for _ in range(3))
+        self.alpha = xp.zeros((1,), dtype=dtype)
+        self.squares = xp.zeros((replicas,), dtype="float64")
+
+
+class Program:
+    """The steps of one shape of batch: their memory and their graphs."""
+
+    def __init__(self, stepper: DeviceStepper, shape: tuple[int, ...], replicas: int) -> None:
+        xp = stepper.xp
+        self.shape = shape
+        self.orders = shape[0] if len(shape) == 2 else 1
+        self.lam = xp.zeros((replicas,), dtype="float64")
+        self.lam[...] = stepper.hyper.lam
+        self.places = _Places(xp, shape, replicas, stepper.dtype)
+        # What a stepper's kernels work in beyond that.
+        self.buffers: dict[str, Any] = {}
+        self.tape = Tape()
+        self.x: Any = None
+        self.memory: Any = None
+        self._graphs: dict[int, Any] = {}
+        self._warm = False
+
+    def run(self, stepper: DeviceStepper, state: State, perm: Array, eta: Array, totals: Totals, capture: bool) -> None:
+        """Take the steps of `perm`, at most :data:`CAPACITY`; `stepper`, which has this program, launches them."""
+        places, steps = self.places, int(perm.shape[0])
+        places.perm[:steps] = perm
+        places.eta[:steps] = eta
+        places.alphas[...] = stepper.config.bn_alpha
+        if state.step == 0:
+            places.alphas[:1] = 0  # running statistics start from the first batch
+        places.cursor[...] = 0
+        left = steps
+        if left and not (capture and self._warm):
+            # The first step allocates what all others use, and has its kernels compiled and loaded.
+            first = 1 if capture else left
+            stepper.launch(state, self, first)
+            left -= first
+            self._warm = True
+        while left:
+            size = CAPACITY if left == CAPACITY else 1
+            self._graph(stepper, state, size).launch()
+            left -= size
+        for whole, part in zip(totals.arrays(), places.totals.arrays(), strict=True):
+            whole[...] = part[:steps]
+        state.step += steps
+
+    def _graph(self, stepper: DeviceStepper, state: State, steps: int) -> Any:
+        if steps not in self._graphs:
+            self._graphs[steps] = captured(stepper.xp, partial(stepper.launch, state, self, steps))
+        return self._graphs[steps]

@@ -1,0 +1,146 @@
+"""One network on several cores: each core keeps its share of the first layer's features."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.data import StandardisedRows
+from xpnet.ops import fast_is_on
+from xpnet.ops.blas import blas_threads, one_blas_thread
+from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.state import Hyperparameters, State, Totals
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+_MOST_THREADS = 4
+# Fewer features than this for a thread are not worth its flags.
+_FEWEST_FEATURES = 256
+# Multiplications of x W1 from which two threads gain; below, handing over costs more.
+_FEWEST_PRODUCTS = 2_000_000
+# The other layers are computed by one thread: they must be small beside the first.
+_LARGEST_REST = 0.05
+_APART = 16  # words between flags: two cache lines
+
+
+class SplitStepper(PlainStepper):
+    """Splits x W1 and W1 <- keep W1 - x' g over the features; the rest of a step is :class:`PlainStepper`'s.
+
+    A thread gathers the columns of the batch that are its own, multiplies them by its rows of W1, and moves
+    these rows: neither the batch nor W1 ever leaves the cache of the core that works with it.  What passes
+    between the cores is x W1 and its gradient, n x m numbers each.  A threaded BLAS does otherwise: both cores
+    read what either has written, which some machines do several times slower.  The threads meet twice a step,
+    by flags in memory, and run without the interpreter in between.
+    """
+
+    def __init__(self, network: Network, x: Any, labels: Array, hyper: Hyperparameters, threads: int) -> None:
+        super().__init__(network, x, labels, hyper)
+        from xpnet.ops.numba_intrinsics import addresses
+        from xpnet.training.steppers import feature_parallel_kernels
+
+        self._kernels = feature_parallel_kernels
+        sgemm, dgemm, memmove, give_way = addresses() or (0, 0, 0, 0)
+        self._calls = np.array([sgemm if self.dtype == np.float32 else dgemm, memmove, give_way], np.int64)
+        d = self.config.inputs
+        edges = [16 * (d * i // (16 * threads)) for i in range(threads)] + [d]
+        self._shares = list(pairwise(edges))
+        if isinstance(x, StandardisedRows):
+            located: tuple[Any, Any] = x.located() or (x.x, None)
+            self._features, self._places = located
+            self._standard = np.stack([x.whole, x.rest, x.factor])
+        else:
+            self._features, self._places, self._standard = x, None, np.empty((3, 0), self.dtype)
+        self._shared: dict[int, tuple[list[Array], Array, Array]] = {}
+        self._inner = self.ops
+        self.ops = self.ops._replace(gather=self._gather, affine=self._affine, descend_by_product=self._update)
+
+    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+        """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
+        state.pack(np)
+        steps, n = perm.shape
+        W = state.parameters["W1"]
+        m, threads = W.shape[2], len(self._shares)
+        if n not in self._shared:
+            batches = [np.empty((n, stop - start), self.dtype) for start, stop in self._shares]
+            self._shared[n] = batches, np.empty((threads, n, m), self.dtype), np.empty((n, m), self.dtype)
+        self._batches, self._parts, self._g = self._shared[n]
+        # Labels lie in the order of the samples, features perhaps elsewhere in a file.
+        rows = perm if self._places is None else self._places[perm]
+        self._rows, self._t = rows, 0
+        self._shares_of_W = [W[0, start:stop] for start, stop in self._shares]
+        self._flags = np.zeros(threads * _APART, np.int64)
+        self._keep = (1 - 2 * eta * self.hyper.lam).astype(self.dtype)[:, 0]
+        self._squares = np.zeros((threads, steps), self.dtype)
+        # With no step to take the workers return at once: everything is compiled before a thread waits for another.
+        self._worker(1, rows[:0])
+        workers = [threading.Thread(target=self._worker, args=(i, rows), daemon=True) for i in range(1, threads)]
+        with one_blas_thread():
+            for worker in workers:
+                worker.start()
+            try:
+                super().run(state, perm, eta, totals)
+            finally:
+                if self._t < steps:
+                    self._flags[0] = self._kernels.LEAVE
+                for worker in workers:
+                    worker.join()
+        totals.penalty[:, 0] += self._squares.sum(axis=0, dtype="float64")
+
+    def _worker(self, number: int, perm: Array) -> None:
+        self._kernels.work(
+            self._calls, self._features, self._standard, perm, self._shares[number][0], self._batches[number],
+            self._shares_of_W[number], self._parts[number], self._g, self._keep, self._squares[number],
+            self._flags, number * _APART, 0,
+        )  # fmt: skip
+
+    def _gather(self, rows: Array, x: Any, out: Array | None = None) -> Array:
+        """Gather labels; the features of a batch are gathered where they are used, and stand for the batch."""
+        return self._batches[0] if x is self.x else self._inner.gather(rows, x, out)
+
+    def _affine(self, x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
+        if x is not self._batches[0]:
+            return self._inner.affine(x, W, b, out)
+        t = self._t
+        self._squares[0, t] = self._kernels.lead_forward(
+            self._calls, self._features, self._standard, self._rows[t], x, self._shares_of_W[0], self._parts, t,
+            self._flags, _APART,
+        )  # fmt: skip
+        s = self._parts[:1]
+        if b is not None:
+            s += b
+        return s
+
+    def _update(self, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
+        if x is not self._batches[0]:
+            return self._inner.descend_by_product(W, x, g, keep, squares, out)
+        t = self._t
+        self._kernels.lead_update(
+            self._calls, x, g[0], self._g, self._shares_of_W[0], self._keep[t], t, self._flags, 0
+        )  # fmt: skip
+        self._t = t + 1
+        return None
+
+
+def threads_to_split(network: Network, x: Any, hyper: Hyperparameters, batch_size: int = 100) -> int:
+    """Return over how many threads the first layer is worth splitting; 1 for not at all."""
+    config = network.config
+    if network.replicas > 1 or hyper.rho is not None or network.backend.name != "cpu" or not fast_is_on():
+        return 1
+    readable = x.located() is not None if isinstance(x, StandardisedRows) else x.flags.c_contiguous
+    if not config.hidden or not readable:
+        return 1
+    from xpnet.ops.numba_intrinsics import addresses
+
+    sizes = (*config.hidden, config.classes)
+    first = config.inputs * config.hidden[0]
+    rest = sum(a * b for a, b in pairwise(sizes))
+    if "W1" not in network.parameters.large or first * batch_size < _FEWEST_PRODUCTS or rest > _LARGEST_REST * first:
+        return 1
+    if addresses() is None:
+        return 1
+    return max(1, min(blas_threads(), _MOST_THREADS, config.inputs // _FEWEST_FEATURES))

@@ -1,0 +1,73 @@
+"""What each thread of the split stepper does: its share of the first layer's features."""
+
+from __future__ import annotations
+
+from xpnet.ops.numba_gathers import gather_bytes, gather_floats, gather_scaled
+from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, compiled, gemm, raise_flag, read_flag, wait_for
+
+# Raised instead of a step's number when the workers shall leave.
+LEAVE = 2**62
+
+
+@compiled(fastmath={"reassoc"})
+def _squares(W):
+    total = W.dtype.type(0)
+    for w in W.flat:
+        total += w * w
+    return total
+
+
+@compiled
+def forward_share(calls, x, standard, rows, first, batch, W, s):
+    """Gather the batch's features from `first` on, and set s (n, m) to their part of x W; return sum(W**2)."""
+    if x.itemsize == 1:
+        gather_bytes(rows, x, first, standard[0], standard[1], standard[2], batch)
+    elif standard.shape[1] > 0:
+        gather_scaled(rows, x, first, standard[0], standard[1], standard[2], batch)
+    else:
+        gather_floats(rows, x, first, batch, calls[1])
+    (n, d), m = batch.shape, W.shape[1]
+    one, zero = W.dtype.type(1), W.dtype.type(0)
+    gemm(calls[0], AS_IT_IS, n, m, d, one, batch.ctypes.data, d, W.ctypes.data, m, zero, s.ctypes.data, m)
+    return _squares(W)
+
+
+@compiled
+def update_share(calls, batch, g, W, keep):
+    """Do W <- keep W - batch' g."""
+    (n, d), m = batch.shape, W.shape[1]
+    minus = -W.dtype.type(1)
+    gemm(calls[0], TRANSPOSED, d, m, n, minus, batch.ctypes.data, d, g.ctypes.data, m, keep, W.ctypes.data, m)
+
+
+@compiled
+def work(calls, x, standard, perm, first, batch, W, s, g, keep, squares, flags, mine, leader):
+    """Take the steps of `perm` (k, n) with one share, in step with the leader."""
+    for t in range(len(perm)):
+        squares[t] = forward_share(calls, x, standard, perm[t], first, batch, W, s)
+        raise_flag(flags, mine, t + 1)
+        wait_for(flags, leader, t + 1, calls[2])
+        if read_flag(flags, leader) == LEAVE:
+            return
+        update_share(calls, batch, g, W, keep[t])
+
+
+@compiled
+def lead_forward(calls, x, standard, rows, batch, W, parts, t, flags, apart):
+    """Do the leader's share, wait for the workers' and add all up in parts[0]; return sum(W**2) of the share."""
+    squares = forward_share(calls, x, standard, rows, 0, batch, W, parts[0])
+    for worker in range(1, len(parts)):
+        wait_for(flags, worker * apart, t + 1, calls[2])
+        s, part = parts[0], parts[worker]
+        for i in range(s.shape[0]):
+            for j in range(s.shape[1]):
+                s[i, j] += part[i, j]
+    return squares
+
+
+@compiled
+def lead_update(calls, batch, g, shared_g, W, keep, t, flags, mine):
+    """Give the gradient at the first layer's output to the workers, and do the leader's share of the update."""
+    shared_g[:] = g
+    raise_flag(flags, mine, t + 1)
+    update_share(calls, batch, shared_g, W, keep)

@@ -1,0 +1,127 @@
+"""Populations on a CPU: every core trains its own share of the replicas."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.ops.blas import blas_threads, on_all_cores, one_blas_thread
+from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.state import Hyperparameters, State, Totals
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+
+class PopulationStepper:
+    """Cuts R replicas into parts, one or more for each core, and takes the steps of the parts side by side.
+
+    Replicas have nothing to say to each other, so the parts meet once a call and not once an operation: the
+    small operations run on all cores too, and no core waits for what another has just written.  BLAS works
+    with one thread meanwhile; there is never a second pool beside it.  Where the replicas cannot be dealt
+    out evenly, one part is computed by all of BLAS's threads instead.
+
+    Within a part whose replicas see the same batch, the large weights of the first layer (R, d, m) lie in
+    memory as (d, R, m) for the time of a call: the products with the batch are one wide product.
+
+    In float64 every replica has products of its own, by one thread: what it computes is the same to the last
+    bit whoever is trained beside it, so that replicas may be dropped from a running population.
+    """
+
+    def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
+        self.network, self.x, self.labels, self.hyper = network, x, labels, hyper
+        self._steppers: dict[tuple[int, int], PlainStepper] = {}
+        self._memory: dict[tuple[str, int, int], Array] = {}
+
+    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+        """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
+        state.pack(np)
+        exact = self.network.dtype == np.float64
+        groups = groups_of_one_order(perm, eta.shape[1], self.hyper.orders)
+        parts, threads = cut_into_parts(groups, blas_threads(), uneven=exact)
+
+        def train(start: int, stop: int) -> None:
+            rows = perm if perm.ndim == 2 else perm[:, start:stop]
+            if rows.ndim == 3 and any(a <= start and stop <= b for a, b in groups):
+                rows = rows[:, 0]
+            stepper = self._steppers.get((start, stop))
+            if stepper is None:
+                stepper = PlainStepper(self.network, self.x, self.labels, self.hyper.part(start, stop))
+                self._steppers[start, stop] = stepper
+            part = state.part(start, stop)
+            borrowed = self._side_by_side(part, start, stop) if rows.ndim == 2 and not exact else []
+            stepper.run(part, rows, eta[:, start:stop], totals.columns(start, stop))
+            for home, memory in borrowed:
+                home[...] = memory
+
+        if threads == 1 and not exact:
+            for part in parts:
+                train(*part)
+        else:
+            with one_blas_thread():
+                on_all_cores([partial(train, *part) for part in parts], threads)
+        state.step += len(perm)
+
+    def _side_by_side(self, part: State, start: int, stop: int) -> list[tuple[Array, Array]]:
+        """Lend the first layer of a part a memory for wide products; return (home, lent memory) pairs."""
+        borrowed = []
+        for which, tensors in (("W", part.parameters), ("v", part.velocities)):
+            if "W1" not in tensors.large:
+                continue
+            home = tensors["W1"]
+            R, d, m = home.shape
+            if R == 1:
+                continue
+            memory = self._memory.get((which, start, stop))
+            if memory is None:
+                memory = np.empty((d, R, m), home.dtype).transpose(1, 0, 2)
+                self._memory[which, start, stop] = memory
+            memory[...] = home
+            tensors.replace("W1", memory)
+            borrowed.append((home, memory))
+        return borrowed
+
+
+def groups_of_one_order(perm: Array, replicas: int, orders: tuple[int, ...] | None = None) -> list[tuple[int, int]]:
+    """Return the runs (start, stop) of neighbouring replicas that see the same batches.
+
+    Batches of a few samples may be the same by chance: by `orders` the groups, and so the last bits in float32, do
+    not depend on how many steps a call takes.
+    """
+    if perm.ndim == 2:
+        return [(0, replicas)]
+    differs = (perm[:, 1:] != perm[:, :-1]).any(axis=(0, 2)) if orders is None else np.diff(orders) != 0
+    cuts = [0, *(np.flatnonzero(differs) + 1).tolist(), replicas]
+    return list(pairwise(cuts))
+
+
+# A part that is larger than the others by more than this keeps cores waiting too long.
+_UNEVEN = 1.4
+
+
+def cut_into_parts(
+    groups: list[tuple[int, int]], threads: int, uneven: bool = False
+) -> tuple[list[tuple[int, int]], int]:
+    """Deal out the replicas in parts (start, stop), and say how many threads compute them at once.
+
+    Groups whose batches differ are parts of their own, cut into smaller ones where that keeps all threads
+    at work; groups of one replica are put together.  One thread means that BLAS uses its own for each part,
+    which is what remains, but for `uneven`, where the parts would keep threads waiting.
+    """
+    replicas = groups[-1][1]
+    if len(groups) == replicas:
+        groups = [(0, replicas)]
+    # Groups that go round evenly are left whole: the wider a product, the better.
+    pieces = 1 if len(groups) % threads == 0 else threads
+    parts: list[tuple[int, int]] = []
+    for start, stop in groups:
+        count = min(pieces, stop - start)
+        parts += pairwise([start + (stop - start) * i // count for i in range(count + 1)])
+    rounds = -(-len(parts) // threads) * max(stop - start for start, stop in parts)
+    if threads == 1 or (rounds * threads > _UNEVEN * replicas and not uneven):
+        return groups, 1
+    return parts, threads

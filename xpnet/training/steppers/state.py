@@ -1,0 +1,113 @@
+"""What training changes, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xpnet.backend import Array
+from xpnet.nn.flat_parameters import Blocks, parameter_kind
+
+
+@dataclass
+class State:
+    """Everything that a training step changes.
+
+    Attributes:
+        parameters: By name, with the leading replica axis.
+        velocities: Of the same names and shapes; empty without momentum.
+        running: Running statistics by name.
+        step: Steps taken so far.
+    """
+
+    parameters: Any
+    velocities: Any
+    running: Any
+    step: int = 0
+
+    def pack(self, xp: Any) -> None:
+        """Bring small tensors side by side, where they are not yet; plain dictionaries then hold views."""
+        for field, kind in (("parameters", parameter_kind), ("velocities", parameter_kind), ("running", None)):
+            tensors = getattr(self, field)
+            if not isinstance(tensors, Blocks):
+                blocks = Blocks(xp, tensors, kind)
+                tensors.update(blocks)
+                setattr(self, field, blocks)
+
+    def select(self, replicas: Any) -> State:
+        """Return a state with copies of the given replicas (a list of indices) alone."""
+
+        def chosen(tensors: Any) -> Any:
+            if isinstance(tensors, Blocks):
+                return tensors.select(replicas)
+            return {name: array[replicas] for name, array in tensors.items()}
+
+        return State(chosen(self.parameters), chosen(self.velocities), chosen(self.running), self.step)
+
+    def part(self, start: int, stop: int) -> State:
+        """Return the replicas from `start` up to `stop` of a packed state, as views of the same memory."""
+        return State(
+            self.parameters.part(start, stop),
+            self.velocities.part(start, stop),
+            self.running.part(start, stop),
+            self.step,
+        )
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What stays the same during training; each an array (R,) of float64 on the device, or a number.
+
+    Attributes:
+        lam: Strength of the L2 penalty.
+        rho: Momentum; None for none at all.
+        nesterov: Nesterov's form of momentum.
+        orders: What names each replica's order of samples, where that is known: those of one order see the same
+            batches; None to compare the batches of each call.
+    """
+
+    lam: Array
+    rho: Array | None = None
+    nesterov: bool = False
+    orders: tuple[int, ...] | None = None
+
+    def part(self, start: int, stop: int) -> Hyperparameters:
+        """Return those of the replicas from `start` up to `stop`."""
+
+        def cut(values: Array) -> Array:
+            return values[start:stop] if getattr(values, "ndim", 0) else values
+
+        return replace(self, lam=cut(self.lam), rho=None if self.rho is None else cut(self.rho), orders=None)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Figures of k steps, on the device, as the batches were met: before each step's update.
+
+    Attributes:
+        loss: Sum of the samples' losses (k, R), float64.
+        correct: Samples classified correctly (k, R), int64.
+        penalty: Sum over layers of sum(W**2) (k, R), float64.
+    """
+
+    loss: Array
+    correct: Array
+    penalty: Array
+
+    @classmethod
+    def empty(cls, xp: Any, steps: int, replicas: int) -> Totals:
+        """Return totals for `steps` steps, all zero."""
+        shape = (steps, replicas)
+        return cls(xp.zeros(shape, dtype="float64"), xp.zeros(shape, dtype="int64"), xp.zeros(shape, dtype="float64"))
+
+    def part(self, start: int, stop: int) -> Totals:
+        """Return a view of the steps from `start` up to `stop`."""
+        return Totals(self.loss[start:stop], self.correct[start:stop], self.penalty[start:stop])
+
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """Return the three arrays."""
+        return self.loss, self.correct, self.penalty
+
+    def columns(self, start: int, stop: int) -> Totals:
+        """Return a view of the replicas from `start` up to `stop`."""
+        return Totals(self.loss[:, start:stop], self.correct[:, start:stop], self.penalty[:, start:stop])

@@ -1,0 +1,112 @@
+"""Training on a data set that does not fit on the device: batches are brought there ahead of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.data import StandardisedRows, kept_as_bytes
+from xpnet.training.steppers.state import State, Totals
+
+# Samples that are brought at a time are at most so many bytes, and at least those of one step.
+_BLOCK_BYTES = 64 * 2**20
+
+MakeStepper = Callable[[Any, Array], Any]
+
+
+class StreamingStepper:
+    """Executes steps of another stepper on samples that stay in the host's memory.
+
+    While the device takes the steps of one block, the host gathers the samples of the next into pinned memory, from
+    where they are copied by a stream of their own.  Two blocks are on the device at a time: the one that the steps
+    read, always at the same place, and the one that arrives.
+
+    Batches are wanted as NumPy arrays.
+    """
+
+    def __init__(self, backend: Backend, x: Any, labels: Array, make: MakeStepper) -> None:
+        """Prepare steps on `x` (N, d), on the host, and `labels` (N,), on the device.
+
+        Args:
+            backend: The device.
+            x: Standardised features, or bytes that read so whose mean and factor are on the device.
+            labels: Classes.
+            make: Returns a stepper for features and labels on the device.
+        """
+        self._backend, self._x, self._make = backend, x, make
+        self._labels = backend.to_numpy(labels).astype(np.int32)
+        self._blocks: dict[tuple[int, ...], _Block] = {}
+
+    def run(self, state: State, perm: Any, eta: Array, totals: Totals) -> None:
+        """Take one step for each row of `perm`, a NumPy array; see :class:`xpnet.training.steppers.Stepper`."""
+        shape = tuple(perm.shape[1:])
+        block = self._blocks.get(shape)
+        if block is None:
+            block = self._blocks[shape] = _Block(self._backend, self._x, self._labels, shape, self._make)
+        for start in range(0, len(perm), block.steps):
+            part = slice(start, min(start + block.steps, len(perm)))
+            # The steps before are only launched: the device is at work on them while this gathers.
+            block.bring(perm[part])
+            block.stepper.run(state, block.take(), eta[part], totals.part(part.start, part.stop))
+
+
+class _Block:
+    """The samples of some steps of one shape, on their way to the device and there."""
+
+    def __init__(self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper) -> None:
+        xp = self._xp = backend.xp
+        self._bytes_kept = kept_as_bytes(x)
+        # Bytes go as they are and are standardised over there; what else is raw becomes floating here.
+        self._source = x.x if self._bytes_kept else x
+        self._labels, self._shape = labels, shape
+        each, d = int(np.prod(shape)), int(x.shape[1])
+        dtype = self._source.dtype
+        self.steps = max(1, _BLOCK_BYTES // (each * d * dtype.itemsize))
+        count = self.steps * each
+        self._pinned = _pinned(xp, (count, d), dtype), _pinned(xp, (count,), np.dtype(np.int32))
+        self._ahead = xp.empty((count, d), dtype=dtype), xp.empty((count,), dtype="int32")
+        self._here = xp.empty((count, d), dtype=dtype), xp.empty((count,), dtype="int32")
+        self._positions = xp.arange(count).reshape(self.steps, *shape)
+        self._stream = xp.cuda.Stream(non_blocking=True)
+        self._arrived, self._taken = xp.cuda.Event(), xp.cuda.Event()
+        self._waiting = 0
+        x_here = self._here[0]
+        features = StandardisedRows(x_here, x.whole, x.rest, x.factor) if self._bytes_kept else x_here
+        self.stepper = make(features, self._here[1])
+
+    def bring(self, rows: Any) -> None:
+        """Gather the samples `rows` (k, ...) and have them copied to the device."""
+        flat = rows.reshape(-1)
+        count = self._waiting = len(flat)
+        self._stream.synchronize()  # the last copy out of the pinned memory is done
+        if isinstance(self._source, StandardisedRows):
+            self._source.take(flat, out=self._pinned[0][:count])
+        elif isinstance(self._source, np.ndarray):
+            np.take(self._source, flat, axis=0, out=self._pinned[0][:count], mode="clip")
+        else:
+            self._pinned[0][:count] = self._source[flat]
+        np.take(self._labels, flat, out=self._pinned[1][:count], mode="clip")
+        with self._stream:
+            self._stream.wait_event(self._taken)
+            for there, pinned in zip(self._ahead, self._pinned, strict=True):
+                there[:count].set(pinned[:count], stream=self._stream)
+            self._arrived.record(self._stream)
+
+    def take(self) -> Array:
+        """Move what has arrived to where the steps read; return the places of each step's samples."""
+        count, current = self._waiting, self._xp.cuda.get_current_stream()
+        current.wait_event(self._arrived)
+        for here, ahead in zip(self._here, self._ahead, strict=True):
+            here[:count] = ahead[:count]
+        self._taken.record(current)
+        return self._positions[: count // int(np.prod(self._shape))]
+
+
+def _pinned(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a NumPy array in memory that the device copies from without the host."""
+    size = int(np.prod(shape))
+    memory = xp.cuda.alloc_pinned_memory(size * dtype.itemsize)
+    return np.frombuffer(memory, dtype, size).reshape(shape)

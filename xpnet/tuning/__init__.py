@@ -1,0 +1,27 @@
+"""Searches for settings: trials trained as populations, shared by any number of workers, and safe from being killed.
+
+``xpnet.search(...)`` is :func:`~xpnet.tuning.study.search`, for this package can be called.
+"""
+
+from __future__ import annotations
+
+from xpnet.called import call_as
+from xpnet.tuning.config import SearchConfig
+from xpnet.tuning.space import Dimension, Space
+from xpnet.tuning.storage import open_storage
+from xpnet.tuning.study import SearchResult, Session, search
+from xpnet.tuning.trials import Outcome, Trial
+
+__all__ = [
+    "Dimension",
+    "Outcome",
+    "SearchConfig",
+    "SearchResult",
+    "Session",
+    "Space",
+    "Trial",
+    "open_storage",
+    "search",
+]
+
+call_as(__name__, search)

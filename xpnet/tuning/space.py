@@ -1,0 +1,293 @@
+"""What a search varies: settings with a range or a list of values each."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.fields import shown, whole
+from xpnet.config.settings import VARYING, Settings
+from xpnet.errors import ConfigError
+
+Value = Any
+_SYNTAX = "NAME, NAME=LOW..HIGH, NAME=log:LOW..HIGH, NAME=lin:LOW..HIGH or NAME=VALUE,VALUE,..."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a setting that can be searched.
+
+    Attributes:
+        setting: The setting that it becomes; ``hidden`` for width and depth.
+        low, high: The range if none is given.
+        log: Whether it is drawn evenly in the exponent.
+        whole: Whether it is a whole number.
+        least, most: What it can be at all: a finer round does not leave them.
+    """
+
+    setting: str
+    low: float
+    high: float
+    log: bool = True
+    whole: bool = False
+    least: float = 1e-12
+    most: float = 1e3
+
+
+KINDS = {
+    "lambda": Kind("lambda", 1e-5, 1e-1),
+    "eta": Kind("eta", 1e-3, 0.5),  # eta_max with the triangular schedule
+    "eta_max": Kind("eta_max", 1e-3, 0.5),
+    "eta_min": Kind("eta_min", 1e-6, 1e-3),
+    "n_s": Kind("n_s", 500, 5000, whole=True),
+    "cycles": Kind("cycles", 1, 5, log=False, whole=True),
+    "epochs": Kind("epochs", 5, 50, whole=True),
+    "momentum": Kind("momentum", 0, 0.95, log=False, least=0, most=0.999),
+    "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
+    "sigma": Kind("init", 1e-3, 0.3),
+    "init": Kind("init", 1e-3, 0.3),
+    "init_bias": Kind("init_bias", 1e-3, 0.3),
+    "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False, least=0, most=0.999),
+    "width": Kind("hidden", 10, 500, whole=True),
+    "depth": Kind("hidden", 1, 6, log=False, whole=True),
+    "batch_size": Kind("batch_size", 20, 500, whole=True),
+}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting of a search.
+
+    Attributes:
+        name: As in ``KINDS``.
+        low, high: Its range; not a number where it has a list.
+        log: Whether it is drawn evenly in the exponent.
+        whole: Whether it is a whole number.
+        values: Its list of values; empty where it has a range.
+    """
+
+    name: str
+    low: float = math.nan
+    high: float = math.nan
+    log: bool = False
+    whole: bool = False
+    values: tuple[Value, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, given: Any = None) -> Dimension:
+        """Make a dimension of what was written after its name: a text, a pair (low, high), a list, or nothing.
+
+        Raises:
+            ConfigError: There is no such setting to search, or what was written is no range and no list.
+        """
+        name = name.replace("-", "_")
+        if name not in KINDS:
+            close = difflib.get_close_matches(name, KINDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(KINDS)}"
+            raise ConfigError(f"search {name}: is nothing that can be searched; {hint}")
+        kind = KINDS[name]
+        if given is None:
+            return cls(name, kind.low, kind.high, kind.log, kind.whole)
+        if isinstance(given, str):
+            return cls._of_text(name, kind, given)
+        if isinstance(given, tuple) and len(given) == 2 and all(isinstance(edge, (int, float)) for edge in given):
+            return cls._range(name, kind, *given, log=kind.log and given[0] > 0, text=shown(given))
+        if isinstance(given, (list, tuple)):
+            return cls._list(name, kind, list(given), shown(list(given)))
+        raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
+
+    @classmethod
+    def _of_text(cls, name: str, kind: Kind, text: str) -> Dimension:
+        body, log = text.strip(), kind.log
+        for prefix in ("log:", "lin:"):
+            if body.startswith(prefix):
+                body, log = body.removeprefix(prefix), prefix == "log:"
+        if ".." in body:
+            edges = body.split("..")
+            try:
+                low, high = (float(edge) for edge in edges)
+            except ValueError:
+                raise ConfigError(f"search {name}={text}: must be one of {_SYNTAX}") from None
+            if kind.log and low == 0 and not text.startswith("log:"):
+                log = False
+            return cls._range(name, kind, low, high, log=log, text=text)
+        if text != body or not body:
+            raise ConfigError(f"search {name}={text}: must be one of {_SYNTAX}")
+        return cls._list(name, kind, [item.strip() for item in body.split(",")], text)
+
+    @classmethod
+    def _range(cls, name: str, kind: Kind, low: float, high: float, *, log: bool, text: str) -> Dimension:
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ConfigError(f"search {name}={text}: needs a lower end that is below the upper one")
+        if log and low <= 0:
+            raise ConfigError(f"search {name}={text}: a range in the exponent starts above 0; lin: takes it as it is")
+        if kind.whole and (low != int(low) or high != int(high)):
+            raise ConfigError(f"search {name}={text}: is a whole number, and so must be the ends of its range")
+        return cls(name, float(low), float(high), log, kind.whole)
+
+    @classmethod
+    def _list(cls, name: str, kind: Kind, items: list[Any], text: str) -> Dimension:
+        check = whole(1) if kind.setting == "hidden" else Settings.fields()[_setting(name)][1].metadata["check"]
+        try:
+            if any(isinstance(item, (list, tuple, Mapping)) for item in items):
+                raise ValueError("one value")
+            values = tuple(check(item) for item in items)
+        except ValueError as error:
+            raise ConfigError(f"search {name}={text}: each value must be {error}") from None
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"search {name}={text}: needs values, each of them once")
+        return cls(name, log=kind.log, whole=kind.whole, values=values)
+
+    def text(self) -> str:
+        """Return the dimension as it is written on the command line."""
+        if self.values:
+            return f"{self.name}={','.join(map(str, self.values))}"
+        edges = (f"{int(edge)}" if self.whole else f"{edge!r}" for edge in (self.low, self.high))
+        return f"{self.name}={'log' if self.log else 'lin'}:{'..'.join(edges)}"
+
+    def limits(self) -> tuple[float, float]:
+        """Return how far a finer round may go: sizes and lengths, which cost memory and time, stay as asked."""
+        if self.whole:
+            return self.low, self.high
+        kind = KINDS[self.name]
+        least = kind.least or 1e-12 if self.log else kind.least  # 0 has no exponent
+        return min(self.low, least), max(self.high, kind.most)
+
+    def rounded(self, value: float) -> Value:
+        """Return a number of the range as the setting takes it."""
+        inside = min(max(value, self.low), self.high)  # exponents and back may leave it by a rounding
+        return round(inside) if self.whole else float(inside)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the dimension as ``search.json`` holds it."""
+        if self.values:
+            return {"draw": "list", "values": list(self.values)}
+        return {"draw": "log-uniform" if self.log else "uniform", "low": self.low, "high": self.high}
+
+
+def _setting(name: str) -> str:
+    return "eta_max" if name == "eta" else KINDS[name].setting
+
+
+@dataclass(frozen=True)
+class Space:
+    """The settings that a search varies."""
+
+    dimensions: tuple[Dimension, ...]
+
+    @classmethod
+    def of(cls, given: Any) -> Space:
+        """Make a space of texts such as ``"lambda"`` or ``"eta=1e-3..0.1"``, or of a mapping.
+
+        ``lambda-eta`` stands for both.
+
+        Raises:
+            ConfigError: Something is not understood, or two dimensions set the same.
+        """
+        if isinstance(given, Space):
+            return given
+        if isinstance(given, str):
+            given = [given]
+        if not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+            raise ConfigError(f"search {given}: must be a text, several, or a mapping; each as {_SYNTAX}")
+        items: Iterable[tuple[str, Any]] = (
+            given.items() if isinstance(given, Mapping) else [part for text in given for part in _parts(str(text))]
+        )
+        dimensions = tuple(Dimension.of(name, what) for name, what in items)
+        if not dimensions:
+            raise ConfigError(f"search: name what to search, such as lambda or lambda-eta; each as {_SYNTAX}")
+        names = [dimension.name for dimension in dimensions]
+        targets = [name if name in ("width", "depth") else _setting(name) for name in names]
+        for name, target in zip(names, targets, strict=True):
+            if targets.count(target) > 1:
+                raise ConfigError(f"search {', '.join(names)}: {name} is set twice; name each setting once")
+        return cls(dimensions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the dimensions."""
+        return tuple(dimension.name for dimension in self.dimensions)
+
+    @property
+    def size(self) -> int | None:
+        """How many points there are; None with a range."""
+        if not all(dimension.values for dimension in self.dimensions):
+            return None
+        return math.prod(len(dimension.values) for dimension in self.dimensions)
+
+    def texts(self) -> list[str]:
+        """Return the space as it is written on the command line."""
+        return [dimension.text() for dimension in self.dimensions]
+
+    def settings(self, values: Mapping[str, Value], base: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of ``xpnet train`` for a point: `base` with what is searched.
+
+        ``eta`` is eta_max with the triangular schedule; ``width`` and ``depth`` make all hidden layers alike, and
+        where one of them is missing, `base` has it.
+        """
+        merged = dict(base)
+        for target, name in self.targets(base).items():
+            if name in values:
+                merged[target] = values[name]
+        if "width" in values or "depth" in values:
+            default = NetworkConfig(inputs=1, **({"hidden": base["hidden"]} if "hidden" in base else {})).hidden
+            width = values.get("width", default[0] if default else 50)
+            merged["hidden"] = [int(width)] * int(values.get("depth", len(default)))
+        return merged
+
+    def targets(self, base: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that the search sets with `base`, but for ``hidden``, with the names that set them."""
+        triangular = base.get("schedule", "triangular") == "triangular"
+        found = {}
+        for name in self.names:
+            if name not in ("width", "depth"):
+                found[_setting(name) if name != "eta" or triangular else "eta"] = name
+        return found
+
+    def refuse(self, given: Mapping[str, Any]) -> None:
+        """Raise :class:`ConfigError` if a setting that is searched is among those that were given."""
+        for target, name in self.targets(given).items():
+            if target in given:
+                raise ConfigError(
+                    f"{target} = {shown(given[target])}: cannot be set, since {name} is searched; leave it out"
+                )
+        for one, other in (("cycles", "epochs"), ("epochs", "cycles")):
+            if one in self.names and other in given:
+                raise ConfigError(f"{other} = {shown(given[other])}: cannot be set, since {one} is searched")
+
+    def check(self, base: Mapping[str, Any]) -> None:
+        """Raise :class:`ConfigError` where an end of a range, or a value of a list, cannot be trained with `base`."""
+        # One dimension at a time: the others are in their middle, so that a message names what is wrong.
+        middle = {d.name: d.values[0] if d.values else d.rounded(_middle(d)) for d in self.dimensions}
+        for dimension in self.dimensions:
+            ends = dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high))
+            for value in ends:
+                try:
+                    Settings.from_mapping(self.settings({**middle, dimension.name: value}, base))
+                except ConfigError as error:
+                    raise ConfigError(f"search {dimension.text()}: {error}") from None
+
+
+def stacks(name: str) -> bool:
+    """Return whether networks that differ in a dimension train as one population."""
+    return _setting(name) in VARYING
+
+
+def _parts(text: str) -> list[tuple[str, Any]]:
+    name, equals, what = text.partition("=")
+    if equals:
+        return [(name.strip(), what)]
+    if name.replace("-", "_") in KINDS:
+        return [(name, None)]
+    parts = name.split("-")
+    return [(part, None) for part in parts] if all(part in KINDS for part in parts) else [(name, None)]
+
+
+def _middle(dimension: Dimension) -> float:
+    if dimension.log:
+        return math.sqrt(dimension.low * dimension.high)
+    return (dimension.low + dimension.high) / 2

@@ -1,0 +1,1 @@
+"""Atomic files, locks, parsing, random streams, lazy arrays: nothing about networks."""

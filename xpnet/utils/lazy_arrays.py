@@ -1,0 +1,137 @@
+"""Rows that stay on the disk and are read where they are indexed."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.utils.file_system import open_regular
+
+
+class FileRows:
+    """The rows of a table in a file, read by position: for where there is no address space to map it.
+
+    Attributes:
+        shape: Rows and columns.
+        dtype: Of the values in the file.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._path = path.absolute()
+        self._offset, self._row = offset, shape[1] * dtype.itemsize
+        self._file = open_regular(path, links=True)
+        weakref.finalize(self, self._file.close)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rows_in, (self._path, self._offset, self.shape, self.dtype)
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """Return the rows of a slice, or of indices of any shape: a new array."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.shape[0])
+            if step == 1:
+                out = np.empty((max(0, stop - start), self.shape[1]), self.dtype)
+                self._read(start, out)
+                return out
+            rows = np.arange(start, stop, step)
+        rows = np.asarray(rows)
+        out = np.empty((rows.size, self.shape[1]), self.dtype)
+        for into, row in enumerate(rows.reshape(-1).tolist()):
+            self._read(row, out[into : into + 1])
+        return out.reshape(*rows.shape, self.shape[1])
+
+    def _read(self, row: int, out: NDArray[Any]) -> None:
+        left, at = out.reshape(-1).view(np.uint8), self._offset + row * self._row
+        while len(left):
+            # By position, so that several threads may read at once.
+            part = os.pread(self._file.fileno(), min(len(left), 2**26), at)
+            if not part:
+                raise OSError(5, "has become shorter while it was read", self._file.name)
+            left[: len(part)] = np.frombuffer(part, np.uint8)
+            left, at = left[len(part) :], at + len(part)
+
+
+def rows_in(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any] | FileRows:
+    """Return the rows of a table in a file, mapped into memory, or read by position where there are no addresses."""
+    try:
+        with open_regular(path, links=True) as file:
+            return np.asarray(np.memmap(file, dtype, "r", offset, shape))
+    except (OSError, ValueError, MemoryError):  # the address space is smaller than the file
+        return FileRows(path, offset, shape, dtype)
+
+
+class Rows:
+    """Rows (n, d) of a table on the disk in an order of their own, as an array that is read by indexing it.
+
+    Attributes:
+        table: The table, mapped into memory or a :class:`FileRows`.
+        order: Which of its rows these are (n,).
+        dtype: What values are converted to as they are read.
+    """
+
+    def __init__(self, table: NDArray[Any] | FileRows, order: NDArray[np.int64], dtype: Any) -> None:
+        self.table, self.order, self.dtype = table, order, np.dtype(dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By the name of its file: the rows of a table that is mapped may be more than memory holds.
+        table, file = self.table, cast(Any, getattr(self.table, "base", None))
+        if getattr(file, "filename", None) is not None:
+            there = Path(file.filename), file.offset, table.shape, table.dtype
+            return _rows_again, (there, self.order, self.dtype)
+        return Rows, (table, self.order, self.dtype)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.order), int(self.table.shape[1])
+
+    @property
+    def ndim(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return self.shape[0] * self.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """Return the values of `rows`, a slice or indices of any shape: a new array."""
+        return self.table[self.order[rows]].astype(self.dtype, copy=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("rows on the disk cannot be had without a copy")
+        return np.asarray(self[:], dtype)
+
+    def part(self, rows: slice) -> Rows:
+        """Return some of these rows, unread."""
+        return Rows(self.table, self.order[rows], self.dtype)
+
+    def mapped(self) -> NDArray[Any] | None:
+        """Return the table as an array that compiled code can read; None where there is none."""
+        table = self.table
+        plain = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
+        return np.asarray(table) if plain and table.dtype == self.dtype and table.dtype.kind in "uf" else None
+
+
+def _rows_again(there: tuple[Any, ...], order: NDArray[np.int64], dtype: Any) -> Rows:
+    return Rows(rows_in(*there), order, dtype)
+
+
+Features = NDArray[Any] | Rows
+"""Features (n, d) in memory or on the disk."""
+
+
+def part_of(x: Features, rows: slice) -> Features:
+    """Return rows of `x` without reading them."""
+    return x.part(rows) if isinstance(x, Rows) else x[rows]

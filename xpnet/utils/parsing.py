@@ -1,0 +1,251 @@
+"""Text from files that anybody may have written or damaged: its size, encoding and depth are held against limits.
+
+What is read is plain: numbers that are finite, text that can be written again, lists and objects of a few levels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from xpnet.errors import XpnetError, one_line
+from xpnet.utils.file_system import open_handle
+
+# Settings are a page of text; a result of thousands of networks is some MB.
+MOST_TOML = 2**20
+MOST_JSON = 32 * 2**20
+# Every value costs up to 250 bytes of memory while it is read.
+MOST_VALUES = 1_000_000
+# Levels of lists and objects in each other, parts of a dotted key, and digits of a number.
+DEPTH = 16
+DIGITS = 300
+# Python's reader takes hours over a key of a hundred thousand parts.
+_LONG_KEY = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % DEPTH  # noqa: UP031
+)
+
+
+@contextlib.contextmanager
+def opened(path: Path, error: type[XpnetError], called: str, *, links: bool = False) -> Iterator[tuple[io.FileIO, int]]:
+    """Open a file; yield it with its size.
+
+    Raises:
+        XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, is a link although
+            `links` are not followed, or cannot be read.
+    """
+    try:
+        handle = open_handle(path, os.O_RDONLY, links=links)
+        with io.FileIO(handle) as file:
+            yield file, os.fstat(handle).st_size
+    except FileNotFoundError:
+        raise error(f"{called}: there is no such file") from None
+    except OSError as reason:
+        raise error(f"{called}: cannot be read ({reason.strerror})") from None
+    except ValueError as reason:  # a path with a NUL in it
+        if isinstance(reason, XpnetError):  # some of ours are ValueErrors too
+            raise
+        raise error(f"{called}: is no path of a file ({reason})") from None
+
+
+def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "", *, links: bool = False) -> bytes:
+    """Return the content of a file of at most `most` bytes.
+
+    Args:
+        path: The file.
+        most: Largest size.
+        error: What is raised.
+        called: What messages call it; its path if not given.
+        links: Whether it may be a link, as a file may that a user names.
+
+    Raises:
+        XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or is larger.
+    """
+    called = called or str(path)
+    with opened(path, error, called, links=links) as (file, size):
+        content = _all(file, most + 1) if size <= most else None
+    if content is None or len(content) > most:
+        raise error(f"{called}: is larger than {most:,} bytes, the most that is read of such a file")
+    return content
+
+
+def _all(file: io.FileIO, most: int) -> bytes:
+    """Read up to `most` bytes; the system gives 2 GiB at a time at most."""
+    parts, left = [], most
+    while left and (part := file.read(min(left, 2**30))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def read_text(path: Path, most: int, error: type[XpnetError], called: str = "", *, links: bool = False) -> str:
+    """Return the content of a file as text; see :func:`read_bytes`.
+
+    Raises:
+        XpnetError: Of the kind `error`: it cannot be read, or is not UTF-8; the message names the line.
+    """
+    content = read_bytes(path, most, error, called, links=links)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        line = content.count(b"\n", 0, reason.start) + 1
+        raise error(f"{called or path}: is not text in UTF-8 (line {line}, {reason.reason})") from None
+
+
+def read_toml(path: Path, error: type[XpnetError], called: str = "", *, links: bool = False) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        XpnetError: Of the kind `error`: it cannot be read, is not TOML, or goes beyond a limit.
+    """
+    called = called or str(path)
+    text = read_text(path, MOST_TOML, error, called, links=links)
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.start()) + 1
+        raise error(f"{called}: line {line} has a key of more than {DEPTH} parts")
+    try:
+        return dict(_plain(tomllib.loads(text)))
+    except tomllib.TOMLDecodeError as reason:
+        raise error(f"{called}: is not TOML ({one_line(str(reason), 200)})") from None
+    except RecursionError:
+        raise error(f"{called}: has more than {DEPTH} levels of lists and tables in each other") from None
+    except (ValueError, OverflowError) as reason:
+        raise error(f"{called}: {_sentence(reason)}") from None
+
+
+def read_json(path: Path, error: type[XpnetError]) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        XpnetError: Of the kind `error`: it cannot be read, is not JSON, holds something else than an object, or goes
+            beyond a limit.
+    """
+    return json_object(read_bytes(path, MOST_JSON, error), str(path), error)
+
+
+def check_json(content: bytes, called: str, error: type[XpnetError], *, most: int | None = None) -> None:
+    """Refuse JSON text that is too large to be read, which is not to be written either.
+
+    Raises:
+        XpnetError: Of the kind `error`: it has more bytes than `most` (those of a file if not given), or too many
+            values.
+    """
+    most = MOST_JSON if most is None else most
+    if len(content) > most:
+        raise error(f"{called}: has {len(content):,} bytes, and {most:,} are the most that is read of such a file")
+    if sum(content.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
+        raise error(f"{called}: holds more than {MOST_VALUES:,} values, the most that is read of such a file")
+
+
+def json_bytes(value: Any, called: str, error: type[XpnetError], *, indent: int | None = None) -> bytes:
+    """Return JSON text that :func:`read_json` reads.
+
+    Raises:
+        XpnetError: Of the kind `error`: it would be too large.
+    """
+    content = (json.dumps(value, indent=indent) + "\n").encode()
+    check_json(content, called, error)
+    return content
+
+
+def toml_bytes(values: Mapping[str, Any], called: str, error: type[XpnetError], *, head: str) -> bytes:
+    """Return TOML text, below a comment, that :func:`read_toml` reads.
+
+    Raises:
+        XpnetError: Of the kind `error`: it would be too large.
+    """
+    import tomli_w
+
+    content = f"# {head}\n{tomli_w.dumps(dict(values))}".encode()
+    if len(content) > MOST_TOML:
+        raise error(f"{called}: has {len(content):,} bytes, and {MOST_TOML:,} are the most that is read of such a file")
+    return content
+
+
+def json_object(content: bytes, called: str, error: type[XpnetError]) -> dict[str, Any]:
+    """Return the object that JSON text holds; see :func:`read_json`."""
+    check_json(content, called, error, most=max(MOST_JSON, len(content)))
+    try:
+        found = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
+        if not isinstance(found, dict):
+            raise error(f"{called}: holds a {type(found).__name__}, not an object; take another copy of it")
+        return dict(_plain(found))
+    except UnicodeDecodeError as reason:
+        line = content.count(b"\n", 0, reason.start) + 1
+        raise error(f"{called}: is not JSON (line {line} is not UTF-8, {reason.reason})") from None
+    except json.JSONDecodeError as reason:
+        raise error(f"{called}: is not JSON ({reason}); take another copy of it") from None
+    except RecursionError:
+        raise error(f"{called}: has more than {DEPTH} levels of lists and objects in each other") from None
+    except ValueError as reason:
+        raise error(f"{called}: {_sentence(reason)}; take another copy of it") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1) if len(keys) < 1000 else "one"
+        raise ValueError(f"{one_line(twice, 60)} stands twice in one object")
+    return found
+
+
+def _sentence(reason: Exception) -> str:
+    if "set_int_max_str_digits" in str(reason):  # Python's own limit
+        return f"has a number of more than {DIGITS} digits"
+    return str(reason)
+
+
+def _plain(found: Any) -> Any:
+    """Return what was parsed if it is plain: not too deep, numbers finite, text that can be encoded.
+
+    Raises:
+        ValueError: It is not; the message names the key.
+    """
+    stack: list[tuple[Any, Any, int]] = [(found, (), 0)]
+    while stack:
+        value, keys, depth = stack.pop()
+        if depth > DEPTH:
+            raise ValueError(f"{key_of(_unwound(keys))} has more than {DEPTH} levels in each other")
+        if isinstance(value, dict):
+            for key in value:
+                _check_text(key, keys, "a key that is no text")
+            stack += [(item, (keys, key), depth + 1) for key, item in value.items()]
+        elif isinstance(value, list):
+            stack += [(item, (keys, index), depth + 1) for index, item in enumerate(value)]
+        elif isinstance(value, str):
+            _check_text(value, keys, "text that is none")
+        elif isinstance(value, float) and value - value != 0:
+            raise ValueError(f"{key_of(_unwound(keys))} = {value}: must be a finite number")
+        elif isinstance(value, int) and abs(value) >= 10**DIGITS:
+            raise ValueError(f"{key_of(_unwound(keys))} is a number of more than {DIGITS} digits")
+    return found
+
+
+def _check_text(text: str, keys: Any, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{key_of(_unwound(keys)) or 'it'} holds {what}: half of a character") from None
+
+
+def _unwound(keys: Any) -> list[Any]:
+    found = []
+    while keys:
+        keys, key = keys
+        found.append(key)
+    return found[::-1]
+
+
+def key_of(keys: Iterator[Any] | list[Any]) -> str:
+    """Return the place of a value as people write it: ``trials[3].settings.lambda``."""
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{one_line(str(key), 60)}" if text else one_line(str(key), 60)
+    return text
