@@ -10,9 +10,8 @@ import pytest
 from resumed import check_resumed
 
 import xpnet
-from xpnet.backend import Backend
+from xpnet.backend import Backend, give_back
 from xpnet.errors import ArrayError, DeviceError
-from xpnet.memory import give_back
 
 pytestmark = pytest.mark.gpu
 

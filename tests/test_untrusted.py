@@ -24,8 +24,8 @@ from xpnet.errors import ConfigError, RunError, XpnetError
 from xpnet.report.records import read_run
 from xpnet.report.search_file import winner_in
 from xpnet.report.write import build_page
-from xpnet.runs.folder import replace_whole, write_new
 from xpnet.runs.records import read_environment, read_history, read_metrics
+from xpnet.utils.atomic_files import replace_whole, write_new
 from xpnet.utils.parsing import read_bytes
 
 pytestmark = pytest.mark.guarantee("untrusted")

@@ -7,6 +7,7 @@ imported only when a GPU is asked for.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.errors import ArrayError, DeviceError
+from xpnet.utils.memory import free_host_memory
 
 Array: TypeAlias = Any
 """An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or one that acts alike."""
@@ -203,3 +205,22 @@ def _first_line(error: BaseException) -> str:
     """Return the first line of an error's message with its type."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def free_memory(backend: Backend) -> int | None:
+    """Return how many bytes are free on a device; None where it cannot be told."""
+    if backend.name == "cpu":
+        return free_host_memory()
+    cuda, pool = (getattr(backend.xp, name, None) for name in ("cuda", "get_default_memory_pool"))
+    if cuda is None:
+        return None
+    # What CuPy's pool keeps for later is taken as far as the driver knows.
+    return int(cuda.runtime.memGetInfo()[0]) + (0 if pool is None else int(pool().free_bytes()))
+
+
+def give_back(backend: Backend) -> None:
+    """Give memory that is no longer used, but kept for later, back to the device."""
+    gc.collect()  # what an error's frames held
+    pool = getattr(backend.xp, "get_default_memory_pool", None)
+    if pool is not None:
+        pool().free_all_blocks()

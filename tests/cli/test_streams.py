@@ -15,8 +15,8 @@ import pytest
 from command_line import code_of
 
 from xpnet.errors import RunError
-from xpnet.runs.folder import replace_whole
 from xpnet.training.population import train_population
+from xpnet.utils.atomic_files import replace_whole
 
 SMALL = ("--data", "patterns:600/100", "--hidden", "8", "--epochs", "3", "--seed", "3")
 

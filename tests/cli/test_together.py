@@ -12,8 +12,8 @@ import pytest
 import together
 from together import REPRODUCE, Caller, ready
 
+from xpnet.config.settings import read_config
 from xpnet.report.records import read_run
-from xpnet.runs.folder import read_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantee("concurrency")]
 

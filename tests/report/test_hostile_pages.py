@@ -13,8 +13,8 @@ from page_checks import check_whole, page_of
 from report_cases import HOSTILE, hostile, search, small
 
 import xpnet
+from xpnet.config.settings import read_config
 from xpnet.report.render import drawable, png, quoted, svg
-from xpnet.runs.folder import read_config
 
 pytestmark = [pytest.mark.guarantee("untrusted"), pytest.mark.pictures]
 WORDS = "".join(HOSTILE) + "<svg onload=alert(3)>\x1b[31m]]>&amp;<!--"

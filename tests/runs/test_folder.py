@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, RunError
-from xpnet.runs.folder import create_run_folder, read_config, write_config, write_new
+from xpnet.runs.folder import create_run_folder, write_config
 from xpnet.runs.saver import HistoryFile
 from xpnet.training.history import COLUMNS
+from xpnet.utils.atomic_files import write_new
 
 
 def test_a_folder_that_exists_is_refused(tmp_path):

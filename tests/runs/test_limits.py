@@ -15,11 +15,12 @@ from xpnet.analysis.lr_range import check_range
 from xpnet.cli import main
 from xpnet.cli.resuming import _MOST_RESUMED
 from xpnet.config.definitions import MOST_NETWORKS, MOST_STEPS, Length
+from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn import tensor_file
 from xpnet.runs.checkpoints import check_description, network_in
 from xpnet.runs.environment import describe_environment
-from xpnet.runs.folder import read_config, write_config, write_environment, write_metrics
+from xpnet.runs.folder import write_config, write_environment, write_metrics
 from xpnet.runs.records import read_environment, read_metrics
 from xpnet.training.history import History, Metrics
 from xpnet.training.population import Population, check_metrics, replicas_json

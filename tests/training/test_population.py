@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from strict import strict_backend
 
 import xpnet
+from xpnet.backend import free_memory
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DivergedError
-from xpnet.memory import free_memory
 from xpnet.nn.network import Network
 from xpnet.training.chunks import bytes_of_a_replica, chunks
 from xpnet.training.population import Population, replicas_json, train_population

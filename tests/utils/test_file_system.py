@@ -25,10 +25,10 @@ from xpnet.analysis.prediction import read_inputs
 from xpnet.cli import main
 from xpnet.errors import DataError, RunError
 from xpnet.report import render
-from xpnet.runs.folder import replace_whole, write_new
 from xpnet.tuning import open_storage
 from xpnet.tuning.trial_queue import Board
 from xpnet.utils import file_system
+from xpnet.utils.atomic_files import replace_whole, write_new
 from xpnet.utils.file_system import open_regular, put_new, sync_folder
 
 kinds = pytest.mark.guarantee("kinds-of-files")

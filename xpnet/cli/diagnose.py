@@ -12,11 +12,13 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, left_out_if_not_drawn, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
-from xpnet.config.settings import Settings, read_settings
+from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
-from xpnet.nn.model_file import read_model
-from xpnet.runs.folder import CONFIG, METRICS, MODEL, check_utf8, create_run_folder, write_new
+from xpnet.nn.model_file import MODEL, read_model
+from xpnet.runs.folder import METRICS, create_run_folder
 from xpnet.runs.records import read_metrics
+from xpnet.utils.atomic_files import write_new
+from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from cyclopts import Parameter
 from xpnet.cli.console import Output, number, percent, safe
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
 from xpnet.config.definitions import DataConfig
-from xpnet.config.settings import Settings, read_settings
+from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, RunError
-from xpnet.runs.folder import CHECKPOINTS, CONFIG, model_path
+from xpnet.nn.model_file import model_path
+from xpnet.runs.folder import CHECKPOINTS
 from xpnet.training.history import FIGURES
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, settings_options
 from xpnet.cli.train import about_data, describe, read_settings, resolved
 from xpnet.config.definitions import TrainConfig
-from xpnet.config.settings import Settings
+from xpnet.config.settings import CONFIG, Settings
 from xpnet.errors import ConfigError
-from xpnet.runs.folder import CONFIG, create_run_folder, write_config, write_new
+from xpnet.runs.folder import create_run_folder, write_config
+from xpnet.utils.atomic_files import write_new
 
 if TYPE_CHECKING:
     from xpnet.analysis.lr_suggestion import LRRange

@@ -14,7 +14,7 @@ from xpnet.cli.console import Output, safe
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DataError, RunError
-from xpnet.runs.folder import model_path
+from xpnet.nn.model_file import model_path
 
 if TYPE_CHECKING:
     PredictOptions: TypeAlias = Any

@@ -75,7 +75,8 @@ def _run(
     from xpnet.reproduction import Runner, choose
     from xpnet.reproduction.compare import compare
     from xpnet.runs.environment import describe_environment
-    from xpnet.runs.folder import check_utf8, create_run_folder, write_environment
+    from xpnet.runs.folder import create_run_folder, write_environment
+    from xpnet.utils.file_system import check_utf8
 
     backend = get_backend(device)
     output.note(f"device: {backend.device} ({backend.reason})")
@@ -137,7 +138,7 @@ def _keep(
     page: Any,
 ) -> None:
     """Write what is known so far, so that an end in the middle loses nothing."""
-    from xpnet.runs.folder import rewrite
+    from xpnet.utils.atomic_files import rewrite
 
     outcomes: dict[str, Outcome] = runner.outcomes
     about = (

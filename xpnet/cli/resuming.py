@@ -10,17 +10,11 @@ from xpnet.cli import command_line
 from xpnet.cli.console import NotesOnly, Output
 from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, tell_warnings, train_in
 from xpnet.cli.train import read_settings, resolved
+from xpnet.config.settings import CONFIG, read_config
 from xpnet.errors import RunError
-from xpnet.runs.folder import (
-    CONFIG,
-    ENVIRONMENT,
-    check_utf8,
-    read_config,
-    write_config,
-    write_environment,
-    write_metrics,
-)
+from xpnet.runs.folder import ENVIRONMENT, write_config, write_environment, write_metrics
 from xpnet.runs.records import read_environment
+from xpnet.utils.file_system import check_utf8
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend

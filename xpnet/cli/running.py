@@ -20,19 +20,11 @@ from xpnet.cli.console import (
     percent,
 )
 from xpnet.cli.train import about_data, describe, resolved
-from xpnet.config.settings import Settings
+from xpnet.config.settings import CONFIG, Settings
 from xpnet.errors import DivergedError, RunError
-from xpnet.runs.folder import (
-    CHECKPOINTS,
-    CONFIG,
-    METRICS,
-    MODEL,
-    create_run_folder,
-    rewrite,
-    write_config,
-    write_environment,
-    write_metrics,
-)
+from xpnet.nn.model_file import MODEL
+from xpnet.runs.folder import CHECKPOINTS, METRICS, create_run_folder, write_config, write_environment, write_metrics
+from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.locks import only_one
 from xpnet.utils.plural import counted

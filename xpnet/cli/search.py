@@ -15,8 +15,10 @@ from xpnet.cli.running import run_training
 from xpnet.cli.train import about_data, read_settings, resolved
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
-from xpnet.runs.folder import check_utf8, create_run_folder, rewrite
+from xpnet.runs.folder import create_run_folder
 from xpnet.tuning.config import SearchConfig
+from xpnet.utils.atomic_files import rewrite
+from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 _SEARCH, _SHARED = Group("Search", sort_key=0), Group("Workers", sort_key=4.5)

@@ -16,8 +16,9 @@ from typing import Any
 from xpnet.config.definitions import MOST_NETWORKS, DataConfig, NetworkConfig, RunConfig, TrainConfig
 from xpnet.config.fields import setting_name, shown
 from xpnet.errors import ConfigError
-from xpnet.runs.folder import CONFIG, read_config
-from xpnet.utils.parsing import MOST_TOML, read_text
+from xpnet.utils.parsing import MOST_TOML, read_text, read_toml
+
+CONFIG = "config.toml"
 
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum")
@@ -232,3 +233,14 @@ def _check_combinations(settings: Settings, given: Mapping[str, Any]) -> None:
     }
     for values in itertools.product(*lists.values()):
         TrainConfig(**{**given, **dict(zip(lists, values, strict=True))})
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file, or in the ``config.toml`` of a run folder.
+
+    Raises:
+        ConfigError: There is no such file, or it is not TOML, or goes beyond a limit of :mod:`xpnet.utils.parsing`.
+    """
+    named = not path.is_dir()
+    path = path if named else path / CONFIG
+    return read_toml(path, ConfigError, f"config = {path}", links=named)

@@ -24,10 +24,12 @@ from xpnet.data import Standardiser
 from xpnet.errors import ConfigError, DataError, RunError, one_line
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.tensor_file import broken, check_header, check_length, header_of, layout_of, places_of
-from xpnet.runs.folder import rewrite, write_new
 from xpnet.utils import schema
+from xpnet.utils.atomic_files import rewrite, write_new
 from xpnet.utils.memory import free_host_memory
 from xpnet.utils.parsing import json_object, opened
+
+MODEL = "model.safetensors"
 
 FORMAT = "xpnet-model-2"
 _FIRST_FORMAT = "xpnet-model-1"
@@ -300,3 +302,20 @@ def _standardiser(tensors: Tensors, inputs: int, wrong: Any) -> Standardiser | N
         return Standardiser(*found)
     except DataError as error:
         raise wrong(str(error)) from None
+
+
+def model_path(path: Path) -> Path:
+    """Return the model file that `path`, itself one or a run folder, stands for.
+
+    Raises:
+        RunError: There is none.
+    """
+    if path.is_dir():
+        if not (path / MODEL).is_file():
+            raise RunError(
+                f"{path}: is not the folder of a finished run, it has no {MODEL}; xpnet train --resume finishes one"
+            )
+        return path / MODEL
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such run folder or model file")
+    return path

@@ -28,9 +28,8 @@ from xpnet.nn.backprop import Tape, backward, forward, inference
 from xpnet.nn.flat_parameters import Blocks, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.nn.layers import layers_of
-from xpnet.nn.model_file import Model, check_model, description, read_model, write_model
+from xpnet.nn.model_file import Model, check_model, description, model_path, read_model, write_model
 from xpnet.ops import get_ops
-from xpnet.runs.folder import model_path
 from xpnet.utils.lazy_arrays import Rows
 
 # Raw samples are standardised so many at a time.

@@ -22,7 +22,7 @@ from numba.core.serialize import dumps
 
 from xpnet.errors import ConfigError
 from xpnet.ops.blas import blas_threads
-from xpnet.runs.folder import replace_whole
+from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import free_addresses
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.report import render
-from xpnet.runs.folder import write_new
 from xpnet.training.history import FIGURES, History
+from xpnet.utils.atomic_files import write_new
 
 # Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
 _COLOURS = {"training": "#0072B2", "validation": "#D55E00"}

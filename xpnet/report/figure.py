@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.report import render
-from xpnet.runs.folder import write_new
 from xpnet.training.history import csv_lines
+from xpnet.utils.atomic_files import write_new
 
 # Okabe and Ito's colours where they have a contrast of 3:1 to both white and the dark page; the others darkened.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#BC6A94", "#7A7A7A", "#8A7A00")

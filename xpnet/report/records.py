@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.config.settings import Settings, read_settings
+from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import RunError, printable
-from xpnet.nn.model_file import read_model
-from xpnet.runs.folder import CONFIG, ENVIRONMENT, HISTORY, METRICS, MODEL
+from xpnet.nn.model_file import MODEL, read_model
+from xpnet.runs.folder import ENVIRONMENT, HISTORY, METRICS
 from xpnet.runs.records import read_environment, read_history, read_metrics
 from xpnet.training.guessing import none_better
 from xpnet.training.history import evenly

@@ -17,8 +17,8 @@ from xpnet.reproduction.compare import words_of
 from xpnet.reproduction.draws import matches
 from xpnet.reproduction.model import Experiment
 from xpnet.reproduction.outcome import CellOutcome, Outcome
-from xpnet.runs.folder import write_new
 from xpnet.training.history import csv_lines
+from xpnet.utils.atomic_files import write_new
 
 _GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
 

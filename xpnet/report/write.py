@@ -17,7 +17,8 @@ from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
-from xpnet.runs.folder import create_run_folder, write_new
+from xpnet.runs.folder import create_run_folder
+from xpnet.utils.atomic_files import write_new
 
 PAGE = "report.html"
 _PAGES = (".html", ".htm")

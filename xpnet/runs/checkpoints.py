@@ -27,10 +27,10 @@ from xpnet.nn.model_file import DESCRIPTION, described
 from xpnet.nn.network import Network
 from xpnet.nn.tensor_file import check_header, tensors_in
 from xpnet.runs.checkpoint_tensors import check_training
-from xpnet.runs.folder import replace_whole
 from xpnet.training.result import Divergence
 from xpnet.training.state import Snapshot
 from xpnet.utils import schema
+from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import sync_folder
 from xpnet.utils.memory import free_host_memory
 from xpnet.utils.parsing import json_bytes, read_bytes, read_json

@@ -15,8 +15,9 @@ from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.layers import parameter_shapes
+from xpnet.nn.model_file import MODEL
 from xpnet.runs.checkpoints import checkpoints_in, read_checkpoint
-from xpnet.runs.folder import CHECKPOINTS, METRICS, MODEL
+from xpnet.runs.folder import CHECKPOINTS, METRICS
 from xpnet.runs.records import read_metrics
 from xpnet.runs.saver import LOCK, chunk_folder
 from xpnet.training.population import Population

@@ -12,9 +12,10 @@ from typing import Any
 from xpnet.errors import RunError
 from xpnet.nn.network import Network
 from xpnet.runs.checkpoints import keep, write_checkpoint
-from xpnet.runs.folder import CHECKPOINTS, HISTORY, replace_whole
+from xpnet.runs.folder import CHECKPOINTS, HISTORY
 from xpnet.training.history import COLUMNS, EpochRecord, csv_lines
 from xpnet.training.state import Chunk, Snapshot, Standing
+from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import open_regular
 
 LOCK = ".lock"  # in that folder; it is never replaced

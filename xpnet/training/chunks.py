@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet.backend import Backend
+from xpnet.backend import Backend, free_memory
 from xpnet.config.definitions import NetworkConfig, TrainConfig
 from xpnet.data import Data
 from xpnet.errors import ConfigError
-from xpnet.memory import free_memory
 from xpnet.nn.layers import parameter_shapes
 from xpnet.training.device_data import DeviceData
 from xpnet.training.state import Chunk

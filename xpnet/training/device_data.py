@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, free_memory
 from xpnet.config.arguments import floating, kind, takes
 from xpnet.data import Data, LabelledSet, Rows
-from xpnet.memory import free_memory
 from xpnet.ops import keeps_bytes
 
 # Of the memory that is free, what a set may take; the rest is for networks.

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend, out_of_memory
+from xpnet.backend import Backend, get_backend, give_back, out_of_memory
 from xpnet.config.arguments import floating, function, kind, some_of, takes, whole_numbers
 from xpnet.config.definitions import NetworkConfig, TrainConfig
 from xpnet.config.fields import optional, whole
 from xpnet.config.settings import VARYING, Settings
 from xpnet.data import Data
 from xpnet.errors import ConfigError, DivergedError
-from xpnet.memory import give_back
 from xpnet.nn.network import Network
 from xpnet.training.chunks import chunks, halves_of, most_in_memory
 from xpnet.training.device_data import DeviceData, to_device

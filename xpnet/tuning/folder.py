@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.errors import RunError
-from xpnet.runs.folder import rewrite, write_new
 from xpnet.training.history import csv_lines
 from xpnet.tuning.identity import SETTINGS_SHAPE
 from xpnet.tuning.storage import JOURNAL, absolute, without_password
 from xpnet.tuning.study import SearchResult, Session
 from xpnet.tuning.trials import Outcome, Trial
 from xpnet.utils import schema
+from xpnet.utils.atomic_files import rewrite, write_new
 from xpnet.utils.parsing import read_toml, toml_bytes
 
 # Points of all curves in search.json together: the rest of it grows with the trials alone.

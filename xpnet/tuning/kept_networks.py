@@ -21,9 +21,9 @@ from xpnet.backend import Backend
 from xpnet.config.settings import Settings
 from xpnet.data import Data
 from xpnet.errors import RunError
-from xpnet.nn.model_file import read_model
+from xpnet.nn.model_file import MODEL, read_model
 from xpnet.nn.network import Network
-from xpnet.runs.folder import HISTORY, METRICS, MODEL, rewrite, write_config, write_environment, write_metrics
+from xpnet.runs.folder import HISTORY, METRICS, write_config, write_environment, write_metrics
 from xpnet.runs.records import read_metrics
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import evaluate
@@ -32,6 +32,7 @@ from xpnet.training.population import Population, replicas_json
 from xpnet.training.result import TrainResult
 from xpnet.training.verdicts import judged
 from xpnet.tuning.trials import Outcome, Trial
+from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import sync_folder
 
 KEPT, BEST_RUN, WINNER = "kept", "best", "winner"

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.errors import ConfigError, RunError
-from xpnet.runs.folder import check_utf8
 from xpnet.tuning.journal import MOST_LINE, operations
-from xpnet.utils.file_system import open_regular
+from xpnet.utils.file_system import check_utf8, open_regular
 from xpnet.utils.locks import try_lock
 from xpnet.utils.parsing import check_json
 

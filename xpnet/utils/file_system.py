@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from xpnet.errors import RunError
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -147,3 +149,17 @@ def go_without(what: str, folder: Path, error: OSError, instead: str) -> None:
         return
     _told.add(key)
     tell(f"{folder}: its file system has no {what} ({error.strerror or error}); {instead}")
+
+
+def check_utf8(name: str | Path, called: str) -> None:
+    """Refuse a name that cannot stand in files of JSON and TOML.
+
+    Raises:
+        RunError: It is not UTF-8.
+    """
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise RunError(
+            f"{called} = {name}: is not UTF-8, and the files that hold this name are; take another"
+        ) from None
