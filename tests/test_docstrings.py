@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import pydoc
 import re
 
 import pytest
 
 import xpnet
-from xpnet import errors, gradcheck, search
+from xpnet import errors, tuning
+from xpnet.analysis import gradcheck
 from xpnet.report import render
 
 
@@ -80,18 +80,8 @@ def test_the_base_of_errors_names_them_and_their_exit_code():
     assert "exits with: 2" in text
 
 
-@pytest.mark.parametrize("function", [gradcheck.gradcheck, search.search], ids=lambda f: f.__name__)
-def test_packages_that_are_called_look_like_their_functions(function):
-    package = getattr(xpnet, function.__name__)
-    assert inspect.ismodule(package)
-    assert inspect.signature(package) == inspect.signature(function)
-    assert package.__doc__.startswith(inspect.getdoc(function))
-    help_text = pydoc.render_doc(package, renderer=pydoc.plaintext)
-    assert help_text.index(function.__doc__.splitlines()[0]) < help_text.index("PACKAGE CONTENTS")
-
-
-def test_the_options_that_called_packages_name_are_there():
+def test_options_that_functions_take_as_keywords_are_there():
     named = set(re.findall(r"``(\w+)``", sections(xpnet.gradcheck.__doc__)["Args"]))
     assert named == parameters(gradcheck.check_network) - {"network", "x", "labels", "lam"}
     named = set(re.findall(r"``(\w+)``", sections(xpnet.search.__doc__)["Args"].partition("**how")[2]))
-    assert named == parameters(search.SearchConfig)
+    assert named == parameters(tuning.SearchConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,65 +13,77 @@ import pytest
 import xpnet
 
 PACKAGE = Path(xpnet.__file__).parent
-# From the top down; a module may import from its own line and those below, never from one above.
-LAYERS = [
-    ("cli", "__main__"),
-    ("studies", "search", "report", "testing", "benchmark"),
-    ("saving", "resuming", "population", "diagnosis"),
-    ("training", "gradcheck", "rate_range", "prediction"),
-    ("loop", "joined", "cuts", "checkpoints", "checkpoint_tensors"),
-    ("fitting", "snapshots"),
-    ("steppers", "schedules", "evaluation", "device_data", "results", "verdicts", "marks", "suggestion"),
-    ("network",),
-    ("passes",),
-    ("ops",),
-    ("initialise", "layers", "memory", "model_file", "guessing"),
-    ("blocks", "data", "recorded", "runs", "settings", "environment", "tensor_file"),
-    ("backend",),
-    ("history", "config", "known", "randomness", "locks"),
-    ("arguments",),
-    ("checks", "reading", "schema", "file_system"),
-    ("errors", "plural", "called"),
-]
-HEIGHT = {name: -level for level, names in enumerate(LAYERS) for name in names}
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
+FLOORS = re.findall(r"^\| (`.*`) \| (.+) \|$", DESIGN.read_text().partition("<!-- /floors -->")[0], re.MULTILINE)
+HEIGHT = {name: -floor for floor, (names, _) in enumerate(FLOORS) for name in re.findall(r"`(\w+)`", names)}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
-def imports_of(path: Path) -> set[str]:
-    """Return the parts of xpnet that a module imports when it is run, or when its functions are."""
+def imports_of(path: Path, *, types: bool = True) -> set[str]:
+    """Return the modules of xpnet that a module imports, also within functions and, if asked for, for types alone."""
     tree = ast.parse(path.read_text())
     skipped = {
         id(node)
         for block in ast.walk(tree)
-        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        if not types and isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
     found = set()
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        found |= {name.split(".")[1] for name in names if name.startswith("xpnet.")}
-    return found
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in names}
+    return found & MODULES.keys() - {"xpnet"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path):
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part == "__init__":
-        return
-    above = {name for name in imports_of(path) if name != part and HEIGHT[name] >= HEIGHT[part]}
-    same_line = {name for name in above if HEIGHT[name] == HEIGHT[part]}
-    assert above <= same_line, f"{part} imports {sorted(above - same_line)}, which stand above it"
+def floor_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"xpnet"}))
+def test_imports_point_down(module: str):
+    above = {
+        other
+        for other in imports_of(MODULES[module])
+        if floor_of(other) != floor_of(module) and HEIGHT[floor_of(other)] >= HEIGHT[floor_of(module)]
+    }
+    beside = {other for other in above if HEIGHT[floor_of(other)] == HEIGHT[floor_of(module)]}
+    assert above <= (beside if floor_of(module) == "__main__" else set()), f"{module} imports {sorted(above)}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    imports = {module: imports_of(path) - {module} for module, path in MODULES.items()}
+    while leaves := [module for module, others in imports.items() if not others & imports.keys()]:
+        for module in leaves:
+            del imports[module]
+    assert not imports.keys() - {"xpnet"}, "these are in a circle, or import from one"
+
+
+def test_every_part_stands_on_a_floor():
+    parts = {floor_of(module) for module in MODULES.keys() - {"xpnet"}}
+    assert parts == HEIGHT.keys()
+
+
+@pytest.mark.parametrize(("names", "purpose"), FLOORS, ids=[names for names, _ in FLOORS])
+def test_a_folder_begins_with_the_purpose_of_its_floor(names: str, purpose: str):
+    for name in re.findall(r"`(\w+)`", names):
+        if (PACKAGE / name).is_dir():
+            text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text()))
+            assert text is not None
+            assert text.splitlines()[0] == purpose.replace("`", "``")
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_cupy_is_known_to_backend_and_ops_alone(path: Path):
     part = path.relative_to(PACKAGE).parts[0]
-    if part not in ("backend.py", "ops", "steppers"):
+    if part not in ("backend.py", "ops") and path.parent.name != "steppers":
         tree = ast.parse(path.read_text())
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -117,8 +130,8 @@ IMPORTED_LATE = """
 import sys
 import xpnet.training.steppers.plain, xpnet.training.steppers.feature_parallel
 from xpnet.cli import main
-from xpnet.report import drawing
-drawing.converted = lambda *_, **__: b""
+from xpnet.report import render
+render.converted = lambda *_, **__: b""
 known = set()
 def watched(run):
     def first(self, *given):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from xpnet.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from xpnet.analysis.diagnosis import diagnose, train_with_diagnosis
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from xpnet.training.device_data import to_device
     from xpnet.training.evaluation import evaluate
     from xpnet.training.history import History, Metrics
-    from xpnet.training.population import Population, train_population
+    from xpnet.training.population import Population
     from xpnet.training.result import TrainResult
     from xpnet.training.train import train
+    from xpnet.training.train_population import train_population
     from xpnet.tuning.study import search
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "load_data": "data",
     "XpnetError": "errors",
     "diagnose": "analysis.diagnosis",
+    "gradcheck": "analysis.gradcheck.check",
     "History": "training.history",
     "LRRange": "analysis.lr_suggestion",
     "Metrics": "training.history",
@@ -52,9 +54,10 @@ _HOMES = {
     "data_from_arrays": "data",
     "evaluate": "training.evaluation",
     "lr_range": "analysis.lr_range",
+    "search": "tuning.study",
     "to_device": "training.device_data",
     "train": "training.train",
-    "train_population": "training.population",
+    "train_population": "training.train_population",
     "train_with_diagnosis": "analysis.diagnosis",
     "write_report": "report.write",
 }
@@ -110,8 +113,8 @@ def load(path: Any, *, backend: Backend | None = None) -> Network:
     return load_network(path, backend=backend)
 
 
-# Modules that are reached as attributes too; gradcheck and search can be called.
-_MODULES = ("gradcheck", "search", "testing")
+# Modules that are reached as attributes too.
+_MODULES = ("testing",)
 
 
 def __getattr__(name: str) -> Any:

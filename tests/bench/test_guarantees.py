@@ -74,8 +74,8 @@ OTHER = {
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """Write tests that say what they do, to be run with what our own tests share."""
-    for name in ("conftest.py", "guarantees.py"):
-        (tmp_path / name).write_text((TESTS / name).read_text())
+    for name in ("conftest.py", "helpers/guarantees.py"):
+        (tmp_path / Path(name).name).write_text((TESTS / name).read_text())
     (tmp_path / "test_suite.py").write_text(SUITE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = guarantee\n")
     return tmp_path

@@ -41,7 +41,7 @@ def short(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         return train(network, *arguments, on_epoch=until_it_is_full if on_epoch else None, **options)
 
-    monkeypatch.setattr("xpnet.training.population.train", short_of_memory)
+    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
 
 
 def check_same(run: Path, whole: Path) -> None:

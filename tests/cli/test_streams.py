@@ -15,7 +15,7 @@ import pytest
 from command_line import code_of
 
 from xpnet.errors import RunError
-from xpnet.training.population import train_population
+from xpnet.training.train_population import train_population
 from xpnet.utils.atomic_files import replace_whole
 
 SMALL = ("--data", "patterns:600/100", "--hidden", "8", "--epochs", "3", "--seed", "3")
@@ -46,7 +46,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return train_population(*arguments, on_steps=told, **options)
 
-    monkeypatch.setattr("xpnet.training.population.train_population", with_a_signal)
+    monkeypatch.setattr("xpnet.training.train_population.train_population", with_a_signal)
 
 
 @pytest.mark.guarantee("full-disk")

@@ -14,7 +14,7 @@ import xpnet
 from xpnet.errors import ConfigError
 
 numba = pytest.importorskip("numba")
-kept_code = pytest.importorskip("xpnet.ops.numba_cache")
+numba_cache = pytest.importorskip("xpnet.ops.numba_cache")
 
 MODULE = """
 import sys
@@ -34,7 +34,7 @@ def use(dtype):
 # Both processes compile, and only then is either let on to keep what it has compiled, as slowly as can be.
 MEETING = """
 import sys
-from xpnet.ops import kept_code
+from xpnet.ops import numba_cache
 from numba.core import caching
 
 def meet(save):
@@ -44,7 +44,7 @@ def meet(save):
         return save(*given)
     return late
 
-kept_code._Files.save = meet(kept_code._Files.save)
+numba_cache._Files.save = meet(numba_cache._Files.save)
 caching.IndexDataCacheFile._save_index = meet(caching.IndexDataCacheFile._save_index)
 caching.IndexDataCacheFile._save_data = meet(caching.IndexDataCacheFile._save_data)
 import sums
@@ -140,7 +140,7 @@ def test_code_of_an_older_source_is_not_used_and_goes(sums: Path):
 
 def test_code_is_made_anew_where_what_it_may_call_has_changed(sums: Path, monkeypatch: pytest.MonkeyPatch):
     assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
-    monkeypatch.setattr(kept_code, "_sources_of_operations", lambda: b"of another version")
+    monkeypatch.setattr(numba_cache, "_sources_of_operations", lambda: b"of another version")
     assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
 
 
@@ -160,15 +160,15 @@ def test_a_disk_that_fails_ends_nothing(sums: Path, monkeypatch: pytest.MonkeyPa
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept_code, "replace_whole", full)
+    monkeypatch.setattr(numba_cache, "replace_whole", full)
     assert used(sums, "float32") == used(sums, "float32") == (15.0, 0)
 
 
 @pytest.fixture
 def not_loaded():
-    kept_code.load.cache_clear()
+    numba_cache.load.cache_clear()
     yield
-    kept_code.load.cache_clear()
+    numba_cache.load.cache_clear()
 
 
 @pytest.mark.usefixtures("not_loaded")
@@ -177,11 +177,11 @@ def test_a_process_without_addresses_is_told_so_before_training(monkeypatch):
     data = xpnet.load_data("patterns:60/20")
     network = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(3,)))
     free = [200 * 2**20 - 1]
-    monkeypatch.setattr(kept_code, "free_addresses", lambda: free[0])
-    monkeypatch.setattr(kept_code, "blas_threads", lambda: 2)
+    monkeypatch.setattr(numba_cache, "free_addresses", lambda: free[0])
+    monkeypatch.setattr(numba_cache, "blas_threads", lambda: 2)
     words = "takes 180 MB of addresses, of which this process may have {} more .ulimit -v.; .*XPNET_FAST=0"
     assert xpnet.train(network, data, xpnet.TrainConfig(epochs=1, batch_size=20)).epochs == 1
-    kept_code.load.cache_clear()
+    numba_cache.load.cache_clear()
     for free[0], shown in ((180 * 2**20 - 1, "180"), (-5, "0")):
         with pytest.raises(ConfigError, match=words.format(shown)):
             xpnet.train(network, data, xpnet.TrainConfig(epochs=1, batch_size=20))
@@ -189,6 +189,6 @@ def test_a_process_without_addresses_is_told_so_before_training(monkeypatch):
 
 @pytest.mark.usefixtures("not_loaded")
 def test_whoever_calls_a_compiled_function_first_is_told_too(sums: Path, monkeypatch):
-    monkeypatch.setattr(kept_code, "free_addresses", lambda: 0)
+    monkeypatch.setattr(numba_cache, "free_addresses", lambda: 0)
     with pytest.raises(ConfigError, match="what Numba loads"):
         used(sums, "int64")

@@ -18,7 +18,8 @@ from xpnet.report.confusion_chart import confusion_figure
 from xpnet.report.curves_chart import curves, save_figure
 from xpnet.report.figure import static_svg
 from xpnet.report.population_chart import population_figure
-from xpnet.training.population import Population, train_population
+from xpnet.training.population import Population
+from xpnet.training.train_population import train_population
 
 pytestmark = pytest.mark.pictures
 

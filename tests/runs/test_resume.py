@@ -25,8 +25,9 @@ from xpnet.runs.resume import (
     where_it_stands,
 )
 from xpnet.runs.saver import Saver, discard
-from xpnet.training.population import Population, train_population
+from xpnet.training.population import Population
 from xpnet.training.state import Snapshot
+from xpnet.training.train_population import train_population
 
 SETTINGS = {"hidden": [5], "epochs": 4, "runs": 3, "momentum": 0.5, "batch_size": 90}
 

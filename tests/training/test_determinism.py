@@ -120,10 +120,10 @@ def test_the_chunks_that_a_population_was_cut_into_are_recorded_and_repeat_it(mo
 
     monkeypatch.setattr("vl_convert.vegalite_to_png", lambda *_, **__: b"blank")
     monkeypatch.setattr("vl_convert.vegalite_to_svg", lambda *_, **__: "blank")
-    monkeypatch.setattr("xpnet.training.population.most_in_memory", lambda *_: 4)
+    monkeypatch.setattr("xpnet.training.train_population.most_in_memory", lambda *_: 4)
     first = figures("first")
     assert first["chunks"] == [3, 3]
-    monkeypatch.setattr("xpnet.training.population.most_in_memory", lambda *_: None)
+    monkeypatch.setattr("xpnet.training.train_population.most_in_memory", lambda *_: None)
     again = figures("again", "--max-replicas", str(max(first["chunks"])))
     assert again["chunks"] == first["chunks"]
     assert again["replicas"] == first["replicas"]

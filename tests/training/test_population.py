@@ -17,8 +17,9 @@ from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.chunks import bytes_of_a_replica, chunks
-from xpnet.training.population import Population, replicas_json, train_population
+from xpnet.training.population import Population, replicas_json
 from xpnet.training.train import train
+from xpnet.training.train_population import train_population
 
 SMALL = {"hidden": [6], "batch_size": 50, "epochs": 8, "n_s": 16}
 
@@ -193,7 +194,7 @@ def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypa
             raise error
         return train(network, *arguments, **options)
 
-    monkeypatch.setattr("xpnet.training.population.train", short_of_memory)
+    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
     cuts: list[list[tuple[int, int]]] = []
     network, result = train_population(p, blobs, dtype="float64", on_chunks=lambda c: cuts.append(list(c)))
     assert cuts[0] == [(0, 6)]
@@ -228,7 +229,7 @@ def test_memory_that_runs_out_on_the_way_costs_what_came_after_the_last_snapshot
         assert not whole or whole[0]() is None, "what the whole took is free when halves are asked for"
         return {(a, b): saved[0, 6].part(a, b) for a, b in chunks} if resumed and saved else None
 
-    monkeypatch.setattr("xpnet.training.population.train", short_of_memory)
+    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
     _, result = train_population(
         p,
         blobs,
@@ -257,7 +258,7 @@ def test_a_chunk_that_had_gone_on_from_a_snapshot_leaves_it_to_its_halves(blobs,
             raise MemoryError
         return train(network, *arguments, **options)
 
-    monkeypatch.setattr("xpnet.training.population.train", short_of_memory)
+    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
     taken, told = [], []
     starts = {(0, 2): kept[1]}
     options = {"on_steps": taken.append, "on_epoch": told.append}
@@ -272,7 +273,7 @@ def test_what_is_no_lack_of_memory_ends_the_training(blobs, monkeypatch, error):
     def broken(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("xpnet.training.population.train", broken)
+    monkeypatch.setattr("xpnet.training.train_population.train", broken)
     cuts = []
     with pytest.raises(type(error)):
         train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs, on_chunks=cuts.append)
@@ -283,7 +284,7 @@ def test_one_network_that_does_not_fit_is_one_sentence(blobs, monkeypatch):
     def out_of_memory(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("xpnet.training.population.train", out_of_memory)
+    monkeypatch.setattr("xpnet.training.train_population.train", out_of_memory)
     monkeypatch.setattr("xpnet.training.chunks.free_memory", lambda _: 300 * 2**20)
     with pytest.raises(ConfigError, match=r"memory: one network with its data does not fit on cpu, which has 300 MB"):
         train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs)

@@ -8,9 +8,10 @@ from strict import strict_backend
 
 from xpnet.config.settings import Settings
 from xpnet.nn.network import Network
-from xpnet.training.population import Population, train_population
+from xpnet.training.population import Population
 from xpnet.training.pruning import Mark
 from xpnet.training.train import train
+from xpnet.training.train_population import train_population
 
 SMALL = {"hidden": [6], "batch_size": 50, "cycles": 3, "n_s": 5, "lambda": [0.0, 0.01, 0.1]}  # 8 steps an epoch
 

@@ -89,24 +89,24 @@ def test_one_function_opens_files():
     assert sorted(found) == [
         "cli/__init__.py: Path(os.devnull).open",
         "cli/__init__.py: os.open",  # the same
-        "data/archive.py: gzip.GzipFile",  # of an open file, as those below
-        "data/archive.py: tarfile.open",
-        "data/fetching.py: (work / 'new').open",
-        "data/fetching.py: Path(output).open",
-        "data/fetching.py: tarfile.open",
-        "data/packed.py: archive.open",
-        "data/packed.py: gzip.GzipFile",
-        "file_system.py: open",
-        "file_system.py: os.open",
+        "data/download.py: (work / 'new').open",
+        "data/download.py: Path(output).open",
+        "data/download.py: tarfile.open",
+        "data/readers/archive.py: gzip.GzipFile",  # of an open file, as those below
+        "data/readers/archive.py: tarfile.open",
+        "data/readers/packed.py: archive.open",
+        "data/readers/packed.py: gzip.GzipFile",
         "ops/cuda/kernels.py: (FOLDER / name).read_text",
-        "ops/kept_code.py: file.read_bytes",
-        "ops/kept_code.py: path.read_bytes",
+        "ops/numba_cache.py: file.read_bytes",
+        "ops/numba_cache.py: path.read_bytes",
         "report/page.py: (files / 'page.css').read_text",
         "report/page.py: (files / 'page.js').read_text",
-        "runs.py: path.open",  # a new file
-        "saving.py: self._file.truncate",
-        "search/storage.py: file.truncate",
-        "studies/model.py: path.open",
+        "reproduction/model.py: path.open",
+        "runs/saver.py: self._file.truncate",
+        "tuning/storage.py: file.truncate",
+        "utils/atomic_files.py: path.open",  # a new file
+        "utils/file_system.py: open",
+        "utils/file_system.py: os.open",
     ]
 
 
@@ -224,7 +224,7 @@ def test_a_run_that_is_resumed_waits_for_no_pipe_and_writes_outside_of_no_folder
 
 @kinds
 def test_a_lock_that_is_a_link_makes_no_file_elsewhere(folders, capsys, harm):
-    from xpnet.cli.running import alone_in
+    from xpnet.runs.experiment import alone_in
 
     shutil.copytree(folders / "run", "run")
     made("link", Path("run/checkpoints/.lock"), Path("elsewhere"))

@@ -1,4 +1,4 @@
-"""The command line: one file a command.  Commands parse, call and print; they hold no mathematics.
+"""One file a command: it parses, calls and prints, and holds no mathematics.
 
 Only what a command needs is imported, and only when it runs, so ``xpnet --help`` starts at once.
 """
@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet import __version__
 from xpnet.errors import XpnetError, printable
 from xpnet.utils import file_system
+from xpnet.version import __version__
 
 _COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",

@@ -102,10 +102,10 @@ def diagnose(
     """
     from xpnet.analysis.diagnosis import Recorder
     from xpnet.backend import get_backend
-    from xpnet.cli.train import about_data, describe
     from xpnet.data import as_earlier, load_data
     from xpnet.nn.network import Network
     from xpnet.report import render
+    from xpnet.runs.experiment import about_data, describe
     from xpnet.runs.resume import data_seen
     from xpnet.training.chunks import most_in_memory
     from xpnet.training.population import Population

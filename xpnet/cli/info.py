@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-from xpnet import __version__
 from xpnet.cli.console import Output
 from xpnet.cli.options import Debug, Json, Quiet
 from xpnet.runs.environment import PACKAGES, gpus, system, versions
 from xpnet.runs.environment import blas as blas_libraries
+from xpnet.version import __version__
 
 
 def info(*, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:  # noqa: ARG001

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, settings_options
-from xpnet.cli.train import about_data, describe, read_settings, resolved
+from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, read_settings, settings_options
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.settings import CONFIG, Settings
 from xpnet.errors import ConfigError
+from xpnet.runs.experiment import about_data, describe, resolved
 from xpnet.runs.folder import create_run_folder, write_config
 from xpnet.utils.atomic_files import write_new
 

@@ -12,7 +12,8 @@ from cyclopts import Group, Parameter
 
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import setting_name
-from xpnet.config.settings import VARYING, Settings
+from xpnet.config.settings import VARYING, Settings, settings_without_effect
+from xpnet.config.settings import read_settings as settings_in
 from xpnet.errors import RunError
 
 # What says which data is used: every command that reads data takes all of it.
@@ -109,3 +110,14 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def read_settings(options: Any, config: Path | None) -> Settings:
+    """Return the settings of the options, of the configuration file, and the defaults, in this order."""
+    on_file = {} if config is None else settings_in(config)[0]
+    on_line = {} if options is None else given(options)
+    # What the file says about another schedule or another length gives way to the command line.
+    replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
+    replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
+    on_file = {name: value for name, value in on_file.items() if name not in replaced}
+    return Settings.from_mapping(on_file | on_line)

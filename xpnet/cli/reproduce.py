@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet import __version__
 from xpnet.cli.console import Output
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet
 from xpnet.errors import ConfigError
+from xpnet.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli import command_line
-from xpnet.cli.console import NotesOnly, Output
-from xpnet.cli.running import Training, alone_in, save_in_chunks, saver_of, tell_warnings, train_in
-from xpnet.cli.train import read_settings, resolved
+from xpnet.cli.console import Output
+from xpnet.cli.options import read_settings
+from xpnet.cli.running import tell_warnings, train_in
 from xpnet.config.settings import CONFIG, read_config
 from xpnet.errors import RunError
+from xpnet.runs.experiment import Experiment, alone_in, resolved, save_in_chunks, saver_of
 from xpnet.runs.folder import ENVIRONMENT, write_config, write_environment, write_metrics
 from xpnet.runs.records import read_environment
 from xpnet.utils.file_system import check_utf8
@@ -52,27 +53,27 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         return 0
     refuse_links(run)
     with alone_in(run):
-        training = Training.of(settings, output, data_seen(run))
-        stand, changed = _stand(run, training, output, allow_changes)
-        here = resolved(settings, training.data)
-        _save_again(training, run, stand, changed)
+        experiment = Experiment.of(settings, output.note, data_seen(run))
+        stand, changed = _stand(run, experiment, output, allow_changes)
+        here = resolved(settings, experiment.data)
+        _save_again(experiment, run, stand, changed)
         if figures is not None:
             write_metrics(run, figures | {"interrupted": True})
         if here != read_config(run):
             write_config(run, here)
-        _remember(run, training.backend, stand.step, output)
-        return train_in(training, run, stand, output)
+        _remember(run, experiment.backend, stand.step, output)
+        return train_in(experiment, run, stand, output)
 
 
-def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
+def _stand(run: Path, experiment: Experiment, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
     from xpnet.runs.resume import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
-    settings, data = training.settings, training.data
+    settings, data = experiment.settings, experiment.data
     length = settings.train.length(len(data.train))
     most = settings.run.max_replicas
-    now = {"settings": resolved(settings, data), "data": training.fingerprint}
-    stand = where_it_stands(run, training.population, length, settings.run.dtype, most=most, now=now)
+    now = {"settings": resolved(settings, data), "data": experiment.fingerprint}
+    stand = where_it_stands(run, experiment.population, length, settings.run.dtype, most=most, now=now)
     found: list[str] = []
     if stand.starts:
         found = differences(stand.settings, now["settings"])
@@ -96,15 +97,15 @@ def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -
     return stand, bool(found)
 
 
-def _save_again(training: Training, run: Path, stand: Stand, changed: bool) -> None:
+def _save_again(experiment: Experiment, run: Path, stand: Stand, changed: bool) -> None:
     """Leave no checkpoint that is later than where the run goes on, and none of other settings or chunks."""
     from xpnet.runs.saver import discard
 
     again = list(stand.starts) if changed else stand.split
     if again and stand.cuts is not None:
-        saver = saver_of(training, run, NotesOnly(as_json=False, quiet=True), stand)
+        saver = saver_of(experiment, run, lambda _: None, stand)
         saver.chunks(stand.cuts)
-        save_in_chunks(training, saver, {chunk: stand.starts[chunk] for chunk in again})
+        save_in_chunks(experiment, saver, {chunk: stand.starts[chunk] for chunk in again})
     discard(run, stand.starts, earlier=changed)
 
 

@@ -10,11 +10,11 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
-from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, settings_options
+from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.running import run_training
-from xpnet.cli.train import about_data, read_settings, resolved
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
+from xpnet.runs.experiment import about_data, resolved
 from xpnet.runs.folder import create_run_folder
 from xpnet.tuning.config import SearchConfig
 from xpnet.utils.atomic_files import rewrite

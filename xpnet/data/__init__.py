@@ -1,4 +1,4 @@
-"""Data sets: reading, checking, splitting and standardising them.  NumPy alone; no device is involved."""
+"""Data sets: reading, checking, splitting and standardising them; one module a format in ``readers``."""
 
 from xpnet.data.dataset import Data, LabelledSet, Source
 from xpnet.data.find import CIFAR10_HINT, find_cifar10

@@ -1,4 +1,4 @@
-"""The operations that networks are made of: one table, chosen once per backend.
+"""The formulas: their definitions, and faster versions for NumPy, Numba and CUDA.
 
 :mod:`~xpnet.ops.reference` defines every operation in plain array code.  A backend's table takes
 the reference and replaces what has a faster version there.  Nothing else in xpnet asks which device

@@ -1,1 +1,1 @@
-"""What people look at: figures and tables."""
+"""Charts and pages: what runs, searches and reproductions look like."""

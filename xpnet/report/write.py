@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import __version__
 from xpnet.config.arguments import path as a_path
 from xpnet.config.arguments import takes
 from xpnet.config.fields import optional
@@ -19,6 +18,7 @@ from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
 from xpnet.runs.folder import create_run_folder
 from xpnet.utils.atomic_files import write_new
+from xpnet.version import __version__
 
 PAGE = "report.html"
 _PAGES = (".html", ".htm")

@@ -1,4 +1,4 @@
-"""The five reports as data (``*.toml``), and what runs them again and sets the figures side by side."""
+"""The five reports as data (``*.toml``), and what runs them again."""
 
 from xpnet.reproduction.model import REPORTS, Experiment, Reported, Study, choose, load
 from xpnet.reproduction.outcome import CellOutcome, Outcome

@@ -18,8 +18,9 @@ from xpnet.reproduction.draws import cells_of, matches
 from xpnet.reproduction.model import Experiment
 from xpnet.reproduction.outcome import FIGURES, SETS, CellOutcome, Outcome
 from xpnet.training.device_data import DeviceData, to_device
-from xpnet.training.population import Population, train_population
+from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
+from xpnet.training.train_population import train_population
 
 # A quick run has a tenth of the steps, few cells of a search and few seeds.
 _TENTH, _QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 10, 4, 2, 100

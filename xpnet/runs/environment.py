@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xpnet import __version__
 from xpnet.errors import printable
+from xpnet.version import __version__
 
 PACKAGES = (
     "numpy",

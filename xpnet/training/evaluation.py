@@ -87,7 +87,7 @@ class Evaluation:
 
     def _figures(self, lam: Any) -> Metrics:
         network = self._network
-        if network.backend.name == "gpu" and unknown("fast_cuda", network.config) is None:
+        if network.backend.name == "gpu" and unknown("cuda_ops", network.config) is None:
             if self._device is None:
                 self._device = _OnDevice(network, self._x, self._labels)
             losses, hits, squares = self._device()

@@ -1,11 +1,7 @@
-"""Searches for settings: trials trained as populations, shared by any number of workers, and safe from being killed.
-
-``xpnet.search(...)`` is :func:`~xpnet.tuning.study.search`, for this package can be called.
-"""
+"""Hyperparameter search: trials trained as populations, shared by any number of workers."""
 
 from __future__ import annotations
 
-from xpnet.called import call_as
 from xpnet.tuning.config import SearchConfig
 from xpnet.tuning.space import Dimension, Space
 from xpnet.tuning.storage import open_storage
@@ -23,5 +19,3 @@ __all__ = [
     "open_storage",
     "search",
 ]
-
-call_as(__name__, search)

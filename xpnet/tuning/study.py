@@ -17,7 +17,8 @@ from xpnet.data import IN_MEMORY, Data, load_data
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.device_data import to_device
-from xpnet.training.population import Population, train_population
+from xpnet.training.population import Population
+from xpnet.training.train_population import train_population
 from xpnet.training.verdicts import few_steps
 from xpnet.tuning.config import SearchConfig
 from xpnet.tuning.identity import OWN, about, check_data, difference

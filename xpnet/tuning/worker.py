@@ -12,8 +12,9 @@ from xpnet.nn.network import Network
 from xpnet.training.chunks import most_in_memory
 from xpnet.training.device_data import DeviceData
 from xpnet.training.guessing import Guessing
-from xpnet.training.population import Population, train_population
+from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
+from xpnet.training.train_population import train_population
 from xpnet.tuning.kept_networks import Keeper, Keeping
 from xpnet.tuning.leases import Worker
 from xpnet.tuning.rounds import Rounds

@@ -302,14 +302,6 @@ def test_public_face_checks_a_float64_copy():
     assert net.dtype == np.float32
 
 
-def test_package_can_be_called():
-    import importlib
-
-    module: Any = importlib.import_module("xpnet.gradcheck")
-    x, labels = samples()
-    assert module(xpnet.NetworkConfig(inputs=5, hidden=(), classes=4), x, labels).passed
-
-
 def test_sweep_is_a_v():
     net, x, labels = small()
     rows = {row["h"]: row for row in sweep_h(net, x, labels, 0.1) if row["kind"] == "all"}

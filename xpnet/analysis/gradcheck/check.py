@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.analysis.gradcheck.directional import check_cost, check_direction, check_penalty, conclude
-from xpnet.analysis.gradcheck.finite_differences import Differences, avoid_kinks, reduce_curvature
+from xpnet.analysis.gradcheck.finite_differences import avoid_kinks, reduce_curvature
 from xpnet.analysis.gradcheck.problem import (
     Flags,
     Floats,
@@ -23,7 +23,8 @@ from xpnet.analysis.gradcheck.problem import (
 from xpnet.analysis.gradcheck.report import GradcheckReport, TensorReport
 from xpnet.analysis.gradcheck.sampling import choose, parse_coverage, rounding
 from xpnet.analysis.gradcheck.threads import Workers
-from xpnet.analysis.gradcheck.verdict import EPS64, Limits, judge
+from xpnet.analysis.gradcheck.tolerances import EPS64, Differences, Limits
+from xpnet.analysis.gradcheck.verdict import judge
 from xpnet.backend import get_backend
 from xpnet.config.arguments import function, kind, takes
 from xpnet.config.definitions import NetworkConfig

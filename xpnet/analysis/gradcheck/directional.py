@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.analysis.gradcheck.problem import Flags, Floats, Problem
 from xpnet.analysis.gradcheck.report import UNCHECKED, VANISHING, GradcheckReport, TensorReport, worst_of
 from xpnet.analysis.gradcheck.sampling import direction, penalty_direction
-from xpnet.analysis.gradcheck.verdict import Limits
+from xpnet.analysis.gradcheck.tolerances import Limits
 from xpnet.nn.backprop import Tape, forward
 
 _ATTEMPTS = 6

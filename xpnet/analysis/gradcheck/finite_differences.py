@@ -7,51 +7,21 @@ derivative is large.  Such entries are computed again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpnet.analysis.gradcheck.problem import Flags, Floats, Indices
+from xpnet.analysis.gradcheck.tolerances import SMALLER, Differences
 
 if TYPE_CHECKING:
-    from xpnet.analysis.gradcheck.verdict import Limits
+    from xpnet.analysis.gradcheck.tolerances import Limits
 
-SMALLER = 10.0
 SHRINKS = 3
 _TRIED_TOGETHER = 256
 
 Slopes = Callable[[Indices, Floats, Floats], tuple[Floats, Flags]]
 """Slopes of one tensor's entries between two offsets; see :func:`~xpnet.analysis.gradcheck.problem.naive_slopes`."""
-
-
-@dataclass
-class Differences:
-    """Numerical derivatives of some entries of a tensor.
-
-    Attributes:
-        flat: Flat indices (k,).
-        h: Step that each was computed with (k,).
-        values: Derivatives of the loss alone (k,).
-        kinked: No way was found around a kink (k,).
-        one_sided: The derivative is that of one side (k,).
-    """
-
-    flat: Indices
-    h: Floats
-    values: Floats
-    kinked: Flags
-    one_sided: Flags
-
-    @classmethod
-    def central(cls, flat: Indices, h: Floats, values: Floats, kinked: Flags) -> Differences:
-        """Return what a first round of central differences gave."""
-        return cls(flat, h.copy(), values, kinked, np.zeros(len(flat), bool))
-
-    def replace(self, at: Indices, other: Differences, which: Flags) -> None:
-        """Put the derivatives `which` of another set in the places `at`."""
-        for name in ("h", "values", "kinked", "one_sided"):
-            getattr(self, name)[at] = getattr(other, name)[which]
 
 
 def avoid_kinks(slopes: Slopes, found: Differences) -> None:
