@@ -7,7 +7,7 @@ once.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -253,7 +253,7 @@ class CudaOps:
         self._kernels(losses)("end_step", (losses.shape[0],), (_THREADS,), cursor, counter, *arrays, np.int32(n))
 
 
-@cache
+@lru_cache(maxsize=4)  # each has workspace on its device
 def cuda_ops(backend: Backend) -> CudaOps:
     """Return the operations of the GPU of `backend`."""
     return CudaOps(backend)

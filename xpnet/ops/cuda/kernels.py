@@ -5,7 +5,7 @@ CuPy compiles them by NVRTC for the GPU at hand and keeps the result on disk (``
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ _NULL = np.uint64(0)
 _SHARED = 40 * 2**10
 
 
-@cache
+@lru_cache(maxsize=4)  # each has workspace on its device
 def kernels_for(xp: Any, dtype: str) -> Kernels:
     """Return the kernels for numbers of `dtype` on the array module `xp`."""
     return Kernels(xp, dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from xpnet.backend import Backend
@@ -154,7 +154,7 @@ def fits(matrix: Any) -> bool:
     )
 
 
-@cache
+@lru_cache(maxsize=4)  # each has workspace on its device
 def products_for(backend: Backend) -> Products:
     """Return the products of a backend; one handle serves all that is computed on it."""
     return Products(backend.xp, backend.tf32)
