@@ -205,3 +205,14 @@ def test_what_is_packed_has_no_letters_and_is_unpacked_as_it_was(text):
     assert not any(sign.isalpha() or sign in "<>&\"'`" for sign in packed)
     assert set(packed) <= set(SIGNS)
     assert len(set(SIGNS)) == 32
+
+
+def test_labels_of_any_length_leave_a_page_of_usual_size():
+    labels = [f"{'x' * 50_000}{end}" for end in "ab"]
+    rows = [f"{i % 7},{i % 5},{labels[i % 2]}" for i in range(60)]
+    Path("long.csv").write_text("\n".join(["p,q,label", *rows]) + "\n")
+    text, tags = page_of(small(out="run", data="long.csv"))
+    check_whole(text, tags)
+    assert "x" * 100 not in text
+    assert "x" * 100 not in json.dumps(charts_of(text))
+    assert f"{'x' * 60}\N{HORIZONTAL ELLIPSIS} (1)" in text

@@ -104,8 +104,10 @@ def evaluate(
 def _figure(stem: Path, confusion: Any, names: tuple[str, ...], title: str, networks: int) -> list[str]:
     from xpnet.report.confusion_chart import confusion_figure
     from xpnet.report.curves_chart import save_figure
+    from xpnet.report.format import class_label
 
-    return [str(path) for path in save_figure(confusion_figure(confusion, names, title, networks), stem)]
+    labels = [class_label(name, number) for number, name in enumerate(names)]
+    return [str(path) for path in save_figure(confusion_figure(confusion, labels, title, networks), stem)]
 
 
 def _replicas(rows: list[dict[str, Any]]) -> Any:

@@ -1,8 +1,10 @@
-"""Figures as people read them."""
+"""Figures and names as people read them."""
 
 from __future__ import annotations
 
 from typing import Any
+
+_LONGEST_LABEL = 60
 
 
 def percent(value: Any) -> str:
@@ -26,3 +28,8 @@ def number(value: Any) -> str:
 def _short(value: float) -> str:
     # A loss on its way to infinity has dozens of digits.
     return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
+
+
+def class_label(name: str, number: int) -> str:
+    """Return a class's name for a chart or a page; one that is long gives way to its beginning and its number."""
+    return name if len(name) <= _LONGEST_LABEL else f"{name[:_LONGEST_LABEL]}\N{HORIZONTAL ELLIPSIS} ({number})"

@@ -16,6 +16,7 @@ from xpnet.config.definitions import DataConfig
 from xpnet.data import Data, load_data
 from xpnet.errors import DataError, XpnetError
 from xpnet.nn.network import Network
+from xpnet.report.format import class_label
 from xpnet.report.records import RunRecord
 from xpnet.training.history import evenly
 
@@ -141,7 +142,7 @@ def _inspect(record: RunRecord, network: Network, data: Data, members: list[int]
     worst = wrong[np.argsort(of_true, kind="stable")][:most]
     shape = image_shape(data)
     names = network.class_names or data.class_names
-    names = tuple(names[c] if c < len(names) else str(c) for c in range(classes))
+    names = tuple(class_label(names[c], c) if c < len(names) else str(c) for c in range(classes))
     mistakes = []
     for index in map(int, worst):
         z = (np.asarray(test.x[index], float) - standardiser.mean) / standardiser.std
