@@ -51,7 +51,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     refuse_links(run)
     with alone_in(run):
         training = Training.of(settings, output, data_seen(run))
-        stand, changed = _stand(run, training, output, allow_changes)
+        stand, changed = _stand(run, training, output, allow_changes, figures is not None)
         here = resolved(settings, training.data)
         _save_again(training, run, stand, changed)
         if figures is not None:
@@ -62,7 +62,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         return train_in(training, run, stand, output)
 
 
-def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
+def _stand(run: Path, training: Training, output: Output, allow_changes: bool, done: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
     from xpnet.resuming import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
@@ -87,6 +87,8 @@ def _stand(run: Path, training: Training, output: Output, allow_changes: bool) -
         stand.starts = {chunk: replace(start, validated=False) for chunk, start in stand.starts.items()}
     for sentence in stand.wrong:
         output.note(f"warning: {sentence}; it is passed over")
+    if done and not stand.starts:
+        raise RunError(f"{run}: is finished, and has no checkpoint to go on from; train a new run with --config {run}")
     if stand.starts:
         output.note(f"going on from step {stand.step} of {length.steps}" + stand.of_chunks())
     else:
