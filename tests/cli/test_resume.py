@@ -520,6 +520,16 @@ def test_a_finished_run_is_left_alone(commands: Commands, whole: Any):
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_finished_run_without_checkpoints_is_not_trained_over(commands: Commands, whole: Any, run: Path):
+    folder = Path(shutil.copytree(whole("decay"), run))
+    shutil.rmtree(folder / "checkpoints")
+    model = (folder / "model.safetensors").read_bytes()
+    done = commands.resume(folder.name, "--epochs", "9", "--allow-changes")
+    assert done["code"] == 2
+    assert "is finished, and has no checkpoint to go on from; train a new run with --config" in done["err"]
+    assert (folder / "model.safetensors").read_bytes() == model
+
+
 class TestChanges:
     """Settings that are changed on the way, because that was asked for."""
 

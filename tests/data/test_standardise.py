@@ -167,3 +167,14 @@ def test_the_smallest_deviations_are_not_taken_for_a_constant(scale, offset):
     assert standardiser.std[2] == 1
     z = standardiser(np.c_[x * [scale, 1], np.full(300, 5 * scale)], "float64")
     np.testing.assert_allclose(z[:, :2], (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_features_take_no_more_memory_than_others(value: float):
+    x = np.full((4, 500_000), value, np.float32)
+    tracemalloc.start()
+    standardiser = Standardiser.fit(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (standardiser.std == 1).all()
+    assert peak <= 40 * x.shape[1] + 2**20

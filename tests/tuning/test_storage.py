@@ -227,7 +227,7 @@ def test_storages_are_found_from_any_folder():
 
 def test_workers_that_begin_at_once_on_a_new_database(tmp_path):
     """One makes the tables; the others wait for them."""
-    begin = "import sys; from xpnet.search import open_storage; open_storage(sys.argv[1])"
+    begin = "import sys; from xpnet.tuning import open_storage; open_storage(sys.argv[1])"
     url = f"sqlite:///{tmp_path / 'db'}"
     workers = [
         subprocess.Popen([sys.executable, "-c", begin, url], stderr=subprocess.PIPE, text=True) for _ in range(4)

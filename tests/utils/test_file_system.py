@@ -266,7 +266,9 @@ def test_images_that_are_pipes_are_left_out_of_predictions(harm):
         inputs = read_inputs([Path("images")], network)
         assert inputs.names == ["images/0.png", "images/2.png"]
         assert inputs.notes == ["warning: images/1.png: left out (it is a named pipe, and must be a regular file)"]
-        with pytest.raises(DataError, match=r"1\.png: left out \(it is a named pipe, and must be a regular file\)"):
+        with pytest.raises(
+            DataError, match=r"1\.png: cannot be read \(it is a named pipe, and must be a regular file\)"
+        ):
             read_inputs([Path("images/1.png")], network)
     harm.did("places with a pipe, a socket, a device or a folder for a file", 2)
 

@@ -71,6 +71,8 @@ def read_inputs(paths: Sequence[Path], network: Network, config: DataConfig | No
     if tables and len(paths) > 1:
         raise DataError(f"{tables[0]}: a table is predicted by itself; pass it alone, or images alone")
     try:
+        if not any(path.is_file() or path.is_dir() for path in paths):
+            open_regular(paths[0], links=True).close()  # says what it is
         inputs = _read_table(tables[0], network, config) if tables else _read_images(paths, network)
     except OSError as error:
         raise DataError(f"{error.filename or paths[0]}: cannot be read ({error.strerror or error})") from None

@@ -54,7 +54,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
     refuse_links(run)
     with alone_in(run):
         experiment = Experiment.of(settings, output.note, data_seen(run))
-        stand, changed = _stand(run, experiment, output, allow_changes)
+        stand, changed = _stand(run, experiment, output, allow_changes, figures is not None)
         here = resolved(settings, experiment.data)
         _save_again(experiment, run, stand, changed)
         if figures is not None:
@@ -65,7 +65,7 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         return train_in(experiment, run, stand, output)
 
 
-def _stand(run: Path, experiment: Experiment, output: Output, allow_changes: bool) -> tuple[Stand, bool]:
+def _stand(run: Path, experiment: Experiment, output: Output, allow_changes: bool, done: bool) -> tuple[Stand, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
     from xpnet.runs.resume import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
@@ -90,6 +90,8 @@ def _stand(run: Path, experiment: Experiment, output: Output, allow_changes: boo
         stand.starts = {chunk: replace(start, validated=False) for chunk, start in stand.starts.items()}
     for sentence in stand.wrong:
         output.note(f"warning: {sentence}; it is passed over")
+    if done and not stand.starts:
+        raise RunError(f"{run}: is finished, and has no checkpoint to go on from; train a new run with --config {run}")
     if stand.starts:
         output.note(f"going on from step {stand.step} of {length.steps}" + stand.of_chunks())
     else:

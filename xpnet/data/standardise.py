@@ -18,6 +18,7 @@ from xpnet.utils.standardised_rows import StandardisedRows
 _EXACT_ROWS = 256
 # Squares of deviations below this lose digits, or all of them.
 _SMALL = 1e-140
+_FEATURES = 2**16
 _CHUNK_BYTES = 2 * 2**20  # of float64: small enough for the cache, which is what makes it fast
 
 
@@ -174,12 +175,16 @@ def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for rows in _chunks(x):
         sums += (x[rows] - shift).sum(axis=0)
     mean = shift + sums / n
+    del shift, sums
     squares, farthest = np.zeros(d), np.zeros(d)
     for rows in _chunks(x):
         centred = x[rows] - mean
         squares += np.einsum("ij,ij->j", centred, centred)
-        small = np.flatnonzero(squares < n * _SMALL**2)
-        farthest[small] = np.maximum(farthest[small], np.abs(centred[:, small]).max(axis=0))
+        # Some features at a time: all of them may be constant.
+        for first in range(0, d, _FEATURES):
+            small = first + np.flatnonzero(squares[first : first + _FEATURES] < n * _SMALL**2)
+            farthest[small] = np.maximum(farthest[small], np.abs(centred[:, small]).max(axis=0))
+    del centred
     std = np.sqrt(squares / n)
     # Squares of the smallest deviations have lost their digits: squares of multiples are added up in their place.
     small = np.flatnonzero((squares < n * _SMALL**2) & (farthest > 0))
