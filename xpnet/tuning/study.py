@@ -342,7 +342,7 @@ def search(
         study: The search's name there.
         on_change: Called with the outcome so far whenever something has become known.
         should_stop: Asked after every few steps; the search ends when it returns True.
-        **how: Fields of :class:`xpnet.search.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
+        **how: Fields of :class:`xpnet.tuning.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
             ``round_cycles``, ``prune``, ``final``, ``final_runs``, ``lease``.
 
     Returns:
