@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         help="in a dry run: how parts shall fail, after a line",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the result to a new file")
-    # What the process of one part is told.
+    # For the process of one part, which the script starts itself: the part, its result's file, its limit in seconds.
     for name in ("--only", "--into", "--limit"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     return parser

@@ -134,7 +134,7 @@ def _context(options: argparse.Namespace) -> tuple[Context | None, str]:
 
 
 def _fail(how: str | None) -> None:
-    """Fail as a dry run is told to: after the first line of a part."""
+    """Crash or hang on purpose, as ``--fail`` asks of a dry run, after the first line of a part."""
     if how == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif how == "hang":  # in a process that would live on alone

@@ -183,5 +183,6 @@ def test_the_lists_hold_what_there_is():
 
 
 def test_a_setting_is_called_as_users_call_it():
-    assert unknown("small", Hyperparameters(0.1, rho=0.9)) == "momentum"
-    assert unknown("small", Hyperparameters(0.1)) is None
+    for name in ("small", "split"):
+        assert unknown(name, Hyperparameters(0.1, rho=0.9)) == "momentum"
+        assert unknown(name, Hyperparameters(0.1)) is None

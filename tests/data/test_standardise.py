@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tracemalloc
 from fractions import Fraction
 from typing import Any
@@ -73,6 +74,14 @@ def test_constant_features_become_0(value: float, dtype: str):
     x[::3, 0] = np.nextafter(x[0, 0], x.dtype.type(np.inf))  # constant but for rounding
     assert Standardiser.fit(x).std.tolist() == [1, 1]
     assert np.abs(Standardiser.fit(x)(x)).max() <= 1e-6 * max(1, value)
+
+
+def test_sums_of_many_bytes_do_not_cancel():
+    x = np.full((600_000, 2), 255, np.uint8)  # the square of a sum has more digits than a float
+    x[0, 1] = 254
+    standardiser = Standardiser.fit(x)
+    assert (standardiser(x[1:, :])[:, 0] == 0).all()
+    np.testing.assert_allclose(standardiser.std[1], math.sqrt(599_999) / 600_000, rtol=1e-12)
 
 
 def test_a_feature_is_not_constant_because_it_is_small():

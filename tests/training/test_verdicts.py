@@ -173,6 +173,13 @@ def test_networks_that_guess_pass_for_better_as_rarely_as_promised(classes: int,
     assert guess.no_better([np.nan], [np.nan]).tolist() == [False]
 
 
+def test_two_standard_errors_above_guessing_are_better():
+    guess = Guessing("validation", 1000, 0.1, math.log(10))  # a standard error is 0.95 points
+    losses = np.full(3, 9.0)
+    assert guess.no_better([0.115, 0.1185, 0.1195], losses, 1).tolist() == [True, True, False]
+    assert guess.no_better([0.1195, 0.13], losses[:2], 1000).tolist() == [True, True]
+
+
 def test_the_command_says_it_last_and_writes_it(capsys: pytest.CaptureFixture[str]):
     small = ["train", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "2"]
     main([*small, "--init", "1e-4,1e-5", "--no-batch-norm", "--out", "run"])

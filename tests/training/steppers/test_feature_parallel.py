@@ -110,15 +110,15 @@ def test_an_error_in_the_leader_lets_the_workers_go():
 def test_a_network_is_split_only_where_it_gains(monkeypatch):
     raw, values, labels, _ = sources("float32", inputs=3072)
 
-    def threads(x=raw, hidden=(50, 50), rho=None, replicas=1, inputs=3072):
+    def threads(x=raw, hidden=(50, 50), replicas=1, inputs=3072):
         net = Network(xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4), replicas=replicas)
-        return threads_to_split(net, x, Hyperparameters(np.zeros(replicas), rho))
+        return threads_to_split(net, x)
 
     monkeypatch.setenv("XPNET_FAST", "1")
     monkeypatch.setattr("xpnet.training.steppers.feature_parallel.blas_threads", lambda: 2)
     assert threads() == threads(x=values) == 2
     assert threads(hidden=(512, 512)) == 1  # its second layer needs both cores
-    assert threads(hidden=()) == threads(replicas=2) == threads(rho=np.array([0.9])) == 1
+    assert threads(hidden=()) == threads(replicas=2) == 1
     assert threads(inputs=20, x=values[:, :20].copy()) == 1
     monkeypatch.setattr("xpnet.training.steppers.feature_parallel.blas_threads", lambda: 1)
     assert threads() == 1

@@ -95,7 +95,7 @@ def make_stepper(
     several = network.replicas > 1 and backend.name == "cpu" and "population" in known
     if kind == "population" or (kind == "auto" and several):
         return PopulationStepper(network, x, labels, hyper)
-    threads = threads_to_split(network, x, hyper) if kind in ("auto", "split") and "split" in known else 1
+    threads = threads_to_split(network, x) if kind in ("auto", "split") and "split" in known else 1
     if threads > 1:
         return SplitStepper(network, x, labels, hyper, threads)
     if kind == "split":

@@ -126,10 +126,10 @@ class SplitStepper(PlainStepper):
         return None
 
 
-def threads_to_split(network: Network, x: Any, hyper: Hyperparameters, batch_size: int = 100) -> int:
+def threads_to_split(network: Network, x: Any, batch_size: int = 100) -> int:
     """Return over how many threads the first layer is worth splitting; 1 for not at all."""
     config = network.config
-    if network.replicas > 1 or hyper.rho is not None or network.backend.name != "cpu" or not fast_is_on():
+    if network.replicas > 1 or network.backend.name != "cpu" or not fast_is_on():
         return 1
     readable = x.located() is not None if isinstance(x, StandardisedRows) else x.flags.c_contiguous
     if not config.hidden or not readable:
