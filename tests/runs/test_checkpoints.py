@@ -99,6 +99,7 @@ def test_a_flipped_bit_or_a_cut_anywhere_is_noticed(tmp_path, snapshots, harm, s
     path = write_checkpoint(tmp_path, snapshots[1], ABOUT)
     broken = path.with_suffix(suffix)
     whole = broken.read_bytes()
+    described = read_checkpoint(path)[1]
     unnoticed = []
     for place in range(0, len(whole), harm.times(31, 1)):
         flipped = whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]
@@ -107,7 +108,7 @@ def test_a_flipped_bit_or_a_cut_anywhere_is_noticed(tmp_path, snapshots, harm, s
             harm.did("bits flipped and cuts made in checkpoints")
             told = ""
             try:
-                again, _ = read_checkpoint(path)
+                again, about = read_checkpoint(path)
             except RunError as error:
                 told = str(error)
             if told:
@@ -116,8 +117,10 @@ def test_a_flipped_bit_or_a_cut_anywhere_is_noticed(tmp_path, snapshots, harm, s
             else:
                 unnoticed.append(place)
                 check_equal(snapshots[1], again)
-    # White space between the words of the description: what is read is what was written.
-    assert all(suffix == ".json" and whole[place : place + 1].isspace() for place in unnoticed)
+                assert about == described
+    # White space, or the seventeenth digit of a number, where both mean the same number.
+    harmless = b" \n0123456789"
+    assert all(suffix == ".json" and whole[place] in harmless for place in unnoticed)
 
 
 @pytest.mark.guarantee("checkpoints", "full-disk")
