@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.report import render
 from xpnet.utils import file_system
 
@@ -82,7 +82,7 @@ def cifar() -> Path:
 
 
 @pytest.fixture
-def blobs() -> Data:
+def blobs() -> Dataset:
     """Return 600 samples of 12 features in 4 overlapping classes: small, and quick to learn."""
     rng = np.random.default_rng(5)
     labels = np.arange(600) % 4

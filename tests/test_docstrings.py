@@ -62,7 +62,7 @@ def test_methods_of_a_network_give_shapes_and_errors(name):
 
 
 def test_data_and_histories_say_what_they_hold(blobs):
-    attributes = described(sections(xpnet.Data.__doc__)["Attributes"])
+    attributes = described(sections(xpnet.Dataset.__doc__)["Attributes"])
     assert all(hasattr(blobs, name) for name in attributes)
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4))
     history = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=2)).history

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend, get_backend
     from xpnet.config.definitions import DataConfig, NetworkConfig, TrainConfig
     from xpnet.config.settings import Settings
-    from xpnet.data import Data, Standardiser, data_from_arrays, load_data
+    from xpnet.data import Data, Dataset, Standardiser, data_from_arrays, load_data
     from xpnet.errors import XpnetError
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
@@ -40,6 +40,7 @@ _HOMES = {
     "Settings": "config.settings",
     "TrainConfig": "config.definitions",
     "Data": "data",
+    "Dataset": "data",
     "Standardiser": "data",
     "load_data": "data",
     "XpnetError": "errors",
@@ -66,6 +67,7 @@ __all__ = [
     "Backend",
     "Data",
     "DataConfig",
+    "Dataset",
     "History",
     "LRRange",
     "Metrics",

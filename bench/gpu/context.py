@@ -15,10 +15,10 @@ import numpy as np
 from xpnet.analysis.benchmark import noise
 from xpnet.backend import Backend, get_backend
 from xpnet.config.definitions import NetworkConfig
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet, to_device
-from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 
 NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 
@@ -77,7 +77,7 @@ class Context:
         return known
 
     @cached_property
-    def noise(self) -> Data:
+    def noise(self) -> Dataset:
         """A data set of noise."""
         return noise(self.samples, self.inputs, others=max(10, self.samples // 9))
 
@@ -127,7 +127,7 @@ class Steps:
         rows = np.stack(orders, axis=1).reshape(self.count, batch, -1).swapaxes(1, 2)
         self._perm = backend.asarray(np.ascontiguousarray(rows if own_orders else rows[:, 0]))
         self._eta = backend.asarray(np.full((self.count, replicas), 1e-3))
-        self._totals = Totals.empty(backend.xp, self.count, replicas)
+        self._totals = StepMetrics.empty(backend.xp, self.count, replicas)
 
     def epoch(self) -> None:
         """Take all steps once."""

@@ -13,12 +13,12 @@ from bench.gpu.context import NINE, Context
 from xpnet.analysis.benchmark import noise
 from xpnet.backend import Backend
 from xpnet.config.definitions import TrainConfig
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.nn.network import Network
 from xpnet.ops import get_ops, reference
 from xpnet.training.device_data import to_device
 from xpnet.training.schedules import triangular
-from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 from xpnet.training.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
 
     R = replicas
     x, W, b, g = real(n, d), real(R, d, m) / np.sqrt(d).astype(dtype), real(R, 1, m), real(R, n, m)
-    s, gamma, scores = real(R, n, m) + 1, real(R, 1, m), 3 * real(R, n, m)
+    s, gamma, logits = real(R, n, m) + 1, real(R, 1, m), 3 * real(R, n, m)
     labels, keep = draw.integers(0, m, n), np.full((R, 1, 1), 0.99, dtype)
     forward = reference.batch_norm_relu(np, s, gamma, b, 1e-5)[:5]
     parts = [real(R, 1, 700), real(R, 1, m)]
@@ -70,8 +70,8 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("batch_norm_relu", (s, gamma, b, 1e-5)),
         ("batch_norm_relu_gradients", (g, reference.BatchNormReLU(*forward), gamma)),
         ("batch_norm_relu_inference", (s, b, np.abs(gamma), gamma, b, 1e-5)),
-        ("softmax", (scores,)),
-        ("softmax_cross_entropy", (scores, labels, 0.01)),
+        ("softmax", (logits,)),
+        ("softmax_cross_entropy", (logits, labels, 0.01)),
         ("gather", (draw.integers(0, n, n), x)),
         ("descend", (block, parts, keep, np.zeros(R))),
         ("descend_by_product", (W, x, g, keep, np.zeros(R))),
@@ -132,7 +132,7 @@ def curves(context: Context) -> dict[str, Any]:
     return {"worst": worst, "summary": f"differ by {max(worst.values()):.1e} at most"}
 
 
-def _losses(context: Context, backend: Backend, data: Data, kind: str, dtype: str, replicas: int) -> Any:
+def _losses(context: Context, backend: Backend, data: Dataset, kind: str, dtype: str, replicas: int) -> Any:
     """Return the training loss of each of 100 steps."""
     # In float64 activations of fifty units and a hundred samples do not fit into one multiprocessor.
     hidden = (50, 50) if dtype == "float32" else (24, 24)
@@ -143,7 +143,7 @@ def _losses(context: Context, backend: Backend, data: Data, kind: str, dtype: st
     stepper = make_stepper(network, part.x, part.labels, hyper, kind, batch)
     perm = np.random.default_rng(1).integers(0, len(data.train), (steps, batch))
     eta = np.repeat(triangular(np.arange(steps), 1e-5, 0.1, 50)[:, None], replicas, axis=1)
-    totals = Totals.empty(backend.xp, steps, replicas)
+    totals = StepMetrics.empty(backend.xp, steps, replicas)
     state = State(network.parameters, {}, network.running)
     stepper.run(state, backend.asarray(perm), backend.asarray(eta), totals)
     return backend.to_numpy(totals.loss) / batch

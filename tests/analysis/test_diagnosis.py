@@ -128,14 +128,14 @@ def test_gradients_are_those_of_the_network(batch_norm):
     g = np.linalg.solve(square.T, gradients["W1"])
     found = xpnet.diagnose(net, square, labels)
     np.testing.assert_allclose(found.gradient_rms[:, 0], np.sqrt((g**2).mean(axis=(1, 2))), rtol=1e-9)
-    scores = square
+    logits = square
     for number in (1, 2, 3):
-        s = scores @ net.parameters[f"W{number}"] + net.parameters.get(f"b{number}", 0)
+        s = logits @ net.parameters[f"W{number}"] + net.parameters.get(f"b{number}", 0)
         np.testing.assert_allclose(found.s_std[:, number - 1], s.std(axis=(1, 2)), rtol=1e-10)
         if batch_norm:
-            scores = np.maximum((s - s.mean(axis=1, keepdims=True)) / np.sqrt(s.var(axis=1, keepdims=True) + 1e-5), 0)
+            logits = np.maximum((s - s.mean(axis=1, keepdims=True)) / np.sqrt(s.var(axis=1, keepdims=True) + 1e-5), 0)
         else:
-            scores = np.maximum(s, 0)
+            logits = np.maximum(s, 0)
     p = np.exp(s) / np.exp(s).sum(axis=2, keepdims=True)
     g = (p - np.eye(4)[labels]) / 12
     np.testing.assert_allclose(found.gradient_rms[:, 2], np.sqrt((g**2).mean(axis=(1, 2))), rtol=1e-10)

@@ -43,12 +43,12 @@ def test_each_step_is_that_of_gradient_descent_with_its_rate(blobs):
     order = [rows for epoch in range(20) for part in batches_of_epoch((3,), epoch, 400, config) for rows in part]
     assert [len(rows) for rows in order] == [150, 150, 100] * 20
     for t, rows in enumerate(order):
-        scores = x[rows] @ W + b
-        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        logits = x[rows] @ W + b
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         right = np.eye(4)[blobs.train.labels[rows]]
         assert test.losses[t, 0] == pytest.approx(-np.log(p[right == 1]).mean(), rel=1e-9)
-        assert test.accuracies[t, 0] == (scores.argmax(axis=1) == blobs.train.labels[rows]).mean()
+        assert test.accuracies[t, 0] == (logits.argmax(axis=1) == blobs.train.labels[rows]).mean()
         g = (p - right) / len(rows)
         W, b = W - test.rates[t] * x[rows].T @ g, b - test.rates[t] * g.sum(axis=0)
     valid = blobs.standardiser(blobs.validation.x, "float64") @ W + b

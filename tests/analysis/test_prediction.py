@@ -14,7 +14,7 @@ from xpnet.errors import DataError
 ROWS = 120
 
 
-def samples(labels: tuple, *, seed: int = 0, **options) -> xpnet.Data:
+def samples(labels: tuple, *, seed: int = 0, **options) -> xpnet.Dataset:
     """Return data of which the first feature is the place of a row's label among `labels`."""
     places = np.arange(ROWS) % len(labels)
     x = np.random.default_rng(seed).standard_normal((ROWS, 3))
@@ -22,7 +22,7 @@ def samples(labels: tuple, *, seed: int = 0, **options) -> xpnet.Data:
     return xpnet.data_from_arrays(x, np.array(labels)[places], split="80/20", **options)
 
 
-def table(path: str, labels: tuple[str, ...]) -> xpnet.Data:
+def table(path: str, labels: tuple[str, ...]) -> xpnet.Dataset:
     """Return the samples of :func:`samples` from a table with labels as they are written."""
     places = np.arange(ROWS) % len(labels)
     rows = "".join(f"{i},0.5,0.25,{labels[i]}\n" for i in places)
@@ -36,7 +36,7 @@ def network(class_names: tuple[str, ...], classes: int | None = None) -> xpnet.N
     return net
 
 
-def classes_by_place(net: xpnet.Network, data: xpnet.Data, count: int) -> list[int]:
+def classes_by_place(net: xpnet.Network, data: xpnet.Dataset, count: int) -> list[int]:
     """Return the network's class of each label, in the order in which `samples` was given them."""
     found = as_trained(net, data)
     # What is said of the numbers of classes is said of the network's.

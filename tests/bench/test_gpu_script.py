@@ -60,7 +60,7 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert set(populations) == {"1", "2", "2, own orders"}
     for row in populations.values():
         steppers = {kind: figures["stepper"] for kind, figures in row.items()}
-        assert steppers == {"auto": "SmallStepper", "small": "SmallStepper", "graph": "DeviceStepper"}
+        assert steppers == {"auto": "SmallStepper", "small": "SmallStepper", "graph": "GraphStepper"}
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout

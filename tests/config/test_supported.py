@@ -79,11 +79,12 @@ def kinds(backend):
 
 def test_todays_settings_are_known_to_all(backend):
     chosen = {kind: type(stepper(backend, config(), TrainConfig(stepper=kind))).__name__ for kind in kinds(backend)}
-    names = {"graph": "DeviceStepper", "fused": "DeviceStepper", "small": "SmallStepper"}
-    expected = {kind: names.get(kind, f"{kind.capitalize()}Stepper") for kind in kinds(backend)}
+    names = {"graph": "GraphStepper", "fused": "GraphStepper", "small": "SmallStepper", "plain": "PlainStepper"}
+    names |= {"split": "FeatureParallelStepper", "population": "ReplicaParallelStepper"}
+    expected = {kind: names[kind] for kind in kinds(backend)}
     assert chosen == expected
     auto = stepper(backend, config(), TrainConfig())
-    assert type(auto).__name__ == ("SmallStepper" if backend.name == "gpu" else "SplitStepper")
+    assert type(auto).__name__ == ("SmallStepper" if backend.name == "gpu" else "FeatureParallelStepper")
     assert get_ops(backend, config()).softmax_cross_entropy == get_ops(backend).softmax_cross_entropy
 
 

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet import data_from_arrays, load_data
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import DataError
 
 LABELS = np.arange(20) % 2
 
 
-def make(x: Any = None, y: Any = LABELS, *test: Any, **options: Any) -> Data:
+def make(x: Any = None, y: Any = LABELS, *test: Any, **options: Any) -> Dataset:
     """Return data of 20 rows of 3 features, of which `x` and `y` may take the place."""
     return data_from_arrays(np.arange(60.0).reshape(20, 3) if x is None else x, y, *test, **options)
 
 
-def pool(data: Data, *, test: bool = False) -> Any:
+def pool(data: Dataset, *, test: bool = False) -> Any:
     """Return the rows of training and validation, and of the test set, in order."""
     return np.concatenate([data.train.x, data.validation.x, *([data.test.x] if test else [])])
 

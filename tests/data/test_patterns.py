@@ -5,16 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from xpnet.data import Source, Standardiser, patterns
+from xpnet.data import RawDataset, Standardiser, patterns
 from xpnet.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
+def source() -> RawDataset:
     return patterns()
 
 
-def test_shapes_and_types(source: Source):
+def test_shapes_and_types(source: RawDataset):
     assert (source.x.shape, source.x_test.shape) == ((10_000, 3072), (2_000, 3072))
     assert source.x.dtype == source.x_test.dtype == np.uint8
     assert source.labels.dtype == source.labels_test.dtype == np.int64
@@ -23,7 +23,7 @@ def test_shapes_and_types(source: Source):
     assert len(set(source.class_names)) == 10
 
 
-def test_classes_are_balanced_and_in_no_order(source: Source):
+def test_classes_are_balanced_and_in_no_order(source: RawDataset):
     assert (np.bincount(source.labels) == 1000).all()
     assert (np.bincount(source.labels_test) == 200).all()
     assert (np.bincount(source.labels[:9000]) == 900).all()
@@ -32,7 +32,7 @@ def test_classes_are_balanced_and_in_no_order(source: Source):
 
 
 @pytest.mark.parametrize(("n", "n_test"), [(10, 10), (499, 501), (500, 1000), (1001, 20)])
-def test_a_row_is_the_same_whatever_is_asked_for(source: Source, n: int, n_test: int):
+def test_a_row_is_the_same_whatever_is_asked_for(source: RawDataset, n: int, n_test: int):
     fewer = patterns(n, n_test)
     np.testing.assert_array_equal(fewer.x, source.x[:n])
     np.testing.assert_array_equal(fewer.labels, source.labels[:n])
@@ -62,13 +62,13 @@ def test_sizes_out_of_range():
         patterns(1_000_001)
 
 
-def test_pixels_use_their_range(source: Source):
+def test_pixels_use_their_range(source: RawDataset):
     assert 100 < source.x.mean() < 156
     assert 45 < source.x.std() < 75
     assert np.mean((source.x == 0) | (source.x == 255)) < 0.05
 
 
-def test_a_class_is_a_direction_and_a_width_of_stripes(source: Source):
+def test_a_class_is_a_direction_and_a_width_of_stripes(source: RawDataset):
     """The strongest frequency of an image tells its class: so would a person."""
     grey = source.x_test.reshape(-1, 3, 32, 32).mean(axis=1)
     spectrum = np.abs(np.fft.fft2(grey - grey.mean(axis=(1, 2), keepdims=True), s=(128, 128)))[:, :, :65]
@@ -79,7 +79,7 @@ def test_a_class_is_a_direction_and_a_width_of_stripes(source: Source):
     assert np.mean(step + 5 * narrow == source.labels_test) > 0.8
 
 
-def test_a_linear_classifier_stays_far_from_that(source: Source):
+def test_a_linear_classifier_stays_far_from_that(source: RawDataset):
     """Ridge regression on the classes, at its best strength, on standardised pixels."""
     standardiser = Standardiser.fit(source.x[:9000])
     x, x_test = standardiser(source.x[:9000]), standardiser(source.x_test)

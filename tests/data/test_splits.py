@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnet.data import Source, Standardiser, parse_split, split_source
+from xpnet.data import RawDataset, Standardiser, parse_split, split_source
 from xpnet.errors import DataError
 
 
-def source(rows: int) -> Source:
+def source(rows: int) -> RawDataset:
     """Return `rows` rows that hold their own number."""
     x = np.arange(rows, dtype=np.float32).reshape(-1, 1)
     labels = np.arange(rows) % 2
-    return Source("numbers", "here", x, labels, x[:3] + 1000, labels[:3], ("even", "odd"), None, f"{rows - 1}/1")
+    return RawDataset("numbers", "here", x, labels, x[:3] + 1000, labels[:3], ("even", "odd"), None, f"{rows - 1}/1")
 
 
 @pytest.mark.parametrize(

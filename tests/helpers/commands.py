@@ -67,7 +67,7 @@ def _child(what: dict[str, Any]) -> None:
             os.setgroups([])
             os.setgid(what["user"])
             os.setuid(what["user"])
-        _patch(xpnet.training.trainer.Loop, "_take", _watched(what))
+        _patch(xpnet.training.trainer.Trainer, "_take", _watched(what))
         if what.keys() & {"signals", "commands"}:
             xpnet.training.trainer._SECONDS_A_CALL = 0  # one step a call: exact moments
         if "call" in what:

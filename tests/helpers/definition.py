@@ -94,7 +94,7 @@ def gradients(network: xpnet.NetworkConfig, p: dict, x: np.ndarray, labels: np.n
 
 
 def train(
-    network: xpnet.NetworkConfig, start: dict, data: xpnet.data.Data, config: xpnet.TrainConfig, order: int
+    network: xpnet.NetworkConfig, start: dict, data: xpnet.data.Dataset, config: xpnet.TrainConfig, order: int
 ) -> Trained:
     """Train one network with one value of each setting, from the parameters `start`, in the order of a seed."""
     p = {name: np.array(tensor, np.float64) for name, tensor in start.items()}

@@ -6,8 +6,8 @@ from typing import Any
 
 from xpnet.backend import get_backend
 from xpnet.config.settings import Settings
-from xpnet.data import Data
-from xpnet.tuning import SearchConfig, Session, Space, open_storage
+from xpnet.data import Dataset
+from xpnet.tuning import Search, SearchConfig, Space, open_storage
 
 SMALL = {"hidden": [5], "batch_size": 50, "n_s": 4, "cycles": 2}
 
@@ -48,12 +48,12 @@ class Mortal:
         return write
 
 
-def session(data: Data, space: Any = "lambda", storage: Any = None, settings: Any = None, **how: Any) -> Session:
+def session(data: Dataset, space: Any = "lambda", storage: Any = None, settings: Any = None, **how: Any) -> Search:
     """Return a worker of a small search, in memory if no storage is given; its waiting takes no time."""
     storage = open_storage(None) if storage is None else storage
     values = Settings.from_mapping({**SMALL, **(settings or {})})
     config = SearchConfig(**{"trials": 4, "final": "none", **how})
-    return Session.start(Space.of(space), values, config, data, get_backend("cpu"), storage, "study")
+    return Search.start(Space.of(space), values, config, data, get_backend("cpu"), storage, "study")
 
 
 def points(outcome: Any) -> list[Any]:

@@ -103,17 +103,17 @@ def test_batch_normalisation(both, shape):
 @given(shape=shapes, per_replica=st.booleans())
 def test_softmax_and_relu(both, shape, per_replica):
     s = draw(shape)
-    scores = 5 * s.real(s.replicas, s.n, s.m)
-    scores[:, 0] = 0  # all classes are best: the first counts
+    logits = 5 * s.real(s.replicas, s.n, s.m)
+    logits[:, 0] = 0  # all classes are best: the first counts
     labels = s.rng.integers(0, s.m, (s.replicas, s.n) if per_replica else (s.n,))
     scale = np.abs(s.real(s.replicas, 1, 1)) if per_replica else 0.25
-    losses, correct, _ = both("softmax_cross_entropy", scores, labels, scale, dtype=s.dtype)
+    losses, correct, _ = both("softmax_cross_entropy", logits, labels, scale, dtype=s.dtype)
     assert correct.dtype == bool
-    both("softmax", scores, dtype=s.dtype)
-    both("relu", scores, dtype=s.dtype)
-    both("bias_relu", scores, s.real(s.replicas, 1, s.m), dtype=s.dtype)
-    both("relu_gradient", s.real(*scores.shape), np.maximum(scores, 0), dtype=s.dtype)
-    entropy = CrossEntropy(losses, correct, scores)
+    both("softmax", logits, dtype=s.dtype)
+    both("relu", logits, dtype=s.dtype)
+    both("bias_relu", logits, s.real(s.replicas, 1, s.m), dtype=s.dtype)
+    both("relu_gradient", s.real(*logits.shape), np.maximum(logits, 0), dtype=s.dtype)
+    entropy = CrossEntropy(losses, correct, logits)
     both("tally", entropy, s.rng.random(s.replicas), s.rng.integers(0, 9, s.replicas), dtype=s.dtype)
 
 
@@ -135,11 +135,11 @@ def test_updates(both, shape, parts, nesterov):
 
 
 def test_what_is_not_a_number_stays_so(both):
-    scores = np.array([[[1.0, np.nan, 2.0], [np.inf, 0, 1], [1e4, -1e4, 0]]])
-    losses, _, _ = both.back(both.ops.softmax_cross_entropy(both.to(scores), both.to(np.array([0, 0, 0])), 1.0))
+    logits = np.array([[[1.0, np.nan, 2.0], [np.inf, 0, 1], [1e4, -1e4, 0]]])
+    losses, _, _ = both.back(both.ops.softmax_cross_entropy(both.to(logits), both.to(np.array([0, 0, 0])), 1.0))
     assert np.isnan(losses[0, :2]).all()
     assert losses[0, 2] == 0
-    assert np.isnan(both.back(both.ops.relu(both.to(scores)))[0, 0, 1])
+    assert np.isnan(both.back(both.ops.relu(both.to(logits)))[0, 0, 1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -214,6 +214,6 @@ def test_the_emulator_notices_what_a_gpu_would_not_forgive(both):
     assert results[0] != results[1]
     with pytest.raises(emulator.EmulationError, match="takes 1 arguments, got 2"):
         kernels["race"]((1,), (8,), (x.ctypes.data, np.int32(1)))
-    scores = both.xp.asarray(np.zeros((1, 4), np.float32))
+    logits = both.xp.asarray(np.zeros((1, 4), np.float32))
     with pytest.raises(emulator.EmulationError, match=r"int64 size got .* of type int32"):
-        both.ops._kernels(scores)("relu", (1,), (32,), scores, scores, np.int32(4))
+        both.ops._kernels(logits)("relu", (1,), (32,), logits, logits, np.int32(4))

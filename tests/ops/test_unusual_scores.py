@@ -53,27 +53,27 @@ class Call(NamedTuple):
 @pytest.mark.parametrize("replicas", [1, 3])
 @pytest.mark.parametrize("label", [0, 1, 3])
 def test_losses_and_gradients_of_scores_of_any_scale(call, dtype, replicas, label, harm):
-    scores = np.stack([np.roll(SCORES, r, axis=0) for r in range(replicas)]).astype(dtype)
+    logits = np.stack([np.roll(SCORES, r, axis=0) for r in range(replicas)]).astype(dtype)
     labels = np.full(len(SCORES), label)
     with np.errstate(under="ignore"):
-        found = call("softmax_cross_entropy", scores, labels, 0.25)
-        wide = scores.astype(np.longdouble)
+        found = call("softmax_cross_entropy", logits, labels, 0.25)
+        wide = logits.astype(np.longdouble)
         shifted = wide - wide.max(axis=-1, keepdims=True)
         p = np.exp(shifted) / np.exp(shifted).sum(axis=-1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=-1)) - shifted[..., label]
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(call.host(found.losses), losses.astype(float), rtol=4 * eps, atol=4 * eps)
     np.testing.assert_allclose(call.host(found.g), (0.25 * (p - np.eye(4)[label])).astype(float), rtol=0, atol=4 * eps)
-    np.testing.assert_array_equal(call.host(found.correct), scores.argmax(axis=-1) == label)
-    harm.did("scores of any scale", scores.size)
+    np.testing.assert_array_equal(call.host(found.correct), logits.argmax(axis=-1) == label)
+    harm.did("scores of any scale", logits.size)
 
 
 @DTYPES
 def test_a_loss_beyond_the_type_is_infinite_and_not_another_number(call, dtype):
     top = np.finfo(dtype).max
-    scores = np.array([[[top, -top, 0.0], [0.0, np.inf, 0.0], [np.nan, 0.0, 0.0]]], dtype)
+    logits = np.array([[[top, -top, 0.0], [0.0, np.inf, 0.0], [np.nan, 0.0, 0.0]]], dtype)
     with np.errstate(all="ignore"):
-        losses = call.host(call("softmax_cross_entropy", scores, np.array([1, 0, 1]), 1.0).losses)
+        losses = call.host(call("softmax_cross_entropy", logits, np.array([1, 0, 1]), 1.0).losses)
     assert losses[0, 0] == np.inf
     assert np.isnan(losses[0, 1:]).all()
 

@@ -208,12 +208,12 @@ def test_deleting_may_be_cut_short_at_any_moment(tmp_path, snapshots, monkeypatc
 
 
 def test_the_last_few_are_kept_and_the_best(tmp_path, snapshots, monkeypatch):
-    scores = {}
+    logits = {}
     for number, snapshot in enumerate(snapshots):
         path = write_checkpoint(tmp_path, snapshot, ABOUT)
-        scores[path] = 0.9 if number == 1 else 0.5
-    monkeypatch.setattr(checkpoints.Checkpoint, "score", property(lambda self: scores[self.path]))
-    assert len(scores) == 4
+        logits[path] = 0.9 if number == 1 else 0.5
+    monkeypatch.setattr(checkpoints.Checkpoint, "score", property(lambda self: logits[self.path]))
+    assert len(logits) == 4
     keep(tmp_path, 2)
     found, wrong = checkpoints_in(tmp_path)
     assert [one.step for one in found] == [snapshots[3].step, snapshots[2].step, snapshots[1].step]

@@ -172,7 +172,7 @@ def data_file():
 )
 def test_a_run_beyond_a_limit_leaves_no_folder(monkeypatch, capsys, harm, name, limit, words):
     monkeypatch.setattr(parsing, name, limit)
-    monkeypatch.setattr("xpnet.training.trainer.Loop.epoch", lambda *_: pytest.fail("a step was taken"))
+    monkeypatch.setattr("xpnet.training.trainer.Trainer.epoch", lambda *_: pytest.fail("a step was taken"))
     assert run() == 2
     said = capsys.readouterr().err
     assert re.search(words, said), said

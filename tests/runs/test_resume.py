@@ -16,7 +16,7 @@ from xpnet.errors import RunError
 from xpnet.runs import checkpoints
 from xpnet.runs.checkpoints import write_checkpoint
 from xpnet.runs.resume import (
-    Stand,
+    ResumePoint,
     differences,
     finished,
     refuse_changes,
@@ -26,7 +26,7 @@ from xpnet.runs.resume import (
 )
 from xpnet.runs.saver import Saver, discard
 from xpnet.training.population import Population
-from xpnet.training.state import Snapshot
+from xpnet.training.state import TrainState
 from xpnet.training.train_population import train_population
 
 SETTINGS = {"hidden": [5], "epochs": 4, "runs": 3, "momentum": 0.5, "batch_size": 90}
@@ -37,7 +37,7 @@ def population(**changes: Any) -> Population:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, blobs: xpnet.data.Data) -> tuple[Path, list[tuple[Snapshot, dict[str, Any]]]]:
+def saved(tmp_path: Path, blobs: xpnet.data.Dataset) -> tuple[Path, list[tuple[TrainState, dict[str, Any]]]]:
     """Return a run folder of two chunks, trained to the end, and what was saved in it."""
     run, kept = tmp_path / "run", []
     run.mkdir()
@@ -58,7 +58,7 @@ def saved(tmp_path: Path, blobs: xpnet.data.Data) -> tuple[Path, list[tuple[Snap
 LENGTH = xpnet.config.definitions.Length(steps=20, steps_per_epoch=5, n_s=10)
 
 
-def stand(run: Path, steps: int = 20, per_epoch: int = 5, **changes: Any) -> Stand:
+def stand(run: Path, steps: int = 20, per_epoch: int = 5, **changes: Any) -> ResumePoint:
     length = xpnet.config.definitions.Length(steps=steps, steps_per_epoch=per_epoch, n_s=10)
     return where_it_stands(run, population(**changes), length, "float32")
 
@@ -107,7 +107,7 @@ def test_nothing_is_changed_where_nothing_is_left_to_train(saved):
     with pytest.raises(RunError, match="nothing is left to train with lambda = 1: its 20 steps are done; ask"):
         refuse_nothing(run, stand(run), ["lambda = 1"])
     refuse_nothing(run, stand(run, 40, 5), ["lambda = 1"])
-    refuse_nothing(run, Stand(), ["lambda = 1"])
+    refuse_nothing(run, ResumePoint(), ["lambda = 1"])
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_an_epoch_that_was_cut_short_is_no_place_to_go_on_from(saved):
     assert stand(run, 20, 5).starts[1, 3].step == 15
 
 
-def rewrite(run: Path, chunk: tuple[int, int], snapshot: Snapshot, about: dict[str, Any]) -> None:
+def rewrite(run: Path, chunk: tuple[int, int], snapshot: TrainState, about: dict[str, Any]) -> None:
     rest = {"cuts": [[0, 1], [1, 3]], "length": {"steps": 20, "steps_per_epoch": 5}}
     write_checkpoint(run / "checkpoints" / f"{chunk[0]}-{chunk[1]}", snapshot, rest | about)
 
@@ -310,13 +310,13 @@ def test_what_differs_is_said_but_for_what_may(saved):
 
 def test_settings_that_are_younger_than_a_checkpoint_have_their_defaults():
     older = {"lambda": 0.1, "epochs": 3}
-    found = Stand(about={"settings": older, "data": {"features": 3}})
+    found = ResumePoint(about={"settings": older, "data": {"features": 3}})
     assert found.settings["keep"] == 2
     assert found.settings["lambda"] == 0.1
     assert found.data == {"features": 3}
     newer = {"lambda": 0.1, "from_the_future": 3}
-    assert Stand(about={"settings": newer}).settings == newer
-    assert Stand(about={"settings": [1], "data": None}).settings == Settings.from_mapping({}).to_mapping()
+    assert ResumePoint(about={"settings": newer}).settings == newer
+    assert ResumePoint(about={"settings": [1], "data": None}).settings == Settings.from_mapping({}).to_mapping()
 
 
 def test_later_checkpoints_are_discarded_and_what_was_cut_short(saved):

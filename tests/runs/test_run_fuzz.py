@@ -54,7 +54,7 @@ SEARCH_TOML = {
 }
 
 
-def data() -> xpnet.data.Data:
+def data() -> xpnet.data.Dataset:
     rng = np.random.default_rng(3)
     labels = np.arange(60) % 3
     x = (rng.standard_normal((60, 4)) + 2 * rng.standard_normal((3, 4))[labels]).astype(np.float32)

@@ -132,8 +132,8 @@ def test_a_batch_of_one_sample_is_normalised_to_its_shift():
     x = data.standardiser(data.train.x[:1], "float64")
     cost, found = net.cost_and_gradients(x, data.train.labels[:1], 0.0)
     for r in range(2):
-        scores = np.array([0.5, 0, 2.0]) @ net.parameters["W3"][r] + net.parameters["b3"][r]
-        expected = -np.log(np.exp(scores) / np.exp(scores).sum())[0, data.train.labels[0]]
+        logits = np.array([0.5, 0, 2.0]) @ net.parameters["W3"][r] + net.parameters["b3"][r]
+        expected = -np.log(np.exp(logits) / np.exp(logits).sum())[0, data.train.labels[0]]
         assert cost[r] == pytest.approx(expected, rel=1e-12)
     for name in ("W1", "W2", "gamma1", "gamma2"):
         assert not found[name].any(), name

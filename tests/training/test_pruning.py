@@ -9,7 +9,7 @@ from strict import strict_backend
 from xpnet.config.settings import Settings
 from xpnet.nn.network import Network
 from xpnet.training.population import Population
-from xpnet.training.pruning import Mark
+from xpnet.training.pruning import PruningPoint
 from xpnet.training.train import train
 from xpnet.training.train_population import train_population
 
@@ -74,16 +74,16 @@ def test_a_chunk_is_asked_about_its_own(blobs):
 
 
 def test_fewer_networks_take_fewer_operations(blobs, monkeypatch):
-    from xpnet.training.steppers.replica_parallel import PopulationStepper
+    from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 
     trained = []
-    real = PopulationStepper.run
+    real = ReplicaParallelStepper.run
 
     def counted(self, state, perm, eta, totals):
         trained.append((int(eta.shape[0]), int(state.parameters["W1"].shape[0])))
         real(self, state, perm, eta, totals)
 
-    monkeypatch.setattr(PopulationStepper, "run", counted)
+    monkeypatch.setattr(ReplicaParallelStepper, "run", counted)
     run(population(), blobs, marks=[10], on_mark=lambda _: [2])
     assert sum(steps for steps, replicas in trained if replicas == 3) == 10
     assert sum(steps for steps, replicas in trained if replicas == 2) == 20
@@ -111,7 +111,7 @@ def test_only_the_sets_that_are_wanted_are_evaluated_at_the_end(blobs):
 
 def test_a_network_that_diverges_is_not_asked_about(blobs):
     p = population(**{"lambda": 0.0, "eta_max": [0.1, 1e38], "batch_norm": False})
-    seen: list[Mark] = []
+    seen: list[PruningPoint] = []
     _, result = run(p, blobs, marks=[10, 20], on_mark=lambda mark: seen.append(mark) or [])
     assert list(result.diverged) == [1]
     assert [mark.replicas for mark in seen] == [(0,), (0,)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet.cli import main
 from xpnet.config.settings import Settings
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.report.records import read_run
 from xpnet.runs.records import read_metrics
 from xpnet.training.guessing import LEVEL, Guessing
@@ -25,7 +25,7 @@ from xpnet.training.verdicts import FEW_STEPS, few_steps, judged
 DEEP = (20, 20, 10, 10, 10)
 
 
-def overlapping(seed: int, shares: tuple[float, ...], n: int = 1000, apart: float = 1.0) -> Data:
+def overlapping(seed: int, shares: tuple[float, ...], n: int = 1000, apart: float = 1.0) -> Dataset:
     """Return samples of 12 features whose classes have these shares."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(len(shares), size=n, p=shares)
@@ -33,13 +33,13 @@ def overlapping(seed: int, shares: tuple[float, ...], n: int = 1000, apart: floa
     return xpnet.data_from_arrays(x.astype(np.float32), labels)
 
 
-def trained(data: Data, network: dict[str, object] | None = None, **how: object) -> xpnet.TrainResult:
+def trained(data: Dataset, network: dict[str, object] | None = None, **how: object) -> xpnet.TrainResult:
     """Train one network."""
     config = xpnet.NetworkConfig(inputs=data.features, classes=data.classes, **{"hidden": (20,), **(network or {})})
     return xpnet.train(xpnet.Network(config), data, xpnet.TrainConfig(**{"batch_size": 25, "epochs": 20, **how}))
 
 
-def population(data: Data, **settings: object) -> xpnet.TrainResult:
+def population(data: Dataset, **settings: object) -> xpnet.TrainResult:
     """Train a population."""
     given = {"hidden": [8], "batch_size": 20, "epochs": 20, **settings}
     of = xpnet.Population.of(Settings.from_mapping(given), data.features, data.classes)
@@ -67,7 +67,7 @@ def test_a_set_that_cannot_tell_says_nothing():
     assert (result.guessing, result.warnings) == (None, [])
 
 
-def test_a_rate_that_is_far_too_large(blobs: Data):
+def test_a_rate_that_is_far_too_large(blobs: Dataset):
     result = trained(blobs, eta_max=100.0)
     assert result.no_better == [0]
     assert result.guessing == Guessing.on(blobs, "validation")
@@ -79,18 +79,18 @@ def test_a_rate_that_is_far_too_large(blobs: Data):
     assert result.to_json()["warnings"] == [said]
 
 
-def test_scores_that_do_not_depend_on_the_sample(blobs: Data):
+def test_scores_that_do_not_depend_on_the_sample(blobs: Dataset):
     result = trained(blobs, {"hidden": DEEP, "init": 1e-4, "batch_norm": False})
     assert "it takes every sample for the class " in result.warnings[0]
     assert result.warnings[0].endswith("Try init = he or batch normalisation.")
 
 
-def test_a_penalty_that_leaves_nothing(blobs: Data):
+def test_a_penalty_that_leaves_nothing(blobs: Dataset):
     result = trained(blobs, {"batch_norm": False}, lam=10.0, eta_max=0.04)
     assert "Try a smaller lambda" in result.warnings[0]
 
 
-def judged_with(data: Data, result: xpnet.TrainResult, **figures: tuple[float, float]) -> list[str]:
+def judged_with(data: Dataset, result: xpnet.TrainResult, **figures: tuple[float, float]) -> list[str]:
     """Return the warnings of a result whose final accuracy and loss on some sets are these."""
     one = {which: Metrics(*np.array([[a], [loss], [loss]])) for which, (a, loss) in figures.items()}
     config = xpnet.TrainConfig(batch_size=25, epochs=20)
@@ -98,7 +98,7 @@ def judged_with(data: Data, result: xpnet.TrainResult, **figures: tuple[float, f
     return judged(dataclasses.replace(result, **one), network, config, data, [{"seed": 0}]).warnings
 
 
-def test_a_fall_from_its_own_best(blobs: Data):
+def test_a_fall_from_its_own_best(blobs: Dataset):
     result = trained(blobs)
     assert result.warnings == []
     best = result.history["validation_accuracy"].max()
@@ -115,7 +115,7 @@ def test_a_fall_from_its_own_best(blobs: Data):
     assert f"it had {100 * best:.2f} % after epoch {epoch}" in said
 
 
-def test_a_loss_that_is_far_above_guessing_though_the_accuracy_is_not(blobs: Data):
+def test_a_loss_that_is_far_above_guessing_though_the_accuracy_is_not(blobs: Dataset):
     result = trained(blobs)
     (said,) = judged_with(blobs, result, train=(0.9, 91_364.0), validation=(0.9, 91_364.0))
     assert said.startswith("The network is far worse in loss than guessing: 91,364 on ")
@@ -125,7 +125,7 @@ def test_a_loss_that_is_far_above_guessing_though_the_accuracy_is_not(blobs: Dat
     assert judged_with(blobs, result, validation=(0.9, 4.0)) == []  # overfitting makes so much of it
 
 
-def test_of_a_population_those_are_named_that_guess(blobs: Data):
+def test_of_a_population_those_are_named_that_guess(blobs: Dataset):
     result = population(blobs, **{"lambda": [10.0, 0.001], "runs": 2, "batch_norm": False, "eta_max": 0.04})
     assert result.no_better == [0, 2] or result.no_better == [0, 1]
     assert not result.none_better
@@ -134,7 +134,7 @@ def test_of_a_population_those_are_named_that_guess(blobs: Data):
 
 
 @pytest.mark.parametrize("most", [None, 1])
-def test_of_a_population_that_guesses_none_is_the_best(blobs: Data, most: int | None):
+def test_of_a_population_that_guesses_none_is_the_best(blobs: Dataset, most: int | None):
     given = {"hidden": list(DEEP), "batch_norm": False, "init": [1e-4, 1e-5], "batch_size": 20, "epochs": 15}
     of = xpnet.Population.of(Settings.from_mapping(given), blobs.features, blobs.classes)
     _, result = xpnet.train_population(of, blobs, max_replicas=most)
@@ -214,7 +214,7 @@ def test_pages_say_it_first_and_call_none_the_best():
     assert "best by validation accuracy" not in both
 
 
-def test_figures_of_earlier_versions_are_read(blobs: Data):
+def test_figures_of_earlier_versions_are_read(blobs: Dataset):
     main(["train", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "1", "--out", "run", "--quiet"])
     metrics = json.loads(Path("run/metrics.json").read_text())
     del metrics["warnings"], metrics["guessing"]

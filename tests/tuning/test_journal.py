@@ -18,7 +18,7 @@ from xpnet.backend import get_backend
 from xpnet.cli.search_display import trials_table
 from xpnet.errors import RunError, XpnetError
 from xpnet.training.device_data import to_device
-from xpnet.tuning import Session, open_storage
+from xpnet.tuning import Search, open_storage
 from xpnet.tuning.worker import SearchWorker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
@@ -26,11 +26,11 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the addres
 
 def joined(path: Path, data: Any) -> Any:
     """Take part in the search of a journal, without training anything; return how it stands."""
-    there = Session.join(open_storage(path), "study", {}, get_backend("cpu"), load=lambda _: data)
-    worker = SearchWorker(there.rounds, there.board, to_device(data, there.backend, "float32"))
+    there = Search.join(open_storage(path), "study", {}, get_backend("cpu"), load=lambda _: data)
+    worker = SearchWorker(there.rounds, there.queue, to_device(data, there.backend, "float32"))
     for number in range(there.rounds.config.rounds):
         space = there.rounds.space_of(number, worker.outcome().trials)
-        there.board._slots[number] = there.rounds.slots(number, space)
+        there.queue._slots[number] = there.rounds.slots(number, space)
     outcome = worker.outcome()
     there.winner(outcome)
     trials_table(outcome, 10)
@@ -157,7 +157,7 @@ def test_a_state_of_cma_es_in_a_journal_is_not_unpickled(tmp_path, blobs):
     kept = [line for line in lines if json.loads(line).get("trial_id", 0) < 9]
     path.write_text("\n".join(kept) + "\n")
     again = session(blobs, ["lambda", "eta=0.01..0.1"], open_storage(path), **how)
-    again.board.watch.clock = iter(range(0, 10**9, 1000)).__next__
+    again.queue.watch.clock = iter(range(0, 10**9, 1000)).__next__
     outcome = again.run().outcome
     assert outcome.counts()["complete"] == 12
     assert not Path("hacked").exists()

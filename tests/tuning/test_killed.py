@@ -14,7 +14,7 @@ import pytest
 
 from xpnet.tuning import open_storage
 from xpnet.tuning.storage import close_storage
-from xpnet.tuning.trial_queue import Board
+from xpnet.tuning.trial_queue import TrialQueue
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantee("searches")]
 
@@ -66,29 +66,29 @@ class Process:
 
 
 @pytest.fixture
-def board_of():
-    """Return what opens a search's board; its storage is closed after the test."""
+def queue_of():
+    """Return what opens a search's queue; its storage is closed after the test."""
     opened = []
 
-    def board_of(where: str, study: str) -> Board:
+    def queue_of(where: str, study: str) -> TrialQueue:
         opened.append(open_storage(where))
-        return Board(opened[-1], study)
+        return TrialQueue(opened[-1], study)
 
-    yield board_of
+    yield queue_of
     for storage in opened:
         close_storage(storage)
 
 
-def states(board: Board, pid: int | None = None) -> list[str]:
-    trials = [t for t in board.trials() if pid is None or f"-{pid}-" in t.user_attrs.get("worker", "")]
+def states(queue: TrialQueue, pid: int | None = None) -> list[str]:
+    trials = [t for t in queue.trials() if pid is None or f"-{pid}-" in t.user_attrs.get("worker", "")]
     return [trial.state.name for trial in trials]
 
 
-def check_whole(board: Board, before: dict[int, tuple]) -> list[tuple]:
+def check_whole(queue: TrialQueue, before: dict[int, tuple]) -> list[tuple]:
     """Check that every slot has one result, what was finished has stayed, and nothing runs; return the results."""
-    trials = board.trials()
+    trials = queue.trials()
     assert not {"RUNNING", "WAITING"} & {trial.state.name for trial in trials}
-    attempts = board.attempts(trials)
+    attempts = queue.attempts(trials)
     assert sorted(attempts) == [(0, number) for number in range(TRIALS)]
     for own in attempts.values():
         assert [trial.state.name for trial in own].count("COMPLETE") == 1
@@ -99,8 +99,8 @@ def check_whole(board: Board, before: dict[int, tuple]) -> list[tuple]:
     return sorted((t.params["lambda"], *t.user_attrs["result"]["accuracies"]) for t in done)
 
 
-def finished(board: Board) -> dict[int, tuple]:
-    done = [trial for trial in board.trials() if trial.state.name == "COMPLETE"]
+def finished(queue: TrialQueue) -> dict[int, tuple]:
+    done = [trial for trial in queue.trials() if trial.state.name == "COMPLETE"]
     return {trial.number: (trial.user_attrs["result"], trial.datetime_complete) for trial in done}
 
 
@@ -113,13 +113,13 @@ def undisturbed(tmp_path_factory) -> list[tuple]:
     return sorted((t["settings"]["lambda"], *t["validation"]["accuracy"]["values"]) for t in result["trials"])
 
 
-def in_the_middle(board: Board, pid: int | None = None) -> bool:
+def in_the_middle(queue: TrialQueue, pid: int | None = None) -> bool:
     """Return whether some trials are complete, and others are being trained."""
-    return states(board, pid).count("COMPLETE") >= 2 and "RUNNING" in states(board, pid)
+    return states(queue, pid).count("COMPLETE") >= 2 and "RUNNING" in states(queue, pid)
 
 
 @pytest.mark.parametrize("kind", ["journal", "postgresql"])
-def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, request):
+def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, queue_of, request):
     study = f"two-{kind}"
     if kind == "journal":
         where, study, storage = str(tmp_path / "one" / "study.journal"), "one", []
@@ -130,32 +130,32 @@ def test_one_of_two_workers_is_killed(tmp_path, kind, undisturbed, board_of, req
         second = [*SEARCH, *FEW, *storage, "--out", "two"]
     with Process(*SEARCH, *FEW, *storage, "--out", "one") as victim:
         victim.until(lambda: Path("one/search.toml").is_file())
-        board = board_of(where, study)
-        victim.until(lambda: states(board, victim.pid).count("COMPLETE") >= 2)
+        queue = queue_of(where, study)
+        victim.until(lambda: states(queue, victim.pid).count("COMPLETE") >= 2)
         with Process(*second, "--json") as other:
-            victim.until(lambda: "RUNNING" in states(board, other.pid) and "RUNNING" in states(board, victim.pid))
+            victim.until(lambda: "RUNNING" in states(queue, other.pid) and "RUNNING" in states(queue, victim.pid))
             victim.kill()
-            before = finished(board)
+            before = finished(queue)
             result = other.finish()
     assert len(before) < TRIALS  # it was in the middle
-    assert check_whole(board, before) == undisturbed
-    assert "FAIL" in states(board, victim.pid)
+    assert check_whole(queue, before) == undisturbed
+    assert "FAIL" in states(queue, victim.pid)
     assert result["counts"]["complete"] == TRIALS
     assert result["test"]["accuracy"] > 0.2
-    assert not board.workers()
+    assert not queue.workers()
 
 
-def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, board_of):
+def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, queue_of):
     with Process(*SEARCH, *FEW, "--out", "one") as victim:
         victim.until(lambda: Path("one/search.toml").is_file())
-        board = board_of("one/study.journal", "one")
-        victim.until(lambda: in_the_middle(board))
-    before = finished(board)
+        queue = queue_of("one/study.journal", "one")
+        victim.until(lambda: in_the_middle(queue))
+    before = finished(queue)
     begun = time.monotonic()
     with Process("search", "--resume", "one", "--json") as worker:
         result = worker.finish()
     assert time.monotonic() - begun < 50  # a process of this machine that has ended need not be waited for
-    assert check_whole(board, before) == undisturbed
+    assert check_whole(queue, before) == undisturbed
     assert result["run"] == "one"
     assert Path("one/winner/metrics.json").is_file()
     rows = Path("one/trials.csv").read_text().splitlines()
@@ -163,18 +163,18 @@ def test_resume_goes_on_after_the_only_worker_was_killed(undisturbed, board_of):
     assert all(row.split(",")[2] == "complete" for row in rows[1:])
 
 
-def test_a_worker_that_stands_still_loses_its_trials_and_does_no_harm_when_it_wakes(undisturbed, board_of):
+def test_a_worker_that_stands_still_loses_its_trials_and_does_no_harm_when_it_wakes(undisturbed, queue_of):
     with Process(*SEARCH, *FEW, "--out", "one", "--json") as still:
         still.until(lambda: Path("one/search.toml").is_file())
-        board = board_of("one/study.journal", "one")
-        still.until(lambda: in_the_middle(board))
+        queue = queue_of("one/study.journal", "one")
+        still.until(lambda: in_the_middle(queue))
         os.kill(still.pid, signal.SIGSTOP)
         try:
             with Process("search", "--resume", "one", "--json", "--lease", "2") as other:
                 other.finish()
-            before = finished(board)
+            before = finished(queue)
             assert len(before) == TRIALS
         finally:
             os.kill(still.pid, signal.SIGCONT)
         assert still.finish()["counts"]["complete"] == TRIALS
-    assert check_whole(board, before) == undisturbed
+    assert check_whole(queue, before) == undisturbed

@@ -67,7 +67,7 @@ def test_every_round_draws_anew(blobs):
 
 def test_of_two_attempts_that_are_taken_the_first_counts(blobs):
     storage = open_storage(None)
-    one, two = (session(blobs, storage=storage, trials=1).board for _ in range(2))
+    one, two = (session(blobs, storage=storage, trials=1).queue for _ in range(2))
     slots = session(blobs, trials=1).rounds.slots(0, session(blobs).rounds.space)
     with one.at_work(Worker.here(), 60.0), two.at_work(Worker.here(), 60.0):
         one.plan(slots)

@@ -19,9 +19,9 @@ from search_cases import points, session
 from xpnet.errors import ConfigError, RunError
 from xpnet.tuning import open_storage
 from xpnet.tuning import storage as storage_module
-from xpnet.tuning.leases import Watch, Worker
+from xpnet.tuning.leases import LeaseWatch, Worker
 from xpnet.tuning.storage import absolute, check_there, close_storage, database_errors, without_password
-from xpnet.tuning.trial_queue import Board
+from xpnet.tuning.trial_queue import TrialQueue
 
 LEASE = {"worker": "a", "place": "", "pid": 1, "born": "", "device": "cpu", "beat": 1, "time": 2e9, "seconds": 60.0}
 
@@ -30,7 +30,7 @@ def test_a_journal_is_read_again(tmp_path, blobs):
     one = session(blobs, storage=open_storage(tmp_path / "j")).run()
     again = session(blobs, storage=open_storage(tmp_path / "j"))
     assert points(again.run().outcome) == points(one.outcome)
-    assert {t.state.name for t in again.board.trials()} == {"COMPLETE"}
+    assert {t.state.name for t in again.queue.trials()} == {"COMPLETE"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
@@ -68,13 +68,13 @@ def test_a_journal_may_be_cut_anywhere(tmp_path, blobs):
     for size in range(0, len(whole), max(1, len(whole) // 25)):
         path.write_bytes(whole[:size])
         one = session(blobs, storage=open_storage(path), trials=2, settings={"dtype": "float64"})
-        one.board.watch.clock = iter(range(0, 10**9, 1000)).__next__
+        one.queue.watch.clock = iter(range(0, 10**9, 1000)).__next__
         assert points(one.run().outcome) == points(expected.outcome), size
 
 
 def test_the_lock_ends_with_the_process_that_held_it(tmp_path):
     path = tmp_path / "j"
-    board = Board(open_storage(path), "study", {"of": "another"})
+    queue = TrialQueue(open_storage(path), "study", {"of": "another"})
     holder = (
         "import os, sys, pathlib\n"
         "from xpnet.tuning.storage import _locked\n"
@@ -83,27 +83,27 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path):
     )
     killed = subprocess.run([sys.executable, "-c", holder, str(path)], timeout=60)
     assert killed.returncode == -9
-    board.storage.set_study_user_attr(board.id, "still", "writable")  # would wait half a minute for Optuna's own lock
-    assert Board(open_storage(path), "study").storage.get_study_user_attrs(board.id)["still"] == "writable"
+    queue.storage.set_study_user_attr(queue.id, "still", "writable")  # would wait half a minute for Optuna's own lock
+    assert TrialQueue(open_storage(path), "study").storage.get_study_user_attrs(queue.id)["still"] == "writable"
 
 
 def test_a_lock_whose_holder_stands_still_is_waited_for_once(tmp_path, monkeypatch):
     path = tmp_path / "j"
     monkeypatch.setattr(storage_module, "_PATIENCE", 0.3)
-    board = Board(open_storage(path), "study", {"of": "another"})
+    queue = TrialQueue(open_storage(path), "study", {"of": "another"})
     with storage_module._locked(path, 1.0) as alone:
         assert alone
         begin = time.monotonic()
         for number in range(20):
-            board.storage.set_study_user_attr(board.id, f"a{number}", number)
+            queue.storage.set_study_user_attr(queue.id, f"a{number}", number)
         assert 0.3 <= time.monotonic() - begin < 3
         # What was left unfinished could be cut off by the one who stands still, with what follows it.
         with path.open("ab") as file:
             file.write(b'{"op')
         with pytest.raises(RunError, match="is locked by a process that does not go on"):
-            board.storage.set_study_user_attr(board.id, "b", 1)
-    board.storage.set_study_user_attr(board.id, "c", 1)
-    attributes = Board(open_storage(path), "study").storage.get_study_user_attrs(board.id)
+            queue.storage.set_study_user_attr(queue.id, "b", 1)
+    queue.storage.set_study_user_attr(queue.id, "c", 1)
+    attributes = TrialQueue(open_storage(path), "study").storage.get_study_user_attrs(queue.id)
     assert set(attributes) == {"about", "c"} | {f"a{number}" for number in range(20)}
 
 
@@ -238,8 +238,8 @@ def test_workers_that_begin_at_once_on_a_new_database(tmp_path):
 # -- leases -------------------------------------------------------------------------------------
 
 
-def watch(now: list[float], place: str = "") -> Watch:
-    return Watch(place=place, clock=lambda: now[0])
+def watch(now: list[float], place: str = "") -> LeaseWatch:
+    return LeaseWatch(place=place, clock=lambda: now[0])
 
 
 def test_a_lease_is_good_as_long_as_beats_are_seen(monkeypatch):

@@ -16,11 +16,11 @@ from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.train import train
-from xpnet.tuning import Session, open_storage
+from xpnet.tuning import Search, open_storage
 from xpnet.tuning import study as session_module
 from xpnet.tuning import worker as worker_module
 from xpnet.tuning.leases import Worker
-from xpnet.tuning.trial_queue import ATTEMPTS, Board, Slot
+from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue
 
 
 @pytest.fixture(autouse=True)
@@ -70,16 +70,16 @@ def test_lists_alone_are_tried_all(blobs):
 
 @pytest.mark.parametrize("rule", ["median", "halving"])
 def test_pruned_trials_stop_at_the_end_of_a_cycle_and_save_time(blobs, rule, monkeypatch):
-    from xpnet.training.steppers.replica_parallel import PopulationStepper
+    from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 
     steps = []
-    real = PopulationStepper.run
+    real = ReplicaParallelStepper.run
 
     def counted(self, state, perm, eta, totals):
         steps.append(int(np.prod(eta.shape)))
         real(self, state, perm, eta, totals)
 
-    monkeypatch.setattr(PopulationStepper, "run", counted)
+    monkeypatch.setattr(ReplicaParallelStepper, "run", counted)
     space, settings = {"lambda": (1e-5, 1.0)}, {"cycles": 4, "dtype": "float64"}
     everything = session(blobs, space, settings=settings, trials=8, draw="log-grid").run()
     assert sum(steps) == 8 * 4 * 8
@@ -236,9 +236,9 @@ def test_workers_share_a_search_and_do_nothing_twice(blobs):
     for result in results:
         assert points(result.outcome) == points(expected.outcome)
         assert result.final == results[0].final
-    complete = [t for t in workers[0].board.trials() if t.state.name == "COMPLETE"]
+    complete = [t for t in workers[0].queue.trials() if t.state.name == "COMPLETE"]
     assert len(complete) == 9
-    assert workers[0].board.workers() == []
+    assert workers[0].queue.workers() == []
 
 
 @pytest.mark.guarantee("searches")
@@ -267,11 +267,11 @@ def test_a_worker_may_die_at_any_write(blobs, after, draw, harm):
             break
         second = session(blobs, storage=storage, settings=settings, **how)
         _let_leases_expire(second)
-        before = {t.number: t.user_attrs.get("result") for t in second.board.trials() if t.state.name == "COMPLETE"}
+        before = {t.number: t.user_attrs.get("result") for t in second.queue.trials() if t.state.name == "COMPLETE"}
         result = second.run()
-        trials = second.board.trials()
+        trials = second.queue.trials()
         assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")], at
-        for own in second.board.attempts(trials).values():
+        for own in second.queue.attempts(trials).values():
             assert sum(t.state.name in ("COMPLETE", "PRUNED") for t in own) == 1, at
         for number, kept in before.items():
             assert trials[number].user_attrs.get("result") == kept
@@ -282,33 +282,33 @@ def test_a_worker_may_die_at_any_write(blobs, after, draw, harm):
     assert died > 25
 
 
-def _let_leases_expire(worker: Session) -> None:
-    """Let the clock by which leases expire run fast, for the board and for the winner's."""
+def _let_leases_expire(worker: Search) -> None:
+    """Let the clock by which leases expire run fast, for the queue and for the winner's."""
     clock = itertools.count(0, 1000)
-    worker.board.watch.clock = lambda: next(clock)
-    real = Board.__init__
+    worker.queue.watch.clock = lambda: next(clock)
+    real = TrialQueue.__init__
 
     def init(self, *args, **options):
         real(self, *args, **options)
         self.watch.clock = lambda: next(clock)
 
-    pytest.MonkeyPatch().setattr(Board, "__init__", init)
+    pytest.MonkeyPatch().setattr(TrialQueue, "__init__", init)
 
 
 @pytest.fixture(autouse=True)
-def _own_board(monkeypatch):
-    monkeypatch.setattr(Board, "__init__", Board.__init__)  # puts back what _let_leases_expire changes
+def _own_queue(monkeypatch):
+    monkeypatch.setattr(TrialQueue, "__init__", TrialQueue.__init__)  # puts back what _let_leases_expire changes
 
 
 def _die(blobs, storage, most: int) -> list[int]:
     """Begin as a worker, take trials, and die; return the numbers of the slots that were taken."""
     one = session(blobs, storage=storage, trials=3)
     _let_leases_expire(one)
-    with one.board.at_work(Worker.here(), 60.0):
-        one.board.plan(one.rounds.slots(0, one.rounds.space))
+    with one.queue.at_work(Worker.here(), 60.0):
+        one.queue.plan(one.rounds.slots(0, one.rounds.space))
         for _ in range(3):
-            one.board.tend()
-        return [claim.slot.number for claim in one.board.claim(most)]
+            one.queue.tend()
+        return [claim.slot.number for claim in one.queue.claim(most)]
 
 
 def test_trials_whose_workers_were_killed_together_are_tried_alone_and_none_is_given_up(blobs):
@@ -378,27 +378,27 @@ def test_memory_that_holds_few_networks_cuts_between_trials(blobs, monkeypatch):
 def test_a_worker_that_stood_still_does_not_overwrite(blobs):
     storage = open_storage(None)
     slow, fast = (session(blobs, storage=storage, trials=1) for _ in range(2))
-    with slow.board.at_work(Worker.here(), 60.0):
-        slow.board.plan(slow.rounds.slots(0, slow.rounds.space))
-        (claim,) = slow.board.claim(1)
+    with slow.queue.at_work(Worker.here(), 60.0):
+        slow.queue.plan(slow.rounds.slots(0, slow.rounds.space))
+        (claim,) = slow.queue.claim(1)
         _let_leases_expire(fast)
         result = fast.run()
-        assert slow.board.mine([claim]) == []
-        assert not slow.board.finish(claim, 0.9, {"score": 0.9})
-    assert [t.state.name for t in fast.board.trials()] == ["FAIL", "COMPLETE"]
-    assert fast.board.trials()[1].values == [result.best.score]
+        assert slow.queue.mine([claim]) == []
+        assert not slow.queue.finish(claim, 0.9, {"score": 0.9})
+    assert [t.state.name for t in fast.queue.trials()] == ["FAIL", "COMPLETE"]
+    assert fast.queue.trials()[1].values == [result.best.score]
 
 
 def test_two_attempts_at_one_slot_make_one_result(blobs):
     one, two = (session(blobs, storage=storage, trials=1) for storage in [open_storage(None)] for _ in range(2))
     slots = one.rounds.slots(0, one.rounds.space)
-    one.board._slots[0] = two.board._slots[0] = slots
-    none_yet = one.board.trials()
-    one.board._fill(none_yet)
-    two.board._fill(none_yet)  # has not seen the other's
-    assert len(one.board.trials()) == 2
+    one.queue._slots[0] = two.queue._slots[0] = slots
+    none_yet = one.queue.trials()
+    one.queue._fill(none_yet)
+    two.queue._fill(none_yet)  # has not seen the other's
+    assert len(one.queue.trials()) == 2
     assert two.run().outcome.counts()["complete"] == 1
-    assert sorted(t.state.name for t in one.board.trials()) == ["COMPLETE", "FAIL"]
+    assert sorted(t.state.name for t in one.queue.trials()) == ["COMPLETE", "FAIL"]
 
 
 @pytest.mark.guarantee("searches", "signals")
@@ -442,7 +442,7 @@ def test_a_trial_that_cannot_be_trained_gives_its_claims_back(blobs, monkeypatch
         patch.setattr(worker_module, "train_population", fails)
         with pytest.raises(MemoryError):
             one.run()
-    assert {t.state.name for t in one.board.trials()} == {"FAIL"}
+    assert {t.state.name for t in one.queue.trials()} == {"FAIL"}
     assert session(blobs, storage=storage).run().outcome.counts()["complete"] == 4
 
 
@@ -468,13 +468,13 @@ def test_joining_takes_everything_from_the_storage():
     storage = open_storage(None)
     values = {"data": "patterns:400/100", "hidden": [5], "n_s": 3}
     one = xpnet.search("lambda", settings=values, storage=storage, trials=2, final="none")
-    joined = Session.join(storage, "search", {"max_replicas": 1}, xpnet.get_backend("cpu"))
+    joined = Search.join(storage, "search", {"max_replicas": 1}, xpnet.get_backend("cpu"))
     assert joined.most == 1
     assert points(joined.run().outcome) == points(one.outcome)
     with pytest.raises(RunError, match="no such study"):
-        Session.join(storage, "other", {}, xpnet.get_backend("cpu"))
+        Search.join(storage, "other", {}, xpnet.get_backend("cpu"))
     with pytest.raises(RunError, match="is not what the search is about"):
-        Session.join(storage, "search", {"data": "patterns:400/90"}, xpnet.get_backend("cpu"))
+        Search.join(storage, "search", {"data": "patterns:400/90"}, xpnet.get_backend("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from xpnet.cli import main
 from xpnet.errors import DataError, RunError
 from xpnet.report import render
 from xpnet.tuning import open_storage
-from xpnet.tuning.trial_queue import Board
+from xpnet.tuning.trial_queue import TrialQueue
 from xpnet.utils import file_system
 from xpnet.utils.atomic_files import replace_whole, write_new
 from xpnet.utils.file_system import open_regular, put_new, sync_folder
@@ -395,20 +395,20 @@ def test_a_folder_that_cannot_be_read_is_not_synchronised(said, monkeypatch):
 def test_without_locks_the_writers_of_a_journal_come_one_after_another(refused, said, code, harm):
     refused("fcntl.flock", code)
     journal = Path("study.journal").absolute()
-    Board(open_storage(journal), "study", {"of": "another"})
+    TrialQueue(open_storage(journal), "study", {"of": "another"})
     with journal.open("ab") as file:
         file.write(b'{"op_code":5,"wor')  # of somebody who was killed
 
     def write(writer: int) -> None:
-        board = Board(open_storage(journal), "study")
+        queue = TrialQueue(open_storage(journal), "study")
         for number in range(5):
-            board.storage.set_study_user_attr(board.id, f"{writer}-{number}", number)
+            queue.storage.set_study_user_attr(queue.id, f"{writer}-{number}", number)
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, range(3)))
     harm.did("calls that a file system refused", 15)
     assert all(json.loads(line) for line in journal.read_bytes().splitlines())
-    attributes = Board(open_storage(journal), "study").storage.get_study_user_attrs(0)
+    attributes = TrialQueue(open_storage(journal), "study").storage.get_study_user_attrs(0)
     assert len(attributes) == 1 + 15
     assert sorted(path.name for path in Path().iterdir()) == ["study.journal", "study.journal.lock"]
     (words,) = said

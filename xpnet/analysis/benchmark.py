@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data import Data, LabelledSet, Standardiser
+from xpnet.data import Dataset, LabelledSet, Standardiser
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet
-from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 
 # As many steps as training gives the stepper at a time.
 STEPS_A_CALL = 50
@@ -25,7 +25,7 @@ STEPS_A_CALL = 50
 _BLOCK_BYTES = 4 * 2**20
 
 
-def noise(samples: int, inputs: int = 3072, classes: int = 10, *, others: int = 1, seed: int = 0) -> Data:
+def noise(samples: int, inputs: int = 3072, classes: int = 10, *, others: int = 1, seed: int = 0) -> Dataset:
     """Return images that mean nothing: uint8, of CIFAR-10's shape, with `others` in validation and test set each."""
     draw = np.random.default_rng(seed)
 
@@ -33,7 +33,7 @@ def noise(samples: int, inputs: int = 3072, classes: int = 10, *, others: int = 
         return LabelledSet(draw.integers(0, 256, (count, inputs), np.uint8), draw.integers(0, classes, count))
 
     train, validation, test = part(samples), part(others), part(others)
-    return Data(
+    return Dataset(
         name="noise",
         location="memory",
         split=f"{samples}/{others}",
@@ -69,7 +69,7 @@ class Steps:
         """
         backend, steps = self._backend, len(perm)
         replicas = int(self.state.parameters["W1"].shape[0])
-        totals = Totals.empty(backend.xp, steps, replicas)
+        totals = StepMetrics.empty(backend.xp, steps, replicas)
         rows = backend.asarray(perm)
         rates = backend.asarray(np.repeat(eta[:, None], replicas, axis=1))
         for first in range(0, steps, STEPS_A_CALL):

@@ -20,13 +20,13 @@ from xpnet.config.arguments import floating, function, kind, takes
 from xpnet.config.arguments import seeds as seeds_of_networks
 from xpnet.config.definitions import MOST_STEPS, NetworkConfig, TrainConfig
 from xpnet.config.fields import argument, choice, optional, real, whole
-from xpnet.data import Data, on_host
+from xpnet.data import Dataset, on_host
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation
 from xpnet.training.history import Values
-from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 from xpnet.training.validate import batches_of_epoch, on_device_of, order_seeds
 
 # The test ends when the smoothed loss is more than this many times its lowest, as in fastai's lr_find.
@@ -84,7 +84,7 @@ class Smoothing:
 )
 def lr_range(
     config: NetworkConfig,
-    data: Data | DeviceData,
+    data: Dataset | DeviceData,
     train: TrainConfig | None = None,
     *,
     from_: float = 1e-6,
@@ -228,7 +228,7 @@ class _Test:
         """
         backend, replicas = self.network.backend, self.network.replicas
         count = sum(int(perm.shape[0]) for perm in perms)
-        totals = Totals.empty(backend.xp, count, replicas)
+        totals = StepMetrics.empty(backend.xp, count, replicas)
         rates = np.repeat(self.rates[done : done + count, None], replicas, axis=1)
         eta = backend.asarray(rates)
         start, sizes = 0, []

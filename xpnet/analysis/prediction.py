@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data import Data, LabelledSet
+from xpnet.data import Dataset, LabelledSet
 from xpnet.data.feature_table import Pieces, table_of
 from xpnet.data.formats import uses
 from xpnet.data.labels import value_of, without_numbering
@@ -99,7 +99,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def evaluate_sets(
-    network: Network, data: Data, sets: Sequence[str], lam: NDArray[Any]
+    network: Network, data: Dataset, sets: Sequence[str], lam: NDArray[Any]
 ) -> tuple[Metrics, NDArray[np.int64], int]:
     """Evaluate networks on sets of a data set, which :func:`as_trained` has made theirs.
 
@@ -125,7 +125,7 @@ def evaluate_sets(
     return Metrics(*means), np.sum(matrices, axis=0), sum(counts)
 
 
-def as_trained(network: Network, data: Data) -> Data:
+def as_trained(network: Network, data: Dataset) -> Dataset:
     """Return data as a network takes it: its standardisation, its columns by name, and its numbers of the classes.
 
     Raises:
@@ -151,7 +151,7 @@ def as_trained(network: Network, data: Data) -> Data:
     return dataclasses.replace(data, class_names=network.class_names or names, notes=notes, **sets)
 
 
-def _names_for(network: Network, data: Data) -> tuple[str, ...] | None:
+def _names_for(network: Network, data: Dataset) -> tuple[str, ...] | None:
     """Return what the classes of a network are called in `data`; None where classes of one number are the same."""
     numbers = tuple(map(str, range(network.config.classes)))
     mine, theirs = ({value_of(name) for name in of} for of in (network.class_names, data.class_names))
@@ -170,7 +170,7 @@ def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str,
     return tuple(known[c] if c < len(known) else str(c) for c in range(network.config.classes))
 
 
-def _with_columns_of(network: Network, data: Data) -> Data:
+def _with_columns_of(network: Network, data: Dataset) -> Dataset:
     """Return data with its columns in the order that the network was trained on."""
     if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:
         return data

@@ -17,7 +17,7 @@ from xpnet.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
-    from xpnet.data import Data
+    from xpnet.data import Dataset
 
     BenchOptions: TypeAlias = Any
 else:
@@ -132,7 +132,7 @@ def _epochs(
 def _on_device(
     backend: Backend,
     config: NetworkConfig,
-    data: Data,
+    data: Dataset,
     batches: Callable[[int], Any],
     eta: Any,
 ) -> Callable[[int], float]:

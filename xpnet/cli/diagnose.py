@@ -22,7 +22,7 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.analysis.diagnosis import Course
+    from xpnet.analysis.diagnosis import LayerHistory
     from xpnet.nn.network import Network
     from xpnet.training.population import Population
 
@@ -239,19 +239,19 @@ def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
     return {"identical": identical, "largest_difference": largest}
 
 
-def _write(folder: Path, about: dict[str, Any], course: Course) -> None:
+def _write(folder: Path, about: dict[str, Any], course: LayerHistory) -> None:
     write_new(folder / "diagnosis.csv", course.to_csv().encode())
     write_new(folder / "diagnosis.json", (json_module.dumps(about) + "\n").encode())
 
 
-def _draw(folder: Path, course: Course, population: Population, title: str, samples: int) -> None:
+def _draw(folder: Path, course: LayerHistory, population: Population, title: str, samples: int) -> None:
     from xpnet.report.curves_chart import save_figure
     from xpnet.report.diagnosis_chart import diagnosis_figure
 
     save_figure(diagnosis_figure(course, population, title, samples), folder / "diagnosis")
 
 
-def _tables(course: Course, population: Population) -> list[Any]:
+def _tables(course: LayerHistory, population: Population) -> list[Any]:
     """Return the last diagnosis, a table with a row for each layer of each of the first networks."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -281,7 +281,7 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.4f}" if name == "similarity" else f"{value:.1e}"
 
 
-def _words(course: Course, repeated: dict[str, Any] | None) -> list[str]:
+def _words(course: LayerHistory, repeated: dict[str, Any] | None) -> list[str]:
     """Return what the networks make of the samples, and whether a run was repeated."""
     found, lines = course.moments[-1].diagnosis, []
     for r in range(min(_TABLES, len(found.loss))):

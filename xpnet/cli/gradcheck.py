@@ -17,7 +17,7 @@ from xpnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from xpnet.analysis.gradcheck import GradcheckReport, TensorReport
-    from xpnet.data import Data
+    from xpnet.data import Dataset
     from xpnet.nn.network import Network
 
     CheckOptions: TypeAlias = Any
@@ -141,7 +141,7 @@ def gradcheck(
         sys.exit(1)
 
 
-def _network(settings: Settings, dtype: str, features: int | None, output: Output) -> tuple[Network, Data]:
+def _network(settings: Settings, dtype: str, features: int | None, output: Output) -> tuple[Network, Dataset]:
     """Return the network that is checked, and the data."""
     from xpnet.backend import get_backend
     from xpnet.data import load_data
@@ -167,7 +167,7 @@ def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:
     return tqdm(total=total, unit="parameter", unit_scale=True, disable=not shown, dynamic_ncols=True)
 
 
-def _title(config: NetworkConfig, data: Data, samples: int, lam: float) -> str:
+def _title(config: NetworkConfig, data: Dataset, samples: int, lam: float) -> str:
     sizes = "-".join(map(str, (config.inputs, *config.hidden, config.classes)))
     norm = "with BN" if config.batch_norm and config.hidden else "without BN"
     return f"{sizes} {norm}, {samples} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"

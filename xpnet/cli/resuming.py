@@ -19,7 +19,7 @@ from xpnet.utils.file_system import check_utf8
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
-    from xpnet.runs.resume import Stand
+    from xpnet.runs.resume import ResumePoint
 
 # How often a run is resumed and remembers all of it; the first part of it is always remembered.
 _MOST_RESUMED = 1_000
@@ -65,7 +65,9 @@ def resume_training(run: Path, options: Any, output: Output, *, allow_changes: b
         return train_in(experiment, run, stand, output)
 
 
-def _stand(run: Path, experiment: Experiment, output: Output, allow_changes: bool, done: bool) -> tuple[Stand, bool]:
+def _stand(
+    run: Path, experiment: Experiment, output: Output, allow_changes: bool, done: bool
+) -> tuple[ResumePoint, bool]:
     """Return from where a run goes on, and whether it does so with other settings or data than before."""
     from xpnet.runs.resume import differences, refuse, refuse_changes, refuse_data, refuse_nothing, where_it_stands
 
@@ -99,7 +101,7 @@ def _stand(run: Path, experiment: Experiment, output: Output, allow_changes: boo
     return stand, bool(found)
 
 
-def _save_again(experiment: Experiment, run: Path, stand: Stand, changed: bool) -> None:
+def _save_again(experiment: Experiment, run: Path, stand: ResumePoint, changed: bool) -> None:
     """Leave no checkpoint that is later than where the run goes on, and none of other settings or chunks."""
     from xpnet.runs.saver import discard
 

@@ -27,11 +27,11 @@ from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
-    from xpnet.runs.resume import Stand
+    from xpnet.runs.resume import ResumePoint
     from xpnet.runs.saver import Saver
     from xpnet.training.history import EpochRecord
     from xpnet.training.result import TrainResult
-    from xpnet.training.state import Chunk, Snapshot
+    from xpnet.training.state import Chunk, TrainState
 
 
 def run_training(settings: Settings, out: Path | None, output: Output) -> int:
@@ -41,7 +41,7 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
         RunError: Not everything could be saved.
     """
     from xpnet.runs.environment import describe_environment
-    from xpnet.runs.resume import Stand
+    from xpnet.runs.resume import ResumePoint
 
     experiment = Experiment.of(settings, output.note)
     written = resolved(settings, experiment.data)
@@ -54,10 +54,10 @@ def run_training(settings: Settings, out: Path | None, output: Output) -> int:
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
-        return train_in(experiment, folder, Stand(), output)
+        return train_in(experiment, folder, ResumePoint(), output)
 
 
-def _in_halves(experiment: Experiment, folder: Path, saver: Saver, cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
+def _in_halves(experiment: Experiment, folder: Path, saver: Saver, cuts: list[Chunk]) -> Mapping[Chunk, TrainState]:
     """Return from where chunks go on when memory has run out and one was cut in halves.
 
     What was saved of the whole stays until the halves are saved.
@@ -66,7 +66,7 @@ def _in_halves(experiment: Experiment, folder: Path, saver: Saver, cuts: list[Ch
 
     settings, population = experiment.settings, experiment.population
     length = settings.train.length(len(experiment.data.train))
-    starts: Mapping[Chunk, Snapshot] = {}
+    starts: Mapping[Chunk, TrainState] = {}
     saver.chunks(cuts)
     with saver.trying(f"{folder / CHECKPOINTS}: what was saved, in {len(cuts)} chunks"):
         stand = where_it_stands(folder, population, length, settings.run.dtype, cuts=cuts)
@@ -75,7 +75,7 @@ def _in_halves(experiment: Experiment, folder: Path, saver: Saver, cuts: list[Ch
     return starts
 
 
-def train_in(experiment: Experiment, folder: Path, stand: Stand, output: Output) -> int:
+def train_in(experiment: Experiment, folder: Path, stand: ResumePoint, output: Output) -> int:
     """Train from where it stands to the end, fill the folder, print the result."""
     from xpnet.report import render
     from xpnet.training.history import records_of
@@ -102,8 +102,8 @@ def train_in(experiment: Experiment, folder: Path, stand: Stand, output: Output)
                 saver.epoch(record)
                 bars.epoch(record)
 
-            def on_chunks(cuts: list[Chunk]) -> Mapping[Chunk, Snapshot]:
-                starts: Mapping[Chunk, Snapshot] = {}
+            def on_chunks(cuts: list[Chunk]) -> Mapping[Chunk, TrainState]:
+                starts: Mapping[Chunk, TrainState] = {}
                 if chunks:  # memory has run out
                     starts = _in_halves(experiment, folder, saver, cuts)
                 else:

@@ -24,7 +24,7 @@ from xpnet.utils.plural import counted
 _SEARCH, _SHARED = Group("Search", sort_key=0), Group("Workers", sort_key=4.5)
 
 if TYPE_CHECKING:
-    from xpnet.tuning.study import SearchResult, Session
+    from xpnet.tuning.study import Search, SearchResult
     from xpnet.tuning.trials import Outcome
 
     TrainOptions: TypeAlias = Any
@@ -121,7 +121,7 @@ def search(
             with finish_on_interrupt(output, stopping) as interrupt:
                 result = _run(session, folder, output, interrupt)
         finally:
-            close_storage(session.board.storage)
+            close_storage(session.queue.storage)
     if result.interrupted:
         output.note(f"xpnet search --resume {folder} goes on")
         sys.exit(interrupt.exit_code)
@@ -143,11 +143,11 @@ def _started(
     study: str | None,
     out: Path | None,
     output: Output,
-) -> tuple[Session, Path]:
+) -> tuple[Search, Path]:
     """Begin a search in a new folder."""
     from xpnet.backend import get_backend
     from xpnet.data import load_data
-    from xpnet.tuning import Session, Space, open_storage
+    from xpnet.tuning import Search, Space, open_storage
     from xpnet.tuning.folder import write_search
     from xpnet.tuning.rounds import Rounds
     from xpnet.tuning.storage import JOURNAL
@@ -170,7 +170,7 @@ def _started(
     folder = create_run_folder(out, prefix="search-")
     if there is None:
         there = open_storage(folder / JOURNAL, links=False)
-    session = Session.start(where, settings, how, data, backend, there, study or folder.name)
+    session = Search.start(where, settings, how, data, backend, there, study or folder.name)
     write_search(folder, session, storage, _command())
     several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
     output.note(f"search: {' '.join(where.texts())}, {several}{counted(points, 'point')}; folder {folder}")
@@ -185,10 +185,10 @@ def _joined(
     config: Path | None,
     out: Path | None,
     output: Output,
-) -> tuple[Session, Path]:
+) -> tuple[Search, Path]:
     """Take part in a search that is there."""
     from xpnet.backend import get_backend
-    from xpnet.tuning import Session, open_storage
+    from xpnet.tuning import Search, open_storage
     from xpnet.tuning.folder import read_search, write_search
     from xpnet.tuning.identity import OWN
     from xpnet.tuning.storage import check_there
@@ -218,7 +218,7 @@ def _joined(
     backend = get_backend(device, tf32=own_settings.run.tf32 or bool(stated.get("tf32", False)))
     output.note(f"device: {backend.device} ({backend.reason})")
     lease = {"lease": SearchConfig(lease=own["lease"]).lease} if "lease" in own else {}
-    session = Session.join(
+    session = Search.join(
         open_storage(there, links=storage is not None), str(study), {**own, **lease, "device": device}, backend
     )
     if folder is None:
@@ -228,7 +228,7 @@ def _joined(
     return session, folder
 
 
-def _run(session: Session, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
+def _run(session: Search, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
     from xpnet.cli.search_display import SearchDisplay
     from xpnet.runs.environment import describe_environment

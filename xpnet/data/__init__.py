@@ -1,6 +1,6 @@
 """Data sets: reading, checking, splitting and standardising them; one module a format in ``readers``."""
 
-from xpnet.data.dataset import Data, LabelledSet, Source
+from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
 from xpnet.data.find import CIFAR10_HINT, find_cifar10
 from xpnet.data.fingerprint import as_earlier, fingerprint
 from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_source
@@ -10,13 +10,17 @@ from xpnet.data.standardise import Standardiser
 from xpnet.utils.lazy_arrays import Rows
 from xpnet.utils.standardised_rows import StandardisedRows, kept_as_bytes, on_host
 
+# The name that a data set had in earlier versions.
+Data = Dataset
+
 __all__ = [
     "CIFAR10_HINT",
     "IN_MEMORY",
     "Data",
+    "Dataset",
     "LabelledSet",
+    "RawDataset",
     "Rows",
-    "Source",
     "StandardisedRows",
     "Standardiser",
     "as_earlier",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.dataset import Source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import CHUNK_BYTES, Table, pieces_of, table_of
 from xpnet.data.labels import as_classes, as_labels, check_count, classes_of_numbers, numbering
 from xpnet.data.splits import nine_tenths
@@ -29,7 +29,7 @@ class Arrays(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Division:
+class SplitPolicy:
     """How the samples are ordered and the test set is split off.
 
     Attributes:
@@ -45,7 +45,7 @@ class Division:
 
 @dataclass(frozen=True)
 class About:
-    """What a source is called, and what else is known of it; see :class:`~xpnet.data.Source`."""
+    """What a source is called, and what else is known of it; see :class:`~xpnet.data.RawDataset`."""
 
     name: str
     location: str
@@ -54,7 +54,7 @@ class About:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: Division | None = None) -> Source:
+def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: SplitPolicy | None = None) -> RawDataset:
     """Return a data set of arrays: features and labels and, if there are, those of a test set.
 
     Args:
@@ -129,8 +129,8 @@ def build_source(
     names: tuple[str, ...],
     about: About,
     called: str,
-    division: Division | None = None,
-) -> Source:
+    division: SplitPolicy | None = None,
+) -> RawDataset:
     """Read features into a data set.
 
     Files are often sorted by class, so the rows that training and validation are taken from are
@@ -148,7 +148,7 @@ def build_source(
     Raises:
         DataError: Features turn out to be broken as they are read, or too few remain.
     """
-    division = division or Division()
+    division = division or SplitPolicy()
     if test is not None and division.fraction is not None:
         raise DataError(
             f"test_fraction = {division.fraction:g}: {called} has a test set of its own; leave test_fraction out"
@@ -164,7 +164,7 @@ def build_source(
     if test is not None:
         x_test, _ = _read(test[0], called, np.arange(test[0].rows), test[0].rows)
         labels_test = test[1]
-    return Source(
+    return RawDataset(
         name=printable(about.name),
         location=about.location,
         x=x,

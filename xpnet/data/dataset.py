@@ -14,7 +14,7 @@ from xpnet.utils.lazy_arrays import Features
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class RawDataset:
     """A data set as it was read.
 
     Attributes:
@@ -59,7 +59,7 @@ class LabelledSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
+class Dataset:
     """A data set, split and ready to train on.
 
     Attributes:

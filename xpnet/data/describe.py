@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.dataset import Source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import rows_at_a_time
 from xpnet.utils.lazy_arrays import Features
 
 _LISTED = 20
 
 
-def describe_source(source: Source) -> dict[str, Any]:
+def describe_source(source: RawDataset) -> dict[str, Any]:
     """Return everything that `xpnet data info` tells of a data set, as JSON can hold it.
 
     Constant features are those that have one value in all samples that training and validation take; duplicates are
@@ -75,7 +75,7 @@ def _ranges(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], floa
     return (low, high, total / x.size) if x.size else (np.empty(0), np.empty(0), 0.0)
 
 
-def _duplicates(source: Source) -> dict[str, int]:
+def _duplicates(source: RawDataset) -> dict[str, int]:
     """Count samples that have been there before, by digests of their values."""
     seen: dict[bytes, int] = {}
     within = 0

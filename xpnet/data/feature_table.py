@@ -44,7 +44,7 @@ class Table:
     owned: NDArray[Any] | None = None
 
 
-class Growing:
+class GrowingTable:
     """Rows that come one chunk after the other, nobody knows how many, in one array without a second copy.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.dataset import Data, LabelledSet
+from xpnet.data.dataset import Dataset, LabelledSet
 from xpnet.data.labels import without_numbering
 
 # Features up to this size are added up whole; of larger ones, which may lie on a disk, as many rows as make it up.
@@ -17,7 +17,7 @@ _MOST_BYTES = 2 * 2**30
 _ROWS = 4096
 
 
-def as_earlier(data: Data, seen: Mapping[str, Any]) -> Data:
+def as_earlier(data: Dataset, seen: Mapping[str, Any]) -> Dataset:
     """Return data as a run that has `seen` its fingerprint began with it.
 
     Earlier versions took whole numbers from 0 for the classes themselves, with an empty one for each that is missing.
@@ -38,7 +38,7 @@ def as_earlier(data: Data, seen: Mapping[str, Any]) -> Data:
     return earlier if all(print_.get(name) == value for name, value in seen.items()) else data
 
 
-def fingerprint(data: Data) -> dict[str, Any]:
+def fingerprint(data: Dataset) -> dict[str, Any]:
     """Return what tells a data set from others: its sizes, names, and a check sum of labels, classes and features."""
     crc = zlib.crc32("\n".join(data.class_names).encode())
     for part in (data.train, data.validation, data.test):

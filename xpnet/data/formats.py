@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import shown
-from xpnet.data.dataset import Source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.find import published_in
 from xpnet.data.readers import cifar, idx, images, npy, tabular
 from xpnet.data.readers.csv import is_text
@@ -32,34 +32,34 @@ class Format:
 
     name: str
     uses: tuple[str, ...]
-    read: Callable[[Path, DataConfig], Source]
+    read: Callable[[Path, DataConfig], RawDataset]
 
 
-def _folder_of_cifar(path: Path, config: DataConfig) -> Source:
+def _folder_of_cifar(path: Path, config: DataConfig) -> RawDataset:
     kind = cifar.kind_in(path, config.labels)
     if kind is None:
         raise DataError(f"{path}: has no files of CIFAR-10 or CIFAR-100")
     return _only_cifar100(cifar.read_folder(path, kind), config)
 
 
-def _archive_of_cifar(path: Path, config: DataConfig) -> Source:
+def _archive_of_cifar(path: Path, config: DataConfig) -> RawDataset:
     return _only_cifar100(cifar.read_archive(path, config.labels), config)
 
 
-def _only_cifar100(source: Source, config: DataConfig) -> Source:
+def _only_cifar100(source: RawDataset, config: DataConfig) -> RawDataset:
     if source.name == "cifar10" and config.labels is not None:
         raise DataError(f"labels = {config.labels}: CIFAR-10 has one kind of labels; leave labels out")
     return source
 
 
-def _tables_of(path: Path, config: DataConfig) -> Source:
+def _tables_of(path: Path, config: DataConfig) -> RawDataset:
     found = tabular.tables_in(path)
     if found is None:
         raise DataError(f"{path}: has no table to train with")
     return tabular.read_tables(found[0], config, None if config.test_fraction is not None else found[1])
 
 
-def _npy_of(path: Path, config: DataConfig) -> Source:
+def _npy_of(path: Path, config: DataConfig) -> RawDataset:
     return npy.read_npy(npy.npy_in(path) or path, config)
 
 
@@ -80,7 +80,7 @@ _FORMATS = {
 }
 
 
-def read_path(path: Path, config: DataConfig) -> Source:
+def read_path(path: Path, config: DataConfig) -> RawDataset:
     """Read what lies at `path`.
 
     Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
-from xpnet.data.dataset import Data, Source
+from xpnet.data.arrays import About, Arrays, SplitPolicy, source_from_arrays
+from xpnet.data.dataset import Dataset, RawDataset
 from xpnet.data.find import CIFAR10_HINT, NAMES, find, places
 from xpnet.data.formats import check_used, read_path
 from xpnet.data.patterns import patterns
@@ -23,7 +23,7 @@ _HINT = "put its files into a folder called {} there, or pass their path as --da
 IN_MEMORY = "arrays in memory"
 
 
-def load_data(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> Data:
+def load_data(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> Dataset:
     """Read a data set and split it.
 
     Args:
@@ -75,7 +75,7 @@ def data_from_arrays(
     seed: int = 0,
     test_fraction: float | None = None,
     in_memory: str = "auto",
-) -> Data:
+) -> Dataset:
     """Return data from arrays in memory, checked, shuffled and split.
 
     The rows of `x_train` are shuffled once, by `seed`, because such data is often sorted by class; a
@@ -106,12 +106,12 @@ def data_from_arrays(
         Arrays(x_train, labels_train, x_test, labels_test),
         Arrays("x_train", "labels_train", "x_test", "labels_test"),
         About("arrays", IN_MEMORY, class_names),
-        Division(config.data_seed or 0, config.test_fraction),
+        SplitPolicy(config.data_seed or 0, config.test_fraction),
     )
     return split_source(source, split, config.in_memory)
 
 
-def read_source(source: str | Path | DataConfig | None = None, **settings: Any) -> Source:
+def read_source(source: str | Path | DataConfig | None = None, **settings: Any) -> RawDataset:
     """Read a data set without splitting it; see :func:`load_data`.
 
     Raises:
@@ -136,7 +136,7 @@ def read_source(source: str | Path | DataConfig | None = None, **settings: Any) 
     return read_path(Path(data).expanduser(), config)
 
 
-def _named(found: Path, name: str | None, config: DataConfig) -> Source:
+def _named(found: Path, name: str | None, config: DataConfig) -> RawDataset:
     """Read a published set that was found, and be sure that it is the one."""
     source = read_path(found, config)
     # What XPNET_DATA names may be any file, which is as good as a path.
@@ -145,7 +145,7 @@ def _named(found: Path, name: str | None, config: DataConfig) -> Source:
     return source
 
 
-def _read_patterns(source: str) -> Source:
+def _read_patterns(source: str) -> RawDataset:
     match = re.fullmatch(r"patterns(?::([0-9]{1,9})(?:/([0-9]{1,9}))?)?", source)
     if match is None:
         raise DataError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.data.dataset import Source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 from xpnet.utils.rng import Purpose, generator
@@ -31,7 +31,7 @@ CLASS_NAMES = tuple(
 )
 
 
-def patterns(n: int = 10_000, n_test: int = 2_000, seed: int = 0) -> Source:
+def patterns(n: int = 10_000, n_test: int = 2_000, seed: int = 0) -> RawDataset:
     """Return `n` images for training and validation and `n_test` for testing.
 
     Images are (3, 32, 32) in channel planes, flattened to 3072 uint8; classes are balanced and in
@@ -52,7 +52,7 @@ def patterns(n: int = 10_000, n_test: int = 2_000, seed: int = 0) -> Source:
             raise DataError(f"patterns: {count:,} {name} images are more than {_MOST:,}; ask for fewer")
     x, labels = _draw(n, seed, _TRAIN)
     x_test, labels_test = _draw(n_test, seed, _TEST)
-    return Source(
+    return RawDataset(
         name="patterns",
         location=_location(n, n_test, seed),
         x=x,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from xpnet.data.dataset import Data, LabelledSet, Source
+from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
 from xpnet.data.standardise import Standardiser
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import part_of
@@ -35,7 +35,7 @@ def nine_tenths(rows: int) -> str:
     return f"{rows - validation}/{validation}"
 
 
-def split_source(source: Source, split: str | None = None, in_memory: str = "auto") -> Data:
+def split_source(source: RawDataset, split: str | None = None, in_memory: str = "auto") -> Dataset:
     """Split `source` and fit the standardiser on its training set.
 
     Raises:
@@ -51,7 +51,7 @@ def split_source(source: Source, split: str | None = None, in_memory: str = "aut
         )
     stop = training + validation
     train = LabelledSet(part_of(source.x, slice(training)), source.labels[:training])
-    return Data(
+    return Dataset(
         name=source.name,
         location=source.location,
         split=split,

@@ -50,7 +50,7 @@ class LayerGradient(NamedTuple):
 
 
 def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape) -> Array:
-    """Return the scores (R, n, classes) of a pass in training mode, recorded on `tape`."""
+    """Return the logits (R, n, classes) of a pass in training mode, recorded on `tape`."""
     if not tape.layers:
         tape.layers = [_LayerTape() for _ in layers]
     last = len(layers) - 1
@@ -74,7 +74,7 @@ def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: fl
 def backward(
     ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, tape: Tape, g: Array
 ) -> Iterator[LayerGradient]:
-    """Yield every layer's gradient, the last layer's first, for `g` = dJ/d(scores).
+    """Yield every layer's gradient, the last layer's first, for `g` = dJ/d(logits).
 
     A layer is yielded after everything below it that needs its weights has been computed: the
     consumer may change the parameters of a layer as soon as it gets its gradient.
@@ -102,7 +102,7 @@ def backward(
 def inference(
     ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, running: Parameters, eps: float, x: Array
 ) -> Array:
-    """Return the scores (R, n, classes) with the running statistics."""
+    """Return the logits (R, n, classes) with the running statistics."""
     for layer in layers[:-1]:
         b = None if layer.b is None else parameters[layer.b]
         s = ops.affine(x, parameters[layer.W], None if layer.gamma is None else b)

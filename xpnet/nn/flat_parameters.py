@@ -12,7 +12,7 @@ from xpnet.errors import ArrayError
 LARGE = 16_384
 
 
-class Blocks(dict[str, Array]):
+class FlatParameters(dict[str, Array]):
     """A dictionary of tensors (R, ..., m), the small ones of a kind as views of one block (R, 1, q).
 
     A network has a few large tensors and dozens of small ones, whose updates cost a call each.  Assigning to
@@ -61,17 +61,17 @@ class Blocks(dict[str, Array]):
         small = {name for names in self.members.values() for name in names}
         return tuple(name for name in self if name not in small)
 
-    def select(self, replicas: Any) -> Blocks:
+    def select(self, replicas: Any) -> FlatParameters:
         """Return copies of the given replicas (a list of indices)."""
-        return Blocks(self.xp, {name: tensor[replicas] for name, tensor in self.items()}, self._kind)
+        return FlatParameters(self.xp, {name: tensor[replicas] for name, tensor in self.items()}, self._kind)
 
     def replace(self, name: str, memory: Array) -> None:
         """Let a large tensor be `memory` from now on."""
         dict.__setitem__(self, name, memory)
 
-    def part(self, start: int, stop: int) -> Blocks:
+    def part(self, start: int, stop: int) -> FlatParameters:
         """Return the replicas from `start` up to `stop` as views of the same memory."""
-        view = Blocks(self.xp, {}, self._kind)
+        view = FlatParameters(self.xp, {}, self._kind)
         dict.update(view, {name: tensor[start:stop] for name, tensor in self.items()})
         view.blocks = {which: block[start:stop] for which, block in self.blocks.items()}
         view.members = self.members

@@ -20,7 +20,7 @@ class Layer(NamedTuple):
 
 
 def layers_of(config: NetworkConfig) -> tuple[Layer, ...]:
-    """Return the layers of a network; the last one gives the scores."""
+    """Return the layers of a network; the last one gives the logits."""
     count = len(config.hidden) + 1
     layers = []
     for number in range(1, count + 1):

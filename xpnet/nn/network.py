@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from xpnet.config.arguments import path as a_path
 from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.config.fields import argument, flag, optional, whole
 from xpnet.config.supported import unknown
-from xpnet.data import Data, Standardiser
+from xpnet.data import Dataset, Standardiser
 from xpnet.data.feature_table import plain_array, table_of
 from xpnet.errors import ArrayError, ConfigError, DataError
 from xpnet.nn.backprop import Tape, backward, forward, inference
-from xpnet.nn.flat_parameters import Blocks, parameter_kind
+from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_parameters, per_replica, seeds_of
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_file import Model, check_model, description, model_path, read_model, write_model
@@ -97,7 +98,7 @@ class Network:
                 for seed, init in zip(self.seeds, inits, strict=True)
             ]
         xp = self.backend.xp
-        self.parameters = Blocks(
+        self.parameters = FlatParameters(
             xp,
             {name: self.backend.asarray(np.stack([d[name] for d in drawn]), dtype=self.dtype) for name in drawn[0]},
             parameter_kind,
@@ -108,7 +109,7 @@ class Network:
                 # Overwritten by the first batch's statistics; until then, the identity.
                 running[layer.mean] = self.backend.asarray(np.zeros((replicas, 1, m), self.dtype))
                 running[layer.var] = self.backend.asarray(np.ones((replicas, 1, m), self.dtype))
-        self.running = Blocks(xp, running)
+        self.running = FlatParameters(xp, running)
         self.standardiser: Standardiser | None = None
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, int, int] | None = None
@@ -129,8 +130,8 @@ class Network:
             {name: self.backend.asarray(np.array(tensor)) for name, tensor in state[group].items()}
             for group in ("parameters", "running")
         )
-        self.parameters = Blocks(self.backend.xp, parameters, parameter_kind)
-        self.running = Blocks(self.backend.xp, running)
+        self.parameters = FlatParameters(self.backend.xp, parameters, parameter_kind)
+        self.running = FlatParameters(self.backend.xp, running)
 
     def __copy__(self) -> Network:
         """Return a network on the same tensors."""
@@ -148,8 +149,8 @@ class Network:
         """Number of parameters of one replica."""
         return sum(int(np.prod(p.shape[1:])) for p in self.parameters.values())
 
-    @takes(data=kind(Data))
-    def learn_about(self, data: Data) -> None:
+    @takes(data=kind(Dataset))
+    def learn_about(self, data: Dataset) -> None:
         """Keep what it takes to use the network on raw samples like those of `data`, which it is trained on."""
         self.standardiser, self.class_names = data.standardiser, data.class_names
         self.image_shape, self.feature_names = data.image_shape, data.feature_names
@@ -230,12 +231,12 @@ class Network:
         """
         if standardised or self.standardiser is None:
             x, _ = self.checked(x)
-            return self.ops.softmax(self.scores(x))
+            return self.ops.softmax(self.logits(x))
         x, parts = self._raw(x), []
         for start in range(0, x.shape[-2], _ROWS):
             rows = slice(start, start + _ROWS)
             part = self._standardised(x[rows] if x.ndim == 2 else x[:, rows], start)
-            parts.append(self.ops.softmax(self.scores(part)))
+            parts.append(self.ops.softmax(self.logits(part)))
         return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts, axis=1)
 
     def _raw(self, x: Any) -> Any:
@@ -277,12 +278,17 @@ class Network:
             )
         return self.backend.asarray(z)
 
-    def scores(self, x: Array) -> Array:
-        """Return the scores (R, n, classes) before the softmax, with the running statistics.
+    def logits(self, x: Array) -> Array:
+        """Return the logits (R, n, classes), before the softmax, with the running statistics.
 
         `x` is what :meth:`predict_proba` takes as standardised; it is not checked.
         """
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
+
+    def scores(self, x: Array) -> Array:
+        """Return what :meth:`logits` does, under its earlier name."""
+        warnings.warn("Network.scores is now called Network.logits", DeprecationWarning, stacklevel=2)
+        return self.logits(x)
 
     def select(self, replicas: Sequence[int]) -> Network:
         """Return a network of some replicas, with tensors of its own.
@@ -300,7 +306,7 @@ class Network:
             raise ValueError(f"a sequence of numbers from 0 to {self.replicas - 1}")
         return chosen
 
-    def sharing(self, replicas: Sequence[int], parameters: Blocks, running: Blocks) -> Network:
+    def sharing(self, replicas: Sequence[int], parameters: FlatParameters, running: FlatParameters) -> Network:
         """Return a network of some replicas on tensors that are theirs already."""
         part = copy.copy(self)
         part.seeds = tuple(self.seeds[r] for r in replicas)

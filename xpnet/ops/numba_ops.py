@@ -37,7 +37,7 @@ __all__ = [
     "penalty", "relu_gradient", "softmax_cross_entropy", "weight_gradient",
 ]  # fmt: skip
 
-# Above this many scores NumPy's exponential, which works on whole vectors, is faster than a loop.
+# Above this many logits NumPy's exponential, which works on whole vectors, is faster than a loop.
 _FEW_SCORES = 4096
 # Up to this many units in a row the simple loops are faster.
 _NARROW = 64

@@ -3,7 +3,7 @@
 Signatures and results are those of :mod:`xpnet.ops.reference`, which explains the mathematics.
 Every function writes into `out` where it is given, and allocates it otherwise.  Small tricks, all
 measured: a mean over the samples is a product with a row of 1/n (1.0 us for 100 x 50 against 4.5 for
-``mean``); batch normalisation keeps the centred scores instead of the normalised ones, which saves a
+``mean``); batch normalisation keeps the centred logits instead of the normalised ones, which saves a
 pass; an index into a flat view replaces the comparison with every class.
 """
 
@@ -188,7 +188,7 @@ def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, b
 class _EntropyWork(NamedTuple):
     top: Array  # (R, n, 1) largest score, then the sum of exponentials
     ones: Array  # (c, 1)
-    offsets: Array  # (R, n) where each sample's scores begin in the flat view
+    offsets: Array  # (R, n) where each sample's logits begin in the flat view
     index: Array  # (R, n) where each label's score lies in the flat view
     picked: Array  # (R, n) the label's score less the largest
     best: Array  # (R, n)

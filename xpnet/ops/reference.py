@@ -38,11 +38,11 @@ class BatchNormGradients(NamedTuple):
 
 
 class CrossEntropy(NamedTuple):
-    """Losses of a softmax classifier, and where its scores should go."""
+    """Losses of a softmax classifier, and where its logits should go."""
 
     losses: Array  # (R, n) -log p[label]
     correct: Array  # (R, n) bool: the first largest score is the label's
-    g: Array  # (R, n, c) scale * d(sum of losses) / d(scores)
+    g: Array  # (R, n, c) scale * d(sum of losses) / d(logits)
     work: Any = None
 
 
@@ -140,7 +140,7 @@ def softmax(xp: Any, s: Array) -> Array:
 def softmax_cross_entropy(
     xp: Any, s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
 ) -> CrossEntropy:
-    """Return losses, hits and gradient of softmax cross-entropy for scores `s` (R, n, c).
+    """Return losses, hits and gradient of softmax cross-entropy for logits `s` (R, n, c).
 
     loss = log(sum exp(s)) - s[label] and dloss/ds = p - onehot(label), for `labels` (n,) or
     (R, n).  `scale`, a number or (R, 1, 1), multiplies the gradient: 1 / n gives that of the mean.

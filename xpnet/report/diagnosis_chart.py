@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.diagnosis import MEASURES, Course
+from xpnet.analysis.diagnosis import MEASURES, LayerHistory
 from xpnet.report.charts import log_ticks
 from xpnet.training.population import Population
 
@@ -26,7 +26,7 @@ _WIDE = 30.0
 _BLOCKS = 4
 
 
-def diagnosis_figure(course: Course, population: Population, title: str, samples: int) -> Any:
+def diagnosis_figure(course: LayerHistory, population: Population, title: str, samples: int) -> Any:
     """Return nine measures by epoch, a line for each layer, from dark (the first) to light (the last).
 
     For several seeds a line is the median over the networks that have not diverged.  Settings that vary have
@@ -49,7 +49,7 @@ def diagnosis_figure(course: Course, population: Population, title: str, samples
     )
 
 
-def _block(course: Course, members: list[int], head: str) -> Any:
+def _block(course: LayerHistory, members: list[int], head: str) -> Any:
     """Return the panels of the networks `members`."""
     import altair as alt
 
@@ -60,7 +60,7 @@ def _block(course: Course, members: list[int], head: str) -> Any:
     return block.properties(title=alt.TitleParams(head, anchor="start", fontSize=13)) if head else block
 
 
-def _panel(course: Course, members: list[int], name: str) -> Any:
+def _panel(course: LayerHistory, members: list[int], name: str) -> Any:
     """Return one measure against the epoch."""
     import altair as alt
 

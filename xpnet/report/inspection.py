@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xpnet.analysis.prediction import as_trained, read_like
 from xpnet.config.definitions import DataConfig
-from xpnet.data import Data, load_data
+from xpnet.data import Dataset, load_data
 from xpnet.errors import DataError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.report.format import class_label
@@ -120,7 +120,7 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
     return replace(inspection, note=words.strip())
 
 
-def _inspect(record: RunRecord, network: Network, data: Data, members: list[int], most: int) -> Inspection:
+def _inspect(record: RunRecord, network: Network, data: Dataset, members: list[int], most: int) -> Inspection:
     """Look at the networks `members` of a run, which `network` holds."""
     test, classes = data.test, network.config.classes
     standardiser = network.standardiser
@@ -174,7 +174,7 @@ def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int])
     )
 
 
-def image_shape(data: Data) -> Shape | None:
+def image_shape(data: Dataset) -> Shape | None:
     """Return (channels, height, width) where samples are images: what the data says, or by its number of features."""
     return data.image_shape or _SHAPES.get(data.features)
 
@@ -184,7 +184,7 @@ def shape_of(inputs: int, data_shape: Shape | None = None) -> Shape | None:
     return data_shape or _SHAPES.get(inputs)
 
 
-def to_bytes(x: NDArray[Any], data: Data) -> NDArray[np.uint8]:
+def to_bytes(x: NDArray[Any], data: Dataset) -> NDArray[np.uint8]:
     """Return one sample's features as bytes for a picture: floats from 0 to 1, or by the range of the test set."""
     if x.dtype == np.uint8:
         # Black and white as 0 and 1 would be black throughout.

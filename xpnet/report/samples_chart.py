@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data import Source
+from xpnet.data import RawDataset
 from xpnet.report import render
 
 _EACH = 10
@@ -18,7 +18,7 @@ _MOST_CLASSES = 100
 _MOST_FEATURES = 60
 
 
-def samples_figure(source: Source, title: str) -> Any:
+def samples_figure(source: RawDataset, title: str) -> Any:
     """Return the first samples of every class: images as they are, other features as cells coloured by value.
 
     A cell's colour is how many standard deviations its value lies from the feature's mean.
@@ -27,18 +27,18 @@ def samples_figure(source: Source, title: str) -> Any:
     return _images(source, chosen, title) if source.image_shape is not None else _cells(source, chosen, title)
 
 
-def _chosen(source: Source) -> list[tuple[int, NDArray[np.int64]]]:
+def _chosen(source: RawDataset) -> list[tuple[int, NDArray[np.int64]]]:
     """Return the rows of the first samples of every class."""
     classes = range(min(len(source.class_names), _MOST_CLASSES))
     return [(c, np.flatnonzero(source.labels == c)[:_EACH]) for c in classes]
 
 
-def _label(source: Source, c: int) -> str:
+def _label(source: RawDataset, c: int) -> str:
     name = source.class_names[c]
     return name if len(name) <= 24 else f"{name[:23]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _images(source: Source, chosen: list[tuple[int, NDArray[np.int64]]], title: str) -> Any:
+def _images(source: RawDataset, chosen: list[tuple[int, NDArray[np.int64]]], title: str) -> Any:
     import altair as alt
 
     rows = [
@@ -71,11 +71,11 @@ def _title(title: str) -> Any:
     return alt.TitleParams(title, anchor="start", fontSize=15, offset=12)
 
 
-def _order(source: Source, chosen: list[tuple[int, NDArray[np.int64]]]) -> list[str]:
+def _order(source: RawDataset, chosen: list[tuple[int, NDArray[np.int64]]]) -> list[str]:
     return [_label(source, c) for c, _ in chosen]
 
 
-def _url(source: Source, row: int) -> str:
+def _url(source: RawDataset, row: int) -> str:
     """Return an image as a PNG that stands in the figure itself."""
     from PIL import Image
 
@@ -95,7 +95,7 @@ def _url(source: Source, row: int) -> str:
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _cells(source: Source, chosen: list[tuple[int, NDArray[np.int64]]], title: str) -> Any:
+def _cells(source: RawDataset, chosen: list[tuple[int, NDArray[np.int64]]], title: str) -> Any:
     import altair as alt
 
     count = min(int(source.x.shape[1]), _MOST_FEATURES)

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.config.settings import VARYING, Settings
-from xpnet.data import Data, load_data
+from xpnet.data import Dataset, load_data
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.reproduction.draws import cells_of, matches
@@ -24,7 +24,7 @@ from xpnet.training.train_population import train_population
 
 # A quick run has a tenth of the steps, few cells of a search and few seeds.
 _TENTH, _QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 10, 4, 2, 100
-Loader = Callable[[str | None, str | None], Data]
+Loader = Callable[[str | None, str | None], Dataset]
 
 
 class Runner:

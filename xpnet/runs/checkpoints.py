@@ -28,7 +28,7 @@ from xpnet.nn.network import Network
 from xpnet.nn.tensor_file import check_header, tensors_in
 from xpnet.runs.checkpoint_tensors import check_training
 from xpnet.training.result import Divergence
-from xpnet.training.state import Snapshot
+from xpnet.training.state import TrainState
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import sync_folder
@@ -54,7 +54,7 @@ _ABOUT = schema.record(
 )
 
 
-class FormatError(RunError):
+class NewerFormatError(RunError):
     """A checkpoint is of a version of xpnet that is to come: it is not damaged, and not to be passed over."""
 
 
@@ -83,7 +83,7 @@ class Checkpoint:
 
 def write_checkpoint(
     folder: Path,
-    snapshot: Snapshot,
+    snapshot: TrainState,
     about: Mapping[str, Any],
     standardise: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Path:
@@ -167,7 +167,7 @@ def _signed(text: Mapping[str, Any], called: str) -> bytes:
     return json_bytes(whole, called, RunError, indent=1)
 
 
-def read_checkpoint(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+def read_checkpoint(path: Path) -> tuple[TrainState, dict[str, Any]]:
     """Return the snapshot that a description tells of, and the description.
 
     Raises:
@@ -238,7 +238,9 @@ def read_description(path: Path) -> dict[str, Any]:
     if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
         raise RunError(f"{path}: is not what was written; it has been changed")
     if about.get("format") != FORMAT:
-        raise FormatError(f"{path}: has the format {about.get('format')}, which this version of xpnet does not read")
+        raise NewerFormatError(
+            f"{path}: has the format {about.get('format')}, which this version of xpnet does not read"
+        )
     schema.check(about, _ABOUT, f"{path}: is not the description of a checkpoint", RunError)
     return about
 
@@ -253,14 +255,14 @@ def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             found.append(Checkpoint(path, read_description(path)))
-        except FormatError:
+        except NewerFormatError:
             raise
         except RunError as error:
             wrong.append(str(error))
     return found, wrong
 
 
-def last_whole(folder: Path) -> tuple[Snapshot | None, dict[str, Any], list[str]]:
+def last_whole(folder: Path) -> tuple[TrainState | None, dict[str, Any], list[str]]:
     """Return the last snapshot in a folder that is whole, its description, and what was wrong with later ones.
 
     Without one, the snapshot is None and the description empty.
@@ -289,7 +291,7 @@ def keep(folder: Path, count: int) -> None:
             checkpoint.path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def _tensors(snapshot: Snapshot) -> dict[str, np.ndarray[Any, Any]]:
+def _tensors(snapshot: TrainState) -> dict[str, np.ndarray[Any, Any]]:
     """Return everything of a snapshot that is a number, to the last bit."""
     tensors: dict[str, Any] = {}
     for group in ("parameters", "running", "velocities"):
@@ -308,14 +310,14 @@ def _tensors(snapshot: Snapshot) -> dict[str, np.ndarray[Any, Any]]:
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Snapshot:
+def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> TrainState:
     def group(name: str) -> dict[str, Any]:
         return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
 
     places = zip(*(tensors[f"diverged.{name}"] for name in ("replica", "step", "eta", "loss")), strict=True)
     dropped = zip(tensors["dropped.replica"], tensors["dropped.step"], strict=True)
     evaluation, of_epoch = about["seconds"]
-    return Snapshot(
+    return TrainState(
         step=int(about["step"]),
         parameters=group("parameters"),
         running=group("running"),

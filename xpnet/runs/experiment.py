@@ -18,19 +18,19 @@ from xpnet.utils.locks import only_one
 
 if TYPE_CHECKING:
     from xpnet.backend import Backend
-    from xpnet.data import Data
-    from xpnet.runs.resume import Stand
+    from xpnet.data import Dataset
+    from xpnet.runs.resume import ResumePoint
     from xpnet.runs.saver import Saver
     from xpnet.training.population import Population
-    from xpnet.training.state import Chunk, Snapshot
+    from xpnet.training.state import Chunk, TrainState
 
 
-def describe(settings: Settings, data: Data) -> str:
+def describe(settings: Settings, data: Dataset) -> str:
     """Return a run in a few words: data, split, sizes, normalisation, lambda, what varies, runs."""
     return f"{data.name} {data.split}, {settings.in_words(data.features, data.classes)}"
 
 
-def about_data(data: Data, settings: Settings) -> str:
+def about_data(data: Dataset, settings: Settings) -> str:
     """Say which data is used, and how to get CIFAR-10 where the embedded default took its place."""
     built_in = data.location.startswith("patterns")
     about = f"data: {data.name}, {'built in' if built_in else f'from {data.location}'}, split {data.split}"
@@ -41,7 +41,7 @@ def about_data(data: Data, settings: Settings) -> str:
     return "\n".join((about, *data.notes))
 
 
-def resolved(settings: Settings, data: Data) -> dict[str, Any]:
+def resolved(settings: Settings, data: Dataset) -> dict[str, Any]:
     """Return the settings with the data that was found, so that they mean the same tomorrow."""
     target = settings.data.target
     if target is not None and data.location.endswith(".npy"):
@@ -56,7 +56,7 @@ class Experiment:
 
     settings: Settings
     backend: Backend
-    data: Data
+    data: Dataset
     fingerprint: dict[str, Any]
     population: Population
 
@@ -138,7 +138,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def saver_of(experiment: Experiment, folder: Path, note: Callable[[str], None], stand: Stand) -> Saver:
+def saver_of(experiment: Experiment, folder: Path, note: Callable[[str], None], stand: ResumePoint) -> Saver:
     """Return what saves a run, with what every checkpoint says of it."""
     from xpnet.runs.saver import Saver
 
@@ -146,7 +146,7 @@ def saver_of(experiment: Experiment, folder: Path, note: Callable[[str], None], 
     return Saver(folder, experiment.about, every=run.save_every, count=run.keep, warn=note, saved=saved)
 
 
-def save_in_chunks(experiment: Experiment, saver: Saver, starts: Mapping[Chunk, Snapshot]) -> None:
+def save_in_chunks(experiment: Experiment, saver: Saver, starts: Mapping[Chunk, TrainState]) -> None:
     """Save chunks as they stand, each in a folder of its own, and then forget those of other cuts.
 
     Raises:

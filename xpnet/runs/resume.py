@@ -21,7 +21,7 @@ from xpnet.runs.folder import CHECKPOINTS, METRICS
 from xpnet.runs.records import read_metrics
 from xpnet.runs.saver import LOCK, chunk_folder
 from xpnet.training.population import Population
-from xpnet.training.state import Chunk, Snapshot, misfit
+from xpnet.training.state import Chunk, TrainState, misfit
 
 # Where something is computed, and how often it is saved, may change on the way.
 OWN = ("data", "device", "save_every", "keep")
@@ -30,7 +30,7 @@ _OF_BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "ru
 
 
 @dataclass
-class Stand:
+class ResumePoint:
     """Where a run stands.
 
     Attributes:
@@ -43,7 +43,7 @@ class Stand:
     """
 
     cuts: list[Chunk] | None = None
-    starts: dict[Chunk, Snapshot] = field(default_factory=dict)
+    starts: dict[Chunk, TrainState] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     split: list[Chunk] = field(default_factory=list)
@@ -104,7 +104,7 @@ def where_it_stands(
     cuts: Sequence[Chunk] | None = None,
     most: int | None = None,
     now: Mapping[str, Any] = MappingProxyType({}),
-) -> Stand:
+) -> ResumePoint:
     """Find the last checkpoint of every chunk that is whole and from which `population` can go on.
 
     Args:
@@ -121,8 +121,8 @@ def where_it_stands(
         RunError: There are whole checkpoints, and `population` cannot go on from any, or has been trained for longer
             than it is asked for.
     """
-    found = Stand(steps=length.steps)
-    whole: dict[Chunk, tuple[Snapshot, Mapping[str, Any]]] = {}
+    found = ResumePoint(steps=length.steps)
+    whole: dict[Chunk, tuple[TrainState, Mapping[str, Any]]] = {}
     misfits: list[str] = []
     for chunk in _chunks_in(run):
         if chunk[1] > len(population):
@@ -207,8 +207,8 @@ def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
 
 
 def _at(
-    run: Path, snapshot: Snapshot, about: Mapping[str, Any], length: Length, now: Mapping[str, Any]
-) -> Snapshot | str:
+    run: Path, snapshot: TrainState, about: Mapping[str, Any], length: Length, now: Mapping[str, Any]
+) -> TrainState | str:
     """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there.
 
     Raises:
@@ -293,7 +293,7 @@ def refuse_data(run: Path, location: str, found: Sequence[str]) -> None:
     )
 
 
-def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
+def refuse_changes(run: Path, stand: ResumePoint, found: Sequence[str]) -> None:
     """Refuse changes that cannot be made where a run stands.
 
     Raises:
@@ -310,7 +310,7 @@ def refuse_changes(run: Path, stand: Stand, found: Sequence[str]) -> None:
         )
 
 
-def refuse_nothing(run: Path, stand: Stand, found: Sequence[str]) -> None:
+def refuse_nothing(run: Path, stand: ResumePoint, found: Sequence[str]) -> None:
     """Refuse changes of which no step would be trained: the run would say of itself what is not so.
 
     Raises:

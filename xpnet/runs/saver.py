@@ -14,7 +14,7 @@ from xpnet.nn.network import Network
 from xpnet.runs.checkpoints import keep, write_checkpoint
 from xpnet.runs.folder import CHECKPOINTS, HISTORY
 from xpnet.training.history import COLUMNS, EpochRecord, csv_lines
-from xpnet.training.state import Chunk, Snapshot, Standing
+from xpnet.training.state import Chunk, Standing, TrainState
 from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import open_regular
 
@@ -172,7 +172,7 @@ class Saver:
             with self.trying(f"{chunk_folder(self._folder, chunk)}: the checkpoint of step {standing.step}"):
                 self.save(chunk, network, standing.take())
 
-    def save(self, chunk: Chunk, network: Network, snapshot: Snapshot) -> None:
+    def save(self, chunk: Chunk, network: Network, snapshot: TrainState) -> None:
         """Save a chunk of networks.
 
         Raises:
@@ -231,7 +231,7 @@ class Saver:
         self.close()
 
 
-def discard(run: Path, starts: Mapping[Chunk, Snapshot], *, earlier: bool) -> None:
+def discard(run: Path, starts: Mapping[Chunk, TrainState], *, earlier: bool) -> None:
     """Delete checkpoints that are later than where their chunk goes on, and what saves that were cut short have left.
 
     Args:

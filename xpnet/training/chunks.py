@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Backend, free_memory
 from xpnet.config.definitions import NetworkConfig, TrainConfig
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.training.device_data import DeviceData
@@ -66,7 +66,7 @@ def chunks(population: Population, most: int | None) -> list[Chunk]:
     return list(pairwise(edges))
 
 
-def most_in_memory(population: Population, data: Data | DeviceData, backend: Backend, dtype: str) -> int | None:
+def most_in_memory(population: Population, data: Dataset | DeviceData, backend: Backend, dtype: str) -> int | None:
     """Return how many networks of a population may train at once; None if free memory is not known.
 
     Raises:

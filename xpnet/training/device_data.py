@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, free_memory
 from xpnet.config.arguments import floating, kind, takes
-from xpnet.data import Data, LabelledSet, Rows
+from xpnet.data import Dataset, LabelledSet, Rows
 from xpnet.ops import keeps_bytes
 
 # Of the memory that is free, what a set may take; the rest is for networks.
@@ -39,7 +39,7 @@ class DeviceSet:
 class DeviceData:
     """A data set that has been standardised and moved to a device, ready for any number of runs."""
 
-    data: Data
+    data: Dataset
     backend: Backend
     dtype: Any
     train: DeviceSet
@@ -47,8 +47,8 @@ class DeviceData:
     test: DeviceSet
 
 
-@takes(data=kind(Data), backend=kind(Backend), dtype=floating)
-def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
+@takes(data=kind(Dataset), backend=kind(Backend), dtype=floating)
+def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device.
 
     Rows that stay on the disk, bytes where gathering from them is faster, and what a floating copy would take too much
@@ -70,7 +70,7 @@ def to_device(data: Data, backend: Backend, dtype: Any) -> DeviceData:
     return DeviceData(data, backend, np.dtype(dtype), **sets)
 
 
-def set_to_device(data: Data, which: str, backend: Backend, dtype: Any) -> DeviceSet:
+def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> DeviceSet:
     """Standardise one set of `data`, ``train``, ``validation`` or ``test``, and move it; see :func:`to_device`."""
     dtype = np.dtype(dtype)
     raw = stays_raw(data, backend, dtype)
@@ -93,7 +93,7 @@ def set_to_device(data: Data, which: str, backend: Backend, dtype: Any) -> Devic
     return DeviceSet(backend.asarray(values) if there else values, labels)
 
 
-def stays_raw(data: Data, backend: Backend, dtype: Any) -> bool:
+def stays_raw(data: Dataset, backend: Backend, dtype: Any) -> bool:
     """Return whether features stay as they were read, and are standardised batch by batch.
 
     ``data.in_memory`` decides where it is ``"raw"`` or ``"float"``. Otherwise rows on the disk stay there, uint8 stays

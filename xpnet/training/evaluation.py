@@ -104,8 +104,8 @@ class Evaluation:
         network, xp = self._network, self._network.backend.xp
 
         def chunk(rows: slice) -> tuple[Array, Array]:
-            scores = network.scores(_features(network, self._x, rows))
-            entropy = network.ops.softmax_cross_entropy(scores, self._labels[rows], 1.0)
+            logits = network.logits(_features(network, self._x, rows))
+            entropy = network.ops.softmax_cross_entropy(logits, self._labels[rows], 1.0)
             return entropy.losses.sum(axis=-1, dtype="float64"), entropy.correct.sum(axis=-1)
 
         jobs = [partial(chunk, rows) for rows in _chunks(network, self._samples)]
@@ -157,7 +157,7 @@ class _OnDevice:
                 x = _brought(network, self._x, chunk)
             else:
                 x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
-            ops.tally(ops.softmax_cross_entropy(network.scores(x), self._labels[chunk], 1.0), losses, hits)
+            ops.tally(ops.softmax_cross_entropy(network.logits(x), self._labels[chunk], 1.0), losses, hits)
         for layer in network.layers:
             self._work[layer.W] = ops.add_squares(network.parameters[layer.W], squares, self._work.get(layer.W))
 
@@ -168,8 +168,8 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
     counts = np.zeros((network.replicas, c, c), np.int64)
     for rows in _chunks(network, int(x.shape[0])):
         with np.errstate(all="ignore"):
-            scores = network.scores(_features(network, x, rows))
-        predicted = network.backend.to_numpy(xp.argmax(scores, axis=-1))
+            logits = network.logits(_features(network, x, rows))
+        predicted = network.backend.to_numpy(xp.argmax(logits, axis=-1))
         true = network.backend.to_numpy(labels[rows])
         for r in range(network.replicas):
             np.add.at(counts[r], (true, predicted[r]), 1)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.utils.plural import counted
 
 # The chance that a network that guesses passes for a better one: two standard errors for one network alone.
@@ -46,14 +46,14 @@ class Guessing:
     loss: float
 
     @classmethod
-    def on(cls, data: Data, which: str) -> Guessing:
+    def on(cls, data: Dataset, which: str) -> Guessing:
         """Return it for one set of `data`, which must not be empty."""
         counts = class_counts(data, which)
         shares = counts[counts > 0] / counts.sum()
         return cls(which, int(counts.sum()), float(shares.max()), float(-(shares * np.log(shares)).sum()))
 
     @classmethod
-    def of(cls, data: Data, sets: Sequence[str], among: int = 1) -> Guessing | None:
+    def of(cls, data: Dataset, sets: Sequence[str], among: int = 1) -> Guessing | None:
         """Return it for the first of the sets that can tell `among` networks from guessing; None if none can."""
         return next((one for which in sets if (one := cls.on(data, which)).tells(among)), None)
 
@@ -108,7 +108,7 @@ class Guessing:
         return self.sentence(f"None of the {what} is better", accuracies, "these", ", so none is called the best")
 
 
-def class_counts(data: Data, which: str) -> NDArray[np.int64]:
+def class_counts(data: Dataset, which: str) -> NDArray[np.int64]:
     """Return how many samples of each class a set has (classes,)."""
     labels = np.asarray(getattr(data, which).labels, np.int64)
     return np.bincount(labels, minlength=data.classes)

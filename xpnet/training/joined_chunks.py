@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.config.definitions import Length
 from xpnet.errors import DivergedError
-from xpnet.nn.flat_parameters import Blocks, parameter_kind
+from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.network import Network
 from xpnet.training.history import EpochRecord, History, Metrics, Values
 from xpnet.training.result import Divergence, TrainResult
@@ -69,8 +69,8 @@ def _joined_network(population: Any, parts: list[Network]) -> Network:
     def of_all(name: str) -> dict[str, Any]:
         return {key: xp.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(first, name)}
 
-    whole.parameters = Blocks(xp, of_all("parameters"), parameter_kind)
-    whole.running = Blocks(xp, of_all("running"))
+    whole.parameters = FlatParameters(xp, of_all("parameters"), parameter_kind)
+    whole.running = FlatParameters(xp, of_all("running"))
     whole.standardiser, whole.class_names = first.standardiser, first.class_names
     whole.image_shape, whole.feature_names = first.image_shape, first.feature_names
     return whole

@@ -9,7 +9,7 @@ from xpnet.training.history import Metrics
 
 
 @dataclass(frozen=True)
-class Mark:
+class PruningPoint:
     """How a population stands at a step in the middle of its training.
 
     Attributes:
@@ -26,10 +26,10 @@ class Mark:
     validation: Metrics
 
 
-class Marks:
+class PruningPoints:
     """Steps at which somebody wants to know how a population stands, and whom to drop."""
 
-    def __init__(self, marks: Iterable[int], ask: Callable[[Mark], Iterable[int]] | None, steps: int) -> None:
+    def __init__(self, marks: Iterable[int], ask: Callable[[PruningPoint], Iterable[int]] | None, steps: int) -> None:
         # At the last step there is nobody left to be dropped.
         self._steps = sorted({step for step in marks if 0 < step < steps}) if ask is not None else []
         self._ask = ask
@@ -41,7 +41,7 @@ class Marks:
     def __contains__(self, step: int) -> bool:
         return step in self._steps
 
-    def to_drop(self, mark: Mark) -> list[int]:
+    def to_drop(self, mark: PruningPoint) -> list[int]:
         """Ask who is to be dropped."""
         dropped = {int(r) for r in self._ask(mark)} if self._ask is not None else set()
         return [r for r in mark.replicas if r in dropped]

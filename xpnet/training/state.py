@@ -18,7 +18,7 @@ Chunk = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class TrainState:
     """Everything from which a training goes on to the same end, to the last bit.
 
     Random numbers need no state: the order of an epoch is a function of its seed and number.
@@ -56,7 +56,7 @@ class Snapshot:
         """Epochs that are finished."""
         return len(self.history["step"])
 
-    def part(self, start: int, stop: int) -> Snapshot:
+    def part(self, start: int, stop: int) -> TrainState:
         """Return what there is of the networks from `start` up to `stop`, which can go on without the others.
 
         Wall times are shared out: those of the parts add up to the whole.
@@ -99,14 +99,14 @@ class Standing:
     epochs: int
     step: int
     ends: bool
-    take: Callable[[], Snapshot]
+    take: Callable[[], TrainState]
 
-    def __call__(self) -> Snapshot:
+    def __call__(self) -> TrainState:
         """Return everything from which the training goes on."""
         return self.take()
 
 
-def misfit(snapshot: Snapshot, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
+def misfit(snapshot: TrainState, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
     """Say why networks cannot go on from a snapshot, whose tensors fit each other; empty if they can.
 
     Args:

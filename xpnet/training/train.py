@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from xpnet.config.arguments import function, kind, seeds, some_of, takes, whole_numbers
 from xpnet.config.definitions import Length, TrainConfig
 from xpnet.config.fields import optional
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.initialisers import per_replica
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData
 from xpnet.training.history import EpochRecord
-from xpnet.training.pruning import Mark, Marks
+from xpnet.training.pruning import PruningPoint, PruningPoints
 from xpnet.training.result import TrainResult, all_diverged
-from xpnet.training.state import Snapshot, Standing, misfit
-from xpnet.training.trainer import SETS, Loop
+from xpnet.training.state import Standing, TrainState, misfit
+from xpnet.training.trainer import SETS, Trainer
 from xpnet.training.validate import on_device_of, order_seeds
 from xpnet.training.verdicts import judged
 
@@ -25,7 +25,7 @@ from xpnet.training.verdicts import judged
 @takes(
     network=kind(Network),
     config=optional(kind(TrainConfig)),
-    start=optional(kind(Snapshot)),
+    start=optional(kind(TrainState)),
     orders=optional(seeds),
     marks=whole_numbers,
     final=some_of(*SETS),
@@ -33,7 +33,7 @@ from xpnet.training.verdicts import judged
 )
 def train(
     network: Network,
-    data: Data | DeviceData,
+    data: Dataset | DeviceData,
     config: TrainConfig | None = None,
     *,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -41,9 +41,9 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     orders: Sequence[int] | None = None,
     marks: Iterable[int] = (),
-    on_mark: Callable[[Mark], Iterable[int]] | None = None,
+    on_mark: Callable[[PruningPoint], Iterable[int]] | None = None,
     final: Sequence[str] = SETS,
-    start: Snapshot | None = None,
+    start: TrainState | None = None,
     on_checkpoint: Callable[[Standing], None] | None = None,
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
@@ -83,8 +83,8 @@ def train(
     network.learn_about(data.data)
 
     own = order_seeds(config, network.seeds) if orders is None else per_replica("orders", orders, network.replicas)
-    at_marks = Marks(marks, on_mark, length.steps)
-    loop = Loop(network, data, config, length, on_steps, should_stop, own, at_marks, start)
+    at_marks = PruningPoints(marks, on_mark, length.steps)
+    loop = Trainer(network, data, config, length, on_steps, should_stop, own, at_marks, start)
     loop.on_checkpoint = on_checkpoint
     interrupted = False
     rows = [{"seed": seed} for seed in network.seeds]
@@ -106,7 +106,7 @@ def train(
     return judged(loop.result(interrupted, final), network.config, config, data.data, rows)
 
 
-def _check_start(start: Snapshot, network: Network, length: Length) -> None:
+def _check_start(start: TrainState, network: Network, length: Length) -> None:
     """Refuse a snapshot that is of another network, or of a training in which it would stand elsewhere.
 
     Raises:

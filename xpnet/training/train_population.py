@@ -14,7 +14,7 @@ import numpy as np
 from xpnet.backend import Backend, get_backend, give_back, out_of_memory
 from xpnet.config.arguments import floating, function, kind, some_of, takes, whole_numbers
 from xpnet.config.fields import optional, whole
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.chunks import chunks, halves_of, most_in_memory
@@ -22,9 +22,9 @@ from xpnet.training.device_data import DeviceData, to_device
 from xpnet.training.history import EpochRecord, Metrics, Values
 from xpnet.training.joined_chunks import joined, nothing_left
 from xpnet.training.population import Population
-from xpnet.training.pruning import Mark
+from xpnet.training.pruning import PruningPoint
 from xpnet.training.result import TrainResult, all_diverged
-from xpnet.training.state import Chunk, Snapshot, Standing
+from xpnet.training.state import Chunk, Standing, TrainState
 from xpnet.training.train import train
 from xpnet.training.trainer import SETS
 from xpnet.training.validate import check_fit, order_seeds
@@ -44,7 +44,7 @@ def _cuts_of(value: Any) -> list[Chunk]:
 
 @takes(
     population=kind(Population),
-    data=kind(Data, DeviceData),
+    data=kind(Dataset, DeviceData),
     backend=optional(kind(Backend)),
     dtype=floating,
     max_replicas=optional(whole(1)),
@@ -58,20 +58,20 @@ def _cuts_of(value: Any) -> list[Chunk]:
 )
 def train_population(
     population: Population,
-    data: Data | DeviceData,
+    data: Dataset | DeviceData,
     *,
     backend: Backend | None = None,
     dtype: str = "float32",
     max_replicas: int | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
-    on_chunks: Callable[[list[Chunk]], Mapping[Chunk, Snapshot] | None] | None = None,
+    on_chunks: Callable[[list[Chunk]], Mapping[Chunk, TrainState] | None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     marks: Iterable[int] = (),
-    on_mark: Callable[[Mark], Iterable[int]] | None = None,
+    on_mark: Callable[[PruningPoint], Iterable[int]] | None = None,
     final: Sequence[str] = SETS,
     cuts: Sequence[Chunk] | None = None,
-    starts: Mapping[Chunk, Snapshot] = MappingProxyType({}),
+    starts: Mapping[Chunk, TrainState] = MappingProxyType({}),
     on_checkpoint: Callable[[Chunk, Network, Standing], None] | None = None,
 ) -> tuple[Network, TrainResult]:
     """Train the networks of a population, in chunks where memory does not hold all of them at once.
@@ -102,7 +102,7 @@ def train_population(
         DivergedError: All networks have diverged.
     """
     backend = backend or get_backend("cpu")
-    if isinstance(data, Data):
+    if isinstance(data, Dataset):
         network = Network(population.part(0, 1).network, backend=backend, dtype=dtype, seed=population.seeds[:1])
         check_fit(network, data, population.part(0, 1).train)
         data = to_device(data, backend, dtype)
@@ -184,7 +184,7 @@ class _EachOnce:
                 self._on_epoch(record)
 
 
-def _in_parts(starts: Mapping[Chunk, Snapshot], chunk: Chunk, parts: Iterable[Chunk]) -> Mapping[Chunk, Snapshot]:
+def _in_parts(starts: Mapping[Chunk, TrainState], chunk: Chunk, parts: Iterable[Chunk]) -> Mapping[Chunk, TrainState]:
     """Return from where the parts of a chunk go on, if it did not begin anew."""
     if chunk not in starts:
         return starts
@@ -193,8 +193,8 @@ def _in_parts(starts: Mapping[Chunk, Snapshot], chunk: Chunk, parts: Iterable[Ch
 
 
 def _asked_of_all(
-    on_mark: Callable[[Mark], Iterable[int]] | None, start: int, replicas: int
-) -> Callable[[Mark], Iterable[int]] | None:
+    on_mark: Callable[[PruningPoint], Iterable[int]] | None, start: int, replicas: int
+) -> Callable[[PruningPoint], Iterable[int]] | None:
     """Return what asks about a chunk by its replicas' numbers in the whole population."""
     if on_mark is None:
         return None
@@ -204,11 +204,11 @@ def _asked_of_all(
         all_of_them[start : start + len(values)] = values
         return all_of_them
 
-    def asked(mark: Mark) -> list[int]:
+    def asked(mark: PruningPoint) -> list[int]:
         figures = mark.validation
         validation = Metrics(whole(figures.accuracies), whole(figures.losses), whole(figures.costs))
         living = tuple(r + start for r in mark.replicas)
         chunk = start, start + len(figures.losses)
-        return [r - start for r in on_mark(Mark(mark.step, living, chunk, validation))]
+        return [r - start for r in on_mark(PruningPoint(mark.step, living, chunk, validation))]
 
     return asked

@@ -15,11 +15,11 @@ from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation, finite
 from xpnet.training.history import EpochRecord, History, Metrics, Values, running_metrics
-from xpnet.training.pruning import Mark, Marks
+from xpnet.training.pruning import PruningPoint, PruningPoints
 from xpnet.training.result import Divergence, TrainResult, all_diverged, first_lost
 from xpnet.training.schedules import learning_rates
-from xpnet.training.state import Snapshot, Standing
-from xpnet.training.steppers import Hyperparameters, State, Stepper, Totals, make_stepper
+from xpnet.training.state import Standing, TrainState
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, Stepper, make_stepper
 from xpnet.training.validate import batches_of_epoch, sizes_of_batches
 
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
@@ -31,7 +31,7 @@ _STEPS_A_LOOK = 50
 SETS = ("train", "validation", "test")
 
 
-class Loop:
+class Trainer:
     """One training: its state, what it has recorded, and the steps that bring it on."""
 
     def __init__(
@@ -43,8 +43,8 @@ class Loop:
         on_steps: Callable[[int], None] | None,
         should_stop: Callable[[], bool] | None,
         orders: tuple[int, ...],
-        marks: Marks,
-        start: Snapshot | None = None,
+        marks: PruningPoints,
+        start: TrainState | None = None,
     ) -> None:
         self.orders, self.marks = orders, marks
         self.on_checkpoint: Callable[[Standing], None] | None = None
@@ -76,12 +76,12 @@ class Loop:
         self._prepared: tuple[int, list[Array]] | None = None
         self._validated: tuple[int, Metrics] | None = None
         # Figures of the steps of the epoch that is not finished, and how long they took.
-        self._totals: Totals | None = None
+        self._totals: StepMetrics | None = None
         self._seconds_before = 0.0
         if start is not None:
             self._go_on_from(start)
 
-    def _go_on_from(self, start: Snapshot) -> None:
+    def _go_on_from(self, start: TrainState) -> None:
         """Take over what a snapshot holds."""
         backend, xp = self.network.backend, self.network.backend.xp
         for home, tensors in (
@@ -102,14 +102,14 @@ class Loop:
         if done:
             first = start.epochs * self.length.steps_per_epoch
             count = min(self.length.steps_per_epoch, self.length.steps - first)
-            self._totals = Totals.empty(xp, count, self.network.replicas)
+            self._totals = StepMetrics.empty(xp, count, self.network.replicas)
             for whole, part in zip(self._totals.arrays(), start.totals, strict=True):
                 whole[:done] = backend.asarray(part)
         if 0 < len(start.alive) < self.network.replicas:
             self._keep(np.asarray(start.alive, np.int64))
         self.alive = np.asarray(start.alive, np.int64)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> TrainState:
         """Return everything from which this training goes on to the same end, to the last bit."""
         self._hand_back()
         network = self.network
@@ -120,8 +120,8 @@ class Loop:
             whole[self.alive] = to_numpy(tensor)
             velocities[name] = whole
         done = self.state.step - len(self.history) * self.length.steps_per_epoch
-        totals = Totals.empty(np, 0, replicas) if self._totals is None or done <= 0 else self._totals.part(0, done)
-        return Snapshot(
+        totals = StepMetrics.empty(np, 0, replicas) if self._totals is None or done <= 0 else self._totals.part(0, done)
+        return TrainState(
             step=self.state.step,
             parameters={name: np.array(to_numpy(p)) for name, p in network.parameters.items()},
             running={name: np.array(to_numpy(p)) for name, p in network.running.items()},
@@ -163,7 +163,7 @@ class Loop:
         first = epoch * length.steps_per_epoch
         count = min(length.steps_per_epoch, length.steps - first)
         begin = time.perf_counter()
-        totals = self._totals = self._totals or Totals.empty(backend.xp, count, self.network.replicas)
+        totals = self._totals = self._totals or StepMetrics.empty(backend.xp, count, self.network.replicas)
         done = begun = self.state.step - first
         met = 0
         with np.errstate(all="ignore"):  # what overflows is found in the totals, with its step
@@ -234,7 +234,7 @@ class Loop:
             return self._of_living(self._validated[1])
         return self._evaluate(which)
 
-    def _steps(self, perm: Array, first: int, done: int, totals: Totals) -> int:
+    def _steps(self, perm: Array, first: int, done: int, totals: StepMetrics) -> int:
         """Run the steps of `perm` in short calls; return how many were taken before a stop."""
         taken, wanted = 0, int(perm.shape[0])
         while taken < wanted and not self.stopped:
@@ -265,7 +265,7 @@ class Loop:
         validation = self._validate()
         self.seconds_evaluation += time.perf_counter() - begin
         chunk = 0, self.network.replicas
-        dropped = self.marks.to_drop(Mark(self.state.step, tuple(map(int, self.alive)), chunk, validation))
+        dropped = self.marks.to_drop(PruningPoint(self.state.step, tuple(map(int, self.alive)), chunk, validation))
         self.dropped |= dict.fromkeys(dropped, self.state.step)
         if len(dropped) == len(self.alive):
             self.alive, self.stopped = self.alive[:0], True
@@ -283,7 +283,7 @@ class Loop:
         # Those that were dropped since, or are found to have diverged, have none.
         return self._of_living(self._validated[1])
 
-    def _take(self, perm: Array, step: int, totals: Totals) -> None:
+    def _take(self, perm: Array, step: int, totals: StepMetrics) -> None:
         """Take the steps of `perm` with the replicas that are alive, from the training's step `step` on."""
         xp, size = self.network.backend.xp, int(perm.shape[0])
         eta = self.eta_on_device[step : step + size]
@@ -291,7 +291,7 @@ class Loop:
             self.stepper.run(self.state, perm, eta, totals)
         else:
             alive = self.network.backend.asarray(self.alive)
-            some = Totals.empty(xp, size, len(self.alive))
+            some = StepMetrics.empty(xp, size, len(self.alive))
             rows = perm if perm.ndim == 2 else perm[:, self.alive if self._host_rows else alive]
             self.stepper.run(self.state, rows, eta, some)
             for whole, part in zip(totals.arrays(), some.arrays(), strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import NetworkConfig, TrainConfig
-from xpnet.data import Data, LabelledSet
+from xpnet.data import Dataset, LabelledSet
 from xpnet.errors import ConfigError
 from xpnet.nn.model_file import check_description, description
 from xpnet.nn.network import Network
@@ -67,12 +67,12 @@ def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData
         ConfigError: `data` is no data set, was prepared for another device or dtype, or does not fit the network
             and the settings.
     """
-    if not isinstance(data, (Data, DeviceData)):
+    if not isinstance(data, (Dataset, DeviceData)):
         raise ConfigError(
             f"data: is a {type(data).__name__}; pass what xpnet.load_data or xpnet.data_from_arrays returns"
         )
-    check_fit(network, data if isinstance(data, Data) else data.data, config)
-    if isinstance(data, Data):
+    check_fit(network, data if isinstance(data, Dataset) else data.data, config)
+    if isinstance(data, Dataset):
         return to_device(data, network.backend, network.dtype)
     if data.backend.device != network.backend.device or data.dtype != network.dtype:
         raise ConfigError(
@@ -82,19 +82,19 @@ def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData
     return data
 
 
-def check_fit(network: Network, data: Data, config: TrainConfig) -> None:
+def check_fit(network: Network, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the network, the data and the settings fit together."""
     check_sizes(network.config, network.replicas, data, config)
     check_names(network.config, network.seeds, data)
 
 
-def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Data) -> None:
+def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Dataset) -> None:
     """Raise :class:`ConfigError` unless networks with the names of `data` make a model file that can be read."""
     about = description(architecture, seeds, data.class_names, data.image_shape, data.feature_names)
     check_description(about, architecture, len(seeds))
 
 
-def check_sizes(architecture: NetworkConfig, replicas: int, data: Data, config: TrainConfig) -> None:
+def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless networks of an architecture, the data and the settings fit together."""
     samples = len(data.train)
     for name, count in zip(("train on", "validate with", "test with"), data.counts.values(), strict=True):
@@ -123,7 +123,7 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Data, config: 
         )
 
 
-def check_stepper(network: Network, data: Data, config: TrainConfig) -> None:
+def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the stepper that was asked for can train `network` on its device."""
     xp, replicas = network.backend.xp, network.replicas
     momentum = any(rho > 0 for rho in np.ravel(config.momentum))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.config.definitions import NetworkConfig, TrainConfig
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.training.guessing import Guessing, class_counts, percent
 from xpnet.utils.plural import counted
 
@@ -25,7 +25,7 @@ FEW_STEPS = 300
 # chance moves more than that: the loss must also be so many standard errors of a difference.
 FAR_BELOW, FAR_ERRORS = 0.05, 3.0
 # Probabilities that are the shares of the classes have the entropy as loss. A training loss of twice that comes from
-# large scores that are wrong on the very samples that were trained on. On other samples overfitting alone makes some
+# large logits that are wrong on the very samples that were trained on. On other samples overfitting alone makes some
 # multiple of it, but not ten times as much.
 TALL_LOSS = {"train": 2.0, "validation": 10.0, "test": 10.0}
 # A lambda or a rate above these, or a rate or initial weights below them, is the first suspect.
@@ -41,7 +41,7 @@ def judged(
     result: TrainResult,
     network: NetworkConfig,
     config: TrainConfig,
-    data: Data,
+    data: Dataset,
     rows: Sequence[Mapping[str, Any]],
 ) -> TrainResult:
     """Return a result of training with what guessing gives and with warnings.
@@ -87,7 +87,7 @@ class _Training:
     result: TrainResult
     network: NetworkConfig
     config: TrainConfig
-    data: Data
+    data: Dataset
     rows: Sequence[Mapping[str, Any]]
     guessing: Guessing | None
 

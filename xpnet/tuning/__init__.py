@@ -5,15 +5,15 @@ from __future__ import annotations
 from xpnet.tuning.config import SearchConfig
 from xpnet.tuning.space import Dimension, Space
 from xpnet.tuning.storage import open_storage
-from xpnet.tuning.study import SearchResult, Session, search
+from xpnet.tuning.study import Search, SearchResult, search
 from xpnet.tuning.trials import Outcome, Trial
 
 __all__ = [
     "Dimension",
     "Outcome",
+    "Search",
     "SearchConfig",
     "SearchResult",
-    "Session",
     "Space",
     "Trial",
     "open_storage",

@@ -23,7 +23,7 @@ from xpnet.errors import RunError
 from xpnet.training.history import csv_lines
 from xpnet.tuning.identity import SETTINGS_SHAPE
 from xpnet.tuning.storage import JOURNAL, absolute, without_password
-from xpnet.tuning.study import SearchResult, Session
+from xpnet.tuning.study import Search, SearchResult
 from xpnet.tuning.trials import Outcome, Trial
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import rewrite, write_new
@@ -40,12 +40,12 @@ _SEARCH_SHAPE = schema.record(
 SEARCH, TRIALS, RESULT, BEST = "search.toml", "trials.csv", "search.json", "best.toml"
 
 
-def write_search(folder: Path, session: Session, storage: str | None, command: str) -> None:
+def write_search(folder: Path, session: Search, storage: str | None, command: str) -> None:
     """Write what is searched, and where it is kept, into a new folder."""
     about = {
         "command": command,
         "storage": JOURNAL if storage is None else without_password(absolute(storage)),
-        "study": session.board.name,
+        "study": session.queue.name,
         "space": session.rounds.space.texts(),
         "search": session.rounds.config.to_mapping(),
         "settings": session.rounds.base,
@@ -73,7 +73,7 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
 
 
 def result_json(
-    session: Session,
+    session: Search,
     outcome: Outcome,
     environment: Mapping[str, Any],
     result: SearchResult | None,
@@ -130,7 +130,7 @@ class OutcomeFiles:
         outcome: What was shown last; None before that.
     """
 
-    def __init__(self, folder: Path, session: Session, environment: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, session: Search, environment: Mapping[str, Any]) -> None:
         self._folder, self._session, self._environment = folder, session, environment
         self._lines: dict[int, tuple[Trial, int | None, str, str]] = {}
         self._next = 0.0

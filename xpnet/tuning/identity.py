@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpnet.config.fields import shown
-from xpnet.data import Data, fingerprint
+from xpnet.data import Dataset, fingerprint
 from xpnet.errors import RunError
 from xpnet.utils import schema
 
@@ -32,7 +32,7 @@ ABOUT_SHAPE = schema.record(
 OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep")
 
 
-def about(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Data) -> dict[str, Any]:
+def about(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
     """Return what a search is: its space, settings and data."""
     return {
         "format": FORMAT,
@@ -57,7 +57,7 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     return ""
 
 
-def check_data(there: Mapping[str, Any], data: Data) -> None:
+def check_data(there: Mapping[str, Any], data: Dataset) -> None:
     """Raise :class:`RunError` unless `data` is that of a search."""
     here = fingerprint(data)
     for name, value in there["data"].items():

@@ -19,7 +19,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.config.settings import Settings
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import RunError
 from xpnet.nn.model_file import MODEL, read_model
 from xpnet.nn.network import Network
@@ -64,7 +64,7 @@ class Keeper(Protocol):
 class InMemory:
     """Keeps networks as long as the process lives."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Dataset) -> None:
         self._data = data
         self._runs: dict[int, Run] = {}
 
@@ -107,7 +107,7 @@ class InFolder:
     def __init__(
         self,
         folder: Path,
-        data: Data,
+        data: Dataset,
         settings_of: Callable[[Settings], Mapping[str, Any]],
         environment: Mapping[str, Any],
         warn: Callable[[str], None],
@@ -210,7 +210,7 @@ def free_winner(folder: Path) -> Path:
     return where
 
 
-def figures_of(settings: Settings, data: Data, result: TrainResult) -> dict[str, Any]:
+def figures_of(settings: Settings, data: Dataset, result: TrainResult) -> dict[str, Any]:
     """Return the figures of networks as ``metrics.json`` holds them, with what is said of them alone."""
     population = Population.of(settings, data.features, data.classes)
     result = judged(result, population.network, population.train, data, population.rows)

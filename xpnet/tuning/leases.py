@@ -71,7 +71,7 @@ def _born(pid: int) -> str:
 
 
 @dataclass
-class Watch:
+class LeaseWatch:
     """Tells which leases have expired, by this process's own clock.
 
     A lease has expired when its worker is a process of this machine that has ended, or when no beat has been seen

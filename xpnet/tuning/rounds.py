@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.training.validate import check_sizes
 from xpnet.tuning.coarse_to_fine import refined
@@ -54,7 +54,7 @@ class Rounds:
             space = refined(space, ranked, tried, self.config.refine, self.config.best)
         return space
 
-    def check_point(self, point: Mapping[str, Any], number: int, data: Data) -> None:
+    def check_point(self, point: Mapping[str, Any], number: int, data: Dataset) -> None:
         """Raise :class:`ConfigError` unless a point of a round can be trained on `data`."""
         settings = Settings.from_mapping(self.settings(point, number))
         check_sizes(settings.network_config(data.features, data.classes), 1, data, settings.train)

@@ -13,7 +13,7 @@ from xpnet.config.arguments import function, kind, path, takes
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import optional, text_of
 from xpnet.config.settings import Settings
-from xpnet.data import IN_MEMORY, Data, load_data
+from xpnet.data import IN_MEMORY, Dataset, load_data
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.device_data import to_device
@@ -26,7 +26,7 @@ from xpnet.tuning.kept_networks import InMemory, Keeper, with_all_sets
 from xpnet.tuning.leases import Worker
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.space import Space
-from xpnet.tuning.trial_queue import ATTEMPTS, Board, Claim, Slot
+from xpnet.tuning.trial_queue import ATTEMPTS, Claim, Slot, TrialQueue
 from xpnet.tuning.trials import Outcome, Trial
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
@@ -69,20 +69,20 @@ class SearchResult:
 
 
 @dataclass
-class Session:
+class Search:
     """One worker's part in a search.
 
     Attributes:
         rounds: What is trained.
-        board: Where trials are shared with other workers.
+        queue: Where trials are shared with other workers.
         data: The data set.
         backend: Where this worker computes.
         most: Most networks that train together; None takes what is usual there.
     """
 
     rounds: Rounds
-    board: Board
-    data: Data
+    queue: TrialQueue
+    data: Dataset
     backend: Backend
     most: int | None = None
     _begin: float = field(default_factory=time.perf_counter)
@@ -93,11 +93,11 @@ class Session:
         space: Space,
         settings: Settings,
         config: SearchConfig,
-        data: Data,
+        data: Dataset,
         backend: Backend,
         storage: Any,
         name: str,
-    ) -> Session:
+    ) -> Search:
         """Begin a search, or take part in the same one if it is there already.
 
         Raises:
@@ -108,8 +108,8 @@ class Session:
         rounds = Rounds(space, base, config)
         check(rounds, data)
         said = about(space.texts(), rounds.base, config.to_mapping(), data)
-        board = Board(storage, name, said, difference)
-        return cls(rounds, board, data, backend, settings.run.max_replicas)
+        queue = TrialQueue(storage, name, said, difference)
+        return cls(rounds, queue, data, backend, settings.run.max_replicas)
 
     @classmethod
     def join(
@@ -119,8 +119,8 @@ class Session:
         own: Mapping[str, Any],
         backend: Backend,
         *,
-        load: Callable[[DataConfig], Data] = load_data,
-    ) -> Session:
+        load: Callable[[DataConfig], Dataset] = load_data,
+    ) -> Search:
         """Take part in a search that is there, or go on with one that was interrupted.
 
         Args:
@@ -133,8 +133,8 @@ class Session:
         Raises:
             RunError: There is no such search, or the data is another.
         """
-        board = Board(storage, name)
-        there = board.about()
+        queue = TrialQueue(storage, name)
+        there = queue.about()
         if there is None:
             raise RunError(f"study = {name}: was ended before it was known what to search; begin it anew")
         space = Space.of(there["space"])
@@ -143,7 +143,7 @@ class Session:
         data = load(Settings.from_mapping(base).data)
         check_data(there, data)
         rounds = Rounds(space, {**base, "data": data.location}, config)
-        return cls(rounds, board, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
+        return cls(rounds, queue, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
 
     def run(
         self,
@@ -172,7 +172,7 @@ class Session:
         there = to_device(self.data, self.backend, dtype)
         worker = SearchWorker(
             self.rounds,
-            self.board,
+            self.queue,
             there,
             most=self.most,
             on_change=on_change,
@@ -237,38 +237,38 @@ class Session:
         Returns:
             Its figures; None if that was interrupted.
         """
-        board = Board(self.board.storage, f"{self.board.name}/final", {"of": self.board.name})
-        with board.at_work(Worker.here(self.backend.device), self.rounds.config.lease):
-            board.plan([Slot(0, 0, None)])
+        queue = TrialQueue(self.queue.storage, f"{self.queue.name}/final", {"of": self.queue.name})
+        with queue.at_work(Worker.here(self.backend.device), self.rounds.config.lease):
+            queue.plan([Slot(0, 0, None)])
             while not stop():
-                board.tend()
-                claims = board.claim(1)
+                queue.tend()
+                claims = queue.claim(1)
                 if claims:
-                    return self._finish_final(board, claims[0], figures)
-                if board.finished(0):
-                    attempt = board.standing(board.trials())
+                    return self._finish_final(queue, claims[0], figures)
+                if queue.finished(0):
+                    attempt = queue.standing(queue.trials())
                     if attempt is None:
-                        raise RunError(f"study = {board.name}: {ATTEMPTS} workers died over the winner's training")
+                        raise RunError(f"study = {queue.name}: {ATTEMPTS} workers died over the winner's training")
                     if "result" not in attempt.user_attrs:
-                        raise RunError(f"study = {board.name}: does not say what came of the winner's training")
+                        raise RunError(f"study = {queue.name}: does not say what came of the winner's training")
                     return dict(attempt.user_attrs["result"])
                 time.sleep(_SECONDS_TO_WAIT)
         return None
 
     def _finish_final(
-        self, board: Board, claim: Claim, figures: Callable[[], dict[str, Any] | None]
+        self, queue: TrialQueue, claim: Claim, figures: Callable[[], dict[str, Any] | None]
     ) -> dict[str, Any] | None:
         try:
             metrics = figures()
         except BaseException:
-            board.release([claim])
+            queue.release([claim])
             raise
         if metrics is None:
-            board.release([claim])
+            queue.release([claim])
             return None
         accuracy = metrics["validation"]["accuracy"]
         mean = accuracy["mean"] if isinstance(accuracy, dict) else accuracy
-        board.finish(claim, mean or 0.0, metrics)
+        queue.finish(claim, mean or 0.0, metrics)
         return metrics
 
     def _train(self, settings: Settings) -> dict[str, Any] | None:
@@ -281,7 +281,7 @@ class Session:
         return result.to_json()
 
 
-def check(rounds: Rounds, data: Data) -> None:
+def check(rounds: Rounds, data: Dataset) -> None:
     """Raise :class:`ConfigError` where an end of what is searched does not fit the data."""
     for dimension in rounds.space.dimensions:
         for value in dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high)):
@@ -289,7 +289,7 @@ def check(rounds: Rounds, data: Data) -> None:
             rounds.check_point({**middle, dimension.name: value}, 0, data)
 
 
-def check_final(config: SearchConfig, settings: DataConfig, data: Data) -> None:
+def check_final(config: SearchConfig, settings: DataConfig, data: Dataset) -> None:
     """Raise an error if the winner's split cannot be had: that is to be found before anything is trained.
 
     Raises:
@@ -310,7 +310,7 @@ def _storage(value: Any) -> Any:
 
 
 @takes(
-    data=optional(kind(Data)),
+    data=optional(kind(Dataset)),
     settings=optional(kind(Mapping)),
     backend=optional(kind(Backend)),
     storage=optional(_storage),
@@ -319,7 +319,7 @@ def _storage(value: Any) -> Any:
 )
 def search(
     space: Any,
-    data: Data | None = None,
+    data: Dataset | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
     backend: Backend | None = None,
@@ -364,7 +364,7 @@ def search(
     opened = storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__")
     there = open_storage(storage) if opened else storage
     try:
-        session = Session.start(where, base, config, data, backend or get_backend("cpu"), there, study)
+        session = Search.start(where, base, config, data, backend or get_backend("cpu"), there, study)
         return session.run(on_change=on_change, should_stop=should_stop)
     finally:
         if opened:

@@ -15,23 +15,23 @@ from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData
 from xpnet.training.history import Metrics, Values
 from xpnet.training.population import Population
-from xpnet.training.pruning import Mark
+from xpnet.training.pruning import PruningPoint
 from xpnet.training.result import TrainResult
 from xpnet.tuning.kept_networks import Keeping, part_of, validated
 from xpnet.tuning.pruning import moments, to_prune
 from xpnet.tuning.rounds import Rounds
-from xpnet.tuning.trial_queue import Board, Claim
+from xpnet.tuning.trial_queue import Claim, TrialQueue
 from xpnet.tuning.trials import Trial
 
 Figures: TypeAlias = tuple[Values, Values]
 """Accuracies and losses of a claim, by seed; not a number where a network diverged."""
 
 
-class ClaimsTraining:
+class TrialBatch:
     """The training of claims that differ in what stacks, as one population.
 
     Args:
-        board: Where the claims are from.
+        queue: Where the claims are from.
         rounds: What they are about.
         data: The data set on the device.
         seeds: Seeds of every claim.
@@ -42,7 +42,7 @@ class ClaimsTraining:
 
     def __init__(
         self,
-        board: Board,
+        queue: TrialQueue,
         rounds: Rounds,
         data: DeviceData,
         seeds: Sequence[int],
@@ -51,7 +51,7 @@ class ClaimsTraining:
         keeping: Keeping | None = None,
     ) -> None:
         self._keeping, self._data = keeping, data
-        self.board, self.seeds, self.round, self.claims = board, seeds, number, list(claims)
+        self.queue, self.seeds, self.round, self.claims = queue, seeds, number, list(claims)
         self.rule = rounds.config.prune
         points = [dict(claim.slot.point or {}) for claim in claims]
         full = [rounds.settings(point, number) for point in points]
@@ -68,7 +68,7 @@ class ClaimsTraining:
 
     def run(self, train: Callable[..., tuple[Network, TrainResult]]) -> None:
         """Train, drop, and write what came of each claim; `train` trains a population."""
-        board = self.board
+        queue = self.queue
         begin = time.perf_counter()
         network, result = None, None
         with contextlib.suppress(DivergedError):
@@ -84,13 +84,13 @@ class ClaimsTraining:
                 look = self.pruned[place]
                 figures = self.stood[look][place]
                 entry = self._entry(place, result, seconds[place], figures) | {"pruned_after": look}
-                board.finish(claim, entry["score"], entry, pruned=True)
+                queue.finish(claim, entry["score"], entry, pruned=True)
             elif result is not None and result.interrupted:
-                board.release([claim])
+                queue.release([claim])
             else:
                 figures = ended.get(place, self._nothing())
                 entry = self._entry(place, result, seconds[place], figures)
-                if board.finish(claim, entry["score"], entry) and self._keeping is not None:
+                if queue.finish(claim, entry["score"], entry) and self._keeping is not None:
                     self._keeping.ended(self._trial(place, figures))
 
     def _keep(self, network: Network, result: TrainResult, ended: dict[int, Figures], seconds: Sequence[float]) -> None:
@@ -122,13 +122,13 @@ class ClaimsTraining:
     def _trial(self, place: int, figures: Figures) -> Trial:
         """Return a claim as the trial that it is when it has ended."""
         slot = self.claims[place].slot
-        number = self.board.number(slot)
+        number = self.queue.number(slot)
         accuracies, losses = map(_list, figures)
         return Trial(number, slot.round, "complete", slot.point or {}, score(figures[0]), accuracies, losses)
 
-    def _look(self, mark: Mark) -> list[int]:
+    def _look(self, mark: PruningPoint) -> list[int]:
         """Report all, ask all, and return the replicas of those that are dropped."""
-        board, look = self.board, self.looks[mark.step]
+        queue, look = self.queue, self.looks[mark.step]
         here = [place for place in range(len(self.claims)) if place not in self.pruned]
         living, (start, stop) = set(mark.replicas), mark.chunk
         # A trial whose seeds train in several chunks cannot be judged before the last of them.
@@ -139,11 +139,11 @@ class ClaimsTraining:
         ]
         found = {place: self._of(place, mark.validation) for place in asked}
         self.stood.setdefault(look, {}).update(found)
-        still_mine = {claim.id for claim in board.mine(self.claims)}
+        still_mine = {claim.id for claim in queue.mine(self.claims)}
         for place in asked:
             if self.claims[place].id in still_mine:
-                board.report(self.claims[place], look, score(found[place][0]))
-        values = board.reported(self.round, look)
+                queue.report(self.claims[place], look, score(found[place][0]))
+        values = queue.reported(self.round, look)
         ids = {self.claims[place].id: place for place in asked if self.claims[place].id in values}
         for id in to_prune(self.rule, look, values, list(ids)):
             self.pruned[ids[id]] = look

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xpnet.errors import RunError
-from xpnet.tuning.leases import Lease, Watch, Worker
+from xpnet.tuning.leases import Lease, LeaseWatch, Worker
 
 # A slot over which so many workers have died while they trained nothing else is given up: it may be what ends them.
 ATTEMPTS = 3
@@ -54,7 +54,7 @@ class Claim:
     id: int
 
 
-class Board:
+class TrialQueue:
     """The slots of a search in a storage of Optuna's.
 
     Args:
@@ -88,7 +88,7 @@ class Board:
                 storage.set_study_user_attr(self.id, "about", dict(about))
             elif same is not None and (difference := same(there, about)):
                 raise RunError(f"study = {name}: is another search already: {difference}; name another study")
-        self.watch = Watch()
+        self.watch = LeaseWatch()
         self.worker, self.seconds = Worker.here(), 60.0
         self._slots: dict[int, list[Slot]] = {}
 

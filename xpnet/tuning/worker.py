@@ -18,8 +18,8 @@ from xpnet.training.train_population import train_population
 from xpnet.tuning.kept_networks import Keeper, Keeping
 from xpnet.tuning.leases import Worker
 from xpnet.tuning.rounds import Rounds
-from xpnet.tuning.trial_batch import ClaimsTraining
-from xpnet.tuning.trial_queue import Board, Claim, Slot
+from xpnet.tuning.trial_batch import TrialBatch
+from xpnet.tuning.trial_queue import Claim, Slot, TrialQueue
 from xpnet.tuning.trials import Outcome, Trial
 
 # A worker with nothing to do looks whether another has lost its trials, more rarely as it waits.
@@ -35,7 +35,7 @@ class SearchWorker:
 
     Args:
         rounds: What is trained.
-        board: Where trials are shared.
+        queue: Where trials are shared.
         data: The data set on this worker's device.
         most: Most networks that train together; what is usual on the device and fits its memory if not given.
         on_change: Called with the outcome so far whenever something has become known.
@@ -47,7 +47,7 @@ class SearchWorker:
     def __init__(
         self,
         rounds: Rounds,
-        board: Board,
+        queue: TrialQueue,
         data: DeviceData,
         *,
         most: int | None = None,
@@ -57,7 +57,7 @@ class SearchWorker:
         keeper: Keeper | None = None,
     ) -> None:
         self._keeping = None if keeper is None else Keeping(keeper, self._ranking)
-        self.rounds, self.board, self.data, self._most = rounds, board, data, most
+        self.rounds, self.queue, self.data, self._most = rounds, queue, data, most
         self._on_change, self._on_steps = on_change or (lambda _: None), on_steps
         self._should_stop = should_stop or (lambda: False)
         self.seeds = rounds.seeds
@@ -69,11 +69,11 @@ class SearchWorker:
 
     def run(self, lease: float) -> Outcome:
         """Work until nothing is left to do, or until told to stop; return what is known then."""
-        with self.board.at_work(Worker.here(self.data.backend.device), lease):
+        with self.queue.at_work(Worker.here(self.data.backend.device), lease):
             for number in range(self.rounds.config.rounds):
                 space = self.rounds.space_of(number, self.outcome().trials)
                 slots = self.rounds.slots(number, space)
-                self.board.plan(slots)
+                self.queue.plan(slots)
                 self._round(number, len(slots))
                 if self._should_stop():
                     break
@@ -84,19 +84,19 @@ class SearchWorker:
     def _round(self, number: int, count: int) -> None:
         waits = 0
         while not self._should_stop():
-            self.board.tend()
+            self.queue.tend()
             networks = self._most or TOGETHER[self.data.backend.name if self.data.backend.name == "gpu" else "cpu"]
             most = self.rounds.config.asked_at_once(count, max(1, networks // len(self.seeds)))
-            claims = self.board.claim(most, self.rounds.kind)
+            claims = self.queue.claim(most, self.rounds.kind)
             if claims:
                 waits = 0
                 try:
                     self._train(self._said(claims))
                 except BaseException:
-                    self.board.release(self.board.mine(claims))
+                    self.queue.release(self.queue.mine(claims))
                     raise
                 self._tell()
-            elif self.board.finished(number):
+            elif self.queue.finished(number):
                 return
             else:
                 if not waits:
@@ -124,7 +124,7 @@ class SearchWorker:
         slot = claim.slot
         sampler = self.rounds.sampler(slot.round, slot.number)
         if self._study is None:
-            self._study = optuna.load_study(study_name=self.board.name, storage=self.board.storage, sampler=sampler)
+            self._study = optuna.load_study(study_name=self.queue.name, storage=self.queue.storage, sampler=sampler)
         self._study.sampler = sampler
         trial = optuna.Trial(self._study, claim.id)
         point: dict[str, Any] = {}
@@ -149,10 +149,10 @@ class SearchWorker:
             for start in range(0, len(able), most):
                 some = able[start : start + most]
                 if self._should_stop():
-                    self.board.release(some)
+                    self.queue.release(some)
                 else:
-                    board, keeping = self.board, self._keeping
-                    training = ClaimsTraining(board, self.rounds, self.data, self.seeds, number, some, keeping)
+                    queue, keeping = self.queue, self._keeping
+                    training = TrialBatch(queue, self.rounds, self.data, self.seeds, number, some, keeping)
                     training.run(self._train_population)
                     self._forget()
 
@@ -163,14 +163,14 @@ class SearchWorker:
             try:
                 self.rounds.check_point(claim.slot.point or {}, number, self.data.data)
             except ConfigError as error:
-                self.board.reject(claim, str(error))
+                self.queue.reject(claim, str(error))
             else:
                 able.append(claim)
         return able
 
     def _trials_at_once(self, number: int, claims: Sequence[Claim]) -> int:
         """Return how many whole trials memory holds at once: those whose seeds are cut apart cannot be compared."""
-        one = ClaimsTraining(self.board, self.rounds, self.data, self.seeds, number, claims[:1])
+        one = TrialBatch(self.queue, self.rounds, self.data, self.seeds, number, claims[:1])
         room = most_in_memory(one.population, self.data, self.data.backend, str(self.data.dtype))
         return len(claims) if room is None else max(1, min(len(claims), room // len(self.seeds)))
 
@@ -178,7 +178,7 @@ class SearchWorker:
         """Forget the networks of trials that have been beaten, and of attempts that have failed."""
         if self._keeping is None or len(kept := self._keeping.keeper.attempts()) < 2:
             return
-        ended = {trial._trial_id for trial in self.board.trials() if trial.state.is_finished()}
+        ended = {trial._trial_id for trial in self.queue.trials() if trial.state.is_finished()}
         best = self.outcome().best
         for attempt in kept:
             if attempt in ended and (best is None or attempt != best.attempt):
@@ -205,13 +205,13 @@ class SearchWorker:
 
     def outcome(self) -> Outcome:
         """Return the search as it stands."""
-        board = self.board
-        attempts = board.attempts(board.trials())
+        queue = self.queue
+        attempts = queue.attempts(queue.trials())
         trials = []
-        for number, slot in enumerate(board.slots()):
+        for number, slot in enumerate(queue.slots()):
             own = attempts.get((slot.round, slot.number), [])
             trials.append(self._trial(number, slot, own))
-        workers = tuple(str(lease["worker"]) for lease in board.workers())
+        workers = tuple(str(lease["worker"]) for lease in queue.workers())
         outcome = self._ranking(tuple(trials), workers)
         if self._keeping is not None:
             self._keeping.knows(outcome.best)
@@ -222,9 +222,9 @@ class SearchWorker:
 
     def _trial(self, number: int, slot: Slot, own: Sequence[Any]) -> Trial:
         """Return what is known of a slot with its attempts; of one that has ended, the same object every time."""
-        standing = self.board.standing(own)
+        standing = self.queue.standing(own)
         if standing is None or not standing.state.is_finished():
-            return _trial(number, slot, standing, own, given_up=self.board.given_up(own))
+            return _trial(number, slot, standing, own, given_up=self.queue.given_up(own))
         key = standing._trial_id, len(own)
         if number not in self._ended or self._ended[number][0] != key:
             self._ended[number] = key, _trial(number, slot, standing, own, given_up=False)

@@ -73,9 +73,9 @@ def test_whole_check_by_the_naive_way():
 
 def test_losses_are_those_of_the_reference():
     rng = np.random.default_rng(0)
-    scores, labels = 30 * rng.standard_normal((20, 7)), rng.integers(7, size=20)
-    expected = get_reference(get_backend("cpu")).softmax_cross_entropy(scores[None], labels, 1.0).losses[0]
-    np.testing.assert_allclose(losses(scores.T.copy(), labels), expected, rtol=1e-14, atol=1e-14)
+    logits, labels = 30 * rng.standard_normal((20, 7)), rng.integers(7, size=20)
+    expected = get_reference(get_backend("cpu")).softmax_cross_entropy(logits[None], labels, 1.0).losses[0]
+    np.testing.assert_allclose(losses(logits.T.copy(), labels), expected, rtol=1e-14, atol=1e-14)
 
 
 @given(

@@ -10,7 +10,7 @@ from gradcheck_cases import network, samples
 
 import xpnet
 from xpnet.analysis.gradcheck import check_network
-from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 
 NETWORKS = {
     "linear": {"hidden": ()},
@@ -79,7 +79,7 @@ def test_what_trains_is_what_is_checked(options: dict[str, Any]):
     eta, lam = 0.5, 0.1
     state = State({name: p.copy() for name, p in net.parameters.items()}, {}, dict(net.running))
     stepper = make_stepper(net, x, labels, Hyperparameters(lam=np.array([lam])))
-    stepper.run(state, np.arange(len(x))[None], np.array([[eta]]), Totals.empty(np, 1, 1))
+    stepper.run(state, np.arange(len(x))[None], np.array([[eta]]), StepMetrics.empty(np, 1, 1))
     stepped = {name: (p - state.parameters[name]) / eta for name, p in net.parameters.items()}
     report = check_network(net, x, labels, lam, gradients=stepped)
     assert report.passed, report.reason

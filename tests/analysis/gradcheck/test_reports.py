@@ -16,7 +16,7 @@ from gradcheck_cases import broken_bn
 import xpnet
 from xpnet.analysis.gradcheck import GradcheckReport, TensorReport, check_network, gradcheck
 from xpnet.analysis.gradcheck.sampling import choose_rows
-from xpnet.data import Data
+from xpnet.data import Dataset
 
 pytestmark = pytest.mark.cifar
 
@@ -24,11 +24,11 @@ NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 
 
 @pytest.fixture(scope="module")
-def data(cifar: Path) -> Data:
+def data(cifar: Path) -> Dataset:
     return xpnet.load_data(cifar, "b1b2")
 
 
-def some(data: Data, n: int, features: int = 3072, rows: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def some(data: Dataset, n: int, features: int = 3072, rows: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return standardised samples of data_batch_1: the first, or those named."""
     rows = np.arange(n) if rows is None else rows
     x = data.standardiser(data.train.x[rows], "float64")[:, :features]
@@ -53,7 +53,7 @@ class TestA:
 
     @pytest.mark.parametrize("choose", ["first", "random"])
     @pytest.mark.parametrize("seed", [10, 100])
-    def test_every_parameter(self, data: Data, seed: int, choose: str):
+    def test_every_parameter(self, data: Dataset, seed: int, choose: str):
         rows = None if choose == "first" else choose_rows(len(data.train), 1000, seed)
         x, labels = some(data, 1000, 100, rows)
         report = gradcheck(config((50, 50), 100, bias_before_bn=True), x, labels, seed=seed)
@@ -62,7 +62,7 @@ class TestA:
         assert report["b1"].verdict == "zero by construction"
 
     @pytest.mark.parametrize(("seed", "choose"), [(2, "random"), (3, "first")])
-    def test_outliers_are_kinks(self, data: Data, seed: int, choose: str):
+    def test_outliers_are_kinks(self, data: Dataset, seed: int, choose: str):
         # Central differences alone, as the report has them: where ReLU inputs lie within h of 0, the mean absolute
         # errors of W and beta jump to the report's 1e-8 and 1e-6 and those of gamma do not, since gamma does not move
         # an input that is 0.  (The report's seeds draw other weights than ours.)
@@ -94,11 +94,11 @@ class TestB:
     """30 features, N(0, 0.1**2); reported: 1.98 and 1.2, and exactly 1 in the lower layers of the deep network."""
 
     @pytest.mark.parametrize("hidden", [(50, 50), NINE])
-    def test_every_parameter(self, data: Data, hidden: tuple[int, ...]):
+    def test_every_parameter(self, data: Dataset, hidden: tuple[int, ...]):
         x, labels = some(data, 100, 30)
         assert_tight(gradcheck(config(hidden, 30, init=0.1, bias_before_bn=True), x, labels))
 
-    def test_a_wrong_power_of_the_variance_gives_such_errors(self, data: Data):
+    def test_a_wrong_power_of_the_variance_gives_such_errors(self, data: Dataset):
         # The variance term of BN's backward pass with 1 / std**3 where 1 / std is right.
         report = with_defect(
             *some(data, 100, 30),
@@ -117,7 +117,7 @@ class TestB:
         assert report["b2"].max_relative_error < 1e-4
         assert max(errors[name] for name in ("gamma2", "beta2", "W3", "b3")) < 1e-4
 
-    def test_and_exactly_1_where_it_has_exploded(self, data: Data):
+    def test_and_exactly_1_where_it_has_exploded(self, data: Dataset):
         report = with_defect(
             *some(data, 100, 30),
             config(NINE, 30, init=0.1, bias_before_bn=True),
@@ -136,7 +136,7 @@ class TestC:
     @pytest.mark.parametrize("lam", [0.0, 0.01])
     @pytest.mark.parametrize("batch_norm", [True, False])
     @pytest.mark.parametrize("hidden", [(50, 50), NINE])
-    def test_every_parameter(self, data: Data, hidden: tuple[int, ...], batch_norm: bool, lam: float):
+    def test_every_parameter(self, data: Dataset, hidden: tuple[int, ...], batch_norm: bool, lam: float):
         x, labels = some(data, 10)
         settings = config(hidden, batch_norm=batch_norm, bias_before_bn=batch_norm)
         report = check_network(settings, x, labels, lam)
@@ -153,7 +153,7 @@ class TestD:
     """2 layers without BN, 20 samples, Xavier; reported: 4.1e-7."""
 
     @pytest.mark.parametrize("seed", [10, 100])
-    def test_every_parameter(self, data: Data, seed: int):
+    def test_every_parameter(self, data: Dataset, seed: int):
         x, labels = some(data, 20)
         assert_tight(gradcheck(config((50,), batch_norm=False, init="xavier"), x, labels, seed=seed))
 
@@ -165,7 +165,7 @@ class TestE:
 
     @pytest.mark.parametrize("batch_norm", [True, False])
     @pytest.mark.parametrize("hidden", HIDDEN)
-    def test_every_parameter(self, data: Data, hidden: tuple[int, ...], batch_norm: bool):
+    def test_every_parameter(self, data: Dataset, hidden: tuple[int, ...], batch_norm: bool):
         x, labels = some(data, 100)
         settings = config(hidden, batch_norm=batch_norm, bias_before_bn=batch_norm)
         report = check_network(settings, x, labels, h=1e-6)
@@ -174,7 +174,7 @@ class TestE:
         for tensor in report.parameters:
             assert tensor.norm_error < 1e-7 or tensor.verdict == "zero by construction"
 
-    def test_errors_without_bn_are_those_of_vanishing_gradients(self, data: Data):
+    def test_errors_without_bn_are_those_of_vanishing_gradients(self, data: Dataset):
         """E starts at sigma = 0.001: relative errors grow with depth, since gradients shrink and round-off does not."""
         errors, sizes = [], []
         for hidden in self.HIDDEN:
@@ -195,7 +195,7 @@ class TestE:
         ("hidden", "reported"),
         [((20,), [2.21e-3]), ((20, 20), [5.32e-3, 3.61e-3]), ((20, 20, 10), [7.3e-3, 3.5e-3, 3.0e-3])],
     )
-    def test_unbiased_variance_gives_such_errors(self, data: Data, hidden: tuple[int, ...], reported: list[float]):
+    def test_unbiased_variance_gives_such_errors(self, data: Dataset, hidden: tuple[int, ...], reported: list[float]):
         # n - 1 for n in the variance of the backward pass: a scale off by 1 / (2 n) = 0.5 % in every layer.
         report = with_defect(
             *some(data, 100),

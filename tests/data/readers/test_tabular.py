@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet.config.definitions import DataConfig
 from xpnet.data import feature_table, load_data, read_source
-from xpnet.data.feature_table import Growing
+from xpnet.data.feature_table import GrowingTable
 from xpnet.data.readers import parquet
 from xpnet.data.readers.csv import read_csv
 from xpnet.errors import DataError
@@ -352,7 +352,7 @@ def test_parquet_reads_no_column_that_is_left_alone(tmp_path: Path):
 )
 def test_rows_keep_their_values_as_their_type_grows(chunks, rows: int, width: int):
     rng = np.random.default_rng(rows)
-    growing, parts = Growing(), [rng.integers(0, 255, (rows, width)).astype(kind) for kind in chunks]
+    growing, parts = GrowingTable(), [rng.integers(0, 255, (rows, width)).astype(kind) for kind in chunks]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_table, "CHUNK_BYTES", 5)
         for part in parts:

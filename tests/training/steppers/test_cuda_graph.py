@@ -17,8 +17,8 @@ from xpnet.nn.network import Network
 from xpnet.ops import get_ops
 from xpnet.ops.cuda.graphs import captured
 from xpnet.training.evaluation import Evaluation
-from xpnet.training.steppers import Hyperparameters, State, Totals, make_stepper
-from xpnet.training.steppers.cuda_graph import CAPACITY, DeviceStepper
+from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
+from xpnet.training.steppers.cuda_graph import CAPACITY, GraphStepper
 from xpnet.training.steppers.cuda_small import SmallStepper
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
@@ -61,7 +61,7 @@ class Training:
         xp, replicas = self.backend.xp, self.net.replicas
         perm = self.rng.integers(0, 90, (steps, replicas, n) if independent else (steps, n))
         eta = 0.05 * (1 + self.rng.random((steps, replicas)))
-        totals = Totals.empty(xp, steps, replicas)
+        totals = StepMetrics.empty(xp, steps, replicas)
         self.stepper.run(self.state, xp.asarray(perm), xp.asarray(eta), totals)
         return totals
 
@@ -136,7 +136,7 @@ def test_a_step_is_eta_times_the_gradient(gpu):
     x, labels = t.stepper.x[gpu.xp.asarray(rows[0])], t.stepper.labels[gpu.xp.asarray(rows[0])]
     _, gradients = t.net.cost_and_gradients(x, labels, gpu.xp.asarray(lam))
     before = {name: p._a.copy() for name, p in t.net.parameters.items()}
-    t.stepper.run(t.state, gpu.xp.asarray(rows), gpu.xp.asarray(eta), Totals.empty(gpu.xp, 1, 2))
+    t.stepper.run(t.state, gpu.xp.asarray(rows), gpu.xp.asarray(eta), StepMetrics.empty(gpu.xp, 1, 2))
     for name, gradient in gradients.items():
         moved = (before[name] - t.state.parameters[name]._a) / eta[0][:, None, None]
         np.testing.assert_allclose(moved, gradient._a, rtol=1e-9, atol=1e-11, err_msg=name)
@@ -174,7 +174,7 @@ def test_dropping_a_replica_makes_new_graphs(gpu):
     untouched = t.state.parameters["W1"]._a.copy()
     hyper = Hyperparameters(gpu.xp.asarray(np.array([0.01, 0.1])))
     stepper = make_stepper(t.net, t.stepper.x, t.stepper.labels, hyper, "graph")
-    totals = Totals.empty(gpu.xp, 3, 2)
+    totals = StepMetrics.empty(gpu.xp, 3, 2)
     stepper.run(state, gpu.xp.asarray(np.arange(30).reshape(3, 10)), gpu.xp.asarray(np.full((3, 2), 0.1)), totals)
     np.testing.assert_array_equal(t.state.parameters["W1"]._a, untouched)
     assert not np.array_equal(state.parameters["W1"]._a, untouched[[0, 2]])
@@ -257,7 +257,7 @@ def test_what_a_capture_forbids_raises_and_leaves_the_device_usable(gpu):
 def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
     with pytest.raises(ConfigError, match=f"stepper = small: cannot train this network: it.*{reason}"):
         Training(gpu, "small", **case)
-    assert type(Training(gpu, "auto", **case).stepper) is DeviceStepper
+    assert type(Training(gpu, "auto", **case).stepper) is GraphStepper
     assert type(Training(gpu, "auto").stepper) is SmallStepper
 
 
@@ -265,7 +265,7 @@ def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
     wanted = "stepper = small: does not know the setting momentum; take auto, graph, fused or plain"
     with pytest.raises(ConfigError, match=wanted):
         Training(gpu, "small", rho=0.5)
-    assert type(Training(gpu, "auto", rho=0.5).stepper) is DeviceStepper
+    assert type(Training(gpu, "auto", rho=0.5).stepper) is GraphStepper
 
 
 def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):

@@ -13,7 +13,14 @@ import xpnet
 from xpnet.data import Standardiser
 from xpnet.nn.network import Network
 from xpnet.ops.blas import numpy_blas
-from xpnet.training.steppers import Hyperparameters, PlainStepper, SplitStepper, State, Totals, make_stepper
+from xpnet.training.steppers import (
+    FeatureParallelStepper,
+    Hyperparameters,
+    PlainStepper,
+    State,
+    StepMetrics,
+    make_stepper,
+)
 from xpnet.training.steppers.feature_parallel import threads_to_split
 
 pytest.importorskip("numba")
@@ -31,7 +38,7 @@ def sources(dtype, inputs=700, seed=0):
 def run(kind, x, labels, perm, eta, dtype, batch_norm=True, threads=None, lam=0.01, **settings_):
     config = xpnet.NetworkConfig(inputs=x.shape[1], hidden=(30, 7), classes=4, batch_norm=batch_norm, **settings_)
     net = Network(config, dtype=dtype)
-    state, totals = State(net.parameters, {}, net.running), Totals.empty(np, len(perm), 1)
+    state, totals = State(net.parameters, {}, net.running), StepMetrics.empty(np, len(perm), 1)
     args = (net, x, labels, Hyperparameters(np.array([lam])))
     stepper = kind(*args) if threads is None else kind(*args, threads)
     for t in (0, 2):
@@ -55,7 +62,7 @@ def test_a_split_step_is_the_plain_step(threads, as_bytes, single, batch_norm, b
     more = {"bias_before_bn": bias and batch_norm, "init_bias": 0.1}
     expected, figures = run(PlainStepper, values, labels, perm, eta, dtype, batch_norm, **more)
     x = raw if as_bytes else values
-    actual, totals = run(SplitStepper, x, labels, perm, eta, dtype, batch_norm, threads, **more)
+    actual, totals = run(FeatureParallelStepper, x, labels, perm, eta, dtype, batch_norm, threads, **more)
     # Two samples in a batch are normalised to +-1 however close they are: rounding grows there.
     tolerance = (2e-2 if n < 5 else 1e-3) if single else 1e-8
     assert actual.step == 4
@@ -74,8 +81,8 @@ def test_a_step_is_eta_times_the_gradient_that_is_checked():
     rows, eta, lam = rng.integers(0, N, (1, 20)), np.array([[0.01]]), 0.1
     _, gradients = net.cost_and_gradients(values[rows[0]], labels[rows[0]], lam)
     before = {name: p.copy() for name, p in net.parameters.items()}
-    stepper = SplitStepper(net, values, labels, Hyperparameters(np.array([lam])), 2)
-    stepper.run(State(net.parameters, {}, net.running), rows, eta, Totals.empty(np, 1, 1))
+    stepper = FeatureParallelStepper(net, values, labels, Hyperparameters(np.array([lam])), 2)
+    stepper.run(State(net.parameters, {}, net.running), rows, eta, StepMetrics.empty(np, 1, 1))
     for name, gradient in gradients.items():
         moved = (before[name] - net.parameters[name]) / eta[0]
         np.testing.assert_allclose(moved, gradient, rtol=1e-8, atol=1e-10, err_msg=name)
@@ -84,7 +91,7 @@ def test_a_step_is_eta_times_the_gradient_that_is_checked():
 def test_the_same_seed_gives_the_same_bits():
     raw, _, labels, rng = sources("float32")
     perm, eta = rng.integers(0, N, (4, 10)), np.full((4, 1), 0.1)
-    first, second = (run(SplitStepper, raw, labels, perm, eta, "float32", threads=3)[0] for _ in range(2))
+    first, second = (run(FeatureParallelStepper, raw, labels, perm, eta, "float32", threads=3)[0] for _ in range(2))
     for name, p in first.parameters.items():
         np.testing.assert_array_equal(second.parameters[name], p)
 
@@ -92,7 +99,7 @@ def test_the_same_seed_gives_the_same_bits():
 def test_an_error_in_the_leader_lets_the_workers_go():
     raw, _, labels, rng = sources("float64")
     net = Network(xpnet.NetworkConfig(inputs=700, hidden=(30, 7), classes=4), dtype="float64")
-    stepper = SplitStepper(net, raw, labels, Hyperparameters(np.array([0.0])), 3)
+    stepper = FeatureParallelStepper(net, raw, labels, Hyperparameters(np.array([0.0])), 3)
 
     def broken(*args):
         raise RuntimeError("in the middle of a step")
@@ -101,7 +108,10 @@ def test_an_error_in_the_leader_lets_the_workers_go():
     before, threads = numpy_blas().threads, threading.active_count()
     with pytest.raises(RuntimeError, match="middle"):
         stepper.run(
-            State(net.parameters, {}, net.running), rng.integers(0, N, (5, 8)), np.ones((5, 1)), Totals.empty(np, 5, 1)
+            State(net.parameters, {}, net.running),
+            rng.integers(0, N, (5, 8)),
+            np.ones((5, 1)),
+            StepMetrics.empty(np, 5, 1),
         )
     assert threading.active_count() == threads
     assert numpy_blas().threads == before

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet.nn.network import Network
-from xpnet.training.steppers import Hyperparameters, PlainStepper, State, Totals
+from xpnet.training.steppers import Hyperparameters, PlainStepper, State, StepMetrics
 
 
 def stepper_for(net: Network, x, labels, lam=0.0, rho=None, nesterov=False) -> tuple[PlainStepper, State]:
@@ -44,7 +44,7 @@ def test_a_step_is_eta_times_the_gradient(hidden, batch_norm, bias, replicas, in
     stepper, state = stepper_for(net, x, labels, lam)
     cost, gradients = net.cost_and_gradients(x[rows[0]], labels[rows[0]], lam)
     before = {name: p.copy() for name, p in net.parameters.items()}
-    totals = Totals.empty(np, 1, replicas)
+    totals = StepMetrics.empty(np, 1, replicas)
     stepper.run(state, rows, eta, totals)
     for name, gradient in gradients.items():
         moved = (before[name] - state.parameters[name]) / eta[0][:, None, None]
@@ -68,7 +68,7 @@ def test_momentum_is_that_of_the_textbook(nesterov):
         for name, g in gradients.items():
             v[name] = rho * v[name] - rate * g
             other.parameters[name] += rho * v[name] - rate * g if nesterov else v[name]
-    stepper.run(state, perm, eta, Totals.empty(np, 3, 1))
+    stepper.run(state, perm, eta, StepMetrics.empty(np, 3, 1))
     for name, p in other.parameters.items():
         np.testing.assert_allclose(state.parameters[name], p, rtol=1e-12, atol=1e-14, err_msg=name)
         np.testing.assert_allclose(state.velocities[name], v[name], rtol=1e-12, atol=1e-14, err_msg=name)
@@ -81,11 +81,11 @@ def test_running_statistics_start_from_the_first_batch_and_average_from_there():
     W = net.parameters["W1"][0].copy()
     stepper, state = stepper_for(net, x, labels)
     none = np.zeros((1, 1))  # eta = 0: the weights stay, so the statistics can be computed here
-    stepper.run(state, np.arange(6)[None], none, Totals.empty(np, 1, 1))
+    stepper.run(state, np.arange(6)[None], none, StepMetrics.empty(np, 1, 1))
     first = x[:6] @ W
     np.testing.assert_allclose(state.running["mean1"][0, 0], first.mean(0), rtol=1e-12)
     np.testing.assert_allclose(state.running["var1"][0, 0], first.var(0), rtol=1e-12)
-    stepper.run(state, np.arange(6, 12)[None], none, Totals.empty(np, 1, 1))
+    stepper.run(state, np.arange(6, 12)[None], none, StepMetrics.empty(np, 1, 1))
     second = x[6:] @ W
     np.testing.assert_allclose(state.running["mean1"][0, 0], 0.75 * first.mean(0) + 0.25 * second.mean(0), rtol=1e-12)
     np.testing.assert_allclose(state.running["var1"][0, 0], 0.75 * first.var(0) + 0.25 * second.var(0), rtol=1e-12)
@@ -96,7 +96,7 @@ def test_totals_are_those_of_the_batches_before_their_updates():
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((12, 3)), rng.integers(0, 3, 12)
     stepper, state = stepper_for(net, x, labels, 0.1)
-    totals = Totals.empty(np, 3, 2)
+    totals = StepMetrics.empty(np, 3, 2)
     perm = rng.permutation(12).reshape(3, 4)
     for t in range(3):
         cost, _ = net.cost_and_gradients(x[perm[t]], labels[perm[t]], 0.1)
@@ -115,7 +115,7 @@ def test_steps_of_one_call_and_of_many_are_the_same_bits():
         net = Network(xpnet.NetworkConfig(inputs=5, hidden=(4, 3), classes=3))
         stepper, state = stepper_for(net, x, labels, 0.01, 0.9)
         for a, b in pairwise(cuts):
-            stepper.run(state, perm[a:b], eta[a:b], Totals.empty(np, b - a, 1))
+            stepper.run(state, perm[a:b], eta[a:b], StepMetrics.empty(np, b - a, 1))
         states.append(state)
     for name, p in states[0].parameters.items():
         np.testing.assert_array_equal(p, states[1].parameters[name])
@@ -139,6 +139,6 @@ def test_very_wide_layers_train_all_their_parameters(batch_norm):
     before = {name: p.copy() for name, p in (*net.parameters.items(), *net.running.items())}
     rng = np.random.default_rng(0)
     stepper, state = stepper_for(net, rng.standard_normal((20, 2)), rng.integers(0, 3, 20))
-    stepper.run(state, np.arange(20)[None], np.array([[0.1]]), Totals.empty(np, 1, 1))
+    stepper.run(state, np.arange(20)[None], np.array([[0.1]]), StepMetrics.empty(np, 1, 1))
     for name, p in (*state.parameters.items(), *state.running.items()):
         assert not np.array_equal(p, before[name]), name

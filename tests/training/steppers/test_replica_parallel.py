@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet.nn.network import Network
 from xpnet.ops.blas import numpy_blas, one_blas_thread
-from xpnet.training.steppers import Hyperparameters, PlainStepper, PopulationStepper, State, Totals, make_stepper
+from xpnet.training.steppers import (
+    Hyperparameters,
+    PlainStepper,
+    ReplicaParallelStepper,
+    State,
+    StepMetrics,
+    make_stepper,
+)
 from xpnet.training.steppers.replica_parallel import cut_into_parts, groups_of_one_order
 
 N = 60
@@ -53,9 +60,9 @@ def test_a_population_takes_the_steps_of_the_plain_stepper(R, order, momentum, s
     if same_lam:
         h = Hyperparameters(np.full(R, 0.01), h.rho)
     states, totals = [], []
-    for kind in (PlainStepper, PopulationStepper):
+    for kind in (PlainStepper, ReplicaParallelStepper):
         net, state = population(R, dtype, momentum)
-        total = Totals.empty(np, 4, R)
+        total = StepMetrics.empty(np, 4, R)
         stepper = kind(net, x, labels, h)
         for t in (0, 2):
             stepper.run(state, perm[t : t + 2], eta[t : t + 2], total.part(t, t + 2))
@@ -87,11 +94,11 @@ def test_dropping_replicas_changes_no_bit_of_the_rest(order, momentum, keep):
 
     h = hyper(R, momentum)
     net, state = population(R, momentum=momentum)
-    whole = Totals.empty(np, 6, R)
+    whole = StepMetrics.empty(np, 6, R)
     make_stepper(net, x, labels, h).run(state, perm[:3], eta[:3], whole.part(0, 3))
     chosen = state.select(keep)
     fewer = Hyperparameters(h.lam[keep], None if h.rho is None else h.rho[keep])
-    rest = Totals.empty(np, 3, len(keep))
+    rest = StepMetrics.empty(np, 3, len(keep))
     make_stepper(net, x, labels, fewer).run(chosen, cut(perm[3:]), eta[3:, keep], rest)
     make_stepper(net, x, labels, h).run(state, perm[3:], eta[3:], whole.part(3, 6))
     for group in ("parameters", "velocities", "running"):
@@ -110,7 +117,7 @@ def test_a_replica_that_overflows_leaves_the_others_alone():
     for rates in (eta, wild):
         net, state = population(3)
         with np.errstate(all="ignore"):
-            make_stepper(net, x, labels, hyper(3)).run(state, perm, rates, Totals.empty(np, 8, 3))
+            make_stepper(net, x, labels, hyper(3)).run(state, perm, rates, StepMetrics.empty(np, 8, 3))
         results.append(state.parameters)
     assert not np.isfinite(results[1]["W1"][1]).all()
     for name, p in results[0].items():
@@ -121,7 +128,7 @@ def test_an_error_in_a_part_reaches_the_caller_and_gives_the_threads_back():
     x, labels, _ = problem()
     net, state = population(4)
     before = numpy_blas().threads
-    too_short = Totals.empty(np, 1, 4)
+    too_short = StepMetrics.empty(np, 1, 4)
     with pytest.raises(IndexError):
         make_stepper(net, x, labels, hyper(4)).run(state, np.zeros((2, 8), int), np.ones((2, 4)), too_short)
     assert numpy_blas().threads == before

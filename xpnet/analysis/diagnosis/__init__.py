@@ -5,7 +5,22 @@
 
 from __future__ import annotations
 
-from xpnet.analysis.diagnosis.layer_history import COLUMNS, Course, Moment, Recorder, train_with_diagnosis
+from xpnet.analysis.diagnosis.layer_history import (
+    COLUMNS,
+    LayerHistory,
+    LayerStatistics,
+    Recorder,
+    train_with_diagnosis,
+)
 from xpnet.analysis.diagnosis.layer_statistics import MEASURES, Diagnosis, diagnose
 
-__all__ = ["COLUMNS", "MEASURES", "Course", "Diagnosis", "Moment", "Recorder", "diagnose", "train_with_diagnosis"]
+__all__ = [
+    "COLUMNS",
+    "MEASURES",
+    "Diagnosis",
+    "LayerHistory",
+    "LayerStatistics",
+    "Recorder",
+    "diagnose",
+    "train_with_diagnosis",
+]

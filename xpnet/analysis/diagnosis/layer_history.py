@@ -13,7 +13,7 @@ from xpnet.analysis.diagnosis.layer_statistics import MEASURES, Diagnosis, Value
 from xpnet.config.arguments import function, kind, takes
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.fields import argument, optional, whole
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.training.history import EpochRecord, csv_lines
@@ -28,7 +28,7 @@ COLUMNS = ("epoch", "step", "replica", "layer", "eta", *MEASURES)
 
 
 @dataclass(frozen=True)
-class Moment:
+class LayerStatistics:
     """One diagnosis of a training.
 
     Attributes:
@@ -44,7 +44,7 @@ class Moment:
     diagnosis: Diagnosis
 
 
-class Course:
+class LayerHistory:
     """The moments of a training.
 
     ``course["s_std"]`` is an array (moments, R, L); ``course["loss"]``, ``"accuracy"``, ``"predicted"`` and
@@ -52,7 +52,7 @@ class Course:
     """
 
     def __init__(self) -> None:
-        self.moments: list[Moment] = []
+        self.moments: list[LayerStatistics] = []
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -96,7 +96,7 @@ class Recorder:
     def __init__(
         self,
         network: Network,
-        data: Data,
+        data: Dataset,
         config: TrainConfig,
         *,
         samples: int | None = None,
@@ -121,7 +121,7 @@ class Recorder:
         if not 2 <= self.samples <= count:
             raise ConfigError(f"samples = {samples}: must be from 2 to {count:,}, which the training set has")
         every = argument("every", every, whole(1))
-        self.course = Course()
+        self.course = LayerHistory()
         self._network, self._lam, self._every = network, config.lam, every
         length = config.length(count)
         self._epochs = length.epochs
@@ -140,13 +140,13 @@ class Recorder:
         found = diagnose(self._network, self._x, self._labels, self._lam, eta)
         if not np.all(alive):
             found = _without(found, ~alive)
-        self.course.moments.append(Moment(epoch, step, eta, found))
+        self.course.moments.append(LayerStatistics(epoch, step, eta, found))
 
 
-@takes(network=kind(Network), data=kind(Data), config=optional(kind(TrainConfig)), on_epoch=optional(function))
+@takes(network=kind(Network), data=kind(Dataset), config=optional(kind(TrainConfig)), on_epoch=optional(function))
 def train_with_diagnosis(
     network: Network,
-    data: Data,
+    data: Dataset,
     config: TrainConfig | None = None,
     *,
     samples: int | None = None,
@@ -155,7 +155,7 @@ def train_with_diagnosis(
     on_steps: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     orders: Sequence[int] | None = None,
-) -> tuple[TrainResult, Course]:
+) -> tuple[TrainResult, LayerHistory]:
     """Train `network` in place as :func:`xpnet.train` does, to the same bits, with a diagnosis by epoch.
 
     Args:

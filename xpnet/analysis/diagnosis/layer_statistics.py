@@ -1,7 +1,7 @@
 """The measures of one moment: every layer of every replica, on one batch of samples.
 
 Rows are samples.  A layer has inputs, sums s = x W + b (R, n, m), and outputs y (R, n, m): after batch
-normalisation and ReLU, or, of the last layer, the scores s themselves.  The network computes in its own
+normalisation and ReLU, or, of the last layer, the logits s themselves.  The network computes in its own
 precision; what it computed is added up in float64.
 """
 
@@ -115,9 +115,9 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         raise ConfigError("x: has 1 sample; a diagnosis compares samples, pass at least 2")
     ops, backend, tape = network.ops, network.backend, Tape()
     with np.errstate(all="ignore"):  # of a network that diverges; what it gives is not a number
-        scores = forward(ops, network.layers, network.parameters, network.config.bn_eps, x, tape)
-        replicas, samples = int(scores.shape[0]), int(scores.shape[-2])
-        entropy = ops.softmax_cross_entropy(scores, labels, 1.0 / samples)
+        logits = forward(ops, network.layers, network.parameters, network.config.bn_eps, x, tape)
+        replicas, samples = int(logits.shape[0]), int(logits.shape[-2])
+        entropy = ops.softmax_cross_entropy(logits, labels, 1.0 / samples)
         lams, etas = (
             np.array(per_replica(name, value if np.ndim(value) == 0 else tuple(value), replicas), float)
             for name, value in (("lam", lam), ("eta", eta))
@@ -143,7 +143,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         losses = backend.to_numpy(entropy.losses.mean(axis=-1, dtype="float64"))
         # Scores that are not a number would count as a hit of the first class.
         correct = np.where(np.isfinite(losses), backend.to_numpy(entropy.correct).mean(axis=-1), np.nan)
-    classes = backend.to_numpy(backend.xp.argmax(scores, axis=-1))
+    classes = backend.to_numpy(backend.xp.argmax(logits, axis=-1))
     predicted = np.array([len(np.unique(row)) for row in classes])
     return Diagnosis(**by_layer, loss=losses, accuracy=correct, predicted=predicted)
 

@@ -30,11 +30,11 @@ class FastDifferences:
         self.problem = problem
         self._p = {name: p[0] for name, p in problem.parameters.items()}
         tape = Tape()
-        scores = forward(problem.ops, problem.layers, problem.parameters, problem.config.bn_eps, problem.x, tape)
+        logits = forward(problem.ops, problem.layers, problem.parameters, problem.config.bn_eps, problem.x, tape)
         # Inputs and sums of each layer, samples first: (n, d) and (n, m).
         self._x = [np.ascontiguousarray(np.reshape(record.x, (len(problem.x), -1))) for record in tape.layers]
         self._s = [record.s[0] for record in tape.layers]
-        self._shift: Floats = scores[0].max(axis=1)[:, None]
+        self._shift: Floats = logits[0].max(axis=1)[:, None]
 
     def chunk(self, name: str) -> int:
         """Return how many entries of a tensor to evaluate together."""
@@ -59,14 +59,14 @@ class FastDifferences:
             column += steps
         kinked = np.zeros(count, bool)
         if number == len(self._s) - 1:
-            scores = np.repeat(self._s[number].T[:, :, None], 2 * count, axis=2)
-            scores[columns, :, np.arange(2 * count)] = column.T
+            logits = np.repeat(self._s[number].T[:, :, None], 2 * count, axis=2)
+            logits[columns, :, np.arange(2 * count)] = column.T
         else:
             y = self._activate(layer, column[None], columns, kind, steps)
             _note_kinks(kinked, y)
             y[0] -= self._x[number + 1][:, columns]
-            scores = self._above(number + 1, y, columns, kinked)
-        loss = losses(scores, self.problem.labels, self._shift)
+            logits = self._above(number + 1, y, columns, kinked)
+        loss = losses(logits, self.problem.labels, self._shift)
         difference = np.mean(loss[:, :count] - loss[:, count:], axis=0)
         if kind in ("gamma", "beta"):
             p = self._p[name].reshape(-1)[j]
@@ -87,7 +87,7 @@ class FastDifferences:
         return y
 
     def _above(self, number: int, change: Floats, columns: Indices, kinked: Flags) -> Floats:
-        """Return the scores (c, n, 2 P) after a `change` (1, n, 2 P) of the inputs `columns` of a layer."""
+        """Return the logits (c, n, 2 P) after a `change` (1, n, 2 P) of the inputs `columns` of a layer."""
         ops, layers = self.problem.ops, self.problem.layers
         s = change * self._p[layers[number].W][columns].T[:, None, :]
         s += self._s[number].T[:, :, None]
@@ -104,8 +104,8 @@ class FastDifferences:
             b = None if layer.b is None else self._p[layer.b].T
             # (x W + b)' = W' x' + b', with one product for all copies.
             s = ops.affine(self._p[layer.W].T, y.reshape(len(y), -1), b).reshape(-1, *y.shape[1:])
-        scores: Floats = s
-        return scores
+        logits: Floats = s
+        return logits
 
 
 def _note_kinks(kinked: Flags, y: Floats) -> None:

@@ -154,7 +154,7 @@ def flat_gradients(gradients: Mapping[str, Any], problem: Problem, network: Netw
 
 
 def losses(s: Floats, labels: Indices, shift: Floats | None = None) -> Floats:
-    """Return log(sum exp(s)) - s[label] for scores with the classes first: (c, n, ...) to (n, ...).
+    """Return log(sum exp(s)) - s[label] for logits with the classes first: (c, n, ...) to (n, ...).
 
     The reference operation computes gradients and hits beside the losses, which nobody needs here.
     `shift` (n, ...) is about the largest score; it is found if not given.

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.analysis.gradcheck.sampling import choose_rows
-from xpnet.data import Data
+from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 
 
-def checked_samples(data: Data, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
+def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
     """Return standardised features (n, d), float64, and labels (n,) of samples of the training set.
 
     Args:

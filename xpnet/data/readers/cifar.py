@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.dataset import Source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.published import ARCHIVES, BATCH_MD5
 from xpnet.data.readers.archive import read_archive_files
 from xpnet.data.readers.cifar_files import (
@@ -91,7 +91,7 @@ def kind_in(folder: Path, labels: str | None = None) -> Kind | None:
     return None
 
 
-def read_folder(folder: Path, kind: Kind) -> Source:
+def read_folder(folder: Path, kind: Kind) -> RawDataset:
     """Read the files in `folder`.
 
     Raises:
@@ -113,7 +113,7 @@ def read_folder(folder: Path, kind: Kind) -> Source:
     return _Assembly(folder, [kind]).read(files())
 
 
-def read_archive(path: Path, labels: str | None = None) -> Source:
+def read_archive(path: Path, labels: str | None = None) -> RawDataset:
     """Read the files in a published archive, without writing them to the disk.
 
     Raises:
@@ -145,7 +145,7 @@ class _Assembly:
         self._layouts: set[str] = set()
         self._md5: dict[str, str] = {}
 
-    def read(self, files: Iterator[tuple[str, bytes]]) -> Source:
+    def read(self, files: Iterator[tuple[str, bytes]]) -> RawDataset:
         """Read all files and return the data set."""
         for name, content in files:
             if name == "":
@@ -184,7 +184,7 @@ class _Assembly:
         slot[...] = x
         return slot
 
-    def _source(self) -> Source:
+    def _source(self) -> RawDataset:
         kind, where, batches = self._kind, self._where, self._batches
         suffix = kind.suffix_of(batches.__contains__) or ""
         wanted = kind.files(suffix)
@@ -200,7 +200,7 @@ class _Assembly:
             x = _joined([batches.pop(name)[0] for name in wanted[:-1]])
         names = self._names or (CLASS_NAMES if kind is CIFAR_10 else tuple(map(str, range(kind.label.classes))))
         layout = " and ".join(sorted(self._layouts))
-        return Source(
+        return RawDataset(
             name=kind.name,
             location=str(where.resolve()),
             x=x,

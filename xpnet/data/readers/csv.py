@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.feature_table import LARGEST, Growing
+from xpnet.data.feature_table import LARGEST, GrowingTable
 from xpnet.data.readers.columns import MOST_COLUMNS, Columns, Labels, are_names, find_target, is_label_name
 from xpnet.data.readers.packed import opened
 from xpnet.data.readers.safe_pickle import printable
@@ -87,7 +87,7 @@ def first_line(path: Path) -> list[str]:
 class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file, self._delimiter = path, file, ""
-        self._x, self._rows = Growing(), 0
+        self._x, self._rows = GrowingTable(), 0
 
     def first(self) -> list[str]:
         return next(self._records(self._lines()), (0, []))[1]

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
-from xpnet.data.dataset import Source
+from xpnet.data.arrays import About, Arrays, SplitPolicy, source_from_arrays
+from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import Pieces, rows_at_a_time, whole
 from xpnet.data.readers.packed import opened
 from xpnet.errors import DataError
@@ -65,7 +65,7 @@ def _start(path: Path) -> bytes:
         return b""
 
 
-def read_idx(folder: Path) -> Source:
+def read_idx(folder: Path) -> RawDataset:
     """Read the four files of MNIST, or of a set in its form.
 
     Raises:
@@ -92,7 +92,7 @@ def read_idx(folder: Path) -> Source:
             names if names is not None and labels.max() < len(names) else None,
             about={"what": f"{name or 'images'}, IDX files"},
         ),
-        Division(shuffled=False),
+        SplitPolicy(shuffled=False),
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.arrays import About, Division, build_source
-from xpnet.data.dataset import Source
+from xpnet.data.arrays import About, SplitPolicy, build_source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import Table, table_in_memory
 from xpnet.data.readers.pictures import Form, decode, opened
 from xpnet.data.readers.safe_pickle import printable
@@ -44,7 +44,7 @@ def is_image_folder(folder: Path) -> bool:
     return any(_images_in(entry) for entry in _folders(part))
 
 
-def read_images(folder: Path, config: DataConfig) -> Source:
+def read_images(folder: Path, config: DataConfig) -> RawDataset:
     """Read a folder with one subfolder a class, or two such folders called ``train`` and ``test``.
 
     Images of any size and mode are brought to one; what cannot be read is left out and told of.
@@ -78,7 +78,7 @@ def read_images(folder: Path, config: DataConfig) -> Source:
         shown,
         About(folder.resolve().name, str(folder.resolve()), notes=_notes(left_out, deep, folder), about=about),
         str(folder),
-        Division(config.data_seed or 0, fraction),
+        SplitPolicy(config.data_seed or 0, fraction),
     )
 
 

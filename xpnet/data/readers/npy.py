@@ -15,8 +15,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.arrays import About, Arrays, Division, source_from_arrays
-from xpnet.data.dataset import Source
+from xpnet.data.arrays import About, Arrays, SplitPolicy, source_from_arrays
+from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import CHUNK_BYTES, Pieces, Table, rows_at_a_time, table_of, whole
 from xpnet.data.readers.packed import check_claims, is_damage, open_member, opened_zip
 from xpnet.data.readers.safe_pickle import printable
@@ -39,7 +39,7 @@ class _Header(NamedTuple):
     size: int
 
 
-def read_npz(path: Path, config: DataConfig) -> Source:
+def read_npz(path: Path, config: DataConfig) -> RawDataset:
     """Read ``x, y`` or ``x_train, y_train``, and ``x_test, y_test`` if there are; other arrays are left alone.
 
     Raises:
@@ -58,9 +58,9 @@ def read_npz(path: Path, config: DataConfig) -> Source:
     )
 
 
-def division_of(config: DataConfig) -> Division:
+def division_of(config: DataConfig) -> SplitPolicy:
     """Return how the settings divide the samples."""
-    return Division(config.data_seed or 0, config.test_fraction)
+    return SplitPolicy(config.data_seed or 0, config.test_fraction)
 
 
 def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, Pieces], list[str]]:
@@ -159,7 +159,7 @@ def _exactly(stream: BinaryIO, size: int, where: str) -> bytes:
     return content
 
 
-def read_npy(path: Path, config: DataConfig) -> Source:
+def read_npy(path: Path, config: DataConfig) -> RawDataset:
     """Read features from a ``.npy`` file and labels from the one beside it.
 
     ``x.npy`` goes with ``y.npy`` and ``x_train.npy`` with ``y_train.npy``, and both with ``x_test.npy`` and

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.feature_table import LARGEST, Growing
+from xpnet.data.feature_table import LARGEST, GrowingTable
 from xpnet.data.readers.columns import MOST_COLUMNS, MOST_LETTERS, Columns, Labels, find_target
 from xpnet.data.readers.csv import TOO_LARGE, in_range, smallest
 from xpnet.errors import DataError
@@ -106,14 +106,14 @@ class _Reader:
                 column = _plain(batch.column(0))
                 _check_missing(column, self._path, start, self.columns.called(target))
                 _add_labels(labels, column)
-        x = Growing(self._rows, len(self.columns.kept))
+        x = GrowingTable(self._rows, len(self.columns.kept))
         large = self._fill(file, x, set())
         if large:
             # What lies beside numbers that float32 cannot hold keeps its digits.
             self._fill(file, x, large)
         return self.columns, x.finish(), labels
 
-    def _fill(self, file: Any, x: Growing, large: set[int]) -> set[int]:
+    def _fill(self, file: Any, x: GrowingTable, large: set[int]) -> set[int]:
         """Read numbers into their places; return the batches of rows with some that are too large for float32."""
         found = set()
         for first, block in self._blocks():

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.arrays import About, Division, build_source
-from xpnet.data.dataset import Source
+from xpnet.data.arrays import About, SplitPolicy, build_source
+from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import Table, table_in_memory
 from xpnet.data.labels import numbering
 from xpnet.data.readers.columns import Columns, Labels, are_names, classes_of, same_classes
@@ -28,7 +28,7 @@ class _Read(NamedTuple):
     labels: Labels
 
 
-def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Source:
+def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> RawDataset:
     """Read a table, and perhaps another one to test with.
 
     Without `test`, a table called ``train``, or ``..._train``, takes the one beside it that is called ``test``, unless
@@ -63,7 +63,7 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Sou
         about = replace(about, about={**about.about, "test file": str(test)})
     fraction = config.test_fraction if test is not None or config.test_fraction else 0.1
     return build_source(
-        _table(train, path), classes, tested, names, about, str(path), Division(config.data_seed or 0, fraction)
+        _table(train, path), classes, tested, names, about, str(path), SplitPolicy(config.data_seed or 0, fraction)
     )
 
 

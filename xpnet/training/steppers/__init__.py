@@ -16,24 +16,24 @@ from xpnet.config.supported import unknown
 from xpnet.data import on_host
 from xpnet.errors import ConfigError
 from xpnet.ops import get_reference, load
-from xpnet.training.steppers.feature_parallel import SplitStepper, threads_to_split
+from xpnet.training.steppers.feature_parallel import FeatureParallelStepper, threads_to_split
 from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.replica_parallel import PopulationStepper
-from xpnet.training.steppers.state import Hyperparameters, State, Totals
+from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
+from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.streaming import StreamingStepper
 
 
 class Stepper(Protocol):
     """What the training loop needs of a stepper."""
 
-    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
         """Take k steps, changing `state` in place.
 
         Args:
             state: Parameters, velocities and running statistics.
             perm: Samples of each step: (k, n), or (k, R, n) where replicas differ.
             eta: Learning rates (k, R), float64, on the device.
-            totals: Receives the figures of the k batches; see :class:`Totals`.
+            totals: Receives the figures of the k batches; see :class:`StepMetrics`.
         """
 
 
@@ -94,10 +94,10 @@ def make_stepper(
         raise ConfigError(f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split and population")
     several = network.replicas > 1 and backend.name == "cpu" and "population" in known
     if kind == "population" or (kind == "auto" and several):
-        return PopulationStepper(network, x, labels, hyper)
+        return ReplicaParallelStepper(network, x, labels, hyper)
     threads = threads_to_split(network, x) if kind in ("auto", "split") and "split" in known else 1
     if threads > 1:
-        return SplitStepper(network, x, labels, hyper, threads)
+        return FeatureParallelStepper(network, x, labels, hyper, threads)
     if kind == "split":
         raise ConfigError(
             "stepper = split: is for one network without momentum whose first layer is nearly all of it, on images "
@@ -112,7 +112,7 @@ def _on_gpu(
     if kind in ("split", "population"):
         there = "plain, fused, graph and small"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {there}")
-    from xpnet.training.steppers.cuda_graph import DeviceStepper
+    from xpnet.training.steppers.cuda_graph import GraphStepper
     from xpnet.training.steppers.cuda_small import MANY, SmallStepper
 
     if kind == "small" or (kind == "auto" and "small" in known and network.replicas <= MANY):
@@ -123,17 +123,17 @@ def _on_gpu(
             raise ConfigError(f"stepper = small: cannot train this network: {reason}; take graph")
     if kind == "plain" or (kind == "auto" and "graph" not in known):
         return PlainStepper(network, x, labels, hyper, get_reference(network.backend))
-    return DeviceStepper(network, x, labels, hyper, capture=kind != "fused")
+    return GraphStepper(network, x, labels, hyper, capture=kind != "fused")
 
 
 __all__ = [
+    "FeatureParallelStepper",
     "Hyperparameters",
     "PlainStepper",
-    "PopulationStepper",
-    "SplitStepper",
+    "ReplicaParallelStepper",
     "State",
+    "StepMetrics",
     "Stepper",
-    "Totals",
     "check_known",
     "make_stepper",
 ]

@@ -10,7 +10,7 @@ from xpnet.nn.backprop import Tape
 from xpnet.ops.cuda.graphs import captured
 from xpnet.ops.cuda_ops import cuda_ops
 from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.state import Hyperparameters, State, Totals
+from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CAPACITY = 50
 
 
-class DeviceStepper(PlainStepper):
+class GraphStepper(PlainStepper):
     """Executes steps without the host: it only launches, and nothing waits for it.
 
     What differs from step to step (the batch, the learning rates, the place of the figures) is looked up by the
@@ -39,7 +39,7 @@ class DeviceStepper(PlainStepper):
         self._state: State | None = None
         self._programs: dict[tuple[int, ...], Program] = {}
 
-    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(self.xp)
         if state is not self._state:  # kernels of a program have the addresses of one state
@@ -93,7 +93,7 @@ class _Places:
         self.perm = xp.zeros((CAPACITY, *shape), dtype="int64")
         self.eta = xp.zeros((CAPACITY, replicas), dtype="float64")
         self.alphas = xp.zeros((CAPACITY,), dtype=dtype)
-        self.totals = Totals.empty(xp, CAPACITY, replicas)
+        self.totals = StepMetrics.empty(xp, CAPACITY, replicas)
         self.cursor = xp.zeros((1,), dtype="int32")
         self.counter = xp.zeros((1,), dtype="uint32")
         # Of the step at the cursor.
@@ -107,7 +107,7 @@ class _Places:
 class Program:
     """The steps of one shape of batch: their memory and their graphs."""
 
-    def __init__(self, stepper: DeviceStepper, shape: tuple[int, ...], replicas: int) -> None:
+    def __init__(self, stepper: GraphStepper, shape: tuple[int, ...], replicas: int) -> None:
         xp = stepper.xp
         self.shape = shape
         self.orders = shape[0] if len(shape) == 2 else 1
@@ -122,7 +122,9 @@ class Program:
         self._graphs: dict[int, Any] = {}
         self._warm = False
 
-    def run(self, stepper: DeviceStepper, state: State, perm: Array, eta: Array, totals: Totals, capture: bool) -> None:
+    def run(
+        self, stepper: GraphStepper, state: State, perm: Array, eta: Array, totals: StepMetrics, capture: bool
+    ) -> None:
         """Take the steps of `perm`, at most :data:`CAPACITY`; `stepper`, which has this program, launches them."""
         places, steps = self.places, int(perm.shape[0])
         places.perm[:steps] = perm
@@ -146,7 +148,7 @@ class Program:
             whole[...] = part[:steps]
         state.step += steps
 
-    def _graph(self, stepper: DeviceStepper, state: State, steps: int) -> Any:
+    def _graph(self, stepper: GraphStepper, state: State, steps: int) -> Any:
         if steps not in self._graphs:
             self._graphs[steps] = captured(stepper.xp, partial(stepper.launch, state, self, steps))
         return self._graphs[steps]

@@ -9,7 +9,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows
 from xpnet.nn.layers import layers_of
-from xpnet.training.steppers.cuda_graph import DeviceStepper, Program
+from xpnet.training.steppers.cuda_graph import GraphStepper, Program
 from xpnet.training.steppers.state import Hyperparameters, State
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SAMPLES = 256
 _STATIC = 8 * 512 + 64
 
 
-class SmallStepper(DeviceStepper):
+class SmallStepper(GraphStepper):
     """Executes the steps of small networks; see ``small.cu``.
 
     The first layer is dealt out to blocks that own some of its rows: each moves them and multiplies the next batch
@@ -151,7 +151,7 @@ class SmallStepper(DeviceStepper):
 class _Memory:
     """What the kernels hand to each other, and where they find the tensors of the upper layers."""
 
-    def __init__(self, stepper: DeviceStepper, state: State, program: Program) -> None:
+    def __init__(self, stepper: GraphStepper, state: State, program: Program) -> None:
         xp, dtype, n = stepper.xp, stepper.dtype, program.shape[-1]
         replicas, d, m = state.parameters[stepper.layers[0].W].shape
         self.slices = -(-d // FEATURES)

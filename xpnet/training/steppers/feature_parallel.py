@@ -13,7 +13,7 @@ from xpnet.data import StandardisedRows
 from xpnet.ops import fast_is_on
 from xpnet.ops.blas import blas_threads, one_blas_thread
 from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.state import Hyperparameters, State, Totals
+from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -28,7 +28,7 @@ _LARGEST_REST = 0.05
 _APART = 16  # words between flags: two cache lines
 
 
-class SplitStepper(PlainStepper):
+class FeatureParallelStepper(PlainStepper):
     """Splits x W1 and W1 <- keep W1 - x' g over the features; the rest of a step is :class:`PlainStepper`'s.
 
     A thread gathers the columns of the batch that are its own, multiplies them by its rows of W1, and moves
@@ -59,7 +59,7 @@ class SplitStepper(PlainStepper):
         self._inner = self.ops
         self.ops = self.ops._replace(gather=self._gather, affine=self._affine, descend_by_product=self._update)
 
-    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(np)
         steps, n = perm.shape

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from xpnet.backend import Array
 from xpnet.nn.backprop import LayerGradient, Tape, backward, forward
-from xpnet.training.steppers.state import Hyperparameters, State, Totals
+from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -26,10 +26,10 @@ class _Workspace:
 class PlainStepper:
     """Executes steps one operation after the other.
 
-    The gradient of the loss is multiplied by eta where it is smallest, at the scores (n x c
+    The gradient of the loss is multiplied by eta where it is smallest, at the logits (n x c
     numbers), so that everything computed from it is a finished step.  A large W then moves within the
     product that gives its gradient: W <- (1 - 2 eta lambda) W - x' g.  The small tensors lie side by side
-    (:class:`~xpnet.nn.flat_parameters.Blocks`) and move together, as do the running statistics: a step of a
+    (:class:`~xpnet.nn.flat_parameters.FlatParameters`) and move together, as do the running statistics: a step of a
     deep network would otherwise be hundreds of calls for a few numbers each.
     """
 
@@ -51,7 +51,7 @@ class PlainStepper:
         rho = hyper.rho
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
 
-    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         work = self._workspaces.setdefault(perm.shape[1:], _Workspace())
         steps, n = perm.shape[0], perm.shape[-1]

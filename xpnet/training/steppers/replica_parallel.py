@@ -11,13 +11,13 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.blas import blas_threads, on_all_cores, one_blas_thread
 from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.state import Hyperparameters, State, Totals
+from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
 
-class PopulationStepper:
+class ReplicaParallelStepper:
     """Cuts R replicas into parts, one or more for each core, and takes the steps of the parts side by side.
 
     Replicas have nothing to say to each other, so the parts meet once a call and not once an operation: the
@@ -37,7 +37,7 @@ class PopulationStepper:
         self._steppers: dict[tuple[int, int], PlainStepper] = {}
         self._memory: dict[tuple[str, int, int], Array] = {}
 
-    def run(self, state: State, perm: Array, eta: Array, totals: Totals) -> None:
+    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(np)
         exact = self.network.dtype == np.float64

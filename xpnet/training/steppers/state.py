@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.nn.flat_parameters import Blocks, parameter_kind
+from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 
 
 @dataclass
@@ -29,8 +29,8 @@ class State:
         """Bring small tensors side by side, where they are not yet; plain dictionaries then hold views."""
         for field, kind in (("parameters", parameter_kind), ("velocities", parameter_kind), ("running", None)):
             tensors = getattr(self, field)
-            if not isinstance(tensors, Blocks):
-                blocks = Blocks(xp, tensors, kind)
+            if not isinstance(tensors, FlatParameters):
+                blocks = FlatParameters(xp, tensors, kind)
                 tensors.update(blocks)
                 setattr(self, field, blocks)
 
@@ -38,7 +38,7 @@ class State:
         """Return a state with copies of the given replicas (a list of indices) alone."""
 
         def chosen(tensors: Any) -> Any:
-            if isinstance(tensors, Blocks):
+            if isinstance(tensors, FlatParameters):
                 return tensors.select(replicas)
             return {name: array[replicas] for name, array in tensors.items()}
 
@@ -81,7 +81,7 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True)
-class Totals:
+class StepMetrics:
     """Figures of k steps, on the device, as the batches were met: before each step's update.
 
     Attributes:
@@ -95,19 +95,19 @@ class Totals:
     penalty: Array
 
     @classmethod
-    def empty(cls, xp: Any, steps: int, replicas: int) -> Totals:
+    def empty(cls, xp: Any, steps: int, replicas: int) -> StepMetrics:
         """Return totals for `steps` steps, all zero."""
         shape = (steps, replicas)
         return cls(xp.zeros(shape, dtype="float64"), xp.zeros(shape, dtype="int64"), xp.zeros(shape, dtype="float64"))
 
-    def part(self, start: int, stop: int) -> Totals:
+    def part(self, start: int, stop: int) -> StepMetrics:
         """Return a view of the steps from `start` up to `stop`."""
-        return Totals(self.loss[start:stop], self.correct[start:stop], self.penalty[start:stop])
+        return StepMetrics(self.loss[start:stop], self.correct[start:stop], self.penalty[start:stop])
 
     def arrays(self) -> tuple[Array, Array, Array]:
         """Return the three arrays."""
         return self.loss, self.correct, self.penalty
 
-    def columns(self, start: int, stop: int) -> Totals:
+    def columns(self, start: int, stop: int) -> StepMetrics:
         """Return a view of the replicas from `start` up to `stop`."""
-        return Totals(self.loss[:, start:stop], self.correct[:, start:stop], self.penalty[:, start:stop])
+        return StepMetrics(self.loss[:, start:stop], self.correct[:, start:stop], self.penalty[:, start:stop])

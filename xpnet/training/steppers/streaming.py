@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, kept_as_bytes
-from xpnet.training.steppers.state import State, Totals
+from xpnet.training.steppers.state import State, StepMetrics
 
 # Samples that are brought at a time are at most so many bytes, and at least those of one step.
 _BLOCK_BYTES = 64 * 2**20
@@ -40,7 +40,7 @@ class StreamingStepper:
         self._labels = backend.to_numpy(labels).astype(np.int32)
         self._blocks: dict[tuple[int, ...], _Block] = {}
 
-    def run(self, state: State, perm: Any, eta: Array, totals: Totals) -> None:
+    def run(self, state: State, perm: Any, eta: Array, totals: StepMetrics) -> None:
         """Take one step for each row of `perm`, a NumPy array; see :class:`xpnet.training.steppers.Stepper`."""
         shape = tuple(perm.shape[1:])
         block = self._blocks.get(shape)
