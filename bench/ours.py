@@ -61,8 +61,7 @@ class Train:
 
     def epoch(self, perm: np.ndarray, eta: np.ndarray) -> None:  # noqa: ARG002
         """Train one epoch; leave the seconds of its steps and of its evaluation in `figures`."""
-        records: list[Any] = []
-        xpnet.train(self._network, self._data, self._config, on_epoch=records.append)
+        records = xpnet.train(self._network, self._data, self._config).history.epochs
         steps = -(-len(self._data.train.labels) // self._config.batch_size)
         training, evaluation = records[0].seconds_training, records[0].seconds_evaluation
         self.figures = {"seconds": training + evaluation, "evaluation": evaluation, "steps": steps}

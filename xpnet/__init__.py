@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xpnet.errors import XpnetError
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
+    from xpnet.training.callback import Callback
     from xpnet.training.device_data import to_device
     from xpnet.training.evaluation import evaluate
     from xpnet.training.history import History, Metrics
@@ -39,6 +40,7 @@ _HOMES = {
     "NetworkConfig": "config.definitions",
     "Settings": "config.settings",
     "TrainConfig": "config.definitions",
+    "Callback": "training.callback",
     "Data": "data",
     "Dataset": "data",
     "Standardiser": "data",
@@ -65,6 +67,7 @@ _HOMES = {
 
 __all__ = [
     "Backend",
+    "Callback",
     "Data",
     "DataConfig",
     "Dataset",

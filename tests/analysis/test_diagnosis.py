@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from calls import Calls
 from strict import strict_backend
 
 import xpnet
@@ -196,9 +197,8 @@ def test_training_is_the_same_with_a_diagnosis_and_epoch_0_is_before_it(blobs):
     start = xpnet.Network(CONFIG, dtype="float64", replicas=2)
     xpnet.train(plain, blobs, config)
     told: list[int] = []
-    result, course = xpnet.train_with_diagnosis(
-        watched, blobs, config, samples=400, every=2, on_epoch=lambda record: told.append(record.epoch)
-    )
+    callback = Calls(on_epoch_end=lambda record: told.append(record.epoch))
+    result, course = xpnet.train_with_diagnosis(watched, blobs, config, samples=400, every=2, callbacks=[callback])
     assert told == [1, 2, 3, 4, 5]
     assert all(np.array_equal(plain.parameters[n], watched.parameters[n]) for n in plain.parameters)
     assert course["epoch"].tolist() == [0, 2, 4, 5]
@@ -261,7 +261,7 @@ def test_a_replica_that_diverges_has_no_figures_from_there_on(blobs):
     config = dataclasses.replace(config, eta=1e30)
     recorder = Recorder(net, blobs, config)
     with pytest.raises(DivergedError):
-        xpnet.train(net, blobs, config, on_epoch=recorder)
+        xpnet.train(net, blobs, config, callbacks=[recorder])
     assert recorder.course["epoch"].tolist() == [0]
 
 

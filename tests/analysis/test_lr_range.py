@@ -14,7 +14,7 @@ import xpnet
 from xpnet.analysis.lr_range import Smoothing, rising_rates
 from xpnet.analysis.lr_suggestion import COLUMNS, NoSuggestion, Suggestion, suggest
 from xpnet.errors import ConfigError, DivergedError
-from xpnet.training.validate import batches_of_epoch
+from xpnet.training.batches import Batches
 
 FIGURES = ("losses", "smoothed", "accuracies", "accuracies_smoothed", "validation")
 LINEAR = xpnet.NetworkConfig(inputs=12, hidden=(), classes=4)
@@ -40,7 +40,7 @@ def test_each_step_is_that_of_gradient_descent_with_its_rate(blobs):
     net = xpnet.Network(LINEAR, dtype="float64", seed=3)
     W, b = net.parameters["W1"][0].copy(), net.parameters["b1"][0].copy()
     x = blobs.standardiser(blobs.train.x, "float64")
-    order = [rows for epoch in range(20) for part in batches_of_epoch((3,), epoch, 400, config) for rows in part]
+    order = [rows for epoch in range(20) for part in Batches((3,), 400, config).of_epoch(epoch) for rows in part]
     assert [len(rows) for rows in order] == [150, 150, 100] * 20
     for t, rows in enumerate(order):
         logits = x[rows] @ W + b

@@ -11,7 +11,7 @@ import pytest
 from command_line import code_of
 
 from xpnet.runs.saver import Saver
-from xpnet.training.train import train
+from xpnet.training.trainer import Trainer
 
 OPTIONS = ("--data", "patterns:600/100", "--hidden", "8", "--runs", "3", "--epochs", "4", "--dtype", "float64")
 
@@ -33,15 +33,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let memory run out in the third epoch of more than two networks at once."""
 
-    def short_of_memory(network, *arguments, on_epoch=None, **options):
-        def until_it_is_full(record):
-            if network.replicas > 2 and record.epoch == 3:
-                raise MemoryError
-            on_epoch(record)
+    def short_of_memory(trainer, epoch):
+        if trainer.network.replicas > 2 and epoch == 2:
+            raise MemoryError
+        train_epoch(trainer, epoch)
 
-        return train(network, *arguments, on_epoch=until_it_is_full if on_epoch else None, **options)
-
-    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
+    train_epoch = Trainer._epoch
+    monkeypatch.setattr(Trainer, "_epoch", short_of_memory)
 
 
 def check_same(run: Path, whole: Path) -> None:

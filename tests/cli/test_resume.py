@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from xpnet.cli import main
-from xpnet.runs.checkpoints import last_whole
+from xpnet.runs.checkpoints import last_complete
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are killed are forked")
 
@@ -149,7 +149,7 @@ def test_killed_at_random_moments(commands: Commands, whole: Any, run: Path, har
         if number % 3 == 2 and (run / "config.toml").exists():  # once more, on its way back
             killed = commands.resume(run.name, seconds=rng.uniform(0, 0.5), **slow)
             harm.did("moments killed", killed["code"] == -9)
-        assert last_whole(run / "checkpoints" / "0-1")[2] == []
+        assert last_complete(run / "checkpoints" / "0-1")[2] == []
         assert finish(commands, run, case)["code"] == 0
         check_same(expected, run)
         shutil.rmtree(run)
@@ -165,7 +165,7 @@ def test_killed_at_calls_to_the_file_system(commands: Commands, whole: Any, run:
         ended = killed["code"] == 0
         harm.did("calls to the file system at which a run was killed", not ended)
         for folder in run.glob("checkpoints/*-*"):
-            assert last_whole(folder)[2] == []
+            assert last_complete(folder)[2] == []
         assert finish(commands, run, "chunks")["code"] == 0
         check_same(expected, run)
         shutil.rmtree(run)
@@ -201,7 +201,7 @@ def test_the_second_ctrl_c_leaves_at_once(commands: Commands, whole: Any, run: P
     harm.did("signals sent", 2)
     assert left["code"] == 130
     assert not (run / "model.safetensors").exists()
-    snapshot, _, wrong = last_whole(run / "checkpoints" / "0-1")
+    snapshot, _, wrong = last_complete(run / "checkpoints" / "0-1")
     assert (snapshot.step, wrong) == (6, [])
     assert commands.resume(run.name)["code"] == 0
     check_same(whole("one network"), run)
@@ -279,7 +279,7 @@ class TestDisks:
             assert done["code"] == 2
             assert warned(done, "training goes on") == 1
             assert "could not be written (No space left on device); training goes on" in done["err"]
-            snapshot, _, wrong = last_whole(disk / "run" / "checkpoints" / "0-1")
+            snapshot, _, wrong = last_complete(disk / "run" / "checkpoints" / "0-1")
             assert wrong == []
             assert (snapshot is not None) == (kibibytes > 150)
             assert history(disk / "run") == history(whole("one network"))
@@ -307,7 +307,7 @@ class TestDisks:
         assert "that of step 12 is whole" in done["err"]
         assert "model.safetensors" in done["err"].splitlines()[-1]
         assert "%" in done["out"]
-        snapshot, _, wrong = last_whole(theirs / "run" / "checkpoints" / "0-1")
+        snapshot, _, wrong = last_complete(theirs / "run" / "checkpoints" / "0-1")
         assert (snapshot.step, wrong) == (12, [])
         subprocess.run(f"chmod u+w {folders}", shell=True, check=True, cwd=commands.folder)
         assert commands.resume("theirs/run", user=65534)["code"] == 0
@@ -345,7 +345,7 @@ class TestDisks:
                 done = commands.train(run.name, fail=(number, last))
                 harm.did("calls to the file system that failed")
                 for folder in run.glob("checkpoints/*-*"):
-                    assert last_whole(folder)[2] == []
+                    assert last_complete(folder)[2] == []
                 if done["code"]:
                     assert done["code"] == 2
                     assert "No space left on device" in done["err"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import Calls
 from command_line import code_of
 
 from xpnet.errors import RunError
@@ -37,16 +38,15 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let SIGTERM come after the eighth step."""
     taken = []
 
-    def with_a_signal(*arguments, on_steps, **options):
-        def told(count):
-            taken.append(count)
-            on_steps(count)
+    def with_a_signal(*arguments, callbacks, **options):
+        def count(steps):
+            taken.append(steps)
             if sum(taken) >= 8 > sum(taken[:-1]):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        return train_population(*arguments, on_steps=told, **options)
+        return train_population(*arguments, callbacks=[Calls(on_steps=count), *callbacks], **options)
 
-    monkeypatch.setattr("xpnet.training.train_population.train_population", with_a_signal)
+    monkeypatch.setattr("xpnet.runs.experiment.train_population", with_a_signal)
 
 
 @pytest.mark.guarantee("full-disk")
@@ -136,7 +136,7 @@ def test_sigterm_ends_other_commands_in_order(tmp_path):
 
 @pytest.mark.guarantee("signals")
 def test_a_signal_while_results_are_written_waits_for_them(monkeypatch, capsys, harm):
-    monkeypatch.setattr("xpnet.cli.running._draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("xpnet.cli.train._draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert code_of("train", *SMALL, "--out", "run") == 0
     harm.did("signals sent")
     said = capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(monkeypatch, ca
         raise RunError("run/config.toml: cannot be written (No space left on device)")
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpnet.cli.running.write_config", full)
+        patch.setattr("xpnet.runs.folder.write_config", full)
         assert code_of("train", *SMALL, "--out", "run") == 2
     assert "No space left on device" in capsys.readouterr().err
     assert not Path("run").exists()

@@ -67,7 +67,7 @@ def _child(what: dict[str, Any]) -> None:
             os.setgroups([])
             os.setgid(what["user"])
             os.setuid(what["user"])
-        _patch(xpnet.training.trainer.Trainer, "_take", _watched(what))
+        _patch(xpnet.training.trainer.Trainer, "_call_stepper", _watched(what))
         if what.keys() & {"signals", "commands"}:
             xpnet.training.trainer._SECONDS_A_CALL = 0  # one step a call: exact moments
         if "call" in what:
@@ -165,7 +165,8 @@ def main() -> None:
     import scipy.linalg  # noqa: F401
     import vl_convert
 
-    import xpnet.cli.running
+    import xpnet.cli.progress
+    import xpnet.runs.experiment
     import xpnet.training.population  # noqa: F401
 
     # Drawing takes most of a short run, and is put to the test elsewhere.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 import xpnet
-from xpnet.training.validate import batches_of_epoch
+from xpnet.training.batches import Batches
 
 
 class Trained(NamedTuple):
@@ -110,7 +110,7 @@ def train(
     ties: list[float] = []
     with np.errstate(all="ignore"):
         for epoch in range(length.epochs):
-            batches = [rows for part in batches_of_epoch((order,), epoch, len(labels), config) for rows in part]
+            batches = [rows for part in Batches((order,), len(labels), config).of_epoch(epoch) for rows in part]
             met, tied = [], 0
             for rows in batches[: length.steps - len(steps)]:
                 squares = sum((w**2).sum() for name, w in p.items() if name.startswith("W"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from calls import Calls
 
 import xpnet
 
@@ -22,9 +23,13 @@ def check_resumed(backend: Any, data: Any, hidden: tuple[int, ...], dtype: str, 
             data,
             config,
             start=start,
-            on_steps=steps.append,
-            should_stop=None if stop is None else lambda: sum(steps) >= stop,
-            on_checkpoint=lambda standing: kept.append(standing()),
+            callbacks=[
+                Calls(
+                    on_steps=steps.append,
+                    should_stop=lambda: stop is not None and sum(steps) >= stop,
+                    on_checkpoint=lambda point: kept.append(point.state()),
+                )
+            ],
         )
         return network, result, kept[-1]
 

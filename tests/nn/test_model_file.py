@@ -54,8 +54,8 @@ def test_checkpoints_of_the_first_format_are_read():
     assert (snapshot.step, snapshot.epochs, snapshot.alive) == (45, 1, (0, 1))
     assert snapshot.velocities.keys() == snapshot.parameters.keys()
     assert snapshot.history["validation.accuracies"][0].tolist() == [0.85, 0.6]
-    assert [total.shape for total in snapshot.totals] == [(5, 2)] * 3
-    assert snapshot.totals[0].sum() == pytest.approx(19.381629467010498)
+    assert [total.shape for total in snapshot.step_metrics] == [(5, 2)] * 3
+    assert snapshot.step_metrics[0].sum() == pytest.approx(19.381629467010498)
     assert about["settings"] == {"n_s": 5, "lambda": 0.005}
 
 

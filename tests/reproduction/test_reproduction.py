@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 
 import xpnet
 from xpnet.errors import ConfigError
@@ -295,7 +296,7 @@ def test_a_figure_after_an_epoch_stands_beside_the_final_one():
 
 def test_steps_are_told_while_they_are_taken(runner):
     steps = []
-    runner.run(experiment(), steps.append)
+    runner.run(experiment(), [Calls(on_steps=steps.append)])
     assert sum(steps) == 16  # two cycle halves of eight, two seeds at once
 
 

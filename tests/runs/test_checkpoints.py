@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 
 import xpnet
 from xpnet.errors import RunError
 from xpnet.nn.network import Network
 from xpnet.runs import checkpoints
-from xpnet.runs.checkpoints import checkpoints_in, keep, last_whole, read_checkpoint, write_checkpoint
+from xpnet.runs.checkpoints import checkpoints_in, delete_old, last_complete, read_checkpoint, write_checkpoint
 from xpnet.training.history import records_of
 from xpnet.training.train import train
 
@@ -33,11 +34,15 @@ def snapshots():
         network,
         blobs,
         xpnet.TrainConfig(n_s=9, epochs=4, momentum=0.5, eta_max=(0.1, 1e30, 0.1)),
-        on_steps=taken.append,
-        should_stop=lambda: sum(taken) > 13,
-        marks=[6],
-        on_mark=lambda _: [2],
-        on_checkpoint=lambda take: kept.append(take()),
+        callbacks=[
+            Calls(
+                on_steps=taken.append,
+                should_stop=lambda: sum(taken) > 13,
+                prune_at=[6],
+                on_prune=lambda _: [2],
+                on_checkpoint=lambda point: kept.append(point.state()),
+            )
+        ],
     )
     assert kept[-1].diverged
     assert kept[-1].dropped
@@ -52,7 +57,7 @@ def check_equal(one, other):
         for name in tensors:
             np.testing.assert_array_equal(tensors[name], again[name])
             assert tensors[name].dtype == again[name].dtype
-    for total, again in zip(one.totals, other.totals, strict=True):
+    for total, again in zip(one.step_metrics, other.step_metrics, strict=True):
         np.testing.assert_array_equal(total, again)
         assert total.dtype == again.dtype
     assert (one.step, one.alive, one.dropped) == (other.step, other.alive, other.dropped)
@@ -76,21 +81,21 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path, snapshots):
 
 
 @pytest.mark.guarantee("checkpoints")
-def test_the_last_whole_one_is_found_and_what_is_wrong_is_said(tmp_path, snapshots):
+def test_the_last_complete_one_is_found_and_what_is_wrong_is_said(tmp_path, snapshots):
     paths = [write_checkpoint(tmp_path, snapshot, ABOUT) for snapshot in snapshots[:3]]
-    assert last_whole(tmp_path)[0].step == snapshots[2].step
+    assert last_complete(tmp_path)[0].step == snapshots[2].step
     paths[2].with_suffix(".safetensors").write_bytes(b"short")
-    snapshot, about, wrong = last_whole(tmp_path)
+    snapshot, about, wrong = last_complete(tmp_path)
     assert snapshot.step == about["step"] == snapshots[1].step
     assert len(wrong) == 1
     assert str(paths[2].with_suffix(".safetensors")) in wrong[0]
     paths[1].write_text("{}")
-    snapshot, _, wrong = last_whole(tmp_path)
+    snapshot, _, wrong = last_complete(tmp_path)
     assert snapshot.step == snapshots[0].step
     assert len(wrong) == 2
     paths[0].unlink()
-    assert last_whole(tmp_path)[0] is None
-    assert last_whole(tmp_path / "none") == (None, {}, [])
+    assert last_complete(tmp_path)[0] is None
+    assert last_complete(tmp_path / "none") == (None, {}, [])
 
 
 @pytest.mark.guarantee("corruption")
@@ -145,7 +150,7 @@ def test_a_write_that_fails_leaves_the_last_one_whole(tmp_path, snapshots, monke
         with pytest.raises(OSError, match="No space left"):
             write_checkpoint(tmp_path, snapshots[1], ABOUT)
     harm.did("calls to the file system that failed")
-    snapshot, _, wrong = last_whole(tmp_path)
+    snapshot, _, wrong = last_complete(tmp_path)
     # The very last call brings the folder to the disk: by then the new one is whole.
     assert snapshot.step == snapshots[fails_at == 7].step
     assert wrong == []
@@ -158,9 +163,9 @@ def test_saving_it_again_with_other_settings_loses_nothing_at_any_moment(tmp_pat
     write_checkpoint(folder, snapshots[0], ABOUT)
 
     def replaced(path, content):
-        moments.append(last_whole(folder))
+        moments.append(last_complete(folder))
         real(path, content)
-        moments.append(last_whole(folder))
+        moments.append(last_complete(folder))
 
     real = checkpoints.replace_whole
     monkeypatch.setattr(checkpoints, "replace_whole", replaced)
@@ -199,7 +204,7 @@ def test_deleting_may_be_cut_short_at_any_moment(tmp_path, snapshots, monkeypatc
     monkeypatch.setattr(Path, "unlink", unlink)
     monkeypatch.setattr(checkpoints.Checkpoint, "score", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        keep(tmp_path, 1)
+        delete_old(tmp_path, 1)
     found, wrong = checkpoints_in(tmp_path)
     assert len(found) == 3 - (deleted + 1) // 2
     for checkpoint in found:
@@ -214,7 +219,7 @@ def test_the_last_few_are_kept_and_the_best(tmp_path, snapshots, monkeypatch):
         logits[path] = 0.9 if number == 1 else 0.5
     monkeypatch.setattr(checkpoints.Checkpoint, "score", property(lambda self: logits[self.path]))
     assert len(logits) == 4
-    keep(tmp_path, 2)
+    delete_old(tmp_path, 2)
     found, wrong = checkpoints_in(tmp_path)
     assert [one.step for one in found] == [snapshots[3].step, snapshots[2].step, snapshots[1].step]
     assert wrong == []
@@ -237,13 +242,13 @@ class TestNetworks:
         network = Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(5,)), seed=[4, 7])
         networks = {}
 
-        def save(standing):
+        def save(point):
             about = {"network": network.description()}
-            path = write_checkpoint(tmp_path / "c", standing(), about, {"mean": np.zeros(12), "std": np.ones(12)})
+            path = write_checkpoint(tmp_path / "c", point.state(), about, {"mean": np.zeros(12), "std": np.ones(12)})
             network.save(tmp_path / f"{path.stem}.safetensors")
             networks[path] = network.predict_proba(blobs.test.x[:9], standardised=True)
 
-        train(network, blobs, xpnet.TrainConfig(epochs=3), on_checkpoint=save)
+        train(network, blobs, xpnet.TrainConfig(epochs=3), callbacks=[Calls(on_checkpoint=save)])
         return networks
 
     def test_it_is_the_network_of_that_moment(self, run, blobs):

@@ -10,6 +10,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from calls import Calls
 
 import xpnet
 from xpnet.config.settings import read_config
@@ -100,7 +101,7 @@ def test_settings_that_cannot_be_read(tmp_path):
 def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
     file = HistoryFile(tmp_path / "history.csv")
-    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), on_epoch=file.append)
+    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), callbacks=[Calls(on_epoch_end=file.append)])
     file.close()
     text = (tmp_path / "history.csv").read_text()
     assert text == result.history.to_csv()

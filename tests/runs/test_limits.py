@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 
 import xpnet
 from xpnet.analysis.lr_range import check_range
 from xpnet.cli import main
-from xpnet.cli.resuming import _MOST_RESUMED
 from xpnet.config.definitions import MOST_NETWORKS, MOST_STEPS, Length
 from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn import tensor_file
 from xpnet.runs.checkpoints import check_description, network_in
-from xpnet.runs.environment import describe_environment
+from xpnet.runs.environment import _MOST_RESUMED, describe_environment
 from xpnet.runs.folder import write_config, write_environment, write_metrics
 from xpnet.runs.records import read_environment, read_metrics
 from xpnet.training.history import History, Metrics
@@ -68,7 +68,7 @@ def test_names_beyond_the_header_of_a_model_are_refused_before_training(monkeypa
     def begins(length):
         data = data_with(["a" * length, "é" * length])
         network = network_for(data, seed=(1, 2))
-        xpnet.train(network, data, TRAIN, on_steps=steps.append)
+        xpnet.train(network, data, TRAIN, callbacks=[Calls(on_steps=steps.append)])
         return network, data
 
     most = largest(begins, 1, 4_000)
@@ -172,7 +172,7 @@ def data_file():
 )
 def test_a_run_beyond_a_limit_leaves_no_folder(monkeypatch, capsys, harm, name, limit, words):
     monkeypatch.setattr(parsing, name, limit)
-    monkeypatch.setattr("xpnet.training.trainer.Trainer.epoch", lambda *_: pytest.fail("a step was taken"))
+    monkeypatch.setattr("xpnet.training.trainer.Trainer._epoch", lambda *_: pytest.fail("a step was taken"))
     assert run() == 2
     said = capsys.readouterr().err
     assert re.search(words, said), said

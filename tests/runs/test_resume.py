@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calls import Calls
 
 import xpnet
 from xpnet.config.settings import Settings
 from xpnet.errors import RunError
 from xpnet.runs import checkpoints
+from xpnet.runs.changes import differences
 from xpnet.runs.checkpoints import write_checkpoint
 from xpnet.runs.resume import (
     ResumePoint,
-    differences,
+    find_resume_point,
     finished,
-    refuse_changes,
     refuse_links,
-    refuse_nothing,
-    where_it_stands,
+    validate_resume,
 )
 from xpnet.runs.saver import Saver, discard
 from xpnet.training.population import Population
@@ -43,15 +43,8 @@ def saved(tmp_path: Path, blobs: xpnet.data.Dataset) -> tuple[Path, list[tuple[T
     run.mkdir()
     about = {"settings": {"lambda": 0.005}, "length": {"steps": 20, "steps_per_epoch": 5}}
     with Saver(run, about, every=1, count=9, warn=pytest.fail) as saver:
-        saver.begin()
-
-        def save(chunk, network, standing):
-            snapshot = standing()
-            kept.append((chunk, snapshot))
-            saver.checkpoint(chunk, network, standing)
-
-        p = population()
-        train_population(p, blobs, on_checkpoint=save, on_chunks=saver.chunks, max_replicas=2, on_epoch=saver.epoch)
+        callbacks = [Calls(on_checkpoint=lambda point: kept.append((point.chunk, point.state()))), saver]
+        train_population(population(), blobs, max_replicas=2, callbacks=callbacks)
     return run, kept
 
 
@@ -60,13 +53,13 @@ LENGTH = xpnet.config.definitions.Length(steps=20, steps_per_epoch=5, n_s=10)
 
 def stand(run: Path, steps: int = 20, per_epoch: int = 5, **changes: Any) -> ResumePoint:
     length = xpnet.config.definitions.Length(steps=steps, steps_per_epoch=per_epoch, n_s=10)
-    return where_it_stands(run, population(**changes), length, "float32")
+    return find_resume_point(run, population(**changes), length, "float32")
 
 
 def test_the_last_of_every_chunk_is_found(saved):
     run, kept = saved
     found = stand(run)
-    assert found.cuts == [(0, 1), (1, 3)]
+    assert found.chunks == [(0, 1), (1, 3)]
     assert {chunk: start.step for chunk, start in found.starts.items()} == {(0, 1): 20, (1, 3): 20}
     assert found.wrong == []
     assert found.about["settings"] == {"lambda": 0.005}
@@ -74,7 +67,7 @@ def test_the_last_of_every_chunk_is_found(saved):
     for path in (run / "checkpoints" / "1-3").iterdir():
         path.unlink()
     found = stand(run)
-    assert (found.cuts, list(found.starts), found.of_chunks()) == ([(0, 1), (1, 3)], [(0, 1)], ", chunk 2 of 2")
+    assert (found.chunks, list(found.starts), found.next_chunk()) == ([(0, 1), (1, 3)], [(0, 1)], ", chunk 2 of 2")
     assert found.step == 0
 
 
@@ -87,7 +80,9 @@ def test_going_on_with_chunks_gives_the_same(saved, blobs):
     found = stand(run)
     assert found.starts[1, 3].step == 5
     steps = []
-    again, same = train_population(p, blobs, cuts=found.cuts, starts=found.starts, on_steps=steps.append)
+    again, same = train_population(
+        p, blobs, cuts=found.chunks, starts=found.starts, callbacks=[Calls(on_steps=steps.append)]
+    )
     assert sum(steps) == 15
     for name, tensor in network.parameters.items():
         np.testing.assert_array_equal(tensor, again.parameters[name])
@@ -104,10 +99,11 @@ def test_fewer_epochs_than_it_was_trained_for_are_refused_though_earlier_checkpo
 
 def test_nothing_is_changed_where_nothing_is_left_to_train(saved):
     run, _ = saved
-    with pytest.raises(RunError, match="nothing is left to train with lambda = 1: its 20 steps are done; ask"):
-        refuse_nothing(run, stand(run), ["lambda = 1"])
-    refuse_nothing(run, stand(run, 40, 5), ["lambda = 1"])
-    refuse_nothing(run, ResumePoint(), ["lambda = 1"])
+    changes = {"settings": ["lambda = 1"], "allow_changes": True}
+    (reason,) = validate_resume(run, stand(run), **changes)
+    assert "nothing is left to train with lambda = 1: its 20 steps are done; ask" in reason
+    assert validate_resume(run, stand(run, 40, 5), **changes) == []
+    assert validate_resume(run, ResumePoint(), **changes) == []
 
 
 @pytest.mark.parametrize(
@@ -132,9 +128,9 @@ def test_within_an_epoch_its_batches_cannot_change(saved, settings, data, step):
         for path in run.glob(f"checkpoints/{chunk[0]}-{chunk[1]}/step-0000000[12][05].*"):
             path.unlink()
         rewrite(run, chunk, snapshot, there)
-        rewrite(run, chunk, dataclasses.replace(snapshot, step=13, totals=totals(3, chunk[1] - chunk[0])), there)
+        rewrite(run, chunk, dataclasses.replace(snapshot, step=13, step_metrics=totals(3, chunk[1] - chunk[0])), there)
     now = {"settings": there["settings"] | settings, "data": there["data"] | data}
-    found = where_it_stands(run, population(), LENGTH, "float32", now=now)
+    found = find_resume_point(run, population(), LENGTH, "float32", now=now)
     assert {start.step for start in found.starts.values()} == {step}
 
 
@@ -158,17 +154,20 @@ def test_what_cannot_be_used_at_all_is_set_aside(saved):
 
 def test_changes_of_some_networks_alone_are_refused(saved):
     run, kept = saved
-    refuse_changes(run, stand(run), ["lambda = 1 (it has 2)"])
+    point = stand(run, 40, 5)
+    assert validate_resume(run, point, ["lambda = 1 (it has 2)"], allow_changes=True) == []
+    (reason,) = validate_resume(run, point, ["lambda = 1 (it has 2)"])
+    assert "cannot be resumed with lambda = 1 (it has 2); leave that out, go on all the same with --allow" in reason
     discard(run, {(0, 1): kept[3][1], (1, 3): kept[5][1]}, earlier=False)
-    with pytest.raises(RunError, match=r"its chunks stand at 2, 4 epochs, so lambda = 1 \(it has 2\) would be of some"):
-        refuse_changes(run, stand(run), ["lambda = 1 (it has 2)", "max_replicas = 1"])
-    refuse_changes(run, stand(run), ["max_replicas = 1"])  # which is of no network
+    (reason,) = validate_resume(run, stand(run), ["lambda = 1 (it has 2)", "max_replicas = 1"], allow_changes=True)
+    assert "its chunks stand at 2, 4 epochs, so lambda = 1 (it has 2) would be of some" in reason
+    assert validate_resume(run, stand(run), ["max_replicas = 1"], allow_changes=True) == []  # which is of no network
 
 
 def test_chunks_are_cut_smaller_than_they_were_saved(saved):
     run, kept = saved
-    found = where_it_stands(run, population(), LENGTH, "float32", most=1)
-    assert found.cuts == list(found.starts) == [(0, 1), (1, 2), (2, 3)]
+    found = find_resume_point(run, population(), LENGTH, "float32", most=1)
+    assert found.chunks == list(found.starts) == [(0, 1), (1, 2), (2, 3)]
     assert found.split == [(1, 2), (2, 3)]
     whole = kept[-1][1]
     for r in (0, 1):
@@ -176,19 +175,19 @@ def test_chunks_are_cut_smaller_than_they_were_saved(saved):
         assert (part.step, part.epochs, part.alive) == (20, 4, (0,))
         np.testing.assert_array_equal(part.parameters["W1"][0], whole.parameters["W1"][r])
         np.testing.assert_array_equal(part.history["train.losses"][:, 0], whole.history["train.losses"][:, r])
-    halves = where_it_stands(run, population(), LENGTH, "float32", cuts=[(0, 1), (1, 2), (2, 3)])
-    assert (halves.cuts, halves.split) == (found.cuts, found.split)
+    halves = find_resume_point(run, population(), LENGTH, "float32", chunks=[(0, 1), (1, 2), (2, 3)])
+    assert (halves.chunks, halves.split) == (found.chunks, found.split)
     # Killed when one of two parts was saved: it tells of the newest chunks, and what was saved of both is there still.
     cuts = {"cuts": [[0, 1], [1, 2], [2, 3]]}
     rewrite(run, (1, 2), dataclasses.replace(found.starts[1, 2], alive=(), dropped={0: 3}), cuts)
     again = stand(run)
-    assert (again.cuts, again.split) == (found.cuts, [(2, 3)])
+    assert (again.chunks, again.split) == (found.chunks, [(2, 3)])
     assert again.starts[1, 2].dropped == {0: 3}
 
 
 def test_a_run_without_checkpoints_stands_at_its_beginning(tmp_path):
     found = stand(tmp_path)
-    assert (found.cuts, found.starts, found.step, found.wrong) == (None, {}, 0, [])
+    assert (found.chunks, found.starts, found.step, found.wrong) == (None, {}, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -257,8 +256,8 @@ STRANGE: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a network that is not there": (lambda s: {"alive": (0, 1, 7)}, {}, "alive are not numbers of its 2 networks"),
     "a network without a fate": (lambda s: {"alive": (1,)}, {}, "its networks are [1], not 2 each of which trains"),
     "order": (lambda s: {"alive": (1, 0)}, {}, "its networks are [1, 0]"),
-    "figures": (lambda s: {"totals": totals(2, 9)}, {}, "totals.loss is float64 (2, 9), not (2, 2)"),
-    "beyond": (lambda s: {"totals": totals(9, 2), "step": 29}, {}, "its last epoch was cut short at step 29"),
+    "figures": (lambda s: {"step_metrics": totals(2, 9)}, {}, "totals.loss is float64 (2, 9), not (2, 2)"),
+    "beyond": (lambda s: {"step_metrics": totals(9, 2), "step": 29}, {}, "its last epoch was cut short at step 29"),
     "step": (lambda s: {"step": 3}, {}, "its last epoch was cut short at step 3"),
     "no length": (lambda s: {}, {"length": None}, "length: must be an object, and is null"),
     "epochs of no steps": (lambda s: {}, {"length": {"steps": 3, "steps_per_epoch": 0}}, "must be a whole number of"),
@@ -281,7 +280,7 @@ def test_what_does_not_fit_is_refused(saved, harm, name):
     try:
         found = stand(run)
         told = found.wrong
-        assert (found.starts, found.cuts) == ({}, None)
+        assert (found.starts, found.chunks) == ({}, None)
     except RunError as error:
         told = [str(error)]
     (message,) = told

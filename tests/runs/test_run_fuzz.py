@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
+from calls import Calls
 from harms import bounded, mutated
 from harms_of_text import mutated_text, mutated_values, overwrite
 
@@ -77,7 +78,7 @@ def run_folder(folder: Path) -> Path:
     settings = Settings.from_mapping(values)
     population = xpnet.training.population.Population.of(settings, found.features, found.classes)
     with contextlib.closing(HistoryFile(folder / "history.csv")) as history:
-        network, result = xpnet.train_population(population, found, on_epoch=history.append)
+        network, result = xpnet.train_population(population, found, callbacks=[Calls(on_epoch_end=history.append)])
     write_config(folder, settings.to_mapping())
     write_environment(folder, ENVIRONMENT)
     replicas = list(xpnet.training.population.replicas_json(population, result))

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xpnet.config.definitions import Length
 from xpnet.errors import RunError
-from xpnet.runs.saver import HistoryFile, Saver, chunk_folder
+from xpnet.runs.folder import chunk_folder
+from xpnet.runs.saver import HistoryFile, Saver
+from xpnet.training.callback import TrainPlan
 from xpnet.training.history import EpochRecord, Metrics
 
 
@@ -68,8 +71,9 @@ def test_a_history_has_whole_epochs_alone(tmp_path: Path, room: int, harm: Any):
 
 
 def test_a_history_that_cannot_be_begun_ends_the_run(tmp_path: Path):
+    plan = TrainPlan(Length(steps=1, steps_per_epoch=1, n_s=1), ((0, 1),))
     with pytest.raises(RunError, match=r"history\.csv: cannot be written \(No such file or directory\)"):
-        Saver(tmp_path / "none", {}, every=1, count=1, warn=pytest.fail).begin()
+        Saver(tmp_path / "none", {}, every=1, count=1, warn=pytest.fail).on_train_begin(plan)
 
 
 def test_failures_are_told_once_and_raised_at_the_end(tmp_path: Path):
@@ -105,6 +109,6 @@ def test_chunks_that_are_cut_anew_lose_their_old_checkpoints(tmp_path: Path):
     saver = Saver(tmp_path, {}, every=1, count=1, warn=pytest.fail)
     for chunk in ((0, 4), (4, 8)):
         chunk_folder(tmp_path, chunk).mkdir(parents=True)
-    saver.chunks([(0, 4), (4, 6), (6, 8)])
+    saver.set_chunks([(0, 4), (4, 6), (6, 8)])
     saver.forget_other_chunks()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["0-4"]

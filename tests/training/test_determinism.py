@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 from safetensors.numpy import load_file
 
 import xpnet
@@ -148,16 +149,16 @@ def test_in_float64_no_replica_feels_who_is_trained_beside_it(blobs):
 
 
 def test_looking_and_interrupting_change_no_bit(blobs):
-    """Marks, snapshots and callbacks are between steps, and steps are cut by them into other calls."""
+    """Pruning points, checkpoints and callbacks lie between steps, and cut the steps into other calls."""
     expected, figures = trained(blobs, 3, "float32")
-    for options in (
-        {"marks": [1, 5, 17], "on_mark": lambda mark: []},
-        {"on_checkpoint": lambda take: take()},
-        {"on_epoch": lambda record: None, "on_steps": lambda steps: None, "should_stop": lambda: False},
+    for callback in (
+        Calls(prune_at=[1, 5, 17], on_prune=lambda point: []),
+        Calls(on_checkpoint=lambda point: point.state()),
+        Calls(on_epoch_end=lambda record: None, on_steps=lambda steps: None, should_stop=lambda: False),
     ):
         architecture = xpnet.NetworkConfig(inputs=12, hidden=(30, 7), classes=4)
         net = Network(architecture, seed=range(3))
-        result = train(net, blobs, xpnet.TrainConfig(epochs=3, batch_size=30), **options)
+        result = train(net, blobs, xpnet.TrainConfig(epochs=3, batch_size=30), callbacks=[callback])
         for name, tensor in expected.parameters.items():
             np.testing.assert_array_equal(net.parameters[name], tensor, err_msg=name)
         np.testing.assert_array_equal(result.history["train_cost"], figures.history["train_cost"])

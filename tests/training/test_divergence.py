@@ -5,15 +5,16 @@ from __future__ import annotations
 import definition
 import numpy as np
 import pytest
+from calls import Calls
 from strict import gpu_backend, strict_backend
 
 import xpnet
 from xpnet.analysis.prediction import predict
 from xpnet.nn.network import Network
+from xpnet.training.batches import Batches
 from xpnet.training.evaluation import finite
 from xpnet.training.result import first_lost
 from xpnet.training.train import train
-from xpnet.training.validate import batches_of_epoch
 
 pytestmark = pytest.mark.guarantee("numbers")
 # The last network goes within twenty steps, of 60 or more in an epoch: far from a look.
@@ -91,7 +92,7 @@ def test_how_long_a_call_takes_changes_no_bit(wide, monkeypatch, shuffle, harm):
     for seconds in (0.0, 1e9):
         monkeypatch.setattr("xpnet.training.trainer._SECONDS_A_CALL", seconds)
         net, calls = four(inputs=700, batch_norm=False), []
-        result = train(net, wide, xpnet.TrainConfig(shuffle=shuffle, **LATE), on_steps=calls.append)
+        result = train(net, wide, xpnet.TrainConfig(shuffle=shuffle, **LATE), callbacks=[Calls(on_steps=calls.append)])
         assert max(calls) == (1 if seconds == 0 else 40)
         found.append((net, result))
         harm.did("lengths of calls")
@@ -107,14 +108,12 @@ def test_a_snapshot_between_a_divergence_and_the_next_look_changes_no_bit(wide, 
     expected = train(whole, wide, xpnet.TrainConfig(**LATE))
     assert expected.diverged[3].step < 20
     taken, kept = [], []
-    train(
-        four(inputs=700, batch_norm=False),
-        wide,
-        xpnet.TrainConfig(**LATE),
+    callback = Calls(
         on_steps=taken.append,
         should_stop=lambda: sum(taken) >= stop,
-        on_checkpoint=lambda take: kept.append(take()),
+        on_checkpoint=lambda point: kept.append(point.state()),
     )
+    train(four(inputs=700, batch_norm=False), wide, xpnet.TrainConfig(**LATE), callbacks=[callback])
     again = four(inputs=700, batch_norm=False)
     result = train(again, wide, xpnet.TrainConfig(**LATE), start=kept[-1])
     same_bits((whole, expected), (again, result))
@@ -125,7 +124,7 @@ def test_small_batches_that_are_the_same_by_chance_change_no_bit(monkeypatch):
     rng = np.random.default_rng(0)
     data = xpnet.data_from_arrays(rng.standard_normal((20, 700)), np.arange(20) % 4, split="8/5")
     config = xpnet.TrainConfig(epochs=3, batch_size=4)
-    batches = [batches_of_epoch((seed,), 1, 8, config)[0] for seed in (1264, 1265)]
+    batches = [Batches((seed,), 8, config).of_epoch(1)[0] for seed in (1264, 1265)]
     assert [(a == b).all() for a, b in zip(*batches, strict=True)] == [True, False]
     found = []
     for seconds in (0.0, 1e9):
@@ -140,7 +139,8 @@ def test_a_network_that_diverges_before_a_mark_is_left_out_there_with_its_step(b
     net = four()
     config = xpnet.TrainConfig(**LATE)
     expected = train(four(), blobs, config).diverged[3]
-    result = train(net, blobs, config, marks=[30], on_mark=lambda mark: seen.append(mark.replicas) or [])
+    callback = Calls(prune_at=[30], on_prune=lambda point: seen.append(point.replicas) or [])
+    result = train(net, blobs, config, callbacks=[callback])
     assert seen == [(0, 1, 2)]
     assert repr(result.diverged[3]) == repr(expected)
     assert expected.step < 30

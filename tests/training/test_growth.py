@@ -17,7 +17,7 @@ GROWTH = """
 import gc, json, os, resource, sys, tracemalloc
 import numpy as np
 import xpnet
-from xpnet.runs.checkpoints import keep, write_checkpoint
+from xpnet.runs.checkpoints import delete_old, write_checkpoint
 from pathlib import Path
 
 epochs, replicas, dtype, traced, checkpoints = json.loads(sys.argv[1])
@@ -33,19 +33,22 @@ def bytes_held():
         return tracemalloc.get_traced_memory()[0]
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-def on_epoch(record):
-    if record.epoch in (epochs // 10, epochs):
-        held[record.epoch] = bytes_held()
+class Watch(xpnet.Callback):
+    def on_epoch_end(self, record):
+        if record.epoch in (epochs // 10, epochs):
+            held[record.epoch] = bytes_held()
 
-def save(take):
-    snapshot = take()
-    if snapshot.epochs % 10 == 0:  # what is written is brought to the disk, which takes time
-        write_checkpoint(Path("checkpoints"), snapshot, {})
-        keep(Path("checkpoints"), 2)
+    def on_checkpoint(self, point):
+        if not checkpoints:
+            return
+        state = point.state()
+        if state.epochs % 10 == 0:  # what is written is brought to the disk, which takes time
+            write_checkpoint(Path("checkpoints"), state, {})
+            delete_old(Path("checkpoints"), 2)
 
 if traced:
     tracemalloc.start()
-xpnet.train(net, data, config, on_epoch=on_epoch, on_checkpoint=save if checkpoints else None)
+xpnet.train(net, data, config, callbacks=[Watch()])
 first, last = held.values()
 print(json.dumps([first, last - first]))
 """

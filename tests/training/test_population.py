@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from calls import Calls
 from hypothesis import given
 from hypothesis import strategies as st
 from strict import strict_backend
@@ -20,6 +21,7 @@ from xpnet.training.chunks import bytes_of_a_replica, chunks
 from xpnet.training.population import Population, replicas_json
 from xpnet.training.train import train
 from xpnet.training.train_population import train_population
+from xpnet.training.trainer import Trainer
 
 SMALL = {"hidden": [6], "batch_size": 50, "epochs": 8, "n_s": 16}
 
@@ -72,9 +74,8 @@ def test_chunks_change_nothing(blobs, most):
     p = population(**{"lambda": [0.0, 0.01, 0.1], "runs": 2})
     whole, expected = train_population(p, blobs, dtype="float64")
     cuts, records = [], []
-    parts, result = train_population(
-        p, blobs, dtype="float64", max_replicas=most, on_chunks=cuts.extend, on_epoch=records.append
-    )
+    callback = Calls(on_train_begin=lambda plan: cuts.extend(plan.chunks), on_epoch_end=records.append)
+    parts, result = train_population(p, blobs, dtype="float64", max_replicas=most, callbacks=[callback])
     assert cuts[-1][1] == 6
     assert max(b - a for a, b in cuts) <= most
     for name, tensor in whole.parameters.items():
@@ -169,8 +170,20 @@ def test_free_memory_decides_on_the_chunks(blobs, monkeypatch):
     each = bytes_of_a_replica(p.network, p.train, len(blobs.train), "float32")
     monkeypatch.setattr("xpnet.training.chunks.free_memory", lambda backend: 2 * (64 * 2**20 + 2 * each + each // 2))
     cuts = []
-    train_population(p, blobs, on_chunks=cuts.extend)
+    train_population(p, blobs, callbacks=[Calls(on_train_begin=lambda plan: cuts.extend(plan.chunks))])
     assert cuts == [(0, 2), (2, 4)]
+
+
+run = Trainer.run
+
+
+def plans(function):
+    """Return a callback that passes every plan of a training to a function."""
+
+    def begin(plan):
+        function(plan)
+
+    return Calls(on_train_begin=begin, on_chunk_split=function)
 
 
 def cupy_error(name: str, status: int) -> RuntimeError:
@@ -189,14 +202,15 @@ def test_running_out_of_memory_splits_the_population_and_goes_on(blobs, monkeypa
     p = population(**{"lambda": [0.0, 0.01, 0.1], "runs": 2, "epochs": 2})
     expected = train_population(p, blobs, dtype="float64")[1]
 
-    def short_of_memory(network, *arguments, **options):
-        if network.replicas > 2:
+    def short_of_memory(trainer, final):
+        if trainer.network.replicas > 2:
             raise error
-        return train(network, *arguments, **options)
+        return run(trainer, final)
 
-    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
+    monkeypatch.setattr(Trainer, "run", short_of_memory)
     cuts: list[list[tuple[int, int]]] = []
-    network, result = train_population(p, blobs, dtype="float64", on_chunks=lambda c: cuts.append(list(c)))
+    callback = plans(lambda plan: cuts.append(list(plan.chunks)))
+    network, result = train_population(p, blobs, dtype="float64", callbacks=[callback])
     assert cuts[0] == [(0, 6)]
     assert cuts[-1] == [(0, 1), (1, 3), (3, 4), (4, 6)]
     assert network.replicas == 6
@@ -210,35 +224,30 @@ def test_memory_that_runs_out_on_the_way_costs_what_came_after_the_last_snapshot
     saved, told, taken, cuts, whole = {}, [], [], [], []
     expected = train_population(p, blobs, dtype="float64")[1]
 
-    def short_of_memory(network, *arguments, on_epoch=None, **options):
-        whole.append(weakref.ref(network))
+    def until_it_is_full(trainer, final):
+        whole.append(weakref.ref(trainer.network))
+        return run(trainer, final)
 
-        def until_it_is_full(record):
-            on_epoch(record)
-            if network.replicas > 3 and record.epoch == 3:
-                raise MemoryError
+    def full(record):
+        if len(record.eta) > 3 and record.epoch == 3 and not len(cuts) > 1:
+            raise MemoryError
 
-        return train(network, *arguments, on_epoch=until_it_is_full if on_epoch else None, **options)
+    def keep(point):
+        if point.epochs <= 2:
+            saved[point.chunk] = point.state()
 
-    def keep(chunk, network, standing):
-        if standing.epochs <= 2:
-            saved[chunk] = standing()
-
-    def cut(chunks):
-        cuts.append(chunks)
+    def cut(plan):
+        cuts.append(list(plan.chunks))
         assert not whole or whole[0]() is None, "what the whole took is free when halves are asked for"
-        return {(a, b): saved[0, 6].part(a, b) for a, b in chunks} if resumed and saved else None
+        return {(a, b): saved[0, 6].part(a, b) for a, b in plan.chunks} if resumed and saved else None
 
-    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
-    _, result = train_population(
-        p,
-        blobs,
-        dtype="float64",
-        on_epoch=told.append,
-        on_steps=taken.append,
-        on_chunks=cut,
-        on_checkpoint=keep,
-    )
+    monkeypatch.setattr(Trainer, "run", until_it_is_full)
+    callbacks = [
+        plans(cut),
+        Calls(on_epoch_end=told.append, on_steps=taken.append, on_checkpoint=keep),
+        Calls(on_epoch_end=full),
+    ]
+    _, result = train_population(p, blobs, dtype="float64", callbacks=callbacks)
     assert cuts == [[(0, 6)], [(0, 3), (3, 6)]]
     assert [record.epoch for record in told] == [1, 2, 3, 4]
     per_epoch = result.steps // 4
@@ -251,18 +260,19 @@ def test_memory_that_runs_out_on_the_way_costs_what_came_after_the_last_snapshot
 def test_a_chunk_that_had_gone_on_from_a_snapshot_leaves_it_to_its_halves(blobs, monkeypatch):
     p = population(**{"lambda": [0.0, 0.1], "epochs": 3})
     kept = []
-    expected = train_population(p, blobs, dtype="float64", on_checkpoint=lambda _, __, take: kept.append(take()))[1]
+    keeping = Calls(on_checkpoint=lambda point: kept.append(point.state()))
+    expected = train_population(p, blobs, dtype="float64", callbacks=[keeping])[1]
 
-    def short_of_memory(network, *arguments, **options):
-        if network.replicas > 1:
+    def short_of_memory(trainer, final):
+        if trainer.network.replicas > 1:
             raise MemoryError
-        return train(network, *arguments, **options)
+        return run(trainer, final)
 
-    monkeypatch.setattr("xpnet.training.train_population.train", short_of_memory)
+    monkeypatch.setattr(Trainer, "run", short_of_memory)
     taken, told = [], []
     starts = {(0, 2): kept[1]}
-    options = {"on_steps": taken.append, "on_epoch": told.append}
-    result = train_population(p, blobs, dtype="float64", cuts=[(0, 2)], starts=starts, **options)[1]
+    calls = Calls(on_steps=taken.append, on_epoch_end=told.append)
+    result = train_population(p, blobs, dtype="float64", cuts=[(0, 2)], starts=starts, callbacks=[calls])[1]
     assert sum(taken) == 2 * result.steps // 3
     assert [record.epoch for record in told] == [3]
     np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-12)
@@ -273,10 +283,11 @@ def test_what_is_no_lack_of_memory_ends_the_training(blobs, monkeypatch, error):
     def broken(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("xpnet.training.train_population.train", broken)
+    monkeypatch.setattr(Trainer, "run", broken)
     cuts = []
+    callbacks = [plans(lambda plan: cuts.append(list(plan.chunks)))]
     with pytest.raises(type(error)):
-        train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs, on_chunks=cuts.append)
+        train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs, callbacks=callbacks)
     assert cuts == [[(0, 2)]]
 
 
@@ -284,7 +295,7 @@ def test_one_network_that_does_not_fit_is_one_sentence(blobs, monkeypatch):
     def out_of_memory(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("xpnet.training.train_population.train", out_of_memory)
+    monkeypatch.setattr(Trainer, "run", out_of_memory)
     monkeypatch.setattr("xpnet.training.chunks.free_memory", lambda _: 300 * 2**20)
     with pytest.raises(ConfigError, match=r"memory: one network with its data does not fit on cpu, which has 300 MB"):
         train_population(population(**{"lambda": [0.0, 0.1], "epochs": 1}), blobs)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
+from xpnet.training.batches import order_seeds
 from xpnet.training.history import summary
 from xpnet.training.train import train
-from xpnet.training.validate import order_seeds
 
 pytestmark = pytest.mark.guarantee("numbers")
 TOLERANCE = {"float32": 5e-3, "float64": 1e-7}

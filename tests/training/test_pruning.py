@@ -1,15 +1,16 @@
-"""Looking at a population in the middle of its training, and dropping networks from it."""
+"""Pruning a population while it trains."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from calls import Calls
 from strict import strict_backend
 
 from xpnet.config.settings import Settings
 from xpnet.nn.network import Network
+from xpnet.training.callback import PruningPoint
 from xpnet.training.population import Population
-from xpnet.training.pruning import PruningPoint
 from xpnet.training.train import train
 from xpnet.training.train_population import train_population
 
@@ -20,21 +21,22 @@ def population(**values) -> Population:
     return Population.of(Settings.from_mapping({**SMALL, **values}), 12, 4)
 
 
-def run(p: Population, blobs, **options):
-    return train_population(p, blobs, dtype="float64", **options)
+def run(p: Population, blobs, prune_at=(), on_prune=None, **options):
+    callbacks = [Calls(prune_at=prune_at, on_prune=on_prune)] if on_prune else []
+    return train_population(p, blobs, dtype="float64", callbacks=callbacks, **options)
 
 
-def test_marks_lie_between_epochs_and_change_nothing(blobs):
+def test_pruning_points_lie_between_epochs_and_change_nothing(blobs):
     p, seen = population(), []
     whole, expected = run(p, blobs)
-    network, result = run(p, blobs, marks=[10, 20, 30, 99], on_mark=lambda mark: seen.append(mark) or [])
-    assert [mark.step for mark in seen] == [10, 20]  # 30 is the end
-    assert all(mark.replicas == (0, 1, 2) for mark in seen)
-    assert all(mark.chunk == (0, 3) for mark in seen)
+    network, result = run(p, blobs, prune_at=[10, 20, 30, 99], on_prune=lambda point: seen.append(point) or [])
+    assert [point.step for point in seen] == [10, 20]  # 30 is the end
+    assert all(point.replicas == (0, 1, 2) for point in seen)
+    assert all(point.chunk == (0, 3) for point in seen)
     for name, tensor in whole.parameters.items():
         np.testing.assert_array_equal(network.parameters[name], tensor)
     np.testing.assert_array_equal(result.history["train_loss"], expected.history["train_loss"])
-    # What a mark tells is what a training of that length ends with: the rate does not depend on the length.
+    # What a point tells is what a training of that length ends with: the rate does not depend on the length.
     _, shorter = run(population(cycles=1), blobs)
     np.testing.assert_array_equal(seen[0].validation.accuracies, shorter.validation.accuracies)
     np.testing.assert_array_equal(seen[0].validation.losses, shorter.validation.losses)
@@ -47,7 +49,7 @@ def test_dropped_networks_stay_as_they_are_and_the_others_do_not_notice(blobs, m
     whole, expected = run(p, blobs)
     short, _ = run(population(momentum=momentum, runs=2, cycles=1), blobs)
     network, result = run(
-        p, blobs, marks=[10], on_mark=lambda mark: {1, 4} & set(mark.replicas), max_replicas=most and 3
+        p, blobs, prune_at=[10], on_prune=lambda point: {1, 4} & set(point.replicas), max_replicas=most and 3
     )
     assert result.dropped == {1: 10, 4: 10}
     for name in whole.parameters:
@@ -66,11 +68,11 @@ def test_dropped_networks_stay_as_they_are_and_the_others_do_not_notice(blobs, m
 
 def test_a_chunk_is_asked_about_its_own(blobs):
     seen = []
-    run(population(runs=2), blobs, marks=[10], on_mark=lambda mark: seen.append(mark) or [], max_replicas=4)
-    assert [mark.chunk for mark in seen] == [(0, 3), (3, 6)]
-    for mark in seen:
-        assert mark.replicas == tuple(range(*mark.chunk))
-        assert np.flatnonzero(np.isfinite(mark.validation.losses)).tolist() == list(mark.replicas)
+    run(population(runs=2), blobs, prune_at=[10], on_prune=lambda point: seen.append(point) or [], max_replicas=4)
+    assert [point.chunk for point in seen] == [(0, 3), (3, 6)]
+    for point in seen:
+        assert point.replicas == tuple(range(*point.chunk))
+        assert np.flatnonzero(np.isfinite(point.validation.losses)).tolist() == list(point.replicas)
 
 
 def test_fewer_networks_take_fewer_operations(blobs, monkeypatch):
@@ -84,7 +86,7 @@ def test_fewer_networks_take_fewer_operations(blobs, monkeypatch):
         real(self, state, perm, eta, totals)
 
     monkeypatch.setattr(ReplicaParallelStepper, "run", counted)
-    run(population(), blobs, marks=[10], on_mark=lambda _: [2])
+    run(population(), blobs, prune_at=[10], on_prune=lambda _: [2])
     assert sum(steps for steps, replicas in trained if replicas == 3) == 10
     assert sum(steps for steps, replicas in trained if replicas == 2) == 20
     assert {replicas for _, replicas in trained} == {2, 3}
@@ -92,7 +94,7 @@ def test_fewer_networks_take_fewer_operations(blobs, monkeypatch):
 
 def test_when_all_are_dropped_training_ends(blobs):
     p = population()
-    network, result = run(p, blobs, marks=[10, 20], on_mark=lambda mark: mark.replicas)
+    network, result = run(p, blobs, prune_at=[10, 20], on_prune=lambda point: point.replicas)
     short, _ = run(population(cycles=1), blobs)
     assert result.steps == 10
     assert not result.interrupted
@@ -112,17 +114,17 @@ def test_only_the_sets_that_are_wanted_are_evaluated_at_the_end(blobs):
 def test_a_network_that_diverges_is_not_asked_about(blobs):
     p = population(**{"lambda": 0.0, "eta_max": [0.1, 1e38], "batch_norm": False})
     seen: list[PruningPoint] = []
-    _, result = run(p, blobs, marks=[10, 20], on_mark=lambda mark: seen.append(mark) or [])
+    _, result = run(p, blobs, prune_at=[10, 20], on_prune=lambda point: seen.append(point) or [])
     assert list(result.diverged) == [1]
-    assert [mark.replicas for mark in seen] == [(0,), (0,)]
+    assert [point.replicas for point in seen] == [(0,), (0,)]
     assert np.isnan(seen[0].validation.losses[1])
 
 
 def test_on_a_device_that_counts_synchronisations(blobs):
     backend = strict_backend()
     p = population()
-    _, expected = run(p, blobs, marks=[10], on_mark=lambda _: [0])
-    network, result = run(p, blobs, backend=backend, marks=[10], on_mark=lambda _: [0])
+    _, expected = run(p, blobs, prune_at=[10], on_prune=lambda _: [0])
+    network, result = run(p, blobs, backend=backend, prune_at=[10], on_prune=lambda _: [0])
     assert result.dropped == {0: 10}
     np.testing.assert_allclose(result.validation.losses, expected.validation.losses, rtol=1e-9)
     assert network.replicas == 3

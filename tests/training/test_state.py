@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from calls import Calls
 from strict import strict_backend
 
 import xpnet
@@ -25,7 +26,7 @@ SETTINGS = {
 pytestmark = pytest.mark.guarantee("resume")
 
 
-def run(data, config, *, replicas, dtype="float32", stop=None, start=None, backend=None, init="he", **options):
+def run(data, config, *, replicas, dtype="float32", stop=None, start=None, backend=None, init="he", **functions):
     """Train; return the network, the result and the last snapshot."""
     network = Network(
         xpnet.NetworkConfig(inputs=12, classes=4, hidden=(8, 5), init=init),
@@ -38,11 +39,15 @@ def run(data, config, *, replicas, dtype="float32", stop=None, start=None, backe
         network,
         data,
         config,
-        on_steps=taken.append,
-        should_stop=None if stop is None else lambda: sum(taken) >= stop,
         start=start,
-        on_checkpoint=lambda take: kept.append(take()),
-        **options,
+        callbacks=[
+            Calls(
+                on_steps=taken.append,
+                should_stop=lambda: stop is not None and sum(taken) >= stop,
+                on_checkpoint=lambda point: kept.append(point.state()),
+                **functions,
+            )
+        ],
     )
     return network, result, kept[-1] if kept else None
 
@@ -84,7 +89,7 @@ def test_it_goes_on_twice_within_an_epoch(blobs):
     whole = run(blobs, config, replicas=2)
     *_, first = run(blobs, config, replicas=2, stop=2)
     *_, second = run(blobs, config, replicas=2, stop=2, start=first)
-    assert len(first.totals[0]) < len(second.totals[0]) < 20
+    assert len(first.step_metrics[0]) < len(second.step_metrics[0]) < 20
     assert 0 < first.seconds_of_epoch < second.seconds_of_epoch
     assert not second.epochs
     again = run(blobs, config, replicas=2, start=second)
@@ -95,13 +100,13 @@ def test_it_goes_on_twice_within_an_epoch(blobs):
 
 def test_diverged_and_dropped_networks_stay_so(blobs):
     config = xpnet.TrainConfig(n_s=20, cycles=1, eta_max=(0.1, 1e30, 0.05, 0.2), batch_size=20, momentum=0.5)
-    marks = {"marks": [4], "on_mark": lambda _: [2]}
+    marks = {"prune_at": [4], "on_prune": lambda _: [2]}
     whole = run(blobs, config, replicas=4, **marks)
     assert list(whole[1].diverged) == [1]
     assert whole[1].dropped == {2: 4}
     for stop, alive in ((2, 4), (5, 2), (17, 2), (20, 2), (21, 2)):
         *_, snapshot = run(blobs, config, replicas=4, stop=stop, **marks)
-        within = len(snapshot.totals[0])
+        within = len(snapshot.step_metrics[0])
         assert (len(snapshot.alive), within > 0) == (alive, snapshot.step % 20 > 0), "those that are left, in an epoch"
         again = run(blobs, config, replicas=4, start=snapshot, **marks)
         check_same(whole, again)
@@ -109,11 +114,11 @@ def test_diverged_and_dropped_networks_stay_so(blobs):
 
 def test_parts_go_on_without_each_other(blobs):
     config = xpnet.TrainConfig(n_s=100, cycles=1, eta_max=(0.1, 1e30, 0.05, 0.2, 1e30), batch_size=4, momentum=0.5)
-    options = {"dtype": "float64", "marks": [4], "replicas": 5}
-    whole = run(blobs, config, on_mark=lambda _: [2], **options)
-    *_, snapshot = run(blobs, config, on_mark=lambda _: [2], stop=101, **options)
+    options = {"dtype": "float64", "prune_at": [4], "replicas": 5}
+    whole = run(blobs, config, on_prune=lambda _: [2], **options)
+    *_, snapshot = run(blobs, config, on_prune=lambda _: [2], stop=101, **options)
     assert snapshot.epochs == 1
-    assert len(snapshot.totals[0]) > 0
+    assert len(snapshot.step_metrics[0]) > 0
     parts = {cut: snapshot.part(*cut) for cut in ((0, 2), (2, 4), (4, 5))}
     assert [(part.alive, list(part.diverged), part.dropped) for part in parts.values()] == [
         ((0,), [1], {}),
@@ -141,7 +146,7 @@ def test_parts_go_on_without_each_other(blobs):
 
 def test_a_part_of_which_all_were_dropped_has_no_figures(blobs):
     config = xpnet.TrainConfig(n_s=9, cycles=2, batch_size=20)
-    *_, snapshot = run(blobs, config, replicas=3, stop=21, marks=[4], on_mark=lambda _: [1, 2])
+    *_, snapshot = run(blobs, config, replicas=3, stop=21, prune_at=[4], on_prune=lambda _: [1, 2])
     network = Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(8, 5)), seed=(1, 2))
     result = train(network, blobs, config, start=snapshot.part(1, 3))
     assert (result.dropped, result.diverged, result.interrupted) == ({0: 4, 1: 4}, {}, False)
@@ -183,7 +188,8 @@ def test_what_is_of_another_training_is_refused(blobs, change, sentence):
             dtype=change.get("dtype", "float32"),
             replicas=change.get("replicas", 1),
         )
-        train(network, blobs, config, start=start, on_checkpoint=lambda take: kept.append(take()))
+        callback = Calls(on_checkpoint=lambda point: kept.append(point.state()))
+        train(network, blobs, config, start=start, callbacks=[callback])
 
     train_it()
     start = kept[1]

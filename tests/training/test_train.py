@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from calls import Calls
 from strict import Module, strict_backend
 
 import xpnet
 from xpnet.errors import ArrayError, ConfigError, DivergedError
 from xpnet.nn.network import Network
+from xpnet.training.batches import order_seeds
 from xpnet.training.device_data import to_device
 from xpnet.training.evaluation import confusion_matrix, evaluate
 from xpnet.training.train import train
-from xpnet.training.validate import order_seeds
 
 NORM = pytest.mark.parametrize("batch_norm", [True, False])
 
@@ -216,7 +217,7 @@ def test_a_replica_that_diverges_late_has_figures_until_then(blobs):
         if record.epoch == 3:
             net.parameters["W1"][1] = np.inf
 
-    result = train(net, blobs, config, on_epoch=poison)
+    result = train(net, blobs, config, callbacks=[Calls(on_epoch_end=poison)])
     assert np.isfinite(result.history["validation_loss"][:3]).all()
     assert np.isnan(result.history["validation_loss"][3:, 1]).all()
     assert np.isfinite(result.history["validation_loss"][:, 0]).all()
@@ -251,9 +252,8 @@ def test_stopping_after_some_steps_keeps_what_was_learned(blobs):
         steps += taken
 
     net = network()
-    result = train(
-        net, blobs, xpnet.TrainConfig(epochs=50, batch_size=10), on_steps=count, should_stop=lambda: steps >= 100
-    )
+    callback = Calls(on_steps=count, should_stop=lambda: steps >= 100)
+    result = train(net, blobs, xpnet.TrainConfig(epochs=50, batch_size=10), callbacks=[callback])
     assert result.interrupted
     assert 100 <= result.steps == steps <= 150
     assert len(result.history) == result.epochs == -(-result.steps // 40)
@@ -262,7 +262,8 @@ def test_stopping_after_some_steps_keeps_what_was_learned(blobs):
 
 
 def test_stopping_before_the_first_epoch_ends_still_evaluates(blobs):
-    result = train(network(), blobs, xpnet.TrainConfig(epochs=2, batch_size=10), should_stop=lambda: True)
+    callback = Calls(should_stop=lambda: True)
+    result = train(network(), blobs, xpnet.TrainConfig(epochs=2, batch_size=10), callbacks=[callback])
     assert result.interrupted
     assert result.steps == 1
     assert result.history["train_loss"].shape == (1,)
@@ -320,7 +321,8 @@ def test_a_strict_device_gives_the_same_run_without_synchronising_inside_an_epoc
     config = xpnet.TrainConfig(epochs=3, batch_size=70, lam=0.01, **settings)
     counts = []
     device = network(batch_norm, backend=backend, dtype="float64", replicas=2)
-    result = train(device, blobs, config, on_steps=lambda _: counts.append(module.synchronisations))
+    callback = Calls(on_steps=lambda _: counts.append(module.synchronisations))
+    result = train(device, blobs, config, callbacks=[callback])
     host = network(batch_norm, dtype="float64", replicas=2)
     expected = train(host, blobs, config)
     for name, p in host.parameters.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import Calls
 from search_cases import SMALL, Died, session
 
 import xpnet
@@ -146,7 +147,8 @@ def test_networks_of_trials_that_others_have_beaten_are_deleted(blobs, tmp_path)
     storage, folder = open_storage(None), tmp_path / "s"
     one = session(blobs, storage=storage, trials=8, settings={"max_replicas": 2})
     taken: list[int] = []
-    one.run(keeper=in_folder(folder, blobs), on_steps=taken.append, should_stop=lambda: sum(taken) >= 40)
+    callback = Calls(on_steps=taken.append, should_stop=lambda: sum(taken) >= 40)
+    one.run(keeper=in_folder(folder, blobs), callbacks=[callback])
     (kept,) = (folder / "kept").iterdir()
     (folder / "kept" / "999").mkdir()  # of an attempt that nobody knows: it may be about to end
     result = session(blobs, storage=storage, trials=8).run(keeper=in_folder(folder, blobs))

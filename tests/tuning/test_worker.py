@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from calls import Calls
 from search_cases import SMALL, Died, Mortal, points, session
 from strict import strict_backend
 
@@ -409,7 +410,7 @@ def test_interrupted_trials_are_given_back_at_once(blobs, steps):
     expected = session(blobs, settings=settings).run()
     storage = open_storage(None)
     result = session(blobs, storage=storage, settings=settings, final="same").run(
-        on_steps=taken.append, should_stop=lambda: sum(taken) >= steps
+        callbacks=[Calls(on_steps=taken.append, should_stop=lambda: sum(taken) >= steps)]
     )
     assert result.interrupted
     assert result.final is None

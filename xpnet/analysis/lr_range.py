@@ -23,11 +23,12 @@ from xpnet.config.fields import argument, choice, optional, real, whole
 from xpnet.data import Dataset, on_host
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn.network import Network
+from xpnet.training.batches import Batches, order_seeds
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation
 from xpnet.training.history import Values
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
-from xpnet.training.validate import batches_of_epoch, on_device_of, order_seeds
+from xpnet.training.validate import on_device_of
 
 # The test ends when the smoothed loss is more than this many times its lowest, as in fastai's lr_find.
 DIVERGED = 4.0
@@ -209,7 +210,7 @@ class _Test:
         held: list[Array] = []
         epoch = 0
         while left:
-            for batches in batches_of_epoch(orders, epoch, samples, self.config):
+            for batches in Batches(orders, samples, self.config).of_epoch(epoch):
                 start = 0
                 while left and start < len(batches):
                     wanted = wanted or min(stretch, left)

@@ -10,15 +10,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from xpnet.config.definitions import Length
 from xpnet.errors import RunError, XpnetError, one_line, printable
 from xpnet.report.format import number as number
 from xpnet.report.format import percent as percent
-from xpnet.training.history import EpochRecord
 
 # A label can be a text of any length, and stands in every row of predictions.
 _LONGEST_CELL = 200
@@ -149,50 +146,3 @@ def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
         yield interrupt
     finally:
         back()
-
-
-class ProgressBars:
-    """Two bars on standard error: epochs with their figures, and the steps within one."""
-
-    def __init__(self, length: Length, *, shown: bool) -> None:
-        from tqdm import tqdm
-
-        self._length = length
-        self._left = length.steps
-        self._epochs = tqdm(total=length.epochs, unit="epoch", disable=not shown, position=0, dynamic_ncols=True)
-        self._steps = tqdm(
-            total=length.steps_per_epoch,
-            unit="step",
-            disable=not shown,
-            position=1,
-            leave=False,
-            dynamic_ncols=True,
-        )
-
-    def steps(self, count: int) -> None:
-        """Move the bar of the steps."""
-        self._steps.update(count)
-
-    def chunks(self, count: int) -> None:
-        """Count the steps of `count` chunks in one bar; the epochs are told when all are done."""
-        self._steps.reset(total=count * self._length.steps)
-
-    def epoch(self, record: EpochRecord) -> None:
-        """Move the bar of the epochs and begin a new one of steps."""
-        if self._epochs.disable:
-            return
-        self._left = self._length.steps - record.step
-        self._epochs.set_postfix_str(
-            f"loss {np.nanmean(record.train.losses):.3f}, "
-            f"validation {100 * np.nanmean(record.validation.accuracies):.2f} %",
-            refresh=False,
-        )
-        self._epochs.update(1)
-        self._steps.reset(total=max(1, min(self._length.steps_per_epoch, self._left)))
-
-    def __enter__(self) -> ProgressBars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._steps.close()
-        self._epochs.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import numpy as np
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output, ProgressBars, finish_on_interrupt, left_out_if_not_drawn, number, percent
+from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn, number, percent
 from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
@@ -102,15 +102,16 @@ def diagnose(
     """
     from xpnet.analysis.diagnosis import Recorder
     from xpnet.backend import get_backend
+    from xpnet.cli.progress import ProgressBars, StopOnInterrupt
     from xpnet.data import as_earlier, load_data
     from xpnet.nn.network import Network
     from xpnet.report import render
     from xpnet.runs.experiment import about_data, describe
     from xpnet.runs.resume import data_seen
+    from xpnet.training.batches import order_seeds
     from xpnet.training.chunks import most_in_memory
     from xpnet.training.population import Population
     from xpnet.training.train import train
-    from xpnet.training.validate import order_seeds
 
     output = Output(as_json=json, quiet=quiet)
     settings = _settings(run, {} if options is None else given(options))
@@ -147,23 +148,11 @@ def diagnose(
     interrupted = False
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
-        ProgressBars(length, shown=output.show_progress) as bars,
+        ProgressBars(shown=output.show_progress) as bars,
     ):
-
-        def on_epoch(record: Any) -> None:
-            recorder(record)
-            bars.epoch(record)
-
+        callbacks = [recorder, bars, StopOnInterrupt(interrupt)]
         try:
-            result = train(
-                network,
-                data,
-                population.train,
-                on_epoch=on_epoch,
-                on_steps=bars.steps,
-                should_stop=interrupt,
-                orders=orders,
-            )
+            result = train(network, data, population.train, callbacks=callbacks, orders=orders)
             interrupted = result.interrupted
         except DivergedError as error:
             diverged = DivergedError(f"{error}; {folder} holds the diagnosis of the epochs before it")

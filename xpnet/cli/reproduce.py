@@ -70,6 +70,7 @@ def _run(
 
     from xpnet.backend import get_backend
     from xpnet.cli import command_line
+    from xpnet.cli.progress import StepBar
     from xpnet.data import load_data
     from xpnet.report.reproduction_markdown import draw_figures, page
     from xpnet.reproduction import Runner, choose
@@ -94,7 +95,7 @@ def _run(
             for one in (*needed, experiment):
                 output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
                 with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
-                    outcome = runner.run(one, bar.update)
+                    outcome = runner.run(one, [StepBar(bar)])
             figures[experiment.name] = draw_figures(experiment, outcome, folder)
             output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
             _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)

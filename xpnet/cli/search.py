@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
-from xpnet.cli.running import run_training
+from xpnet.cli.train import train_anew
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs.experiment import about_data, resolved
@@ -230,6 +230,7 @@ def _joined(
 
 def _run(session: Search, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
+    from xpnet.cli.progress import StopOnInterrupt
     from xpnet.cli.search_display import SearchDisplay
     from xpnet.runs.environment import describe_environment
     from xpnet.tuning.folder import OutcomeFiles, result_json
@@ -249,7 +250,7 @@ def _run(session: Search, folder: Path, output: Output, interrupt: Interrupt) ->
         display.stop()
         files.write_last()
         output.note(f"the winner is trained again, on {settings.data.split}: {where}")
-        if run_training(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
+        if train_anew(settings, where, NotesOnly(as_json=False, quiet=output.quiet)):
             return None
         trained.append(where)
         return read_metrics(where / METRICS) | {"winner": where.name}
@@ -262,8 +263,7 @@ def _run(session: Search, folder: Path, output: Output, interrupt: Interrupt) ->
 
         result = session.run(
             on_change=on_change,
-            on_steps=display.steps,
-            should_stop=interrupt,
+            callbacks=[display, StopOnInterrupt(interrupt)],
             train=train,
             keeper=keeper,
             tell=output.note,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.cli.console import Output
 from xpnet.errors import printable
+from xpnet.training.callback import Callback
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-class SearchDisplay:
+class SearchDisplay(Callback):
     """A table of the best trials on standard error, or a line for each change where nobody is looking."""
 
     def __init__(self, rounds: Rounds, output: Output) -> None:
@@ -46,7 +47,7 @@ class SearchDisplay:
             self._live.stop()
             self._live = None
 
-    def steps(self, count: int) -> None:
+    def on_steps(self, count: int) -> None:
         """Count steps of the population that trains."""
         self._steps += count
 

@@ -17,6 +17,7 @@ from xpnet.nn.network import Network
 from xpnet.reproduction.draws import cells_of, matches
 from xpnet.reproduction.model import Experiment
 from xpnet.reproduction.outcome import FIGURES, SETS, CellOutcome, Outcome
+from xpnet.training.callback import Callback
 from xpnet.training.device_data import DeviceData, to_device
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
@@ -43,35 +44,35 @@ class Runner:
         self._backend, self._source, self._load = backend, data, load or load_data
         self._sets: dict[tuple[str | None, str], DeviceData] = {}
 
-    def run(self, experiment: Experiment, on_steps: Callable[[int], None] | None = None) -> Outcome:
+    def run(self, experiment: Experiment, callbacks: Sequence[Callback] = ()) -> Outcome:
         """Run an experiment and keep its outcome, which others of its report may build on."""
         begin = time.perf_counter()
         if self.quick:
             experiment = shortened(experiment)
-        cells = self._checks(experiment) if experiment.kind == "gradcheck" else self._trained(experiment, on_steps)
+        cells = self._checks(experiment) if experiment.kind == "gradcheck" else self._trained(experiment, callbacks)
         outcome = Outcome(experiment.name, cells, time.perf_counter() - begin, self.quick)
         self.outcomes[experiment.name] = outcome
         return outcome
 
-    def _trained(self, experiment: Experiment, on_steps: Callable[[int], None] | None) -> list[CellOutcome]:
+    def _trained(self, experiment: Experiment, callbacks: Sequence[Callback]) -> list[CellOutcome]:
         seeds = list(range(experiment.runs))
         if experiment.draw is None:
-            return self._train(experiment, cells_of(experiment), seeds, on_steps)
+            return self._train(experiment, cells_of(experiment), seeds, callbacks)
         before = self.outcomes.get(f"{experiment.report}.{experiment.draw.get('of', '')}")
         drawn = cells_of(experiment, before.cells if before else None)
         if self.quick:
             drawn = drawn[:: -(-len(drawn) // _QUICK_CELLS)]
-        found = self._train(experiment, drawn, seeds[:1], on_steps)
+        found = self._train(experiment, drawn, seeds[:1], callbacks)
         if experiment.top and len(seeds) > 1:
             best = sorted(found, key=lambda cell: -cell.mean("validation_accuracy"))[: experiment.top]
-            again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:], on_steps)
+            again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:], callbacks)
             for cell, more in zip(best, again, strict=True):
                 cell.extend(more)
         # Where the report has figures and the draws have no cell: the report's own.
         places = {tuple(r.at.items()): dict(r.at) for r in experiment.reported}
         missing = [at for at in places.values() if not any(matches(cell.values, at) for cell in found)]
         if missing and not self.quick:
-            own = self._train(experiment, missing, seeds, on_steps)
+            own = self._train(experiment, missing, seeds, callbacks)
             for cell in own:
                 cell.note = "not drawn here: the report's"
             found += own
@@ -82,7 +83,7 @@ class Runner:
         experiment: Experiment,
         cells: Sequence[dict[str, Any]],
         seeds: Sequence[int],
-        on_steps: Callable[[int], None] | None,
+        callbacks: Sequence[Callback],
     ) -> list[CellOutcome]:
         """Train all cells with all seeds; those that differ in what stacks train together."""
         found: list[CellOutcome | None] = [None] * len(cells)
@@ -92,7 +93,7 @@ class Runner:
             groups.setdefault(repr(sorted(apart.items())), []).append(number)
         for members in groups.values():
             together = [cells[number] for number in members]
-            for number, outcome in zip(members, self._together(experiment, together, seeds, on_steps), strict=True):
+            for number, outcome in zip(members, self._together(experiment, together, seeds, callbacks), strict=True):
                 found[number] = outcome
         return [outcome for outcome in found if outcome is not None]
 
@@ -101,14 +102,14 @@ class Runner:
         experiment: Experiment,
         cells: Sequence[Mapping[str, Any]],
         seeds: Sequence[int],
-        on_steps: Callable[[int], None] | None,
+        callbacks: Sequence[Callback],
     ) -> list[CellOutcome]:
         settings = Settings.from_mapping({**experiment.settings, **cells[0]})
         data = self._data(settings)
         population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         try:
             _, result = train_population(
-                population, data, backend=self._backend, dtype=settings.run.dtype, on_steps=on_steps
+                population, data, backend=self._backend, dtype=settings.run.dtype, callbacks=callbacks
             )
         except DivergedError as error:
             return [_diverged(cell, seeds, str(error)) for cell in cells]

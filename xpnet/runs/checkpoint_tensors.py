@@ -1,4 +1,4 @@
-"""Whether the tensors of a checkpoint are those of one training: names, types and shapes that belong together."""
+"""The tensors of a checkpoint: made of a training state, checked against each other, and turned into a state again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,56 @@ from numpy.typing import NDArray
 
 from xpnet.errors import RunError, one_line
 from xpnet.training.history import OF_NETWORKS
+from xpnet.training.result import Divergence
+from xpnet.training.state import Tensors, TrainState
 
-Tensors = Mapping[str, NDArray[Any]]
 _GROUPS = ("parameters.", "running.", "velocities.")
 _STANDARDISER = ("standardise.mean", "standardise.std")
 _COLUMNS = tuple(f"history.{name}" for name in OF_NETWORKS)
+
+
+def tensors_of(state: TrainState) -> dict[str, NDArray[Any]]:
+    """Return everything in a training state that is a number, to the last bit, by the names in a checkpoint."""
+    tensors: dict[str, Any] = {}
+    for group in ("parameters", "running", "velocities"):
+        tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(state, group).items()}
+    tensors["alive"] = np.array(state.alive, np.int64)
+    diverged = list(state.diverged.items())
+    tensors["diverged.replica"] = np.array([replica for replica, _ in diverged], np.int64)
+    tensors["diverged.step"] = np.array([where.step for _, where in diverged], np.int64)
+    for name in ("eta", "loss"):
+        tensors[f"diverged.{name}"] = np.array([getattr(where, name) for _, where in diverged], np.float64)
+    tensors["dropped.replica"] = np.array(list(state.dropped), np.int64)
+    tensors["dropped.step"] = np.array(list(state.dropped.values()), np.int64)
+    for name, values in zip(("loss", "correct", "penalty"), state.step_metrics, strict=True):
+        tensors[f"totals.{name}"] = values
+    tensors |= {f"history.{name}": column for name, column in state.history.items()}
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
+    """Return the training state that tensors of a checkpoint and its description hold."""
+
+    def group(name: str) -> dict[str, Any]:
+        return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+
+    places = zip(*(tensors[f"diverged.{name}"] for name in ("replica", "step", "eta", "loss")), strict=True)
+    dropped = zip(tensors["dropped.replica"], tensors["dropped.step"], strict=True)
+    evaluation, of_epoch = about["seconds"]
+    return TrainState(
+        step=int(about["step"]),
+        parameters=group("parameters"),
+        running=group("running"),
+        velocities=group("velocities"),
+        alive=tuple(map(int, tensors["alive"])),
+        diverged={int(replica): Divergence(int(step), float(eta), float(loss)) for replica, step, eta, loss in places},
+        dropped={int(replica): int(step) for replica, step in dropped},
+        step_metrics=tuple(tensors[f"totals.{name}"] for name in ("loss", "correct", "penalty")),
+        history=group("history"),
+        seconds_evaluation=float(evaluation),
+        seconds_of_epoch=float(of_epoch),
+        validated=about.get("validated", True),
+    )
 
 
 def check_training(tensors: Tensors, epochs: int, called: str) -> None:

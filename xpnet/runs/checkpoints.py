@@ -1,4 +1,4 @@
-"""Checkpoints: snapshots of a training in files that are whole, or known not to be.
+"""Checkpoints: resumable training states in files that are complete, or known not to be.
 
 A checkpoint is two files.  ``step-000001234.safetensors`` holds all tensors; ``step-000001234.json``, written after
 it, says what they belong to, with the check sum of the first and one of itself.  Without its second file a checkpoint
@@ -26,8 +26,7 @@ from xpnet.errors import ConfigError, RunError
 from xpnet.nn.model_file import DESCRIPTION, described
 from xpnet.nn.network import Network
 from xpnet.nn.tensor_file import check_header, tensors_in
-from xpnet.runs.checkpoint_tensors import check_training
-from xpnet.training.result import Divergence
+from xpnet.runs.checkpoint_tensors import check_training, state_of, tensors_of
 from xpnet.training.state import TrainState
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import replace_whole
@@ -55,7 +54,7 @@ _ABOUT = schema.record(
 
 
 class NewerFormatError(RunError):
-    """A checkpoint is of a version of xpnet that is to come: it is not damaged, and not to be passed over."""
+    """A checkpoint was written by a newer xpnet: it is not damaged, and must not be passed over."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,15 @@ class Checkpoint:
 
 def write_checkpoint(
     folder: Path,
-    snapshot: TrainState,
+    state: TrainState,
     about: Mapping[str, Any],
     standardise: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Path:
-    """Write a snapshot into `folder`, whole or not at all; return the path of its description.
+    """Write a training state into `folder`, completely or not at all; return the path of its description.
 
     Args:
         folder: Where checkpoints of this training are.
-        snapshot: What is kept.
+        state: The training state.
         about: What it belongs to, as JSON can hold it: ``settings`` and ``data``.
         standardise: ``mean`` and ``std`` of the features, for who wants to use the network.
 
@@ -101,18 +100,18 @@ def write_checkpoint(
     """
     from safetensors.numpy import save
 
-    stem = f"step-{snapshot.step:09d}"
+    stem = f"step-{state.step:09d}"
     more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
-    content = save(_tensors(snapshot) | more)
-    last = snapshot.history["validation.accuracies"][-1:]
+    content = save(tensors_of(state) | more)
+    last = state.history["validation.accuracies"][-1:]
     good = last[np.isfinite(last)]
     text = {
         "format": FORMAT,
-        "step": snapshot.step,
-        "epoch": snapshot.epochs,
+        "step": state.step,
+        "epoch": state.epochs,
         "score": float(good.mean()) if good.size else -1.0,
-        "seconds": [snapshot.seconds_evaluation, snapshot.seconds_of_epoch],
-        "validated": snapshot.validated,
+        "seconds": [state.seconds_evaluation, state.seconds_of_epoch],
+        "validated": state.validated,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         **about,
@@ -168,13 +167,13 @@ def _signed(text: Mapping[str, Any], called: str) -> bytes:
 
 
 def read_checkpoint(path: Path) -> tuple[TrainState, dict[str, Any]]:
-    """Return the snapshot that a description tells of, and the description.
+    """Read a checkpoint by the path of its description; return the training state and the description.
 
     Raises:
         RunError: One of the two files is missing, cut or changed, or not of this format.
     """
     about = read_description(path)
-    return _snapshot(_tensors_of(path, about), about), about
+    return state_of(_tensors_of(path, about), about), about
 
 
 def _tensors_of(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -249,7 +248,7 @@ def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
     """Return the checkpoints in a folder, the last first, and what is wrong with those that cannot be read.
 
     Raises:
-        FormatError: One is of a later version of xpnet.
+        NewerFormatError: One was written by a newer xpnet.
     """
     found, wrong = [], []
     for path in sorted(folder.glob("step-*.json"), reverse=True):
@@ -262,23 +261,23 @@ def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
     return found, wrong
 
 
-def last_whole(folder: Path) -> tuple[TrainState | None, dict[str, Any], list[str]]:
-    """Return the last snapshot in a folder that is whole, its description, and what was wrong with later ones.
+def last_complete(folder: Path) -> tuple[TrainState | None, dict[str, Any], list[str]]:
+    """Return the state of the last complete checkpoint in a folder, its description, and what is wrong with later ones.
 
-    Without one, the snapshot is None and the description empty.
+    Without one, the state is None and the description empty.
     """
     found, wrong = checkpoints_in(folder)
     for checkpoint in found:
         try:
-            snapshot, about = read_checkpoint(checkpoint.path)
+            state, about = read_checkpoint(checkpoint.path)
         except RunError as error:
             wrong.append(str(error))
         else:
-            return snapshot, about, wrong
+            return state, about, wrong
     return None, {}, wrong
 
 
-def keep(folder: Path, count: int) -> None:
+def delete_old(folder: Path, count: int) -> None:
     """Delete all but the last `count` checkpoints and the one with the best validation accuracy."""
     found, _ = checkpoints_in(folder)
     if len(found) <= count:
@@ -289,45 +288,3 @@ def keep(folder: Path, count: int) -> None:
             # The description first: without it, what is left is no checkpoint.
             checkpoint.path.unlink(missing_ok=True)
             checkpoint.path.with_suffix(".safetensors").unlink(missing_ok=True)
-
-
-def _tensors(snapshot: TrainState) -> dict[str, np.ndarray[Any, Any]]:
-    """Return everything of a snapshot that is a number, to the last bit."""
-    tensors: dict[str, Any] = {}
-    for group in ("parameters", "running", "velocities"):
-        tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(snapshot, group).items()}
-    tensors["alive"] = np.array(snapshot.alive, np.int64)
-    diverged = list(snapshot.diverged.items())
-    tensors["diverged.replica"] = np.array([replica for replica, _ in diverged], np.int64)
-    tensors["diverged.step"] = np.array([where.step for _, where in diverged], np.int64)
-    for name in ("eta", "loss"):
-        tensors[f"diverged.{name}"] = np.array([getattr(where, name) for _, where in diverged], np.float64)
-    tensors["dropped.replica"] = np.array(list(snapshot.dropped), np.int64)
-    tensors["dropped.step"] = np.array(list(snapshot.dropped.values()), np.int64)
-    for name, total in zip(("loss", "correct", "penalty"), snapshot.totals, strict=True):
-        tensors[f"totals.{name}"] = total
-    tensors |= {f"history.{name}": column for name, column in snapshot.history.items()}
-    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-
-
-def _snapshot(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> TrainState:
-    def group(name: str) -> dict[str, Any]:
-        return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-
-    places = zip(*(tensors[f"diverged.{name}"] for name in ("replica", "step", "eta", "loss")), strict=True)
-    dropped = zip(tensors["dropped.replica"], tensors["dropped.step"], strict=True)
-    evaluation, of_epoch = about["seconds"]
-    return TrainState(
-        step=int(about["step"]),
-        parameters=group("parameters"),
-        running=group("running"),
-        velocities=group("velocities"),
-        alive=tuple(map(int, tensors["alive"])),
-        diverged={int(replica): Divergence(int(step), float(eta), float(loss)) for replica, step, eta, loss in places},
-        dropped={int(replica): int(step) for replica, step in dropped},
-        totals=tuple(tensors[f"totals.{name}"] for name in ("loss", "correct", "penalty")),
-        history=group("history"),
-        seconds_evaluation=float(evaluation),
-        seconds_of_epoch=float(of_epoch),
-        validated=about.get("validated", True),
-    )

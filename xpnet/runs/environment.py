@@ -10,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import printable
+from xpnet.errors import RunError, printable
+from xpnet.runs.folder import ENVIRONMENT, write_environment
+from xpnet.runs.records import read_environment
 from xpnet.version import __version__
 
 PACKAGES = (
@@ -40,7 +42,10 @@ VARIABLES = (
     "XPNET_FAST",
 )
 
-
+# Entries on which the last bits depend.
+_SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
+# A run remembers as many of the times that it was resumed, and its beginning.
+_MOST_RESUMED = 1_000
 # Of a longer command line the rest is left out: a run that is resumed a thousand times remembers as many.
 _LONGEST = 10_000
 
@@ -67,6 +72,31 @@ def describe_environment(backend: Any, command: str | None = None) -> dict[str, 
         "blas": blas(),
         "variables": variables(),
     }
+
+
+def remember_environment(run: Path, now: dict[str, Any], step: int) -> list[str]:
+    """Add the environment in which a run is resumed to its file; return notes on what differs from before.
+
+    Args:
+        run: The run folder.
+        now: As :func:`describe_environment` returns it.
+        step: The step from which the run goes on.
+    """
+    path = run / ENVIRONMENT
+    if not path.exists():  # the run was killed before it had one
+        write_environment(run, now)
+        return []
+    notes = []
+    try:
+        first = read_environment(path)
+        earlier = [first, *first.get("resumed", [])]
+        if differ := [name for name in _SAME if earlier[-1].get(name) != now[name]]:
+            notes.append(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")
+    except RunError as error:
+        notes.append(f"warning: {error}; it is written anew")
+        first, earlier = {}, [{}]
+    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}][-_MOST_RESUMED:]})
+    return notes
 
 
 def system() -> str:

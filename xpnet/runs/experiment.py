@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xpnet.config.settings import Settings
-from xpnet.errors import RunError
-from xpnet.runs.folder import CHECKPOINTS
+from xpnet.backend import Backend, get_backend
+from xpnet.config.settings import CONFIG, Settings
+from xpnet.data import CIFAR10_HINT, Dataset, as_earlier, fingerprint, load_data
+from xpnet.errors import DivergedError, RunError
+from xpnet.nn.model_file import MODEL, description
+from xpnet.nn.network import Network
+from xpnet.runs.checkpoints import check_description
+from xpnet.runs.folder import CHECKPOINTS, METRICS, write_config, write_metrics
+from xpnet.runs.resume import ResumePoint, find_resume_point
+from xpnet.runs.saver import LOCK, Saver, discard
+from xpnet.training.callback import Callback, TrainPlan
+from xpnet.training.population import Population, check_metrics, replicas_json
+from xpnet.training.result import TrainResult
+from xpnet.training.state import Chunk, TrainState
+from xpnet.training.train_population import train_population
+from xpnet.training.validate import check_fit, check_names, check_stepper
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.locks import only_one
-
-if TYPE_CHECKING:
-    from xpnet.backend import Backend
-    from xpnet.data import Dataset
-    from xpnet.runs.resume import ResumePoint
-    from xpnet.runs.saver import Saver
-    from xpnet.training.population import Population
-    from xpnet.training.state import Chunk, TrainState
 
 
 def describe(settings: Settings, data: Dataset) -> str:
@@ -35,8 +40,6 @@ def about_data(data: Dataset, settings: Settings) -> str:
     built_in = data.location.startswith("patterns")
     about = f"data: {data.name}, {'built in' if built_in else f'from {data.location}'}, split {data.split}"
     if settings.data.data is None and data.name == "patterns":
-        from xpnet.data import CIFAR10_HINT
-
         about += f"\nCIFAR-10 is not on this machine: {CIFAR10_HINT}"
     return "\n".join((about, *data.notes))
 
@@ -74,12 +77,6 @@ class Experiment:
         Raises:
             XpnetError: Something is.
         """
-        from xpnet.backend import get_backend
-        from xpnet.data import as_earlier, fingerprint, load_data
-        from xpnet.nn.network import Network
-        from xpnet.training.population import Population
-        from xpnet.training.validate import check_fit, check_stepper
-
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         note(f"device: {backend.device} ({backend.reason})")
         data = as_earlier(load_data(settings.data), seen)
@@ -110,11 +107,6 @@ class Experiment:
         Raises:
             ConfigError: They would.
         """
-        from xpnet.nn.model_file import description
-        from xpnet.runs.checkpoints import check_description
-        from xpnet.training.population import check_metrics
-        from xpnet.training.validate import check_names
-
         data, population = self.data, self.population
         check_names(population.network, population.seeds, data)
         names = data.class_names, data.image_shape, data.feature_names
@@ -122,12 +114,122 @@ class Experiment:
         check_description({**self.about, "network": network}, len(population))
         check_metrics(population, self.settings.train.length(len(data.train)).epochs)
 
+    def train(self, folder: Path, point: ResumePoint, callbacks: Sequence[Callback]) -> tuple[Network, TrainResult]:
+        """Train from a point to the end.
+
+        Raises:
+            DivergedError: All networks have diverged.
+        """
+        try:
+            return train_population(
+                self.population,
+                self.data,
+                backend=self.backend,
+                dtype=self.settings.run.dtype,
+                max_replicas=self.settings.run.max_replicas,
+                callbacks=callbacks,
+                cuts=point.chunks,
+                starts=point.starts,
+            )
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {folder} holds the epochs before it") from None
+
+
+class ExperimentSaver(Saver):
+    """Saves a run as its settings say.
+
+    Args:
+        experiment: The run.
+        folder: Its folder.
+        warn: Called with the first failure, in a sentence.
+        point: From where the run goes on.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path, warn: Callable[[str], None], point: ResumePoint) -> None:
+        run = experiment.settings.run
+        saved = point.step if point.starts else None
+        super().__init__(folder, experiment.about, every=run.save_every, count=run.keep, warn=warn, saved=saved)
+        self._experiment = experiment
+
+    def on_chunk_split(self, plan: TrainPlan) -> Mapping[Chunk, TrainState]:
+        """Save the halves of a chunk for which memory ran out; its checkpoints stay until then."""
+        experiment, folder = self._experiment, self.folder
+        starts: Mapping[Chunk, TrainState] = {}
+        self.set_chunks(plan.chunks)
+        with self.trying(f"{folder / CHECKPOINTS}: what was saved, in {len(plan.chunks)} chunks"):
+            dtype = experiment.settings.run.dtype
+            point = find_resume_point(folder, experiment.population, plan.length, dtype, chunks=plan.chunks)
+            starts = point.starts
+            self.save_chunks({chunk: starts[chunk] for chunk in point.split})
+        return starts
+
+    def save_chunks(self, states: Mapping[Chunk, TrainState]) -> None:
+        """Save chunks, each in a folder of its own, and then delete the checkpoints of other chunks.
+
+        Raises:
+            OSError: One cannot be written; nothing is deleted.
+        """
+        for chunk, state in states.items():
+            part = self._experiment.population.part(*chunk)
+            network = Network(part.network, dtype=self._experiment.settings.run.dtype, seed=part.seeds)
+            network.learn_about(self._experiment.data)
+            self.save(chunk, network, state)
+        self.forget_other_chunks()
+
+
+def prepare_to_resume(experiment: Experiment, run: Path, point: ResumePoint, *, changed: bool) -> None:
+    """Leave no checkpoint that is later than where the run goes on, and none of other settings or chunks."""
+    again: Iterable[Chunk] = list(point.starts) if changed else point.split
+    if again and point.chunks is not None:
+        saver = ExperimentSaver(experiment, run, lambda _: None, point)
+        saver.set_chunks(point.chunks)
+        saver.save_chunks({chunk: point.starts[chunk] for chunk in again})
+    discard(run, point.starts, earlier=changed)
+
+
+def write_results(
+    experiment: Experiment,
+    folder: Path,
+    network: Network,
+    result: TrainResult,
+    saver: ExperimentSaver,
+    draw: Callable[[], None],
+) -> dict[str, Any]:
+    """Write the network, the curves and the figures, each as far as the disk lets; return the figures.
+
+    Args:
+        experiment: The run.
+        folder: Its folder.
+        network: What was trained.
+        result: What came of it.
+        saver: Remembers what cannot be written.
+        draw: Draws the curves into the folder; may raise OSError or RunError.
+    """
+    population = experiment.population
+    metrics = result.to_json() | {"run": str(folder), "samples": experiment.data.counts}
+    if len(population) > 1:
+        metrics["replicas"] = list(replicas_json(population, result))
+    if len(saver.chunks) > 1:  # in float32 the last bits depend on which networks are trained together
+        metrics["chunks"] = [stop - start for start, stop in saver.chunks]
+    if not (folder / CONFIG).is_file():  # deleted meanwhile: what was learned is kept all the same
+        with saver.trying(f"{folder}", results=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_config(folder, resolved(experiment.settings, experiment.data))
+    saver.finish()
+    with saver.trying(f"{folder / MODEL}", results=True):
+        network.save(folder / MODEL, replace=True)
+    if len(result.history):
+        with saver.trying(f"{folder / 'curves.png'}", results=True):
+            draw()
+    # The last: a run with these is finished, unless something is missing that --resume can make up for.
+    with saver.trying(f"{folder / METRICS}", results=True):
+        write_metrics(folder, metrics | ({"interrupted": True} if saver.missing else {}))
+    return metrics
+
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Let no second process train in a folder."""
-    from xpnet.runs.saver import LOCK
-
     lock = folder / CHECKPOINTS / LOCK
     try:
         lock.parent.mkdir(exist_ok=True)
@@ -136,27 +238,3 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise RunError(f"{lock}: cannot be written ({error.strerror}); check the folder and the space left") from None
     with only_one(lock, f"{folder}: another process trains here; wait for it, or stop it first"):
         yield
-
-
-def saver_of(experiment: Experiment, folder: Path, note: Callable[[str], None], stand: ResumePoint) -> Saver:
-    """Return what saves a run, with what every checkpoint says of it."""
-    from xpnet.runs.saver import Saver
-
-    run, saved = experiment.settings.run, stand.step if stand.starts else None
-    return Saver(folder, experiment.about, every=run.save_every, count=run.keep, warn=note, saved=saved)
-
-
-def save_in_chunks(experiment: Experiment, saver: Saver, starts: Mapping[Chunk, TrainState]) -> None:
-    """Save chunks as they stand, each in a folder of its own, and then forget those of other cuts.
-
-    Raises:
-        OSError: One cannot be written; nothing is forgotten.
-    """
-    from xpnet.nn.network import Network
-
-    for chunk, start in starts.items():
-        part = experiment.population.part(*chunk)
-        network = Network(part.network, dtype=experiment.settings.run.dtype, seed=part.seeds)
-        network.learn_about(experiment.data)
-        saver.save(chunk, network, start)
-    saver.forget_other_chunks()

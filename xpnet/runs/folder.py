@@ -28,6 +28,11 @@ ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 
 
+def chunk_folder(run: Path, chunk: tuple[int, int]) -> Path:
+    """Return the folder of the checkpoints of a chunk of networks, given as (first, last + 1)."""
+    return run / CHECKPOINTS / f"{chunk[0]}-{chunk[1]}"
+
+
 def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | None = None) -> Path:
     """Make the folder of a new run and return its path.
 

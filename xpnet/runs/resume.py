@@ -1,4 +1,4 @@
-"""Where a run stands on the disk, and whether what is there is what is asked for."""
+"""Resuming a run: the checkpoints from which it goes on, and whether it can do so with what is asked for."""
 
 from __future__ import annotations
 
@@ -16,33 +16,29 @@ from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_file import MODEL
+from xpnet.runs.changes import other_batches
 from xpnet.runs.checkpoints import checkpoints_in, read_checkpoint
-from xpnet.runs.folder import CHECKPOINTS, METRICS
+from xpnet.runs.folder import CHECKPOINTS, METRICS, chunk_folder
 from xpnet.runs.records import read_metrics
-from xpnet.runs.saver import LOCK, chunk_folder
+from xpnet.runs.saver import LOCK
 from xpnet.training.population import Population
-from xpnet.training.state import Chunk, TrainState, misfit
-
-# Where something is computed, and how often it is saved, may change on the way.
-OWN = ("data", "device", "save_every", "keep")
-# Of settings, what decides which samples are in which batch of an epoch.
-_OF_BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs")
+from xpnet.training.state import Chunk, TrainState, check_compatible
 
 
 @dataclass
 class ResumePoint:
-    """Where a run stands.
+    """The point from which a run goes on.
 
     Attributes:
-        cuts: The chunks of its population; None before the first checkpoint.
-        starts: The last snapshot of each chunk that is whole and fits.
-        about: What the newest of them says of its run; empty before the first.
-        wrong: What is wrong with those that are passed over.
+        chunks: The chunks of its population; None before the first checkpoint.
+        starts: The state of each chunk, from its last complete checkpoint that fits.
+        about: The description of the newest of these checkpoints; empty before the first.
+        wrong: What is wrong with later checkpoints, which are passed over.
         split: Chunks that were saved together with others.
-        steps: Steps of the whole training.
+        steps: Steps of the training, from its beginning to its end.
     """
 
-    cuts: list[Chunk] | None = None
+    chunks: list[Chunk] | None = None
     starts: dict[Chunk, TrainState] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -51,36 +47,41 @@ class ResumePoint:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that the newest snapshot is of, with today's defaults for those that are younger."""
-        there = _mapping(self.about.get("settings"))
+        """The settings of the newest checkpoint, with today's defaults for settings that are newer."""
+        saved = _mapping(self.about.get("settings"))
         try:
-            return Settings.from_mapping(there).to_mapping()
+            return Settings.from_mapping(saved).to_mapping()
         except ConfigError:
-            return there  # what differs will say it
+            return saved  # the differences will show it
 
     @property
     def data(self) -> dict[str, Any]:
-        """The fingerprint of the data that it has seen."""
+        """The fingerprint of the data of the newest checkpoint."""
         return _mapping(self.about.get("data"))
 
     @property
     def step(self) -> int:
-        """Steps of the chunk that is trained next."""
-        return 0 if self.cuts is None else self._step(self.cuts[self._next])
+        """Steps that the chunk which is trained next has taken."""
+        return 0 if self.chunks is None else self._step(self.chunks[self._next])
 
-    def of_chunks(self) -> str:
-        """Say which chunk that is, where there are several."""
-        if self.cuts is None or len(self.cuts) == 1:
+    @property
+    def ends(self) -> bool:
+        """Whether all steps of all chunks are taken."""
+        return self.chunks is not None and all(self._step(chunk) == self.steps for chunk in self.chunks)
+
+    def next_chunk(self) -> str:
+        """Say which chunk is trained next, if there are several."""
+        if self.chunks is None or len(self.chunks) == 1:
             return ""
-        return f", chunk {self._next + 1} of {len(self.cuts)}"
+        return f", chunk {self._next + 1} of {len(self.chunks)}"
 
     @property
     def _next(self) -> int:
-        cuts = self.cuts or []
-        return next((at for at, cut in enumerate(cuts) if self._step(cut) < self.steps), len(cuts) - 1)
+        chunks = self.chunks or []
+        return next((i for i, chunk in enumerate(chunks) if self._step(chunk) < self.steps), len(chunks) - 1)
 
-    def _step(self, cut: Chunk) -> int:
-        return self.starts[cut].step if cut in self.starts else 0
+    def _step(self, chunk: Chunk) -> int:
+        return self.starts[chunk].step if chunk in self.starts else 0
 
 
 def refuse_links(run: Path) -> None:
@@ -95,78 +96,93 @@ def refuse_links(run: Path) -> None:
             raise RunError(f"{path}: is a link, which may lead out of the run's folder; put what it means in its place")
 
 
-def where_it_stands(
+def find_resume_point(
     run: Path,
     population: Population,
     length: Length,
     dtype: str,
     *,
-    cuts: Sequence[Chunk] | None = None,
+    chunks: Sequence[Chunk] | None = None,
     most: int | None = None,
     now: Mapping[str, Any] = MappingProxyType({}),
 ) -> ResumePoint:
-    """Find the last checkpoint of every chunk that is whole and from which `population` can go on.
+    """Find the last complete checkpoint of every chunk from which `population` can go on.
 
     Args:
         run: The run folder.
-        population: What is trained.
-        length: How long.
+        population: The networks to train.
+        length: Length of their training.
         dtype: ``"float32"`` or ``"float64"``.
-        cuts: Its chunks, each a part of one that was saved; as they were saved if not given.
-        most: Most networks in a chunk; larger ones are cut.
-        now: ``settings`` and ``data`` that it goes on with, where they may be others: within an epoch its batches must
-            be the same.
+        chunks: Chunks of the population, each within one that was saved; those that were saved if not given.
+        most: Most networks in a chunk; larger chunks are cut.
+        now: The ``settings`` and ``data`` to go on with, where they may differ: within an epoch the batches must stay
+            the same.
 
     Raises:
-        RunError: There are whole checkpoints, and `population` cannot go on from any, or has been trained for longer
-            than it is asked for.
+        RunError: There are complete checkpoints, and `population` cannot go on from any of them, or was trained for
+            longer than `length`.
     """
-    found = ResumePoint(steps=length.steps)
-    whole: dict[Chunk, tuple[TrainState, Mapping[str, Any]]] = {}
-    misfits: list[str] = []
+    point = ResumePoint(steps=length.steps)
+    saved: dict[Chunk, tuple[TrainState, Mapping[str, Any]]] = {}
+    unfit: list[str] = []
     for chunk in _chunks_in(run):
         if chunk[1] > len(population):
-            misfits.append(f"which are of {chunk[1]} networks and more, and there are {len(population)}")
-            continue
-        checkpoints, wrong = checkpoints_in(chunk_folder(run, chunk))
-        found.wrong += wrong
-        for checkpoint in checkpoints:
-            try:
-                snapshot, about = read_checkpoint(checkpoint.path)
-            except RunError as error:
-                found.wrong.append(str(error))
-                continue
-            shapes = parameter_shapes(population.part(*chunk).network, chunk[1] - chunk[0])
-            here = misfit(snapshot, shapes, dtype) or _at(run, snapshot, about, length, now)
-            if isinstance(here, str):
-                misfits.append(here)
-                continue
-            whole[chunk] = here, about
-            break
-    if misfits and not whole:
-        raise RunError(f"{run}: cannot go on from its checkpoints, {misfits[0]}; train a new run")
-    if whole:
-        # Chunks are only ever cut into smaller ones: those that tell of most chunks are the newest.
-        newest = max(whole, key=lambda chunk: (len(whole[chunk][1].get("cuts", ())), chunk))
-        found.about = whole[newest][1]
-        found.cuts = _of_at_most(most, cuts or _cuts(run, found.about, len(population)))
-    for start, stop in found.cuts or ():
-        within = [chunk for chunk in whole if chunk[0] <= start and stop <= chunk[1]]
-        if not within:
-            continue
-        chunk = min(within, key=lambda chunk: chunk[1] - chunk[0])
-        if chunk == (start, stop):
-            found.starts[chunk] = whole[chunk][0]
-        else:
-            found.starts[start, stop] = whole[chunk][0].part(start - chunk[0], stop - chunk[0])
-            found.split.append((start, stop))
-    return found
+            unfit.append(f"which are of {chunk[1]} networks and more, and there are {len(population)}")
+        elif found := _last_fitting(run, chunk, population, length, dtype, now, point.wrong, unfit):
+            saved[chunk] = found
+    if unfit and not saved:
+        raise RunError(f"{run}: cannot go on from its checkpoints, {unfit[0]}; train a new run")
+    if saved:
+        # Chunks are only ever cut into smaller ones: the checkpoints that know most chunks are the newest.
+        newest = max(saved, key=lambda chunk: (len(saved[chunk][1].get("cuts", ())), chunk))
+        point.about = saved[newest][1]
+        point.chunks = _of_at_most(most, chunks or _chunks_of(run, point.about, len(population)))
+    for start, stop in point.chunks or ():
+        around = [chunk for chunk in saved if chunk[0] <= start and stop <= chunk[1]]
+        if around:
+            chunk = min(around, key=lambda chunk: chunk[1] - chunk[0])
+            state = saved[chunk][0]
+            if chunk != (start, stop):
+                state = state.part(start - chunk[0], stop - chunk[0])
+                point.split.append((start, stop))
+            point.starts[start, stop] = state
+    return point
 
 
-def _of_at_most(most: int | None, cuts: Sequence[Chunk]) -> list[Chunk]:
+def _last_fitting(
+    run: Path,
+    chunk: Chunk,
+    population: Population,
+    length: Length,
+    dtype: str,
+    now: Mapping[str, Any],
+    wrong: list[str],
+    unfit: list[str],
+) -> tuple[TrainState, Mapping[str, Any]] | None:
+    """Return the last state of a chunk from which it can go on, with its description.
+
+    What is wrong with later checkpoints is added to `wrong`, and why states do not fit to `unfit`.
+    """
+    checkpoints, damaged = checkpoints_in(chunk_folder(run, chunk))
+    wrong += damaged
+    shapes = parameter_shapes(population.part(*chunk).network, chunk[1] - chunk[0])
+    for checkpoint in checkpoints:
+        try:
+            state, about = read_checkpoint(checkpoint.path)
+        except RunError as error:
+            wrong.append(str(error))
+            continue
+        placed = check_compatible(state, shapes, dtype) or _placed(run, state, about, length, now)
+        if not isinstance(placed, str):
+            return placed, about
+        unfit.append(placed)
+    return None
+
+
+def _of_at_most(most: int | None, chunks: Sequence[Chunk]) -> list[Chunk]:
     """Return the chunks, those of more than `most` networks cut into parts that are as even as can be."""
     found = []
-    for start, stop in cuts:
+    for start, stop in chunks:
         count = 1 if most is None else -(-(stop - start) // most)
         edges = [start + (stop - start) * i // count for i in range(count + 1)]
         found += list(pairwise(edges))
@@ -190,139 +206,95 @@ def _chunks_in(run: Path) -> list[Chunk]:
     return sorted(chunks)
 
 
-def _cuts(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
+def _chunks_of(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
     """Return the chunks that a checkpoint tells of.
 
     Raises:
         RunError: They are not those of a population of that many.
     """
-    cuts = [(start, stop) for start, stop in about.get("cuts", ())]
-    edges = [0, *(stop for _, stop in cuts)]
-    if [start for start, _ in cuts] != edges[:-1] or sorted(set(edges)) != edges or not cuts:
+    chunks = [(start, stop) for start, stop in about.get("cuts", ())]
+    edges = [0, *(stop for _, stop in chunks)]
+    if [start for start, _ in chunks] != edges[:-1] or sorted(set(edges)) != edges or not chunks:
         raise RunError(f"{run}: cuts = {shown(about.get('cuts'))} in a checkpoint: are no chunks; train a new run")
     if edges[-1] != replicas:
         networks = f"{edges[-1]} network{'s' * (edges[-1] != 1)}"
         raise RunError(f"{run}: its checkpoints are of {networks}, and there are {replicas}; train a new run")
-    return cuts
+    return chunks
 
 
-def _at(
-    run: Path, snapshot: TrainState, about: Mapping[str, Any], length: Length, now: Mapping[str, Any]
+def _placed(
+    run: Path, state: TrainState, about: Mapping[str, Any], length: Length, now: Mapping[str, Any]
 ) -> TrainState | str:
-    """Return a snapshot as it stands in a training of `length`, or why it stands nowhere there.
+    """Return a state with its step in a training of `length`, or why it has no place there.
 
     Raises:
         RunError: It has been trained for longer.
     """
     steps = about.get("length", {}).get("steps_per_epoch", 0)
-    epochs, done = snapshot.epochs, len(snapshot.totals[0])
-    if steps == length.steps_per_epoch and snapshot.step == length.steps and not done and epochs == length.epochs:
-        return snapshot  # the end, where the last epoch may be a short one
-    if snapshot.step != epochs * steps + done or done >= max(steps, 1):
-        return f"its last epoch was cut short at step {snapshot.step}"
+    epochs, done = state.epochs, len(state.step_metrics[0])
+    if steps == length.steps_per_epoch and state.step == length.steps and not done and epochs == length.epochs:
+        return state  # the end, where the last epoch may be a short one
+    if state.step != epochs * steps + done or done >= max(steps, 1):
+        return f"its last epoch was cut short at step {state.step}"
     if epochs > length.epochs:
         # Earlier ones would do, but what was trained since would be lost without a word.
         raise RunError(
             f"{run}: it has trained {epochs} epochs already, and {length.epochs} are asked for; train a new run"
         )
     if not done:
-        return dataclasses.replace(snapshot, step=epochs * length.steps_per_epoch)
-    if others := _other_batches(about, now):
+        return dataclasses.replace(state, step=epochs * length.steps_per_epoch)
+    if others := other_batches(about, now):
         return f"it stands within an epoch, with other batches: {', '.join(others)}"
     if steps != length.steps_per_epoch:
         return f"it stands within an epoch of {steps} steps, and epochs have {length.steps_per_epoch} now"
-    return snapshot if snapshot.step < length.steps else f"it stands at step {snapshot.step} of {length.steps}"
-
-
-def _other_batches(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say what the samples of an epoch's batches depend on and is not what it was."""
-    there, here = about.get("settings", {}), now.get("settings", {})
-    found: list[str] = []
-    if here:
-        # A setting that is None is not in the mapping.
-        found = differences(*({name: of.get(name) for name in _OF_BATCHES} for of in (there, here)))
-    data, data_now = about.get("data", {}), now.get("data", {})
-    names = [name for name in data if name in data_now]
-    return found + differences({name: data[name] for name in names}, {name: data_now[name] for name in names})
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Say in what settings or data differ, but for what may change on the way."""
-    return [
-        f"{name} = {_shown(here.get(name))} (it has {_shown(there.get(name))})"
-        for name in sorted(there.keys() | here.keys())
-        if name not in OWN and there.get(name) != here.get(name) and not (name == "target" and _are_files(there, here))
-    ]
-
-
-def _are_files(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
-    """Return whether both name a file of labels, which may lie anywhere: the data's fingerprint has them."""
-    return all(str(settings.get("target")).endswith(".npy") for settings in (there, here))
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else shown(value)
+    return state if state.step < length.steps else f"it stands at step {state.step} of {length.steps}"
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {}
 
 
-def refuse(run: Path, found: Sequence[str]) -> None:
-    """Refuse to go on with what differs.
+def validate_resume(
+    run: Path,
+    point: ResumePoint,
+    settings: Sequence[str],
+    data: Sequence[str] = (),
+    *,
+    location: str = "",
+    allow_changes: bool = False,
+) -> list[str]:
+    """Return the reasons for which a run cannot go on with other settings or data; an empty list if it can.
 
-    Raises:
-        RunError: Something does.
+    Args:
+        run: The run folder.
+        point: From where it would go on.
+        settings: Settings that differ, as :func:`differences` returns them.
+        data: What differs in the data, likewise.
+        location: Where the data lies.
+        allow_changes: Whether differences are wanted; some are impossible all the same.
     """
-    if found:
-        raise RunError(
-            f"{run}: cannot be resumed with {', '.join(found)}; leave that out, go on all the same with "
-            "--allow-changes, or train a new run from it with --config"
-        )
-
-
-def refuse_data(run: Path, location: str, found: Sequence[str]) -> None:
-    """Refuse to go on with the data at `location`, which differs.
-
-    Raises:
-        RunError: Always.
-    """
-    raise RunError(
-        f"{run}: cannot be resumed with other data than it has seen ({location}): {', '.join(found)}; name "
-        "its own with --data, go on all the same with --allow-changes, or train a new run from it with --config"
-    )
-
-
-def refuse_changes(run: Path, stand: ResumePoint, found: Sequence[str]) -> None:
-    """Refuse changes that cannot be made where a run stands.
-
-    Raises:
-        RunError: The chunks of a population stand at different epochs: some of its networks would have the old
-            settings, and some the new ones.
-    """
-    of_networks = [text for text in found if not text.startswith("max_replicas = ")]
-    epochs = {stand.starts[cut].epochs if cut in stand.starts else 0 for cut in stand.cuts or ()}
+    changes = ", ".join((*settings, *data))
+    if not changes:
+        return []
+    if not allow_changes:
+        other = f"other data than it has seen ({location}): " if data else ""
+        leave = "name its own with --data" if data else "leave that out"
+        otherwise = "go on all the same with --allow-changes, or train a new run from it with --config"
+        return [f"{run}: cannot be resumed with {other}{changes}; {leave}, {otherwise}"]
+    reasons = []
+    of_networks = [text for text in (*settings, *data) if not text.startswith("max_replicas = ")]
+    epochs = {point.starts[chunk].epochs if chunk in point.starts else 0 for chunk in point.chunks or ()}
     if of_networks and len(epochs) > 1:
-        stand_at = ", ".join(map(str, sorted(epochs)))
-        raise RunError(
-            f"{run}: its chunks stand at {stand_at} epochs, so {of_networks[0]} would be of some of its "
-            "networks alone; resume it to its end first"
+        reasons.append(
+            f"{run}: its chunks stand at {', '.join(map(str, sorted(epochs)))} epochs, so {of_networks[0]} would be of "
+            "some of its networks alone; resume it to its end first"
         )
-
-
-def refuse_nothing(run: Path, stand: ResumePoint, found: Sequence[str]) -> None:
-    """Refuse changes of which no step would be trained: the run would say of itself what is not so.
-
-    Raises:
-        RunError: All its steps are done.
-    """
-    if stand.cuts is not None and all(
-        cut in stand.starts and stand.starts[cut].step == stand.steps for cut in stand.cuts
-    ):
-        raise RunError(
-            f"{run}: nothing is left to train with {found[0]}: its {stand.steps} steps are done; ask for more with "
-            "--epochs, or train a new run from it with --config"
+    if point.ends:  # the run would say of itself what is not so
+        reasons.append(
+            f"{run}: nothing is left to train with {(*settings, *data)[0]}: its {point.steps} steps are done; ask for "
+            "more with --epochs, or train a new run from it with --config"
         )
+    return reasons
 
 
 def finished(run: Path) -> dict[str, Any] | None:

@@ -1,20 +1,21 @@
-"""What a run writes while it trains: its history and its checkpoints.  A disk that fails ends no training."""
+"""Saving a run while it trains: its history and its checkpoints.  A disk that fails does not end the training."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from xpnet.errors import RunError
 from xpnet.nn.network import Network
-from xpnet.runs.checkpoints import keep, write_checkpoint
-from xpnet.runs.folder import CHECKPOINTS, HISTORY
+from xpnet.runs.checkpoints import delete_old, write_checkpoint
+from xpnet.runs.folder import CHECKPOINTS, HISTORY, chunk_folder
+from xpnet.training.callback import Callback, SavePoint, TrainPlan
 from xpnet.training.history import COLUMNS, EpochRecord, csv_lines
-from xpnet.training.state import Chunk, Standing, TrainState
+from xpnet.training.state import Chunk, TrainState
 from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import open_regular
 
@@ -22,11 +23,6 @@ LOCK = ".lock"  # in that folder; it is never replaced
 DAMAGED = ".damaged"
 # As xpnet.runs.folder names what it writes before it takes the place of another file.
 _TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]+\.tmp")
-
-
-def chunk_folder(run: Path, chunk: Chunk) -> Path:
-    """Return where the checkpoints of the networks from `start` up to `stop` are."""
-    return run / CHECKPOINTS / f"{chunk[0]}-{chunk[1]}"
 
 
 class HistoryFile:
@@ -99,12 +95,14 @@ class HistoryFile:
             self._file = None
 
 
-class Saver:
-    """Saves a run as it trains, and tells once if that fails.
+class Saver(Callback):
+    """Saves a run as it trains, and warns once if that fails.
 
     Attributes:
-        failures: How often something could not be written.
-        first: What the first of them was; empty if there was none.
+        folder: The run folder.
+        chunks: The chunks of the population.
+        failures: Number of writes that failed.
+        first: The first of them, in words; empty if there was none.
         missing: Results that could not be written.
         saved: Step of the last checkpoint; None if there is none.
     """
@@ -121,58 +119,62 @@ class Saver:
     ) -> None:
         import safetensors.numpy  # noqa: F401 - now, and not in the middle of a training
 
-        self._folder, self._about, self._every, self._count, self._warn = folder, dict(about), every, count, warn
+        self.folder, self._about, self._every, self._count, self._warn = folder, dict(about), every, count, warn
         self._history: HistoryFile | None = None
+        self.chunks: list[Chunk] = []
         self.failures = 0
         self.first = ""
         self.missing: list[str] = []
         self.saved = saved
 
-    def begin(self, records: Sequence[EpochRecord] = ()) -> None:
-        """Write the history with what it begins with; a history that cannot be begun ends the run.
+    def on_train_begin(self, plan: TrainPlan) -> None:
+        """Begin the history with the epochs that are finished; a run whose history cannot be begun ends.
 
         Raises:
             RunError: It cannot be written.
         """
         try:
-            self._history = HistoryFile(self._folder / HISTORY, records)
+            self._history = HistoryFile(self.folder / HISTORY, plan.records)
         except OSError as error:
             raise RunError(
-                f"{self._folder / HISTORY}: cannot be written ({error.strerror}); check the folder and the space left"
+                f"{self.folder / HISTORY}: cannot be written ({error.strerror}); check the folder and the space left"
             ) from None
+        self.set_chunks(plan.chunks)
+        self.forget_other_chunks()
 
-    def epoch(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """Write an epoch into the history."""
-        with self.trying(f"{self._folder / HISTORY}"):
-            assert self._history is not None, "begin comes first"
+        with self.trying(f"{self.folder / HISTORY}"):
+            assert self._history is not None, "on_train_begin comes first"
             self._history.append(record)
+
+    def on_checkpoint(self, point: SavePoint) -> None:
+        """Save a chunk of networks, if it is time to."""
+        if self._every and (point.ends or point.epochs % self._every == 0):
+            with self.trying(f"{chunk_folder(self.folder, point.chunk)}: the checkpoint of step {point.step}"):
+                self.save(point.chunk, point.network, point.state())
 
     def finish(self) -> None:
         """Make up for epochs that the history lacks, all of them if it is gone."""
-        path = self._folder / HISTORY
+        path = self.folder / HISTORY
         if self._history is not None and not (self._history.whole and path.exists()):
             with self.trying(f"{path}", results=True):
                 self._history.rewrite()
         self.close()
 
-    def chunks(self, cuts: Sequence[Chunk]) -> None:
-        """Remember how the population is cut, for the checkpoints to come."""
-        self._about["cuts"] = [list(cut) for cut in cuts]
+    def set_chunks(self, chunks: Iterable[Chunk]) -> None:
+        """Set the chunks of the population, of which the checkpoints to come tell."""
+        self.chunks = list(chunks)
+        self._about["cuts"] = [list(chunk) for chunk in self.chunks]
 
     def forget_other_chunks(self) -> None:
-        """Delete what was saved of the population in other cuts than those of today."""
-        kept = {chunk_folder(self._folder, (start, stop)) for start, stop in self._about["cuts"]}
-        for folder in (self._folder / CHECKPOINTS).glob("*-*"):
+        """Delete the checkpoints of other chunks than those of the population now."""
+        kept = {chunk_folder(self.folder, chunk) for chunk in self.chunks}
+        for folder in (self.folder / CHECKPOINTS).glob("*-*"):
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def checkpoint(self, chunk: Chunk, network: Network, standing: Standing) -> None:
-        """Save a chunk of networks as it stands, if it is time to."""
-        if self._every and (standing.ends or standing.epochs % self._every == 0):
-            with self.trying(f"{chunk_folder(self._folder, chunk)}: the checkpoint of step {standing.step}"):
-                self.save(chunk, network, standing.take())
-
-    def save(self, chunk: Chunk, network: Network, snapshot: TrainState) -> None:
+    def save(self, chunk: Chunk, network: Network, state: TrainState) -> None:
         """Save a chunk of networks.
 
         Raises:
@@ -181,11 +183,11 @@ class Saver:
         about = {**self._about, "chunk": list(chunk), "network": network.description()}
         standardiser = network.standardiser
         more = {} if standardiser is None else {"mean": standardiser.mean, "std": standardiser.std}
-        (self._folder / CHECKPOINTS).mkdir(exist_ok=True)  # but not the run's folder, should that be gone
-        folder = chunk_folder(self._folder, chunk)
-        write_checkpoint(folder, snapshot, about, more)
-        self.saved = snapshot.step
-        keep(folder, self._count)
+        (self.folder / CHECKPOINTS).mkdir(exist_ok=True)  # but not the run's folder, should that be gone
+        folder = chunk_folder(self.folder, chunk)
+        write_checkpoint(folder, state, about, more)
+        self.saved = state.step
+        delete_old(folder, self._count)
 
     @contextlib.contextmanager
     def trying(self, what: str, *, results: bool = False) -> Iterator[None]:
@@ -202,7 +204,7 @@ class Saver:
             self.first = why if why.startswith(what) else f"{what} could not be written ({why})"
             if not results:
                 last = "there is no checkpoint yet" if self.saved is None else f"that of step {self.saved} is whole"
-                last = last if self._folder.exists() else "but its folder is gone, with what was in it"
+                last = last if self.folder.exists() else "but its folder is gone, with what was in it"
                 self._warn(f"warning: {self.first}; training goes on, {last}")
 
     def tell(self) -> None:
@@ -213,9 +215,9 @@ class Saver:
         """
         if self.failures:
             rest = f"missing are {', '.join(self.missing)}" if self.missing else "the results are whole"
-            again = f"; make room, then: xpnet train --resume {self._folder}" if self.missing else ""
+            again = f"; make room, then: xpnet train --resume {self.folder}" if self.missing else ""
             raise RunError(
-                f"{self._folder}: was not saved {self.failures} time{'s' * (self.failures > 1)}, first "
+                f"{self.folder}: was not saved {self.failures} time{'s' * (self.failures > 1)}, first "
                 f"{self.first}; {rest}{again}"
             )
 
@@ -224,7 +226,7 @@ class Saver:
         if self._history is not None:
             self._history.close()
 
-    def __enter__(self) -> Saver:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

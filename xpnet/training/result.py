@@ -81,7 +81,7 @@ class TrainResult:
         device: Where it was computed.
         interrupted: Whether training was stopped before its end.
         diverged: Replicas whose loss became infinite or not a number, with where that happened.
-        dropped: Replicas that `on_mark` dropped, with the steps they had taken.
+        dropped: Replicas that callbacks pruned, with the steps they had taken.
         guessing: What guessing gives on the validation set, or the test set where there are no validation figures.
         no_better: Replicas whose accuracy is no better than that.
         warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.

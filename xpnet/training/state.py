@@ -1,9 +1,9 @@
-"""A training in its middle, on the host."""
+"""Resumable training state, as NumPy arrays."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class TrainState:
         alive: Numbers of the networks that are trained.
         diverged: Where others diverged.
         dropped: Steps that others had taken when they were dropped.
-        totals: Losses, hits and penalties (k, R) of the k steps that were taken of an unfinished epoch.
+        step_metrics: Losses, hits and penalties (k, R) of the k steps that were taken of an unfinished epoch.
         history: What is recorded of the finished epochs; see :meth:`xpnet.training.history.History.columns`.
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
@@ -45,7 +45,7 @@ class TrainState:
     alive: tuple[int, ...]
     diverged: Mapping[int, Divergence]
     dropped: Mapping[int, int]
-    totals: tuple[NDArray[Any], ...]
+    step_metrics: tuple[NDArray[Any], ...]
     history: Tensors
     seconds_evaluation: float
     seconds_of_epoch: float
@@ -78,52 +78,31 @@ class TrainState:
             alive=tuple(r - start for r in self.alive if start <= r < stop),
             diverged=numbers(self.diverged),
             dropped=numbers(self.dropped),
-            totals=tuple(total[:, start:stop] for total in self.totals),
+            step_metrics=tuple(values[:, start:stop] for values in self.step_metrics),
             history={**self.history, **history, "seconds": self.history["seconds"] * share},
             seconds_evaluation=self.seconds_evaluation * share,
             seconds_of_epoch=self.seconds_of_epoch * share,
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Standing:
-    """How a training stands at a moment at which it may be saved; called, it returns the snapshot.
-
-    Attributes:
-        epochs: Epochs that are finished.
-        step: Steps taken.
-        ends: Whether training ends here, stopped or at its last step.
-        take: Returns the snapshot.
-    """
-
-    epochs: int
-    step: int
-    ends: bool
-    take: Callable[[], TrainState]
-
-    def __call__(self) -> TrainState:
-        """Return everything from which the training goes on."""
-        return self.take()
-
-
-def misfit(snapshot: TrainState, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
-    """Say why networks cannot go on from a snapshot, whose tensors fit each other; empty if they can.
+def check_compatible(state: TrainState, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
+    """Return why networks cannot go on from a state whose tensors fit each other; an empty text if they can.
 
     Args:
-        snapshot: From where they would go on.
+        state: From where they would go on.
         shapes: Shapes of their parameters and running statistics, as :func:`xpnet.nn.layers.parameter_shapes` has them.
         dtype: Their type.
     """
-    there = {f"parameters.{name}": tensor for name, tensor in snapshot.parameters.items()}
-    there |= {f"running.{name}": tensor for name, tensor in snapshot.running.items()}
-    for name in sorted(shapes.keys() | there.keys()):
-        shape = there[name].shape if name in there else None
+    tensors = {f"parameters.{name}": tensor for name, tensor in state.parameters.items()}
+    tensors |= {f"running.{name}": tensor for name, tensor in state.running.items()}
+    for name in sorted(shapes.keys() | tensors.keys()):
+        shape = tensors[name].shape if name in tensors else None
         if shape != shapes.get(name):
             return f"{name} has the shape {shape}, not {shapes.get(name)}"
-        if str(there[name].dtype) != dtype:
-            return f"{name} is {there[name].dtype}, not {dtype}"
-    replicas = len(next(iter(there.values())))
-    numbers = [*snapshot.alive, *snapshot.diverged, *snapshot.dropped]
-    if sorted(set(numbers)) != list(range(replicas)) or list(snapshot.alive) != sorted(set(snapshot.alive)):
+        if str(tensors[name].dtype) != dtype:
+            return f"{name} is {tensors[name].dtype}, not {dtype}"
+    replicas = len(next(iter(tensors.values())))
+    numbers = [*state.alive, *state.diverged, *state.dropped]
+    if sorted(set(numbers)) != list(range(replicas)) or list(state.alive) != sorted(set(state.alive)):
         return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
     return ""

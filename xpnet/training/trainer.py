@@ -1,218 +1,334 @@
-"""The training loop: steps, epochs, evaluation, and all that a training is in its middle."""
+"""The training loop: steps, epochs, evaluation, pruning and checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xpnet.backend import Array
-from xpnet.config.definitions import Length, TrainConfig
+from xpnet.config.definitions import TrainConfig
 from xpnet.data import on_host
+from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
+from xpnet.training.active_replicas import ActiveReplicas
+from xpnet.training.batches import Batches
+from xpnet.training.callback import Callback, PruningPoint, SavePoint, pruned_by, steps_to_prune_at
 from xpnet.training.device_data import DeviceData
-from xpnet.training.evaluation import Evaluation, finite
+from xpnet.training.evaluation import Evaluation
 from xpnet.training.history import EpochRecord, History, Metrics, Values, running_metrics
-from xpnet.training.pruning import PruningPoint, PruningPoints
 from xpnet.training.result import Divergence, TrainResult, all_diverged, first_lost
 from xpnet.training.schedules import learning_rates
-from xpnet.training.state import Standing, TrainState
-from xpnet.training.steppers import Hyperparameters, State, StepMetrics, Stepper, make_stepper
-from xpnet.training.validate import batches_of_epoch, sizes_of_batches
+from xpnet.training.state import Chunk, TrainState
+from xpnet.training.steppers import Hyperparameters, StepMetrics, Stepper, make_stepper
+from xpnet.training.validate import check_start
 
 # The loop looks up from the stepper this often: for Ctrl-C and for progress.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
-# On the CPU replicas that are lost are left out at multiples of so many steps: not when a call happens to end,
-# since in float32 the others' last bits depend on who is trained beside them.
+# On the CPU replicas that have diverged are left out at multiples of so many steps, not when a call happens to end:
+# in float32 the last bits of the others depend on which replicas are trained beside them.
 _STEPS_A_LOOK = 50
 SETS = ("train", "validation", "test")
 
 
 class Trainer:
-    """One training: its state, what it has recorded, and the steps that bring it on."""
+    """One training of R networks: its steps, its evaluations and its records.
+
+    Attributes:
+        network: The networks, trained in place.
+        active: Those that have neither diverged nor been pruned, and the tensors on which they train.
+        history: The epochs so far.
+        stopped: Whether a callback has stopped the training, or all networks were pruned.
+    """
 
     def __init__(
         self,
         network: Network,
         data: DeviceData,
         config: TrainConfig,
-        length: Length,
-        on_steps: Callable[[int], None] | None,
-        should_stop: Callable[[], bool] | None,
+        *,
         orders: tuple[int, ...],
-        marks: PruningPoints,
+        callbacks: Sequence[Callback] = (),
         start: TrainState | None = None,
+        chunk: Chunk | None = None,
+        population: int | None = None,
     ) -> None:
-        self.orders, self.marks = orders, marks
-        self.on_checkpoint: Callable[[Standing], None] | None = None
-        self.network, self.data, self.config, self.length = network, data, config, length
-        self.on_steps, self.should_stop = on_steps, should_stop
+        """Prepare the training.
+
+        Args:
+            network: R networks of one architecture.
+            data: The data set on their device.
+            config: How to train.
+            orders: Seed of each network's order of samples (R,).
+            callbacks: Called on the way.
+            start: State from which the training goes on.
+            chunk: Numbers of the networks in their population, as (first, last + 1), if they are not all of it; then
+                epochs are not passed to callbacks.
+            population: Number of networks in the population.
+        """
         backend, replicas = network.backend, network.replicas
+        self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
+        self.length = config.length(int(data.train.x.shape[0]))
+        self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
         self.rho = np.broadcast_to(np.asarray(config.momentum, float), (replicas,))
-        with_momentum = bool(self.rho.any())
-        self.state = State(
-            network.parameters,
-            {name: backend.xp.zeros_like(p) for name, p in network.parameters.items()} if with_momentum else {},
-            network.running,
-        )
-        # The replicas that are trained, by number: those that have neither diverged nor been dropped.
-        self.alive = np.arange(replicas)
-        self.diverged: dict[int, Divergence] = {}
-        self.dropped: dict[int, int] = {}
-        self.eta = learning_rates(config, length, replicas)
-        self._set_up(network)
+        self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
+        self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
-        self.seconds_training: list[float] = []
         self.seconds_evaluation = 0.0
-        self.stopped = self.within_epoch = False
-        # A GPU's steps are only launched here: how long they take is not seen.
+        self.stopped = False
+        self._prune_at = steps_to_prune_at(callbacks, self.length.steps)
+        # The steps of a GPU are only launched here: how long they take is not seen.
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
-        # Samples that stay on the host are gathered there.
-        self._host_rows = backend.xp is np or on_host(data.train.x)
-        self._prepared: tuple[int, list[Array]] | None = None
+        # Samples that stay on the host are gathered there, and need their order there.
+        place = None if backend.xp is np or on_host(data.train.x) else backend
+        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place)
         self._validated: tuple[int, Metrics] | None = None
-        # Figures of the steps of the epoch that is not finished, and how long they took.
-        self._totals: StepMetrics | None = None
+        # Of the unfinished epoch: figures of its steps, and the seconds that an earlier training took for some.
+        self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
         if start is not None:
-            self._go_on_from(start)
+            check_start(start, network, self.length)
+            self._restore(start)
+        if len(self.active):
+            self._set_up()
 
-    def _go_on_from(self, start: TrainState) -> None:
-        """Take over what a snapshot holds."""
-        backend, xp = self.network.backend, self.network.backend.xp
-        for home, tensors in (
-            (self.network.parameters, start.parameters),
-            (self.network.running, start.running),
-            (self.state.velocities, start.velocities),
-        ):
-            for name in home.keys() & tensors.keys():  # velocities are lost where there is no momentum any more
-                home[name][...] = backend.asarray(tensors[name])
-        self.state.step = start.step
-        self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)
-        self.history = History(self.eta[0], start.history)
-        self.seconds_training = [record.seconds_training for record in self.history.epochs]
-        self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
-        if start.validated and self.history.epochs and self.history.epochs[-1].step == start.step:
-            self._validated = start.step, self.history.epochs[-1].validation
-        done = len(start.totals[0])
-        if done:
-            first = start.epochs * self.length.steps_per_epoch
-            count = min(self.length.steps_per_epoch, self.length.steps - first)
-            self._totals = StepMetrics.empty(xp, count, self.network.replicas)
-            for whole, part in zip(self._totals.arrays(), start.totals, strict=True):
-                whole[:done] = backend.asarray(part)
-        if 0 < len(start.alive) < self.network.replicas:
-            self._keep(np.asarray(start.alive, np.int64))
-        self.alive = np.asarray(start.alive, np.int64)
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.active.state.step
 
-    def snapshot(self) -> TrainState:
+    def run(self, final: Sequence[str] = SETS) -> TrainResult:
+        """Train to the end, or until a callback stops it, and evaluate the sets of `final`.
+
+        Raises:
+            DivergedError: No network is left.
+        """
+        if not len(self.active):  # in a chunk of a population, of which other chunks go on
+            if self.active.diverged:
+                raise self._all_diverged()
+            return self._result(False, final)
+        for epoch in range(len(self.history), self.length.epochs):
+            self._epoch(epoch)
+            if self.stopped:
+                break
+        return self._result(self.stopped and self.step < self.length.steps and len(self.active) > 0, final)
+
+    def state(self) -> TrainState:
         """Return everything from which this training goes on to the same end, to the last bit."""
-        self._hand_back()
-        network = self.network
-        to_numpy, replicas = network.backend.to_numpy, network.replicas
-        velocities = {}
-        for name, tensor in self.state.velocities.items():
-            whole = np.zeros((replicas, *tensor.shape[1:]), network.dtype)
-            whole[self.alive] = to_numpy(tensor)
-            velocities[name] = whole
-        done = self.state.step - len(self.history) * self.length.steps_per_epoch
-        totals = StepMetrics.empty(np, 0, replicas) if self._totals is None or done <= 0 else self._totals.part(0, done)
+        done = max(0, self.step - len(self.history) * self.length.steps_per_epoch)
+        xp, replicas = self.network.backend.xp, self.network.replicas
+        metrics = (self._metrics or StepMetrics.empty(xp, 0, replicas)).part(0, done)
+        parameters, running, velocities = self.active.tensors()
         return TrainState(
-            step=self.state.step,
-            parameters={name: np.array(to_numpy(p)) for name, p in network.parameters.items()},
-            running={name: np.array(to_numpy(p)) for name, p in network.running.items()},
+            parameters=parameters,
+            running=running,
             velocities=velocities,
-            alive=tuple(map(int, self.alive)),
-            diverged=dict(self.diverged),
-            dropped=dict(self.dropped),
-            totals=tuple(np.array(to_numpy(part)) for part in totals.arrays()),
+            step=self.step,
+            alive=tuple(map(int, self.active.numbers)),
+            diverged=dict(self.active.diverged),
+            dropped=dict(self.active.dropped),
+            step_metrics=tuple(np.array(self.network.backend.to_numpy(values)) for values in metrics.arrays()),
             history=self.history.columns(),
             seconds_evaluation=self.seconds_evaluation,
             seconds_of_epoch=self._seconds_before,
         )
 
-    def checkpoint(self) -> None:
-        """Let the training be saved as it stands."""
-        if self.on_checkpoint is not None:
-            ends = self.stopped or self.state.step == self.length.steps
-            self.on_checkpoint(Standing(len(self.history), self.state.step, ends, self.snapshot))
+    def _restore(self, start: TrainState) -> None:
+        """Go on from a state."""
+        self.active.restore(start)
+        self.history = History(self.eta[0], start.history)
+        self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
+        if start.validated and self.history.epochs and self.history.epochs[-1].step == start.step:
+            self._validated = start.step, self.history.epochs[-1].validation
+        done = len(start.step_metrics[0])
+        if done:
+            first = start.epochs * self.length.steps_per_epoch
+            count = min(self.length.steps_per_epoch, self.length.steps - first)
+            self._metrics = StepMetrics.empty(self.network.backend.xp, count, self.network.replicas)
+            for values, before in zip(self._metrics.arrays(), start.step_metrics, strict=True):
+                values[:done] = self.network.backend.asarray(before)
 
-    def _set_up(self, living: Network) -> None:
-        """Make what trains and evaluates `living`, the replicas that are left."""
-        self.living = living
-        sets = {which: getattr(self.data, which) for which in SETS}
-        self._evaluations = {which: Evaluation(living, part.x, part.labels) for which, part in sets.items()}
-        self.stepper = self._make_stepper()
+    def _set_up(self) -> None:
+        """Make what trains and evaluates the active replicas."""
+        living, data, config = self.active.living, self.data, self.config
+        sets = {name: getattr(data, name) for name in SETS}
+        self._evaluations = {name: Evaluation(living, part.x, part.labels) for name, part in sets.items()}
+        numbers, backend = self.active.numbers, self.network.backend
+        rho = backend.asarray(self.rho[numbers]) if self.active.state.velocities else None
+        orders = tuple(self.orders[r] for r in numbers)
+        hyper = Hyperparameters(backend.asarray(self.lam[numbers]), rho, config.nesterov, orders)
+        self._eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, numbers]))
+        x, labels = data.train.x, data.train.labels
+        self._stepper: Stepper = make_stepper(living, x, labels, hyper, config.stepper, config.batch_size, config)
 
-    def _make_stepper(self) -> Stepper:
-        train, backend = self.data.train, self.network.backend
-        rho = backend.asarray(self.rho[self.alive]) if self.state.velocities else None
-        orders = tuple(self.orders[r] for r in self.alive)
-        hyper = Hyperparameters(backend.asarray(self.lam[self.alive]), rho, self.config.nesterov, orders)
-        self.eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, self.alive]))
-        config = self.config
-        return make_stepper(self.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
-
-    def epoch(self, epoch: int) -> EpochRecord | None:
-        """Train one epoch and evaluate; None if training was stopped before its first step."""
-        backend, length = self.network.backend, self.length
+    def _epoch(self, epoch: int) -> None:
+        """Train, evaluate and record one epoch; record nothing if training was stopped before its first step."""
+        xp, length = self.network.backend.xp, self.length
         first = epoch * length.steps_per_epoch
         count = min(length.steps_per_epoch, length.steps - first)
         begin = time.perf_counter()
-        totals = self._totals = self._totals or StepMetrics.empty(backend.xp, count, self.network.replicas)
-        done = begun = self.state.step - first
-        met = 0
-        with np.errstate(all="ignore"):  # what overflows is found in the totals, with its step
-            for batches in self._batches(epoch):
-                size = int(batches.shape[0])
-                perm = batches[max(0, done - met) : count - met]
-                met += size
-                done += self._steps(perm, first, done, totals)
-                if self.stopped or done == count:
-                    break
-        if backend.xp is not np and epoch + 1 < length.epochs and not self.stopped:
-            self._prepared = epoch + 1, self._batches(epoch + 1)  # while the device is at work
-        loss, correct, penalty = (backend.to_numpy(part)[:done] for part in totals.arrays())
+        metrics = self._metrics = self._metrics or StepMetrics.empty(xp, count, self.network.replicas)
+        begun = self.step - first
+        done = self._train_epoch(epoch, first, count, metrics)
+        loss, correct, penalty = (self.network.backend.to_numpy(values)[:done] for values in metrics.arrays())
         seconds = self._seconds_before + time.perf_counter() - begin
         if done == begun:
-            return None
+            return
         self._seconds_before = seconds
-        self.within_epoch = done < count
-        if self.within_epoch:
-            self.checkpoint()
-        self._totals, self._seconds_before = None, 0.0
-        self.seconds_training.append(seconds)
-        self._freeze(loss, penalty, first)
-        self._hand_back()
+        if done < count:
+            self._checkpoint()
+        self._metrics, self._seconds_before = None, 0.0
+        self._leave_out_diverged(loss, penalty, first)
+        self.active.write_back()
         begin = time.perf_counter()
         validation = self._validate()
         if self.config.train_metrics == "full":
             training = self._evaluate("train")
         else:
-            sizes = sizes_of_batches(done, int(self.data.train.x.shape[0]), self.config)
-            training = running_metrics(loss, correct, penalty, sizes, self.lam)
+            training = running_metrics(loss, correct, penalty, self._batches.sizes(done), self.lam)
         evaluation = time.perf_counter() - begin
         self.seconds_evaluation += evaluation
-        return EpochRecord(
-            epoch + 1,
-            self.state.step,
-            self.eta[self.state.step - 1],
-            self._of_living(training),
-            validation,
-            seconds,
-            evaluation,
-        )
+        eta, training = self.eta[self.step - 1], self.active.only_active(training)
+        record = EpochRecord(epoch + 1, self.step, eta, training, validation, seconds, evaluation)
+        self.history.append(record)
+        if self.chunk == (0, self.population):
+            for callback in self.callbacks:
+                callback.on_epoch_end(record)
+        if done == count:
+            self._checkpoint()
 
-    def result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
-        """Evaluate the sets of `final` and return what was learned."""
+    def _train_epoch(self, epoch: int, first: int, count: int, metrics: StepMetrics) -> int:
+        """Take the steps of an epoch that are left of `count`; return how many of them are done."""
+        done, before = self.step - first, 0
+        with np.errstate(all="ignore"):  # what overflows is found in the metrics, with its step
+            for batches in self._batches.of_epoch(epoch):
+                left = batches[max(0, done - before) : count - before]
+                before += int(batches.shape[0])
+                done += self._take_steps(left, first, done, metrics)
+                if self.stopped or done == count:
+                    break
+        if self.network.backend.xp is not np and epoch + 1 < self.length.epochs and not self.stopped:
+            self._batches.prepare(epoch + 1)  # while the device is at work
+        return done
+
+    def _take_steps(self, batches: Array, first: int, done: int, metrics: StepMetrics) -> int:
+        """Take the steps of `batches` in short calls; return how many were taken before a stop."""
+        taken, wanted, active = 0, int(batches.shape[0]), self.active
+        while taken < wanted and not self.stopped:
+            at = done + taken
+            until_pruning = next((step - first - at for step in self._prune_at if step > first + at), wanted)
+            until_look = _STEPS_A_LOOK - (first + at) % _STEPS_A_LOOK
+            size = min(self._steps_a_call, wanted - taken, until_pruning, until_look)
+            begin = time.perf_counter()
+            self._call_stepper(batches[taken : taken + size], first + at, metrics.part(at, at + size))
+            if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
+                self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
+            taken += size
+            at += size
+            prune = self.step in self._prune_at
+            # On a GPU reading the losses makes the host wait: that is done once an epoch, and before pruning.
+            if self.network.backend.xp is np or prune:
+                loss, penalty = (self.network.backend.to_numpy(v)[:at] for v in (metrics.loss, metrics.penalty))
+                lost = first_lost(loss[:, active.numbers], penalty[:, active.numbers], self.network.dtype) < at
+                if prune or self.step % _STEPS_A_LOOK == 0 or lost.all():
+                    self._leave_out_diverged(loss, penalty, first)
+            for callback in self.callbacks:
+                callback.on_steps(size)
+            self.stopped = any(callback.should_stop() for callback in self.callbacks)
+            if prune and not self.stopped:
+                self._prune()
+        return taken
+
+    def _call_stepper(self, batches: Array, step: int, metrics: StepMetrics) -> None:
+        """Take the steps of `batches` with the active replicas, from the training's step `step` on."""
+        active, eta = self.active, self._eta_on_device[step : step + int(batches.shape[0])]
+        if active.all_active:
+            self._stepper.run(active.state, batches, eta, metrics)
+        else:
+            some = StepMetrics.empty(self.network.backend.xp, int(batches.shape[0]), len(active))
+            self._stepper.run(active.state, active.columns_of(batches), eta, some)
+            active.scatter(some, into=metrics)
+
+    def _prune(self) -> None:
+        """Evaluate the validation set, and let callbacks prune the population."""
         begin = time.perf_counter()
-        nothing = np.full(self.network.replicas, np.nan)
-        unknown = Metrics(nothing, nothing, nothing)
-        train, validation, test = (self._at_end(which) if which in final else unknown for which in SETS)
+        self.active.write_back()
+        figures = self._validate()
+        self.seconds_evaluation += time.perf_counter() - begin
+        first, end = self.chunk
+        padding = first, self.population - end
+        validation = Metrics(
+            *(
+                np.pad(values, padding, constant_values=np.nan)
+                for values in (figures.accuracies, figures.losses, figures.costs)
+            )
+        )
+        replicas = tuple(first + int(r) for r in self.active.numbers)
+        pruned = pruned_by(self.callbacks, PruningPoint(self.step, replicas, self.chunk, validation))
+        if pruned:
+            self.active.drop([r - first for r in pruned])
+            self.stopped = not len(self.active)
+            if not self.stopped:
+                self._set_up()
+
+    def _validate(self) -> Metrics:
+        """Return validation figures of the present parameters, and leave out replicas without a finite loss."""
+        if self._validated is None or self._validated[0] != self.step:
+            metrics = self._evaluate("validation")
+            lost = self.active.not_finite(metrics.losses)
+            self._leave_out({int(r): (self.step - 1, float(metrics.losses[r])) for r in lost})
+            self._validated = self.step, metrics
+        # Those that were pruned since, or are found to have diverged, have none.
+        return self.active.only_active(self._validated[1])
+
+    def _leave_out_diverged(self, losses: Values, penalties: Values, first: int) -> None:
+        """Leave out replicas that diverged in steps with these losses and penalties (k, R), from step `first` on."""
+        numbers, sizes = self.active.numbers, self._batches.sizes(len(losses))
+        rows = first_lost(losses[:, numbers], penalties[:, numbers], self.network.dtype)
+        lost = [(int(r), int(row)) for r, row in zip(numbers, rows, strict=True) if row < len(losses)]
+        self._leave_out({r: (first + row, float(losses[row, r] / sizes[row])) for r, row in lost})
+
+    def _leave_out(self, lost: dict[int, tuple[int, float]]) -> None:
+        """Train on without replicas that diverged at a step with a loss.
+
+        Raises:
+            DivergedError: No replica is left.
+        """
+        if lost:
+            self.active.leave_out(
+                {r: Divergence(step, float(self.eta[step, r]), loss) for r, (step, loss) in lost.items()}
+            )
+            if not len(self.active):
+                raise self._all_diverged()
+            self._set_up()
+
+    def _all_diverged(self) -> DivergedError:
+        return all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
+
+    def _checkpoint(self) -> None:
+        """Let callbacks save the training."""
+        ends = self.stopped or self.step == self.length.steps
+        for callback in self.callbacks:
+            point = SavePoint(self.network, self.chunk, len(self.history), self.step, ends, self.state)
+            callback.on_checkpoint(point)
+
+    def _evaluate(self, which: str) -> Metrics:
+        """Return figures (R,) of a full pass of the active replicas; NaN for the others."""
+        figures = np.full((3, self.network.replicas), np.nan)
+        if len(self.active):
+            with np.errstate(all="ignore"):
+                found = self._evaluations[which](self.lam[self.active.numbers])
+            figures[:, self.active.numbers] = found.accuracies, found.losses, found.costs
+        return Metrics(*figures)
+
+    def _result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
+        """Evaluate the sets of `final` and return the result."""
+        begin = time.perf_counter()
+        unknown = Metrics(*np.full((3, self.network.replicas), np.nan))
+        train, validation, test = (self._at_end(name) if name in final else unknown for name in SETS)
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
@@ -220,158 +336,16 @@ class Trainer:
             validation=validation,
             test=test,
             epochs=len(self.history),
-            steps=self.state.step,
-            seconds_training=self.seconds_training,
+            steps=self.step,
+            seconds_training=[record.seconds_training for record in self.history.epochs],
             seconds_evaluation=self.seconds_evaluation,
             device=self.network.backend.device,
             interrupted=interrupted,
-            diverged=self.diverged,
-            dropped=self.dropped,
+            diverged=self.active.diverged,
+            dropped=self.active.dropped,
         )
 
     def _at_end(self, which: str) -> Metrics:
-        if which == "validation" and self._validated is not None and self._validated[0] == self.state.step:
-            return self._of_living(self._validated[1])
+        if which == "validation" and self._validated is not None and self._validated[0] == self.step:
+            return self.active.only_active(self._validated[1])
         return self._evaluate(which)
-
-    def _steps(self, perm: Array, first: int, done: int, totals: StepMetrics) -> int:
-        """Run the steps of `perm` in short calls; return how many were taken before a stop."""
-        taken, wanted = 0, int(perm.shape[0])
-        while taken < wanted and not self.stopped:
-            at = done + taken
-            size = min(self._steps_a_call, wanted - taken, self.marks.until_next(first + at) or wanted)
-            size = min(size, _STEPS_A_LOOK - (first + at) % _STEPS_A_LOOK)
-            begin = time.perf_counter()
-            self._take(perm[taken : taken + size], first + at, totals.part(at, at + size))
-            if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
-                self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
-            taken += size
-            at += size
-            # On a GPU a look at the losses would make the host wait: there it is once an epoch, and at marks.
-            if self.network.backend.xp is np or self.state.step in self.marks:
-                loss, penalty = (self.network.backend.to_numpy(part)[:at] for part in (totals.loss, totals.penalty))
-                self._freeze(loss, penalty, first, now=self.state.step in self.marks)
-            if self.on_steps is not None:
-                self.on_steps(size)
-            self.stopped = self.should_stop is not None and self.should_stop()
-            if self.state.step in self.marks and not self.stopped:
-                self._at_mark()
-        return taken
-
-    def _at_mark(self) -> None:
-        """Tell how the population stands, and go on without the replicas that are dropped."""
-        begin = time.perf_counter()
-        self._hand_back()
-        validation = self._validate()
-        self.seconds_evaluation += time.perf_counter() - begin
-        chunk = 0, self.network.replicas
-        dropped = self.marks.to_drop(PruningPoint(self.state.step, tuple(map(int, self.alive)), chunk, validation))
-        self.dropped |= dict.fromkeys(dropped, self.state.step)
-        if len(dropped) == len(self.alive):
-            self.alive, self.stopped = self.alive[:0], True
-        elif dropped:
-            self._keep(np.flatnonzero(~np.isin(self.alive, dropped)))
-
-    def _validate(self) -> Metrics:
-        """Return validation figures of the parameters as they are; replicas without a finite loss are frozen."""
-        if self._validated is None or self._validated[0] != self.state.step:
-            metrics = self._evaluate("validation")
-            if len(self.alive):
-                lost = self.alive[~(finite(self.living) & np.isfinite(metrics.losses[self.alive]))]
-                self._leave_out(lost, np.full(len(lost), self.state.step - 1), metrics.losses[lost])
-            self._validated = self.state.step, metrics
-        # Those that were dropped since, or are found to have diverged, have none.
-        return self._of_living(self._validated[1])
-
-    def _take(self, perm: Array, step: int, totals: StepMetrics) -> None:
-        """Take the steps of `perm` with the replicas that are alive, from the training's step `step` on."""
-        xp, size = self.network.backend.xp, int(perm.shape[0])
-        eta = self.eta_on_device[step : step + size]
-        if len(self.alive) == self.network.replicas:
-            self.stepper.run(self.state, perm, eta, totals)
-        else:
-            alive = self.network.backend.asarray(self.alive)
-            some = StepMetrics.empty(xp, size, len(self.alive))
-            rows = perm if perm.ndim == 2 else perm[:, self.alive if self._host_rows else alive]
-            self.stepper.run(self.state, rows, eta, some)
-            for whole, part in zip(totals.arrays(), some.arrays(), strict=True):
-                whole[:, alive] = part
-
-    def _freeze(self, losses: Values, penalties: Values, first: int, now: bool = True) -> None:
-        """Stop training replicas that were lost in steps with these losses and penalties (k, R), from `first` on.
-
-        If not `now`, at the next step at which that is done, or at once if no other replica is left.
-        """
-        rows = first_lost(losses[:, self.alive], penalties[:, self.alive], self.network.dtype)
-        lost = rows < len(losses)
-        if now or self.state.step % _STEPS_A_LOOK == 0 or lost.all():
-            gone, rows = self.alive[lost], rows[lost]
-            sizes = sizes_of_batches(len(losses), int(self.data.train.x.shape[0]), self.config)
-            self._leave_out(gone, first + rows, losses[rows, gone] / sizes[rows])
-
-    def _leave_out(self, lost: NDArray[np.int64], steps: NDArray[np.int64], losses: Values) -> None:
-        """Go on without replicas that have diverged at steps with losses (l,), and let their tensors be no numbers.
-
-        What these are at the moment says nothing, and depends on when it was noticed.
-
-        Raises:
-            DivergedError: No replica is left.
-        """
-        if not len(lost):
-            return
-        for r, step, loss in zip(lost.tolist(), steps.tolist(), losses.tolist(), strict=True):
-            self.diverged[r] = Divergence(step, float(self.eta[step, r]), loss)
-        keep = np.flatnonzero(~np.isin(self.alive, lost))
-        if len(keep):
-            self._keep(keep)
-        gone = self.network.backend.asarray(lost)
-        for tensors in (self.network.parameters, self.network.running):
-            for tensor in tensors.values():
-                tensor[gone] = np.nan
-        if not len(keep):
-            raise all_diverged(self.diverged, self.config, self.network.replicas, self.history)
-
-    def _keep(self, columns: NDArray[np.int64]) -> None:
-        """Go on with some of the living replicas, on copies of their tensors."""
-        self._hand_back()
-        self.state = self.state.select(self.network.backend.asarray(columns))
-        self.alive = self.alive[columns]
-        self._set_up(self.network.sharing([*map(int, self.alive)], self.state.parameters, self.state.running))
-
-    def _hand_back(self) -> None:
-        """Write what the living replicas have learned into the network, where they train on copies."""
-        if len(self.alive) in (0, self.network.replicas):
-            return
-        alive = self.network.backend.asarray(self.alive)
-        for home, trained in (
-            (self.network.parameters, self.state.parameters),
-            (self.network.running, self.state.running),
-        ):
-            for name, tensor in trained.items():
-                home[name][alive] = tensor
-
-    def _of_living(self, metrics: Metrics) -> Metrics:
-        """Return figures that are not a number for the replicas that are not trained any more."""
-        if len(self.alive) == self.network.replicas:
-            return metrics
-        living = np.where(np.isin(np.arange(self.network.replicas), self.alive), 1.0, np.nan)
-        return Metrics(metrics.accuracies * living, metrics.losses * living, metrics.costs * living)
-
-    def _batches(self, epoch: int) -> list[Array]:
-        """Return an epoch's order of samples: full batches (k, n) or (k, R, n), then an incomplete one."""
-        if self._prepared is not None and self._prepared[0] == epoch:
-            return self._prepared[1]
-        ordered = batches_of_epoch(self.orders, epoch, int(self.data.train.x.shape[0]), self.config)
-        return ordered if self._host_rows else [self.network.backend.asarray(b) for b in ordered]
-
-    def _evaluate(self, which: str) -> Metrics:
-        """Return figures (R,) of a full pass of the living replicas."""
-        if len(self.alive) == 0:
-            figures = [np.empty(0)] * 3
-        else:
-            with np.errstate(all="ignore"):
-                found = self._evaluations[which](self.lam[self.alive])
-            figures = [found.accuracies, found.losses, found.costs]
-        whole = np.full((3, self.network.replicas), np.nan)
-        whole[:, self.alive] = figures
-        return Metrics(*whole)

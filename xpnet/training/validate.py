@@ -1,4 +1,4 @@
-"""Whether a network, a data set and settings fit together, and in which order samples are met."""
+"""Checks that a network, a data set and settings fit together."""
 
 from __future__ import annotations
 
@@ -7,57 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xpnet.config.definitions import NetworkConfig, TrainConfig
+from xpnet.config.definitions import Length, NetworkConfig, TrainConfig
 from xpnet.data import Dataset, LabelledSet
 from xpnet.errors import ConfigError
+from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_file import check_description, description
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData, to_device
+from xpnet.training.state import TrainState, check_compatible
 from xpnet.training.steppers import Hyperparameters, check_known, make_stepper
-from xpnet.utils.rng import Purpose, generator
-
-
-def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
-    """Return the seed of each replica's order of samples; replicas with one order see the same batches."""
-    base = seeds[0] if config.shuffle_seed is None else config.shuffle_seed
-    if config.shuffle == "shared":
-        return (base,) * len(seeds)
-    if config.shuffle == "independent":
-        return tuple(base + r for r in range(len(seeds)))
-    # A replica equals its solo run: seeds that lie apart have orders that lie as far apart.
-    return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
-
-
-def batches_of_epoch(orders: Sequence[int], epoch: int, samples: int, config: TrainConfig) -> list[NDArray[np.int64]]:
-    """Return an epoch's order of samples, on the host: full batches, then an incomplete one unless it is dropped.
-
-    Args:
-        orders: Seed of each replica's order, as :func:`order_seeds` returns them.
-        epoch: Counted from 0.
-        samples: Samples in the training set.
-        config: Tells the size of a batch, and whether an incomplete one is dropped.
-
-    Returns:
-        Arrays (k, R, n), or (k, n) where all replicas share the order.
-    """
-    n = config.batch_size
-    each = len(set(orders)) > 1
-    drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(orders)}
-    rows = np.stack([drawn[seed] for seed in (orders if each else orders[:1])])
-    full = samples // n * n
-    batches = [rows[:, :full].reshape(len(rows), -1, n)]
-    if full < samples and not config.drop_last:
-        batches.append(rows[:, full:][:, None, :])
-    # (R, k, n) -> (k, R, n), or (k, n) where all replicas share the order.
-    return [np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0] for b in batches if b.shape[1]]
-
-
-def sizes_of_batches(steps: int, samples: int, config: TrainConfig) -> NDArray[np.float64]:
-    """Return how many samples each of the first `steps` batches of an epoch has (steps,)."""
-    starts = np.arange(steps) * config.batch_size
-    return np.minimum(config.batch_size, samples - starts).astype(float)
 
 
 def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData:
@@ -134,3 +93,20 @@ def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     some = LabelledSet(data.train.x[:2], data.train.labels[:2])
     there = to_device(dataclasses.replace(data, train=some, validation=some, test=some), network.backend, network.dtype)
     make_stepper(network, there.train.x, there.train.labels, hyper, config.stepper, config.batch_size, config)
+
+
+def check_start(start: TrainState, network: Network, length: Length) -> None:
+    """Refuse a state of another network, or one that this training does not reach.
+
+    Raises:
+        ConfigError: It is.
+    """
+    why = check_compatible(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
+    done = len(start.step_metrics[0])
+    at = min(start.epochs * length.steps_per_epoch + done, length.steps)
+    if not why and start.epochs > length.epochs:
+        why = f"it has trained {start.epochs} epochs already, and {length.epochs} are asked for"
+    if not why and start.step != at:
+        why = f"it stands at step {start.step}, which would be step {at} with epochs of {length.steps_per_epoch} steps"
+    if why:
+        raise ConfigError(f"start: the network cannot go on from it, {why}")

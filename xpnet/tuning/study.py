@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from xpnet.config.settings import Settings
 from xpnet.data import IN_MEMORY, Dataset, load_data
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
+from xpnet.training.callback import Callback, callbacks_of
 from xpnet.training.device_data import to_device
 from xpnet.training.population import Population
 from xpnet.training.train_population import train_population
@@ -149,8 +150,7 @@ class Search:
         self,
         *,
         on_change: Callable[[Outcome], None] | None = None,
-        on_steps: Callable[[int], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
+        callbacks: Sequence[Callback] = (),
         train: Callable[[Settings], dict[str, Any] | None] | None = None,
         keeper: Keeper | None = None,
         tell: Callable[[str], None] | None = None,
@@ -159,14 +159,13 @@ class Search:
 
         Args:
             on_change: Called with the outcome so far whenever something has become known.
-            on_steps: Called with the number of steps just taken.
-            should_stop: Asked after every few steps; what is not finished is given back when it returns True.
+            callbacks: Called while trials are trained; trials that are not finished when one stops are given back.
             train: Trains the winner again and returns its figures, None if it was interrupted; by default a population
                 in memory.
             keeper: Keeps the networks of the best trials; in memory if not given.
             tell: Called with a sentence when the winner has to be trained again though that was not asked for.
         """
-        config, stop = self.rounds.config, should_stop or (lambda: False)
+        config = self.rounds.config
         dtype = Settings.from_mapping(self.rounds.base).run.dtype
         keeper = keeper or InMemory(self.data)
         there = to_device(self.data, self.backend, dtype)
@@ -176,11 +175,14 @@ class Search:
             there,
             most=self.most,
             on_change=on_change,
-            on_steps=on_steps,
-            should_stop=should_stop,
+            callbacks=callbacks,
             keeper=keeper,
         )
         outcome = worker.run(config.lease)
+
+        def stop() -> bool:
+            return any(callback.should_stop() for callback in callbacks)
+
         winner = None if stop() else self.winner(outcome)
         final, interrupted, network = None, stop(), None
         if winner is not None and (best := outcome.best) is not None:
@@ -315,7 +317,8 @@ def _storage(value: Any) -> Any:
     backend=optional(kind(Backend)),
     storage=optional(_storage),
     study=text_of("a name"),
-    **dict.fromkeys(("on_change", "should_stop"), optional(function)),
+    on_change=optional(function),
+    callbacks=callbacks_of,
 )
 def search(
     space: Any,
@@ -326,7 +329,7 @@ def search(
     storage: Any = None,
     study: str = "search",
     on_change: Callable[[Outcome], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    callbacks: Sequence[Callback] = (),
     **how: Any,
 ) -> SearchResult:
     """Search settings: train many networks as populations, and test the best of them.
@@ -341,7 +344,7 @@ def search(
             in memory if not given.
         study: The search's name there.
         on_change: Called with the outcome so far whenever something has become known.
-        should_stop: Asked after every few steps; the search ends when it returns True.
+        callbacks: Instances of :class:`xpnet.Callback`, called during training; the search ends when one stops.
         **how: Fields of :class:`xpnet.tuning.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
             ``round_cycles``, ``prune``, ``final``, ``final_runs``, ``lease``.
 
@@ -365,7 +368,7 @@ def search(
     there = open_storage(storage) if opened else storage
     try:
         session = Search.start(where, base, config, data, backend or get_backend("cpu"), there, study)
-        return session.run(on_change=on_change, should_stop=should_stop)
+        return session.run(on_change=on_change, callbacks=callbacks)
     finally:
         if opened:
             close_storage(there)

@@ -12,10 +12,10 @@ import numpy as np
 from xpnet.config.settings import Settings
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
+from xpnet.training.callback import Callback, PruningPoint
 from xpnet.training.device_data import DeviceData
 from xpnet.training.history import Metrics, Values
 from xpnet.training.population import Population
-from xpnet.training.pruning import PruningPoint
 from xpnet.training.result import TrainResult
 from xpnet.tuning.kept_networks import Keeping, part_of, validated
 from xpnet.tuning.pruning import moments, to_prune
@@ -27,7 +27,7 @@ Figures: TypeAlias = tuple[Values, Values]
 """Accuracies and losses of a claim, by seed; not a number where a network diverged."""
 
 
-class TrialBatch:
+class TrialBatch(Callback):
     """The training of claims that differ in what stacks, as one population.
 
     Args:
@@ -62,6 +62,7 @@ class TrialBatch:
         self.population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         self.length = settings.train.length(len(data.data.train))
         self.looks = moments(settings.train, self.length) if self.rule != "none" else {}
+        self.prune_at = self.looks
         # By look and place: how the claims stood; by place: the look after which they were dropped.
         self.stood: dict[int, dict[int, Figures]] = {}
         self.pruned: dict[int, int] = {}
@@ -72,7 +73,7 @@ class TrialBatch:
         begin = time.perf_counter()
         network, result = None, None
         with contextlib.suppress(DivergedError):
-            network, result = train(self.population, marks=self.looks, on_mark=self._look)
+            network, result = train(self.population, self)
         seconds = self._shares(time.perf_counter() - begin, result)
         ended: dict[int, Figures] = {}
         if network is not None and result is not None and not result.interrupted:
@@ -126,18 +127,18 @@ class TrialBatch:
         accuracies, losses = map(_list, figures)
         return Trial(number, slot.round, "complete", slot.point or {}, score(figures[0]), accuracies, losses)
 
-    def _look(self, mark: PruningPoint) -> list[int]:
-        """Report all, ask all, and return the replicas of those that are dropped."""
-        queue, look = self.queue, self.looks[mark.step]
+    def on_prune(self, point: PruningPoint) -> list[int]:
+        """Report all trials, judge them, and return the networks of those that are pruned."""
+        queue, look = self.queue, self.looks[point.step]
         here = [place for place in range(len(self.claims)) if place not in self.pruned]
-        living, (start, stop) = set(mark.replicas), mark.chunk
+        living, (start, stop) = set(point.replicas), point.chunk
         # A trial whose seeds train in several chunks cannot be judged before the last of them.
         asked = [
             place
             for place in here
             if living & set(self._members(place)) and all(start <= r < stop for r in self._members(place))
         ]
-        found = {place: self._of(place, mark.validation) for place in asked}
+        found = {place: self._of(place, point.validation) for place in asked}
         self.stood.setdefault(look, {}).update(found)
         still_mine = {claim.id for claim in queue.mine(self.claims)}
         for place in asked:

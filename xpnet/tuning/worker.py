@@ -9,6 +9,7 @@ from typing import Any
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
+from xpnet.training.callback import Callback
 from xpnet.training.chunks import most_in_memory
 from xpnet.training.device_data import DeviceData
 from xpnet.training.guessing import Guessing
@@ -39,8 +40,7 @@ class SearchWorker:
         data: The data set on this worker's device.
         most: Most networks that train together; what is usual on the device and fits its memory if not given.
         on_change: Called with the outcome so far whenever something has become known.
-        on_steps: Called with the number of steps just taken.
-        should_stop: Asked after every few steps; trials that are not finished are given back when it returns True.
+        callbacks: Called while trials are trained; trials that are not finished when one stops are given back.
         keeper: Keeps the networks of the best trials.
     """
 
@@ -52,14 +52,12 @@ class SearchWorker:
         *,
         most: int | None = None,
         on_change: Callable[[Outcome], None] | None = None,
-        on_steps: Callable[[int], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
+        callbacks: Sequence[Callback] = (),
         keeper: Keeper | None = None,
     ) -> None:
         self._keeping = None if keeper is None else Keeping(keeper, self._ranking)
         self.rounds, self.queue, self.data, self._most = rounds, queue, data, most
-        self._on_change, self._on_steps = on_change or (lambda _: None), on_steps
-        self._should_stop = should_stop or (lambda: False)
+        self._on_change, self._callbacks = on_change or (lambda _: None), callbacks
         self.seeds = rounds.seeds
         self._study: Any = None
         self._guessing = Guessing.of(data.data, ["validation"])
@@ -80,6 +78,9 @@ class SearchWorker:
         outcome = self.outcome()
         self._on_change(outcome)
         return outcome
+
+    def _should_stop(self) -> bool:
+        return any(callback.should_stop() for callback in self._callbacks)
 
     def _round(self, number: int, count: int) -> None:
         waits = 0
@@ -184,7 +185,7 @@ class SearchWorker:
             if attempt in ended and (best is None or attempt != best.attempt):
                 self._keeping.keeper.forget(attempt)
 
-    def _train_population(self, population: Population, **options: Any) -> tuple[Network, TrainResult]:
+    def _train_population(self, population: Population, batch: Callback) -> tuple[Network, TrainResult]:
         """Train a population of this search, without a look at the test set."""
         settings = Settings.from_mapping(self.rounds.base)
         # Memory may hold fewer at a time; with many seeds, one trial alone may be more than was asked for.
@@ -195,10 +196,8 @@ class SearchWorker:
             backend=self.data.backend,
             dtype=settings.run.dtype,
             max_replicas=most,
-            on_steps=self._on_steps,
-            should_stop=self._should_stop,
+            callbacks=[*self._callbacks, batch],
             final=("validation",),
-            **options,
         )
 
     # -- what is known --------------------------------------------------------------------

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xpnet.analysis.diagnosis.layer_statistics import MEASURES, Diagnosis, Values, diagnose
-from xpnet.config.arguments import function, kind, takes
+from xpnet.config.arguments import kind, takes
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.fields import argument, optional, whole
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
+from xpnet.training.callback import Callback, callbacks_of
 from xpnet.training.history import EpochRecord, csv_lines
 from xpnet.training.result import TrainResult
 from xpnet.training.schedules import learning_rates
@@ -85,8 +86,8 @@ class LayerHistory:
         }
 
 
-class Recorder:
-    """Takes a diagnosis when it is made, as epoch 0, and after epochs: the `on_epoch` of :func:`xpnet.train`.
+class Recorder(Callback):
+    """Callback that takes a diagnosis when it is made, as epoch 0, and after epochs.
 
     Attributes:
         course: What was measured so far.
@@ -131,7 +132,7 @@ class Recorder:
         self._labels = network.backend.asarray(data.train.labels[rows])
         self._take(0, 0, learning_rates(config, length, network.replicas)[0])
 
-    def __call__(self, record: EpochRecord) -> None:
+    def on_epoch_end(self, record: EpochRecord) -> None:
         """Take the diagnosis of an epoch that is due."""
         if record.epoch % self._every == 0 or record.epoch == self._epochs:
             self._take(record.epoch, record.step, record.eta, np.isfinite(record.train.losses))
@@ -143,7 +144,7 @@ class Recorder:
         self.course.moments.append(LayerStatistics(epoch, step, eta, found))
 
 
-@takes(network=kind(Network), data=kind(Dataset), config=optional(kind(TrainConfig)), on_epoch=optional(function))
+@takes(network=kind(Network), data=kind(Dataset), config=optional(kind(TrainConfig)), callbacks=callbacks_of)
 def train_with_diagnosis(
     network: Network,
     data: Dataset,
@@ -151,9 +152,7 @@ def train_with_diagnosis(
     *,
     samples: int | None = None,
     every: int = 1,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    on_steps: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    callbacks: Sequence[Callback] = (),
     orders: Sequence[int] | None = None,
 ) -> tuple[TrainResult, LayerHistory]:
     """Train `network` in place as :func:`xpnet.train` does, to the same bits, with a diagnosis by epoch.
@@ -164,9 +163,7 @@ def train_with_diagnosis(
         config: How to train.
         samples: Samples of the training set that are measured; 1000 if not given, or all there are.
         every: Epochs between two diagnoses; epoch 0 and the last one always have one.
-        on_epoch: As of :func:`xpnet.train`, called after the epoch's diagnosis.
-        on_steps: As of :func:`xpnet.train`.
-        should_stop: As of :func:`xpnet.train`.
+        callbacks: As of :func:`xpnet.train`, called after the epoch's diagnosis.
         orders: As of :func:`xpnet.train`.
 
     Returns:
@@ -174,18 +171,12 @@ def train_with_diagnosis(
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
-        DivergedError: The loss became infinite or not a number, for all replicas; a :class:`Recorder` given to
-            :func:`xpnet.train` as `on_epoch` keeps what was measured before that.
+        DivergedError: The loss became infinite or not a number, for all replicas; a :class:`Recorder` among
+            the callbacks of :func:`xpnet.train` keeps what was measured before that.
     """
     config = config or TrainConfig()
     recorder = Recorder(network, data, config, samples=samples, every=every)
-
-    def both(record: EpochRecord) -> None:
-        recorder(record)
-        if on_epoch is not None:
-            on_epoch(record)
-
-    result = train(network, data, config, on_epoch=both, on_steps=on_steps, should_stop=should_stop, orders=orders)
+    result = train(network, data, config, callbacks=[recorder, *callbacks], orders=orders)
     return result, recorder.course
 
 

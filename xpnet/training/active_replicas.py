@@ -1,0 +1,149 @@
+"""The replicas of a population that still train, and the tensors on which they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.backend import Array
+from xpnet.nn.network import Network
+from xpnet.training.evaluation import finite
+from xpnet.training.history import Metrics, Values
+from xpnet.training.result import Divergence
+from xpnet.training.state import Tensors, TrainState
+from xpnet.training.steppers import State, StepMetrics
+
+
+class ActiveReplicas:
+    """The replicas that have neither diverged nor been pruned.
+
+    While all R replicas are active they train in place.  Later the active ones train on copies of their tensors, so
+    that a step costs what they need; :meth:`write_back` copies what they have learned into `network`.
+
+    Attributes:
+        network: All R replicas.
+        living: The active ones, as a network on the tensors of `state`.
+        state: What a step changes: parameters, velocities and running statistics of the active replicas.
+        numbers: Numbers of the active replicas, ascending (A,).
+        diverged: Where other replicas diverged.
+        dropped: The steps that other replicas had taken when they were pruned.
+    """
+
+    def __init__(self, network: Network, *, momentum: bool) -> None:
+        zeros = network.backend.xp.zeros_like
+        velocities = {name: zeros(p) for name, p in network.parameters.items()} if momentum else {}
+        self.network = self.living = network
+        self.state = State(network.parameters, velocities, network.running)
+        self.numbers: NDArray[np.int64] = np.arange(network.replicas)
+        self.diverged: dict[int, Divergence] = {}
+        self.dropped: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def all_active(self) -> bool:
+        """Whether every replica is active."""
+        return len(self.numbers) == self.network.replicas
+
+    def keep(self, places: NDArray[np.int64]) -> None:
+        """Train on with some of the active replicas, by their places in `numbers`, on copies of their tensors."""
+        self.write_back()
+        self.state = self.state.select(self.network.backend.asarray(places))
+        self.numbers = self.numbers[places]
+        self.living = self.network.sharing([*map(int, self.numbers)], self.state.parameters, self.state.running)
+
+    def drop(self, replicas: list[int]) -> None:
+        """Train on without replicas that were pruned; their tensors stay as they are."""
+        self.dropped |= dict.fromkeys(replicas, self.state.step)
+        if len(replicas) == len(self):
+            self.numbers = self.numbers[:0]
+        elif replicas:
+            self.keep(np.flatnonzero(~np.isin(self.numbers, replicas)))
+
+    def leave_out(self, diverged: Mapping[int, Divergence]) -> None:
+        """Train on without replicas that have diverged, and set their tensors to NaN.
+
+        Their values say nothing, and depend on when the divergence was noticed.
+        """
+        self.diverged |= diverged
+        lost = np.array(sorted(diverged), np.int64)
+        places = np.flatnonzero(~np.isin(self.numbers, lost))
+        if len(places):
+            self.keep(places)
+        else:
+            self.numbers = self.numbers[:0]
+        gone = self.network.backend.asarray(lost)
+        for tensors in (self.network.parameters, self.network.running):
+            for tensor in tensors.values():
+                tensor[gone] = np.nan
+
+    def write_back(self) -> None:
+        """Copy what the active replicas have learned into `network`, where they train on copies."""
+        if self.all_active or not len(self):
+            return
+        numbers = self.network.backend.asarray(self.numbers)
+        state = self.state
+        for home, trained in ((self.network.parameters, state.parameters), (self.network.running, state.running)):
+            for name, tensor in trained.items():
+                home[name][numbers] = tensor
+
+    def not_finite(self, losses: Values) -> NDArray[np.int64]:
+        """Return the active replicas of which the loss (R,) or a tensor is not finite."""
+        if not len(self):
+            return self.numbers
+        return self.numbers[~(finite(self.living) & np.isfinite(losses[self.numbers]))]
+
+    def only_active(self, metrics: Metrics) -> Metrics:
+        """Return figures (R,) with NaN for the replicas that are not active."""
+        if self.all_active:
+            return metrics
+        factor = np.where(np.isin(np.arange(self.network.replicas), self.numbers), 1.0, np.nan)
+        return Metrics(metrics.accuracies * factor, metrics.losses * factor, metrics.costs * factor)
+
+    def columns_of(self, batches: Array) -> Array:
+        """Return batches (k, R, n) of the active replicas alone, or (k, n) as they are, on the device they lie on."""
+        if batches.ndim == 2:
+            return batches
+        return batches[
+            :, self.numbers if isinstance(batches, np.ndarray) else self.network.backend.asarray(self.numbers)
+        ]
+
+    def scatter(self, some: StepMetrics, into: StepMetrics) -> None:
+        """Write figures (k, A) of the active replicas into those of all (k, R)."""
+        numbers = self.network.backend.asarray(self.numbers)
+        for whole, part in zip(into.arrays(), some.arrays(), strict=True):
+            whole[:, numbers] = part
+
+    def tensors(self) -> tuple[Tensors, Tensors, Tensors]:
+        """Return copies on the host of all replicas' parameters, running statistics and velocities.
+
+        Velocities are 0 for replicas that are not active.
+        """
+        self.write_back()
+        network, to_numpy = self.network, self.network.backend.to_numpy
+        velocities = {}
+        for name, tensor in self.state.velocities.items():
+            velocities[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
+            velocities[name][self.numbers] = to_numpy(tensor)
+        parameters = {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()}
+        running = {name: np.array(to_numpy(tensor)) for name, tensor in network.running.items()}
+        return parameters, running, velocities
+
+    def restore(self, start: TrainState) -> None:
+        """Take over the tensors of a state, and which replicas are active."""
+        for home, tensors in (
+            (self.network.parameters, start.parameters),
+            (self.network.running, start.running),
+            (self.state.velocities, start.velocities),
+        ):
+            for name in home.keys() & tensors.keys():  # velocities are lost where there is no momentum any more
+                home[name][...] = self.network.backend.asarray(tensors[name])
+        self.state.step = start.step
+        self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)
+        alive = np.asarray(start.alive, np.int64)
+        if 0 < len(alive) < self.network.replicas:
+            self.keep(alive)
+        self.numbers = alive

@@ -1,0 +1,75 @@
+"""Mini-batches: the order in which each replica meets the training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.backend import Array, Backend
+from xpnet.config.definitions import TrainConfig
+from xpnet.utils.rng import Purpose, generator
+
+
+def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return the seed of each replica's order of samples; replicas with one order see the same batches."""
+    base = seeds[0] if config.shuffle_seed is None else config.shuffle_seed
+    if config.shuffle == "shared":
+        return (base,) * len(seeds)
+    if config.shuffle == "independent":
+        return tuple(base + r for r in range(len(seeds)))
+    # A replica equals its solo run: seeds that lie apart have orders that lie as far apart.
+    return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
+
+
+class Batches:
+    """The batches of every epoch of a training.
+
+    Args:
+        orders: Seed of each replica's order, as :func:`order_seeds` returns them.
+        samples: Samples in the training set.
+        config: Has the size of a batch, and whether an incomplete one is dropped.
+        backend: The device on which batches are needed; the host if not given.
+    """
+
+    def __init__(
+        self, orders: Sequence[int], samples: int, config: TrainConfig, backend: Backend | None = None
+    ) -> None:
+        self._orders, self._samples, self._config, self._backend = orders, samples, config, backend
+        self._prepared: tuple[int, list[Array]] | None = None
+
+    def of_epoch(self, epoch: int) -> list[Array]:
+        """Return an epoch's order of samples: full batches, then an incomplete one unless it is dropped.
+
+        Args:
+            epoch: Counted from 0.
+
+        Returns:
+            Arrays (k, R, n), or (k, n) where all replicas share the order.
+        """
+        if self._prepared is not None and self._prepared[0] == epoch:
+            return self._prepared[1]
+        ordered = self._on_host(epoch)
+        return ordered if self._backend is None else [self._backend.asarray(batches) for batches in ordered]
+
+    def prepare(self, epoch: int) -> None:
+        """Make an epoch's batches ahead of time."""
+        self._prepared = epoch, self.of_epoch(epoch)
+
+    def sizes(self, steps: int) -> NDArray[np.float64]:
+        """Return how many samples each of the first `steps` batches of an epoch has (steps,)."""
+        size = self._config.batch_size
+        return np.minimum(size, self._samples - np.arange(steps) * size).astype(float)
+
+    def _on_host(self, epoch: int) -> list[NDArray[np.int64]]:
+        n, orders, samples = self._config.batch_size, self._orders, self._samples
+        each = len(set(orders)) > 1
+        drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(orders)}
+        rows = np.stack([drawn[seed] for seed in (orders if each else orders[:1])])
+        full = samples // n * n
+        batches = [rows[:, :full].reshape(len(rows), -1, n)]
+        if full < samples and not self._config.drop_last:
+            batches.append(rows[:, full:][:, None, :])
+        # (R, k, n) -> (k, R, n), or (k, n) where all replicas share the order.
+        return [np.ascontiguousarray(b.swapaxes(0, 1)) if each else b[0] for b in batches if b.shape[1]]
