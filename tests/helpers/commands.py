@@ -67,7 +67,7 @@ def _child(what: dict[str, Any]) -> None:
             os.setgroups([])
             os.setgid(what["user"])
             os.setuid(what["user"])
-        _patch(xpnet.training.trainer.Trainer, "_call_stepper", _watched(what))
+        _patch(xpnet.training.active_replicas.ActiveReplicas, "take_steps", _watched(what))
         if what.keys() & {"signals", "commands"}:
             xpnet.training.trainer._SECONDS_A_CALL = 0  # one step a call: exact moments
         if "call" in what:
@@ -95,10 +95,10 @@ def _watched(what: dict[str, Any]) -> Callable[[Any], Any]:
     steps = 0
 
     def wrap(real: Any) -> Any:
-        def take(loop: Any, perm: Any, *arguments: Any) -> None:
+        def take(active: Any, stepper: Any, batches: Any, *arguments: Any) -> None:
             nonlocal steps
-            real(loop, perm, *arguments)
-            steps += len(perm)
+            real(active, stepper, batches, *arguments)
+            steps += len(batches)
             while pending and steps >= pending[0][0]:
                 _, act = pending.pop(0)
                 os.kill(os.getpid(), act) if isinstance(act, int) else subprocess.run(act, shell=True, check=True)

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from xpnet.backend import Array
 from xpnet.nn.network import Network
-from xpnet.training.evaluation import finite
-from xpnet.training.history import Metrics, Values
+from xpnet.training.history import Metrics
 from xpnet.training.result import Divergence
 from xpnet.training.state import Tensors, TrainState
-from xpnet.training.steppers import State, StepMetrics
+from xpnet.training.steppers import State, StepMetrics, Stepper
 
 
 class ActiveReplicas:
@@ -90,12 +89,6 @@ class ActiveReplicas:
             for name, tensor in trained.items():
                 home[name][numbers] = tensor
 
-    def not_finite(self, losses: Values) -> NDArray[np.int64]:
-        """Return the active replicas of which the loss (R,) or a tensor is not finite."""
-        if not len(self):
-            return self.numbers
-        return self.numbers[~(finite(self.living) & np.isfinite(losses[self.numbers]))]
-
     def only_active(self, metrics: Metrics) -> Metrics:
         """Return figures (R,) with NaN for the replicas that are not active."""
         if self.all_active:
@@ -103,19 +96,18 @@ class ActiveReplicas:
         factor = np.where(np.isin(np.arange(self.network.replicas), self.numbers), 1.0, np.nan)
         return Metrics(metrics.accuracies * factor, metrics.losses * factor, metrics.costs * factor)
 
-    def columns_of(self, batches: Array) -> Array:
-        """Return batches (k, R, n) of the active replicas alone, or (k, n) as they are, on the device they lie on."""
-        if batches.ndim == 2:
-            return batches
-        return batches[
-            :, self.numbers if isinstance(batches, np.ndarray) else self.network.backend.asarray(self.numbers)
-        ]
-
-    def scatter(self, some: StepMetrics, into: StepMetrics) -> None:
-        """Write figures (k, A) of the active replicas into those of all (k, R)."""
-        numbers = self.network.backend.asarray(self.numbers)
-        for whole, part in zip(into.arrays(), some.arrays(), strict=True):
-            whole[:, numbers] = part
+    def take_steps(self, stepper: Stepper, batches: Array, eta: Array, metrics: StepMetrics) -> None:
+        """Take the steps of batches (k, n) or (k, R, n) with rates (k, A); write the figures of the active replicas."""
+        if self.all_active:
+            stepper.run(self.state, batches, eta, metrics)
+            return
+        xp, asarray = self.network.backend.xp, self.network.backend.asarray
+        if batches.ndim == 3:
+            batches = batches[:, self.numbers if isinstance(batches, np.ndarray) else asarray(self.numbers)]
+        some = StepMetrics.empty(xp, int(batches.shape[0]), len(self))
+        stepper.run(self.state, batches, eta, some)
+        for values, found in zip(metrics.arrays(), some.arrays(), strict=True):
+            values[:, asarray(self.numbers)] = found
 
     def tensors(self) -> tuple[Tensors, Tensors, Tensors]:
         """Return copies on the host of all replicas' parameters, running statistics and velocities.

@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xpnet.config.definitions import Length
 from xpnet.nn.network import Network
 from xpnet.training.history import EpochRecord, Metrics
@@ -121,6 +124,25 @@ def steps_to_prune_at(callbacks: Sequence[Callback], steps: int) -> list[int]:
     """Return the steps, in order, after which a callback may prune a training of so many steps."""
     # After the last step, pruning would save nothing.
     return sorted({step for callback in callbacks for step in callback.prune_at if 0 < step < steps})
+
+
+def pruning_point(
+    step: int, numbers: NDArray[np.int64], figures: Metrics, chunk: Chunk, population: int
+) -> PruningPoint:
+    """Return the pruning point of a chunk, with numbers and figures of the whole population.
+
+    Args:
+        step: Steps taken.
+        numbers: Networks that are still trained, counted within the chunk.
+        figures: Validation figures of the chunk.
+        chunk: The chunk.
+        population: Number of networks in the population.
+    """
+    first, end = chunk
+    padding = first, population - end
+    columns = figures.accuracies, figures.losses, figures.costs
+    validation = Metrics(*(np.pad(values, padding, constant_values=np.nan) for values in columns))
+    return PruningPoint(step, tuple(first + int(r) for r in numbers), chunk, validation)
 
 
 def pruned_by(callbacks: Sequence[Callback], point: PruningPoint) -> list[int]:

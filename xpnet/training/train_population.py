@@ -18,11 +18,12 @@ from xpnet.training.batches import order_seeds
 from xpnet.training.callback import Callback, TrainPlan, callbacks_of
 from xpnet.training.chunks import chunks, halves_of, joined, most_in_memory, nothing_left
 from xpnet.training.device_data import DeviceData, to_device
+from xpnet.training.evaluator import SETS
 from xpnet.training.history import EpochRecord, records_of
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult, all_diverged
 from xpnet.training.state import Chunk, TrainState
-from xpnet.training.trainer import SETS, Trainer
+from xpnet.training.trainer import Trainer
 from xpnet.training.validate import check_fit, on_device_of
 from xpnet.training.verdicts import judged
 

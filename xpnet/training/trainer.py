@@ -1,4 +1,7 @@
-"""The training loop: steps, epochs, evaluation, pruning and checkpoints."""
+"""The training loop: steps, epochs, evaluation, pruning and checkpoints.
+
+It is one class of more than 250 lines, since all its methods work on the state of one training.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,12 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.config.definitions import TrainConfig
 from xpnet.data import on_host
-from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.batches import Batches
-from xpnet.training.callback import Callback, PruningPoint, SavePoint, pruned_by, steps_to_prune_at
+from xpnet.training.callback import Callback, SavePoint, pruned_by, pruning_point, steps_to_prune_at
 from xpnet.training.device_data import DeviceData
-from xpnet.training.evaluation import Evaluation
+from xpnet.training.evaluator import SETS, Evaluator
 from xpnet.training.history import EpochRecord, History, Metrics, Values, running_metrics
 from xpnet.training.result import Divergence, TrainResult, all_diverged, first_lost
 from xpnet.training.schedules import learning_rates
@@ -30,7 +32,6 @@ _STEPS_A_CALL = 50
 # On the CPU replicas that have diverged are left out at multiples of so many steps, not when a call happens to end:
 # in float32 the last bits of the others depend on which replicas are trained beside them.
 _STEPS_A_LOOK = 50
-SETS = ("train", "validation", "test")
 
 
 class Trainer:
@@ -55,18 +56,10 @@ class Trainer:
         chunk: Chunk | None = None,
         population: int | None = None,
     ) -> None:
-        """Prepare the training.
+        """Prepare the training; the first six arguments are those of :func:`xpnet.train`, checked.
 
-        Args:
-            network: R networks of one architecture.
-            data: The data set on their device.
-            config: How to train.
-            orders: Seed of each network's order of samples (R,).
-            callbacks: Called on the way.
-            start: State from which the training goes on.
-            chunk: Numbers of the networks in their population, as (first, last + 1), if they are not all of it; then
-                epochs are not passed to callbacks.
-            population: Number of networks in the population.
+        Of a population in chunks, `chunk` has the numbers of these networks, as (first, last + 1), and `population` is
+        the number of all; epochs of a part of it are not passed to callbacks.
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
@@ -85,7 +78,7 @@ class Trainer:
         # Samples that stay on the host are gathered there, and need their order there.
         place = None if backend.xp is np or on_host(data.train.x) else backend
         self._batches = Batches(orders, int(data.train.x.shape[0]), config, place)
-        self._validated: tuple[int, Metrics] | None = None
+        self._evaluator = Evaluator(self.active, data, self.lam)
         # Of the unfinished epoch: figures of its steps, and the seconds that an earlier training took for some.
         self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
@@ -108,7 +101,7 @@ class Trainer:
         """
         if not len(self.active):  # in a chunk of a population, of which other chunks go on
             if self.active.diverged:
-                raise self._all_diverged()
+                raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
             return self._result(False, final)
         for epoch in range(len(self.history), self.length.epochs):
             self._epoch(epoch)
@@ -142,7 +135,7 @@ class Trainer:
         self.history = History(self.eta[0], start.history)
         self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
         if start.validated and self.history.epochs and self.history.epochs[-1].step == start.step:
-            self._validated = start.step, self.history.epochs[-1].validation
+            self._evaluator.validated = start.step, self.history.epochs[-1].validation
         done = len(start.step_metrics[0])
         if done:
             first = start.epochs * self.length.steps_per_epoch
@@ -154,8 +147,7 @@ class Trainer:
     def _set_up(self) -> None:
         """Make what trains and evaluates the active replicas."""
         living, data, config = self.active.living, self.data, self.config
-        sets = {name: getattr(data, name) for name in SETS}
-        self._evaluations = {name: Evaluation(living, part.x, part.labels) for name, part in sets.items()}
+        self._evaluator.set_up()
         numbers, backend = self.active.numbers, self.network.backend
         rho = backend.asarray(self.rho[numbers]) if self.active.state.velocities else None
         orders = tuple(self.orders[r] for r in numbers)
@@ -186,7 +178,7 @@ class Trainer:
         begin = time.perf_counter()
         validation = self._validate()
         if self.config.train_metrics == "full":
-            training = self._evaluate("train")
+            training = self._evaluator("train")
         else:
             training = running_metrics(loss, correct, penalty, self._batches.sizes(done), self.lam)
         evaluation = time.perf_counter() - begin
@@ -223,7 +215,8 @@ class Trainer:
             until_look = _STEPS_A_LOOK - (first + at) % _STEPS_A_LOOK
             size = min(self._steps_a_call, wanted - taken, until_pruning, until_look)
             begin = time.perf_counter()
-            self._call_stepper(batches[taken : taken + size], first + at, metrics.part(at, at + size))
+            eta = self._eta_on_device[first + at : first + at + size]
+            active.take_steps(self._stepper, batches[taken : taken + size], eta, metrics.part(at, at + size))
             if time.perf_counter() - begin < _SECONDS_A_CALL / 2:
                 self._steps_a_call = min(2 * self._steps_a_call, _STEPS_A_CALL)
             taken += size
@@ -242,47 +235,25 @@ class Trainer:
                 self._prune()
         return taken
 
-    def _call_stepper(self, batches: Array, step: int, metrics: StepMetrics) -> None:
-        """Take the steps of `batches` with the active replicas, from the training's step `step` on."""
-        active, eta = self.active, self._eta_on_device[step : step + int(batches.shape[0])]
-        if active.all_active:
-            self._stepper.run(active.state, batches, eta, metrics)
-        else:
-            some = StepMetrics.empty(self.network.backend.xp, int(batches.shape[0]), len(active))
-            self._stepper.run(active.state, active.columns_of(batches), eta, some)
-            active.scatter(some, into=metrics)
-
     def _prune(self) -> None:
         """Evaluate the validation set, and let callbacks prune the population."""
         begin = time.perf_counter()
         self.active.write_back()
         figures = self._validate()
         self.seconds_evaluation += time.perf_counter() - begin
-        first, end = self.chunk
-        padding = first, self.population - end
-        validation = Metrics(
-            *(
-                np.pad(values, padding, constant_values=np.nan)
-                for values in (figures.accuracies, figures.losses, figures.costs)
-            )
-        )
-        replicas = tuple(first + int(r) for r in self.active.numbers)
-        pruned = pruned_by(self.callbacks, PruningPoint(self.step, replicas, self.chunk, validation))
-        if pruned:
-            self.active.drop([r - first for r in pruned])
+        point = pruning_point(self.step, self.active.numbers, figures, self.chunk, self.population)
+        if pruned := pruned_by(self.callbacks, point):
+            self.active.drop([r - self.chunk[0] for r in pruned])
             self.stopped = not len(self.active)
             if not self.stopped:
                 self._set_up()
 
     def _validate(self) -> Metrics:
         """Return validation figures of the present parameters, and leave out replicas without a finite loss."""
-        if self._validated is None or self._validated[0] != self.step:
-            metrics = self._evaluate("validation")
-            lost = self.active.not_finite(metrics.losses)
-            self._leave_out({int(r): (self.step - 1, float(metrics.losses[r])) for r in lost})
-            self._validated = self.step, metrics
-        # Those that were pruned since, or are found to have diverged, have none.
-        return self.active.only_active(self._validated[1])
+        metrics, lost = self._evaluator.validate()
+        self._leave_out({int(r): (self.step - 1, float(metrics.losses[r])) for r in lost})
+        # Replicas that were pruned since, or are found to have diverged, have no figures.
+        return self.active.only_active(metrics)
 
     def _leave_out_diverged(self, losses: Values, penalties: Values, first: int) -> None:
         """Leave out replicas that diverged in steps with these losses and penalties (k, R), from step `first` on."""
@@ -298,37 +269,22 @@ class Trainer:
             DivergedError: No replica is left.
         """
         if lost:
-            self.active.leave_out(
-                {r: Divergence(step, float(self.eta[step, r]), loss) for r, (step, loss) in lost.items()}
-            )
+            places = {r: Divergence(step, float(self.eta[step, r]), loss) for r, (step, loss) in lost.items()}
+            self.active.leave_out(places)
             if not len(self.active):
-                raise self._all_diverged()
+                raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
             self._set_up()
-
-    def _all_diverged(self) -> DivergedError:
-        return all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
 
     def _checkpoint(self) -> None:
         """Let callbacks save the training."""
         ends = self.stopped or self.step == self.length.steps
         for callback in self.callbacks:
-            point = SavePoint(self.network, self.chunk, len(self.history), self.step, ends, self.state)
-            callback.on_checkpoint(point)
-
-    def _evaluate(self, which: str) -> Metrics:
-        """Return figures (R,) of a full pass of the active replicas; NaN for the others."""
-        figures = np.full((3, self.network.replicas), np.nan)
-        if len(self.active):
-            with np.errstate(all="ignore"):
-                found = self._evaluations[which](self.lam[self.active.numbers])
-            figures[:, self.active.numbers] = found.accuracies, found.losses, found.costs
-        return Metrics(*figures)
+            callback.on_checkpoint(SavePoint(self.network, self.chunk, len(self.history), self.step, ends, self.state))
 
     def _result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
         """Evaluate the sets of `final` and return the result."""
         begin = time.perf_counter()
-        unknown = Metrics(*np.full((3, self.network.replicas), np.nan))
-        train, validation, test = (self._at_end(name) if name in final else unknown for name in SETS)
+        train, validation, test = (self._evaluator.at_end(name, wanted=name in final) for name in SETS)
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
@@ -344,8 +300,3 @@ class Trainer:
             diverged=self.active.diverged,
             dropped=self.active.dropped,
         )
-
-    def _at_end(self, which: str) -> Metrics:
-        if which == "validation" and self._validated is not None and self._validated[0] == self.step:
-            return self.active.only_active(self._validated[1])
-        return self._evaluate(which)

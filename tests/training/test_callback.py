@@ -1,0 +1,135 @@
+"""Callbacks: when their methods are called, with what, and what their answers and exceptions do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from calls import Calls
+
+import xpnet
+from xpnet.errors import ConfigError
+from xpnet.runs.checkpoints import last_complete, write_checkpoint
+from xpnet.training.callback import PruningPoint, SavePoint, TrainPlan
+from xpnet.training.population import Population
+
+CONFIG = xpnet.TrainConfig(n_s=4, cycles=2, batch_size=50)  # 16 steps, 8 an epoch
+METHODS = ("on_train_begin", "on_steps", "should_stop", "on_epoch_end", "on_checkpoint", "on_prune", "on_train_end")
+
+
+def network(replicas=1, **settings):
+    return xpnet.Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(5,), **settings), seed=range(replicas))
+
+
+class Log(xpnet.Callback):
+    """Notes every call."""
+
+    def __init__(self, calls, name="", prune_at=()):
+        self.calls, self.name, self.prune_at = calls, name, prune_at
+
+    def __getattribute__(self, attribute):
+        method = super().__getattribute__(attribute)
+        if attribute not in METHODS:
+            return method
+
+        def noted(*arguments):
+            self.calls.append((self.name, attribute, *arguments))
+            return method(*arguments)
+
+        return noted
+
+
+def test_methods_are_called_in_their_order_with_what_they_promise(blobs):
+    calls = []
+    net = network()
+    result = xpnet.train(net, blobs, CONFIG, callbacks=[Log(calls, prune_at=[3, 16])])
+    names = [name for _, name, *_ in calls if name not in ("on_steps", "should_stop")]
+    ends = ["on_epoch_end", "on_checkpoint"]
+    assert names == ["on_train_begin", "on_prune", *ends, *ends, "on_train_end"]
+    given = {name: [arguments for _, called, *arguments in calls if called == name] for name in METHODS}
+    (plan,) = given["on_train_begin"][0]
+    assert isinstance(plan, TrainPlan)
+    assert (plan.length.steps, plan.length.steps_per_epoch, plan.chunks, plan.records) == (16, 8, ((0, 1),), ())
+    assert sum(steps for (steps,) in given["on_steps"]) == 16
+    assert [record for (record,) in given["on_epoch_end"]] == result.history.epochs
+    ((point,),) = given["on_prune"]
+    assert isinstance(point, PruningPoint)
+    assert (point.step, point.replicas, point.chunk) == (3, (0,), (0, 1))
+    points = [point for (point,) in given["on_checkpoint"]]
+    assert all(isinstance(point, SavePoint) and point.network is net for point in points)
+    assert [(point.epochs, point.step, point.ends) for point in points] == [(1, 8, False), (2, 16, True)]
+    np.testing.assert_array_equal(points[-1].state().parameters["W1"], net.parameters["W1"])
+    assert given["on_train_end"] == [[result]]
+
+
+def test_several_callbacks_are_called_in_the_order_in_which_they_are_given(blobs):
+    calls = []
+    xpnet.train(network(), blobs, CONFIG, callbacks=[Log(calls, "first"), Log(calls, "second")])
+    for method in METHODS:
+        called = [name for name, attribute, *_ in calls if attribute == method]
+        assert called == ["first", "second"] * (len(called) // 2), method
+
+
+def test_one_callback_that_stops_is_enough_and_the_epoch_is_saved_in_its_middle(blobs):
+    steps, points = [], []
+    stop = Calls(on_steps=steps.append, should_stop=lambda: sum(steps) >= 3, on_checkpoint=points.append)
+    result = xpnet.train(network(), blobs, CONFIG, callbacks=[stop, xpnet.Callback()])
+    assert result.interrupted
+    assert [(point.epochs, point.step, point.ends) for point in points] == [(0, result.steps, True)]
+
+
+def test_what_any_callback_prunes_is_pruned_and_each_is_asked_at_its_own_steps(blobs):
+    asked = []
+
+    def pruning(name, steps, replicas):
+        return Calls(prune_at=steps, on_prune=lambda point: asked.append((name, point.step)) or replicas)
+
+    callbacks = [pruning("a", [3, 6], [1]), pruning("b", [6], [2])]
+    result = xpnet.train(network(replicas=4), blobs, CONFIG, callbacks=callbacks)
+    assert asked == [("a", 3), ("a", 6), ("b", 6)]
+    assert result.dropped == {1: 3, 2: 6}
+
+
+@pytest.mark.guarantee("checkpoints")
+@pytest.mark.parametrize("method", METHODS)
+def test_an_exception_ends_training_with_its_own_traceback_and_the_last_checkpoint_is_complete(tmp_path, blobs, method):
+    def fail(*_):
+        raise LookupError("of the user's own")
+
+    def save(point):
+        write_checkpoint(tmp_path, point.state(), {})
+
+    # Of a method that is called early, the second call fails: then there is a checkpoint.
+    late = iter([None, fail]) if method in ("on_epoch_end", "on_checkpoint") else iter([fail] * 99)
+
+    def sometimes(*arguments):
+        (next(late) or (lambda *_: None))(*arguments)
+
+    saving = Calls(on_checkpoint=save)
+    failing = Calls(prune_at=[10], **{method: sometimes})
+    with pytest.raises(LookupError, match="of the user's own") as caught:
+        xpnet.train(network(replicas=2), blobs, CONFIG, callbacks=[saving, failing])
+    assert [frame.name for frame in caught.traceback][-2:] == ["sometimes", "fail"]
+    state, _, wrong = last_complete(tmp_path)
+    assert wrong == []
+    saved = {"on_prune": 8, "on_epoch_end": 8, "on_checkpoint": 16, "on_train_end": 16}
+    assert (None if state is None else state.step) == saved.get(method)
+
+
+def test_a_population_in_chunks_passes_its_epochs_once_and_points_with_numbers_of_the_population(blobs):
+    calls = []
+    settings = {"hidden": [5], "batch_size": 50, "n_s": 4, "cycles": 2, "lambda": [0.0, 0.1, 0.2]}
+    population = Population.of(xpnet.Settings.from_mapping(settings), 12, 4)
+    log = Log(calls, prune_at=[10])
+    _, result = xpnet.train_population(population, blobs, max_replicas=2, callbacks=[log])
+    given = {name: [arguments for _, called, *arguments in calls if called == name] for name in METHODS}
+    assert [plan.chunks for (plan,) in given["on_train_begin"]] == [((0, 1), (1, 3))]
+    assert [record for (record,) in given["on_epoch_end"]] == result.history.epochs
+    assert [point.replicas for (point,) in given["on_prune"]] == [(0,), (1, 2)]
+    assert [point.chunk for (point,) in given["on_checkpoint"]] == [(0, 1)] * 2 + [(1, 3)] * 2
+    assert given["on_train_end"] == [[result]]
+
+
+@pytest.mark.parametrize("wrong", [print, [print], {"on_steps": print}, "x", [xpnet.Callback]], ids=repr)
+def test_what_is_no_callback_is_refused(blobs, wrong):
+    with pytest.raises(ConfigError, match=r"^callbacks = .*: must be a sequence of instances of xpnet\.Callback$"):
+        xpnet.train(network(), blobs, CONFIG, callbacks=wrong)

@@ -1,0 +1,65 @@
+"""Evaluations of a training: full passes of the active replicas over its three sets."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.training.active_replicas import ActiveReplicas
+from xpnet.training.device_data import DeviceData
+from xpnet.training.evaluation import Evaluation, finite
+from xpnet.training.history import Metrics, Values
+
+SETS = ("train", "validation", "test")
+
+
+class Evaluator:
+    """Evaluates the active replicas; the validation set once at each step.
+
+    Args:
+        active: The replicas.
+        data: The data set on their device.
+        lam: Strength of the penalty (R,).
+
+    Attributes:
+        validated: The step of the last validation and its figures; None before the first.
+    """
+
+    def __init__(self, active: ActiveReplicas, data: DeviceData, lam: Values) -> None:
+        self._active, self._data, self._lam = active, data, lam
+        self._passes: dict[str, Evaluation] = {}
+        self.validated: tuple[int, Metrics] | None = None
+
+    def set_up(self) -> None:
+        """Prepare passes of the replicas that are active now."""
+        sets = {name: getattr(self._data, name) for name in SETS}
+        self._passes = {name: Evaluation(self._active.living, part.x, part.labels) for name, part in sets.items()}
+
+    def __call__(self, which: str) -> Metrics:
+        """Return figures (R,) of a full pass over a set; NaN for replicas that are not active."""
+        figures = np.full((3, self._active.network.replicas), np.nan)
+        numbers = self._active.numbers
+        if len(numbers):
+            with np.errstate(all="ignore"):
+                found = self._passes[which](self._lam[numbers])
+            figures[:, numbers] = found.accuracies, found.losses, found.costs
+        return Metrics(*figures)
+
+    def validate(self) -> tuple[Metrics, NDArray[np.int64]]:
+        """Return validation figures of the present parameters, and the active replicas that are not finite."""
+        step, active = self._active.state.step, self._active
+        if self.validated is not None and self.validated[0] == step:
+            return self.validated[1], np.empty(0, np.int64)
+        metrics = self("validation")
+        self.validated = step, metrics
+        if not len(active):
+            return metrics, active.numbers
+        return metrics, active.numbers[~(finite(active.living) & np.isfinite(metrics.losses[active.numbers]))]
+
+    def at_end(self, which: str, *, wanted: bool) -> Metrics:
+        """Return the figures of a set after the last step; NaN if they are not wanted."""
+        if not wanted:
+            return Metrics(*np.full((3, self._active.network.replicas), np.nan))
+        if which == "validation" and self.validated is not None and self.validated[0] == self._active.state.step:
+            return self._active.only_active(self.validated[1])
+        return self(which)
