@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import re
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -12,39 +12,12 @@ import pytest
 
 import xpnet
 
+_spec = importlib.util.spec_from_file_location("floors", Path(__file__).parents[1] / "docs" / "floors.py")
+floors = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(floors)
+FLOORS, MODULES, imports_of, floor_of = floors.floors(), floors.MODULES, floors.imports_of, floors.part_of
 PACKAGE = Path(xpnet.__file__).parent
-DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
-FLOORS = re.findall(r"^\| (`.*`) \| (.+) \|$", DESIGN.read_text().partition("<!-- /floors -->")[0], re.MULTILINE)
-HEIGHT = {name: -floor for floor, (names, _) in enumerate(FLOORS) for name in re.findall(r"`(\w+)`", names)}
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
-
-
-def imports_of(path: Path, *, types: bool = True) -> set[str]:
-    """Return the modules of xpnet that a module imports, also within functions and, if asked for, for types alone."""
-    tree = ast.parse(path.read_text())
-    skipped = {
-        id(node)
-        for block in ast.walk(tree)
-        if not types and isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in MODULES else str(node.module) for name in names}
-    return found & MODULES.keys() - {"xpnet"}
-
-
-def floor_of(module: str) -> str:
-    return module.split(".")[1]
+HEIGHT = {name: -floor for floor, (names, _) in enumerate(FLOORS) for name in names}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - {"xpnet"}))
@@ -71,9 +44,13 @@ def test_every_part_stands_on_a_floor():
     assert parts == HEIGHT.keys()
 
 
-@pytest.mark.parametrize(("names", "purpose"), FLOORS, ids=[names for names, _ in FLOORS])
-def test_a_folder_begins_with_the_purpose_of_its_floor(names: str, purpose: str):
-    for name in re.findall(r"`(\w+)`", names):
+def test_the_picture_of_the_floors_is_that_of_the_imports():
+    assert floors.PICTURE.read_text() == floors.picture(), "make it anew: python docs/floors.py"
+
+
+@pytest.mark.parametrize(("names", "purpose"), FLOORS, ids=[", ".join(names) for names, _ in FLOORS])
+def test_a_folder_begins_with_the_purpose_of_its_floor(names: list[str], purpose: str):
+    for name in names:
         if (PACKAGE / name).is_dir():
             text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text()))
             assert text is not None
