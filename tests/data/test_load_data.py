@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpnet.data import load_data, read_source
+from xpnet.data import load_data, read_raw
 from xpnet.errors import DataError
 
 
@@ -52,13 +52,13 @@ def test_a_malformed_split_is_found_before_the_data_is_read():
 )
 def test_malformed_patterns_say_what_is_right(name: str):
     with pytest.raises(DataError, match=f"^data = {name}: must be patterns, patterns:N .* or patterns:N/M"):
-        read_source(name)
+        read_raw(name)
 
 
 @pytest.mark.parametrize("name", ["patterns:9", "patterns:0", "patterns:100/9"])
 def test_too_few_patterns(name: str):
     with pytest.raises(DataError, match="images are fewer than its 10 classes"):
-        read_source(name)
+        read_raw(name)
 
 
 def test_what_cannot_be_read_says_what_is_accepted(tmp_path: Path):

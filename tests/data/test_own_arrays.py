@@ -242,8 +242,8 @@ def test_labels_that_are_something_else():
     [
         (np.zeros((5, 4)), [0, 1, 0, 1, 0], "x_test has 4 features and x_train has 3"),
         (np.zeros((5, 3)), [0, 1], "labels_test has 2 labels for 5 rows of x_test"),
-        (np.zeros((5, 3)), [0, 1, 2, 1, 0], "labels_test has the label 2, which labels_train has not, so nothing"),
-        (np.zeros((5, 3)), [0, 1, -7, 1, 0], "labels_test has the label -7, which labels_train has not"),
+        (np.zeros((5, 3)), [0, 1, 2, 1, 0], "labels_test has the class 2, which is none of those known: 0, 1"),
+        (np.zeros((5, 3)), [0, 1, -7, 1, 0], "labels_test has the class -7, which is none"),
         (np.zeros((0, 3)), [], r"x_test has the shape \(0, 3\) and thus no values"),
         (np.full((5, 3), np.nan), [0, 1, 1, 1, 0], "x_test has 15 values that are not finite"),
         (np.zeros((5, 3)), None, "x_test is given without labels_test; a test set needs both"),

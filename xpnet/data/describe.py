@@ -16,7 +16,7 @@ from xpnet.utils.lazy_arrays import Features
 _LISTED = 20
 
 
-def describe_source(source: RawDataset) -> dict[str, Any]:
+def describe_raw(source: RawDataset) -> dict[str, Any]:
     """Return everything that `xpnet data info` tells of a data set, as JSON can hold it.
 
     Constant features are those that have one value in all samples that training and validation take; duplicates are

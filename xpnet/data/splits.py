@@ -7,7 +7,7 @@ import re
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
 from xpnet.data.standardise import Standardiser
 from xpnet.errors import DataError
-from xpnet.utils.lazy_arrays import part_of
+from xpnet.utils.lazy_arrays import slice_rows
 
 # b1b2: CIFAR-10's first batch trains, its second validates.
 NAMED = {"45k": (45_000, 5_000), "49k": (49_000, 1_000), "b1b2": (10_000, 10_000), "9k": (9_000, 1_000)}
@@ -35,7 +35,7 @@ def nine_tenths(rows: int) -> str:
     return f"{rows - validation}/{validation}"
 
 
-def split_source(source: RawDataset, split: str | None = None, in_memory: str = "auto") -> Dataset:
+def split_raw(source: RawDataset, split: str | None = None, in_memory: str = "auto") -> Dataset:
     """Split `source` and fit the standardiser on its training set.
 
     Raises:
@@ -50,13 +50,13 @@ def split_source(source: RawDataset, split: str | None = None, in_memory: str = 
             f"take a smaller N/M, or leave it out for {source.default_split}"
         )
     stop = training + validation
-    train = LabelledSet(part_of(source.x, slice(training)), source.labels[:training])
+    train = LabelledSet(slice_rows(source.x, slice(training)), source.labels[:training])
     return Dataset(
         name=source.name,
         location=source.location,
         split=split,
         train=train,
-        validation=LabelledSet(part_of(source.x, slice(training, stop)), source.labels[training:stop]),
+        validation=LabelledSet(slice_rows(source.x, slice(training, stop)), source.labels[training:stop]),
         test=LabelledSet(source.x_test, source.labels_test),
         class_names=source.class_names,
         image_shape=source.image_shape,

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from xpnet.config.arguments import floating, takes
 from xpnet.errors import DataError
-from xpnet.utils.lazy_arrays import Features, Rows
-from xpnet.utils.standardised_rows import StandardisedRows
+from xpnet.utils.lazy_arrays import Features, Rows, StandardisedRows
 
 # 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
 _EXACT_ROWS = 256

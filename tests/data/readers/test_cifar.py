@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cifar_files import batch, python2, python3, write_archive, write_folder
 
-from xpnet.data import CIFAR10_HINT, Standardiser, find_cifar10, load_data, read_source
+from xpnet.data import CIFAR10_HINT, Standardiser, find_cifar10, load_data, read_raw
 from xpnet.data.readers import archive, cifar
 from xpnet.errors import DataError
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def check_source(path: Path) -> None:
-    source = read_source(path)
+    source = read_raw(path)
     batches = [batch(seed) for seed in range(6)]
     np.testing.assert_array_equal(source.x, np.concatenate([b["data"] for b in batches[:5]]))
     np.testing.assert_array_equal(source.labels, np.concatenate([b["labels"] for b in batches[:5]]))
@@ -37,8 +37,8 @@ def check_source(path: Path) -> None:
 def test_reads_the_folder_of_pickles(tmp_path: Path, write: cifar_files.Writer):
     folder = write_folder(tmp_path / "anything", write)
     check_source(folder)
-    assert read_source(folder).location == str(folder)
-    assert read_source(folder).class_names == tuple(f"the {name}" for name in cifar_files.NAMES)
+    assert read_raw(folder).location == str(folder)
+    assert read_raw(folder).class_names == tuple(f"the {name}" for name in cifar_files.NAMES)
 
 
 def test_reads_a_folder_that_holds_the_folder_or_the_archive(tmp_path: Path, folder: Path):
@@ -54,12 +54,12 @@ def test_reads_the_archive_without_unpacking_it(tmp_path: Path, folder: Path, na
     before = sorted(tmp_path.rglob("*"))
     check_source(path)
     assert sorted(tmp_path.rglob("*")) == before
-    assert read_source(path).location == str(path)
+    assert read_raw(path).location == str(path)
 
 
 def test_names_are_known_without_the_meta_file(folder: Path):
     (folder / "batches.meta").unlink()
-    assert read_source(folder).class_names == cifar_files.NAMES
+    assert read_raw(folder).class_names == cifar_files.NAMES
 
 
 @pytest.mark.parametrize("name", cifar_files.FILES)
@@ -181,7 +181,7 @@ def test_a_damaged_archive_is_one_sentence(tmp_path: Path, folder: Path):
 def test_damage_anywhere_is_found_by_the_checksum(tmp_path: Path):
     empty = {"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, 3]}
     path = write_archive(tmp_path / "a.tar.gz", write_folder(tmp_path / "c", **dict.fromkeys(cifar_files.FILES, empty)))
-    whole, expected = path.read_bytes(), read_source(path)
+    whole, expected = path.read_bytes(), read_raw(path)
     rng = np.random.default_rng(2)
     refused = 0
     for _ in range(150):
@@ -189,7 +189,7 @@ def test_damage_anywhere_is_found_by_the_checksum(tmp_path: Path):
         broken[rng.integers(len(whole))] ^= rng.integers(1, 256)
         path.write_bytes(broken)
         try:
-            np.testing.assert_array_equal(read_source(path).x, expected.x)
+            np.testing.assert_array_equal(read_raw(path).x, expected.x)
         except DataError:
             refused += 1
     assert refused > 130  # the others hit the time or the name in gzip's header
@@ -275,7 +275,7 @@ class TestPublished:
     def test_the_first_batch_trains_and_the_second_validates(self, cifar: Path):
         data = load_data(cifar, "b1b2")
         assert len(data.train) == len(data.validation) == 10_000
-        np.testing.assert_array_equal(data.validation.x, read_source(cifar).x[10_000:20_000])
+        np.testing.assert_array_equal(data.validation.x, read_raw(cifar).x[10_000:20_000])
 
     def test_the_archive(self, cifar: Path, tmp_path: Path):
         path = tmp_path / "cifar-10-python.tar.gz"
@@ -283,6 +283,6 @@ class TestPublished:
         plain = write_archive(tmp_path / "plain.tar", inner if inner.is_dir() else cifar, "w")
         with gzip.open(path, "wb", compresslevel=0) as file:
             file.write(plain.read_bytes())
-        source, expected = read_source(path), read_source(cifar)
+        source, expected = read_raw(path), read_raw(cifar)
         np.testing.assert_array_equal(source.x, expected.x)
         np.testing.assert_array_equal(source.labels_test, expected.labels_test)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from harms import bounded, mutated
 
-from xpnet.data import read_source
+from xpnet.data import read_raw
 from xpnet.data.dataset import RawDataset
 from xpnet.errors import DataError
 
@@ -109,7 +109,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
 def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any):
     write, target, settings = FORMATS[name]
     place = write(tmp_path)
-    assert isinstance(read_source(place, **settings), RawDataset)
+    assert isinstance(read_raw(place, **settings), RawDataset)
     victim = tmp_path / target
     whole = victim.read_bytes()
     count = harm.times(200, 10_000)
@@ -120,7 +120,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any)
         victim.write_bytes(mutated(whole, rng))
         with bounded():
             try:
-                source = read_source(place, **settings)
+                source = read_raw(place, **settings)
             except DataError as error:
                 refused += 1
                 lines = str(error).splitlines()

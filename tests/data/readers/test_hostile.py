@@ -91,7 +91,7 @@ class TestClaims:
             x.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1))
             for _ in range(500):
                 x.write(bytes(2**20))
-        refused(tmp_path / "m.npz", "x is not an array .its header claims 4,294,967,295 bytes")
+        refused(tmp_path / "m.npz", "x is not an array .EOF: reading array header, expected 4294967295 bytes")
 
     def test_a_zip_bomb(self, tmp_path: Path):
         with zipfile.ZipFile(tmp_path / "m.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -198,7 +198,7 @@ class TestMatlab:
         [
             (mat(data={"a": 1}, labels=[[1]]), "data is a structure; only arrays of numbers and text are read"),
             (mat(data=np.array([[{"a": 1}]], object), labels=[[1]]), "is a structure"),
-            (mat(data=np.array([[1, "x"]], object), labels=[[1]]), "data is an array .* of object"),
+            (mat(data=np.array([[1, "x"]], object), labels=[[1]]), "data is text or a cell"),
             (mat(labels=[[1]]), "has no variable data; its variables are labels"),
             (mat(data=np.ones((2, 5)), labels=[[1, 2]]), r"data is an array \(2, 5\) of float64"),
             (mat(data=np.ones((2, 3072), np.uint8), labels=[[1]]), "has 2 images and 1 labels"),

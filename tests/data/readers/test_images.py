@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from xpnet.data import load_data, read_source
+from xpnet.data import load_data, read_raw
 from xpnet.data.readers import pictures
 from xpnet.data.readers.pictures import Form, decode
 from xpnet.errors import DataError
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_images_are_read_as_they_are(folder: Path):
-    source = read_source(folder)
+    source = read_raw(folder)
     assert (source.name, source.image_shape, source.x.dtype) == ("pictures", (3, 6, 8), np.uint8)
     assert (source.class_names, source.notes) == (("blue", "red"), ())
     wanted = {
@@ -34,22 +34,22 @@ def test_images_are_read_as_they_are(folder: Path):
     labels = np.concatenate([source.labels, source.labels_test])
     assert {row.tobytes(): source.class_names[c] for row, c in zip(x, labels, strict=True)} == wanted
     assert np.bincount(source.labels_test).tolist() == [1, 1]
-    assert np.bincount(read_source(folder, test_fraction=0.5).labels_test).tolist() == [3, 3]
+    assert np.bincount(read_raw(folder, test_fraction=0.5).labels_test).tolist() == [3, 3]
 
 
 def test_train_and_test_are_folders_of_their_own(tmp_path: Path):
     data_files.write_images(tmp_path / "train", 6)
     data_files.write_images(tmp_path / "test", 2)
-    source = read_source(tmp_path)
+    source = read_raw(tmp_path)
     assert (len(source.labels), source.labels_test.tolist()) == (12, [0, 0, 1, 1])
     with pytest.raises(DataError, match=r"test_fraction = 0.5: .* has a test set of its own"):
-        read_source(tmp_path, test_fraction=0.5)
+        read_raw(tmp_path, test_fraction=0.5)
 
 
 def test_size_and_colours_that_are_asked_for(folder: Path):
-    source = read_source(folder, image_size="4x5", image_mode="gray")
+    source = read_raw(folder, image_size="4x5", image_mode="gray")
     assert (source.image_shape, source.x.shape[1]) == ((1, 4, 5), 20)
-    assert read_source(folder, image_size="7").image_shape == (3, 7, 7)
+    assert read_raw(folder, image_size="7").image_shape == (3, 7, 7)
     flat = np.full((10, 20, 3), (10, 200, 90), np.uint8)
     Image.fromarray(flat).save(folder / "red" / "flat.png")
     planes = decode(folder / "red" / "flat.png", Form(3, 4, 4)).reshape(3, -1)
@@ -115,7 +115,7 @@ def test_images_of_more_than_8_bits_are_told(folder: Path, kind: str):
         Image.fromarray((5000 * numbers).astype(np.int32 if "32" in kind else np.uint16)).save(path)
     else:
         path.write_bytes(png16({"gray": 1, "gray alpha": 2, "rgb": 3, "rgba": 4}[kind]))
-    source = read_source(folder, image_size="6x8", image_mode="rgb")
+    source = read_raw(folder, image_size="6x8", image_mode="rgb")
     assert source.notes == (f"{path}: has more than 8 bits a channel; of 16 bits the upper 8 are kept",)
     assert len(source.labels) + len(source.labels_test) == 13
 
@@ -123,14 +123,14 @@ def test_images_of_more_than_8_bits_are_told(folder: Path, kind: str):
 def test_several_such_images_are_told_of_once(folder: Path):
     for i in range(3):
         (folder / "blue" / f"deep{i}.png").write_bytes(png16(3))
-    (note,) = read_source(folder, image_size="6x8").notes
+    (note,) = read_raw(folder, image_size="6x8").notes
     assert "deep0.png: has more than 8 bits a channel, as 2 other images; of 16" in note
 
 
 @pytest.mark.parametrize(("low", "high"), [(-5, 100), (0, 65_536), (0, 2_000_000)])
 def test_pixels_beyond_16_bits_are_left_out_and_told(folder: Path, low: int, high: int):
     Image.fromarray(np.array([[low, high, 9], [1, 2, 3]], np.int32)).save(folder / "red" / "deep.tif")
-    (note,) = read_source(folder, image_size="6x8").notes
+    (note,) = read_raw(folder, image_size="6x8").notes
     assert f"red/deep.tif (pixels from {low:,} to {high:,}, beyond 16 bits)" in note
 
 
@@ -163,8 +163,8 @@ def test_gray_images_stay_gray(tmp_path: Path):
         (tmp_path / "g" / name).mkdir(parents=True)
         for i in range(4):
             Image.new("L", (5, 4), 10 * i).save(tmp_path / "g" / name / f"{i}.png")
-    assert read_source(tmp_path / "g").image_shape == (1, 4, 5)
-    assert read_source(tmp_path / "g", image_mode="rgb").image_shape == (3, 4, 5)
+    assert read_raw(tmp_path / "g").image_shape == (1, 4, 5)
+    assert read_raw(tmp_path / "g", image_mode="rgb").image_shape == (3, 4, 5)
 
 
 def test_photographs_are_turned_upright(tmp_path: Path):
@@ -186,7 +186,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(folder: Path):
     (folder / "blue" / "link.png").symlink_to(folder / "red" / "0.png")
     os.mkfifo(folder / "blue" / "pipe.png")
     (folder / "empty").mkdir()
-    source = read_source(folder)
+    source = read_raw(folder)
     (note,) = source.notes
     assert note.startswith(f"warning: {folder}: left out 5 files: ")
     assert "red/text.jpg (no image)" in note

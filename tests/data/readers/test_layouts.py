@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xpnet.data import find_cifar10, load_data, read_source
+from xpnet.data import find_cifar10, load_data, read_raw
 from xpnet.data import published as known
 from xpnet.errors import DataError
 
@@ -32,7 +32,7 @@ def same(a, b) -> bool:
 
 
 def test_the_three_layouts_are_identical(tmp_path: Path):
-    read = {name: read_source(write(tmp_path / name)) for name, write in WRITERS.items()}
+    read = {name: read_raw(write(tmp_path / name)) for name, write in WRITERS.items()}
     for source in read.values():
         assert same(source, read["python"])
         assert source.class_names == read["python"].class_names == tuple(f"the {n}" for n in cifar_files.NAMES)
@@ -45,7 +45,7 @@ def test_the_three_layouts_are_identical(tmp_path: Path):
 def test_archives_of_all_layouts(tmp_path: Path, layout: str):
     folder = WRITERS[layout](tmp_path / "a")
     archive = data_files.write_archive(tmp_path / "anything", folder, "cifar-10-batches")
-    assert same(read_source(archive), read_source(folder))
+    assert same(read_raw(archive), read_raw(folder))
 
 
 def test_a_layout_is_recognised_by_content_not_by_name(tmp_path: Path):
@@ -53,8 +53,8 @@ def test_a_layout_is_recognised_by_content_not_by_name(tmp_path: Path):
     for path in folder.glob("*.mat"):
         path.rename(path.with_suffix(""))
     (folder / "batches.meta").rename(folder / "other")
-    source = read_source(folder)
-    assert same(source, read_source(cifar_files.write_folder(tmp_path / "p")))
+    source = read_raw(folder)
+    assert same(source, read_raw(cifar_files.write_folder(tmp_path / "p")))
     assert source.class_names == cifar_files.NAMES
 
 
@@ -67,7 +67,7 @@ def test_an_archive_with_two_layouts_in_any_order(tmp_path: Path):
         with tarfile.open(tmp_path / f"{order}.tar", "w") as tar:
             for path in sorted(folder.iterdir())[::order]:
                 tar.add(path, path.name)
-        source = read_source(tmp_path / f"{order}.tar")
+        source = read_raw(tmp_path / f"{order}.tar")
         seeds = [(0, 20), (1, 20), (9, 7), (3, 20), (4, 20)]
         expected = np.concatenate([cifar_files.batch(*seed)["data"] for seed in seeds])
         np.testing.assert_array_equal(source.x, expected)
@@ -90,7 +90,7 @@ def test_they_are_found_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("labels", "classes"), [("fine", 100), ("coarse", 20), (None, 100)])
 def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, layout: str, labels: str | None, classes: int):
     folder = data_files.write_cifar100(tmp_path / "c", layout)
-    source = read_source(folder, labels=labels)
+    source = read_raw(folder, labels=labels)
     for part, (x, y) in enumerate(((source.x, source.labels), (source.x_test, source.labels_test))):
         wanted = data_files.cifar100(part)
         np.testing.assert_array_equal(x, wanted["data"])
@@ -98,7 +98,7 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, layout: str, labels
     assert source.class_names == tuple(data_files.CIFAR100_NAMES[labels or "fine"])
     assert (source.name, len(source.class_names)) == ("cifar100", classes)
     archive = data_files.write_archive(tmp_path / "a.tar.gz", folder, "cifar-100")
-    assert same(read_source(archive, labels=labels), source)
+    assert same(read_raw(archive, labels=labels), source)
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path: Path):
@@ -128,21 +128,21 @@ def test_broken_binary_files_are_one_sentence(tmp_path: Path, harm, message: str
 
 def test_files_of_the_published_size_are_held_against_the_published_checksums(tmp_path: Path, monkeypatch):
     folder = cifar_files.write_folder(tmp_path / "c")
-    assert read_source(folder).notes == ()
+    assert read_raw(folder).notes == ()
     monkeypatch.setattr("xpnet.data.readers.cifar._PUBLISHED_ROWS", 20)
-    (note,) = read_source(folder).notes
+    (note,) = read_raw(folder).notes
     assert "well formed but not the published CIFAR-10 (the MD5 of data_batch_1 and 5 more differs)" in note
     assert "\n" not in note
     assert load_data(folder).notes == (note,)
     archive = cifar_files.write_archive(tmp_path / "a.tar", folder, "w")
-    (note,) = read_source(archive).notes
+    (note,) = read_raw(archive).notes
     assert "the MD5 of the archive differs" in note
     import hashlib
 
     md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in cifar_files.FILES}
     for name, value in md5.items():
         monkeypatch.setitem(known.BATCH_MD5, name, value)
-    assert read_source(folder).notes == ()
+    assert read_raw(folder).notes == ()
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -158,7 +158,7 @@ def test_idx_files(tmp_path: Path, zipped: bool, first: tuple[int, ...], name: s
     folder = data_files.write_idx(tmp_path / "digits", first, zipped=zipped)
     suffix = ".gz" if zipped else ""
     for path in (tmp_path, folder, folder / f"train-images-idx3-ubyte{suffix}"):
-        source = read_source(path)
+        source = read_raw(path)
         assert (source.name, source.image_shape, source.class_names[0]) == (name, (1, 6, 5), classes)
         assert (source.x.shape, source.x_test.shape, source.x.dtype) == ((40, 30), (10, 30), np.uint8)
         assert tuple(source.labels[:8]) == first  # in the published order
@@ -198,10 +198,10 @@ def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
     missing = [str(path) for path in folders.values() if not path.is_dir()]
     if missing:
         pytest.skip(f"needs all layouts in one folder; there is no {', '.join(missing)}")
-    source = read_source(folders["batches-py"])
+    source = read_raw(folders["batches-py"])
     for layout in ("batches-bin", "batches-mat"):
-        assert same(read_source(folders[layout]), source)
-    images = read_source(folders["images"])
+        assert same(read_raw(folders[layout]), source)
+    images = read_raw(folders["images"])
     assert (images.class_names, images.notes) == (source.class_names, ())
     for x, y, other_x, other_y in (
         (source.x, source.labels, images.x, images.labels),
@@ -213,7 +213,7 @@ def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
 
 @pytest.mark.cifar
 def test_all_layouts_of_the_real_images_are_identical(tmp_path: Path, cifar: Path):
-    source = read_source(cifar)
+    source = read_raw(cifar)
     parts = [*np.split(source.x, 5), source.x_test]
     labels = [*np.split(source.labels, 5), source.labels_test]
     from scipy.io import savemat
@@ -224,13 +224,13 @@ def test_all_layouts_of_the_real_images_are_identical(tmp_path: Path, cifar: Pat
         (tmp_path / "bin" / f"{name}.bin").write_bytes(np.hstack([y[:, None].astype(np.uint8), x]).tobytes())
         savemat(tmp_path / "mat" / f"{name}.mat", {"data": x, "labels": y[:, None].astype(np.uint8)})
     for layout in ("bin", "mat"):
-        assert same(read_source(tmp_path / layout), source)
+        assert same(read_raw(tmp_path / layout), source)
     # The first 100 images of the test set as files, which have lost nothing.
     for i in range(100):
         folder = tmp_path / "images" / source.class_names[source.labels_test[i]]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(source.x_test[i].reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{i}.png")
-    images = read_source(tmp_path / "images")
+    images = read_raw(tmp_path / "images")
     rows = {row.tobytes(): images.class_names[c] for row, c in zip(images.x, images.labels, strict=True)}
     rows |= {row.tobytes(): images.class_names[c] for row, c in zip(images.x_test, images.labels_test, strict=True)}
     assert rows == {source.x_test[i].tobytes(): source.class_names[source.labels_test[i]] for i in range(100)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.data import load_data, read_source
+from xpnet.data import load_data, read_raw
 from xpnet.data.readers import packed
 from xpnet.errors import DataError
 
@@ -50,7 +50,7 @@ def test_images_keep_their_type_and_order_in_memory_does_not_matter(tmp_path: Pa
 
 
 def test_it_is_known_by_its_content(tmp_path: Path):
-    assert read_source(save(tmp_path / "m.npz", x=X, y=Y).rename(tmp_path / "no-suffix")).name == "no-suffix"
+    assert read_raw(save(tmp_path / "m.npz", x=X, y=Y).rename(tmp_path / "no-suffix")).name == "no-suffix"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet.data.readers import safe_pickle
-from xpnet.data.readers.pickled_array import PickledArray
-from xpnet.data.readers.safe_pickle import CutShortError, read_pickle
+from xpnet.data.readers.safe_pickle import CutShortError, PickledArray, read_pickle
 from xpnet.errors import DataError
 
 IMAGES = np.arange(12, dtype=np.uint8).reshape(3, 4)

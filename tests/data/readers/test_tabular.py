@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet.config.definitions import DataConfig
-from xpnet.data import feature_table, load_data, read_source
-from xpnet.data.feature_table import GrowingTable
+from xpnet.data import growing_table, load_data, read_raw
+from xpnet.data.growing_table import GrowingTable
 from xpnet.data.readers import parquet
 from xpnet.data.readers.csv import read_csv
 from xpnet.errors import DataError
@@ -46,7 +46,7 @@ def test_a_table_and_its_target(tmp_path: Path, kind: str, target: str):
         path.write_bytes(gzip.compress(path.read_bytes()))
     if kind == "bom":
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    source = read_source(path, target=target)
+    source = read_raw(path, target=target)
     assert rows_of(source) == expected()
     assert source.class_names == ("cat", "dog", "emu")
     assert source.feature_names == ("height", "weight", "age", "tail")
@@ -56,32 +56,32 @@ def test_a_table_and_its_target(tmp_path: Path, kind: str, target: str):
 def test_a_table_without_header(tmp_path: Path):
     path = data_files.write_csv(tmp_path / "p.csv", header=False)
     for header in (None, False):
-        source = read_source(path, target="2", header=header)
+        source = read_raw(path, target="2", header=header)
         assert rows_of(source) == expected()
         assert source.feature_names == ()
     with pytest.raises(DataError, match=r"p.csv: needs --target, .*; it has 5 columns without names"):
-        read_source(path)
+        read_raw(path)
     with pytest.raises(DataError, match=r"target = animal: .* has no such column; it has 5 columns without names"):
-        read_source(path, target="animal")
-    assert len(read_source(path, target="2", header=True).labels) + 6 == 59  # the first row taken for names
+        read_raw(path, target="animal")
+    assert len(read_raw(path, target="2", header=True).labels) + 6 == 59  # the first row taken for names
 
 
 def test_a_header_of_numbers_has_to_be_asked_for(tmp_path: Path):
     (tmp_path / "p.csv").write_text("1,2,3\n" + "0.5,1.5,0\n2.5,3.5,1\n" * 6)
-    assert len(read_source(tmp_path / "p.csv", target="2").labels) == 11
-    source = read_source(tmp_path / "p.csv", target="3", header=True)
+    assert len(read_raw(tmp_path / "p.csv", target="2").labels) == 11
+    source = read_raw(tmp_path / "p.csv", target="3", header=True)
     assert source.feature_names == ("1", "2")
 
 
 def test_a_first_line_that_may_name_columns_is_told(tmp_path: Path):
     path = tmp_path / "p.csv"
     path.write_text("0,1,2\n" + "0.5,1.5,0\n2.5,3.5,1\n" * 6)
-    assert read_source(path, target="2").notes == (
+    assert read_raw(path, target="2").notes == (
         f"{path}: its first line, 0 to 2, is a sample; if it names columns, pass --header",
     )
     for header in (True, False):
-        assert read_source(path, target="2", header=header).notes == ()
-    assert read_csv(path, DataConfig(), wanted=("a", "b", "c")).columns.notes == read_source(path, target="2").notes
+        assert read_raw(path, target="2", header=header).notes == ()
+    assert read_csv(path, DataConfig(), wanted=("a", "b", "c")).columns.notes == read_raw(path, target="2").notes
     assert read_csv(path, DataConfig(), wanted=("0", "1", "2")).columns.notes == ()
     path.write_text("0.0,1,2\n" + "0.5,1.5,0\n" * 6)
     (said,) = read_csv(path, DataConfig(), wanted=("0", "1", "2")).columns.notes
@@ -91,20 +91,20 @@ def test_a_first_line_that_may_name_columns_is_told(tmp_path: Path):
 
 def test_labels_that_are_texts_are_not_told_as_numbers(tmp_path: Path):
     (tmp_path / "p.csv").write_text("x,label\n" + "1,1_0\n2,2_0\n" * 6)
-    source = read_source(tmp_path / "p.csv")
+    source = read_raw(tmp_path / "p.csv")
     assert (source.class_names, source.notes) == (("1_0", "2_0"), ())
 
 
 def test_usual_names_need_no_target(tmp_path: Path):
     data_files.write_csv(tmp_path / "p.csv")
     (tmp_path / "q.csv").write_text((tmp_path / "p.csv").read_text().replace("animal", "Label"))
-    assert rows_of(read_source(tmp_path / "q.csv")) == expected()
+    assert rows_of(read_raw(tmp_path / "q.csv")) == expected()
     with pytest.raises(DataError, match=r"p.csv: needs --target, .* its columns are height, weight, animal, age, tail"):
-        read_source(tmp_path / "p.csv")
+        read_raw(tmp_path / "p.csv")
     with pytest.raises(DataError, match=r"target = anmial: .* has no such column; did you mean animal?"):
-        read_source(tmp_path / "p.csv", target="anmial")
+        read_raw(tmp_path / "p.csv", target="anmial")
     with pytest.raises(DataError, match=r"target = 5: .* has the columns 0 to 4"):
-        read_source(tmp_path / "p.csv", target="5")
+        read_raw(tmp_path / "p.csv", target="5")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_usual_names_need_no_target(tmp_path: Path):
 def test_labels_become_classes_and_keep_their_names(tmp_path: Path, labels: str, names, numbers):
     texts = labels.split() * 5
     (tmp_path / "p.csv").write_text("x,label\n" + "".join(f"{i},{t}\n" for i, t in enumerate(texts)))
-    source = read_source(tmp_path / "p.csv")
+    source = read_raw(tmp_path / "p.csv")
     assert source.class_names == names
     of_row = {int(x): int(y) for x, y in zip(source.x[:, 0], source.labels, strict=True)}
     of_row |= {int(x): int(y) for x, y in zip(source.x_test[:, 0], source.labels_test, strict=True)}
@@ -170,16 +170,16 @@ def test_a_broken_table_is_one_sentence_with_line_and_column(tmp_path: Path, con
 
 def test_quoted_cells_may_hold_anything(tmp_path: Path):
     (tmp_path / "p.csv").write_text('"a ""x""","b\nc",label\n' + '1,2,"cat, grey"\n3,4,"dog\nbig"\n' * 6)
-    source = read_source(tmp_path / "p.csv")
+    source = read_raw(tmp_path / "p.csv")
     assert source.feature_names == ('a "x"', "b\nc")
     assert source.class_names == ("cat, grey", "dog\nbig")
 
 
 def test_small_whole_numbers_stay_bytes_and_large_ones_keep_their_digits(tmp_path: Path):
     (tmp_path / "p.csv").write_text("a,b,label\n" + "0,255,0\n1,2,1\n" * 6)
-    assert read_source(tmp_path / "p.csv").x.dtype == np.uint8
+    assert read_raw(tmp_path / "p.csv").x.dtype == np.uint8
     (tmp_path / "p.csv").write_text("a,b,label\n" + "0,16777217,0\n1,2,1\n" * 6)
-    source = read_source(tmp_path / "p.csv")
+    source = read_raw(tmp_path / "p.csv")
     assert source.x.dtype == np.float64
     assert 16777217 in source.x
 
@@ -222,7 +222,7 @@ def test_values_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path,
 def test_values_of_parquet_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     b = np.ones(30)
-    for value, message in ((-1e308, r"-1e\+308 is beyond 1e\+150"), (np.nan, "is not a finite number")):
+    for value, message in ((-1e308, r"-1e\+308 is beyond 1e\+150"), (np.nan, "'nan' is not a finite number")):
         b[7] = value
         pq.write_table(pa.table({"a": np.arange(30.0), "b": b, "label": np.arange(30) % 2}), tmp_path / "p.parquet")
         with pytest.raises(DataError, match=rf"p.parquet: row 7, column 1 \(b\): {message}"):
@@ -231,37 +231,37 @@ def test_values_of_parquet_that_cannot_be_squared_are_told_with_their_place(tmp_
 
 class TestTestSets:
     def test_a_tenth_of_every_class_without_anything_said(self, tmp_path: Path):
-        source = read_source(data_files.write_csv(tmp_path / "p.csv", 300), target="animal")
+        source = read_raw(data_files.write_csv(tmp_path / "p.csv", 300), target="animal")
         assert np.bincount(source.labels_test).tolist() == [10, 10, 10]
 
     @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.999, 1e-6])
     def test_a_fraction_is_stratified_and_seeded(self, tmp_path: Path, fraction: float):
         path = data_files.write_csv(tmp_path / "p.csv", 300)
-        source = read_source(path, target="animal", test_fraction=fraction)
+        source = read_raw(path, target="animal", test_fraction=fraction)
         each = min(99, max(1, round(100 * fraction)))
         assert np.bincount(source.labels_test).tolist() == [each, each, each]
         assert rows_of(source) == expected(300)
-        again = read_source(path, target="animal", test_fraction=fraction)
-        other = read_source(path, target="animal", test_fraction=fraction, data_seed=1)
+        again = read_raw(path, target="animal", test_fraction=fraction)
+        other = read_raw(path, target="animal", test_fraction=fraction, data_seed=1)
         np.testing.assert_array_equal(again.x_test, source.x_test)
         assert not np.array_equal(other.x_test, source.x_test)
 
     def test_a_table_called_test_is_the_test_set(self, tmp_path: Path):
         train = data_files.write_csv(tmp_path / "pets_train.csv", 60)
         test = data_files.write_csv(tmp_path / "pets_test.csv", 30, seed=5)
-        source = read_source(train, target="animal")
+        source = read_raw(train, target="animal")
         _, x, labels = data_files.table(30, seed=5)
         np.testing.assert_array_equal(source.x_test, x.astype(np.float32))  # in its own order
         assert [source.class_names[c] for c in source.labels_test] == labels
         assert source.about["test file"] == str(test)
-        assert len(read_source(train, target="animal", test_fraction=0.5).labels_test) == 30
+        assert len(read_raw(train, target="animal", test_fraction=0.5).labels_test) == 30
 
     def test_a_folder_with_train_and_test(self, tmp_path: Path):
         data_files.write_csv(tmp_path / "train.csv", 60)
-        assert len(read_source(tmp_path, target="animal").labels_test) == 6
+        assert len(read_raw(tmp_path, target="animal").labels_test) == 6
         data_files.write_csv(tmp_path / "test.csv", 30, seed=5)
         data_files.write_csv(tmp_path / "sample_submission.csv", 30)
-        assert len(read_source(tmp_path, target="animal").labels_test) == 30
+        assert len(read_raw(tmp_path, target="animal").labels_test) == 30
 
     def test_one_that_does_not_go_with_it_is_refused(self, tmp_path: Path):
         train = data_files.write_csv(tmp_path / "train.csv", 60)
@@ -286,7 +286,7 @@ def test_parquet_says_what_is_wrong(tmp_path: Path):
             load_data(path)
 
     refused(r"row 1, column 0 \(a\): the value is missing", a=[1.0, None, 2.0], label=["x", "y", "x"])
-    refused(r"row 2, column 0 \(a\): is not a finite number", a=[1.0, 2.0, np.inf], label=["x", "y", "x"])
+    refused(r"row 2, column 0 \(a\): 'inf' is not a finite number", a=[1.0, 2.0, np.inf], label=["x", "y", "x"])
     refused(r"column 0 \(a\): is of type string; it must be numbers", a=["1", "2"], label=["x", "y"])
     refused("has no rows", a=pa.array([], "float64"), label=pa.array([], "string"))
     data_files.write_parquet(path)
@@ -354,7 +354,7 @@ def test_rows_keep_their_values_as_their_type_grows(chunks, rows: int, width: in
     rng = np.random.default_rng(rows)
     growing, parts = GrowingTable(), [rng.integers(0, 255, (rows, width)).astype(kind) for kind in chunks]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_table, "CHUNK_BYTES", 5)
+        patch.setattr(growing_table, "CHUNK_BYTES", 5)
         for part in parts:
             growing.add(part)
     found = growing.finish()

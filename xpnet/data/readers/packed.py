@@ -1,4 +1,4 @@
-"""Packed bytes: what every packer raises of broken ones, and members of zip files, unpacked piece by piece."""
+"""Packed files: gzip, and members of zip files, unpacked piece by piece."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_unzipped(path: Path) -> Iterator[BinaryIO]:
     """Open a file, unzipped where it is gzipped, by its content.
 
     Raises:
@@ -41,11 +41,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with open_regular(path, links=True) as file:
             zipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            if not zipped:
-                yield file
-                return
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                yield cast(BinaryIO, unzipped)
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
     except Exception as error:
         if not is_damage(error):
             raise
@@ -53,7 +49,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip file.
 
     Raises:

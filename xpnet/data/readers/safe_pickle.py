@@ -1,21 +1,23 @@
-"""Pickles of CIFAR-10, read without running what they say.
+"""Pickles of CIFAR-10, read without running code.
 
-A pickle is a program for a small stack machine, and Python's own machine imports and calls what the
-program names, and sets memory aside for any length that it claims.  The machine here knows only
-the instructions that a dictionary of strings, numbers, lists and uint8 arrays is made of (pickle
-protocols 2 to 4), calls nothing, and takes memory for what the file holds alone.  Arrays come out as
-:class:`PickledArray`, which says what the file claims, until :meth:`PickledArray.to_numpy` has
-compared that with the bytes that are there.
+A pickle is a program for a small stack machine.  Python's own machine imports and calls what the program names, and
+allocates any length that it claims.  The machine here knows only the instructions for a dictionary of strings, numbers,
+lists and uint8 arrays (pickle protocols 2 to 4), calls nothing, and allocates no more than the file holds.  Arrays come
+out as :class:`PickledArray`, the file's claim, which :meth:`PickledArray.to_numpy` compares with the bytes.
 """
 
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from xpnet.data.readers.pickled_array import PickledArray
+import numpy as np
+from numpy.typing import NDArray
+
 from xpnet.errors import DataError
 
 # A published batch of CIFAR-10 takes 40,000 instructions, CIFAR-100's 250,000; each may leave an object of some 50
@@ -27,6 +29,25 @@ _LONG = 2**20
 
 class CutShortError(DataError):
     """A pickle ends in the middle of a value."""
+
+
+@dataclass
+class PickledArray:
+    """A uint8 array as a pickle claims it: its shape, its order in memory, and its bytes."""
+
+    shape: tuple[int, ...] | None = None
+    fortran: bool = False
+    raw: bytes | memoryview = b""
+
+    def to_numpy(self) -> NDArray[np.uint8]:
+        """Return the array, read-only, over the bytes of the pickle.
+
+        Raises:
+            ValueError: The shape was never set, or is not that of the bytes.
+        """
+        if self.shape is None or math.prod(self.shape) != len(self.raw):
+            raise ValueError(f"an array said to be {self.shape} has {len(self.raw):,} bytes")
+        return np.frombuffer(self.raw, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
 
 
 class _Known(Enum):
@@ -49,11 +70,11 @@ _GLOBALS = {
 
 
 class _Uint8:
-    """Stands for numpy.dtype("u1"), the only one understood."""
+    """Stands for numpy.dtype("u1"), the only dtype that is understood."""
 
 
 class _LongText:
-    """A long text as it stands in the file: one sign beyond latin1 would make four times its size of it."""
+    """A long text, as its bytes in the file: one character beyond latin1 would make a str four times as large."""
 
     def __init__(self, raw: memoryview) -> None:
         self.raw = raw
@@ -70,12 +91,12 @@ class _LongText:
         return len(self.raw)
 
 
-def read_pickle(data: bytes, where: str) -> Any:
+def read_pickle(data: bytes, path: str) -> Any:
     """Return the value that the pickle `data` describes.
 
     Args:
-        data: The whole pickle.
-        where: What to call it in messages, such as its path.
+        data: The complete pickle.
+        path: Name of the file in messages.
 
     Returns:
         None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings
@@ -85,13 +106,13 @@ def read_pickle(data: bytes, where: str) -> Any:
         CutShortError: The pickle ends early.
         DataError: It names a foreign global, holds arrays other than uint8, or is no such pickle.
     """
-    machine = _Machine(data, where)
+    machine = _Machine(data, path)
     try:
         return machine.run()
     except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{where}: is not a pickle of CIFAR-10 (broken at byte {machine.at:,})") from None
+        raise DataError(f"{path}: is not a pickle of CIFAR-10 (broken at byte {machine.at:,})") from None
 
 
 def printable(text: str) -> str:
@@ -109,8 +130,8 @@ def printable(text: str) -> str:
 class _Machine:
     """The stack machine.  Instructions are named as in the standard library's pickletools."""
 
-    def __init__(self, data: bytes, where: str) -> None:
-        self.data, self.where, self.at = data, where, 0
+    def __init__(self, data: bytes, path: str) -> None:
+        self.data, self.path, self.at = data, path, 0
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks that MARK has put aside
         self.memo: dict[int, Any] = {}
@@ -136,20 +157,17 @@ class _Machine:
         end = self.at + count
         if end > len(self.data):
             raise CutShortError(
-                f"{self.where}: is cut short: it has {len(self.data):,} bytes and should go on to at least {end:,}"
+                f"{self.path}: is cut short: it has {len(self.data):,} bytes and should go on to at least {end:,}"
             )
         part, self.at = self.data[self.at : end], end
         return part
 
     def take_long(self, count: int) -> bytes | memoryview:
-        """Take bytes; many of them without a copy, since a whole data set may be one string."""
-        if count < _LONG:
+        """Take bytes; many of them without a copy, since a complete data set may be one string."""
+        if count < _LONG or self.at + count > len(self.data):
             return self.take(count)
-        start = self.at
-        if start + count > len(self.data):
-            return self.take(count)  # which says so
-        self.at = start + count
-        return memoryview(self.data)[start : self.at]
+        self.at += count
+        return memoryview(self.data)[self.at - count : self.at]
 
     def text(self, count: int) -> str | _LongText:
         raw = self.take_long(count)
@@ -164,7 +182,7 @@ class _Machine:
         return text[:-1].decode("latin-1")
 
     def refusal(self, what: str) -> DataError:
-        return DataError(f"{self.where}: {what}, which the CIFAR-10 files do not; it was not read further")
+        return DataError(f"{self.path}: {what}, which the CIFAR-10 files do not; it was not read further")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
