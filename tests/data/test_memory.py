@@ -197,6 +197,7 @@ print(type(data.train.x.table).__name__, result.test.accuracies.shape)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
 def test_data_larger_than_the_address_space_trains(tmp_path: Path):
     shape = (100_000, 3072)  # 307 MB, twice what the process may take

@@ -6,6 +6,7 @@ import csv
 import gzip
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import cifar_files
@@ -136,6 +137,21 @@ def write_images(folder: Path, each: int = 6, size: tuple[int, int] = (8, 6), su
             pixels[..., channel] += 150
             Image.fromarray(pixels).save(folder / name / f"{i}{suffix}")
     return folder
+
+
+def png(width: int, height: int, pixels: bytes, *, bits: int = 8, colour: int = 0) -> bytes:
+    """Return a PNG file of compressed pixels; `colour` is 0 for gray, 2 RGB, 4 gray with alpha, 6 RGBA."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def packed_zeros(megabytes: int) -> bytes:
+    packer = zlib.compressobj(1)
+    return b"".join(packer.compress(bytes(2**20)) for _ in range(megabytes)) + packer.flush()
 
 
 def write_archive(path: Path, folder: Path, name: str) -> Path:

@@ -78,8 +78,14 @@ def fetch(
     Raises:
         DataError: There is no such archive, it cannot be had, or what came is something else.
     """
-    archive = _archive(name, layout)
-    home = _home()
+    archive = ARCHIVES.get((name, layout))
+    if archive is None:
+        known = ", ".join(f"{data} ({form})" for data, form in ARCHIVES)
+        raise DataError(f"{name} ({layout}): is none of those that can be fetched: {known}")
+    named = os.environ.get("XPNET_DATA")
+    home = Path(named).expanduser() if named else cache_folder()
+    if home.exists() and not home.is_dir():
+        raise DataError(f"XPNET_DATA = {home}: is a file; name a folder to fetch data into")
     folder = home / archive.folder
     if folder.is_dir() and not force:
         return Fetched(folder, True, ())
@@ -98,22 +104,6 @@ def fetch(
             f"{path}: cannot be written ({error.strerror or error}); check the folder and its space"
         ) from None
     return Fetched(folder, False, notes)
-
-
-def _archive(name: str, layout: str) -> Archive:
-    archive = ARCHIVES.get((name, layout))
-    if archive is None:
-        known = ", ".join(f"{data} ({form})" for data, form in ARCHIVES)
-        raise DataError(f"{name} ({layout}): is none of those that can be fetched: {known}")
-    return archive
-
-
-def _home() -> Path:
-    named = os.environ.get("XPNET_DATA")
-    home = Path(named).expanduser() if named else cache_folder()
-    if home.exists() and not home.is_dir():
-        raise DataError(f"XPNET_DATA = {home}: is a file; name a folder to fetch data into")
-    return home
 
 
 @contextmanager
@@ -241,14 +231,14 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
     if not hasattr(tarfile, "data_filter"):
         raise DataError("fetching needs Python 3.11.4 or later, whose tarfile refuses paths that leave the archive")
     into.mkdir()
-    try:
-        with open_archive(path) as tar:
-            for member in members_of(tar, path):
-                if not (member.isfile() or member.isdir()):
-                    raise DataError(f"{path}: holds {member.name!r}, which is no plain file; take another copy")
+    with open_archive(path) as tar:
+        for member in members_of(tar, path):
+            if not (member.isfile() or member.isdir()):
+                raise DataError(f"{path}: holds {member.name!r}, which is no plain file; take another copy")
+            try:
                 tar.extract(member, into, filter="data")
-    except tarfile.FilterError as error:
-        raise DataError(f"{path}: holds a path that leaves the archive ({error}); take another copy") from None
+            except tarfile.FilterError as error:
+                raise DataError(f"{path}: holds a path that leaves the archive ({error}); take another copy") from None
     folder = into / archive.folder
     if not folder.is_dir():
         raise DataError(f"{path}: has no folder {archive.folder}; it is not {archive.file}")

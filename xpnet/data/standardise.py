@@ -13,11 +13,11 @@ from xpnet.config.arguments import floating, takes
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import Features, Rows, StandardisedRows
 
-# 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
+# Squares of 256 rows of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
 _EXACT_ROWS = 256
-# Squares of deviations below this lose digits, or all of them.
+# Squares of smaller deviations lose digits, or all of them.
 _SMALL = 1e-140
-_FEATURES = 2**16
+_FEATURES = 2**16  # that are searched at a time
 _CHUNK_BYTES = 2 * 2**20  # of float64: small enough for the cache, which is what makes it fast
 
 
@@ -68,7 +68,7 @@ class Standardiser:
         constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
-    def _mine(self, given: Any) -> Features:
+    def _checked(self, given: Any) -> Features:
         wanted = f"features must be (n, {len(self.mean)})"
         x = _features(given, wanted)
         if x.shape[1] != len(self.mean):
@@ -84,19 +84,15 @@ class Standardiser:
         Raises:
             DataError: `x` has another number of features.
         """
-        x = self._mine(x)
+        x = self._checked(x)
         out = np.empty(x.shape, np.dtype(dtype))
-        if x.dtype == np.uint8:
-            self._into_from_uint8(x, out)
-        else:
-            for rows in _chunks(x):
+        lazy = self.lazily(x, str(out.dtype)) if x.dtype == np.uint8 else None
+        for rows in _chunks(x):
+            if lazy is not None:
+                lazy.take(rows, out=out[rows])
+            else:
                 out[rows] = (x[rows] - self.mean) / self.std  # in float64: nothing cancels
         return out
-
-    def _into_from_uint8(self, x: Features, out: NDArray[Any]) -> None:
-        values = self.lazily(x, str(out.dtype))
-        for rows in _chunks(x):
-            values.take(rows, out=out[rows])
 
     @takes(dtype=floating)
     def lazily(self, x: Features, dtype: str = "float32") -> StandardisedRows:
@@ -106,7 +102,7 @@ class Standardiser:
             DataError: `x` has another number of features, or a feature's mean or deviation lies beyond the normal
                 numbers of `dtype`.
         """
-        x = self._mine(x)
+        x = self._checked(x)
         limits = np.finfo(dtype)
         beyond = (np.abs(self.mean) + self.std > limits.max) | (self.std < limits.tiny)
         if beyond.any():
@@ -115,9 +111,8 @@ class Standardiser:
                 f"in_memory = raw: column {column} (from 0) has mean {self.mean[column]:.3g} and standard deviation "
                 f"{self.std[column]:.3g}, beyond {np.dtype(dtype)}; rescale it, or take in_memory = float"
             )
-        # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part (of floating
-        # features: as much of it as the type holds) is subtracted without error and its small rest after
-        # that, which leaves every digit.
+        # In float32, x - mean would lose digits where the mean is close to x.  The mean's integer part (of floating
+        # features: as much of it as the type holds) is subtracted without error, and its small rest after that.
         whole = np.rint(self.mean) if x.dtype == np.uint8 else self.mean.astype(dtype).astype(np.float64)
         return StandardisedRows(
             x if isinstance(x, Rows) else np.ascontiguousarray(x),
@@ -160,8 +155,7 @@ def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64
         sums += ones @ part
         np.multiply(part, part, out=part)
         squares += ones @ part
-    # n squares - sums**2 in Python's integers cannot cancel or overflow.
-    # One feature after the other: the integers of all would take a hundred bytes for each.
+    # In Python's integers, which take 100 bytes each, n squares - sums**2 cannot cancel or overflow.
     variance = ((n * int(q) - int(s) ** 2) / (n * n) for q, s in zip(squares, sums, strict=True))
     return sums / n, np.sqrt(np.fromiter(variance, np.float64, d))
 
@@ -185,7 +179,7 @@ def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             farthest[small] = np.maximum(farthest[small], np.abs(centred[:, small]).max(axis=0))
     del centred
     std = np.sqrt(squares / n)
-    # Squares of the smallest deviations have lost their digits: squares of multiples are added up in their place.
+    # Squares of the smallest deviations have lost their digits: they are computed again, scaled by powers of 2.
     small = np.flatnonzero((squares < n * _SMALL**2) & (farthest > 0))
     if len(small):
         _, exponent = np.frexp(farthest[small])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import zlib
 from pathlib import Path
 
@@ -24,31 +23,31 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_images_are_read_as_they_are(folder: Path):
-    source = read_raw(folder)
-    assert (source.name, source.image_shape, source.x.dtype) == ("pictures", (3, 6, 8), np.uint8)
-    assert (source.class_names, source.notes) == (("blue", "red"), ())
+    raw = read_raw(folder)
+    assert (raw.name, raw.image_shape, raw.x.dtype) == ("pictures", (3, 6, 8), np.uint8)
+    assert (raw.class_names, raw.notes) == (("blue", "red"), ())
     wanted = {
         np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes(): path.parent.name for path in folder.glob("*/*.png")
     }
-    x = np.concatenate([source.x, source.x_test])
-    labels = np.concatenate([source.labels, source.labels_test])
-    assert {row.tobytes(): source.class_names[c] for row, c in zip(x, labels, strict=True)} == wanted
-    assert np.bincount(source.labels_test).tolist() == [1, 1]
+    x = np.concatenate([raw.x, raw.x_test])
+    labels = np.concatenate([raw.labels, raw.labels_test])
+    assert {row.tobytes(): raw.class_names[c] for row, c in zip(x, labels, strict=True)} == wanted
+    assert np.bincount(raw.labels_test).tolist() == [1, 1]
     assert np.bincount(read_raw(folder, test_fraction=0.5).labels_test).tolist() == [3, 3]
 
 
 def test_train_and_test_are_folders_of_their_own(tmp_path: Path):
     data_files.write_images(tmp_path / "train", 6)
     data_files.write_images(tmp_path / "test", 2)
-    source = read_raw(tmp_path)
-    assert (len(source.labels), source.labels_test.tolist()) == (12, [0, 0, 1, 1])
+    raw = read_raw(tmp_path)
+    assert (len(raw.labels), raw.labels_test.tolist()) == (12, [0, 0, 1, 1])
     with pytest.raises(DataError, match=r"test_fraction = 0.5: .* has a test set of its own"):
         read_raw(tmp_path, test_fraction=0.5)
 
 
 def test_size_and_colours_that_are_asked_for(folder: Path):
-    source = read_raw(folder, image_size="4x5", image_mode="gray")
-    assert (source.image_shape, source.x.shape[1]) == ((1, 4, 5), 20)
+    raw = read_raw(folder, image_size="4x5", image_mode="gray")
+    assert (raw.image_shape, raw.x.shape[1]) == ((1, 4, 5), 20)
     assert read_raw(folder, image_size="7").image_shape == (3, 7, 7)
     flat = np.full((10, 20, 3), (10, 200, 90), np.uint8)
     Image.fromarray(flat).save(folder / "red" / "flat.png")
@@ -93,13 +92,8 @@ def test_modes(tmp_path: Path, mode: str, colour, rgb):
 
 def png16(channels: int) -> bytes:
     """Return a PNG of 4 x 3 pixels of 16 bits a channel, which Pillow does not write in colours."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     row = b"\0" + (1000 * np.arange(4 * channels)).astype(">u2").tobytes()
-    head = struct.pack(">IIBBBBB", 4, 3, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(3 * row)) + chunk(b"IEND", b"")
+    return data_files.png(4, 3, zlib.compress(3 * row), bits=16, colour={1: 0, 2: 4, 3: 2, 4: 6}[channels])
 
 
 @pytest.mark.parametrize("kind", ["gray", "gray alpha", "rgb", "rgba", "ppm", "pgm", "tiff", "tiff of 32"])
@@ -115,9 +109,9 @@ def test_images_of_more_than_8_bits_are_told(folder: Path, kind: str):
         Image.fromarray((5000 * numbers).astype(np.int32 if "32" in kind else np.uint16)).save(path)
     else:
         path.write_bytes(png16({"gray": 1, "gray alpha": 2, "rgb": 3, "rgba": 4}[kind]))
-    source = read_raw(folder, image_size="6x8", image_mode="rgb")
-    assert source.notes == (f"{path}: has more than 8 bits a channel; of 16 bits the upper 8 are kept",)
-    assert len(source.labels) + len(source.labels_test) == 13
+    raw = read_raw(folder, image_size="6x8", image_mode="rgb")
+    assert raw.notes == (f"{path}: has more than 8 bits a channel; of 16 bits the upper 8 are kept",)
+    assert len(raw.labels) + len(raw.labels_test) == 13
 
 
 def test_several_such_images_are_told_of_once(folder: Path):
@@ -186,16 +180,16 @@ def test_what_cannot_be_read_is_left_out_and_listed(folder: Path):
     (folder / "blue" / "link.png").symlink_to(folder / "red" / "0.png")
     os.mkfifo(folder / "blue" / "pipe.png")
     (folder / "empty").mkdir()
-    source = read_raw(folder)
-    (note,) = source.notes
+    raw = read_raw(folder)
+    (note,) = raw.notes
     assert note.startswith(f"warning: {folder}: left out 5 files: ")
     assert "red/text.jpg (no image)" in note
     assert "blue/link.png (a link, or no file)" in note
-    assert sorted(name.split(" ")[0] for name in source.about["left out"]) == [
+    assert sorted(name.split(" ")[0] for name in raw.about["left out"]) == [
         *("blue/link.png", "blue/pipe.png", "empty/", "red/cut.png", "red/text.jpg"),
     ]
-    assert len(source.labels) + len(source.labels_test) == 12
-    assert source.class_names == ("blue", "red")
+    assert len(raw.labels) + len(raw.labels_test) == 12
+    assert raw.class_names == ("blue", "red")
 
 
 def test_a_folder_without_enough_is_refused(tmp_path: Path):

@@ -33,11 +33,11 @@ def same(a, b) -> bool:
 
 def test_the_three_layouts_are_identical(tmp_path: Path):
     read = {name: read_raw(write(tmp_path / name)) for name, write in WRITERS.items()}
-    for source in read.values():
-        assert same(source, read["python"])
-        assert source.class_names == read["python"].class_names == tuple(f"the {n}" for n in cifar_files.NAMES)
-        assert (source.name, source.image_shape, source.x.dtype) == ("cifar10", (3, 32, 32), np.uint8)
-        assert source.x.flags.c_contiguous
+    for raw in read.values():
+        assert same(raw, read["python"])
+        assert raw.class_names == read["python"].class_names == tuple(f"the {n}" for n in cifar_files.NAMES)
+        assert (raw.name, raw.image_shape, raw.x.dtype) == ("cifar10", (3, 32, 32), np.uint8)
+        assert raw.x.flags.c_contiguous
     assert read["matlab"].about["what"] == "CIFAR-10, matlab layout"
 
 
@@ -53,9 +53,9 @@ def test_a_layout_is_recognised_by_content_not_by_name(tmp_path: Path):
     for path in folder.glob("*.mat"):
         path.rename(path.with_suffix(""))
     (folder / "batches.meta").rename(folder / "other")
-    source = read_raw(folder)
-    assert same(source, read_raw(cifar_files.write_folder(tmp_path / "p")))
-    assert source.class_names == cifar_files.NAMES
+    raw = read_raw(folder)
+    assert same(raw, read_raw(cifar_files.write_folder(tmp_path / "p")))
+    assert raw.class_names == cifar_files.NAMES
 
 
 def test_an_archive_with_two_layouts_in_any_order(tmp_path: Path):
@@ -67,10 +67,10 @@ def test_an_archive_with_two_layouts_in_any_order(tmp_path: Path):
         with tarfile.open(tmp_path / f"{order}.tar", "w") as tar:
             for path in sorted(folder.iterdir())[::order]:
                 tar.add(path, path.name)
-        source = read_raw(tmp_path / f"{order}.tar")
+        raw = read_raw(tmp_path / f"{order}.tar")
         seeds = [(0, 20), (1, 20), (9, 7), (3, 20), (4, 20)]
         expected = np.concatenate([cifar_files.batch(*seed)["data"] for seed in seeds])
-        np.testing.assert_array_equal(source.x, expected)
+        np.testing.assert_array_equal(raw.x, expected)
 
 
 def test_they_are_found_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -90,15 +90,15 @@ def test_they_are_found_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("labels", "classes"), [("fine", 100), ("coarse", 20), (None, 100)])
 def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, layout: str, labels: str | None, classes: int):
     folder = data_files.write_cifar100(tmp_path / "c", layout)
-    source = read_raw(folder, labels=labels)
-    for part, (x, y) in enumerate(((source.x, source.labels), (source.x_test, source.labels_test))):
+    raw = read_raw(folder, labels=labels)
+    for part, (x, y) in enumerate(((raw.x, raw.labels), (raw.x_test, raw.labels_test))):
         wanted = data_files.cifar100(part)
         np.testing.assert_array_equal(x, wanted["data"])
         np.testing.assert_array_equal(y, wanted[labels or "fine"])
-    assert source.class_names == tuple(data_files.CIFAR100_NAMES[labels or "fine"])
-    assert (source.name, len(source.class_names)) == ("cifar100", classes)
+    assert raw.class_names == tuple(data_files.CIFAR100_NAMES[labels or "fine"])
+    assert (raw.name, len(raw.class_names)) == ("cifar100", classes)
     archive = data_files.write_archive(tmp_path / "a.tar.gz", folder, "cifar-100")
-    assert same(read_raw(archive, labels=labels), source)
+    assert same(read_raw(archive, labels=labels), raw)
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path: Path):
@@ -158,13 +158,13 @@ def test_idx_files(tmp_path: Path, zipped: bool, first: tuple[int, ...], name: s
     folder = data_files.write_idx(tmp_path / "digits", first, zipped=zipped)
     suffix = ".gz" if zipped else ""
     for path in (tmp_path, folder, folder / f"train-images-idx3-ubyte{suffix}"):
-        source = read_raw(path)
-        assert (source.name, source.image_shape, source.class_names[0]) == (name, (1, 6, 5), classes)
-        assert (source.x.shape, source.x_test.shape, source.x.dtype) == ((40, 30), (10, 30), np.uint8)
-        assert tuple(source.labels[:8]) == first  # in the published order
+        raw = read_raw(path)
+        assert (raw.name, raw.image_shape, raw.class_names[0]) == (name, (1, 6, 5), classes)
+        assert (raw.x.shape, raw.x_test.shape, raw.x.dtype) == ((40, 30), (10, 30), np.uint8)
+        assert tuple(raw.labels[:8]) == first  # in the published order
         content = (folder / f"train-images-idx3-ubyte{suffix}").read_bytes()
         content = gzip.decompress(content) if zipped else content
-        np.testing.assert_array_equal(source.x, np.frombuffer(content[16:], np.uint8).reshape(40, 30))
+        np.testing.assert_array_equal(raw.x, np.frombuffer(content[16:], np.uint8).reshape(40, 30))
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,14 @@ def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
     missing = [str(path) for path in folders.values() if not path.is_dir()]
     if missing:
         pytest.skip(f"needs all layouts in one folder; there is no {', '.join(missing)}")
-    source = read_raw(folders["batches-py"])
+    raw = read_raw(folders["batches-py"])
     for layout in ("batches-bin", "batches-mat"):
-        assert same(read_raw(folders[layout]), source)
+        assert same(read_raw(folders[layout]), raw)
     images = read_raw(folders["images"])
-    assert (images.class_names, images.notes) == (source.class_names, ())
+    assert (images.class_names, images.notes) == (raw.class_names, ())
     for x, y, other_x, other_y in (
-        (source.x, source.labels, images.x, images.labels),
-        (source.x_test, source.labels_test, images.x_test, images.labels_test),
+        (raw.x, raw.labels, images.x, images.labels),
+        (raw.x_test, raw.labels_test, images.x_test, images.labels_test),
     ):
         wanted = Counter(zip(map(bytes, x), y.tolist(), strict=True))
         assert Counter(zip(map(bytes, other_x), other_y.tolist(), strict=True)) == wanted
@@ -213,9 +213,9 @@ def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
 
 @pytest.mark.cifar
 def test_all_layouts_of_the_real_images_are_identical(tmp_path: Path, cifar: Path):
-    source = read_raw(cifar)
-    parts = [*np.split(source.x, 5), source.x_test]
-    labels = [*np.split(source.labels, 5), source.labels_test]
+    raw = read_raw(cifar)
+    parts = [*np.split(raw.x, 5), raw.x_test]
+    labels = [*np.split(raw.labels, 5), raw.labels_test]
     from scipy.io import savemat
 
     (tmp_path / "bin").mkdir()
@@ -224,13 +224,13 @@ def test_all_layouts_of_the_real_images_are_identical(tmp_path: Path, cifar: Pat
         (tmp_path / "bin" / f"{name}.bin").write_bytes(np.hstack([y[:, None].astype(np.uint8), x]).tobytes())
         savemat(tmp_path / "mat" / f"{name}.mat", {"data": x, "labels": y[:, None].astype(np.uint8)})
     for layout in ("bin", "mat"):
-        assert same(read_raw(tmp_path / layout), source)
+        assert same(read_raw(tmp_path / layout), raw)
     # The first 100 images of the test set as files, which have lost nothing.
     for i in range(100):
-        folder = tmp_path / "images" / source.class_names[source.labels_test[i]]
+        folder = tmp_path / "images" / raw.class_names[raw.labels_test[i]]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(source.x_test[i].reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{i}.png")
+        Image.fromarray(raw.x_test[i].reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{i}.png")
     images = read_raw(tmp_path / "images")
     rows = {row.tobytes(): images.class_names[c] for row, c in zip(images.x, images.labels, strict=True)}
     rows |= {row.tobytes(): images.class_names[c] for row, c in zip(images.x_test, images.labels_test, strict=True)}
-    assert rows == {source.x_test[i].tobytes(): source.class_names[source.labels_test[i]] for i in range(100)}
+    assert rows == {raw.x_test[i].tobytes(): raw.class_names[raw.labels_test[i]] for i in range(100)}

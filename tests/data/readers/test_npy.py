@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.data import load_data, read_raw
+from xpnet.data import feature_table, load_data, read_raw
 from xpnet.data.readers import packed
 from xpnet.errors import DataError
 
@@ -67,10 +67,6 @@ def test_it_is_known_by_its_content(tmp_path: Path):
         ({"x": X, "y": Y[:7]}, "y has 7 labels for 20 rows of .*x; there must be one for each"),
         ({"x": X, "y": Y, "x_test": X}, "x_test is given without .*y_test; a test set needs both"),
         ({"x": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "x_test has 2 features and .*x has 3"),
-        (
-            {"x": X.astype(object), "y": Y},
-            "x holds Python objects, which could run code; save it as an array of numbers",
-        ),
         ({"x": X, "y": np.array(20 * ["cat"])}, "y is an array of <U3; it must be one of real numbers"),
         ({"x": X.astype("M8[s]"), "y": Y}, "x is an array of datetime64"),
         ({"x": X, "y": np.zeros(20, "i4,i4")}, "y is an array of"),
@@ -96,24 +92,6 @@ def test_a_truncated_file_says_its_size(tmp_path: Path):
             load_data(path)
 
 
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
-def test_damage_anywhere_is_one_sentence_or_harmless(tmp_path: Path, write: Any):
-    path = tmp_path / "m.npz"
-    write(path, x=X, y=Y)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(1)
-    refused = 0
-    for _ in range(300):
-        broken = bytearray(whole)
-        broken[rng.integers(len(whole))] ^= rng.integers(1, 256)
-        path.write_bytes(broken)
-        try:
-            load_data(path)
-        except DataError as error:
-            refused += "\n" not in str(error)
-    assert refused > 100
-
-
 def packed_with(path: Path, method: int, **arrays: np.ndarray) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, values in arrays.items():
@@ -125,13 +103,13 @@ def packed_with(path: Path, method: int, **arrays: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
 class TestPacked:
-    def test_every_way_of_packing_is_read(self, tmp_path: Path, method: int):
-        x = np.tile(np.random.default_rng(0).normal(size=(100, 500)), (30, 1)).astype(np.float32)
-        y = np.arange(3000) % 2
+    def test_every_way_of_packing_is_read(self, tmp_path: Path, monkeypatch, method: int):
+        monkeypatch.setattr(feature_table, "CHUNK_BYTES", 10_000)
+        x, y = np.random.default_rng(0).normal(size=(300, 50)).astype(np.float32), np.arange(300) % 2
         packed_data = load_data(packed_with(tmp_path / "m.npz", method, x=x, y=y))
         np.testing.assert_array_equal(packed_data.train.x, load_data(save(tmp_path / "n.npz", x=x, y=y)).train.x)
 
-    @pytest.mark.parametrize("place", range(0, 100, 7))
+    @pytest.mark.parametrize("place", [0, 7, 35, 63, 98])
     def test_damage_is_one_sentence(self, tmp_path: Path, method: int, place: int):
         path = packed_with(
             tmp_path / "m.npz", method, x=np.random.default_rng(0).normal(size=(200, 30)), y=np.arange(200) % 2

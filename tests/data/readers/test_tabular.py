@@ -20,12 +20,10 @@ from xpnet.data.readers.csv import read_csv
 from xpnet.errors import DataError
 
 
-def rows_of(source) -> dict[bytes, str]:
+def rows_of(raw) -> dict[bytes, str]:
     """Return every sample with the name of its class."""
-    parts = ((source.x, source.labels), (source.x_test, source.labels_test))
-    return {
-        row.astype(np.float32).tobytes(): source.class_names[c] for x, y in parts for row, c in zip(x, y, strict=True)
-    }
+    parts = ((raw.x, raw.labels), (raw.x_test, raw.labels_test))
+    return {row.astype(np.float32).tobytes(): raw.class_names[c] for x, y in parts for row, c in zip(x, y, strict=True)}
 
 
 def expected(rows: int = 60) -> dict[bytes, str]:
@@ -46,19 +44,19 @@ def test_a_table_and_its_target(tmp_path: Path, kind: str, target: str):
         path.write_bytes(gzip.compress(path.read_bytes()))
     if kind == "bom":
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    source = read_raw(path, target=target)
-    assert rows_of(source) == expected()
-    assert source.class_names == ("cat", "dog", "emu")
-    assert source.feature_names == ("height", "weight", "age", "tail")
-    assert (source.name, source.x.dtype, source.image_shape) == ("pets", np.float32, None)
+    raw = read_raw(path, target=target)
+    assert rows_of(raw) == expected()
+    assert raw.class_names == ("cat", "dog", "emu")
+    assert raw.feature_names == ("height", "weight", "age", "tail")
+    assert (raw.name, raw.x.dtype, raw.image_shape) == ("pets", np.float32, None)
 
 
 def test_a_table_without_header(tmp_path: Path):
     path = data_files.write_csv(tmp_path / "p.csv", header=False)
     for header in (None, False):
-        source = read_raw(path, target="2", header=header)
-        assert rows_of(source) == expected()
-        assert source.feature_names == ()
+        raw = read_raw(path, target="2", header=header)
+        assert rows_of(raw) == expected()
+        assert raw.feature_names == ()
     with pytest.raises(DataError, match=r"p.csv: needs --target, .*; it has 5 columns without names"):
         read_raw(path)
     with pytest.raises(DataError, match=r"target = animal: .* has no such column; it has 5 columns without names"):
@@ -69,8 +67,8 @@ def test_a_table_without_header(tmp_path: Path):
 def test_a_header_of_numbers_has_to_be_asked_for(tmp_path: Path):
     (tmp_path / "p.csv").write_text("1,2,3\n" + "0.5,1.5,0\n2.5,3.5,1\n" * 6)
     assert len(read_raw(tmp_path / "p.csv", target="2").labels) == 11
-    source = read_raw(tmp_path / "p.csv", target="3", header=True)
-    assert source.feature_names == ("1", "2")
+    raw = read_raw(tmp_path / "p.csv", target="3", header=True)
+    assert raw.feature_names == ("1", "2")
 
 
 def test_a_first_line_that_may_name_columns_is_told(tmp_path: Path):
@@ -91,8 +89,8 @@ def test_a_first_line_that_may_name_columns_is_told(tmp_path: Path):
 
 def test_labels_that_are_texts_are_not_told_as_numbers(tmp_path: Path):
     (tmp_path / "p.csv").write_text("x,label\n" + "1,1_0\n2,2_0\n" * 6)
-    source = read_raw(tmp_path / "p.csv")
-    assert (source.class_names, source.notes) == (("1_0", "2_0"), ())
+    raw = read_raw(tmp_path / "p.csv")
+    assert (raw.class_names, raw.notes) == (("1_0", "2_0"), ())
 
 
 def test_usual_names_need_no_target(tmp_path: Path):
@@ -127,10 +125,10 @@ def test_usual_names_need_no_target(tmp_path: Path):
 def test_labels_become_classes_and_keep_their_names(tmp_path: Path, labels: str, names, numbers):
     texts = labels.split() * 5
     (tmp_path / "p.csv").write_text("x,label\n" + "".join(f"{i},{t}\n" for i, t in enumerate(texts)))
-    source = read_raw(tmp_path / "p.csv")
-    assert source.class_names == names
-    of_row = {int(x): int(y) for x, y in zip(source.x[:, 0], source.labels, strict=True)}
-    of_row |= {int(x): int(y) for x, y in zip(source.x_test[:, 0], source.labels_test, strict=True)}
+    raw = read_raw(tmp_path / "p.csv")
+    assert raw.class_names == names
+    of_row = {int(x): int(y) for x, y in zip(raw.x[:, 0], raw.labels, strict=True)}
+    of_row |= {int(x): int(y) for x, y in zip(raw.x_test[:, 0], raw.labels_test, strict=True)}
     assert of_row == dict(enumerate(numbers * 5))
 
 
@@ -170,18 +168,18 @@ def test_a_broken_table_is_one_sentence_with_line_and_column(tmp_path: Path, con
 
 def test_quoted_cells_may_hold_anything(tmp_path: Path):
     (tmp_path / "p.csv").write_text('"a ""x""","b\nc",label\n' + '1,2,"cat, grey"\n3,4,"dog\nbig"\n' * 6)
-    source = read_raw(tmp_path / "p.csv")
-    assert source.feature_names == ('a "x"', "b\nc")
-    assert source.class_names == ("cat, grey", "dog\nbig")
+    raw = read_raw(tmp_path / "p.csv")
+    assert raw.feature_names == ('a "x"', "b\nc")
+    assert raw.class_names == ("cat, grey", "dog\nbig")
 
 
 def test_small_whole_numbers_stay_bytes_and_large_ones_keep_their_digits(tmp_path: Path):
     (tmp_path / "p.csv").write_text("a,b,label\n" + "0,255,0\n1,2,1\n" * 6)
     assert read_raw(tmp_path / "p.csv").x.dtype == np.uint8
     (tmp_path / "p.csv").write_text("a,b,label\n" + "0,16777217,0\n1,2,1\n" * 6)
-    source = read_raw(tmp_path / "p.csv")
-    assert source.x.dtype == np.float64
-    assert 16777217 in source.x
+    raw = read_raw(tmp_path / "p.csv")
+    assert raw.x.dtype == np.float64
+    assert 16777217 in raw.x
 
 
 @given(st.data())
@@ -231,29 +229,29 @@ def test_values_of_parquet_that_cannot_be_squared_are_told_with_their_place(tmp_
 
 class TestTestSets:
     def test_a_tenth_of_every_class_without_anything_said(self, tmp_path: Path):
-        source = read_raw(data_files.write_csv(tmp_path / "p.csv", 300), target="animal")
-        assert np.bincount(source.labels_test).tolist() == [10, 10, 10]
+        raw = read_raw(data_files.write_csv(tmp_path / "p.csv", 300), target="animal")
+        assert np.bincount(raw.labels_test).tolist() == [10, 10, 10]
 
     @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.999, 1e-6])
     def test_a_fraction_is_stratified_and_seeded(self, tmp_path: Path, fraction: float):
         path = data_files.write_csv(tmp_path / "p.csv", 300)
-        source = read_raw(path, target="animal", test_fraction=fraction)
+        raw = read_raw(path, target="animal", test_fraction=fraction)
         each = min(99, max(1, round(100 * fraction)))
-        assert np.bincount(source.labels_test).tolist() == [each, each, each]
-        assert rows_of(source) == expected(300)
+        assert np.bincount(raw.labels_test).tolist() == [each, each, each]
+        assert rows_of(raw) == expected(300)
         again = read_raw(path, target="animal", test_fraction=fraction)
         other = read_raw(path, target="animal", test_fraction=fraction, data_seed=1)
-        np.testing.assert_array_equal(again.x_test, source.x_test)
-        assert not np.array_equal(other.x_test, source.x_test)
+        np.testing.assert_array_equal(again.x_test, raw.x_test)
+        assert not np.array_equal(other.x_test, raw.x_test)
 
     def test_a_table_called_test_is_the_test_set(self, tmp_path: Path):
         train = data_files.write_csv(tmp_path / "pets_train.csv", 60)
         test = data_files.write_csv(tmp_path / "pets_test.csv", 30, seed=5)
-        source = read_raw(train, target="animal")
+        raw = read_raw(train, target="animal")
         _, x, labels = data_files.table(30, seed=5)
-        np.testing.assert_array_equal(source.x_test, x.astype(np.float32))  # in its own order
-        assert [source.class_names[c] for c in source.labels_test] == labels
-        assert source.about["test file"] == str(test)
+        np.testing.assert_array_equal(raw.x_test, x.astype(np.float32))  # in its own order
+        assert [raw.class_names[c] for c in raw.labels_test] == labels
+        assert raw.about["test file"] == str(test)
         assert len(read_raw(train, target="animal", test_fraction=0.5).labels_test) == 30
 
     def test_a_folder_with_train_and_test(self, tmp_path: Path):

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from xpnet.data.readers.packed import is_damage
+from xpnet.data.readers.packed import refuse_damage
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 
-_PUBLISHED_BYTES = 170_498_071
 # The published archives have 9 members and unpack to 186 MB.
 _MOST_MEMBERS, _MOST_BYTES = 1000, 512 * 2**20
 _MOST_HEADER = 2**20
@@ -30,25 +29,19 @@ def open_archive(path: Path) -> Iterator[tarfile.TarFile]:
         DataError: The archive is cut off or broken, or unpacks to far more than CIFAR-10.
         OSError: The file cannot be opened.
     """
-    try:
-        with open_regular(path, links=True) as file:
-            packer = _PACKERS.get(file.read(2))
-            file.seek(0)
-            stream = _BoundedStream(importlib.import_module(packer).open(file) if packer else file, path)
-            with tarfile.open(fileobj=cast(Any, stream), mode="r|", tarinfo=_BoundedInfo) as archive:
-                yield archive
-            # The packer's checksum stands at the end, where the last member is long over.
-            while stream.read(2**16):
-                pass
-    except (DataError, tarfile.FilterError):
-        raise
-    except Exception as error:
-        if not (is_damage(error) or isinstance(error, _BROKEN)):
-            raise
-        raise DataError(
-            f"{path}: cannot be read to its end ({error}); it has {path.stat().st_size:,} bytes, "
-            f"the published archive has {_PUBLISHED_BYTES:,}; take another copy"
-        ) from None
+    sentence = (
+        "cannot be read to its end ({error}); it has {size} bytes, the published archive has 170,498,071; "
+        "take another copy"
+    )
+    with refuse_damage(path, sentence, *_BROKEN), open_regular(path, links=True) as file:
+        packer = _PACKERS.get(file.read(2))
+        file.seek(0)
+        stream = _BoundedStream(importlib.import_module(packer).open(file) if packer else file, path)
+        with tarfile.open(fileobj=cast(Any, stream), mode="r|", tarinfo=_BoundedInfo) as archive:
+            yield archive
+        # The packer's checksum stands at the end, where the last member is long over.
+        while stream.read(2**16):
+            pass
 
 
 def members_of(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:

@@ -142,13 +142,9 @@ class _Reader:
                 at, size = line.number, size + len(line.text)
                 cells_at_most += line.text.count(self._delimiter)
                 if cells_at_most >= MOST_COLUMNS:
-                    raise DataError(
-                        f"{self._path}: line {at}: has {cells_at_most + 1:,} columns; at most {MOST_COLUMNS:,} are read"
-                    )
+                    raise self._error(at, f"has {cells_at_most + 1:,} columns; at most {MOST_COLUMNS:,} are read")
                 if size > _MOST_LINE:
-                    raise DataError(
-                        f"{self._path}: line {at}: has no end of a row in {size:,} letters; is a quote open?"
-                    )
+                    raise self._error(at, f"has no end of a row in {size:,} letters; is a quote open?")
                 yield line.text
 
         head = next(lines, None)
@@ -163,7 +159,7 @@ class _Reader:
                 if cells:
                     yield at, cells
         except csv.Error as error:
-            raise DataError(f"{self._path}: line {at}: is no CSV ({error})") from None
+            raise self._error(at, f"is no CSV ({error})") from None
 
     def _lines(self) -> Iterator[_Line]:
         """Yield lines as text, each no longer than any real one."""
@@ -176,19 +172,17 @@ class _Reader:
                     raise DataError(f"{self._path}: is in UTF-16; save it as UTF-8")
                 content = content.removeprefix(b"\xef\xbb\xbf")
             if len(content) == _MOST_LINE:
-                raise DataError(f"{self._path}: line {number}: has more than {_MOST_LINE:,} bytes; it is no table")
+                raise self._error(number, f"has more than {_MOST_LINE:,} bytes; it is no table")
             if b"\0" in content:
-                raise DataError(f"{self._path}: line {number}: has a NUL byte; it is no text, or not saved as UTF-8")
+                raise self._error(number, "has a NUL byte; it is no text, or not saved as UTF-8")
             try:
                 text = content.decode("utf-8")
             except UnicodeDecodeError as error:
                 byte = content[error.start]
-                raise DataError(
-                    f"{self._path}: line {number}: has the byte 0x{byte:02x}, which is not UTF-8; save it as UTF-8"
-                ) from None
+                raise self._error(number, f"has the byte 0x{byte:02x}, which is not UTF-8; save it as UTF-8") from None
             blank = 0 if text.strip() else blank + 1
             if blank > _MOST_BLANK:
-                raise DataError(f"{self._path}: line {number}: has {blank:,} empty lines before it; it is no table")
+                raise self._error(number, f"has {blank:,} empty lines before it; it is no table")
             size += len(content)
             if size > _MOST_RATIO * packed + _LARGE:
                 raise DataError(f"{self._path}: unpacks to more than {_MOST_RATIO} times its size; unpack it yourself")
@@ -226,7 +220,7 @@ class _Reader:
         width, target = len(columns.names), columns.target
         for number, row in rows:
             if len(row) != width:
-                raise DataError(f"{self._path}: line {number}: has {len(row)} columns, and the first line {width}")
+                raise self._error(number, f"has {len(row)} columns, and the first line {width}")
             if target >= 0 and row[target].strip().lower() in _MISSING:
                 raise missing_value(self._place(number, target))
         if not rows:
@@ -260,6 +254,9 @@ class _Reader:
             value = None
         if value is None or not abs(value) <= LARGEST:
             raise bad_value(self._place(line, column), printable(text), value)
+
+    def _error(self, line: int, text: str) -> DataError:
+        return DataError(f"{self._path}: line {line}: {text}")
 
     def _place(self, line: int, column: int) -> str:
         return f"{self._path}: line {line}, {self._columns.title(column)}"

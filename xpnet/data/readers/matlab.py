@@ -27,8 +27,7 @@ _BYTES = {kind: np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()} | {
 # Classes of arrays.
 _CELL, _CHAR, _NUMBERS = 1, 4, range(6, 16)
 _REFUSED = {2: "a structure", 3: "an object", 5: "a sparse matrix", 16: "a function", 17: "an opaque object"}
-_MOST_BYTES = 160 * 2**20  # the images of CIFAR-100 have 154 million
-_HEADER = 2048  # holds an array's flags, shape and name
+_MOST_BYTES = 160 * 2**20  # CIFAR-100's training file has 154 million of images and 5 of names
 _MOST_ELEMENTS = 2000
 _DEPTH = 3
 
@@ -79,20 +78,15 @@ class _Reader:
         others, at = [], 128
         while at < len(self._content):
             kind, data, at = self._element(self._content, at, padded=False)
-            head = data
             if kind == _COMPRESSED:
-                head = memoryview(_unpack(data, _HEADER))
-                kind, head = self._number(head, 0), head[8:]
-            name = self._header(head)[2]
+                kind, data, _ = self._element(memoryview(self._unpack(data)), 0, padded=False)
             if kind != _MATRIX:
                 raise ValueError(f"holds an element of type {kind} where an array should be; take another copy")
-            title = bytes(name.data).decode("latin-1")
-            if title not in wanted:
-                others.append(title)
-                continue
-            if head is not data:
-                data = self._element(memoryview(self._unpack_all(data)), 0, padded=False).data
-            values[title] = self._array(data, 0)
+            name = bytes(self._header(data)[2].data).decode("latin-1")
+            if name in wanted:
+                values[name] = self._array(data, 0)
+            else:
+                others.append(name)
         return values, others
 
     def _number(self, view: memoryview, at: int) -> int:
@@ -123,12 +117,15 @@ class _Reader:
         shape = self._element(view, flags.end)
         return flags, shape, self._element(view, shape.end)
 
-    def _unpack_all(self, data: memoryview) -> bytes:
+    def _unpack(self, data: memoryview) -> bytes:
         """Return the content of a compressed element, up to the limit for all of the file."""
-        most = _MOST_BYTES - self._unpacked
-        content = _unpack(data, most + 1)
+        left = _MOST_BYTES - self._unpacked
+        try:
+            content = zlib.decompressobj().decompress(data, left + 1)
+        except zlib.error as error:
+            raise ValueError(f"cannot be unpacked ({error}); take another copy") from None
         self._unpacked += len(content)
-        if len(content) > most:
+        if len(content) > left:
             raise ValueError(f"unpacks to more than {_MOST_BYTES:,} bytes; CIFAR-10's files have 31 million")
         return content
 
@@ -178,11 +175,3 @@ class _Reader:
             encoding += "-le" if self._order == "little" else "-be"
         text = bytes(part.data).decode(encoding, "replace")
         return [text[row :: shape[0]] for row in range(min(shape[0], len(text)))]
-
-
-def _unpack(data: memoryview, most: int) -> bytes:
-    """Return at most so many bytes of a compressed element."""
-    try:
-        return zlib.decompressobj().decompress(data, most)
-    except zlib.error as error:
-        raise ValueError(f"cannot be unpacked ({error}); take another copy") from None

@@ -15,18 +15,34 @@ from typing import BinaryIO, cast
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 
-# Deflate cannot shrink by more than 1032; a larger claim is a lie, and a large one a trap.
+# Deflate cannot shrink by more than 1032: a larger claim is false.
 _MOST_BYTES, _MOST_RATIO, _LARGE = 64 * 2**30, 1100, 2**30
-# LZMA unpacks into a window of its own, of any size that the file says; zipfile writes 8 MB.
+# LZMA unpacks into a window of any size that the file claims; zipfile writes 8 MB.
 _MOST_WINDOW = 32 * 2**20
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether an error says that packed bytes are broken: of zlib, gzip, bz2, lzma or zstd."""
+    """Return whether an error of zlib, gzip, bz2, lzma or zstd says that packed bytes are broken."""
     if isinstance(error, OSError):
         return error.errno is None  # not the system's
     # By name: a Python may have been built without these two.
     return isinstance(error, (EOFError, zlib.error)) or type(error).__name__ in ("LZMAError", "ZstdError")
+
+
+@contextlib.contextmanager
+def refuse_damage(path: Path, sentence: str, *broken: type[Exception]) -> Iterator[None]:
+    """Raise a DataError with a `sentence` of ``{error}`` and ``{size}`` for packed bytes that are broken.
+
+    `broken` are further exceptions that say so.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if not (is_damage(error) or isinstance(error, broken)):
+            raise
+        raise DataError(f"{path}: {sentence.format(error=error, size=f'{path.stat().st_size:,}')}") from None
 
 
 @contextlib.contextmanager
@@ -37,15 +53,11 @@ def open_unzipped(path: Path) -> Iterator[BinaryIO]:
         DataError: What is read of it is broken.
         OSError: It cannot be read.
     """
-    try:
-        with open_regular(path, links=True) as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
-    except Exception as error:
-        if not is_damage(error):
-            raise
-        raise DataError(f"{path}: is a broken gzip file ({error}); take another copy") from None
+    sentence = "is a broken gzip file ({error}); take another copy"
+    with refuse_damage(path, sentence), open_regular(path, links=True) as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
 
 
 @contextlib.contextmanager
@@ -53,21 +65,18 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip file.
 
     Raises:
-        DataError: What is read of it is broken, or packed in a way that is not known.
+        DataError: What is read of it is broken, or packed in an unknown way.
         OSError: It cannot be read.
     """
-    try:
-        with open_regular(path, links=True) as file, zipfile.ZipFile(file) as archive:
-            yield archive
-    except DataError:
-        raise
-    except Exception as error:
-        # RuntimeError: encrypted; NotImplementedError: a way of packing that is not known.
-        broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
-        if not (is_damage(error) or isinstance(error, broken)):
-            raise
-        size = path.stat().st_size
-        raise DataError(f"{path}: is cut off or not a .npz file ({error}); it has {size:,} bytes") from None
+    # RuntimeError: encrypted; NotImplementedError: packed in an unknown way.
+    broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
+    sentence = "is cut off or not a .npz file ({error}); it has {size} bytes"
+    with (
+        refuse_damage(path, sentence, *broken),
+        open_regular(path, links=True) as file,
+        zipfile.ZipFile(file) as zipped,
+    ):
+        yield zipped
 
 
 def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
@@ -91,7 +100,7 @@ def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
 def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     """Open a member of a zip file, of which no more is unpacked than is read.
 
-    zipfile itself does so with deflate alone: of the others it unpacks whatever some packed bytes hold.
+    zipfile itself does so for deflate alone; of the other methods it unpacks any number of bytes at a time.
     """
     if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return cast(BinaryIO, archive.open(info))
@@ -128,7 +137,7 @@ def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
 
 
 class _Member:
-    """A member's bytes, held against its size and its check sum."""
+    """A member's bytes, compared with its size and its checksum."""
 
     def __init__(self, packed: BinaryIO, info: zipfile.ZipInfo) -> None:
         self._packed, self._info, self._at, self._crc = packed, info, 0, 0

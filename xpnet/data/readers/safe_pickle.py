@@ -94,13 +94,12 @@ class _LongText:
 def read_pickle(data: bytes, path: str) -> Any:
     """Return the value that the pickle `data` describes.
 
+    It is None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings of Python 2
+    are bytes, but keys are always str.
+
     Args:
         data: The complete pickle.
         path: Name of the file in messages.
-
-    Returns:
-        None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings
-        of Python 2 are bytes, but keys are always str.
 
     Raises:
         CutShortError: The pickle ends early.
@@ -133,7 +132,7 @@ class _Machine:
     def __init__(self, data: bytes, path: str) -> None:
         self.data, self.path, self.at = data, path, 0
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks that MARK has put aside
+        self.below: list[list[Any]] = []  # stacks that MARK has put aside
         self.memo: dict[int, Any] = {}
         self.keys: dict[bytes, str] = {}
         self.containers = self.encoded = 0
@@ -173,8 +172,8 @@ class _Machine:
         raw = self.take_long(count)
         return _LongText(raw) if isinstance(raw, memoryview) else raw.decode()
 
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
+    def number(self, size: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self.take(size), "little", signed=signed)
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.at)
@@ -205,7 +204,7 @@ class _Machine:
             raise IndexError
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def append(self, items: list[Any]) -> None:
+    def extend(self, items: list[Any]) -> None:
         self.top(list).extend(items)
 
     def memorise(self, index: int) -> None:
@@ -216,7 +215,7 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes)):
                 raise self.refusal(f"has a key of type {type(key).__name__}")
-            # One key may stand in any number of dictionaries.
+            # One key may be in any number of dictionaries, and is decoded once.
             if isinstance(key, bytes):
                 if key not in self.keys:
                     self.keys[key] = key.decode("latin-1")
@@ -245,7 +244,7 @@ class _Machine:
                 raise self.refusal(f"holds an array of dtype '{printable(code)}' instead of 'u1'")
             self.push(_Uint8())
         elif function is _Known.ENCODE and arguments[1] in ("latin1", "latin-1"):
-            # One text may be encoded many times over; all the bytes must have been in the file.
+            # One text may be encoded many times; together they may not be larger than the file.
             self.encoded += len(arguments[0])
             if self.encoded > len(self.data):
                 raise self.refusal("encodes more text than it holds")
@@ -256,9 +255,9 @@ class _Machine:
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, _Uint8):
-            return  # the state says byte order and alignment, of which one byte has none
+            return  # the state is byte order and alignment, which a single byte does not have
         _, shape, dtype, fortran, raw = state
-        # The product of a million lengths of a thousand digits would take for ever.
+        # The product of a million lengths of a thousand digits would take hours.
         bounded = len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**63 for n in shape)
         held = isinstance(raw, (bytes, memoryview))
         if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and held and bounded):
@@ -275,8 +274,8 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x89": lambda m: m.push(False),
     b"K": lambda m: m.push(m.number(1)),  # BININT1
     b"M": lambda m: m.push(m.number(2)),  # BININT2
-    b"J": lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)),  # BININT
-    b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number(1)), "little", signed=True)),  # LONG1
+    b"J": lambda m: m.push(m.number(4, signed=True)),  # BININT
+    b"\x8a": lambda m: m.push(m.number(m.number(1), signed=True)),  # LONG1
     b"U": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINSTRING
     b"T": lambda m: m.push(m.take_long(m.number(4))),  # BINSTRING
     b"C": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINBYTES
@@ -290,8 +289,8 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x86": lambda m: m.tuple_of(2),
     b"\x87": lambda m: m.tuple_of(3),
     b"t": lambda m: m.push(tuple(m.pop_mark())),
-    b"a": lambda m: m.append([m.stack.pop()]),  # APPEND
-    b"e": lambda m: m.append(m.pop_mark()),  # APPENDS
+    b"a": lambda m: m.extend([m.stack.pop()]),  # APPEND
+    b"e": lambda m: m.extend(m.pop_mark()),  # APPENDS
     b"s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),  # SETITEM
     b"u": lambda m: m.set_items(m.pop_mark()),  # SETITEMS
     b"q": lambda m: m.memorise(m.number(1)),  # BINPUT
