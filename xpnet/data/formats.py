@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import shown
@@ -26,35 +26,26 @@ _SETTINGS = ("target", "header", "test_fraction", "data_seed", "image_size", "im
 _SPLIT = ("test_fraction", "data_seed")
 
 
-@dataclass(frozen=True)
-class Format:
-    """A kind of data: its name, the settings that it uses, and its reader."""
+class Format(NamedTuple):
+    """A kind of data: its reader, and the settings that it uses."""
 
-    name: str
-    uses: tuple[str, ...]
     read: Callable[[Path, DataConfig], RawDataset]
+    uses: tuple[str, ...]
 
 
 def _read_folder_of_tables(path: Path, config: DataConfig) -> RawDataset:
-    tables = tabular.tables_in(path)
-    if tables is None:
-        raise DataError(f"{path}: has no table to train with")
-    return tabular.read_tables(tables[0], config, None if config.test_fraction is not None else tables[1])
+    train, test = tabular.tables_in(path) or (path, None)
+    return tabular.read_tables(train, config, None if config.test_fraction is not None else test)
 
 
-_FORMATS = {
-    form.name: form
-    for form in (
-        Format("CIFAR", ("labels",), lambda path, config: cifar.read_folder(path, config.labels)),
-        Format("CIFAR archive", ("labels",), lambda path, config: cifar.read_archive(path, config.labels)),
-        Format("IDX", (), lambda path, _: idx.read_idx(path)),
-        Format("npz", _SPLIT, npy.read_npz),
-        Format("npy", (*_SPLIT, "target"), npy.read_npy),
-        Format("table", (*_SPLIT, "target", "header"), tabular.read_tables),
-        Format("folder of tables", (*_SPLIT, "target", "header"), _read_folder_of_tables),
-        Format("images", (*_SPLIT, "image_size", "image_mode"), images.read_images),
-    )
-}
+_CIFAR = Format(lambda path, config: cifar.read_folder(path, config.labels), ("labels",))
+_CIFAR_ARCHIVE = Format(lambda path, config: cifar.read_archive(path, config.labels), ("labels",))
+_IDX = Format(lambda path, _: idx.read_idx(path), ())
+_NPZ = Format(npy.read_npz, _SPLIT)
+_NPY = Format(npy.read_npy, (*_SPLIT, "target"))
+_TABLE = Format(tabular.read_tables, (*_SPLIT, "target", "header"))
+_TABLES = Format(_read_folder_of_tables, (*_SPLIT, "target", "header"))
+_IMAGES = Format(images.read_images, (*_SPLIT, "image_size", "image_mode"))
 
 
 def read_path(path: Path, config: DataConfig) -> RawDataset:
@@ -92,29 +83,28 @@ def check_used(used: tuple[str, ...], config: DataConfig, data: str) -> None:
 
 def _format_of(path: Path) -> tuple[Format, Path]:
     """Return the format of the data at a path, and the path that its reader takes."""
-    name, path = _folder(path) if path.is_dir() else _file(path)
-    return _FORMATS[name], path
+    return _format_of_folder(path) if path.is_dir() else _format_of_file(path)
 
 
-def _folder(path: Path) -> tuple[str, Path]:
+def _format_of_folder(path: Path) -> tuple[Format, Path]:
     published = published_in(path)
     if published is not None and published.is_file():
-        return "CIFAR archive", published
+        return _CIFAR_ARCHIVE, published
     if published is not None:
-        return ("CIFAR" if cifar.kind_in(published) is not None else "IDX"), published
+        return (_CIFAR if cifar.kind_in(published) is not None else _IDX), published
     if (features := npy.npy_in(path)) is not None:
-        return "npy", features
+        return _NPY, features
     if tabular.tables_in(path) is not None:
-        return "folder of tables", path
+        return _TABLES, path
     if images.is_image_folder(path):
-        return "images", path
+        return _IMAGES, path
     raise DataError(
         f"data = {path}: is a folder without CIFAR-10's data_batch_1, IDX files, a table, or subfolders with images; "
         f"it can be {ACCEPTED}"
     )
 
 
-def _file(path: Path) -> tuple[str, Path]:
+def _format_of_file(path: Path) -> tuple[Format, Path]:
     """Recognise a file by its content, and by its name where the content leaves it open."""
     if not path.is_file():
         raise DataError(f"data = {path}: is neither a file nor a folder; it can be {ACCEPTED}")
@@ -124,21 +114,21 @@ def _file(path: Path) -> tuple[str, Path]:
     if start[:2] == b"\x1f\x8b":
         inner = _unzipped_start(path)
         if idx.is_idx(inner):
-            return "IDX", path.parent
+            return _IDX, path.parent
         tar = path.name.endswith((".tar.gz", ".tgz")) or inner[257:262] == b"ustar" or not is_text(inner)
-        return ("CIFAR archive" if tar else "table"), path
+        return (_CIFAR_ARCHIVE if tar else _TABLE), path
     if start[257:262] == b"ustar" or path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        return "CIFAR archive", path
+        return _CIFAR_ARCHIVE, path
     if start[:6] == b"\x93NUMPY":
-        return "npy", path
+        return _NPY, path
     if start[:4] == b"PAR1":
-        return "table", path
+        return _TABLE, path
     if idx.is_idx(start):
-        return "IDX", path.parent
+        return _IDX, path.parent
     if zipped or start[:2] == b"PK" or path.suffix == ".npz":
-        return "npz", path
+        return _NPZ, path
     if is_text(start) or path.name.lower().endswith((".csv", ".tsv")):
-        return "table", path
+        return _TABLE, path
     raise DataError(f"data = {path}: is {_hint(start, path)}; it can be {ACCEPTED}")
 
 

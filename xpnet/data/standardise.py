@@ -68,9 +68,9 @@ class Standardiser:
         constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
-    def _checked(self, given: Any) -> Features:
+    def _checked(self, x: Any) -> Features:
         wanted = f"features must be (n, {len(self.mean)})"
-        x = _features(given, wanted)
+        x = _features(x, wanted)
         if x.shape[1] != len(self.mean):
             raise DataError(f"Standardiser: {wanted}, got {x.shape}")
         return x

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,22 +72,20 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
     """
     with open_zip(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        every = sorted(info.filename.removesuffix(".npy") for info in archive.infolist())
-        members = {name: info for name, info in members.items() if names is None or name in names}
-        check_claims(members, path)
-        return {name: _member(path, archive, info, f"{path}: {name}") for name, info in members.items()}, every
+    every = sorted(members)
+    members = {name: info for name, info in members.items() if names is None or name in names}
+    check_claims(members, path)
 
-
-def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> ChunkedArray:
-    with open_member(archive, info) as stream:
-        header, start = _read_header(stream, info.file_size, name)
-
-    def read() -> Iterator[NDArray[Any]]:
+    @contextlib.contextmanager
+    def open_packed(info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
         with open_zip(path) as archive, open_member(archive, info) as stream:
-            stream.read(start)
-            yield from _read_chunks(stream, header, name)
+            yield stream
 
-    return replace(header, read=read)
+    arrays = {
+        name: _lazy_array(functools.partial(open_packed, info), info.file_size, f"{path}: {name}")[0]
+        for name, info in members.items()
+    }
+    return arrays, every
 
 
 def npy_array(path: Path) -> tuple[ChunkedArray, int]:
@@ -93,15 +94,21 @@ def npy_array(path: Path) -> tuple[ChunkedArray, int]:
     Raises:
         DataError: It claims more or less than it holds, or holds objects.
     """
-    with open_regular(path, links=True) as file:
-        header, start = _read_header(file, path.stat().st_size, str(path))
+    return _lazy_array(lambda: open_regular(path, links=True), path.stat().st_size, str(path))
+
+
+def _lazy_array(
+    open_stream: Callable[[], AbstractContextManager[BinaryIO]], size: int, name: str
+) -> tuple[ChunkedArray, int]:
+    with open_stream() as stream:
+        array, start = _read_header(stream, size, name)
 
     def read() -> Iterator[NDArray[Any]]:
-        with open_regular(path, links=True) as file:
-            file.seek(start)
-            yield from _read_chunks(file, header, str(path))
+        with open_stream() as stream:
+            stream.read(start)
+            yield from _read_chunks(stream, array, name)
 
-    return replace(header, read=read), start
+    return replace(array, read=read), start
 
 
 def _read_header(stream: BinaryIO, file_size: int, name: str) -> tuple[ChunkedArray, int]:

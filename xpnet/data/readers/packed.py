@@ -9,8 +9,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
@@ -97,30 +98,33 @@ def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
             )
 
 
-def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> AbstractContextManager[BinaryIO]:
     """Open a member of a zip file, of which no more is unpacked than is read.
 
     zipfile itself does so for deflate alone; of the other methods it unpacks any number of bytes at a time.
     """
     if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return cast(BinaryIO, archive.open(info))
+    return cast(AbstractContextManager[BinaryIO], _open_packed(archive, info))
+
+
+@contextlib.contextmanager
+def _open_packed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[_Member]:
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
     del packed.CRC  # it is that of the unpacked bytes
-    return cast(BinaryIO, _Member(cast(BinaryIO, archive.open(packed)), info))
+    with archive.open(packed) as stream:
+        if info.compress_type == zipfile.ZIP_BZIP2:
+            import bz2
+
+            yield _Member(bz2.BZ2File(stream), info)
+        elif info.compress_type == zipfile.ZIP_LZMA:
+            yield _Member(_open_lzma(cast(BinaryIO, stream), info), info)
+        else:
+            raise NotImplementedError(f"{info.filename} is packed in the way {info.compress_type}, which is not read")
 
 
-def _unpacking(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
-    if info.compress_type == zipfile.ZIP_LZMA:
-        return _lzma(stream, info)
-    if info.compress_type == zipfile.ZIP_BZIP2:
-        import bz2
-
-        return cast(BinaryIO, bz2.BZ2File(stream))
-    raise NotImplementedError(f"{info.filename} is packed in the way {info.compress_type}, which is not read")
-
-
-def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
+def _open_lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> Any:
     import lzma
 
     head = stream.read(9)  # version, the length of what follows, a byte of three numbers, the window
@@ -133,34 +137,19 @@ def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
             f"{info.filename} is packed with a window of {window:,} bytes; pack it in another way"
         )
     filters = [{"id": lzma.FILTER_LZMA1, "dict_size": max(window, 4096), **numbers}]
-    return cast(BinaryIO, lzma.LZMAFile(stream, format=lzma.FORMAT_RAW, filters=filters))
+    return lzma.LZMAFile(stream, format=lzma.FORMAT_RAW, filters=filters)
 
 
 class _Member:
     """A member's bytes, compared with its size and its checksum."""
 
-    def __init__(self, packed: BinaryIO, info: zipfile.ZipInfo) -> None:
-        self._packed, self._info, self._at, self._crc = packed, info, 0, 0
+    def __init__(self, unpacked: Any, info: zipfile.ZipInfo) -> None:
+        self._unpacked, self._info, self._left, self._crc = unpacked, info, info.file_size, 0
 
     def read(self, size: int) -> bytes:
-        part = self._unpacking.read(min(size, self._info.file_size - self._at))
-        self._at += len(part)
+        part: bytes = self._unpacked.read(min(size, self._left))
+        self._left -= len(part)
         self._crc = zlib.crc32(part, self._crc)
-        if self._at == self._info.file_size and self._crc != self._info.CRC:
+        if not self._left and self._crc != self._info.CRC:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._info.filename!r}")
         return part
-
-    def tell(self) -> int:
-        return self._at
-
-    def __enter__(self) -> _Member:
-        try:
-            self._unpacking = _unpacking(self._packed, self._info)
-        except BaseException:
-            self._packed.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._unpacking.close()
-        self._packed.close()
