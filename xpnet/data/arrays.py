@@ -1,4 +1,7 @@
-"""From features and labels to a data set: shuffled, and a test set split off where there is none."""
+"""From features and labels to a data set: shuffled, and a test set split off where there is none.
+
+Whatever is wrong with an array is a :class:`~xpnet.errors.DataError` that names it.
+"""
 
 from __future__ import annotations
 
@@ -74,9 +77,6 @@ def raw_from_arrays(
         names: Names of the arrays in messages.
         metadata: Names and other facts.
         policy: How test rows are split off; see :func:`raw_from_table`.
-
-    Raises:
-        DataError: Something about the arrays is wrong; the message names the array.
     """
     if (arrays.x_test is None) != (arrays.y_test is None):
         has, lacks = (names.x_test, names.y_test)[:: 1 if arrays.y_test is None else -1]
@@ -154,9 +154,6 @@ def raw_from_table(
         metadata: Other facts.
         name: Name of the features in messages.
         policy: Seed, and which share becomes the test set.
-
-    Raises:
-        DataError: Features turn out to be broken as they are read, or too few remain.
     """
     policy = policy or SplitPolicy()
     if test is not None and policy.fraction is not None:

@@ -1,4 +1,8 @@
-"""Features on their way from a file or an array into memory: chunk by chunk, checked, in their final type."""
+"""Features on their way from a file or an array into memory: chunk by chunk, checked, in their final type.
+
+Whatever is wrong with them is a :class:`~xpnet.errors.DataError`; values that are not finite are found when they are
+read.
+"""
 
 from __future__ import annotations
 
@@ -80,11 +84,7 @@ class ChunkedArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read_all(self, name: str) -> NDArray[Any]:
-        """Return the array in memory.
-
-        Raises:
-            DataError: There is no room for it; the message calls it `name`.
-        """
+        """Return the array in memory."""
         check_room(self.nbytes, name)
         array, start = np.empty(self.shape, self.dtype, order="F" if self.fortran else "C"), 0
         out = array.reshape(-1, order="F") if self.fortran else array
@@ -102,11 +102,7 @@ def rows_at_a_time(shape: tuple[int, ...], itemsize: int) -> int:
 
 
 def read_chunks(stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Iterator[NDArray[Any]]:
-    """Yield the rows of an array in C order from a stream.
-
-    Raises:
-        DataError: The stream ends early.
-    """
+    """Yield the rows of an array in C order from a stream."""
     rows = rows_at_a_time(shape, dtype.itemsize)
     for start in range(0, shape[0] if shape else 1, rows):
         part = (min(rows, shape[0] - start), *shape[1:]) if shape else ()
@@ -114,11 +110,7 @@ def read_chunks(stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any], 
 
 
 def read_values(stream: BinaryIO, count: int, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
-    """Return the next values of a stream.
-
-    Raises:
-        DataError: The stream ends early.
-    """
+    """Return the next values of a stream."""
     content = stream.read(count * dtype.itemsize)
     if len(content) != count * dtype.itemsize:
         raise DataError(f"{name} is cut off: {len(content):,} of {count * dtype.itemsize:,} bytes are there")
@@ -129,11 +121,7 @@ _RAGGED = "rows of different lengths; they must all have as many features"
 
 
 def plain_array(values: Any, name: str, ragged: str = _RAGGED) -> NDArray[Any]:
-    """Return values as an array of NumPy's own; `ragged` says what is wrong with lists of different lengths.
-
-    Raises:
-        DataError: They are masked, which the array would not be, or rows are of different lengths.
-    """
+    """Return values as an array of NumPy's own; `ragged` says what is wrong with lists of different lengths."""
     for part in values if isinstance(values, (list, tuple)) else [values]:
         # NumPy's module of masked arrays is only loaded where there can be one.
         if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):
@@ -152,9 +140,6 @@ def table_of(values: Any, name: str) -> Table:
 
     uint8, float32 and float64 are kept, booleans become uint8, and other integers float32 if that holds
     them exactly, float64 otherwise.  Images become channel planes (n, channels, height, width), as CIFAR-10 has them.
-
-    Raises:
-        DataError: There are no numbers, or no rows.  Values that are not finite are found as they are read.
     """
     array = values if isinstance(values, ChunkedArray) else ChunkedArray.of(plain_array(values, name))
     shape, dtype = array.shape, array.dtype
@@ -230,11 +215,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int, int] | None, b
 
 
 def _finite(chunks: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
-    """Yield chunks of rows; values that are not finite are counted, and refused after the last one.
-
-    Raises:
-        DataError: A value is not finite, or too large.
-    """
+    """Yield chunks of rows; values that are not finite are counted, and refused after the last one."""
     rows = count = 0
     first = 0, 0
     for chunk in chunks:

@@ -49,11 +49,7 @@ _IMAGES = Format(images.read_images, (*_SPLIT, "image_size", "image_mode"))
 
 
 def read_path(path: Path, config: DataConfig) -> RawDataset:
-    """Read the data at `path`.
-
-    Raises:
-        DataError: There is nothing, it is of no known kind, broken, or asked for with a setting that means nothing.
-    """
+    """Read the data at `path`."""
     try:
         if not path.exists():
             raise DataError(f"data = {path}: there is no such file or folder; it can be {ACCEPTED}")

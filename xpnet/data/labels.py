@@ -1,4 +1,8 @@
-"""Labels: checked, and made classes from 0, whether they are numbers of an array or texts of a table."""
+"""Labels: checked, and made classes from 0, whether they are numbers of an array or texts of a table.
+
+Whatever is wrong with them is a :class:`~xpnet.errors.DataError`, as are a single class, and so many different labels
+that they are something else.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +35,6 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
         name: Their name in messages.
         rows: Rows of the features that they belong to.
         x_name: Name of the features in messages.
-
-    Raises:
-        DataError: They are not whole numbers, or not one for each row.
     """
     y = plain_array(values, name, f"entries of different lengths; {_WANTED}, one a row")
     if y.dtype.kind not in "biuf":
@@ -57,11 +58,7 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
 
 
 def classes_of_numbers(labels: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return classes from 0, one for each label that occurs, by size, and their names: the labels.
-
-    Raises:
-        DataError: There is one class alone, or there are so many that they are something else.
-    """
+    """Return classes from 0, one for each label that occurs, by size, and their names: the labels."""
     values = np.unique(labels)
     names = tuple(map(str, values.tolist()))
     # Numbered from 0 without gaps, they are meant to be classes, however many there are.
@@ -85,11 +82,7 @@ class TextLabels:
         self._rows = self._letters = 0
 
     def add(self, texts: Iterable[str], codes: NDArray[np.int64] | None = None) -> None:
-        """Take the labels of some more rows: texts, or places in a list of texts.
-
-        Raises:
-            DataError: So far there are more different ones, or longer ones, than classes have.
-        """
+        """Take the labels of some more rows: texts, or places in a list of texts."""
         if not self._name:
             return
         numbers, before = self._numbers, len(self._numbers)
@@ -122,9 +115,6 @@ def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], 
 
     Each label that occurs is a class, and numbers that are equal are one; they are sorted, numbers by size and texts by
     the alphabet.
-
-    Raises:
-        DataError: There is one class alone, or there are so many that the column holds something else.
     """
     texts, codes = labels.names, labels.codes()
     first: dict[Decimal | str, str] = {}
@@ -144,11 +134,7 @@ def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], 
 
 
 def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], name: str) -> NDArray[np.int64]:
-    """Return labels with `names` as classes of the names `of`; numbers are the same where they are equal.
-
-    Raises:
-        DataError: A name is not among them.
-    """
+    """Return labels with `names` as classes of the names `of`; numbers are the same where they are equal."""
     place = {value_of(known): i for i, known in enumerate(of)} | {known: i for i, known in enumerate(of)}
     number = np.array([place.get(label, place.get(value_of(label), -1)) for label in names])
     classes = np.asarray(number[labels], np.int64)
@@ -160,11 +146,7 @@ def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], 
 
 
 def check_count(classes: int, rows: int, first: str, name: str) -> None:
-    """Refuse labels that are no classes.
-
-    Raises:
-        DataError: There is one class alone, or there are so many that they are something else.
-    """
+    """Refuse labels that are no classes."""
     if classes < 2:
         raise DataError(f"{name} has the label {first} alone; there must be at least 2 classes")
     if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):

@@ -70,10 +70,10 @@ class Standardiser:
 
     def _checked(self, x: Any) -> Features:
         wanted = f"features must be (n, {len(self.mean)})"
-        x = _features(x, wanted)
-        if x.shape[1] != len(self.mean):
-            raise DataError(f"Standardiser: {wanted}, got {x.shape}")
-        return x
+        features = _features(x, wanted)
+        if features.shape[1] != len(self.mean):
+            raise DataError(f"Standardiser: {wanted}, got {features.shape}")
+        return features
 
     @takes(dtype=floating)
     def __call__(self, x: Features, dtype: str = "float32") -> NDArray[Any]:

@@ -23,12 +23,7 @@ _BROKEN = (tarfile.TarError, ValueError, OverflowError, RecursionError, ImportEr
 
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, packed by gzip, bzip2, xz or not at all; its members can be read once, in their order.
-
-    Raises:
-        DataError: The archive is cut off or broken, or unpacks to far more than CIFAR-10.
-        OSError: The file cannot be opened.
-    """
+    """Open a tar archive, packed by gzip, bzip2, xz or not at all; its members can be read once, in their order."""
     sentence = (
         "cannot be read to its end ({error}); it has {size} bytes, the published archive has 170,498,071; "
         "take another copy"
@@ -45,11 +40,7 @@ def open_archive(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def members_of(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an archive.
-
-    Raises:
-        DataError: They are more than a published archive has, or claim to be larger.
-    """
+    """Yield the members of an archive."""
     size = 0
     for number, member in enumerate(archive):
         size += member.size

@@ -36,12 +36,7 @@ def kind_in(folder: Path, labels: str | None = None) -> Kind | None:
 
 
 def read_folder(folder: Path, labels: str | None = None) -> RawDataset:
-    """Read the files in `folder`, with the ``fine`` or ``coarse`` labels of CIFAR-100.
-
-    Raises:
-        DataError: A file is missing or broken, or `labels` are asked for of CIFAR-10.
-        OSError: A file cannot be read.
-    """
+    """Read the files in `folder`, with the ``fine`` or ``coarse`` labels of CIFAR-100."""
     kind = kind_in(folder, labels) or CIFAR_10
 
     def files() -> Iterator[tuple[str, bytes]]:
@@ -58,12 +53,7 @@ def read_folder(folder: Path, labels: str | None = None) -> RawDataset:
 
 
 def read_archive(path: Path, labels: str | None = None) -> RawDataset:
-    """Read the files in a published archive, without writing them to the disk; see :func:`read_folder`.
-
-    Raises:
-        DataError: The archive is cut off, or a file is missing or broken, or `labels` are asked for of CIFAR-10.
-        OSError: The file cannot be read.
-    """
+    """Read the files in a published archive, without writing them to the disk; see :func:`read_folder`."""
     kinds = [CIFAR_10, cifar_100(labels)]
     known = kinds[0].all_files() | kinds[1].all_files()
 

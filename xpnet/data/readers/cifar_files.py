@@ -105,11 +105,7 @@ def layout_of(content: bytes, name: str, kind: Kind) -> str:
 
 
 def read_batch(content: bytes, path: str, kind: Kind) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return images (n, 3072) and labels (n,) of a file.
-
-    Raises:
-        DataError: The file is broken, or of none of the three layouts.
-    """
+    """Return images (n, 3072) and labels (n,) of a file."""
     read = {"binary": _read_binary, "matlab": _read_matlab, "python": _read_pickled}[layout_of(content, path, kind)]
     x, labels = read(content, path, kind)
     if len(labels) != len(x):
@@ -120,11 +116,7 @@ def read_batch(content: bytes, path: str, kind: Kind) -> tuple[NDArray[np.uint8]
 
 
 def read_names(content: bytes, path: str, kind: Kind) -> tuple[str, ...]:
-    """Return the names of the classes in a meta file: a pickle, a MATLAB file, or a name a line.
-
-    Raises:
-        DataError: It is broken, or has another number of names.
-    """
+    """Return the names of the classes in a meta file: a pickle, a MATLAB file, or a name a line."""
     if path.endswith(".txt"):
         lines = content[: 2**16].decode("utf-8", "replace").split("\n")
         names: Any = [line.strip() for line in lines if line.strip()]

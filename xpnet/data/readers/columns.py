@@ -52,9 +52,6 @@ class Columns(NamedTuple):
             target: Name or number of the column of labels, as in the settings.
             wanted: Names of the features, of samples without labels; None or none for all columns but the labels.
             path: Name of the file in messages.
-
-        Raises:
-            DataError: There is no column of labels, or the columns have names, and not those that are wanted.
         """
         place = find_target(names, named, target, path) if wanted is None or target is not None else -1
         kept = tuple(i for i in range(len(names)) if i != place)
@@ -90,9 +87,6 @@ def places_of(wanted: Sequence[str], names: Sequence[str], path: str) -> list[in
     """Return the places of the columns called `wanted` among `names`; of equal names, the first goes with the first.
 
     Blanks around a name count only where names differ in nothing else.
-
-    Raises:
-        DataError: There are fewer columns of a name than are wanted, or so many that the meaning is open.
     """
     by_name: dict[str, list[int]] = {}
     if not set(wanted) <= set(names):
@@ -130,9 +124,6 @@ def find_target(names: Sequence[str], named: bool, target: str | None, path: str
         named: Whether the file names them.
         target: A name, or a number from 0, which may be negative; None takes a column with a usual name.
         path: Name of the file in messages.
-
-    Raises:
-        DataError: There is no such column, or several of that name.
     """
     shown = ", ".join(map(printable, names[:10])) + (", ..." if len(names) > 10 else "")
     has = f"its columns are {shown}" if named else f"it has {len(names)} columns without names"

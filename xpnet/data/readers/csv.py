@@ -64,23 +64,13 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
         config: `target` and `header`.
         wanted: For samples without labels: names of the features, of which there may be none; columns of other names
             are left alone, and a first line that has these names is no sample. None for samples with labels.
-
-    Raises:
-        DataError: A value is missing or no number, a line has other columns, or the file is no text; the message
-            names line and column.
-        OSError: The file cannot be read.
     """
     with open_unzipped(path) as file:
         return _Reader(path, file).read(config, wanted)
 
 
 def first_line(path: Path) -> list[str]:
-    """Return the cells of the first line of a CSV file; none of an empty file.
-
-    Raises:
-        DataError: It is no text.
-        OSError: The file cannot be read.
-    """
+    """Return the cells of the first line of a CSV file; none of an empty file."""
     with open_unzipped(path) as file:
         return _Reader(path, file).first()
 

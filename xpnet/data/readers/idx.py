@@ -63,12 +63,7 @@ def _start(path: Path) -> bytes:
 
 
 def read_idx(folder: Path) -> RawDataset:
-    """Read the four files of MNIST, or of a set in its form.
-
-    Raises:
-        DataError: A file is missing or broken.
-        OSError: A file cannot be read.
-    """
+    """Read the four files of MNIST, or of a set in its form."""
     files = idx_files(folder)
     missing = [role for role in _ROLES if role not in files]
     if missing:

@@ -48,10 +48,6 @@ def read_images(folder: Path, config: DataConfig) -> RawDataset:
     """Read a folder with one subfolder a class, or two such folders called ``train`` and ``test``.
 
     Images of any size and mode are converted to one; files that cannot be read are left out, and listed in the notes.
-
-    Raises:
-        DataError: There are fewer than two classes, no images, or sizes differ and none is asked for.
-        OSError: A folder cannot be read.
     """
     training, testing = _train_and_test(folder)
     names = tuple(path.name for path in _folders(training) if _has_images(path))

@@ -45,9 +45,6 @@ def read_matlab(content: bytes, path: str, names: tuple[str, ...]) -> dict[str, 
         content: The complete file.
         path: Name of the file in messages.
         names: The variables that are read.
-
-    Raises:
-        DataError: The file is of another level, broken, holds objects, or lacks a variable.
     """
     try:
         values, others = _Reader(content).variables(names)

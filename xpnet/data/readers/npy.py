@@ -36,12 +36,7 @@ MAPPED_FROM = 256 * 2**20
 
 
 def read_npz(path: Path, config: DataConfig) -> RawDataset:
-    """Read ``x, y`` or ``x_train, y_train``, and ``x_test, y_test`` if there are; other arrays are left alone.
-
-    Raises:
-        DataError: The file is cut off or no ``.npz``, or its arrays cannot be used.
-        OSError: The file cannot be opened.
-    """
+    """Read ``x, y`` or ``x_train, y_train``, and ``x_test, y_test`` if there are; other arrays are left alone."""
     arrays, names = npz_arrays(path, _KNOWN)
     layouts = [keys for keys in _LAYOUTS if any(key in arrays for key in keys)]
     if len(layouts) != 1 or not all(key in arrays for key in layouts[0]):
@@ -66,9 +61,6 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
     Args:
         path: The file.
         names: The arrays that are wanted; None for all.
-
-    Raises:
-        DataError: The file is cut off or no ``.npz``, or an array claims more or less than it holds.
     """
     with open_zip(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -89,11 +81,7 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
 
 
 def npy_array(path: Path) -> tuple[ChunkedArray, int]:
-    """Return the array of a ``.npy`` file that is read later, and where its values begin in the file.
-
-    Raises:
-        DataError: It claims more or less than it holds, or holds objects.
-    """
+    """Return the array of a ``.npy`` file that is read later, and where its values begin in the file."""
     return _lazy_array(lambda: open_regular(path, links=True), path.stat().st_size, str(path))
 
 
@@ -154,10 +142,6 @@ def read_npy(path: Path, config: DataConfig) -> RawDataset:
 
     ``x.npy`` goes with ``y.npy`` and ``x_train.npy`` with ``y_train.npy``, and both with ``x_test.npy`` and
     ``y_test.npy``, if they are there and no `test_fraction` is asked for; a `target` names the file of the labels.
-
-    Raises:
-        DataError: A file is missing or broken.
-        OSError: A file cannot be opened.
     """
     labels = _labels_of(path, config.target)
     tests = [path.with_name(f"{name}.npy") for name in _TEST]

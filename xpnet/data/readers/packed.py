@@ -48,12 +48,7 @@ def refuse_damage(path: Path, sentence: str, *broken: type[Exception]) -> Iterat
 
 @contextlib.contextmanager
 def open_unzipped(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, unzipped where it is gzipped, by its content.
-
-    Raises:
-        DataError: What is read of it is broken.
-        OSError: It cannot be read.
-    """
+    """Open a file, unzipped where it is gzipped, by its content."""
     sentence = "is a broken gzip file ({error}); take another copy"
     with refuse_damage(path, sentence), open_regular(path, links=True) as file:
         zipped = file.read(2) == b"\x1f\x8b"
@@ -63,12 +58,7 @@ def open_unzipped(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file.
-
-    Raises:
-        DataError: What is read of it is broken, or packed in an unknown way.
-        OSError: It cannot be read.
-    """
+    """Open a zip file."""
     # RuntimeError: encrypted; NotImplementedError: packed in an unknown way.
     broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
     sentence = "is cut off or not a .npz file ({error}); it has {size} bytes"
@@ -81,11 +71,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
-    """Refuse members that claim more than is read, or can be packed into them.
-
-    Raises:
-        DataError: One does.
-    """
+    """Refuse members that claim more than is read, or can be packed into them."""
     total = sum(info.file_size for info in members.values())
     if total > _MOST_BYTES:
         raise DataError(f"{path}: its arrays claim {total:,} bytes; at most {_MOST_BYTES:,} are read")

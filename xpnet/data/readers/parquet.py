@@ -36,11 +36,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
-    """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for the arguments and the result.
-
-    Raises:
-        DataError: pyarrow is not installed, or the file is broken or holds what is no number.
-    """
+    """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for the arguments and the result."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

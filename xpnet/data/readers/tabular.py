@@ -23,10 +23,6 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Raw
 
     Without `test`, a table called ``train``, or ``..._train``, takes the one beside it that is called ``test``, unless
     `test_fraction` says which part of its own rows to take.
-
-    Raises:
-        DataError: A table is broken, or the two do not fit together.
-        OSError: A file cannot be read.
     """
     if test is None and config.test_fraction is None:
         test = _test_table(path)
