@@ -11,8 +11,20 @@ from pathlib import Path
 
 import cifar_files
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from xpnet.data import load_data
+from xpnet.errors import DataError
+
+
+def refused(message: str, data: object, *split: str, **settings: object) -> None:
+    """Hold that data is refused with one sentence, which matches `message`."""
+    with pytest.raises(DataError, match=message) as caught:
+        load_data(data, *split, **settings)
+    assert "\n" not in str(caught.value)
+
 
 CIFAR100_NAMES = {"fine": [f"fine {i}" for i in range(100)], "coarse": [f"coarse {i}" for i in range(20)]}
 

@@ -8,6 +8,7 @@ import cifar_files
 import numpy as np
 import pytest
 from cifar_files import batch, python2, python3, write_archive, write_folder
+from data_files import refused
 
 from xpnet.data import CIFAR10_HINT, Standardiser, find_cifar10, load_data, read_raw
 from xpnet.data.readers import archive, cifar
@@ -63,10 +64,8 @@ def test_names_are_known_without_the_meta_file(folder: Path):
 @pytest.mark.parametrize("name", cifar_files.FILES)
 def test_a_missing_batch_is_named(tmp_path: Path, folder: Path, name: str):
     (folder / name).unlink()
-    with pytest.raises(DataError, match=f"has no {name}; CIFAR-10 has data_batch_1 to data_batch_5 and test_batch"):
-        load_data(folder)
-    with pytest.raises(DataError, match=f"a.tar.gz: has no {name};"):
-        load_data(write_archive(tmp_path / "a.tar.gz", folder))
+    refused(f"has no {name}; CIFAR-10 has data_batch_1 to data_batch_5 and test_batch", folder)
+    refused(f"a.tar.gz: has no {name};", write_archive(tmp_path / "a.tar.gz", folder))
 
 
 def replaced(**values: Any) -> dict[str, Any]:
@@ -97,16 +96,13 @@ def replaced(**values: Any) -> dict[str, Any]:
 )
 def test_a_broken_batch_is_one_sentence(tmp_path: Path, value: Any, message: str):
     folder = write_folder(tmp_path / "c", data_batch_2=value)
-    with pytest.raises(DataError, match=f"^{folder}/data_batch_2: .*{message}") as caught:
-        load_data(folder)
-    assert "\n" not in str(caught.value)
+    refused(f"^{folder}/data_batch_2: .*{message}", folder)
 
 
 def test_a_claimed_shape_is_not_believed(tmp_path: Path):
     hostile = b"}(U\x04data" + cifar_files.array((10**9, 3072), b"123") + b"U\x06labels]u."
     folder = write_folder(tmp_path / "c", data_batch_4=hostile)
-    with pytest.raises(DataError, match=r"data_batch_4: data is an array said to be \(1000000000, 3072\) has 3 bytes"):
-        load_data(folder)
+    refused(r"data_batch_4: data is an array said to be \(1000000000, 3072\) has 3 bytes", folder)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +115,7 @@ def test_a_claimed_shape_is_not_believed(tmp_path: Path):
 )
 def test_a_broken_meta_file_is_one_sentence(tmp_path: Path, value: Any, message: str):
     folder = write_folder(tmp_path / "c", **{"batches.meta": value})
-    with pytest.raises(DataError, match=f"batches.meta: {message}"):
-        load_data(folder)
+    refused(f"batches.meta: {message}", folder)
 
 
 def test_a_truncated_batch_says_how_many_bytes_there_should_be(folder: Path):
@@ -129,19 +124,17 @@ def test_a_truncated_batch_says_how_many_bytes_there_should_be(folder: Path):
     path.write_bytes(whole[:50_000])
     # The array's bytes end 10 + 20 * 8 or so before the file does; what comes after is not known.
     end = whole.index(b"tbU\x09filenames")
-    with pytest.raises(
-        DataError,
-        match=rf"data_batch_3: is cut short: it has 50,000 bytes and should go on to at least {end:,}; "
+    refused(
+        rf"data_batch_3: is cut short: it has 50,000 bytes and should go on to at least {end:,}; "
         r"a whole published batch has more than 30,720,000 \(10,000 images of 3,072 bytes\)",
-    ):
-        load_data(folder)
+        folder,
+    )
 
 
 def test_batches_that_are_too_large_are_not_read(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cifar, "_LARGEST", 1000)
     for path in (folder, write_archive(tmp_path / "a.tar.gz", folder)):
-        with pytest.raises(DataError, match=r"data_batch_1: has 61,\d{3} bytes; a batch of CIFAR-10 has 31 million"):
-            load_data(path)
+        refused(r"data_batch_1: has 61,\d{3} bytes; a batch of CIFAR-10 has 31 million", path)
 
 
 @pytest.mark.parametrize("harm", [lambda whole: whole[:20_000], lambda _: b"no archive at all" * 1000])
@@ -149,8 +142,7 @@ def test_broken_archive_says_its_size(tmp_path: Path, folder: Path, harm: Any):
     path = write_archive(tmp_path / "a.tar.gz", folder)
     path.write_bytes(harm(path.read_bytes()))
     size = f"{path.stat().st_size:,}"
-    with pytest.raises(DataError, match=rf"a.tar.gz: cannot be read to its end .* {size} bytes, .* 170,498,071"):
-        load_data(path)
+    refused(rf"a.tar.gz: cannot be read to its end .* {size} bytes, .* 170,498,071", path)
 
 
 def test_damage_anywhere_is_found_by_the_checksum(tmp_path: Path):
@@ -173,15 +165,16 @@ def test_damage_anywhere_is_found_by_the_checksum(tmp_path: Path):
 def test_an_archive_that_unpacks_to_anything_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "_MOST_BYTES", 100_000)
     folder = write_folder(tmp_path / "c", data_batch_1=bytes(10**6))
-    with pytest.raises(DataError, match=r"a.tar.gz: unpacks to more than 100,000 bytes; CIFAR-10 has 186 million"):
-        load_data(write_archive(tmp_path / "a.tar.gz", folder))
+    refused(
+        r"a.tar.gz: unpacks to more than 100,000 bytes; CIFAR-10 has 186 million",
+        write_archive(tmp_path / "a.tar.gz", folder),
+    )
 
 
 def test_links_in_an_archive_are_not_followed(tmp_path: Path, folder: Path):
     real = (folder / "test_batch").rename(tmp_path / "outside")
     (folder / "test_batch").symlink_to(real)
-    with pytest.raises(DataError, match="has no test_batch"):
-        load_data(write_archive(tmp_path / "a.tar.gz", folder))
+    refused("has no test_batch", write_archive(tmp_path / "a.tar.gz", folder))
 
 
 class TestFinding:
