@@ -261,19 +261,25 @@ class TestTestSets:
         assert load_data(train, target="animal", test_fraction=0.1).classes == 3
 
 
-def test_parquet_says_what_is_wrong(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": [1.0, None, 2.0], "label": ["x", "y", "x"]}, r"row 1, column 0 \(a\): the value is missing"),
+        ({"a": [1.0, 2.0, np.inf], "label": ["x", "y", "x"]}, r"row 2, column 0 \(a\): 'inf' is not a finite number"),
+        ({"a": ["1", "2"], "label": ["x", "y"]}, r"column 0 \(a\): is of type string; it must be numbers"),
+        ({"a": np.zeros(0), "label": np.zeros(0, int)}, "has no rows"),
+        ({"a": np.ones(2), "label": [[1], [2]]}, r"column 1 \(label\): is of type .*; labels are numbers or texts"),
+    ],
+)
+def test_parquet_says_what_is_wrong(tmp_path: Path, columns, message: str):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    refused(message, tmp_path / "p.parquet")
 
-    def refused(message: str, **columns) -> None:
-        pq.write_table(pa.table(columns), path)
-        refused(message, path)
 
-    refused(r"row 1, column 0 \(a\): the value is missing", a=[1.0, None, 2.0], label=["x", "y", "x"])
-    refused(r"row 2, column 0 \(a\): 'inf' is not a finite number", a=[1.0, 2.0, np.inf], label=["x", "y", "x"])
-    refused(r"column 0 \(a\): is of type string; it must be numbers", a=["1", "2"], label=["x", "y"])
-    refused("has no rows", a=pa.array([], "float64"), label=pa.array([], "string"))
-    data_files.write_parquet(path)
+def test_parquet_takes_no_header_and_must_be_complete(tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    path = data_files.write_parquet(tmp_path / "p.parquet")
     refused("header = true: has no meaning", path, target="animal", header=True)
     path.write_bytes(path.read_bytes()[:-20])
     refused("is not a whole Parquet file", path, target="animal")
