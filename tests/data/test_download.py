@@ -118,6 +118,13 @@ def test_nobody_is_there(archive: bytes):
         download.fetch("cifar10", source="http://127.0.0.1:9/x.tar.gz")
 
 
+@pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1:no/x", "http://127.0.0.1:9/a b/ü.tar.gz"])
+def test_url_that_is_wrong_is_one_sentence(archive: bytes, url: str):
+    with pytest.raises(DataError, match="could not be fetched in 4 attempts") as caught:
+        download.fetch("cifar10", source=url)
+    assert url in str(caught.value)
+
+
 def test_an_interrupt_leaves_nothing(tmp_path: Path, server: Server):
     def interrupt(done: int, total: int | None) -> None:
         raise KeyboardInterrupt

@@ -128,7 +128,7 @@ def _obtain(
     archive: Archive, source: str | None, work: Path, progress: Progress | None
 ) -> tuple[Path, tuple[str, ...]]:
     """Return the archive's file, and a warning where it is not the published one."""
-    if source is not None and urlsplit(source).scheme not in ("http", "https"):
+    if source is not None and not source.lower().startswith(("http://", "https://")):
         path = Path(source).expanduser()
         if not path.is_file():
             raise DataError(f"from = {source}: is no file, and no http or https URL")
@@ -195,17 +195,18 @@ def _download(url: str, archive: Archive, path: Path, progress: Progress | None)
 
 def _response(url: str) -> Any:
     """Return the server's response; proxies are those of the environment."""
-    parts = urlsplit(url)
-    parts = parts._replace(**{name: quote(getattr(parts, name), string.punctuation) for name in ("path", "query")})
     headers = {"Accept-Encoding": "identity", "User-Agent": "xpnet"}
     try:
-        return urllib.request.urlopen(urllib.request.Request(parts.geturl(), headers=headers), timeout=_SILENT_SECONDS)
+        parts = urlsplit(url)
+        parts = parts._replace(path=quote(parts.path, string.punctuation), query=quote(parts.query, string.punctuation))
+        request = urllib.request.Request(parts.geturl(), headers=headers)
+        return urllib.request.urlopen(request, timeout=_SILENT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
         if 400 <= error.code < 500 and error.code not in _TRY_AGAIN:
             raise DataError(f"{url}: the server answers {error.code} {error.reason}; check the URL") from None
         raise _TransferError(f"the server answers {error.code} {error.reason}") from None
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: of the URL
         raise _TransferError(_reason(error)) from None
 
 

@@ -13,7 +13,6 @@ import data_files
 import numpy as np
 import pytest
 from data_files import refused
-from PIL import Image
 
 from xpnet.data import find_cifar10, load_data, read_raw
 from xpnet.data import published as known
@@ -203,28 +202,3 @@ def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
     ):
         wanted = Counter(zip(map(bytes, x), y.tolist(), strict=True))
         assert Counter(zip(map(bytes, other_x), other_y.tolist(), strict=True)) == wanted
-
-
-@pytest.mark.cifar
-def test_all_layouts_of_the_real_images_are_identical(tmp_path: Path, cifar: Path):
-    raw = read_raw(cifar)
-    parts = [*np.split(raw.x, 5), raw.x_test]
-    labels = [*np.split(raw.labels, 5), raw.labels_test]
-    from scipy.io import savemat
-
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "mat").mkdir()
-    for name, x, y in zip(cifar_files.FILES, parts, labels, strict=True):
-        (tmp_path / "bin" / f"{name}.bin").write_bytes(np.hstack([y[:, None].astype(np.uint8), x]).tobytes())
-        savemat(tmp_path / "mat" / f"{name}.mat", {"data": x, "labels": y[:, None].astype(np.uint8)})
-    for layout in ("bin", "mat"):
-        assert same(read_raw(tmp_path / layout), raw)
-    # The first 100 images of the test set as files, which have lost nothing.
-    for i in range(100):
-        folder = tmp_path / "images" / raw.class_names[raw.labels_test[i]]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(raw.x_test[i].reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{i}.png")
-    images = read_raw(tmp_path / "images")
-    rows = {row.tobytes(): images.class_names[c] for row, c in zip(images.x, images.labels, strict=True)}
-    rows |= {row.tobytes(): images.class_names[c] for row, c in zip(images.x_test, images.labels_test, strict=True)}
-    assert rows == {raw.x_test[i].tobytes(): raw.class_names[raw.labels_test[i]] for i in range(100)}

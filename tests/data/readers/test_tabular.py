@@ -36,7 +36,6 @@ def expected(rows: int = 60) -> dict[bytes, str]:
 def test_a_table_and_its_target(tmp_path: Path, kind: str, target: str):
     path = tmp_path / "pets.csv"
     if kind == "parquet":
-        pytest.importorskip("pyarrow")
         data_files.write_parquet(path)  # what a file is does not depend on its name
     else:
         data_files.write_csv(path, delimiter={"semicolons": ";", "tabs": "\t"}.get(kind, ","))
@@ -210,11 +209,12 @@ def test_values_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path,
 
 
 def test_values_of_parquet_that_cannot_be_squared_are_told_with_their_place(tmp_path: Path):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     b = np.ones(30)
     for value, message in ((-1e308, r"-1e\+308 is beyond 1e\+150"), (np.nan, "'nan' is not a finite number")):
         b[7] = value
-        pq.write_table(pa.table({"a": np.arange(30.0), "b": b, "label": np.arange(30) % 2}), tmp_path / "p.parquet")
+        data_files.write_parquet(
+            tmp_path / "p.parquet", columns={"a": np.arange(30.0), "b": b, "label": np.arange(30) % 2}
+        )
         refused(rf"p.parquet: row 7, column 1 \(b\): {message}", tmp_path / "p.parquet")
 
 
@@ -272,13 +272,11 @@ class TestTestSets:
     ],
 )
 def test_parquet_says_what_is_wrong(tmp_path: Path, columns, message: str):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    data_files.write_parquet(tmp_path / "p.parquet", columns=columns)
     refused(message, tmp_path / "p.parquet")
 
 
 def test_parquet_takes_no_header_and_must_be_complete(tmp_path: Path):
-    pytest.importorskip("pyarrow")
     path = data_files.write_parquet(tmp_path / "p.parquet")
     refused("header = true: has no meaning", path, target="animal", header=True)
     path.write_bytes(path.read_bytes()[:-20])
@@ -287,7 +285,6 @@ def test_parquet_takes_no_header_and_must_be_complete(tmp_path: Path):
 
 @pytest.mark.parametrize("largest", [255.0, 0.1, 1e9])
 def test_parquet_read_a_column_at_a_time_is_what_it_is_at_once(tmp_path: Path, monkeypatch, largest: float):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     x = np.random.default_rng(0).integers(0, 255, (400, 5)).astype(float)
     if largest > 255:
         x += 0.1
@@ -295,7 +292,7 @@ def test_parquet_read_a_column_at_a_time_is_what_it_is_at_once(tmp_path: Path, m
     labels = [("cat", "dog", "ant")[i % 3] for i in range(400)]
     columns = {f"c{i}": x[:, i] for i in range(5)} | {"label": labels}
     columns = {name: columns[name] for name in ("c0", "c1", "label", "c2", "c3", "c4")}
-    pq.write_table(pa.table(columns), tmp_path / "p.parquet", row_group_size=150)
+    data_files.write_parquet(tmp_path / "p.parquet", columns=columns, row_group_size=150)
     monkeypatch.setattr(parquet, "_ROWS", 100)
     at_once = parquet.read_parquet(tmp_path / "p.parquet", DataConfig())
     monkeypatch.setattr(parquet, "_TOGETHER", 1)
@@ -324,10 +321,9 @@ def test_labels_of_parquet_that_are_not_a_number_are_missing(tmp_path: Path):
 
 
 def test_parquet_reads_no_column_that_is_left_alone(tmp_path: Path):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     inner = {"a": 1, "b": [1, 2]}
     columns = {"deep": [inner] * 30, "x": np.arange(30.0), "y": np.arange(30.0) + 0.5}
-    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    data_files.write_parquet(tmp_path / "p.parquet", columns=columns)
     _, x, _ = parquet.read_parquet(tmp_path / "p.parquet", DataConfig(), wanted=("y", "x"))
     np.testing.assert_array_equal(x, np.stack([columns["y"], columns["x"]], axis=1))
 

@@ -105,8 +105,8 @@ def _has_images(folder: Path) -> bool:
 
 
 def _list_images(folder: Path, names: Sequence[str], root: Path) -> _ImageList:
-    images = _ImageList()
-    for extra in (path.name for path in _folders(folder) if path.name not in set(names)):
+    images, known = _ImageList(), set(names)
+    for extra in (path.name for path in _folders(folder) if path.name not in known):
         images.left_out.append(f"{printable(extra)}/ (no images, or no class of the training set)")
     for label, name in enumerate(names):
         if not (folder / name).is_dir():

@@ -62,41 +62,42 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
         path: The file.
         names: The arrays that are wanted; None for all.
     """
-    with open_zip(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    every = sorted(members)
-    members = {name: info for name, info in members.items() if names is None or name in names}
-    check_claims(members, path)
 
     @contextlib.contextmanager
-    def open_packed(info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
+    def open_again(info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
         with open_zip(path) as archive, open_member(archive, info) as stream:
             yield stream
 
-    arrays = {
-        name: _lazy_array(functools.partial(open_packed, info), info.file_size, f"{path}: {name}")[0]
-        for name, info in members.items()
-    }
-    return arrays, every
+    with open_zip(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        wanted = {name: info for name, info in members.items() if names is None or name in names}
+        check_claims(wanted, path)
+        arrays = {}
+        for name, info in wanted.items():
+            with open_member(archive, info) as stream:
+                array, start = _read_header(stream, info.file_size, f"{path}: {name}")
+            arrays[name] = _read_later(array, functools.partial(open_again, info), start, f"{path}: {name}")
+    return arrays, sorted(members)
 
 
 def npy_array(path: Path) -> tuple[ChunkedArray, int]:
     """Return the array of a ``.npy`` file that is read later, and where its values begin in the file."""
-    return _lazy_array(lambda: open_regular(path, links=True), path.stat().st_size, str(path))
+    with open_regular(path, links=True) as file:
+        array, start = _read_header(file, path.stat().st_size, str(path))
+    return _read_later(array, lambda: open_regular(path, links=True), start, str(path)), start
 
 
-def _lazy_array(
-    open_stream: Callable[[], AbstractContextManager[BinaryIO]], size: int, name: str
-) -> tuple[ChunkedArray, int]:
-    with open_stream() as stream:
-        array, start = _read_header(stream, size, name)
+def _read_later(
+    array: ChunkedArray, open_stream: Callable[[], AbstractContextManager[BinaryIO]], start: int, name: str
+) -> ChunkedArray:
+    """Return an array that opens its stream, and reads its values from `start` on, when it is read."""
 
     def read() -> Iterator[NDArray[Any]]:
         with open_stream() as stream:
             stream.read(start)
             yield from _read_chunks(stream, array, name)
 
-    return replace(array, read=read), start
+    return replace(array, read=read)
 
 
 def _read_header(stream: BinaryIO, file_size: int, name: str) -> tuple[ChunkedArray, int]:

@@ -59,7 +59,7 @@ def open_image(path: Path) -> Iterator[Any]:
                 _check_sides(image)
             except Exception as error:
                 raise ValueError(_reason(error)) from None
-        with image:
+        with contextlib.closing(image):
             yield image
 
 
