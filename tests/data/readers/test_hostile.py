@@ -84,11 +84,16 @@ def npy_header(shape: str, descr: str = "'|u1'") -> bytes:
 
 @linux
 class TestClaims:
-    @pytest.mark.parametrize("shape", ["(1000000000000, 3)", "(4, 10000000000000)", f"({2**62}, {2**62})"])
+    @pytest.mark.parametrize(
+        "shape", ["(1000000000000, 3)", "(4, 10000000000000)", f"({2**62}, {2**62})", "(2, 3)", "(-1, -12)"]
+    )
     def test_npy_headers_that_claim_terabytes(self, tmp_path: Path, shape: str):
         (tmp_path / "x.npy").write_bytes(npy_header(shape) + bytes(12))
         np.save(tmp_path / "y.npy", np.arange(4) % 2)
-        refused(tmp_path / "x.npy", "bytes, but the file holds 12")
+        refused(tmp_path / "x.npy", "x.npy has the shape .* bytes, but the file holds 12")
+        with zip_file(tmp_path / "m.npz") as archive:
+            archive.writestr("x.npy", npy_header(shape) + bytes(12))
+        refused(tmp_path / "m.npz", "m.npz: x has the shape .* bytes, but the file holds 12")
 
     def test_a_header_as_long_as_memory(self, tmp_path: Path):
         with zip_file(tmp_path / "m.npz") as archive, archive.open("x.npy", "w") as x:
