@@ -217,7 +217,7 @@ def test_labels_that_cannot_be_used(y: Any, message: str):
 
 
 def test_labels_that_are_something_else():
-    x, many = np.zeros((60, 2)), r"^labels_train has 40 different labels in 60 rows; they are probably not classes"
+    x, many = np.zeros((60, 2)), r"^labels_train has 40 different labels in 60 rows; these are hardly classes"
     with pytest.raises(DataError, match=many):
         make(x, np.arange(60) % 40 + 1)
     assert make(x, np.arange(60) % 40).classes == 40

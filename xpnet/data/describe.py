@@ -39,7 +39,7 @@ def describe_raw(raw: RawDataset) -> dict[str, Any]:
         "bytes": sum(x.size * x.dtype.itemsize for x, _ in sets.values()),
         "default_split": raw.default_split,
         "classes": [
-            {"class": name, **{part: int(count[number]) for part, count in counts.items()}}
+            {"class": name, **{subset: int(count[number]) for subset, count in counts.items()}}
             for number, name in enumerate(raw.class_names)
         ],
         "values": {

@@ -174,12 +174,12 @@ def _download(url: str, archive: Archive, path: Path, progress: Progress | None)
                 f"{url}: has {total:,} bytes, and the published {archive.file} {archive.size:,}; check the URL"
             )
         done, begun = 0, time.monotonic()
-        for part in _parts(response):
-            done += len(part)
+        for chunk in _parts(response):
+            done += len(chunk)
             if done > most:
                 raise DataError(f"{url}: sends more than the {most:,} bytes of {archive.file}; check the URL")
-            file.write(part)
-            digest.update(part)
+            file.write(chunk)
+            digest.update(chunk)
             seconds = time.monotonic() - begun
             if seconds > _SLOW_SECONDS and done < _SLOWEST * seconds:
                 raise _TransferError(f"only {done:,} bytes came in {seconds:.0f} s")
@@ -213,8 +213,8 @@ def _response(url: str) -> Any:
 def _parts(response: Any) -> Iterator[bytes]:
     """Yield bytes as they come, so that a server that sends one at a time is seen."""
     try:
-        while part := response.read1(2**16):
-            yield part
+        while chunk := response.read1(2**16):
+            yield chunk
     except (OSError, HTTPException) as error:
         raise _TransferError(_reason(error)) from None
 

@@ -105,8 +105,8 @@ def read_chunks(stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any], 
     """Yield the rows of an array in C order from a stream."""
     rows = rows_at_a_time(shape, dtype.itemsize)
     for start in range(0, shape[0] if shape else 1, rows):
-        part = (min(rows, shape[0] - start), *shape[1:]) if shape else ()
-        yield read_values(stream, math.prod(part), dtype, name).reshape(part)
+        block = (min(rows, shape[0] - start), *shape[1:]) if shape else ()
+        yield read_values(stream, math.prod(block), dtype, name).reshape(block)
 
 
 def read_values(stream: BinaryIO, count: int, dtype: np.dtype[Any], name: str) -> NDArray[Any]:

@@ -24,6 +24,7 @@ _MOST_CLASSES = 10_000
 # Of all labels of a table together.
 MOST_LETTERS = 4 * 2**20
 _LISTED = 4
+_OTHER_COLUMN = ", name another column with --target"
 _ARE = " are the classes "
 
 
@@ -86,16 +87,15 @@ class TextLabels:
         if not self._name:
             return
         numbers, before = self._numbers, len(self._numbers)
-        found = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
-        self._codes.append(found if codes is None else found[codes])
+        places = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+        self._codes.append(places if codes is None else places[codes])
         self._rows += len(self._codes[-1])
         self._letters += sum(map(len, itertools.islice(numbers, before, None)))
         if len(numbers) > _MOST_CLASSES:
-            _check_column(len(numbers), self._rows, "", self._name)
+            check_count(len(numbers), self._rows, "", self._name, _OTHER_COLUMN)
         if self._letters > MOST_LETTERS:
             raise DataError(
-                f"{self._name} has labels of more than {MOST_LETTERS:,} letters together; shorten them, or name "
-                "another column with --target"
+                f"{self._name} has labels of more than {MOST_LETTERS:,} letters together; shorten them{_OTHER_COLUMN}"
             )
 
     @property
@@ -120,7 +120,7 @@ def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], 
     first: dict[Decimal | str, str] = {}
     for text in texts:
         first.setdefault(value_of(text), text)
-    _check_column(len(first), len(codes), printable(texts[0]), name)
+    check_count(len(first), len(codes), printable(texts[0]), name, _OTHER_COLUMN)
     numbers = [value for value in first if isinstance(value, Decimal)]
     if len(numbers) < len(first):
         values: list[Any] = sorted(first, key=first.__getitem__)
@@ -145,19 +145,12 @@ def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], 
     return classes
 
 
-def check_count(classes: int, rows: int, first: str, name: str) -> None:
+def check_count(classes: int, rows: int, first: str, name: str, hint: str = "") -> None:
     """Refuse labels that are no classes."""
     if classes < 2:
         raise DataError(f"{name} has the label {first} alone; there must be at least 2 classes")
     if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
-        raise DataError(f"{name} has {classes:,} different labels in {rows:,} rows; they are probably not classes")
-
-
-def _check_column(classes: int, rows: int, first: str, name: str) -> None:
-    try:
-        check_count(classes, rows, first, name)
-    except DataError as error:
-        raise DataError(f"{error}{', name another column with --target' if classes > 1 else ''}") from None
+        raise DataError(f"{name} has {classes:,} different labels in {rows:,} rows; these are hardly classes{hint}")
 
 
 def value_of(label: str) -> Decimal | str:

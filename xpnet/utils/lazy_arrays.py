@@ -115,12 +115,6 @@ class Rows:
             raise ValueError("rows on the disk cannot be had without a copy")
         return np.asarray(self[:], dtype)
 
-    def mapped(self) -> NDArray[Any] | None:
-        """Return the table as an array that compiled code can read; None where there is none."""
-        table = self.table
-        plain = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
-        return np.asarray(table) if plain and table.dtype == self.dtype and table.dtype.kind in "uf" else None
-
 
 def _open_rows(location: tuple[Any, ...], order: NDArray[np.int64], dtype: Any) -> Rows:
     return Rows(rows_in(*location), order, dtype)
@@ -194,14 +188,13 @@ class StandardisedRows:
         return out
 
     def located(self) -> tuple[NDArray[Any], NDArray[np.int64] | None] | None:
-        """Return an array that compiled code can read, and which of its rows are these (None: all).
-
-        Returns None where there is no such array.
-        """
+        """Return an array that compiled code can read, and which of its rows are these (None: all), or None."""
         if not isinstance(self.x, Rows):
             return self.x, None
-        table = self.x.mapped()
-        return None if table is None else (table, self.x.order)
+        table = self.x.table
+        plain = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
+        readable = plain and table.dtype == self.x.dtype and table.dtype.kind in "uf"
+        return (np.asarray(table), self.x.order) if readable else None
 
     def to(self, asarray: Callable[[Any], Any], *, move_x: bool = True) -> StandardisedRows:
         """Return the same features on another device, whose arrays `asarray` makes; without `move_x`, x stays here."""

@@ -79,8 +79,8 @@ class _BoundedStream:
         self._stream, self._path, self._left = stream, path, _MOST_BYTES
 
     def read(self, size: int) -> bytes:
-        part: bytes = self._stream.read(size)
-        self._left -= len(part)
+        chunk: bytes = self._stream.read(size)
+        self._left -= len(chunk)
         if self._left < 0:
             raise _too_large(self._path)
-        return part
+        return chunk

@@ -45,12 +45,12 @@ def idx_files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
-        part = "training" if name.startswith("train") else "test" if name.startswith(("t10k", "test")) else None
-        if part is None or not path.is_file():
+        subset = "training" if name.startswith("train") else "test" if name.startswith(("t10k", "test")) else None
+        if subset is None or not path.is_file():
             continue
         start = _start(path)
         if is_idx(start):
-            files.setdefault(f"{part} {'labels' if start[3] == 1 else 'images'}", path)
+            files.setdefault(f"{subset} {'labels' if start[3] == 1 else 'images'}", path)
     return files
 
 

@@ -147,14 +147,17 @@ class _Reader:
             return self._cells(view, name.end, count, title, depth)
         if is_complex:
             raise ValueError(f"{title} is complex; only real numbers are read")
-        part = self._element(view, name.end)
+        values = self._element(view, name.end)
         # Numbers may be stored as a smaller type than their own.
-        if len(part.data) != count * _BYTES.get(part.kind, 0) or part.kind not in (_DTYPES, _ENCODINGS)[kind == _CHAR]:
-            raise ValueError(f"{title} has the shape {shape}, but the file holds {len(part.data):,} bytes of it")
+        if (
+            len(values.data) != count * _BYTES.get(values.kind, 0)
+            or values.kind not in (_DTYPES, _ENCODINGS)[kind == _CHAR]
+        ):
+            raise ValueError(f"{title} has the shape {shape}, but the file holds {len(values.data):,} bytes of it")
         if kind == _CHAR:
-            return self._rows_of_text(part, shape) if count else []
-        dtype = np.dtype(_DTYPES[part.kind]).newbyteorder("<" if self._order == "little" else ">")
-        return np.frombuffer(part.data, dtype).reshape(shape, order="F") if count else np.empty(0, dtype)
+            return self._rows_of_text(values, shape) if count else []
+        dtype = np.dtype(_DTYPES[values.kind]).newbyteorder("<" if self._order == "little" else ">")
+        return np.frombuffer(values.data, dtype).reshape(shape, order="F") if count else np.empty(0, dtype)
 
     def _cells(self, view: memoryview, at: int, count: int, title: str, depth: int) -> list[Any]:
         values: list[Any] = []
@@ -166,9 +169,9 @@ class _Reader:
             values += value if isinstance(value, list) else [value]
         return values
 
-    def _rows_of_text(self, part: _Element, shape: tuple[int, ...]) -> list[str]:
-        encoding = _ENCODINGS[part.kind]
-        if _BYTES[part.kind] > 1:
+    def _rows_of_text(self, values: _Element, shape: tuple[int, ...]) -> list[str]:
+        encoding = _ENCODINGS[values.kind]
+        if _BYTES[values.kind] > 1:
             encoding += "-le" if self._order == "little" else "-be"
-        text = bytes(part.data).decode(encoding, "replace")
+        text = bytes(values.data).decode(encoding, "replace")
         return [text[row :: shape[0]] for row in range(min(shape[0], len(text)))]

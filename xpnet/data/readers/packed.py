@@ -133,9 +133,9 @@ class _Member:
         self._unpacked, self._info, self._left, self._crc = unpacked, info, info.file_size, 0
 
     def read(self, size: int) -> bytes:
-        part: bytes = self._unpacked.read(min(size, self._left))
-        self._left -= len(part)
-        self._crc = zlib.crc32(part, self._crc)
+        chunk: bytes = self._unpacked.read(min(size, self._left))
+        self._left -= len(chunk)
+        self._crc = zlib.crc32(chunk, self._crc)
         if not self._left and self._crc != self._info.CRC:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._info.filename!r}")
-        return part
+        return chunk

@@ -46,7 +46,7 @@ def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None
         with open_regular(path, links=True) as handle:
             with pq.ParquetFile(handle, memory_map=False) as file:
                 reader = _Reader(path, file.metadata, file.schema_arrow, config, wanted)
-            # A label that stands in many rows is kept once.
+            # A label of many rows is kept once.
             texts = [reader.columns.names[reader.columns.target]] if reader.columns.target >= 0 else []
             options = {"memory_map": False, "buffer_size": _BUFFER, "metadata": file.metadata}
             with pq.ParquetFile(handle, read_dictionary=texts, **options) as file:
@@ -101,13 +101,13 @@ class _Reader:
         x = GrowingTable(self._rows, len(self.columns.kept))
         large = self._fill(file, x, set())
         if large:
-            # What lies beside numbers that float32 cannot hold keeps its digits.
+            # Numbers beside those that float32 cannot hold keep their digits.
             self._fill(file, x, large)
         return TableRows(self.columns, x.finish(), self._labels)
 
     def _fill(self, file: Any, x: GrowingTable, large: set[int]) -> set[int]:
         """Read numbers into their places; return the batches of rows with some that are too large for float32."""
-        found = set()
+        too_large = set()
         for first, block in self._blocks():
             for start, batch in self._batches(file, block, self._batch):
                 values = np.empty((len(batch), len(block)))
@@ -118,11 +118,11 @@ class _Reader:
                     row, into = np.argwhere(~(np.abs(values) <= LARGEST))[0]
                     value = float(values[row, into])
                     raise bad_value(self._place(start + row, block[into]), f"{value:g}", value)
-                part, number = smallest(values), start // self._batch
-                if part.dtype == np.float64:
-                    found.add(number)
-                x.put(values if number in large else part, start, first)
-        return found if len(self._blocks()) > 1 and not large else set()
+                narrow, number = smallest(values), start // self._batch
+                if narrow.dtype == np.float64:
+                    too_large.add(number)
+                x.put(values if number in large else narrow, start, first)
+        return too_large if len(self._blocks()) > 1 and not large else set()
 
     def _check_missing(self, values: Any, start: int, column: int) -> None:
         if values.null_count:

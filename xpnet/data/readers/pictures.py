@@ -67,7 +67,7 @@ def _check_sides(image: Any) -> None:
     width, height = image.size
     if width * height > _MOST_PIXELS or max(width, height) > _LONGEST_SIDE:
         raise ValueError(f"{width:,} x {height:,} pixels")
-    # A tile of TIFF is unpacked as a whole.
+    # A tile of TIFF is unpacked in one piece.
     across, down = (int(getattr(image, "tag_v2", {}).get(tag, 0)) for tag in (322, 323))
     if across * down > max(width * height, _STRIP):
         raise ValueError(f"tiles of {across:,} x {down:,} pixels")
@@ -138,18 +138,18 @@ def _converted(image: Any, form: Form) -> Any:
     narrow: Any = None
     for start in range(0, height, rows):
         stop = min(start + rows, height)
-        part = image
+        strip = image
         if rows < height:
             low, high = (height - stop, height - start) if backwards else (start, stop)
-            part = image.crop((low, 0, high, width) if sideways else (0, low, width, high))
-        part = _coloured(part if turn is None else part.transpose(turn), mode)
+            strip = image.crop((low, 0, high, width) if sideways else (0, low, width, high))
+        strip = _coloured(strip if turn is None else strip.transpose(turn), mode)
         if width > form.width:
-            part = part.resize((form.width, stop - start), Image.Resampling.BILINEAR)
+            strip = strip.resize((form.width, stop - start), Image.Resampling.BILINEAR)
         if rows >= height:
-            narrow = part
+            narrow = strip
         else:
             narrow = narrow or Image.new(mode, (min(width, form.width), height))
-            narrow.paste(part, (0, start))
+            narrow.paste(strip, (0, start))
     if narrow.size != (form.width, form.height):
         narrow = narrow.resize((form.width, form.height), Image.Resampling.BILINEAR)
     return narrow

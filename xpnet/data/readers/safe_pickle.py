@@ -122,8 +122,8 @@ def printable(text: str) -> str:
     """
     if not isinstance(text, str):
         raise TypeError
-    part = text[:60]
-    return part if part.isprintable() else part.encode("unicode_escape").decode()
+    start = text[:60]
+    return start if start.isprintable() else start.encode("unicode_escape").decode()
 
 
 class _Machine:
@@ -158,8 +158,8 @@ class _Machine:
             raise CutShortError(
                 f"{self.path}: is cut short: it has {len(self.data):,} bytes and should go on to at least {end:,}"
             )
-        part, self.at = self.data[self.at : end], end
-        return part
+        taken, self.at = self.data[self.at : end], end
+        return taken
 
     def take_long(self, count: int) -> bytes | memoryview:
         """Take bytes; many of them without a copy, since a complete data set may be one string."""
@@ -180,8 +180,8 @@ class _Machine:
         text = self.take((end if end >= 0 else len(self.data)) + 1 - self.at)
         return text[:-1].decode("latin-1")
 
-    def refusal(self, what: str) -> DataError:
-        return DataError(f"{self.path}: {what}, which the CIFAR-10 files do not; it was not read further")
+    def refusal(self, reason: str) -> DataError:
+        return DataError(f"{self.path}: {reason}, which the CIFAR-10 files do not; it was not read further")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -194,24 +194,23 @@ class _Machine:
         self.below.append(self.stack)
         self.stack = []
 
-    def top(self, kind: type) -> Any:
-        if not isinstance(self.stack[-1], kind):
-            raise TypeError
-        return self.stack[-1]
-
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
             raise IndexError
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def extend(self, items: list[Any]) -> None:
-        self.top(list).extend(items)
+        if not isinstance(self.stack[-1], list):
+            raise TypeError
+        self.stack[-1].extend(items)
 
     def memorise(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
     def set_items(self, items: list[Any]) -> None:
-        target = self.top(dict)
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise TypeError
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes)):
                 raise self.refusal(f"has a key of type {type(key).__name__}")
@@ -223,10 +222,9 @@ class _Machine:
             target[key] = value
 
     def find_global(self, module: str, name: str) -> None:
-        known = _GLOBALS.get((module, name))
-        if known is None:
+        if (module, name) not in _GLOBALS:
             raise self.refusal(f"names the global {printable(module)}.{printable(name)}")
-        self.push(known)
+        self.push(_GLOBALS[module, name])
 
     def stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()

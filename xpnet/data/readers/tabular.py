@@ -64,9 +64,9 @@ def names_columns(path: Path, wanted: Sequence[str]) -> bool:
 def _test_table(path: Path) -> Path | None:
     """Return the table to test with that goes with one to train with."""
     stem, dot, suffix = path.name.partition(".")
-    for own, partner in (("train", "test"), ("Train", "Test")):
-        if stem == own or stem.endswith((f"_{own}", f"-{own}")):
-            other = path.with_name(stem.removesuffix(own) + partner + dot + suffix)
+    for word, partner in (("train", "test"), ("Train", "Test")):
+        if stem == word or stem.endswith((f"_{word}", f"-{word}")):
+            other = path.with_name(stem.removesuffix(word) + partner + dot + suffix)
             return other if other.is_file() else None
     return None
 
