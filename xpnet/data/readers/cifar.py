@@ -80,8 +80,10 @@ class _Assembly:
 
     def __init__(self, path: Path, kinds: list[Kind]) -> None:
         self._path, self._kinds, self._kind = path, kinds, kinds[0]
-        self._images = GrowingTable()
-        self._rows: dict[str, NDArray[np.int64]] = {}  # of each file among the images
+        # Images of the only training file stay views of its bytes; those of several go into one table.
+        self._views: dict[str, NDArray[np.uint8]] = {}
+        self._table = GrowingTable()
+        self._rows: dict[str, NDArray[np.int64]] = {}  # of each file in the table
         self._labels: dict[str, NDArray[np.int64]] = {}
         self._names: tuple[str, ...] | None = None
         self._layouts: set[str] = set()
@@ -104,33 +106,40 @@ class _Assembly:
             return
         x, self._labels[name] = read_batch(content, path, kind)
         self._layouts.add(layout_of(content, name, kind))
-        self._rows[name] = self._images.rows + np.arange(len(x))
-        self._images.add(x)
-        if name in BATCH_MD5 and len(x) == _PUBLISHED_ROWS:
-            self._changed += [name] * (hashlib.md5(content, usedforsecurity=False).hexdigest() != BATCH_MD5[name])
+        if len(kind.training) == 1:
+            self._views[name] = x
+        else:
+            self._rows[name] = self._table.rows + np.arange(len(x))
+            self._table.add(x)
+        published = BATCH_MD5.get(name) if len(x) == _PUBLISHED_ROWS else None
+        if published is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != published:
+            self._changed.append(name)
 
     def _dataset(self) -> RawDataset:
         kind, path = self._kind, self._path
-        files = kind.files(kind.suffix_of(self._rows.__contains__) or "")
-        missing = [name for name in files if name not in self._rows]
+        files = kind.files(kind.suffix_of(self._labels.__contains__) or "")
+        missing = [name for name in files if name not in self._labels]
         if missing:
             has = f"{files[0]} to {files[-2]} and {files[-1]}" if len(files) > 2 else " and ".join(files)
             raise DataError(f"{path}: has no {', '.join(missing)}; {kind.title} has {has}")
-        order = np.concatenate([self._rows[name] for name in files])
         labels = np.concatenate([self._labels[name] for name in files])
-        x = self._images.finish()
-        if len(order) < len(x):  # an archive may hold several layouts
-            x = x[order]
+        rows = len(labels) - len(self._labels[files[-1]])
+        if len(kind.training) == 1:
+            x, x_test = (np.ascontiguousarray(self._views.pop(name)) for name in files)
         else:
-            reorder(x, order)
-        rows = len(x) - len(self._rows[files[-1]])
+            order, images = np.concatenate([self._rows[name] for name in files]), self._table.finish()
+            if len(order) < len(images):  # an archive may hold several layouts
+                images = images[order]
+            else:
+                reorder(images, order)
+            x, x_test = images[:rows], images[rows:]
         numbers = tuple(map(str, range(kind.classes)))
         return RawDataset(
             name=kind.name,
             location=str(path.resolve()),
-            x=x[:rows],
+            x=x,
             labels=labels[:rows],
-            x_test=x[rows:],
+            x_test=x_test,
             labels_test=labels[rows:],
             class_names=self._names or (CLASS_NAMES if kind is CIFAR_10 else numbers),
             image_shape=IMAGE_SHAPE,
