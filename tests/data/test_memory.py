@@ -9,7 +9,8 @@ from pathlib import Path
 import harms
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from data_files import few_examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,8 +21,6 @@ from xpnet.data.readers import npy
 from xpnet.ops import get_ops
 from xpnet.training.device_data import stays_raw, to_device
 from xpnet.utils.lazy_arrays import FileRows
-
-FEW = settings(max_examples=30)
 
 
 def images(rows: int = 400, d: int = 12, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +49,7 @@ class TestRawAndFloat:
         np.testing.assert_allclose(raw, copy, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(raw_test.losses, copy_test.losses, rtol=max(tolerance, 1e-15))
 
-    @FEW
+    @few_examples
     @given(
         x=hnp.arrays(np.float32, (7, 3), elements=st.integers(-9999, 9999).map(lambda v: v / 8)),
         offset=st.sampled_from([0.0, 1e3, 1e5]),

@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from data_files import few_examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet import data_from_arrays, load_data
 from xpnet.data import Dataset
 from xpnet.errors import DataError
-
-FEW = settings(max_examples=30)
 
 LABELS = np.arange(20) % 2
 
@@ -257,7 +256,7 @@ def test_too_few_names_rows_and_too_large_splits():
         make(split="18/2")
 
 
-@FEW
+@few_examples
 @given(rows=st.integers(3, 60), test=st.booleans())
 def test_no_row_is_lost_or_used_twice(rows: int, test: bool):
     x, labels = np.arange(float(rows)).reshape(-1, 1), np.arange(rows) % 2
@@ -272,7 +271,7 @@ def test_a_masked_array_without_a_masked_value_is_an_array():
     assert type(data.train.x) is np.ndarray
 
 
-@FEW
+@few_examples
 @given(
     st.lists(st.integers(-(2**31), 2**31), min_size=2, max_size=20, unique=True), st.sampled_from(["int64", "float64"])
 )

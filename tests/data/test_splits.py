@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from data_files import few_examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet.data import RawDataset, Standardiser, parse_split, split_raw
 from xpnet.errors import DataError
-
-FEW = settings(max_examples=30)
 
 
 def numbers(rows: int) -> RawDataset:
@@ -44,7 +43,7 @@ def test_malformed_splits_say_what_is_accepted(split: str):
         split_raw(numbers(20), split)
 
 
-@FEW
+@few_examples
 @given(n=st.integers(1, 30), m=st.integers(1, 30), more=st.integers(0, 10))
 def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
     data = split_raw(numbers(n + m + more), f"{n}/{m}")
@@ -56,7 +55,7 @@ def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
     assert (len(data.train), len(data.validation)) == (n, m)
 
 
-@FEW
+@few_examples
 @given(n=st.integers(1, 30), m=st.integers(1, 30))
 def test_more_than_there_is(n: int, m: int):
     with pytest.raises(DataError, match=f"split = {n}/{m}: asks for {n + m} samples, but numbers has {n + m - 1};"):

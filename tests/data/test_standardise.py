@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_files import few_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xpnet.data import Standardiser
 from xpnet.errors import DataError
-
-FEW = settings(max_examples=30)
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)
 FINITE = st.floats(-1e6, 1e6, width=32)
@@ -27,7 +26,7 @@ def test_a_small_example():
     assert standardiser(np.array([[4.0, 5.0], [0.0, 7.0]])).tolist() == [[2.0, 0.0], [-2.0, 2.0]]
 
 
-@FEW
+@few_examples
 @given(x=hnp.arrays(np.uint8, SHAPES))
 def test_bytes_have_exact_moments(x: Any):
     standardiser = Standardiser.fit(x)
@@ -39,7 +38,7 @@ def test_bytes_have_exact_moments(x: Any):
         assert std == (pytest.approx(float(variance) ** 0.5, rel=1e-14) if variance else 1)
 
 
-@FEW
+@few_examples
 @given(x=hnp.arrays(np.uint8, SHAPES) | hnp.arrays(np.float32, SHAPES, elements=FINITE))
 def test_the_training_set_gets_mean_0_and_deviation_1(x: Any):
     z = Standardiser.fit(x)(x, "float64")
@@ -52,7 +51,7 @@ def test_the_training_set_gets_mean_0_and_deviation_1(x: Any):
     np.testing.assert_allclose(z[:, moving].std(axis=0), 1, rtol=1e-8)
 
 
-@FEW
+@few_examples
 @given(offset=st.floats(-1e9, 1e9), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 2**31))
 def test_an_offset_costs_no_digits_that_it_need_not_cost(offset: float, scale: float, seed: int):
     z = np.random.default_rng(seed).standard_normal((500, 3))

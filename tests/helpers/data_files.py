@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import struct
+import sys
 import tarfile
 import zlib
 from pathlib import Path
 
 import cifar_files
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +20,10 @@ from scipy.io import savemat
 
 from xpnet.data import load_data
 from xpnet.errors import DataError
+
+# With --thorough many; processes of pytest-xdist hear of it by the variable.
+THOROUGH = "--thorough" in sys.argv or "XPNET_TEST_THOROUGH" in os.environ
+few_examples = hypothesis.settings(max_examples=1000 if THOROUGH else 30)
 
 
 def refused(message: str, data: object, *split: str, **settings: object) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import data_files
 import numpy as np
 import pytest
-from data_files import refused
-from hypothesis import given, settings
+from data_files import few_examples, refused
+from hypothesis import given
 from hypothesis import strategies as st
 
 import xpnet
@@ -18,8 +18,6 @@ from xpnet.data import growing_table, load_data, read_raw
 from xpnet.data.growing_table import GrowingTable
 from xpnet.data.readers import parquet
 from xpnet.data.readers.csv import read_csv
-
-FEW = settings(max_examples=30)
 
 
 def rows_of(raw) -> dict[bytes, str]:
@@ -176,7 +174,7 @@ def test_small_whole_numbers_stay_bytes_and_large_ones_keep_their_digits(tmp_pat
     assert 16777217 in raw.x
 
 
-@FEW
+@few_examples
 @given(st.data())
 def test_what_a_csv_file_holds_is_what_comes_out(tmp_path_factory, data):
     d = data.draw(st.integers(1, 5))
@@ -331,7 +329,7 @@ def test_parquet_reads_no_column_that_is_left_alone(tmp_path: Path):
     np.testing.assert_array_equal(x, np.stack([columns["y"], columns["x"]], axis=1))
 
 
-@FEW
+@few_examples
 @given(
     chunks=st.lists(st.sampled_from([np.uint8, np.float32, np.float64]), min_size=1, max_size=6),
     rows=st.integers(1, 9),
