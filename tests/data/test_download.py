@@ -141,9 +141,9 @@ class TestFiles:
         assert (result.notes, load_data("cifar10").features) == ((), 3072)
         assert (tmp_path / "mine.tar.gz").read_bytes() == archive
 
-    def test_a_recompressed_copy_comes_with_one_line_of_warning(self, tmp_path: Path, archive: bytes):
-        with tarfile.open(tmp_path / "mine.tar.gz", "w:gz", compresslevel=1) as tar:
-            tar.add(tmp_path / "made" / FOLDER, FOLDER)
+    @pytest.mark.parametrize("mode", ["w", "w:bz2", "w:xz"])
+    def test_recompressed_copy_comes_with_one_line_of_warning(self, tmp_path: Path, archive: bytes, mode: str):
+        cifar_files.write_archive(tmp_path / "mine.tar.gz", tmp_path / "made" / FOLDER, mode)
         result = download.fetch("cifar10", source=str(tmp_path / "mine.tar.gz"))
         (note,) = result.notes
         assert "is not the published cifar-10-python.tar.gz (its MD5 is " in note
