@@ -51,12 +51,13 @@ class PickledArray:
 
 
 class _Known(Enum):
-    """The globals that are understood; none of them is imported or called."""
+    """The globals that are understood, and a dtype; none of them is imported or called."""
 
     RECONSTRUCT = "_reconstruct"
     NDARRAY = "ndarray"
     DTYPE = "dtype"
     ENCODE = "encode"
+    UINT8 = "u1"  # the result of numpy.dtype("u1"), the only dtype that is understood
 
 
 _GLOBALS = {
@@ -67,10 +68,6 @@ _GLOBALS = {
     # How Python 3 writes bytes in protocol 2: as text that is to be encoded as latin1.
     ("_codecs", "encode"): _Known.ENCODE,
 }
-
-
-class _Uint8:
-    """Stands for numpy.dtype("u1"), the only dtype that is understood."""
 
 
 class _LongText:
@@ -240,7 +237,7 @@ class _Machine:
             code = arguments[0].decode("latin-1") if isinstance(arguments[0], bytes) else arguments[0]
             if code not in ("u1", "|u1"):
                 raise self.refusal(f"holds an array of dtype '{printable(code)}' instead of 'u1'")
-            self.push(_Uint8())
+            self.push(_Known.UINT8)
         elif function is _Known.ENCODE and arguments[1] in ("latin1", "latin-1"):
             # One text may be encoded many times; together they may not be larger than the file.
             self.encoded += len(arguments[0])
@@ -252,13 +249,13 @@ class _Machine:
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, _Uint8):
+        if target is _Known.UINT8:
             return  # the state is byte order and alignment, which a single byte does not have
         _, shape, dtype, fortran, raw = state
         # The product of a million lengths of a thousand digits would take hours.
         bounded = len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**63 for n in shape)
         held = isinstance(raw, (bytes, memoryview))
-        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and held and bounded):
+        if not (isinstance(target, PickledArray) and dtype is _Known.UINT8 and held and bounded):
             raise TypeError
         target.shape, target.fortran, target.raw = tuple(shape), bool(fortran), raw
 
