@@ -7,7 +7,6 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import cifar_files
 import pytest
@@ -27,7 +26,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     published = dataclasses.replace(known.ARCHIVES[key], md5=hashlib.md5(content).hexdigest(), size=len(content))
     monkeypatch.setitem(known.ARCHIVES, key, published)
     monkeypatch.setenv("XPNET_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(download, "_PAUSES", (0, 0, 0, 0))
     monkeypatch.setattr(download, "_SILENT_SECONDS", 0.3)
     return content
 

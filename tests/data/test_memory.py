@@ -9,6 +9,7 @@ from pathlib import Path
 import harms
 import numpy as np
 import pytest
+from data_files import few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -48,6 +49,7 @@ class TestRawAndFloat:
         np.testing.assert_allclose(raw, copy, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(raw_test.losses, copy_test.losses, rtol=max(tolerance, 1e-15))
 
+    @few_examples
     @given(
         x=hnp.arrays(np.float32, (7, 3), elements=st.integers(-9999, 9999).map(lambda v: v / 8)),
         offset=st.sampled_from([0.0, 1e3, 1e5]),
@@ -197,6 +199,7 @@ print(type(data.train.x.table).__name__, result.test.accuracies.shape)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
 def test_data_larger_than_the_address_space_trains(tmp_path: Path):
     shape = (100_000, 3072)  # 307 MB, twice what the process may take

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from data_files import few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnet.data import RawDataset, Standardiser, parse_split, split_source
+from xpnet.data import RawDataset, Standardiser, parse_split, split_raw
 from xpnet.errors import DataError
 
 
-def source(rows: int) -> RawDataset:
+def numbers(rows: int) -> RawDataset:
     """Return `rows` rows that hold their own number."""
     x = np.arange(rows, dtype=np.float32).reshape(-1, 1)
     labels = np.arange(rows) % 2
@@ -39,12 +40,13 @@ def test_malformed_splits_say_what_is_accepted(split: str):
     with pytest.raises(DataError, match=r"^split = .*: must be 45k, 49k, b1b2, 9k, or N/M with both at least 1"):
         parse_split(split)
     with pytest.raises(DataError, match="must be 45k"):
-        split_source(source(20), split)
+        split_raw(numbers(20), split)
 
 
+@few_examples
 @given(n=st.integers(1, 30), m=st.integers(1, 30), more=st.integers(0, 10))
 def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
-    data = split_source(source(n + m + more), f"{n}/{m}")
+    data = split_raw(numbers(n + m + more), f"{n}/{m}")
     assert data.split == f"{n}/{m}"
     assert data.train.x.ravel().tolist() == list(range(n))
     assert data.validation.x.ravel().tolist() == list(range(n, n + m))
@@ -53,20 +55,21 @@ def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
     assert (len(data.train), len(data.validation)) == (n, m)
 
 
+@few_examples
 @given(n=st.integers(1, 30), m=st.integers(1, 30))
 def test_more_than_there_is(n: int, m: int):
     with pytest.raises(DataError, match=f"split = {n}/{m}: asks for {n + m} samples, but numbers has {n + m - 1};"):
-        split_source(source(n + m - 1), f"{n}/{m}")
+        split_raw(numbers(n + m - 1), f"{n}/{m}")
 
 
 def test_the_default_is_the_sources_own():
-    data = split_source(source(20))
+    data = split_raw(numbers(20))
     assert (data.split, len(data.train), len(data.validation)) == ("19/1", 19, 1)
     assert (data.name, data.location, data.class_names, data.image_shape) == ("numbers", "here", ("even", "odd"), None)
     assert (data.features, data.classes) == (1, 2)
 
 
 def test_the_standardiser_knows_the_training_rows_alone():
-    data = split_source(source(20), "5/10")
+    data = split_raw(numbers(20), "5/10")
     expected = Standardiser.fit(np.arange(5, dtype=np.float32).reshape(-1, 1))
     assert (data.standardiser.mean, data.standardiser.std) == (expected.mean, expected.std) == ([2.0], [2**0.5])

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import struct
+import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import cifar_files
+import hypothesis
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from xpnet.data import load_data
+from xpnet.errors import DataError
+
+# With --thorough many; processes of pytest-xdist hear of it by the variable.
+THOROUGH = "--thorough" in sys.argv or "XPNET_TEST_THOROUGH" in os.environ
+few_examples = hypothesis.settings(max_examples=1000 if THOROUGH else 30)
+
+
+def refused(message: str, data: object, *split: str, **settings: object) -> None:
+    """Hold that data is refused with one sentence, which matches `message`."""
+    with pytest.raises(DataError, match=message) as caught:
+        load_data(data, *split, **settings)
+    assert "\n" not in str(caught.value)
+
 
 CIFAR100_NAMES = {"fine": [f"fine {i}" for i in range(100)], "coarse": [f"coarse {i}" for i in range(20)]}
 
@@ -115,14 +135,14 @@ def write_csv(path: Path, rows: int = 60, *, delimiter: str = ",", header: bool 
     return path
 
 
-def write_parquet(path: Path, rows: int = 60) -> Path:
-    """Write the table of :func:`write_csv` as a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names, x, labels = table(rows)
-    columns = {name: x[:, i] for i, name in enumerate(names[:2])} | {"animal": labels}
-    pq.write_table(pa.table(columns | {name: x[:, i + 2] for i, name in enumerate(names[2:])}), path)
+def write_parquet(path: Path, rows: int = 60, columns: object = None, **options: object) -> Path:
+    """Write columns, or the table of :func:`write_csv`, as a Parquet file; skip the test where pyarrow is missing."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    if columns is None:
+        names, x, labels = table(rows)
+        columns = {name: x[:, i] for i, name in enumerate(names[:2])} | {"animal": labels}
+        columns |= {name: x[:, i + 2] for i, name in enumerate(names[2:])}
+    pq.write_table(pa.table(columns), path, **options)
     return path
 
 
@@ -136,6 +156,21 @@ def write_images(folder: Path, each: int = 6, size: tuple[int, int] = (8, 6), su
             pixels[..., channel] += 150
             Image.fromarray(pixels).save(folder / name / f"{i}{suffix}")
     return folder
+
+
+def png(width: int, height: int, pixels: bytes, *, bits: int = 8, colour: int = 0) -> bytes:
+    """Return a PNG file of compressed pixels; `colour` is 0 for gray, 2 RGB, 4 gray with alpha, 6 RGBA."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def packed_zeros(megabytes: int) -> bytes:
+    packer = zlib.compressobj(1)
+    return b"".join(packer.compress(bytes(2**20)) for _ in range(megabytes)) + packer.flush()
 
 
 def write_archive(path: Path, folder: Path, name: str) -> Path:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
 from xpnet.data import Dataset, LabelledSet
-from xpnet.data.feature_table import Pieces, table_of
+from xpnet.data.feature_table import ChunkedArray, table_of
 from xpnet.data.formats import uses
-from xpnet.data.labels import value_of, without_numbering
-from xpnet.data.readers.columns import places_of, same_classes
+from xpnet.data.labels import same_classes, value_of, without_numbering
+from xpnet.data.readers.columns import places_of
 from xpnet.data.readers.csv import is_number, read_csv
 from xpnet.data.readers.images import SUFFIXES, deep_notes
-from xpnet.data.readers.npy import npy_pieces, npz_arrays
+from xpnet.data.readers.npy import npy_array, npz_arrays
 from xpnet.data.readers.parquet import is_parquet, read_parquet
 from xpnet.data.readers.pictures import Form, decode, image_size_of, resized
 from xpnet.data.readers.tabular import names_columns
@@ -292,7 +292,7 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
 
 
 def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[str]]:
-    pieces = npy_pieces(path)[0] if kind == "npy" else _of_npz(path)
+    pieces = npy_array(path)[0] if kind == "npy" else _of_npz(path)
     table = table_of(pieces, str(path))
     x = np.concatenate(list(table.chunks()))
     shape = table.image_shape
@@ -308,7 +308,7 @@ def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[
     return np.stack([resized(row.reshape(shape), form) for row in x]), [note]
 
 
-def _of_npz(path: Path) -> Pieces:
+def _of_npz(path: Path) -> ChunkedArray:
     arrays, names = npz_arrays(path)
     features = {name: a for name, a in arrays.items() if name in ("x", "x_test", "x_train")}
     if len(features) > 1:

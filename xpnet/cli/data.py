@@ -81,15 +81,15 @@ def info(
 ) -> None:
     """Show what a data set is: shapes, classes with counts, value ranges, duplicates, constant features."""
     from xpnet.config.settings import Settings
-    from xpnet.data import read_source
-    from xpnet.data.describe import describe_source
+    from xpnet.data import read_raw
+    from xpnet.data.describe import describe_raw
 
     output = Output(as_json=json, quiet=quiet)
     refuse_taken(figure)
     settings = Settings.from_mapping(({} if options is None else given(options)) | ({"data": data} if data else {}))
-    source = read_source(settings.data)
+    source = read_raw(settings.data)
     output.notes(*source.notes)
-    about = describe_source(source)
+    about = describe_raw(source)
     shown: list[Any] = [_facts(about), _classes(about)]
     if about["left_out"]:
         shown.append("left out:\n" + "\n".join(f"  {name}" for name in about["left_out"]))

@@ -3,12 +3,11 @@
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
 from xpnet.data.find import CIFAR10_HINT, find_cifar10
 from xpnet.data.fingerprint import as_earlier, fingerprint
-from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_source
+from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_raw
 from xpnet.data.patterns import patterns
-from xpnet.data.splits import parse_split, split_source
+from xpnet.data.splits import parse_split, split_raw
 from xpnet.data.standardise import Standardiser
-from xpnet.utils.lazy_arrays import Rows
-from xpnet.utils.standardised_rows import StandardisedRows, kept_as_bytes, on_host
+from xpnet.utils.lazy_arrays import Rows, StandardisedRows, kept_as_bytes, on_host
 
 # The name that a data set had in earlier versions.
 Data = Dataset
@@ -32,6 +31,6 @@ __all__ = [
     "on_host",
     "parse_split",
     "patterns",
-    "read_source",
-    "split_source",
+    "read_raw",
+    "split_raw",
 ]

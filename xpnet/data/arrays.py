@@ -1,4 +1,7 @@
-"""From features and labels to a data set: shuffled, and a test set split off where there is none."""
+"""From features and labels to a data set: shuffled, and a test set split off where there is none.
+
+Whatever is wrong with an array is a :class:`~xpnet.errors.DataError` that names it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.definitions import DataConfig
 from xpnet.data.dataset import RawDataset
-from xpnet.data.feature_table import CHUNK_BYTES, Table, pieces_of, table_of
-from xpnet.data.labels import as_classes, as_labels, check_count, classes_of_numbers, numbering
+from xpnet.data.feature_table import ChunkedArray, Table, table_of
+from xpnet.data.growing_table import reorder
+from xpnet.data.labels import as_labels, check_count, classes_of_numbers, numbering, same_classes
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError, printable
 from xpnet.utils.lazy_arrays import Features, Rows
@@ -20,7 +25,7 @@ from xpnet.utils.rng import Purpose, generator
 
 
 class Arrays(NamedTuple):
-    """Training and test arrays, or what each of them is called in messages."""
+    """Training and test arrays, or their names in messages."""
 
     x: Any
     y: Any
@@ -33,7 +38,7 @@ class SplitPolicy:
     """How the samples are ordered and the test set is split off.
 
     Attributes:
-        seed: Of the order and of the choice.
+        seed: Seed of the order and of the choice.
         fraction: Share of every class that becomes the test set; None takes the last tenth of the shuffled rows.
         shuffled: Whether rows are shuffled at all; data with an order of its own is not.
     """
@@ -42,10 +47,15 @@ class SplitPolicy:
     fraction: float | None = None
     shuffled: bool = True
 
+    @classmethod
+    def of(cls, config: DataConfig, fraction: float | None = None) -> SplitPolicy:
+        """Return the policy of the settings, with `fraction` where they have none."""
+        return cls(config.data_seed or 0, fraction if config.test_fraction is None else config.test_fraction)
+
 
 @dataclass(frozen=True)
-class About:
-    """What a source is called, and what else is known of it; see :class:`~xpnet.data.RawDataset`."""
+class DatasetMetadata:
+    """Names and other facts of a data set; see :class:`~xpnet.data.RawDataset`."""
 
     name: str
     location: str
@@ -54,58 +64,58 @@ class About:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def source_from_arrays(arrays: Arrays, called: Arrays, about: About, division: SplitPolicy | None = None) -> RawDataset:
+def raw_from_arrays(
+    arrays: Arrays, names: Arrays, metadata: DatasetMetadata, policy: SplitPolicy | None = None
+) -> RawDataset:
     """Return a data set of arrays: features and labels and, if there are, those of a test set.
 
     Args:
-        arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width),
-            and whole numbers: with class names those of the names, from 0, else any, of which those that occur
-            become the classes; arrays, or features as :class:`~xpnet.data.feature_table.Pieces` or
-            :class:`~xpnet.data.feature_table.Table`.
-        called: What the arrays are called in messages.
-        about: Names.
-        division: How test rows are split off; see :func:`build_source`.
-
-    Raises:
-        DataError: Something about the arrays is wrong; the message names the array.
+        arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width), as arrays,
+            :class:`~xpnet.data.feature_table.ChunkedArray` or :class:`~xpnet.data.feature_table.Table`; and labels,
+            whole numbers: with class names the places of the names, from 0, else any, of which those that occur
+            become the classes.
+        names: Names of the arrays in messages.
+        metadata: Names and other facts.
+        policy: How test rows are split off; see :func:`raw_from_table`.
     """
     if (arrays.x_test is None) != (arrays.y_test is None):
-        has, lacks = (called.x_test, called.y_test)[:: 1 if arrays.y_test is None else -1]
+        has, lacks = (names.x_test, names.y_test)[:: 1 if arrays.y_test is None else -1]
         raise DataError(f"{has} is given without {lacks}; a test set needs both")
-    table, labels = _samples(arrays.x, arrays.y, called.x, called.y)
+    table, labels = _samples(arrays.x, arrays.y, names.x, names.y)
     # Before test rows are split off: they may hold the only rows of a class.
-    if about.class_names is None:
-        labels, names = classes_of_numbers(labels, called.y)
-        about = replace(about, notes=(*about.notes, *numbering(names, called.y)))
+    if metadata.class_names is None:
+        labels, classes = classes_of_numbers(labels, names.y)
+        metadata = replace(metadata, notes=(*metadata.notes, *numbering(classes, names.y)))
     else:
-        names = _names(about.class_names)
-        _check_named(labels, names, called.y)
+        classes = _class_names(metadata.class_names)
+        _check_named(labels, classes, names.y)
     test = None
     if arrays.x_test is not None:
-        test = _samples(arrays.x_test, arrays.y_test, called.x_test, called.y_test)
-        if test[0].width != table.width:
-            raise DataError(f"{called.x_test} has {test[0].width} features and {called.x} has {table.width}")
-        if about.class_names is None:
-            hint = f"which {called.y} has not, so nothing can be learned of it"
-            test = test[0], as_classes(test[1], names, called.y_test, hint)
+        x_test, y_test = _samples(arrays.x_test, arrays.y_test, names.x_test, names.y_test)
+        if x_test.width != table.width:
+            raise DataError(f"{names.x_test} has {x_test.width} features and {names.x} has {table.width}")
+        if metadata.class_names is None:
+            values, codes = np.unique(y_test, return_inverse=True)
+            y_test = same_classes(codes, list(map(str, values.tolist())), classes, names.y_test)
         else:
-            _check_named(test[1], names, called.y_test)
-    return build_source(table, labels, test, names, about, called.x, division)
+            _check_named(y_test, classes, names.y_test)
+        test = x_test, y_test
+    return raw_from_table(table, labels, test, classes, metadata, names.x, policy)
 
 
-def _check_named(labels: NDArray[np.int64], names: Sequence[str], called: str) -> None:
-    """Refuse labels that are not numbers of names."""
+def _check_named(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> None:
+    """Refuse labels that are not places of class names."""
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= len(names):
+    if low < 0 or high >= len(classes):
         raise DataError(
-            f"class_names has {len(names)} names for the labels {low} to {high} of {called}; give one for each label, "
+            f"class_names has {len(classes)} names for the labels {low} to {high} of {name}; give one for each label, "
             "from 0"
         )
     if low == high:
-        check_count(1, len(labels), str(low), called)
+        check_count(1, len(labels), str(low), name)
 
 
-def _names(given: Any) -> tuple[str, ...]:
+def _class_names(given: Any) -> tuple[str, ...]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
         raise DataError(f"class_names is a {type(given).__name__}; it must be a sequence of names, one for each class")
     names = tuple(str(name) for name in given)
@@ -117,19 +127,19 @@ def _names(given: Any) -> tuple[str, ...]:
     return names
 
 
-def _samples(x: Any, y: Any, x_called: str, y_called: str) -> tuple[Table, NDArray[np.int64]]:
-    table = x if isinstance(x, Table) else table_of(x, x_called)
-    return table, as_labels(y, y_called, table.rows, x_called)
+def _samples(x: Any, y: Any, x_name: str, y_name: str) -> tuple[Table, NDArray[np.int64]]:
+    table = x if isinstance(x, Table) else table_of(x, x_name)
+    return table, as_labels(y, y_name, table.rows, x_name)
 
 
-def build_source(
+def raw_from_table(
     table: Table,
     labels: NDArray[np.int64],
     test: tuple[Table, NDArray[np.int64]] | None,
-    names: tuple[str, ...],
-    about: About,
-    called: str,
-    division: SplitPolicy | None = None,
+    classes: tuple[str, ...],
+    metadata: DatasetMetadata,
+    name: str,
+    policy: SplitPolicy | None = None,
 ) -> RawDataset:
     """Read features into a data set.
 
@@ -140,94 +150,81 @@ def build_source(
         table: Features.
         labels: Their classes, from 0.
         test: Features and classes of the test set, if there is one.
-        names: Name of each class.
-        about: What else is known.
-        called: What the features are called in messages.
-        division: Seed, and which share becomes the test set.
-
-    Raises:
-        DataError: Features turn out to be broken as they are read, or too few remain.
+        classes: Name of each class.
+        metadata: Other facts.
+        name: Name of the features in messages.
+        policy: Seed, and which share becomes the test set.
     """
-    division = division or SplitPolicy()
-    if test is not None and division.fraction is not None:
+    policy = policy or SplitPolicy()
+    if test is not None and policy.fraction is not None:
         raise DataError(
-            f"test_fraction = {division.fraction:g}: {called} has a test set of its own; leave test_fraction out"
+            f"test_fraction = {policy.fraction:g}: {name} has a test set of its own; leave test_fraction out"
         )
     order = np.arange(table.rows)
-    if division.shuffled:
-        order = generator(division.seed, Purpose.ROWS).permutation(table.rows)
-    rest = table.rows if test is not None else _split_off(order, labels, division.fraction)
+    if policy.shuffled:
+        order = generator(policy.seed, Purpose.ROWS).permutation(table.rows)
+    rest = table.rows if test is not None else _split_off(order, labels, policy.fraction)
     if rest < 2:
-        raise DataError(f"{called} has {table.rows} rows; it must leave at least 2, to train and to validate")
-    x, x_test = _read(table, called, order, rest)
+        raise DataError(f"{name} has {table.rows} rows; it must leave at least 2, to train and to validate")
+    x, x_test = _read(table, name, order, rest)
     labels_test = labels[order[rest:]]
     if test is not None:
-        x_test, _ = _read(test[0], called, np.arange(test[0].rows), test[0].rows)
+        x_test, _ = _read(test[0], name, np.arange(test[0].rows), test[0].rows)
         labels_test = test[1]
     return RawDataset(
-        name=printable(about.name),
-        location=about.location,
+        name=printable(metadata.name),
+        location=metadata.location,
         x=x,
         labels=labels[order[:rest]],
         x_test=x_test,
         labels_test=labels_test,
-        class_names=names,
+        class_names=classes,
         image_shape=table.image_shape,
         default_split=nine_tenths(rest),
         feature_names=table.feature_names,
-        notes=about.notes,
-        about={**about.about, "test_set": "split off" if test is None else "its own"},
+        notes=metadata.notes,
+        about={**metadata.about, "test_set": "split off" if test is None else "its own"},
     )
 
 
 def _split_off(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float | None) -> int:
-    """Bring the rows of the test set behind the others, both in the order of `order`; return how many others are."""
+    """Move the rows of the test set behind the others, both in the order of `order`; return the number of others."""
     if fraction is None:
         return len(order) - max(1, round(len(order) / 10))
-    of_order = labels.astype(np.min_scalar_type(int(labels.max())))[order]
-    chosen = np.zeros(len(order), bool)
+    ordered = labels.astype(np.min_scalar_type(int(labels.max())))[order]
+    in_test = np.zeros(len(order), bool)
     for c in np.unique(labels):
-        mine = np.flatnonzero(of_order == c)
+        places = np.flatnonzero(ordered == c)
         # Of a class with several samples, each part has at least one.
-        count = min(max(1, round(fraction * len(mine))), len(mine) - 1)
-        chosen[mine[len(mine) - count :]] = True
-    of_test = order[chosen]
-    rest = len(order) - len(of_test)
-    order[:rest] = order[~chosen]
-    order[rest:] = of_test
+        count = min(max(1, round(fraction * len(places))), len(places) - 1)
+        in_test[places[len(places) - count :]] = True
+    test_rows = order[in_test]
+    rest = len(order) - len(test_rows)
+    order[:rest] = order[~in_test]
+    order[rest:] = test_rows
     return rest
 
 
-def _reorder(array: NDArray[Any], order: NDArray[np.int64]) -> None:
-    """Bring the rows of an array into another order, in its own memory, some columns at a time."""
-    if (order[1:] > order[:-1]).all():
-        return
-    columns = max(1, CHUNK_BYTES // (len(array) * array.itemsize))
-    for start in range(0, array.shape[1], columns):
-        part = array[:, start : start + columns]
-        part[...] = part[order]
-
-
-def _read(table: Table, called: str, order: NDArray[np.int64], rest: int) -> tuple[Features, Features]:
+def _read(table: Table, name: str, order: NDArray[np.int64], rest: int) -> tuple[Features, Features]:
     """Read a table's rows in an order, without a second copy of it; return the first `rest` of them and the others."""
     parts = order[:rest], order[rest:]
     if table.disk is not None:
         for _ in table.chunks() if table.dtype.kind == "f" else ():
-            pass  # what is not finite is found
+            pass  # values that are not finite are found
         return Rows(table.disk, parts[0], table.dtype), Rows(table.disk, parts[1], table.dtype)
     if table.owned is not None:
-        _reorder(table.owned, order)
+        reorder(table.owned, order)
         return table.owned[:rest], table.owned[rest:]
-    check_room(table.rows * table.width * table.dtype.itemsize, called)
+    check_room(table.rows * table.width * table.dtype.itemsize, name)
     x, x_test = (np.empty((len(rows), table.width), table.dtype) for rows in parts)
     place = np.empty(table.rows, np.int64)
     place[order] = np.arange(table.rows)
     start = 0
     for chunk in table.chunks():
-        for piece in pieces_of(chunk).read():
-            to = place[start : start + len(piece)]
-            here = to < rest
-            x[to[here]] = piece if here.all() else piece[here]
-            x_test[to[~here] - rest] = piece[~here]
-            start += len(piece)
+        for rows in ChunkedArray.of(chunk).read():
+            to = place[start : start + len(rows)]
+            trains = to < rest
+            x[to[trains]] = rows if trains.all() else rows[trains]
+            x_test[to[~trains] - rest] = rows[~trains]
+            start += len(rows)
     return x, x_test

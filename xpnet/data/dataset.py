@@ -1,4 +1,4 @@
-"""What a data set is, before and after it is split."""
+"""A data set, before and after it is split."""
 
 from __future__ import annotations
 
@@ -15,22 +15,16 @@ from xpnet.utils.lazy_arrays import Features
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """A data set as it was read.
+    """A data set as it was read; attributes that are not listed are those of :class:`Dataset`.
 
     Attributes:
-        name: What it is called.
-        location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
         x: Features (n, d), uint8 or floating, from which training and validation sets are taken; in memory, or
             :class:`~xpnet.data.Rows` that stay on the disk.
         labels: Classes (n,), int64 from 0.
         x_test: Features of the test set (m, d).
         labels_test: Classes of the test set (m,).
-        class_names: Name of each class.
-        image_shape: (channels, height, width) where a row is an image in channel planes.
         default_split: The split to take where none is asked for.
-        feature_names: Names of the columns of a table; empty for other data.
-        notes: Sentences that whoever reads the data should see, such as which files were left out.
-        about: What it is and where it came from, for `xpnet data info`.
+        about: Facts for `xpnet data info`, such as its kind and the files that were left out.
     """
 
     name: str
@@ -63,8 +57,8 @@ class Dataset:
     """A data set, split and ready to train on.
 
     Attributes:
-        name: What it is called.
-        location: What :func:`xpnet.load_data` finds it by: a path, or a built-in name.
+        name: Its name.
+        location: The path or the built-in name by which :func:`xpnet.load_data` finds it.
         split: How many samples train and validate, such as ``45000/5000``, or the name of the split.
         train: The training set: raw features ``train.x`` (n, d), uint8 or floating, and classes ``train.labels`` (n,),
             int64 from 0; ``len(train)`` is n.
@@ -75,7 +69,7 @@ class Dataset:
         standardiser: Brings features to mean 0 and standard deviation 1 over the training set:
             ``standardiser(test.x)``.
         feature_names: Names of the columns of a table; empty for other data.
-        notes: Sentences that whoever reads the data should see, such as which files were left out.
+        notes: Sentences for users of the data, such as which files were left out.
         in_memory: How features are held during training: ``"auto"``, ``"raw"`` or ``"float"``; see
             :class:`xpnet.DataConfig`.
     """

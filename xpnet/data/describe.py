@@ -1,4 +1,4 @@
-"""What a data set is like: shapes, classes, ranges, duplicates, constant features."""
+"""Description of a data set: shapes, classes, ranges, duplicates, constant features."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ from xpnet.utils.lazy_arrays import Features
 _LISTED = 20
 
 
-def describe_source(source: RawDataset) -> dict[str, Any]:
-    """Return everything that `xpnet data info` tells of a data set, as JSON can hold it.
+def describe_raw(raw: RawDataset) -> dict[str, Any]:
+    """Return the facts of `xpnet data info`, as JSON can hold them.
 
-    Constant features are those that have one value in all samples that training and validation take; duplicates are
-    samples equal in every feature.
+    Constant features have one value in all samples of training and validation; duplicates are equal in every feature.
     """
-    sets = {"training and validation": (source.x, source.labels), "test": (source.x_test, source.labels_test)}
-    counts = {name: np.bincount(labels, minlength=len(source.class_names)) for name, (_, labels) in sets.items()}
+    sets = {"training and validation": (raw.x, raw.labels), "test": (raw.x_test, raw.labels_test)}
+    counts = {name: np.bincount(labels, minlength=len(raw.class_names)) for name, (_, labels) in sets.items()}
     ranges = {name: _ranges(x) for name, (x, _) in sets.items()}
     constant = np.flatnonzero(ranges["training and validation"][0] == ranges["training and validation"][1])
-    names = source.feature_names
+    names = raw.feature_names
     return {
-        "name": source.name,
-        "what": source.about.get("what", "built-in data"),
-        "location": source.location,
-        "test_set": source.about.get("test_set", "its own"),
+        "name": raw.name,
+        "what": raw.about.get("what", "built-in data"),
+        "location": raw.location,
+        "test_set": raw.about.get("test_set", "its own"),
         "samples": {name: len(labels) for name, (_, labels) in sets.items()},
-        "features": int(source.x.shape[1]),
+        "features": int(raw.x.shape[1]),
         "feature_names": list(names),
-        "image_shape": None if source.image_shape is None else list(source.image_shape),
-        "dtype": str(source.x.dtype),
+        "image_shape": None if raw.image_shape is None else list(raw.image_shape),
+        "dtype": str(raw.x.dtype),
         "bytes": sum(x.size * x.dtype.itemsize for x, _ in sets.values()),
-        "default_split": source.default_split,
+        "default_split": raw.default_split,
         "classes": [
-            {"class": name, **{part: int(count[number]) for part, count in counts.items()}}
-            for number, name in enumerate(source.class_names)
+            {"class": name, **{subset: int(count[number]) for subset, count in counts.items()}}
+            for number, name in enumerate(raw.class_names)
         ],
         "values": {
             name: {"min": float(low.min()), "max": float(high.max()), "mean": float(mean)}
@@ -52,9 +51,9 @@ def describe_source(source: RawDataset) -> dict[str, Any]:
             "count": len(constant),
             "first": [names[i] if names else int(i) for i in constant[:_LISTED]],
         },
-        "duplicates": _duplicates(source),
-        "left_out": list(source.about.get("left out", [])),
-        "notes": list(source.notes),
+        "duplicates": _duplicates(raw),
+        "left_out": list(raw.about.get("left out", [])),
+        "notes": list(raw.notes),
     }
 
 
@@ -75,29 +74,19 @@ def _ranges(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], floa
     return (low, high, total / x.size) if x.size else (np.empty(0), np.empty(0), 0.0)
 
 
-def _duplicates(source: RawDataset) -> dict[str, int]:
-    """Count samples that have been there before, by digests of their values."""
-    seen: dict[bytes, int] = {}
-    within = 0
+def _duplicates(raw: RawDataset) -> dict[str, int]:
+    """Count samples that occurred before, by digests of their values."""
+    first: dict[bytes, int] = {}  # class of the first sample with these values
     contradicted: set[bytes] = set()
-    for digest, label in _digests(source.x, source.labels):
-        if digest in seen:
-            within += 1
-            if seen[digest] != label:
-                contradicted.add(digest)
-        else:
-            seen[digest] = label
-    tested: set[bytes] = set()
-    within_test = shared = 0
-    for digest, _ in _digests(source.x_test, source.labels_test):
-        within_test += digest in tested
-        shared += digest in seen
-        tested.add(digest)
+    for digest, label in _digests(raw.x, raw.labels):
+        if first.setdefault(digest, label) != label:
+            contradicted.add(digest)
+    tests = [digest for digest, _ in _digests(raw.x_test, raw.labels_test)]
     return {
-        "training and validation": within,
+        "training and validation": len(raw.labels) - len(first),
         "different ones that have several labels": len(contradicted),
-        "test": within_test,
-        "test samples that are in training and validation": shared,
+        "test": len(tests) - len(set(tests)),
+        "test samples that are in training and validation": sum(digest in first for digest in tests),
     }
 
 

@@ -1,11 +1,15 @@
-"""Features on their way from a file or an array into memory: chunk by chunk, checked, in their final type."""
+"""Features on their way from a file or an array into memory: chunk by chunk, checked, in their final type.
+
+Whatever is wrong with them is a :class:`~xpnet.errors.DataError`; values that are not finite are found when they are
+read.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +18,7 @@ from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import FileRows
 from xpnet.utils.memory import check_room
 
-# Squares of what is larger overflow when a variance is taken.
+# Squares of larger values overflow when a variance is taken.
 LARGEST = 1e150
 CHUNK_BYTES = 4 * 2**20
 
@@ -28,10 +32,10 @@ class Table:
         width: Features d.
         dtype: uint8, float32 or float64.
         chunks: Yields the rows in order, as arrays (k, d) of `dtype`; may be called once.
-        owned: All the rows, where they had to be read into memory as they came; they may be moved about in it.
         image_shape: (channels, height, width) where a row is an image in channel planes.
         disk: The rows in a file, where they shall stay there.
         feature_names: Names of the columns; empty if they have none.
+        owned: All the rows, where they had to be read into memory as they came; they may be reordered in place.
     """
 
     rows: int
@@ -44,79 +48,22 @@ class Table:
     owned: NDArray[Any] | None = None
 
 
-class GrowingTable:
-    """Rows that come one chunk after the other, nobody knows how many, in one array without a second copy.
-
-    Args:
-        rows: How many rows there are, where that is known.
-        width: How many columns these have.
-    """
-
-    def __init__(self, rows: int = 0, width: int = 0) -> None:
-        # Of bytes: it can be made larger where it is, and read as another type.
-        self._bytes = np.zeros(rows * width, np.uint8)
-        self._array: NDArray[Any] = self._bytes.reshape(rows, width)
-        self._rows = rows
-
-    def add(self, chunk: NDArray[Any]) -> None:
-        """Take some more rows (k, d); the array takes the type that holds all of them."""
-        rows = self._rows + len(chunk)
-        if rows > len(self._array):
-            self._resize(rows + len(self._array) // 20, chunk.shape[1], self._array.dtype)
-        self._rows = rows
-        self.put(chunk, rows - len(chunk), 0)
-
-    def put(self, chunk: NDArray[Any], row: int, column: int) -> None:
-        """Put some values (k, m) where their rows and columns are."""
-        dtype = np.promote_types(self._array.dtype, chunk.dtype)
-        if dtype != self._array.dtype:
-            self._widen(dtype)
-        self._array[row : row + len(chunk), column : column + chunk.shape[1]] = chunk
-
-    def _resize(self, rows: int, width: int, dtype: np.dtype[Any]) -> None:
-        self._array = np.empty((0, 0))
-        # Large arrays grow where they are: the system moves pages, not values.
-        self._bytes.resize(rows * width * dtype.itemsize, refcheck=False)
-        self._array = self._bytes.view(dtype).reshape(rows, width)
-
-    def _widen(self, dtype: np.dtype[Any]) -> None:
-        """Make a larger type of all values, in their own memory, from the last to the first."""
-        rows, width = self._array.shape
-        old, size = self._array.dtype, rows * width
-        self._resize(rows, width, dtype)
-        narrow, wide = self._bytes[: size * old.itemsize].view(old), self._array.reshape(-1)
-        for stop in range(size, 0, -CHUNK_BYTES):
-            start = max(0, stop - CHUNK_BYTES)
-            wide[start:stop] = narrow[start:stop].copy()
-
-    @property
-    def size(self) -> int:
-        """Bytes that the rows take."""
-        return self._array[: self._rows].nbytes
-
-    def finish(self) -> NDArray[Any]:
-        """Return all rows; nothing may be added after that."""
-        self._resize(self._rows, self._array.shape[1], self._array.dtype)
-        return self._array
-
-
 def table_in_memory(
     array: NDArray[Any], image_shape: tuple[int, int, int] | None = None, feature_names: tuple[str, ...] = ()
 ) -> Table:
-    """Return rows (n, d), which are given away, as a table."""
-    return Table(
-        len(array), array.shape[1], array.dtype, lambda: [array], image_shape, None, feature_names, owned=array
-    )
+    """Return rows (n, d), which the table may reorder in place, as a table."""
+    rows, width = array.shape
+    return Table(rows, width, array.dtype, lambda: [array], image_shape, None, feature_names, owned=array)
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
-    """An array that comes in pieces.
+class ChunkedArray:
+    """An array that is read chunk by chunk.
 
     Attributes:
         shape: Its shape.
         dtype: Its type.
-        read: Yields it along the first axis; in Fortran's order flat, whole columns or parts of one at a time.
+        read: Yields it along the first axis; in Fortran's order flat, complete columns or parts of one at a time.
         fortran: Whether it is in Fortran's order.
     """
 
@@ -125,54 +72,28 @@ class Pieces:
     read: Callable[[], Iterable[NDArray[Any]]]
     fortran: bool = False
 
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> ChunkedArray:
+        """Return an array in memory in chunks of a few MB."""
+        rows = rows_at_a_time(array.shape, array.itemsize)
+        return cls(array.shape, array.dtype, lambda: (array[i : i + rows] for i in range(0, len(array), rows)))
 
-_RAGGED = "rows of different lengths; they must all have as many features"
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
-
-def plain_array(values: Any, called: str, ragged: str = _RAGGED) -> NDArray[Any]:
-    """Return values as an array of NumPy's own; `ragged` says what lists of different lengths have.
-
-    Raises:
-        DataError: They are masked, which the array would not be, or rows are of different lengths.
-    """
-    for part in values if isinstance(values, (list, tuple)) else [values]:
-        # NumPy's module of masked arrays is only loaded where there can be one.
-        if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):
-            masked = int(np.ma.getmaskarray(part).sum())
-            raise DataError(
-                f"{called} is a masked array with {masked:,} masked values; fill them in, or leave these rows out"
-            )
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise DataError(f"{called} has {ragged}") from None
-
-
-def pieces_of(array: NDArray[Any]) -> Pieces:
-    """Return an array in memory in pieces of a few MB."""
-    rows = rows_at_a_time(array.shape, array.itemsize)
-
-    def read() -> Iterator[NDArray[Any]]:
-        return (array[start : start + rows] for start in range(0, len(array), rows))
-
-    return Pieces(array.shape, array.dtype, read)
-
-
-def whole(pieces: Pieces, called: str) -> NDArray[Any]:
-    """Return an array that comes in pieces, such as labels, in memory.
-
-    Raises:
-        DataError: There is no room for it.
-    """
-    check_room(math.prod(pieces.shape) * pieces.dtype.itemsize, called)
-    whole, start = np.empty(pieces.shape, pieces.dtype, order="F" if pieces.fortran else "C"), 0
-    out = whole.reshape(-1, order="F") if pieces.fortran else whole
-    for piece in pieces.read():
-        if not pieces.shape:
-            return piece
-        out[start : start + len(piece)] = piece
-        start += len(piece)
-    return whole
+    def read_all(self, name: str) -> NDArray[Any]:
+        """Return the array in memory."""
+        check_room(self.nbytes, name)
+        array, start = np.empty(self.shape, self.dtype, order="F" if self.fortran else "C"), 0
+        out = array.reshape(-1, order="F") if self.fortran else array
+        for chunk in self.read():
+            if not self.shape:
+                return chunk
+            out[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return array
 
 
 def rows_at_a_time(shape: tuple[int, ...], itemsize: int) -> int:
@@ -180,79 +101,103 @@ def rows_at_a_time(shape: tuple[int, ...], itemsize: int) -> int:
     return max(1, CHUNK_BYTES // max(1, math.prod(shape[1:]) * itemsize))
 
 
-def table_of(values: Any, called: str) -> Table:
-    """Return features of an array, of nested lists, or of :class:`Pieces`.
+def read_chunks(stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Iterator[NDArray[Any]]:
+    """Yield the rows of an array in C order from a stream."""
+    rows = rows_at_a_time(shape, dtype.itemsize)
+    for start in range(0, shape[0] if shape else 1, rows):
+        block = (min(rows, shape[0] - start), *shape[1:]) if shape else ()
+        yield read_values(stream, math.prod(block), dtype, name).reshape(block)
+
+
+def read_values(stream: BinaryIO, count: int, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Return the next values of a stream."""
+    content = stream.read(count * dtype.itemsize)
+    if len(content) != count * dtype.itemsize:
+        raise DataError(f"{name} is cut off: {len(content):,} of {count * dtype.itemsize:,} bytes are there")
+    return np.frombuffer(content, dtype)
+
+
+_RAGGED = "rows of different lengths; they must all have as many features"
+
+
+def plain_array(values: Any, name: str, ragged: str = _RAGGED) -> NDArray[Any]:
+    """Return values as an array of NumPy's own; `ragged` says what is wrong with lists of different lengths."""
+    for part in values if isinstance(values, (list, tuple)) else [values]:
+        # NumPy's module of masked arrays is only loaded where there can be one.
+        if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):
+            masked = int(np.ma.getmaskarray(part).sum())
+            raise DataError(
+                f"{name} is a masked array with {masked:,} masked values; fill them in, or leave these rows out"
+            )
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(f"{name} has {ragged}") from None
+
+
+def table_of(values: Any, name: str) -> Table:
+    """Return features of an array, of nested lists, or of a :class:`ChunkedArray`.
 
     uint8, float32 and float64 are kept, booleans become uint8, and other integers float32 if that holds
     them exactly, float64 otherwise.  Images become channel planes (n, channels, height, width), as CIFAR-10 has them.
-
-    Raises:
-        DataError: There are no numbers, or no rows.  Values that are not finite are found as they are read.
     """
-    if not isinstance(values, Pieces):
-        values = pieces_of(plain_array(values, called))
-    shape, dtype = values.shape, values.dtype
+    array = values if isinstance(values, ChunkedArray) else ChunkedArray.of(plain_array(values, name))
+    shape, dtype = array.shape, array.dtype
     if dtype.kind not in "biuf":
-        raise DataError(f"{called} is an array of {dtype}; it must be one of real numbers")
+        raise DataError(f"{name} is an array of {dtype}; it must be one of real numbers")
     if len(shape) < 2:
-        raise DataError(f"{called} has the shape {shape}; it must be (n, features) or that of n images")
+        raise DataError(f"{name} has the shape {shape}; it must be (n, features) or that of n images")
     if math.prod(shape) == 0:
-        raise DataError(f"{called} has the shape {shape} and thus no values; it needs rows to learn from")
-    image_shape, interleaved = _image_shape(shape)
-    final = np.dtype(_final_dtype(values))
-    if values.fortran:
-        return table_in_memory(_rows_of_columns(values, final, interleaved, called), image_shape)
+        raise DataError(f"{name} has the shape {shape} and thus no values; it needs rows to learn from")
+    image_shape, channels_last = _image_shape(shape)
+    final = np.dtype(_final_dtype(array))
+    if array.fortran:
+        return table_in_memory(_rows_of_columns(array, final, channels_last, name), image_shape)
 
-    def chunks() -> Iterator[NDArray[Any]]:
-        finite = _FiniteCheck(called)
-        for piece in values.read():
-            if interleaved:
-                piece = piece.transpose(0, 3, 1, 2)
-            flat = np.ascontiguousarray(piece).reshape(len(piece), -1)
-            with np.errstate(over="ignore"):  # of a larger type; what is infinite then is refused
-                chunk = flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
-            finite.look(chunk)
-            yield chunk
-        finite.finish()
+    def converted() -> Iterator[NDArray[Any]]:
+        for chunk in array.read():
+            if channels_last:
+                chunk = chunk.transpose(0, 3, 1, 2)
+            flat = np.ascontiguousarray(chunk).reshape(len(chunk), -1)
+            with np.errstate(over="ignore"):  # a value of a larger type becomes infinite, and is refused
+                yield flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
 
-    return Table(shape[0], math.prod(shape[1:]), final, chunks, image_shape)
+    return Table(shape[0], math.prod(shape[1:]), final, lambda: _finite(converted(), name), image_shape)
 
 
-def _rows_of_columns(pieces: Pieces, dtype: np.dtype[Any], interleaved: bool, called: str) -> NDArray[Any]:
-    """Return the rows of an array in Fortran's order, put where they belong column by column."""
-    rows, width = pieces.shape[0], math.prod(pieces.shape[1:])
-    check_room(rows * width * dtype.itemsize, called)
+def _rows_of_columns(array: ChunkedArray, dtype: np.dtype[Any], channels_last: bool, name: str) -> NDArray[Any]:
+    """Return the rows of an array in Fortran's order, filled column by column."""
+    rows, width = array.shape[0], math.prod(array.shape[1:])
+    check_room(rows * width * dtype.itemsize, name)
     x = np.empty((rows, width), dtype)
-    place: NDArray[Any] = np.arange(width).reshape(pieces.shape[1:])
-    if interleaved:
-        height, across, channels = pieces.shape[1:]
+    place: NDArray[Any] = np.arange(width).reshape(array.shape[1:])
+    if channels_last:
+        height, across, channels = array.shape[1:]
         place = np.arange(width).reshape(channels, height, across).transpose(1, 2, 0)
     place = place.reshape(-1, order="F")
-    at = 0
-    for piece in pieces.read():
-        column, row = divmod(at, rows)
-        if len(piece) < rows:
-            x[row : row + len(piece), place[column]] = piece
+    done = 0
+    for chunk in array.read():
+        column, row = divmod(done, rows)
+        if len(chunk) < rows:
+            x[row : row + len(chunk), place[column]] = chunk
         else:
-            block = piece.reshape(-1, rows).T
+            block = chunk.reshape(-1, rows).T
             to: Any = place[column : column + block.shape[1]]
-            x[:, slice(to[0], to[-1] + 1) if len(pieces.shape) == 2 else to] = block
-        at += len(piece)
-    finite = _FiniteCheck(called)
-    for chunk in pieces_of(x).read():
-        finite.look(chunk)
-    finite.finish()
+            x[:, slice(to[0], to[-1] + 1) if len(array.shape) == 2 else to] = block
+        done += len(chunk)
+    for _ in _finite(ChunkedArray.of(x).read(), name):
+        pass
     return x
 
 
-def _final_dtype(values: Pieces) -> Any:
-    dtype = values.dtype
+def _final_dtype(array: ChunkedArray) -> Any:
+    dtype = array.dtype
     if dtype == np.bool_ or dtype == np.uint8:
         return np.uint8
     if dtype.kind == "f":
         return np.float32 if dtype.itemsize <= 4 else np.float64
     if dtype.itemsize > 2:
-        bounds = [(int(piece.min()), int(piece.max())) for piece in values.read()]
+        bounds = [(int(chunk.min()), int(chunk.max())) for chunk in array.read()]
         if min(low for low, _ in bounds) < -(2**24) or max(high for _, high in bounds) > 2**24:
             return np.float64
     return np.float32
@@ -269,32 +214,32 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int, int] | None, b
     return None, False
 
 
-class _FiniteCheck:
-    """Looks for values that are not finite, or too large, through all chunks of a table."""
-
-    def __init__(self, called: str) -> None:
-        self._called, self._rows, self._bad, self._first = called, 0, 0, (0, 0)
-
-    def look(self, chunk: NDArray[Any]) -> None:
-        if chunk.dtype.kind == "f":
-            finite = np.isfinite(chunk)
-            if not finite.all():
-                if not self._bad:
-                    row, column = np.argwhere(~finite)[0]
-                    self._first = (self._rows + int(row), int(column))
-                self._bad += int(np.count_nonzero(~finite))
-            elif max(-float(chunk.min()), float(chunk.max())) > LARGEST:
-                row, column = np.argwhere(np.abs(chunk) > LARGEST)[0]
-                raise DataError(
-                    f"{self._called} has values beyond {LARGEST:g}, which cannot be squared, the first in row "
-                    f"{self._rows + row}, column {column} (from 0); rescale it"
-                )
-        self._rows += len(chunk)
-
-    def finish(self) -> None:
-        if self._bad:
-            row, column = self._first
+def _finite(chunks: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
+    """Yield chunks of rows; values that are not finite are counted, and refused after the last one."""
+    rows = count = 0
+    first = 0, 0
+    for chunk in chunks:
+        finite = np.isfinite(chunk) if chunk.dtype.kind == "f" else np.True_
+        if not finite.all():
+            if not count:
+                row, column = np.argwhere(~finite)[0]
+                first = rows + int(row), int(column)
+            count += int(np.count_nonzero(~finite))
+        elif chunk.dtype.kind == "f" and not in_range(chunk):
+            row, column = np.argwhere(np.abs(chunk) > LARGEST)[0]
             raise DataError(
-                f"{self._called} has {self._bad:,} values that are not finite, the first in row {row}, column {column} "
-                "(from 0); remove those rows or fill them in"
+                f"{name} has values beyond {LARGEST:g}, which cannot be squared, the first in row {rows + row}, "
+                f"column {column} (from 0); rescale it"
             )
+        rows += len(chunk)
+        yield chunk
+    if count:
+        raise DataError(
+            f"{name} has {count:,} values that are not finite, the first in row {first[0]}, column {first[1]} "
+            "(from 0); remove those rows or fill them in"
+        )
+
+
+def in_range(values: NDArray[Any]) -> bool:
+    """Return whether all values can be squared; those that are not finite cannot."""
+    return max(-float(values.min(initial=0)), float(values.max(initial=0))) <= LARGEST

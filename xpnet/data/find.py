@@ -1,19 +1,18 @@
-"""Where data lies: the published sets by name, and what a path holds."""
+"""Where the published data sets lie, by name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from xpnet.data.published import ARCHIVES
-from xpnet.data.readers.cifar import CIFAR_10, cifar_100, kind_in
+from xpnet.data.readers.cifar import kind_in
+from xpnet.data.readers.cifar_files import CIFAR_10, cifar_100
 from xpnet.data.readers.idx import idx_files
 
-ARCHIVE = "cifar-10-python.tar.gz"
 CIFAR10_HINT = (
     "xpnet data fetch cifar10 gets it; or pass the path of "
-    f"{ARCHIVE} from https://www.cs.toronto.edu/~kriz/cifar.html as --data, "
+    "cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html as --data, "
     "or put it in the working folder or in the folder that XPNET_DATA names"
 )
 _FOLDERS = {
@@ -37,11 +36,7 @@ def find_cifar10() -> Path | None:
 
 def find(name: str) -> Path | None:
     """Return where one of the published sets lies on this machine, or None; see :func:`find_cifar10`."""
-    for place in places():
-        found = named_in(place, name)
-        if found is not None:
-            return found.resolve()
-    return None
+    return next((path.resolve() for place in places() if (path := named_in(place, name)) is not None), None)
 
 
 def places() -> list[Path]:
@@ -60,7 +55,7 @@ def cache_folder() -> Path:
 def named_in(place: Path, name: str) -> Path | None:
     """Return the folder or the archive of a published set in `place`, which may also be one of them, or None."""
     if place.is_file():
-        # XPNET_DATA may name an archive, which tells what it is when it is read.
+        # XPNET_DATA may name an archive, which is recognised when it is read.
         return place if name == "cifar10" or (name == "cifar100" and "100" in place.name) else None
     if not place.is_dir():
         return None
@@ -75,8 +70,8 @@ def named_in(place: Path, name: str) -> Path | None:
 
 def _holds(folder: Path, name: str) -> bool:
     if name in ("cifar10", "cifar100"):
-        wanted = CIFAR_10 if name == "cifar10" else cifar_100()
-        return wanted.suffix_of(lambda file: (folder / file).is_file()) is not None
+        kind = CIFAR_10 if name == "cifar10" else cifar_100()
+        return kind.suffix_of(lambda file: (folder / file).is_file()) is not None
     # MNIST and Fashion-MNIST have the same files; the folder's name tells them apart before they are read.
     return ("fashion" in str(folder.resolve()).lower()) == (name == "fashion-mnist") and bool(idx_files(folder))
 
@@ -84,16 +79,11 @@ def _holds(folder: Path, name: str) -> bool:
 def published_in(folder: Path) -> Path | None:
     """Return the folder or archive of any published set in `folder` or in a subfolder of it, or None."""
     for name in NAMES:
-        found = named_in(folder, name)
-        if found is not None:
-            return found
-    for sub in _subfolders(folder):
-        if kind_in(sub) is not None or idx_files(sub):
-            return sub
-    return None
-
-
-def _subfolders(folder: Path) -> Iterator[Path]:
+        if (path := named_in(folder, name)) is not None:
+            return path
     with os.scandir(folder) as entries:
         subfolders = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    return (folder / name for name in subfolders[:100])
+    for path in (folder / name for name in subfolders[:100]):
+        if kind_in(path) is not None or idx_files(path):
+            return path
+    return None

@@ -1,8 +1,13 @@
-"""Labels of people's own data: checked and brought to int64."""
+"""Labels: checked, and made classes from 0, whether they are numbers of an array or texts of a table.
+
+Whatever is wrong with them is a :class:`~xpnet.errors.DataError`, as are a single class, and so many different labels
+that they are something else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,37 +15,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.feature_table import plain_array
+from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 
 _WANTED = "labels must be whole numbers"
 _LARGEST = 2**31
-MOST_CLASSES = 10_000
+_MOST_CLASSES = 10_000
+# Of all labels of a table together.
+MOST_LETTERS = 4 * 2**20
 _LISTED = 4
+_OTHER_COLUMN = ", name another column with --target"
 _ARE = " are the classes "
 
 
-def as_labels(values: Any, called: str, rows: int, x_called: str) -> NDArray[np.int64]:
+def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int64]:
     """Return labels as int64 (n,), the numbers that they are; (n, 1) and floating numbers that are whole will do.
 
     Args:
         values: The labels.
-        called: What they are called in messages.
+        name: Their name in messages.
         rows: Rows of the features that they belong to.
-        x_called: What the features are called in messages.
-
-    Raises:
-        DataError: They are not whole numbers, or not one for each row.
+        x_name: Name of the features in messages.
     """
-    y = plain_array(values, called, f"entries of different lengths; {_WANTED}, one a row")
+    y = plain_array(values, name, f"entries of different lengths; {_WANTED}, one a row")
     if y.dtype.kind not in "biuf":
-        raise DataError(f"{called} is an array of {y.dtype}; {_WANTED}")
+        raise DataError(f"{name} is an array of {y.dtype}; {_WANTED}")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         hint = "; if it is one-hot, take its argmax(axis=1)" if y.ndim == 2 else ""
-        raise DataError(f"{called} has the shape {y.shape}; labels must be one whole number a row, (n,){hint}")
+        raise DataError(f"{name} has the shape {y.shape}; labels must be one whole number a row, (n,){hint}")
     if len(y) != rows:
-        raise DataError(f"{called} has {len(y):,} labels for {rows:,} rows of {x_called}; there must be one for each")
+        raise DataError(f"{name} has {len(y):,} labels for {rows:,} rows of {x_name}; there must be one for each")
     good = np.ones(len(y), bool)
     if y.dtype.kind == "f":
         good = y == np.rint(y)  # False for NaN
@@ -48,53 +54,107 @@ def as_labels(values: Any, called: str, rows: int, x_called: str) -> NDArray[np.
         good &= (y <= _LARGEST) & (y >= -_LARGEST)
     if not good.all():
         row = int(np.argmin(good))
-        raise DataError(f"{called} has the label {y[row]} in row {row}; {_WANTED} of at most {_LARGEST:,}")
+        raise DataError(f"{name} has the label {y[row]} in row {row}; {_WANTED} of at most {_LARGEST:,}")
     return y.astype(np.int64)
 
 
-def classes_of_numbers(labels: NDArray[np.int64], called: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return classes from 0, one for each label that occurs, by size, and their names: the labels.
-
-    Raises:
-        DataError: There is one class alone, or there are so many that they are something else.
-    """
+def classes_of_numbers(labels: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return classes from 0, one for each label that occurs, by size, and their names: the labels."""
     values = np.unique(labels)
     names = tuple(map(str, values.tolist()))
     # Numbered from 0 without gaps, they are meant to be classes, however many there are.
     if len(values) > 1 and values[0] == 0 and values[-1] == len(values) - 1:
         return labels, names
-    check_count(len(values), len(labels), names[0], called)
+    check_count(len(values), len(labels), names[0], name)
     return np.searchsorted(values, labels), names
 
 
-def as_classes(labels: NDArray[np.int64], names: Sequence[str], called: str, hint: str) -> NDArray[np.int64]:
-    """Return labels as the classes that :func:`classes_of_numbers` has named.
+class TextLabels:
+    """Labels of a table, which come as texts, some rows at a time; each different text is kept once.
 
-    Raises:
-        DataError: There is another label.
+    Args:
+        name: Name of their column in messages; empty where labels are not wanted.
     """
-    values = np.array([int(name) for name in names])
-    classes = np.searchsorted(values, labels).clip(max=len(values) - 1)
-    other = values[classes] != labels
-    if other.any():
-        raise DataError(f"{called} has the label {labels[np.argmax(other)]}, {hint}")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._numbers: dict[str, int] = {}
+        self._codes: list[NDArray[np.int32]] = []
+        self._rows = self._letters = 0
+
+    def add(self, texts: Iterable[str], codes: NDArray[np.int64] | None = None) -> None:
+        """Take the labels of some more rows: texts, or places in a list of texts."""
+        if not self._name:
+            return
+        numbers, before = self._numbers, len(self._numbers)
+        places = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+        self._codes.append(places if codes is None else places[codes])
+        self._rows += len(self._codes[-1])
+        self._letters += sum(map(len, itertools.islice(numbers, before, None)))
+        if len(numbers) > _MOST_CLASSES:
+            check_count(len(numbers), self._rows, "", self._name, _OTHER_COLUMN)
+        if self._letters > MOST_LETTERS:
+            raise DataError(
+                f"{self._name} has labels of more than {MOST_LETTERS:,} letters together; shorten them{_OTHER_COLUMN}"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """The different labels, in the order of their first rows."""
+        return list(self._numbers)
+
+    def codes(self) -> NDArray[np.int32]:
+        """Return the place of each row's label among the names; may be called once."""
+        codes = np.concatenate(self._codes)
+        self._codes = []
+        return codes
+
+
+def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return classes from 0 and their names.
+
+    Each label that occurs is a class, and numbers that are equal are one; they are sorted, numbers by size and texts by
+    the alphabet.
+    """
+    texts, codes = labels.names, labels.codes()
+    first: dict[Decimal | str, str] = {}
+    for text in texts:
+        first.setdefault(value_of(text), text)
+    check_count(len(first), len(codes), printable(texts[0]), name, _OTHER_COLUMN)
+    numbers = [value for value in first if isinstance(value, Decimal)]
+    if len(numbers) < len(first):
+        values: list[Any] = sorted(first, key=first.__getitem__)
+        names = [first[value] for value in values]
+    else:
+        values = sorted(numbers)
+        are_whole = values[0] >= 0 and values[-1] < 2**63 and all(value == int(value) for value in values)
+        names = [str(int(value)) if are_whole else first[value] for value in values]
+    rank = {value: c for c, value in enumerate(values)}
+    return np.array([rank[value_of(text)] for text in texts], np.int64)[codes], tuple(names)
+
+
+def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], name: str) -> NDArray[np.int64]:
+    """Return labels with `names` as classes of the names `of`; numbers are the same where they are equal."""
+    place = {value_of(known): i for i, known in enumerate(of)} | {known: i for i, known in enumerate(of)}
+    number = np.array([place.get(label, place.get(value_of(label), -1)) for label in names])
+    classes = np.asarray(number[labels], np.int64)
+    if (classes < 0).any():
+        unknown = printable(names[labels[np.argmax(classes < 0)]])
+        known = ", ".join(map(printable, of[:10])) + (", ..." if len(of) > 10 else "")
+        raise DataError(f"{name} has the class {unknown}, which is none of those known: {known}")
     return classes
 
 
-def check_count(classes: int, rows: int, first: str, called: str) -> None:
-    """Refuse labels that are no classes.
-
-    Raises:
-        DataError: There is one class alone, or there are so many that they are something else.
-    """
+def check_count(classes: int, rows: int, first: str, name: str, hint: str = "") -> None:
+    """Refuse labels that are no classes."""
     if classes < 2:
-        raise DataError(f"{called} has the label {first} alone; there must be at least 2 classes")
-    if classes > MOST_CLASSES or (classes > 20 and classes > rows / 2):
-        raise DataError(f"{called} has {classes:,} different labels in {rows:,} rows; they are probably not classes")
+        raise DataError(f"{name} has the label {first} alone; there must be at least 2 classes")
+    if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
+        raise DataError(f"{name} has {classes:,} different labels in {rows:,} rows; these are hardly classes{hint}")
 
 
 def value_of(label: str) -> Decimal | str:
-    """Return a label as what it is compared by: the number that it is, or its text."""
+    """Return a label as the value that it is compared by: its number, or its text."""
     try:
         value = Decimal(label)
     except ArithmeticError:
@@ -102,12 +162,12 @@ def value_of(label: str) -> Decimal | str:
     return value if value.is_finite() and "_" not in label else label
 
 
-def numbering(names: Sequence[str], called: str) -> tuple[str, ...]:
+def numbering(names: Sequence[str], name: str) -> tuple[str, ...]:
     """Return a sentence that says how numbers that are labels are numbered as classes, where these differ."""
     numbers = tuple(map(str, range(len(names))))
-    if tuple(names) == numbers or any(isinstance(value_of(name), str) for name in names):
+    if tuple(names) == numbers or any(isinstance(value_of(label), str) for label in names):
         return ()
-    return (f"{called}: the labels {_listed(names)}{_ARE}{_listed(numbers)}",)
+    return (f"{name}: the labels {_listed(names)}{_ARE}{_listed(numbers)}",)
 
 
 def without_numbering(notes: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a name or a path to data."""
+"""Data sets by name or path, or from arrays in memory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.arrays import About, Arrays, SplitPolicy, source_from_arrays
+from xpnet.data.arrays import Arrays, DatasetMetadata, SplitPolicy, raw_from_arrays
 from xpnet.data.dataset import Dataset, RawDataset
 from xpnet.data.find import CIFAR10_HINT, NAMES, find, places
 from xpnet.data.formats import check_used, read_path
 from xpnet.data.patterns import patterns
-from xpnet.data.splits import parse_split, split_source
+from xpnet.data.splits import parse_split, split_raw
 from xpnet.errors import ConfigError, DataError
 
 _HINT = "put its files into a folder called {} there, or pass their path as --data"
 
-# Where a data set is that was read from nowhere.
+# Location of a data set that was made from arrays.
 IN_MEMORY = "arrays in memory"
 
 
@@ -44,7 +44,7 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
     config = data_config(source, split, **settings)
     if config.split is not None:
         parse_split(config.split)  # before anything that takes long
-    return split_source(read_source(config), config.split, config.in_memory)
+    return split_raw(read_raw(config), config.split, config.in_memory)
 
 
 def data_config(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> DataConfig:
@@ -102,16 +102,16 @@ def data_from_arrays(
         ConfigError: `seed`, `test_fraction` or `in_memory` is out of its range.
     """
     config = DataConfig(test_fraction=test_fraction, data_seed=seed, in_memory=in_memory)
-    source = source_from_arrays(
+    raw = raw_from_arrays(
         Arrays(x_train, labels_train, x_test, labels_test),
         Arrays("x_train", "labels_train", "x_test", "labels_test"),
-        About("arrays", IN_MEMORY, class_names),
-        SplitPolicy(config.data_seed or 0, config.test_fraction),
+        DatasetMetadata("arrays", IN_MEMORY, class_names),
+        SplitPolicy.of(config),
     )
-    return split_source(source, split, config.in_memory)
+    return split_raw(raw, split, config.in_memory)
 
 
-def read_source(source: str | Path | DataConfig | None = None, **settings: Any) -> RawDataset:
+def read_raw(source: str | Path | DataConfig | None = None, **settings: Any) -> RawDataset:
     """Read a data set without splitting it; see :func:`load_data`.
 
     Raises:
@@ -121,35 +121,25 @@ def read_source(source: str | Path | DataConfig | None = None, **settings: Any) 
     config = data_config(source, **settings)
     data = config.data
     if data is None or data in NAMES:
-        found = find(data or "cifar10")
-        if found is not None:
-            return _named(found, data, config)
-        if data is None:
-            check_used((), config, "patterns")
-            return patterns()
-        where = ", ".join(str(place.absolute()) for place in places())
-        hint = CIFAR10_HINT if data == "cifar10" else _HINT.format(data)
-        raise DataError(f"data = {data}: is not in {where}; {hint}")
-    if data == "patterns" or data.startswith("patterns:"):
-        check_used((), config, data)
-        return _read_patterns(data)
-    return read_path(Path(data).expanduser(), config)
-
-
-def _named(found: Path, name: str | None, config: DataConfig) -> RawDataset:
-    """Read a published set that was found, and be sure that it is the one."""
-    source = read_path(found, config)
-    # What XPNET_DATA names may be any file, which is as good as a path.
-    if name is not None and source.name != name and source.name in NAMES:
-        raise DataError(f"data = {name}: {found} holds {source.name}")
-    return source
-
-
-def _read_patterns(source: str) -> RawDataset:
-    match = re.fullmatch(r"patterns(?::([0-9]{1,9})(?:/([0-9]{1,9}))?)?", source)
+        path = find(data or "cifar10")
+        if path is not None:
+            raw = read_path(path, config)
+            # XPNET_DATA may name any file, which is as good as a path.
+            if data is not None and raw.name != data and raw.name in NAMES:
+                raise DataError(f"data = {data}: {path} holds {raw.name}")
+            return raw
+        if data is not None:
+            folders = ", ".join(str(place.absolute()) for place in places())
+            hint = CIFAR10_HINT if data == "cifar10" else _HINT.format(data)
+            raise DataError(f"data = {data}: is not in {folders}; {hint}")
+        data = "patterns"
+    if data != "patterns" and not data.startswith("patterns:"):
+        return read_path(Path(data).expanduser(), config)
+    check_used((), config, data)
+    match = re.fullmatch(r"patterns(?::([0-9]{1,9})(?:/([0-9]{1,9}))?)?", data)
     if match is None:
         raise DataError(
-            f"data = {source}: must be patterns, patterns:N with N images to train and validate with, "
+            f"data = {data}: must be patterns, patterns:N with N images to train and validate with, "
             "or patterns:N/M with M more to test"
         )
     return patterns(int(match[1] or 10_000), int(match[2] or 2_000))

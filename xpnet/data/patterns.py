@@ -71,12 +71,12 @@ def _location(n: int, n_test: int, seed: int) -> str:
     return "patterns" if (n, n_test) == (10_000, 2_000) else f"patterns:{n}/{n_test}"
 
 
-def _draw(n: int, seed: int, part: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(n: int, seed: int, subset: int) -> tuple[np.ndarray, np.ndarray]:
     x = np.empty((n, 3 * SIDE * SIDE), np.uint8)
     labels = np.empty(n, np.int64)
     for block, start in enumerate(range(0, n, _BLOCK)):
         rows = slice(start, min(start + _BLOCK, n))
-        images, kinds = _block(generator(seed, Purpose.PATTERNS, part, block))
+        images, kinds = _block(generator(seed, Purpose.PATTERNS, subset, block))
         x[rows] = images[: rows.stop - start]
         labels[rows] = kinds[: rows.stop - start]
     return x, labels

@@ -1,8 +1,10 @@
-"""What is known of the published archives: where they are, how large, and their checksums."""
+"""The published archives of CIFAR-10 and CIFAR-100: where they are, how large, and their checksums."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+HOME = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclass(frozen=True)
@@ -12,57 +14,30 @@ class Archive:
     Attributes:
         data: The data set.
         layout: ``python``, ``binary`` or ``matlab``.
-        file: Name of the file.
+        folder: The folder that it unpacks to.
         md5: Its checksum.
         size: Its bytes; None where only the checksum is known.
-        folder: The folder that it unpacks to.
     """
 
     data: str
     layout: str
-    file: str
+    folder: str
     md5: str
     size: int | None
-    folder: str
 
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return f"{self.data.replace('cifar', 'cifar-')}-{self.layout}.tar.gz"
 
-HOME = "https://www.cs.toronto.edu/~kriz/"
 
 ARCHIVES = {
     (archive.data, archive.layout): archive
     for archive in (
-        Archive(
-            "cifar10",
-            "python",
-            "cifar-10-python.tar.gz",
-            "c58f30108f718f92721af3b95e74349a",
-            170_498_071,
-            "cifar-10-batches-py",
-        ),
-        Archive(
-            "cifar10",
-            "binary",
-            "cifar-10-binary.tar.gz",
-            "c32a1d4ab5d03f1284b67883e8d87530",
-            170_052_171,
-            "cifar-10-batches-bin",
-        ),
-        Archive(
-            "cifar10",
-            "matlab",
-            "cifar-10-matlab.tar.gz",
-            "70270af85842c9e89bb428ec9976c926",
-            None,
-            "cifar-10-batches-mat",
-        ),
-        Archive(
-            "cifar100",
-            "python",
-            "cifar-100-python.tar.gz",
-            "eb9058c3a382ffc7106e4002c42a8d85",
-            169_001_437,
-            "cifar-100-python",
-        ),
+        Archive("cifar10", "python", "cifar-10-batches-py", "c58f30108f718f92721af3b95e74349a", 170_498_071),
+        Archive("cifar10", "binary", "cifar-10-batches-bin", "c32a1d4ab5d03f1284b67883e8d87530", 170_052_171),
+        Archive("cifar10", "matlab", "cifar-10-batches-mat", "70270af85842c9e89bb428ec9976c926", None),
+        Archive("cifar100", "python", "cifar-100-python", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),
     )
 }
 

@@ -7,7 +7,7 @@ import re
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
 from xpnet.data.standardise import Standardiser
 from xpnet.errors import DataError
-from xpnet.utils.lazy_arrays import part_of
+from xpnet.utils.lazy_arrays import slice_rows
 
 # b1b2: CIFAR-10's first batch trains, its second validates.
 NAMED = {"45k": (45_000, 5_000), "49k": (49_000, 1_000), "b1b2": (10_000, 10_000), "9k": (9_000, 1_000)}
@@ -35,33 +35,33 @@ def nine_tenths(rows: int) -> str:
     return f"{rows - validation}/{validation}"
 
 
-def split_source(source: RawDataset, split: str | None = None, in_memory: str = "auto") -> Dataset:
-    """Split `source` and fit the standardiser on its training set.
+def split_raw(raw: RawDataset, split: str | None = None, in_memory: str = "auto") -> Dataset:
+    """Split a data set and fit the standardiser on its training set.
 
     Raises:
         DataError: The split is malformed, or larger than the data.
     """
-    split = source.default_split if split is None else split
+    split = raw.default_split if split is None else split
     training, validation = parse_split(split)
-    rows = len(source.labels)
+    rows = len(raw.labels)
     if training + validation > rows:
         raise DataError(
-            f"split = {split}: asks for {training + validation:,} samples, but {source.name} has {rows:,}; "
-            f"take a smaller N/M, or leave it out for {source.default_split}"
+            f"split = {split}: asks for {training + validation:,} samples, but {raw.name} has {rows:,}; "
+            f"take a smaller N/M, or leave it out for {raw.default_split}"
         )
     stop = training + validation
-    train = LabelledSet(part_of(source.x, slice(training)), source.labels[:training])
+    train = LabelledSet(slice_rows(raw.x, slice(training)), raw.labels[:training])
     return Dataset(
-        name=source.name,
-        location=source.location,
+        name=raw.name,
+        location=raw.location,
         split=split,
         train=train,
-        validation=LabelledSet(part_of(source.x, slice(training, stop)), source.labels[training:stop]),
-        test=LabelledSet(source.x_test, source.labels_test),
-        class_names=source.class_names,
-        image_shape=source.image_shape,
+        validation=LabelledSet(slice_rows(raw.x, slice(training, stop)), raw.labels[training:stop]),
+        test=LabelledSet(raw.x_test, raw.labels_test),
+        class_names=raw.class_names,
+        image_shape=raw.image_shape,
         standardiser=Standardiser.fit(train.x),
-        feature_names=source.feature_names,
-        notes=source.notes,
+        feature_names=raw.feature_names,
+        notes=raw.notes,
         in_memory=in_memory,
     )

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from xpnet.config.arguments import floating, takes
 from xpnet.errors import DataError
-from xpnet.utils.lazy_arrays import Features, Rows
-from xpnet.utils.standardised_rows import StandardisedRows
+from xpnet.utils.lazy_arrays import Features, Rows, StandardisedRows
 
-# 256 rows of squares of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
+# Squares of 256 rows of uint8 sum to less than 2**24: float32 holds them exactly, so BLAS may add them.
 _EXACT_ROWS = 256
-# Squares of deviations below this lose digits, or all of them.
+# Squares of smaller deviations lose digits, or all of them.
 _SMALL = 1e-140
-_FEATURES = 2**16
-_CHUNK_BYTES = 2 * 2**20  # of float64: small enough for the cache, which is what makes it fast
+_FEATURES = 2**16  # that are searched at a time
+_CHUNK_BYTES = 2 * 2**20  # of float64: it stays in the cache, which makes it fast
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +68,6 @@ class Standardiser:
         constant = std <= 2 * resolution * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
-    def _mine(self, given: Any) -> Features:
-        wanted = f"features must be (n, {len(self.mean)})"
-        x = _features(given, wanted)
-        if x.shape[1] != len(self.mean):
-            raise DataError(f"Standardiser: {wanted}, got {x.shape}")
-        return x
-
     @takes(dtype=floating)
     def __call__(self, x: Features, dtype: str = "float32") -> NDArray[Any]:
         """Return `x` (n, d) standardised, in the floating type `dtype`: a new array.
@@ -85,19 +77,15 @@ class Standardiser:
         Raises:
             DataError: `x` has another number of features.
         """
-        x = self._mine(x)
+        x = _features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
         out = np.empty(x.shape, np.dtype(dtype))
-        if x.dtype == np.uint8:
-            self._into_from_uint8(x, out)
-        else:
-            for rows in _chunks(x):
+        lazy = self.lazily(x, str(out.dtype)) if x.dtype == np.uint8 else None
+        for rows in _chunks(x):
+            if lazy is not None:
+                lazy.take(rows, out=out[rows])
+            else:
                 out[rows] = (x[rows] - self.mean) / self.std  # in float64: nothing cancels
         return out
-
-    def _into_from_uint8(self, x: Features, out: NDArray[Any]) -> None:
-        values = self.lazily(x, str(out.dtype))
-        for rows in _chunks(x):
-            values.take(rows, out=out[rows])
 
     @takes(dtype=floating)
     def lazily(self, x: Features, dtype: str = "float32") -> StandardisedRows:
@@ -107,7 +95,7 @@ class Standardiser:
             DataError: `x` has another number of features, or a feature's mean or deviation lies beyond the normal
                 numbers of `dtype`.
         """
-        x = self._mine(x)
+        x = _features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
         limits = np.finfo(dtype)
         beyond = (np.abs(self.mean) + self.std > limits.max) | (self.std < limits.tiny)
         if beyond.any():
@@ -116,20 +104,19 @@ class Standardiser:
                 f"in_memory = raw: column {column} (from 0) has mean {self.mean[column]:.3g} and standard deviation "
                 f"{self.std[column]:.3g}, beyond {np.dtype(dtype)}; rescale it, or take in_memory = float"
             )
-        # In float32, x - mean would lose the digits of a mean close to x.  The mean's whole part (of floating
-        # features: as much of it as the type holds) is subtracted without error and its small rest after
-        # that, which leaves every digit.
-        whole = np.rint(self.mean) if x.dtype == np.uint8 else self.mean.astype(dtype).astype(np.float64)
+        # In float32, x - mean would lose digits where the mean is close to x.  The mean's integer part (of floating
+        # features: as much of it as the type holds) is subtracted without error, and its small rest after that.
+        head = np.rint(self.mean) if x.dtype == np.uint8 else self.mean.astype(dtype).astype(np.float64)
         return StandardisedRows(
             x if isinstance(x, Rows) else np.ascontiguousarray(x),
-            whole.astype(dtype),
-            (self.mean - whole).astype(dtype),
+            head.astype(dtype),
+            (self.mean - head).astype(dtype),
             (1 / self.std).astype(dtype),
         )
 
 
-def _features(given: Any, wanted: str) -> Features:
-    """Return features (n, d) of numbers; `wanted` says what they should be.
+def _features(given: Any, wanted: str, width: int | None = None) -> Features:
+    """Return features (n, d), d = `width` if it is given, of numbers; `wanted` says what they should be.
 
     Raises:
         DataError: They are something else.
@@ -138,7 +125,7 @@ def _features(given: Any, wanted: str) -> Features:
         x: Features = given if isinstance(given, Rows) else np.asarray(given)
     except ValueError as error:
         raise DataError(f"Standardiser: {wanted}, and are no array ({error})") from None
-    if x.ndim != 2:
+    if x.ndim != 2 or (width is not None and x.shape[1] != width):
         raise DataError(f"Standardiser: {wanted}, got {x.shape}")
     if x.dtype.kind not in "biuf":
         raise DataError(f"Standardiser: {wanted}, of numbers, got {x.dtype}")
@@ -154,15 +141,14 @@ def _chunks(x: Features, most: int = 1 << 30) -> Iterator[slice]:
 def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and deviation of each feature from exact integer sums."""
     n, d = x.shape
-    sums, squares = np.zeros(d), np.zeros(d)  # whole numbers below 2**53
+    sums, squares = np.zeros(d), np.zeros(d)  # integers below 2**53
     for rows in _chunks(x, _EXACT_ROWS):
-        part = x[rows].astype(np.float32)
-        ones = np.ones(len(part), np.float32)
-        sums += ones @ part
-        np.multiply(part, part, out=part)
-        squares += ones @ part
-    # n squares - sums**2 in Python's integers cannot cancel or overflow.
-    # One feature after the other: the integers of all would take a hundred bytes for each.
+        block = x[rows].astype(np.float32)
+        ones = np.ones(len(block), np.float32)
+        sums += ones @ block
+        np.multiply(block, block, out=block)
+        squares += ones @ block
+    # In Python's integers, which take 100 bytes each, n squares - sums**2 cannot cancel or overflow.
     variance = ((n * int(q) - int(s) ** 2) / (n * n) for q, s in zip(squares, sums, strict=True))
     return sums / n, np.sqrt(np.fromiter(variance, np.float64, d))
 
@@ -186,7 +172,7 @@ def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             farthest[small] = np.maximum(farthest[small], np.abs(centred[:, small]).max(axis=0))
     del centred
     std = np.sqrt(squares / n)
-    # Squares of the smallest deviations have lost their digits: squares of multiples are added up in their place.
+    # Squares of the smallest deviations have lost their digits: they are computed again, scaled by powers of 2.
     small = np.flatnonzero((squares < n * _SMALL**2) & (farthest > 0))
     if len(small):
         _, exponent = np.frexp(farthest[small])

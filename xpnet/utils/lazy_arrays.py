@@ -1,9 +1,11 @@
-"""Rows that stay on the disk and are read where they are indexed."""
+"""Features that are read or standardised when they are indexed: rows on the disk, and raw values in memory."""
 
 from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ from xpnet.utils.file_system import open_regular
 
 
 class FileRows:
-    """The rows of a table in a file, read by position: for where there is no address space to map it.
+    """The rows of a table in a file, read by position, where the address space is too small to map it.
 
     Attributes:
         shape: Rows and columns.
@@ -58,7 +60,7 @@ class FileRows:
 
 
 def rows_in(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any] | FileRows:
-    """Return the rows of a table in a file, mapped into memory, or read by position where there are no addresses."""
+    """Return the rows of a table in a file, mapped into memory, or read by position where that is not possible."""
     try:
         with open_regular(path, links=True) as file:
             return np.asarray(np.memmap(file, dtype, "r", offset, shape))
@@ -82,8 +84,8 @@ class Rows:
         # By the name of its file: the rows of a table that is mapped may be more than memory holds.
         table, file = self.table, cast(Any, getattr(self.table, "base", None))
         if getattr(file, "filename", None) is not None:
-            there = Path(file.filename), file.offset, table.shape, table.dtype
-            return _rows_again, (there, self.order, self.dtype)
+            location = Path(file.filename), file.offset, table.shape, table.dtype
+            return _open_rows, (location, self.order, self.dtype)
         return Rows, (table, self.order, self.dtype)
 
     @property
@@ -113,25 +115,89 @@ class Rows:
             raise ValueError("rows on the disk cannot be had without a copy")
         return np.asarray(self[:], dtype)
 
-    def part(self, rows: slice) -> Rows:
-        """Return some of these rows, unread."""
-        return Rows(self.table, self.order[rows], self.dtype)
 
-    def mapped(self) -> NDArray[Any] | None:
-        """Return the table as an array that compiled code can read; None where there is none."""
-        table = self.table
-        plain = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
-        return np.asarray(table) if plain and table.dtype == self.dtype and table.dtype.kind in "uf" else None
-
-
-def _rows_again(there: tuple[Any, ...], order: NDArray[np.int64], dtype: Any) -> Rows:
-    return Rows(rows_in(*there), order, dtype)
+def _open_rows(location: tuple[Any, ...], order: NDArray[np.int64], dtype: Any) -> Rows:
+    return Rows(rows_in(*location), order, dtype)
 
 
 Features = NDArray[Any] | Rows
 """Features (n, d) in memory or on the disk."""
 
 
-def part_of(x: Features, rows: slice) -> Features:
+def slice_rows(x: Features, rows: slice) -> Features:
     """Return rows of `x` without reading them."""
-    return x.part(rows) if isinstance(x, Rows) else x[rows]
+    return Rows(x.table, x.order[rows], x.dtype) if isinstance(x, Rows) else x[rows]
+
+
+def on_host(x: Any) -> bool:
+    """Return whether features, an array or :class:`StandardisedRows`, lie in the host's memory or on its disk."""
+    return isinstance(x.x if isinstance(x, StandardisedRows) else x, (np.ndarray, Rows))
+
+
+def kept_as_bytes(x: Any) -> bool:
+    """Return whether features are :class:`StandardisedRows` of uint8, which a GPU standardises by itself."""
+    return isinstance(x, StandardisedRows) and x.x.dtype == np.uint8
+
+
+@dataclass(frozen=True, eq=False)
+class StandardisedRows:
+    """Raw features that read as their standardised values: no second copy, and uint8 is a quarter of float32.
+
+    A value is (x - whole - rest) * factor in the floating type, in this order. For uint8 that is exactly what
+    :class:`~xpnet.data.Standardiser` stores, bit for bit; for floating features up to rounding.
+
+    Attributes:
+        x: The features as they are (N, d): uint8 or floating, in memory or on the disk.
+        whole: What of the mean is subtracted first (d,): for uint8 its whole part, which brings no error.
+        rest: What is left of the mean (d,).
+        factor: 1 / standard deviation (d,).
+    """
+
+    x: Features
+    whole: NDArray[Any]
+    rest: NDArray[Any]
+    factor: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples and features."""
+        return self.x.shape
+
+    @property
+    def ndim(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def dtype(self) -> Any:
+        """The floating type of the values."""
+        return self.factor.dtype
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """Return the standardised values of `rows`, a slice or indices: a new array."""
+        return self.take(rows)
+
+    def take(self, rows: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the standardised values of `rows`, in `out` where it is given (on the CPU)."""
+        x = self.x[rows]
+        if out is None and x.dtype.kind == "f" and x.dtype != self.dtype:
+            out = np.empty(x.shape, self.dtype)
+        out = x - self.whole if out is None else np.subtract(x, self.whole, out=out)
+        out -= self.rest
+        out *= self.factor
+        return out
+
+    def located(self) -> tuple[NDArray[Any], NDArray[np.int64] | None] | None:
+        """Return an array that compiled code can read, and which of its rows are these (None: all), or None."""
+        if not isinstance(self.x, Rows):
+            return self.x, None
+        table = self.x.table
+        plain = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
+        readable = plain and table.dtype == self.x.dtype and table.dtype.kind in "uf"
+        return (np.asarray(table), self.x.order) if readable else None
+
+    def to(self, asarray: Callable[[Any], Any], *, move_x: bool = True) -> StandardisedRows:
+        """Return the same features on another device, whose arrays `asarray` makes; without `move_x`, x stays here."""
+        scale = (asarray(part) for part in (self.whole, self.rest, self.factor))
+        x = self.x[:] if move_x and isinstance(self.x, Rows) else self.x
+        return StandardisedRows(asarray(x) if move_x else x, *scale)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,9 @@ import cifar_files
 import numpy as np
 import pytest
 from cifar_files import batch, python2, python3, write_archive, write_folder
+from data_files import refused
 
-from xpnet.data import CIFAR10_HINT, Standardiser, find_cifar10, load_data, read_source
+from xpnet.data import CIFAR10_HINT, Standardiser, find_cifar10, load_data, read_raw
 from xpnet.data.readers import archive, cifar
 from xpnet.errors import DataError
 
@@ -22,23 +21,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def check_source(path: Path) -> None:
-    source = read_source(path)
+    raw = read_raw(path)
     batches = [batch(seed) for seed in range(6)]
-    np.testing.assert_array_equal(source.x, np.concatenate([b["data"] for b in batches[:5]]))
-    np.testing.assert_array_equal(source.labels, np.concatenate([b["labels"] for b in batches[:5]]))
-    np.testing.assert_array_equal(source.x_test, batches[5]["data"])
-    np.testing.assert_array_equal(source.labels_test, batches[5]["labels"])
-    assert source.x.dtype == source.x_test.dtype == np.uint8
-    assert source.labels.dtype == source.labels_test.dtype == np.int64
-    assert (source.name, source.image_shape, source.default_split) == ("cifar10", (3, 32, 32), "90/10")
+    np.testing.assert_array_equal(raw.x, np.concatenate([b["data"] for b in batches[:5]]))
+    np.testing.assert_array_equal(raw.labels, np.concatenate([b["labels"] for b in batches[:5]]))
+    np.testing.assert_array_equal(raw.x_test, batches[5]["data"])
+    np.testing.assert_array_equal(raw.labels_test, batches[5]["labels"])
+    assert raw.x.dtype == raw.x_test.dtype == np.uint8
+    assert raw.labels.dtype == raw.labels_test.dtype == np.int64
+    assert (raw.name, raw.image_shape, raw.default_split) == ("cifar10", (3, 32, 32), "90/10")
 
 
 @pytest.mark.parametrize("write", [python2, python3])
 def test_reads_the_folder_of_pickles(tmp_path: Path, write: cifar_files.Writer):
     folder = write_folder(tmp_path / "anything", write)
     check_source(folder)
-    assert read_source(folder).location == str(folder)
-    assert read_source(folder).class_names == tuple(f"the {name}" for name in cifar_files.NAMES)
+    assert read_raw(folder).location == str(folder)
+    assert read_raw(folder).class_names == tuple(f"the {name}" for name in cifar_files.NAMES)
 
 
 def test_reads_a_folder_that_holds_the_folder_or_the_archive(tmp_path: Path, folder: Path):
@@ -54,21 +53,19 @@ def test_reads_the_archive_without_unpacking_it(tmp_path: Path, folder: Path, na
     before = sorted(tmp_path.rglob("*"))
     check_source(path)
     assert sorted(tmp_path.rglob("*")) == before
-    assert read_source(path).location == str(path)
+    assert read_raw(path).location == str(path)
 
 
 def test_names_are_known_without_the_meta_file(folder: Path):
     (folder / "batches.meta").unlink()
-    assert read_source(folder).class_names == cifar_files.NAMES
+    assert read_raw(folder).class_names == cifar_files.NAMES
 
 
 @pytest.mark.parametrize("name", cifar_files.FILES)
 def test_a_missing_batch_is_named(tmp_path: Path, folder: Path, name: str):
     (folder / name).unlink()
-    with pytest.raises(DataError, match=f"has no {name}; CIFAR-10 has data_batch_1 to data_batch_5 and test_batch"):
-        load_data(folder)
-    with pytest.raises(DataError, match=f"a.tar.gz: has no {name};"):
-        load_data(write_archive(tmp_path / "a.tar.gz", folder))
+    refused(f"has no {name}; CIFAR-10 has data_batch_1 to data_batch_5 and test_batch", folder)
+    refused(f"a.tar.gz: has no {name};", write_archive(tmp_path / "a.tar.gz", folder))
 
 
 def replaced(**values: Any) -> dict[str, Any]:
@@ -99,16 +96,13 @@ def replaced(**values: Any) -> dict[str, Any]:
 )
 def test_a_broken_batch_is_one_sentence(tmp_path: Path, value: Any, message: str):
     folder = write_folder(tmp_path / "c", data_batch_2=value)
-    with pytest.raises(DataError, match=f"^{folder}/data_batch_2: .*{message}") as caught:
-        load_data(folder)
-    assert "\n" not in str(caught.value)
+    refused(f"^{folder}/data_batch_2: .*{message}", folder)
 
 
 def test_a_claimed_shape_is_not_believed(tmp_path: Path):
     hostile = b"}(U\x04data" + cifar_files.array((10**9, 3072), b"123") + b"U\x06labels]u."
     folder = write_folder(tmp_path / "c", data_batch_4=hostile)
-    with pytest.raises(DataError, match=r"data_batch_4: data is an array said to be \(1000000000, 3072\) has 3 bytes"):
-        load_data(folder)
+    refused(r"data_batch_4: data is an array said to be \(1000000000, 3072\) has 3 bytes", folder)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +115,7 @@ def test_a_claimed_shape_is_not_believed(tmp_path: Path):
 )
 def test_a_broken_meta_file_is_one_sentence(tmp_path: Path, value: Any, message: str):
     folder = write_folder(tmp_path / "c", **{"batches.meta": value})
-    with pytest.raises(DataError, match=f"batches.meta: {message}"):
-        load_data(folder)
+    refused(f"batches.meta: {message}", folder)
 
 
 def test_a_truncated_batch_says_how_many_bytes_there_should_be(folder: Path):
@@ -131,82 +124,57 @@ def test_a_truncated_batch_says_how_many_bytes_there_should_be(folder: Path):
     path.write_bytes(whole[:50_000])
     # The array's bytes end 10 + 20 * 8 or so before the file does; what comes after is not known.
     end = whole.index(b"tbU\x09filenames")
-    with pytest.raises(
-        DataError,
-        match=rf"data_batch_3: is cut short: it has 50,000 bytes and should go on to at least {end:,}; "
+    refused(
+        rf"data_batch_3: is cut short: it has 50,000 bytes and should go on to at least {end:,}; "
         r"a whole published batch has more than 30,720,000 \(10,000 images of 3,072 bytes\)",
-    ):
-        load_data(folder)
-
-
-def test_hostile_batches_run_nothing(tmp_path: Path):
-    class Attack:
-        def __reduce__(self) -> Any:
-            return os.system, ("touch hacked",)
-
-    folder = write_folder(tmp_path / "c", test_batch=pickle.dumps({"data": Attack(), "labels": []}, 2))
-    message = r"test_batch: names the global (posix|nt).system, which the CIFAR-10 files do not"
-    for path in (folder, write_archive(tmp_path / "a.tar.gz", folder)):
-        with pytest.raises(DataError, match=message):
-            load_data(path)
-    assert not Path("hacked").exists()
+        folder,
+    )
 
 
 def test_batches_that_are_too_large_are_not_read(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cifar, "_LARGEST", 1000)
     for path in (folder, write_archive(tmp_path / "a.tar.gz", folder)):
-        with pytest.raises(DataError, match=r"data_batch_1: has 61,\d{3} bytes; a batch of CIFAR-10 has 31 million"):
-            load_data(path)
+        refused(r"data_batch_1: has 61,\d{3} bytes; a batch of CIFAR-10 has 31 million", path)
 
 
-def test_a_truncated_archive_says_its_size(tmp_path: Path, folder: Path):
+@pytest.mark.parametrize("harm", [lambda whole: whole[:20_000], lambda _: b"no archive at all" * 1000])
+def test_broken_archive_says_its_size(tmp_path: Path, folder: Path, harm: Any):
     path = write_archive(tmp_path / "a.tar.gz", folder)
-    path.write_bytes(path.read_bytes()[:20_000])
-    with pytest.raises(DataError, match=r"a.tar.gz: cannot be read to its end .* 20,000 bytes, .* 170,498,071"):
-        load_data(path)
-
-
-def test_a_damaged_archive_is_one_sentence(tmp_path: Path, folder: Path):
-    path = write_archive(tmp_path / "a.tar.gz", folder)
-    content = bytearray(path.read_bytes())
-    content[5000:5100] = bytes(100)
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"^\S*a.tar.gz"):
-        load_data(path)
-    path.write_bytes(b"no archive at all" * 100)
-    with pytest.raises(DataError, match=r"a.tar.gz: cannot be read to its end .* 1,700 bytes"):
-        load_data(path)
+    path.write_bytes(harm(path.read_bytes()))
+    size = f"{path.stat().st_size:,}"
+    refused(rf"a.tar.gz: cannot be read to its end .* {size} bytes, .* 170,498,071", path)
 
 
 def test_damage_anywhere_is_found_by_the_checksum(tmp_path: Path):
     empty = {"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, 3]}
     path = write_archive(tmp_path / "a.tar.gz", write_folder(tmp_path / "c", **dict.fromkeys(cifar_files.FILES, empty)))
-    whole, expected = path.read_bytes(), read_source(path)
+    whole, expected = path.read_bytes(), read_raw(path)
     rng = np.random.default_rng(2)
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
         broken = bytearray(whole)
         broken[rng.integers(len(whole))] ^= rng.integers(1, 256)
         path.write_bytes(broken)
         try:
-            np.testing.assert_array_equal(read_source(path).x, expected.x)
+            np.testing.assert_array_equal(read_raw(path).x, expected.x)
         except DataError:
             refused += 1
-    assert refused > 130  # the others hit the time or the name in gzip's header
+    assert refused > 50  # the others hit the time or the name in gzip's header
 
 
 def test_an_archive_that_unpacks_to_anything_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "_MOST_BYTES", 100_000)
     folder = write_folder(tmp_path / "c", data_batch_1=bytes(10**6))
-    with pytest.raises(DataError, match=r"a.tar.gz: unpacks to more than 100,000 bytes; CIFAR-10 has 186 million"):
-        load_data(write_archive(tmp_path / "a.tar.gz", folder))
+    refused(
+        r"a.tar.gz: unpacks to more than 100,000 bytes; CIFAR-10 has 186 million",
+        write_archive(tmp_path / "a.tar.gz", folder),
+    )
 
 
 def test_links_in_an_archive_are_not_followed(tmp_path: Path, folder: Path):
     real = (folder / "test_batch").rename(tmp_path / "outside")
     (folder / "test_batch").symlink_to(real)
-    with pytest.raises(DataError, match="has no test_batch"):
-        load_data(write_archive(tmp_path / "a.tar.gz", folder))
+    refused("has no test_batch", write_archive(tmp_path / "a.tar.gz", folder))
 
 
 class TestFinding:
@@ -275,7 +243,7 @@ class TestPublished:
     def test_the_first_batch_trains_and_the_second_validates(self, cifar: Path):
         data = load_data(cifar, "b1b2")
         assert len(data.train) == len(data.validation) == 10_000
-        np.testing.assert_array_equal(data.validation.x, read_source(cifar).x[10_000:20_000])
+        np.testing.assert_array_equal(data.validation.x, read_raw(cifar).x[10_000:20_000])
 
     def test_the_archive(self, cifar: Path, tmp_path: Path):
         path = tmp_path / "cifar-10-python.tar.gz"
@@ -283,6 +251,6 @@ class TestPublished:
         plain = write_archive(tmp_path / "plain.tar", inner if inner.is_dir() else cifar, "w")
         with gzip.open(path, "wb", compresslevel=0) as file:
             file.write(plain.read_bytes())
-        source, expected = read_source(path), read_source(cifar)
-        np.testing.assert_array_equal(source.x, expected.x)
-        np.testing.assert_array_equal(source.labels_test, expected.labels_test)
+        raw, expected = read_raw(path), read_raw(cifar)
+        np.testing.assert_array_equal(raw.x, expected.x)
+        np.testing.assert_array_equal(raw.labels_test, expected.labels_test)

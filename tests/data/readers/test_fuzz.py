@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from harms import bounded, mutated
 
-from xpnet.data import read_source
+from xpnet.data import read_raw
 from xpnet.data.dataset import RawDataset
 from xpnet.errors import DataError
 
@@ -109,7 +109,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
 def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any):
     write, target, settings = FORMATS[name]
     place = write(tmp_path)
-    assert isinstance(read_source(place, **settings), RawDataset)
+    assert isinstance(read_raw(place, **settings), RawDataset)
     victim = tmp_path / target
     whole = victim.read_bytes()
     count = harm.times(200, 10_000)
@@ -120,7 +120,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any)
         victim.write_bytes(mutated(whole, rng))
         with bounded():
             try:
-                source = read_source(place, **settings)
+                raw = read_raw(place, **settings)
             except DataError as error:
                 refused += 1
                 lines = str(error).splitlines()
@@ -130,10 +130,10 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any)
                 assert len(lines) == 1, number
                 continue
             # What is read is whole: an array for every label, and nothing that is not a number.
-            for x, labels in ((source.x, source.labels), (source.x_test, source.labels_test)):
+            for x, labels in ((raw.x, raw.labels), (raw.x_test, raw.labels_test)):
                 assert len(x) == len(labels), number
                 assert np.isfinite(x[:]).all(), number
                 assert labels.min(initial=0) >= 0, number
-                assert labels.max(initial=0) < len(source.class_names), number
-            refused += bool(source.notes)
+                assert labels.max(initial=0) < len(raw.class_names), number
+            refused += bool(raw.notes)
     assert refused > count / 20, "the mutations hardly reach the reader"

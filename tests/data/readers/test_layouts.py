@@ -12,11 +12,10 @@ import cifar_files
 import data_files
 import numpy as np
 import pytest
-from PIL import Image
+from data_files import refused
 
-from xpnet.data import find_cifar10, load_data, read_source
+from xpnet.data import find_cifar10, load_data, read_raw
 from xpnet.data import published as known
-from xpnet.errors import DataError
 
 WRITERS = {
     "python": lambda folder: cifar_files.write_folder(folder),
@@ -32,12 +31,12 @@ def same(a, b) -> bool:
 
 
 def test_the_three_layouts_are_identical(tmp_path: Path):
-    read = {name: read_source(write(tmp_path / name)) for name, write in WRITERS.items()}
-    for source in read.values():
-        assert same(source, read["python"])
-        assert source.class_names == read["python"].class_names == tuple(f"the {n}" for n in cifar_files.NAMES)
-        assert (source.name, source.image_shape, source.x.dtype) == ("cifar10", (3, 32, 32), np.uint8)
-        assert source.x.flags.c_contiguous
+    read = {name: read_raw(write(tmp_path / name)) for name, write in WRITERS.items()}
+    for raw in read.values():
+        assert same(raw, read["python"])
+        assert raw.class_names == read["python"].class_names == tuple(f"the {n}" for n in cifar_files.NAMES)
+        assert (raw.name, raw.image_shape, raw.x.dtype) == ("cifar10", (3, 32, 32), np.uint8)
+        assert raw.x.flags.c_contiguous
     assert read["matlab"].about["what"] == "CIFAR-10, matlab layout"
 
 
@@ -45,7 +44,7 @@ def test_the_three_layouts_are_identical(tmp_path: Path):
 def test_archives_of_all_layouts(tmp_path: Path, layout: str):
     folder = WRITERS[layout](tmp_path / "a")
     archive = data_files.write_archive(tmp_path / "anything", folder, "cifar-10-batches")
-    assert same(read_source(archive), read_source(folder))
+    assert same(read_raw(archive), read_raw(folder))
 
 
 def test_a_layout_is_recognised_by_content_not_by_name(tmp_path: Path):
@@ -53,9 +52,9 @@ def test_a_layout_is_recognised_by_content_not_by_name(tmp_path: Path):
     for path in folder.glob("*.mat"):
         path.rename(path.with_suffix(""))
     (folder / "batches.meta").rename(folder / "other")
-    source = read_source(folder)
-    assert same(source, read_source(cifar_files.write_folder(tmp_path / "p")))
-    assert source.class_names == cifar_files.NAMES
+    raw = read_raw(folder)
+    assert same(raw, read_raw(cifar_files.write_folder(tmp_path / "p")))
+    assert raw.class_names == cifar_files.NAMES
 
 
 def test_an_archive_with_two_layouts_in_any_order(tmp_path: Path):
@@ -67,10 +66,10 @@ def test_an_archive_with_two_layouts_in_any_order(tmp_path: Path):
         with tarfile.open(tmp_path / f"{order}.tar", "w") as tar:
             for path in sorted(folder.iterdir())[::order]:
                 tar.add(path, path.name)
-        source = read_source(tmp_path / f"{order}.tar")
+        raw = read_raw(tmp_path / f"{order}.tar")
         seeds = [(0, 20), (1, 20), (9, 7), (3, 20), (4, 20)]
         expected = np.concatenate([cifar_files.batch(*seed)["data"] for seed in seeds])
-        np.testing.assert_array_equal(source.x, expected)
+        np.testing.assert_array_equal(raw.x, expected)
 
 
 def test_they_are_found_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -90,23 +89,21 @@ def test_they_are_found_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("labels", "classes"), [("fine", 100), ("coarse", 20), (None, 100)])
 def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path, layout: str, labels: str | None, classes: int):
     folder = data_files.write_cifar100(tmp_path / "c", layout)
-    source = read_source(folder, labels=labels)
-    for part, (x, y) in enumerate(((source.x, source.labels), (source.x_test, source.labels_test))):
+    raw = read_raw(folder, labels=labels)
+    for part, (x, y) in enumerate(((raw.x, raw.labels), (raw.x_test, raw.labels_test))):
         wanted = data_files.cifar100(part)
         np.testing.assert_array_equal(x, wanted["data"])
         np.testing.assert_array_equal(y, wanted[labels or "fine"])
-    assert source.class_names == tuple(data_files.CIFAR100_NAMES[labels or "fine"])
-    assert (source.name, len(source.class_names)) == ("cifar100", classes)
+    assert raw.class_names == tuple(data_files.CIFAR100_NAMES[labels or "fine"])
+    assert (raw.name, len(raw.class_names)) == ("cifar100", classes)
     archive = data_files.write_archive(tmp_path / "a.tar.gz", folder, "cifar-100")
-    assert same(read_source(archive, labels=labels), source)
+    assert same(read_raw(archive, labels=labels), raw)
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path: Path):
     folder = data_files.write_binary(tmp_path / "c")
-    with pytest.raises(DataError, match="labels = coarse: CIFAR-10 has one kind of labels"):
-        load_data(folder, labels="coarse")
-    with pytest.raises(DataError, match=r"target = x: has no effect on .*; of these settings it takes labels"):
-        load_data(folder, target="x")
+    refused("labels = coarse: CIFAR-10 has one kind of labels", folder, labels="coarse")
+    refused(r"target = x: has no effect on .*; of these settings it takes labels", folder, target="x")
 
 
 @pytest.mark.parametrize(
@@ -121,28 +118,26 @@ def test_cifar10_has_no_coarse_labels(tmp_path: Path):
 def test_broken_binary_files_are_one_sentence(tmp_path: Path, harm, message: str):
     folder = data_files.write_binary(tmp_path / "c")
     harm(folder / "data_batch_2.bin")
-    with pytest.raises(DataError, match=message) as caught:
-        load_data(folder)
-    assert "\n" not in str(caught.value)
+    refused(message, folder)
 
 
 def test_files_of_the_published_size_are_held_against_the_published_checksums(tmp_path: Path, monkeypatch):
     folder = cifar_files.write_folder(tmp_path / "c")
-    assert read_source(folder).notes == ()
+    assert read_raw(folder).notes == ()
     monkeypatch.setattr("xpnet.data.readers.cifar._PUBLISHED_ROWS", 20)
-    (note,) = read_source(folder).notes
+    (note,) = read_raw(folder).notes
     assert "well formed but not the published CIFAR-10 (the MD5 of data_batch_1 and 5 more differs)" in note
     assert "\n" not in note
     assert load_data(folder).notes == (note,)
     archive = cifar_files.write_archive(tmp_path / "a.tar", folder, "w")
-    (note,) = read_source(archive).notes
+    (note,) = read_raw(archive).notes
     assert "the MD5 of the archive differs" in note
     import hashlib
 
     md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in cifar_files.FILES}
     for name, value in md5.items():
         monkeypatch.setitem(known.BATCH_MD5, name, value)
-    assert read_source(folder).notes == ()
+    assert read_raw(folder).notes == ()
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -158,13 +153,13 @@ def test_idx_files(tmp_path: Path, zipped: bool, first: tuple[int, ...], name: s
     folder = data_files.write_idx(tmp_path / "digits", first, zipped=zipped)
     suffix = ".gz" if zipped else ""
     for path in (tmp_path, folder, folder / f"train-images-idx3-ubyte{suffix}"):
-        source = read_source(path)
-        assert (source.name, source.image_shape, source.class_names[0]) == (name, (1, 6, 5), classes)
-        assert (source.x.shape, source.x_test.shape, source.x.dtype) == ((40, 30), (10, 30), np.uint8)
-        assert tuple(source.labels[:8]) == first  # in the published order
+        raw = read_raw(path)
+        assert (raw.name, raw.image_shape, raw.class_names[0]) == (name, (1, 6, 5), classes)
+        assert (raw.x.shape, raw.x_test.shape, raw.x.dtype) == ((40, 30), (10, 30), np.uint8)
+        assert tuple(raw.labels[:8]) == first  # in the published order
         content = (folder / f"train-images-idx3-ubyte{suffix}").read_bytes()
         content = gzip.decompress(content) if zipped else content
-        np.testing.assert_array_equal(source.x, np.frombuffer(content[16:], np.uint8).reshape(40, 30))
+        np.testing.assert_array_equal(raw.x, np.frombuffer(content[16:], np.uint8).reshape(40, 30))
 
 
 @pytest.mark.parametrize(
@@ -185,11 +180,9 @@ def test_idx_files(tmp_path: Path, zipped: bool, first: tuple[int, ...], name: s
 def test_broken_idx_files_are_one_sentence(tmp_path: Path, content: bytes, message: str):
     folder = data_files.write_idx(tmp_path / "digits")
     (folder / "train-images-idx3-ubyte").write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        load_data(folder)
+    refused(message, folder)
     (folder / "train-images-idx3-ubyte").unlink()
-    with pytest.raises(DataError, match="has no IDX file of training images; MNIST has"):
-        load_data(folder)
+    refused("has no IDX file of training images; MNIST has", folder)
 
 
 @pytest.mark.cifar
@@ -198,39 +191,14 @@ def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
     missing = [str(path) for path in folders.values() if not path.is_dir()]
     if missing:
         pytest.skip(f"needs all layouts in one folder; there is no {', '.join(missing)}")
-    source = read_source(folders["batches-py"])
+    raw = read_raw(folders["batches-py"])
     for layout in ("batches-bin", "batches-mat"):
-        assert same(read_source(folders[layout]), source)
-    images = read_source(folders["images"])
-    assert (images.class_names, images.notes) == (source.class_names, ())
+        assert same(read_raw(folders[layout]), raw)
+    images = read_raw(folders["images"])
+    assert (images.class_names, images.notes) == (raw.class_names, ())
     for x, y, other_x, other_y in (
-        (source.x, source.labels, images.x, images.labels),
-        (source.x_test, source.labels_test, images.x_test, images.labels_test),
+        (raw.x, raw.labels, images.x, images.labels),
+        (raw.x_test, raw.labels_test, images.x_test, images.labels_test),
     ):
         wanted = Counter(zip(map(bytes, x), y.tolist(), strict=True))
         assert Counter(zip(map(bytes, other_x), other_y.tolist(), strict=True)) == wanted
-
-
-@pytest.mark.cifar
-def test_all_layouts_of_the_real_images_are_identical(tmp_path: Path, cifar: Path):
-    source = read_source(cifar)
-    parts = [*np.split(source.x, 5), source.x_test]
-    labels = [*np.split(source.labels, 5), source.labels_test]
-    from scipy.io import savemat
-
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "mat").mkdir()
-    for name, x, y in zip(cifar_files.FILES, parts, labels, strict=True):
-        (tmp_path / "bin" / f"{name}.bin").write_bytes(np.hstack([y[:, None].astype(np.uint8), x]).tobytes())
-        savemat(tmp_path / "mat" / f"{name}.mat", {"data": x, "labels": y[:, None].astype(np.uint8)})
-    for layout in ("bin", "mat"):
-        assert same(read_source(tmp_path / layout), source)
-    # The first 100 images of the test set as files, which have lost nothing.
-    for i in range(100):
-        folder = tmp_path / "images" / source.class_names[source.labels_test[i]]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(source.x_test[i].reshape(3, 32, 32).transpose(1, 2, 0)).save(folder / f"{i}.png")
-    images = read_source(tmp_path / "images")
-    rows = {row.tobytes(): images.class_names[c] for row, c in zip(images.x, images.labels, strict=True)}
-    rows |= {row.tobytes(): images.class_names[c] for row, c in zip(images.x_test, images.labels_test, strict=True)}
-    assert rows == {source.x_test[i].tobytes(): source.class_names[source.labels_test[i]] for i in range(100)}

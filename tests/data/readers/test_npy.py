@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_files import refused
 
-from xpnet.data import load_data, read_source
+from xpnet.data import feature_table, load_data, read_raw
 from xpnet.data.readers import packed
-from xpnet.errors import DataError
 
 X = np.arange(60.0).reshape(20, 3)
 Y = np.arange(20) % 2
@@ -50,7 +50,7 @@ def test_images_keep_their_type_and_order_in_memory_does_not_matter(tmp_path: Pa
 
 
 def test_it_is_known_by_its_content(tmp_path: Path):
-    assert read_source(save(tmp_path / "m.npz", x=X, y=Y).rename(tmp_path / "no-suffix")).name == "no-suffix"
+    assert read_raw(save(tmp_path / "m.npz", x=X, y=Y).rename(tmp_path / "no-suffix")).name == "no-suffix"
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,6 @@ def test_it_is_known_by_its_content(tmp_path: Path):
         ({"x": X, "y": Y[:7]}, "y has 7 labels for 20 rows of .*x; there must be one for each"),
         ({"x": X, "y": Y, "x_test": X}, "x_test is given without .*y_test; a test set needs both"),
         ({"x": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "x_test has 2 features and .*x has 3"),
-        (
-            {"x": X.astype(object), "y": Y},
-            "x holds Python objects, which could run code; save it as an array of numbers",
-        ),
         ({"x": X, "y": np.array(20 * ["cat"])}, "y is an array of <U3; it must be one of real numbers"),
         ({"x": X.astype("M8[s]"), "y": Y}, "x is an array of datetime64"),
         ({"x": X, "y": np.zeros(20, "i4,i4")}, "y is an array of"),
@@ -83,8 +79,7 @@ def test_it_is_known_by_its_content(tmp_path: Path):
 )
 def test_what_cannot_be_used_is_said_with_file_and_array(tmp_path: Path, arrays: dict[str, Any], message: str):
     path = save(tmp_path / "m.npz", **arrays)
-    with pytest.raises(DataError, match=f"^{path}: {message}"):
-        load_data(path)
+    refused(f"^{path}: {message}", path)
 
 
 def test_a_truncated_file_says_its_size(tmp_path: Path):
@@ -92,26 +87,7 @@ def test_a_truncated_file_says_its_size(tmp_path: Path):
     whole = path.read_bytes()
     for size in (0, 3, 400, len(whole) - 1):
         path.write_bytes(whole[:size])
-        with pytest.raises(DataError, match=rf"^{path}: is cut off or not a .npz file \(.*\); it has {size:,} bytes$"):
-            load_data(path)
-
-
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
-def test_damage_anywhere_is_one_sentence_or_harmless(tmp_path: Path, write: Any):
-    path = tmp_path / "m.npz"
-    write(path, x=X, y=Y)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(1)
-    refused = 0
-    for _ in range(300):
-        broken = bytearray(whole)
-        broken[rng.integers(len(whole))] ^= rng.integers(1, 256)
-        path.write_bytes(broken)
-        try:
-            load_data(path)
-        except DataError as error:
-            refused += "\n" not in str(error)
-    assert refused > 100
+        refused(rf"^{path}: is cut off or not a .npz file \(.*\); it has {size:,} bytes$", path)
 
 
 def packed_with(path: Path, method: int, **arrays: np.ndarray) -> Path:
@@ -125,13 +101,13 @@ def packed_with(path: Path, method: int, **arrays: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
 class TestPacked:
-    def test_every_way_of_packing_is_read(self, tmp_path: Path, method: int):
-        x = np.tile(np.random.default_rng(0).normal(size=(100, 500)), (30, 1)).astype(np.float32)
-        y = np.arange(3000) % 2
+    def test_every_way_of_packing_is_read(self, tmp_path: Path, monkeypatch, method: int):
+        monkeypatch.setattr(feature_table, "CHUNK_BYTES", 10_000)
+        x, y = np.random.default_rng(0).normal(size=(300, 50)).astype(np.float32), np.arange(300) % 2
         packed_data = load_data(packed_with(tmp_path / "m.npz", method, x=x, y=y))
         np.testing.assert_array_equal(packed_data.train.x, load_data(save(tmp_path / "n.npz", x=x, y=y)).train.x)
 
-    @pytest.mark.parametrize("place", range(0, 100, 7))
+    @pytest.mark.parametrize("place", [0, 7, 35, 63, 98])
     def test_damage_is_one_sentence(self, tmp_path: Path, method: int, place: int):
         path = packed_with(
             tmp_path / "m.npz", method, x=np.random.default_rng(0).normal(size=(200, 30)), y=np.arange(200) % 2
@@ -140,9 +116,7 @@ class TestPacked:
         for at in range(35 + 460 * place, 35 + 460 * place + 40):  # behind the member's own header
             content[at % 40_000] ^= 0x5A
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"m\.npz") as caught:
-            load_data(path)
-        assert "\n" not in str(caught.value)
+        refused(r"m\.npz", path)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +135,7 @@ def test_headers_of_lzma(tmp_path: Path, harm: Any, message: str | None):
     if message is None:
         np.testing.assert_array_equal(load_data(path).train.x, load_data(save(tmp_path / "n.npz", x=X, y=Y)).train.x)
         return
-    with pytest.raises(DataError, match=message):
-        load_data(path)
+    refused(message, path)
 
 
 def test_a_way_of_packing_that_is_not_read(tmp_path: Path):
@@ -172,8 +145,7 @@ def test_a_way_of_packing_that_is_not_read(tmp_path: Path):
         start = content.index(sign) + at
         content = content[:start] + struct.pack("<H", 93) + content[start + 2 :]
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"m.npz: .*x.npy is packed in the way 93, which is not read"):
-        load_data(path)
+    refused(r"m.npz: .*x.npy is packed in the way 93, which is not read", path)
 
 
 def entry(header: str, content: bytes) -> bytes:
@@ -183,30 +155,13 @@ def entry(header: str, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ("(1000000000000, 3)", "of 24,000,000,000,000 bytes, but the file holds 24$"),
-        ("(2, 3)", "of 48 bytes, but the file holds 24$"),
-        ("(-1, -3)", "of 24 bytes, but the file holds 24$"),
-    ],
-)
-def test_a_claimed_shape_is_not_believed(tmp_path: Path, shape: str, message: str):
-    path = tmp_path / "m.npz"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x.npy", entry(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}", bytes(24)))
-    with pytest.raises(DataError, match=f"m.npz: x has the shape .*{message}"):
-        load_data(path)
-
-
-@pytest.mark.parametrize(
     "content", [b"", b"text", b"\x93NUMPY\x09\x00", entry("__import__('os').system('touch hacked')", b"")]
 )
 def test_members_that_are_no_arrays(tmp_path: Path, content: bytes):
     path = tmp_path / "m.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", content)
-    with pytest.raises(DataError, match=r"m.npz: x is not an array"):
-        load_data(path)
+    refused(r"m.npz: x is not an array", path)
     assert not Path("hacked").exists()
 
 
@@ -223,10 +178,6 @@ def claim(path: Path, size: int) -> Path:
 
 def test_impossible_sizes_are_refused_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = claim(tmp_path / "m.npz", 2**31)
-    with pytest.raises(DataError, match=r"m.npz: x claims 2,147,483,648 bytes packed into \d+, which is not possible"):
-        load_data(path)
+    refused(r"m.npz: x claims 2,147,483,648 bytes packed into \d+, which is not possible", path)
     monkeypatch.setattr(packed, "_MOST_BYTES", 2**30)
-    with pytest.raises(
-        DataError, match=r"m.npz: its arrays claim 2,147,48\d,\d+ bytes; at most 1,073,741,824 are read"
-    ):
-        load_data(path)
+    refused(r"m.npz: its arrays claim 2,147,48\d,\d+ bytes; at most 1,073,741,824 are read", path)

@@ -3,127 +3,71 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.dataset import RawDataset
+from xpnet.data.growing_table import GrowingTable, reorder
 from xpnet.data.published import ARCHIVES, BATCH_MD5
-from xpnet.data.readers.archive import read_archive_files
-from xpnet.data.readers.cifar_files import (
-    CIFAR10,
-    COARSE,
-    FINE,
-    IMAGE_SHAPE,
-    PIXELS,
-    LabelKey,
-    layout_of,
-    read_batch,
-    read_names,
-)
+from xpnet.data.readers.archive import md5_of, members_of, open_archive
+from xpnet.data.readers.cifar_files import CIFAR_10, IMAGE_SHAPE, Kind, cifar_100, layout_of, read_batch, read_names
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-_SUFFIXES = ("", ".bin", ".mat")
 _PUBLISHED_ROWS = 10_000  # of a file of CIFAR-10
 _LARGEST = 256 * 2**20  # a published file has 31 MB, of CIFAR-100 155
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One of the two data sets: which files it has.
-
-    Attributes:
-        name: What it is called.
-        training: Its files to train with, without their suffix.
-        test: Its file to test with.
-        label: Its labels.
-        meta: Its files with the names of the classes, by suffix of the others.
-    """
-
-    name: str
-    training: tuple[str, ...]
-    test: str
-    label: LabelKey
-    meta: dict[str, str]
-
-    def files(self, suffix: str) -> tuple[str, ...]:
-        """Return the names of the files with images."""
-        return tuple(stem + suffix for stem in (*self.training, self.test))
-
-    def all_files(self) -> set[str]:
-        """Return the names of all files, of every layout."""
-        return {name for suffix in _SUFFIXES for name in self.files(suffix)} | set(self.meta.values())
-
-    def suffix_of(self, has: Callable[[str], bool]) -> str | None:
-        """Return the suffix of the layout that some files exist of; any will do, reading names those that do not."""
-        return next((suffix for suffix in _SUFFIXES if any(map(has, self.files(suffix)))), None)
-
-
-CIFAR_10 = Kind(
-    "cifar10",
-    tuple(f"data_batch_{number}" for number in range(1, 6)),
-    "test_batch",
-    CIFAR10,
-    {"": "batches.meta", ".bin": "batches.meta.txt", ".mat": "batches.meta.mat"},
-)
-
-
-def cifar_100(labels: str | None = None) -> Kind:
-    """Return CIFAR-100 with its ``fine`` or ``coarse`` labels."""
-    coarse = labels == "coarse"
-    names = "coarse_label_names.txt" if coarse else "fine_label_names.txt"
-    meta = {"": "meta", ".bin": names, ".mat": "meta.mat"}
-    return Kind("cifar100", ("train",), "test", COARSE if coarse else FINE, meta)
-
-
 def kind_in(folder: Path, labels: str | None = None) -> Kind | None:
-    """Return which of the two lies in `folder`, or None."""
+    """Return which of the two data sets lies in `folder`, or None."""
     for kind in (CIFAR_10, cifar_100(labels)):
         if kind.suffix_of(lambda name: (folder / name).is_file()) is not None:
             return kind
     return None
 
 
-def read_folder(folder: Path, kind: Kind) -> RawDataset:
-    """Read the files in `folder`.
-
-    Raises:
-        DataError: A file is missing or broken.
-        OSError: A file cannot be read.
-    """
+def read_folder(folder: Path, labels: str | None = None) -> RawDataset:
+    """Read the files in `folder`, with the ``fine`` or ``coarse`` labels of CIFAR-100."""
+    kind = kind_in(folder, labels) or CIFAR_10
 
     def files() -> Iterator[tuple[str, bytes]]:
         suffix = kind.suffix_of(lambda name: (folder / name).is_file()) or ""
-        for name in (*kind.files(suffix), kind.meta[suffix]):
-            path = folder / name
+        for path in (folder / name for name in (*kind.files(suffix), kind.meta[suffix])):
             if path.is_file():
                 _check_size(path.stat().st_size, path)
                 with open_regular(path, links=True) as file:
                     content = file.read()
-                yield name, content
+                yield path.name, content
                 del content  # before the next one is read
 
-    return _Assembly(folder, [kind]).read(files())
+    return _Assembly(folder, [kind]).read(files(), labels)
 
 
 def read_archive(path: Path, labels: str | None = None) -> RawDataset:
-    """Read the files in a published archive, without writing them to the disk.
-
-    Raises:
-        DataError: The archive is cut off, or a file is missing or broken.
-        OSError: The file cannot be read.
-    """
+    """Read the files in a published archive, without writing them to the disk; see :func:`read_folder`."""
     kinds = [CIFAR_10, cifar_100(labels)]
-    known = set().union(*(kind.all_files() for kind in kinds))
-    files = read_archive_files(path, known.__contains__, lambda name, size: _check_size(size, path / name))
-    return _Assembly(path, kinds).read(files)
+    known = kinds[0].all_files() | kinds[1].all_files()
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        with open_archive(path) as archive:
+            for member in members_of(archive, path):
+                name = PurePosixPath(member.name).name
+                if member.isfile() and name in known:
+                    _check_size(member.size, path / name)
+                    content = io.BytesIO()  # grows in its place; a stream's own read() joins pieces
+                    shutil.copyfileobj(cast(Any, archive.extractfile(member)), content, 2**18)
+                    yield name, content.getvalue()
+
+    return _Assembly(path, kinds).read(files(), labels)
 
 
 def _check_size(size: int, path: Path) -> None:
@@ -132,113 +76,86 @@ def _check_size(size: int, path: Path) -> None:
 
 
 class _Assembly:
-    """Builds the data set from files that come one by one, each of which is let go before the next."""
+    """Builds the data set from files that come one by one, in any order; each is released before the next."""
 
-    def __init__(self, where: Path, kinds: list[Kind]) -> None:
-        self._where, self._kinds = where, kinds
-        self._kind = kinds[0]
-        self._batches: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
-        # Training files of one size are put where they belong as they come, which is all but always.
-        self._whole: NDArray[np.uint8] | None = None
-        self._in_place: set[str] = set()
+    def __init__(self, path: Path, kinds: list[Kind]) -> None:
+        self._path, self._kinds, self._kind = path, kinds, kinds[0]
+        # Images of the only training file stay views of its bytes; those of several go into one table.
+        self._views: dict[str, NDArray[np.uint8]] = {}
+        self._table = GrowingTable()
+        self._rows: dict[str, NDArray[np.int64]] = {}  # of each file in the table
+        self._labels: dict[str, NDArray[np.int64]] = {}
         self._names: tuple[str, ...] | None = None
         self._layouts: set[str] = set()
-        self._md5: dict[str, str] = {}
+        self._changed: list[str] = []  # files of the published size that are not the published ones
 
-    def read(self, files: Iterator[tuple[str, bytes]]) -> RawDataset:
+    def read(self, files: Iterator[tuple[str, bytes]], labels: str | None) -> RawDataset:
         """Read all files and return the data set."""
         for name, content in files:
-            if name == "":
-                self._md5[""] = content.decode()
-            else:
-                self._take(name, content)
+            self._add(name, content)
             del content  # before the next one is read
-        return self._source()
+        if self._kind is CIFAR_10 and labels is not None:
+            raise DataError(f"labels = {labels}: CIFAR-10 has one kind of labels; leave labels out")
+        return self._dataset()
 
-    def _take(self, name: str, content: bytes) -> None:
-        self._kind = next(kind for kind in self._kinds if name in kind.all_files())
-        label, where = self._kind.label, f"{self._where / name}"
-        if name in self._kind.meta.values():
-            self._names = read_names(content, where, label)
+    def _add(self, name: str, content: bytes) -> None:
+        self._kind = kind = next(kind for kind in self._kinds if name in kind.all_files())
+        path = f"{self._path / name}"
+        if name in kind.meta.values():
+            self._names = read_names(content, path, kind)
             return
-        x, labels = read_batch(content, where, label)
-        self._layouts.add(layout_of(content, name, label))
-        self._batches[name] = self._placed(name, x), labels
-        if name in BATCH_MD5 and len(x) == _PUBLISHED_ROWS:
-            self._md5[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        x, self._labels[name] = read_batch(content, path, kind)
+        self._layouts.add(layout_of(content, name, kind))
+        if len(kind.training) == 1:
+            self._views[name] = x
+        else:
+            self._rows[name] = self._table.rows + np.arange(len(x))
+            self._table.add(x)
+        published = BATCH_MD5.get(name) if len(x) == _PUBLISHED_ROWS else None
+        if published is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != published:
+            self._changed.append(name)
 
-    def _placed(self, name: str, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return images of a training file in their place among those of all, which are as large as the first one."""
-        stem, _, suffix = name.partition(".")
-        stems = self._kind.training
-        if stem not in stems or len(stems) == 1:
-            return x
-        if self._whole is None:
-            self._whole = np.empty((len(stems) * len(x), PIXELS), np.uint8)
-        rows, place = len(self._whole) // len(stems), stems.index(stem)
-        # An archive may hold two layouts; the first one that comes has the places.
-        if len(x) != rows or any(other.partition(".")[2] != suffix for other in self._in_place):
-            return x
-        self._in_place.add(name)
-        slot = self._whole[place * rows : (place + 1) * rows]
-        slot[...] = x
-        return slot
-
-    def _source(self) -> RawDataset:
-        kind, where, batches = self._kind, self._where, self._batches
-        suffix = kind.suffix_of(batches.__contains__) or ""
-        wanted = kind.files(suffix)
-        missing = [name for name in wanted if name not in batches]
+    def _dataset(self) -> RawDataset:
+        kind, path = self._kind, self._path
+        files = kind.files(kind.suffix_of(self._labels.__contains__) or "")
+        missing = [name for name in files if name not in self._labels]
         if missing:
-            has = f"{wanted[0]} to {wanted[-2]} and {wanted[-1]}" if len(wanted) > 2 else " and ".join(wanted)
-            raise DataError(f"{where}: has no {', '.join(missing)}; {kind.label.name} has {has}")
-        labels = np.concatenate([batches[name][1] for name in wanted[:-1]])
-        labels_test = batches[wanted[-1]][1]
-        x_test = _joined([batches.pop(wanted[-1])[0]])
-        x = self._whole
-        if x is None or self._in_place != set(wanted[:-1]):
-            x = _joined([batches.pop(name)[0] for name in wanted[:-1]])
-        names = self._names or (CLASS_NAMES if kind is CIFAR_10 else tuple(map(str, range(kind.label.classes))))
-        layout = " and ".join(sorted(self._layouts))
+            has = f"{files[0]} to {files[-2]} and {files[-1]}" if len(files) > 2 else " and ".join(files)
+            raise DataError(f"{path}: has no {', '.join(missing)}; {kind.title} has {has}")
+        labels = np.concatenate([self._labels[name] for name in files])
+        rows = len(labels) - len(self._labels[files[-1]])
+        if len(kind.training) == 1:
+            x, x_test = (np.ascontiguousarray(self._views.pop(name)) for name in files)
+        else:
+            order, images = np.concatenate([self._rows[name] for name in files]), self._table.finish()
+            if len(order) < len(images):  # an archive may hold several layouts
+                images = images[order]
+            else:
+                reorder(images, order)
+            x, x_test = images[:rows], images[rows:]
+        numbers = tuple(map(str, range(kind.classes)))
         return RawDataset(
             name=kind.name,
-            location=str(where.resolve()),
+            location=str(path.resolve()),
             x=x,
-            labels=labels,
+            labels=labels[:rows],
             x_test=x_test,
-            labels_test=labels_test,
-            class_names=names,
+            labels_test=labels[rows:],
+            class_names=self._names or (CLASS_NAMES if kind is CIFAR_10 else numbers),
             image_shape=IMAGE_SHAPE,
-            default_split="45k" if len(labels) >= 50_000 else nine_tenths(len(labels)),
-            notes=self._notes(len(labels)),
-            about={"what": f"{kind.label.name}, {layout} layout", "test_set": "its own"},
+            default_split="45k" if rows >= 50_000 else nine_tenths(rows),
+            notes=self._notes(rows),
+            about={"what": f"{kind.title}, {' and '.join(sorted(self._layouts))} layout", "test_set": "its own"},
         )
 
     def _notes(self, rows: int) -> tuple[str, ...]:
-        """Say in one sentence that files of the published size are not the published ones."""
-        other = [name for name, md5 in sorted(self._md5.items()) if name and md5 != BATCH_MD5[name]]
-        whole = self._md5.get("")
-        if whole is not None:
-            known = {archive.md5 for archive in ARCHIVES.values()}
-            other = ["the archive"] if rows == 5 * _PUBLISHED_ROWS and whole not in known else []
-        if not other:
+        """Return a warning where files of the published size are not the published ones."""
+        changed = sorted(self._changed)
+        if self._path.is_file():
+            published = {archive.md5 for archive in ARCHIVES.values()}
+            changed = ["the archive"] if rows == 5 * _PUBLISHED_ROWS and md5_of(self._path) not in published else []
+        if not changed:
             return ()
-        which = other[0] if len(other) == 1 else f"{other[0]} and {len(other) - 1} more"
-        sentence = (
-            f"warning: {self._where}: is well formed but not the published {self._kind.label.name} "
-            f"(the MD5 of {which} differs): a recompressed or changed copy"
-        )
-        return (sentence,)
-
-
-def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return arrays one after the other, letting go of each as it is copied."""
-    if len(parts) == 1 and parts[0].flags.c_contiguous:
-        return parts[0]
-    whole = np.empty((sum(map(len, parts)), PIXELS), np.uint8)
-    start = 0
-    while parts:
-        part = parts.pop(0)
-        whole[start : start + len(part)] = part
-        start += len(part)
-    return whole
+        which = changed[0] if len(changed) == 1 else f"{changed[0]} and {len(changed) - 1} more"
+        note = f"is well formed but not the published {self._kind.title} (the MD5 of {which} differs)"
+        return (f"warning: {self._path}: {note}: a recompressed or changed copy",)

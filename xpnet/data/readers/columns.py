@@ -1,27 +1,26 @@
-"""Tables with named columns: which of them are features, which is the label, and what classes there are."""
+"""Named columns of a table: which of them are features and which is the label; values that cannot be used."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.labels import MOST_CLASSES, check_count, value_of
+from xpnet.data.feature_table import LARGEST
+from xpnet.data.labels import TextLabels
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.plural import counted
 
-# What the column of the labels is called where nobody says.
+# Names of the column of labels where no setting names it.
 _USUAL = ("label", "labels", "target", "class")
 MOST_COLUMNS = 100_000
-# Of all labels together.
-MOST_LETTERS = 4 * 2**20
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 class Columns(NamedTuple):
@@ -32,7 +31,7 @@ class Columns(NamedTuple):
         named: Whether the file names them.
         target: Place of the labels; -1 for none.
         kept: Places of the features.
-        notes: Sentences on what the first line was taken for, where that is in doubt.
+        notes: Sentences on how the first line was read, where that is in doubt.
     """
 
     names: tuple[str, ...]
@@ -42,25 +41,40 @@ class Columns(NamedTuple):
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, names: tuple[str, ...], named: bool, target: int, wanted: Sequence[str], where: str) -> Columns:
-        """Return the columns of a table, of which the features are those called `wanted`, or all but the labels.
+    def of(
+        cls, names: tuple[str, ...], named: bool, target: str | None, wanted: Sequence[str] | None, path: str
+    ) -> Columns:
+        """Return the columns of a table.
 
-        Raises:
-            DataError: The columns have names, and not those that are wanted; see :func:`places_of`.
+        Args:
+            names: Their names, or their numbers.
+            named: Whether the file names them.
+            target: Name or number of the column of labels, as in the settings.
+            wanted: Names of the features, of samples without labels; None or none for all columns but the labels.
+            path: Name of the file in messages.
         """
-        kept = tuple(i for i in range(len(names)) if i != target)
+        place = find_target(names, named, target, path) if wanted is None or target is not None else -1
+        kept = tuple(i for i in range(len(names)) if i != place)
         if named and wanted:
-            kept = tuple(kept[i] for i in places_of(wanted, [names[i] for i in kept], where))
-        return cls(names, named, target, kept)
+            kept = tuple(kept[i] for i in places_of(wanted, [names[i] for i in kept], path))
+        return cls(names, named, place, kept)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features; empty where columns have no names."""
         return tuple(self.names[i] for i in self.kept) if self.named else ()
 
-    def called(self, column: int) -> str:
+    def title(self, column: int) -> str:
         """Return a column for a message: its number, from 0, and its name."""
         return f"column {column} ({printable(self.names[column])})" if self.named else f"column {column}"
+
+
+class TableRows(NamedTuple):
+    """A table that has been read: its columns, the features (n, d), and the labels as texts."""
+
+    columns: Columns
+    x: NDArray[Any]
+    labels: TextLabels
 
 
 def is_label_name(cell: str, target: str | None) -> bool:
@@ -69,13 +83,10 @@ def is_label_name(cell: str, target: str | None) -> bool:
     return text.lower() in _USUAL or (text == target and not text.lstrip("-").isdecimal())
 
 
-def places_of(wanted: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+def places_of(wanted: Sequence[str], names: Sequence[str], path: str) -> list[int]:
     """Return the places of the columns called `wanted` among `names`; of equal names, the first goes with the first.
 
     Blanks around a name count only where names differ in nothing else.
-
-    Raises:
-        DataError: There are fewer columns of a name than are wanted, or so many that it cannot be told which is meant.
     """
     by_name: dict[str, list[int]] = {}
     if not set(wanted) <= set(names):
@@ -84,12 +95,12 @@ def places_of(wanted: Sequence[str], names: Sequence[str], where: str) -> list[i
         by_name.setdefault(name, []).append(i)
     for name, count in Counter(wanted).items():
         has = len(by_name.get(name, ()))
-        called = f"called {printable(name)}" if name else "without a name"
+        title = f"called {printable(name)}" if name else "without a name"
         if not has:
-            raise DataError(f"{where}: has no column {printable(name) or called}, which the network was trained on")
+            raise DataError(f"{path}: has no column {printable(name) or title}, which the network was trained on")
         if has != count and max(has, count) > 1:
             raise DataError(
-                f"{where}: has {counted(has, 'column')} {called}, and the network was trained on {count}; "
+                f"{path}: has {counted(has, 'column')} {title}, and the network was trained on {count}; "
                 "--target names a column of labels, others must go or get names of their own"
             )
     places = {name: iter(of) for name, of in by_name.items()}
@@ -105,131 +116,58 @@ def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
     return bool(wanted)
 
 
-def find_target(names: Sequence[str], named: bool, target: str | None, where: str) -> int:
+def find_target(names: Sequence[str], named: bool, target: str | None, path: str) -> int:
     """Return the place of the column of labels.
 
     Args:
         names: Names of the columns.
         named: Whether the file names them.
         target: A name, or a number from 0, which may be negative; None takes a column with a usual name.
-        where: What to call the file in messages.
-
-    Raises:
-        DataError: There is no such column, or several of that name.
+        path: Name of the file in messages.
     """
-    shown = ", ".join(printable(name) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    shown = ", ".join(map(printable, names[:10])) + (", ..." if len(names) > 10 else "")
     has = f"its columns are {shown}" if named else f"it has {len(names)} columns without names"
     if target is None:
         usual = [i for i, name in enumerate(names) if named and name.strip().lower() in _USUAL]
         if len(usual) != 1:
-            raise DataError(f"{where}: needs --target, the name or the number of the column of labels; {has}")
+            raise DataError(f"{path}: needs --target, the name or the number of the column of labels; {has}")
         return usual[0]
     matches = [i for i, name in enumerate(names) if named and name.strip() == target.strip()]
     if len(matches) == 1:
         return matches[0]
     if len(matches) > 1:
-        raise DataError(f"target = {target}: {where} has {len(matches)} columns of that name; give its number from 0")
+        raise DataError(f"target = {target}: {path} has {len(matches)} columns of that name; give its number from 0")
     try:
         number = int(target)
     except ValueError:
         close = difflib.get_close_matches(target, names, n=1) if named else []
         hint = f"did you mean {printable(close[0])}?" if close else has
-        raise DataError(f"target = {target}: {where} has no such column; {hint}") from None
+        raise DataError(f"target = {target}: {path} has no such column; {hint}") from None
     if not -len(names) <= number < len(names):
-        raise DataError(f"target = {target}: {where} has the columns 0 to {len(names) - 1}")
+        raise DataError(f"target = {target}: {path} has the columns 0 to {len(names) - 1}")
     return number % len(names)
 
 
-class Labels:
-    """Labels as they come from a file, one after the other: each different text is kept once.
-
-    Args:
-        where: What to call their column in messages; empty where nobody wants to know them.
-    """
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._numbers: dict[str, int] = {}
-        self._codes: list[NDArray[np.int32]] = []
-        self._rows = self._letters = 0
-
-    def add(self, texts: Iterable[str], codes: NDArray[np.int64] | None = None) -> None:
-        """Take the labels of some more rows: texts, or places in a list of texts.
-
-        Raises:
-            DataError: So far there are more different ones, or longer ones, than classes have.
-        """
-        if not self._where:
-            return
-        numbers, before = self._numbers, len(self._numbers)
-        found = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
-        self._codes.append(found if codes is None else found[codes])
-        self._rows += len(self._codes[-1])
-        self._letters += sum(map(len, itertools.islice(numbers, before, None)))
-        if len(numbers) > MOST_CLASSES:
-            _check_classes(len(numbers), self._rows, "", self._where)
-        if self._letters > MOST_LETTERS:
-            raise DataError(
-                f"{self._where} has labels of more than {MOST_LETTERS:,} letters together; shorten them, or name "
-                "another column with --target"
-            )
-
-    @property
-    def names(self) -> list[str]:
-        """The different labels, in the order of their first rows."""
-        return list(self._numbers)
-
-    def codes(self) -> NDArray[np.int32]:
-        """Return the place of each row's label among the names, once: the rows are given away."""
-        codes = np.concatenate(self._codes)
-        self._codes = []
-        return codes
+def missing_value(place: str) -> DataError:
+    """Return the error for a value that is missing; `place` is file, row and column."""
+    return DataError(f"{place}: the value is missing; fill it in, or remove the row")
 
 
-def classes_of(read: Labels, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return classes from 0 and their names, of labels as texts.
-
-    Each label that occurs is a class, and numbers that are equal are one; they are sorted, numbers by size and texts by
-    the alphabet.
-
-    Raises:
-        DataError: There is one class alone, or there are so many that the column holds something else.
-    """
-    texts, codes = read.names, read.codes()
-    first: dict[Decimal | str, str] = {}
-    for text in texts:
-        first.setdefault(value_of(text), text)
-    _check_classes(len(first), len(codes), printable(texts[0]), where)
-    numbers = [value for value in first if isinstance(value, Decimal)]
-    if len(numbers) < len(first):
-        values: list[Any] = sorted(first, key=first.__getitem__)
-        names = [first[value] for value in values]
-    else:
-        values = sorted(numbers)
-        whole = values[0] >= 0 and values[-1] < 2**63 and all(value == int(value) for value in values)
-        names = [str(int(value)) if whole else first[value] for value in values]
-    rank = {value: c for c, value in enumerate(values)}
-    return np.array([rank[value_of(text)] for text in texts], np.int64)[codes], tuple(names)
+def bad_value(place: str, text: str, value: float | None) -> DataError:
+    """Return the error for a cell whose `value` is no number, not finite, or cannot be squared."""
+    if value is not None and np.isfinite(value):
+        return DataError(f"{place}: {text} is beyond {LARGEST:g}, which cannot be squared; rescale the column")
+    hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+    return DataError(f"{place}: {text!r} is not a finite number{hint}")
 
 
-def _check_classes(count: int, rows: int, first: str, where: str) -> None:
-    try:
-        check_count(count, rows, first, where)
-    except DataError as error:
-        raise DataError(f"{error}{', name another column with --target' if count > 1 else ''}") from None
-
-
-def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], where: str) -> NDArray[np.int64]:
-    """Return labels with `names` as classes of the names `of`; numbers are the same where they are equal.
-
-    Raises:
-        DataError: A name is not among them.
-    """
-    place = {value_of(name): i for i, name in enumerate(of)} | {name: i for i, name in enumerate(of)}
-    number = np.array([place.get(name, place.get(value_of(name), -1)) for name in names])
-    classes = np.asarray(number[labels], np.int64)
-    if (classes < 0).any():
-        unknown = printable(names[labels[np.argmax(classes < 0)]])
-        known = ", ".join(printable(name) for name in of[:10]) + (", ..." if len(of) > 10 else "")
-        raise DataError(f"{where} has the class {unknown}, which is none of those known: {known}")
-    return classes
+def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Return numbers in the smallest type that holds them."""
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low >= 0 and high <= 255 and not (values % 1).any():
+        return values.astype(np.uint8)
+    if max(-low, high) > 2**24:
+        return values
+    # A column in which all numbers are too small for float32 would lose them.
+    largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
+    return values if ((largest > 0) & (largest < _TINY)).any() else values.astype(np.float32)

@@ -15,9 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.feature_table import LARGEST, GrowingTable
-from xpnet.data.readers.columns import MOST_COLUMNS, Columns, Labels, are_names, find_target, is_label_name
-from xpnet.data.readers.packed import opened
+from xpnet.data.feature_table import LARGEST, in_range
+from xpnet.data.growing_table import GrowingTable
+from xpnet.data.labels import TextLabels
+from xpnet.data.readers.columns import (
+    MOST_COLUMNS,
+    Columns,
+    TableRows,
+    are_names,
+    bad_value,
+    is_label_name,
+    missing_value,
+    smallest,
+)
+from xpnet.data.readers.packed import open_unzipped
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.memory import check_room
@@ -29,18 +40,8 @@ _CHARACTERS = 2**18  # of lines that are converted at a time
 _MOST_BLANK = 10_000
 # Of a gzipped table: numbers as text shrink to a third or a tenth, nothing but traps to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
-_TINY = float(np.finfo(np.float32).tiny)
-TOO_LARGE = f"is beyond {LARGEST:g}, which cannot be squared; rescale the column"
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-class CsvRows(NamedTuple):
-    """Rows of a CSV file: numbers (n, d), and the labels as texts."""
-
-    columns: Columns
-    x: NDArray[Any]
-    labels: Labels
 
 
 class _Line(NamedTuple):
@@ -52,7 +53,7 @@ _Record: TypeAlias = tuple[int, list[str]]
 _Item = TypeVar("_Item")
 
 
-def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> CsvRows:
+def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
     """Read a CSV file whose columns are numbers, but for the labels.
 
     Values come out as uint8 where all are whole numbers from 0 to 255, else as float32, or float64 where they are
@@ -63,24 +64,14 @@ def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = N
         config: `target` and `header`.
         wanted: For samples without labels: names of the features, of which there may be none; columns of other names
             are left alone, and a first line that has these names is no sample. None for samples with labels.
-
-    Raises:
-        DataError: A value is missing or no number, a line has other columns, or the file is no text; the message
-            names line and column.
-        OSError: The file cannot be read.
     """
-    with opened(path) as file:
+    with open_unzipped(path) as file:
         return _Reader(path, file).read(config, wanted)
 
 
 def first_line(path: Path) -> list[str]:
-    """Return the cells of the first line of a CSV file; none of an empty file.
-
-    Raises:
-        DataError: It is no text.
-        OSError: The file cannot be read.
-    """
-    with opened(path) as file:
+    """Return the cells of the first line of a CSV file; none of an empty file."""
+    with open_unzipped(path) as file:
         return _Reader(path, file).first()
 
 
@@ -92,7 +83,7 @@ class _Reader:
     def first(self) -> list[str]:
         return next(self._records(self._lines()), (0, []))[1]
 
-    def read(self, config: DataConfig, wanted: Sequence[str] | None) -> CsvRows:
+    def read(self, config: DataConfig, wanted: Sequence[str] | None) -> TableRows:
         lines = self._lines()
         records = self._records(lines)
         number, cells = next(records, (0, []))
@@ -104,12 +95,10 @@ class _Reader:
             said = any(is_label_name(cell, config.target) for cell in cells) or are_names(cells, wanted or ())
             named = said or _is_header(cells, second[1] if second else None)
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
-        labelled = wanted is None or config.target is not None
-        target = find_target(names, named, config.target, str(self._path)) if labelled else -1
-        self._columns = Columns.of(names, named, target, wanted or (), str(self._path))
+        self._columns = columns = Columns.of(names, named, config.target, wanted, str(self._path))
         if config.header is None and not named:
-            self._columns = self._columns._replace(notes=self._doubts(names, cells, wanted or ()))
-        self._labels = Labels(f"{self._path}: {self._columns.called(target)}" if wanted is None else "")
+            self._columns = columns._replace(notes=self._doubts(names, cells, wanted or ()))
+        self._labels = TextLabels(f"{self._path}: {columns.title(columns.target)}" if wanted is None else "")
         first: list[_Record] = [] if named else [(number, cells)]
         self._add_records(first + ([second] if second else []))
         while batch := _batch(lines, lambda line: len(line.text), _CHARACTERS):
@@ -122,16 +111,16 @@ class _Reader:
                 self._add_records(list(self._records(iter(batch))))
         if not self._rows:
             raise DataError(f"{self._path}: has no rows beneath its header; it must have one for each sample")
-        return CsvRows(self._columns, self._x.finish(), self._labels)
+        return TableRows(self._columns, self._x.finish(), self._labels)
 
     def _doubts(self, numbers: Sequence[str], cells: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-        """Say what a first line was taken for that may name columns."""
+        """Return a note where the first line, which was read as a sample, may name columns."""
         if len(cells) > 1 and [cell.strip() for cell in cells] == list(numbers):
             return (
                 f"{self._path}: its first line, 0 to {numbers[-1]}, is a sample; if it names columns, pass --header",
             )
-        where = f"{self._path}: its first line is a sample"
-        return (f"{where}, and its columns are those that the network knows, in their order",) if wanted else ()
+        note = "its first line is a sample, and its columns are those that the network knows, in their order"
+        return (f"{self._path}: {note}",) if wanted else ()
 
     def _records(self, lines: Iterator[_Line]) -> Iterator[_Record]:
         """Yield the cells of records, with the number of their last line."""
@@ -143,13 +132,9 @@ class _Reader:
                 at, size = line.number, size + len(line.text)
                 cells_at_most += line.text.count(self._delimiter)
                 if cells_at_most >= MOST_COLUMNS:
-                    raise DataError(
-                        f"{self._path}: line {at}: has {cells_at_most + 1:,} columns; at most {MOST_COLUMNS:,} are read"
-                    )
+                    raise self._error(at, f"has {cells_at_most + 1:,} columns; at most {MOST_COLUMNS:,} are read")
                 if size > _MOST_LINE:
-                    raise DataError(
-                        f"{self._path}: line {at}: has no end of a row in {size:,} letters; is a quote open?"
-                    )
+                    raise self._error(at, f"has no end of a row in {size:,} letters; is a quote open?")
                 yield line.text
 
         head = next(lines, None)
@@ -164,10 +149,10 @@ class _Reader:
                 if cells:
                     yield at, cells
         except csv.Error as error:
-            raise DataError(f"{self._path}: line {at}: is no CSV ({error})") from None
+            raise self._error(at, f"is no CSV ({error})") from None
 
     def _lines(self) -> Iterator[_Line]:
-        """Yield lines as text, each no longer than what any real one is."""
+        """Yield lines as text, each no longer than any real one."""
         number = size = blank = 0
         packed = self._path.stat().st_size
         while content := self._file.readline(_MOST_LINE):
@@ -177,19 +162,17 @@ class _Reader:
                     raise DataError(f"{self._path}: is in UTF-16; save it as UTF-8")
                 content = content.removeprefix(b"\xef\xbb\xbf")
             if len(content) == _MOST_LINE:
-                raise DataError(f"{self._path}: line {number}: has more than {_MOST_LINE:,} bytes; it is no table")
+                raise self._error(number, f"has more than {_MOST_LINE:,} bytes; it is no table")
             if b"\0" in content:
-                raise DataError(f"{self._path}: line {number}: has a NUL byte; it is no text, or not saved as UTF-8")
+                raise self._error(number, "has a NUL byte; it is no text, or not saved as UTF-8")
             try:
                 text = content.decode("utf-8")
             except UnicodeDecodeError as error:
                 byte = content[error.start]
-                raise DataError(
-                    f"{self._path}: line {number}: has the byte 0x{byte:02x}, which is not UTF-8; save it as UTF-8"
-                ) from None
+                raise self._error(number, f"has the byte 0x{byte:02x}, which is not UTF-8; save it as UTF-8") from None
             blank = 0 if text.strip() else blank + 1
             if blank > _MOST_BLANK:
-                raise DataError(f"{self._path}: line {number}: has {blank:,} empty lines before it; it is no table")
+                raise self._error(number, f"has {blank:,} empty lines before it; it is no table")
             size += len(content)
             if size > _MOST_RATIO * packed + _LARGE:
                 raise DataError(f"{self._path}: unpacks to more than {_MOST_RATIO} times its size; unpack it yourself")
@@ -227,9 +210,9 @@ class _Reader:
         width, target = len(columns.names), columns.target
         for number, row in rows:
             if len(row) != width:
-                raise DataError(f"{self._path}: line {number}: has {len(row)} columns, and the first line {width}")
+                raise self._error(number, f"has {len(row)} columns, and the first line {width}")
             if target >= 0 and row[target].strip().lower() in _MISSING:
-                raise self._missing(number, columns.called(target))
+                raise missing_value(self._place(number, target))
         if not rows:
             return
         try:
@@ -240,33 +223,33 @@ class _Reader:
         if values is None or not in_range(values):
             for number, row in rows:
                 for column in columns.kept:
-                    self._check_cell(row[column], number, columns.called(column))
-            raise DataError(f"{self._path}: line {rows[0][0]}: and those after it hold what is no number")
+                    self._check_cell(row[column], number, column)
+            raise DataError(f"{self._path}: line {rows[0][0]}: and those after it hold something that is no number")
         if target >= 0:
             self._labels.add(row[target] for _, row in rows)
         self._add(values)
 
     def _add(self, values: NDArray[np.float64]) -> None:
-        check_room(4 * values.nbytes, f"{self._path}: after {self._x.size:,} bytes")
+        check_room(4 * values.nbytes, f"{self._path}: after {self._x.nbytes:,} bytes")
         self._rows += len(values)
         self._x.add(smallest(values))
 
-    def _check_cell(self, cell: str, line: int, column: str) -> None:
+    def _check_cell(self, cell: str, line: int, column: int) -> None:
         text = cell.strip()
         if text.lower() in _MISSING:
-            raise self._missing(line, column)
+            raise missing_value(self._place(line, column))
         try:
             value = float(text)
         except ValueError:
             value = None
-        if value is None or not np.isfinite(value):
-            hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-            raise DataError(f"{self._path}: line {line}, {column}: {printable(text)!r} is not a finite number{hint}")
-        if abs(value) > LARGEST:
-            raise DataError(f"{self._path}: line {line}, {column}: {printable(text)} {TOO_LARGE}")
+        if value is None or not abs(value) <= LARGEST:
+            raise bad_value(self._place(line, column), printable(text), value)
 
-    def _missing(self, line: int, column: str) -> DataError:
-        return DataError(f"{self._path}: line {line}, {column}: the value is missing; fill it in, or remove the row")
+    def _error(self, line: int, text: str) -> DataError:
+        return DataError(f"{self._path}: line {line}: {text}")
+
+    def _place(self, line: int, column: int) -> str:
+        return f"{self._path}: line {line}, {self._columns.title(column)}"
 
 
 def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> list[_Item]:
@@ -280,37 +263,18 @@ def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> l
     return batch
 
 
-def in_range(values: NDArray[np.float64]) -> bool:
-    """Return whether all values can be squared; those that are not finite cannot."""
-    return max(-float(values.min(initial=0)), float(values.max(initial=0))) <= LARGEST
-
-
-def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
-    """Return numbers in the smallest type that holds them."""
-    low, high = float(values.min(initial=0)), float(values.max(initial=0))
-    if low >= 0 and high <= 255 and not (values % 1).any():
-        return values.astype(np.uint8)
-    if max(-low, high) > 2**24:
-        return values
-    # A column that has nothing but numbers too small for float32 would lose them.
-    largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
-    return values if ((largest > 0) & (largest < _TINY)).any() else values.astype(np.float32)
-
-
 def is_number(cell: str) -> bool:
     """Return whether a cell is written as a number."""
     return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def _is_header(first: list[str], second: list[str] | None) -> bool:
-    """Return whether the first line names columns: where a later one has a number, it has none."""
+    """Return whether the first line names columns: it has texts above numbers, and no number above a text."""
     numbers = [is_number(cell) for cell in first]
     if second is None or len(second) != len(first):
         return not any(numbers)
-    below = [is_number(cell) for cell in second]
-    return any(b and not a for a, b in zip(numbers, below, strict=True)) and not any(
-        a and not b for a, b in zip(numbers, below, strict=True)
-    )
+    pairs = set(zip(numbers, map(is_number, second), strict=True))
+    return (False, True) in pairs and (True, False) not in pairs
 
 
 def is_text(start: bytes) -> bool:

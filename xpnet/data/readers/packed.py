@@ -1,4 +1,4 @@
-"""Packed bytes: what every packer raises of broken ones, and members of zip files, unpacked piece by piece."""
+"""Packed files: gzip, and members of zip files, unpacked piece by piece."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 
-# Deflate cannot shrink by more than 1032; a larger claim is a lie, and a large one a trap.
+# Deflate cannot shrink by more than 1032: a larger claim is false.
 _MOST_BYTES, _MOST_RATIO, _LARGE = 64 * 2**30, 1100, 2**30
-# LZMA unpacks into a window of its own, of any size that the file says; zipfile writes 8 MB.
+# LZMA unpacks into a window of any size that the file claims; zipfile writes 8 MB.
 _MOST_WINDOW = 32 * 2**20
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether an error says that packed bytes are broken: of zlib, gzip, bz2, lzma or zstd."""
+    """Return whether an error of zlib, gzip, bz2, lzma or zstd says that packed bytes are broken."""
     if isinstance(error, OSError):
         return error.errno is None  # not the system's
     # By name: a Python may have been built without these two.
@@ -30,56 +31,47 @@ def is_damage(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, unzipped where it is gzipped, by its content.
+def refuse_damage(path: Path, sentence: str, *broken: type[Exception]) -> Iterator[None]:
+    """Raise a DataError with a `sentence` of ``{error}`` and ``{size}`` for packed bytes that are broken.
 
-    Raises:
-        DataError: What is read of it is broken.
-        OSError: It cannot be read.
+    `broken` are further exceptions that say so.
     """
     try:
-        with open_regular(path, links=True) as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not zipped:
-                yield file
-                return
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                yield cast(BinaryIO, unzipped)
-    except Exception as error:
-        if not is_damage(error):
-            raise
-        raise DataError(f"{path}: is a broken gzip file ({error}); take another copy") from None
-
-
-@contextlib.contextmanager
-def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file.
-
-    Raises:
-        DataError: What is read of it is broken, or packed in a way that is not known.
-        OSError: It cannot be read.
-    """
-    try:
-        with open_regular(path, links=True) as file, zipfile.ZipFile(file) as archive:
-            yield archive
+        yield
     except DataError:
         raise
     except Exception as error:
-        # RuntimeError: encrypted; NotImplementedError: a way of packing that is not known.
-        broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
         if not (is_damage(error) or isinstance(error, broken)):
             raise
-        size = path.stat().st_size
-        raise DataError(f"{path}: is cut off or not a .npz file ({error}); it has {size:,} bytes") from None
+        raise DataError(f"{path}: {sentence.format(error=error, size=f'{path.stat().st_size:,}')}") from None
+
+
+@contextlib.contextmanager
+def open_unzipped(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unzipped where it is gzipped, by its content."""
+    sentence = "is a broken gzip file ({error}); take another copy"
+    with refuse_damage(path, sentence), open_regular(path, links=True) as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if zipped else file
+
+
+@contextlib.contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file."""
+    # RuntimeError: encrypted; NotImplementedError: packed in an unknown way.
+    broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
+    sentence = "is cut off or not a .npz file ({error}); it has {size} bytes"
+    with (
+        refuse_damage(path, sentence, *broken),
+        open_regular(path, links=True) as file,
+        zipfile.ZipFile(file) as zipped,
+    ):
+        yield zipped
 
 
 def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
-    """Refuse members that claim more than is read, or can be packed into them.
-
-    Raises:
-        DataError: One does.
-    """
+    """Refuse members that claim more than is read, or can be packed into them."""
     total = sum(info.file_size for info in members.values())
     if total > _MOST_BYTES:
         raise DataError(f"{path}: its arrays claim {total:,} bytes; at most {_MOST_BYTES:,} are read")
@@ -92,30 +84,33 @@ def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
             )
 
 
-def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> AbstractContextManager[BinaryIO]:
     """Open a member of a zip file, of which no more is unpacked than is read.
 
-    zipfile itself does so with deflate alone: of the others it unpacks whatever some packed bytes hold.
+    zipfile itself does so for deflate alone; of the other methods it unpacks any number of bytes at a time.
     """
     if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return cast(BinaryIO, archive.open(info))
+    return cast(AbstractContextManager[BinaryIO], _open_packed(archive, info))
+
+
+@contextlib.contextmanager
+def _open_packed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[_Member]:
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
     del packed.CRC  # it is that of the unpacked bytes
-    return cast(BinaryIO, _Member(cast(BinaryIO, archive.open(packed)), info))
+    with archive.open(packed) as stream:
+        if info.compress_type == zipfile.ZIP_BZIP2:
+            import bz2
+
+            yield _Member(bz2.BZ2File(stream), info)
+        elif info.compress_type == zipfile.ZIP_LZMA:
+            yield _Member(_open_lzma(cast(BinaryIO, stream), info), info)
+        else:
+            raise NotImplementedError(f"{info.filename} is packed in the way {info.compress_type}, which is not read")
 
 
-def _unpacking(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
-    if info.compress_type == zipfile.ZIP_LZMA:
-        return _lzma(stream, info)
-    if info.compress_type == zipfile.ZIP_BZIP2:
-        import bz2
-
-        return cast(BinaryIO, bz2.BZ2File(stream))
-    raise NotImplementedError(f"{info.filename} is packed in the way {info.compress_type}, which is not read")
-
-
-def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
+def _open_lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> Any:
     import lzma
 
     head = stream.read(9)  # version, the length of what follows, a byte of three numbers, the window
@@ -128,34 +123,19 @@ def _lzma(stream: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
             f"{info.filename} is packed with a window of {window:,} bytes; pack it in another way"
         )
     filters = [{"id": lzma.FILTER_LZMA1, "dict_size": max(window, 4096), **numbers}]
-    return cast(BinaryIO, lzma.LZMAFile(stream, format=lzma.FORMAT_RAW, filters=filters))
+    return lzma.LZMAFile(stream, format=lzma.FORMAT_RAW, filters=filters)
 
 
 class _Member:
-    """A member's bytes, held against its size and its check sum."""
+    """A member's bytes, compared with its size and its checksum."""
 
-    def __init__(self, packed: BinaryIO, info: zipfile.ZipInfo) -> None:
-        self._packed, self._info, self._at, self._crc = packed, info, 0, 0
+    def __init__(self, unpacked: Any, info: zipfile.ZipInfo) -> None:
+        self._unpacked, self._info, self._left, self._crc = unpacked, info, info.file_size, 0
 
     def read(self, size: int) -> bytes:
-        part = self._unpacking.read(min(size, self._info.file_size - self._at))
-        self._at += len(part)
-        self._crc = zlib.crc32(part, self._crc)
-        if self._at == self._info.file_size and self._crc != self._info.CRC:
+        chunk: bytes = self._unpacked.read(min(size, self._left))
+        self._left -= len(chunk)
+        self._crc = zlib.crc32(chunk, self._crc)
+        if not self._left and self._crc != self._info.CRC:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._info.filename!r}")
-        return part
-
-    def tell(self) -> int:
-        return self._at
-
-    def __enter__(self) -> _Member:
-        try:
-            self._unpacking = _unpacking(self._packed, self._info)
-        except BaseException:
-            self._packed.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._unpacking.close()
-        self._packed.close()
+        return chunk

@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.feature_table import LARGEST, GrowingTable
-from xpnet.data.readers.columns import MOST_COLUMNS, MOST_LETTERS, Columns, Labels, find_target
-from xpnet.data.readers.csv import TOO_LARGE, in_range, smallest
+from xpnet.data.feature_table import LARGEST, in_range
+from xpnet.data.growing_table import GrowingTable
+from xpnet.data.labels import MOST_LETTERS, TextLabels
+from xpnet.data.readers.columns import MOST_COLUMNS, Columns, TableRows, bad_value, missing_value, smallest
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import check_room
 
 _ROWS = 65_536
 _CELLS = 1_000_000
-# Bytes of columns that are unpacked at a time: pages of all of them lie side by side.
+# Bytes of columns that are unpacked at a time: pages of all of them are in memory together.
 _TOGETHER, _BUFFER = 8 * 2**20, 2**16
-# What a row of a column takes in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
-# What takes more is refused, since a column may be one page, which is unpacked as a whole.
+# Bytes of a row of a column in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
+# Larger columns are refused, since a column may be one page, which is unpacked in one piece.
 _MOST_NUMBER, _MOST_LABEL, _MOST_HEADERS = 16, 32, 256
-# Of labels that all have one, and are not read as a dictionary.
+# Bytes of labels of a fixed width, which are not read as a dictionary.
 _MOST_WIDTH = 1000
 
 
@@ -35,27 +35,21 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def read_parquet(
-    path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None
-) -> tuple[Columns, NDArray[Any], Labels]:
-    """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for what comes out.
-
-    Raises:
-        DataError: pyarrow is not installed, or the file is broken or holds what is no number.
-    """
+def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
+    """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for the arguments and the result."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise DataError(f"{path}: is a Parquet file, which needs pyarrow: pip install pyarrow") from None
     try:
-        with open_regular(path, links=True) as opened:
-            with pq.ParquetFile(opened, memory_map=False) as file:
+        with open_regular(path, links=True) as handle:
+            with pq.ParquetFile(handle, memory_map=False) as file:
                 reader = _Reader(path, file.metadata, file.schema_arrow, config, wanted)
-            # Of a label that stands in many rows, there is one.
+            # A label of many rows is kept once.
             texts = [reader.columns.names[reader.columns.target]] if reader.columns.target >= 0 else []
             options = {"memory_map": False, "buffer_size": _BUFFER, "metadata": file.metadata}
-            with pq.ParquetFile(opened, read_dictionary=texts, **options) as file:
+            with pq.ParquetFile(handle, read_dictionary=texts, **options) as file:
                 return reader.read(file)
     except (pa.ArrowException, OSError, ValueError, OverflowError, NotImplementedError) as error:
         if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):
@@ -74,66 +68,69 @@ class _Reader:
             raise DataError(f"{path}: has {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
         if self._rows < 1:
             raise DataError(f"{path}: has no rows; it must have one for each sample")
-        self._labelled = wanted is None
-        labelled = self._labelled or config.target is not None
-        target = find_target(names, True, config.target, str(path)) if labelled else -1
-        self.columns = Columns.of(names, True, target, wanted or (), str(path))
+        self.columns: Columns = Columns.of(names, True, config.target, wanted, str(path))
+        target = self.columns.target
+        self._labels = TextLabels(f"{path}: {self.columns.title(target)}" if wanted is None else "")
         leaves = [_leaves(field.type) for field in schema]
         # A column of lists or structures has several in the file, or one of another kind.
-        self._place = list(itertools.accumulate(leaves, initial=0))
+        self._leaf = list(itertools.accumulate(leaves, initial=0))
         for number in self.columns.kept:
             if not _is_number(schema.field(number).type):
                 kind = schema.field(number).type
-                raise DataError(f"{path}: {self.columns.called(number)}: is of type {kind}; it must be numbers")
+                raise DataError(f"{path}: {self.columns.title(number)}: is of type {kind}; it must be numbers")
         if target >= 0 and schema.field(target).type.num_fields:
             kind = schema.field(target).type
-            raise DataError(f"{path}: {self.columns.called(target)}: is of type {kind}; labels are numbers or texts")
+            raise DataError(f"{path}: {self.columns.title(target)}: is of type {kind}; labels are numbers or texts")
         self._label_width = _width(schema.field(target).type) if target >= 0 else 1
         if self._label_width > _MOST_WIDTH:
             raise DataError(
-                f"{path}: {self.columns.called(target)}: has labels of {self._label_width:,} bytes; shorten them"
+                f"{path}: {self.columns.title(target)}: has labels of {self._label_width:,} bytes; shorten them"
             )
         check_room(self._rows * len(names), f"{path}: {self._rows:,} rows of {len(names):,} columns")
         self._together = max(1, int(_TOGETHER / (self._check_size() + 2 * _BUFFER)))
         self._batch = max(1, min(_ROWS, _CELLS // len(names)))
 
-    def read(self, file: Any) -> tuple[Columns, NDArray[Any], Labels]:
+    def read(self, file: Any) -> TableRows:
         """Read the columns that are wanted, a few at a time."""
         target = self.columns.target
-        labels = Labels(f"{self._path}: {self.columns.called(target)}" if self._labelled else "")
         if target >= 0:
             for start, batch in self._batches(file, [target], max(1, min(_ROWS, _TOGETHER // self._label_width))):
                 column = _plain(batch.column(0))
-                _check_missing(column, self._path, start, self.columns.called(target))
-                _add_labels(labels, column)
+                self._check_missing(column, start, target)
+                _add_labels(self._labels, column)
         x = GrowingTable(self._rows, len(self.columns.kept))
         large = self._fill(file, x, set())
         if large:
-            # What lies beside numbers that float32 cannot hold keeps its digits.
+            # Numbers beside those that float32 cannot hold keep their digits.
             self._fill(file, x, large)
-        return self.columns, x.finish(), labels
+        return TableRows(self.columns, x.finish(), self._labels)
 
     def _fill(self, file: Any, x: GrowingTable, large: set[int]) -> set[int]:
         """Read numbers into their places; return the batches of rows with some that are too large for float32."""
-        found = set()
+        too_large = set()
         for first, block in self._blocks():
             for start, batch in self._batches(file, block, self._batch):
                 values = np.empty((len(batch), len(block)))
-                for into, number in enumerate(block):
-                    _check_missing(batch.column(into), self._path, start, self.columns.called(number))
+                for into, column in enumerate(block):
+                    self._check_missing(batch.column(into), start, column)
                     values[:, into] = batch.column(into).to_numpy(zero_copy_only=False)
                 if not in_range(values):
-                    row, place = np.argwhere(~(np.abs(values) <= LARGEST))[0]
-                    where = f"{self._path}: row {start + row}, {self.columns.called(block[place])}"
-                    value = float(values[row, place])
-                    raise DataError(
-                        f"{where}: {f'{value:g} {TOO_LARGE}' if np.isfinite(value) else 'is not a finite number'}"
-                    )
-                part, number = smallest(values), start // self._batch
-                if part.dtype == np.float64:
-                    found.add(number)
-                x.put(values if number in large else part, start, first)
-        return found if len(self._blocks()) > 1 and not large else set()
+                    row, into = np.argwhere(~(np.abs(values) <= LARGEST))[0]
+                    value = float(values[row, into])
+                    raise bad_value(self._place(start + row, block[into]), f"{value:g}", value)
+                narrow, number = smallest(values), start // self._batch
+                if narrow.dtype == np.float64:
+                    too_large.add(number)
+                x.put(values if number in large else narrow, start, first)
+        return too_large if len(self._blocks()) > 1 and not large else set()
+
+    def _check_missing(self, values: Any, start: int, column: int) -> None:
+        if values.null_count:
+            row = start + int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+            raise missing_value(self._place(row, column))
+
+    def _place(self, row: int, column: int) -> str:
+        return f"{self._path}: row {row}, {self.columns.title(column)}"
 
     def _blocks(self) -> list[tuple[int, tuple[int, ...]]]:
         """Return columns that are read together, each with the place of its first one among the features."""
@@ -143,7 +140,7 @@ class _Reader:
     def _batches(self, file: Any, columns: Sequence[int], rows: int) -> Iterator[tuple[int, Any]]:
         """Yield some columns in batches of rows, with the number of the first row."""
         groups, start = range(file.num_row_groups), 0
-        places = [self._place[number] for number in columns]
+        places = [self._leaf[number] for number in columns]
         for batch in file.reader.iter_batches(rows, row_groups=groups, column_indices=places, use_threads=False):
             if start + len(batch) > self._rows:
                 break
@@ -195,7 +192,7 @@ def _is_number(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
-def _add_labels(labels: Labels, column: Any) -> None:
+def _add_labels(labels: TextLabels, column: Any) -> None:
     if not hasattr(column, "dictionary"):
         labels.add(map(_label, column.to_pylist()))
         return
@@ -210,7 +207,7 @@ def _add_labels(labels: Labels, column: Any) -> None:
 
 
 def _plain(column: Any) -> Any:
-    """Return labels that are floating numbers with nothing for those that are not a number; others as they are."""
+    """Return floating labels with those that are not a number as missing; others as they are."""
     import pyarrow as pa
     from pyarrow import compute, types
 
@@ -222,13 +219,6 @@ def _plain(column: Any) -> Any:
     return compute.if_else(compute.is_nan(column), pa.scalar(None, column.type), column)
 
 
-def _check_missing(column: Any, path: Path, start: int, called: str) -> None:
-    if column.null_count:
-        row = start + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise DataError(f"{path}: row {row}, {called}: the value is missing; fill it in, or remove the row")
-
-
 def _label(value: Any) -> str:
-    return (
-        str(int(value)) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else str(value)
-    )
+    is_whole = isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
+    return str(int(value) if is_whole else value)

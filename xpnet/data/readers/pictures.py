@@ -1,10 +1,11 @@
-"""Single pictures: opened, held against limits, and decoded in little more memory than their pixels take."""
+"""Single images: opened, held against limits, and decoded in little more memory than their pixels take."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.utils.file_system import open_regular
 
-# What is decoded: formats in which photographs come, by readers without programs of others behind them.
+# The usual formats of photographs, whose decoders start no other programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 _MOST_PIXELS = 50_000_000
 _LONGEST_SIDE = 1_000_000  # Pillow keeps the place of every row, and weights for every pixel of one
-# Pixels that are brought to the colours and the width asked for at a time.
+# Pixels that are converted at a time.
 _STRIP = 2**20
-# How photographs are turned upright, by a number in them: Pillow's Transpose. Of which ones rows become columns, and
-# of which ones the last come first.
+# Pillow's Transpose that turns a photograph upright, by the orientation in its Exif data; those that make columns of
+# rows, and those that take the last ones first.
 _ORIENTATION = 0x0112
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 _SIDEWAYS, _BACKWARDS = (5, 4, 6, 2), (3, 1, 6, 2)
@@ -30,46 +31,43 @@ _SIDEWAYS, _BACKWARDS = (5, 4, 6, 2), (3, 1, 6, 2)
 
 @dataclass(frozen=True)
 class Form:
-    """What images are brought to: (channels, height, width)."""
+    """The form that images are converted to: (channels, height, width)."""
 
     channels: int
     height: int
     width: int
 
 
-class opened:  # noqa: N801 - reads as what it does
-    """An image that is open; whatever is wrong with it is a ValueError with a short reason."""
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Any]:
+    """Open an image with Pillow.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Raises:
+        ValueError: It cannot be opened; the message is a short reason.
+    """
+    from PIL import Image
 
-    def __enter__(self) -> Any:
-        from PIL import Image
-
+    try:
+        file = open_regular(path, links=True)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    with file:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are refused below, and of odd metadata
             try:
-                self._file = open_regular(self._path, links=True)
-            except OSError as error:
-                raise ValueError(error.strerror) from None
-            try:
-                self._image = Image.open(self._file, formats=_FORMATS)
-                _check_sides(self._image)
+                image = Image.open(file, formats=_FORMATS)
+                _check_sides(image)
             except Exception as error:
-                self._file.close()
                 raise ValueError(_reason(error)) from None
-        return self._image
-
-    def __exit__(self, *_: object) -> None:
-        self._image.close()
-        self._file.close()
+        with contextlib.closing(image):
+            yield image
 
 
 def _check_sides(image: Any) -> None:
     width, height = image.size
     if width * height > _MOST_PIXELS or max(width, height) > _LONGEST_SIDE:
         raise ValueError(f"{width:,} x {height:,} pixels")
-    # A tile of TIFF is unpacked as a whole.
+    # A tile of TIFF is unpacked in one piece.
     across, down = (int(getattr(image, "tag_v2", {}).get(tag, 0)) for tag in (322, 323))
     if across * down > max(width * height, _STRIP):
         raise ValueError(f"tiles of {across:,} x {down:,} pixels")
@@ -85,24 +83,24 @@ def _reason(error: Exception) -> str:
 
 
 def decode(path: Path, form: Form, deep: list[Path] | None = None) -> NDArray[np.uint8]:
-    """Return an image in channel planes, flat: turned upright, brought to the size and the colours of `form`.
+    """Return an image in channel planes, flat: turned upright, in the size and the colours of `form`.
 
     Args:
         path: A file in any of the usual formats.
-        form: Channels, height and width; one that has other sides is stretched.
-        deep: Where the path goes of an image with more than 8 bits a channel, of which the upper 8 are taken.
+        form: Channels, height and width; an image of another shape is stretched.
+        deep: A list that the path is appended to if the image has more than 8 bits a channel; the upper 8 are taken.
 
     Raises:
         ValueError: It cannot be read; the message is a short reason.
     """
-    with opened(path) as image, warnings.catch_warnings():
+    with open_image(path) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         is_deep = _is_deep(image)
         try:
             if image.format == "JPEG" and min(image.size) > 2 * max(form.height, form.width):
                 image.draft(None, (2 * form.width, 2 * form.height))  # decoded at a fraction of its size
             image.load()
-            planes = _planes(_brought(image, form))
+            planes = _planes(_converted(image, form))
         except Exception as error:
             raise ValueError(_reason(error)) from None
     if is_deep and deep is not None:
@@ -122,11 +120,11 @@ def _is_deep(image: Any) -> bool:
     return False
 
 
-def _brought(image: Any, form: Form) -> Any:
+def _converted(image: Any, form: Form) -> Any:
     """Return an image turned upright, in the colours and the size of `form`.
 
-    A large one is brought there a strip of rows at a time, so that it stands in memory once. Pillow makes rows shorter
-    before it does anything to columns, so that strips give the same values.
+    A large image is converted a strip of rows at a time, so that it is in memory once. Pillow resizes rows before
+    columns, so that strips give the same values.
     """
     from PIL import Image
 
@@ -140,18 +138,18 @@ def _brought(image: Any, form: Form) -> Any:
     narrow: Any = None
     for start in range(0, height, rows):
         stop = min(start + rows, height)
-        part = image
+        strip = image
         if rows < height:
             low, high = (height - stop, height - start) if backwards else (start, stop)
-            part = image.crop((low, 0, high, width) if sideways else (0, low, width, high))
-        part = _coloured(part if turn is None else part.transpose(turn), mode)
+            strip = image.crop((low, 0, high, width) if sideways else (0, low, width, high))
+        strip = _coloured(strip if turn is None else strip.transpose(turn), mode)
         if width > form.width:
-            part = part.resize((form.width, stop - start), Image.Resampling.BILINEAR)
+            strip = strip.resize((form.width, stop - start), Image.Resampling.BILINEAR)
         if rows >= height:
-            narrow = part
+            narrow = strip
         else:
             narrow = narrow or Image.new(mode, (min(width, form.width), height))
-            narrow.paste(part, (0, start))
+            narrow.paste(strip, (0, start))
     if narrow.size != (form.width, form.height):
         narrow = narrow.resize((form.width, form.height), Image.Resampling.BILINEAR)
     return narrow
@@ -163,7 +161,7 @@ def image_size_of(path: Path) -> tuple[int, int]:
     Raises:
         ValueError: It cannot be read; the message is a short reason.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         turned = False
         with contextlib.suppress(Exception):
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
@@ -172,7 +170,7 @@ def image_size_of(path: Path) -> tuple[int, int]:
 
 
 def resized(planes: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    """Return an image in channel planes (channels, height, width), brought to another form, flat."""
+    """Return an image in channel planes (channels, height, width) in another form, flat."""
     from PIL import Image
 
     image = Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
@@ -186,13 +184,13 @@ def _planes(image: Any) -> NDArray[np.uint8]:
 
 
 def _coloured(image: Any, mode: str) -> Any:
-    """Return an image in gray or RGB: what is transparent lies on white, 16 bits become 8."""
+    """Return an image in gray or RGB: transparent pixels lie on white, 16 bits become 8."""
     from PIL import Image
 
     if image.mode == "F":
         raise ValueError("floating pixels, whose range is not known")
     if image.mode.startswith("I"):
-        # Gray of 16 bits; Pillow itself would cut off all that is brighter than 255.
+        # Gray of 16 bits; Pillow itself would make all above 255 white.
         values = np.asarray(image).astype(np.int64)
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65_535:

@@ -1,21 +1,23 @@
-"""Pickles of CIFAR-10, read without running what they say.
+"""Pickles of CIFAR-10, read without running code.
 
-A pickle is a program for a small stack machine, and Python's own machine imports and calls what the
-program names, and sets memory aside for any length that it claims.  The machine here knows only
-the instructions that a dictionary of strings, numbers, lists and uint8 arrays is made of (pickle
-protocols 2 to 4), calls nothing, and takes memory for what the file holds alone.  Arrays come out as
-:class:`PickledArray`, which says what the file claims, until :meth:`PickledArray.to_numpy` has
-compared that with the bytes that are there.
+A pickle is a program for a small stack machine.  Python's own machine imports and calls what the program names, and
+allocates any length that it claims.  The machine here knows only the instructions for a dictionary of strings, numbers,
+lists and uint8 arrays (pickle protocols 2 to 4), calls nothing, and allocates no more than the file holds.  Arrays come
+out as :class:`PickledArray`, the file's claim, which :meth:`PickledArray.to_numpy` compares with the bytes.
 """
 
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from xpnet.data.readers.pickled_array import PickledArray
+import numpy as np
+from numpy.typing import NDArray
+
 from xpnet.errors import DataError
 
 # A published batch of CIFAR-10 takes 40,000 instructions, CIFAR-100's 250,000; each may leave an object of some 50
@@ -29,13 +31,33 @@ class CutShortError(DataError):
     """A pickle ends in the middle of a value."""
 
 
+@dataclass
+class PickledArray:
+    """A uint8 array as a pickle claims it: its shape, its order in memory, and its bytes."""
+
+    shape: tuple[int, ...] | None = None
+    fortran: bool = False
+    raw: bytes | memoryview = b""
+
+    def to_numpy(self) -> NDArray[np.uint8]:
+        """Return the array, read-only, over the bytes of the pickle.
+
+        Raises:
+            ValueError: The shape was never set, or is not that of the bytes.
+        """
+        if self.shape is None or math.prod(self.shape) != len(self.raw):
+            raise ValueError(f"an array said to be {self.shape} has {len(self.raw):,} bytes")
+        return np.frombuffer(self.raw, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
+
+
 class _Known(Enum):
-    """The globals that are understood; none of them is imported or called."""
+    """The globals that are understood, and a dtype; none of them is imported or called."""
 
     RECONSTRUCT = "_reconstruct"
     NDARRAY = "ndarray"
     DTYPE = "dtype"
     ENCODE = "encode"
+    UINT8 = "u1"  # the result of numpy.dtype("u1"), the only dtype that is understood
 
 
 _GLOBALS = {
@@ -48,12 +70,8 @@ _GLOBALS = {
 }
 
 
-class _Uint8:
-    """Stands for numpy.dtype("u1"), the only one understood."""
-
-
 class _LongText:
-    """A long text as it stands in the file: one sign beyond latin1 would make four times its size of it."""
+    """A long text, as its bytes in the file: one character beyond latin1 would make a str four times as large."""
 
     def __init__(self, raw: memoryview) -> None:
         self.raw = raw
@@ -70,28 +88,27 @@ class _LongText:
         return len(self.raw)
 
 
-def read_pickle(data: bytes, where: str) -> Any:
+def read_pickle(data: bytes, path: str) -> Any:
     """Return the value that the pickle `data` describes.
 
-    Args:
-        data: The whole pickle.
-        where: What to call it in messages, such as its path.
+    It is None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings of Python 2
+    are bytes, but keys are always str.
 
-    Returns:
-        None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings
-        of Python 2 are bytes, but keys are always str.
+    Args:
+        data: The complete pickle.
+        path: Name of the file in messages.
 
     Raises:
         CutShortError: The pickle ends early.
         DataError: It names a foreign global, holds arrays other than uint8, or is no such pickle.
     """
-    machine = _Machine(data, where)
+    machine = _Machine(data, path)
     try:
         return machine.run()
     except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{where}: is not a pickle of CIFAR-10 (broken at byte {machine.at:,})") from None
+        raise DataError(f"{path}: is not a pickle of CIFAR-10 (broken at byte {machine.at:,})") from None
 
 
 def printable(text: str) -> str:
@@ -102,17 +119,17 @@ def printable(text: str) -> str:
     """
     if not isinstance(text, str):
         raise TypeError
-    part = text[:60]
-    return part if part.isprintable() else part.encode("unicode_escape").decode()
+    start = text[:60]
+    return start if start.isprintable() else start.encode("unicode_escape").decode()
 
 
 class _Machine:
     """The stack machine.  Instructions are named as in the standard library's pickletools."""
 
-    def __init__(self, data: bytes, where: str) -> None:
-        self.data, self.where, self.at = data, where, 0
+    def __init__(self, data: bytes, path: str) -> None:
+        self.data, self.path, self.at = data, path, 0
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks that MARK has put aside
+        self.below: list[list[Any]] = []  # stacks that MARK has put aside
         self.memo: dict[int, Any] = {}
         self.keys: dict[bytes, str] = {}
         self.containers = self.encoded = 0
@@ -136,35 +153,32 @@ class _Machine:
         end = self.at + count
         if end > len(self.data):
             raise CutShortError(
-                f"{self.where}: is cut short: it has {len(self.data):,} bytes and should go on to at least {end:,}"
+                f"{self.path}: is cut short: it has {len(self.data):,} bytes and should go on to at least {end:,}"
             )
-        part, self.at = self.data[self.at : end], end
-        return part
+        taken, self.at = self.data[self.at : end], end
+        return taken
 
     def take_long(self, count: int) -> bytes | memoryview:
-        """Take bytes; many of them without a copy, since a whole data set may be one string."""
-        if count < _LONG:
+        """Take bytes; many of them without a copy, since a complete data set may be one string."""
+        if count < _LONG or self.at + count > len(self.data):
             return self.take(count)
-        start = self.at
-        if start + count > len(self.data):
-            return self.take(count)  # which says so
-        self.at = start + count
-        return memoryview(self.data)[start : self.at]
+        self.at += count
+        return memoryview(self.data)[self.at - count : self.at]
 
     def text(self, count: int) -> str | _LongText:
         raw = self.take_long(count)
         return _LongText(raw) if isinstance(raw, memoryview) else raw.decode()
 
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
+    def number(self, size: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self.take(size), "little", signed=signed)
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.at)
         text = self.take((end if end >= 0 else len(self.data)) + 1 - self.at)
         return text[:-1].decode("latin-1")
 
-    def refusal(self, what: str) -> DataError:
-        return DataError(f"{self.where}: {what}, which the CIFAR-10 files do not; it was not read further")
+    def refusal(self, reason: str) -> DataError:
+        return DataError(f"{self.path}: {reason}, which the CIFAR-10 files do not; it was not read further")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -177,28 +191,27 @@ class _Machine:
         self.below.append(self.stack)
         self.stack = []
 
-    def top(self, kind: type) -> Any:
-        if not isinstance(self.stack[-1], kind):
-            raise TypeError
-        return self.stack[-1]
-
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
             raise IndexError
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def append(self, items: list[Any]) -> None:
-        self.top(list).extend(items)
+    def extend(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise TypeError
+        self.stack[-1].extend(items)
 
     def memorise(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
     def set_items(self, items: list[Any]) -> None:
-        target = self.top(dict)
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise TypeError
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes)):
                 raise self.refusal(f"has a key of type {type(key).__name__}")
-            # One key may stand in any number of dictionaries.
+            # One key may be in any number of dictionaries, and is decoded once.
             if isinstance(key, bytes):
                 if key not in self.keys:
                     self.keys[key] = key.decode("latin-1")
@@ -206,10 +219,9 @@ class _Machine:
             target[key] = value
 
     def find_global(self, module: str, name: str) -> None:
-        known = _GLOBALS.get((module, name))
-        if known is None:
+        if (module, name) not in _GLOBALS:
             raise self.refusal(f"names the global {printable(module)}.{printable(name)}")
-        self.push(known)
+        self.push(_GLOBALS[module, name])
 
     def stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
@@ -225,9 +237,9 @@ class _Machine:
             code = arguments[0].decode("latin-1") if isinstance(arguments[0], bytes) else arguments[0]
             if code not in ("u1", "|u1"):
                 raise self.refusal(f"holds an array of dtype '{printable(code)}' instead of 'u1'")
-            self.push(_Uint8())
+            self.push(_Known.UINT8)
         elif function is _Known.ENCODE and arguments[1] in ("latin1", "latin-1"):
-            # One text may be encoded many times over; all the bytes must have been in the file.
+            # One text may be encoded many times; together they may not be larger than the file.
             self.encoded += len(arguments[0])
             if self.encoded > len(self.data):
                 raise self.refusal("encodes more text than it holds")
@@ -237,13 +249,13 @@ class _Machine:
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, _Uint8):
-            return  # the state says byte order and alignment, of which one byte has none
+        if target is _Known.UINT8:
+            return  # the state is byte order and alignment, which a single byte does not have
         _, shape, dtype, fortran, raw = state
-        # The product of a million lengths of a thousand digits would take for ever.
+        # The product of a million lengths of a thousand digits would take hours.
         bounded = len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**63 for n in shape)
         held = isinstance(raw, (bytes, memoryview))
-        if not (isinstance(target, PickledArray) and isinstance(dtype, _Uint8) and held and bounded):
+        if not (isinstance(target, PickledArray) and dtype is _Known.UINT8 and held and bounded):
             raise TypeError
         target.shape, target.fortran, target.raw = tuple(shape), bool(fortran), raw
 
@@ -257,8 +269,8 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x89": lambda m: m.push(False),
     b"K": lambda m: m.push(m.number(1)),  # BININT1
     b"M": lambda m: m.push(m.number(2)),  # BININT2
-    b"J": lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)),  # BININT
-    b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number(1)), "little", signed=True)),  # LONG1
+    b"J": lambda m: m.push(m.number(4, signed=True)),  # BININT
+    b"\x8a": lambda m: m.push(m.number(m.number(1), signed=True)),  # LONG1
     b"U": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINSTRING
     b"T": lambda m: m.push(m.take_long(m.number(4))),  # BINSTRING
     b"C": lambda m: m.push(m.take(m.number(1))),  # SHORT_BINBYTES
@@ -272,8 +284,8 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x86": lambda m: m.tuple_of(2),
     b"\x87": lambda m: m.tuple_of(3),
     b"t": lambda m: m.push(tuple(m.pop_mark())),
-    b"a": lambda m: m.append([m.stack.pop()]),  # APPEND
-    b"e": lambda m: m.append(m.pop_mark()),  # APPENDS
+    b"a": lambda m: m.extend([m.stack.pop()]),  # APPEND
+    b"e": lambda m: m.extend(m.pop_mark()),  # APPENDS
     b"s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),  # SETITEM
     b"u": lambda m: m.set_items(m.pop_mark()),  # SETITEMS
     b"q": lambda m: m.memorise(m.number(1)),  # BINPUT
