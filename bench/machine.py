@@ -1,4 +1,4 @@
-"""What a measurement was made on, and a probe of the state that the machine was in."""
+"""The machine of a measurement, and a probe of its current speed."""
 
 from __future__ import annotations
 
@@ -50,9 +50,8 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def probe() -> dict[str, Any]:
     """Return the speed of a 2048 x 2048 float32 product, and of a copy by one thread and by two.
 
-    The speed of shared machines drifts; two figures can be compared only where these are alike.  Each is
-    the best of three.  Two threads that copy no faster than one tell of a host that is short of bandwidth
-    or busy with others.
+    The speed of shared machines drifts; figures of two runs can be compared only if their probes are alike.  Each is
+    the best of three.  If two threads copy no faster than one, the host is short of bandwidth or busy.
     """
     a = np.ones((2048, 2048), np.float32)
     out, source = np.empty_like(a), np.ones(32 * 2**20, np.float32)

@@ -39,10 +39,10 @@ class SoakError(Exception):
 
 
 class Soak:
-    """Commands that are harmed, and what became of them.
+    """Commands that are harmed, and counts of their outcomes.
 
     Attributes:
-        counts: What was done, by name.
+        counts: Events by name.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -72,7 +72,7 @@ class Soak:
             preexec_fn=limits,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
-        told = f"xpnet {' '.join(words)}"
+        called = f"xpnet {' '.join(words)}"
         try:
             if after is not None:
                 try:
@@ -83,12 +83,12 @@ class Soak:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            raise SoakError(f"{told}: has not ended after {_PATIENCE} s") from None
+            raise SoakError(f"{called}: has not ended after {_PATIENCE} s") from None
         if (most := resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) > _MOST_MEMORY:
-            raise SoakError(f"{told}: took {most / 2**20:.1f} GiB of memory")
+            raise SoakError(f"{called}: took {most / 2**20:.1f} GiB of memory")
         allowed = {0, 2, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
         if process.returncode not in allowed or "Traceback" in err:
-            raise SoakError(f"{told}: ended with {process.returncode}: {err[-2000:]}")
+            raise SoakError(f"{called}: ended with {process.returncode}: {err[-2000:]}")
         if after is not None and process.returncode != 0:
             self.counts[f"{signal.Signals(number).name} sent"] += 1
         return process.returncode
