@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 import xpnet
 from xpnet.errors import RunError
 from xpnet.nn.model_file import read_model, write_model
-from xpnet.nn.tensor_file import MOST_HEADER
+from xpnet.nn.tensor_file import MOST_HEADER, tensors_in
 from xpnet.runs.checkpoints import read_checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -65,6 +65,12 @@ def test_equal_models_are_equal_files(tmp_path):
         network.save(tmp_path / name)
     content = (tmp_path / "a").read_bytes()
     assert content == (tmp_path / "b").read_bytes() == (FIXTURES / "xpnet-model-2.safetensors").read_bytes()
+
+
+def test_tensors_come_in_the_order_of_their_names():
+    content = (FIXTURES / "xpnet-model-2.safetensors").read_bytes()
+    for _ in range(5):
+        assert list(tensors := tensors_in(content, "m")) == sorted(tensors)
 
 
 def refused(path: Path, content: bytes) -> str:

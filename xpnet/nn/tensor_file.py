@@ -68,7 +68,7 @@ def metadata_in(content: bytes, called: str) -> Mapping[str, Any]:
 
 
 def tensors_in(content: bytes, called: str) -> dict[str, NDArray[Any]]:
-    """Return the tensors in the content of a file, as arrays of their own.
+    """Return the tensors in the content of a file, in the order of their names, as arrays of their own.
 
     Raises:
         RunError: The tensors are not exactly what the header describes, or of other types than xpnet writes.
@@ -84,4 +84,4 @@ def tensors_in(content: bytes, called: str) -> dict[str, NDArray[Any]]:
     for name, tensor in tensors.items():
         if tensor.dtype.name not in _TYPES:
             raise broken(called, f"{one_line(name, 60)} is {tensor.dtype}, not one of {', '.join(_TYPES)}")
-    return tensors
+    return dict(sorted(tensors.items()))  # the library's own order differs from call to call
