@@ -138,7 +138,8 @@ def watched(run):
         run(self, *given)
         known.update(sys.modules)
     return first
-for stepper in (xpnet.training.steppers.plain.PlainStepper, xpnet.training.steppers.feature_parallel.FeatureParallelStepper):
+steppers = xpnet.training.steppers
+for stepper in (steppers.plain.PlainStepper, steppers.feature_parallel.FeatureParallelStepper):
     stepper.run = watched(stepper.run)
 for arguments in sys.argv[1].split(";"):
     known.clear()
