@@ -17,20 +17,20 @@ from bench.turns import PAUSE
 
 SUITES = {
     "step": ("bench.suites", "short runs of training steps: the quick look"),
-    "epoch": ("bench.suites", "whole epochs, and those of xpnet.train with its evaluation"),
+    "epoch": ("bench.suites", "complete epochs, and those of xpnet.train with its evaluation"),
     "population": ("bench.suites", "R networks that train at once"),
     "scaling": ("bench.suites", "times against width, depth, batch, samples and replicas, with exponents"),
-    "gradcheck": ("bench.gradcheck", "the gradient check of whole networks, fast and naive"),
+    "gradcheck": ("bench.gradcheck", "the gradient check of complete networks, fast and naive"),
     "startup": ("bench.startup", "imports, xpnet --help, and the time to a first step"),
     "memory": ("bench.memory", "peak memory of a training run"),
     "search": ("bench.search", "a search of 50 values of lambda, and 50 runs one after another"),
 }
 TOOLS = {
     "compare": "compare OLD.json NEW.json: exit code 1 if NEW is slower beyond the noise",
-    "gpu": "everything that needs a GPU: is it right, and how fast is it",
-    "guarantees": "write docs/guarantees.md from what the tests did: what is promised, and how it was put to the test",
+    "gpu": "everything that needs a GPU: are its results right, and how fast is it",
+    "guarantees": "write docs/guarantees.md, the promises and how they were tested, from a record of the tests",
     "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills",
-    "soak": "train, kill, resume, corrupt and search at random for a while: what is survived",
+    "soak": "train, kill, resume, corrupt and search at random for a while",
     "page": "write the figures of docs/performance.md and the README from the newest results",
 }
 

@@ -1,4 +1,4 @@
-"""Who is measured: where each contender is written, what it needs, and in what its process starts."""
+"""The contenders: where each is implemented, the packages that it needs, and the environment of its process."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Entry(NamedTuple):
     """How a contender is started.
 
     Attributes:
-        where: ``"module:Class"``.
-        needs: Packages that must be there.
-        fast: Whether xpnet may use its compiled operations; None where it does not matter.
+        target: ``"module:Class"``.
+        needs: Packages that must be installed.
+        fast: Whether xpnet may use its compiled operations; None if it does not matter.
         batch_norm: Whether it can normalise batches.
-        best: What was done to serve it well, or what it does not do.
+        best: Measures that make it fast, or its limitations.
         single: It trains one network: of a population, the time of one is multiplied.
     """
 
-    where: str
+    target: str
     needs: tuple[str, ...] = ()
     fast: bool | None = None
     batch_norm: bool = True
@@ -46,10 +46,10 @@ OURS = {
     "xpnet fast": Entry("bench.ours:Stepper", ("numba",), fast=True, best="the same, with the extra `fast`"),
     "floor": Entry("bench.ours:Floor", fast=False, best="gather and matrix products alone, NumPy"),
 }
-_WHOLE = "`xpnet.train` as a whole, with its evaluation, which is told apart"
+_TRAIN = "all of `xpnet.train`, with its evaluation, which is timed separately"
 TRAIN = {
-    "xpnet train": Entry("bench.ours:Train", fast=True, best=f"{_WHOLE}; with the extra `fast` if it is installed"),
-    "xpnet train numpy": Entry("bench.ours:Train", fast=False, best=_WHOLE),
+    "xpnet train": Entry("bench.ours:Train", fast=True, best=f"{_TRAIN}; with the extra `fast` if it is installed"),
+    "xpnet train numpy": Entry("bench.ours:Train", fast=False, best=_TRAIN),
 }
 PEERS = {
     "torch.compile": Entry(
@@ -81,13 +81,13 @@ ALL = OURS | TRAIN | PEERS | POPULATION_PEERS
 
 
 def missing(entry: Entry) -> str | None:
-    """Return why a contender cannot be there, without importing what it needs; None if it can."""
+    """Return why a contender cannot be made, without importing its packages; None if it can."""
     absent = [name for name in entry.needs if importlib.util.find_spec(name) is None]
     return f"{absent[0]} is not installed" if absent else None
 
 
 def make(name: str, problem: Problem) -> Contender:
     """Return a contender, ready to train `problem`."""
-    module, attribute = ALL[name].where.split(":")
+    module, attribute = ALL[name].target.split(":")
     contender: Contender = getattr(importlib.import_module(module), attribute)(problem)
     return contender

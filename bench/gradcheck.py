@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from bench.memory import peak_mib
+from bench.problem import NINE
 from bench.turns import ROOT
 from xpnet.analysis.benchmark import summary
 
-NINE = (50, 30, 20, 20, 10, 10, 10, 10)
 NETWORKS = {
     "3 layers, BN": ((50, 50), True),
     "3 layers": ((50, 50), False),

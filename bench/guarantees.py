@@ -1,4 +1,4 @@
-"""``docs/guarantees.md``: what xpnet promises, made from what the tests that do the harm say of themselves.
+"""``docs/guarantees.md``: the promises of xpnet, and how tests have tried to break them.
 
 pytest -n 2 --thorough --guarantees=record.json    # what a run of the tests did
 python -m bench guarantees record.json             # keep the record and write the page
@@ -50,7 +50,7 @@ def page(promises: Mapping[str, Mapping[str, str]], record: Record, soak: Mappin
 
 
 def _survived(result: Mapping[str, Any]) -> str:
-    """Return what stands on the page of a soak."""
+    """Return the section of the page about a soak."""
     soak, machine = result["soak"], result["machine"]
     done = [f"- {what}: {times:,}" for what, times in soak["counts"].items()]
     head = f"`{result['command']}` ({soak['seconds']:.0f} s, {machine['date']}) survived:"
@@ -65,8 +65,8 @@ def last_soak() -> dict[str, Any] | None:
 
 def _tried(tests: Mapping[str, Mapping[str, Any]]) -> str:
     cases = sum(entry["passed"] for entry in tests.values())
-    told = [f"{cases:,} test{'' if cases == 1 else 's'}"]
-    return "<br>".join([*told, *(f"{what}: {times:,}" for what, times in sorted(_harm(tests).items()))])
+    counted = f"{cases:,} test{'' if cases == 1 else 's'}"
+    return "<br>".join([counted, *(f"{what}: {times:,}" for what, times in sorted(_harm(tests).items()))])
 
 
 def _harm(tests: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
@@ -77,7 +77,7 @@ def _harm(tests: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
 
 
 def problems(promises: Mapping[str, Any], kept: Record, seen: Record) -> list[str]:
-    """Return in what a run of the tests stays behind the promises and the record that the page is made of."""
+    """Return the promises and recorded tests that a run of the tests does not confirm."""
     found = [f"{name}: is tested, but is no promise of {PROMISES}" for name in sorted(seen.keys() - promises.keys())]
     for name in promises:
         tests = seen.get(name, {})

@@ -1,4 +1,4 @@
-"""What a measurement was made on, and a probe of the state that the machine was in."""
+"""The machine of a measurement, and a probe of its current speed."""
 
 from __future__ import annotations
 
@@ -47,23 +47,22 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return environment.versions(packages, _DISTRIBUTIONS)
 
 
-def probe() -> dict[str, Any]:
-    """Return the speed of a 2048 x 2048 float32 product, and of a copy by one thread and by two.
+def probe(side: int = 2048, numbers: int = 2**25) -> dict[str, Any]:
+    """Return the speed of a float32 product, side x side, and of copies of `numbers` by one thread and by two.
 
-    The speed of shared machines drifts; two figures can be compared only where these are alike.  Each is
-    the best of three.  Two threads that copy no faster than one tell of a host that is short of bandwidth
-    or busy with others.
+    The speed of shared machines drifts; figures of two runs can be compared only if their probes are alike.  Each is
+    the best of three.  If two threads copy no faster than one, the host is short of bandwidth or busy.
     """
-    a = np.ones((2048, 2048), np.float32)
-    out, source = np.empty_like(a), np.ones(32 * 2**20, np.float32)
+    a = np.ones((side, side), np.float32)
+    out, source = np.empty_like(a), np.ones(numbers, np.float32)
     target = np.empty_like(source)
-    halves = [(target[part], source[part]) for part in (slice(None, 2**24), slice(2**24, None))]
+    halves = [(target[part], source[part]) for part in (slice(None, numbers // 2), slice(numbers // 2, None))]
     product = _best(lambda: np.matmul(a, a, out=out))
     one = _best(lambda: np.copyto(target, source))
     with ThreadPoolExecutor(2) as pool:
         two = _best(lambda: list(pool.map(lambda half: np.copyto(*half), halves)))
     figures: dict[str, Any] = {
-        "gemm_gflops": round(2 * 2048**3 / product / 1e9, 1),
+        "gemm_gflops": round(2 * side**3 / product / 1e9, 1),
         "copy_gb_s": round(2 * source.nbytes / one / 1e9, 1),
         "copy_two_threads_gb_s": round(2 * source.nbytes / two / 1e9, 1),
     }

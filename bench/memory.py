@@ -1,6 +1,6 @@
-"""The memory that a training run takes, above that of an interpreter that has trained a moment already.
+"""The memory of a training run, above that of an interpreter that has trained for a moment already.
 
-Every run has a process of its own, so that its peak is its own.
+Every run has a process of its own, since a peak belongs to a process.
 """
 
 from __future__ import annotations

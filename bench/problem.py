@@ -1,4 +1,4 @@
-"""What all contenders are given: data, initial weights, batches, learning rates and penalty."""
+"""The problem that all contenders get: data, initial weights, batches, learning rates and penalty."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Problem:
     """One training problem, the same for every contender.
 
     Attributes:
-        folder: Holds ``x.npy`` (N, inputs), float32, standardised, ``labels.npy`` (N,), int64, and what x was made of.
+        folder: Holds ``x.npy`` (N, inputs), float32, standardised, ``labels.npy`` (N,), int64, and the raw features.
         hidden: Units of each hidden layer.
         batch_norm: Whether hidden layers are normalised.
         batch: Samples in a step.
@@ -73,7 +73,7 @@ class Problem:
 
     @property
     def words(self) -> str:
-        """Return what people call the problem."""
+        """Return the problem in words."""
         norm = "with BN" if self.batch_norm else "without BN"
         words = f"{'-'.join(map(str, self.sizes))} {norm}, batch {self.batch}"
         return words if self.replicas == 1 else f"{self.replicas} networks {words}"

@@ -1,7 +1,7 @@
-"""Result files: what is in one, how it is written, and how it is read again.
+"""Result files: their content, writing and reading.
 
-A file holds suites, a suite cases, a case rows: one for each contender, with the values that were
-measured.  What compares files and what makes pages of them needs to know no more than that.
+A file holds suites, a suite cases, a case rows: one for each contender, with the measured values.  Comparisons and
+pages depend on nothing else.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def newest(folder: Path = FOLDER) -> dict[str, tuple[Path, dict[str, Any]]]:
 
 
 def _rounded(value: Any) -> Any:
-    """Return `value` with six digits of each number: no clock tells more."""
+    """Return `value` with six digits of each number: no clock is more precise."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):

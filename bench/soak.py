@@ -39,10 +39,10 @@ class SoakError(Exception):
 
 
 class Soak:
-    """Commands that are harmed, and what became of them.
+    """Commands that are harmed, and counts of their outcomes.
 
     Attributes:
-        counts: What was done, by name.
+        counts: Events by name.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -72,7 +72,7 @@ class Soak:
             preexec_fn=limits,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
-        told = f"xpnet {' '.join(words)}"
+        called = f"xpnet {' '.join(words)}"
         try:
             if after is not None:
                 try:
@@ -83,15 +83,26 @@ class Soak:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            raise SoakError(f"{told}: has not ended after {_PATIENCE} s") from None
+            raise SoakError(f"{called}: has not ended after {_PATIENCE} s") from None
         if (most := resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) > _MOST_MEMORY:
-            raise SoakError(f"{told}: took {most / 2**20:.1f} GiB of memory")
+            raise SoakError(f"{called}: took {most / 2**20:.1f} GiB of memory")
         allowed = {0, 2, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
         if process.returncode not in allowed or "Traceback" in err:
-            raise SoakError(f"{told}: ended with {process.returncode}: {err[-2000:]}")
+            raise SoakError(f"{called}: ended with {process.returncode}: {err[-2000:]}")
         if after is not None and process.returncode != 0:
             self.counts[f"{signal.Signals(number).name} sent"] += 1
         return process.returncode
+
+    def complete(self, *words: str) -> float:
+        """Run a command to its end; return the seconds that it took.
+
+        Raises:
+            SoakError: It did not succeed.
+        """
+        begun = time.monotonic()
+        if self.command(*words):
+            raise SoakError(f"xpnet {' '.join(words)}: does not end")
+        return time.monotonic() - begun
 
     def name(self, what: str) -> str:
         """Return a name that is new."""
@@ -120,10 +131,7 @@ def train(soak: Soak) -> None:
     words += soak.one_of([[], ["--no-batch-norm"], ["--dtype", "float64"], ["--shuffle", "independent"]])
     words += soak.one_of([[], [], ["--save-every", "2"], ["--keep", "1"]])
     whole, run = soak.name("whole"), soak.name("run")
-    begun = time.monotonic()
-    if soak.command(*words, "--out", whole):
-        raise SoakError(f"xpnet {' '.join(words)}: does not end")
-    seconds = time.monotonic() - begun
+    seconds = soak.complete(*words, "--out", whole)
     start = ["--out", run]
     for _ in range(int(rng.integers(1, 5))):
         if soak.chance(0.2):
@@ -143,8 +151,7 @@ def train(soak: Soak) -> None:
         saved = sorted((soak.folder / run).glob("checkpoints/*/step-*"))
         if saved and soak.chance(0.4):
             damage(soak, soak.one_of(saved[-2:]))
-    if soak.command(*words, *start):
-        raise SoakError(f"xpnet {' '.join(words)}: does not end")
+    soak.complete(*words, *start)
     compare(soak.folder / whole, soak.folder / run)
     soak.counts["runs that ended as if undisturbed"] += 1
 
@@ -153,14 +160,14 @@ def damage(soak: Soak, path: Path) -> None:
     """Flip a bit of a file, cut it, put something in its middle, or take it away."""
     content = bytearray(path.read_bytes())
     place = int(soak.rng.integers(max(1, len(content))))
-    how = soak.one_of(["bit", "bit", "cut", "bytes", "gone"])
-    if how == "bit" and content:
+    kind = soak.one_of(["bit", "bit", "cut", "bytes", "gone"])
+    if kind == "bit" and content:
         content[place] ^= 1 << int(soak.rng.integers(8))
-    elif how == "cut":
+    elif kind == "cut":
         del content[place:]
-    elif how == "bytes":
+    elif kind == "bytes":
         content[place:place] = soak.rng.bytes(8)
-    if how == "gone":
+    if kind == "gone":
         path.unlink()
     else:
         path.write_bytes(bytes(content))
@@ -216,10 +223,7 @@ def search(soak: Soak) -> None:
     words = ["search", "lambda", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "3", "--trials", "6"]
     words += ["--max-replicas", "2", "--seed", seed, "--dtype", "float64"]
     whole, run = soak.name("search"), soak.name("search")
-    begun = time.monotonic()
-    if soak.command(*words, "--out", whole):
-        raise SoakError(f"xpnet {' '.join(words)}: does not end")
-    seconds = time.monotonic() - begun
+    seconds = soak.complete(*words, "--out", whole)
     start = [*words, "--out", run]
     for _ in range(int(soak.rng.integers(1, 4))):
         number = soak.one_of([signal.SIGKILL, signal.SIGTERM])
@@ -230,8 +234,7 @@ def search(soak: Soak) -> None:
         start = ["search", "--resume", run]
         if code == 0:
             break
-    if soak.command(*start):
-        raise SoakError(f"xpnet {' '.join(start)}: does not end")
+    soak.complete(*start)
     if trials(soak.folder / whole) != trials(soak.folder / run):
         raise SoakError(f"{whole}, {run}: the trials differ")
     soak.counts["searches that found the same"] += 1

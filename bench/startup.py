@@ -1,4 +1,4 @@
-"""How long it takes until something happens: processes that start, import, and take a first step."""
+"""Start-up times: processes that start, import, and take a first step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suites that train: step, epoch and population, and how long epochs take as problems grow."""
+"""The suites that train: step, epoch and population, and scaling, which times them as problems grow."""
 
 from __future__ import annotations
 
@@ -42,29 +42,30 @@ def _tell(say: Say, name: str, case: dict[str, Any]) -> None:
             say(f"   {who:24} DID NOT COMPUTE THE SAME: {found}")
 
 
+def _by_network(
+    options: argparse.Namespace, folder: Path, say: Say, names: list[str], most: int | None = None
+) -> dict[str, Any]:
+    """Time `names` and, if asked for, other libraries on every network, `most` steps a round or an epoch."""
+    cases = {}
+    for network in options.networks:
+        problem = Problem.of(network, folder)
+        steps = options.samples // problem.batch
+        steps = steps if most is None else max(1, min(most, steps))
+        contenders = [*names, *(PEERS if options.peers else [])]
+        cases[network] = measure(contenders, problem, options.rounds, steps, options.pause)
+        _tell(say, network, cases[network])
+    return {"cases": cases}
+
+
 def step(options: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
     """Time short runs of steps: the quick look."""
-    cases = {}
-    for name in options.networks:
-        problem = Problem.of(name, folder)
-        steps = max(1, min(options.steps or 90, options.samples // problem.batch))
-        names = _ours(options) + (list(PEERS) if options.peers else [])
-        cases[name] = measure(names, problem, options.rounds, steps, options.pause)
-        _tell(say, name, cases[name])
-    return {"cases": cases}
+    return _by_network(options, folder, say, _ours(options), options.steps or 90)
 
 
 def epoch(options: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
-    """Time whole epochs, and those of ``xpnet.train`` with its evaluation."""
-    cases = {}
-    for name in options.networks:
-        problem = Problem.of(name, folder)
-        train = "xpnet train" if options.fast else "xpnet train numpy"
-        names = [*_ours(options), train, *(PEERS if options.peers else [])]
-        steps = options.samples // problem.batch
-        cases[name] = measure(names, problem, options.rounds, steps, options.pause)
-        _tell(say, name, cases[name])
-    return {"cases": cases}
+    """Time complete epochs, and those of ``xpnet.train`` with its evaluation."""
+    train = "xpnet train" if options.fast else "xpnet train numpy"
+    return _by_network(options, folder, say, [*_ours(options), train])
 
 
 def population(options: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
@@ -90,18 +91,10 @@ AXES: dict[str, tuple[int, ...]] = {
 }
 
 
-def _at(axis: str, size: int, folder: Path) -> Problem:
+def _resized(axis: str, size: int, folder: Path) -> Problem:
     """Return the usual problem with one of its sizes changed."""
-    match axis:
-        case "width":
-            return Problem.of("a", folder, hidden=(size, size))
-        case "depth":
-            return Problem.of("a", folder, hidden=(50,) * size)
-        case "batch":
-            return Problem.of("a", folder, batch=size)
-        case "samples":
-            return Problem.of("a", folder, samples=size)
-    return Problem.of("a", folder, replicas=size)
+    hidden = {"width": (size, size), "depth": (50,) * size}
+    return Problem.of("a", folder, **({"hidden": hidden[axis]} if axis in hidden else {axis: size}))
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> dict[str, float] | None:
@@ -149,7 +142,7 @@ def _axis(
     """Return the case of one axis: a row for each size, and the floor under each."""
     epochs = axis == "samples"
     sizes = [s for s in all_sizes if axis not in ("samples", "batch") or s <= options.samples]
-    problems = {s: _at(axis, s, folder) for s in sizes}
+    problems = {s: _resized(axis, s, folder) for s in sizes}
     steps = {
         s: s // p.batch if epochs else max(1, min(options.steps or 20, options.samples // p.batch))
         for s, p in problems.items()

@@ -35,6 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--thorough"):
+        os.environ["XPNET_TEST_THOROUGH"] = "1"  # for modules that have no fixtures, here and in other processes
     path = config.getoption("--guarantees")
     # With several processes, the one that starts them hears of all tests.
     if path is not None and not hasattr(config, "workerinput"):

@@ -95,7 +95,7 @@ def test_a_copy_of_a_network_has_tensors_of_its_own_and_a_shallow_one_shares_the
     shallow.class_names = ("x", "y", "z")
     assert net.class_names == ()
     # Its small tensors lie side by side, as those of any network: they move in one call.
-    assert all(np.shares_memory(deep.parameters["b2"], block) for block in [deep.parameters.blocks["units"]])
+    assert all(np.shares_memory(deep.parameters["b2"], block) for block in [deep.parameters.flat["units"]])
 
 
 @ways

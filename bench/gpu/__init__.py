@@ -1,4 +1,4 @@
-"""Everything that needs a GPU, by one command: what is computed there is right, and how long it takes.
+"""Everything that needs a GPU, by one command: whether its results are right, and how long they take.
 
 python -m bench gpu --out FILE.json          # all parts, under eight minutes
 python -m bench gpu --parts kernels,epochs   # some of them
@@ -60,49 +60,40 @@ def main(arguments: Sequence[str]) -> int:
     found: dict[str, Any] = result["parts"]
     if options.out is not None:
         write(options.out, result)
-    _run_parts(options, given, begin, found, result)
-    _run_again(options, given, begin, found, result)
+    deadline = begin + options.seconds
+    for name in options.parts:
+        print(f"== {name}: {PARTS[name][1]}", flush=True)
+        found[name] = _run_part(options, given, name, deadline)
+        if options.out is not None:
+            write(options.out, result, replace=True)
+    # Parts that failed run once more, each launch waited for, after all others have had their turn.
+    for name in [name for name, part in found.items() if "failed" in part]:
+        print(f"== {name}, again with {BLOCKING}=1", flush=True)
+        environment = {BLOCKING: "1"}
+        found[name]["again"] = {"environment": environment} | _run_part(options, given, name, deadline, environment)
+        if options.out is not None:
+            write(options.out, result, replace=True)
     print(_summary(found, time.perf_counter() - begin))
     return 1 if any("failed" in part for part in found.values()) else 0
 
 
-def _run_parts(
-    options: argparse.Namespace, given: list[str], begin: float, found: dict[str, Any], result: dict[str, Any]
-) -> None:
-    """Run each part; what is found is written after each."""
-    for name in options.parts:
-        print(f"== {name}: {PARTS[name][1]}", flush=True)
-        left = options.seconds - (time.perf_counter() - begin)
-        if left < 1:
-            found[name] = {"skipped": f"the {options.seconds:.0f} seconds are over"}
-        else:
-            limit = min(options.limits.get(name, PARTS[name][0]), left)
-            found[name] = run(name, [*given, *_failing(options, name)], limit)
-        _tell(found[name])
-        if options.out is not None:
-            write(options.out, result, replace=True)
-
-
-def _run_again(
-    options: argparse.Namespace, given: list[str], begin: float, found: dict[str, Any], result: dict[str, Any]
-) -> None:
-    """Run the parts that failed once more, each launch waited for: when all others have had their turn."""
-    for name in [name for name, part in found.items() if "failed" in part]:
-        left = options.seconds - (time.perf_counter() - begin)
-        print(f"== {name}, again with {BLOCKING}=1", flush=True)
-        if left < 1:
-            again = {"skipped": f"the {options.seconds:.0f} seconds are over"}
-        else:
-            limit = min(options.limits.get(name, PARTS[name][0]), left)
-            again = run(name, [*given, *_failing(options, name)], limit, {BLOCKING: "1"})
-        found[name]["again"] = {"environment": {BLOCKING: "1"}} | again
-        _tell(again)
-        if options.out is not None:
-            write(options.out, result, replace=True)
+def _run_part(
+    options: argparse.Namespace, given: list[str], name: str, deadline: float, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a part, within its limit and the time that is left, and print how it ended."""
+    left = deadline - time.perf_counter()
+    if left < 1:
+        part: dict[str, Any] = {"skipped": f"the {options.seconds:.0f} seconds are over"}
+    else:
+        limit = min(options.limits.get(name, PARTS[name][0]), left)
+        failing = [f"--fail={name}={options.fail[name]}"] if name in options.fail else []
+        part = run(name, [*given, *failing], limit, environment)
+    _tell(part)
+    return part
 
 
 def _tell(part: dict[str, Any]) -> None:
-    """Print what became of a part, beyond the lines that it has printed."""
+    """Print why a part failed or was skipped, after the lines that it has printed."""
     if "failed" in part:
         print("\n".join([f"   FAILED {part['failed']}", *part.get("stderr", "").splitlines()[-5:]]), flush=True)
     elif "skipped" in part:
@@ -166,10 +157,6 @@ def _failures(text: str) -> dict[str, str]:
     if wrong := [name for name, how in failures.items() if how not in ("crash", "hang")]:
         raise argparse.ArgumentTypeError(f"{wrong[0]}={failures[wrong[0]]}: must be crash or hang")
     return failures
-
-
-def _failing(options: argparse.Namespace, name: str) -> list[str]:
-    return [f"--fail={name}={options.fail[name]}"] if name in options.fail else []
 
 
 def _result(options: argparse.Namespace, gpu: dict[str, Any]) -> dict[str, Any]:

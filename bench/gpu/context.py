@@ -1,4 +1,4 @@
-"""What the parts are given: a device, sizes, and a clock that waits for the device."""
+"""The environment of a part: a device, sizes, and a clock that waits for the device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,23 @@ from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet, to_device
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 
-NINE = (50, 30, 20, 20, 10, 10, 10, 10)
+
+def timed(run: Callable[[], object], wait: Callable[[], object], warm: int, count: int) -> list[float]:
+    """Return the seconds of `count` calls of `run` after `warm` more; `wait` returns once the device is done."""
+    times = []
+    for _ in range(warm + count):
+        wait()
+        begin = time.perf_counter()
+        run()
+        wait()
+        times.append(time.perf_counter() - begin)
+    return times[warm:]
+
+
+def batches(samples: int, batch: int) -> np.ndarray[Any, Any]:
+    """Return the samples of each step of an epoch (steps, batch), in a random order."""
+    count = samples // batch
+    return np.random.default_rng(0).permutation(samples)[: count * batch].reshape(count, batch)
 
 
 class Context:
@@ -32,8 +48,8 @@ class Context:
         samples: Of the training set.
         inputs: Features of a sample.
         data: Folder or archive with CIFAR-10, or None.
-        lines: What the part has told.
-        found: What the part has found so far.
+        lines: The lines that the part has printed.
+        found: The results of the part so far.
     """
 
     def __init__(self, backend: Backend, *, small: bool = False, data: str | None = None) -> None:
@@ -92,15 +108,8 @@ class Context:
 
     def seconds(self, run: Callable[[], object], *, epochs: int | None = None, warm: int | None = None) -> list[float]:
         """Return the seconds of calls of `run`, until the device is done, after some that warm up."""
-        times, warm = [], self.warm if warm is None else warm
-        for number in range(warm + (epochs or self.epochs)):
-            self.backend.synchronize()
-            begin = time.perf_counter()
-            run()
-            self.backend.synchronize()
-            if number >= warm:
-                times.append(time.perf_counter() - begin)
-        return times
+        warm = self.warm if warm is None else warm
+        return timed(run, self.backend.synchronize, warm, epochs or self.epochs)
 
 
 class Steps:

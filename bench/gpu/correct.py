@@ -1,4 +1,4 @@
-"""Parts that show that what the GPU computes is right."""
+"""Parts that check the results of a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.gpu.context import NINE, Context
+from bench.gpu.context import Context
+from bench.problem import NINE
 from xpnet.analysis.benchmark import noise
 from xpnet.backend import Backend
 from xpnet.config.definitions import TrainConfig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bench.gpu.context import batches, timed
 from bench.peers.jax_single import Tree, descend, loss_of
 from bench.problem import LAM
 
@@ -21,12 +21,7 @@ from bench.problem import LAM
 class Peer:
     """One network on the training set as bytes on the device, standardised in the step.
 
-    Args:
-        data: The data set.
-        hidden: Units of each hidden layer.
-        batch_norm: Whether hidden layers are normalised.
-        batch: Samples in a step.
-        unroll: Steps in one round of the scan's loop.
+    The arguments are those of :class:`bench.gpu.torch_cuda.Peer`, and `unroll`: steps in one round of the scan's loop.
     """
 
     def __init__(self, data: Any, hidden: tuple[int, ...], batch_norm: bool, batch: int, unroll: int = 1) -> None:
@@ -34,9 +29,8 @@ class Peer:
             raise RuntimeError(f"JAX computes on {jax.default_backend()}, not on a GPU")
         self.version = jax.__version__
         jax.config.update("jax_default_matmul_precision", "highest")  # float32, not TF32
-        samples = len(data.train)
-        self.count = samples // batch
-        rows = np.random.default_rng(0).permutation(samples)[: self.count * batch].reshape(self.count, batch)
+        rows = batches(len(data.train), batch)
+        self.count = len(rows)
         self._x, self._labels = jax.device_put(data.train.x), jax.device_put(data.train.labels.astype(np.int32))
         self._perm, self._eta = jax.device_put(rows.astype(np.int32)), jnp.full(self.count, 1e-3, jnp.float32)
         scale = data.standardiser
@@ -70,13 +64,10 @@ class Peer:
 
     def seconds(self, warm: int, epochs: int) -> list[float]:
         """Return the seconds of epochs, after some that warm up."""
-        times = []
-        for number in range(warm + epochs):
-            begin = time.perf_counter()
-            self._p, self._running, loss = self._epoch(
-                self._p, self._running, self._x, self._labels, self._perm, self._eta
-            )
+
+        def run() -> None:
+            inputs = (self._x, self._labels, self._perm, self._eta)
+            self._p, self._running, loss = self._epoch(self._p, self._running, *inputs)
             jax.block_until_ready((self._p, loss))
-            if number >= warm:
-                times.append(time.perf_counter() - begin)
-        return times
+
+        return timed(run, lambda: None, warm, epochs)

@@ -1,4 +1,4 @@
-"""What the pages say of GPUs, from the newest result of ``python -m bench gpu`` and the record of the kernels."""
+"""The slots of pages about GPUs, from the newest result of ``python -m bench gpu`` and the record of the kernels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from bench.kernels import table
 from bench.results import BenchError, read
 
-# What is to be measured, with the bar that each figure is held against.
+# The measurements, with the bar that each is compared with.
 BARS = (
     ("3072-50-50-10 with BN, batch 100, `graph`", "3072-50-50-10 with BN", "xpnet graph", 65),
     ("the same, `small`", "3072-50-50-10 with BN", "xpnet small", 15),

@@ -1,4 +1,4 @@
-"""The process of one part: what starts, limits and ends it, and what is done within it."""
+"""The process of one part: starting, limiting and ending it, and the work within it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def work(options: argparse.Namespace) -> int:
-    """Do what the process of a part is for; return its exit code."""
+    """Do the work of a part in its own process; return its exit code."""
     faulthandler.enable()
     # A part that hangs shows where, before it is ended.
     faulthandler.dump_traceback_later(0.8 * float(options.limit))
@@ -100,11 +100,11 @@ def work(options: argparse.Namespace) -> int:
     def part() -> dict[str, Any]:
         return context.found | {"lines": context.lines}
 
-    def told() -> None:
+    def save() -> None:
         _write(into, part())
         _fail(options.fail.get(name))
 
-    context.on_change = told
+    context.on_change = save
     functions = {key: value for module in _MODULES for key, value in vars(_module(module)).items()}
     try:
         context.found |= functions[name](context)

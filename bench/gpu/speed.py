@@ -14,7 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bench.gpu.context import NINE, Context, Steps, figures
+from bench.gpu.context import Context, Steps, figures, timed
+from bench.problem import NINE
 from xpnet.analysis.benchmark import noise, wins_from
 from xpnet.backend import give_back
 from xpnet.nn.network import Network
@@ -158,12 +159,9 @@ def crossover(context: Context) -> dict[str, Any]:
                 network = Network(context.network(hidden), backend=backend)
                 steps = Steps(network, part, "auto", batch=min(batch, len(data.train)), most=50)
                 # Half a second each is enough to see which is faster; the first two make kernels and graphs.
-                steps.epoch()
-                begin = time.perf_counter()
-                steps.epoch()
-                backend.synchronize()
-                rounds = max(1, min(5, int(0.5 / (time.perf_counter() - begin))))
-                times.append(min(_timed(backend, steps, rounds)))
+                (seconds,) = timed(steps.epoch, backend.synchronize, 1, 1)
+                rounds = max(1, min(5, int(0.5 / seconds)))
+                times.append(1e6 * min(timed(steps.epoch, backend.synchronize, 0, rounds)) / steps.count)
             points[axis].append((size, *times))
             context.tell(f"{axis} {size:6}: CPU {times[0]:11.1f}, GPU {times[1]:9.1f} us a step")
     found = {axis: {"points": points[axis], "gpu_wins_from": wins_from(points[axis])} for axis in points}
@@ -176,17 +174,6 @@ def crossover(context: Context) -> dict[str, Any]:
     for line in wins:
         context.tell(line)
     return found | {"summary": "; ".join(wins)}
-
-
-def _timed(backend: Any, steps: Steps, rounds: int) -> list[float]:
-    times = []
-    for _ in range(rounds):
-        backend.synchronize()
-        begin = time.perf_counter()
-        steps.epoch()
-        backend.synchronize()
-        times.append(1e6 * (time.perf_counter() - begin) / steps.count)
-    return times
 
 
 _FIRST_STEP = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bench.gpu.context import batches, timed
 from bench.peers.torch_single import BN_EPS, loss_of
 from bench.problem import ETA_MAX, LAM
 
@@ -42,9 +42,8 @@ class Peer:
         scale = data.standardiser
         self._mean = torch.tensor(scale.mean, dtype=torch.float32, device=device)
         self._factor = torch.tensor(1 / scale.std, dtype=torch.float32, device=device)
-        samples = len(data.train)
-        self.count = samples // batch
-        rows = np.random.default_rng(0).permutation(samples)[: self.count * batch].reshape(self.count, batch)
+        rows = batches(len(data.train), batch)
+        self.count = len(rows)
         self._perm = torch.from_numpy(rows).to(device)
         self._total = torch.zeros((), device=device)
         self._eta = torch.full((), 1e-3, device=device)
@@ -159,13 +158,4 @@ class Peer:
 
     def seconds(self, warm: int, epochs: int) -> list[float]:
         """Return the seconds of epochs, after some that warm up."""
-        times = []
-        wait = torch.cuda.synchronize if self._device == "cuda" else lambda: None
-        for number in range(warm + epochs):
-            wait()
-            begin = time.perf_counter()
-            self.epoch()
-            wait()
-            if number >= warm:
-                times.append(time.perf_counter() - begin)
-        return times
+        return timed(self.epoch, torch.cuda.synchronize if self._device == "cuda" else lambda: None, warm, epochs)

@@ -168,6 +168,11 @@ def test_a_run_that_shows_as_much_is_as_promised(root: Path, capsys):
     assert guarantees.main(["--check"]) == 0
 
 
+HARM = "tests/test_a.py::test_harm"
+B, C = "tests/b/test_b.py::test_b", "tests/test_a.py::test_c"
+NOT_TESTED = "kept: no test has passed that puts it to the test"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -175,34 +180,16 @@ def test_a_run_that_shows_as_much_is_as_promised(root: Path, capsys):
             lambda record: record.update(third={"tests/test_a.py::test_d": entry(passed=1)}),
             ["third: is tested, but is no promise of tests/guarantees.toml"],
         ),
+        (lambda record: record["kept"][HARM].update(passed=0), [NOT_TESTED]),
+        (lambda record: record["other"][B].update(failed=1), [f"other: {B} failed"]),
+        (lambda record: record["other"].pop(B), [f"other: {B} was not run"]),
         (
-            lambda record: record["kept"]["tests/test_a.py::test_harm"].update(passed=0),
-            ["kept: no test has passed that puts it to the test"],
+            lambda record: record["kept"][HARM]["harm"].update({"bits flipped": 1499}),
+            [f"kept: {HARM}: 1,499 bits flipped, where the page counts 3,000"],
         ),
-        (
-            lambda record: record["other"]["tests/b/test_b.py::test_b"].update(failed=1),
-            ["other: tests/b/test_b.py::test_b failed"],
-        ),
-        (
-            lambda record: record["other"].pop("tests/b/test_b.py::test_b"),
-            ["other: tests/b/test_b.py::test_b was not run"],
-        ),
-        (
-            lambda record: record["kept"]["tests/test_a.py::test_harm"]["harm"].update({"bits flipped": 1499}),
-            ["kept: tests/test_a.py::test_harm: 1,499 bits flipped, where the page counts 3,000"],
-        ),
-        (
-            lambda record: record.pop("kept"),
-            [
-                "kept: no test has passed that puts it to the test",
-                "kept: tests/test_a.py::test_harm was not run",
-            ],
-        ),
-        (
-            # What cannot be done here, such as without a browser, is no reason to fail.
-            lambda record: record["other"]["tests/test_a.py::test_c"].update(passed=0, skipped=1, harm={}),
-            [],
-        ),
+        (lambda record: record.pop("kept"), [NOT_TESTED, f"kept: {HARM} was not run"]),
+        # A test that cannot run here, such as without a browser, is no reason to fail.
+        (lambda record: record["other"][C].update(passed=0, skipped=1, harm={}), []),
     ],
 )
 def test_what_stays_behind_the_page_is_named(root: Path, capsys, change, said: list[str]):

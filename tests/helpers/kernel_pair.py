@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import emulator
 import numpy as np
 import pytest
-from strict import Module
+from strict import gpu_backend
 
-from xpnet.backend import Backend
 from xpnet.ops import reference
 from xpnet.ops.cuda_ops import CudaOps
 
@@ -19,11 +17,9 @@ class Both:
     """The kernels, on a pretended device, beside the reference."""
 
     def __init__(self) -> None:
-        self.xp = Module()
-        self.backend = Backend("gpu", self.xp, "gpu:0")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: emulator.Cublas(self.xp))
-            self.ops = CudaOps(self.backend)
+            backend = gpu_backend(patch)
+            self.xp, self.ops = backend.xp, CudaOps(backend)
 
     def to(self, value):
         if isinstance(value, np.ndarray):

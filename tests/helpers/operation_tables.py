@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from xpnet.backend import get_backend
-from xpnet.ops import Ops, get_reference, numba_ops, numpy_ops
+import numpy as np
 
-CPU = get_backend("cpu")
+from xpnet.ops import numba_ops, numpy_ops, table
 
-
-REFERENCE = get_reference(CPU)
-
-
+REFERENCE = table(np)
 MODULES = {"numpy": numpy_ops, "numba": numba_ops}
-
-
-TABLES = {
-    which: REFERENCE._replace(**{name: getattr(module, name) for name in Ops._fields if hasattr(module, name)})
-    for which, module in MODULES.items()
-}
+TABLES = {"numpy": table(np, numpy_ops), "numba": table(np, numba_ops, numpy_ops)}

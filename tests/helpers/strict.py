@@ -377,4 +377,5 @@ def pretended_cupy(monkeypatch: Any) -> Module:
 def _with_cublas(monkeypatch: Any) -> Module:
     module = Module()
     monkeypatch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: emulator.Cublas(module))
+    monkeypatch.setattr("xpnet.ops.cuda.products.WORKSPACE_BYTES", 1024)  # it is not used, and would be filled
     return module

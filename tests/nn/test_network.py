@@ -14,13 +14,22 @@ X = np.array([[1.0, 2.0], [3.0, -1.0]])
 LABELS = np.array([0, 1])
 
 
-def small(batch_norm: bool, **settings) -> Network:
-    """Return 2-2-2 with weights that are easy to compute with."""
-    config = xpnet.NetworkConfig(inputs=2, hidden=(2,), classes=2, batch_norm=batch_norm, **settings)
-    net = Network(config, dtype="float64")
-    net.parameters["W1"][...] = [[[1, -1], [0, 2]]]
-    net.parameters["W2"][...] = [[[1, 0], [2, 1]]]
+def network(inputs, hidden, classes=10, *, dtype="float32", seed=0, replicas=None, **settings) -> Network:
+    config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=classes, **settings)
+    return Network(config, dtype=dtype, seed=seed, replicas=replicas)
+
+
+def small(batch_norm: bool, values=(), **settings) -> Network:
+    """Return 2-2-2 with weights that are easy to compute with, and other tensors from `values`."""
+    net = network(2, (2,), 2, dtype="float64", batch_norm=batch_norm, **settings)
+    for name, value in {"W1": [[1, -1], [0, 2]], "W2": [[1, 0], [2, 1]], **dict(values)}.items():
+        (net.running if name in net.running else net.parameters)[name][0] = value
     return net
+
+
+def check_gradients(found, expected):
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name][0], value, rtol=1e-13, atol=1e-15, err_msg=name)
 
 
 def test_forward_backward_and_cost_by_hand():
@@ -35,9 +44,7 @@ def test_forward_backward_and_cost_by_hand():
     dW1 = x' g1 = [[-1/4 + 3u/2, -1/4], [-1/2 - u/2, -1/2]]; db1 = [-1/4 + u/2, -1/4].
     The penalty: sum W1^2 = 6, sum W2^2 = 6, so cost = loss + 12 lambda, and dW gains 2 lambda W.
     """
-    net = small(batch_norm=False)
-    net.parameters["b1"][...] = [[[0, 1]]]
-    net.parameters["b2"][...] = [[[-5, 0]]]
+    net = small(False, {"b1": [0, 1], "b2": [-5, 0]})
     u = 1 / (1 + np.exp(2.0))
     lam = 0.125
     cost, gradients = net.cost_and_gradients(X, LABELS, lam)
@@ -50,8 +57,7 @@ def test_forward_backward_and_cost_by_hand():
         "b2": [[-0.25 + u / 2, 0.25 - u / 2]],
     }
     assert list(gradients) == list(net.parameters) == ["W1", "b1", "W2", "b2"]
-    for name, value in expected.items():
-        np.testing.assert_allclose(gradients[name][0], value, rtol=1e-13, atol=1e-15, err_msg=name)
+    check_gradients(gradients, expected)
 
 
 def test_batch_normalisation_by_hand():
@@ -70,11 +76,8 @@ def test_batch_normalisation_by_hand():
     [-1/4 + 1/8 + 1/18, 1/8 - 1/18] = [-5/72, 5/72], times 3/3.
     dW1 = x' ds = [[-5/24 + 15/24, -5/72 + 15/72], [-10/24 - 5/24, -10/72 - 5/72]].
     """
-    net = small(batch_norm=True, bn_eps=5.0)
-    net.parameters["W1"][0, :, 1] /= 2
-    net.parameters["gamma1"][...] = [[[np.sqrt(6), 3]]]
-    net.parameters["beta1"][...] = [[[2, 0]]]
-    net.parameters["b2"][...] = [[[-3, 0]]]
+    values = {"W1": [[1, -0.5], [0, 1]], "gamma1": [np.sqrt(6), 3], "beta1": [2, 0], "b2": [-3, 0]}
+    net = small(True, values, bn_eps=5.0)
     cost, gradients = net.cost_and_gradients(X, LABELS)
     np.testing.assert_allclose(cost, [np.log(2)], rtol=1e-14)
     expected = {
@@ -84,16 +87,13 @@ def test_batch_normalisation_by_hand():
         "W2": np.array([[0.5, -0.5], [-0.5, 0.5]]),
         "b2": [[0, 0]],
     }
-    for name, value in expected.items():
-        np.testing.assert_allclose(gradients[name][0], value, rtol=1e-13, atol=1e-15, err_msg=name)
+    check_gradients(gradients, expected)
     np.testing.assert_array_equal(net.running["mean1"], np.zeros((1, 1, 2)))  # left as it was
 
 
 def test_probabilities_use_the_running_statistics():
-    net = small(batch_norm=True, bn_eps=5.0)
-    net.running["mean1"][...] = [[[1, 0]]]
-    net.running["var1"][...] = [[[4, 11]]]  # roots 3 and 4
-    net.parameters["gamma1"][...] = [[[3, 4]]]
+    # The roots of var + eps are 3 and 4.
+    net = small(True, {"mean1": [1, 0], "var1": [4, 11], "gamma1": [3, 4]}, bn_eps=5.0)
     # s1 = [[1, 3], [3, -5]]: y = [[0, 3], [2, -5]], a = [[0, 3], [2, 0]], s2 = [[6, 3], [2, 0]].
     expected = [[1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3))], [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))]]
     np.testing.assert_allclose(net.predict_proba(X)[0], expected, rtol=1e-14)
@@ -103,8 +103,7 @@ def test_probabilities_use_the_running_statistics():
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_names_and_shapes(hidden, batch_norm, bias):
-    config = xpnet.NetworkConfig(inputs=6, hidden=hidden, classes=3, batch_norm=batch_norm, bias_before_bn=bias)
-    net = Network(config, replicas=2)
+    net = network(6, hidden, 3, replicas=2, batch_norm=batch_norm, bias_before_bn=bias)
     sizes = (6, *hidden, 3)
     names = []
     for layer in range(1, len(sizes)):
@@ -138,8 +137,7 @@ def test_results_are_fresh_arrays():
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_parameters_of_one_replica_broadcast_against_many_inputs(batch_norm):
-    config = xpnet.NetworkConfig(inputs=4, hidden=(5, 3), classes=3, batch_norm=batch_norm)
-    net = Network(config, dtype="float64", seed=3)
+    net = network(4, (5, 3), 3, dtype="float64", seed=3, batch_norm=batch_norm)
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((6, 7, 4)), rng.integers(0, 3, (6, 7))
     cost, _ = net.cost_and_gradients(x, labels, 0.1)
@@ -148,16 +146,14 @@ def test_parameters_of_one_replica_broadcast_against_many_inputs(batch_norm):
 
 
 def test_replicas_are_the_networks_of_the_seeds_that_follow():
-    config = xpnet.NetworkConfig(inputs=5, hidden=(4,), classes=3, init_bias=0.5)
-    together = Network(config, seed=7, replicas=3)
+    together = network(5, (4,), 3, seed=7, replicas=3, init_bias=0.5)
     for r in range(3):
-        alone = Network(config, seed=7 + r)
-        for name, p in alone.parameters.items():
+        for name, p in network(5, (4,), 3, seed=7 + r, init_bias=0.5).parameters.items():
             np.testing.assert_array_equal(together.parameters[name][r], p[0])
 
 
 def test_a_seed_gives_the_same_weights_with_and_without_batch_norm():
-    nets = [Network(xpnet.NetworkConfig(inputs=5, hidden=(4, 3), batch_norm=bn), seed=1) for bn in (True, False)]
+    nets = [network(5, (4, 3), seed=1, batch_norm=bn) for bn in (True, False)]
     for name in ("W1", "W2", "W3"):
         np.testing.assert_array_equal(nets[0].parameters[name], nets[1].parameters[name])
 
@@ -165,7 +161,7 @@ def test_a_seed_gives_the_same_weights_with_and_without_batch_norm():
 @pytest.mark.parametrize(("init", "std"), [("he", np.sqrt(2 / 400)), ("xavier", np.sqrt(1 / 400)), (0.03, 0.03)])
 def test_initialisation(init, std):
     assert weight_std(init, 400) == pytest.approx(std, rel=1e-15)
-    net = Network(xpnet.NetworkConfig(inputs=400, hidden=(300,), init=init, init_bias=0.2, batch_norm=False))
+    net = network(400, (300,), init=init, init_bias=0.2, batch_norm=False)
     W = net.parameters["W1"]
     assert W.std() == pytest.approx(std, rel=0.01)
     assert abs(W.mean()) < 4 * std / np.sqrt(W.size)
@@ -180,7 +176,7 @@ def test_initialisation_leaves_numpys_global_state_alone():
 
 @pytest.mark.parametrize("standardised", [True, False])
 def test_a_saved_network_comes_back_to_the_last_bit(tmp_path, blobs, standardised):
-    net = Network(xpnet.NetworkConfig(inputs=12, hidden=(5,), classes=4, bias_before_bn=True), seed=2, replicas=2)
+    net = network(12, (5,), 4, seed=2, replicas=2, bias_before_bn=True)
     if standardised:
         xpnet.train(net, blobs, xpnet.TrainConfig(epochs=1))
     net.save(tmp_path / "model.safetensors")
@@ -203,7 +199,7 @@ def test_a_saved_network_comes_back_to_the_last_bit(tmp_path, blobs, standardise
 
 def test_a_broken_model_is_refused(tmp_path):
     path = tmp_path / "m.safetensors"
-    Network(xpnet.NetworkConfig(inputs=3, hidden=(2,))).save(path)
+    network(3, (2,)).save(path)
     (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:-5])
     with pytest.raises(RunError, match="not a whole safetensors file"):
         xpnet.load(tmp_path / "cut.safetensors")
@@ -237,12 +233,12 @@ def test_wrong_settings_are_named(argument, message):
 
 @pytest.fixture(scope="module")
 def of_bytes():
-    """Return images as bytes, two networks that know them, and their test samples as the networks take them."""
+    """Return two trained networks and their data, images as bytes."""
     rng = np.random.default_rng(3)
     labels = np.arange(400) % 3
     x = rng.integers(0, 90, (400, 4, 5), np.uint8) + (60 * labels[:, None, None]).astype(np.uint8)
     data = xpnet.data_from_arrays(x, labels)
-    net = Network(xpnet.NetworkConfig(inputs=20, hidden=(6,), classes=3), replicas=2)
+    net = network(20, (6,), 3, replicas=2)
     xpnet.train(net, data, xpnet.TrainConfig(epochs=4, batch_size=20))
     return net, data
 

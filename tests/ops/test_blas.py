@@ -6,7 +6,8 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet.ops.blas import blas_threads, numpy_blas, on_all_cores, one_blas_thread, rows_contiguous
@@ -16,7 +17,7 @@ needs_blas = pytest.mark.skipif(BLAS is None, reason="NumPy's BLAS has no functi
 
 
 @needs_blas
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.booleans(), st.booleans(), st.integers(0, 1000))
 def test_a_product_is_added_in_place(sizes, single, apart, seed):
     n, d, m = sizes

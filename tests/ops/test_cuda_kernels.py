@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import emulator
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_pair import Both
 from strict import Module
@@ -33,7 +33,7 @@ shapes = st.fixed_dictionaries(
         "dtype": st.sampled_from(["float32", "float64"]),
     }
 )
-many = settings(max_examples=25, deadline=None)
+many = examples(8, 50)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,7 @@ def both() -> Both:
 
 def draw(shape):
     rng = np.random.default_rng(shape["seed"])
-    real = partial(_real, rng, shape["dtype"])
-    return SimpleNamespace(**shape, rng=rng, real=real)
-
-
-def _real(rng, dtype, *size):
-    return rng.standard_normal(size).astype(dtype)
+    return SimpleNamespace(**shape, rng=rng, real=lambda *size: rng.standard_normal(size).astype(shape["dtype"]))
 
 
 @many
@@ -159,7 +154,9 @@ def test_what_begins_a_step_is_dealt_out_to_many_blocks(both, monkeypatch, repli
     blocks = []
     original = Kernels.__call__
     monkeypatch.setattr(
-        Kernels, "__call__", lambda self, name, grid, *a: blocks.append(grid) or original(self, name, grid, *a)
+        Kernels,
+        "__call__",
+        lambda self, name, grid, *a, **k: blocks.append(grid) or original(self, name, grid, *a, **k),
     )
     for xp.backwards in (False, True):
         arrays = [both.to(a) for a in (*given, *empty)]
@@ -216,4 +213,4 @@ def test_the_emulator_notices_what_a_gpu_would_not_forgive(both):
         kernels["race"]((1,), (8,), (x.ctypes.data, np.int32(1)))
     logits = both.xp.asarray(np.zeros((1, 4), np.float32))
     with pytest.raises(emulator.EmulationError, match=r"int64 size got .* of type int32"):
-        both.ops._kernels(logits)("relu", (1,), (32,), logits, logits, np.int32(4))
+        both.ops.launch("relu", logits.dtype, (1,), (32,), logits, logits, np.int32(4))

@@ -44,7 +44,7 @@ def meet(save):
         return save(*given)
     return late
 
-numba_cache._Files.save = meet(numba_cache._Files.save)
+numba_cache.CodeFiles.save = meet(numba_cache.CodeFiles.save)
 caching.IndexDataCacheFile._save_index = meet(caching.IndexDataCacheFile._save_index)
 caching.IndexDataCacheFile._save_data = meet(caching.IndexDataCacheFile._save_data)
 import sums

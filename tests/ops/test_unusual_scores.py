@@ -28,25 +28,25 @@ SCORES = np.array(
 )
 
 
-@pytest.fixture(params=[*OPERATIONS, "cuda"])
-def call(request):
-    """Return what calls an operation by name; a test may ask it for the host's copy of a result."""
-    if request.param != "cuda":
-        return Call(lambda name, *arguments: getattr(OPERATIONS[request.param], name)(*arguments), lambda value: value)
-    if emulator.compiler() is None:
-        pytest.skip("there is no C++ compiler")
-    both = Both()
-    return Call(lambda name, *arguments: getattr(both.ops, name)(*map(both.to, arguments)), both.back)
-
-
 class Call(NamedTuple):
     """Operations of one implementation, on arrays of the host."""
 
     operation: Any
-    host: Any
+    host: Any = lambda value: value
 
     def __call__(self, name, *arguments):
         return self.operation(name, *arguments)
+
+
+@pytest.fixture(params=[*OPERATIONS, "cuda"], scope="module")
+def call(request):
+    """Return a caller of operations by name; its method `host` copies a result to the host."""
+    if request.param != "cuda":
+        return Call(lambda name, *arguments: getattr(OPERATIONS[request.param], name)(*arguments))
+    if emulator.compiler() is None:
+        pytest.skip("there is no C++ compiler")
+    both = Both()
+    return Call(lambda name, *arguments: getattr(both.ops, name)(*map(both.to, arguments)), both.back)
 
 
 @DTYPES

@@ -285,7 +285,7 @@ def test_a_run_that_is_resumed_for_ever_remembers_a_part_of_it():
 
 def test_as_many_networks_as_may_be(monkeypatch):
     drawn = {"W1": np.ones((1, 2)), "b1": np.ones((1, 2))}  # drawing them takes seconds
-    monkeypatch.setattr("xpnet.nn.network.initial_parameters", lambda *_: drawn)
+    monkeypatch.setattr("xpnet.nn.initialisers.initial_parameters", lambda *_: drawn)
     config = xpnet.NetworkConfig(inputs=1, hidden=(), classes=2)
     whole = xpnet.Network(config, replicas=MOST_NETWORKS)
     whole.save("model.safetensors")

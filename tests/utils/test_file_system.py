@@ -290,9 +290,9 @@ def test_data_that_is_a_pipe_is_not_waited_for(name, harm):
 @kinds
 def test_kept_code_is_read_from_regular_files_alone():
     pytest.importorskip("numba")
-    from xpnet.ops.numba_cache import _Files
+    from xpnet.ops.numba_cache import CodeFiles
 
-    files = _Files(Path(), "name", "source")
+    files = CodeFiles(Path(), "name", "source")
     files.save("key", 5)
     assert files.load("key") == 5
     (kept,) = Path().glob("*.code")

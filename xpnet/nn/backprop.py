@@ -1,6 +1,6 @@
 """The passes through a network: forward and backward in training mode, and with the running statistics.
 
-Rows are samples; R is the replica axis of :mod:`xpnet.nn.network`.  What trains and what is checked takes these passes.
+Rows are samples; R is the replica axis of :mod:`xpnet.nn.network`.  Training and the gradient check use these passes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Parameters = Mapping[str, Array]
 
 @dataclass(slots=True)
 class _LayerTape:
-    """What the passes through one layer leave behind."""
+    """The results of the passes through one layer."""
 
     x: Any = None
     s: Any = None
@@ -40,7 +40,7 @@ class Tape:
 
 
 class LayerGradient(NamedTuple):
-    """What one layer's parameters descend by: dJ/dW is x' g, dJ/db the sum of g over the samples."""
+    """The gradients of one layer: dJ/dW is x' g, dJ/db the sum of g over the samples."""
 
     layer: Layer
     x: Array
@@ -97,6 +97,25 @@ def backward(
                 below, record.activation, parameters[layer.gamma], record.s_gradient
             )
             g, gamma, beta = record.s_gradient[:3]
+
+
+def cost_and_gradients(
+    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, labels: Array, lam: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Return the costs (R,) and their gradients, for `lam` () or (R,); see :meth:`xpnet.Network.cost_and_gradients`."""
+    tape = Tape()
+    s = forward(ops, layers, parameters, eps, x, tape)
+    entropy = ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
+    lam_W = 2 * (lam[:, None, None] if lam.ndim else lam)
+    gradients: dict[str, Array] = {}
+    for layer, inputs, g, gamma, beta in backward(ops, layers, parameters, tape, entropy.g):
+        gradients[layer.W] = ops.weight_gradient(inputs, g) + lam_W * parameters[layer.W]
+        if layer.b is not None:
+            gradients[layer.b] = ops.bias_gradient(g)
+        if layer.gamma is not None and layer.beta is not None:
+            gradients[layer.gamma], gradients[layer.beta] = gamma, beta
+    penalty = ops.penalty([parameters[layer.W] for layer in layers])
+    return entropy.losses.mean(axis=-1) + lam * penalty, {name: gradients[name] for name in parameters}
 
 
 def inference(

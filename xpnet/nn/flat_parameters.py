@@ -1,4 +1,4 @@
-"""Tensors by name whose memory lies side by side, so that one operation moves many of them."""
+"""Tensors by name, the small ones side by side in memory, so that one operation updates many of them."""
 
 from __future__ import annotations
 
@@ -12,41 +12,50 @@ from xpnet.errors import ArrayError
 LARGE = 16_384
 
 
+def parameter_kind(name: str) -> str:
+    """Return the kind of a parameter: only weights have a penalty."""
+    return "weights" if name.startswith("W") else "units"
+
+
+def _one_kind(_: str) -> str:
+    return "all"
+
+
 class FlatParameters(dict[str, Array]):
-    """A dictionary of tensors (R, ..., m), the small ones of a kind as views of one block (R, 1, q).
+    """A dictionary of tensors (R, ..., m), the small ones of a kind as views of one flat array (R, 1, q).
 
     A network has a few large tensors and dozens of small ones, whose updates cost a call each.  Assigning to
     a name writes into the tensor's memory, so the views stay views.
 
     Attributes:
-        blocks: The blocks by kind.
-        members: The names in each block, in the order of their memory.
+        flat: The flat arrays by kind.
+        members: The names in each flat array, in the order of their memory.
+        large: Names of the tensors that have a memory of their own.
     """
 
-    def __init__(self, xp: Any, tensors: Mapping[str, Array], kind: Callable[[str], str] | None = None) -> None:
-        super().__init__()
-        self.xp = xp
-        self._kind = kind or _one_kind
-        self.blocks: dict[str, Array] = {}
-        self.members: dict[str, tuple[str, ...]] = {}
+    def __init__(self, xp: Any, tensors: Mapping[str, Array], kind: Callable[[str], str] = _one_kind) -> None:
+        super().__init__(tensors)
+        self._xp, self._kind = xp, kind
+        self.flat: dict[str, Array] = {}
         small: dict[str, list[str]] = {}
         for name, tensor in tensors.items():
-            super().__setitem__(name, tensor)  # keeps the order of the names
-            if tensor[0].size < LARGE or self._kind(name) != "weights":
-                small.setdefault(self._kind(name), []).append(name)
-        for which, names in small.items():
+            if tensor[0].size < LARGE or kind(name) != "weights":
+                small.setdefault(kind(name), []).append(name)
+        self.members = {which: tuple(names) for which, names in small.items()}
+        packed = {name for names in small.values() for name in names}
+        self.large = tuple(name for name in tensors if name not in packed)
+        for which, names in self.members.items():
             self._pack(which, names)
 
-    def _pack(self, which: str, names: list[str]) -> None:
+    def _pack(self, which: str, names: tuple[str, ...]) -> None:
         replicas = self[names[0]].shape[0]
-        flat = [self[name].reshape(replicas, 1, -1) for name in names]
-        block = self.blocks[which] = self.xp.concatenate(flat, axis=-1)
-        self.members[which] = tuple(names)
+        parts = [self[name].reshape(replicas, 1, -1) for name in names]
+        flat = self.flat[which] = self._xp.concatenate(parts, axis=-1)
         start = 0
-        for name, part in zip(names, flat, strict=True):
+        for name, part in zip(names, parts, strict=True):
             stop = start + part.shape[-1]
             # Rows of a replica are contiguous, so this is a view whatever R is.
-            super().__setitem__(name, block[:, 0, start:stop].reshape(self[name].shape))
+            super().__setitem__(name, flat[:, 0, start:stop].reshape(self[name].shape))
             start = stop
 
     def __setitem__(self, name: str, value: Array) -> None:
@@ -55,15 +64,9 @@ class FlatParameters(dict[str, Array]):
             raise ArrayError(f"{name}: has shape {tuple(value.shape)}, but this network's must be {wanted}")
         self[name][...] = value
 
-    @property
-    def large(self) -> tuple[str, ...]:
-        """Names of the tensors that have a memory of their own."""
-        small = {name for names in self.members.values() for name in names}
-        return tuple(name for name in self if name not in small)
-
     def select(self, replicas: Any) -> FlatParameters:
         """Return copies of the given replicas (a list of indices)."""
-        return FlatParameters(self.xp, {name: tensor[replicas] for name, tensor in self.items()}, self._kind)
+        return FlatParameters(self._xp, {name: tensor[replicas] for name, tensor in self.items()}, self._kind)
 
     def replace(self, name: str, memory: Array) -> None:
         """Let a large tensor be `memory` from now on."""
@@ -71,17 +74,8 @@ class FlatParameters(dict[str, Array]):
 
     def part(self, start: int, stop: int) -> FlatParameters:
         """Return the replicas from `start` up to `stop` as views of the same memory."""
-        view = FlatParameters(self.xp, {}, self._kind)
+        view = FlatParameters(self._xp, {}, self._kind)
         dict.update(view, {name: tensor[start:stop] for name, tensor in self.items()})
-        view.blocks = {which: block[start:stop] for which, block in self.blocks.items()}
-        view.members = self.members
+        view.flat = {which: array[start:stop] for which, array in self.flat.items()}
+        view.members, view.large = self.members, self.large
         return view
-
-
-def _one_kind(_: str) -> str:
-    return "all"
-
-
-def parameter_kind(name: str) -> str:
-    """Return the kind of a parameter: the penalty holds for weights alone."""
-    return "weights" if name.startswith("W") else "units"

@@ -1,9 +1,10 @@
-"""The parameters that a network starts with."""
+"""The initial parameters and running statistics of networks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.errors import ConfigError
+from xpnet.nn.layers import layers_of
 from xpnet.utils.memory import free_host_memory
 from xpnet.utils.parsing import DIGITS
 from xpnet.utils.rng import Purpose, generator
@@ -34,8 +36,8 @@ def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64")
 
     ``W`` (d, m) is normal with mean 0 and :func:`weight_std`; ``b`` (1, m) normal with
     ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer's weights and biases have
-    streams of their own: networks of one seed share what they have in common, with and without batch
-    normalisation, and whatever lies above.
+    random streams of their own: networks of one seed share the tensors that they have in common, with and without batch
+    normalisation, and whatever layers follow.
 
     Raises:
         ConfigError: The weights or biases lie beyond what `dtype` holds, or the weights are all 0 there.
@@ -66,11 +68,35 @@ def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64")
     return parameters
 
 
-def check_room(config: NetworkConfig, replicas: int) -> None:
-    """Refuse a network of which memory does not hold even the parameters as they are drawn, in float64.
+def stacked_parameters(config: NetworkConfig, seeds: Sequence[int], dtype: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the initial parameters of the networks of `seeds`, by name, each (R, ...), in `dtype`.
 
     Raises:
-        ConfigError: There is less memory than that.
+        ConfigError: See :func:`initial_parameters`.
+    """
+    inits = per_replica("init", config.init, len(seeds))
+    with np.errstate(over="ignore"):  # numbers beyond the type are an error of their own
+        drawn = [
+            initial_parameters(replace(config, init=init), seed, dtype) for seed, init in zip(seeds, inits, strict=True)
+        ]
+        return {name: np.stack([one[name] for one in drawn]).astype(dtype) for name in drawn[0]}
+
+
+def initial_statistics(config: NetworkConfig, replicas: int, dtype: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Return running statistics that change nothing, by name, each (R, 1, m); the first batch overwrites them."""
+    statistics = {}
+    for layer, m in zip(layers_of(config), config.hidden, strict=False):
+        if layer.mean is not None and layer.var is not None:
+            statistics[layer.mean] = np.zeros((replicas, 1, m), dtype)
+            statistics[layer.var] = np.ones((replicas, 1, m), dtype)
+    return statistics
+
+
+def check_room(config: NetworkConfig, replicas: int) -> None:
+    """Refuse a network whose parameters, as they are drawn in float64, do not fit into memory.
+
+    Raises:
+        ConfigError: They do not.
     """
     sizes = (config.inputs, *config.hidden, config.classes)
     needed = 8 * replicas * sum(d * m for d, m in pairwise(sizes))

@@ -1,4 +1,4 @@
-"""The layers of an architecture: names and shapes of what each has."""
+"""The layers of an architecture: names and shapes of their tensors."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""Model files: the tensors of a network with what they mean, in a safetensors file with a check sum.
+"""Model files: the tensors of a network and their description, in a safetensors file with a check sum.
 
-``xpnet-model-2`` has the SHA-256 of the whole file in its description, taken with zeros in its own place, so a bit that
-changes anywhere is noticed.  ``xpnet-model-1``, of earlier versions, has none.
+The description of ``xpnet-model-2`` has the SHA-256 of the complete file, computed with zeros in its own place, so a
+changed bit is noticed wherever it is.  ``xpnet-model-1``, of earlier versions, has none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,33 +20,45 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import NetworkConfig
 from xpnet.data import Standardiser
-from xpnet.errors import ConfigError, DataError, RunError, one_line
+from xpnet.errors import ConfigError, RunError, one_line
 from xpnet.nn.layers import parameter_shapes
-from xpnet.nn.tensor_file import broken, check_header, check_length, header_of, layout_of, places_of
+from xpnet.nn.tensor_file import broken, check_header, largest_header, metadata_in, tensors_in
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import rewrite, write_new
 from xpnet.utils.memory import free_host_memory
-from xpnet.utils.parsing import json_object, opened
+from xpnet.utils.parsing import json_object, opened, read_bytes
 
 MODEL = "model.safetensors"
 
 FORMAT = "xpnet-model-2"
 _FIRST_FORMAT = "xpnet-model-1"
-_BLANK = "0" * 64
+_ZEROS = "0" * 64
 _STANDARDISER = ("standardise.mean", "standardise.std")
 Tensors = Mapping[str, NDArray[Any]]
+
+_OPTIONAL = {"feature_names": schema.items(schema.text), "image_shape": schema.items(schema.whole(1), length=3)}
+_SEEDS = schema.items(schema.whole(0, None))
+_REQUIRED = {"config": schema.record({"inputs": schema.anything}), "class_names": schema.items(schema.text)}
+DESCRIPTION = schema.record({"seeds": _SEEDS, **_REQUIRED}, _OPTIONAL, closed=True)
+_FORMATTED = {"format": schema.text, **_REQUIRED}
+_DESCRIPTIONS = {
+    _FIRST_FORMAT: schema.record(
+        _FORMATTED, {"seeds": _SEEDS, "seed": schema.whole(0, None), **_OPTIONAL}, closed=True
+    ),
+    FORMAT: schema.record({"sha256": schema.text, "seeds": _SEEDS, **_FORMATTED}, _OPTIONAL, closed=True),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What a model file holds, checked: tensors are those that the description asks for, and fit each other.
+    """A checked model: its tensors are those that the description asks for, and fit each other.
 
     Attributes:
         tensors: ``parameters.NAME``, ``running.NAME``, by name, each (R, ...).
         config: The architecture.
-        seeds: Of each replica; of the first release, which kept the first alone, counted on from there.
+        seeds: Of each replica; the first release kept only the first, from which the others are counted.
         class_names, feature_names, image_shape: As those of :class:`~xpnet.Network`.
-        standardiser: What brings raw features to the network's; None if that is not known.
+        standardiser: Brings raw features to the network's form; None if it is not known.
     """
 
     tensors: Tensors
@@ -64,6 +75,41 @@ class Model:
         return len(self.seeds)
 
 
+def description(
+    config: NetworkConfig,
+    seeds: Sequence[int],
+    class_names: Sequence[str],
+    image_shape: Sequence[int] | None,
+    feature_names: Sequence[str],
+) -> dict[str, Any]:
+    """Return what describes networks beside their tensors, as JSON can hold it."""
+    described = {"config": dataclasses.asdict(config), "seeds": list(seeds), "class_names": list(class_names)}
+    # Data of other kinds lacks these keys: equal models are equal files.
+    if image_shape is not None:
+        described["image_shape"] = list(image_shape)
+    if feature_names:
+        described["feature_names"] = list(feature_names)
+    return described
+
+
+def save_network(network: Any, path: Path, *, replace: bool = False) -> None:
+    """Write a :class:`~xpnet.Network` to a file; see :func:`write_model`.
+
+    Raises:
+        RunError: The file exists, cannot be written, or would not be read again.
+    """
+    tensors = {
+        f"{group}.{name}": network.backend.to_numpy(tensor)
+        for group in ("parameters", "running")
+        for name, tensor in getattr(network, group).items()
+    }
+    if network.standardiser is not None:
+        tensors |= zip(_STANDARDISER, (network.standardiser.mean, network.standardiser.std), strict=True)
+    about, called = network.description(), str(path)
+    described(tensors, _parsed(_metadata(about, called), called), called)
+    write_model(path, tensors, about, replace=replace)
+
+
 def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, replace: bool = False) -> None:
     """Write tensors with a description to a file, a new one unless it may `replace` one; equal models are equal files.
 
@@ -73,30 +119,14 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     from safetensors.numpy import save
 
     metadata = _metadata(about, str(path))
-    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    content = save(whole, metadata=metadata)
+    content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=metadata)
     check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(path), RunError)
-    at = content.index(_BLANK.encode())
-    digest = hashlib.sha256(content).hexdigest().encode()
-    (rewrite if replace else write_new)(path, content[:at] + digest + content[at + len(digest) :])
-
-
-def check_model(tensors: Tensors, about: Mapping[str, Any], called: str) -> None:
-    """Refuse a network that the reader would refuse.
-
-    Raises:
-        RunError: It would.
-    """
-    described(dict(tensors), _description(_metadata(about, called), called), called)
+    digest = _digest(content, _ZEROS).encode()
+    (rewrite if replace else write_new)(path, content.replace(_ZEROS.encode(), digest, 1))
 
 
 def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas: int) -> None:
-    """Refuse networks whose file would not be read, before they are trained.
-
-    Args:
-        about: What :func:`description` returns.
-        config: The architecture.
-        replicas: Number of networks.
+    """Refuse networks whose file would not be read, before they are trained; `about` is their :func:`description`.
 
     Raises:
         ConfigError: Their description goes beyond a limit, or holds text that cannot be read again.
@@ -104,204 +134,151 @@ def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas:
     called = "the model that this training would write"
     try:
         metadata = _metadata(about, called)
-        _description(metadata, called)
+        _parsed(metadata, called)
         shapes = {**parameter_shapes(config, replicas), **dict.fromkeys(_STANDARDISER, (config.inputs,))}
-        check_header(header_of(shapes, metadata), called, RunError)
+        check_header(largest_header(shapes, metadata), called, RunError)
     except RunError as error:
         raise ConfigError(str(error)) from None
-
-
-def description(
-    config: NetworkConfig,
-    seeds: Sequence[int],
-    class_names: Sequence[str],
-    image_shape: Sequence[int] | None,
-    feature_names: Sequence[str],
-) -> dict[str, Any]:
-    """Return what networks are beside their tensors, as JSON can hold it."""
-    about: dict[str, Any] = {
-        "config": dataclasses.asdict(config),
-        "seeds": list(seeds),
-        "class_names": list(class_names),
-    }
-    # What data of other kinds does not have is not there: equal models are equal files.
-    if image_shape is not None:
-        about["image_shape"] = list(image_shape)
-    if feature_names:
-        about["feature_names"] = list(feature_names)
-    return about
-
-
-def _metadata(about: Mapping[str, Any], called: str) -> dict[str, str]:
-    """Return what a file says of itself.
-
-    Raises:
-        RunError: It cannot be written.
-    """
-    try:
-        # One entry alone: the order of several is not fixed, and equal models should be equal files.
-        return {"xpnet": json.dumps({"format": FORMAT, "sha256": _BLANK, **about})}
-    except (TypeError, ValueError) as error:
-        raise RunError(f"{called}: its description cannot be written ({error})") from None
 
 
 def read_model(path: Path, *, links: bool = False) -> Model:
     """Read a model file, which may be a link where a user has named it.
 
     Raises:
-        RunError: The file is not a whole model of xpnet; the message says what is wrong with it.
+        RunError: The file is not a complete, undamaged model of xpnet; the message says what is wrong with it.
     """
-    with opened(path, RunError, str(path), links=links) as (file, size):
-        tensors, about = _read(file, size, str(path))
-    return described(tensors, about, str(path))
-
-
-def _read(file: io.FileIO, size: int, called: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the tensors and the description; nothing is allocated that the file's size does not bear out."""
-    length = int.from_bytes(file.read(8), "little")
-    check_length(length, size, called)
-    header = file.read(length)
-    if len(header) < length:
-        raise broken(called, "it is being changed while it is read")
-    layout, metadata = layout_of(header, called)
-    about = _description(metadata, called)
-    held = size - 8 - length
-    places = places_of(layout, held, called)
-    free = free_host_memory()
-    if free is not None and held > free:
-        raise RunError(f"{called}: takes {held:,} bytes of memory, of which {free:,} are free")
-    # The check sum was taken with zeros in its own place.
-    digest = str(about.get("sha256", "")).encode()
-    sum_ = hashlib.sha256(length.to_bytes(8, "little"))
-    sum_.update(header.replace(digest, _BLANK.encode(), 1) if digest else header)
-    tensors = {}
-    for name, dtype, shape in places:
-        numbers = np.empty(math.prod(shape), dtype)
-        view = memoryview(numbers.data).cast("B")
-        done = 0
-        while done < len(view):
-            got = file.readinto(view[done:])
-            if not got:
-                raise broken(called, f"it ends in the middle of {name}")
-            done += got
-        sum_.update(view)
-        tensors[name] = numbers.reshape(shape)
-    if about["format"] == FORMAT and sum_.hexdigest().encode() != digest:
+    called = str(path)
+    with opened(path, RunError, called, links=links) as (_, size):
+        # Twice: the bytes of the file, and the tensors.
+        if (free := free_host_memory()) is not None and 2 * size > free:
+            raise RunError(f"{called}: takes {2 * size:,} bytes of memory, of which {free:,} are free")
+    content = read_bytes(path, size, RunError, links=links)
+    about = _parsed(metadata_in(content, called), called)
+    tensors = tensors_in(content, called)
+    if about["format"] == FORMAT and _digest(content, about["sha256"]) != about["sha256"]:
         raise broken(called, "its check sum is another, so a bit of it has changed")
-    return tensors, about
+    return described(tensors, about, called)
 
 
-def _description(metadata: dict[str, Any], called: str) -> dict[str, Any]:
-    """Return what a model says of itself."""
-    written = metadata.get("xpnet") if len(metadata) == 1 else None
-    if not isinstance(written, str):
+def _digest(content: bytes, digest: str) -> str:
+    """Return the check sum of a file that contains `digest`, computed with zeros in that place."""
+    start = content.find(digest.encode())
+    checksum = hashlib.sha256(content[:start] + _ZEROS.encode())
+    checksum.update(memoryview(content)[start + len(digest) :])
+    return checksum.hexdigest()
+
+
+def _metadata(about: Mapping[str, Any], called: str) -> dict[str, str]:
+    """Return the metadata of a file from its description.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        # One entry alone: the order of several is not fixed, and equal models should be equal files.
+        return {"xpnet": json.dumps({"format": FORMAT, "sha256": _ZEROS, **about})}
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{called}: its description cannot be written ({error})") from None
+
+
+def _parsed(metadata: Mapping[str, Any], called: str) -> dict[str, Any]:
+    """Return the description in the metadata of a file, checked.
+
+    Raises:
+        RunError: There is none, or it is of an unknown format.
+    """
+    text = metadata.get("xpnet") if len(metadata) == 1 else None
+    if not isinstance(text, str):
         raise RunError(f"{called}: is not a model that this version of xpnet reads; it names no {FORMAT}")
-    about = json_object(written.encode(), f"{called}: its description", RunError)
+    about = json_object(text.encode(), f"{called}: its description", RunError)
     if about.get("format") not in (FORMAT, _FIRST_FORMAT):
         raise RunError(
             f"{called}: is not a model that this version of xpnet reads; it names "
             f"{one_line(str(about.get('format')), 60)} for {FORMAT}"
         )
-    schema.check(about, _ABOUT[about["format"]], f"{called}: its description", RunError)
+    schema.check(about, _DESCRIPTIONS[about["format"]], f"{called}: its description", RunError)
     return about
 
 
-_OF_BOTH = {"config": schema.record({"inputs": schema.anything}), "class_names": schema.items(schema.text)}
-_OTHERS = {
-    "feature_names": schema.items(schema.text),
-    "image_shape": schema.items(schema.whole(1), length=3),
-}
-_SEEDS = schema.items(schema.whole(0, None))
-DESCRIPTION = schema.record({"seeds": _SEEDS, **_OF_BOTH}, _OTHERS, closed=True)
-_ABOUT = {
-    _FIRST_FORMAT: schema.record(
-        {"format": schema.text, **_OF_BOTH}, {"seeds": _SEEDS, "seed": schema.whole(0, None), **_OTHERS}, closed=True
-    ),
-    FORMAT: schema.record(
-        {"format": schema.text, "sha256": schema.text, "seeds": _SEEDS, **_OF_BOTH}, _OTHERS, closed=True
-    ),
-}
-
-
-def described(tensors: dict[str, NDArray[Any]], about: Mapping[str, Any], called: str) -> Model:
-    """Hold tensors and the description of a network against each other.
+def described(tensors: Tensors, about: Mapping[str, Any], called: str) -> Model:
+    """Return the model that tensors and a description make, if they fit each other.
 
     Args:
         tensors: By name, as in a file.
-        about: What :meth:`Network.description <xpnet.Network.description>` gave, of the shape :data:`DESCRIPTION`.
-        called: What messages call the file.
+        about: The :func:`description`, of the shape :data:`DESCRIPTION`.
+        called: How messages name the file.
 
     Raises:
         RunError: They do not fit.
     """
-
-    def wrong(why: str) -> RunError:
-        return RunError(f"{called}: does not describe a network that xpnet can build ({why})")
-
-    hidden = about["config"].get("hidden", ())
-    # Every layer has a tensor: a description of a million layers is not worth a look.
-    if isinstance(hidden, list) and len(hidden) >= len(tensors):
-        raise wrong(f"config.hidden has {len(hidden):,} layers, and there are {len(tensors):,} tensors")
     try:
-        config = NetworkConfig(**about["config"])
-    except TypeError as error:
-        raise wrong(f"config: {str(error).partition('() ')[2]}") from None
-    except ConfigError as error:
-        raise wrong(f"config: {error}") from None
+        return _model(tensors, about)
+    except ValueError as error:  # and so are ConfigError and DataError
+        raise RunError(f"{called}: does not describe a network that xpnet can build ({error})") from None
+
+
+def _model(tensors: Tensors, about: Mapping[str, Any]) -> Model:
+    """Return a model.
+
+    Raises:
+        ValueError: Tensors and description do not fit.
+    """
+    config = _config(about["config"], len(tensors))
     first = tensors.get("parameters.W1")
     if first is None or first.dtype.kind != "f" or not first.ndim:
-        raise wrong("it has no parameters.W1 of floating numbers")
-    replicas = len(first)
-    expected = parameter_shapes(config, replicas)
+        raise ValueError("it has no parameters.W1 of floating numbers")
+    replicas, expected = len(first), parameter_shapes(config, len(first))
     for name, shape in expected.items():
-        found = tensors.get(name)
-        if found is None:
-            raise wrong(f"it has no {name}")
-        if found.shape != shape or found.dtype != first.dtype:
-            raise wrong(f"{name} is {found.dtype} {found.shape}, not {first.dtype} {shape}")
-        if name.startswith("running.var") and (found < 0).any():
-            raise wrong(f"{name} has a variance below 0")
+        tensor = tensors.get(name)
+        if tensor is None:
+            raise ValueError(f"it has no {name}")
+        if tensor.shape != shape or tensor.dtype != first.dtype:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not {first.dtype} {shape}")
+        if name.startswith("running.var") and (tensor < 0).any():
+            raise ValueError(f"{name} has a variance below 0")
     if others := tensors.keys() - expected.keys() - set(_STANDARDISER):
-        raise wrong(f"it has the tensor {one_line(min(others), 60)}, which is none of its network")
-    seeds = tuple(about["seeds"]) if "seeds" in about else tuple(about.get("seed", 0) + r for r in range(replicas))
+        raise ValueError(f"it has the tensor {one_line(min(others), 60)}, which is none of its network")
     if "seeds" not in about and "seed" not in about:
-        raise wrong("it names no seeds")
+        raise ValueError("it names no seeds")
+    seeds = tuple(about["seeds"]) if "seeds" in about else tuple(about["seed"] + r for r in range(replicas))
     if len(seeds) != replicas:
-        raise wrong(f"it has {len(seeds)} seeds for {replicas} networks")
+        raise ValueError(f"it has {len(seeds)} seeds for {replicas} networks")
     if isinstance(config.init, tuple) and len(config.init) != replicas:
-        raise wrong(f"config.init has {len(config.init)} values for {replicas} networks")
+        raise ValueError(f"config.init has {len(config.init)} values for {replicas} networks")
     class_names, feature_names = tuple(about["class_names"]), tuple(about.get("feature_names", ()))
     if len(class_names) > config.classes:
-        raise wrong(f"class_names has {len(class_names):,} names for {config.classes:,} classes")
+        raise ValueError(f"class_names has {len(class_names):,} names for {config.classes:,} classes")
     if feature_names and len(feature_names) != config.inputs:
-        raise wrong(f"feature_names has {len(feature_names):,} names for {config.inputs:,} inputs")
-    image_shape = about.get("image_shape")
-    if image_shape is not None and (math.prod(image_shape) != config.inputs or image_shape[0] not in (1, 3)):
-        raise wrong(
-            f"images of {' x '.join(map(str, image_shape))} are not {config.inputs:,} inputs in 1 or 3 channels"
-        )
-    standardiser = _standardiser(tensors, config.inputs, wrong)
-    return Model(
-        {name: tensors[name] for name in expected},
-        config,
-        seeds,
-        class_names,
-        feature_names,
-        None if image_shape is None else tuple(image_shape),
-        standardiser,
-    )
+        raise ValueError(f"feature_names has {len(feature_names):,} names for {config.inputs:,} inputs")
+    image_shape = tuple(about["image_shape"]) if about.get("image_shape") else None
+    if image_shape and (math.prod(image_shape) != config.inputs or image_shape[0] not in (1, 3)):
+        images = " x ".join(map(str, image_shape))
+        raise ValueError(f"images of {images} are not {config.inputs:,} inputs in 1 or 3 channels")
+    own = {name: tensors[name] for name in expected}
+    standardiser = _standardiser(tensors, config.inputs)
+    return Model(own, config, seeds, class_names, feature_names, image_shape, standardiser)
 
 
-def _standardiser(tensors: Tensors, inputs: int, wrong: Any) -> Standardiser | None:
-    found = [tensors[name] for name in _STANDARDISER if name in tensors]
-    if not found:
-        return None
-    if len(found) == 1 or any(tensor.shape != (inputs,) for tensor in found):
-        raise wrong(f"{' and '.join(_STANDARDISER)} must both be there, a number for each of {inputs:,} inputs")
+def _config(values: Mapping[str, Any], tensors: int) -> NetworkConfig:
+    hidden = values.get("hidden", ())
+    # Every layer has a tensor: a description of a million layers is not worth a look.
+    if isinstance(hidden, list) and len(hidden) >= tensors:
+        raise ValueError(f"config.hidden has {len(hidden):,} layers, and there are {tensors:,} tensors")
     try:
-        return Standardiser(*found)
-    except DataError as error:
-        raise wrong(str(error)) from None
+        return NetworkConfig(**values)
+    except TypeError as error:
+        raise ValueError(f"config: {str(error).partition('() ')[2]}") from None
+    except ConfigError as error:
+        raise ValueError(f"config: {error}") from None
+
+
+def _standardiser(tensors: Tensors, inputs: int) -> Standardiser | None:
+    scales = [tensors[name] for name in _STANDARDISER if name in tensors]
+    if not scales:
+        return None
+    if len(scales) == 1 or any(tensor.shape != (inputs,) for tensor in scales):
+        raise ValueError(f"{' and '.join(_STANDARDISER)} must both be there, a number for each of {inputs:,} inputs")
+    return Standardiser(*scales)
 
 
 def model_path(path: Path) -> Path:

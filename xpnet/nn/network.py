@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,26 @@ from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.config.fields import argument, flag, optional, whole
 from xpnet.config.supported import unknown
 from xpnet.data import Dataset, Standardiser
-from xpnet.data.feature_table import plain_array, table_of
-from xpnet.errors import ArrayError, ConfigError, DataError
-from xpnet.nn.backprop import Tape, backward, forward, inference
+from xpnet.errors import ConfigError
+from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
-from xpnet.nn.initialisers import check_room, initial_parameters, per_replica, seeds_of
+from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
+from xpnet.nn.inputs import check_labels, check_samples, raw_samples, standardise
 from xpnet.nn.layers import layers_of
-from xpnet.nn.model_file import Model, check_model, description, model_path, read_model, write_model
+from xpnet.nn.model_file import Model, description, model_path, read_model, save_network
 from xpnet.ops import get_ops
-from xpnet.utils.lazy_arrays import Rows
 
-# Raw samples are standardised so many at a time.
+# Raw samples are standardised in parts of so many.
 _ROWS = 1000
+_REPLICAS = optional(whole(1, MOST_NETWORKS))
+_OF_DATA = ("standardiser", "class_names", "image_shape", "feature_names")
+
+
+def _some_of(replicas: int, value: Any) -> tuple[int, ...]:
+    chosen = seeds(value)
+    if not isinstance(chosen, tuple) or not chosen or max(chosen) >= replicas:
+        raise ValueError(f"a sequence of numbers from 0 to {replicas - 1}")
+    return chosen
 
 
 class Network:
@@ -54,8 +63,8 @@ class Network:
         seeds: Seed of each replica; its initial weights are those of a network of that seed alone.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
-        standardiser: What brings raw features to the form that the network was trained on; None
-            if that is not known.  :meth:`predict` and :meth:`predict_proba` do so by themselves.
+        standardiser: Brings raw features to the form that the network was trained on, as :meth:`predict` does by
+            itself; None if it is not known.
         class_names: Names of the classes; empty if they are not known.
         image_shape: (channels, height, width) of the images that it was trained on; None for other data.
         feature_names: Names of the columns that it was trained on; empty if they have none.
@@ -65,13 +74,7 @@ class Network:
             length, or memory does not hold the parameters.
     """
 
-    @takes(
-        config=kind(NetworkConfig),
-        backend=optional(kind(Backend)),
-        dtype=floating,
-        seed=seeds,
-        replicas=optional(whole(1, MOST_NETWORKS)),
-    )
+    @takes(config=kind(NetworkConfig), backend=optional(kind(Backend)), dtype=floating, seed=seeds, replicas=_REPLICAS)
     def __init__(
         self,
         config: NetworkConfig,
@@ -82,41 +85,28 @@ class Network:
         replicas: int | None = None,
     ) -> None:
         self.seeds = seeds_of(seed, replicas)
-        inits = per_replica("init", config.init, len(self.seeds))
         if name := unknown("reference", config):
             raise ConfigError(f"{name}: is a setting that no network has yet")
         self.config = config
         self.backend = backend or get_backend("cpu")
         self.dtype = np.dtype(dtype)
-        self.layers = layers_of(config)
-        self.ops = get_ops(self.backend, config)
-        replicas = len(self.seeds)
-        check_room(config, replicas)
-        with np.errstate(over="ignore"):  # what overflows is told
-            drawn = [
-                initial_parameters(dataclasses.replace(config, init=init), seed, self.dtype)
-                for seed, init in zip(self.seeds, inits, strict=True)
-            ]
-        xp = self.backend.xp
-        self.parameters = FlatParameters(
-            xp,
-            {name: self.backend.asarray(np.stack([d[name] for d in drawn]), dtype=self.dtype) for name in drawn[0]},
-            parameter_kind,
-        )
-        running: dict[str, Array] = {}
-        for layer, m in zip(self.layers, config.hidden, strict=False):
-            if layer.mean is not None and layer.var is not None:
-                # Overwritten by the first batch's statistics; until then, the identity.
-                running[layer.mean] = self.backend.asarray(np.zeros((replicas, 1, m), self.dtype))
-                running[layer.var] = self.backend.asarray(np.ones((replicas, 1, m), self.dtype))
-        self.running = FlatParameters(xp, running)
+        check_room(config, len(self.seeds))
+        parameters = stacked_parameters(config, self.seeds, self.dtype)
+        self._build(parameters, initial_statistics(config, len(self.seeds), self.dtype))
         self.standardiser: Standardiser | None = None
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, int, int] | None = None
         self.feature_names: tuple[str, ...] = ()
 
+    def _build(self, parameters: dict[str, Any], running: dict[str, Any]) -> None:
+        """Set everything that follows from the settings and the tensors, which lie on the host."""
+        self.layers, self.ops = layers_of(self.config), get_ops(self.backend, self.config)
+        xp, asarray = self.backend.xp, self.backend.asarray
+        self.parameters = FlatParameters(xp, {n: asarray(p) for n, p in parameters.items()}, parameter_kind)
+        self.running = FlatParameters(xp, {name: asarray(statistic) for name, statistic in running.items()})
+
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle or a deep copy holds: tensors on the host, and no functions."""
+        """Return the state for a pickle or a deep copy: tensors on the host, and no functions."""
         state = {name: value for name, value in self.__dict__.items() if name not in ("ops", "layers")}
         for group in ("parameters", "running"):
             state[group] = {name: self.backend.to_numpy(tensor) for name, tensor in state[group].items()}
@@ -124,14 +114,8 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.layers, self.ops = layers_of(self.config), get_ops(self.backend, self.config)
-        # Copies: what a pickle holds may be memory that cannot be written, or that others see.
-        parameters, running = (
-            {name: self.backend.asarray(np.array(tensor)) for name, tensor in state[group].items()}
-            for group in ("parameters", "running")
-        )
-        self.parameters = FlatParameters(self.backend.xp, parameters, parameter_kind)
-        self.running = FlatParameters(self.backend.xp, running)
+        # Copies: a pickle may hold memory that cannot be written, or that others see.
+        self._build(*({n: np.array(t) for n, t in state[group].items()} for group in ("parameters", "running")))
 
     def __copy__(self) -> Network:
         """Return a network on the same tensors."""
@@ -151,9 +135,9 @@ class Network:
 
     @takes(data=kind(Dataset))
     def learn_about(self, data: Dataset) -> None:
-        """Keep what it takes to use the network on raw samples like those of `data`, which it is trained on."""
-        self.standardiser, self.class_names = data.standardiser, data.class_names
-        self.image_shape, self.feature_names = data.image_shape, data.feature_names
+        """Keep the standardiser and the names of `data`, so that the network can be used on raw samples like its."""
+        for name in _OF_DATA:
+            setattr(self, name, getattr(data, name))
 
     @takes(lam=numbers)
     def cost_and_gradients(self, x: Array, labels: Array, lam: Any = 0.0) -> tuple[Array, dict[str, Array]]:
@@ -177,22 +161,7 @@ class Network:
         lam = self.backend.asarray(lam, dtype=self.dtype)
         if lam.shape not in ((), (self.replicas,)):
             raise ConfigError(f"lam: has shape {tuple(lam.shape)}; it must be a number, or one for each replica")
-        tape = Tape()
-        s = forward(self.ops, self.layers, self.parameters, self.config.bn_eps, x, tape)
-        entropy = self.ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
-        lam_W = 2 * (lam[:, None, None] if lam.ndim else lam)
-        gradients: dict[str, Array] = {}
-        for part in backward(self.ops, self.layers, self.parameters, tape, entropy.g):
-            layer = part.layer
-            W = self.parameters[layer.W]
-            gradients[layer.W] = self.ops.weight_gradient(part.x, part.g) + lam_W * W
-            if layer.b is not None:
-                gradients[layer.b] = self.ops.bias_gradient(part.g)
-            if layer.gamma is not None and layer.beta is not None:
-                gradients[layer.gamma], gradients[layer.beta] = part.gamma, part.beta
-        penalty = self.ops.penalty([self.parameters[layer.W] for layer in self.layers])
-        cost = entropy.losses.mean(axis=-1) + lam * penalty
-        return cost, {name: gradients[name] for name in self.parameters}
+        return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, lam)
 
     def predict(self, x: Any, *, standardised: bool = False) -> Array:
         """Return the likeliest class of each sample, by each network.
@@ -202,8 +171,7 @@ class Network:
             standardised: Whether they are standardised already.
 
         Returns:
-            The classes (R, n), whole numbers from 0, of which `class_names` has the names; -1 by a network that has
-            diverged.
+            The classes (R, n), whole numbers from 0, named by `class_names`; -1 of a network that has diverged.
 
         Raises:
             ArrayError: See :meth:`predict_proba`.
@@ -232,57 +200,15 @@ class Network:
         if standardised or self.standardiser is None:
             x, _ = self.checked(x)
             return self.ops.softmax(self.logits(x))
-        x, parts = self._raw(x), []
+        x, parts = raw_samples(x, self.config.inputs, self.replicas, self.backend), []
         for start in range(0, x.shape[-2], _ROWS):
             rows = slice(start, start + _ROWS)
-            part = self._standardised(x[rows] if x.ndim == 2 else x[:, rows], start)
-            parts.append(self.ops.softmax(self.logits(part)))
+            part = standardise(x[rows] if x.ndim == 2 else x[:, rows], self.standardiser, self.dtype, start)
+            parts.append(self.ops.softmax(self.logits(self.backend.asarray(part))))
         return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts, axis=1)
 
-    def _raw(self, x: Any) -> Any:
-        """Return raw samples on the host, (n, d) or (R, n, d)."""
-        if isinstance(x, Rows):
-            return x
-        on_device = isinstance(x, self.backend.xp.ndarray) and not isinstance(x, np.ndarray)
-        try:
-            x = plain_array(self.backend.to_numpy(x) if on_device else x, "x")
-        except TypeError:
-            self.backend.own("x", x)  # of another device
-            raise
-        d = self.config.inputs
-        by_replica = x.ndim == 3 and x.shape[-1] == d and self._each(x)
-        if x.ndim < 2 or not x.size or not (by_replica or np.prod(x.shape[1:]) == d):
-            raise ArrayError(self._takes(x))
-        table = table_of(x.reshape(-1, d) if by_replica else x, "x")
-        flat = np.concatenate(list(table.chunks()))
-        return flat.reshape(x.shape) if by_replica else flat
-
-    def _each(self, x: Array) -> bool:
-        """Return whether samples, if they are for each replica, go with the replicas; one goes with any number."""
-        return x.ndim != 3 or 1 in (self.replicas, len(x)) or len(x) == self.replicas
-
-    def _takes(self, x: Array) -> str:
-        d = self.config.inputs
-        return f"x: has shape {tuple(x.shape)}; this network takes (n, {d}) or (R, n, {d}) with R = {self.replicas}"
-
-    def _standardised(self, x: Any, first: int) -> Array:
-        """Return raw samples, which begin at row `first`, as the network takes them."""
-        assert self.standardiser is not None
-        with np.errstate(over="ignore"):
-            z = self.standardiser(x.reshape(-1, x.shape[-1]), str(self.dtype)).reshape(x.shape)
-        if not np.isfinite(z).all():
-            *_, row, column = np.argwhere(~np.isfinite(z))[0]
-            raise DataError(
-                f"x: row {first + row}, feature {column} (from 0): lies too far from the values that the network was "
-                f"trained on for {self.dtype}"
-            )
-        return self.backend.asarray(z)
-
     def logits(self, x: Array) -> Array:
-        """Return the logits (R, n, classes), before the softmax, with the running statistics.
-
-        `x` is what :meth:`predict_proba` takes as standardised; it is not checked.
-        """
+        """Return the logits (R, n, classes) with the running statistics, for standardised samples, unchecked."""
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
     def scores(self, x: Array) -> Array:
@@ -296,15 +222,9 @@ class Network:
         Raises:
             ConfigError: They are not numbers of its replicas, from 0.
         """
-        replicas = argument("replicas", replicas, self._some)
+        replicas = argument("replicas", replicas, partial(_some_of, self.replicas))
         places = self.backend.asarray(np.asarray(replicas, np.int64))
         return self.sharing(replicas, self.parameters.select(places), self.running.select(places))
-
-    def _some(self, value: Any) -> tuple[int, ...]:
-        chosen = seeds(value)
-        if not isinstance(chosen, tuple) or not chosen or max(chosen) >= self.replicas:
-            raise ValueError(f"a sequence of numbers from 0 to {self.replicas - 1}")
-        return chosen
 
     def sharing(self, replicas: Sequence[int], parameters: FlatParameters, running: FlatParameters) -> Network:
         """Return a network of some replicas on tensors that are theirs already."""
@@ -323,16 +243,10 @@ class Network:
             RunError: The file exists, is no regular file, or cannot be written.
             ConfigError: `path` is no path.
         """
-        tensors = {f"parameters.{name}": self.backend.to_numpy(p) for name, p in self.parameters.items()}
-        tensors |= {f"running.{name}": self.backend.to_numpy(p) for name, p in self.running.items()}
-        if self.standardiser is not None:
-            tensors |= {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
-        about = self.description()
-        check_model(tensors, about, str(path))
-        write_model(Path(path), tensors, about, replace=replace)
+        save_network(self, Path(path), replace=replace)
 
     def description(self) -> dict[str, Any]:
-        """Return what a network is beside its tensors, as JSON can hold it."""
+        """Return what describes the network beside its tensors, as JSON can hold it."""
         return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names)
 
     @classmethod
@@ -349,45 +263,29 @@ class Network:
 
     @classmethod
     def of(cls, model: Model, *, backend: Backend | None = None) -> Network:
-        """Return the network that a file was read as."""
+        """Return the network of a model file."""
         dtype = str(model.tensors["parameters.W1"].dtype)
         network = cls(model.config, backend=backend, dtype=dtype, seed=model.seeds)
         for name, tensor in model.tensors.items():
             group, key = name.split(".")
-            (network.parameters if group == "parameters" else network.running)[key] = network.backend.asarray(tensor)
-        network.standardiser, network.class_names = model.standardiser, model.class_names
-        network.image_shape, network.feature_names = model.image_shape, model.feature_names
+            getattr(network, group)[key] = network.backend.asarray(tensor)
+        for name in _OF_DATA:
+            setattr(network, name, getattr(model, name))
         return network
 
     def checked(self, x: Array, labels: Array | None = None, *, needed: bool = False) -> tuple[Array, Array]:
-        """Check what comes from outside: device, shape, dtype and range; labels may be left out unless `needed`.
+        """Check device, shape, dtype and range of arguments; labels may be left out unless `needed`.
 
         Raises:
             ArrayError: `x` is not (n, d) or (R, n, d) of this network's dtype on its device, or `labels` are not
                 classes of its samples.
         """
-        x = self.backend.own("x", x)
-        d = self.config.inputs
-        if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0 or not self._each(x):
-            raise ArrayError(self._takes(x))
-        if x.dtype != self.dtype:
-            hint = "convert it with x.astype"
-            if self.standardiser is not None:
-                hint = f'standardise raw samples with network.standardiser(x, "{self.dtype}")'
-            raise ArrayError(f"x: is {x.dtype}, but this network computes in {self.dtype}; {hint}")
+        x, hint = self.backend.own("x", x), "convert it with x.astype"
+        if self.standardiser is not None:
+            hint = f'standardise raw samples with network.standardiser(x, "{self.dtype}")'
+        check_samples(x, self.config.inputs, self.replicas, self.dtype, hint=hint)
         if labels is None and not needed:
             return x, None
         labels = self.backend.own("labels", labels)
-        if labels.dtype.kind not in "iu":
-            raise ArrayError(f"labels: are {labels.dtype}; they must be whole numbers from 0")
-        if labels.shape not in (x.shape[-2:-1], x.shape[:-1]):
-            raise ArrayError(
-                f"labels: have shape {tuple(labels.shape)} for x of shape {tuple(x.shape)}; "
-                f"they must be {tuple(x.shape[-2:-1])}"
-            )
-        lowest, highest = (int(self.backend.to_numpy(label)) for label in (labels.min(), labels.max()))
-        if lowest < 0 or highest >= self.config.classes:
-            raise ArrayError(
-                f"labels: range from {lowest} to {highest}; this network has classes 0 to {self.config.classes - 1}"
-            )
+        check_labels(labels, x, self.config.classes, self.backend)
         return x, labels

@@ -1,8 +1,7 @@
 """The formulas: their definitions, and faster versions for NumPy, Numba and CUDA.
 
-:mod:`~xpnet.ops.reference` defines every operation in plain array code.  A backend's table takes
-the reference and replaces what has a faster version there.  Nothing else in xpnet asks which device
-it computes on.
+:mod:`~xpnet.ops.reference` defines every operation in plain array code.  The table of a backend takes each operation
+from the fastest module that has it.  Nothing else in xpnet asks which device it computes on.
 """
 
 from __future__ import annotations
@@ -45,46 +44,51 @@ class Ops(NamedTuple):
     descend_with_momentum: Callable[..., Any]
 
 
-def _faster(backend: Backend) -> Any:
-    """Return what has faster operations for `backend`, or None."""
+def _faster(backend: Backend) -> list[Any]:
+    """Return the modules and objects with operations for `backend`, the fastest first, but for the reference."""
     if backend.name == "gpu":
         from xpnet.ops.cuda_ops import cuda_ops
 
-        return cuda_ops(backend)
+        return [cuda_ops(backend)]
     if backend.name != "cpu":
-        return None
-    if fast_is_on():
-        try:
-            from xpnet.ops import numba_ops
-        # Of a version that does not fit, a variable that it cannot read, or no memory for LLVM.
-        except (ImportError, ValueError, OSError) as error:
-            why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
-            raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
-        return numba_ops
+        return []
     from xpnet.ops import numpy_ops
 
-    return numpy_ops
+    if not fast_is_on():
+        return [numpy_ops]
+    try:
+        from xpnet.ops import numba_ops
+    # A version that does not fit, a variable that Numba cannot read, or no memory for LLVM.
+    except (ImportError, ValueError, OSError) as error:
+        why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
+        raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
+    return [numba_ops, numpy_ops]
 
 
-def _name(faster: Any) -> str:
-    """Return the name of the module that operations are from, as :data:`xpnet.config.supported.KNOWN` has it."""
-    return str(getattr(faster, "__name__", type(faster).__module__)).rpartition(".")[2]
+def table(xp: Any, *modules: Any) -> Ops:
+    """Return the operations of array module `xp`, each from the first of `modules` that has it, or the reference."""
+
+    def find(name: str) -> Callable[..., Any]:
+        found = (getattr(module, name) for module in modules if hasattr(module, name))
+        return next(found, partial(getattr(reference, name), xp))
+
+    return Ops(**{name: find(name) for name in Ops._fields})
 
 
 def fast_is_on() -> bool:
-    """Return whether the CPU's operations are those that Numba compiles.
+    """Return whether the CPU uses operations compiled by Numba.
 
-    It is there, XPNET_FAST is not 0, and Numba's own NUMBA_DISABLE_JIT does not keep it from compiling.
+    It does if Numba is installed, XPNET_FAST is not 0, and Numba's own NUMBA_DISABLE_JIT does not forbid compiling.
     """
     compiles = os.environ.get("NUMBA_DISABLE_JIT", "").strip() in ("", "0")
     return os.environ.get("XPNET_FAST", "1") != "0" and compiles and find_spec("numba") is not None
 
 
 def load(backend: Backend) -> None:
-    """Load now what the operations of `backend` would load at their first call, in the middle of a training.
+    """Load now the libraries that operations of `backend` would load at their first call, in the middle of a training.
 
     Raises:
-        ConfigError: Memory does not hold it.
+        ConfigError: There is too little memory.
     """
     if backend.name == "cpu" and fast_is_on():
         from xpnet.ops import numba_cache
@@ -95,18 +99,17 @@ def load(backend: Backend) -> None:
 def get_ops(backend: Backend, config: NetworkConfig | None = None) -> Ops:
     """Return the operations of `backend`: the faster ones, if they know all settings of the network."""
     faster = _faster(backend)
-    if config is not None and faster is not None and unknown(_name(faster), config):
-        faster = None
-    return Ops(
-        **{name: getattr(faster, name, None) or partial(getattr(reference, name), backend.xp) for name in Ops._fields}
-    )
+    if config is not None and faster:
+        name = str(getattr(faster[0], "__name__", type(faster[0]).__module__)).rpartition(".")[2]
+        faster = [] if unknown(name, config) else faster
+    return table(backend.xp, *faster)
 
 
 def keeps_bytes(backend: Backend) -> bool:
-    """Return whether gathering from bytes is faster there than from the floating values."""
+    """Return whether `backend` gathers faster from bytes than from floating values."""
     return backend.name == "gpu" or (backend.name == "cpu" and fast_is_on())
 
 
 def get_reference(backend: Backend) -> Ops:
-    """Return the table of reference operations on `backend`, for comparison."""
-    return Ops(**{name: partial(getattr(reference, name), backend.xp) for name in Ops._fields})
+    """Return the reference operations on `backend`, for comparison."""
+    return table(backend.xp)

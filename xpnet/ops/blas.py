@@ -1,9 +1,9 @@
-"""The product of matrices of the BLAS that NumPy has loaded, with alpha and beta.
+"""Matrix products with alpha and beta, by the BLAS that NumPy has loaded, and its threads.
 
-NumPy calls it with alpha = 1 and beta = 0 alone.  C <- alpha A B + beta C in one call is a gradient step on
-the weights, (1 - 2 eta lambda) W - x' g, without a pass of its own over W.  The functions are
-looked up in the library that NumPy has in memory, so there is one pool of threads; where it cannot
-be found (another BLAS, another system), callers go on with NumPy.
+NumPy calls BLAS only with alpha = 1 and beta = 0.  C <- alpha A B + beta C in one call is a gradient step on the
+weights, (1 - 2 eta lambda) W - x' g, without a separate pass over W.  The functions are looked up in the library that
+NumPy has in memory, so there is one pool of threads; if it cannot be found (another BLAS, another system), callers
+use NumPy instead.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Blas:
         return function
 
     def add_product(self, x: Array, g: Array, W: Array, alpha: float, beta: float) -> None:
-        """Do W <- alpha x' g + beta W in place, for x (n, d), g (n, m), W (d, m) of one floating type.
+        """Compute W <- alpha x' g + beta W in place, for x (n, d), g (n, m), W (d, m) of one floating type.
 
-        The rows of each may lie apart, their elements not: see :func:`rows_contiguous`.
+        There may be gaps between the rows of each, but not within them: see :func:`rows_contiguous`.
         """
         size = W.itemsize
         (n, d), m = x.shape, g.shape[1]
@@ -71,7 +71,7 @@ class Blas:
 
     @property
     def threads(self) -> int | None:
-        """Threads of the library's pool; None where it cannot be asked."""
+        """Threads of the library's pool; None if it has no function for that."""
         return None if self._get is None or self._set is None else int(self._get())
 
     @threads.setter
@@ -81,7 +81,7 @@ class Blas:
 
 
 def rows_contiguous(a: Array) -> bool:
-    """Return whether BLAS can take the matrix as it lies: elements of a row side by side."""
+    """Return whether BLAS can read the matrix without a copy: elements of a row side by side."""
     return bool(a.strides[1] == a.itemsize and (a.shape[0] == 1 or a.strides[0] >= a.shape[1] * a.itemsize))
 
 
@@ -90,7 +90,7 @@ def numpy_blas() -> Blas | None:
     """Return the BLAS that NumPy computes with, or None if its functions cannot be found."""
     from threadpoolctl import threadpool_info
 
-    _wake()
+    np.ones((2, 2), np.float32) @ np.ones((2, 2), np.float32)  # loads BLAS
     for pool in threadpool_info():
         # SciPy brings a library of its own; a second pool of threads would fight with NumPy's.
         if pool["user_api"] != "blas" or "scipy.libs" in Path(pool["filepath"]).parts:
@@ -102,16 +102,12 @@ def numpy_blas() -> Blas | None:
         for prefix, suffix, integer in _NAMES:
             if hasattr(library, f"{prefix}cblas_sgemm{suffix}"):
                 blas = Blas(library, prefix, suffix, integer)
-                return blas if _right(blas) else None
+                return blas if _is_correct(blas) else None
     return None
 
 
-def _wake() -> None:
-    np.ones((2, 2), np.float32) @ np.ones((2, 2), np.float32)
-
-
-def _right(blas: Blas) -> bool:
-    """Return whether the functions compute what they should: the size of their integers is a guess."""
+def _is_correct(blas: Blas) -> bool:
+    """Return whether the functions compute products: the size of their integers is a guess."""
     draw = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
         x, g, W = (draw.standard_normal(shape).astype(dtype) for shape in ((3, 5), (3, 2), (5, 2)))
@@ -123,7 +119,7 @@ def _right(blas: Blas) -> bool:
 
 
 def blas_threads() -> int:
-    """Return how many threads NumPy's BLAS uses when it may: what the user allowed, or the cores."""
+    """Return how many threads NumPy's BLAS uses outside of :func:`one_blas_thread`, at most one for each core."""
     blas = numpy_blas()
     allowed = _before if _inside else blas.threads if blas is not None else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -136,9 +132,9 @@ _inside, _before = 0, 1
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let BLAS work in the thread that calls it, without a pool of its own.
+    """Let BLAS work only in the thread that calls it.
 
-    Blocks may lie in each other and in several threads: the last to leave gives BLAS its threads back.
+    Contexts may be nested and entered by several threads: the last to leave gives BLAS its threads back.
     """
     global _inside, _before
     blas = numpy_blas()
@@ -165,8 +161,7 @@ def one_blas_thread() -> Iterator[None]:
 def on_all_cores(jobs: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
     """Run independent jobs on as many threads as BLAS has, one BLAS thread each; return their results in order.
 
-    BLAS's own threads stay asleep: for a tenth of a second after their last product they would take a core away
-    from whoever works next.
+    BLAS's own threads stay asleep: they would occupy a core for a tenth of a second after their last product.
     """
     threads = min(threads or blas_threads(), len(jobs))
     if threads <= 1:

@@ -1,8 +1,9 @@
-"""What Numba has compiled, kept on the disk for the next process, although many may write and read there at once.
+"""Compiled code of Numba on the disk, safe for many processes that write and read at once.
 
-Numba's own files name what they hold in an index.  Two processes that compile a function for different types at once
-both read the index before either writes, and take the same name: from then on every process finds the code of the
-one under the types of the other.  Here a file's name says all that its content depends on, so there is no index.
+Numba's own files are listed in an index.  Two processes that compile a function for different types at once both read
+the index before either writes, and take the same file name: from then on every process finds the code of the
+one under the types of the other.  Here the name of a file depends on everything that its content depends on, so there
+is no index.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import free_addresses
 
 _DIGEST = hashlib.sha256().digest_size
-# What Numba loads at its first call, and what SciPy's BLAS, which is part of that, takes for each of its threads.
+# Addresses that Numba takes at its first call, and those for each thread of SciPy's BLAS, which it loads.
 _LOADED, _OF_A_THREAD = 100 * 2**20, 40 * 2**20
 
 
 @lru_cache(maxsize=1)
 def load() -> None:
-    """Load all that Numba would load at the first call of a compiled function, in the middle of a training.
+    """Load now what Numba would load at the first call of a compiled function, in the middle of a training.
 
     Raises:
-        ConfigError: There are too few addresses, for which SciPy's BLAS would wait without an end.
+        ConfigError: There are too few addresses; SciPy's BLAS would wait for them forever.
     """
     needed, free = _LOADED + blas_threads() * _OF_A_THREAD, free_addresses()
     if free is not None and free < needed:
@@ -50,24 +51,26 @@ def load() -> None:
     cpu_target.typing_context.refresh()
 
 
-class KeptCode(FunctionCache):
+class CodeCache(FunctionCache):
     """Numba's cache of one function, with a file for each signature."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        files = _Files(Path(self._cache_path), self._impl.filename_base, _sources(Path(function.__code__.co_filename)))
+        files = CodeFiles(
+            Path(self._cache_path), self._impl.filename_base, _sources(Path(function.__code__.co_filename))
+        )
         self._cache_file: Any = files
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what was kept of a signature; whoever calls a compiled function for the first time comes by here."""
+        """Return the kept code of a signature; the first call of every compiled function comes by here."""
         load()
         return super().load_overload(sig, target_context)
 
 
 def _sources(file: Path) -> str:
-    """Return what tells versions of a function's code apart: its file, and those of all that it may call.
+    """Return a digest of the source of a function: its file, and those of all functions that it may call.
 
-    Numba looks at the function's own file alone, and there at time and size, which an installer may set as it likes.
+    Numba itself compares only the time and size of the function's own file, which an installer may set as it likes.
     """
     return hashlib.sha256(file.read_bytes() + _sources_of_operations()).hexdigest()
 
@@ -77,10 +80,10 @@ def _sources_of_operations() -> bytes:
     return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 
 
-class _Files:
-    """The files of a function: a checksum, then what Numba needs to use the code.
+class CodeFiles:
+    """The files of a function: a checksum, then the compiled code as Numba serialises it.
 
-    What cannot be read is compiled again; what cannot be written is not kept.
+    Code that cannot be read is compiled again; code that cannot be written is not kept.
     """
 
     def __init__(self, folder: Path, name: str, source: str) -> None:
@@ -88,7 +91,7 @@ class _Files:
         self._source = _short((numba.__version__, source))
 
     def load(self, key: Any) -> Any:
-        """Return what was kept under a key; None if there is nothing, or nothing whole."""
+        """Return the code kept under a key; None if there is none, or it is damaged."""
         try:
             with open_regular(self._path(key)) as file:
                 content = file.read()
@@ -98,7 +101,7 @@ class _Files:
         return pickle.loads(body) if hashlib.sha256(body).digest() == content[:_DIGEST] else None
 
     def save(self, key: Any, data: Any) -> None:
-        """Keep what a key stands for, and nothing of older sources."""
+        """Keep the code of a key, and delete that of older sources."""
         body = dumps(data)
         with contextlib.suppress(OSError):
             replace_whole(self._path(key), hashlib.sha256(body).digest() + body)
@@ -108,7 +111,7 @@ class _Files:
                     path.unlink()
 
     def flush(self) -> None:
-        """Forget everything that is kept of the function."""
+        """Delete all code of the function."""
         for path in self._folder.glob(f"{self._name}.*.code"):
             path.unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
-"""What Numba's compiled loops need beside NumPy: BLAS, memcpy, prefetch and flags that threads share.
+"""Building blocks of compiled loops that Numba lacks: calls of BLAS and memmove, prefetch, and flags between threads.
 
 Functions of C are called by their addresses, which are arguments: code that holds an address could not be
-kept on disk.  Flags are words of an int64 array, written with release and read with acquire order, so that
-what a thread wrote before it raised a flag is seen by the one that saw it.
+kept on disk.  Flags are words of an int64 array, written with release and read with acquire order, so that a thread
+that sees a flag also sees everything that was written before it was raised.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from xpnet.ops.blas import numpy_blas
-from xpnet.ops.numba_cache import KeptCode
+from xpnet.ops.numba_cache import CodeCache
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _CACHE_LINE = 64
@@ -31,20 +31,20 @@ TRANSPOSED, AS_IT_IS = 112, 111
 
 
 def compiled(function: Any = None, **options: Any) -> Any:
-    """Compile without the GIL, kept on disk where there is a place for it."""
+    """Compile without the GIL, kept on disk if a folder can be written."""
     if function is None:
         return lambda f: compiled(f, **options)
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
     with contextlib.suppress(RuntimeError, OSError):  # no folder that can be written, no sources
-        dispatcher._cache = KeptCode(function)
+        dispatcher._cache = CodeCache(function)
     return dispatcher
 
 
 @lru_cache(maxsize=1)
 def addresses() -> tuple[int, int, int, int] | None:
-    """Return the addresses of sgemm, dgemm, memmove and sched_yield; None where the loops cannot be used.
+    """Return the addresses of sgemm, dgemm, memmove and sched_yield; None if loops cannot call this system's BLAS.
 
-    sched_yield is 0 where the system has none: a waiting thread then goes on looking.
+    sched_yield is 0 on systems without it: a waiting thread then goes on looking.
     """
     blas = numpy_blas()
     if blas is None or not blas.wide or blas.threads is None or os.name != "posix":
@@ -55,6 +55,13 @@ def addresses() -> tuple[int, int, int, int] | None:
     return gemm[0], gemm[1], ctypes.cast(libc.memmove, ctypes.c_void_p).value or 0, give_way or 0
 
 
+def _call(context, builder, values, result, kinds):
+    """Call the function of C at the address `values[0]` with the other values."""
+    address, *arguments = values
+    builder.call(builder.inttoptr(address, ir.FunctionType(result, kinds).as_pointer()), arguments)
+    return context.get_dummy_value()
+
+
 @intrinsic
 def gemm(context, function, trans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C <- alpha op(A) B + beta C, row-major; a, b and c are addresses, alpha and beta of the matrices' type."""
@@ -63,15 +70,11 @@ def gemm(context, function, trans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     signature = types.void(word, types.int32, word, word, word, real, word, word, word, word, real, word, word)
 
     def codegen(context, builder, signature, values):
-        number = context.get_value_type(real)
-        kind = ir.FunctionType(
-            ir.VoidType(),
-            [_I32, _I32, _I32, _I64, _I64, _I64, number, _I64, _I64, _I64, _I64, number, _I64, _I64],
-        )
         address, transposed, *rest = values
-        call = builder.inttoptr(address, kind.as_pointer())
-        builder.call(call, [ir.Constant(_I32, 101), transposed, ir.Constant(_I32, AS_IT_IS), *rest])
-        return context.get_dummy_value()
+        values = [address, ir.Constant(_I32, 101), transposed, ir.Constant(_I32, AS_IT_IS), *rest]
+        number = context.get_value_type(real)
+        kinds = [*[_I32] * 3, *[_I64] * 3, number, *[_I64] * 4, number, *[_I64] * 2]
+        return _call(context, builder, values, ir.VoidType(), kinds)
 
     return signature, codegen
 
@@ -79,26 +82,19 @@ def gemm(context, function, trans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 @intrinsic
 def copy_bytes(context, function, target, source, count):
     """Call memmove, which copies a row twice as fast as a compiled loop."""
-    signature = types.void(types.int64, types.int64, types.int64, types.int64)
 
     def codegen(context, builder, signature, values):
-        call = builder.inttoptr(values[0], ir.FunctionType(_I64, [_I64, _I64, _I64]).as_pointer())
-        builder.call(call, values[1:])
-        return context.get_dummy_value()
+        return _call(context, builder, values, _I64, [_I64] * 3)
 
-    return signature, codegen
+    return types.void(types.int64, types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
 def _let_others_run(context, function):
-    signature = types.void(types.int64)
-
     def codegen(context, builder, signature, values):
-        call = builder.inttoptr(values[0], ir.FunctionType(_I32, []).as_pointer())
-        builder.call(call, [])
-        return context.get_dummy_value()
+        return _call(context, builder, values, _I32, [])
 
-    return signature, codegen
+    return types.void(types.int64), codegen
 
 
 @intrinsic
@@ -118,7 +114,7 @@ def _prefetch_line(context, address):
 
 @intrinsic
 def read_flag(context, flags, index):
-    """Return ``flags[index]`` as another thread has set it last."""
+    """Return ``flags[index]``, as another thread has set it last."""
     signature = types.int64(flags, types.intp)
 
     def codegen(context, builder, signature, values):

@@ -1,10 +1,9 @@
-"""Operations compiled by Numba (the extra `fast`): each a single pass or two, without a call between.
+"""Operations compiled by Numba (the extra `fast`): each a pass or two over its arrays.
 
-The mathematics and the signatures are those of :mod:`xpnet.ops.reference`.  Products stay with
-NumPy's BLAS; what is compiled is everything between them, where NumPy spends more on calls and on
-passes than on numbers.  Functions are compiled once and kept on disk.  Where a function has no gain
-(large arrays, on which NumPy's vectorised exponential wins) or does not cover a case (R = 1 that
-broadcasts against R > 1), NumPy's version is called.
+The mathematics and the signatures are those of :mod:`xpnet.ops.reference`.  Products stay with NumPy's BLAS; the
+operations between them are compiled, since NumPy spends more time on calls and passes there than on numbers.  Functions
+are compiled once and kept on disk.  NumPy's version is called where it is faster (large arrays, by its vectorised
+exponential), and where an R = 1 broadcasts against R > 1.
 """
 
 from __future__ import annotations
@@ -15,30 +14,12 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows
-from xpnet.ops import numba_kernels, numpy_ops
+from xpnet.ops import numba_kernels, numpy_ops, wide
 from xpnet.ops.blas import numpy_blas
-from xpnet.ops.numba_gathers import gather_bytes, gather_scaled
-from xpnet.ops.numpy_ops import (
-    affine,
-    average,
-    bias_gradient,
-    bias_relu,
-    descend,
-    descend_with_momentum,
-    input_gradient,
-    penalty,
-    weight_gradient,
-)
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
-__all__ = [
-    "affine", "average", "batch_norm_relu", "batch_norm_relu_gradients", "batch_norm_relu_inference",
-    "bias_gradient", "bias_relu", "descend", "descend_by_product", "descend_with_momentum", "gather", "input_gradient",
-    "penalty", "relu_gradient", "softmax_cross_entropy", "weight_gradient",
-]  # fmt: skip
-
 # Above this many logits NumPy's exponential, which works on whole vectors, is faster than a loop.
-_FEW_SCORES = 4096
+_FEW_LOGITS = 4096
 # Up to this many units in a row the simple loops are faster.
 _NARROW = 64
 
@@ -57,7 +38,7 @@ def _as_one(*tensors: Array) -> tuple[Array, ...]:
 
 
 def _lies_side_by_side(a: Array) -> bool:
-    return a.shape[1] > 1 and numpy_ops.side_by_side(a) is not None
+    return a.shape[1] > 1 and wide.side_by_side(a) is not None
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
@@ -68,17 +49,17 @@ def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
     d = x.shape[1]
     out = np.empty((*rows.shape, d), x.dtype) if out is None else out
     rows = rows.reshape(-1) if places is None else places[rows.reshape(-1)]
-    gather_rows = gather_bytes if table.dtype == np.uint8 else gather_scaled
+    gather_rows = numba_kernels.gather_bytes if table.dtype == np.uint8 else numba_kernels.gather_scaled
     gather_rows(rows, table, 0, x.whole, x.rest, x.factor, out.reshape(-1, d))
     return out
 
 
 def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     blas = numpy_blas()
-    wide = numpy_ops.side_by_side(W) if x.ndim == 2 else None
-    if blas is None or wide is None:
+    matrix = wide.side_by_side(W) if x.ndim == 2 else None
+    if blas is None or matrix is None:
         return numpy_ops.descend_by_product(W, x, g, keep, squares, out)
-    numpy_ops.descend_wide(blas, wide, x, g, keep, squares, numba_kernels.scale_rows)
+    wide.descend(blas, matrix, x, g, keep, squares, numba_kernels.scale_rows)
     return None
 
 
@@ -134,8 +115,8 @@ def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, b
 def softmax_cross_entropy(
     s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
 ) -> CrossEntropy:
-    # In float64 a replica's figures must not depend on how many there are.
-    if s.ndim != 3 or (s.size > _FEW_SCORES and s.dtype == np.float32):
+    # In float64 the figures of a replica must not depend on the number of replicas.
+    if s.ndim != 3 or (s.size > _FEW_LOGITS and s.dtype == np.float32):
         return numpy_ops.softmax_cross_entropy(s, labels, scale, out)
     out = numpy_ops.new_cross_entropy(s) if out is None else out
     R, n, _ = s.shape

@@ -1,10 +1,9 @@
 """Faster versions of the operations for NumPy: no temporaries, few passes, sums through BLAS.
 
-Signatures and results are those of :mod:`xpnet.ops.reference`, which explains the mathematics.
-Every function writes into `out` where it is given, and allocates it otherwise.  Small tricks, all
-measured: a mean over the samples is a product with a row of 1/n (1.0 us for 100 x 50 against 4.5 for
-``mean``); batch normalisation keeps the centred logits instead of the normalised ones, which saves a
-pass; an index into a flat view replaces the comparison with every class.
+Signatures and results are those of :mod:`xpnet.ops.reference`, which explains the mathematics.  Every function writes
+into `out` if it is given, and allocates it otherwise.  Small tricks, all measured: a mean over the samples is a product
+with a row of 1/n (1.0 us for 100 x 50 against 4.5 for ``mean``); batch normalisation keeps the centred logits instead
+of the normalised ones, which saves a pass; an index into a flat view replaces the comparison with every class.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows
-from xpnet.ops.blas import Blas, numpy_blas, rows_contiguous
+from xpnet.ops import wide
+from xpnet.ops.blas import numpy_blas, rows_contiguous
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 
@@ -38,23 +38,6 @@ def _mean(a: Array, out: Array) -> Array:
     return np.matmul(_ones_row(n, 1.0 / n, a.dtype), a, out=out)
 
 
-def side_by_side(a: Array) -> Array | None:
-    """Return (R, n, m) whose memory is (n, R, m) as the matrix (n, R m) that it is; None for any other.
-
-    The weights of replicas that see the same batch lie like this, so that their first layer is one wide
-    product: the batch is packed once, not R times.
-    """
-    R, n, m = a.shape
-    if R == 1 or a.strides[2] != a.itemsize or a.strides[0] != m * a.itemsize or a.strides[1] < R * m * a.itemsize:
-        return None
-    return a.transpose(1, 0, 2).reshape(n, R * m)  # a view: the last two axes are contiguous
-
-
-def _replicas(matrix: Array, replicas: int) -> Array:
-    """Return the matrix (n, R m) as (R, n, m)."""
-    return matrix.reshape(len(matrix), replicas, -1).transpose(1, 0, 2)
-
-
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
     if isinstance(x, StandardisedRows):
         return x.take(rows, out)
@@ -63,12 +46,8 @@ def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
 
 
 def affine(x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
-    wide = side_by_side(W) if x.ndim == 2 else None
-    if wide is None:
-        s = np.matmul(x, W, out=out)
-    else:
-        into = None if out is None else side_by_side(out)
-        s = _replicas(np.matmul(x, wide, out=into), W.shape[0])
+    matrix = wide.side_by_side(W) if x.ndim == 2 else None
+    s = np.matmul(x, W, out=out) if matrix is None else wide.product(x, matrix, W.shape[0], out)
     if b is not None:
         s += b
     return s
@@ -79,11 +58,10 @@ def input_gradient(g: Array, W: Array, out: Array | None = None) -> Array:
 
 
 def weight_gradient(x: Array, g: Array, out: Array | None = None) -> Array:
-    wide = side_by_side(g) if x.ndim == 2 else None
-    if wide is None:
+    matrix = wide.side_by_side(g) if x.ndim == 2 else None
+    if matrix is None:
         return np.matmul(x.swapaxes(-1, -2), g, out=out)
-    into = None if out is None else side_by_side(out)
-    return _replicas(np.matmul(x.T, wide, out=into), g.shape[0])
+    return wide.product(x.T, matrix, g.shape[0], out)
 
 
 def bias_gradient(g: Array, out: Array | None = None) -> Array:
@@ -116,10 +94,8 @@ class _NormWork(NamedTuple):
 def new_batch_norm_relu(s: Array, gamma: Array) -> BatchNormReLU:
     """Return memory for the results of :func:`batch_norm_relu`."""
     shape = np.broadcast_shapes(s.shape, gamma.shape)
-    row = (*shape[:-2], 1, shape[-1])
-    units = (*s.shape[:-2], 1, s.shape[-1])
-    work = _NormWork(np.empty_like(s), np.empty(row, s.dtype))
-    inv_std, mean, var = (np.empty(units, s.dtype) for _ in range(3))
+    work = _NormWork(np.empty_like(s), np.empty((*shape[:-2], 1, shape[-1]), s.dtype))
+    inv_std, mean, var = (np.empty((*s.shape[:-2], 1, s.shape[-1]), s.dtype) for _ in range(3))
     # empty_like keeps the order of the memory, whatever it is: passes run along it.
     y = np.empty_like(s) if shape == s.shape else np.empty(shape, s.dtype)
     return BatchNormReLU(y, np.empty_like(s), inv_std, mean, var, work)
@@ -186,11 +162,11 @@ def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, b
 
 
 class _EntropyWork(NamedTuple):
-    top: Array  # (R, n, 1) largest score, then the sum of exponentials
+    top: Array  # (R, n, 1) largest logit, then the sum of exponentials
     ones: Array  # (c, 1)
-    offsets: Array  # (R, n) where each sample's logits begin in the flat view
-    index: Array  # (R, n) where each label's score lies in the flat view
-    picked: Array  # (R, n) the label's score less the largest
+    offsets: Array  # (R, n) the index of each sample's first logit in the flat view
+    index: Array  # (R, n) the index of each label's logit in the flat view
+    picked: Array  # (R, n) the label's logit less the largest
     best: Array  # (R, n)
 
 
@@ -243,22 +219,12 @@ def penalty(weights: list[Array]) -> Array:
     sums = np.zeros(replicas, weights[0].dtype)
     for W in weights:
         if not W[0].flags.c_contiguous:
-            sums += _squares(W)
+            sums += wide.squares(W)
             continue
         for r in range(replicas):
             w = W[r].reshape(-1)
             sums[r] += np.dot(w, w)
     return sums
-
-
-def _squares(W: Array) -> Array:
-    """Sum the squares of every replica of W (R, d, m) whose memory is (d, R, m): no copy, long rows."""
-    rows = W.transpose(1, 0, 2)
-    by_column = np.zeros(rows.shape[1:], np.float64)
-    for start in range(0, len(rows), 128):  # short sums in W's own type, long ones in float64
-        part = rows[start : start + 128]
-        by_column += np.einsum("drm,drm->rm", part, part)
-    return by_column.sum(axis=-1)
 
 
 def average(running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
@@ -280,9 +246,9 @@ def descend(p: Array, steps: list[Array], keep: Array | None, squares: Array | N
 
 def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     blas = numpy_blas()
-    wide = side_by_side(W) if x.ndim == 2 else None
-    if blas is not None and wide is not None:
-        descend_wide(blas, wide, x, g, keep, squares, _scale_rows)
+    matrix = wide.side_by_side(W) if x.ndim == 2 else None
+    if blas is not None and matrix is not None:
+        wide.descend(blas, matrix, x, g, keep, squares, _scale_rows)
         return None
     if blas is None or not all(rows_contiguous(a[0] if a.ndim == 3 else a) for a in (x, g, W)):
         out = weight_gradient(x, g, out)
@@ -292,26 +258,6 @@ def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array
     for r in range(W.shape[0]):
         blas.add_product(x if x.ndim == 2 else x[r], g[r], W[r], -1.0, float(keep.flat[r if keep.size > 1 else 0]))
     return None
-
-
-# Elements of a wide W that are squared, scaled and moved together: they stay in the second cache in between.
-_BLOCK = 160_000
-
-
-def descend_wide(blas: Blas, W: Array, x: Array, g: Array, keep: Array, squares: Array, scale_rows: Any) -> None:
-    """Move the weights (d, R m) of R replicas, each with its own `keep`; see :func:`descend_by_product`."""
-    replicas, (d, columns) = len(squares), W.shape
-    steps = side_by_side(g)
-    if steps is None:
-        steps = np.ascontiguousarray(g.transpose(1, 0, 2)).reshape(g.shape[1], -1)
-    by_column = np.repeat(np.broadcast_to(keep.reshape(-1), replicas), columns // replicas)
-    sums = np.zeros(columns, np.float64)
-    size = max(32, min(512, _BLOCK // columns // 32 * 32))
-    for start in range(0, d, size):
-        rows = W[start : start + size]
-        scale_rows(rows, by_column, sums)
-        blas.add_product(x[:, start : start + size], steps, rows, -1.0, 1.0)
-    squares += sums.reshape(replicas, -1).sum(axis=-1)
 
 
 def _scale_rows(rows: Array, by_column: Array, sums: Array) -> None:

@@ -1,12 +1,11 @@
 """The mathematics of a network, one function per operation, as readable array code.
 
-Each function is the definition of its operation and the oracle of the tests of every faster
-version.  The first argument is the array module.  Shapes: n samples, d inputs, m outputs, c
-classes, R replicas; activations are (R, n, m), or (n, d) for an input that all replicas share;
-weights are (R, d, m), everything that belongs to a unit is (R, 1, m).  An R of 1 broadcasts.
+Each function defines its operation, and the tests of every faster version compare with it.  The first argument is the
+array module.  Shapes: n samples, d inputs, m outputs, c classes, R replicas; activations are (R, n, m), or (n, d) for
+an input that all replicas share; weights are (R, d, m), tensors of units (R, 1, m).  An R of 1 broadcasts.
 
-`out` is the result of an earlier call with the same shapes: an implementation may write into it
-instead of allocating.  Inputs are never changed, but by the functions that say "in place".
+`out` is the result of an earlier call with the same shapes: an implementation may write into it instead of allocating.
+Only functions that say "in place" change their inputs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from xpnet.data import StandardisedRows
 
 
 class BatchNormReLU(NamedTuple):
-    """What batch normalisation with ReLU computes, and what its backward pass needs."""
+    """The results of batch normalisation with ReLU, and inputs of its backward pass."""
 
     y: Array  # (R, n, m) max(0, gamma s_hat + beta)
     centred: Array  # (R, n, m) s - mean
@@ -38,10 +37,10 @@ class BatchNormGradients(NamedTuple):
 
 
 class CrossEntropy(NamedTuple):
-    """Losses of a softmax classifier, and where its logits should go."""
+    """Losses of a softmax classifier, and their gradient."""
 
     losses: Array  # (R, n) -log p[label]
-    correct: Array  # (R, n) bool: the first largest score is the label's
+    correct: Array  # (R, n) bool: the first largest logit is the label's
     g: Array  # (R, n, c) scale * d(sum of losses) / d(logits)
     work: Any = None
 
@@ -132,7 +131,7 @@ def batch_norm_relu_inference(
 
 
 def softmax(xp: Any, s: Array) -> Array:
-    """Return exp(s) / sum exp(s) over the last axis; the largest score is subtracted first, so nothing overflows."""
+    """Return exp(s) / sum exp(s) over the last axis; the largest logit is subtracted first, so nothing overflows."""
     p = xp.exp(s - xp.max(s, axis=-1, keepdims=True))
     return p / xp.sum(p, axis=-1, keepdims=True)
 
@@ -194,8 +193,8 @@ def descend(
 ) -> Any:
     """Take a step of gradient descent in place: p <- keep p - step, and add sum(p**2) before it to `squares` (R,).
 
-    `steps` are tensors that side by side are eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) is what the L2
-    penalty leaves of a weight, None for parameters without penalty.  Returns an implementation's own buffers, for
+    `steps` are tensors that side by side are eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) shrinks
+    weights by the L2 penalty, None for parameters without penalty.  Returns an implementation's own buffers, for
     `out` of the next call.
     """
     if squares is not None:

@@ -62,7 +62,7 @@ def finite(network: Network) -> NDArray[np.bool_]:
     nothing: Any = 0.0
     with np.errstate(invalid="ignore"):
         for tensors in (network.parameters, network.running):
-            for tensor in (*tensors.blocks.values(), *(tensors[name] for name in tensors.large)):
+            for tensor in (*tensors.flat.values(), *(tensors[name] for name in tensors.large)):
                 # An infinity or a NaN is the highest or the lowest, and 0 times it is a NaN; no copy is made.
                 nothing = nothing + 0 * xp.max(tensor, axis=(-2, -1)) + 0 * xp.min(tensor, axis=(-2, -1))
     return np.asarray(np.isfinite(network.backend.to_numpy(nothing)))

@@ -8,6 +8,7 @@ import emulator
 import numpy as np
 import pytest
 from resumed import check_resumed
+from stepping import check_step_is_gradient, state_of
 from strict import StrictError, gpu_backend
 
 import xpnet
@@ -17,15 +18,19 @@ from xpnet.nn.network import Network
 from xpnet.ops import get_ops
 from xpnet.ops.cuda.graphs import captured
 from xpnet.training.evaluation import Evaluation
-from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
-from xpnet.training.steppers.cuda_graph import CAPACITY, GraphStepper
+from xpnet.training.steppers import Hyperparameters, StepMetrics, make_stepper
+from xpnet.training.steppers.cuda_graph import GraphStepper
 from xpnet.training.steppers.cuda_small import SmallStepper
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 
 
+CAPACITY = 5
+
+
 @pytest.fixture
 def gpu(monkeypatch):
+    monkeypatch.setattr("xpnet.training.steppers.cuda_graph.CAPACITY", CAPACITY)
     return gpu_backend(monkeypatch)
 
 
@@ -33,44 +38,48 @@ class Training:
     """A network on a pretended GPU with a stepper of some kind."""
 
     def __init__(
-        self, backend, kind, *, replicas=1, hidden=(6, 5), inputs=7, rho=None, nesterov=False, seed=0,
-        kept_as_bytes=False, **network,
-    ):  # fmt: skip
-        config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4, init_bias=0.2, **network)
+        self, backend, kind, *, replicas=1, rho=None, nesterov=False, kept_as_bytes=False, inputs=7, **network
+    ):
+        config = xpnet.NetworkConfig(inputs=inputs, **{"hidden": (6, 5), "classes": 4, "init_bias": 0.2} | network)
         self.backend, xp = backend, backend.xp
-        self.net = Network(config, backend=backend, dtype="float64", seed=seed, replicas=replicas)
-        rng = np.random.default_rng(seed)
-        labels = xp.asarray(rng.integers(0, 4, 90))
-        raw = rng.integers(0, 256, (90, inputs), np.uint8)
+        self.net = Network(config, backend=backend, dtype="float64", replicas=replicas)
+        self.rng = np.random.default_rng(0)
+        labels, raw = xp.asarray(self.rng.integers(0, 4, 90)), self.rng.integers(0, 256, (90, inputs), np.uint8)
         standardiser = Standardiser.fit(raw)
         if kept_as_bytes:
             x = standardiser.lazily(raw, "float64").to(xp.asarray)
         else:
             x = xp.asarray(standardiser(raw, "float64"))
-        hyper = Hyperparameters(
-            xp.asarray(np.linspace(0.01, 0.1, replicas)),
-            None if rho is None else xp.asarray(np.full(replicas, rho)),
-            nesterov,
+        self.lam = np.linspace(0.01, 0.1, replicas)
+        momentum = None if rho is None else xp.asarray(np.full(replicas, rho))
+        self.stepper = make_stepper(
+            self.net, x, labels, Hyperparameters(xp.asarray(self.lam), momentum, nesterov), kind, batch=10
         )
-        velocities = {} if rho is None else {name: xp.zeros_like(p) for name, p in self.net.parameters.items()}
-        self.state = State(self.net.parameters, velocities, self.net.running)
-        self.stepper = make_stepper(self.net, x, labels, hyper, kind, batch=10)
-        self.rng = rng
+        self.state = state_of(self.net, momentum=rho is not None)
 
     def run(self, steps, n=10, independent=False):
         xp, replicas = self.backend.xp, self.net.replicas
         perm = self.rng.integers(0, 90, (steps, replicas, n) if independent else (steps, n))
         eta = 0.05 * (1 + self.rng.random((steps, replicas)))
-        totals = StepMetrics.empty(xp, steps, replicas)
-        self.stepper.run(self.state, xp.asarray(perm), xp.asarray(eta), totals)
-        return totals
+        metrics = StepMetrics.empty(xp, steps, replicas)
+        self.stepper.run(self.state, xp.asarray(perm), xp.asarray(eta), metrics)
+        return self.everything(metrics)
 
-    def everything(self, totals):
-        tensors = {**self.state.parameters, **self.state.running}
-        tensors |= {f"velocity {name}": v for name, v in self.state.velocities.items()}
-        return {name: t._a.copy() for name, t in tensors.items()} | {
-            f"total {i}": t._a.copy() for i, t in enumerate(totals.arrays())
-        }
+    def everything(self, metrics):
+        groups = {group: getattr(self.state, group) for group in ("parameters", "running", "velocities")}
+        groups["metrics"] = dict(enumerate(metrics.arrays()))
+        return {f"{group} {name}": t._a.copy() for group, tensors in groups.items() for name, t in tensors.items()}
+
+
+def check_equal(found, expected, rtol=0.0, atol=0.0):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=name)
+
+
+def small_data():
+    rng = np.random.default_rng(2)
+    return xpnet.data_from_arrays(rng.standard_normal((90, 7)), np.arange(90) % 4, split="60/20")
 
 
 CASES = [
@@ -82,74 +91,46 @@ CASES = [
     {"replicas": 2, "rho": 0.8, "nesterov": True},
     {"hidden": ()},
 ]
-# The weights of the first layer are large: they move within the product.
-LARGE = [{"hidden": (3000,)}, {"hidden": (3000,), "rho": 0.5}]
-
-
 SMALL = [
-    {},
-    {"batch_norm": False},
-    {"replicas": 3},
-    {"replicas": 3, "independent": True},
+    *CASES[:4],
     {"hidden": ()},
     {"hidden": (64, 1, 33, 5)},
     {"hidden": (9,), "bias_before_bn": True},
     {"hidden": (3, 4), "kept_as_bytes": True},
-    {"hidden": (5,), "inputs": 700},  # W1 has a memory of its own
+    {"hidden": (5,), "inputs": 70, "large": 300},  # several blocks of features, and W1 has a memory of its own
 ]
+# The weights of the first layer move within the product.
+LARGE = [{"large": 40}, {"large": 40, "rho": 0.5}]
 
 
 @pytest.mark.parametrize(
     ("kind", "case"),
-    [
-        *((kind, case) for kind in ("graph", "fused") for case in CASES),
-        *(("small", case) for case in SMALL),
-        ("fused", LARGE[0]),
-        *(
-            pytest.param(kind, case, marks=pytest.mark.slow)
-            for kind, case in (("graph", LARGE[0]), ("graph", LARGE[1]))
-        ),
-        pytest.param("fused", LARGE[1], marks=pytest.mark.slow),
-    ],
+    [*((kind, case) for kind in ("graph", "fused") for case in CASES + LARGE), *(("small", case) for case in SMALL)],
     ids=str,
 )
-def test_it_trains_as_the_plain_stepper(gpu, kind, case):
-    case = dict(case)
-    independent = case.pop("independent", False)
-    ours, plain = Training(gpu, kind, **case), Training(gpu, "plain", **case)
-    # A first call, one that is captured step by step, a whole graph and more, another shape, and the first again.
-    few = case.get("hidden") == (3000,)
-    for steps, n in (
-        ((1, 10), (3, 10), (2, 7), (2, 10)) if few else ((1, 10), (3, 10), (CAPACITY + 2, 10), (2, 7), (2, 10))
-    ):
-        a = ours.everything(ours.run(steps, n, independent))
-        b = plain.everything(plain.run(steps, n, independent))
-        assert a.keys() == b.keys()
-        for name, value in b.items():
-            np.testing.assert_allclose(a[name], value, rtol=1e-9, atol=1e-11, err_msg=name)
+def test_it_trains_as_the_plain_stepper(monkeypatch, gpu, kind, case):
+    settings = dict(case)
+    independent = settings.pop("independent", False)
+    monkeypatch.setattr("xpnet.nn.flat_parameters.LARGE", settings.pop("large", 16_384))
+    ours, plain = Training(gpu, kind, **settings), Training(gpu, "plain", **settings)
+    assert ("W1" in ours.net.parameters.large) == ("large" in case)
+    # A first call, one that is captured step by step, a graph of several steps and more, another shape, and the first.
+    for steps, n in ((1, 10), (3, 10), (CAPACITY + 2, 10), (2, 7), (2, 10)):
+        check_equal(ours.run(steps, n, independent), plain.run(steps, n, independent), rtol=1e-9, atol=1e-11)
         assert ours.state.step == plain.state.step
 
 
 def test_a_step_is_eta_times_the_gradient(gpu):
     t = Training(gpu, "graph", replicas=2)
-    rows, eta, lam = np.arange(10)[None], np.array([[0.1, 0.2]]), np.linspace(0.01, 0.1, 2)
-    x, labels = t.stepper.x[gpu.xp.asarray(rows[0])], t.stepper.labels[gpu.xp.asarray(rows[0])]
-    _, gradients = t.net.cost_and_gradients(x, labels, gpu.xp.asarray(lam))
-    before = {name: p._a.copy() for name, p in t.net.parameters.items()}
-    t.stepper.run(t.state, gpu.xp.asarray(rows), gpu.xp.asarray(eta), StepMetrics.empty(gpu.xp, 1, 2))
-    for name, gradient in gradients.items():
-        moved = (before[name] - t.state.parameters[name]._a) / eta[0][:, None, None]
-        np.testing.assert_allclose(moved, gradient._a, rtol=1e-9, atol=1e-11, err_msg=name)
+    check_step_is_gradient(t.stepper, t.net, np.arange(10), np.array([0.1, 0.2]), t.lam)
 
 
 @pytest.mark.parametrize("kind", ["graph", "small"])
 def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind):
     results = []
     for gpu.xp.backwards in (False, True):
-        t = Training(gpu, kind, replicas=2, hidden=(40, 9))
-        results.append(t.everything(t.run(4)))
-    for name, value in results[0].items():
-        np.testing.assert_array_equal(value, results[1][name], err_msg=name)
+        results.append(Training(gpu, kind, replicas=2, hidden=(40, 9)).run(4))
+    check_equal(*results)
 
 
 def test_a_step_is_few_launches_and_never_waits(gpu):
@@ -162,7 +143,7 @@ def test_a_step_is_few_launches_and_never_waits(gpu):
     graphs, launches = gpu.xp.graph_launches, gpu.xp.launches
     t.run(CAPACITY)
     assert gpu.xp.graph_launches - graphs == 1
-    assert gpu.xp.launches - launches <= 12  # batches, rates and figures go in and out
+    assert gpu.xp.launches - launches <= 12  # batches, rates and metrics go in and out
     assert gpu.xp.synchronisations == waits
 
 
@@ -174,8 +155,8 @@ def test_dropping_a_replica_makes_new_graphs(gpu):
     untouched = t.state.parameters["W1"]._a.copy()
     hyper = Hyperparameters(gpu.xp.asarray(np.array([0.01, 0.1])))
     stepper = make_stepper(t.net, t.stepper.x, t.stepper.labels, hyper, "graph")
-    totals = StepMetrics.empty(gpu.xp, 3, 2)
-    stepper.run(state, gpu.xp.asarray(np.arange(30).reshape(3, 10)), gpu.xp.asarray(np.full((3, 2), 0.1)), totals)
+    perm, eta = gpu.xp.asarray(np.arange(30).reshape(3, 10)), gpu.xp.asarray(np.full((3, 2), 0.1))
+    stepper.run(state, perm, eta, StepMetrics.empty(gpu.xp, 3, 2))
     np.testing.assert_array_equal(t.state.parameters["W1"]._a, untouched)
     assert not np.array_equal(state.parameters["W1"]._a, untouched[[0, 2]])
 
@@ -223,13 +204,12 @@ def test_the_stand_in_notices_memory_that_a_graph_still_needs(gpu):
 
 
 def test_training_again_and_again_takes_no_more_memory(gpu):
-    data = xpnet.load_data("patterns:330/60")
-    config = xpnet.NetworkConfig(inputs=data.features, hidden=(5,))
+    config = xpnet.NetworkConfig(inputs=7, hidden=(5,), classes=4)
     gc.collect()
     gc.disable()  # nothing waits for a collection
     try:
         for _ in range(2):
-            xpnet.train(Network(config, backend=gpu), data, xpnet.TrainConfig(epochs=3, batch_size=110))
+            xpnet.train(Network(config, backend=gpu), small_data(), xpnet.TrainConfig(epochs=3, batch_size=20))
             assert len(gpu.xp.pools) > 1
             assert sum(pool.bytes() for pool in gpu.xp.pools) == 0
     finally:
@@ -271,41 +251,37 @@ def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
 def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
     ours, plain = Training(gpu, "small"), Training(gpu, "plain")
     for n in (300, 10):
-        a, b = ours.everything(ours.run(3, n)), plain.everything(plain.run(3, n))
-        for name, value in b.items():
-            np.testing.assert_allclose(a[name], value, rtol=1e-9, atol=1e-11, err_msg=name)
+        check_equal(ours.run(3, n), plain.run(3, n), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", ["split", "population"])
-def test_steppers_of_the_cpu_are_refused(gpu, kind):
-    with pytest.raises(ConfigError, match=rf"stepper = {kind}: is made for the CPU; on gpu:0 there are plain, fused"):
-        Training(gpu, kind)
+@pytest.mark.parametrize(
+    ("device", "kinds", "reason"),
+    [
+        ("gpu", ("split", "population"), "is made for the CPU; on gpu:0 there are plain, fused"),
+        ("cpu", ("fused", "graph", "small"), "needs a GPU; on cpu there are plain, split and popul"),
+    ],
+)
+def test_steppers_of_the_other_device_are_refused(gpu, device, kinds, reason):
+    for kind in kinds:
+        with pytest.raises(ConfigError, match=f"stepper = {kind}: {reason}"):
+            Training(gpu if device == "gpu" else xpnet.get_backend("cpu"), kind)
 
 
-@pytest.mark.parametrize("kind", ["fused", "graph", "small"])
-def test_steppers_of_a_gpu_are_refused_on_the_cpu(kind):
-    with pytest.raises(ConfigError, match=rf"stepper = {kind}: needs a GPU; on cpu there are plain, split and popul"):
-        Training(xpnet.get_backend("cpu"), kind)
-
-
-@pytest.mark.parametrize(("batch_norm", "replicas"), [pytest.param(True, 1, marks=pytest.mark.slow), (False, 2)])
+@pytest.mark.parametrize(("batch_norm", "replicas"), [(True, 1), (False, 2)])
 def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas):
-    data = xpnet.load_data("patterns:330/60")
     results = []
     for backend in (gpu, xpnet.get_backend("cpu")):
-        config = xpnet.NetworkConfig(inputs=data.features, hidden=(9, 8), batch_norm=batch_norm)
+        config = xpnet.NetworkConfig(inputs=7, hidden=(9, 8), classes=4, batch_norm=batch_norm)
         net = Network(config, backend=backend, dtype="float64", replicas=replicas)
-        results.append(xpnet.train(net, data, xpnet.TrainConfig(epochs=3, lam=0.01)))
-    there, here = results
+        results.append(xpnet.train(net, small_data(), xpnet.TrainConfig(epochs=3, batch_size=20, lam=0.01)))
+    found, expected = results
     for column in ("train_loss", "train_cost", "train_accuracy", "validation_loss", "validation_accuracy"):
-        np.testing.assert_allclose(there.history[column], here.history[column], rtol=1e-9, err_msg=column)
-    np.testing.assert_allclose(there.test.costs, here.test.costs, rtol=1e-9)
+        np.testing.assert_allclose(found.history[column], expected.history[column], rtol=1e-9, err_msg=column)
+    np.testing.assert_allclose(found.test.costs, expected.test.costs, rtol=1e-9)
 
 
 @pytest.mark.guarantee("resume")
 @pytest.mark.parametrize("kind", ["plain", "fused", "graph", "small"])
 def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, kind):
-    rng = np.random.default_rng(2)
-    data = xpnet.data_from_arrays(rng.standard_normal((90, 7)), np.arange(90) % 4, split="60/20")
     config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper=kind)
-    check_resumed(gpu, data, (6, 5), "float64", config, [1, 5])
+    check_resumed(gpu, small_data(), (6, 5), "float64", config, [1, 5])

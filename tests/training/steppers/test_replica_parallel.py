@@ -4,80 +4,60 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
+from stepping import check_same, state_of, take
 
 import xpnet
 from xpnet.nn.network import Network
 from xpnet.ops.blas import numpy_blas, one_blas_thread
-from xpnet.training.steppers import (
-    Hyperparameters,
-    PlainStepper,
-    ReplicaParallelStepper,
-    State,
-    StepMetrics,
-    make_stepper,
-)
+from xpnet.training.steppers import Hyperparameters, PlainStepper, ReplicaParallelStepper, StepMetrics, make_stepper
 from xpnet.training.steppers.replica_parallel import cut_into_parts, groups_of_one_order
 
 N = 60
 
 
-def problem(inputs=400, seed=0, dtype="float64"):
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((N, inputs)).astype(dtype), rng.integers(0, 4, N), rng
+def problem(dtype="float64"):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((N, 400)).astype(dtype), rng.integers(0, 4, N), rng
 
 
-def population(R, dtype="float64", momentum=False, hidden=(50, 6), inputs=400):
-    net = Network(xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=4), dtype=dtype, replicas=R)
-    velocities = {n: np.zeros_like(p) for n, p in net.parameters.items()} if momentum else {}
-    return net, State(net.parameters, velocities, net.running)
+def population(R, dtype="float64", momentum=False):
+    net = Network(xpnet.NetworkConfig(inputs=400, hidden=(50, 6), classes=4), dtype=dtype, replicas=R)
+    return net, state_of(net, momentum=momentum)
 
 
 def hyper(R, momentum=False):
     return Hyperparameters(np.linspace(0.001, 0.1, R), np.linspace(0.1, 0.9, R) if momentum else None)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(12, 60)
 @given(
-    R=st.integers(2, 6),
-    order=st.sampled_from(["shared", "independent", "pairs"]),
-    momentum=st.booleans(),
-    single=st.booleans(),
-    same_lam=st.booleans(),
+    st.integers(2, 6), st.sampled_from(["shared", "independent", "pairs"]), st.booleans(), st.booleans(), st.booleans()
 )
 def test_a_population_takes_the_steps_of_the_plain_stepper(R, order, momentum, single, same_lam):
     dtype = "float32" if single else "float64"
-    x, labels, rng = problem(dtype=dtype)
-    if order == "shared":
-        perm = rng.integers(0, N, (4, 8))
-    else:
-        perm = rng.integers(0, N, (4, R, 8))
-        if order == "pairs":
-            perm = perm[:, np.arange(R) // 2]
+    x, labels, rng = problem(dtype)
+    perm = rng.integers(0, N, (4, 8) if order == "shared" else (4, R, 8))
+    if order == "pairs":
+        perm = perm[:, np.arange(R) // 2]
     eta = 0.01 * (1 + rng.random((4, 1 if same_lam else R))) * np.ones((4, R))
-    h = hyper(R, momentum)
-    if same_lam:
-        h = Hyperparameters(np.full(R, 0.01), h.rho)
-    states, totals = [], []
+    h = Hyperparameters(np.full(R, 0.01), hyper(R, momentum).rho) if same_lam else hyper(R, momentum)
+    states, found = [], []
     for kind in (PlainStepper, ReplicaParallelStepper):
         net, state = population(R, dtype, momentum)
-        total = StepMetrics.empty(np, 4, R)
-        stepper = kind(net, x, labels, h)
+        metrics, stepper = StepMetrics.empty(np, 4, R), kind(net, x, labels, h)
         for t in (0, 2):
-            stepper.run(state, perm[t : t + 2], eta[t : t + 2], total.part(t, t + 2))
+            stepper.run(state, perm[t : t + 2], eta[t : t + 2], metrics.part(t, t + 2))
         assert state.step == 4
         assert net.parameters["W1"].flags.c_contiguous
         states.append(state)
-        totals.append(total)
+        found.append(metrics)
     tolerance = 2e-4 if single else 1e-10
-    for group in ("parameters", "velocities", "running"):
-        for name, expected in getattr(states[0], group).items():
-            np.testing.assert_allclose(
-                getattr(states[1], group)[name], expected, rtol=tolerance, atol=tolerance, err_msg=name
-            )
-    np.testing.assert_allclose(totals[1].loss, totals[0].loss, rtol=tolerance)
-    np.testing.assert_allclose(totals[1].penalty, totals[0].penalty, rtol=max(tolerance, 1e-5 if single else 0))
+    check_same(states[1], states[0], tolerance, tolerance)
+    np.testing.assert_allclose(found[1].loss, found[0].loss, rtol=tolerance)
+    np.testing.assert_allclose(found[1].penalty, found[0].penalty, rtol=tolerance)
 
 
 @pytest.mark.parametrize("order", ["shared", "independent"])
@@ -87,25 +67,17 @@ def test_dropping_replicas_changes_no_bit_of_the_rest(order, momentum, keep):
     R = 7
     x, labels, rng = problem()
     perm = rng.integers(0, N, (6, 8) if order == "shared" else (6, R, 8))
-    eta = rng.random((6, R)) * 0.05
-
-    def cut(rows):
-        return rows if rows.ndim == 2 else rows[:, keep]
-
-    h = hyper(R, momentum)
+    eta, h = rng.random((6, R)) * 0.05, hyper(R, momentum)
     net, state = population(R, momentum=momentum)
-    whole = StepMetrics.empty(np, 6, R)
-    make_stepper(net, x, labels, h).run(state, perm[:3], eta[:3], whole.part(0, 3))
+    take(make_stepper(net, x, labels, h), state, perm[:3], eta[:3])
     chosen = state.select(keep)
     fewer = Hyperparameters(h.lam[keep], None if h.rho is None else h.rho[keep])
-    rest = StepMetrics.empty(np, 3, len(keep))
-    make_stepper(net, x, labels, fewer).run(chosen, cut(perm[3:]), eta[3:, keep], rest)
-    make_stepper(net, x, labels, h).run(state, perm[3:], eta[3:], whole.part(3, 6))
-    for group in ("parameters", "velocities", "running"):
-        for name, tensor in getattr(state, group).items():
-            np.testing.assert_array_equal(getattr(chosen, group)[name], tensor[keep], err_msg=name)
-    np.testing.assert_array_equal(rest.loss, whole.loss[3:, keep])
-    np.testing.assert_array_equal(rest.penalty, whole.penalty[3:, keep])
+    rows = perm[3:] if perm.ndim == 2 else perm[3:, keep]
+    rest = take(make_stepper(net, x, labels, fewer), chosen, rows, eta[3:, keep])
+    all_of_them = take(make_stepper(net, x, labels, h), state, perm[3:], eta[3:])
+    check_same(chosen, state, keep=keep)
+    np.testing.assert_array_equal(rest.loss, all_of_them.loss[:, keep])
+    np.testing.assert_array_equal(rest.penalty, all_of_them.penalty[:, keep])
 
 
 def test_a_replica_that_overflows_leaves_the_others_alone():
@@ -117,11 +89,10 @@ def test_a_replica_that_overflows_leaves_the_others_alone():
     for rates in (eta, wild):
         net, state = population(3)
         with np.errstate(all="ignore"):
-            make_stepper(net, x, labels, hyper(3)).run(state, perm, rates, StepMetrics.empty(np, 8, 3))
-        results.append(state.parameters)
-    assert not np.isfinite(results[1]["W1"][1]).all()
-    for name, p in results[0].items():
-        np.testing.assert_array_equal(results[1][name][[0, 2]], p[[0, 2]])
+            take(make_stepper(net, x, labels, hyper(3)), state, perm, rates)
+        results.append(state)
+    assert not np.isfinite(results[1].parameters["W1"][1]).all()
+    check_same(results[1].select([0, 2]), results[0], keep=[0, 2])
 
 
 def test_an_error_in_a_part_reaches_the_caller_and_gives_the_threads_back():

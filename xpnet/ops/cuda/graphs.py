@@ -1,20 +1,20 @@
-"""CUDA graphs: launches that are recorded once and then repeated by a single one."""
+"""CUDA graphs: launches that are recorded once, and then repeated by a single launch."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 
 class Graph:
-    """Launches that were captured, with the memory that they alone use."""
+    """Captured launches, with the memory that only they use."""
 
     def __init__(self, xp: Any, graph: Any, pool: Any) -> None:
         self._graph = graph
-        # Not at the end of the process, which takes everything with it.
+        # Not at the end of the process, which frees all memory anyway.
         weakref.finalize(self, _drop, xp, xp.cuda.runtime.getDevice(), pool).atexit = False
 
     def launch(self) -> None:
@@ -22,12 +22,12 @@ class Graph:
         self._graph.launch()
 
 
-# Pools of dropped graphs, with their devices, of which something still has memory: frames of an error.
+# Memory pools of dropped graphs, with their devices, that something still uses: frames of an error.
 _dropped: list[tuple[Any, int, Any]] = []
 
 
 def _drop(xp: Any, device: int, pool: Any) -> None:
-    """Give the memory of a graph's pool back: CuPy's pools keep their blocks when nobody knows the pool any more."""
+    """Free the memory of a graph's pool: CuPy's pools keep their blocks after the pool itself is dropped."""
     _dropped.append((xp, device, pool))
     for held in tuple(_dropped):
         xp, device, pool = held
@@ -37,7 +37,7 @@ def _drop(xp: Any, device: int, pool: Any) -> None:
                 _dropped.remove(held)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _capture_stream(xp: Any, device: int) -> Any:
     """Return the stream of a device that captures, which must not be the default one; cuBLAS keeps its address."""
     return xp.cuda.Stream(non_blocking=True)

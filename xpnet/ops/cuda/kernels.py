@@ -1,20 +1,19 @@
-"""The kernels of ``*.cu``, compiled for a type when they are first asked for.
+"""The kernels of ``*.cu``, compiled for a type of numbers.
 
 CuPy compiles them by NVRTC for the GPU at hand and keeps the result on disk (``CUPY_CACHE_DIR``).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 FOLDER = Path(__file__).parent
-# `common.cuh` comes first: what the others use.
+# `common.cuh` comes first: the others use it.
 SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "step.cu", "small.cu")
-# What CuPy adds to the options of every kernel: numbers of float32 below the normal ones count as zero.
+# CuPy adds this to the options of every kernel: numbers of float32 below the normal ones count as zero.
 ADDED = ("-ftz=true",)
 REALS = {"float32": "float", "float64": "double"}
 
@@ -54,7 +53,7 @@ class Kernels:
         function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
 
     def _allow(self, name: str, function: Any, shared: int) -> None:
-        """Let a kernel have `shared` bytes on the current device; what it may have already is never taken back."""
+        """Let a kernel have `shared` bytes on the current device; a limit is never lowered."""
         key = name, self._xp.cuda.runtime.getDevice()
         if shared > self._allowed.get(key, 0):
             function.max_dynamic_shared_size_bytes = self._allowed[key] = shared
@@ -63,9 +62,3 @@ class Kernels:
 _NULL = np.uint64(0)
 # Bytes of dynamic shared memory that every block may have without asking: 48 KiB less what kernels declare.
 _SHARED = 40 * 2**10
-
-
-@lru_cache(maxsize=4)  # each has workspace on its device
-def kernels_for(xp: Any, dtype: str) -> Kernels:
-    """Return the kernels for numbers of `dtype` on the array module `xp`."""
-    return Kernels(xp, dtype)

@@ -6,11 +6,10 @@ import ctypes
 from functools import lru_cache
 from typing import Any
 
-from xpnet.backend import Backend
 from xpnet.errors import DeviceError
 
 # NVIDIA's advice for Hopper; cuBLAS must not allocate while a stream captures.
-_WORKSPACE_BYTES = 32 * 2**20
+WORKSPACE_BYTES = 32 * 2**20
 _MATH = {False: 0, True: 3}  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
 _PREFIX = {"float32": "S", "float64": "D"}
 _ALLOC_FAILED = 3  # CUBLAS_STATUS_ALLOC_FAILED
@@ -49,7 +48,7 @@ class Products:
     def __init__(self, xp: Any, tf32: bool = False) -> None:
         self._xp, self.tf32 = xp, tf32
         self._library = load_cublas()
-        self._workspace = xp.empty(_WORKSPACE_BYTES, dtype="uint8")
+        self._workspace = xp.empty(WORKSPACE_BYTES, dtype="uint8")
         self._handle = ctypes.c_void_p()
         self._check("cublasCreate_v2", ctypes.byref(self._handle))
         self._check("cublasSetMathMode", self._handle, ctypes.c_int(_MATH[tf32]))
@@ -75,52 +74,26 @@ class Products:
         k = a.shape[-2] if transpose_a else a.shape[-1]
         dtype = str(out.dtype)
         self._follow_stream()
-        one, zero = self._scalar(alpha, dtype), self._scalar(beta, dtype)
         # Sides and sizes swapped: see the class.
         operations = (ctypes.c_int(transpose_b), ctypes.c_int(transpose_a))
         sizes = (ctypes.c_int(m), ctypes.c_int(n), ctypes.c_int(k))
-        parts = [_operand(matrix, replicas) for matrix in (b, a, out)]
-        if replicas == 1:
-            (pb, ldb, _), (pa, lda, _), (pc, ldc, _) = parts
-            self._check(
-                f"cublas{_PREFIX[dtype]}gemm_v2",
-                self._handle,
-                *operations,
-                *sizes,
-                one,
-                pb,
-                ldb,
-                pa,
-                lda,
-                zero,
-                pc,
-                ldc,
-            )
-        else:
-            self._check(
-                f"cublas{_PREFIX[dtype]}gemmStridedBatched",
-                self._handle,
-                *operations,
-                *sizes,
-                one,
-                *parts[0],
-                *parts[1],
-                zero,
-                *parts[2],
-                ctypes.c_int(replicas),
-            )
+        left, right, result = (_operand(matrix, replicas) for matrix in (b, a, out))
+        name, count = "gemmStridedBatched", [ctypes.c_int(replicas)]
+        if replicas == 1:  # the function for one product takes no distances and no count
+            left, right, result = left[:2], right[:2], result[:2]
+            name, count = "gemm_v2", []
+        self._check(
+            f"cublas{_PREFIX[dtype]}{name}", self._handle, *operations, *sizes,
+            self._scalar(alpha, dtype), *left, *right, self._scalar(beta, dtype), *result, *count,
+        )  # fmt: skip
 
     def _follow_stream(self) -> None:
         """Compute on the current stream; its workspace goes with a stream."""
         stream = int(self._xp.cuda.get_current_stream().ptr)
         if stream != self._stream:
             self._check("cublasSetStream_v2", self._handle, ctypes.c_void_p(stream))
-            self._check(
-                "cublasSetWorkspace_v2",
-                self._handle,
-                ctypes.c_void_p(self._workspace.data.ptr),
-                ctypes.c_size_t(_WORKSPACE_BYTES),
-            )
+            workspace = ctypes.c_void_p(self._workspace.data.ptr), ctypes.c_size_t(WORKSPACE_BYTES)
+            self._check("cublasSetWorkspace_v2", self._handle, *workspace)
             self._stream = stream
 
     def _scalar(self, value: float, dtype: str) -> Any:
@@ -137,7 +110,7 @@ class Products:
             raise DeviceError(f"{name}: cuBLAS answers with status {status}")
 
 
-def _operand(matrix: Any, replicas: int) -> tuple[Any, Any, Any]:
+def _operand(matrix: Any, replicas: int) -> tuple[Any, ...]:
     """Return a matrix's address, length of a row, and distance between replicas, as cuBLAS takes them."""
     distance = 0
     if matrix.ndim == 3 and (matrix.shape[0] > 1 or replicas == 1):
@@ -152,9 +125,3 @@ def fits(matrix: Any) -> bool:
     return bool(
         (columns == 1 or matrix.strides[-1] == size) and (matrix.shape[-2] == 1 or matrix.strides[-2] == columns * size)
     )
-
-
-@lru_cache(maxsize=4)  # each has workspace on its device
-def products_for(backend: Backend) -> Products:
-    """Return the products of a backend; one handle serves all that is computed on it."""
-    return Products(backend.xp, backend.tf32)

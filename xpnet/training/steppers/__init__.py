@@ -1,8 +1,8 @@
 """How training steps are executed.
 
-A stepper owns its workspace and runs k steps on a :class:`State`: it may fuse, capture or reorder as
-it likes, as long as what it does to the state is what the network's gradients say.  One test holds for
-every stepper: in float64 and without momentum, ``(W - W_after) / eta`` of a step is the gradient.
+A stepper owns its workspace and runs k steps on a :class:`State`: it may fuse, capture or reorder operations, as long
+as the state changes as the network's gradients say.  One test holds for every stepper: in float64 and without momentum,
+``(W - W_after) / eta`` of a step is the gradient.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from xpnet.training.steppers.streaming import StreamingStepper
 
 
 class Stepper(Protocol):
-    """What the training loop needs of a stepper."""
+    """The interface of a stepper to the training loop."""
 
-    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
+    def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take k steps, changing `state` in place.
 
         Args:
             state: Parameters, velocities and running statistics.
             perm: Samples of each step: (k, n), or (k, R, n) where replicas differ.
             eta: Learning rates (k, R), float64, on the device.
-            totals: Receives the figures of the k batches; see :class:`StepMetrics`.
+            metrics: Receives the figures of the k batches; see :class:`StepMetrics`.
         """
 
 
-_THERE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population", "split", "plain")}
+_BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population", "split", "plain")}
 
 
 def check_known(network: Any, hyper: Hyperparameters, kind: str, training: TrainConfig | None = None) -> set[str]:
@@ -47,7 +47,7 @@ def check_known(network: Any, hyper: Hyperparameters, kind: str, training: Train
         ConfigError: The one that is asked for does not, or none does.
     """
     settings = [network.config, hyper, *([] if training is None else [training])]
-    wrong = {name: unknown(name, *settings) for name in _THERE["gpu" if network.backend.name == "gpu" else "cpu"]}
+    wrong = {name: unknown(name, *settings) for name in _BY_DEVICE["gpu" if network.backend.name == "gpu" else "cpu"]}
     known = {name for name, setting in wrong.items() if setting is None}
     if not known:
         raise ConfigError(f"{wrong['plain']}: is a setting that no stepper on {network.backend.device} knows yet")
@@ -71,13 +71,13 @@ def make_stepper(
     """Return a stepper for a network on the training set `x` (N, d), `labels` (N,).
 
     Args:
-        network: What is trained.
+        network: The networks to train.
         x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedRows`.
         labels: Classes.
-        hyper: What stays the same during training.
+        hyper: Settings that stay the same during training.
         kind: ``"auto"`` for the fastest, or one of those of :class:`~xpnet.TrainConfig`.
         batch: Samples in the largest step.
-        training: The settings of the training; not given if the steps are those of no training.
+        training: The settings of the training, if there is one.
 
     Raises:
         ConfigError: `kind` cannot be had for this network here.
@@ -110,8 +110,8 @@ def _on_gpu(
     network: Any, hyper: Hyperparameters, kind: str, batch: int, known: set[str], x: Array, labels: Array
 ) -> Stepper:
     if kind in ("split", "population"):
-        there = "plain, fused, graph and small"
-        raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {there}")
+        able = "plain, fused, graph and small"
+        raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")
     from xpnet.training.steppers.cuda_graph import GraphStepper
     from xpnet.training.steppers.cuda_small import MANY, SmallStepper
 

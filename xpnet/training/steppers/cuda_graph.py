@@ -1,4 +1,4 @@
-"""The plain stepper's steps by fused kernels, launched one by one or captured in CUDA graphs."""
+"""The steps of the plain stepper by fused kernels, launched one by one or captured in CUDA graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xpnet.backend import Array
 from xpnet.nn.backprop import Tape
 from xpnet.ops.cuda.graphs import captured
 from xpnet.ops.cuda_ops import cuda_ops
-from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.plain import PlainStepper, Rates
 from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ CAPACITY = 50
 
 
 class GraphStepper(PlainStepper):
-    """Executes steps without the host: it only launches, and nothing waits for it.
+    """Executes steps that the host only launches: nothing waits for it.
 
-    What differs from step to step (the batch, the learning rates, the place of the figures) is looked up by the
-    first and the last kernel at a counter in the device's memory, which the last one advances.  All other kernels
+    The first and the last kernel of a step look up what differs from step to step (the batch, the learning rates, the
+    place of the metrics) at a counter in the device's memory, which the last one advances.  All other kernels
     see the same addresses in every step, so a step can be captured: a graph of :data:`CAPACITY` steps is one launch.
     """
 
@@ -39,7 +39,7 @@ class GraphStepper(PlainStepper):
         self._state: State | None = None
         self._programs: dict[tuple[int, ...], Program] = {}
 
-    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
+    def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(self.xp)
         if state is not self._state:  # kernels of a program have the addresses of one state
@@ -50,7 +50,7 @@ class GraphStepper(PlainStepper):
             program = self._programs[shape] = Program(self, shape, int(eta.shape[1]))
         for start in range(0, int(perm.shape[0]), CAPACITY):
             part = slice(start, min(start + CAPACITY, int(perm.shape[0])))
-            program.run(self, state, perm[part], eta[part], totals.part(part.start, part.stop), self._capture)
+            program.run(self, state, perm[part], eta[part], metrics.part(part.start, part.stop), self._capture)
 
     def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernels of `steps` steps, from the one at the cursor on."""
@@ -58,32 +58,18 @@ class GraphStepper(PlainStepper):
             self._launch_one(state, program)
 
     def _launch_one(self, state: State, program: Program) -> None:
-        places = program.places
-        n = program.shape[-1]
+        places, n = program.places, program.shape[-1]
         # Buffers hold addresses of this shape's tensors, which its graphs will read again.
         self._buffers = program.buffers
+        scale, keep, shrink, squares, alpha = rates = places.rates
         self._cuda.begin_step(
-            n,
-            program.orders,
-            places.cursor,
-            places.perm,
-            places.eta,
-            program.lam,
-            places.alphas,
-            self.labels,
-            places.rows,
-            places.labels,
-            places.scale,
-            places.keep,
-            places.shrink,
-            places.alpha,
-            places.squares,
-        )
+            n, program.orders, places.cursor, places.perm, places.eta, program.lam, places.alphas, self.labels,
+            places.rows, places.labels, scale, keep, shrink, alpha, squares,
+        )  # fmt: skip
         program.x = self.ops.gather(places.rows, self.x, program.x)
-        each = (places.scale, places.keep, places.shrink, places.alpha, places.squares)
-        entropy = self._step(state, program.tape, program.x, places.labels, *each)
-        figures = (entropy.losses, entropy.correct, places.squares)
-        self._cuda.end_step(n, places.cursor, places.counter, *figures, *places.totals.arrays())
+        entropy = self._step(state, program.tape, program.x, places.labels, rates)
+        figures = (entropy.losses, entropy.correct, squares)
+        self._cuda.end_step(n, places.cursor, places.counter, *figures, *places.metrics.arrays())
 
 
 class _Places:
@@ -93,15 +79,15 @@ class _Places:
         self.perm = xp.zeros((CAPACITY, *shape), dtype="int64")
         self.eta = xp.zeros((CAPACITY, replicas), dtype="float64")
         self.alphas = xp.zeros((CAPACITY,), dtype=dtype)
-        self.totals = StepMetrics.empty(xp, CAPACITY, replicas)
+        self.metrics = StepMetrics.empty(xp, CAPACITY, replicas)
         self.cursor = xp.zeros((1,), dtype="int32")
         self.counter = xp.zeros((1,), dtype="uint32")
         # Of the step at the cursor.
         self.rows = xp.zeros(shape, dtype="int64")
         self.labels = xp.zeros(shape, dtype="int32")
-        self.scale, self.keep, self.shrink = (xp.zeros((replicas, 1, 1), dtype=dtype) for _ in range(3))
-        self.alpha = xp.zeros((1,), dtype=dtype)
-        self.squares = xp.zeros((replicas,), dtype="float64")
+        scale, keep, shrink = (xp.zeros((replicas, 1, 1), dtype=dtype) for _ in range(3))
+        squares, alpha = xp.zeros((replicas,), dtype="float64"), xp.zeros((1,), dtype=dtype)
+        self.rates = Rates(scale, keep, shrink, squares, alpha)
 
 
 class Program:
@@ -114,7 +100,7 @@ class Program:
         self.lam = xp.zeros((replicas,), dtype="float64")
         self.lam[...] = stepper.hyper.lam
         self.places = _Places(xp, shape, replicas, stepper.dtype)
-        # What a stepper's kernels work in beyond that.
+        # Further memory of a stepper's kernels.
         self.buffers: dict[str, Any] = {}
         self.tape = Tape()
         self.x: Any = None
@@ -123,9 +109,9 @@ class Program:
         self._warm = False
 
     def run(
-        self, stepper: GraphStepper, state: State, perm: Array, eta: Array, totals: StepMetrics, capture: bool
+        self, stepper: GraphStepper, state: State, perm: Array, eta: Array, metrics: StepMetrics, capture: bool
     ) -> None:
-        """Take the steps of `perm`, at most :data:`CAPACITY`; `stepper`, which has this program, launches them."""
+        """Take the steps of `perm`, at most :data:`CAPACITY`, by the kernels of `stepper`."""
         places, steps = self.places, int(perm.shape[0])
         places.perm[:steps] = perm
         places.eta[:steps] = eta
@@ -144,8 +130,8 @@ class Program:
             size = CAPACITY if left == CAPACITY else 1
             self._graph(stepper, state, size).launch()
             left -= size
-        for whole, part in zip(totals.arrays(), places.totals.arrays(), strict=True):
-            whole[...] = part[:steps]
+        for target, source in zip(metrics.arrays(), places.metrics.arrays(), strict=True):
+            target[...] = source[:steps]
         state.step += steps
 
     def _graph(self, stepper: GraphStepper, state: State, steps: int) -> Any:

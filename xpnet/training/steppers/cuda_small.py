@@ -29,8 +29,8 @@ _STATIC = 8 * 512 + 64
 class SmallStepper(GraphStepper):
     """Executes the steps of small networks; see ``small.cu``.
 
-    The first layer is dealt out to blocks that own some of its rows: each moves them and multiplies the next batch
-    by them while they lie in its shared memory.  One block for each replica does the rest of the network.
+    Each block of the first layer owns some of its rows, moves them, and multiplies the next batch by them while they
+    lie in its shared memory.  One block for each replica does the rest of the network.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
@@ -59,7 +59,7 @@ class SmallStepper(GraphStepper):
         if program.memory is None:
             small = self.why_not(self._network, self.x, program.shape[-1]) is None
             program.memory = _Memory(self, state, program) if small else False
-        if not program.memory:  # a batch that is larger than was said
+        if not program.memory:  # a batch that is larger than `make_stepper` was told
             super().launch(state, program, steps)
             return
         self._first(state, program, update=False, forward=True)
@@ -71,85 +71,37 @@ class SmallStepper(GraphStepper):
         memory, places, n = program.memory, program.places, program.shape[-1]
         W = state.parameters[self.layers[0].W]
         replicas, d, m = W.shape
-        sources = (
-            (self.x.x, None, self.x.whole, self.x.rest, self.x.factor)
-            if isinstance(self.x, StandardisedRows)
-            else (None, self.x, None, None, None)
-        )
+        x: Any = self.x
+        raw = isinstance(x, StandardisedRows)
+        samples = (x.x, None, x.whole, x.rest, x.factor) if raw else (None, x, None, None, None)
         self._cuda.launch(
-            "small_first",
-            (memory.slices, replicas),
-            (_FIRST_THREADS,),
-            self.dtype,
-            places.cursor,
-            places.perm,
-            np.int64(program.orders),
-            places.eta,
-            program.lam,
-            *sources,
-            W,
-            np.int64(W.strides[0] // self.dtype.itemsize),
-            memory.g1,
-            memory.parts,
-            memory.squares,
-            np.bool_(update),
-            np.bool_(forward),
-            np.int32(n),
-            np.int32(d),
-            np.int32(m),
-            shared=memory.first_bytes,
-        )
+            "small_first", W.dtype, (memory.slices, replicas), (_FIRST_THREADS,),
+            places.cursor, places.perm, np.int64(program.orders), places.eta, program.lam, *samples,
+            W, np.int64(W.strides[0] // self.dtype.itemsize), memory.g1, memory.parts, memory.squares,
+            np.bool_(update), np.bool_(forward), np.int32(n), np.int32(d), np.int32(m), shared=memory.first_bytes,
+        )  # fmt: skip
 
     def _rest(self, state: State, program: Program) -> None:
-        memory, places, n = program.memory, program.places, program.shape[-1]
+        memory, places, n, dtype = program.memory, program.places, program.shape[-1], self.dtype
         replicas, _, m = state.parameters[self.layers[0].W].shape
         self._cuda.launch(
-            "small_sum",
-            (-(-n * m // 64), replicas),
-            (64, 4),
-            self.dtype,
-            memory.parts,
-            memory.s1,
-            np.int32(n * m),
-            np.int32(memory.slices),
-            shared=256 * self.dtype.itemsize,
-        )
-        blocks = [
-            state.parameters.blocks.get("weights"),
-            state.parameters.blocks["units"],
-            state.running.blocks.get("all"),
-        ]
-        strided = [part for block in blocks for part in (block, np.int64(0 if block is None else block.shape[-1]))]
+            "small_sum", dtype, (-(-n * m // 64), replicas), (64, 4),
+            memory.parts, memory.s1, np.int32(n * m), np.int32(memory.slices), shared=256 * dtype.itemsize,
+        )  # fmt: skip
+        weights, units = state.parameters.flat.get("weights"), state.parameters.flat["units"]
+        tensors = (weights, units, state.running.flat.get("all"))
+        strided = [part for t in tensors for part in (t, np.int64(0 if t is None else t.shape[-1]))]
         self._cuda.launch(
-            "small_rest",
-            (replicas,),
-            (_REST_THREADS[self.dtype.itemsize],),
-            self.dtype,
-            places.cursor,
-            places.counter,
-            places.perm,
-            np.int64(program.orders),
-            places.eta,
-            program.lam,
-            places.alphas,
-            self.labels,
-            memory.layout,
-            np.int32(len(self.layers) - 1),
-            *strided,
-            memory.s1,
-            memory.squares,
-            np.int32(memory.slices),
-            memory.g1,
-            *places.totals.arrays(),
-            self.dtype.type(self.config.bn_eps),
-            np.int32(n),
-            *(np.int32(at) for at in memory.ends),
-            shared=memory.rest_bytes,
-        )
+            "small_rest", dtype, (replicas,), (_REST_THREADS[dtype.itemsize],),
+            places.cursor, places.counter, places.perm, np.int64(program.orders), places.eta, program.lam,
+            places.alphas, self.labels, memory.layout, np.int32(len(self.layers) - 1), *strided,
+            memory.s1, memory.squares, np.int32(memory.slices), memory.g1, *places.metrics.arrays(),
+            dtype.type(self.config.bn_eps), np.int32(n), *map(np.int32, memory.ends), shared=memory.rest_bytes,
+        )  # fmt: skip
 
 
 class _Memory:
-    """What the kernels hand to each other, and where they find the tensors of the upper layers."""
+    """Memory between the kernels, and where they find the tensors of the upper layers."""
 
     def __init__(self, stepper: GraphStepper, state: State, program: Program) -> None:
         xp, dtype, n = stepper.xp, stepper.dtype, program.shape[-1]
@@ -174,30 +126,35 @@ def _first_numbers(n: int) -> int:
     return n * (FEATURES + WIDTH) + FEATURES * WIDTH
 
 
+def _padded(count: int) -> int:
+    """Return the next multiple of four numbers, which are moved at once."""
+    return (count + 3) // 4 * 4
+
+
 def _offsets(state: State) -> dict[str, int]:
-    """Return where in its block each small tensor begins."""
+    """Return where each small tensor begins in its flat array."""
     offsets: dict[str, int] = {}
-    for blocks in (state.parameters, state.running):
-        for names in blocks.members.values():
+    for tensors in (state.parameters, state.running):
+        for names in tensors.members.values():
             start = 0
             for name in names:
                 offsets[name] = start
-                start += int(np.prod(blocks[name].shape[1:]))
+                start += int(np.prod(tensors[name].shape[1:]))
     return offsets
 
 
 def _layout(config: Any, n: int, offsets: dict[str, int]) -> tuple[list[list[int]], tuple[int, int, int], int]:
-    """Return a record of each layer as ``SmallLayer`` has it, the places behind them, and the numbers in all."""
+    """Return a ``SmallLayer`` record of each layer, the places behind them, and how many numbers all take."""
     sizes = (*config.hidden, config.classes)
     records, at, below = [], 0, 0
 
     def take(count: int) -> int:
         nonlocal at
-        start, at = at, at + (count + 3) // 4 * 4
+        start, at = at, at + _padded(count)
         return start
 
     for number, (layer, m) in enumerate(zip(layers_of(config), sizes, strict=True)):
-        padded = (m + 3) // 4 * 4
+        padded = _padded(m)
         at_W = take(below * padded) if number else -1
         at_y = take(n * padded)
         at_hat = take((n + 1) * padded) if layer.gamma is not None else -1
@@ -205,7 +162,6 @@ def _layout(config: Any, n: int, offsets: dict[str, int]) -> tuple[list[list[int
         statistics = [offsets.get(name or "", -1) for name in (layer.mean, layer.var)]
         records.append([m, padded, *places, *statistics, at_W, at_y, at_hat])
         below = padded
-    widest = max((m + 3) // 4 * 4 for m in sizes)
-    g_size = n * widest
+    g_size = n * _padded(max(sizes))
     ends = (take(512), take(2 * g_size), g_size)
     return records, ends, at

@@ -1,4 +1,4 @@
-"""One network on several cores: each core keeps its share of the first layer's features."""
+"""One network on several cores: each core keeps a share of the first layer's features."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _APART = 16  # words between flags: two cache lines
 class FeatureParallelStepper(PlainStepper):
     """Splits x W1 and W1 <- keep W1 - x' g over the features; the rest of a step is :class:`PlainStepper`'s.
 
-    A thread gathers the columns of the batch that are its own, multiplies them by its rows of W1, and moves
-    these rows: neither the batch nor W1 ever leaves the cache of the core that works with it.  What passes
-    between the cores is x W1 and its gradient, n x m numbers each.  A threaded BLAS does otherwise: both cores
-    read what either has written, which some machines do several times slower.  The threads meet twice a step,
-    by flags in memory, and run without the interpreter in between.
+    A thread gathers its own columns of the batch, multiplies them by its rows of W1, and moves these rows: neither
+    the batch nor W1 ever leaves the cache of the core that works with it.  Only x W1 and its gradient, n x m numbers
+    each, pass between the cores.  With a threaded BLAS each core would read numbers that another has written, which is
+    several times slower on some machines.  The threads meet twice a step, by flags in memory, and run without the
+    interpreter in between.
     """
 
     def __init__(self, network: Network, x: Any, labels: Array, hyper: Hyperparameters, threads: int) -> None:
@@ -59,7 +59,7 @@ class FeatureParallelStepper(PlainStepper):
         self._inner = self.ops
         self.ops = self.ops._replace(gather=self._gather, affine=self._affine, descend_by_product=self._update)
 
-    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
+    def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(np)
         steps, n = perm.shape
@@ -83,13 +83,13 @@ class FeatureParallelStepper(PlainStepper):
             for worker in workers:
                 worker.start()
             try:
-                super().run(state, perm, eta, totals)
+                super().run(state, perm, eta, metrics)
             finally:
                 if self._t < steps:
                     self._flags[0] = self._kernels.LEAVE
                 for worker in workers:
                     worker.join()
-        totals.penalty[:, 0] += self._squares.sum(axis=0, dtype="float64")
+        metrics.penalty[:, 0] += self._squares.sum(axis=0, dtype="float64")
 
     def _worker(self, number: int, perm: Array) -> None:
         self._kernels.work(

@@ -1,9 +1,9 @@
-"""What each thread of the split stepper does: its share of the first layer's features."""
+"""The work of each thread of the feature-parallel stepper: its share of the first layer's features."""
 
 from __future__ import annotations
 
-from xpnet.ops.numba_gathers import gather_bytes, gather_floats, gather_scaled
 from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, compiled, gemm, raise_flag, read_flag, wait_for
+from xpnet.ops.numba_kernels import gather_bytes, gather_floats, gather_scaled
 
 # Raised instead of a step's number when the workers shall leave.
 LEAVE = 2**62

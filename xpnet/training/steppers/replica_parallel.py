@@ -1,4 +1,4 @@
-"""Populations on a CPU: every core trains its own share of the replicas."""
+"""Populations on a CPU: every core trains a share of the replicas."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 class ReplicaParallelStepper:
     """Cuts R replicas into parts, one or more for each core, and takes the steps of the parts side by side.
 
-    Replicas have nothing to say to each other, so the parts meet once a call and not once an operation: the
-    small operations run on all cores too, and no core waits for what another has just written.  BLAS works
-    with one thread meanwhile; there is never a second pool beside it.  Where the replicas cannot be dealt
-    out evenly, one part is computed by all of BLAS's threads instead.
+    Replicas are independent, so the parts meet once a call and not once an operation: the small operations run on
+    all cores too, and no core waits for numbers that another has just written.  BLAS works with one thread
+    meanwhile; there is never a second pool beside it.  If the replicas cannot be dealt out evenly, one part is
+    computed by all of BLAS's threads instead.
 
     Within a part whose replicas see the same batch, the large weights of the first layer (R, d, m) lie in
     memory as (d, R, m) for the time of a call: the products with the batch are one wide product.
 
-    In float64 every replica has products of its own, by one thread: what it computes is the same to the last
-    bit whoever is trained beside it, so that replicas may be dropped from a running population.
+    In float64 every replica has products of its own, by one thread: its results are the same to the last bit
+    whichever replicas are trained beside it, so that replicas may be dropped from a running population.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
@@ -37,7 +37,7 @@ class ReplicaParallelStepper:
         self._steppers: dict[tuple[int, int], PlainStepper] = {}
         self._memory: dict[tuple[str, int, int], Array] = {}
 
-    def run(self, state: State, perm: Array, eta: Array, totals: StepMetrics) -> None:
+    def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(np)
         exact = self.network.dtype == np.float64
@@ -54,7 +54,7 @@ class ReplicaParallelStepper:
                 self._steppers[start, stop] = stepper
             part = state.part(start, stop)
             borrowed = self._side_by_side(part, start, stop) if rows.ndim == 2 and not exact else []
-            stepper.run(part, rows, eta[:, start:stop], totals.columns(start, stop))
+            stepper.run(part, rows, eta[:, start:stop], metrics.columns(start, stop))
             for home, memory in borrowed:
                 home[...] = memory
 
@@ -69,17 +69,15 @@ class ReplicaParallelStepper:
     def _side_by_side(self, part: State, start: int, stop: int) -> list[tuple[Array, Array]]:
         """Lend the first layer of a part a memory for wide products; return (home, lent memory) pairs."""
         borrowed = []
-        for which, tensors in (("W", part.parameters), ("v", part.velocities)):
-            if "W1" not in tensors.large:
+        for group in ("parameters", "velocities"):
+            tensors = getattr(part, group)
+            if "W1" not in tensors.large or len(tensors["W1"]) == 1:
                 continue
             home = tensors["W1"]
             R, d, m = home.shape
-            if R == 1:
-                continue
-            memory = self._memory.get((which, start, stop))
+            memory = self._memory.get((group, start, stop))
             if memory is None:
-                memory = np.empty((d, R, m), home.dtype).transpose(1, 0, 2)
-                self._memory[which, start, stop] = memory
+                memory = self._memory[group, start, stop] = np.empty((d, R, m), home.dtype).transpose(1, 0, 2)
             memory[...] = home
             tensors.replace("W1", memory)
             borrowed.append((home, memory))
@@ -109,13 +107,13 @@ def cut_into_parts(
     """Deal out the replicas in parts (start, stop), and say how many threads compute them at once.
 
     Groups whose batches differ are parts of their own, cut into smaller ones where that keeps all threads
-    at work; groups of one replica are put together.  One thread means that BLAS uses its own for each part,
-    which is what remains, but for `uneven`, where the parts would keep threads waiting.
+    at work; groups of one replica are joined.  If the parts would keep threads waiting, and unless `uneven` allows it,
+    one thread computes them one after the other, each with all of BLAS's threads.
     """
     replicas = groups[-1][1]
     if len(groups) == replicas:
         groups = [(0, replicas)]
-    # Groups that go round evenly are left whole: the wider a product, the better.
+    # Groups that can be dealt out evenly are not cut: the wider a product, the better.
     pieces = 1 if len(groups) % threads == 0 else threads
     parts: list[tuple[int, int]] = []
     for start, stop in groups:

@@ -1,4 +1,4 @@
-"""What training changes, and what it reports."""
+"""The state that training steps change, their hyperparameters, and the metrics that they report."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ class State:
     step: int = 0
 
     def pack(self, xp: Any) -> None:
-        """Bring small tensors side by side, where they are not yet; plain dictionaries then hold views."""
-        for field, kind in (("parameters", parameter_kind), ("velocities", parameter_kind), ("running", None)):
-            tensors = getattr(self, field)
+        """Bring small tensors side by side in memory, if they are not yet; plain dictionaries then hold views."""
+        for group in ("parameters", "velocities", "running"):
+            tensors = getattr(self, group)
             if not isinstance(tensors, FlatParameters):
-                blocks = FlatParameters(xp, tensors, kind)
-                tensors.update(blocks)
-                setattr(self, field, blocks)
+                kinds = {} if group == "running" else {"kind": parameter_kind}
+                packed = FlatParameters(xp, tensors, **kinds)
+                tensors.update(packed)
+                setattr(self, group, packed)
 
     def select(self, replicas: Any) -> State:
         """Return a state with copies of the given replicas (a list of indices) alone."""
@@ -56,13 +57,13 @@ class State:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What stays the same during training; each an array (R,) of float64 on the device, or a number.
+    """Settings that stay the same during training; each an array (R,) of float64 on the device, or a number.
 
     Attributes:
         lam: Strength of the L2 penalty.
         rho: Momentum; None for none at all.
         nesterov: Nesterov's form of momentum.
-        orders: What names each replica's order of samples, where that is known: those of one order see the same
+        orders: A number for each replica's order of samples, if it is known: replicas of one number see the same
             batches; None to compare the batches of each call.
     """
 
@@ -82,7 +83,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Figures of k steps, on the device, as the batches were met: before each step's update.
+    """Figures of k steps, on the device, computed before each step's update.
 
     Attributes:
         loss: Sum of the samples' losses (k, R), float64.
@@ -96,7 +97,7 @@ class StepMetrics:
 
     @classmethod
     def empty(cls, xp: Any, steps: int, replicas: int) -> StepMetrics:
-        """Return totals for `steps` steps, all zero."""
+        """Return the metrics of `steps` steps, all zero."""
         shape = (steps, replicas)
         return cls(xp.zeros(shape, dtype="float64"), xp.zeros(shape, dtype="int64"), xp.zeros(shape, dtype="float64"))
 

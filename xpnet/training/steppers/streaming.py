@@ -1,4 +1,4 @@
-"""Training on a data set that does not fit on the device: batches are brought there ahead of their steps."""
+"""Training on a data set that does not fit on the device: batches are copied there ahead of their steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, kept_as_bytes
 from xpnet.training.steppers.state import State, StepMetrics
 
-# Samples that are brought at a time are at most so many bytes, and at least those of one step.
+# Samples that are copied at a time: at most so many bytes, and at least those of one step.
 _BLOCK_BYTES = 64 * 2**20
 
 MakeStepper = Callable[[Any, Array], Any]
@@ -24,23 +24,19 @@ class StreamingStepper:
     where they are copied by a stream of their own.  Two blocks are on the device at a time: the one that the steps
     read, always at the same place, and the one that arrives.
 
-    Batches are wanted as NumPy arrays.
+    Args:
+        backend: The device.
+        x: Features (N, d) on the host: standardised, or bytes that are standardised by a mean and factor on the device.
+        labels: Classes (N,), on the device.
+        make: Returns a stepper for features and labels on the device.
     """
 
     def __init__(self, backend: Backend, x: Any, labels: Array, make: MakeStepper) -> None:
-        """Prepare steps on `x` (N, d), on the host, and `labels` (N,), on the device.
-
-        Args:
-            backend: The device.
-            x: Standardised features, or bytes that read so whose mean and factor are on the device.
-            labels: Classes.
-            make: Returns a stepper for features and labels on the device.
-        """
         self._backend, self._x, self._make = backend, x, make
         self._labels = backend.to_numpy(labels).astype(np.int32)
         self._blocks: dict[tuple[int, ...], _Block] = {}
 
-    def run(self, state: State, perm: Any, eta: Array, totals: StepMetrics) -> None:
+    def run(self, state: State, perm: Any, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`, a NumPy array; see :class:`xpnet.training.steppers.Stepper`."""
         shape = tuple(perm.shape[1:])
         block = self._blocks.get(shape)
@@ -48,18 +44,18 @@ class StreamingStepper:
             block = self._blocks[shape] = _Block(self._backend, self._x, self._labels, shape, self._make)
         for start in range(0, len(perm), block.steps):
             part = slice(start, min(start + block.steps, len(perm)))
-            # The steps before are only launched: the device is at work on them while this gathers.
-            block.bring(perm[part])
-            block.stepper.run(state, block.take(), eta[part], totals.part(part.start, part.stop))
+            # The previous steps are only launched: the device works on them while this gathers.
+            block.copy(perm[part])
+            block.stepper.run(state, block.take(), eta[part], metrics.part(part.start, part.stop))
 
 
 class _Block:
-    """The samples of some steps of one shape, on their way to the device and there."""
+    """The samples of some steps of one shape, on their way to the device and on it."""
 
     def __init__(self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper) -> None:
         xp = self._xp = backend.xp
         self._bytes_kept = kept_as_bytes(x)
-        # Bytes go as they are and are standardised over there; what else is raw becomes floating here.
+        # Bytes are standardised on the device; other raw features become floating on the host.
         self._source = x.x if self._bytes_kept else x
         self._labels, self._shape = labels, shape
         each, d = int(np.prod(shape)), int(x.shape[1])
@@ -77,8 +73,8 @@ class _Block:
         features = StandardisedRows(x_here, x.whole, x.rest, x.factor) if self._bytes_kept else x_here
         self.stepper = make(features, self._here[1])
 
-    def bring(self, rows: Any) -> None:
-        """Gather the samples `rows` (k, ...) and have them copied to the device."""
+    def copy(self, rows: Any) -> None:
+        """Gather the samples `rows` (k, ...) and start to copy them to the device."""
         flat = rows.reshape(-1)
         count = self._waiting = len(flat)
         self._stream.synchronize()  # the last copy out of the pinned memory is done
@@ -91,12 +87,12 @@ class _Block:
         np.take(self._labels, flat, out=self._pinned[1][:count], mode="clip")
         with self._stream:
             self._stream.wait_event(self._taken)
-            for there, pinned in zip(self._ahead, self._pinned, strict=True):
-                there[:count].set(pinned[:count], stream=self._stream)
+            for ahead, pinned in zip(self._ahead, self._pinned, strict=True):
+                ahead[:count].set(pinned[:count], stream=self._stream)
             self._arrived.record(self._stream)
 
     def take(self) -> Array:
-        """Move what has arrived to where the steps read; return the places of each step's samples."""
+        """Move the samples that have arrived to where the steps read; return the places of each step's samples."""
         count, current = self._waiting, self._xp.cuda.get_current_stream()
         current.wait_event(self._arrived)
         for here, ahead in zip(self._here, self._ahead, strict=True):

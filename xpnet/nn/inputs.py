@@ -1,0 +1,92 @@
+"""Arguments of a network: arrays on its device, checked, and raw samples, which are standardised on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.data import Standardiser
+from xpnet.data.feature_table import plain_array, table_of
+from xpnet.errors import ArrayError, DataError
+from xpnet.utils.lazy_arrays import Rows
+
+
+def check_samples(x: Array, d: int, replicas: int, dtype: Any, *, hint: str = "") -> None:
+    """Refuse samples that are not (n, d) or (R, n, d) of a type; `hint` says what to do about another type.
+
+    Raises:
+        ArrayError: They are not.
+    """
+    if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0 or not _fits_replicas(x, replicas):
+        raise _wrong_shape(x, d, replicas)
+    if x.dtype != dtype:
+        raise ArrayError(f"x: is {x.dtype}, but this network computes in {dtype}; {hint}")
+
+
+def _fits_replicas(x: Array, replicas: int) -> bool:
+    """Return whether samples for each replica (R, n, d) are as many as the replicas; one goes with any number."""
+    return x.ndim != 3 or 1 in (replicas, len(x)) or len(x) == replicas
+
+
+def _wrong_shape(x: Array, d: int, replicas: int) -> ArrayError:
+    return ArrayError(f"x: has shape {tuple(x.shape)}; this network takes (n, {d}) or (R, n, {d}) with R = {replicas}")
+
+
+def check_labels(labels: Array, x: Array, classes: int, backend: Backend) -> None:
+    """Refuse labels that are no classes of the samples `x`.
+
+    Raises:
+        ArrayError: They are not.
+    """
+    if labels.dtype.kind not in "iu":
+        raise ArrayError(f"labels: are {labels.dtype}; they must be whole numbers from 0")
+    if labels.shape not in (x.shape[-2:-1], x.shape[:-1]):
+        raise ArrayError(
+            f"labels: have shape {tuple(labels.shape)} for x of shape {tuple(x.shape)}; "
+            f"they must be {tuple(x.shape[-2:-1])}"
+        )
+    lowest, highest = (int(backend.to_numpy(label)) for label in (labels.min(), labels.max()))
+    if lowest < 0 or highest >= classes:
+        raise ArrayError(f"labels: range from {lowest} to {highest}; this network has classes 0 to {classes - 1}")
+
+
+def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
+    """Return raw samples of any array-like type on the host, (n, d) or (R, n, d).
+
+    Raises:
+        ArrayError: They have another shape, or lie on another device.
+        DataError: They are no real numbers, or not finite.
+    """
+    if isinstance(x, Rows):
+        return x
+    on_device = isinstance(x, backend.xp.ndarray) and not isinstance(x, np.ndarray)
+    try:
+        x = plain_array(backend.to_numpy(x) if on_device else x, "x")
+    except TypeError:
+        backend.own("x", x)  # of another device
+        raise
+    by_replica = x.ndim == 3 and x.shape[-1] == d and _fits_replicas(x, replicas)
+    if x.ndim < 2 or not x.size or not (by_replica or np.prod(x.shape[1:]) == d):
+        raise _wrong_shape(x, d, replicas)
+    table = table_of(x.reshape(-1, d) if by_replica else x, "x")
+    flat = np.concatenate(list(table.chunks()))
+    return flat.reshape(x.shape) if by_replica else flat
+
+
+def standardise(x: Any, standardiser: Standardiser, dtype: Any, first: int) -> Array:
+    """Return raw samples, whose first is row `first` of the argument, as the network takes them, on the host.
+
+    Raises:
+        DataError: A value lies too far from those of the training for `dtype`.
+    """
+    with np.errstate(over="ignore"):
+        z = standardiser(x.reshape(-1, x.shape[-1]), str(dtype)).reshape(x.shape)
+    if not np.isfinite(z).all():
+        *_, row, column = np.argwhere(~np.isfinite(z))[0]
+        raise DataError(
+            f"x: row {first + row}, feature {column} (from 0): lies too far from the values that the network was "
+            f"trained on for {dtype}"
+        )
+    return z
