@@ -128,7 +128,8 @@ def test_help_imports_nothing_heavy():
 # libraries: in the middle of a training memory may be short, and a library that is loaded hears no signal.
 IMPORTED_LATE = """
 import sys
-import xpnet.training.steppers.plain, xpnet.training.steppers.feature_parallel
+from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.feature_parallel import FeatureParallelStepper
 from xpnet.cli import main
 from xpnet.report import render
 render.converted = lambda *_, **__: b""
@@ -138,7 +139,7 @@ def watched(run):
         run(self, *given)
         known.update(sys.modules)
     return first
-for stepper in (xpnet.training.steppers.plain.PlainStepper, xpnet.training.steppers.feature_parallel.FeatureParallelStepper):
+for stepper in (PlainStepper, FeatureParallelStepper):
     stepper.run = watched(stepper.run)
 for arguments in sys.argv[1].split(";"):
     known.clear()

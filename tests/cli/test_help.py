@@ -9,7 +9,8 @@ import pytest
 from command_line import run
 
 import xpnet
-from xpnet.cli import _COMMANDS, _DATA_COMMANDS
+from xpnet.cli import COMMANDS as _COMMANDS
+from xpnet.cli import DATA_COMMANDS as _DATA_COMMANDS
 from xpnet.config.settings import VARYING, Settings
 from xpnet.tuning.config import SearchConfig
 
