@@ -23,19 +23,19 @@ from xpnet.version import __version__
 COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
     "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
-    "evaluate": "Evaluate the network of a run: accuracy, by class too, and confusion matrix.",
+    "evaluate": "Evaluate the network of a run: accuracy, overall and by class, and confusion matrix.",
     "predict": "Predict classes and probabilities of images, or of the rows of a table.",
-    "lr-range": "Suggest learning rates: a short training whose rate rises from step to step.",
+    "lr-range": "Suggest learning rates from a short training whose rate rises step by step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
-    "reproduce": "Run the five reports' experiments again, figures side by side.",
-    "report": "Show runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
+    "reproduce": "Repeat the experiments of five reports and compare the figures.",
+    "report": "Write runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
     "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
     "info": "Show versions, BLAS and its threads, and GPUs.",
 }
 DATA_COMMANDS = {
     "fetch": "Fetch a published data set, check it, and unpack it where xpnet finds it.",
-    "info": "Show what a data set is: shapes, classes, value ranges, duplicates; samples as a picture.",
+    "info": "Describe a data set: shapes, classes, value ranges, duplicates; samples as a picture.",
 }
 
 # The arguments of this call, which a run's files name.
@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str]) -> None:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    data = App(name="data", help="Fetch published data sets, and show what a data set is.", help_epilogue="")
+    data = App(name="data", help="Fetch published data sets, and describe data sets.", help_epilogue="")
     for group, prefix, commands in ((app, [], COMMANDS), (data, ["data"], DATA_COMMANDS)):
         for name, text in commands.items():
             function = name.replace("-", "_")

@@ -76,7 +76,7 @@ def info(
     ] = None,
     output: Output = STANDARD,
 ) -> None:
-    """Show what a data set is: shapes, classes with counts, value ranges, duplicates, constant features."""
+    """Describe a data set: shapes, classes with counts, value ranges, duplicates, constant features."""
     from xpnet.config.settings import Settings
     from xpnet.data import read_source
     from xpnet.data.describe import describe_source

@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
     output: Output = STANDARD,
 ) -> None:
-    """Evaluate the network of a run: accuracy, also of each class, and the confusion matrix.
+    """Evaluate the network of a run: accuracy, overall and by class, and confusion matrix.
 
     Without --data, it is the test set of the run's own data. Other data is read as xpnet train reads it, except that
     the column of the labels and the size and colours of images are the run's.

@@ -77,7 +77,7 @@ def settings_options(
             continue
         text = field.metadata["help"]
         if lists and name in VARYING:
-            text = text.removesuffix(".") + "; a list trains them all."
+            text = text.removesuffix(".") + "; a list trains a network for each."
         options[name] = _GROUPS[group], field, help.get(name) or _with_default(text, field, unset)
     return _options_class(options)
 
