@@ -62,13 +62,9 @@ def diagnose(
     /,
     options: Any = None,
     *,
-    samples: Annotated[
-        int | None, number(_DIAGNOSIS, "N", "Training samples that are measured. [default: 1000]")
-    ] = None,
+    samples: Annotated[int | None, number(_DIAGNOSIS, "N", "Training samples to measure. [default: 1000]")] = None,
     every: Annotated[int, number(_DIAGNOSIS, "N", "Epochs between two diagnoses.")] = 1,
-    replicas: Annotated[
-        int | None, number(_DIAGNOSIS, "R", "Only the first R networks of several. [default: all]")
-    ] = None,
+    replicas: Annotated[int | None, number(_DIAGNOSIS, "R", "Only the first R networks. [default: all]")] = None,
     out: Annotated[
         Path | None,
         Parameter(
@@ -93,7 +89,7 @@ def diagnose(
     if out is not None and out.exists():
         raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
     everything, data, backend = _load(settings, run, output)
-    population = _first(everything, replicas, data, backend, settings)
+    population = _first(everything, replicas, data, backend, settings.run.dtype)
     # Several of the networks keep the orders of samples that they had among all of them.
     orders = order_seeds(everything.train, everything.seeds)[: len(population)]
     network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
@@ -177,20 +173,14 @@ def _load(settings: Settings, run: Path | None, output: Output) -> tuple[Populat
     return Population.of(settings, data.features, data.classes), data, backend
 
 
-def _first(
-    population: Population, replicas: int | None, data: Dataset, backend: Backend, settings: Settings
-) -> Population:
-    """Return the first networks of several.
-
-    Raises:
-        ConfigError: There are fewer, or they do not fit in memory; they are measured together, not in chunks.
-    """
+def _first(population: Population, replicas: int | None, data: Dataset, backend: Backend, dtype: str) -> Population:
+    """Return the first networks of several, which must fit in memory: they are measured together, not in chunks."""
     from xpnet.training.chunks import most_in_memory
 
     if replicas is not None and not 1 <= replicas <= len(population):
         raise ConfigError(f"replicas = {replicas}: must be from 1 to {len(population)}, the networks that there are")
     first = population.part(0, replicas or len(population))
-    most = most_in_memory(first, data, backend, settings.run.dtype)
+    most = most_in_memory(first, data, backend, dtype)
     if most is not None and most < len(first):
         raise ConfigError(
             f"replicas = {len(first)}: so many networks do not fit on {backend.device} together, but {most} do; "

@@ -20,6 +20,8 @@ from xpnet.utils.atomic_files import write_new
 
 if TYPE_CHECKING:
     from xpnet.analysis.lr_suggestion import LRRange
+    from xpnet.backend import Backend
+    from xpnet.data import Dataset
 
 _TEST = Group("Range test", sort_key=0)
 FIGURE, TABLE = "lr_range", "lr_range.csv"
@@ -61,25 +63,14 @@ def lr_range(
     """
     from xpnet.analysis.lr_range import check_range
     from xpnet.analysis.lr_range import lr_range as test_rates
-    from xpnet.backend import get_backend
-    from xpnet.data import load_data
-    from xpnet.nn.network import Network
     from xpnet.report import render
-    from xpnet.training.validate import check_fit
 
     settings = _settings(options, config)
     # Everything is checked before the folder is made.
     check_range(from_, to, steps, spacing)
-    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
-    output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data)
-    output.note(about_data(data, settings))
-    network = settings.network_config(data.features, data.classes)
-    seeds = [row["seed"] for row in settings.replicas()]
-    check_fit(Network(network, dtype=settings.run.dtype, seed=seeds[:1]), data, settings.train)
-    written = resolved(settings, data)
+    backend, data = _load(settings, output)
+    written, title = resolved(settings, data), describe(settings, data)
     folder = create_run_folder(out, prefix="lr-range-")
-    title = describe(settings, data)
     output.note(f"range test: {title}; folder {folder}")
     render.load()
     with (
@@ -87,23 +78,43 @@ def lr_range(
         output.progress_bar(unit="step") as bar,
     ):
         test = test_rates(
-            network,
+            settings.network_config(data.features, data.classes),
             data,
             settings.train,
             from_=from_,
             to=to,
             steps=steps,
             spacing=spacing,
-            seeds=seeds,
+            seeds=_seeds(settings),
             backend=backend,
             dtype=settings.run.dtype,
             on_steps=bar.update,
             should_stop=interrupt,
         )
-    _fill(folder, test, written, title, output)
+    _write(folder, test, written, title, output)
     output.result(test.to_json() | {"folder": str(folder)}, title, _summary(test, folder))
     if test.interrupted:
         sys.exit(interrupt.exit_code)
+
+
+def _load(settings: Settings, output: Output) -> tuple[Backend, Dataset]:
+    """Return the device and the data, which must fit the network."""
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.nn.network import Network
+    from xpnet.training.validate import check_fit
+
+    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    data = load_data(settings.data)
+    output.note(about_data(data, settings))
+    network = settings.network_config(data.features, data.classes)
+    check_fit(Network(network, dtype=settings.run.dtype, seed=_seeds(settings)[:1]), data, settings.train)
+    return backend, data
+
+
+def _seeds(settings: Settings) -> list[int]:
+    return [row["seed"] for row in settings.replicas()]
 
 
 def _settings(options: Any, config: Path | None) -> Settings:
@@ -120,7 +131,7 @@ def _settings(options: Any, config: Path | None) -> Settings:
     return dataclasses.replace(settings, train=dataclasses.replace(settings.train, **rates))
 
 
-def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
+def _write(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
     """Write the curves as a table and a figure and, where rates are suggested, the settings with them."""
     from xpnet.report.curves_chart import save_figure
     from xpnet.report.lr_range_chart import range_figure

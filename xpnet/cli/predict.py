@@ -58,16 +58,7 @@ def predict(
     except DataError as error:
         raise DataError(f"{inputs[0]}: {error}") from None
     classes = names_of_classes(network)
-    predictions = [
-        {
-            "input": name,
-            "class": classes[best],
-            "label": int(best),
-            "probability": float(row[best]),
-            "probabilities": dict(zip(classes, map(float, row), strict=True)),
-        }
-        for name, best, row in zip(read.names, probabilities.argmax(axis=1), probabilities, strict=True)
-    ]
+    predictions = [_prediction(name, classes, row) for name, row in zip(read.names, probabilities, strict=True)]
     if csv:
         if not output.quiet:
             output.text(_csv(classes, predictions, probabilities))
@@ -85,6 +76,17 @@ def predict(
     output.result(
         result, table(["input", "class", "probability", *heads], rows, left=("input", "class", "then"), gap=1)
     )
+
+
+def _prediction(name: str, classes: tuple[str, ...], probabilities: Any) -> dict[str, Any]:
+    best = int(probabilities.argmax())
+    return {
+        "input": name,
+        "class": classes[best],
+        "label": best,
+        "probability": float(probabilities[best]),
+        "probabilities": dict(zip(classes, map(float, probabilities), strict=True)),
+    }
 
 
 def _csv(classes: tuple[str, ...], predictions: list[dict[str, Any]], probabilities: Any) -> str:
