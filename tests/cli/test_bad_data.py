@@ -1,4 +1,4 @@
-"""Broken and hostile data, given on the command line as a new user would."""
+"""Broken and hostile data on the command line; what each reader says of it is tested with the readers."""
 
 from __future__ import annotations
 
@@ -51,13 +51,9 @@ def test_train_small_cifar10(command, cifar10):
     [
         (BATCH.unlink, "data_batch_3"),
         (lambda: BATCH.write_bytes(BATCH.read_bytes()[:30_000]), "30,000 bytes"),
-        (lambda: BATCH.write_bytes(b""), "0 bytes"),
-        (lambda: rewrite(data=np.zeros((20, 3000), np.uint8)), "3000"),
-        (lambda: rewrite(labels=[0] * 19), "19"),
         (lambda: rewrite(labels=[10] * 20), "10"),
         (lambda: rewrite(labels=[Hostile()] * 20), "mkdir"),
         (lambda: rewrite(data=np.array([[object()]])), "data_batch_3"),
-        (lambda: BATCH.write_bytes(pickle.dumps([1, 2])), "data_batch_3"),
     ],
 )
 def test_train_broken_batch_is_named_in_one_sentence(command, cifar10, harm, message):
@@ -72,14 +68,9 @@ def test_train_broken_batch_is_named_in_one_sentence(command, cifar10, harm, mes
     ("arrays", "message"),
     [
         ({"x": np.ones((9, 3)), "y": np.arange(8) % 2}, "8"),
-        ({"x": np.ones(9), "y": np.arange(9) % 2}, "(9,)"),
-        ({"x": np.ones((9, 3)), "y": 2**40 * (np.arange(9) % 2)}, "1099511627776"),
-        ({"x": np.ones((9, 3)), "y": np.arange(9) / 2}, "0.5"),
         ({"x": np.where(np.eye(9, 3) > 0, np.nan, 1), "y": np.arange(9) % 2}, "3 "),
-        ({"x": np.ones((9, 3)), "y": np.zeros(9, int)}, "at least 2 classes"),
         ({"x": np.ones((9, 3), object), "y": np.arange(9) % 2}, "object"),
         ({"a": np.ones((9, 3))}, "x"),
-        ({"x_train": np.ones((9, 3)), "y_train": np.arange(9) % 2, "x_test": np.ones((9, 4)), "y_test": [1] * 9}, "4"),
     ],
 )
 def test_train_unusable_arrays_are_named(command, arrays, message):
