@@ -128,8 +128,7 @@ def test_help_imports_nothing_heavy():
 # libraries: in the middle of a training memory may be short, and a library that is loaded hears no signal.
 IMPORTED_LATE = """
 import sys
-from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.feature_parallel import FeatureParallelStepper
+import xpnet.training.steppers.plain, xpnet.training.steppers.feature_parallel
 from xpnet.cli import main
 from xpnet.report import render
 render.converted = lambda *_, **__: b""
@@ -139,6 +138,7 @@ def watched(run):
         run(self, *given)
         known.update(sys.modules)
     return first
+from xpnet.training.steppers import FeatureParallelStepper, PlainStepper
 for stepper in (PlainStepper, FeatureParallelStepper):
     stepper.run = watched(stepper.run)
 for arguments in sys.argv[1].split(";"):
