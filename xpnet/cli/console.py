@@ -120,12 +120,12 @@ def left_out_if_not_drawn(output: Output) -> Iterator[None]:
 
 
 class Interrupt:
-    """Set once somebody asked for an end: with Ctrl-C, or as systems end their jobs, with SIGTERM.
+    """Whether the user has pressed Ctrl-C, or the system has sent SIGTERM to end the command.
 
     Attributes:
-        pressed: Whether somebody did.
-        message: What is told then.
-        exit_code: What a command that ended so exits with: 128 and the signal's number.
+        pressed: Whether either has happened.
+        message: What is printed when it happens.
+        exit_code: With which the command exits then: 128 and the signal's number.
     """
 
     def __init__(self, message: str) -> None:
@@ -134,34 +134,34 @@ class Interrupt:
         self.exit_code = 128 + signal.SIGINT
 
     def __call__(self) -> bool:
-        """Return whether somebody did."""
+        """Return whether either has happened."""
         return self.pressed
 
 
 @contextlib.contextmanager
 def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
-    """Let the first Ctrl-C, or SIGTERM, ask for an orderly end, and the second one leave at once."""
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one leaves at once."""
     interrupt = Interrupt(message)
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
-    def back() -> None:
-        for which, handler in previous.items():
-            signal.signal(which, handler)
+    def restore() -> None:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
-    def ask(number: int, _frame: Any) -> None:
-        interrupt.pressed, interrupt.exit_code = True, 128 + number
-        back()
+    def request(signum: int, _frame: Any) -> None:
+        interrupt.pressed, interrupt.exit_code = True, 128 + signum
+        restore()
         output.note(f"\n{interrupt.message}")
 
-    for which in previous:
-        signal.signal(which, ask)
+    for signum in previous:
+        signal.signal(signum, request)
     try:
         yield interrupt
     finally:
-        back()
+        restore()
 
 
 class ProgressBars:
