@@ -6,71 +6,66 @@ import re
 
 import numpy as np
 import pytest
-from command_line import run
 
 import xpnet
-from xpnet.cli import _COMMANDS, _DATA_COMMANDS
+from xpnet.cli import COMMANDS, DATA_COMMANDS
 from xpnet.config.settings import VARYING, Settings
 from xpnet.tuning.config import SearchConfig
 
-COMMANDS = [*([name] for name in _COMMANDS), *(["data", name] for name in _DATA_COMMANDS)]
-
 
 @pytest.fixture
-def options(capsys, monkeypatch):
+def options(command, monkeypatch):
     """Return a function that gives the help of each option of a command, by name, each on one line."""
     monkeypatch.setenv("COLUMNS", "400")
 
-    def of(*command: str) -> dict[str, str]:
-        code, out, _ = run(capsys, *command, "--help")
-        assert code == 0
+    def of(*words: str) -> dict[str, str]:
+        out = command(*words, "--help").out
         rows = re.findall(r"^│ (?:\* +)?(\S.*?)  +(\S.*?) *│$", out, re.MULTILINE)
-        return {names.split()[0]: f"{names}  {words}" for names, words in rows}
+        return {names.split()[0]: f"{names}  {text}" for names, text in rows}
 
     return of
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_option_with_a_value_names_it_and_its_default(options, command):
+@pytest.mark.parametrize(
+    "words", [[name] for name in COMMANDS] + [["data", name] for name in DATA_COMMANDS], ids=" ".join
+)
+def test_help_of_every_option_with_a_value_names_it_and_its_default(options, words):
     # None of these has a default: what they ask for is done where they are given.
     asked_for = {"--config", "--resume", "--figure", "--figures"}
-    found = options(*command)
+    found = options(*words)
     assert {"--json", "--quiet", "--debug"} <= found.keys()
     for name, text in found.items():
-        names, words = re.split(r"  +", text, maxsplit=1)
+        names, help_text = re.split(r"  +", text, maxsplit=1)
         assert text.count("[default:") <= 1, name
-        assert not ("|" in names and "[choices:" in words), text
+        assert not ("|" in names and "[choices:" in help_text), text
         assert not re.search(r" STR\b| CHOICE\b|\[default: (False|True|None|)\]", text), text
         if not name.startswith("--"):
             continue
-        parts = names.split()
-        if len(parts) == 1:  # a flag without another form: it is off unless it is given
-            assert "[default:" not in words, name
-        elif name not in asked_for and (command[0], name) != ("lr-range", "--epochs"):
-            assert words.endswith("]"), text
-            assert "[default:" in words, text
+        if len(names.split()) == 1:  # a flag without another form: it is off unless it is given
+            assert "[default:" not in help_text, name
+        elif name not in asked_for and (words[0], name) != ("lr-range", "--epochs"):
+            assert help_text.endswith("]"), text
+            assert "[default:" in help_text, text
 
 
-def test_train_names_every_setting_with_its_default(options):
+def test_help_of_train_names_every_setting_with_its_default(options):
     found = options("train")
     for name, (_, field) in Settings.fields().items():
-        words = found[f"--{name.replace('_', '-')}"]
-        assert field.metadata["help"].removesuffix(".") in words
-        assert words.endswith(f"[default: {field.metadata['unset']}]") == (field.default is None), name
-    assert found["--hidden"].endswith("[default: 50,50]")
-    assert found["--batch-norm"].endswith("[default: on]")
-    assert found["--eta-min"].endswith("[default: 1e-05]")
+        text = found[f"--{name.replace('_', '-')}"]
+        assert field.metadata["help"].removesuffix(".") in text
+        assert text.endswith(f"[default: {field.metadata['unset']}]") == (field.default is None), name
+    for name, default in (("hidden", "50,50"), ("batch-norm", "on"), ("eta-min", "1e-05")):
+        assert found[f"--{name}"].endswith(f"[default: {default}]")
 
 
-@pytest.mark.parametrize("command", [["train"], ["diagnose"], ["search"], ["lr-range"], ["gradcheck"], ["evaluate"]])
-def test_lists_are_named_where_they_are_taken_and_nowhere_else(options, command):
-    found = options(*command)
-    taken = {name.removeprefix("--").replace("-", "_") for name, words in found.items() if "; a list trains" in words}
-    assert taken == (set(VARYING) if command[0] in ("train", "diagnose") else set())
+@pytest.mark.parametrize("name", ["train", "diagnose", "search", "lr-range", "gradcheck", "evaluate"])
+def test_help_names_lists_where_they_are_taken_and_nowhere_else(options, name):
+    taken = {option for option, text in options(name).items() if "; a list trains" in text}
+    expected = {f"--{setting.replace('_', '-')}" for setting in VARYING}
+    assert taken == (expected if name in ("train", "diagnose") else set())
 
 
-def test_what_a_setting_is_where_it_is_not_set():
-    """The words of the help beside what becomes of None."""
+def test_help_of_unset_settings_says_what_none_becomes():
     unset = {name: field.metadata["unset"] for name, (_, field) in Settings.fields().items() if field.default is None}
     assert unset["cycles"] == "2"
     assert xpnet.TrainConfig(n_s=7).length(100).steps == 2 * 2 * 7
@@ -88,25 +83,28 @@ def test_what_a_setting_is_where_it_is_not_set():
     assert SearchConfig().count(6) == 6
 
 
-def test_what_options_mean_to_other_commands(options):
+def test_help_says_what_options_mean_to_other_commands(options):
     evaluate = options("evaluate")
     assert all(evaluate[f"--{name}"].endswith("[default: the run's]") for name in ("data", "split", "image-size"))
-    assert "runs/lr-range-TIME" in options("lr-range")["--out"]
+    lr_range = options("lr-range")
+    assert "runs/lr-range-TIME" in lr_range["--out"]
+    assert all("the training that is suggested" in lr_range[f"--{name}"] for name in ("n-s", "cycles"))
+    assert {"--from", "--to", "--steps", "--spacing"} <= lr_range.keys()
+    assert "--eta-max" not in lr_range
     assert "runs/diagnosis-TIME" in options("diagnose")["--out"]
     search = options("search")
     assert search["--resume"].startswith("--resume FOLDER")
     assert "winner" in search["--save-every"]
     assert "winner" in search["--keep"]
     assert "run r" not in options("gradcheck")["--seed"]
-    assert all("the training that is suggested" in options("lr-range")[f"--{name}"] for name in ("n-s", "cycles"))
 
 
-def test_a_command_shows_its_docstring_and_the_list_a_line(capsys, monkeypatch):
+def test_help_of_a_command_is_its_docstring_and_in_the_list_a_line(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert "The exit code is 0 if they agree and 1 if not." in run(capsys, "gradcheck", "--help")[1]
-    listed = run(capsys, "--help")[1]
+    assert "The exit code is 0 if they agree and 1 if not." in command("gradcheck", "--help").out
+    listed = command("--help").out
     assert "exit code" not in listed
     assert "Check the gradients of a network" in listed
     # Paragraphs are wrapped to the terminal, not where the source has its lines.
-    paragraph = run(capsys, "search", "--help")[1].split("\n\n")[2]
+    paragraph = command("search", "--help").out.split("\n\n")[2]
     assert all(len(line) > 60 for line in paragraph.splitlines()[:-1])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import run
 
 import xpnet
 
@@ -17,90 +16,80 @@ SMALL = ["--data", "patterns:300/50", "--hidden", "8", "--lambda", "0"]
 SHORT = [*SMALL, "--steps", "150", "--from", "1e-5"]
 
 
-def test_json_is_one_object_and_agrees_with_the_folder(capsys):
-    code, out, err = run(capsys, "lr-range", *SHORT, "--json", "--out", "test")
-    assert code == 0, err
-    result = json.loads(out)
+def config(folder: str = "test") -> dict:
+    return tomllib.loads(Path(folder, "config.toml").read_text())
+
+
+def test_lr_range_json_is_one_object_and_agrees_with_the_folder(command):
+    done = command("lr-range", *SHORT, "--json", "--out", "test")
+    result = json.loads(done.out)
     found = result["suggestion"]
     assert found["eta_min"] < found["eta_max"]
     assert result["folder"] == "test"
-    assert "range test: patterns" in err
-    assert {path.name for path in Path("test").iterdir()} == {
-        "config.toml",
-        "lr_range.csv",
-        "lr_range.png",
-        "lr_range.svg",
-    }
-    settings = tomllib.loads(Path("test/config.toml").read_text())
-    assert (settings["eta_min"], settings["eta_max"]) == (found["eta_min"], found["eta_max"])
+    assert "range test: patterns" in done.err
+    files = {"config.toml", "lr_range.csv", "lr_range.png", "lr_range.svg"}
+    assert {path.name for path in Path("test").iterdir()} == files
+    assert (config()["eta_min"], config()["eta_max"]) == (found["eta_min"], found["eta_max"])
     with Path("test/lr_range.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in rows] == result["losses"]
     assert [float(row["eta"]) for row in rows] == result["rates"]
     # It is what Python gives.
     data = xpnet.load_data("patterns:300/50")
-    config = xpnet.NetworkConfig(inputs=data.features, hidden=(8,), classes=data.classes)
-    test = xpnet.lr_range(config, data, xpnet.TrainConfig(lam=0), from_=1e-5, steps=150)
+    network = xpnet.NetworkConfig(inputs=data.features, hidden=(8,), classes=data.classes)
+    test = xpnet.lr_range(network, data, xpnet.TrainConfig(lam=0), from_=1e-5, steps=150)
     assert test.losses[:, 0].tolist() == result["losses"]
     assert test.suggestion.eta_max == found["eta_max"]
     text = Path("test/lr_range.svg").read_text()
     assert all(word in text for word in ("learning rate", "loss", "accuracy", f"to {found['eta_max']:g}"))
 
 
-def test_the_suggestion_is_ready_to_use_and_trains(capsys):
-    code, out, err = run(capsys, "lr-range", *SHORT, "--runs", "2", "--n-s", "6", "--cycles", "1", "--out", "test")
-    assert code == 0, err
+def test_lr_range_suggestion_is_ready_to_use_and_trains(command):
+    out = command("lr-range", *SHORT, "--runs", "2", "--n-s", "6", "--cycles", "1", "--out", "test").out
     (options,) = [line.split() for line in out.splitlines() if line.startswith("--eta-min")]
-    settings = tomllib.loads(Path("test/config.toml").read_text())
+    settings = config()
     assert options == ["--eta-min", f"{settings['eta_min']:g}", "--eta-max", f"{settings['eta_max']:g}"]
     lines = [line for line in out.splitlines() if line.startswith("eta_m")]
     assert tomllib.loads("\n".join(lines)) == {name: settings[name] for name in ("eta_min", "eta_max")}
     assert "of 2 networks by themselves: eta_min" in out
     assert (settings["n_s"], settings["cycles"], settings["runs"]) == (6, 1, 2)
-    code, out, err = run(capsys, "train", "--config", "test", "--json", "--out", "run")
-    assert code == 0, err
-    assert json.loads(out)["steps"] == 12
-    again = tomllib.loads(Path("run/config.toml").read_text())
+    assert command.json("train", "--config", "test", "--out", "run")["steps"] == 12
+    again = config("run")
     assert {name: again[name] for name in settings} == settings
 
 
-def test_runs_are_a_population_with_its_spread(capsys):
-    result = json.loads(run(capsys, "lr-range", *SMALL, "--steps", "40", "--runs", "3", "--seed", "2", "--json")[1])
+def test_lr_range_runs_are_a_population(command):
+    result = command.json("lr-range", *SMALL, "--steps", "40", "--runs", "3", "--seed", "2")
     assert result["seeds"] == [2, 3, 4]
     assert np.shape(result["losses"]) == (result["steps"], 3)
     assert len(result["each"]["eta_max"]["values"]) == 3
     assert Path(result["folder"]).parent == Path("runs")
 
 
-def test_settings_come_from_a_file_and_other_schedules_give_way(capsys):
+def test_lr_range_takes_settings_of_a_file_and_replaces_its_schedule(command):
     Path("c.toml").write_text('data = "patterns:300/50"\nhidden = [4]\nschedule = "cosine"\neta = 0.1\nepochs = 3\n')
-    code, _, err = run(capsys, "lr-range", "--config", "c.toml", *SHORT[4:], "--out", "test")
-    assert code == 0, err
-    settings = tomllib.loads(Path("test/config.toml").read_text())
+    command("lr-range", "--config", "c.toml", *SHORT[4:], "--out", "test")
+    settings = config()
     assert (settings["schedule"], settings["epochs"], settings["hidden"]) == ("triangular", 3, [4])
     assert "eta" not in settings
 
 
-def test_where_nothing_is_suggested_it_says_what_to_change(capsys):
-    code, out, _ = run(capsys, "lr-range", *SMALL, "--steps", "30", "--to", "1e-5", "--out", "test")
-    assert code == 0
-    assert "no suggestion: the loss began at" in " ".join(out.split())
-    assert "raise --to" in " ".join(out.split())
+def test_lr_range_without_a_suggestion_says_what_to_change(command):
+    arguments = [*SMALL, "--steps", "30", "--to", "1e-5"]
+    out = command("lr-range", *arguments, "--out", "test").out
+    assert "no suggestion: the loss began at" in out
+    assert "raise --to" in out
     assert "--eta-min" not in out
     assert not Path("test/config.toml").exists()
-    result = json.loads(run(capsys, "lr-range", *SMALL, "--steps", "30", "--to", "1e-5", "--json")[1])
-    assert result["suggestion"] is None
+    assert command.json("lr-range", *arguments)["suggestion"] is None
 
 
-def test_nothing_is_overwritten_and_quiet_is_quiet(capsys):
+def test_lr_range_overwrites_nothing_and_is_quiet(command):
     Path("test").mkdir()
-    code, out, err = run(capsys, "lr-range", *SMALL, "--out", "test")
-    assert (code, out) == (2, "")
-    assert (
-        err.splitlines()[-1] == "xpnet: out = test: exists already; name a folder that does not, nothing is overwritten"
-    )
+    sentence = command.refused("lr-range", *SMALL, "--out", "test", notes=True)
+    assert sentence == "out = test: exists already; name a folder that does not, nothing is overwritten"
     assert list(Path("test").iterdir()) == []
-    assert run(capsys, "lr-range", *SMALL, "--steps", "20", "--quiet") == (0, "", "")
+    assert command("lr-range", *SMALL, "--steps", "20", "--quiet") == (0, "", "")
 
 
 @pytest.mark.parametrize(
@@ -119,23 +108,9 @@ def test_nothing_is_overwritten_and_quiet_is_quiet(capsys):
         (["--no-batch-norm", "--init", "1e30", "--out", "x"], "the loss was not finite at the lowest rate"),
     ],
 )
-def test_mistakes_get_one_sentence_and_exit_code_2(capsys, arguments, message):
+def test_lr_range_mistakes_get_one_sentence(command, arguments, message):
     Path("lists.toml").write_text("eta_max = [0.1, 0.2]\n")
     Path("cosine.toml").write_text('schedule = "cosine"\n')
     given = SMALL[:4] if "--lambda" in arguments else SMALL
-    code, out, err = run(capsys, "lr-range", *given, *arguments)
-    assert (code, out) == (2, "")
-    assert message in err.strip().splitlines()[-1]
-    assert err.strip().splitlines()[-1].startswith("xpnet: ")
-    assert "Traceback" not in err
+    assert message in command.refused("lr-range", *given, *arguments, notes=True)
     assert not Path("runs").exists()
-
-
-def test_help_names_every_option(capsys):
-    _, out, _ = run(capsys, "lr-range", "--help")
-    options = (
-        "--from --to --steps --spacing --data --hidden --no-batch-norm --lambda --runs --device --out --config --json"
-    )
-    assert [option for option in options.split() if option not in out] == []
-    assert "--eta-max" not in out.split()
-    assert "lr-range" in run(capsys, "--help")[1]

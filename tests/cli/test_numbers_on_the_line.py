@@ -8,19 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import run
 
 import xpnet
+from xpnet.report import render
 
 pytestmark = pytest.mark.guarantee("numbers")
 SMALL = ["--data", "patterns:300/50", "--epochs", "2", "--hidden", "8", "--out", "run"]
-
-
-@pytest.fixture
-def blank(monkeypatch) -> None:
-    """Leave pictures blank, since drawing one takes as long as all else here."""
-    monkeypatch.setattr("vl_convert.vegalite_to_png", lambda spec, **_: json.dumps(spec, allow_nan=False).encode())
-    monkeypatch.setattr("vl_convert.vegalite_to_svg", lambda spec, **_: json.dumps(spec, allow_nan=False))
 
 
 def strict(text: str):
@@ -32,8 +25,8 @@ def strict(text: str):
     return json.loads(text, parse_constant=refuse)
 
 
-def rows(path="run/history.csv"):
-    with Path(path).open() as file:
+def rows():
+    with Path("run/history.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -54,11 +47,8 @@ def rows(path="run/history.csv"):
         (["--eta-max", "1e400"], "eta_max = 1e400: must be a finite number above 0"),
     ],
 )
-def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_folder(capsys, arguments, message):
-    code, out, err = run(capsys, "train", *SMALL, *arguments)
-    assert (code, out) == (2, "")
-    assert err.splitlines()[-1].startswith("xpnet: ")
-    assert message in " ".join(err.split())
+def test_train_impossible_numbers_are_refused_without_a_folder(command, arguments, message):
+    assert message in command.refused("train", *SMALL, *arguments, notes=True)
     assert not Path("run").exists()
 
 
@@ -72,40 +62,36 @@ def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_folder(capsys, arg
         (["--init", "1e30", "--no-batch-norm"], "the loss became nan at step 0"),
     ],
 )
-def test_what_overflows_is_one_sentence_and_keeps_the_folder(capsys, arguments, message):
-    code, out, err = run(capsys, "train", *SMALL, *arguments)
-    assert (code, out) == (2, "")
-    assert message in " ".join(err.split())
-    assert "run holds the epochs before it" in " ".join(err.split())
+def test_train_overflow_is_one_sentence_and_keeps_the_folder(command, arguments, message):
+    sentence = command.refused("train", *SMALL, *arguments, notes=True)
+    assert message in sentence
+    assert "run holds the epochs before it" in sentence
     assert rows() == []
 
 
-def test_costs_beyond_the_largest_number_are_written_read_and_left_out_of_figures(capsys, blank):
+def test_train_costs_beyond_the_largest_number_are_written_and_left_out_of_figures(command, monkeypatch):
+    monkeypatch.setattr(render, "svg", lambda spec: json.dumps(render.drawable(spec)))
     lam = ["--schedule", "constant", "--eta", "1e-315", "--lambda"]
-    code, out, err = run(capsys, "train", *SMALL, *lam, "1e308", "--json")
-    assert code == 0, err
+    out = command("train", *SMALL, *lam, "1e308", "--json").out
     assert strict(out) == strict(Path("run/metrics.json").read_text())
     assert strict(out)["test"]["cost"] is None
     assert 1 < strict(out)["test"]["loss"] < 5
     assert [float(row["train_cost"]) for row in rows()] == [np.inf, np.inf]
     strict(Path("run/curves.svg").read_text())
-    assert run(capsys, "report", "run")[0] == 0
-    assert strict(run(capsys, "evaluate", "run", "--json")[1])["cost"] is None
+    command("report", "run")
+    assert strict(command("evaluate", "run", "--json").out)["cost"] is None
     # Several, of which one's squares alone are too large for a standard deviation.
     several = [*SMALL[:-1], "several", *lam, "1e308,1e306,0", "--runs", "2"]
-    code, out, err = run(capsys, "train", *several, "--json")
-    assert code == 0, err
-    costs = [entry["test"]["cost"] for entry in strict(out)["replicas"]]
+    costs = [entry["test"]["cost"] for entry in strict(command("train", *several, "--json").out)["replicas"]]
     assert [cost is None for cost in costs] == [True, False, False, True, False, False]
-    assert run(capsys, "report", "several")[0] == 0
+    command("report", "several")
 
 
-def test_where_all_but_one_diverge_every_command_goes_on_with_that_one(capsys, blank):
+def test_where_all_but_one_network_diverge_every_command_goes_on_with_that_one(command):
     rates = ["--schedule", "constant", "--eta", "0.1,1e30,1e35", "--no-batch-norm"]
-    code, out, err = run(capsys, "train", *SMALL, *rates, "--json")
-    assert code == 0, err
-    assert err.count("it was left out from there on") == 2
-    result = strict(out)
+    done = command("train", *SMALL, *rates, "--json")
+    assert done.err.count("it was left out from there on") == 2
+    result = strict(done.out)
     assert result["diverged"] == 2
     figures = [entry["test"]["accuracy"] for entry in result["replicas"]]
     assert figures[1:] == [None, None]
@@ -113,9 +99,7 @@ def test_where_all_but_one_diverge_every_command_goes_on_with_that_one(capsys, b
     assert {row["train_loss"] for row in rows() if row["replica"] != "0"} == {"nan"}
     net = xpnet.load("run")
     assert [bool(np.isnan(net.parameters["W1"][r]).all()) for r in range(3)] == [False, True, True]
-    again = strict(run(capsys, "evaluate", "run", "--json")[1])
-    assert again["accuracy"]["values"] == figures
-    for command in (["report", "run"], ["diagnose", "run", "--json"]):
-        code, out, err = run(capsys, *command)
-        assert code == 0, err
-    assert strict(out)["repeats_run"] == {"identical": True, "largest_difference": 0}
+    assert strict(command("evaluate", "run", "--json").out)["accuracy"]["values"] == figures
+    command("report", "run")
+    repeated = strict(command("diagnose", "run", "--json").out)["repeats_run"]
+    assert repeated == {"identical": True, "largest_difference": 0}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import SMALL, run
 from strict import Module, pretended_cupy
 
 import xpnet
+
+SMALL = ["--data", "patterns:300/50", "--hidden", "5"]
 
 
 @pytest.fixture
@@ -19,55 +20,39 @@ def gpu(monkeypatch) -> Module:
 
 
 @pytest.mark.parametrize("runs", ["1", "2"])
-def test_a_run_on_a_device_is_that_of_the_cpu(capsys, gpu, runs):
-    arguments = [*SMALL, "--dtype", "float64", "--momentum", "0.5", "--runs", runs, "--json"]
-    code, out, err = run(capsys, "train", *arguments, "--device", "gpu", "--out", "there")
-    assert code == 0, err
-    there = json.loads(out)
+def test_run_on_a_device_is_that_of_the_cpu(command, gpu, runs):
+    arguments = [*SMALL, "--epochs", "2", "--dtype", "float64", "--momentum", "0.5", "--runs", runs, "--json"]
+    done = command("train", *arguments, "--device", "gpu", "--out", "there")
+    there = json.loads(done.out)
     assert there["device"] == "gpu:0"
-    assert "device: gpu:0 (as asked for)" in err
-    here = json.loads(run(capsys, "train", *arguments, "--device", "cpu", "--out", "here")[1])
+    assert "device: gpu:0 (as asked for)" in done.err
+    here = command.json("train", *arguments[:-1], "--device", "cpu", "--out", "here")
     assert here["device"] == "cpu"
+
+    def values(metrics: dict, figure: str):
+        return metrics[figure] if runs == "1" else metrics[figure]["values"]
+
     for which in ("train", "validation", "test"):
         for figure in ("loss", "cost", "accuracy"):
-            a, b = there[which][figure], here[which][figure]
-            a, b = (a["values"], b["values"]) if runs == "2" else (a, b)
-            np.testing.assert_allclose(a, b, rtol=1e-9)
+            np.testing.assert_allclose(values(there[which], figure), values(here[which], figure), rtol=1e-9)
     assert gpu.launches > 100
-    on_cpu = xpnet.load("there")  # a model knows no device
-    assert on_cpu.backend.device == "cpu"
-    code, out, _ = run(capsys, "evaluate", "there", "--device", "gpu", "--json")
-    assert code == 0
-    assert json.loads(out)["device"] == "gpu:0"
-    np.testing.assert_allclose(
-        np.trace(json.loads(out)["confusion"]),
-        np.sum(np.array(here["test"]["accuracy"]["values"]) * 100) if runs == "2" else here["test"]["accuracy"] * 100,
-    )
+    assert xpnet.load("there").backend.device == "cpu"  # a model knows no device
+    evaluated = command.json("evaluate", "there", "--device", "gpu")
+    assert evaluated["device"] == "gpu:0"
+    np.testing.assert_allclose(np.trace(evaluated["confusion"]), np.sum(values(here["test"], "accuracy")) * 50)
     assert Path("there", "curves.png").exists()
 
 
-def test_auto_takes_the_device_and_info_describes_it(capsys, gpu):
-    result = json.loads(run(capsys, "info", "--json")[1])
+def test_auto_takes_the_device_and_info_describes_it(command, gpu):
+    result = command.json("info")
     assert result["device"] == "gpu:0"
     assert result["gpus"][0]["name"] == "Pretended"
-    assert "Pretended, 16 GiB, compute capability 9.0" in run(capsys, "info")[1]
+    assert "Pretended, 16 GiB, compute capability 9.0" in command("info").out
 
 
-def test_gradients_of_a_device_are_checked_against_differences_of_the_cpu(capsys, gpu):
-    arguments = [
-        "--data",
-        "patterns:600/100",
-        "--hidden",
-        "5",
-        "--features",
-        "20",
-        "--samples",
-        "30",
-        "--device",
-        "gpu",
-    ]
-    for dtype in ("float64", "float32"):
-        code, out, err = run(capsys, "gradcheck", *arguments, "--dtype", dtype, "--json")
-        assert code == 0, err
-        assert json.loads(out)["passed"]
-        assert f"gradients: {dtype} on gpu:0" in err
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_gradients_of_a_device_are_checked_against_differences_of_the_cpu(command, gpu, dtype):
+    arguments = [*SMALL, "--features", "20", "--samples", "30", "--device", "gpu", "--dtype", dtype]
+    done = command("gradcheck", *arguments, "--json")
+    assert json.loads(done.out)["passed"]
+    assert f"gradients: {dtype} on gpu:0" in done.err

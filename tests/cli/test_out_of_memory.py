@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import code_of
 
 from xpnet.runs.saver import Saver
 from xpnet.training.trainer import Trainer
@@ -22,15 +21,13 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train undisturbed."""
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert code_of("train", *OPTIONS, "--out", str(run)) == 0
-    return run
+def undisturbed(shared_run) -> Path:
+    """Return a run for which there was memory enough."""
+    return shared_run(*OPTIONS)
 
 
 @pytest.fixture
-def short(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def short(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let memory run out in the third epoch of more than two networks at once."""
 
     def short_of_memory(trainer, epoch):
@@ -42,13 +39,15 @@ def short(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "_epoch", short_of_memory)
 
 
-def check_same(run: Path, whole: Path) -> None:
+def check_same(run: Path, undisturbed: Path) -> None:
     """Compare all but the last bits, and wall times."""
-    mine, expected = rows(run), rows(whole)
+    mine, expected = rows(run), rows(undisturbed)
     assert [(row["epoch"], row["replica"]) for row in mine] == [(str(e), str(r)) for e in range(1, 5) for r in range(3)]
     for name in ("step", "eta", "train_loss", "train_accuracy", "validation_cost"):
         np.testing.assert_allclose([float(r[name]) for r in mine], [float(r[name]) for r in expected], rtol=1e-9)
-    values = [json.loads((folder / "metrics.json").read_text())["test"]["loss"]["values"] for folder in (run, whole)]
+    values = [
+        json.loads((folder / "metrics.json").read_text())["test"]["loss"]["values"] for folder in (run, undisturbed)
+    ]
     np.testing.assert_allclose(*values, rtol=1e-9)
 
 
@@ -58,13 +57,12 @@ def chunks(run: Path) -> list[str]:
 
 @pytest.mark.guarantee("memory", "resume")
 @pytest.mark.usefixtures("short")
-def test_halves_go_on_from_what_was_saved_of_the_whole(whole, capsys, harm):
-    assert code_of("train", *OPTIONS, "--out", "run") == 0
+def test_population_short_of_memory_goes_on_in_halves_from_its_checkpoint(undisturbed, command, harm):
+    err = command("train", *OPTIONS, "--out", "run").err
     harm.did("populations for which memory ran out")
-    said = capsys.readouterr().err
-    assert "3 networks train in 2 chunks, one after another: 1, 2" in said
-    assert "could not be written" not in said
-    check_same(Path("run"), whole)
+    assert "3 networks train in 2 chunks, one after another: 1, 2" in err
+    assert "could not be written" not in err
+    check_same(Path("run"), undisturbed)
     assert chunks(Path("run")) == ["0-1", "1-3"]
     assert json.loads(Path("run/metrics.json").read_text())["chunks"] == [1, 2]
     # The first two epochs were not trained again: they took what the three took together.
@@ -74,7 +72,9 @@ def test_halves_go_on_from_what_was_saved_of_the_whole(whole, capsys, harm):
 
 @pytest.mark.guarantee("memory", "full-disk")
 @pytest.mark.usefixtures("short")
-def test_what_was_saved_of_the_whole_stays_where_halves_cannot_be_saved(whole, capsys, monkeypatch, harm):
+def test_population_short_of_memory_keeps_its_checkpoint_where_halves_cannot_be_saved(
+    undisturbed, command, monkeypatch, harm
+):
     save = Saver.save
 
     def full(self, chunk, network, snapshot):
@@ -83,33 +83,29 @@ def test_what_was_saved_of_the_whole_stays_where_halves_cannot_be_saved(whole, c
         save(self, chunk, network, snapshot)
 
     monkeypatch.setattr(Saver, "save", full)
-    assert code_of("train", *OPTIONS, "--out", "run") == 2
+    err = command("train", *OPTIONS, "--out", "run", code=2).err
     harm.did("populations for which memory ran out")
-    said = capsys.readouterr().err
-    assert said.count("No space left on device") == 2  # when it happened, and at the end
-    assert "results are whole" in said
-    check_same(Path("run"), whole)
+    assert err.count("No space left on device") == 2  # when it happened, and at the end
+    assert "results are whole" in err
+    check_same(Path("run"), undisturbed)
     assert chunks(Path("run")) == ["0-3"]
 
 
 @pytest.mark.usefixtures("short")
-def test_without_anything_saved_halves_begin_anew(whole):
-    assert code_of("train", *OPTIONS, "--save-every", "0", "--out", "run") == 0
-    check_same(Path("run"), whole)
+def test_population_short_of_memory_without_checkpoints_begins_anew_in_halves(undisturbed, command):
+    command("train", *OPTIONS, "--save-every", "0", "--out", "run")
+    check_same(Path("run"), undisturbed)
 
 
-def test_a_smaller_machine_goes_on_with_smaller_chunks(whole, capsys):
-    """A run that stands at its second epoch goes on with one network at a time."""
-    assert code_of("train", *OPTIONS, "--keep", "9", "--out", "run") == 0
-    run = Path("run")
+def test_resume_on_a_smaller_machine_takes_smaller_chunks(undisturbed, command, trained):
+    run = trained(*OPTIONS, "--keep", "9")
     later = [path for step in (18, 24) for path in run.glob(f"checkpoints/0-3/step-{step:09d}.*")]
     for path in (run / "model.safetensors", run / "metrics.json", *later):
         path.unlink()
-    capsys.readouterr()
-    assert code_of("train", "--resume", "run", "--max-replicas", "1") == 2
-    assert "cannot be resumed with max_replicas = 1 (it has none)" in capsys.readouterr().err
-    assert code_of("train", "--resume", "run", "--max-replicas", "1", "--allow-changes") == 0
-    assert "going on from step 12 of 24, chunk 1 of 3" in capsys.readouterr().err
-    check_same(run, whole)
+    sentence = command.refused("train", "--resume", "run", "--max-replicas", "1", notes=True)
+    assert "cannot be resumed with max_replicas = 1 (it has none)" in sentence
+    err = command("train", "--resume", "run", "--max-replicas", "1", "--allow-changes").err
+    assert "going on from step 12 of 24, chunk 1 of 3" in err
+    check_same(run, undisturbed)
     assert chunks(run) == ["0-1", "1-2", "2-3"]
     assert "max_replicas = 1" in (run / "config.toml").read_text()

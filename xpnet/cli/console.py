@@ -8,88 +8,101 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
+from xpnet.cli.options import Debug, Json, Quiet
 from xpnet.errors import RunError, XpnetError, one_line, printable
 from xpnet.report.format import number as number
 from xpnet.report.format import percent as percent
 
-# A label can be a text of any length, and stands in every row of predictions.
+# A label from a file can have any length, and stands in every row of predictions.
 _LONGEST_CELL = 200
 
 
 def safe(text: str, style: str = "") -> Text:
-    """Return text that may come from anybody's file for a table: no markup, nothing that a terminal obeys, not long."""
+    """Return text from a file for a table: no markup, no control characters, and not long."""
     return Text(one_line(text, _LONGEST_CELL), style)
 
 
 def tell(text: str) -> None:
-    """Print a line to standard error, if there is one: its reader may be gone, or the disk of its log full."""
+    """Write a line to standard error; ignore a stream that is closed or full."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr)  # noqa: T201
 
 
+@Parameter("*")
+@dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where a command's words go.
+    """Where the words of a command go, and its options --json, --quiet and --debug.
 
     Notes and progress go to standard error and are left out with ``--quiet``; the result goes to
-    standard output, as one JSON object with ``--json``.
+    standard output, as one JSON object with ``--json``. ``--debug`` is looked for before parsing, which can fail too.
     """
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self.as_json = as_json
-        self.quiet = quiet
-        self._out = Console(file=sys.stdout, highlight=False, markup=False)
+    as_json: Json = False
+    quiet: Quiet = False
+    debug: Debug = False
 
     def note(self, text: str) -> None:
-        """Tell something beside the result; where nobody can be told, nothing else ends for it."""
+        """Print a line beside the result."""
         if not self.quiet:
             tell(printable(text, "\n"))
 
     def notes(self, *texts: str) -> None:
-        """Tell several things beside the result."""
+        """Print several lines beside the result."""
         for text in texts:
             self.note(text)
 
     def text(self, text: str) -> None:
-        """Print text that programs read, as it is; a terminal gets nothing that it would obey."""
+        """Print text that programs read, as it is; on a terminal, without control characters."""
         sys.stdout.write(printable(text, "\n") if sys.stdout.isatty() else text)
 
     def result(self, data: dict[str, Any], *tables: Any) -> None:
-        """Print a command's result: `data` as JSON, or the rich `tables` for people."""
+        """Print a command's result: `data` as JSON, or `tables` of rich and lines of text for people."""
         if self.as_json:
             print(json.dumps(data))  # noqa: T201
         elif not self.quiet:
-            width = self._out.width
+            console = Console(file=sys.stdout, highlight=False, markup=False)
+            width = console.width
             for table in tables:
-                if not isinstance(table, str):
-                    # A table that is wider than the terminal wraps there; cut numbers would be wrong ones.
-                    needed = self._out.measure(table, options=self._out.options.update(max_width=1000)).maximum
-                    self._out.width = max(width, needed)
-                # Lines of text are whole wherever they end: they hold paths and commands.
-                shown = printable(table, "\n") if isinstance(table, str) else table
-                self._out.print(shown, soft_wrap=isinstance(table, str))
-                self._out.width = width
+                if isinstance(table, str):  # not wrapped, since lines hold paths and commands
+                    console.print(printable(table, "\n"), soft_wrap=True)
+                else:
+                    # Wider than the terminal where it must be: a number that is cut off is another number.
+                    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+                    console.width = max(width, needed)
+                    console.print(table)
 
     @property
     def show_progress(self) -> bool:
-        """Whether progress bars are shown: someone must be looking."""
+        """Whether progress bars are shown: standard error is a terminal."""
         return not self.quiet and sys.stderr.isatty()
+
+    def progress_bar(self, **options: Any) -> Any:
+        """Return a progress bar on standard error, which stays hidden where none is shown."""
+        from tqdm import tqdm
+
+        return tqdm(disable=not self.show_progress, dynamic_ncols=True, **options)
+
+
+STANDARD = Output()
 
 
 class NotesOnly(Output):
-    """The output of a part of a command, whose result is not the command's."""
+    """The output of a step of a command, whose result is not the command's."""
 
     def result(self, data: dict[str, Any], *tables: Any) -> None:
-        """Leave the result to the command."""
+        """Print nothing: the command has a result of its own."""
 
 
 @contextlib.contextmanager
 def left_out_if_not_drawn(output: Output) -> Iterator[None]:
-    """Let figures that cannot be drawn here cost a line and nothing else.
+    """Warn of figures that cannot be drawn here, and go on without them.
 
     Raises:
         OSError, RunError, MemoryError: They cannot be written.
@@ -98,18 +111,18 @@ def left_out_if_not_drawn(output: Output) -> Iterator[None]:
         yield
     except (OSError, RunError, MemoryError):
         raise
-    except Exception as error:  # of libraries that draw, which need what is not everywhere
+    except Exception as error:  # of the libraries that draw
         why = f"{error}" if isinstance(error, XpnetError) else f"{type(error).__name__}: {error}"
-        output.note(f"warning: the figures cannot be drawn ({why}); all else is whole")
+        output.note(f"warning: the figures cannot be drawn ({why}); everything else is complete")
 
 
 class Interrupt:
-    """Set once somebody asked for an end: with Ctrl-C, or as systems end their jobs, with SIGTERM.
+    """Whether the user has pressed Ctrl-C, or the system has sent SIGTERM to end the command.
 
     Attributes:
-        pressed: Whether somebody did.
-        message: What is told then.
-        exit_code: What a command that ended so exits with: 128 and the signal's number.
+        pressed: Whether either has happened.
+        message: What is printed when it happens.
+        exit_code: With which the command exits then: 128 and the signal's number.
     """
 
     def __init__(self, message: str) -> None:
@@ -118,31 +131,31 @@ class Interrupt:
         self.exit_code = 128 + signal.SIGINT
 
     def __call__(self) -> bool:
-        """Return whether somebody did."""
+        """Return whether either has happened."""
         return self.pressed
 
 
 @contextlib.contextmanager
 def finish_on_interrupt(output: Output, message: str) -> Iterator[Interrupt]:
-    """Let the first Ctrl-C, or SIGTERM, ask for an orderly end, and the second one leave at once."""
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one leaves at once."""
     interrupt = Interrupt(message)
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
-    def back() -> None:
-        for which, handler in previous.items():
-            signal.signal(which, handler)
+    def restore() -> None:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
-    def ask(number: int, _frame: Any) -> None:
-        interrupt.pressed, interrupt.exit_code = True, 128 + number
-        back()
+    def request(signum: int, _frame: Any) -> None:
+        interrupt.pressed, interrupt.exit_code = True, 128 + signum
+        restore()
         output.note(f"\n{interrupt.message}")
 
-    for which in previous:
-        signal.signal(which, ask)
+    for signum in previous:
+        signal.signal(signum, request)
     try:
         yield interrupt
     finally:
-        back()
+        restore()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json as json_module
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Group, Parameter
+from rich.table import Table
 
-from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn, number, percent
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, given, settings_options
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, left_out_if_not_drawn, percent
+from xpnet.cli.console import number as number_text
+from xpnet.cli.options import DATA, OUTPUT, given, number, with_settings
+from xpnet.cli.tables import table
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.nn.model_file import MODEL, read_model
@@ -22,20 +25,18 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.analysis.diagnosis import LayerHistory
+    from xpnet.analysis.diagnosis import LayerHistory, Recorder
+    from xpnet.backend import Backend
+    from xpnet.data import Dataset
     from xpnet.nn.network import Network
     from xpnet.training.population import Population
 
-    DiagnoseOptions: TypeAlias = Any
-else:
-    DiagnoseOptions = settings_options(lists=True)
-
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
-# What may differ from the run that is repeated: where its data lies now, and what computes.
+# The settings that may differ from those of the run that is repeated.
 _WITH_RUN = (*DATA, "device")
-# Networks that have a table of their own; of more, the file tells.
-_TABLES = 4
-_COLUMNS = {
+# So many networks are shown; all are in the files.
+_SHOWN = 4
+COLUMNS = {
     "s_std": "s std",
     "s_spread": "s spread",
     "y_mean": "y mean",
@@ -52,37 +53,18 @@ _COLUMNS = {
 }
 
 
+@with_settings(lists=True)
 def diagnose(
     run: Annotated[
-        Path | None, Parameter(group=_DIAGNOSIS, help="Run folder, whose training is repeated; else by options.")
+        Path | None,
+        Parameter(group=_DIAGNOSIS, help="Run folder, whose training is repeated. [default: a training by options]"),
     ] = None,
     /,
-    options: Annotated[DiagnoseOptions | None, Parameter(name="*")] = None,
+    options: Any = None,
     *,
-    samples: Annotated[
-        int | None,
-        Parameter(
-            group=_DIAGNOSIS,
-            metavar="N",
-            allow_leading_hyphen=True,
-            show_default=False,
-            help="Training samples that are measured. [default: 1000]",
-        ),
-    ] = None,
-    every: Annotated[
-        int,
-        Parameter(group=_DIAGNOSIS, metavar="N", allow_leading_hyphen=True, help="Epochs between two diagnoses."),
-    ] = 1,
-    replicas: Annotated[
-        int | None,
-        Parameter(
-            group=_DIAGNOSIS,
-            metavar="R",
-            allow_leading_hyphen=True,
-            show_default=False,
-            help="Only the first R networks of several. [default: all]",
-        ),
-    ] = None,
+    samples: Annotated[int | None, number(_DIAGNOSIS, "N", "Training samples to measure. [default: 1000]")] = None,
+    every: Annotated[int, number(_DIAGNOSIS, "N", "Epochs between two diagnoses.")] = 1,
+    replicas: Annotated[int | None, number(_DIAGNOSIS, "R", "Only the first R networks. [default: all]")] = None,
     out: Annotated[
         Path | None,
         Parameter(
@@ -91,75 +73,39 @@ def diagnose(
             "runs/diagnosis-TIME without one]",
         ),
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+    output: Output = STANDARD,
 ) -> None:
     """Show what happens inside a network: scales, gradients, dead units and ranks, by layer and by epoch.
 
-    A run is repeated from its settings and measured before its training and after its epochs. Without a run, the
-    options describe the training as those of xpnet train do.
+    The training of a run is repeated from its settings and measured before its first step and after its epochs. Without
+    a run, options describe a training as those of xpnet train do.
     """
     from xpnet.analysis.diagnosis import Recorder
-    from xpnet.backend import get_backend
-    from xpnet.cli.progress import ProgressBars, StopOnInterrupt
-    from xpnet.data import as_earlier, load_data
     from xpnet.nn.network import Network
-    from xpnet.report import render
-    from xpnet.runs.experiment import about_data, describe
-    from xpnet.runs.resume import data_seen
+    from xpnet.runs.experiment import describe
     from xpnet.training.batches import order_seeds
-    from xpnet.training.chunks import most_in_memory
-    from xpnet.training.population import Population
-    from xpnet.training.train import train
 
-    output = Output(as_json=json, quiet=quiet)
-    settings = _settings(run, {} if options is None else given(options))
+    settings = _settings(run, given(options))
     if out is not None and out.exists():
         raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
-    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
-    output.note(f"device: {backend.device} ({backend.reason})")
-    data = as_earlier(load_data(settings.data), {} if run is None else data_seen(run))
-    output.note(about_data(data, settings))
-    whole = Population.of(settings, data.features, data.classes)
-    if replicas is not None and not 1 <= replicas <= len(whole):
-        raise ConfigError(f"replicas = {replicas}: must be from 1 to {len(whole)}, the networks that there are")
-    population = whole.part(0, replicas or len(whole))
-    # A part of several networks keeps the orders of samples that it had among all of them.
-    orders = order_seeds(whole.train, whole.seeds)[: len(population)]
-    # Measures are of networks side by side: what does not fit is not cut into chunks.
-    most = most_in_memory(population, data, backend, settings.run.dtype)
-    if most is not None and most < len(population):
-        raise ConfigError(
-            f"replicas = {len(population)}: so many networks do not fit on {backend.device} together, but {most} do; "
-            f"take --replicas {most}"
-        )
+    everything, data, backend = _load(settings, run, output)
+    population = _first(everything, replicas, data, backend, settings.run.dtype)
+    # Several of the networks keep the orders of samples that they had among all of them.
+    orders = order_seeds(everything.train, everything.seeds)[: len(population)]
     network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
     recorder = Recorder(network, data, population.train, samples=samples, every=every)
     folder = create_run_folder(out, stem=_stem(run))
     title = describe(settings, data)
     if "init" not in settings.varying:
         title += f", init {population.network.init}"
-    length = population.train.length(len(data.train))
-    output.note(f"diagnosis: {title}, {recorder.samples} samples, {counted(length.epochs, 'epoch')}; folder {folder}")
+    epochs = counted(population.train.length(len(data.train)).epochs, "epoch")
+    output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
 
-    render.load()
-    diverged: DivergedError | None = None
-    interrupted = False
-    with (
-        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
-        ProgressBars(shown=output.show_progress) as bars,
-    ):
-        callbacks = [recorder, bars, StopOnInterrupt(interrupt)]
-        try:
-            result = train(network, data, population.train, callbacks=callbacks, orders=orders)
-            interrupted = result.interrupted
-        except DivergedError as error:
-            diverged = DivergedError(f"{error}; {folder} holds the diagnosis of the epochs before it")
-
-    course = recorder.course
-    repeated = None if run is None or interrupted or diverged is not None else _repeated(run, network)
-    about = {
+    exit_code, diverged = _train(network, data, population, orders, recorder, output)
+    complete = exit_code == 0 and diverged is None
+    history = recorder.course
+    repeated = _compare(run, network) if run is not None and complete else None
+    found = {
         "run": None if run is None else str(run),
         "folder": str(folder),
         "title": title,
@@ -167,18 +113,69 @@ def diagnose(
         "dtype": settings.run.dtype,
         "device": backend.device,
         "repeats_run": repeated,
-        "interrupted": interrupted,
+        "interrupted": exit_code != 0,
         "replicas": [dict(row) for row in population.rows],
         "settings": settings.to_mapping(),
-    } | course.to_json()
-    _write(folder, about, course)
-    with left_out_if_not_drawn(output):
-        _draw(folder, course, population, title, recorder.samples)
-    output.result(about, title, *_tables(course, population), *_words(course, repeated), f"folder: {folder}")
+    } | history.to_json()
+    _write(folder, found, history, population, output)
+    lines = [*_networks(history), *_repetition(repeated), f"folder: {folder}"]
+    output.result(found, title, *_tables(history, population), *lines)
     if diverged is not None:
-        raise diverged
-    if interrupted:
-        sys.exit(interrupt.exit_code)
+        raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
+    if exit_code:
+        sys.exit(exit_code)
+
+
+def _train(
+    network: Network, data: Dataset, population: Population, orders: Any, recorder: Recorder, output: Output
+) -> tuple[int, DivergedError | None]:
+    """Train and record; return the exit code of an interruption, or 0, and the error of a training that diverged."""
+    from xpnet.cli.progress import ProgressBars, StopOnInterrupt
+    from xpnet.report import render
+    from xpnet.training.train import train
+
+    render.load()
+    with (
+        finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
+        ProgressBars(shown=output.show_progress) as bars,
+    ):
+        callbacks = [recorder, bars, StopOnInterrupt(interrupt)]
+        try:
+            result = train(network, data, population.train, callbacks=callbacks, orders=orders)
+        except DivergedError as error:
+            return 0, error
+    return interrupt.exit_code if result.interrupted else 0, None
+
+
+def _load(settings: Settings, run: Path | None, output: Output) -> tuple[Population, Dataset, Backend]:
+    """Return all networks of the settings, the data and the device."""
+    from xpnet.backend import get_backend
+    from xpnet.data import as_earlier, load_data
+    from xpnet.runs.experiment import about_data
+    from xpnet.runs.resume import data_seen
+    from xpnet.training.population import Population
+
+    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    data = as_earlier(load_data(settings.data), {} if run is None else data_seen(run))
+    output.note(about_data(data, settings))
+    return Population.of(settings, data.features, data.classes), data, backend
+
+
+def _first(population: Population, replicas: int | None, data: Dataset, backend: Backend, dtype: str) -> Population:
+    """Return the first networks of several, which must fit in memory: they are measured together, not in chunks."""
+    from xpnet.training.chunks import most_in_memory
+
+    if replicas is not None and not 1 <= replicas <= len(population):
+        raise ConfigError(f"replicas = {replicas}: must be from 1 to {len(population)}, the networks that there are")
+    first = population.part(0, replicas or len(population))
+    most = most_in_memory(first, data, backend, dtype)
+    if most is not None and most < len(first):
+        raise ConfigError(
+            f"replicas = {len(first)}: so many networks do not fit on {backend.device} together, but {most} do; "
+            f"take --replicas {most}"
+        )
+    return first
 
 
 def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:
@@ -201,15 +198,15 @@ def _settings(run: Path | None, on_line: dict[str, Any]) -> Settings:
 
 
 def _stem(run: Path | None) -> Path:
-    """Return what the folder of a diagnosis is called, but for the time."""
+    """Return the path of a diagnosis's folder without the time that its name ends in."""
     if run is None:
         return Path("runs", "diagnosis")
     run = run if run.name not in ("", "..") else run.resolve()
     return run.with_name(f"{run.name}-diagnosis")
 
 
-def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
-    """Compare the network with the run's own; None if there is none of a whole run."""
+def _compare(run: Path, network: Network) -> dict[str, Any] | None:
+    """Compare the network with the run's; None if the run has no complete one."""
     try:
         if read_metrics(run / METRICS)["interrupted"]:
             return None
@@ -220,43 +217,36 @@ def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
     identical = True
     for name, p in network.parameters.items():
         ours = network.backend.to_numpy(p)
-        of_run = tensors.get(f"parameters.{name}", ours[:0])[: network.replicas]
-        if of_run.shape != ours.shape:
+        theirs = tensors.get(f"parameters.{name}", ours[:0])[: network.replicas]
+        if theirs.shape != ours.shape:
             return None
-        identical &= bool(np.array_equal(of_run, ours, equal_nan=True))
-        largest = max(largest, float(np.nan_to_num(np.max(np.abs(of_run.astype(float) - ours)))))
+        identical &= bool(np.array_equal(theirs, ours, equal_nan=True))
+        largest = max(largest, float(np.nan_to_num(np.max(np.abs(theirs.astype(float) - ours)))))
     return {"identical": identical, "largest_difference": largest}
 
 
-def _write(folder: Path, about: dict[str, Any], course: LayerHistory) -> None:
-    write_new(folder / "diagnosis.csv", course.to_csv().encode())
-    write_new(folder / "diagnosis.json", (json_module.dumps(about) + "\n").encode())
-
-
-def _draw(folder: Path, course: LayerHistory, population: Population, title: str, samples: int) -> None:
+def _write(folder: Path, found: dict[str, Any], history: LayerHistory, population: Population, output: Output) -> None:
     from xpnet.report.curves_chart import save_figure
     from xpnet.report.diagnosis_chart import diagnosis_figure
 
-    save_figure(diagnosis_figure(course, population, title, samples), folder / "diagnosis")
+    write_new(folder / "diagnosis.csv", history.to_csv().encode())
+    write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
+    with left_out_if_not_drawn(output):
+        chart = diagnosis_figure(history, population, found["title"], found["samples"])
+        save_figure(chart, folder / "diagnosis")
 
 
-def _tables(course: LayerHistory, population: Population) -> list[Any]:
-    """Return the last diagnosis, a table with a row for each layer of each of the first networks."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    last = course.moments[-1]
-    tables: list[Any] = []
-    for r, row in enumerate(population.rows[:_TABLES]):
+def _tables(history: LayerHistory, population: Population) -> list[Table]:
+    """Return the last diagnosis: a table for each of the first networks, with a row for each layer."""
+    last = history.moments[-1]
+    tables = []
+    for r, row in enumerate(population.rows[:_SHOWN]):
         which = "" if len(population) == 1 else ", ".join(f"{name} {value}" for name, value in row.items()) + ", "
-        table = Table(title=f"{which}epoch {last.epoch}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column("layer", justify="right")
-        for head in _COLUMNS.values():
-            table.add_column(head, justify="right", no_wrap=True)
-        for layer in range(last.diagnosis.s_std.shape[1]):
-            cells = [_cell(name, float(getattr(last.diagnosis, name)[r, layer])) for name in _COLUMNS]
-            table.add_row(str(layer + 1), *cells)
-        tables.append(table)
+        rows = [
+            [str(layer + 1), *(_cell(name, float(getattr(last.diagnosis, name)[r, layer])) for name in COLUMNS)]
+            for layer in range(last.diagnosis.s_std.shape[1])
+        ]
+        tables.append(table(["layer", *COLUMNS.values()], rows, title=f"{which}epoch {last.epoch}"))
     return tables
 
 
@@ -270,25 +260,29 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.4f}" if name == "similarity" else f"{value:.1e}"
 
 
-def _words(course: LayerHistory, repeated: dict[str, Any] | None) -> list[str]:
-    """Return what the networks make of the samples, and whether a run was repeated."""
-    found, lines = course.moments[-1].diagnosis, []
-    for r in range(min(_TABLES, len(found.loss))):
+def _networks(history: LayerHistory) -> list[str]:
+    """Return a line on how each of the first networks classifies the samples at the end."""
+    found, lines = history.moments[-1].diagnosis, []
+    several = len(found.loss) > 1
+    for r in range(min(_SHOWN, len(found.loss))):
         if np.isnan(found.loss[r]):
             lines.append(f"network {r}: diverged")
             continue
         classes = int(found.predicted[r])
         says = "every sample gets the same class" if classes == 1 else f"{classes} different classes are predicted"
-        which = f"network {r}: " if len(found.loss) > 1 else ""
-        lines.append(f"{which}loss {number(found.loss[r])}, accuracy {percent(found.accuracy[r])}; {says}")
-    if len(found.loss) > _TABLES:
-        lines.append(f"diagnosis.csv has {counted(len(found.loss) - _TABLES, 'network')} more")
-    if repeated is not None:
-        lines.append(
-            "the repeated network is that of the run, bit for bit"
-            if repeated["identical"]
-            else f"the repeated network differs from the run's by up to {repeated['largest_difference']:.1e}: another "
-            "machine, other libraries or other networks beside it round otherwise, or the data is another, or settings "
-            "were changed when the run was resumed"
-        )
+        which = f"network {r}: " if several else ""
+        lines.append(f"{which}loss {number_text(found.loss[r])}, accuracy {percent(found.accuracy[r])}; {says}")
+    if len(found.loss) > _SHOWN:
+        lines.append(f"diagnosis.csv has {counted(len(found.loss) - _SHOWN, 'network')} more")
     return lines
+
+
+def _repetition(repeated: dict[str, Any] | None) -> list[str]:
+    """Return a line on whether the network equals that of the run, if they can be compared."""
+    if repeated is None:
+        return []
+    if repeated["identical"]:
+        return ["the repeated network is that of the run, bit for bit"]
+    difference = f"the repeated network differs from the run's by up to {repeated['largest_difference']:.1e}: "
+    why = "other hardware, libraries or networks beside it round differently, or the data or the settings have changed"
+    return [difference + why]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Group, Parameter
+from rich.table import Table
 
-from xpnet.cli.console import Output, finish_on_interrupt
-from xpnet.cli.options import DATA, FLAG, OUTPUT, Debug, Json, Quiet, given, refuse_taken, settings_options
-from xpnet.config.definitions import NetworkConfig
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt
+from xpnet.cli.options import DATA, FLAG, OUTPUT, given, number, refuse_taken, with_settings
+from xpnet.cli.tables import table
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError
 
@@ -20,166 +22,126 @@ if TYPE_CHECKING:
     from xpnet.data import Dataset
     from xpnet.nn.network import Network
 
-    CheckOptions: TypeAlias = Any
-else:
-    CheckOptions = settings_options(
-        *(*DATA, "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps"),
-        *("lambda", "seed", "device"),
-        help={"seed": "Seed of the initial weights, and of what is drawn for the check. [default: 0]"},
-    )
-
 _CHECK = Group("Check", sort_key=3)
-_NUMBER = {"group": _CHECK, "allow_leading_hyphen": True}
 
 
-def gradcheck(
-    options: Annotated[CheckOptions | None, Parameter(name="*")] = None,
-    *,
-    features: Annotated[
-        int | None,
-        Parameter(**_NUMBER, metavar="K", show_default=False, help="Use the first K features alone. [default: all]"),
-    ] = None,
-    samples: Annotated[int, Parameter(**_NUMBER, metavar="N", help="Samples of the training set.")] = 100,
+@Parameter("*")
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What is checked, and how."""
+
+    features: Annotated[int | None, number(_CHECK, "K", "Use only the first K features. [default: all]")] = None
+    samples: Annotated[int, number(_CHECK, "N", "Samples of the training set.")] = 100
     choose: Annotated[
-        Literal["first", "random"],
-        Parameter(group=_CHECK, metavar="first|random", show_choices=False, help="Which samples."),
-    ] = "first",
+        Literal["first", "random"], Parameter(group=_CHECK, metavar="first|random", help="Which samples.")
+    ] = "first"
     coverage: Annotated[
         str | None,
-        Parameter(
-            **_NUMBER,
-            metavar="all|FRACTION|COUNT",
-            help="Which parameters; a random direction of all is always checked. "
+        number(
+            _CHECK,
+            "all|FRACTION|COUNT",
+            "Which parameters; a random direction of all is always checked. "
             "[default: all of up to 2 million, else 10000]",
-            show_default=False,
         ),
-    ] = None,
-    h: Annotated[float, Parameter(**_NUMBER, metavar="X", help="Step of the differences.")] = 6e-6,
-    eps: Annotated[float, Parameter(**_NUMBER, metavar="X", help="Smallest |analytic| + |numerical|.")] = 1e-6,
+    ] = None
+    h: Annotated[float, number(_CHECK, "X", "Step of the differences.")] = 6e-6
+    eps: Annotated[float, number(_CHECK, "X", "Smallest |analytic| + |numerical|.")] = 1e-6
     tolerance: Annotated[
-        float | None,
-        Parameter(
-            **_NUMBER,
-            metavar="X",
-            help="Largest relative error that passes. [default: 1e-5, for float32 1e-2]",
-            show_default=False,
-        ),
-    ] = None,
+        float | None, number(_CHECK, "X", "Largest relative error that passes. [default: 1e-5, for float32 1e-2]")
+    ] = None
     dtype: Annotated[
         Literal["float64", "float32"],
-        Parameter(
-            group=_CHECK,
-            metavar="float64|float32",
-            show_choices=False,
-            help="Precision of the gradients that are checked.",
-        ),
-    ] = "float64",
+        Parameter(group=_CHECK, metavar="float64|float32", help="Precision of the gradients that are checked."),
+    ] = "float64"
     naive: Annotated[
-        bool,
-        Parameter(group=_CHECK, **FLAG, help="Whole forward passes for each parameter: slow."),
-    ] = False,
+        bool, Parameter(group=_CHECK, **FLAG, help="Complete forward passes for each parameter: slow.")
+    ] = False
     sweep_h: Annotated[
-        bool,
-        Parameter(group=_CHECK, **FLAG, help="Show the error against h for a sample of parameters."),
-    ] = False,
+        bool, Parameter(group=_CHECK, **FLAG, help="Show the error against h for a sample of parameters.")
+    ] = False
     figure: Annotated[
         Path | None, Parameter(group=OUTPUT, metavar="STEM", help="Write figures to STEM.png and STEM.svg.")
-    ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
-) -> None:
+    ] = None
+
+
+_DEFAULTS = Check()
+
+
+@with_settings(
+    *(*DATA, "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps", "lambda", "seed", "device"),
+    help={"seed": "Seed of the initial weights, and of what is drawn for the check. [default: 0]"},
+)
+def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output = STANDARD) -> None:
     """Compare a network's gradients with differences of its cost, parameter by parameter.
 
     The differences are computed in float64 on the CPU, whatever device computes the gradients.
     The exit code is 0 if they agree and 1 if not.
     """
-    from xpnet.analysis.gradcheck import check_network
-    from xpnet.analysis.gradcheck import sweep_h as sweep
+    from xpnet.analysis.gradcheck import check_network, sweep_h
     from xpnet.analysis.gradcheck.samples import checked_samples
+    from xpnet.analysis.gradcheck.sampling import parse_coverage
 
-    settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
-    output = Output(as_json=json, quiet=quiet)
-    refuse_taken(figure)
-    network, data = _network(settings, dtype, features, output)
-    lam = settings.train.lam
-    if isinstance(lam, tuple):
-        raise ConfigError(f"lambda = {list(lam)}: must be one number here")
-    x, labels = checked_samples(data, samples, choose, settings.run.seed, network)
-
+    settings = Settings.from_mapping(given(options)).single("xpnet gradcheck")
+    refuse_taken(check.figure)
+    network, data = _network(settings, check, output)
+    lam, seed = settings.train.lam, settings.run.seed
+    assert isinstance(lam, float)  # of one network
+    x, labels = checked_samples(data, check.samples, check.choose, seed, network)
+    total = parse_coverage(check.coverage, network.size)
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
-        _progress_bar(network.size, coverage, shown=output.show_progress) as bar,
+        output.progress_bar(total=total, unit="parameter", unit_scale=True) as bar,
     ):
         report = check_network(
             network,
             x,
             labels,
             lam,
-            coverage=coverage,
-            h=h,
-            eps=eps,
-            tolerance=tolerance,
-            seed=settings.run.seed,
-            method="naive" if naive else "fast",
+            coverage=check.coverage,
+            h=check.h,
+            eps=check.eps,
+            tolerance=check.tolerance,
+            seed=seed,
+            method="naive" if check.naive else "fast",
             progress=bar.update,
             should_stop=interrupt,
         )
-    swept = sweep(network, x, labels, lam, eps=eps, seed=settings.run.seed) if sweep_h else None
-    title = _title(network.config, data, len(x), lam)
-    if figure is not None:
+    sweep = sweep_h(network, x, labels, lam, eps=check.eps, seed=seed) if check.sweep_h else None
+    title = f"{network.config.in_words()}, {len(x)} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
+    if check.figure is not None:
         from xpnet.report.curves_chart import save_figure
         from xpnet.report.gradcheck_chart import check_figure
 
-        save_figure(check_figure(report, title, swept), figure)
-    result = report.to_json() | ({} if swept is None else {"sweep": swept})
-    tables = [title, _table(report)] + ([] if swept is None else ["error against the step h", _sweep_table(swept)])
-    output.result(result, *tables, _words(report))
+        save_figure(check_figure(report, title, sweep), check.figure)
+    result = report.to_json() | ({} if sweep is None else {"sweep": sweep})
+    tables = [title, _table(report)] + ([] if sweep is None else ["error against the step h", _sweep_table(sweep)])
+    output.result(result, *tables, _summary(report))
     if report.interrupted:
         sys.exit(interrupt.exit_code)
     if not report.passed:
         sys.exit(1)
 
 
-def _network(settings: Settings, dtype: str, features: int | None, output: Output) -> tuple[Network, Dataset]:
+def _network(settings: Settings, check: Check, output: Output) -> tuple[Network, Dataset]:
     """Return the network that is checked, and the data."""
     from xpnet.backend import get_backend
     from xpnet.data import load_data
     from xpnet.nn.network import Network
 
     backend = get_backend(settings.run.device)
-    output.note(f"gradients: {dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
+    output.note(f"gradients: {check.dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
     data = load_data(settings.data)
     output.notes(f"data: {data.name} from {data.location}, split {data.split}", *data.notes)
-    d = data.features if features is None else features
+    d = data.features if check.features is None else check.features
     if not 1 <= d <= data.features:
-        raise ConfigError(f"features = {features}: must be from 1 to {data.features}, which {data.name} has")
+        raise ConfigError(f"features = {d}: must be from 1 to {data.features}, which {data.name} has")
     config = settings.network_config(d, data.classes)
-    return Network(config, backend=backend, dtype=dtype, seed=settings.run.seed), data
+    return Network(config, backend=backend, dtype=check.dtype, seed=settings.run.seed), data
 
 
-def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    from xpnet.analysis.gradcheck.sampling import parse_coverage
-
-    total = parse_coverage(coverage, size)
-    return tqdm(total=total, unit="parameter", unit_scale=True, disable=not shown, dynamic_ncols=True)
-
-
-def _title(config: NetworkConfig, data: Dataset, samples: int, lam: float) -> str:
-    sizes = "-".join(map(str, (config.inputs, *config.hidden, config.classes)))
-    norm = "with BN" if config.batch_norm and config.hidden else "without BN"
-    return f"{sizes} {norm}, {samples} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
-
-
-def _table(report: GradcheckReport) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+def _table(report: GradcheckReport) -> Table:
     kinks = ["kinks"] if report.kinks else []
-    for column in ("", "checked", "max rel", "mean rel", "max abs", "norm", "worst at", *kinks, ""):
-        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    rows = []
     for tensor in report.parameters:
         checked = f"{tensor.checked:,}" if tensor.checked == tensor.of else f"{tensor.checked:,}/{tensor.of:,}"
         zero = _is_zero(tensor)
@@ -190,8 +152,9 @@ def _table(report: GradcheckReport) -> Any:
         at = "" if tensor.at is None or zero else ",".join(map(str, tensor.at))
         left_out = [str(tensor.kinks or "")] if kinks else []
         verdict = "zero" if zero else tensor.verdict
-        table.add_row(tensor.name, checked, largest, mean, absolute, norm, at, *left_out, verdict)
-    return table
+        rows.append((tensor.name, checked, largest, mean, absolute, norm, at, *left_out, verdict))
+    heads = ["", "checked", "max rel", "mean rel", "max abs", "norm", "worst at", *kinks, ""]
+    return table(heads, rows, rule=False, gap=1)
 
 
 def _is_zero(tensor: TensorReport) -> bool:
@@ -200,8 +163,8 @@ def _is_zero(tensor: TensorReport) -> bool:
     return tensor.verdict == ZERO
 
 
-def _words(report: GradcheckReport) -> str:
-    """Return what there is to say about single tensors, the whole direction, and the verdict."""
+def _summary(report: GradcheckReport) -> str:
+    """Return the notes on single tensors, the error along a random direction, and the verdict."""
     lines = []
     zeros = [tensor for tensor in report.parameters if _is_zero(tensor)]
     if zeros:
@@ -232,13 +195,10 @@ def _names(tensors: list[TensorReport]) -> str:
     return ", ".join(tensor.name for tensor in tensors)
 
 
-def _sweep_table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("h", "median rel", "largest rel", "median abs", "probes at kinks"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in (row for row in rows if row["kind"] == "all"):
-        shown = [f"{row[key]:.1e}" for key in ("h", "median", "largest", "median_absolute")]
-        table.add_row(*shown, f"{100 * row['kinks']:.1f} %")
-    return table
+def _sweep_table(rows: list[dict[str, Any]]) -> Table:
+    cells = [
+        [*(f"{row[key]:.1e}" for key in ("h", "median", "largest", "median_absolute")), f"{100 * row['kinks']:.1f} %"]
+        for row in rows
+        if row["kind"] == "all"
+    ]
+    return table(("h", "median rel", "largest rel", "median abs", "probes at kinks"), cells, rule=False, gap=2)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output, finish_on_interrupt, left_out_if_not_drawn
-from xpnet.cli.options import DATA, OUTPUT, Debug, Json, Quiet, read_settings, settings_options
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, left_out_if_not_drawn
+from xpnet.cli.options import DATA, OUTPUT, number, read_settings, with_settings
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.settings import CONFIG, Settings
 from xpnet.errors import ConfigError
@@ -20,39 +20,31 @@ from xpnet.utils.atomic_files import write_new
 
 if TYPE_CHECKING:
     from xpnet.analysis.lr_suggestion import LRRange
-
-    RangeOptions: TypeAlias = Any
-else:
-    # Not the rates and schedules, which the test is to find, and not what it has no use for.
-    RangeOptions = settings_options(
-        *(*DATA, "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
-        *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
-        *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
-        help={
-            "n_s": "Of the training that is suggested: half a cycle, in steps, or in epochs as 5ep. [default: 5ep]",
-            "cycles": "Of the training that is suggested: its length in cycles. [default: 2]",
-            "epochs": "Of the training that is suggested: its length in epochs, instead of cycles.",
-        },
-    )
+    from xpnet.backend import Backend
+    from xpnet.data import Dataset
 
 _TEST = Group("Range test", sort_key=0)
-_NUMBER = {"group": _TEST, "allow_leading_hyphen": True}
 FIGURE, TABLE = "lr_range", "lr_range.csv"
 
 
+# Not the rates and schedules, which the test is to find.
+@with_settings(
+    *(*DATA, "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
+    *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
+    *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
+    help={
+        "n_s": "Of the training that is suggested: half a cycle, in steps, or in epochs as 5ep. [default: 5ep]",
+        "cycles": "Of the training that is suggested: its length in cycles. [default: 2]",
+        "epochs": "Of the training that is suggested: its length in epochs, instead of cycles.",
+    },
+)
 def lr_range(
-    options: Annotated[RangeOptions | None, Parameter(name="*")] = None,
+    options: Any = None,
     *,
-    from_: Annotated[float, Parameter(**_NUMBER, name="--from", metavar="X", help="The first learning rate.")] = 1e-6,
-    to: Annotated[float, Parameter(**_NUMBER, metavar="X", help="The last one.")] = 10.0,
+    from_: Annotated[float, number(_TEST, "X", "The first learning rate.", "--from")] = 1e-6,
+    to: Annotated[float, number(_TEST, "X", "The last learning rate.")] = 10.0,
     steps: Annotated[
-        int | None,
-        Parameter(
-            **_NUMBER,
-            metavar="N",
-            help="Steps from one to the other. [default: an epoch or 500, whichever is larger]",
-            show_default=False,
-        ),
+        int | None, number(_TEST, "N", "Steps between them. [default: an epoch or 500, whichever is larger]")
     ] = None,
     spacing: Annotated[str, Parameter(group=_TEST, metavar="log|linear", help="How the rate rises.")] = "log",
     config: Annotated[
@@ -62,61 +54,67 @@ def lr_range(
     out: Annotated[
         Path | None, Parameter(group=OUTPUT, help="New folder of the test. [default: runs/lr-range-TIME]")
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+    output: Output = STANDARD,
 ) -> None:
-    """Suggest --eta-min and --eta-max: train a network of its own with a rate that rises from step to step.
+    """Suggest --eta-min and --eta-max: train a network with a learning rate that rises from step to step.
 
-    It is the learning rate range test of Smith (2017). --n-s, --cycles and --epochs are
-    written beside the rates, for the training that follows; they do not change the test.
+    It is the learning rate range test of Smith (2017). --n-s, --cycles and --epochs do not change the test: they are
+    written beside the rates, for the training that follows.
     """
     from xpnet.analysis.lr_range import check_range
     from xpnet.analysis.lr_range import lr_range as test_rates
-    from xpnet.backend import get_backend
-    from xpnet.data import load_data
-    from xpnet.nn.network import Network
     from xpnet.report import render
-    from xpnet.training.validate import check_fit
 
     settings = _settings(options, config)
-    output = Output(as_json=json, quiet=quiet)
-    # Everything that can be wrong is found before the folder is made.
+    # Everything is checked before the folder is made.
     check_range(from_, to, steps, spacing)
-    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
-    output.note(f"device: {backend.device} ({backend.reason})")
-    data = load_data(settings.data)
-    output.note(about_data(data, settings))
-    network = settings.network_config(data.features, data.classes)
-    seeds = [row["seed"] for row in settings.replicas()]
-    check_fit(Network(network, dtype=settings.run.dtype, seed=seeds[:1]), data, settings.train)
-    written = resolved(settings, data)
+    backend, data = _load(settings, output)
+    written, title = resolved(settings, data), describe(settings, data)
     folder = create_run_folder(out, prefix="lr-range-")
-    title = describe(settings, data)
     output.note(f"range test: {title}; folder {folder}")
     render.load()
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
-        _progress_bar(shown=output.show_progress) as bar,
+        output.progress_bar(unit="step") as bar,
     ):
         test = test_rates(
-            network,
+            settings.network_config(data.features, data.classes),
             data,
             settings.train,
             from_=from_,
             to=to,
             steps=steps,
             spacing=spacing,
-            seeds=seeds,
+            seeds=_seeds(settings),
             backend=backend,
             dtype=settings.run.dtype,
             on_steps=bar.update,
             should_stop=interrupt,
         )
-    _fill(folder, test, written, title, output)
-    output.result(test.to_json() | {"folder": str(folder)}, title, _words(test, folder))
+    _write(folder, test, written, title, output)
+    output.result(test.to_json() | {"folder": str(folder)}, title, _summary(test, folder))
     if test.interrupted:
         sys.exit(interrupt.exit_code)
+
+
+def _load(settings: Settings, output: Output) -> tuple[Backend, Dataset]:
+    """Return the device and the data, which must fit the network."""
+    from xpnet.backend import get_backend
+    from xpnet.data import load_data
+    from xpnet.nn.network import Network
+    from xpnet.training.validate import check_fit
+
+    backend = get_backend(settings.run.device, tf32=settings.run.tf32)
+    output.note(f"device: {backend.device} ({backend.reason})")
+    data = load_data(settings.data)
+    output.note(about_data(data, settings))
+    network = settings.network_config(data.features, data.classes)
+    check_fit(Network(network, dtype=settings.run.dtype, seed=_seeds(settings)[:1]), data, settings.train)
+    return backend, data
+
+
+def _seeds(settings: Settings) -> list[int]:
+    return [row["seed"] for row in settings.replicas()]
 
 
 def _settings(options: Any, config: Path | None) -> Settings:
@@ -133,7 +131,7 @@ def _settings(options: Any, config: Path | None) -> Settings:
     return dataclasses.replace(settings, train=dataclasses.replace(settings.train, **rates))
 
 
-def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
+def _write(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
     """Write the curves as a table and a figure and, where rates are suggested, the settings with them."""
     from xpnet.report.curves_chart import save_figure
     from xpnet.report.lr_range_chart import range_figure
@@ -146,7 +144,7 @@ def _fill(folder: Path, test: LRRange, settings: dict[str, Any], title: str, out
         save_figure(range_figure(test, title), folder / FIGURE)
 
 
-def _words(test: LRRange, folder: Path) -> str:
+def _summary(test: LRRange, folder: Path) -> str:
     lines = [f"{len(test.rates)} of {test.asked} steps on {test.device} in {test.seconds:.1f} s"]
     lines += [] if test.ended is None else [f"ended early: {test.ended}"]
     found = test.suggestion
@@ -166,7 +164,7 @@ def _words(test: LRRange, folder: Path) -> str:
 
 
 def _spread(test: LRRange) -> str:
-    """Say what the networks suggest by themselves."""
+    """Return the range of what each of several networks suggests by itself."""
     alone = [one for one in test.each if one is not None]
     if not alone:
         return f"none of the {len(test.each)} networks has a suggestion by itself"
@@ -175,9 +173,3 @@ def _spread(test: LRRange) -> str:
         f"{len(alone)} of {len(test.each)} networks by themselves: eta_min {min(low):g} to {max(low):g}, "
         f"eta_max {min(high):g} to {max(high):g}"
     )
-
-
-def _progress_bar(*, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(unit="step", disable=not shown, dynamic_ncols=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter
 
@@ -16,7 +16,9 @@ from xpnet.config.settings import VARYING, Settings, settings_without_effect
 from xpnet.config.settings import read_settings as settings_in
 from xpnet.errors import RunError
 
-# What says which data is used: every command that reads data takes all of it.
+Command = TypeVar("Command", bound=Callable[..., None])
+
+# The settings that say which data is used: every command that reads data takes all of them.
 DATA = tuple(setting_name(field) for field in dataclasses.fields(DataConfig))
 
 _GROUPS = {
@@ -27,11 +29,32 @@ _GROUPS = {
 }
 OUTPUT = Group("Output", sort_key=5)
 
-# What is off unless it is given: it has no other form, and nothing to say about its default.
+# A flag is off unless it is given: it has no --no-form, and its help names no default.
 FLAG: Any = {"negative": "", "show_default": False}
-Json = Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Print nothing but errors.")]
-Debug = Annotated[bool, Parameter(group=OUTPUT, **FLAG, help="Show a traceback when something fails.")]
+Json = Annotated[bool, Parameter("--json", group=OUTPUT, **FLAG, help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, Parameter("--quiet", group=OUTPUT, **FLAG, help="Print nothing but errors.")]
+Debug = Annotated[bool, Parameter("--debug", group=OUTPUT, **FLAG, help="Show a traceback when something fails.")]
+
+
+def number(group: Group, metavar: str, help: str, name: str | None = None) -> Parameter:
+    """Return what the parser knows of an option that takes a number, which may begin with a minus sign."""
+    shown = False if "[default:" in help else None
+    return Parameter(name, group=group, metavar=metavar, help=help, show_default=shown, allow_leading_hyphen=True)
+
+
+def with_settings(*names: str, **meaning: Any) -> Callable[[Command], Command]:
+    """Give the parameter `options` of a command an option for each of the settings `names`.
+
+    Args:
+        names: The settings; all of them if none is named.
+        meaning: What :func:`settings_options` takes as keywords.
+    """
+
+    def give(command: Command) -> Command:
+        command.__annotations__["options"] = Annotated[settings_options(*names, **meaning) | None, Parameter("*")]
+        return command
+
+    return give
 
 
 def settings_options(
@@ -44,9 +67,9 @@ def settings_options(
 
     Args:
         names: The settings.
-        lists: Whether the command takes lists of what may vary.
+        lists: Whether the command takes a list of values of the settings that may vary.
         unset: What decides in place of the settings' defaults, in words.
-        help: The whole help of settings that mean something else to this command.
+        help: The help of settings that mean something else to this command.
     """
     options = {}
     for name, (group, field) in Settings.fields().items():
@@ -54,7 +77,7 @@ def settings_options(
             continue
         text = field.metadata["help"]
         if lists and name in VARYING:
-            text = text.removesuffix(".") + "; a list trains them all."
+            text = text.removesuffix(".") + "; a list trains a network for each."
         options[name] = _GROUPS[group], field, help.get(name) or _with_default(text, field, unset)
     return _options_class(options)
 
@@ -92,13 +115,19 @@ def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], st
 
 def given(options: Any) -> dict[str, Any]:
     """Return the settings that were given on the command line, by name."""
+    if options is None:
+        return {}
     known = {field.name: setting_name(field) for _, field in Settings.fields().values()}
-    values = {known.get(f.name, f.name): getattr(options, f.name) for f in dataclasses.fields(options)}
+    values = {known.get(name, name): value for name, value in vars(options).items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def refuse_taken(stem: Path | None) -> None:
-    """Refuse a figure that exists, before anything long."""
+    """Refuse to overwrite a figure, before anything long.
+
+    Raises:
+        RunError: STEM.png or STEM.svg exists, or there is no folder for them.
+    """
     for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
         if path.exists():
             raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
@@ -115,8 +144,8 @@ def _shown(value: Any) -> str:
 def read_settings(options: Any, config: Path | None) -> Settings:
     """Return the settings of the options, of the configuration file, and the defaults, in this order."""
     on_file = {} if config is None else settings_in(config)[0]
-    on_line = {} if options is None else given(options)
-    # What the file says about another schedule or another length gives way to the command line.
+    on_line = given(options)
+    # A schedule or a length on the command line replaces the file's settings of others.
     replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
     replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
     on_file = {name: value for name, value in on_file.items() if name not in replaced}

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output
-from xpnet.cli.options import OUTPUT, Debug, Json, Quiet
+from xpnet.cli.console import STANDARD, Output
+from xpnet.cli.options import OUTPUT
 
 _REPORT = Group("Report", sort_key=0)
 
@@ -35,9 +35,7 @@ def report(
             "report-TIME.html here for several runs]",
         ),
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+    output: Output = STANDARD,
 ) -> None:
     """Write a run, a search or a reproduction as one HTML page that needs no network, or compare runs.
 
@@ -46,7 +44,6 @@ def report(
     """
     from xpnet.report.write import write_report
 
-    output = Output(as_json=json, quiet=quiet)
     found = write_report(*paths, out=out, data=data, figures=figures)
     for note in found.notes:
         output.note(note)

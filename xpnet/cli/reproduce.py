@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import Output
-from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet
+from xpnet.cli.console import STANDARD, Output
+from xpnet.cli.options import FLAG, OUTPUT
 from xpnet.errors import ConfigError
 from xpnet.version import __version__
 
@@ -40,9 +40,7 @@ def reproduce(
     out: Annotated[
         Path | None, Parameter(group=OUTPUT, help="New folder of the figures. [default: runs/reproduce-TIME]")
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001
+    output: Output = STANDARD,
 ) -> None:
     """Run experiments of the five reports again, and set the figures side by side.
 
@@ -51,7 +49,6 @@ def reproduce(
     """
     from xpnet.reproduction import choose
 
-    output = Output(as_json=json, quiet=quiet)
     if listed or not names:
         if not listed:
             raise ConfigError(
@@ -155,21 +152,19 @@ def _keep(
 
 
 def _list(output: Output, experiments: Sequence[Experiment]) -> None:
-    from rich.table import Table
-
+    from xpnet.cli.tables import table
     from xpnet.reproduction import load
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("experiment", "where in the report", "what"):
-        table.add_column(column, no_wrap=True)
+    heads = ("experiment", "where in the report", "what")
+    made = table(heads, left=heads, rule=False, gap=2)
     titles = {report: load(report).title for report in dict.fromkeys(e.report for e in experiments)}
     for report, title in titles.items():
-        table.add_row(report, "", title, style="bold")
+        made.add_row(report, "", title, style="bold")
         for e in experiments:
             if e.report == report:
-                table.add_row(e.name, e.source, e.what)
+                made.add_row(e.name, e.source, e.what)
     rows = [{"name": e.name, "source": e.source, "what": e.what, "kind": e.kind} for e in experiments]
-    output.result({"reports": titles, "experiments": rows}, table)
+    output.result({"reports": titles, "experiments": rows}, made)
 
 
 def _row(row: Any) -> dict[str, Any]:

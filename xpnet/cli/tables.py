@@ -1,26 +1,76 @@
-"""Tables for people, of rich."""
+"""Tables for people, made with rich."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
-from xpnet.training.history import Metrics, summary
-from xpnet.training.population import Population
-from xpnet.training.result import TrainResult
+from xpnet.cli.console import number, percent
+
+if TYPE_CHECKING:
+    from xpnet.training.population import Population
+    from xpnet.training.result import TrainResult
 
 
-def combinations_table(population: Population, result: TrainResult) -> Any:
+def table(
+    heads: Iterable[str | Any],
+    rows: Iterable[Sequence[Any]] = (),
+    *,
+    left: Sequence[str] = ("",),
+    title: str | None = None,
+    rule: bool = True,
+    gap: int | None = None,
+) -> Table:
+    """Return a table of cells that do not wrap.
+
+    Args:
+        heads: The heads of the columns.
+        rows: Cells, each a string or a text of rich.
+        left: Heads of the columns that are aligned on the left.
+        title: What stands above the table.
+        rule: Whether a line parts the heads from the rows.
+        gap: Blanks between two columns, in place of rich's.
+    """
+    padding = (0, 1) if gap is None else (0, gap, 0, 0)
+    box = SIMPLE_HEAD if rule else None
+    made = Table(title=title, title_justify="left", box=box, pad_edge=False, padding=padding)
+    for head in heads:
+        made.add_column(head, justify="left" if str(head) in left else "right", no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
+    """Return a table of names, which are bold, and values, which wrap."""
+    made = Table(show_header=False, box=None, pad_edge=False)
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column()
+    for pair in pairs:
+        made.add_row(*pair)
+    return made
+
+
+def figures(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the cells of accuracy, loss and cost."""
+    return [percent(metrics["accuracy"]), number(metrics["loss"]), number(metrics["cost"])]
+
+
+def plain(value: Any) -> str:
+    """Return the value of a setting in a few letters."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def combinations_table(population: Population, result: TrainResult) -> Table:
     """Return one row for each combination of settings: validation and test figures over its seeds.
 
-    The combination with the best validation accuracy is set off, unless all networks are no better than guessing; the
-    test set has no say in it, and a network that diverged counts as worse than any that did not.
+    The combination with the best validation accuracy is bold, unless no network is better than guessing. The test set
+    has no say in it, and a network that diverged counts as worse than any that did not.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from xpnet.cli.console import number, percent
+    import numpy as np
 
     trained = len(result.test.losses)
     combinations = [(c, [r for r in members if r < trained]) for c, members in population.combinations()]
@@ -28,26 +78,13 @@ def combinations_table(population: Population, result: TrainResult) -> Any:
     accuracies = [float(np.nan_to_num(result.validation.accuracies[m], nan=-1).mean()) for _, m in combinations]
     best = None if result.none_better else int(np.argmax(accuracies))
     several = max(len(members) for _, members in combinations) > 1
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in combinations[0][0]:
-        table.add_column(name, justify="right", no_wrap=True)
-    if several:
-        table.add_column("runs", justify="right")
-    for column in ("validation", "test", "test loss", "test cost"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
+    runs = ["runs"] if several else []
+    made = table([*combinations[0][0], *runs, "validation", "test", "test loss", "test cost", ""])
     for index, (combination, members) in enumerate(combinations):
-        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in combination.values()]
-        cells += [str(len(members))] if several else []
-
-        def of(values: Any, members: list[int] = members) -> Any:
-            return summary(values[members])
-
-        test: Metrics = result.test
-        cells += [percent(of(result.validation.accuracies)), percent(of(test.accuracies))]
-        cells += [number(of(test.losses)), number(of(test.costs))]
-        gone = sum(r in result.diverged for r in members)
+        cells = [*map(plain, combination.values()), *([str(len(members))] if several else [])]
+        cells += [percent(result.validation.part(members).accuracy), *figures(result.test.part(members))]
+        diverged = sum(r in result.diverged for r in members)
         notes = ["best validation"] if index == best else []
-        notes += [f"{gone} of {len(members)} diverged"] if gone and several else []
-        table.add_row(*cells, "; ".join(notes), style="bold" if index == best else None)
-    return table
+        notes += [f"{diverged} of {len(members)} diverged"] if diverged and several else []
+        made.add_row(*cells, "; ".join(notes), style="bold" if index == best else None)
+    return made

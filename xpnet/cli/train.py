@@ -7,13 +7,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from rich.table import Column, Table
 
 from xpnet.cli import command_line
-from xpnet.cli.console import Interrupt, Output, finish_on_interrupt, left_out_if_not_drawn, number, percent
-from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, read_settings, settings_options
+from xpnet.cli.console import STANDARD, Interrupt, Output, finish_on_interrupt, left_out_if_not_drawn
+from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
+from xpnet.cli.tables import combinations_table, figures
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.errors import ConfigError, RunError
 from xpnet.utils.atomic_files import rewrite
@@ -26,13 +28,10 @@ if TYPE_CHECKING:
     from xpnet.training.callback import Callback, TrainPlan
     from xpnet.training.result import TrainResult
 
-    TrainOptions: TypeAlias = Any
-else:
-    TrainOptions = settings_options(lists=True)
 
-
+@with_settings(lists=True)
 def train(
-    options: Annotated[TrainOptions | None, Parameter(name="*")] = None,
+    options: Any = None,
     *,
     config: Annotated[
         Path | None,
@@ -47,16 +46,13 @@ def train(
         bool,
         Parameter(group=OUTPUT, **FLAG, help="With --resume: go on although settings or data differ."),
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,  # noqa: ARG001 - looked for before parsing, since parsing can fail too
+    output: Output = STANDARD,
 ) -> None:
     """Train a network and keep everything about it in a run folder.
 
     Without --data, CIFAR-10 is used if it is on this machine, and the built-in set `patterns`
     otherwise; nothing is downloaded.
     """
-    output = Output(as_json=json, quiet=quiet)
     if resume is None:
         if allow_changes:
             raise ConfigError("allow_changes = true: is for a run that is resumed; name it with --resume RUN")
@@ -237,7 +233,6 @@ def _print_result(
         RunError: Not everything could be saved.
         OSError: The result cannot be printed, and everything is saved.
     """
-    from xpnet.cli.tables import combinations_table
     from xpnet.runs.experiment import describe
 
     varies = bool(experiment.settings.varying.keys() - {"seed"})
@@ -294,16 +289,8 @@ def _summary(result: TrainResult) -> str:
     )
 
 
-def _table(result: TrainResult) -> Any:
-    from rich.table import Table
-
-    table = Table()
-    for column in ("", "accuracy", "loss", "cost"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, metrics in (
-        ("training", result.train),
-        ("validation", result.validation),
-        ("test", result.test),
-    ):
-        table.add_row(name, percent(metrics["accuracy"]), number(metrics["loss"]), number(metrics["cost"]))
+def _table(result: TrainResult) -> Table:
+    table = Table("", *(Column(head, justify="right") for head in ("accuracy", "loss", "cost")))
+    for name, metrics in (("training", result.train), ("validation", result.validation), ("test", result.test)):
+        table.add_row(name, *figures(metrics))
     return table

@@ -140,13 +140,11 @@ class Settings:
 
     def in_words(self, inputs: int, classes: int) -> str:
         """Return sizes, normalisation, lambda, what varies, and the number of runs, in a few words."""
-        config = self.network_config(inputs, classes)
-        sizes = "-".join(map(str, (inputs, *config.hidden, classes)))
-        norm = "with BN" if config.batch_norm and config.hidden else "without BN"
+        network = self.network_config(inputs, classes).in_words()
         runs = f", {self.run.runs} runs" if self.run.runs > 1 else ""
         lists = [f"{len(values)} values of {name}" for name, values in self.varying.items()]
         lam = [] if "lambda" in self.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {self.train.lam:.4g}"]
-        return f"{sizes} {norm}, {', '.join(lam + lists)}{runs}"
+        return f"{network}, {', '.join(lam + lists)}{runs}"
 
     def network_config(self, inputs: int, classes: int) -> NetworkConfig:
         """Return the network's settings for data with `inputs` features and `classes` classes."""

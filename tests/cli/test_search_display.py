@@ -1,10 +1,11 @@
-"""What the terminal says of a search while it runs and at its end."""
+"""The display of a search while it runs and at its end."""
 
 from __future__ import annotations
 
 import io
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
 from xpnet.cli.console import Output
@@ -22,7 +23,7 @@ def outcome(workers=("me",)):
     return Outcome(("lambda",), (0,), trials, (None, None), workers)
 
 
-def test_the_table_counts_rounds_from_1_and_says_pruned():
+def test_trials_table_counts_rounds_from_1_and_says_pruned():
     console = Console(file=io.StringIO(), width=200)
     console.print(trials_table(outcome(), 10))
     rows = [line.split() for line in console.file.getvalue().splitlines()]
@@ -32,10 +33,12 @@ def test_the_table_counts_rounds_from_1_and_says_pruned():
     assert "pruned" not in rows["1"]
 
 
-def test_a_change_is_a_line_where_nobody_is_looking(capsys):
+@pytest.mark.parametrize(
+    ("workers", "words"), [(("me",), "0.2"), (("me", "you"), "; 1 other worker"), (tuple("abc"), "; 2 other workers")]
+)
+def test_display_prints_a_line_for_each_change_without_a_terminal(capsys, workers, words):
     rounds = SimpleNamespace(config=SimpleNamespace(rounds=2))
-    for workers, words in ((("me",), "0.2"), (("me", "you"), "; 1 other worker"), (tuple("abc"), "; 2 other workers")):
-        SearchDisplay(rounds, Output(as_json=False, quiet=False)).show(outcome(workers))
-        line = capsys.readouterr().err.strip()
-        assert line.startswith("round 2 of 2: 2 complete, 1 pruned; best 60.00 % with lambda 0.2")
-        assert line.endswith(words)
+    SearchDisplay(rounds, Output()).show(outcome(workers))
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("round 2 of 2: 2 complete, 1 pruned; best 60.00 % with lambda 0.2")
+    assert line.endswith(words)

@@ -1,0 +1,18 @@
+"""``xpnet info``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import xpnet
+
+
+def test_info_has_versions_and_devices(command):
+    result = command.json("info")
+    assert result["xpnet"] == xpnet.__version__
+    assert result["packages"]["numpy"] == np.__version__
+    assert all(blas["threads"] >= 1 for blas in result["blas"])
+    assert result["cifar10"] is None
+    out = command("info").out
+    assert np.__version__ in out
+    assert "CIFAR-10" in out
