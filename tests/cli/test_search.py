@@ -100,10 +100,10 @@ def test_what_is_said_of_the_winner_is_what_its_networks_give(capsys, final):
 
 def test_a_search_of_an_earlier_version_goes_on_and_its_winner_is_trained_again(capsys, monkeypatch):
     """It kept no networks: those of the trials that it has finished are nowhere."""
-    from xpnet.tuning.kept_networks import InFolder
+    from xpnet.tuning.kept_networks import FolderStore
 
     with monkeypatch.context() as patch:
-        patch.setattr(InFolder, "keep", lambda *_: None)
+        patch.setattr(FolderStore, "keep", lambda *_: None)
         patch.setattr("xpnet.tuning.study.Search._final", lambda *_: None)
         run(capsys, "lambda", *SMALL, "--out", "s", code=130)
     found = run(capsys, "--resume", "s", "--json")

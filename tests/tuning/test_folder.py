@@ -151,7 +151,7 @@ def test_more_trials_than_are_read_is_a_sentence(written, tmp_path, monkeypatch)
 
 def test_the_page_of_a_large_search_shows_the_best_and_says_so(written, tmp_path):
     outcome = outcome_of(3000, 40)
-    written.write(outcome, result_json(written._session, outcome, {"command": "xpnet search"}, None))
+    written.write(outcome, result_json(written._search, outcome, {"command": "xpnet search"}, None))
     page = search_page(tmp_path, None, "")
     parts = {section.name: section.blocks for section in page.sections}
     note, table = parts["trials"]

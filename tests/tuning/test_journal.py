@@ -30,7 +30,7 @@ def joined(path: Path, data: Any) -> Any:
     worker = SearchWorker(there.rounds, there.queue, to_device(data, there.backend, "float32"))
     for number in range(there.rounds.config.rounds):
         space = there.rounds.space_of(number, worker.outcome().trials)
-        there.queue._slots[number] = there.rounds.slots(number, space)
+        there.queue.know(there.rounds.slots(number, space))
     outcome = worker.outcome()
     there.winner(outcome)
     trials_table(outcome, 10)

@@ -16,7 +16,7 @@ from xpnet.training.device_data import to_device
 from xpnet.tuning import open_storage
 from xpnet.tuning import study as session_module
 from xpnet.tuning import worker as worker_module
-from xpnet.tuning.kept_networks import InFolder, InMemory
+from xpnet.tuning.kept_networks import FolderStore, NetworkStore
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _no_waiting(monkeypatch):
     monkeypatch.setattr(session_module, "_SECONDS_TO_WAIT", 0.01)
 
 
-class Recorded(InMemory):
+class Recorded(NetworkStore):
     """Keeps networks in memory, and remembers what it has kept."""
 
     def __init__(self, data) -> None:
@@ -39,10 +39,12 @@ class Recorded(InMemory):
         self.most = max(self.most, len(self.attempts()))
 
 
-def in_folder(folder: Path, data, told: list[str] | None = None) -> InFolder:
+def in_folder(folder: Path, data, told: list[str] | None = None) -> FolderStore:
     """Return what keeps networks in a folder, and tells into a list what it could not keep."""
     folder.mkdir(exist_ok=True)
-    return InFolder(folder, data, lambda settings: settings.to_mapping(), {}, (told if told is not None else []).append)
+    return FolderStore(
+        folder, data, lambda settings: settings.to_mapping(), {}, (told if told is not None else []).append
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -56,14 +58,14 @@ def in_folder(folder: Path, data, told: list[str] | None = None) -> InFolder:
     ],
 )
 def test_the_winner_is_kept_as_it_was_trained_among_others(blobs, how, dtype):
-    keeper = Recorded(blobs)
+    store = Recorded(blobs)
     settings = {"max_replicas": 6, "runs": 2, "dtype": dtype, "cycles": 2}
-    result = session(blobs, final="same", settings=settings, **how).run(keeper=keeper)
+    result = session(blobs, final="same", settings=settings, **how).run(store=store)
     best = result.best
-    assert best.attempt in keeper.all
-    assert keeper.attempts() == [best.attempt]
-    assert len(keeper.all) < len(result.trials)
-    assert keeper.most <= 2  # what is beaten is forgotten
+    assert best.attempt in store.all
+    assert store.attempts() == [best.attempt]
+    assert len(store.all) < len(result.trials)
+    assert store.most <= 2  # what is beaten is forgotten
     there = to_device(blobs, result.network.backend, dtype)
     found = xpnet.evaluate(result.network, there.validation.x, there.validation.labels)
     assert tuple(found.accuracies) == tuple(best.accuracies)
@@ -84,9 +86,9 @@ def test_whoever_finishes_the_search_finds_the_winner_in_the_folder(blobs, monke
     with monkeypatch.context() as patch:
         patch.setattr(session_module, "with_all_sets", dies)
         with pytest.raises(Died):
-            session(blobs, storage=storage, final="same").run(keeper=in_folder(tmp_path / "s", blobs))
+            session(blobs, storage=storage, final="same").run(store=in_folder(tmp_path / "s", blobs))
     last = session(blobs, storage=storage, final="same")
-    result = last.run(keeper=in_folder(tmp_path / "s", blobs), tell=told.append)
+    result = last.run(store=in_folder(tmp_path / "s", blobs), warn=told.append)
     assert result.final["trained_again"] is False
     assert told == []
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["best", "winner"]
@@ -108,7 +110,7 @@ def test_a_winner_whose_networks_are_not_here_is_trained_again_and_that_is_said(
     with monkeypatch.context() as patch:
         patch.setattr(session_module, "with_all_sets", dies)
         with pytest.raises(Died):
-            session(blobs, storage=storage, final="same").run(keeper=in_folder(folder, blobs))
+            session(blobs, storage=storage, final="same").run(store=in_folder(folder, blobs))
     if harm == "another folder":
         folder = tmp_path / "t"
     elif harm == "a link":
@@ -121,7 +123,7 @@ def test_a_winner_whose_networks_are_not_here_is_trained_again_and_that_is_said(
         (folder / "best" / "metrics.json").write_text(json.dumps(content))
     else:
         (folder / "best" / "model.safetensors").write_bytes(b"none")
-    result = session(blobs, storage=storage, final="same").run(keeper=in_folder(folder, blobs), tell=told.append)
+    result = session(blobs, storage=storage, final="same").run(store=in_folder(folder, blobs), warn=told.append)
     assert result.final["trained_again"] is True
     assert len(told) == 1
     assert f"trial {result.best.number} won, and its networks cannot be had" in told[0]
@@ -135,7 +137,7 @@ def test_a_disk_that_takes_no_networks_ends_no_search(blobs, monkeypatch, tmp_pa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Network, "save", full)
-    result = session(blobs, final="same").run(keeper=in_folder(tmp_path / "s", blobs, told), tell=told.append)
+    result = session(blobs, final="same").run(store=in_folder(tmp_path / "s", blobs, told), warn=told.append)
     assert result.final["trained_again"] is True
     assert "could not be kept" in told[0]
     assert "No space left" in told[0]
@@ -146,10 +148,10 @@ def test_networks_of_trials_that_others_have_beaten_are_deleted(blobs, tmp_path)
     storage, folder = open_storage(None), tmp_path / "s"
     one = session(blobs, storage=storage, trials=8, settings={"max_replicas": 2})
     taken: list[int] = []
-    one.run(keeper=in_folder(folder, blobs), on_steps=taken.append, should_stop=lambda: sum(taken) >= 40)
+    one.run(store=in_folder(folder, blobs), on_steps=taken.append, should_stop=lambda: sum(taken) >= 40)
     (kept,) = (folder / "kept").iterdir()
     (folder / "kept" / "999").mkdir()  # of an attempt that nobody knows: it may be about to end
-    result = session(blobs, storage=storage, trials=8).run(keeper=in_folder(folder, blobs))
+    result = session(blobs, storage=storage, trials=8).run(store=in_folder(folder, blobs))
     assert result.outcome.counts()["complete"] == 8
     assert [path.name for path in folder.iterdir()] == ["best"]
     assert kept.name.isdecimal()
@@ -169,7 +171,7 @@ def test_a_folder_that_holds_a_link_for_its_networks_is_not_followed(blobs, tmp_
     folder = tmp_path / "s"
     folder.mkdir()
     (folder / "kept").symlink_to(outside)
-    result = session(blobs, final="same").run(keeper=in_folder(folder, blobs), tell=lambda _: None)
+    result = session(blobs, final="same").run(store=in_folder(folder, blobs), warn=lambda _: None)
     assert (outside / "7").is_dir()
     assert [path.name for path in outside.iterdir()] == ["7"]
     assert result.final["trained_again"] is True

@@ -14,7 +14,7 @@ import pytest
 
 from xpnet.tuning import open_storage
 from xpnet.tuning.storage import close_storage
-from xpnet.tuning.trial_queue import TrialQueue
+from xpnet.tuning.trial_queue import TrialQueue, attempts_by_slot
 
 pytestmark = [pytest.mark.slow, pytest.mark.guarantee("searches")]
 
@@ -88,7 +88,7 @@ def check_whole(queue: TrialQueue, before: dict[int, tuple]) -> list[tuple]:
     """Check that every slot has one result, what was finished has stayed, and nothing runs; return the results."""
     trials = queue.trials()
     assert not {"RUNNING", "WAITING"} & {trial.state.name for trial in trials}
-    attempts = queue.attempts(trials)
+    attempts = attempts_by_slot(trials)
     assert sorted(attempts) == [(0, number) for number in range(TRIALS)]
     for own in attempts.values():
         assert [trial.state.name for trial in own].count("COMPLETE") == 1

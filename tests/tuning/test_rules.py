@@ -8,8 +8,7 @@ from search_cases import session
 
 from xpnet.config.definitions import Length, TrainConfig
 from xpnet.tuning import Outcome, Trial, open_storage
-from xpnet.tuning.leases import Worker
-from xpnet.tuning.pruning import moments, to_prune
+from xpnet.tuning.trial_batch import cycle_ends, to_prune
 from xpnet.tuning.trial_queue import TWICE, Claim
 
 
@@ -20,12 +19,12 @@ def trial(number: int, score: float | None, *, round: int = 0, state: str = "com
 
 def test_trials_are_compared_at_the_ends_of_cycles():
     config = TrainConfig(n_s=30, cycles=4)
-    assert moments(config, config.length(1000)) == {60: 1, 120: 2, 180: 3}
-    assert moments(TrainConfig(n_s=30, cycles=1), Length(60, 10, 30)) == {}
+    assert cycle_ends(config, config.length(1000)) == {60: 1, 120: 2, 180: 3}
+    assert cycle_ends(TrainConfig(n_s=30, cycles=1), Length(60, 10, 30)) == {}
     # Training that ends within a cycle is not compared at its end.
-    assert moments(TrainConfig(n_s=30, epochs=10), Length(100, 10, 30)) == {60: 1}
+    assert cycle_ends(TrainConfig(n_s=30, epochs=10), Length(100, 10, 30)) == {60: 1}
     decay = TrainConfig(schedule="decay", epochs=4)
-    assert moments(decay, decay.length(1000)) == {10: 1, 20: 2, 30: 3}
+    assert cycle_ends(decay, decay.length(1000)) == {10: 1, 20: 2, 30: 3}
 
 
 def test_what_is_below_the_median_is_dropped():
@@ -69,15 +68,15 @@ def test_of_two_attempts_that_are_taken_the_first_counts(blobs):
     storage = open_storage(None)
     one, two = (session(blobs, storage=storage, trials=1).queue for _ in range(2))
     slots = session(blobs, trials=1).rounds.slots(0, session(blobs).rounds.space)
-    with one.at_work(Worker.here(), 60.0), two.at_work(Worker.here(), 60.0):
+    with one.at_work(), two.at_work():
         one.plan(slots)
         (first,) = one.claim(1)
-        two._slots[0] = slots
-        two._add(slots[0], slots[0].point)
+        two.know(slots)
+        two.add(slots[0], slots[0].point)
         second = Claim(slots[0], two.trials()[1]._trial_id)
         storage.set_trial_state_values(second.id, state=storage.get_trial(first.id).state)  # running
-        assert two._single([second]) == []
-        assert one._single([first]) == [first]
+        assert two.keep_first([second]) == []
+        assert one.keep_first([first]) == [first]
     assert [t.state.name for t in one.trials()] == ["RUNNING", "FAIL"]
     assert one.trials()[1].user_attrs["why"] == TWICE
 

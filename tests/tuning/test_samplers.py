@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnet.errors import ConfigError
-from xpnet.tuning.coarse_to_fine import refined
+from xpnet.tuning.rounds import refined
 from xpnet.tuning.samplers import EVEN, RANDOM, draw
 from xpnet.tuning.space import Space
 

@@ -17,10 +17,10 @@ from optuna.exceptions import StorageInternalError
 from search_cases import points, session
 
 from xpnet.errors import ConfigError, RunError
+from xpnet.tuning import journal as journal_module
 from xpnet.tuning import open_storage
-from xpnet.tuning import storage as storage_module
-from xpnet.tuning.leases import LeaseWatch, Worker
-from xpnet.tuning.storage import absolute, check_there, close_storage, database_errors, without_password
+from xpnet.tuning.leases import LeaseWatch, has_ended, this_worker
+from xpnet.tuning.storage import absolute, check_exists, close_storage, database_errors, without_password
 from xpnet.tuning.trial_queue import TrialQueue
 
 LEASE = {"worker": "a", "place": "", "pid": 1, "born": "", "device": "cpu", "beat": 1, "time": 2e9, "seconds": 60.0}
@@ -77,8 +77,8 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path):
     queue = TrialQueue(open_storage(path), "study", {"of": "another"})
     holder = (
         "import os, sys, pathlib\n"
-        "from xpnet.tuning.storage import _locked\n"
-        "with _locked(pathlib.Path(sys.argv[1]), 1.0):\n"
+        "from xpnet.tuning.journal import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), 1.0):\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.run([sys.executable, "-c", holder, str(path)], timeout=60)
@@ -89,9 +89,9 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path):
 
 def test_a_lock_whose_holder_stands_still_is_waited_for_once(tmp_path, monkeypatch):
     path = tmp_path / "j"
-    monkeypatch.setattr(storage_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(journal_module, "_PATIENCE", 0.3)
     queue = TrialQueue(open_storage(path), "study", {"of": "another"})
-    with storage_module._locked(path, 1.0) as alone:
+    with journal_module.locked(path, 1.0) as alone:
         assert alone
         begin = time.monotonic()
         for number in range(20):
@@ -218,10 +218,10 @@ def test_storages_are_found_from_any_folder():
     assert absolute("sqlite:///db") == f"sqlite:///{here / 'db'}"
     assert absolute("sqlite:////abs/db") == "sqlite:////abs/db"
     assert absolute("postgresql://host/db") == "postgresql://host/db"
-    check_there("postgresql://host/db")
+    check_exists("postgresql://host/db")
     for where in ("file", "sqlite:///db"):
         with pytest.raises(RunError, match="is not there"):
-            check_there(where)
+            check_exists(where)
     assert list(here.iterdir()) == []
 
 
@@ -271,19 +271,13 @@ def test_a_lease_that_was_never_written_and_one_that_has_ended():
 
 
 def test_a_process_of_this_machine_that_has_ended_is_known_at_once():
-    ask = (
-        "import dataclasses, json\n"
-        "from xpnet.tuning.leases import Worker\n"
-        "print(json.dumps(dataclasses.asdict(Worker.here())))\n"
-    )
+    ask = "import json; from xpnet.tuning.leases import this_worker; print(json.dumps(this_worker()))"
     gone = json.loads(subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True).stdout)
-    me = Worker.here()
-    assert me.place
-    assert gone["place"] == me.place
-    assert Worker(**gone).is_gone(me.place)
-    assert not me.is_gone(me.place)
-    assert not Worker(**gone).is_gone("another machine")
-    # Another process has the number now.
-    assert Worker(me.name, me.place, me.pid, "1", "").is_gone(me.place)
-    lease = {**LEASE, "place": gone["place"], "pid": gone["pid"], "born": gone["born"]}
-    assert watch([0.0], me.place).expired("lease:a", lease, 60.0)
+    me = this_worker()
+    assert me["place"]
+    assert gone["place"] == me["place"]
+    assert has_ended(gone, me["place"])
+    assert not has_ended(me, me["place"])
+    assert not has_ended(gone, "another machine")
+    assert has_ended(me | {"born": "1"}, me["place"])  # another process has the number now
+    assert watch([0.0], me["place"]).expired("lease:a", LEASE | gone, 60.0)

@@ -19,8 +19,7 @@ from xpnet.training.train import train
 from xpnet.tuning import Search, open_storage
 from xpnet.tuning import study as session_module
 from xpnet.tuning import worker as worker_module
-from xpnet.tuning.leases import Worker
-from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue
+from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, attempts_by_slot
 
 
 @pytest.fixture(autouse=True)
@@ -271,7 +270,7 @@ def test_a_worker_may_die_at_any_write(blobs, after, draw, harm):
         result = second.run()
         trials = second.queue.trials()
         assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")], at
-        for own in second.queue.attempts(trials).values():
+        for own in attempts_by_slot(trials).values():
             assert sum(t.state.name in ("COMPLETE", "PRUNED") for t in own) == 1, at
         for number, kept in before.items():
             assert trials[number].user_attrs.get("result") == kept
@@ -304,10 +303,10 @@ def _die(blobs, storage, most: int) -> list[int]:
     """Begin as a worker, take trials, and die; return the numbers of the slots that were taken."""
     one = session(blobs, storage=storage, trials=3)
     _let_leases_expire(one)
-    with one.queue.at_work(Worker.here(), 60.0):
+    with one.queue.at_work():
         one.queue.plan(one.rounds.slots(0, one.rounds.space))
         for _ in range(3):
-            one.queue.tend()
+            one.queue.recover_lost()
         return [claim.slot.number for claim in one.queue.claim(most)]
 
 
@@ -378,12 +377,12 @@ def test_memory_that_holds_few_networks_cuts_between_trials(blobs, monkeypatch):
 def test_a_worker_that_stood_still_does_not_overwrite(blobs):
     storage = open_storage(None)
     slow, fast = (session(blobs, storage=storage, trials=1) for _ in range(2))
-    with slow.queue.at_work(Worker.here(), 60.0):
+    with slow.queue.at_work():
         slow.queue.plan(slow.rounds.slots(0, slow.rounds.space))
         (claim,) = slow.queue.claim(1)
         _let_leases_expire(fast)
         result = fast.run()
-        assert slow.queue.mine([claim]) == []
+        assert slow.queue.held([claim]) == []
         assert not slow.queue.finish(claim, 0.9, {"score": 0.9})
     assert [t.state.name for t in fast.queue.trials()] == ["FAIL", "COMPLETE"]
     assert fast.queue.trials()[1].values == [result.best.score]
@@ -392,10 +391,11 @@ def test_a_worker_that_stood_still_does_not_overwrite(blobs):
 def test_two_attempts_at_one_slot_make_one_result(blobs):
     one, two = (session(blobs, storage=storage, trials=1) for storage in [open_storage(None)] for _ in range(2))
     slots = one.rounds.slots(0, one.rounds.space)
-    one.queue._slots[0] = two.queue._slots[0] = slots
+    one.queue.know(slots)
+    two.queue.know(slots)
     none_yet = one.queue.trials()
-    one.queue._fill(none_yet)
-    two.queue._fill(none_yet)  # has not seen the other's
+    one.queue.fill(none_yet)
+    two.queue.fill(none_yet)  # has not seen the other's
     assert len(one.queue.trials()) == 2
     assert two.run().outcome.counts()["complete"] == 1
     assert sorted(t.state.name for t in one.queue.trials()) == ["COMPLETE", "FAIL"]
