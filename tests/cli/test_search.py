@@ -104,7 +104,7 @@ def test_a_search_of_an_earlier_version_goes_on_and_its_winner_is_trained_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(FolderStore, "keep", lambda *_: None)
-        patch.setattr("xpnet.tuning.study.Search._final", lambda *_: None)
+        patch.setattr("xpnet.tuning.study.find_once", lambda *_: None)
         run(capsys, "lambda", *SMALL, "--out", "s", code=130)
     found = run(capsys, "--resume", "s", "--json")
     assert "its networks cannot be had" in found.err
@@ -235,6 +235,6 @@ def test_nothing_is_drawn_into_a_winner_that_lies_elsewhere(capsys, monkeypatch)
     Path("s/winner").rename(outside)
     (outside / "curves.png").unlink()
     figures = {"test": {"accuracy": 0.5}, "winner": "../outside", "trained_again": False}
-    monkeypatch.setattr("xpnet.tuning.study.Search._final", lambda *_: figures)
+    monkeypatch.setattr("xpnet.tuning.study.find_once", lambda *_: figures)
     assert "winner = ../outside: must be the name of a folder in it" in run(capsys, "--resume", "s", code=2).err
     assert not (outside / "curves.png").exists()

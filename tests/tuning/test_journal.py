@@ -19,6 +19,7 @@ from xpnet.cli.search_display import trials_table
 from xpnet.errors import RunError, XpnetError
 from xpnet.training.device_data import to_device
 from xpnet.tuning import Search, open_storage
+from xpnet.tuning.winner import winner_settings
 from xpnet.tuning.worker import SearchWorker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
@@ -32,7 +33,7 @@ def joined(path: Path, data: Any) -> Any:
         space = there.rounds.space_of(number, worker.outcome().trials)
         there.queue.know(there.rounds.slots(number, space))
     outcome = worker.outcome()
-    there.winner(outcome)
+    winner_settings(there.rounds, outcome)
     trials_table(outcome, 10)
     return outcome, outcome.to_csv()
 

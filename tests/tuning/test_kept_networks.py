@@ -14,7 +14,7 @@ import xpnet
 from xpnet.nn.network import Network
 from xpnet.training.device_data import to_device
 from xpnet.tuning import open_storage
-from xpnet.tuning import study as session_module
+from xpnet.tuning import winner as winner_module
 from xpnet.tuning import worker as worker_module
 from xpnet.tuning.kept_networks import FolderStore, NetworkStore
 
@@ -22,7 +22,7 @@ from xpnet.tuning.kept_networks import FolderStore, NetworkStore
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(worker_module, "_SECONDS_TO_WAIT", 0.01)
-    monkeypatch.setattr(session_module, "_SECONDS_TO_WAIT", 0.01)
+    monkeypatch.setattr(winner_module, "_SECONDS_TO_WAIT", 0.01)
 
 
 class Recorded(NetworkStore):
@@ -84,7 +84,7 @@ def test_whoever_finishes_the_search_finds_the_winner_in_the_folder(blobs, monke
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(session_module, "with_all_sets", dies)
+        patch.setattr("xpnet.tuning.study.with_all_sets", dies)
         with pytest.raises(Died):
             session(blobs, storage=storage, final="same").run(store=in_folder(tmp_path / "s", blobs))
     last = session(blobs, storage=storage, final="same")
@@ -108,7 +108,7 @@ def test_a_winner_whose_networks_are_not_here_is_trained_again_and_that_is_said(
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(session_module, "with_all_sets", dies)
+        patch.setattr("xpnet.tuning.study.with_all_sets", dies)
         with pytest.raises(Died):
             session(blobs, storage=storage, final="same").run(store=in_folder(folder, blobs))
     if harm == "another folder":

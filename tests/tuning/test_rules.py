@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from search_cases import session
@@ -9,7 +11,7 @@ from search_cases import session
 from xpnet.config.definitions import Length, TrainConfig
 from xpnet.tuning import Outcome, Trial, open_storage
 from xpnet.tuning.trial_batch import cycle_ends, to_prune
-from xpnet.tuning.trial_queue import TWICE, Claim
+from xpnet.tuning.trial_queue import TWICE
 
 
 def trial(number: int, score: float | None, *, round: int = 0, state: str = "complete", loss: float = 1.0) -> Trial:
@@ -73,8 +75,8 @@ def test_of_two_attempts_that_are_taken_the_first_counts(blobs):
         (first,) = one.claim(1)
         two.know(slots)
         two.add(slots[0], slots[0].point)
-        second = Claim(slots[0], two.trials()[1]._trial_id)
-        storage.set_trial_state_values(second.id, state=storage.get_trial(first.id).state)  # running
+        second = replace(slots[0], attempt=two.trials()[1]._trial_id)
+        storage.set_trial_state_values(second.attempt, state=storage.get_trial(first.attempt).state)  # running
         assert two.keep_first([second]) == []
         assert one.keep_first([first]) == [first]
     assert [t.state.name for t in one.trials()] == ["RUNNING", "FAIL"]

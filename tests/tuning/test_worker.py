@@ -17,7 +17,7 @@ from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.train import train
 from xpnet.tuning import Search, open_storage
-from xpnet.tuning import study as session_module
+from xpnet.tuning import winner as winner_module
 from xpnet.tuning import worker as worker_module
 from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, attempts_by_slot
 
@@ -25,7 +25,7 @@ from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, attempts_by_slo
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(worker_module, "_SECONDS_TO_WAIT", 0.01)
-    monkeypatch.setattr(session_module, "_SECONDS_TO_WAIT", 0.01)
+    monkeypatch.setattr(winner_module, "_SECONDS_TO_WAIT", 0.01)
 
 
 def test_a_trial_is_what_a_run_of_its_settings_is(blobs):
@@ -307,7 +307,7 @@ def _die(blobs, storage, most: int) -> list[int]:
         one.queue.plan(one.rounds.slots(0, one.rounds.space))
         for _ in range(3):
             one.queue.recover_lost()
-        return [claim.slot.number for claim in one.queue.claim(most)]
+        return [slot.number for slot in one.queue.claim(most)]
 
 
 def test_trials_whose_workers_were_killed_together_are_tried_alone_and_none_is_given_up(blobs):

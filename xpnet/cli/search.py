@@ -64,8 +64,7 @@ def search(
     how: Annotated[HowOptions | None, Parameter(name="*")] = None,
     options: Annotated[TrainOptions | None, Parameter(name="*")] = None,
     coarse_to_fine: Annotated[
-        bool,
-        Parameter(group=_SEARCH, **FLAG, help="Two rounds, if --rounds does not say how many."),
+        bool, Parameter(group=_SEARCH, **FLAG, help="Two rounds, if --rounds does not say how many.")
     ] = False,
     storage: Annotated[
         str | None,
@@ -113,8 +112,7 @@ def search(
     if storage is not None:
         absolute(storage)
     output = Output(as_json=json, quiet=quiet)
-    own = {} if options is None else given(options)
-    searched = {} if how is None else given(how)
+    own, searched = ({} if group is None else given(group) for group in (options, how))
     if coarse_to_fine:
         searched.setdefault("rounds", 2)
     asked = _Asked(options, own, searched, config, storage, study, out, output)
@@ -125,9 +123,10 @@ def search(
             part, folder = asked.join(resume)
         else:
             part, folder = asked.start(space)
-        stopping = "stopping after this step; press Ctrl-C again to leave at once"
         try:
-            with finish_on_interrupt(output, stopping) as interrupt:
+            with finish_on_interrupt(
+                output, "stopping after this step; press Ctrl-C again to leave at once"
+            ) as interrupt:
                 result = _run(part, folder, output, interrupt)
         finally:
             close_storage(part.queue.storage)
@@ -142,15 +141,7 @@ def _command() -> str:
 
 @dataclass
 class _Asked:
-    """What was asked for on the command line.
-
-    Attributes:
-        options: Options of the settings.
-        own: Those that were given, by name.
-        searched: Options of the search that were given, by name.
-        config, storage, study, out: As in :func:`search`.
-        output: Prints.
-    """
+    """The command line: options of :func:`search`, and those of the settings and of the search that were given."""
 
     options: Any
     own: dict[str, Any]
@@ -175,7 +166,7 @@ class _Asked:
         check_final(how, settings.data, data)
         rounds = Rounds(space, resolved(settings, data), how)
         rounds.check(data)
-        points = len(rounds.slots(0, space))
+        points = counted(len(rounds.slots(0, space)), "point")
         storage = None if self.storage is None else open_storage(self.storage)
         folder = create_run_folder(self.out, prefix="search-")
         if storage is None:
@@ -183,7 +174,7 @@ class _Asked:
         part = Search.start(space, settings, how, data, backend, storage, self.study or folder.name)
         write_search(folder, part, self.storage, _command())
         several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
-        self.output.note(f"search: {' '.join(space.texts())}, {several}{counted(points, 'point')}; folder {folder}")
+        self.output.note(f"search: {' '.join(space.texts())}, {several}{points}; folder {folder}")
         return part, folder
 
     def join(self, folder: Path | None) -> tuple[Search, Path]:
@@ -268,8 +259,7 @@ def _run(part: Search, folder: Path, output: Output, interrupt: Interrupt) -> Se
     output.result(found, *_tables(result, found, folder))
     of_winner = (result.final or {}).get("warnings", ())
     printed = of_winner if trained_again else ()  # by the training itself
-    warnings = dict.fromkeys((*result.warnings, *of_winner))
-    output.notes(*(f"warning: {sentence}" for sentence in warnings if sentence not in printed))
+    output.notes(*(f"warning: {w}" for w in dict.fromkeys((*result.warnings, *of_winner)) if w not in printed))
     return result
 
 

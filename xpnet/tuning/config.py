@@ -48,11 +48,7 @@ class SearchConfig(Checked):
         metavar="|".join((*RANDOM, *EVEN, *ADAPTIVE)),
     )
     trials: int | None = setting(
-        None,
-        optional(whole(1, _MOST)),
-        "Points of each round.",
-        metavar="N",
-        unset="20, or all combinations of lists",
+        None, optional(whole(1, _MOST)), "Points of each round.", metavar="N", unset="20, or all combinations of lists"
     )
     rounds: int = setting(1, whole(1, _MOST_ROUNDS), "Rounds, each around the best of the one before.", metavar="N")
     refine: str = setting(

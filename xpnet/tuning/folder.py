@@ -25,6 +25,7 @@ from xpnet.tuning.identity import SETTINGS_SHAPE
 from xpnet.tuning.storage import JOURNAL, absolute, without_password
 from xpnet.tuning.study import Search, SearchResult
 from xpnet.tuning.trials import Outcome, Trial
+from xpnet.tuning.winner import winner_settings
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import rewrite, write_new
 from xpnet.utils.parsing import read_toml, toml_bytes
@@ -171,7 +172,7 @@ class OutcomeFiles:
         trials = "[\n" + ",\n".join(f"  {line}" for line, _ in lines) + "\n ]"
         parts = [f' "{key}": {trials if key == "trials" else json.dumps(value)}' for key, value in result.items()]
         rewrite(self._folder / RESULT, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
-        winner, best = self._search.winner(outcome), outcome.best
+        winner, best = winner_settings(self._search.rounds, outcome), outcome.best
         if winner is not None:
             which = "" if best is None or best.score is None else f", trial {best.number}: {100 * best.score:.2f} %"
             path = self._folder / BEST

@@ -34,17 +34,16 @@ def journal_backend(path: Path) -> Any:
     worker has read, is cut off before the next is written.  A process that was stopped while it held the lock is waited
     for a moment; then lines are added without it, which does no harm, since a line is added in one piece.
     """
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import BaseJournalBackend
 
-    class Journal(JournalFileBackend):
+    class Journal(BaseJournalBackend):
         def __init__(self) -> None:
             if not path.exists():
                 open_regular(path, "ab").close()
-            super().__init__(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
             self.patience = _PATIENCE
             self._offsets = [0]  # of each line that was read, and of the next
 
-        def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
             number = min(log_number_from, len(self._offsets) - 1)
             for operation, end in operations(path, self._offsets[number], number + 1):
                 number += 1
@@ -71,15 +70,6 @@ def journal_backend(path: Path) -> Any:
                     os.fsync(file.fileno())
 
     return Journal()
-
-
-class _NoLock:
-    """A lock that does nothing, for Optuna: the system's lock is held already."""
-
-    def acquire(self) -> bool:
-        return True
-
-    release = acquire
 
 
 @contextmanager

@@ -25,8 +25,6 @@ from xpnet.nn.model_file import MODEL, read_model
 from xpnet.nn.network import Network
 from xpnet.runs.folder import HISTORY, METRICS, write_config, write_environment, write_metrics
 from xpnet.runs.records import read_metrics
-from xpnet.training.device_data import DeviceData
-from xpnet.training.evaluation import evaluate
 from xpnet.training.history import History, Metrics
 from xpnet.training.population import Population, replicas_json
 from xpnet.training.result import TrainResult
@@ -200,18 +198,6 @@ def free_winner(folder: Path) -> Path:
     while (run := folder / (WINNER if number == 1 else f"{WINNER}-{number}")).exists() or run.is_symlink():
         number += 1
     return run
-
-
-def with_all_sets(network: Network, metrics: dict[str, Any], data: DeviceData, lam: Any) -> dict[str, Any]:
-    """Return the figures of networks with those of the training and the test set, which is used here alone."""
-    metrics = dict(metrics)
-    for which in ("train", "test"):
-        rows = getattr(data, which)
-        figures = evaluate(network, rows.x, rows.labels, lam)
-        metrics[which] = dict(figures)
-        if replicas := metrics.get("replicas"):
-            metrics["replicas"] = [entry | {which: dict(figures.part([r]))} for r, entry in enumerate(replicas)]
-    return metrics
 
 
 def part_of(result: TrainResult, members: list[int], validation: Metrics, share: float) -> TrainResult:

@@ -91,55 +91,25 @@ class Dimension:
         kind = KINDS[name]
         if given is None:
             return cls(name, kind.low, kind.high, kind.log, kind.whole)
+        text, log = shown(given), kind.log
         if isinstance(given, str):
-            return cls._of_text(name, given)
-        if isinstance(given, tuple) and len(given) == 2 and all(isinstance(edge, (int, float)) for edge in given):
-            return cls._range(name, *given, log=kind.log and given[0] > 0, text=shown(given))
-        if isinstance(given, (list, tuple)):
-            return cls._list(name, list(given), shown(list(given)))
-        raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
-
-    @classmethod
-    def _of_text(cls, name: str, text: str) -> Dimension:
-        body, log = text.strip(), KINDS[name].log
-        for prefix in ("log:", "lin:"):
-            if body.startswith(prefix):
-                body, log = body.removeprefix(prefix), prefix == "log:"
-        if ".." in body:
-            try:
-                low, high = (float(edge) for edge in body.split(".."))
-            except ValueError:
-                raise ConfigError(f"search {name}={text}: must be one of {_SYNTAX}") from None
-            if KINDS[name].log and low == 0 and not text.startswith("log:"):
-                log = False
-            return cls._range(name, low, high, log=log, text=text)
-        if text != body or not body:
-            raise ConfigError(f"search {name}={text}: must be one of {_SYNTAX}")
-        return cls._list(name, [item.strip() for item in body.split(",")], text)
-
-    @classmethod
-    def _range(cls, name: str, low: float, high: float, *, log: bool, text: str) -> Dimension:
+            given, log = _parsed(name, given)
+        elif isinstance(given, tuple) and len(given) == 2 and all(isinstance(edge, (int, float)) for edge in given):
+            log = log and given[0] > 0
+        elif isinstance(given, (list, tuple)):
+            given = list(given)
+        else:
+            raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
+        if isinstance(given, list):
+            return cls(name, log=kind.log, whole=kind.whole, values=_values(name, given, text))
+        low, high = given
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"search {name}={text}: needs a lower end that is below the upper one")
         if log and low <= 0:
             raise ConfigError(f"search {name}={text}: a range in the exponent starts above 0; lin: takes it as it is")
-        if KINDS[name].whole and (low != int(low) or high != int(high)):
+        if kind.whole and (low != int(low) or high != int(high)):
             raise ConfigError(f"search {name}={text}: is a whole number, and so must be the ends of its range")
-        return cls(name, float(low), float(high), log, KINDS[name].whole)
-
-    @classmethod
-    def _list(cls, name: str, items: list[Any], text: str) -> Dimension:
-        kind = KINDS[name]
-        check = whole(1) if kind.setting == "hidden" else Settings.fields()[_setting(name)][1].metadata["check"]
-        try:
-            if any(isinstance(item, (list, tuple, Mapping)) for item in items):
-                raise ValueError("one value")
-            values = tuple(check(item) for item in items)
-        except ValueError as error:
-            raise ConfigError(f"search {name}={text}: each value must be {error}") from None
-        if not values or len(set(values)) < len(values):
-            raise ConfigError(f"search {name}={text}: needs values, each of them once")
-        return cls(name, log=kind.log, whole=kind.whole, values=values)
+        return cls(name, float(low), float(high), log, kind.whole)
 
     def text(self) -> str:
         """Return the dimension as it is written on the command line."""
@@ -285,6 +255,39 @@ def _items(text: str) -> list[tuple[str, Any]]:
     parts = name.split("-")
     together = name.replace("-", "_") not in KINDS and all(part in KINDS for part in parts)
     return [(part, None) for part in (parts if together else [name])]
+
+
+def _parsed(name: str, text: str) -> tuple[Any, bool]:
+    """Return the pair or the list that a text says, and whether a range is drawn in the exponent."""
+    wrong = ConfigError(f"search {name}={text}: must be one of {_SYNTAX}")
+    body, log = text.strip(), KINDS[name].log
+    for prefix in ("log:", "lin:"):
+        if body.startswith(prefix):
+            body, log = body.removeprefix(prefix), prefix == "log:"
+    if ".." not in body:
+        if text != body or not body:
+            raise wrong
+        return [item.strip() for item in body.split(",")], log
+    try:
+        low, high = (float(edge) for edge in body.split(".."))
+    except ValueError:
+        raise wrong from None
+    return (low, high), log and (low != 0 or text.startswith("log:") or not KINDS[name].log)
+
+
+def _values(name: str, items: list[Any], text: str) -> tuple[Any, ...]:
+    """Return a list of values as the setting takes them."""
+    width = KINDS[name].setting == "hidden"
+    check = whole(1) if width else Settings.fields()[_setting(name)][1].metadata["check"]
+    try:
+        if any(isinstance(item, (list, tuple, Mapping)) for item in items):
+            raise ValueError("one value")
+        values = tuple(check(item) for item in items)
+    except ValueError as error:
+        raise ConfigError(f"search {name}={text}: each value must be {error}") from None
+    if not values or len(set(values)) < len(values):
+        raise ConfigError(f"search {name}={text}: needs values, each of them once")
+    return values
 
 
 def _middle(dimension: Dimension) -> float:

@@ -22,18 +22,15 @@ from xpnet.training.train_population import train_population
 from xpnet.training.verdicts import few_steps
 from xpnet.tuning.config import SearchConfig
 from xpnet.tuning.identity import OWN, check_data, difference, identity
-from xpnet.tuning.kept_networks import NetworkStore, with_all_sets
+from xpnet.tuning.kept_networks import NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.space import Space
 from xpnet.tuning.storage import close_storage, open_storage
-from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, current
+from xpnet.tuning.trial_queue import TrialQueue
 from xpnet.tuning.trials import Outcome, Trial
+from xpnet.tuning.winner import Metrics, find_once, winner_settings, with_all_sets
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
-
-_SECONDS_TO_WAIT = 0.5
-Metrics = dict[str, Any]
-"""Figures of networks, as ``metrics.json`` holds them."""
 
 
 @dataclass
@@ -171,7 +168,7 @@ class Search:
             self.rounds,
             self.queue,
             data,
-            most=self.most,
+            self.most,
             on_change=on_change or (lambda _: None),
             on_steps=on_steps,
             should_stop=stop,
@@ -181,7 +178,7 @@ class Search:
         best, winner, final, network = outcome.best, None, None, None
         interrupted = stop()
         if best is not None and not interrupted:
-            winner = self.winner(outcome)
+            winner = winner_settings(self.rounds, outcome)
             store.settle(best)
             kept = store.get(best, self.backend)
             if store.in_memory and not isinstance(kept, str):
@@ -197,7 +194,7 @@ class Search:
                 return None if metrics is None else metrics | {"trained_again": True}
 
             if config.final != "none":
-                final = self._final(test_winner, stop)
+                final = find_once(self.queue, self.backend.device, config.lease, test_winner, stop)
                 interrupted = final is None
         seconds = time.perf_counter() - self._begin
         return SearchResult(outcome, winner, final, interrupted, seconds, self.warnings(outcome), network)
@@ -214,51 +211,6 @@ class Search:
         config = Settings.from_mapping(self.rounds.settings(best.point, best.round)).train
         samples = len(self.data.train)
         return warnings + few_steps(config.length(samples).steps, config, samples)
-
-    def winner(self, outcome: Outcome) -> dict[str, Any] | None:
-        """Return the settings with which the winner is trained again; None without a winner."""
-        best, config = outcome.best, self.rounds.config
-        if best is None:
-            return None
-        settings = self.rounds.settings(best.point, best.round)
-        if config.final not in ("same", "none"):
-            settings["split"] = config.final
-        if config.final_runs is not None:
-            settings["runs"] = config.final_runs
-        return Settings.from_mapping(settings).to_mapping()
-
-    def _final(self, test_winner: Callable[[], Metrics | None], stop: Callable[[], bool]) -> Metrics | None:
-        """Return the winner's figures; one worker finds them, so that the test set is used once, and the others wait.
-
-        Returns:
-            Its figures; None if that was interrupted.
-        """
-        queue = TrialQueue(self.queue.storage, f"{self.queue.name}/final", {"of": self.queue.name})
-        with queue.at_work(self.backend.device, self.rounds.config.lease):
-            queue.plan([Slot(0, 0, None)])
-            while not stop():
-                queue.recover_lost()
-                for claim in queue.claim(1):
-                    try:
-                        metrics = test_winner()
-                    except BaseException:
-                        queue.release([claim])
-                        raise
-                    if metrics is None:
-                        queue.release([claim])
-                        return None
-                    accuracy = metrics["validation"]["accuracy"]
-                    queue.finish(claim, (accuracy["mean"] if isinstance(accuracy, dict) else accuracy) or 0.0, metrics)
-                    return metrics
-                if queue.finished(0):
-                    attempt = current(queue.trials())
-                    if attempt is None:
-                        raise RunError(f"study = {queue.name}: {ATTEMPTS} workers died over the winner's training")
-                    if "result" not in attempt.user_attrs:
-                        raise RunError(f"study = {queue.name}: does not say what came of the winner's training")
-                    return dict(attempt.user_attrs["result"])
-                time.sleep(_SECONDS_TO_WAIT)
-        return None
 
     def _train(self, settings: Settings) -> Metrics:
         """Train the winner in memory."""

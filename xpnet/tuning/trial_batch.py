@@ -21,7 +21,7 @@ from xpnet.training.pruning import PruningPoint
 from xpnet.training.result import TrainResult
 from xpnet.tuning.kept_networks import BestNetworks, part_of
 from xpnet.tuning.rounds import Rounds
-from xpnet.tuning.trial_queue import Claim, TrialQueue
+from xpnet.tuning.trial_queue import Slot, TrialQueue
 from xpnet.tuning.trials import Trial
 
 Figures: TypeAlias = tuple[Values, Values]
@@ -39,7 +39,7 @@ class TrialBatch:
         queue: The queue of the claims.
         rounds: The rounds of the search.
         data: The data set on the device.
-        claims: The claims, with their points, of one round.
+        claims: Claimed slots of one round, with their points.
         best: Keeps the networks of the best trial; they are not kept if not given.
     """
 
@@ -48,12 +48,12 @@ class TrialBatch:
         queue: TrialQueue,
         rounds: Rounds,
         data: DeviceData,
-        claims: Sequence[Claim],
+        claims: Sequence[Slot],
         best: BestNetworks | None = None,
     ) -> None:
         self._queue, self._data, self._claims, self._best = queue, data, list(claims), best
-        self._rule, self._round, seeds = rounds.config.prune, claims[0].slot.round, rounds.seeds
-        self._settings = [rounds.settings(claim.slot.point or {}, self._round) for claim in claims]
+        self._rule, self._round, seeds = rounds.config.prune, claims[0].round, rounds.seeds
+        self._settings = [rounds.settings(slot.point or {}, self._round) for slot in claims]
         first = self._settings[0]
         own = [name for name in first if any(settings[name] != first[name] for settings in self._settings)]
         cells = [{name: settings[name] for name in own} for settings in self._settings]
@@ -80,17 +80,17 @@ class TrialBatch:
             ended = {place: self._figures_of(place, result.validation) for place in unpruned}
             self._keep_best(network, result, ended, seconds)
         nothing = np.full(len(self._members[0]), np.nan)
-        for place, claim in enumerate(self._claims):
+        for place, slot in enumerate(self._claims):
             if place in self._pruned:
                 cycle = self._pruned[place]
                 entry = self._entry(place, result, seconds[place], self._figures[cycle][place])
-                self._queue.finish(claim, entry["score"], entry | {"pruned_after": cycle}, pruned=True)
+                self._queue.finish(slot, entry["score"], entry | {"pruned_after": cycle}, pruned=True)
             elif interrupted:
-                self._queue.release([claim])
+                self._queue.release([slot])
             else:
                 figures = ended.get(place, (nothing, nothing))
                 entry = self._entry(place, result, seconds[place], figures)
-                if self._queue.finish(claim, entry["score"], entry) and self._best is not None:
+                if self._queue.finish(slot, entry["score"], entry) and self._best is not None:
                     self._best.ended(self._trial(place, figures))
 
     def _keep_best(
@@ -113,7 +113,7 @@ class TrialBatch:
                 share = seconds[place] / max(sum(seconds), 1e-9)
                 own, validation = alone[place]
                 part = part_of(result, self._members[place], validation, share)
-                self._best.store.keep(self._claims[place].id, settings, own, part)
+                self._best.store.keep(self._claims[place].attempt, settings, own, part)
                 return
             own = network.select(self._members[place])
             own.config = settings.network_config(of.features, of.classes)  # without what set others apart
@@ -122,7 +122,7 @@ class TrialBatch:
 
     def _trial(self, place: int, figures: Figures) -> Trial:
         """Return a claim as the trial that it is when it has ended."""
-        slot = self._claims[place].slot
+        slot = self._claims[place]
         accuracies, losses = map(_listed, figures)
         number = self._queue.number(slot)
         return Trial(number, slot.round, "complete", slot.point or {}, _score(figures[0]), accuracies, losses)
@@ -143,7 +143,7 @@ class TrialBatch:
             if self._claims[place] in held:
                 self._queue.report(self._claims[place], cycle, _score(figures[place][0]))
         accuracies = self._queue.reported(self._round, cycle)
-        place_of = {self._claims[place].id: place for place in places if self._claims[place].id in accuracies}
+        place_of = {self._claims[place].attempt: place for place in places if self._claims[place].attempt in accuracies}
         pruned = [place_of[id] for id in to_prune(self._rule, cycle, accuracies, list(place_of))]
         self._pruned |= dict.fromkeys(pruned, cycle)
         # Trials that another worker has taken over are not worth going on with either.

@@ -33,25 +33,14 @@ class Slot:
         number: Its number in the round.
         point: The values to train; None if a sampler chooses them.
         distributions: Optuna's distribution of every setting of the point.
+        attempt: The attempt, by its number in the storage, that this worker has taken: it has *claimed* the slot.
     """
 
     round: int
     number: int
     point: Mapping[str, Any] | None
     distributions: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An attempt that this worker has taken.
-
-    Attributes:
-        slot: Its slot.
-        id: The number of Optuna's trial in the storage.
-    """
-
-    slot: Slot
-    id: int
+    attempt: int = -1
 
 
 class TrialQueue:
@@ -207,9 +196,9 @@ class TrialQueue:
 
     # -- work -----------------------------------------------------------------------------
 
-    def claim(self, most: int, alike: Callable[[Mapping[str, Any] | None], Hashable] = lambda _: None) -> list[Claim]:
+    def claim(self, most: int, alike: Callable[[Mapping[str, Any] | None], Hashable] = lambda _: None) -> list[Slot]:
         """Take up to `most` waiting attempts, at points of which `alike` returns the same."""
-        claims: list[Claim] = []
+        claims: list[Slot] = []
         first: Hashable = None
         for slot, own in self.attempts():
             for trial in own:
@@ -228,42 +217,45 @@ class TrialQueue:
                 name = self.worker["worker"]
                 marks = {**({"alone": True} if alone else {}), f"taking:{name}": True}
                 if self._write(id, "RUNNING", **marks) and self._write(id, worker=name):
-                    claims.append(Claim(replace(slot, point=point), id))
+                    claims.append(replace(slot, point=point, attempt=id))
                     first = kind
         return self.keep_first(claims)
 
-    def keep_first(self, claims: Sequence[Claim]) -> list[Claim]:
+    def keep_first(self, claims: Sequence[Slot]) -> list[Slot]:
         """Return those of `claims` that count, and give back those at slots that have an earlier attempt."""
         by_slot = attempts_by_slot(self.trials()) if claims else {}
-        counting = [c for c in claims if (a := current(by_slot[c.slot.round, c.slot.number])) and a._trial_id == c.id]
-        self.release([claim for claim in claims if claim not in counting], TWICE)
-        return counting
+        counting = [current(by_slot[slot.round, slot.number]) for slot in claims]
+        first = [
+            slot for slot, trial in zip(claims, counting, strict=True) if trial and trial._trial_id == slot.attempt
+        ]
+        self.release([slot for slot in claims if slot not in first], TWICE)
+        return first
 
-    def held(self, claims: Sequence[Claim]) -> list[Claim]:
+    def held(self, claims: Sequence[Slot]) -> list[Slot]:
         """Return those of `claims` that this worker still has; a process that stood still may have lost some."""
         running = {trial._trial_id for trial in self.trials() if trial.state.name == "RUNNING"}
-        return [claim for claim in claims if claim.id in running]
+        return [slot for slot in claims if slot.attempt in running]
 
-    def release(self, claims: Sequence[Claim], why: str = RELEASED) -> None:
+    def release(self, claims: Sequence[Slot], why: str = RELEASED) -> None:
         """Give attempts back, unfinished."""
-        for claim in claims:
+        for slot in claims:
             # The reason first: a failed attempt without one is not counted against its slot.
-            self._write(claim.id, "FAIL", why=why)
+            self._write(slot.attempt, "FAIL", why=why)
 
-    def reject(self, claim: Claim, reason: str) -> None:
+    def reject(self, slot: Slot, reason: str) -> None:
         """Record that a point cannot be trained; no worker tries it again."""
-        self._write(claim.id, "FAIL", reason=reason, why=REJECTED)
+        self._write(slot.attempt, "FAIL", reason=reason, why=REJECTED)
 
-    def finish(self, claim: Claim, value: float, result: Mapping[str, Any], *, pruned: bool = False) -> bool:
+    def finish(self, slot: Slot, value: float, result: Mapping[str, Any], *, pruned: bool = False) -> bool:
         """Write the result of an attempt; return False if this worker had lost it."""
-        return self._write(claim.id, "PRUNED" if pruned else "COMPLETE", value, result=dict(result))
+        return self._write(slot.attempt, "PRUNED" if pruned else "COMPLETE", value, result=dict(result))
 
-    def report(self, claim: Claim, cycle: int, value: float) -> None:
+    def report(self, slot: Slot, cycle: int, value: float) -> None:
         """Write the accuracy of an attempt after a cycle."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         with contextlib.suppress(UpdateFinishedTrialError):
-            self.storage.set_trial_intermediate_value(claim.id, cycle, value)
+            self.storage.set_trial_intermediate_value(slot.attempt, cycle, value)
 
     def reported(self, round: int, cycle: int) -> dict[int, float]:
         """Return the accuracies of a round's attempts after a cycle, by their numbers in the storage."""

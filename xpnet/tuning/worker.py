@@ -19,7 +19,7 @@ from xpnet.tuning.kept_networks import BestNetworks, NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.samplers import suggest
 from xpnet.tuning.trial_batch import TrialBatch
-from xpnet.tuning.trial_queue import Claim, TrialQueue, current
+from xpnet.tuning.trial_queue import Slot, TrialQueue, current
 from xpnet.tuning.trials import Outcome, Trial
 
 # Seconds until a worker with nothing to do checks for lost trials: more and more of them.
@@ -37,7 +37,7 @@ class SearchWorker:
         rounds: The rounds of the search.
         queue: The trials that workers share.
         data: The data set on this worker's device.
-        most: Most networks that train together; what is usual on the device and fits its memory if not given.
+        most: Most networks that train together; None takes what is usual on the device and fits its memory.
         on_change: Called with the outcome so far whenever it has changed.
         on_steps: Called with the number of steps just taken.
         should_stop: Called after every few steps; unfinished trials are given back when it returns True.
@@ -49,8 +49,8 @@ class SearchWorker:
         rounds: Rounds,
         queue: TrialQueue,
         data: DeviceData,
-        *,
         most: int | None = None,
+        *,
         on_change: Callable[[Outcome], None] = lambda _: None,
         on_steps: Callable[[int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
@@ -90,7 +90,7 @@ class SearchWorker:
             if claims:
                 waits = 0
                 try:
-                    self._train([self._with_point(claim) for claim in claims])
+                    self._train([self._with_point(slot) for slot in claims])
                 except BaseException:
                     self.queue.release(self.queue.held(claims))
                     raise
@@ -110,30 +110,29 @@ class SearchWorker:
             self._on_change(self.outcome())
             self._next_report = time.monotonic() + _PAUSES * (time.monotonic() - begin)
 
-    def _with_point(self, claim: Claim) -> Claim:
-        """Return a claim with its point, which a sampler chooses if it has none."""
+    def _with_point(self, slot: Slot) -> Slot:
+        """Return a slot with its point, which a sampler chooses if it has none."""
         import optuna
 
-        slot = claim.slot
         if slot.point is not None:
-            return claim
+            return slot
         sampler = self.rounds.sampler(slot.round, slot.number)
         if self._study is None:
             self._study = optuna.load_study(study_name=self.queue.name, storage=self.queue.storage, sampler=sampler)
         self._study.sampler = sampler
-        trial = optuna.Trial(self._study, claim.id)
+        trial = optuna.Trial(self._study, slot.attempt)
         point = {name: suggest(trial, name, distribution) for name, distribution in slot.distributions.items()}
-        return replace(claim, slot=replace(slot, point=point))
+        return replace(slot, point=point)
 
     # -- training -------------------------------------------------------------------------
 
-    def _train(self, claims: Sequence[Claim]) -> None:
+    def _train(self, claims: Sequence[Slot]) -> None:
         """Train claims: those that differ in what stacks as one population, the others one after another."""
-        groups: dict[Any, list[Claim]] = {}
-        for claim in claims:
-            groups.setdefault((claim.slot.round, self.rounds.kind(claim.slot.point)), []).append(claim)
+        groups: dict[Any, list[Slot]] = {}
+        for slot in claims:
+            groups.setdefault((slot.round, self.rounds.kind(slot.point)), []).append(slot)
         for members in groups.values():
-            able = [claim for claim in members if self._can_be_trained(claim)]
+            able = [slot for slot in members if self._can_be_trained(slot)]
             most = self._trials_at_once(able) if able else 1
             for start in range(0, len(able), most):
                 some = able[start : start + most]
@@ -143,16 +142,16 @@ class SearchWorker:
                     TrialBatch(self.queue, self.rounds, self.data, some, self._best).run(self._train_population)
                     self._forget_beaten()
 
-    def _can_be_trained(self, claim: Claim) -> bool:
-        """Return whether a claim can be trained on this data; if not, it fails for good, with the reason."""
+    def _can_be_trained(self, slot: Slot) -> bool:
+        """Return whether a slot can be trained on this data; if not, it fails for good, with the reason."""
         try:
-            self.rounds.check_point(claim.slot.point or {}, claim.slot.round, self.data.data)
+            self.rounds.check_point(slot.point or {}, slot.round, self.data.data)
         except ConfigError as error:
-            self.queue.reject(claim, str(error))
+            self.queue.reject(slot, str(error))
             return False
         return True
 
-    def _trials_at_once(self, claims: Sequence[Claim]) -> int:
+    def _trials_at_once(self, claims: Sequence[Slot]) -> int:
         """Return how many complete trials memory holds: seeds that train apart cannot be compared."""
         one = TrialBatch(self.queue, self.rounds, self.data, claims[:1]).population
         fit = most_in_memory(one, self.data, self.data.backend, str(self.data.dtype))
