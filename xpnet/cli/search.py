@@ -14,7 +14,7 @@ from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.running import run_training
-from xpnet.cli.search_display import SearchDisplay, point_text, trials_table
+from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
 from xpnet.errors import ConfigError, RunError
@@ -287,8 +287,7 @@ def _draw(found: dict[str, Any], folder: Path, output: Output) -> None:
 
 def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[Any]:
     """Return what is printed at the end."""
-    words = ", ".join(f"{count} {state}" for state, count in result.outcome.counts().items() if count)
-    lines: list[Any] = [trials_table(result.outcome, 10), f"{words}; {result.seconds:.1f} s"]
+    lines: list[Any] = [trials_table(result.outcome, 10), f"{counts_text(result.outcome)}; {result.seconds:.1f} s"]
     if result.best is not None:
         word = "no better than guessing, the highest" if result.outcome.none_better else "best"
         kept = f", its networks as the search trained them: {folder / found['best_run']}" if found["best_run"] else ""
