@@ -67,7 +67,7 @@ class Process:
 
 @pytest.fixture
 def queue_of():
-    """Return what opens a search's queue; its storage is closed after the test."""
+    """Return a function that opens the queue of a search; its storage is closed after the test."""
     opened = []
 
     def queue_of(where: str, study: str) -> TrialQueue:
