@@ -35,6 +35,7 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 _SEARCH, _SHARED = Group("Search", sort_key=0), Group("Workers", sort_key=4.5)
+_STOPPING = "stopping after this step; press Ctrl-C again to leave at once"
 
 if TYPE_CHECKING:
     TrainOptions: TypeAlias = Any
@@ -120,16 +121,14 @@ def search(
         if resume is not None or (not space and study is not None):
             if space:
                 raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
-            part, folder = asked.join(resume)
+            worker, folder = asked.join(resume)
         else:
-            part, folder = asked.start(space)
+            worker, folder = asked.start(space)
         try:
-            with finish_on_interrupt(
-                output, "stopping after this step; press Ctrl-C again to leave at once"
-            ) as interrupt:
-                result = _run(part, folder, output, interrupt)
+            with finish_on_interrupt(output, _STOPPING) as interrupt:
+                result = _run(worker, folder, output, interrupt)
         finally:
-            close_storage(part.queue.storage)
+            close_storage(worker.queue.storage)
     if result.interrupted:
         output.note(f"xpnet search --resume {folder} goes on")
         sys.exit(interrupt.exit_code)
@@ -171,11 +170,11 @@ class _Asked:
         folder = create_run_folder(self.out, prefix="search-")
         if storage is None:
             storage = open_storage(folder / JOURNAL, links=False)
-        part = Search.start(space, settings, how, data, backend, storage, self.study or folder.name)
-        write_search(folder, part, self.storage, _command())
+        worker = Search.start(space, settings, how, data, backend, storage, self.study or folder.name)
+        write_search(folder, worker, self.storage, _command())
         several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
         self.output.note(f"search: {' '.join(space.texts())}, {several}{points}; folder {folder}")
-        return part, folder
+        return worker, folder
 
     def join(self, folder: Path | None) -> tuple[Search, Path]:
         """Take part in an existing search."""
@@ -205,19 +204,19 @@ class _Asked:
         self.output.note(f"device: {backend.device} ({backend.reason})")
         if "lease" in own:
             own["lease"] = SearchConfig(lease=own["lease"]).lease
-        part = Search.join(open_storage(storage, links=self.storage is not None), str(study), own, backend)
+        worker = Search.join(open_storage(storage, links=self.storage is not None), str(study), own, backend)
         if folder is None:
             folder = create_run_folder(self.out, prefix="search-")
-            write_search(folder, part, storage, _command())
-        self.output.note(f"search: {' '.join(part.rounds.space.texts())}; folder {folder}")
-        return part, folder
+            write_search(folder, worker, storage, _command())
+        self.output.note(f"search: {' '.join(worker.rounds.space.texts())}; folder {folder}")
+        return worker, folder
 
 
-def _run(part: Search, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
+def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
-    environment = describe_environment(part.backend, _command())
-    files = OutcomeFiles(folder, part, environment)
-    store = FolderStore(folder, part.data, lambda settings: resolved(settings, part.data), environment, output.note)
+    environment = describe_environment(worker.backend, _command())
+    files = OutcomeFiles(folder, worker, environment)
+    store = FolderStore(folder, worker.data, lambda settings: resolved(settings, worker.data), environment, output.note)
     trained_again = False
 
     def train(settings: Settings) -> dict[str, Any] | None:
@@ -231,13 +230,13 @@ def _run(part: Search, folder: Path, output: Output, interrupt: Interrupt) -> Se
         trained_again = True
         return read_metrics(run / METRICS) | {"winner": run.name}
 
-    with SearchDisplay(part.rounds, output) as display:
+    with SearchDisplay(worker.rounds, output) as display:
 
         def on_change(outcome: Outcome) -> None:
             display.show(outcome)
             files.show(outcome)
 
-        result = part.run(
+        result = worker.run(
             on_change=on_change,
             on_steps=display.steps,
             should_stop=interrupt,
@@ -245,10 +244,10 @@ def _run(part: Search, folder: Path, output: Output, interrupt: Interrupt) -> Se
             store=store,
             warn=output.note,
         )
-        found = result_json(part, result.outcome, environment, result)
+        found = result_json(worker, result.outcome, environment, result)
         name = (result.final or {}).get("winner")
         found["winner"] = name if name is not None and (folder / name).is_dir() else None
-        if result.best is not None and not isinstance(store.get(result.best, part.backend), str):
+        if result.best is not None and not isinstance(store.get(result.best, worker.backend), str):
             found["best_run"] = BEST_RUN
         found["run"] = str(folder)
         files.write(result.outcome, found)
@@ -286,7 +285,7 @@ def _draw(found: dict[str, Any], folder: Path, output: Output) -> None:
 
 
 def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[Any]:
-    """Return what is printed at the end."""
+    """Return the table and the sentences that are printed at the end."""
     lines: list[Any] = [trials_table(result.outcome, 10), f"{counts_text(result.outcome)}; {result.seconds:.1f} s"]
     if result.best is not None:
         word = "no better than guessing, the highest" if result.outcome.none_better else "best"

@@ -113,21 +113,21 @@ class FolderStore(NetworkStore):
     def keep(self, attempt: int, settings: Settings, network: Network, result: TrainResult) -> None:
         """Keep the networks of an attempt, all or none; a disk that fails ends no search."""
         run = self._kept / str(attempt)
-        part = run.with_name(f".{attempt}-{os.getpid()}.tmp")
+        temporary = run.with_name(f".{attempt}-{os.getpid()}.tmp")
         try:
             if self._kept.is_symlink():
                 raise RunError(f"{self._kept}: is a link, and must be a folder of the search")
-            part.mkdir(parents=True)
-            write_config(part, self._settings_of(settings))
-            write_environment(part, self._environment)
-            network.save(part / MODEL)
-            rewrite(part / HISTORY, result.history.to_csv().encode())
-            write_metrics(part, self.metrics(settings, result))
-            part.rename(run)
+            temporary.mkdir(parents=True)
+            write_config(temporary, self._settings_of(settings))
+            write_environment(temporary, self._environment)
+            network.save(temporary / MODEL)
+            rewrite(temporary / HISTORY, result.history.to_csv().encode())
+            write_metrics(temporary, self.metrics(settings, result))
+            temporary.rename(run)
             sync_folder(self._kept)
         except (OSError, RunError) as error:
             self._warn(f"warning: {run}: the networks of the best trial so far could not be kept ({error})")
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def attempts(self) -> list[int]:
         """Return the attempts whose networks are kept."""
@@ -211,9 +211,9 @@ def part_of(result: TrainResult, members: list[int], validation: Metrics, share:
     """
     history = History(result.history.initial_eta[members])
     for record in result.history.epochs:
-        own = {name: getattr(record, name).part(members) for name in ("train", "validation")}
-        seconds = {n: getattr(record, n) * share for n in ("seconds_training", "seconds_evaluation")}
-        history.append(dataclasses.replace(record, eta=record.eta[members], **own, **seconds))
+        figures = {name: getattr(record, name).part(members) for name in ("train", "validation")}
+        seconds = {name: getattr(record, name) * share for name in ("seconds_training", "seconds_evaluation")}
+        history.append(dataclasses.replace(record, eta=record.eta[members], **figures, **seconds))
     unknown = Metrics(*np.full((3, len(members)), np.nan))
     return dataclasses.replace(
         result,

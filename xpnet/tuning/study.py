@@ -105,8 +105,8 @@ class Search:
         """
         rounds = Rounds(space, {**settings.to_mapping(), "data": data.location, "split": data.split}, config)
         rounds.check(data)
-        own = identity(space.texts(), rounds.base, config.to_mapping(), data)
-        return cls(rounds, TrialQueue(storage, name, own, difference), data, backend, settings.run.max_replicas)
+        searched = identity(space.texts(), rounds.base, config.to_mapping(), data)
+        return cls(rounds, TrialQueue(storage, name, searched, difference), data, backend, settings.run.max_replicas)
 
     @classmethod
     def join(
@@ -289,11 +289,11 @@ def search(
     config, base = SearchConfig.from_mapping(how), Settings.from_mapping(given)
     data = data if data is not None else load_data(base.data)
     check_final(config, base.data, data)
-    own = storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__")
-    opened = open_storage(storage) if own else storage
+    is_optunas = not (storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__"))
+    optunas = storage if is_optunas else open_storage(storage)
     try:
-        part = Search.start(searched, base, config, data, backend or get_backend("cpu"), opened, study)
-        return part.run(on_change=on_change, should_stop=should_stop)
+        worker = Search.start(searched, base, config, data, backend or get_backend("cpu"), optunas, study)
+        return worker.run(on_change=on_change, should_stop=should_stop)
     finally:
-        if own:
-            close_storage(opened)
+        if not is_optunas:
+            close_storage(optunas)

@@ -55,12 +55,12 @@ class TrialBatch:
         self._rule, self._round, seeds = rounds.config.prune, claims[0].round, rounds.seeds
         self._settings = [rounds.settings(slot.point or {}, self._round) for slot in claims]
         first = self._settings[0]
-        own = [name for name in first if any(settings[name] != first[name] for settings in self._settings)]
-        cells = [{name: settings[name] for name in own} for settings in self._settings]
-        settings, of = Settings.from_mapping(first), data.data
-        self.population = Population.of_cells(settings, cells, seeds, of.features, of.classes)
+        varying = [name for name in first if any(settings[name] != first[name] for settings in self._settings)]
+        cells = [{name: settings[name] for name in varying} for settings in self._settings]
+        settings, dataset = Settings.from_mapping(first), data.data
+        self.population = Population.of_cells(settings, cells, seeds, dataset.features, dataset.classes)
         self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
-        self._length = settings.train.length(len(of.train))
+        self._length = settings.train.length(len(dataset.train))
         self._cycles = cycle_ends(settings.train, self._length) if self._rule != "none" else {}
         # By cycle and place, the figures there; by place, the cycle after which a claim was pruned.
         self._figures: dict[int, dict[int, Figures]] = {}
@@ -108,17 +108,19 @@ class TrialBatch:
             if best is None:
                 return
             place = next(place for place, trial in trials.items() if trial is best)
-            settings, of = Settings.from_mapping(self._settings[place]), self._data.data
+            settings, dataset = Settings.from_mapping(self._settings[place]), self._data.data
             if place in alone:  # it is the best by its own figures too
                 share = seconds[place] / max(sum(seconds), 1e-9)
-                own, validation = alone[place]
-                part = part_of(result, self._members[place], validation, share)
-                self._best.store.keep(self._claims[place].attempt, settings, own, part)
+                networks, validation = alone[place]
+                of_claim = part_of(result, self._members[place], validation, share)
+                self._best.store.keep(self._claims[place].attempt, settings, networks, of_claim)
                 return
-            own = network.select(self._members[place])
-            own.config = settings.network_config(of.features, of.classes)  # without what set others apart
-            validation = evaluate(own, self._data.validation.x, self._data.validation.labels, settings.train.lam)
-            ended[place], alone[place] = (validation.accuracies, validation.losses), (own, validation)
+            networks = network.select(self._members[place])
+            networks.config = settings.network_config(
+                dataset.features, dataset.classes
+            )  # without what set others apart
+            validation = evaluate(networks, self._data.validation.x, self._data.validation.labels, settings.train.lam)
+            ended[place], alone[place] = (validation.accuracies, validation.losses), (networks, validation)
 
     def _trial(self, place: int, figures: Figures) -> Trial:
         """Return a claim as the trial that it is when it has ended."""
@@ -180,8 +182,8 @@ class TrialBatch:
         steps = np.full(len(self.population), float(result.steps if result else self._length.steps))
         for replica, taken in (result.dropped if result else {}).items():
             steps[replica] = taken
-        own = np.array([steps[members].sum() for members in self._members])
-        return [float(share) for share in seconds * own / max(1.0, own.sum())]
+        of_claims = np.array([steps[members].sum() for members in self._members])
+        return [float(share) for share in seconds * of_claims / max(1.0, of_claims.sum())]
 
 
 def _score(accuracies: Values) -> float:

@@ -201,11 +201,12 @@ class TrialQueue:
         claims: list[Slot] = []
         first: Hashable = None
         for slot, own in self.attempts():
+            counting = current(own)
             for trial in own:
                 if trial.state.name != "WAITING":
                     continue
                 id = trial._trial_id
-                if trial is not current(own):
+                if trial is not counting:
                     self._write(id, "FAIL", why=TWICE)
                     continue
                 point = _point(slot, trial)
