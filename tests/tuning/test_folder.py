@@ -151,17 +151,17 @@ def test_more_trials_than_are_read_is_a_sentence(written, tmp_path, monkeypatch)
 
 
 def test_page_of_a_large_search_shows_the_best_and_says_so(part, written, tmp_path):
-    outcome = outcome_of(3000, 34)
+    outcome = outcome_of(2100, 48)
     written.write(outcome, result_json(part, outcome, {"command": "xpnet search"}, None))
     page = search_page(tmp_path, None, "")
     parts = {section.name: section.blocks for section in page.sections}
     note, table = parts["trials"]
-    assert "the 1,000 best of 3,000 trials" in note.words
+    assert "the 1,000 best of 2,100 trials" in note.words
     assert [int(row[0].text) for row in table.rows] == [trial.number for trial in outcome.ranked()[:1000]]
-    assert "Of 3,000 trials 2,000 are drawn" in parts["settings-found"][0].words
+    assert "Of 2,100 trials 2,000 are drawn" in parts["settings-found"][0].words
     (panel,) = parts["settings-found"][1].panels
     assert 2000 <= len(panel.rows) <= 2001
-    assert {row["trial"] for row in panel.rows} >= {0, 2999, outcome.best.number}
+    assert {row["trial"] for row in panel.rows} >= {0, 2099, outcome.best.number}
     note, curves = parts["trial-curves"]
     assert "only some points are drawn" in note.words
-    assert len(curves.panels[0].rows) == CURVES * (MOST_POINTS // 3000)
+    assert len(curves.panels[0].rows) == CURVES * (MOST_POINTS // 2100)

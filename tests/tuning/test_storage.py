@@ -126,7 +126,7 @@ def test_lock_whose_holder_stands_still_is_waited_for_once(path, write, monkeypa
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_database_keeps_a_search(tmp_path, begin, kind, request):
     url = f"sqlite:///{tmp_path / 'db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
-    how = {"trials": 5, "draw": "tpe", "prune": "median", "final": "same", "settings": {"dtype": "float64"}}
+    how = {"trials": 4, "draw": "tpe", "prune": "median", "final": "same", "settings": {"dtype": "float64"}}
     memory = begin(["lambda", "width=3,4"], **how).run()
     results = []
     for _ in range(2):
