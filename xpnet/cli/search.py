@@ -18,7 +18,6 @@ from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, tri
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
 from xpnet.errors import ConfigError, RunError
-from xpnet.runs.environment import describe_environment
 from xpnet.runs.experiment import about_data, resolved
 from xpnet.runs.folder import HISTORY, METRICS, create_run_folder
 from xpnet.runs.records import read_history, read_metrics
@@ -214,6 +213,8 @@ class _Asked:
 
 def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
+    from xpnet.runs.environment import describe_environment
+
     environment = describe_environment(worker.backend, _command())
     files = OutcomeFiles(folder, worker, environment)
     store = FolderStore(folder, worker.data, lambda settings: resolved(settings, worker.data), environment, output.note)

@@ -210,7 +210,7 @@ class TrialQueue:
                     self._write(id, "FAIL", why=TWICE)
                     continue
                 point = _point(slot, trial)
-                # What a worker has died over is tried alone: others are not to die with it again.
+                # A point over which a worker has died is tried alone, so that other trials do not fail with it again.
                 alone = any(attempt.user_attrs.get("why") == EXPIRED for attempt in own)
                 kind = (alike(point), trial.number if alone else None)
                 if len(claims) == most or (claims and kind != first):
@@ -225,11 +225,13 @@ class TrialQueue:
     def keep_first(self, claims: Sequence[Slot]) -> list[Slot]:
         """Return those of `claims` that count, and give back those at slots that have an earlier attempt."""
         by_slot = attempts_by_slot(self.trials()) if claims else {}
-        counting = [current(by_slot[slot.round, slot.number]) for slot in claims]
-        first = [
-            slot for slot, trial in zip(claims, counting, strict=True) if trial and trial._trial_id == slot.attempt
-        ]
-        self.release([slot for slot in claims if slot not in first], TWICE)
+        first = []
+        for slot in claims:
+            trial = current(by_slot[slot.round, slot.number])
+            if trial is not None and trial._trial_id == slot.attempt:
+                first.append(slot)
+            else:
+                self.release([slot], TWICE)
         return first
 
     def held(self, claims: Sequence[Slot]) -> list[Slot]:
@@ -260,11 +262,12 @@ class TrialQueue:
 
     def reported(self, round: int, cycle: int) -> dict[int, float]:
         """Return the accuracies of a round's attempts after a cycle, by their numbers in the storage."""
-        attempts = [current(own) for slot, own in self.attempts() if slot.round == round]
-        reported = [
-            (a._trial_id, a.intermediate_values[cycle]) for a in attempts if a and cycle in a.intermediate_values
-        ]
-        return {id: float(value) for id, value in reported}
+        reported = {}
+        for slot, own in self.attempts():
+            trial = current(own)
+            if slot.round == round and trial is not None and cycle in trial.intermediate_values:
+                reported[trial._trial_id] = float(trial.intermediate_values[cycle])
+        return reported
 
 
 def attempts_by_slot(trials: Sequence[Any]) -> dict[tuple[int, int], list[Any]]:

@@ -43,7 +43,7 @@ def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out o
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # POSIX, Windows
+    except (BlockingIOError, PermissionError):  # the latter on Windows and some network mounts
         return False
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
