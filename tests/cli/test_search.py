@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
+import command_line
 import pytest
 
 from xpnet.cli import main
+from xpnet.cli.search import _command
+from xpnet.tuning import worker as worker_module
+from xpnet.tuning.kept_networks import FolderStore
 
 SMALL = [
-    "--data",
-    "patterns:400/100",
-    "--hidden",
-    "5",
-    "--n-s",
-    "4",
-    "--cycles",
-    "2",
-    "--trials",
-    "4",
-    "--device",
-    "cpu",
+    *("--data", "patterns:400/100", "--hidden", "5", "--n-s", "4", "--cycles", "2"),
+    *("--trials", "4", "--device", "cpu"),
 ]
 
 
 def run(capsys, *arguments, code=0):
-    left = 0
-    try:
-        main(["search", *arguments])
-    except SystemExit as stop:
-        left = int(stop.code or 0)
-    found = capsys.readouterr()
-    assert left == code, found.err
-    return found
+    """Run ``xpnet search``, check its exit code, and return its standard output and standard error."""
+    found, out, err = command_line.run(capsys, "search", *arguments)
+    assert found == code, err
+    return SimpleNamespace(out=out, err=err)
 
 
-def test_what_a_search_leaves(capsys):
+def test_search_leaves_its_files(capsys):
     out = run(capsys, "lambda-eta", *SMALL, "--runs", "2", "--coarse-to-fine", "--prune", "median", "--out", "s").out
     folder = Path("s")
     assert "test accuracy of the winner, trained on 360/40" in out
@@ -73,7 +65,7 @@ def test_what_a_search_leaves(capsys):
 
 
 @pytest.mark.parametrize("final", [[], ["--final", "none"], ["--final", "300/50"], ["--final-runs", "3"]])
-def test_what_is_said_of_the_winner_is_what_its_networks_give(capsys, final):
+def test_figures_of_the_winner_are_those_of_its_networks(capsys, final):
     text = run(capsys, "lambda", *SMALL, "--runs", "2", *final, "--out", "s")
     found = json.loads(Path("s/search.json").read_text())
     best, runs = found["best"], ["s/best"] if final else ["s/best", "s/winner"]
@@ -98,13 +90,11 @@ def test_what_is_said_of_the_winner_is_what_its_networks_give(capsys, final):
     assert test == {"mean": None, "std": None, "values": [None, None]}  # nobody has looked
 
 
-def test_a_search_of_an_earlier_version_goes_on_and_its_winner_is_trained_again(capsys, monkeypatch):
-    """It kept no networks: those of the trials that it has finished are nowhere."""
-    from xpnet.tuning.kept_networks import InFolder
-
+def test_search_without_kept_networks_goes_on_and_trains_its_winner_again(capsys, monkeypatch):
+    """As one of an earlier version: the networks of its finished trials are nowhere."""
     with monkeypatch.context() as patch:
-        patch.setattr(InFolder, "keep", lambda *_: None)
-        patch.setattr("xpnet.tuning.study.Search._final", lambda *_: None)
+        patch.setattr(FolderStore, "keep", lambda *_: None)
+        patch.setattr("xpnet.tuning.study.find_once", lambda *_: None)
         run(capsys, "lambda", *SMALL, "--out", "s", code=130)
     found = run(capsys, "--resume", "s", "--json")
     assert "its networks cannot be had" in found.err
@@ -113,7 +103,7 @@ def test_a_search_of_an_earlier_version_goes_on_and_its_winner_is_trained_again(
     assert result["counts"]["complete"] == 4
 
 
-def test_json_alone_on_standard_output_and_resume_of_a_finished_search(capsys):
+def test_resume_of_a_finished_search_prints_the_same_json(capsys):
     found = json.loads(run(capsys, "lambda=0,1e-2", *SMALL[:-4], "--out", "s", "--json").out)
     assert [t["settings"]["lambda"] for t in found["trials"]] == [0.0, 0.01]
     assert found["run"] == "s"
@@ -136,7 +126,7 @@ def test_the_table_shows_the_best_first(capsys):
     assert json.loads(Path("s/search.json").read_text())["test"] is None
 
 
-def test_a_database_is_joined_by_its_study(capsys, tmp_path):
+def test_database_is_joined_by_its_study(capsys, tmp_path):
     url = f"sqlite:///{tmp_path / 'db'}"
     one = json.loads(run(capsys, "lambda", *SMALL, "--storage", url, "--study", "mine", "--out", "a", "--json").out)
     two = json.loads(run(capsys, "--storage", url, "--study", "mine", "--out", "b", "--json").out)
@@ -149,14 +139,9 @@ def test_a_database_is_joined_by_its_study(capsys, tmp_path):
 
 
 def test_passwords_stay_out_of_the_folder(capsys, monkeypatch):
-    from xpnet.tuning import folder
-
     monkeypatch.setattr("sys.argv", ["xpnet", "search", "--storage", "postgresql://me:secret@host/db"])
-    from xpnet.cli.search import _command
-
     assert "secret" not in _command()
     assert "me@host" in _command()
-    assert folder.without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +161,7 @@ def test_passwords_stay_out_of_the_folder(capsys, monkeypatch):
         (["lambda", "--hidden", "0"], "hidden"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(capsys, arguments, words):
+def test_wrong_command_is_refused_in_one_line_and_leaves_nothing(capsys, arguments, words):
     found = run(capsys, *arguments, *(SMALL if "lambda" in arguments and "--resume" not in arguments else []), code=2)
     told = [line for line in found.err.splitlines() if line.startswith("xpnet: ")]
     assert len(told) == 1
@@ -185,14 +170,10 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(capsys, arguments
     assert not Path("runs").exists()
 
 
-def test_a_worker_cannot_change_the_search(capsys):
+def test_joining_worker_cannot_change_the_search(capsys):
     run(capsys, "lambda", *SMALL, "--final", "none", "--out", "s")
-    for option, words in (
-        (["--seed", "3"], "seed = 3"),
-        (["--trials", "9"], "trials = 9"),
-        (["--out", "x"], "out = x"),
-    ):
-        assert words in run(capsys, "--resume", "s", *option, code=2).err
+    for name, value in {"seed": "3", "trials": "9", "out": "x"}.items():
+        assert f"{name} = {value}" in run(capsys, "--resume", "s", f"--{name}", value, code=2).err
     run(capsys, "--resume", "s", "--max-replicas", "2", "--lease", "30", "--device", "cpu")
     Path("s/study.journal").unlink()
     assert "is not there" in run(capsys, "--resume", "s", code=2).err
@@ -200,20 +181,16 @@ def test_a_worker_cannot_change_the_search(capsys):
     assert "does not describe a search" in run(capsys, "--resume", "s", code=2).err
 
 
-def test_an_existing_folder_is_refused_before_anything_is_trained(capsys):
+def test_existing_folder_is_refused_before_anything_is_trained(capsys):
     Path("s").mkdir()
     assert "exists already" in run(capsys, "lambda", *SMALL, "--out", "s", code=2).err
 
 
-def test_interrupted_and_resumed(capsys, monkeypatch):
-    import xpnet.tuning.worker as worker_module
-
+def test_interrupted_search_is_resumed(capsys, monkeypatch):
     real = worker_module.train_population
     monkeypatch.setattr(worker_module, "TOGETHER", {"cpu": 2, "gpu": 2})
 
     def pressed(*args, **options):
-        import signal
-
         signal.raise_signal(signal.SIGINT)
         return real(*args, **options)
 
@@ -235,6 +212,6 @@ def test_nothing_is_drawn_into_a_winner_that_lies_elsewhere(capsys, monkeypatch)
     Path("s/winner").rename(outside)
     (outside / "curves.png").unlink()
     figures = {"test": {"accuracy": 0.5}, "winner": "../outside", "trained_again": False}
-    monkeypatch.setattr("xpnet.tuning.study.Search._final", lambda *_: figures)
+    monkeypatch.setattr("xpnet.tuning.study.find_once", lambda *_: figures)
     assert "winner = ../outside: must be the name of a folder in it" in run(capsys, "--resume", "s", code=2).err
     assert not (outside / "curves.png").exists()

@@ -1,4 +1,4 @@
-"""What tests of searches share: small searches, and storages in which a worker dies."""
+"""Small searches, and storages in which a worker dies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALL = {"hidden": [5], "batch_size": 50, "n_s": 4, "cycles": 2}
 
 
 class Died(BaseException):
-    """What a worker that is killed in a test ends with."""
+    """Ends a worker that a test kills."""
 
 
 class Mortal:
@@ -48,8 +48,8 @@ class Mortal:
         return write
 
 
-def session(data: Dataset, space: Any = "lambda", storage: Any = None, settings: Any = None, **how: Any) -> Search:
-    """Return a worker of a small search, in memory if no storage is given; its waiting takes no time."""
+def small_search(data: Dataset, space: Any = "lambda", storage: Any = None, settings: Any = None, **how: Any) -> Search:
+    """Begin a small search, or take part in it; in memory if no storage is given."""
     storage = open_storage(None) if storage is None else storage
     values = Settings.from_mapping({**SMALL, **(settings or {})})
     config = SearchConfig(**{"trials": 4, "final": "none", **how})
@@ -57,5 +57,5 @@ def session(data: Dataset, space: Any = "lambda", storage: Any = None, settings:
 
 
 def points(outcome: Any) -> list[Any]:
-    """Return what a search came to: the points with their accuracies."""
+    """Return the trials of a search: number, point and accuracies."""
     return [(trial.number, dict(trial.point), tuple(trial.accuracies)) for trial in outcome.trials]

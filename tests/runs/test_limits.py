@@ -26,8 +26,7 @@ from xpnet.training.history import History, Metrics
 from xpnet.training.population import Population, check_metrics, replicas_json
 from xpnet.training.result import Divergence, TrainResult
 from xpnet.tuning import SearchConfig
-from xpnet.tuning.journal import operations
-from xpnet.tuning.storage import whole_journal
+from xpnet.tuning.journal import journal_backend, operations
 from xpnet.utils import parsing
 
 pytestmark = pytest.mark.guarantee("limits")
@@ -332,9 +331,8 @@ def test_as_many_layers_as_may_be():
 
 def test_a_line_of_a_journal_is_as_long_as_one_that_is_read(monkeypatch):
     monkeypatch.setattr("xpnet.tuning.journal.MOST_LINE", 200)
-    monkeypatch.setattr("xpnet.tuning.storage.MOST_LINE", 200)
     pytest.importorskip("optuna")
-    journal = whole_journal(Path("study.journal"))
+    journal = journal_backend(Path("study.journal"))
 
     def log(size):
         entry = {"op_code": 0, "worker_id": "", "study_name": "", "directions": [1]}

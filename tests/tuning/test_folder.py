@@ -8,14 +8,12 @@ import json
 
 import numpy as np
 import pytest
-from search_cases import session
 
 from xpnet.errors import RunError
 from xpnet.report import search_file
 from xpnet.report.search_file import CURVES, read_search_result
 from xpnet.report.search_page import search_page
 from xpnet.tuning import Outcome, Trial, folder
-from xpnet.tuning import worker as worker_module
 from xpnet.tuning.folder import MOST_POINTS, OutcomeFiles, result_json
 from xpnet.utils.parsing import read_json
 
@@ -35,13 +33,17 @@ def outcome_of(trials: int, epochs: int, seeds: int = 1) -> Outcome:
 
 
 @pytest.fixture
-def written(blobs, tmp_path):
-    """Return what writes an outcome into a folder, and how often it has rewritten a file."""
-    there = session(blobs)
-    return OutcomeFiles(tmp_path, there, {"command": "xpnet search", "device": "cpu"})
+def part(begin):
+    return begin()
 
 
-@pytest.mark.parametrize(("trials", "epochs"), [(4, 30), (1000, 400), (30, 4000)])
+@pytest.fixture
+def written(part, tmp_path):
+    """Return the files of a search, which write an outcome into a folder."""
+    return OutcomeFiles(tmp_path, part, {"command": "xpnet search", "device": "cpu"})
+
+
+@pytest.mark.parametrize(("trials", "epochs"), [(4, 30), (600, 300), (30, 4000)])
 def test_search_json_stays_small_however_long_the_curves_are(written, tmp_path, trials, epochs):
     outcome = outcome_of(trials, epochs)
     written.show(outcome)
@@ -61,7 +63,7 @@ def test_search_json_stays_small_however_long_the_curves_are(written, tmp_path, 
     assert len(rows) == trials
 
 
-def test_files_are_not_rewritten_all_the_time(written, monkeypatch):
+def test_files_are_rewritten_seldom(written, monkeypatch):
     clock, writes = [0.0], []
     monkeypatch.setattr(folder.time, "monotonic", lambda: clock[0])
 
@@ -71,27 +73,26 @@ def test_files_are_not_rewritten_all_the_time(written, monkeypatch):
 
     monkeypatch.setattr(folder, "rewrite", rewrite)
     outcome = outcome_of(5, 3)
-    for _ in range(6000):
-        clock[0] += 0.1
+    for _ in range(3000):
+        clock[0] += 0.2
         written.show(outcome)
     assert 3 * 8 <= len(writes) <= 3 * 12  # 600 s, and 20 times as much for training as for writing
     written.write_last()
     assert writes[-3:] == ["trials.csv", "search.json", "best.toml"]
 
 
-def test_what_is_told_is_told_seldom_and_at_the_end(blobs, monkeypatch):
-    told = []
-    monkeypatch.setattr(worker_module, "_PAUSES", 1e9)
-    one = session(blobs, trials=6, settings={"max_replicas": 1})
-    one.run(on_change=told.append)
-    assert len(told) == 2
-    assert told[-1].counts()["complete"] == 6
+def test_outcome_is_reported_seldom_and_at_the_end(begin, monkeypatch):
+    reported = []
+    monkeypatch.setattr("xpnet.tuning.worker._PAUSES", 1e9)
+    begin(trials=6, settings={"max_replicas": 1}).run(on_change=reported.append)
+    assert len(reported) == 2
+    assert reported[-1].counts()["complete"] == 6
 
 
-def test_a_trial_that_has_ended_is_put_together_once(blobs):
-    told = []
-    session(blobs, trials=4, settings={"max_replicas": 2}).run(on_change=told.append)
-    first, last = told[0], told[-1]
+def test_trial_that_has_ended_is_made_once(begin):
+    reported = []
+    begin(trials=4, settings={"max_replicas": 2}).run(on_change=reported.append)
+    first, last = reported[0], reported[-1]
     done = [trial for trial in first.trials if trial.state == "complete"]
     assert done
     assert all(last.trials[trial.number] is trial for trial in done)
@@ -134,7 +135,7 @@ def test_search_json_is_read_in_every_form(written, tmp_path, form):
         (lambda t: t.replace('"draw"', '"draw": 1, "draw"', 1), "draw stands twice"),
     ],
 )
-def test_a_damaged_search_json_is_named_by_line_or_key(written, tmp_path, change, words):
+def test_damaged_search_json_is_named_by_line_or_key(written, tmp_path, change, words):
     written.show(outcome_of(4, 3))
     path = tmp_path / "search.json"
     path.write_text(change(path.read_text()))
@@ -149,18 +150,18 @@ def test_more_trials_than_are_read_is_a_sentence(written, tmp_path, monkeypatch)
         read_search_result(tmp_path / "search.json")
 
 
-def test_the_page_of_a_large_search_shows_the_best_and_says_so(written, tmp_path):
-    outcome = outcome_of(3000, 40)
-    written.write(outcome, result_json(written._session, outcome, {"command": "xpnet search"}, None))
+def test_page_of_a_large_search_shows_the_best_and_says_so(part, written, tmp_path):
+    outcome = outcome_of(2100, 48)
+    written.write(outcome, result_json(part, outcome, {"command": "xpnet search"}, None))
     page = search_page(tmp_path, None, "")
     parts = {section.name: section.blocks for section in page.sections}
     note, table = parts["trials"]
-    assert "the 1,000 best of 3,000 trials" in note.words
+    assert "the 1,000 best of 2,100 trials" in note.words
     assert [int(row[0].text) for row in table.rows] == [trial.number for trial in outcome.ranked()[:1000]]
-    assert "Of 3,000 trials 2,000 are drawn" in parts["settings-found"][0].words
+    assert "Of 2,100 trials 2,000 are drawn" in parts["settings-found"][0].words
     (panel,) = parts["settings-found"][1].panels
     assert 2000 <= len(panel.rows) <= 2001
-    assert {row["trial"] for row in panel.rows} >= {0, 2999, outcome.best.number}
+    assert {row["trial"] for row in panel.rows} >= {0, 2099, outcome.best.number}
     note, curves = parts["trial-curves"]
     assert "only some points are drawn" in note.words
-    assert len(curves.panels[0].rows) == CURVES * (MOST_POINTS // 3000)
+    assert len(curves.panels[0].rows) == CURVES * (MOST_POINTS // 2100)

@@ -12,44 +12,63 @@ import numpy as np
 import pytest
 from harms import bounded, mutated
 from harms_of_text import mutated_text, mutated_values, overwrite
-from search_cases import points, session
+from search_cases import small_search
 
+import xpnet
 from xpnet.backend import get_backend
 from xpnet.cli.search_display import trials_table
+from xpnet.data import Dataset
 from xpnet.errors import RunError, XpnetError
 from xpnet.training.device_data import to_device
 from xpnet.tuning import Search, open_storage
+from xpnet.tuning.winner import winner_settings
 from xpnet.tuning.worker import SearchWorker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
 
 
-def joined(path: Path, data: Any) -> Any:
+def joined(path: Path, data: Dataset) -> Any:
     """Take part in the search of a journal, without training anything; return how it stands."""
     there = Search.join(open_storage(path), "study", {}, get_backend("cpu"), load=lambda _: data)
     worker = SearchWorker(there.rounds, there.queue, to_device(data, there.backend, "float32"))
     for number in range(there.rounds.config.rounds):
         space = there.rounds.space_of(number, worker.outcome().trials)
-        there.queue._slots[number] = there.rounds.slots(number, space)
+        there.queue.know(there.rounds.slots(number, space))
     outcome = worker.outcome()
-    there.winner(outcome)
+    winner_settings(there.rounds, outcome)
     trials_table(outcome, 10)
     return outcome, outcome.to_csv()
 
 
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """Return a data set with nothing to learn."""
+    x = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
+    return xpnet.data_from_arrays(x, np.arange(300) % 3, split="200/50")
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory, data) -> bytes:
+    """Return the journal of a finished search."""
+    path = tmp_path_factory.mktemp("journal") / "j"
+    how = {"trials": 4, "draw": "tpe", "prune": "median"}
+    small_search(data, ["lambda", "width=3,4"], open_storage(path), **how).run()
+    return path.read_bytes()
+
+
 @pytest.fixture
-def journal(tmp_path, blobs):
-    path = tmp_path / "j"
-    session(blobs, ["lambda", "width=3,4"], open_storage(path), trials=4, draw="tpe", prune="median").run()
-    return path
+def journal(tmp_path, content) -> Path:
+    """Return the path of a journal of a finished search."""
+    (tmp_path / "j").write_bytes(content)
+    return tmp_path / "j"
 
 
 @linux
 @pytest.mark.guarantee("fuzz", "untrusted")
-def test_mutated_journals(journal, blobs, harm):
+def test_mutated_journal_is_refused_in_one_line(journal, data, harm):
     whole = journal.read_bytes()
     lines = [json.loads(line) for line in whole.splitlines()]
-    joined(journal, blobs)
+    joined(journal, data)
     refused, count = 0, harm.times(200, 10_000)
     for number in range(count):
         harm.did("mutated journals of searches")
@@ -64,7 +83,7 @@ def test_mutated_journals(journal, blobs, harm):
         words = "nothing was wrong"
         with bounded():
             try:
-                joined(journal, blobs)
+                joined(journal, data)
             except XpnetError as error:
                 words = str(error)
                 refused += 1
@@ -103,7 +122,7 @@ CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": [3, 4]}
         (8, {"user_attr": {"result": {"test": 0.5}}}, "user_attr.result: "),
     ],
 )  # fmt: skip
-def test_a_damaged_line_is_named_with_its_key(journal, code, change, words):
+def test_damaged_line_is_named_with_its_key(journal, code, change, words):
     number, line = line_of(journal, code)
     lines = journal.read_text().splitlines()
     lines[number - 1] = json.dumps(line | change)
@@ -112,23 +131,23 @@ def test_a_damaged_line_is_named_with_its_key(journal, code, change, words):
         open_storage(journal)
 
 
-def test_a_damaged_last_line_is_not_taken_for_an_unfinished_one(journal, blobs):
+def test_damaged_last_line_is_not_taken_for_an_unfinished_one(journal, data):
     """Its end is there, so it was whole once; whoever wrote behind it would spoil the journal for all."""
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-3] + b"\n")
     with pytest.raises(RunError, match=f"line {len(whole.splitlines())}: is not JSON"):
-        joined(journal, blobs)
+        joined(journal, data)
 
 
 @pytest.mark.parametrize(
     ("lost", "words"), [("result", "has no accuracies"), ('"param_name":"width"', "has lambda, and")]
 )
-def test_a_finished_trial_of_which_a_line_is_lost_is_named(journal, blobs, lost, words):
+def test_finished_trial_without_one_of_its_lines_is_named(journal, data, lost, words):
     lines = journal.read_text().splitlines()
     place = next(number for number, line in enumerate(lines) if lost in line)
     journal.write_text("\n".join([*lines[:place], *lines[place + 1 :]]) + "\n")
     with pytest.raises(RunError, match=rf"trial \d: .*{words}.*its storage is damaged"):
-        joined(journal, blobs)
+        joined(journal, data)
 
 
 class Attack:
@@ -139,36 +158,20 @@ class Attack:
 
 
 @pytest.mark.guarantee("untrusted")
-def test_a_state_of_cma_es_in_a_journal_is_not_unpickled(tmp_path, blobs):
+def test_state_of_cma_es_in_a_journal_is_not_unpickled(tmp_path, begin):
     """Optuna's own sampler unpickles what it finds in a trial's attributes."""
     pytest.importorskip("cmaes")
     path, how = tmp_path / "j", {"draw": "cmaes", "trials": 12}
-    session(blobs, ["lambda", "eta=0.01..0.1"], open_storage(path), **how).run()
+    begin(["lambda", "eta=0.01..0.1"], open_storage(path), **how).run()
     lines = path.read_text().splitlines()
     assert "optimizer" not in "".join(lines)  # and none is written
-    attack = {
-        "op_code": 9,
-        "worker_id": "w",
-        "trial_id": 0,
-        "system_attr": {"cma:optimizer:0": pickle.dumps(Attack()).hex()},
-    }
+    state = {"cma:optimizer:0": pickle.dumps(Attack()).hex()}
+    attack = {"op_code": 9, "worker_id": "w", "trial_id": 0, "system_attr": state}
     done = next(n for n, line in enumerate(lines) if '"op_code":6' in line and '"state":1' in line)
     lines.insert(done, json.dumps(attack))
     kept = [line for line in lines if json.loads(line).get("trial_id", 0) < 9]
     path.write_text("\n".join(kept) + "\n")
-    again = session(blobs, ["lambda", "eta=0.01..0.1"], open_storage(path), **how)
+    again = begin(["lambda", "eta=0.01..0.1"], open_storage(path), **how)
     again.queue.watch.clock = iter(range(0, 10**9, 1000)).__next__
-    outcome = again.run().outcome
-    assert outcome.counts()["complete"] == 12
+    assert again.run().outcome.counts()["complete"] == 12
     assert not Path("hacked").exists()
-
-
-def test_cma_es_draws_the_same_again(tmp_path, blobs):
-    pytest.importorskip("cmaes")
-    how = {"draw": "cmaes", "trials": 15, "settings": {"dtype": "float64"}}
-    one = session(blobs, ["lambda", "eta=0.01..0.1"], open_storage(tmp_path / "a"), **how).run()
-    two = session(blobs, ["lambda", "eta=0.01..0.1"], open_storage(tmp_path / "b"), **how).run()
-    assert points(one.outcome) == points(two.outcome)
-
-    drawn = np.log10([trial.point["lambda"] for trial in one.outcome.trials])
-    assert len(set(drawn)) == 15

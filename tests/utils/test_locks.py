@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from xpnet.utils.locks import only_one, try_lock
 HOLDER = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xpnet.errors import RunError
 from xpnet.utils.locks import only_one
 try:
@@ -117,12 +119,29 @@ def test_a_file_that_is_not_there(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-class TestWithoutLocks:
-    def test_a_system_without_them_lets_everybody_in(self, path: Path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "fcntl", None)
-        with only_one(path, "another"), only_one(path, "another"):
-            pass
+def test_on_windows_a_byte_behind_the_end_of_the_file_is_locked(path: Path, monkeypatch):
+    """Others can still read the file: Windows lets no process read a byte that another has locked."""
+    locked: set[int] = set()
 
+    def locking(handle: int, mode: int, count: int) -> None:
+        assert (mode, count) == ("at once", 1)
+        if (byte := os.lseek(handle, 0, os.SEEK_CUR)) in locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        locked.add(byte)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK="at once"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with (
+        only_one(path, "another"),
+        pytest.raises(RunError, match="another trains here"),
+        only_one(path, "another trains here"),
+    ):
+        pass
+    (byte,) = locked
+    assert byte > path.stat().st_size == len("seed = 1\n")
+
+
+class TestWithoutLocks:
     @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
     def test_so_does_a_file_system_without_them_and_says_so(self, path: Path, monkeypatch, caplog, code: int):
         import fcntl

@@ -1,11 +1,12 @@
-"""The best trials of a search, while it runs."""
+"""The best trials of a search in the terminal, while it runs and at its end."""
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from xpnet.cli.console import Output
+from xpnet.cli.console import Output, percent
 from xpnet.errors import printable
 from xpnet.training.callback import Callback
 from xpnet.utils.plural import counted
@@ -18,7 +19,7 @@ _SHOWN = 10
 
 
 class SearchDisplay(Callback):
-    """A table of the best trials on standard error, or a line for each change where nobody is looking."""
+    """A live table of the best trials on standard error, or, without a terminal, a line for each change."""
 
     def __init__(self, rounds: Rounds, output: Output) -> None:
         self._rounds, self._output = rounds, output
@@ -28,8 +29,6 @@ class SearchDisplay(Callback):
 
     def __enter__(self) -> SearchDisplay:
         if self._output.show_progress:
-            import sys
-
             from rich.console import Console
             from rich.live import Live
 
@@ -42,7 +41,7 @@ class SearchDisplay(Callback):
         self.stop()
 
     def stop(self) -> None:
-        """End the live table: what comes has bars of its own, or is the result."""
+        """Remove the live table, before other progress bars or the result."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -52,34 +51,39 @@ class SearchDisplay(Callback):
         self._steps += count
 
     def show(self, outcome: Outcome) -> None:
-        """Show how the search stands."""
+        """Show the outcome so far."""
         self._outcome = outcome
         if self._live is None and not self._output.show_progress:
-            line = self._words(outcome)
+            line = self._summary(outcome)
             if line != self._line:
                 self._output.note(line)
             self._line = line
 
-    def _words(self, outcome: Outcome) -> str:
+    def _summary(self, outcome: Outcome) -> str:
+        rounds = self._rounds.config.rounds
         now = max((trial.round for trial in outcome.trials), default=0) + 1
-        of = f"round {now} of {self._rounds.config.rounds}: " if self._rounds.config.rounds > 1 else ""
-        counts = ", ".join(f"{count} {state}" for state, count in outcome.counts().items() if count)
-        best = outcome.best
-        word = "highest, no better than guessing:" if outcome.none_better else "best"
-        words = "" if best is None else f"; {word} {100 * (best.score or 0):.2f} % with {point_text(best)}"
+        summary = (f"round {now} of {rounds}: " if rounds > 1 else "") + counts_text(outcome)
+        if (best := outcome.best) is not None:
+            word = "highest, no better than guessing:" if outcome.none_better else "best"
+            summary += f"; {word} {100 * (best.score or 0):.2f} % with {point_text(best)}"
         others = len(outcome.workers) - 1
-        return f"{of}{counts}{words}" + (f"; {counted(others, 'other worker')}" if others > 0 else "")
+        return summary + (f"; {counted(others, 'other worker')}" if others > 0 else "")
 
     def _render(self) -> Any:
         from rich.console import Group
         from rich.text import Text
 
         seconds = time.perf_counter() - self._begin
-        words = "drawing" if self._outcome is None else self._words(self._outcome)
-        line = Text(f"{words}; {self._steps} steps, {seconds:.0f} s")
+        summary = "drawing" if self._outcome is None else self._summary(self._outcome)
+        line = Text(f"{summary}; {self._steps} steps, {seconds:.0f} s")
         if self._outcome is None or self._outcome.best is None:
             return line
         return Group(trials_table(self._outcome, _SHOWN), line)
+
+
+def counts_text(outcome: Outcome) -> str:
+    """Return how many trials are in each state."""
+    return ", ".join(f"{count} {state}" for state, count in outcome.counts().items() if count)
 
 
 def trials_table(outcome: Outcome, most: int) -> Any:
@@ -88,19 +92,18 @@ def trials_table(outcome: Outcome, most: int) -> Any:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    several = len(outcome.seeds) > 1
-    heads = ["trial", "round", *outcome.names, "validation accuracy", "loss", "epochs", ""]
-    for head in heads:
+    for head in ("trial", "round", *outcome.names, "validation accuracy", "loss", "epochs", ""):
         table.add_column(head, justify="left" if not head else "right")
-    ranked = outcome.ranked()
     pruned = sorted((t for t in outcome.trials if t.state == "pruned"), key=lambda t: -(t.score or 0.0))
-    for trial in (*ranked, *pruned)[:most]:
+    for trial in (*outcome.ranked(), *pruned)[:most]:
+        accuracy = (trial.validation() or {})["accuracy"]
+        losses = [loss for loss in trial.losses if loss is not None]
         table.add_row(
             str(trial.number),
             str(trial.round + 1),
             *(_text(trial.point[name]) for name in outcome.names),
-            _accuracy(trial, several),
-            _mean(trial.losses),
+            percent(accuracy if len(outcome.seeds) > 1 else accuracy["mean"]),
+            f"{sum(losses) / len(losses):.4f}" if losses else "diverged",
             str(trial.epochs),
             "" if trial.cycle is None else f"pruned after {trial.cycle}",
         )
@@ -114,15 +117,3 @@ def point_text(trial: Trial) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
-
-
-def _accuracy(trial: Trial, several: bool) -> str:
-    from xpnet.cli.console import percent
-
-    values = trial.to_json(range(len(trial.accuracies)))["validation"]["accuracy"]
-    return percent(values if several else values["mean"])
-
-
-def _mean(losses: Any) -> str:
-    good = [loss for loss in losses if loss is not None]
-    return f"{sum(good) / len(good):.4f}" if good else "diverged"

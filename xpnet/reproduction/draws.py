@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.errors import ConfigError
 from xpnet.reproduction.model import Experiment
 from xpnet.reproduction.outcome import CellOutcome
-from xpnet.tuning.coarse_to_fine import two_best_range
+from xpnet.tuning.rounds import two_best_range
 
 
 def cells_of(experiment: Experiment, coarse: Sequence[CellOutcome] | None = None) -> list[dict[str, Any]]:

@@ -8,14 +8,4 @@ from xpnet.tuning.storage import open_storage
 from xpnet.tuning.study import Search, SearchResult, search
 from xpnet.tuning.trials import Outcome, Trial
 
-__all__ = [
-    "Dimension",
-    "Outcome",
-    "Search",
-    "SearchConfig",
-    "SearchResult",
-    "Space",
-    "Trial",
-    "open_storage",
-    "search",
-]
+__all__ = ["Dimension", "Outcome", "Search", "SearchConfig", "SearchResult", "Space", "Trial", "open_storage", "search"]

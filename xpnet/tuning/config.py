@@ -1,4 +1,4 @@
-"""How a search is carried out: what it draws, in how many rounds, what it prunes, and what becomes of its winner."""
+"""Settings of a search: how points are drawn, in how many rounds, how trials are pruned, how the winner is tested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEEDED = {"gp": "torch", "cmaes": "cmaes"}
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(Checked):
-    """How a search is carried out.
+    """Settings of a search.
 
     Attributes:
         draw: How points are drawn: see :func:`xpnet.tuning.samplers.draw`; ``"tpe"``, ``"gp"`` and ``"cmaes"``
@@ -33,7 +33,7 @@ class SearchConfig(Checked):
         refine: ``"two-best"``: best ± distance of the two best, in the exponent; ``"k-best"``: around the `best` best.
         best: See `refine`.
         round_cycles: Cycles (epochs with other schedules) of each round; None trains all of them for as long.
-        prune: ``"none"``; ``"median"``: prune what is below the median at a cycle's end, that is train it no further;
+        prune: ``"none"``; ``"median"``: train trials below the median at a cycle's end no further;
             ``"halving"``: prune all but the better half after 1, 2, 4, ... cycles.
         final: Split that the winner is trained on again, for its test figures; ``"same"``: its networks are tested as
             the search trained them; ``"none"``: they are not.
@@ -48,11 +48,7 @@ class SearchConfig(Checked):
         metavar="|".join((*RANDOM, *EVEN, *ADAPTIVE)),
     )
     trials: int | None = setting(
-        None,
-        optional(whole(1, _MOST)),
-        "Points of each round.",
-        metavar="N",
-        unset="20, or all combinations of lists",
+        None, optional(whole(1, _MOST)), "Points of each round.", metavar="N", unset="20, or all combinations of lists"
     )
     rounds: int = setting(1, whole(1, _MOST_ROUNDS), "Rounds, each around the best of the one before.", metavar="N")
     refine: str = setting(

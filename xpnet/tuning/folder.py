@@ -1,9 +1,9 @@
-"""What a search leaves in its folder.
+"""The folder of a search.
 
 search.toml    what is searched and where it is kept; ``xpnet search --resume`` goes on from it
 study.journal  every trial, as workers share it, unless a database holds them
 trials.csv     one row for each trial
-search.json    all that is known, for programs; long curves are thinned out, the storage has every epoch
+search.json    the outcome, for programs; long curves are thinned out, the storage has every epoch
 best.toml      the winner's settings; ``xpnet train --config`` trains it
 kept/          while the search goes on, the networks of the best trial so far; see :mod:`xpnet.tuning.kept_networks`
 best/          the winner's run as the search trained it, without test figures
@@ -25,13 +25,14 @@ from xpnet.tuning.identity import SETTINGS_SHAPE
 from xpnet.tuning.storage import JOURNAL, absolute, without_password
 from xpnet.tuning.study import Search, SearchResult
 from xpnet.tuning.trials import Outcome, Trial
+from xpnet.tuning.winner import winner_settings
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import rewrite, write_new
 from xpnet.utils.parsing import read_toml, toml_bytes
 
 # Points of all curves in search.json together: the rest of it grows with the trials alone.
 MOST_POINTS = 100_000
-# Seconds between two writes of how a search stands, and at least so many times as long as a write takes.
+# Seconds between two writes of the outcome, and at least so many times as long as a write takes.
 _PAUSE, _PAUSES = 2.0, 20
 _SEARCH_SHAPE = schema.record(
     {"storage": schema.text, "study": schema.text},
@@ -40,49 +41,55 @@ _SEARCH_SHAPE = schema.record(
 SEARCH, TRIALS, RESULT, BEST = "search.toml", "trials.csv", "search.json", "best.toml"
 
 
-def write_search(folder: Path, session: Search, storage: str | None, command: str) -> None:
+def write_search(folder: Path, search: Search, storage: str | None, command: str) -> None:
     """Write what is searched, and where it is kept, into a new folder."""
-    about = {
+    description = {
         "command": command,
         "storage": JOURNAL if storage is None else without_password(absolute(storage)),
-        "study": session.queue.name,
-        "space": session.rounds.space.texts(),
-        "search": session.rounds.config.to_mapping(),
-        "settings": session.rounds.base,
+        "study": search.queue.name,
+        "space": search.rounds.space.texts(),
+        "search": search.rounds.config.to_mapping(),
+        "settings": search.rounds.base,
     }
     path = folder / SEARCH
     head = "A search of xpnet.  Go on with it, or help with it: xpnet search --resume THIS_FOLDER"
-    write_new(path, toml_bytes(about, str(path), RunError, head=head))
+    write_new(path, toml_bytes(description, str(path), RunError, head=head))
 
 
 def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
-    """Return the storage (a path or a URL), the study and the settings of the search in `folder`.
+    """Return the storage (a path or a URL), the study and the description of the search in `folder`.
 
     Raises:
-        RunError: It is not the folder of a search, or what it says of it is damaged.
+        RunError: It is not the folder of a search, or the description is damaged.
     """
     path = folder / SEARCH
     if not path.is_file():
         raise RunError(f"{folder}: is not the folder of a search, it has no {SEARCH}")
-    about = read_toml(path, RunError)
-    schema.check(about, _SEARCH_SHAPE, f"{path}: does not describe a search", RunError)
-    storage, study = about["storage"], about["study"]
-    if "://" not in storage:
-        storage = str(folder / storage)  # a path of its own stays what it is
-    return storage, study, about
+    description = read_toml(path, RunError)
+    schema.check(description, _SEARCH_SHAPE, f"{path}: does not describe a search", RunError)
+    storage = description["storage"]
+    # An absolute path stays what it is.
+    return storage if "://" in storage else str(folder / storage), description["study"], description
 
 
 def result_json(
-    session: Search,
+    search: Search,
     outcome: Outcome,
     environment: Mapping[str, Any],
     result: SearchResult | None,
     trials: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
-    """Return all that is known of a search, as ``xpnet search --json`` prints it; `trials` take the trials' place."""
-    rounds, best, points = session.rounds, outcome.best, curve_points(outcome)
-    if trials is None:
-        trials = [trial.to_json(outcome.seeds, points) for trial in outcome.trials]
+    """Return a search as ``xpnet search --json`` prints it.
+
+    Args:
+        search: This worker's part in the search.
+        outcome: The outcome so far.
+        environment: Describes this worker's machine.
+        result: The result; None before the end.
+        trials: Takes the place of the trials.
+    """
+    rounds, best, points = search.rounds, outcome.best, curve_points(outcome)
+    final = None if result is None else result.final
     return {
         "kind": "search",
         "command": environment["command"],
@@ -92,18 +99,18 @@ def result_json(
         "rounds": rounds.config.rounds,
         "search": rounds.config.to_mapping(),
         "counts": outcome.counts(),
-        "trials": trials,
+        "trials": [t.to_json(outcome.seeds, points) for t in outcome.trials] if trials is None else trials,
         "curve_points": points,
         "best": None if best is None else best.to_json(outcome.seeds, points),
         "best_run": None,
         "winner": None,
-        "trained_again": None if result is None or result.final is None else result.final.get("trained_again", True),
-        "test": None if result is None or result.final is None else result.final["test"],
-        "final": None if result is None else result.final,
+        "trained_again": None if final is None else final.get("trained_again", True),
+        "test": None if final is None else final["test"],
+        "final": final,
         "guessing": None if outcome.guessing is None else outcome.guessing.to_json(outcome.no_better()),
         "warnings": [] if result is None else result.warnings,
-        "device": session.backend.device,
-        "interrupted": result.interrupted if result is not None else None,
+        "device": search.backend.device,
+        "interrupted": None if result is None else result.interrupted,
         "seconds": None if result is None else result.seconds,
         "environment": dict(environment),
     }
@@ -117,74 +124,69 @@ def curve_points(outcome: Outcome) -> int | None:
 
 
 class OutcomeFiles:
-    """The files of a search that tell how it stands, written while it goes on and at its end.
+    """The files that hold the outcome of a search, written while it goes on and at its end.
 
-    Workers that share a folder write the same.  What is known of a trial that has ended is put into words once.
+    Workers that share a folder write the same.  A trial that has ended is put into words once.
 
     Args:
         folder: The search's folder.
-        session: This worker's part in the search.
-        environment: What this worker computes on.
-
-    Attributes:
-        outcome: What was shown last; None before that.
+        search: This worker's part in the search.
+        environment: Describes this worker's machine.
     """
 
-    def __init__(self, folder: Path, session: Search, environment: Mapping[str, Any]) -> None:
-        self._folder, self._session, self._environment = folder, session, environment
+    def __init__(self, folder: Path, search: Search, environment: Mapping[str, Any]) -> None:
+        self._folder, self._search, self._environment = folder, search, environment
         self._lines: dict[int, tuple[Trial, int | None, str, str]] = {}
-        self._next = 0.0
-        self.outcome: Outcome | None = None
+        self._next_write = 0.0
+        self._outcome: Outcome | None = None
 
     def show(self, outcome: Outcome) -> None:
-        """Write how the search stands, unless that was done a moment ago: a long search is not to wait for its files.
+        """Write the outcome so far, unless that was done a moment ago: a long search is not to wait for its files.
 
         Raises:
             RunError: A file cannot be written.
         """
-        self.outcome = outcome
-        if time.monotonic() >= self._next:
+        self._outcome = outcome
+        if time.monotonic() >= self._next_write:
             self.write_last()
 
     def write_last(self) -> None:
-        """Write what was shown last: something that takes long comes next.
+        """Write the last outcome that was shown: a step that takes long comes next.
 
         Raises:
             RunError: A file cannot be written.
         """
-        if self.outcome is not None:
-            self.write(self.outcome, result_json(self._session, self.outcome, self._environment, None, ()))
+        if self._outcome is not None:
+            self.write(self._outcome, result_json(self._search, self._outcome, self._environment, None, ()))
 
-    def write(self, outcome: Outcome, known: Mapping[str, Any]) -> None:
-        """Write the trials, all that is `known`, as :func:`result_json` returns it, and the winner's settings.
+    def write(self, outcome: Outcome, result: Mapping[str, Any]) -> None:
+        """Write the trials, the `result` that :func:`result_json` returned, and the winner's settings.
 
         Raises:
             RunError: A file cannot be written.
         """
         begin = time.monotonic()
-        trials = [self._words(trial, outcome, known["curve_points"]) for trial in outcome.trials]
-        rewrite(self._folder / TRIALS, (csv_lines([outcome.head()]) + "".join(row for _, row in trials)).encode())
-        # A line for each trial, so that the file can be read without room for all of it.
-        parts = [f' "{name}": {json.dumps(value)}' for name, value in known.items()]
-        place = list(known).index("trials")
-        parts[place] = ' "trials": [\n' + ",\n".join(f"  {line}" for line, _ in trials) + "\n ]"
+        lines = [self._line(trial, outcome, result["curve_points"]) for trial in outcome.trials]
+        rewrite(self._folder / TRIALS, (csv_lines([outcome.columns()]) + "".join(row for _, row in lines)).encode())
+        # A line for each trial, so that the file can be read without memory for all of it.
+        trials = "[\n" + ",\n".join(f"  {line}" for line, _ in lines) + "\n ]"
+        parts = [f' "{key}": {trials if key == "trials" else json.dumps(value)}' for key, value in result.items()]
         rewrite(self._folder / RESULT, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
-        winner = self._session.winner(outcome)
+        winner, best = winner_settings(self._search.rounds, outcome), outcome.best
         if winner is not None:
-            best = outcome.best
-            said = "" if best is None or best.score is None else f", trial {best.number}: {100 * best.score:.2f} %"
+            which = "" if best is None or best.score is None else f", trial {best.number}: {100 * best.score:.2f} %"
             path = self._folder / BEST
-            head = f"The winner of a search of xpnet{said}.  Train it again: xpnet train --config THIS_FILE"
+            head = f"The winner of a search of xpnet{which}.  Train it again: xpnet train --config THIS_FILE"
             rewrite(path, toml_bytes(winner, str(path), RunError, head=head))
-        took = time.monotonic() - begin
-        self._next = begin + took + max(_PAUSE, _PAUSES * took)
+        seconds = time.monotonic() - begin
+        self._next_write = begin + seconds + max(_PAUSE, _PAUSES * seconds)
 
-    def _words(self, trial: Trial, outcome: Outcome, points: int | None) -> tuple[str, str]:
+    def _line(self, trial: Trial, outcome: Outcome, points: int | None) -> tuple[str, str]:
         """Return a trial as a line of ``search.json`` and as one of ``trials.csv``."""
         known = self._lines.get(trial.number)
         if known is not None and known[0] is trial and known[1] == points:
             return known[2:]
-        words = json.dumps(trial.to_json(outcome.seeds, points)), csv_lines([outcome.row(trial)])
+        line = json.dumps(trial.to_json(outcome.seeds, points)), csv_lines([outcome.row(trial)])
         if trial.score is not None:
-            self._lines[trial.number] = trial, points, *words
-        return words
+            self._lines[trial.number] = trial, points, *line
+        return line

@@ -1,4 +1,4 @@
-"""What tells one search from another, so that workers know that they are at the same."""
+"""The identity of a search: workers compare it to know that they work on the same one."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ _SETTING = schema.either(
     schema.items(schema.either("text or a number", schema.text, schema.number())),
 )
 SETTINGS_SHAPE = schema.mapping(_SETTING)
-ABOUT_SHAPE = schema.record(
+IDENTITY_SHAPE = schema.record(
     {
         "format": schema.whole(0),
         "space": schema.items(schema.text),
-        "settings": SETTINGS_SHAPE,
-        "search": SETTINGS_SHAPE,
-        "data": SETTINGS_SHAPE,
+        **dict.fromkeys(("settings", "search", "data"), SETTINGS_SHAPE),
     }
 )
-# Where and how something is computed may differ from worker to worker.
+# Where and how a worker computes may differ from the others.
 OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep")
 
 
-def about(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
-    """Return what a search is: its space, settings and data."""
+def identity(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """Return what is searched: space, settings and data."""
     return {
         "format": FORMAT,
         "space": space,
@@ -43,26 +41,26 @@ def about(space: list[str], settings: Mapping[str, Any], search: Mapping[str, An
     }
 
 
-def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Say in what two searches differ; empty if in nothing."""
-    if there.get("format") != here["format"]:
-        return f"it has the format {there.get('format')}, and this version of xpnet writes {here['format']}"
-    if there["space"] != here["space"]:
-        return f"it searches {' '.join(there['space'])}, not {' '.join(here['space'])}"
+def difference(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Name the first difference of two identities; empty if there is none."""
+    if stored.get("format") != own["format"]:
+        return f"it has the format {stored.get('format')}, and this version of xpnet writes {own['format']}"
+    if stored["space"] != own["space"]:
+        return f"it searches {' '.join(stored['space'])}, not {' '.join(own['space'])}"
     for group in ("settings", "search", "data"):
-        old, new = there[group], here[group]
+        old, new = stored[group], own[group]
         for name in sorted(old.keys() | new.keys()):
             if not (group == "settings" and name in OWN) and old.get(name) != new.get(name):
                 return f"{name} is {shown(old.get(name))} there, not {shown(new.get(name))}"
     return ""
 
 
-def check_data(there: Mapping[str, Any], data: Dataset) -> None:
-    """Raise :class:`RunError` unless `data` is that of a search."""
-    here = fingerprint(data)
-    for name, value in there["data"].items():
-        if here.get(name) != value:
+def check_data(stored: Mapping[str, Any], data: Dataset) -> None:
+    """Raise :class:`RunError` unless `data` is the data set of a search."""
+    own = fingerprint(data)
+    for name, value in stored["data"].items():
+        if own.get(name) != value:
             raise RunError(
-                f"data: {data.location} is not what the search is about, {name}: {here.get(name)} for {value}; "
+                f"data: {data.location} is not what the search is about, {name}: {own.get(name)} for {value}; "
                 "name the search's data with --data"
             )

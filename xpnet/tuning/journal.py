@@ -1,87 +1,174 @@
-"""The journal file of a search: lines that are whole, and each one what xpnet writes there, however it came about."""
+"""The journal file of a search: Optuna's operations, a line each, checked when read, written under a lock."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from xpnet.errors import RunError
 from xpnet.runs.records import METRICS_SHAPE
-from xpnet.tuning.identity import ABOUT_SHAPE
+from xpnet.tuning.identity import IDENTITY_SHAPE
 from xpnet.utils import schema
 from xpnet.utils.file_system import open_regular
-from xpnet.utils.parsing import json_object
+from xpnet.utils.locks import try_lock
+from xpnet.utils.parsing import check_json, json_object
 
-# A line holds what came of a trial, epoch by epoch.
+# A line may hold the result of a trial, epoch by epoch.
 MOST_LINE = 8 * 2**20
-_SOME = schema.optional(schema.number())
-_SCALAR = schema.either("text, a number or a truth value", schema.text, schema.number(), schema.flag)
-_LEASE = schema.record(
-    {"worker": schema.text, "beat": schema.whole(0)},
-    {
-        **dict.fromkeys(("place", "born", "device"), schema.text),
-        "pid": schema.whole(0),
-        "time": schema.number(),
-        "seconds": schema.number(0),
-        "ended": schema.flag,
-    },
-)
-_RESULT = schema.record(
-    {
-        "score": schema.number(),
-        "accuracies": schema.items(_SOME),
-        "losses": schema.items(_SOME),
-        "epochs": schema.whole(0),
-        "seconds": schema.number(0),
-        "curve": schema.items(schema.items(schema.number(), length=2)),
-    },
-    {"pruned_after": schema.whole(0)},
-)
+# Seconds that a process may hold the lock, which takes milliseconds.
+_PATIENCE = 5.0
 
 
-def _result(value: Any) -> None:
-    """Check what came of a trial, or of the winner's training."""
-    (_RESULT if isinstance(value, dict) and "score" in value else METRICS_SHAPE)(value)
+def journal_backend(path: Path) -> Any:
+    """Return a journal file for Optuna that stays usable when a process that writes it is killed.
+
+    Optuna's own locks are files, which a killed process leaves behind, and a line that it had not finished would
+    spoil the next one.  This lock is the system's, which ends with the process, and an unfinished last line, which no
+    worker has read, is cut off before the next is written.  A process that was stopped while it held the lock is waited
+    for a moment; then lines are added without it, which does no harm, since a line is added in one piece.
+    """
+    from optuna.storages.journal import BaseJournalBackend
+
+    class Journal(BaseJournalBackend):
+        def __init__(self) -> None:
+            if not path.exists():
+                open_regular(path, "ab").close()
+            self.patience = _PATIENCE
+            self._offsets = [0]  # of each line that was read, and of the next
+
+        def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+            number = min(log_number_from, len(self._offsets) - 1)
+            for operation, end in operations(path, self._offsets[number], number + 1):
+                number += 1
+                if number == len(self._offsets):
+                    self._offsets.append(end)
+                if number > log_number_from:
+                    yield operation
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            for log in logs:  # a line that cannot be read again would be lost to all workers
+                check_json(json.dumps(log).encode(), f"{path}: what is to be added", RunError, most=MOST_LINE - 1)
+            with locked(path, self.patience) as alone:
+                # A process that has kept the lock for that long is not waited for again until the lock has been free.
+                self.patience = _PATIENCE if alone else 0.0
+                unfinished = _unfinished_line(path)
+                if unfinished is not None and not alone:
+                    raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
+                if unfinished is not None:
+                    with open_regular(path, "rb+") as file:
+                        file.truncate(unfinished)
+                with open_regular(path, "ab") as file:
+                    file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+
+    return Journal()
 
 
-def _about(value: Any) -> None:
-    """Check what a search is, or of which search it is the winner's training."""
-    (schema.record({"of": schema.text}, closed=True) if isinstance(value, dict) and "of" in value else ABOUT_SHAPE)(
-        value
-    )
+@contextmanager
+def locked(path: Path, patience: float) -> Iterator[bool]:
+    """Hold the lock of a journal; yield False if another process has kept it for `patience` seconds."""
+    lock = path.with_name(path.name + ".lock")
+    with open_regular(lock, "ab") as file:
+        end, pause = time.monotonic() + patience, 0.001
+        while (alone := try_lock(file, "a search's journal is locked by a file beside it instead")) is False:
+            if time.monotonic() > end:
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        if alone is not None:
+            yield alone  # closing the file releases the lock
+            return
+        # Optuna's own lock is a file, which others take half a minute after its holder was killed.
+        from optuna.storages.journal import JournalFileOpenLock
+
+        lock_file = JournalFileOpenLock(str(lock))
+        lock_file.acquire()
+        try:
+            yield True
+        finally:
+            lock_file.release()
 
 
-def _attributes(known: schema.Shapes, prefixes: schema.Shapes) -> schema.Shape:
-    """Return the shape of attributes; names of others are free."""
+def _unfinished_line(path: Path) -> int | None:
+    """Return the offset of an unfinished last line; None if all lines are complete."""
+    with open_regular(path) as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 4096)
+            file.seek(start)
+            if (newline := file.read(end - start).rfind(b"\n")) >= 0:
+                end = start + newline + 1
+                break
+            end = start
+    return end if end < size else None
+
+
+def operations(path: Path, offset: int, line: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the operations in a journal, each with the offset of the next.
+
+    An unfinished last line is left alone: a worker is writing it, or was killed over it.
+
+    Args:
+        path: The journal.
+        offset: Where to begin, in bytes.
+        line: The number of the line there, from 1.
+
+    Raises:
+        RunError: A line is damaged; the message names line and key.
+    """
+    with open_regular(path) as file:
+        file.seek(offset)
+        while content := file.readline(MOST_LINE):
+            called = f"storage = {path}: is not a journal of a search, line {line}"
+            if not content.endswith(b"\n"):
+                if len(content) < MOST_LINE:
+                    return
+                raise RunError(f"{called}: is longer than {MOST_LINE:,} bytes")
+            offset += len(content)
+            operation = json_object(content, called, RunError)
+            schema.check(operation, _operation, called, RunError)
+            yield operation, offset
+            line += 1
+
+
+# -- shapes of the operations -------------------------------------------------------------------------
+
+
+def _by_key(key: str, shape: schema.Shape, other: schema.Shape) -> schema.Shape:
+    """Return the shape of objects that fit `shape` if they have a key, and `other` if not."""
+    return lambda value: (shape if isinstance(value, dict) and key in value else other)(value)
+
+
+def _attribute(known: schema.Shapes, prefix: str, of_prefix: schema.Shape) -> schema.Shape:
+    """Return the shape of attributes with known names, or with a prefix; others may be anything."""
 
     def shape(value: Any) -> None:
         schema.record({}, known)(value)
-        for prefix, of in prefixes.items():
-            schema.mapping(of)({key: item for key, item in value.items() if key.startswith(prefix)})
+        schema.mapping(of_prefix)({key: item for key, item in value.items() if key.startswith(prefix)})
 
     return shape
 
 
-_STUDY_ATTRIBUTES = _attributes({"about": _about}, {"lease:": _LEASE})
-_TRIAL_ATTRIBUTES = _attributes(
-    {
-        "slot": schema.items(schema.whole(0), length=2),
-        "result": _result,
-        "alone": schema.flag,
-        **dict.fromkeys(("worker", "why", "reason"), schema.text),
-    },
-    {"taking:": schema.flag},
-)
-_ANY = schema.mapping(schema.anything)
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?([+-]\d\d:\d\d)?", re.ASCII)
+def _one(of: schema.Shape) -> schema.Shape:
+    """Return the shape of one attribute."""
+
+    def shape(value: Any) -> None:
+        of(value)
+        if len(value) != 1:
+            raise schema.Misfit(f"must have one attribute, and has {len(value)}")
+
+    return shape
 
 
 def _time(value: Any) -> None:
-    """Check for a moment."""
-    from datetime import datetime
-
     schema.text(value)
     try:
         if _TIME.fullmatch(value) is None:
@@ -92,7 +179,6 @@ def _time(value: Any) -> None:
 
 
 def _distribution(value: Any) -> None:
-    """Check for the range or list of a setting, as Optuna writes it."""
     from optuna.distributions import json_to_distribution
 
     schema.text(value)
@@ -102,111 +188,109 @@ def _distribution(value: Any) -> None:
         raise schema.Misfit("is not the range or the list of a setting") from None
 
 
-_STATE = schema.whole(0, 4)
-_ID = schema.whole(0)
-_WHEN = schema.optional(_time)
-_VALUES = schema.optional(schema.items(schema.number(), length=1))
+_NUMBER, _ID, _STATE = schema.number(), schema.whole(0), schema.whole(0, 4)
+_NUMBERS = schema.items(schema.optional(_NUMBER))
+_VALUES = schema.optional(schema.items(_NUMBER, length=1))
+_ANY = schema.mapping(schema.anything)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?([+-]\d\d:\d\d)?", re.ASCII)
+_OF_SEARCH = _by_key(
+    "of", schema.record({"of": schema.text}, closed=True), IDENTITY_SHAPE
+)  # "of": its winner's training
+_LEASE = schema.record(
+    {"worker": schema.text, "beat": schema.whole(0)},
+    {
+        **dict.fromkeys(("place", "born", "device"), schema.text),
+        "pid": schema.whole(0),
+        "time": _NUMBER,
+        "seconds": schema.number(0),
+        "ended": schema.flag,
+    },
+)
+_RESULT = schema.record(
+    {
+        "score": _NUMBER,
+        "accuracies": _NUMBERS,
+        "losses": _NUMBERS,
+        "epochs": schema.whole(0),
+        "seconds": schema.number(0),
+        "curve": schema.items(schema.items(_NUMBER, length=2)),
+    },
+    {"pruned_after": schema.whole(0)},
+)
+_OF_STUDY = _attribute({"about": _OF_SEARCH}, "lease:", _LEASE)
+_OF_TRIAL = _attribute(
+    {
+        "slot": schema.items(schema.whole(0), length=2),
+        "result": _by_key("score", _RESULT, METRICS_SHAPE),
+        "alone": schema.flag,
+        **dict.fromkeys(("worker", "why", "reason"), schema.text),
+    },
+    "taking:",
+    schema.flag,
+)
 _STUDY, _TRIAL = {"study_id": _ID}, {"trial_id": _ID}
-# What each operation of Optuna's must hold, by its number.
-_OPERATIONS: Mapping[int, schema.Shape] = {
-    0: schema.record({"study_name": schema.text, "directions": schema.items(schema.whole(0, 2), length=1)}),
-    1: schema.record(_STUDY),
-    2: schema.record({**_STUDY, "user_attr": _STUDY_ATTRIBUTES}),
-    3: schema.record({**_STUDY, "system_attr": _ANY}),
-    4: schema.record(
-        {**_STUDY, "datetime_start": _WHEN},
+_NEW_TRIAL, _PARAMETER, _CHANGE = 4, 5, 6
+# Keys of each of Optuna's operations, by its number: those that it must have, and others that it may have.
+_OPERATIONS: Mapping[int, tuple[schema.Shapes, schema.Shapes]] = {
+    0: ({"study_name": schema.text, "directions": schema.items(schema.whole(0, 2), length=1)}, {}),
+    1: (_STUDY, {}),
+    2: ({**_STUDY, "user_attr": _one(_OF_STUDY)}, {}),
+    3: ({**_STUDY, "system_attr": _one(_ANY)}, {}),
+    _NEW_TRIAL: (
+        {**_STUDY, "datetime_start": schema.optional(_time)},
         {
             "datetime_complete": _time,
             "state": _STATE,
-            "value": _SOME,
+            "value": schema.optional(_NUMBER),
             "values": _VALUES,
             "distributions": schema.mapping(_distribution),
-            "params": schema.mapping(schema.number()),
-            "user_attrs": _TRIAL_ATTRIBUTES,
+            "params": schema.mapping(_NUMBER),
+            "user_attrs": _OF_TRIAL,
             "system_attrs": _ANY,
-            "intermediate_values": schema.mapping(schema.number()),
+            "intermediate_values": schema.mapping(_NUMBER),
         },
     ),
-    5: schema.record(
-        {**_TRIAL, "param_name": schema.text, "param_value_internal": schema.number(), "distribution": _distribution}
+    _PARAMETER: (
+        {**_TRIAL, "param_name": schema.text, "param_value_internal": _NUMBER, "distribution": _distribution},
+        {},
     ),
-    6: schema.record(
-        {**_TRIAL, "state": _STATE, "values": _VALUES}, {"datetime_start": _time, "datetime_complete": _time}
-    ),
-    7: schema.record({**_TRIAL, "step": schema.whole(0), "intermediate_value": schema.number()}),
-    8: schema.record({**_TRIAL, "user_attr": _TRIAL_ATTRIBUTES}),
-    9: schema.record({**_TRIAL, "system_attr": _ANY}),
+    _CHANGE: ({**_TRIAL, "state": _STATE, "values": _VALUES}, {"datetime_start": _time, "datetime_complete": _time}),
+    7: ({**_TRIAL, "step": schema.whole(0), "intermediate_value": _NUMBER}, {}),
+    8: ({**_TRIAL, "user_attr": _one(_OF_TRIAL)}, {}),
+    9: ({**_TRIAL, "system_attr": _one(_ANY)}, {}),
 }
-# Operations that are looked at more closely, and states of a trial.
-_NEW_TRIAL, _POINT, _CHANGE = 4, 5, 6
-_RUNNING, _FINISHED = 0, (1, 2, 3)
+_ANY_OPERATION = schema.record({"op_code": schema.whole(0, 9), "worker_id": schema.text})
+# A change to running says when the trial began, and one to a finished state when it ended.
+_TIME_OF_STATE = {0: "datetime_start", **dict.fromkeys((1, 2, 3), "datetime_complete")}
 
 
-def operations(path: Path, begin: int, line: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the operations in a journal from a place on, each with the place behind it.
-
-    A last line without its end is left alone: somebody is writing it, or was killed over it.
-
-    Args:
-        path: The journal.
-        begin: Where to begin, in bytes.
-        line: The number of the line there, from 1.
-
-    Raises:
-        RunError: A line is damaged; the message names line and key.
-    """
-    with open_regular(path) as file:
-        file.seek(begin)
-        while content := file.readline(MOST_LINE):
-            called = f"storage = {path}: is not a journal of a search, line {line}"
-            if not content.endswith(b"\n"):
-                if len(content) < MOST_LINE:
-                    return
-                raise RunError(f"{called}: is longer than {MOST_LINE:,} bytes")
-            begin += len(content)
-            yield _operation(json_object(content, called, RunError), called), begin
-            line += 1
-
-
-def _operation(found: dict[str, Any], called: str) -> dict[str, Any]:
-    """Return an operation that Optuna can carry out."""
-    schema.check(found, schema.record({"op_code": schema.whole(0, 9), "worker_id": schema.text}), called, RunError)
+def _operation(found: Any) -> None:
+    """Check an operation, so that Optuna can carry it out."""
+    _ANY_OPERATION(found)
     code = found["op_code"]
-    schema.check(found, _OPERATIONS[code], called, RunError)
-    for key in ("user_attr", "system_attr"):
-        if key in found and len(found[key]) != 1:
-            raise RunError(f"{called}: {key}: must have one attribute, and has {len(found[key])}")
-    if code == _NEW_TRIAL:
-        _check_new_trial(found, called)
-    if code == _POINT:
-        _check_value(found["distribution"], found["param_value_internal"], f"{called}: param_value_internal")
+    schema.record(*_OPERATIONS[code])(found)
     if code == _CHANGE:
-        state = found["state"]
-        key = "datetime_start" if state == _RUNNING else "datetime_complete" if state in _FINISHED else "state"
-        if key not in found:
-            raise RunError(f"{called}: has no {key}")
-    return found
+        schema.record(dict.fromkeys([_TIME_OF_STATE.get(found["state"], "state")], schema.anything))(found)
+    elif code == _PARAMETER:
+        _check_value("param_value_internal", found["distribution"], found["param_value_internal"])
+    elif code == _NEW_TRIAL:
+        for name, value in found.get("params", {}).items():
+            if name not in found.get("distributions", {}):
+                raise schema.Misfit(f"params: {name} has no distribution")
+            _check_value(f"params.{name}", found["distributions"][name], value)
+        if found.get("value") is not None and found.get("values") is not None:
+            raise schema.Misfit("has value and values; one of them must be null")
+        for step in found.get("intermediate_values", {}):
+            if not (step.isascii() and step.isdigit() and len(step) < 16):
+                raise schema.Misfit(f"intermediate_values: {step} must be a whole number")
 
 
-def _check_new_trial(found: Mapping[str, Any], called: str) -> None:
-    distributions, params = found.get("distributions", {}), found.get("params", {})
-    for name, value in params.items():
-        if name not in distributions:
-            raise RunError(f"{called}: params: {name} has no distribution")
-        _check_value(distributions[name], value, f"{called}: params.{name}")
-    if found.get("value") is not None and found.get("values") is not None:
-        raise RunError(f"{called}: has value and values; one of them must be null")
-    for step in found.get("intermediate_values", {}):
-        if not (step.isascii() and step.isdigit() and len(step) < 16):
-            raise RunError(f"{called}: intermediate_values: {step} must be a whole number")
-
-
-def _check_value(distribution: str, value: float, called: str) -> None:
-    """Hold a point's number against its range, or its place against its list."""
+def _check_value(key: str, distribution: str, value: float) -> None:
+    """Check a number of a point against its range, or its place in a list."""
     from optuna.distributions import CategoricalDistribution, json_to_distribution
 
     of = json_to_distribution(distribution)
     if isinstance(of, CategoricalDistribution) and not (value == int(value) and 0 <= value < len(of.choices)):
-        raise RunError(f"{called}: must be a place in a list of {len(of.choices)}, and is {value}")
+        raise schema.Misfit(f"{key}: must be a place in a list of {len(of.choices)}, and is {value}")
     if not of._contains(value):
-        raise RunError(f"{called}: is {value}, which is not in its range")
+        raise schema.Misfit(f"{key}: is {value}, which is not in its range")

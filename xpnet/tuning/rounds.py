@@ -1,9 +1,10 @@
-"""What each round of a search trains: its space, slots and settings.  Every worker works out the same."""
+"""The rounds of a search: space, slots and settings of each.  Every worker computes the same ones."""
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xpnet.config.fields import shown
@@ -11,13 +12,14 @@ from xpnet.config.settings import Settings
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.training.validate import check_sizes
-from xpnet.tuning.coarse_to_fine import refined
 from xpnet.tuning.config import SearchConfig
-from xpnet.tuning.samplers import draw
-from xpnet.tuning.space import Space, stacks
+from xpnet.tuning.samplers import adaptive_sampler, draw
+from xpnet.tuning.space import Dimension, Space, stacks
 from xpnet.tuning.trial_queue import Slot
 from xpnet.tuning.trials import Outcome, Trial
 from xpnet.utils.rng import Purpose, generator
+
+Point = Mapping[str, Any]
 
 
 class Rounds:
@@ -35,8 +37,8 @@ class Rounds:
         settings = Settings.from_mapping(self.base)
         for name in settings.varying:
             raise ConfigError(f"{name} = {shown(base[name])}: is a list; name it among what is searched, as {name}=...")
-        self.seed = settings.run.seed
-        self.seeds = tuple(range(settings.run.seed, settings.run.seed + settings.run.runs))
+        self.seed, self.dtype = settings.run.seed, settings.run.dtype
+        self.seeds = tuple(range(self.seed, self.seed + settings.run.runs))
         space.check(self.base)
         if config.round_cycles is not None and {"cycles", "epochs"} & set(space.names):
             raise ConfigError("round_cycles: the search sets the length of training; leave one of them out")
@@ -44,17 +46,22 @@ class Rounds:
             raise ConfigError("search bn_alpha: has no effect without batch_norm")
         self.lengths: tuple[int | None, ...] = config.round_cycles or (None,) * config.rounds
 
-    def space_of(self, number: int, before: Sequence[Trial]) -> Space:
-        """Return the space of round `number`; `before` are the trials of all rounds before it, finished."""
+    def space_of(self, number: int, trials: Sequence[Trial]) -> Space:
+        """Return the space of round `number`; `trials` are those of all rounds before it, finished."""
         space = self.space
         for last in range(number):
-            here = tuple(trial for trial in before if trial.round == last)
-            ranked = [trial.point for trial in Outcome(space.names, self.seeds, here).ranked()]
-            tried = [trial.point for trial in here if trial.accuracies]
+            of_round = tuple(trial for trial in trials if trial.round == last)
+            ranked = [trial.point for trial in Outcome(space.names, self.seeds, of_round).ranked()]
+            tried = [trial.point for trial in of_round if trial.accuracies]
             space = refined(space, ranked, tried, self.config.refine, self.config.best)
         return space
 
-    def check_point(self, point: Mapping[str, Any], number: int, data: Dataset) -> None:
+    def check(self, data: Dataset) -> None:
+        """Raise :class:`ConfigError` where an end of a range, or a value of a list, does not fit the data."""
+        for _, point in self.space.ends(lambda dimension: dimension.low):
+            self.check_point(point, 0, data)
+
+    def check_point(self, point: Point, number: int, data: Dataset) -> None:
         """Raise :class:`ConfigError` unless a point of a round can be trained on `data`."""
         settings = Settings.from_mapping(self.settings(point, number))
         check_sizes(settings.network_config(data.features, data.classes), 1, data, settings.train)
@@ -62,15 +69,15 @@ class Rounds:
     def slots(self, number: int, space: Space) -> list[Slot]:
         """Return the slots of a round."""
         count = self.config.count(space.size)
-        distributions = {name: distribution(space, name) for name in space.names}
+        distributions = {dimension.name: _distribution(dimension) for dimension in space.dimensions}
         if self.config.adaptive:
             return [Slot(number, place, None, distributions) for place in range(count)]
-        # Lists are tried whole, unless a number of trials was asked for.
-        whole = self.config.trials is None and space.size is not None and self.config.draw == "random"
-        points = draw(space, "grid" if whole else self.config.draw, count, self.seed, number)
+        # All combinations of lists are tried, unless a number of trials was asked for.
+        grid = self.config.trials is None and space.size is not None and self.config.draw == "random"
+        points = draw(space, "grid" if grid else self.config.draw, count, self.seed, number)
         return [Slot(number, place, point, distributions) for place, point in enumerate(points)]
 
-    def settings(self, point: Mapping[str, Any], number: int) -> dict[str, Any]:
+    def settings(self, point: Point, number: int) -> dict[str, Any]:
         """Return all settings of a point in a round."""
         settings = self.space.settings(point, self.base)
         if self.config.round_cycles is not None:
@@ -79,43 +86,75 @@ class Rounds:
             settings[length] = self.config.round_cycles[number]
         return settings
 
-    def kind(self, point: Mapping[str, Any] | None) -> Hashable:
-        """Return what points must agree in to train as one population."""
-        if point is None:
-            return None
-        return tuple((name, value) for name, value in point.items() if not stacks(name))
+    def kind(self, point: Point | None) -> Hashable:
+        """Return the values in which points must agree to train as one population."""
+        return None if point is None else tuple((name, value) for name, value in point.items() if not stacks(name))
 
     def sampler(self, number: int, place: int) -> Any:
         """Return Optuna's sampler for a slot; its random numbers are a function of the seed and the slot."""
-        from optuna import samplers
-        from optuna.exceptions import ExperimentalWarning
-
-        # In rounds of different ranges, settings are learned about one by one.
-        several = len(self.space.names) > 1 and self.config.rounds == 1
         seed = int(generator(self.seed, Purpose.SEARCH_SAMPLER, number, place).integers(2**31))
-        with warnings.catch_warnings():  # some have been called experimental for years
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            match self.config.draw:
-                case "tpe":
-                    # What runs counts as bad for a while, so that trials asked for together lie apart.
-                    return samplers.TPESampler(seed=seed, constant_liar=True, multivariate=several)
-                case "gp":
-                    return samplers.GPSampler(seed=seed)
-                case "cmaes":
-                    from xpnet.tuning.cma import ReplayedCmaEsSampler
-
-                    return ReplayedCmaEsSampler(seed=seed, warn_independent_sampling=False)
-        raise AssertionError(self.config.draw)
+        # Where rounds have different ranges, TPE learns about settings one by one.
+        multivariate = len(self.space.names) > 1 and self.config.rounds == 1
+        return adaptive_sampler(self.config.draw, seed, multivariate=multivariate)
 
 
-def distribution(space: Space, name: str) -> Any:
-    """Return Optuna's distribution of a dimension."""
+def _distribution(dimension: Dimension) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    dimension = next(d for d in space.dimensions if d.name == name)
     if dimension.values:
         return CategoricalDistribution(list(dimension.values))
-    low, high = dimension.low, dimension.high
     if dimension.whole:
-        return IntDistribution(int(low), int(high), log=dimension.log)
-    return FloatDistribution(low, high, log=dimension.log)
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+# -- coarse to fine -----------------------------------------------------------------------
+
+
+def refined(space: Space, found: Sequence[Point], tried: Sequence[Point], rule: str, best: int) -> Space:
+    """Return the space of the next, finer round.
+
+    ``"two-best"``, the rule of report A: best ± d on every setting's own scale, where d is the distance of the two
+    best points there; it may leave the range that was asked for, but not what a setting can be, and whole numbers,
+    which are sizes and lengths, stay within.  ``"k-best"``: from the next tried value below the `best` best ones to the
+    next above them, within the range.  A list keeps the values of the best points.  A setting in which they all agree
+    reaches to the next tried values on both sides.
+
+    Args:
+        space: What was searched.
+        found: Points that were trained to the end, the best first.
+        tried: All points.
+        rule: ``"two-best"`` or ``"k-best"``.
+        best: How many points ``"k-best"`` goes around.
+    """
+    if len(found) < 2:
+        return space
+    top = found[: 2 if rule == "two-best" else best]
+    return Space(tuple(_refined(dimension, top, tried, rule) for dimension in space.dimensions))
+
+
+def two_best_range(first: float, second: float) -> tuple[float, float]:
+    """Return first ± the distance of both."""
+    distance = abs(first - second)
+    return first - distance, first + distance
+
+
+def _refined(dimension: Dimension, top: Sequence[Point], tried: Sequence[Point], rule: str) -> Dimension:
+    name = dimension.name
+    if dimension.values:
+        best_values = [point[name] for point in top]
+        return replace(dimension, values=tuple(value for value in dimension.values if value in best_values))
+    scale = math.log10 if dimension.log else float
+    best = [scale(point[name]) for point in top]
+    if rule == "two-best" and best[0] != best[1]:
+        start, stop = two_best_range(best[0], best[1])
+        least, most = dimension.limits()
+        start, stop = max(start, scale(least)), min(stop, scale(most))
+    else:
+        values = [scale(point[name]) for point in tried]
+        start = max((value for value in values if value < min(best)), default=scale(dimension.low))
+        stop = min((value for value in values if value > max(best)), default=scale(dimension.high))
+    low, high = (10**start, 10**stop) if dimension.log else (start, stop)
+    if dimension.whole:
+        low, high = math.floor(low + 1e-9), math.ceil(high - 1e-9)
+    return replace(dimension, low=float(low), high=float(high)) if low < high else dimension

@@ -1,10 +1,10 @@
-"""What a search varies: settings with a range or a list of values each."""
+"""The space of a search: settings with a range or a list of values each."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,15 @@ from xpnet.config.fields import shown, whole
 from xpnet.config.settings import VARYING, Settings
 from xpnet.errors import ConfigError
 
-Value = Any
 _SYNTAX = "NAME, NAME=LOW..HIGH, NAME=log:LOW..HIGH, NAME=lin:LOW..HIGH or NAME=VALUE,VALUE,..."
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a setting that can be searched.
+    """A setting that can be searched.
 
     Attributes:
-        setting: The setting that it becomes; ``hidden`` for width and depth.
+        setting: The setting of ``xpnet train`` that it sets; ``hidden`` for width and depth.
         low, high: The range if none is given.
         log: Whether it is drawn evenly in the exponent.
         whole: Whether it is a whole number.
@@ -75,14 +74,14 @@ class Dimension:
     high: float = math.nan
     log: bool = False
     whole: bool = False
-    values: tuple[Value, ...] = ()
+    values: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, name: str, given: Any = None) -> Dimension:
-        """Make a dimension of what was written after its name: a text, a pair (low, high), a list, or nothing.
+        """Make a dimension of a text, a pair (low, high) or a list; None takes the usual range.
 
         Raises:
-            ConfigError: There is no such setting to search, or what was written is no range and no list.
+            ConfigError: There is no such setting to search, or `given` is no range and no list.
         """
         name = name.replace("-", "_")
         if name not in KINDS:
@@ -92,35 +91,18 @@ class Dimension:
         kind = KINDS[name]
         if given is None:
             return cls(name, kind.low, kind.high, kind.log, kind.whole)
+        text, log = shown(given), kind.log
         if isinstance(given, str):
-            return cls._of_text(name, kind, given)
-        if isinstance(given, tuple) and len(given) == 2 and all(isinstance(edge, (int, float)) for edge in given):
-            return cls._range(name, kind, *given, log=kind.log and given[0] > 0, text=shown(given))
-        if isinstance(given, (list, tuple)):
-            return cls._list(name, kind, list(given), shown(list(given)))
-        raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
-
-    @classmethod
-    def _of_text(cls, name: str, kind: Kind, text: str) -> Dimension:
-        body, log = text.strip(), kind.log
-        for prefix in ("log:", "lin:"):
-            if body.startswith(prefix):
-                body, log = body.removeprefix(prefix), prefix == "log:"
-        if ".." in body:
-            edges = body.split("..")
-            try:
-                low, high = (float(edge) for edge in edges)
-            except ValueError:
-                raise ConfigError(f"search {name}={text}: must be one of {_SYNTAX}") from None
-            if kind.log and low == 0 and not text.startswith("log:"):
-                log = False
-            return cls._range(name, kind, low, high, log=log, text=text)
-        if text != body or not body:
-            raise ConfigError(f"search {name}={text}: must be one of {_SYNTAX}")
-        return cls._list(name, kind, [item.strip() for item in body.split(",")], text)
-
-    @classmethod
-    def _range(cls, name: str, kind: Kind, low: float, high: float, *, log: bool, text: str) -> Dimension:
+            given, log = _parsed(name, given)
+        elif isinstance(given, tuple) and len(given) == 2 and all(isinstance(edge, (int, float)) for edge in given):
+            log = log and given[0] > 0
+        elif isinstance(given, (list, tuple)):
+            given = list(given)
+        else:
+            raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
+        if isinstance(given, list):
+            return cls(name, log=kind.log, whole=kind.whole, values=_values(name, given, text))
+        low, high = given
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"search {name}={text}: needs a lower end that is below the upper one")
         if log and low <= 0:
@@ -128,19 +110,6 @@ class Dimension:
         if kind.whole and (low != int(low) or high != int(high)):
             raise ConfigError(f"search {name}={text}: is a whole number, and so must be the ends of its range")
         return cls(name, float(low), float(high), log, kind.whole)
-
-    @classmethod
-    def _list(cls, name: str, kind: Kind, items: list[Any], text: str) -> Dimension:
-        check = whole(1) if kind.setting == "hidden" else Settings.fields()[_setting(name)][1].metadata["check"]
-        try:
-            if any(isinstance(item, (list, tuple, Mapping)) for item in items):
-                raise ValueError("one value")
-            values = tuple(check(item) for item in items)
-        except ValueError as error:
-            raise ConfigError(f"search {name}={text}: each value must be {error}") from None
-        if not values or len(set(values)) < len(values):
-            raise ConfigError(f"search {name}={text}: needs values, each of them once")
-        return cls(name, log=kind.log, whole=kind.whole, values=values)
 
     def text(self) -> str:
         """Return the dimension as it is written on the command line."""
@@ -157,7 +126,7 @@ class Dimension:
         least = kind.least or 1e-12 if self.log else kind.least  # 0 has no exponent
         return min(self.low, least), max(self.high, kind.most)
 
-    def rounded(self, value: float) -> Value:
+    def rounded(self, value: float) -> Any:
         """Return a number of the range as the setting takes it."""
         inside = min(max(value, self.low), self.high)  # exponents and back may leave it by a rounding
         return round(inside) if self.whole else float(inside)
@@ -167,10 +136,6 @@ class Dimension:
         if self.values:
             return {"draw": "list", "values": list(self.values)}
         return {"draw": "log-uniform" if self.log else "uniform", "low": self.low, "high": self.high}
-
-
-def _setting(name: str) -> str:
-    return "eta_max" if name == "eta" else KINDS[name].setting
 
 
 @dataclass(frozen=True)
@@ -195,9 +160,9 @@ class Space:
         if not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
             raise ConfigError(f"search {given}: must be a text, several, or a mapping; each as {_SYNTAX}")
         items: Iterable[tuple[str, Any]] = (
-            given.items() if isinstance(given, Mapping) else [part for text in given for part in _parts(str(text))]
+            given.items() if isinstance(given, Mapping) else [item for text in given for item in _items(str(text))]
         )
-        dimensions = tuple(Dimension.of(name, what) for name, what in items)
+        dimensions = tuple(Dimension.of(name, value) for name, value in items)
         if not dimensions:
             raise ConfigError(f"search: name what to search, such as lambda or lambda-eta; each as {_SYNTAX}")
         names = [dimension.name for dimension in dimensions]
@@ -215,24 +180,21 @@ class Space:
     @property
     def size(self) -> int | None:
         """How many points there are; None with a range."""
-        if not all(dimension.values for dimension in self.dimensions):
-            return None
-        return math.prod(len(dimension.values) for dimension in self.dimensions)
+        sizes = [len(dimension.values) for dimension in self.dimensions]
+        return math.prod(sizes) if all(sizes) else None
 
     def texts(self) -> list[str]:
         """Return the space as it is written on the command line."""
         return [dimension.text() for dimension in self.dimensions]
 
-    def settings(self, values: Mapping[str, Value], base: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of ``xpnet train`` for a point: `base` with what is searched.
+    def settings(self, values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of ``xpnet train`` for a point: `base` with the values of the point.
 
         ``eta`` is eta_max with the triangular schedule; ``width`` and ``depth`` make all hidden layers alike, and
         where one of them is missing, `base` has it.
         """
         merged = dict(base)
-        for target, name in self.targets(base).items():
-            if name in values:
-                merged[target] = values[name]
+        merged.update({target: values[name] for target, name in self.targets(base).items() if name in values})
         if "width" in values or "depth" in values:
             default = NetworkConfig(inputs=1, **({"hidden": base["hidden"]} if "hidden" in base else {})).hidden
             width = values.get("width", default[0] if default else 50)
@@ -242,34 +204,38 @@ class Space:
     def targets(self, base: Mapping[str, Any]) -> dict[str, str]:
         """Return the settings that the search sets with `base`, but for ``hidden``, with the names that set them."""
         triangular = base.get("schedule", "triangular") == "triangular"
-        found = {}
-        for name in self.names:
-            if name not in ("width", "depth"):
-                found[_setting(name) if name != "eta" or triangular else "eta"] = name
-        return found
+        names = [name for name in self.names if name not in ("width", "depth")]
+        return {"eta" if name == "eta" and not triangular else _setting(name): name for name in names}
 
     def refuse(self, given: Mapping[str, Any]) -> None:
         """Raise :class:`ConfigError` if a setting that is searched is among those that were given."""
-        for target, name in self.targets(given).items():
+        targets = list(self.targets(given).items())
+        lengths = [(other, one) for one, other in (("cycles", "epochs"), ("epochs", "cycles")) if one in self.names]
+        for target, name in targets + lengths:
             if target in given:
                 raise ConfigError(
                     f"{target} = {shown(given[target])}: cannot be set, since {name} is searched; leave it out"
                 )
-        for one, other in (("cycles", "epochs"), ("epochs", "cycles")):
-            if one in self.names and other in given:
-                raise ConfigError(f"{other} = {shown(given[other])}: cannot be set, since {one} is searched")
 
     def check(self, base: Mapping[str, Any]) -> None:
         """Raise :class:`ConfigError` where an end of a range, or a value of a list, cannot be trained with `base`."""
-        # One dimension at a time: the others are in their middle, so that a message names what is wrong.
-        middle = {d.name: d.values[0] if d.values else d.rounded(_middle(d)) for d in self.dimensions}
+        for dimension, point in self.ends(_middle):
+            try:
+                Settings.from_mapping(self.settings(point, base))
+            except ConfigError as error:
+                raise ConfigError(f"search {dimension.text()}: {error}") from None
+
+    def ends(self, other: Callable[[Dimension], float]) -> Iterator[tuple[Dimension, dict[str, Any]]]:
+        """Yield every dimension with points at the ends of its range, or at each value of its list.
+
+        Args:
+            other: Returns the value of the other dimensions that have a range; of a list, they have the first.
+        """
+        # One dimension at a time, so that a message names the one that is wrong.
+        point = {d.name: d.values[0] if d.values else d.rounded(other(d)) for d in self.dimensions}
         for dimension in self.dimensions:
-            ends = dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high))
-            for value in ends:
-                try:
-                    Settings.from_mapping(self.settings({**middle, dimension.name: value}, base))
-                except ConfigError as error:
-                    raise ConfigError(f"search {dimension.text()}: {error}") from None
+            for value in dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high)):
+                yield dimension, {**point, dimension.name: value}
 
 
 def stacks(name: str) -> bool:
@@ -277,17 +243,53 @@ def stacks(name: str) -> bool:
     return _setting(name) in VARYING
 
 
-def _parts(text: str) -> list[tuple[str, Any]]:
-    name, equals, what = text.partition("=")
+def _setting(name: str) -> str:
+    return "eta_max" if name == "eta" else KINDS[name].setting
+
+
+def _items(text: str) -> list[tuple[str, Any]]:
+    """Return the names, with their ranges, in a text of the command line."""
+    name, equals, value = text.partition("=")
     if equals:
-        return [(name.strip(), what)]
-    if name.replace("-", "_") in KINDS:
-        return [(name, None)]
+        return [(name.strip(), value)]
     parts = name.split("-")
-    return [(part, None) for part in parts] if all(part in KINDS for part in parts) else [(name, None)]
+    together = name.replace("-", "_") not in KINDS and all(part in KINDS for part in parts)
+    return [(part, None) for part in (parts if together else [name])]
+
+
+def _parsed(name: str, text: str) -> tuple[Any, bool]:
+    """Return the pair or the list that a text says, and whether a range is drawn in the exponent."""
+    wrong = ConfigError(f"search {name}={text}: must be one of {_SYNTAX}")
+    body, log = text.strip(), KINDS[name].log
+    for prefix in ("log:", "lin:"):
+        if body.startswith(prefix):
+            body, log = body.removeprefix(prefix), prefix == "log:"
+    if ".." not in body:
+        if text != body or not body:
+            raise wrong
+        return [item.strip() for item in body.split(",")], log
+    try:
+        low, high = (float(edge) for edge in body.split(".."))
+    except ValueError:
+        raise wrong from None
+    return (low, high), log and (low != 0 or text.startswith("log:") or not KINDS[name].log)
+
+
+def _values(name: str, items: list[Any], text: str) -> tuple[Any, ...]:
+    """Return a list of values as the setting takes them."""
+    width = KINDS[name].setting == "hidden"
+    check = whole(1) if width else Settings.fields()[_setting(name)][1].metadata["check"]
+    try:
+        if any(isinstance(item, (list, tuple, Mapping)) for item in items):
+            raise ValueError("one value")
+        values = tuple(check(item) for item in items)
+    except ValueError as error:
+        raise ConfigError(f"search {name}={text}: each value must be {error}") from None
+    if not values or len(set(values)) < len(values):
+        raise ConfigError(f"search {name}={text}: needs values, each of them once")
+    return values
 
 
 def _middle(dimension: Dimension) -> float:
-    if dimension.log:
-        return math.sqrt(dimension.low * dimension.high)
-    return (dimension.low + dimension.high) / 2
+    low, high = dimension.low, dimension.high
+    return math.sqrt(low * high) if dimension.log else (low + high) / 2

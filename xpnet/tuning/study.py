@@ -1,4 +1,4 @@
-"""A search from its beginning, or from where others are, to its winner."""
+"""A search, from its beginning, or from where other workers are, to its winner."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from xpnet.training.population import Population
 from xpnet.training.train_population import train_population
 from xpnet.training.verdicts import few_steps
 from xpnet.tuning.config import SearchConfig
-from xpnet.tuning.identity import OWN, about, check_data, difference
-from xpnet.tuning.kept_networks import InMemory, Keeper, with_all_sets
-from xpnet.tuning.leases import Worker
+from xpnet.tuning.identity import OWN, check_data, difference, identity
+from xpnet.tuning.kept_networks import NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.space import Space
-from xpnet.tuning.trial_queue import ATTEMPTS, Claim, Slot, TrialQueue
+from xpnet.tuning.storage import close_storage, open_storage
+from xpnet.tuning.trial_queue import TrialQueue
 from xpnet.tuning.trials import Outcome, Trial
+from xpnet.tuning.winner import Metrics, find_once, winner_settings, with_all_sets
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
-
-_SECONDS_TO_WAIT = 0.5
 
 
 @dataclass
@@ -43,7 +42,7 @@ class SearchResult:
         outcome: All trials; see :class:`~xpnet.tuning.trials.Outcome`.
         settings: The winner's settings, as ``xpnet train --config`` takes them; None without a winner.
         final: The winner's figures: ``"test"``, ``"validation"`` and ``"train"``, as ``metrics.json`` holds them, and
-            ``"trained_again"``; None if the test set is not to be looked at.
+            ``"trained_again"``; None if the test set is not to be used.
         interrupted: Whether the search was stopped before its end.
         seconds: Time that this worker took.
         warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
@@ -52,7 +51,7 @@ class SearchResult:
 
     outcome: Outcome
     settings: dict[str, Any] | None
-    final: dict[str, Any] | None
+    final: Metrics | None
     interrupted: bool
     seconds: float
     warnings: list[str] = field(default_factory=list)
@@ -75,7 +74,7 @@ class Search:
 
     Attributes:
         rounds: What is trained.
-        queue: Where trials are shared with other workers.
+        queue: The trials that workers share.
         data: The data set.
         backend: Where this worker computes.
         most: Most networks that train together; None takes what is usual there.
@@ -99,18 +98,16 @@ class Search:
         storage: Any,
         name: str,
     ) -> Search:
-        """Begin a search, or take part in the same one if it is there already.
+        """Begin a search, or take part in the same one if the storage has it already.
 
         Raises:
             ConfigError: Something cannot be trained, or not on this data.
-            RunError: Another search of this name is there.
+            RunError: The storage has another search of this name.
         """
-        base = {**settings.to_mapping(), "data": data.location, "split": data.split}
-        rounds = Rounds(space, base, config)
-        check(rounds, data)
-        said = about(space.texts(), rounds.base, config.to_mapping(), data)
-        queue = TrialQueue(storage, name, said, difference)
-        return cls(rounds, queue, data, backend, settings.run.max_replicas)
+        rounds = Rounds(space, {**settings.to_mapping(), "data": data.location, "split": data.split}, config)
+        rounds.check(data)
+        searched = identity(space.texts(), rounds.base, config.to_mapping(), data)
+        return cls(rounds, TrialQueue(storage, name, searched, difference), data, backend, settings.run.max_replicas)
 
     @classmethod
     def join(
@@ -122,7 +119,7 @@ class Search:
         *,
         load: Callable[[DataConfig], Dataset] = load_data,
     ) -> Search:
-        """Take part in a search that is there, or go on with one that was interrupted.
+        """Take part in an existing search, or go on with one that was interrupted.
 
         Args:
             storage: Where it is kept.
@@ -135,15 +132,14 @@ class Search:
             RunError: There is no such search, or the data is another.
         """
         queue = TrialQueue(storage, name)
-        there = queue.about()
-        if there is None:
+        stored = queue.identity()
+        if stored is None:
             raise RunError(f"study = {name}: was ended before it was known what to search; begin it anew")
-        space = Space.of(there["space"])
-        config = SearchConfig.from_mapping({**there["search"], **{k: v for k, v in own.items() if k == "lease"}})
-        base = {**there["settings"], **{k: v for k, v in own.items() if k in OWN}}
+        config = SearchConfig.from_mapping({**stored["search"], **{k: v for k, v in own.items() if k == "lease"}})
+        base = {**stored["settings"], **{k: v for k, v in own.items() if k in OWN}}
         data = load(Settings.from_mapping(base).data)
-        check_data(there, data)
-        rounds = Rounds(space, {**base, "data": data.location}, config)
+        check_data(stored, data)
+        rounds = Rounds(Space.of(stored["space"]), {**base, "data": data.location}, config)
         return cls(rounds, queue, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
 
     def run(
@@ -151,148 +147,83 @@ class Search:
         *,
         on_change: Callable[[Outcome], None] | None = None,
         callbacks: Sequence[Callback] = (),
-        train: Callable[[Settings], dict[str, Any] | None] | None = None,
-        keeper: Keeper | None = None,
-        tell: Callable[[str], None] | None = None,
+        train: Callable[[Settings], Metrics | None] | None = None,
+        store: NetworkStore | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> SearchResult:
-        """Work until the search is finished, then see that its winner is tested, trained again if that was asked for.
+        """Work until the search is finished and its winner is tested, or trained again if that was asked for.
 
         Args:
-            on_change: Called with the outcome so far whenever something has become known.
-            callbacks: Called while trials are trained; trials that are not finished when one stops are given back.
+            on_change: Called with the outcome so far whenever it has changed.
+            callbacks: Called while trials are trained; unfinished trials are given back when one stops.
             train: Trains the winner again and returns its figures, None if it was interrupted; by default a population
                 in memory.
-            keeper: Keeps the networks of the best trials; in memory if not given.
-            tell: Called with a sentence when the winner has to be trained again though that was not asked for.
+            store: Keeps the networks of the best trials; in memory if not given.
+            warn: Called with a sentence when the winner has to be trained again though that was not asked for.
         """
-        config = self.rounds.config
-        dtype = Settings.from_mapping(self.rounds.base).run.dtype
-        keeper = keeper or InMemory(self.data)
-        there = to_device(self.data, self.backend, dtype)
-        worker = SearchWorker(
-            self.rounds,
-            self.queue,
-            there,
-            most=self.most,
-            on_change=on_change,
-            callbacks=callbacks,
-            keeper=keeper,
-        )
-        outcome = worker.run(config.lease)
 
         def stop() -> bool:
             return any(callback.should_stop() for callback in callbacks)
 
-        winner = None if stop() else self.winner(outcome)
-        final, interrupted, network = None, stop(), None
-        if winner is not None and (best := outcome.best) is not None:
-            keeper.settle(best)
-            kept = keeper.get(best, self.backend)
-            if isinstance(keeper, InMemory) and not isinstance(kept, str):
+        config, store = self.rounds.config, store or NetworkStore(self.data)
+        data = to_device(self.data, self.backend, self.rounds.dtype)
+        worker = SearchWorker(
+            self.rounds,
+            self.queue,
+            data,
+            self.most,
+            on_change=on_change or (lambda _: None),
+            callbacks=callbacks,
+            store=store,
+        )
+        outcome = worker.run(config.lease)
+        best, winner, final, network = outcome.best, None, None, None
+        interrupted = stop()
+        if best is not None and not interrupted:
+            winner = winner_settings(self.rounds, outcome)
+            store.settle(best)
+            kept = store.get(best, self.backend)
+            if store.in_memory and not isinstance(kept, str):
                 network = kept[0]
+
+            def test_winner() -> Metrics | None:
+                settings = Settings.from_mapping(winner or {})
+                if not config.trains_again:
+                    if not isinstance(kept, str):
+                        return store.finish(with_all_sets(*kept, data, settings.train.lam) | {"trained_again": False})
+                    warn(f"trial {best.number} won, and its networks cannot be had ({kept}): it is trained again")
+                metrics = (train or self._train)(settings)
+                return None if metrics is None else metrics | {"trained_again": True}
+
             if config.final != "none":
-                settings, train = Settings.from_mapping(winner), train or self._train
-
-                def figures() -> dict[str, Any] | None:
-                    if not config.trains_again and not isinstance(kept, str):
-                        whole = with_all_sets(*kept, there, settings.train.lam) | {"trained_again": False}
-                        return keeper.finish(kept[0], whole)
-                    if not config.trains_again and tell is not None:
-                        tell(f"trial {best.number} won, and its networks cannot be had ({kept}): it is trained again")
-                    found = train(settings)
-                    return None if found is None else found | {"trained_again": True}
-
-                final = self._final(figures, stop)
+                final = find_once(self.queue, self.backend.device, config.lease, test_winner, stop)
                 interrupted = final is None
         seconds = time.perf_counter() - self._begin
         return SearchResult(outcome, winner, final, interrupted, seconds, self.warnings(outcome), network)
 
     def warnings(self, outcome: Outcome) -> list[str]:
-        """Return what speaks against what was found; what speaks against the winner's training is told with that."""
-        best, said = outcome.best, []
+        """Return what speaks against the outcome; warnings about the winner's training come with its figures."""
+        best, warnings = outcome.best, []
         if best is None:
             return []
         if outcome.none_better and outcome.guessing is not None:
             ranked = outcome.ranked()
             words = outcome.guessing.none_better([trial.score for trial in ranked], counted(len(ranked), "trial"))
-            said.append(f"{words}. Try other ranges, more steps, or other settings of what all trials share.")
+            warnings.append(f"{words}. Try other ranges, more steps, or other settings of what all trials share.")
         config = Settings.from_mapping(self.rounds.settings(best.point, best.round)).train
         samples = len(self.data.train)
-        return said + few_steps(config.length(samples).steps, config, samples)
+        return warnings + few_steps(config.length(samples).steps, config, samples)
 
-    def winner(self, outcome: Outcome) -> dict[str, Any] | None:
-        """Return the settings of the winner, as it is trained again if that was asked for; None without a winner."""
-        best = outcome.best
-        if best is None:
-            return None
-        config = self.rounds.config
-        settings = self.rounds.settings(best.point, best.round)
-        if config.final not in ("same", "none"):
-            settings["split"] = config.final
-        if config.final_runs is not None:
-            settings["runs"] = config.final_runs
-        return Settings.from_mapping(settings).to_mapping()
-
-    def _final(self, figures: Callable[[], dict[str, Any] | None], stop: Callable[[], bool]) -> dict[str, Any] | None:
-        """Find the winner's figures, or wait until another worker has: the test set is looked at once.
-
-        Returns:
-            Its figures; None if that was interrupted.
-        """
-        queue = TrialQueue(self.queue.storage, f"{self.queue.name}/final", {"of": self.queue.name})
-        with queue.at_work(Worker.here(self.backend.device), self.rounds.config.lease):
-            queue.plan([Slot(0, 0, None)])
-            while not stop():
-                queue.tend()
-                claims = queue.claim(1)
-                if claims:
-                    return self._finish_final(queue, claims[0], figures)
-                if queue.finished(0):
-                    attempt = queue.standing(queue.trials())
-                    if attempt is None:
-                        raise RunError(f"study = {queue.name}: {ATTEMPTS} workers died over the winner's training")
-                    if "result" not in attempt.user_attrs:
-                        raise RunError(f"study = {queue.name}: does not say what came of the winner's training")
-                    return dict(attempt.user_attrs["result"])
-                time.sleep(_SECONDS_TO_WAIT)
-        return None
-
-    def _finish_final(
-        self, queue: TrialQueue, claim: Claim, figures: Callable[[], dict[str, Any] | None]
-    ) -> dict[str, Any] | None:
-        try:
-            metrics = figures()
-        except BaseException:
-            queue.release([claim])
-            raise
-        if metrics is None:
-            queue.release([claim])
-            return None
-        accuracy = metrics["validation"]["accuracy"]
-        mean = accuracy["mean"] if isinstance(accuracy, dict) else accuracy
-        queue.finish(claim, mean or 0.0, metrics)
-        return metrics
-
-    def _train(self, settings: Settings) -> dict[str, Any] | None:
+    def _train(self, settings: Settings) -> Metrics:
         """Train the winner in memory."""
-        data = self.data
-        if settings.data.split != data.split:
-            data = load_data(settings.data)
+        data = self.data if settings.data.split == self.data.split else load_data(settings.data)
         population = Population.of(settings, data.features, data.classes)
         _, result = train_population(population, data, backend=self.backend, dtype=settings.run.dtype)
         return result.to_json()
 
 
-def check(rounds: Rounds, data: Dataset) -> None:
-    """Raise :class:`ConfigError` where an end of what is searched does not fit the data."""
-    for dimension in rounds.space.dimensions:
-        for value in dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high)):
-            middle = {d.name: d.values[0] if d.values else d.rounded(d.low) for d in rounds.space.dimensions}
-            rounds.check_point({**middle, dimension.name: value}, 0, data)
-
-
 def check_final(config: SearchConfig, settings: DataConfig, data: Dataset) -> None:
-    """Raise an error if the winner's split cannot be had: that is to be found before anything is trained.
+    """Raise an error, before anything is trained, if the winner cannot be trained on the split that was asked for.
 
     Raises:
         ConfigError: The data is not read from anywhere.
@@ -343,7 +274,7 @@ def search(
         storage: A journal file or the URL of a database, which other workers may share, or a storage of Optuna's;
             in memory if not given.
         study: The search's name there.
-        on_change: Called with the outcome so far whenever something has become known.
+        on_change: Called with the outcome so far whenever it has changed.
         callbacks: Instances of :class:`xpnet.Callback`, called during training; the search ends when one stops.
         **how: Fields of :class:`xpnet.tuning.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
             ``round_cycles``, ``prune``, ``final``, ``final_runs``, ``lease``.
@@ -355,20 +286,17 @@ def search(
         ConfigError: Something is out of its range, or cannot be trained.
         RunError: The storage cannot be used, or holds another search of this name.
     """
-    from xpnet.tuning.storage import close_storage, open_storage
-
     given = dict(settings or {})
-    where = Space.of(space)
-    where.refuse(given)
-    config = SearchConfig.from_mapping(how)
-    base = Settings.from_mapping(given)
+    searched = Space.of(space)
+    searched.refuse(given)
+    config, base = SearchConfig.from_mapping(how), Settings.from_mapping(given)
     data = data if data is not None else load_data(base.data)
     check_final(config, base.data, data)
-    opened = storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__")
-    there = open_storage(storage) if opened else storage
+    is_optunas = not (storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__"))
+    optunas = storage if is_optunas else open_storage(storage)
     try:
-        session = Search.start(where, base, config, data, backend or get_backend("cpu"), there, study)
-        return session.run(on_change=on_change, callbacks=callbacks)
+        worker = Search.start(searched, base, config, data, backend or get_backend("cpu"), optunas, study)
+        return worker.run(on_change=on_change, callbacks=callbacks)
     finally:
-        if opened:
-            close_storage(there)
+        if not is_optunas:
+            close_storage(optunas)

@@ -1,43 +1,46 @@
-"""Trains the trials that a worker has taken, drops the hopeless, and writes what came of each."""
+"""Trains the trials that a worker has taken as one population, prunes, and writes their results."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.config.definitions import Length, TrainConfig
 from xpnet.config.settings import Settings
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback, PruningPoint
 from xpnet.training.device_data import DeviceData
+from xpnet.training.evaluation import evaluate
 from xpnet.training.history import Metrics, Values
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
-from xpnet.tuning.kept_networks import Keeping, part_of, validated
-from xpnet.tuning.pruning import moments, to_prune
+from xpnet.tuning.kept_networks import BestNetworks, part_of
 from xpnet.tuning.rounds import Rounds
-from xpnet.tuning.trial_queue import Claim, TrialQueue
+from xpnet.tuning.trial_queue import Slot, TrialQueue
 from xpnet.tuning.trials import Trial
 
 Figures: TypeAlias = tuple[Values, Values]
-"""Accuracies and losses of a claim, by seed; not a number where a network diverged."""
+"""Accuracies and losses of a trial, by seed; not a number where a network diverged."""
+# Of fewer trials the median says little.
+_FEWEST = 4
 
 
 class TrialBatch(Callback):
     """The training of claims that differ in what stacks, as one population.
 
+    Claims have places in the batch, from 0; the networks of a claim, one for each seed, are its members.
+
     Args:
-        queue: Where the claims are from.
-        rounds: What they are about.
+        queue: The queue of the claims.
+        rounds: The rounds of the search.
         data: The data set on the device.
-        seeds: Seeds of every claim.
-        number: Their round.
-        claims: The claims, with their points.
-        keeping: Keeps the networks of those that beat all others; nobody does if not given.
+        claims: Claimed slots of one round, with their points.
+        best: Keeps the networks of the best trial; they are not kept if not given.
     """
 
     def __init__(
@@ -45,161 +48,181 @@ class TrialBatch(Callback):
         queue: TrialQueue,
         rounds: Rounds,
         data: DeviceData,
-        seeds: Sequence[int],
-        number: int,
-        claims: Sequence[Claim],
-        keeping: Keeping | None = None,
+        claims: Sequence[Slot],
+        best: BestNetworks | None = None,
     ) -> None:
-        self._keeping, self._data = keeping, data
-        self.queue, self.seeds, self.round, self.claims = queue, seeds, number, list(claims)
-        self.rule = rounds.config.prune
-        points = [dict(claim.slot.point or {}) for claim in claims]
-        full = [rounds.settings(point, number) for point in points]
-        own = [name for name in full[0] if any(settings[name] != full[0][name] for settings in full)]
-        cells = [{name: settings[name] for name in own} for settings in full]
-        settings = Settings.from_mapping(full[0])
-        self._full = full
-        self.population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
-        self.length = settings.train.length(len(data.data.train))
-        self.looks = moments(settings.train, self.length) if self.rule != "none" else {}
-        self.prune_at = self.looks
-        # By look and place: how the claims stood; by place: the look after which they were dropped.
-        self.stood: dict[int, dict[int, Figures]] = {}
-        self.pruned: dict[int, int] = {}
+        self._queue, self._data, self._claims, self._best = queue, data, list(claims), best
+        self._rule, self._round, seeds = rounds.config.prune, claims[0].round, rounds.seeds
+        self._settings = [rounds.settings(slot.point or {}, self._round) for slot in claims]
+        first = self._settings[0]
+        varying = [name for name in first if any(settings[name] != first[name] for settings in self._settings)]
+        cells = [{name: settings[name] for name in varying} for settings in self._settings]
+        settings, dataset = Settings.from_mapping(first), data.data
+        self.population = Population.of_cells(settings, cells, seeds, dataset.features, dataset.classes)
+        self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
+        self._length = settings.train.length(len(dataset.train))
+        self.prune_at = self._cycles = cycle_ends(settings.train, self._length) if self._rule != "none" else {}
+        # By cycle and place, the figures there; by place, the cycle after which a claim was pruned.
+        self._figures: dict[int, dict[int, Figures]] = {}
+        self._pruned: dict[int, int] = {}
 
     def run(self, train: Callable[..., tuple[Network, TrainResult]]) -> None:
-        """Train, drop, and write what came of each claim; `train` trains a population."""
-        queue = self.queue
+        """Train, prune, and write the result of each claim; `train` trains a population."""
         begin = time.perf_counter()
         network, result = None, None
         with contextlib.suppress(DivergedError):
             network, result = train(self.population, self)
+        interrupted = result is not None and result.interrupted
         seconds = self._shares(time.perf_counter() - begin, result)
         ended: dict[int, Figures] = {}
-        if network is not None and result is not None and not result.interrupted:
-            places = [place for place in range(len(self.claims)) if place not in self.pruned]
-            ended = {place: self._of(place, result.validation) for place in places}
-            self._keep(network, result, ended, seconds)
-        for place, claim in enumerate(self.claims):
-            if place in self.pruned:
-                look = self.pruned[place]
-                figures = self.stood[look][place]
-                entry = self._entry(place, result, seconds[place], figures) | {"pruned_after": look}
-                queue.finish(claim, entry["score"], entry, pruned=True)
-            elif result is not None and result.interrupted:
-                queue.release([claim])
+        if network is not None and result is not None and not interrupted:
+            unpruned = [place for place in range(len(self._claims)) if place not in self._pruned]
+            ended = {place: self._figures_of(place, result.validation) for place in unpruned}
+            self._keep_best(network, result, ended, seconds)
+        nothing = np.full(len(self._members[0]), np.nan)
+        for place, slot in enumerate(self._claims):
+            if place in self._pruned:
+                cycle = self._pruned[place]
+                entry = self._entry(place, result, seconds[place], self._figures[cycle][place])
+                self._queue.finish(slot, entry["score"], entry | {"pruned_after": cycle}, pruned=True)
+            elif interrupted:
+                self._queue.release([slot])
             else:
-                figures = ended.get(place, self._nothing())
+                figures = ended.get(place, (nothing, nothing))
                 entry = self._entry(place, result, seconds[place], figures)
-                if queue.finish(claim, entry["score"], entry) and self._keeping is not None:
-                    self._keeping.ended(self._trial(place, figures))
+                if self._queue.finish(slot, entry["score"], entry) and self._best is not None:
+                    self._best.ended(self._trial(place, figures))
 
-    def _keep(self, network: Network, result: TrainResult, ended: dict[int, Figures], seconds: Sequence[float]) -> None:
-        """Keep the networks of the best claim, if it beats all others that are known, with its figures as found there.
+    def _keep_best(
+        self, network: Network, result: TrainResult, ended: dict[int, Figures], seconds: Sequence[float]
+    ) -> None:
+        """Keep the networks of the best claim, if it beats all known trials, and put its figures into `ended`.
 
         Among others, a network's sums may be rounded otherwise than on its own, and a sample that lies between two
-        classes may fall to the other.  What is kept is what is told of: so it is evaluated on its own.
+        classes may fall to the other.  The figures must be those of the networks that are kept: so these are evaluated.
         """
-        if self._keeping is None:
-            return
         alone: dict[int, tuple[Network, Metrics]] = {}
-        while True:
-            trials = [self._trial(place, figures) for place, figures in ended.items()]
-            best = self._keeping.best(trials)
+        while self._best is not None:
+            trials = {place: self._trial(place, figures) for place, figures in ended.items()}
+            best = self._best.among(list(trials.values()))
             if best is None:
                 return
-            place = next(at for at, trial in zip(ended, trials, strict=True) if trial is best)
-            members, settings = self._members(place), Settings.from_mapping(self._full[place])
-            if place in alone:  # it is the best by these figures too
-                break
-            own, about = network.select(members), self._data.data
-            own.config = settings.network_config(about.features, about.classes)  # without what set others apart
-            validation = validated(own, self._data, settings.train.lam)
-            ended[place], alone[place] = (validation.accuracies, validation.losses), (own, validation)
-        own, validation = alone[place]
-        found = part_of(result, members, validation, seconds[place] / max(sum(seconds), 1e-9))
-        self._keeping.keeper.keep(self.claims[place].id, settings, own, found)
+            place = next(place for place, trial in trials.items() if trial is best)
+            settings, dataset = Settings.from_mapping(self._settings[place]), self._data.data
+            if place in alone:  # it is the best by its own figures too
+                share = seconds[place] / max(sum(seconds), 1e-9)
+                networks, validation = alone[place]
+                of_claim = part_of(result, self._members[place], validation, share)
+                self._best.store.keep(self._claims[place].attempt, settings, networks, of_claim)
+                return
+            networks = network.select(self._members[place])
+            networks.config = settings.network_config(
+                dataset.features, dataset.classes
+            )  # without what set others apart
+            validation = evaluate(networks, self._data.validation.x, self._data.validation.labels, settings.train.lam)
+            ended[place], alone[place] = (validation.accuracies, validation.losses), (networks, validation)
 
     def _trial(self, place: int, figures: Figures) -> Trial:
         """Return a claim as the trial that it is when it has ended."""
-        slot = self.claims[place].slot
-        number = self.queue.number(slot)
-        accuracies, losses = map(_list, figures)
-        return Trial(number, slot.round, "complete", slot.point or {}, score(figures[0]), accuracies, losses)
+        slot = self._claims[place]
+        accuracies, losses = map(_listed, figures)
+        number = self._queue.number(slot)
+        return Trial(number, slot.round, "complete", slot.point or {}, _score(figures[0]), accuracies, losses)
 
     def on_prune(self, point: PruningPoint) -> list[int]:
-        """Report all trials, judge them, and return the networks of those that are pruned."""
-        queue, look = self.queue, self.looks[point.step]
-        here = [place for place in range(len(self.claims)) if place not in self.pruned]
-        living, (start, stop) = set(point.replicas), point.chunk
+        """Report the accuracies at a cycle's end, compare them, and return the networks of the pruned claims."""
+        cycle, living, (start, stop) = self._cycles[point.step], set(point.replicas), point.chunk
         # A trial whose seeds train in several chunks cannot be judged before the last of them.
-        asked = [
+        places = [
             place
-            for place in here
-            if living & set(self._members(place)) and all(start <= r < stop for r in self._members(place))
+            for place, members in enumerate(self._members)
+            if place not in self._pruned and living & set(members) and all(start <= r < stop for r in members)
         ]
-        found = {place: self._of(place, point.validation) for place in asked}
-        self.stood.setdefault(look, {}).update(found)
-        still_mine = {claim.id for claim in queue.mine(self.claims)}
-        for place in asked:
-            if self.claims[place].id in still_mine:
-                queue.report(self.claims[place], look, score(found[place][0]))
-        values = queue.reported(self.round, look)
-        ids = {self.claims[place].id: place for place in asked if self.claims[place].id in values}
-        for id in to_prune(self.rule, look, values, list(ids)):
-            self.pruned[ids[id]] = look
-        # What somebody else has taken over is not worth going on with either.
-        lost = [place for place in asked if self.claims[place].id not in still_mine]
-        gone = [place for place in asked if self.pruned.get(place) == look] + lost
-        return [replica for place in gone for replica in self._members(place)]
+        figures = {place: self._figures_of(place, point.validation) for place in places}
+        self._figures.setdefault(cycle, {}).update(figures)
+        held = self._queue.held(self._claims)
+        for place in places:
+            if self._claims[place] in held:
+                self._queue.report(self._claims[place], cycle, _score(figures[place][0]))
+        accuracies = self._queue.reported(self._round, cycle)
+        place_of = {self._claims[place].attempt: place for place in places if self._claims[place].attempt in accuracies}
+        pruned = [place_of[id] for id in to_prune(self._rule, cycle, accuracies, list(place_of))]
+        self._pruned |= dict.fromkeys(pruned, cycle)
+        # Trials that another worker has taken over are not worth going on with either.
+        lost = [place for place in places if self._claims[place] not in held and place not in pruned]
+        return [replica for place in pruned + lost for replica in self._members[place]]
 
-    def _members(self, place: int) -> list[int]:
-        """Return the replicas of a claim, one for each seed."""
-        return list(range(place, len(self.population), len(self.claims)))
-
-    def _of(self, place: int, metrics: Metrics) -> Figures:
-        """Return a claim's accuracies and losses, by seed."""
-        members = self._members(place)
+    def _figures_of(self, place: int, metrics: Metrics) -> Figures:
+        members = self._members[place]
         return metrics.accuracies[members], metrics.losses[members]
 
-    def _nothing(self) -> Figures:
-        nan = np.full(len(self.seeds), np.nan)
-        return nan, nan
-
     def _entry(self, place: int, result: TrainResult | None, seconds: float, figures: Figures) -> dict[str, Any]:
-        """Return what is kept of a claim, as JSON can hold it."""
+        """Return the result of a claim, as JSON can hold it."""
         curve: list[list[float]] = []
+        steps = 0
         if result is not None:
-            values = result.history.columns()["validation.accuracies"][:, self._members(place)]
-            good = np.isfinite(values)
-            known = good.any(axis=1)
-            means = np.where(good, values, 0.0).sum(axis=1)[known] / good.sum(axis=1)[known]
+            values = result.history.columns()["validation.accuracies"][:, self._members[place]]
+            finite = np.isfinite(values)
+            known = finite.any(axis=1)
+            means = np.where(finite, values, 0.0).sum(axis=1)[known] / finite.sum(axis=1)[known]
             curve = [[int(at) + 1, mean] for at, mean in zip(np.flatnonzero(known), means.tolist(), strict=True)]
-        # Who is pruned at the end of an epoch has no figures in its record, and has trained it all the same.
-        dropped = result.dropped if result is not None else {}
-        taken = max((dropped.get(replica, 0) for replica in self._members(place)), default=0)
+            # Networks that are pruned at the end of an epoch have trained it, and have no figures in its record.
+            steps = max(result.dropped.get(replica, 0) for replica in self._members[place])
         return {
-            "score": score(figures[0]),
-            "accuracies": _list(figures[0]),
-            "losses": _list(figures[1]),
-            "epochs": max(len(curve), taken // self.length.steps_per_epoch),
+            "score": _score(figures[0]),
+            "accuracies": _listed(figures[0]),
+            "losses": _listed(figures[1]),
+            "epochs": max(len(curve), steps // self._length.steps_per_epoch),
             "seconds": seconds,
             "curve": curve,
         }
 
     def _shares(self, seconds: float, result: TrainResult | None) -> list[float]:
         """Return each claim's share of the time, by the steps that its networks took."""
-        steps = np.full(len(self.population), float(result.steps if result else self.length.steps))
+        steps = np.full(len(self.population), float(result.steps if result else self._length.steps))
         for replica, taken in (result.dropped if result else {}).items():
             steps[replica] = taken
-        own = np.array([steps[self._members(place)].sum() for place in range(len(self.claims))])
-        return [float(share) for share in seconds * own / max(1.0, own.sum())]
+        of_claims = np.array([steps[members].sum() for members in self._members])
+        return [float(share) for share in seconds * of_claims / max(1.0, of_claims.sum())]
 
 
-def score(accuracies: np.ndarray[Any, Any]) -> float:
-    """Return what a trial is judged by: the mean over its seeds; one that diverged classifies nothing."""
+def _score(accuracies: Values) -> float:
+    """Return the mean over the seeds; a network that diverged classifies nothing."""
     return float(np.where(np.isfinite(accuracies), accuracies, 0.0).mean())
 
 
-def _list(values: np.ndarray[Any, Any]) -> list[float | None]:
+def _listed(values: Values) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
+
+
+# -- rules of pruning ---------------------------------------------------------------------
+
+
+def cycle_ends(config: TrainConfig, length: Length) -> dict[int, int]:
+    """Return the steps at which trials are compared, with the number of cycles, or epochs, that have ended there.
+
+    They are the ends of cycles, where the learning rate is lowest: in the middle of a cycle, with its high rates,
+    accuracy is mostly noise.  With schedules that have no cycles they are the ends of epochs.
+    """
+    every = 2 * length.n_s if config.schedule == "triangular" else length.steps_per_epoch
+    return {step: step // every for step in range(every, length.steps, every)}
+
+
+def to_prune(rule: str, cycle: int, accuracies: Mapping[int, float], own: Sequence[int]) -> list[int]:
+    """Return which trials are pruned.
+
+    Args:
+        rule: ``"median"``: those below the median; ``"halving"``: those that are not among the better half, after
+            1, 2, 4, ... cycles (successive halving of Jamieson and Talwalkar, 2016, as each comes, as Li et al., 2020).
+        cycle: Cycles, or epochs, after which they are compared.
+        accuracies: Of every trial that has come as far, by number.
+        own: The trials to decide on.
+    """
+    values = np.sort(list(accuracies.values()))
+    if rule == "median" and len(values) >= _FEWEST:
+        limit = float(np.median(values))
+    elif rule == "halving" and len(values) >= 2 and cycle.bit_count() == 1:
+        limit = float(values[len(values) // 2])
+    else:
+        return []
+    return [trial for trial in own if accuracies[trial] < limit]

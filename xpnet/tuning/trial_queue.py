@@ -1,10 +1,10 @@
-"""The trials of a search as several workers share them: places to fill, who fills them, what came of it.
+"""The queue of trials that the workers of a search share.
 
-A search is a list of *slots*, one for each point that is to be trained.  A trial of Optuna's is one attempt at a
-slot.  A slot is open until an attempt is complete or pruned; an attempt whose worker's lease has expired fails, and
-the slot gets another.  Two workers may give one slot an attempt at the same moment: of attempts that are alive the
-one with the lowest number counts, and whoever takes another gives it back.  So no finished trial is repeated and
-none is lost, whenever a worker is killed.
+A search is a list of *slots*, one for each point to train.  A trial in Optuna's storage is one *attempt* at a slot.
+A slot is open until an attempt is complete or pruned.  An attempt whose worker's lease has expired fails, and the slot
+gets another.  Two workers may add an attempt at one slot at the same moment: of the attempts that have not failed the
+first counts, and a worker that has taken another gives it back.  So no finished trial is repeated and none is lost,
+whenever a worker is killed.
 """
 
 from __future__ import annotations
@@ -16,148 +16,119 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xpnet.errors import RunError
-from xpnet.tuning.leases import Lease, LeaseWatch, Worker
+from xpnet.tuning.leases import LeaseWatch, renewed, this_worker
 
-# A slot over which so many workers have died while they trained nothing else is given up: it may be what ends them.
+# A slot is given up after so many workers died while they trained nothing else: it may be what ends them.
 ATTEMPTS = 3
-# Why an attempt failed; those that were given back may be repeated as often as need be, what cannot be trained never.
+# Why an attempt failed.  A rejected point cannot be trained; released attempts are repeated as often as need be.
 EXPIRED, TWICE, RELEASED, REJECTED = "expired", "twice", "released", "rejected"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place to fill.
+    """A trial to be done.
 
     Attributes:
         round: Its round.
         number: Its number in the round.
-        point: What is to be trained there; None if a sampler is to say.
-        distributions: Optuna's, of every setting of the point.
+        point: The values to train; None if a sampler chooses them.
+        distributions: Optuna's distribution of every setting of the point.
+        attempt: The attempt, by its number in the storage, that this worker has taken: it has *claimed* the slot.
     """
 
     round: int
     number: int
     point: Mapping[str, Any] | None
     distributions: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An attempt that this worker has taken.
-
-    Attributes:
-        slot: What it fills.
-        id: Optuna's number of the trial in its storage.
-    """
-
-    slot: Slot
-    id: int
+    attempt: int = -1
 
 
 class TrialQueue:
-    """The slots of a search in a storage of Optuna's.
+    """The slots of a search and their attempts, in a storage of Optuna's.
 
     Args:
         storage: As :func:`xpnet.tuning.storage.open_storage` returns it.
         name: The study's name.
-        about: What the study is; one that is there already must be the same.
-        same: Says, of what is there and `about`, what differs; empty if nothing does.
+        identity: What is searched, of a study that may have to be made; an existing one must be the same.
+        difference: Names the difference of two identities; empty if there is none.
     """
 
     def __init__(
         self,
         storage: Any,
         name: str,
-        about: Mapping[str, Any] | None = None,
-        same: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
+        identity: Mapping[str, Any] | None = None,
+        difference: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
     ) -> None:
         import optuna
 
         self.storage, self.name = storage, name
-        if about is None:
-            try:
-                self.id = storage.get_study_id_from_name(name)
-            except KeyError:
-                raise RunError(f"study = {name}: there is no such study in the storage") from None
-        else:
+        if identity is not None:
             with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
                 storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
+        try:
             self.id = storage.get_study_id_from_name(name)
-            there = self.about()
-            if there is None:  # made just now, by this worker or by one that was killed before it said this
-                storage.set_study_user_attr(self.id, "about", dict(about))
-            elif same is not None and (difference := same(there, about)):
-                raise RunError(f"study = {name}: is another search already: {difference}; name another study")
+        except KeyError:
+            raise RunError(f"study = {name}: there is no such study in the storage") from None
+        if identity is not None:
+            stored = self.identity()
+            if stored is None:  # made just now, by this worker or by one that was killed before this write
+                storage.set_study_user_attr(self.id, "about", dict(identity))
+            elif difference is not None and (words := difference(stored, identity)):
+                raise RunError(f"study = {name}: is another search already: {words}; name another study")
         self.watch = LeaseWatch()
-        self.worker, self.seconds = Worker.here(), 60.0
+        self.worker, self.lease = this_worker(), 60.0
         self._slots: dict[int, list[Slot]] = {}
 
-    def about(self) -> dict[str, Any] | None:
-        """Return what the study is; None if nobody has said so yet."""
-        about = self.storage.get_study_user_attrs(self.id).get("about")
-        return None if about is None else dict(about)
+    def identity(self) -> dict[str, Any] | None:
+        """Return what is searched; None if that was never written."""
+        identity = self.storage.get_study_user_attrs(self.id).get("about")
+        return None if identity is None else dict(identity)
 
     def trials(self) -> list[Any]:
         """Return all attempts, in the order of their numbers."""
         return list(self.storage.get_all_trials(self.id, deepcopy=False))
 
-    # -- plans ----------------------------------------------------------------------------
+    # -- slots and their attempts ---------------------------------------------------------
 
     def plan(self, slots: Sequence[Slot]) -> None:
-        """Make the slots of a round known, and give each an attempt; every worker plans the same."""
-        self._slots[slots[0].round] = list(slots)
-        self._fill(self.trials())
+        """Add the slots of a round, and an attempt at each; every worker plans the same."""
+        self.know(slots)
+        self.fill(self.trials())
 
-    def slots(self) -> Iterator[Slot]:
-        """Return all slots of the rounds that are planned."""
-        for number in sorted(self._slots):
-            yield from self._slots[number]
+    def know(self, slots: Sequence[Slot]) -> None:
+        """Take note of the slots of a round."""
+        self._slots[slots[0].round] = list(slots)
 
     def number(self, slot: Slot) -> int:
         """Return a slot's number among those of all rounds."""
         return sum(len(slots) for round, slots in self._slots.items() if round < slot.round) + slot.number
 
-    def attempts(self, trials: Sequence[Any]) -> dict[tuple[int, int], list[Any]]:
-        """Return the attempts at each slot, by its round and number."""
-        found: dict[tuple[int, int], list[Any]] = {}
-        for trial in trials:
-            slot = trial.user_attrs.get("slot")
-            if slot is not None:
-                found.setdefault((int(slot[0]), int(slot[1])), []).append(trial)
-        return found
-
-    def standing(self, attempts: Sequence[Any]) -> Any:
-        """Return the attempt that counts: the first that is alive; None if there is none."""
-        return next((trial for trial in attempts if not failed(trial)), None)
-
-    def given_up(self, attempts: Sequence[Any]) -> bool:
-        """Return whether a slot has had its attempts, or cannot be trained."""
-        ended = [trial.user_attrs for trial in attempts if failed(trial)]
-        died = [attributes for attributes in ended if attributes.get("why") == EXPIRED and attributes.get("alone")]
-        return len(died) >= ATTEMPTS or any(attributes.get("why") == REJECTED for attributes in ended)
+    def attempts(self, trials: Sequence[Any] | None = None) -> Iterator[tuple[Slot, list[Any]]]:
+        """Yield every slot with its attempts: those of the storage, or those among `trials`."""
+        by_slot = attempts_by_slot(self.trials() if trials is None else trials)
+        for _, slots in sorted(self._slots.items()):
+            for slot in slots:
+                yield slot, by_slot.get((slot.round, slot.number), [])
 
     def finished(self, round: int) -> bool:
         """Return whether nothing of a round is left to do."""
-        attempts = self.attempts(self.trials())
-        for slot in self._slots[round]:
-            own = attempts.get((slot.round, slot.number), [])
-            standing = self.standing(own)
-            done = self.given_up(own) if standing is None else bool(standing.state.is_finished())
-            if not done:
+        for slot, own in self.attempts():
+            attempt = current(own)
+            if slot.round == round and not (given_up(own) if attempt is None else attempt.state.is_finished()):
                 return False
         return True
 
-    def _fill(self, trials: Sequence[Any]) -> None:
-        """Give an attempt to every slot that has none."""
-        attempts = self.attempts(trials)
-        for slot in self.slots():
-            own = attempts.get((slot.round, slot.number), [])
-            if self.standing(own) is None and not self.given_up(own):
-                # An attempt whose point a sampler had said is repeated at that point.
-                said = [point for trial in own if (point := _point(slot, trial)) is not None]
-                self._add(slot, slot.point or next(iter(said), None))
+    def fill(self, trials: Sequence[Any]) -> None:
+        """Add an attempt at every slot that has none among `trials`."""
+        for slot, own in self.attempts(trials):
+            if current(own) is None and not given_up(own):
+                # A failed attempt whose point a sampler had chosen is repeated at that point.
+                chosen = (point for trial in own if (point := _point(slot, trial)) is not None)
+                self.add(slot, slot.point or next(chosen, None))
 
-    def _add(self, slot: Slot, point: Mapping[str, Any] | None) -> None:
+    def add(self, slot: Slot, point: Mapping[str, Any] | None) -> None:
+        """Add an attempt at a slot."""
         from optuna.trial import TrialState, create_trial
 
         known = point is not None and bool(slot.distributions)
@@ -169,170 +140,157 @@ class TrialQueue:
         )
         self.storage.create_new_trial(self.id, template_trial=waiting)
 
-    # -- leases ---------------------------------------------------------------------------
-
-    @contextmanager
-    def at_work(self, worker: Worker, seconds: float) -> Iterator[None]:
-        """Hold a lease on everything that this worker claims."""
-        self.worker, self.seconds = worker, seconds
-
-        def write(lease: dict[str, Any]) -> None:
-            self.storage.set_study_user_attr(self.id, f"lease:{worker.name}", lease)
-
-        with Lease(worker, seconds, write):
-            yield
-
-    def tend(self) -> None:
-        """Fail the attempts whose workers are gone, and give their slots new ones."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        trials = self.trials()
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        leases = self.storage.get_study_user_attrs(self.id) if running else {}
-        lost = [trial for trial in running if self._is_lost(trial, leases)]
-        for trial in lost:
-            with contextlib.suppress(UpdateFinishedTrialError):
-                self._fail(trial._trial_id, EXPIRED)
-        self._fill(self.trials() if lost else trials)
-
-    def _is_lost(self, trial: Any, leases: Mapping[str, Any]) -> bool:
-        """Return whether a running attempt's worker is gone."""
-        worker = trial.user_attrs.get("worker")
-        if worker == self.worker.name:
-            return False
-        if worker is not None:
-            return self.watch.expired(f"lease:{worker}", leases.get(f"lease:{worker}"), self.seconds)
-        # Somebody was killed, or is, between taking it and signing it: one of those who said that they would.
-        takers = [key.replace("taking:", "lease:") for key in trial.user_attrs if key.startswith("taking:")]
-        takers = [key for key in takers if key != f"lease:{self.worker.name}"]
-        if takers and all(self.watch.expired(key, leases.get(key), self.seconds) for key in takers):
-            return True
-        return self.watch.expired(f"trial:{trial.number}", None, self.seconds)
-
-    def _fail(self, id: int, why: str) -> None:
-        from optuna.trial import TrialState
-
-        # The reason first: a failed attempt without one is not counted against its slot.
-        self.storage.set_trial_user_attr(id, "why", why)
-        self.storage.set_trial_state_values(id, TrialState.FAIL)
-
-    def workers(self) -> list[Mapping[str, Any]]:
-        """Return the leases that have not ended."""
-        attributes = self.storage.get_study_user_attrs(self.id)
-        leases = [lease for key, lease in attributes.items() if key.startswith("lease:")]
-        return [lease for lease in leases if not self.watch.expired(f"lease:{lease['worker']}", lease, self.seconds)]
-
-    # -- work -----------------------------------------------------------------------------
-
-    def claim(self, most: int, alike: Callable[[Mapping[str, Any] | None], Hashable] | None = None) -> list[Claim]:
-        """Take up to `most` attempts that nobody has; of those at known points, such that `alike` says the same."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        trials = self.trials()
-        attempts = self.attempts(trials)
-        claims: list[Claim] = []
-        first: Hashable = None
-        for slot in self.slots():
-            own = attempts.get((slot.round, slot.number), [])
-            standing = self.standing(own)
-            for trial in own:
-                if trial.state != TrialState.WAITING:
-                    continue
-                with contextlib.suppress(UpdateFinishedTrialError):
-                    if trial is not standing:
-                        self._fail(trial._trial_id, TWICE)
-                        continue
-                    point = _point(slot, trial)
-                    # What a worker has died over is tried alone: others are not to die with it again.
-                    alone = any(attempt.user_attrs.get("why") == EXPIRED for attempt in own)
-                    kind = (alike(point) if alike is not None else None, trial.number if alone else None)
-                    if len(claims) == most or (claims and kind != first):
-                        continue
-                    if alone:
-                        self.storage.set_trial_user_attr(trial._trial_id, "alone", True)
-                    self.storage.set_trial_user_attr(trial._trial_id, f"taking:{self.worker.name}", True)
-                    if self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                        self.storage.set_trial_user_attr(trial._trial_id, "worker", self.worker.name)
-                        claims.append(Claim(replace(slot, point=point), trial._trial_id))
-                        first = kind
-        return self._single(claims)
-
-    def _single(self, claims: list[Claim]) -> list[Claim]:
-        """Give back what somebody else has an attempt at with a lower number."""
-        if not claims:
-            return claims
-        attempts = self.attempts(self.trials())
-        kept = []
-        for claim in claims:
-            standing = self.standing(attempts[claim.slot.round, claim.slot.number])
-            if standing is not None and standing._trial_id == claim.id:
-                kept.append(claim)
-            else:
-                self.release([claim], TWICE)
-        return kept
-
-    def mine(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Return those of `claims` that nobody has taken away, as happens to a process that stood still."""
-        from optuna.trial import TrialState
-
-        running = {trial._trial_id for trial in self.trials() if trial.state == TrialState.RUNNING}
-        return [claim for claim in claims if claim.id in running]
-
-    def release(self, claims: Sequence[Claim], why: str = RELEASED) -> None:
-        """Give attempts back, unfinished."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        for claim in claims:
-            with contextlib.suppress(UpdateFinishedTrialError):
-                self._fail(claim.id, why)
-
-    def report(self, claim: Claim, look: int, value: float) -> None:
-        """Say how an attempt stands at a look, in the middle of its training."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        with contextlib.suppress(UpdateFinishedTrialError):
-            self.storage.set_trial_intermediate_value(claim.id, look, value)
-
-    def reported(self, round: int, look: int) -> dict[int, float]:
-        """Return what attempts at slots of a round, by their numbers in the storage, said at a look."""
-        attempts = self.attempts(self.trials())
-        found = {}
-        for (number, _), own in attempts.items():
-            standing = self.standing(own)
-            if number == round and standing is not None and look in standing.intermediate_values:
-                found[standing._trial_id] = float(standing.intermediate_values[look])
-        return found
-
-    def reject(self, claim: Claim, reason: str) -> None:
-        """Say that an attempt's point cannot be trained; nobody tries it again."""
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        with contextlib.suppress(UpdateFinishedTrialError):
-            self.storage.set_trial_user_attr(claim.id, "reason", reason)
-            self._fail(claim.id, REJECTED)
-
-    def finish(self, claim: Claim, value: float, result: Mapping[str, Any], *, pruned: bool = False) -> bool:
-        """Write what came of an attempt; return False if it had been taken away."""
+    def _write(self, id: int, state: str | None = None, value: float | None = None, **attributes: Any) -> bool:
+        """Write attributes of an attempt and then its state; return False if that came too late."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         try:
-            self.storage.set_trial_user_attr(claim.id, "result", dict(result))
-            state = TrialState.PRUNED if pruned else TrialState.COMPLETE
-            return bool(self.storage.set_trial_state_values(claim.id, state, [value]))
+            for name, attribute in attributes.items():
+                self.storage.set_trial_user_attr(id, name, attribute)
+            values = None if value is None else [value]
+            return state is None or bool(self.storage.set_trial_state_values(id, TrialState[state], values))
         except UpdateFinishedTrialError:
             return False
 
+    # -- leases ---------------------------------------------------------------------------
+
+    @contextmanager
+    def at_work(self, device: str = "", seconds: float = 60.0) -> Iterator[None]:
+        """Hold a lease on everything that this worker, which computes on `device`, claims."""
+        self.worker, self.lease = this_worker(device), seconds
+        key = f"lease:{self.worker['worker']}"
+        with renewed(self.worker, seconds, lambda lease: self.storage.set_study_user_attr(self.id, key, lease)):
+            yield
+
+    def workers(self) -> list[str]:
+        """Return the names of the workers whose leases have not ended."""
+        attributes = self.storage.get_study_user_attrs(self.id)
+        names = [str(lease["worker"]) for key, lease in attributes.items() if key.startswith("lease:")]
+        return [name for name in names if not self._expired(name, attributes)]
+
+    def recover_lost(self) -> None:
+        """Fail the attempts whose workers are gone, and give their slots new ones."""
+        trials = self.trials()
+        running = [trial for trial in trials if trial.state.name == "RUNNING"]
+        leases = self.storage.get_study_user_attrs(self.id) if running else {}
+        lost = [trial for trial in running if self._is_lost(trial, leases)]
+        for trial in lost:
+            self._write(trial._trial_id, "FAIL", why=EXPIRED)
+        self.fill(self.trials() if lost else trials)
+
+    def _is_lost(self, trial: Any, leases: Mapping[str, Any]) -> bool:
+        worker, me = trial.user_attrs.get("worker"), self.worker["worker"]
+        if worker is not None:
+            return worker != me and self._expired(worker, leases)
+        # A worker was killed, or is, between taking it and signing it: one of those that announced to take it.
+        takers = [key.removeprefix("taking:") for key in trial.user_attrs if key.startswith("taking:")]
+        takers = [name for name in takers if name != me]
+        if takers and all(self._expired(name, leases) for name in takers):
+            return True
+        return self.watch.expired(f"trial:{trial.number}", None, self.lease)
+
+    def _expired(self, worker: str, leases: Mapping[str, Any]) -> bool:
+        key = f"lease:{worker}"
+        return self.watch.expired(key, leases.get(key), self.lease)
+
+    # -- work -----------------------------------------------------------------------------
+
+    def claim(self, most: int, alike: Callable[[Mapping[str, Any] | None], Hashable] = lambda _: None) -> list[Slot]:
+        """Take up to `most` waiting attempts, at points of which `alike` returns the same."""
+        claims: list[Slot] = []
+        first: Hashable = None
+        for slot, own in self.attempts():
+            counting = current(own)
+            for trial in own:
+                if trial.state.name != "WAITING":
+                    continue
+                id = trial._trial_id
+                if trial is not counting:
+                    self._write(id, "FAIL", why=TWICE)
+                    continue
+                point = _point(slot, trial)
+                # A point over which a worker has died is tried alone, so that other trials do not fail with it again.
+                alone = any(attempt.user_attrs.get("why") == EXPIRED for attempt in own)
+                kind = (alike(point), trial.number if alone else None)
+                if len(claims) == most or (claims and kind != first):
+                    continue
+                name = self.worker["worker"]
+                marks = {**({"alone": True} if alone else {}), f"taking:{name}": True}
+                if self._write(id, "RUNNING", **marks) and self._write(id, worker=name):
+                    claims.append(replace(slot, point=point, attempt=id))
+                    first = kind
+        return self.keep_first(claims)
+
+    def keep_first(self, claims: Sequence[Slot]) -> list[Slot]:
+        """Return those of `claims` that count, and give back those at slots that have an earlier attempt."""
+        by_slot = attempts_by_slot(self.trials()) if claims else {}
+        first = []
+        for slot in claims:
+            trial = current(by_slot[slot.round, slot.number])
+            if trial is not None and trial._trial_id == slot.attempt:
+                first.append(slot)
+            else:
+                self.release([slot], TWICE)
+        return first
+
+    def held(self, claims: Sequence[Slot]) -> list[Slot]:
+        """Return those of `claims` that this worker still has; a process that stood still may have lost some."""
+        running = {trial._trial_id for trial in self.trials() if trial.state.name == "RUNNING"}
+        return [slot for slot in claims if slot.attempt in running]
+
+    def release(self, claims: Sequence[Slot], why: str = RELEASED) -> None:
+        """Give attempts back, unfinished."""
+        for slot in claims:
+            # The reason first: a failed attempt without one is not counted against its slot.
+            self._write(slot.attempt, "FAIL", why=why)
+
+    def reject(self, slot: Slot, reason: str) -> None:
+        """Record that a point cannot be trained; no worker tries it again."""
+        self._write(slot.attempt, "FAIL", reason=reason, why=REJECTED)
+
+    def finish(self, slot: Slot, value: float, result: Mapping[str, Any], *, pruned: bool = False) -> bool:
+        """Write the result of an attempt; return False if this worker had lost it."""
+        return self._write(slot.attempt, "PRUNED" if pruned else "COMPLETE", value, result=dict(result))
+
+    def report(self, slot: Slot, cycle: int, value: float) -> None:
+        """Write the accuracy of an attempt after a cycle."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_intermediate_value(slot.attempt, cycle, value)
+
+    def reported(self, round: int, cycle: int) -> dict[int, float]:
+        """Return the accuracies of a round's attempts after a cycle, by their numbers in the storage."""
+        reported = {}
+        for slot, own in self.attempts():
+            trial = current(own)
+            if slot.round == round and trial is not None and cycle in trial.intermediate_values:
+                reported[trial._trial_id] = float(trial.intermediate_values[cycle])
+        return reported
+
+
+def attempts_by_slot(trials: Sequence[Any]) -> dict[tuple[int, int], list[Any]]:
+    """Return attempts by the round and the number of their slot."""
+    by_slot: dict[tuple[int, int], list[Any]] = {}
+    for trial in trials:
+        if (slot := trial.user_attrs.get("slot")) is not None:
+            by_slot.setdefault((int(slot[0]), int(slot[1])), []).append(trial)
+    return by_slot
+
+
+def current(attempts: Sequence[Any]) -> Any:
+    """Return the attempt at a slot that counts, the first that has not failed; None if there is none."""
+    return next((trial for trial in attempts if trial.state.name != "FAIL"), None)
+
+
+def given_up(attempts: Sequence[Any]) -> bool:
+    """Return whether a slot has had all its attempts, or cannot be trained."""
+    failed = [trial.user_attrs for trial in attempts if trial.state.name == "FAIL"]
+    died = [attributes for attributes in failed if attributes.get("why") == EXPIRED and attributes.get("alone")]
+    return len(died) >= ATTEMPTS or any(attributes.get("why") == REJECTED for attributes in failed)
+
 
 def _point(slot: Slot, trial: Any) -> dict[str, Any] | None:
-    """Return an attempt's point; None if not all of it has been said."""
+    """Return an attempt's point; None if a sampler has not chosen all of it."""
     return dict(trial.params) if slot.distributions and trial.params.keys() == slot.distributions.keys() else None
-
-
-def failed(trial: Any) -> bool:
-    """Return whether an attempt has failed."""
-    from optuna.trial import TrialState
-
-    return bool(trial.state == TrialState.FAIL)

@@ -1,15 +1,17 @@
-"""What a search has found so far: its trials, the best of them, as tables and JSON."""
+"""The trials of a search and their outcome: which is the best, as tables and JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from xpnet.errors import RunError
 from xpnet.training.guessing import Guessing, none_better
 from xpnet.training.history import csv_lines, evenly, summary
+from xpnet.tuning.trial_queue import Slot, current, given_up
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
 
@@ -22,14 +24,14 @@ class Trial:
         number: Its number in the search, from 0.
         round: Its round, from 0.
         state: ``"complete"``, ``"pruned"``, ``"running"``, ``"waiting"``, or ``"failed"``: its workers died over it.
-        point: What sets it apart, by the names of the space; empty until a sampler has said it.
+        point: Its values, by the names of the space; empty until a sampler has chosen them.
         score: Mean of the validation accuracy over the seeds, 0 for those that diverged; None without a result.
         accuracies, losses: Of the validation set, by seed; None where it diverged.
-        cycle: Cycles (or looks) after which it was pruned; None if it was not.
+        cycle: Cycles (or epochs) after which it was pruned; None if it was not.
         epochs: Epochs trained.
         seconds: Its share of its population's training time.
         curve: Mean validation accuracy by epoch.
-        worker: Who trained it, or does.
+        worker: The worker that trains it, or has.
         attempts: How many workers have begun it.
         note: Why it failed.
         attempt: Number in the storage of the attempt that counts; None if there is none.
@@ -51,20 +53,61 @@ class Trial:
     note: str = ""
     attempt: int | None = None
 
+    @classmethod
+    def of(cls, number: int, slot: Slot, attempts: Sequence[Any]) -> Trial:
+        """Return the trial of a slot with its attempts in the storage.
+
+        Raises:
+            RunError: The result of an attempt that has ended is damaged.
+        """
+        begun, attempt = sum("worker" in trial.user_attrs for trial in attempts), current(attempts)
+        if attempt is None:
+            lost = given_up(attempts)
+            reasons = (str(trial.user_attrs["reason"]) for trial in attempts if "reason" in trial.user_attrs)
+            note = next(reasons, "its workers died" if lost else "")
+            point = slot.point or next((dict(trial.params) for trial in attempts if trial.params), {})
+            return cls(number, slot.round, "failed" if lost else "waiting", point, attempts=begun, note=note)
+        point, result = dict(attempt.params) or dict(slot.point or {}), {}
+        if attempt.state.is_finished():
+            result = attempt.user_attrs.get("result", {})
+            if point.keys() != slot.distributions.keys():
+                has, wanted = (", ".join(names) or "nothing" for names in (point, slot.distributions))
+                words = f"has {has}, and the search is of {wanted}"
+                raise RunError(f"trial {attempt.number}: {words}; its storage is damaged")
+            # The result is written before the state.
+            if not result.get("accuracies") or "score" not in result:
+                raise RunError(f"trial {attempt.number}: has ended, and has no accuracies; its storage is damaged")
+        return cls(
+            number=number,
+            round=slot.round,
+            state=attempt.state.name.lower(),
+            point=point,
+            score=result.get("score"),
+            accuracies=tuple(result.get("accuracies", ())),
+            losses=tuple(result.get("losses", ())),
+            cycle=result.get("pruned_after"),
+            epochs=int(result.get("epochs", 0)),
+            seconds=float(result.get("seconds", 0.0)),
+            curve=tuple((int(epoch), float(accuracy)) for epoch, accuracy in result.get("curve", ())),
+            worker=str(attempt.user_attrs.get("worker", "")),
+            attempts=begun,
+            attempt=attempt._trial_id,
+        )
+
     @property
     def learned(self) -> bool:
-        """Whether a network of it has come to an accuracy; where all diverged, there is nothing to choose."""
+        """Whether one of its networks came to an accuracy; a trial of which all diverged is never chosen."""
         return any(accuracy is not None for accuracy in self.accuracies)
+
+    def validation(self) -> dict[str, Any] | None:
+        """Return mean, standard deviation and values of its validation figures; None without a result."""
+        if not self.accuracies:
+            return None
+        return {"accuracy": _summary(self.accuracies), "loss": _summary(self.losses)}
 
     def to_json(self, seeds: Sequence[int], points: int | None = None) -> dict[str, Any]:
         """Return the trial as ``search.json`` holds it, with at most so many points of its curve; None takes all."""
         curve = self.curve if points is None else [self.curve[at] for at in evenly(len(self.curve), points).tolist()]
-        validation = None
-        if self.accuracies:
-            validation = {
-                "accuracy": _summary(self.accuracies),
-                "loss": _summary(self.losses),
-            }
         return {
             "trial": self.number,
             "round": self.round,
@@ -72,7 +115,7 @@ class Trial:
             "settings": dict(self.point),
             "seeds": list(seeds),
             "score": self.score,
-            "validation": validation,
+            "validation": self.validation(),
             "pruned_after": self.cycle,
             "epochs": self.epochs,
             "seconds": self.seconds,
@@ -83,9 +126,13 @@ class Trial:
         }
 
 
+def numbers(values: Sequence[float | None]) -> np.ndarray[Any, Any]:
+    """Return values as an array, those of networks that diverged as not a number."""
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
 def _summary(values: Sequence[float | None]) -> Any:
-    numbers = np.array([np.nan if value is None else value for value in values], float)
-    one = summary(numbers)
+    one = summary(numbers(values))
     return one if isinstance(one, dict) else {"mean": one, "std": None, "values": [one]}
 
 
@@ -106,7 +153,7 @@ class Outcome:
     seeds: tuple[int, ...]
     trials: tuple[Trial, ...]
     lengths: tuple[int | None, ...] = ()
-    workers: tuple[str, ...] = field(default=())
+    workers: tuple[str, ...] = ()
     guessing: Guessing | None = None
 
     def counts(self) -> dict[str, int]:
@@ -115,10 +162,17 @@ class Outcome:
 
     def ranked(self) -> list[Trial]:
         """Return the complete trials, the best first: of the rounds that train longest, by score, loss and number."""
+
+        def length(trial: Trial) -> int:
+            return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
+
+        def loss(trial: Trial) -> float:
+            losses = [loss for loss in trial.losses if loss is not None]
+            return float(np.mean(losses)) if losses else float("inf")
+
         done = [trial for trial in self.trials if trial.state == "complete" and trial.learned]
-        length = self._length
-        longest = max((length(trial) for trial in done), default=0)
-        return sorted(done, key=lambda t: (length(t) < longest, -(t.score or 0.0), _loss(t), t.number))
+        longest = max(map(length, done), default=0)
+        return sorted(done, key=lambda t: (length(t) < longest, -(t.score or 0.0), loss(t), t.number))
 
     @property
     def best(self) -> Trial | None:
@@ -130,64 +184,39 @@ class Outcome:
         ended = [trial for trial in self.trials if trial.learned]
         if self.guessing is None or not ended:
             return []
-        pairs = [(a, b) for t in ended for a, b in zip(t.accuracies, t.losses, strict=True) if a is not None]
-        same = self.guessing.no_better(*np.array([(a, np.nan if b is None else b) for a, b in pairs]).T)
-        owners = np.array([t.number for t in ended for a in t.accuracies if a is not None])
-        return sorted(set(owners.tolist()) - set(owners[~same].tolist()))
+        accuracies = np.concatenate([numbers(trial.accuracies) for trial in ended])
+        losses = np.concatenate([numbers(trial.losses) for trial in ended])
+        owners = np.repeat([trial.number for trial in ended], [len(trial.accuracies) for trial in ended])
+        known = np.isfinite(accuracies)
+        guess = self.guessing.no_better(accuracies[known], losses[known])
+        return sorted(set(owners[known].tolist()) - set(owners[known][~guess].tolist()))
 
     @property
     def none_better(self) -> bool:
         """Whether no complete trial is better than guessing: a winner is the highest then, and not the best."""
         return none_better({"no_better": self.no_better()}, [trial.number for trial in self.ranked()])
 
-    def _length(self, trial: Trial) -> int:
-        return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
-
-    def head(self) -> list[str]:
+    def columns(self) -> list[str]:
         """Return the titles of the columns of ``trials.csv``."""
-        return [
-            "trial",
-            "round",
-            "state",
-            *self.names,
-            "validation_accuracy",
-            "validation_accuracy_std",
-            "validation_loss",
-            *(f"accuracy_seed_{seed}" for seed in self.seeds),
-            "pruned_after",
-            "epochs",
-            "seconds",
-            "worker",
-            "attempts",
-            "note",
-        ]
+        seeds = [f"accuracy_seed_{seed}" for seed in self.seeds]
+        figures = ["validation_accuracy", "validation_accuracy_std", "validation_loss", *seeds]
+        more = ["pruned_after", "epochs", "seconds", "worker", "attempts", "note"]
+        return ["trial", "round", "state", *self.names, *figures, *more]
 
     def row(self, trial: Trial) -> list[Any]:
         """Return a trial as a row of ``trials.csv``."""
-        accuracy, loss = (_summary(values) if values else {} for values in (trial.accuracies, trial.losses))
+        validation = trial.validation() or {"accuracy": {}, "loss": {}}
+        accuracy, loss = validation["accuracy"], validation["loss"]
         row = [
-            trial.number,
-            trial.round,
-            trial.state,
+            *(trial.number, trial.round, trial.state),
             *(trial.point.get(name) for name in self.names),
-            accuracy.get("mean"),
-            accuracy.get("std"),
-            loss.get("mean"),
+            *(accuracy.get("mean"), accuracy.get("std"), loss.get("mean")),
             *([*trial.accuracies] or [None] * len(self.seeds)),
-            trial.cycle,
-            trial.epochs or None,
-            round(trial.seconds, 3) or None,
-            trial.worker,
-            trial.attempts,
-            trial.note,
+            *(trial.cycle, trial.epochs or None, round(trial.seconds, 3) or None),
+            *(trial.worker, trial.attempts, trial.note),
         ]
         return ["" if value is None else value for value in row]
 
     def to_csv(self) -> str:
         """Return the trials as CSV."""
-        return csv_lines([self.head(), *(self.row(trial) for trial in self.trials)])
-
-
-def _loss(trial: Trial) -> float:
-    losses = [loss for loss in trial.losses if loss is not None]
-    return float(np.mean(losses)) if losses else float("inf")
+        return csv_lines([self.columns(), *map(self.row, self.trials)])

@@ -1,7 +1,8 @@
-"""Locks between processes: one at a time, let go by the system when a process ends, however it ends.
+"""File locks: one process at a time, released by the system when the process ends, however it ends.
 
-They are advisory: a process that does not ask is not kept out.  Where there are none (no ``fcntl``, or a file system
-without locks, which is told once) everybody is let in, as if alone.
+They are advisory: a process that does not ask is not kept out.  On a file system without locks, which is reported once,
+every process is let in, as if alone.  What is locked is a file with content: a library for locks would empty or delete
+it, and keep readers out on Windows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -16,26 +18,32 @@ from typing import IO, Any
 from xpnet.errors import RunError
 from xpnet.utils.file_system import go_without, open_regular
 
-# What the system says where a file system has no locks.
+# Errors of file systems that have no locks.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
+# On Windows a locked byte cannot be read by others, so this one lies behind the end of every file that is locked.
+_BYTE_ON_WINDOWS = 2**30
 
 
 def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out of this folder") -> bool | None:
-    """Take the lock of a file that is open for writing; return whether that could be had, None where there are none.
+    """Lock a file that is open for writing; return whether that worked, or None on a file system without locks.
 
-    The lock goes when the file is closed, or its process ends.  Programs that this process starts do not inherit it.
+    The lock ends when the file is closed, or its process ends.  Programs that this process starts do not inherit it.
 
     Args:
         file: The file.
-        instead: What the message says of a file system without locks: what follows, or what is done instead.
+        instead: What is done without locks, or what follows, for the message.
     """
     try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file.fileno(), _BYTE_ON_WINDOWS, os.SEEK_SET)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the latter on Windows and some network mounts
         return False
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
@@ -47,13 +55,13 @@ def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out o
 
 @contextlib.contextmanager
 def only_one(path: Path, refusal: str) -> Iterator[None]:
-    """Hold the lock of a file that is there, such as ``config.toml`` of a run folder, or refuse.
+    """Hold the lock of an existing file, such as ``config.toml`` of a run folder, or refuse.
 
-    The file is neither read nor changed, and nothing is left beside it.
+    The file is neither read nor changed, and no other file is made.
 
     Args:
-        path: The file; who replaces it by another lets a second process in.
-        refusal: What the error says if another process has the lock: what it does there, and what would be right.
+        path: The file.  A process that replaces it by another file lets a second process in.
+        refusal: The error message if another process has the lock: what it does, and what would be right.
 
     Raises:
         RunError: Another process has it, or the file cannot be opened for writing.
@@ -63,15 +71,13 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{path}: cannot be opened for writing ({error.strerror or error})") from None
     with file:
-        if try_lock(file) is False:
-            raise RunError(refusal)
-        if not _is_still(path, os.fstat(file.fileno())):
+        if try_lock(file) is False or not _is_still(path, os.fstat(file.fileno())):
             raise RunError(refusal)
         yield
 
 
 def _is_still(path: Path, opened: os.stat_result) -> bool:
-    """Return whether a file is the one that was opened: nobody asks for the lock of one that was replaced."""
+    """Return whether a path still names the file that was opened: the lock of a replaced file keeps nobody out."""
     try:
         return os.path.samestat(opened, path.stat())
     except FileNotFoundError:

@@ -1,0 +1,90 @@
+"""The winner of a search: its settings, and its test figures, which one worker finds for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.config.settings import Settings
+from xpnet.errors import RunError
+from xpnet.nn.network import Network
+from xpnet.training.device_data import DeviceData
+from xpnet.training.evaluation import evaluate
+from xpnet.tuning.rounds import Rounds
+from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, current
+from xpnet.tuning.trials import Outcome
+
+_SECONDS_TO_WAIT = 0.5
+Metrics = dict[str, Any]
+"""Figures of networks, as ``metrics.json`` holds them."""
+
+
+def winner_settings(rounds: Rounds, outcome: Outcome) -> dict[str, Any] | None:
+    """Return the settings with which the winner is trained again; None without a winner."""
+    best, config = outcome.best, rounds.config
+    if best is None:
+        return None
+    settings = rounds.settings(best.point, best.round)
+    if config.final not in ("same", "none"):
+        settings["split"] = config.final
+    if config.final_runs is not None:
+        settings["runs"] = config.final_runs
+    return Settings.from_mapping(settings).to_mapping()
+
+
+def with_all_sets(network: Network, metrics: Metrics, data: DeviceData, lam: Any) -> Metrics:
+    """Return the figures of networks with those of the training and the test set, which is used here alone."""
+    metrics = dict(metrics)
+    for which in ("train", "test"):
+        rows = getattr(data, which)
+        figures = evaluate(network, rows.x, rows.labels, lam)
+        metrics[which] = dict(figures)
+        if replicas := metrics.get("replicas"):
+            metrics["replicas"] = [entry | {which: dict(figures.part([r]))} for r, entry in enumerate(replicas)]
+    return metrics
+
+
+def find_once(
+    queue: TrialQueue, device: str, lease: float, find: Callable[[], Metrics | None], stop: Callable[[], bool]
+) -> Metrics | None:
+    """Return the winner's figures; one worker finds them, so that the test set is used once, and the others wait.
+
+    Args:
+        queue: The queue of the search; its storage gets another one with a slot for the winner.
+        device: What this worker computes on.
+        lease: Length of its lease in seconds.
+        find: Finds the figures; returns None if it was interrupted.
+        stop: Tells whether to stop waiting.
+
+    Returns:
+        The figures; None if that was interrupted.
+
+    Raises:
+        RunError: All workers that tried to find them died, or the storage is damaged.
+    """
+    queue = TrialQueue(queue.storage, f"{queue.name}/final", {"of": queue.name})
+    with queue.at_work(device, lease):
+        queue.plan([Slot(0, 0, None)])
+        while not stop():
+            queue.recover_lost()
+            for slot in queue.claim(1):
+                metrics = None
+                try:
+                    metrics = find()
+                finally:
+                    if metrics is None:
+                        queue.release([slot])
+                if metrics is not None:
+                    accuracy = metrics["validation"]["accuracy"]
+                    queue.finish(slot, (accuracy["mean"] if isinstance(accuracy, dict) else accuracy) or 0.0, metrics)
+                return metrics
+            if queue.finished(0):
+                attempt = current(queue.trials())
+                if attempt is None:
+                    raise RunError(f"study = {queue.name}: {ATTEMPTS} workers died over the winner's training")
+                if "result" not in attempt.user_attrs:
+                    raise RunError(f"study = {queue.name}: does not say what came of the winner's training")
+                return dict(attempt.user_attrs["result"])
+            time.sleep(_SECONDS_TO_WAIT)
+    return None
