@@ -75,11 +75,11 @@ def test_a_history_of_more_epochs_than_are_read_is_a_sentence(monkeypatch):
 def test_the_page_of_a_large_run_shows_some_and_says_so(monkeypatch):
     folder = longer(small("--runs", "6", "--lambda", "0.001,0.1", out="run"), 50)
     everything = read_run(folder)
-    monkeypatch.setattr(records, "_FIGURES", 200)
+    monkeypatch.setattr(records, "MOST_FIGURES", 200)
     monkeypatch.setattr(blocks, "EPOCHS", 10)
-    monkeypatch.setattr(run_page, "_ROWS", 5)
-    monkeypatch.setattr(run_page, "_POINTS", 4)
-    monkeypatch.setattr(inspection, "_NETWORKS", 3)
+    monkeypatch.setattr(run_page, "MOST_ROWS", 5)
+    monkeypatch.setattr(run_page, "MOST_POINTS", 4)
+    monkeypatch.setattr(inspection, "MOST_NETWORKS", 3)
     record = read_run(folder)
     best = record.best()[1]
     assert set(record.kept) < set(best)

@@ -71,7 +71,8 @@ def _run(
     from xpnet.backend import get_backend
     from xpnet.cli import command_line
     from xpnet.data import load_data
-    from xpnet.report.reproduction_markdown import draw_figures, page
+    from xpnet.report.reproduction_chart import write_figures
+    from xpnet.report.reproduction_markdown import markdown_page
     from xpnet.reproduction import Runner, choose
     from xpnet.reproduction.compare import compare
     from xpnet.runs.environment import describe_environment
@@ -95,9 +96,9 @@ def _run(
                 output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
                 with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
                     outcome = runner.run(one, bar.update)
-            figures[experiment.name] = draw_figures(experiment, outcome, folder)
+            figures[experiment.name] = write_figures(experiment, outcome, folder)
             output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
-            _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)
+            _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, markdown_page)
     except KeyboardInterrupt:
         left = [experiment.name for experiment in chosen if experiment.name not in figures]
         output.note(f"{folder} has what is finished; what is left: xpnet reproduce {' '.join(left)}")
@@ -187,7 +188,7 @@ def _table(experiment: Experiment, outcome: Outcome) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from xpnet.report.reproduction_markdown import words_of_row
+    from xpnet.report.reproduction_markdown import row_texts
     from xpnet.reproduction.compare import compare
 
     quick = " (quick)" if outcome.quick else ""
@@ -202,6 +203,6 @@ def _table(experiment: Experiment, outcome: Outcome) -> Any:
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("within our spread", no_wrap=True)
     for row in compare(experiment, outcome):
-        theirs, ours, runs, within = words_of_row(row, experiment.kind)
+        theirs, ours, runs, within = row_texts(row, experiment.kind)
         table.add_row(row.cell, row.figure, theirs, ours, runs, within.replace("**", ""))
     return table
