@@ -19,7 +19,7 @@ _WIDTH = 430
 # vl-convert has this font, so that a chart is laid out alike everywhere; page.css asks for fonts of its widths.
 _STATIC_FONT = "Liberation Sans"
 # Half of an SVG is what no reader of a page sees: names of its parts, the font (see page.css), and decimals.
-_UNSEEN = re.compile(r'(?: (?:role|class|aria-[a-z]+|pointer-events|font-family)="[^"]*"|(?<=\.\d)\d+)(?=[^<>]*>)')
+_UNSEEN = re.compile(r'(?: (?:role|class|aria-[a-z]+|pointer-events|font-family)="[^"]*"|(?<=\.\d\d)\d+)(?=[^<>]*>)')
 Row = Mapping[str, Any]
 # Charts name their data, and share it between their layers.
 ROWS = {"name": "rows"}
