@@ -16,7 +16,7 @@ import xpnet
 def cifar10(monkeypatch):
     """Let a small set pass for CIFAR-10."""
     data = xpnet.load_data("patterns:600/100")
-    monkeypatch.setattr("xpnet.reproduction.runner._TENTH", 100)
+    monkeypatch.setattr("xpnet.reproduction.runner.QUICK_FACTOR", 100)
     for place in ("xpnet.data", "xpnet.reproduction.runner"):
         monkeypatch.setattr(f"{place}.load_data", lambda source, split: data)
 

@@ -1,4 +1,4 @@
-"""Runs experiments: cells that stack train as one population."""
+"""Run experiments: cells that stack train as one population."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
 
-# A quick run has a tenth of the steps, few cells of a search and few seeds.
-_TENTH, _QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 10, 4, 2, 100
+# A quick run has so many times fewer steps, few cells of a search, few seeds, and few entries of a gradient checked.
+QUICK_FACTOR = 10
+_QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 4, 2, 100
 Loader = Callable[[str | None, str | None], Dataset]
 
 
@@ -32,7 +33,7 @@ class Runner:
 
     Attributes:
         quick: Whether experiments are shortened.
-        outcomes: What has been run, by name.
+        outcomes: Outcomes of the experiments that have been run, by name.
     """
 
     def __init__(
@@ -151,11 +152,11 @@ class Runner:
 
 
 def shortened(experiment: Experiment) -> Experiment:
-    """Return an experiment with a tenth of the steps and two seeds; marked so in its outcome."""
+    """Return an experiment with a tenth of the steps and at most two seeds."""
     settings = dict(experiment.settings)
     for name in ("n_s", "epochs"):
         if isinstance(settings.get(name), int):
-            settings[name] = max(1, settings[name] // _TENTH)
+            settings[name] = max(1, settings[name] // QUICK_FACTOR)
     return replace(experiment, settings=settings, runs=min(experiment.runs, _QUICK_RUNS), top=min(experiment.top, 1))
 
 
