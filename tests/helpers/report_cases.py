@@ -49,11 +49,11 @@ def table_data(path: str, features: int = 5, classes: int = 3, **more: Any) -> s
     return path
 
 
-def hostile(folder: Path) -> Path:
-    """Make the folder of a run whose class names try to leave their place."""
+def hostile(folder: Path, suffix: str = "") -> Path:
+    """Make the folder of a run whose class names try to leave their place; each ends with `suffix`."""
     small(out=str(folder), data=table_data(str(folder.with_name("mine.npz")), classes=len(HOSTILE)))
     network = xpnet.load(folder)
-    network.class_names = HOSTILE
+    network.class_names = tuple(name + suffix for name in HOSTILE)
     (folder / "model.safetensors").unlink()
     network.save(folder / "model.safetensors")
     return folder

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from page_checks import Tags, charts_of, check_whole, page_of
-from report_cases import HOSTILE, hostile, search, small
+from report_cases import search, small
 
 import xpnet
 from xpnet.cli import main
@@ -20,19 +20,6 @@ from xpnet.report.theme import COLOURS
 from xpnet.report.write import build_page
 
 pytestmark = pytest.mark.pictures
-
-
-def test_names_from_data_stay_text():
-    folder = hostile(Path("run"))
-    text, tags = page_of(folder)
-    check_whole(text, tags)
-    shown = "".join(tags.text)
-    for name in HOSTILE:
-        assert name in shown
-    assert not tags.all("b")
-    assert len(tags.all("script")) == 3
-    names = [row["t"] for row in charts_of(text)["confusion"]["data"]["values"]]
-    assert set(names) == set(HOSTILE)
 
 
 def test_the_page_of_lists_tells_every_network():
@@ -114,6 +101,7 @@ def test_a_search_without_winner_and_best_is_shown_too():
     assert "No trial has figures" in text
 
 
+@pytest.mark.slow
 def test_the_committed_reproduction_is_the_page_of_its_results():
     folder = Path(__file__).parents[2] / "docs" / "reproduction"
     text = (folder / "index.html").read_text()
@@ -133,14 +121,18 @@ def test_the_committed_reproduction_is_the_page_of_its_results():
     assert "xpnet reproduce all" in shown
 
 
-def test_a_reproduction_that_is_none_is_refused():
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"A.bn3": {"cells": 3}}', r"results.json: is not what xpnet reproduce writes"),
+        ("{}", "has no experiment"),
+    ],
+)
+def test_results_of_no_reproduction_are_refused(content, sentence):
     Path("r").mkdir()
-    Path("r/results.json").write_text('{"A.bn3": {"cells": 3}}')
-    with pytest.raises(RunError, match=r"results.json: is not what xpnet reproduce writes"):
-        xpnet.write_report("r")
-    Path("r/results.json").write_text("{}")
-    with pytest.raises(RunError, match="has no experiment"):
-        xpnet.write_report("r")
+    Path("r/results.json").write_text(content)
+    with pytest.raises(RunError, match=sentence):
+        build_page([Path("r")])
 
 
 def test_pictures_hold_the_pixels(blobs):

@@ -25,9 +25,9 @@ SMALL = {"hidden": [6], "n_s": 8, "cycles": 1, "batch_size": 50}
 
 
 def experiment(**changes) -> Experiment:
-    empty = {"check": {}, "cells": ({},), "draw": None, "top": 0, "runs": 2, "reported": (), "figures": ()}
-    named = {"report": "A", "id": "x", "kind": "train", "source": "here", "what": "a test", "claim": "", "note": ""}
-    return Experiment(**{**empty, **named, "settings": SMALL, **changes})
+    return Experiment(
+        **{"report": "A", "id": "x", "source": "here", "what": "a test", "settings": SMALL, "runs": 2} | changes
+    )
 
 
 @pytest.fixture
@@ -266,17 +266,9 @@ def test_pages_have_tables_notes_and_pictures(runner, tmp_path):
     again = Outcome.from_json(json.loads(json.dumps(outcome.to_json())))
     text = markdown_page([one], {one.name: again}, "about this", {one.name: names})
     assert text == markdown_page([one], {one.name: outcome}, "about this", {one.name: names})
-    for part in (
-        "# The five reports",
-        "about this",
-        "### A.x: a test",
-        "0.9000 ± 0.0100",
-        "with BN",
-        "![A.x](A-x-3-a.png)",
-    ):
-        assert part in text
-    assert "The report concludes: it works." in text
-    assert "Something was assumed." in text
+    parts = ["# The five reports", "about this", "### A.x: a test", "0.9000 ± 0.0100", "with BN", "![A.x](A-x-3-a.png)"]
+    parts += ["The report concludes: it works.", "Something was assumed."]
+    assert [part for part in parts if part not in text] == []
     search = dataclasses.replace(
         one, draw={"name": "lambda", "how": "log10", "values": [-3.0, -2.0]}, figures=(), cells=(), reported=()
     )
