@@ -19,7 +19,7 @@ from xpnet.report.records import RunRecord
 from xpnet.report.theme import SETS, band_rows, mean_and_std
 from xpnet.training.history import FIGURES, evenly
 
-# Epochs that a chart and its table show: a page has fewer pixels, and nobody reads a longer table.
+# Epochs that a chart and its table show: a page has fewer pixels, and a longer table is not read.
 EPOCHS = 1000
 
 

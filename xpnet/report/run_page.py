@@ -163,7 +163,7 @@ def _every_network(record: RunRecord) -> Table:
     losses, order = record.figures("test", "loss"), np.arange(len(record.replicas))
     if len(order) > MOST_ROWS:
         order = np.argsort(-np.nan_to_num(accuracies["validation"], nan=-1.0), kind="stable")[:MOST_ROWS]
-    # Where a set has no figures at all, nobody has looked at it, and no network diverged.
+    # A set without any figures was not looked at: no network diverged on it.
     missing = {which: Cell("diverged" if np.isfinite(of_set).any() else "-") for which, of_set in accuracies.items()}
     rows = []
     for r in order.tolist():

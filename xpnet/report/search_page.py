@@ -55,8 +55,8 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     if winner is not None:
         record = read_run(winner)
         which = "best settings" if best else "settings of the highest accuracy"
-        how = "trained again" if found.get("trained_again", True) else "as the search trained them"
-        words = f"The {which}, {how}: {record.title}. Its folder: {winner}."
+        origin = "trained again" if found.get("trained_again", True) else "as the search trained them"
+        words = f"The {which}, {origin}: {record.title}. Its folder: {winner}."
         sections.append(Section("winner", "The winner", [Text(words)]))
         of_run = run_sections(record, data, "winner-")
         sections += [Section(section.name, section.title, section.blocks, level=3) for section in of_run]

@@ -26,13 +26,13 @@ def cells_of(experiment: Experiment, coarse: Sequence[CellOutcome] | None = None
     if draw is None:
         return [dict(cell) for cell in experiment.cells]
     names = [draw["name"]] if isinstance(draw["name"], str) else list(draw["name"])
-    how, count = draw["how"], draw.get("count", 0)
+    rule, count = draw["how"], draw.get("count", 0)
     generator = np.random.default_rng(draw.get("seed", 0))
-    if how == "reported":
+    if rule == "reported":
         columns = [list(dict.fromkeys(reported.at[names[0]] for reported in experiment.reported))]
-    elif how == "log10":
+    elif rule == "log10":
         columns = [[float(10.0**exponent) for exponent in draw["values"]]]
-    elif how == "around":
+    elif rule == "around":
         if not coarse:
             raise ConfigError(f"{experiment.name}: needs the outcome of {experiment.report}.{draw['of']}")
         best = sorted(coarse, key=lambda cell: -cell.mean("validation_accuracy"))[:2]
@@ -40,21 +40,21 @@ def cells_of(experiment: Experiment, coarse: Sequence[CellOutcome] | None = None
         columns = [[float(10**exponent) for exponent in generator.uniform(low, high, count)]]
     else:
         lows, highs = np.atleast_1d(draw["low"]).tolist(), np.atleast_1d(draw["high"]).tolist()
-        columns = [_between(how, low, high, count, generator) for low, high in zip(lows, highs, strict=True)]
+        columns = [_between(rule, low, high, count, generator) for low, high in zip(lows, highs, strict=True)]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _between(how: str, low: float, high: float, count: int, generator: np.random.Generator) -> list[float]:
-    if how == "uniform":
+def _between(rule: str, low: float, high: float, count: int, generator: np.random.Generator) -> list[float]:
+    if rule == "uniform":
         values = generator.uniform(low, high, count)
-    elif how == "log-uniform":
+    elif rule == "log-uniform":
         values = np.exp(generator.uniform(np.log(low), np.log(high), count))
-    elif how == "linspace":
+    elif rule == "linspace":
         values = np.linspace(low, high, count)
-    elif how == "logspace":
+    elif rule == "logspace":
         values = np.geomspace(low, high, count)
     else:
-        raise ConfigError(f"how = {how}: must be log10, reported, around, uniform, log-uniform, linspace or logspace")
+        raise ConfigError(f"how = {rule}: must be log10, reported, around, uniform, log-uniform, linspace or logspace")
     return [float(value) for value in values]
 
 
