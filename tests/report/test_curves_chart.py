@@ -105,3 +105,14 @@ def test_names_of_groups_stand_in_full():
     rows = [{"s": name, "seed": 0, "y": 0.5 + n / 100} for n, name in enumerate(names)]
     svg = static_svg(by_group("a", "A", "what it shows", rows, names, x="run", y="test accuracy"))
     assert [name for name in names if f">{name}</text>" not in svg] == []
+
+
+def test_static_pictures_keep_words_and_opacities_and_have_no_marks_for_a_pointer():
+    rows = band_rows([1, 2], np.array([[0.25, 0.75], [1.25, 1.75]]), "pi is 3.14159")
+    panel = lines("a", "A", "what it shows", rows, x="epoch", y="loss", series=["pi is 3.14159", "other"])
+    svg = static_svg(panel)
+    assert ">pi is 3.14159</text>" in svg
+    assert svg.count('opacity="0.16"') == 1
+    assert 'opacity="0"' not in svg
+    assert not re.search(r"font-family|class=", svg)
+    assert len(panel.spec()["layer"]) == 3

@@ -122,19 +122,13 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
     at = drawn_epochs(record)
     last = f"{record.epochs[-1]:.0f} epochs"
     spread = f", mean of {len(members)} networks with one standard deviation to each side" if len(members) > 1 else ""
-    panels = [
-        metric_curves(
-            f"{prefix}{name}",
-            name.capitalize(),
-            f"{name} over {last}{spread}",
-            name,
-            [
-                (SET_NAMES[which], *curve_points(record, members, f"{which}_{name}"))
-                for which in ("train", "validation")
-            ],
-        )
-        for name in FIGURES
-    ]
+    panels = []
+    for name in FIGURES:
+        points = [
+            (SET_NAMES[which], *curve_points(record, members, f"{which}_{name}")) for which in ("train", "validation")
+        ]
+        words = f"{name} over {last}{spread}"
+        panels.append(metric_curves(f"{prefix}{name}", name.capitalize(), words, name, points))
     panels = [panel for panel in panels if panel.rows]  # of a run that diverged at once there is nothing to draw
     # From before the first step, as in the run's own curves.
     rates = np.concatenate([record.initial_eta[np.newaxis, members], record.curve("eta", members)[at]])
@@ -150,10 +144,10 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
 
 def _curve_table(record: RunRecord, members: Sequence[int]) -> Table:
     columns = [f"{which}_{name}" for name in FIGURES for which in ("train", "validation")]
+    rates = record.curve("eta", members).mean(axis=1)
     rows = [
-        [epoch, int(record.history["step"][at]), *cells, Cell(f"{rate:.4g}", rate)]
+        [epoch, int(record.history["step"][at]), *cells, Cell(f"{rates[at]:.4g}", float(rates[at]))]
         for at, epoch, cells in curve_cells(record, members, columns)
-        for rate in [float(record.curve("eta", members)[at].mean())]
     ]
     head = ["epoch", "step", *(f"{which} {name}" for name in FIGURES for which in SETS), "learning rate"]
     return table(head, rows, "Figures by epoch", "The figures of these charts as a table", tall=True)

@@ -1,6 +1,6 @@
 """The kinds of charts that pages are made of; each returns a :class:`~xpnet.report.figure.Panel`.
 
-The first arguments of all are the panel's name, its title, what it shows in words, and its data.
+The first arguments of all are the panel's name, its title, a text that says what it shows, and its data.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def metric_curves(
     """Return a loss, cost or accuracy by epoch.
 
     Args:
-        name: Of the panel.
-        title: Of the panel.
+        name: The panel's name.
+        title: The panel's title.
         words: What it shows; where each line ends and what its best is, is added.
         metric_name: ``"loss"``, ``"cost"`` or ``"accuracy"``.
         curves: Each line's name, epochs (n,) and values (n,) or, of several networks, (n, R).
@@ -55,11 +55,11 @@ def metric_curves(
         series.append(line)
         if points:
             best = best_of(points, key=lambda row: float(row["y"]))
-            end, highest = metric(metric_name, points[-1]["y"]), metric(metric_name, best["y"])
-            endings.append(f"{line} ends at {end}, best {highest} in epoch {best['x']:.0f}")
-    alt = f"{capitalised(words)}: {'; '.join(endings) or 'nothing finite'}."
+            end, best_value = (metric(metric_name, row["y"]) for row in (points[-1], best))
+            endings.append(f"{line} ends at {end}, best {best_value} in epoch {best['x']:.0f}")
+    words = f"{capitalised(words)}: {'; '.join(endings) or 'nothing finite'}."
     percent = metric_name == "accuracy"
-    return lines(name, title, alt, rows, x="epoch", y=y or metric_name, series=series, percent=percent, height=height)
+    return lines(name, title, words, rows, x="epoch", y=y or metric_name, series=series, percent=percent, height=height)
 
 
 def lines(

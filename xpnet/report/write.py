@@ -95,7 +95,10 @@ def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
 
 def _page(folders: Sequence[Path], data: str | None) -> Page:
     kinds = [kind_of(folder) for folder in folders]
-    # Only now, since what draws takes a while to load.
+    for folder, kind in zip(folders, kinds, strict=True):
+        if kind != "run" and len(folders) > 1:
+            raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
+    # Only now, since the packages that draw take a while to load.
     from xpnet.report.compare_page import compare_page
     from xpnet.report.reproduction_page import reproduction_page
     from xpnet.report.run_page import run_page
@@ -103,9 +106,6 @@ def _page(folders: Sequence[Path], data: str | None) -> Page:
 
     made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
     if len(folders) > 1:
-        for folder, kind in zip(folders, kinds, strict=True):
-            if kind != "run":
-                raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
         return compare_page([read_run(folder) for folder in folders], data, made)
     (folder,) = folders
     if kinds == ["run"]:
