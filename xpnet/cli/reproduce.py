@@ -99,7 +99,7 @@ def _run(
             figures[experiment.name] = write_figures(experiment, outcome, folder)
             output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
             about = _about(backend, quick, time.perf_counter() - begin)
-            # What is known so far, so that an end in the middle loses nothing.
+            # All results so far, so that an early end loses nothing.
             _write(folder, runner.outcomes, markdown_page(chosen, runner.outcomes, about, figures))
     except KeyboardInterrupt:
         left = [experiment.name for experiment in chosen if experiment.name not in figures]

@@ -1,6 +1,6 @@
 """The kinds of charts that pages are made of; each returns a :class:`~xpnet.report.figure.Panel`.
 
-The first arguments of all are the panel's name, its title, a text that says what it shows, and its data.
+The first arguments of all are the panel's name, its title, its description, and its data.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def metric_curves(
     Args:
         name: The panel's name.
         title: The panel's title.
-        words: What it shows; where each line ends and what its best is, is added.
+        words: Its description, to which the end and the best value of each line are added.
         metric_name: ``"loss"``, ``"cost"`` or ``"accuracy"``.
         curves: Each line's name, epochs (n,) and values (n,) or, of several networks, (n, R).
-        y: What the axis is called; None takes the metric's name.
+        y: Title of the axis; None takes the metric's name.
         height: In pixels.
     """
     rows, series, endings = [], [], []
@@ -81,7 +81,7 @@ def lines(
 ) -> Panel:
     """Return lines with bands of `rows`: x, y, the series s, and low l and high h where there is a spread.
 
-    Where a series has several lines, `detail` says what they are, and the field d which is which.
+    Where a series has several lines, `detail` is their common name, and the field d the name of each.
     """
     values, xs = [row["y"] for row in rows], [row["x"] for row in rows] or [0.0]
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
@@ -137,7 +137,7 @@ def dots(
 ) -> Panel:
     """Return shares as points of `rows`: x, y, the series s, low l and high h where there is a spread.
 
-    `tips` are further fields, with their types as in ``"seed:Q"``, and what they are called.
+    `tips` are further fields, with their types as in ``"seed:Q"``, and their titles.
     """
     log_x = log_x and all(row["x"] > 0 for row in rows)
     across = _number_axis("x", x, [row["x"] for row in rows], log=log_x)

@@ -1,4 +1,4 @@
-"""A figure of a page: one chart, its data, and what it shows in words."""
+"""A figure of a page: one chart, its data, and its description."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xpnet.utils.atomic_files import write_new
 _WIDTH = 430
 # vl-convert has this font, so that a chart is laid out alike everywhere; page.css asks for fonts of its widths.
 _STATIC_FONT = "Liberation Sans"
-# Half of an SVG is what no reader of a page sees: names of its parts, the font (see page.css), and decimals.
+# Half of an SVG is invisible on a page: names of its parts, the font (see page.css), decimals from the third on.
 _UNSEEN = re.compile(r'(?: (?:role|class|aria-[a-z]+|pointer-events|font-family)="[^"]*"|(?<=\.\d\d)\d+)(?=[^<>]*>)')
 Row = Mapping[str, Any]
 # Charts name their data, and share it between their layers.
@@ -31,11 +31,11 @@ class Panel:
 
     Attributes:
         name: The stem of its files, and its name on the page.
-        title: What stands above it.
-        alt: What it shows, for those who cannot see it.
+        title: Its heading.
+        alt: Its description, for readers who cannot see it.
         chart: An Altair chart of the data ``ROWS``, without size.
         rows: Its data.
-        columns: What the fields of `rows` are called in the CSV, in their order.
+        columns: Names of the fields of `rows` in the CSV, in their order.
         height: In pixels.
         wide: Whether it takes a full row of the page.
         zoom: Whether its axes can be zoomed.
@@ -53,7 +53,7 @@ class Panel:
 
     @functools.cached_property
     def _json(self) -> str:
-        # What Altair checks here, vl-convert finds too when it draws; checking takes longer than drawing.
+        # No validation: it takes longer than drawing, and vl-convert finds the same errors.
         return json.dumps(self.chart.to_dict(validate=False))
 
     def spec(self) -> dict[str, Any]:

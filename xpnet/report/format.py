@@ -6,7 +6,7 @@ from typing import Any
 
 _LONGEST_LABEL = 60
 _GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
-# What columns of files call a data set, and what readers do.
+# The sets of data, by the names that they have in files: their names for readers.
 SET_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 

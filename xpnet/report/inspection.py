@@ -1,4 +1,4 @@
-"""What networks make of their test set: the confusion matrix, the worst mistakes; and their first-layer weights."""
+"""Networks on their test set: the confusion matrix and the worst mistakes; and their first-layer weights."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Inspection:
         wrong: Number of samples that the networks together get wrong.
         samples: Number of samples in the test set.
         correct: Whether each of the `members` was right (R, samples).
-        note: What is odd about the data; empty if nothing.
+        note: A warning about the data; empty if there is none.
     """
 
     names: tuple[str, ...]
@@ -169,7 +169,7 @@ def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int])
 
 
 def image_shape(data: Dataset) -> Shape | None:
-    """Return (channels, height, width) where samples are images: what the data says, or by its number of features."""
+    """Return (channels, height, width) where samples are images: from the data, or by its number of features."""
     return data.image_shape or IMAGE_SHAPES.get(data.features)
 
 

@@ -36,7 +36,7 @@ class Table:
     Attributes:
         head: Titles of the columns.
         rows: Its cells.
-        caption: What it shows.
+        caption: Its title.
         folded: The words that unfold it when they are pressed; None shows it at once.
         tall: Whether it scrolls in a box of its own where it has many rows.
     """
@@ -115,7 +115,7 @@ class Panels:
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture as a data URI, with what it shows and what stands below it."""
+    """A small picture as a data URI, with its description and the text below it."""
 
     source: str
     alt: str

@@ -22,7 +22,7 @@ Combinations = Sequence[tuple[dict[str, Any], list[int]]]
 
 
 def population_figure(population: Population, result: TrainResult, title: str) -> Any:
-    """Return loss and accuracy by epoch, a line for each combination of settings, and what it came to.
+    """Return loss and accuracy by epoch, a line for each combination of settings, and the final accuracies.
 
     A line is the mean over the seeds, with a band of one standard deviation (ddof = 1) to each side where
     there are few lines.  The panel on the right has the final validation accuracy of every network against

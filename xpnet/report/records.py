@@ -1,4 +1,4 @@
-"""What a folder is (a run, a search or a reproduction), and a run's folder read back."""
+"""The kind of a folder (a run, a search or a reproduction), and the reader of run folders."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RunRecord:
         inputs: Features that its network takes; None where there is no model.
         classes: Classes of its network; None where there is no model.
         class_names: Names of the classes, by the model; empty where there is none.
-        notes: What is missing, in sentences.
+        notes: Sentences on what is missing.
         kept: Networks whose history was read; None where that is all of them.
     """
 
@@ -134,7 +134,7 @@ class RunRecord:
 
 
 def kind_of(path: Path) -> str:
-    """Return what a folder is, by what is in it: ``"run"``, ``"search"`` or ``"reproduction"``.
+    """Return the kind of a folder, by the files in it: ``"run"``, ``"search"`` or ``"reproduction"``.
 
     Raises:
         RunError: It is none of them.
@@ -187,7 +187,7 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
 
 
 def _notes(metrics: Mapping[str, Any] | None) -> list[str]:
-    """Return what a reader of a run's figures should know."""
+    """Return sentences that a reader of a run's figures should know."""
     if metrics is None:
         return [f"The run did not end: it has no {METRICS}, so there are no final figures."]
     notes = ["The run was stopped before its end."] if metrics.get("interrupted") else []

@@ -24,7 +24,7 @@ _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
 # Below this limit of open files vl-convert runs in a process of its own.
 _FILES = 100
 
-# Reads a function of vl-convert and its arguments as JSON, and writes what it returns.
+# Reads a function of vl-convert and its arguments as JSON, and writes the result.
 _DRAW = """
 import json, sys, vl_convert
 name, given, options = json.load(sys.stdin)
@@ -70,7 +70,7 @@ def png(spec: dict[str, Any], scale: float) -> bytes:
 
 
 def converted(name: str, *given: Any, **options: Any) -> bytes:
-    """Return what a function of vl-convert returns.
+    """Call a function of vl-convert and return its result.
 
     vl-convert reserves some hundred GB of addresses, and ends the process where these, or open files, are limited:
     there it gets a process of its own.

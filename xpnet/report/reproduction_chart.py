@@ -31,9 +31,9 @@ class Drawing:
 
     Attributes:
         stem: The name of its files.
-        title: What it shows.
-        short: The same, to stand below the name of its report.
-        subtitle: What its lines or points are.
+        title: Its title.
+        short: The same without the name of its report.
+        subtitle: The meaning of its lines or points.
         panels: Its charts, side by side.
     """
 

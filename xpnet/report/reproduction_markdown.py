@@ -50,7 +50,7 @@ def source_and_time(experiment: Experiment, outcome: Outcome) -> str:
 
 
 def remarks(experiment: Experiment, outcome: Outcome) -> list[str]:
-    """Return what is known of an experiment besides its figures, a paragraph each."""
+    """Return remarks on an experiment, a paragraph each."""
     paragraphs = []
     if (good := plateau(experiment, outcome)) is not None and experiment.draw is not None:
         label = setting_label(experiment.draw["name"])

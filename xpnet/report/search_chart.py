@@ -77,7 +77,7 @@ def round_of(trial: Trial) -> int:
 
 
 def mean_of(trial: Trial) -> float | None:
-    """Return what a trial is judged by: its score, in which a seed that diverged counts as 0, or its mean."""
+    """Return the accuracy that ranks a trial: its score, in which a seed that diverged counts as 0, or its mean."""
     score = trial.get("score")
     return _mean(score if is_number(score) else validation_of(trial))
 

@@ -145,7 +145,7 @@ class _Lines:
 
 
 class _Curves:
-    """Removes what a page has no room for: all curves but those that reach highest, and single networks."""
+    """Removes from trials all curves but those that reach highest, and single networks: a page has no room for them."""
 
     def __init__(self) -> None:
         self._highest: list[tuple[float, int, dict[str, Any]]] = []

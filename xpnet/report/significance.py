@@ -1,4 +1,4 @@
-"""A run in a comparison, and what is known of the difference between two of them."""
+"""Runs in a comparison, and how certain the difference between two of them is."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _single(a: Contender, b: Contender, first: float, second: float) -> Differen
 
 
 def _sentence(a: Contender, b: Contender, d: Difference, count: int) -> str:
-    """Say what is known about a pair of runs, one of `count` pairs."""
+    """Return the result of comparing two runs in a sentence; they are one of `count` pairs."""
     first, second = a.record.label, b.record.label
     if a.record.none_better and b.record.none_better:
         return f"Neither {first} nor {second} is better than guessing, so none of the two is called the better one."

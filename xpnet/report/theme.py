@@ -1,4 +1,4 @@
-"""What all figures share: colours, axes, titles, and means with a band of one standard deviation to each side."""
+"""The style of all figures: colours, axes, titles, and means with a band of one standard deviation to each side."""
 
 from __future__ import annotations
 

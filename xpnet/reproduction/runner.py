@@ -42,74 +42,66 @@ class Runner:
         self.quick = quick
         self.outcomes: dict[str, Outcome] = {}
         self._backend, self._source, self._load = backend, data, load or load_data
+        self._on_steps: Callable[[int], None] | None = None
         self._sets: dict[tuple[str | None, str], DeviceData] = {}
 
     def run(self, experiment: Experiment, on_steps: Callable[[int], None] | None = None) -> Outcome:
         """Run an experiment and keep its outcome, which others of its report may build on."""
-        begin = time.perf_counter()
+        begin, self._on_steps = time.perf_counter(), on_steps
         if self.quick:
             experiment = shortened(experiment)
-        cells = self._checks(experiment) if experiment.kind == "gradcheck" else self._trained(experiment, on_steps)
+        cells = self._checks(experiment) if experiment.kind == "gradcheck" else self._trained(experiment)
         outcome = Outcome(experiment.name, cells, time.perf_counter() - begin, self.quick)
         self.outcomes[experiment.name] = outcome
         return outcome
 
-    def _trained(self, experiment: Experiment, on_steps: Callable[[int], None] | None) -> list[CellOutcome]:
+    def _trained(self, experiment: Experiment) -> list[CellOutcome]:
         seeds = list(range(experiment.runs))
         if experiment.draw is None:
-            return self._train(experiment, cells_of(experiment), seeds, on_steps)
+            return self._train(experiment, cells_of(experiment), seeds)
         before = self.outcomes.get(f"{experiment.report}.{experiment.draw.get('of', '')}")
         drawn = cells_of(experiment, before.cells if before else None)
         if self.quick:
             drawn = drawn[:: -(-len(drawn) // _QUICK_CELLS)]
-        found = self._train(experiment, drawn, seeds[:1], on_steps)
+        found = self._train(experiment, drawn, seeds[:1])
         if experiment.top and len(seeds) > 1:
             best = sorted(found, key=lambda cell: -cell.mean("validation_accuracy"))[: experiment.top]
-            again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:], on_steps)
+            again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:])
             for cell, more in zip(best, again, strict=True):
                 cell.extend(more)
         # Where the report has figures and the draws have no cell: the report's own.
         places = {tuple(r.at.items()): dict(r.at) for r in experiment.reported}
         missing = [at for at in places.values() if not any(matches(cell.values, at) for cell in found)]
         if missing and not self.quick:
-            own = self._train(experiment, missing, seeds, on_steps)
+            own = self._train(experiment, missing, seeds)
             for cell in own:
                 cell.note = "not drawn here: the report's"
             found += own
         return found
 
     def _train(
-        self,
-        experiment: Experiment,
-        cells: Sequence[dict[str, Any]],
-        seeds: Sequence[int],
-        on_steps: Callable[[int], None] | None,
+        self, experiment: Experiment, cells: Sequence[dict[str, Any]], seeds: Sequence[int]
     ) -> list[CellOutcome]:
-        """Train all cells with all seeds; those that differ in what stacks train together."""
-        found: list[CellOutcome | None] = [None] * len(cells)
+        """Train all cells with all seeds; those that differ in nothing but stacked settings train together."""
         groups: dict[str, list[int]] = {}
         for number, cell in enumerate(cells):
             apart = {name: value for name, value in cell.items() if name not in VARYING}
             groups.setdefault(repr(sorted(apart.items())), []).append(number)
+        found: dict[int, CellOutcome] = {}
         for members in groups.values():
-            together = [cells[number] for number in members]
-            for number, outcome in zip(members, self._together(experiment, together, seeds, on_steps), strict=True):
-                found[number] = outcome
-        return [outcome for outcome in found if outcome is not None]
+            outcomes = self._train_population(experiment, [cells[number] for number in members], seeds)
+            found |= zip(members, outcomes, strict=True)
+        return [found[number] for number in range(len(cells))]
 
-    def _together(
-        self,
-        experiment: Experiment,
-        cells: Sequence[Mapping[str, Any]],
-        seeds: Sequence[int],
-        on_steps: Callable[[int], None] | None,
+    def _train_population(
+        self, experiment: Experiment, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int]
     ) -> list[CellOutcome]:
         settings = Settings.from_mapping({**experiment.settings, **cells[0]})
         data = self._data(settings)
         population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         try:
             _, result = train_population(
-                population, data, backend=self._backend, dtype=settings.run.dtype, on_steps=on_steps
+                population, data, backend=self._backend, dtype=settings.run.dtype, on_steps=self._on_steps
             )
         except DivergedError as error:
             return [_diverged(cell, seeds, str(error)) for cell in cells]
