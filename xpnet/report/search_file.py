@@ -79,9 +79,7 @@ def read_search_result(path: Path) -> dict[str, Any]:
         while line and line != _TRIALS_LINE and len(head) < MOST_JSON:
             head += line
             line = lines.next()
-        if line == _TRIALS_LINE:
-            head += line
-            line = lines.next()
+        head, line = (head + line, lines.next()) if line == _TRIALS_LINE else (head, b"")
         if not line.startswith(_BEGINS):
             found = read_json(path, RunError)
             schema.check(found, _SHAPE, called, RunError)
