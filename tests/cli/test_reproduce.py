@@ -16,7 +16,7 @@ from xpnet.reproduction import Runner
 def cifar10(monkeypatch):
     """Let a small set pass for CIFAR-10, and train for an epoch or two."""
     data = xpnet.load_data("patterns:300/50")
-    monkeypatch.setattr("xpnet.reproduction.runner._TENTH", 300)
+    monkeypatch.setattr("xpnet.reproduction.runner.QUICK_FACTOR", 300)
     for place in ("xpnet.data", "xpnet.reproduction.runner"):
         monkeypatch.setattr(f"{place}.load_data", lambda source, split: data)
 

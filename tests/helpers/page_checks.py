@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html.parser
 import json
 import re
 from pathlib import Path
 
 import xpnet
-from xpnet.report.packing import unpack
 
 
 class Tags(html.parser.HTMLParser):
@@ -39,7 +40,8 @@ def page_of(*folders: str | Path, **options) -> tuple[str, Tags]:
 
 
 def charts_of(text: str) -> dict:
-    return json.loads(unpack(re.search(r'id="charts">([^<]+)<', text)[1]))["specs"]
+    packed = re.search(r'id="charts">([^<]+)<', text)[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))["specs"]
 
 
 def check_whole(text: str, tags: Tags) -> None:
@@ -60,3 +62,13 @@ def check_whole(text: str, tags: Tags) -> None:
     ids = [a["id"] for _, a in tags.tags if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"][1:] for a in tags.all("a")} <= set(ids)
+
+
+def rows_of(spec: dict, part: dict | None = None) -> list[dict]:
+    """Return the rows that a chart draws, or a part of it such as one of its panels."""
+    own = part or spec
+    names = [own["data"]["name"]] if "data" in own else []
+    inner = [
+        row for key in ("hconcat", "vconcat", "layer") for piece in own.get(key, ()) for row in rows_of(spec, piece)
+    ]
+    return [row for name in names for row in spec["datasets"][name]] + inner

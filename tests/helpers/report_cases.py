@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +23,21 @@ HOSTILE = (
 )
 
 
-def train(*arguments: str, out: str) -> Path:
-    """Make a run folder with the command line."""
-    main(["train", *arguments, "--out", out, "--quiet"])
-    return Path(out)
+_MADE = tempfile.TemporaryDirectory(prefix="xpnet-report-")
+
+
+@functools.cache
+def _trained(*arguments: str) -> Path:
+    """Return the folder of a run, which each process makes once."""
+    folder = Path(tempfile.mkdtemp(dir=_MADE.name)) / "run"
+    main(["train", *arguments, "--out", str(folder), "--quiet"])
+    return folder
 
 
 def small(*arguments: str, out: str, data: str = "patterns:600/200") -> Path:
     """Make the folder of a run of seconds."""
-    return train("--data", data, "--epochs", "3", "--hidden", "6", *arguments, out=out)
+    made = _trained("--data", data, "--epochs", "3", "--hidden", "6", *arguments)
+    return Path(shutil.copytree(made, out))
 
 
 def table_data(path: str, features: int = 5, classes: int = 3, **more: Any) -> str:
@@ -40,11 +49,11 @@ def table_data(path: str, features: int = 5, classes: int = 3, **more: Any) -> s
     return path
 
 
-def hostile(folder: Path) -> Path:
-    """Make the folder of a run whose class names try to leave their place."""
+def hostile(folder: Path, suffix: str = "") -> Path:
+    """Make the folder of a run whose class names try to leave their place; each ends with `suffix`."""
     small(out=str(folder), data=table_data(str(folder.with_name("mine.npz")), classes=len(HOSTILE)))
     network = xpnet.load(folder)
-    network.class_names = HOSTILE
+    network.class_names = tuple(name + suffix for name in HOSTILE)
     (folder / "model.safetensors").unlink()
     network.save(folder / "model.safetensors")
     return folder

@@ -43,7 +43,7 @@ from unittest.mock import patch
 from xpnet.cli import main
 small = xpnet.load_data("patterns:600/100")
 with ExitStack() as stack:
-    stack.enter_context(patch("xpnet.reproduction.runner._TENTH", 100))
+    stack.enter_context(patch("xpnet.reproduction.runner.QUICK_FACTOR", 100))
     for place in ("xpnet.data", "xpnet.reproduction.runner"):  # it passes for CIFAR-10
         stack.enter_context(patch(f"{place}.load_data", lambda source, split: small))
     main(["reproduce", "D.model1", "--quick", *arguments])

@@ -7,55 +7,39 @@ import re
 
 import numpy as np
 import pytest
+from page_checks import rows_of
 from PIL import Image
 
 import xpnet
 from xpnet.config.settings import Settings
 from xpnet.errors import RunError
 from xpnet.report import render
-from xpnet.report.charts import band_rows, by_group, lines
+from xpnet.report.charts import by_group, lines
 from xpnet.report.confusion_chart import confusion_figure
 from xpnet.report.curves_chart import curves, save_figure
 from xpnet.report.figure import static_svg
 from xpnet.report.population_chart import population_figure
+from xpnet.report.theme import band_rows
 from xpnet.training.population import Population
 from xpnet.training.train_population import train_population
 
 pytestmark = pytest.mark.pictures
 
 
-def data_of(chart) -> list[dict]:
-    """Return all rows that a chart draws."""
-    rows: list[dict] = []
-
-    def walk(part):
-        if isinstance(part, dict) and "epoch" in part:
-            rows.append(part)
-        elif isinstance(part, dict):
-            for value in part.values():
-                walk(value)
-        elif isinstance(part, list):
-            for value in part:
-                walk(value)
-
-    walk(chart.to_dict())
-    return rows
-
-
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_curves(tmp_path, blobs, replicas):
+def test_curves_hold_the_numbers_of_the_history(tmp_path, blobs, replicas):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
     history = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=4)).history
     chart = curves(history, "A title")
-    rows = data_of(chart)
+    rows = rows_of(chart.to_dict())
     for which, name in (("train", "training"), ("validation", "validation")):
         for figure in ("loss", "cost", "accuracy"):
             values = history[f"{which}_{figure}"].reshape(4, replicas)
             for epoch, value in enumerate(values.mean(axis=1), start=1):
-                assert any(r.get("set") == name and r["epoch"] == epoch and r["mean"] == value for r in rows)
+                assert any(r.get("s") == name and r["x"] == epoch and r["y"] == value for r in rows)
     if replicas > 1:
         stds = history["train_loss"].std(axis=1, ddof=1)
-        assert any(np.isclose(r["high"] - r["mean"], stds[-1]) for r in rows if "high" in r)
+        assert any(np.isclose(r["h"] - r["y"], stds[-1]) for r in rows if "h" in r)
     assert next(r["eta"] for r in rows if "eta" in r) == 1e-5
 
     png, svg = save_figure(chart, tmp_path / "curves")
@@ -121,3 +105,14 @@ def test_names_of_groups_stand_in_full():
     rows = [{"s": name, "seed": 0, "y": 0.5 + n / 100} for n, name in enumerate(names)]
     svg = static_svg(by_group("a", "A", "what it shows", rows, names, x="run", y="test accuracy"))
     assert [name for name in names if f">{name}</text>" not in svg] == []
+
+
+def test_static_pictures_keep_words_and_opacities_and_have_no_marks_for_a_pointer():
+    rows = band_rows([1, 2], np.array([[0.25, 0.75], [1.25, 1.75]]), "pi is 3.14159")
+    panel = lines("a", "A", "what it shows", rows, x="epoch", y="loss", series=["pi is 3.14159", "other"])
+    svg = static_svg(panel)
+    assert ">pi is 3.14159</text>" in svg
+    assert svg.count('opacity="0.16"') == 1
+    assert 'opacity="0"' not in svg
+    assert not re.search(r"font-family|class=", svg)
+    assert len(panel.spec()["layer"]) == 3

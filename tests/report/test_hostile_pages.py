@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import tomli_w
-from page_checks import check_whole, page_of
-from report_cases import HOSTILE, hostile, search, small
+from page_checks import charts_of, check_whole, page_of
+from report_cases import HOSTILE, hostile, search
 
 import xpnet
 from xpnet.config.settings import read_config
@@ -29,8 +29,8 @@ def poisoned(found: Any, keep: tuple[str, ...] = ()) -> Any:
     return found + WORDS if isinstance(found, str) else found
 
 
-def check_text(folder: Path) -> str:
-    """Make the page of a folder; nothing of the hostile words is HTML there."""
+def check_text(folder: Path) -> tuple[str, str]:
+    """Make the page of a folder; nothing of the hostile words is HTML there. Return its HTML and what it shows."""
     text, tags = page_of(folder)
     check_whole(text, tags)
     assert not tags.all("b")
@@ -39,20 +39,21 @@ def check_text(folder: Path) -> str:
     assert "<script>alert(1)</script>" in shown
     assert "{{ 7 * 7 }}" in shown
     assert "onload" not in {key for _, attributes in tags.tags for key in attributes}
-    return shown
+    return text, shown
 
 
-@pytest.mark.slow
-def test_a_run_all_of_whose_texts_are_hostile():
+@pytest.mark.parametrize("data", ["", pytest.param(f"<img src=x onerror=alert(4)>{WORDS}", marks=pytest.mark.slow)])
+def test_a_run_all_of_whose_texts_are_hostile(data):
     folder = hostile(Path("a <b>run"))
     for name in ("environment.json", "metrics.json"):
         content = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps(poisoned(content)))
     settings = read_config(folder)
-    (folder / "config.toml").write_text(tomli_w.dumps(settings | {"data": f"<img src=x onerror=alert(4)>{WORDS}"}))
-    shown = check_text(folder)
-    assert "a <b>run" in shown
-    assert "<img src=x onerror=alert(4)>" in shown
+    (folder / "config.toml").write_text(tomli_w.dumps(settings | {"data": data or settings["data"]}))
+    text, shown = check_text(folder)
+    assert [words for words in (*HOSTILE, "a <b>run", data.removesuffix(WORDS)) if words not in shown] == []
+    if not data:
+        assert {row["t"] for row in charts_of(text)["confusion"]["data"]["values"]} == set(HOSTILE)
 
 
 @pytest.mark.slow
@@ -95,27 +96,14 @@ def test_control_characters_do_not_end_the_process():
 
 
 @pytest.mark.slow
-def test_figures_are_svg_without_scripts():
-    folder = hostile(Path("run"))
+def test_figures_are_svg_without_scripts_and_control_characters():
+    folder = hostile(Path("run"), suffix="\x1b[31m\0\x07")
     report = xpnet.write_report(folder, out="page.html", figures="figures")
     pictures = [path for path in report.figures if path.suffix == ".svg"]
     assert pictures
+    assert "\x1b" not in report.page.read_text()
     for path in pictures:
         for element in ET.fromstring(path.read_text()).iter():
             kind = element.tag.rpartition("}")[2]
             assert kind not in ("script", "foreignObject", "image", "iframe", "a", "use"), path
             assert not any(key.startswith("on") or key.endswith("href") for key in element.attrib), path
-
-
-@pytest.mark.slow
-def test_orders_in_the_names_of_classes_leave_figures_whole():
-    folder = small(out="run")
-    network = xpnet.load(folder)
-    network.class_names = tuple(f"{n}\x1b[31m\0\x07" for n in range(10))
-    (folder / "model.safetensors").unlink()
-    network.save(folder / "model.safetensors")
-    report = xpnet.write_report(folder, out="page.html", figures="figures")
-    for path in report.figures:
-        if path.suffix == ".svg":
-            ET.fromstring(path.read_text())
-    assert "\x1b" not in Path("page.html").read_text()

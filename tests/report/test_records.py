@@ -11,7 +11,7 @@ from report_cases import search, small
 
 import xpnet
 from xpnet.errors import ConfigError, RunError
-from xpnet.report.blocks import curves, in_words
+from xpnet.report.blocks import curves, settings_text
 from xpnet.report.records import kind_of, read_run
 from xpnet.report.search_page import search_page
 from xpnet.report.write import write_report
@@ -124,7 +124,7 @@ def test_a_page_of_a_run_without_an_epoch_yet():
 
 def test_settings_in_words_have_four_digits():
     values = {"lambda": 0.02046263811498788, "hidden": [50, 30], "batch_norm": True}
-    assert in_words(values) == "λ = 0.02046, hidden = 50, 30, batch_norm = yes"
+    assert settings_text(values) == "λ = 0.02046, hidden = 50, 30, batch_norm = yes"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from calls import Calls
 import xpnet
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
-from xpnet.report.reproduction_chart import drawings
-from xpnet.report.reproduction_markdown import draw_figures, grids, markdown, page
+from xpnet.report.reproduction_chart import drawings, write_figures
+from xpnet.report.reproduction_markdown import grids, markdown, markdown_page
 from xpnet.reproduction import REPORTS, CellOutcome, Experiment, Outcome, Reported, Runner, choose, load
 from xpnet.reproduction.compare import compare, plateau, spread, words_of
 from xpnet.reproduction.draws import cells_of, matches
@@ -26,9 +26,9 @@ SMALL = {"hidden": [6], "n_s": 8, "cycles": 1, "batch_size": 50}
 
 
 def experiment(**changes) -> Experiment:
-    empty = {"check": {}, "cells": ({},), "draw": None, "top": 0, "runs": 2, "reported": (), "figures": ()}
-    named = {"report": "A", "id": "x", "kind": "train", "source": "here", "what": "a test", "claim": "", "note": ""}
-    return Experiment(**{**empty, **named, "settings": SMALL, **changes})
+    return Experiment(
+        **{"report": "A", "id": "x", "source": "here", "what": "a test", "settings": SMALL, "runs": 2} | changes
+    )
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_committed_tables_are_those_of_the_results():
     figures: dict[str, list[str]] = {}
     for name, path in re.findall(r"!\[([\w.-]+)\]\(([^)]*)\)", text):
         figures.setdefault(name, []).append(path)
-    assert text == page(EVERY, outcomes, about, figures)
+    assert text == markdown_page(EVERY, outcomes, about, figures)
 
 
 def test_the_reports_main_figures_are_there():
@@ -229,7 +229,7 @@ def test_a_quick_run_is_shorter_and_says_so(blobs):
     assert shortened(one).runs == 2
     outcome = Runner(xpnet.get_backend("cpu"), quick=True, load=lambda source, split: blobs).run(one)
     assert outcome.quick
-    assert "a tenth of the steps" in page([one], {one.name: outcome}, "about", {})
+    assert "a tenth of the steps" in markdown_page([one], {one.name: outcome}, "about", {})
 
 
 @pytest.mark.parametrize(
@@ -261,27 +261,19 @@ def test_pages_have_tables_notes_and_pictures(runner, tmp_path):
         note="Something was assumed.",
     )
     outcome = runner.run(one)
-    names = draw_figures(one, outcome, tmp_path)
+    names = write_figures(one, outcome, tmp_path)
     assert names == ["A-x-3-a.png"]
     assert (tmp_path / "A-x-3-a.svg").exists()
     again = Outcome.from_json(json.loads(json.dumps(outcome.to_json())))
-    text = page([one], {one.name: again}, "about this", {one.name: names})
-    assert text == page([one], {one.name: outcome}, "about this", {one.name: names})
-    for part in (
-        "# The five reports",
-        "about this",
-        "### A.x: a test",
-        "0.9000 ± 0.0100",
-        "with BN",
-        "![A.x](A-x-3-a.png)",
-    ):
-        assert part in text
-    assert "The report concludes: it works." in text
-    assert "Something was assumed." in text
+    text = markdown_page([one], {one.name: again}, "about this", {one.name: names})
+    assert text == markdown_page([one], {one.name: outcome}, "about this", {one.name: names})
+    parts = ["# The five reports", "about this", "### A.x: a test", "0.9000 ± 0.0100", "with BN", "![A.x](A-x-3-a.png)"]
+    parts += ["The report concludes: it works.", "Something was assumed."]
+    assert [part for part in parts if part not in text] == []
     search = dataclasses.replace(
         one, draw={"name": "lambda", "how": "log10", "values": [-3.0, -2.0]}, figures=(), cells=(), reported=()
     )
-    assert draw_figures(search, runner.run(search), tmp_path) == ["A-x-search.png"]
+    assert write_figures(search, runner.run(search), tmp_path) == ["A-x-search.png"]
 
 
 def test_a_figure_after_an_epoch_stands_beside_the_final_one():

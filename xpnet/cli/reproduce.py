@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as jsonlib
 import platform
 import time
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xpnet.backend import Backend
-    from xpnet.reproduction import Experiment, Outcome, Runner
+    from xpnet.reproduction import Experiment, Outcome
+    from xpnet.reproduction.compare import Row
 
 _WHAT = Group("Reproduction", sort_key=0)
 
@@ -56,8 +58,7 @@ def reproduce(
             )
         _list(output, choose(names or ["all"]))
         return
-    chosen = choose(names)
-    _run(chosen, quick, data, device, out, output)
+    _run(choose(names), quick, data, device, out, output)
 
 
 def _run(
@@ -69,8 +70,9 @@ def _run(
     from xpnet.cli import command_line
     from xpnet.cli.progress import StepBar
     from xpnet.data import load_data
-    from xpnet.report.reproduction_markdown import draw_figures, page
-    from xpnet.reproduction import Runner, choose
+    from xpnet.report.reproduction_chart import write_figures
+    from xpnet.report.reproduction_markdown import markdown_page
+    from xpnet.reproduction import Runner
     from xpnet.reproduction.compare import compare
     from xpnet.runs.environment import describe_environment
     from xpnet.runs.folder import create_run_folder, write_environment
@@ -78,39 +80,38 @@ def _run(
 
     backend = get_backend(device)
     output.note(f"device: {backend.device} ({backend.reason})")
-    # Found before the folder is made.
-    where = load_data(data or "cifar10", "45k").location
-    check_utf8(where, "data")
+    # Before the folder is made, so that wrong data leaves none.
+    location = load_data(data or "cifar10", "45k").location
+    check_utf8(location, "data")
     folder = create_run_folder(out, prefix="reproduce-")
     write_environment(folder, describe_environment(backend, command_line()))
-    runner = Runner(backend, data=where, quick=quick)
+    runner = Runner(backend, data=location, quick=quick)
     figures: dict[str, list[str]] = {}
     begin = time.perf_counter()
     try:
         for experiment in chosen:
-            needed = _needed(experiment, runner, choose)
-            for one in (*needed, experiment):
+            for one in (*_needed(experiment, runner.outcomes), experiment):
                 output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
                 with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
                     outcome = runner.run(one, [StepBar(bar)])
-            figures[experiment.name] = draw_figures(experiment, outcome, folder)
+            figures[experiment.name] = write_figures(experiment, outcome, folder)
             output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
-            _keep(folder, chosen, runner, backend, quick, time.perf_counter() - begin, figures, page)
+            about = _about(backend, quick, time.perf_counter() - begin)
+            # All results so far, so that an early end loses nothing.
+            _write(folder, runner.outcomes, markdown_page(chosen, runner.outcomes, about, figures))
     except KeyboardInterrupt:
         left = [experiment.name for experiment in chosen if experiment.name not in figures]
         output.note(f"{folder} has what is finished; what is left: xpnet reproduce {' '.join(left)}")
         raise
+    rows = {experiment.name: compare(experiment, runner.outcomes[experiment.name]) for experiment in chosen}
     result: dict[str, Any] = {
         "quick": quick,
         "device": backend.device,
         "seconds": time.perf_counter() - begin,
         "run": str(folder),
-        "experiments": {
-            experiment.name: [_row(row) for row in compare(experiment, runner.outcomes[experiment.name])]
-            for experiment in chosen
-        },
+        "experiments": {name: [_row(row) for row in of_one] for name, of_one in rows.items()},
     }
-    tables = [_table(experiment, runner.outcomes[experiment.name]) for experiment in chosen]
+    tables = [_table(experiment, rows[experiment.name], quick) for experiment in chosen]
     output.result(
         result,
         *tables,
@@ -118,37 +119,30 @@ def _run(
     )
 
 
-def _needed(experiment: Experiment, runner: Runner, choose: Any) -> list[Experiment]:
-    """Return what an experiment's draws build on and has not been run yet."""
-    of = (experiment.draw or {}).get("of")
-    name = f"{experiment.report}.{of}"
-    return [] if of is None or name in runner.outcomes else list(choose([name]))
+def _needed(experiment: Experiment, outcomes: dict[str, Outcome]) -> list[Experiment]:
+    """Return the experiment that another one's draws build on, if it has not been run yet."""
+    from xpnet.reproduction import choose
+
+    base = (experiment.draw or {}).get("of")
+    name = f"{experiment.report}.{base}"
+    return [] if base is None or name in outcomes else choose([name])
 
 
-def _keep(
-    folder: Path,
-    chosen: Sequence[Experiment],
-    runner: Runner,
-    backend: Backend,
-    quick: bool,
-    seconds: float,
-    figures: dict[str, list[str]],
-    page: Any,
-) -> None:
-    """Write what is known so far, so that an end in the middle loses nothing."""
-    from xpnet.utils.atomic_files import rewrite
-
-    outcomes: dict[str, Outcome] = runner.outcomes
+def _about(backend: Backend, quick: bool, seconds: float) -> str:
+    """Return how a reproduction was made, for its page."""
     about = (
         f"`xpnet reproduce`, xpnet {__version__}, {time.strftime('%Y-%m-%d')}, on {backend.device} of a "
         f"{platform.machine()} machine with Python {platform.python_version()}: {seconds:.0f} s."
     )
-    if quick:
-        about += " **Quick**: a tenth of the steps and few seeds, so the figures mean nothing."
-    text = page(chosen, outcomes, about, figures)
+    return about + (" **Quick**: a tenth of the steps and few seeds, so the figures mean nothing." if quick else "")
+
+
+def _write(folder: Path, outcomes: dict[str, Outcome], page: str) -> None:
+    from xpnet.utils.atomic_files import rewrite
+
     content = jsonlib.dumps({name: outcome.to_json() for name, outcome in outcomes.items()}, separators=(",", ":"))
-    for name, written in (("README.md", text), ("results.json", content + "\n")):
-        rewrite(folder / name, written.encode())
+    rewrite(folder / "README.md", page.encode())
+    rewrite(folder / "results.json", f"{content}\n".encode())
 
 
 def _list(output: Output, experiments: Sequence[Experiment]) -> None:
@@ -167,37 +161,25 @@ def _list(output: Output, experiments: Sequence[Experiment]) -> None:
     output.result({"reports": titles, "experiments": rows}, made)
 
 
-def _row(row: Any) -> dict[str, Any]:
-    return {
-        "cell": row.cell,
-        "figure": row.figure,
-        "theirs": None if row.theirs is None else {"mean": row.theirs[0], "std": row.theirs[1]},
-        "ours": None if row.ours is None else {"mean": row.ours[0], "std": row.ours[1], "runs": row.ours[2]},
-        "within": row.within,
-        "instead": row.instead,
-        "note": row.note,
+def _row(row: Row) -> dict[str, Any]:
+    """Return a row of a comparison as JSON has it."""
+    return dataclasses.asdict(row) | {
+        "theirs": None if row.theirs is None else dict(zip(("mean", "std"), row.theirs, strict=True)),
+        "ours": None if row.ours is None else dict(zip(("mean", "std", "runs"), row.ours, strict=True)),
     }
 
 
-def _table(experiment: Experiment, outcome: Outcome) -> Any:
+def _table(experiment: Experiment, rows: Sequence[Row], quick: bool) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from xpnet.report.reproduction_markdown import words_of_row
-    from xpnet.reproduction.compare import compare
+    from xpnet.report.reproduction_markdown import row_texts
 
-    quick = " (quick)" if outcome.quick else ""
-    table = Table(title=f"{experiment.name}: {experiment.what}{quick}", title_justify="left", box=SIMPLE_HEAD)
-    for column, justify in (
-        ("", "left"),
-        ("figure", "left"),
-        ("report", "right"),
-        ("here", "right"),
-        ("runs", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("within our spread", no_wrap=True)
-    for row in compare(experiment, outcome):
-        theirs, ours, runs, within = words_of_row(row, experiment.kind)
+    title = f"{experiment.name}: {experiment.what}{' (quick)' if quick else ''}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in ("", "figure", "report", "here", "runs", "within our spread"):
+        table.add_column(column, justify="right" if column in ("report", "here", "runs") else "left", no_wrap=True)
+    for row in rows:
+        theirs, ours, runs, within = row_texts(row, experiment.kind)
         table.add_row(row.cell, row.figure, theirs, ours, runs, within.replace("**", ""))
     return table

@@ -1,10 +1,13 @@
-"""Figures and names as people read them."""
+"""Figures, settings and names as people read them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _LONGEST_LABEL = 60
+_GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
+# The sets of data, by the names that they have in files: their names for readers.
+SET_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 
 def percent(value: Any) -> str:
@@ -30,6 +33,31 @@ def _short(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
+def metric(name: str, value: Any) -> str:
+    """Return an accuracy in percent, a loss or a cost as a number; see :func:`percent` and :func:`number`."""
+    return percent(value) if name.endswith("accuracy") else number(value)
+
+
+def setting_label(name: str) -> str:
+    """Return what axes and tables call a setting: lambda and eta by their letters."""
+    return _GREEK.get(name, name)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a setting's value is a number; truth values are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def file_stem(name: str) -> str:
+    """Return a name with a hyphen in place of each character that a file's name may not have everywhere."""
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def capitalised(text: str) -> str:
+    """Return a text with a capital letter at its beginning, and all others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def class_label(name: str, number: int) -> str:
-    """Return a class's name for a chart or a page; one that is long gives way to its beginning and its number."""
+    """Return a class's name for a chart or a page; a long one is cut, and gets its number."""
     return name if len(name) <= _LONGEST_LABEL else f"{name[:_LONGEST_LABEL]}\N{HORIZONTAL ELLIPSIS} ({number})"

@@ -1,10 +1,7 @@
-"""What a network makes of its test set: confusion, the worst mistakes, and its first-layer weights."""
+"""Networks on their test set: the confusion matrix and the worst mistakes; and their first-layer weights."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +15,14 @@ from xpnet.errors import DataError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.report.format import class_label
 from xpnet.report.records import RunRecord
+from xpnet.report.render import data_uri
 from xpnet.training.history import evenly
 
 # Shapes (channels, height, width) of data that does not tell its own, by the number of features.
-_SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}
-_ROWS = 500
-# Networks that are looked at: more would take much memory, and tell little else.
-_NETWORKS = 100
+IMAGE_SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}
+_BATCH = 500
+# Networks that are looked at: more would take much memory, and add little.
+MOST_NETWORKS = 100
 # Accuracies that differ by more than this were not found on the same samples.
 _SAME = 2e-3
 Shape = tuple[int, int, int]
@@ -36,7 +34,8 @@ class Mistake:
 
     Attributes:
         index: Its row in the test set, from 0.
-        true, predicted: Classes.
+        true: Its class.
+        predicted: The class that it was taken for.
         confidence: Probability of the predicted class.
         probability: Probability of the true class.
         picture: Its image as a data URI; None where samples are not images.
@@ -62,9 +61,9 @@ class Inspection:
         confusion: (classes, classes), rows are true classes, summed over the networks.
         mistakes: Worst first: by the probability of the true class, the mean over the networks.
         wrong: Number of samples that the networks together get wrong.
-        samples: In the test set.
-        correct: (R, samples): whether each network was right; nothing of other members is known.
-        note: What is odd about the data; empty if nothing.
+        samples: Number of samples in the test set.
+        correct: Whether each of the `members` was right (R, samples).
+        note: A warning about the data; empty if there is none.
     """
 
     names: tuple[str, ...]
@@ -78,7 +77,7 @@ class Inspection:
 
 
 def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
-    """Return a run's networks on its test set, or a sentence that says why that cannot be had.
+    """Return a run's networks on its test set, or a sentence that says why they cannot be tested.
 
     Args:
         record: The run.
@@ -91,27 +90,28 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
         network = Network.load(record.path)
         # The split was meant for the run's own data; the test set does not depend on it.
         own = record.settings.data
-        found = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
+        dataset = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
     if network.standardiser is None:
         return "The model does not say how its data was standardised, so nothing can be said about single samples."
-    if found.features != record.inputs or found.classes > network.config.classes:
+    if dataset.features != record.inputs or dataset.classes > network.config.classes:
         return (
-            f"The data at {found.location} has {found.features} features and {found.classes} classes, but the network "
-            f"takes {record.inputs} and tells {network.config.classes} apart, so it is left out here."
+            f"The data at {dataset.location} has {dataset.features} features and {dataset.classes} classes, but the "
+            f"network takes {record.inputs} and tells {network.config.classes} apart, so it is left out here."
         )
     try:
-        found = as_trained(network, found)
+        dataset = as_trained(network, dataset)
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the run's own classes and columns: {error}."
-    members = [r for r in record.best()[1] if np.isfinite(record.figures("test", "loss")[r])]
+    best = record.best()[1]
+    members = [r for r in best if np.isfinite(record.figures("test", "loss")[r])]
     if not members and record.metrics is not None:
         return "All networks of the run diverged, so nothing can be said about single samples."
-    members = members or record.best()[1]
-    some = [members[at] for at in evenly(len(members), _NETWORKS).tolist()]
+    members = members or best
+    some = [members[at] for at in evenly(len(members), MOST_NETWORKS).tolist()]
     try:
-        inspection = _inspect(record, network.select(some), found, some, most)
+        inspection = _inspect(record, network.select(some), dataset, some, most)
     except DataError as error:
         return f"Confusion matrix and mistakes cannot be had of the data as it is now: {error}."
     if len(some) == len(members):
@@ -121,48 +121,42 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
 
 
 def _inspect(record: RunRecord, network: Network, data: Dataset, members: list[int], most: int) -> Inspection:
-    """Look at the networks `members` of a run, which `network` holds."""
+    """Inspect the networks `members` of a run, which `network` holds."""
     test, classes = data.test, network.config.classes
-    standardiser = network.standardiser
-    assert standardiser is not None
     n = len(test)
     confusion = np.zeros((classes, classes), np.int64)
     correct = np.zeros((len(members), n), bool)
     mean = np.empty((n, classes))
-    for start in range(0, n, _ROWS):
-        rows = slice(start, min(start + _ROWS, n))
+    for start in range(0, n, _BATCH):
+        rows = slice(start, min(start + _BATCH, n))
         p = network.predict_proba(test.x[rows])
         predicted = p.argmax(axis=-1)
         correct[:, rows] = predicted == test.labels[rows]
-        for of_one in predicted:
-            np.add.at(confusion, (test.labels[rows], of_one), 1)
+        np.add.at(confusion, (np.broadcast_to(test.labels[rows], predicted.shape), predicted), 1)
         mean[rows] = p.mean(axis=0, dtype=np.float64)
     wrong = np.flatnonzero(mean.argmax(axis=1) != test.labels)
-    of_true = mean[wrong, test.labels[wrong]]
-    worst = wrong[np.argsort(of_true, kind="stable")][:most]
-    shape = image_shape(data)
+    worst = wrong[np.argsort(mean[wrong, test.labels[wrong]], kind="stable")][:most]
     names = network.class_names or data.class_names
     names = tuple(class_label(names[c], c) if c < len(names) else str(c) for c in range(classes))
-    mistakes = []
-    for index in map(int, worst):
-        z = (np.asarray(test.x[index], float) - standardiser.mean) / standardiser.std
-        far = np.argsort(-np.abs(z), kind="stable")[:4]
-        mistakes.append(
-            Mistake(
-                index,
-                int(test.labels[index]),
-                int(mean[index].argmax()),
-                float(mean[index].max()),
-                float(mean[index, test.labels[index]]),
-                None if shape is None else picture(to_bytes(test.x[index], data), shape),
-                [(int(i), float(test.x[index][i]), float(z[i])) for i in far],
-            )
-        )
+    mistakes = [_mistake(network, data, index, mean[index]) for index in map(int, worst)]
     note = _other_data(record, correct.mean(axis=1), members)
     return Inspection(names, members, confusion, mistakes, len(wrong), n, correct, note)
 
 
+def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]) -> Mistake:
+    """Return a sample of the test set, and the networks' probabilities of it (classes,)."""
+    x, true, standardiser = data.test.x[index], int(data.test.labels[index]), network.standardiser
+    assert standardiser is not None
+    shape = image_shape(data)
+    z = (np.asarray(x, float) - standardiser.mean) / standardiser.std
+    far = np.argsort(-np.abs(z), kind="stable")[:4]
+    picture = None if shape is None else picture_of(to_bytes(x, data), shape)
+    features = [(int(i), float(x[i]), float(z[i])) for i in far]
+    return Mistake(index, true, int(p.argmax()), float(p.max()), float(p[true]), picture, features)
+
+
 def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int]) -> str:
+    """Say if networks have other accuracies now than at the end of their training."""
     known = record.figures("test", "accuracy")[members]
     apart = np.abs(accuracies - known)
     if not np.isfinite(apart).any() or float(np.nanmax(apart)) <= _SAME:
@@ -175,54 +169,42 @@ def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int])
 
 
 def image_shape(data: Dataset) -> Shape | None:
-    """Return (channels, height, width) where samples are images: what the data says, or by its number of features."""
-    return data.image_shape or _SHAPES.get(data.features)
-
-
-def shape_of(inputs: int, data_shape: Shape | None = None) -> Shape | None:
-    """Return the image shape of so many features, where the data cannot be asked."""
-    return data_shape or _SHAPES.get(inputs)
+    """Return (channels, height, width) where samples are images: from the data, or by its number of features."""
+    return data.image_shape or IMAGE_SHAPES.get(data.features)
 
 
 def to_bytes(x: NDArray[Any], data: Dataset) -> NDArray[np.uint8]:
     """Return one sample's features as bytes for a picture: floats from 0 to 1, or by the range of the test set."""
+    some = data.test.x[:1000]
     if x.dtype == np.uint8:
         # Black and white as 0 and 1 would be black throughout.
-        return x if int(data.test.x[:1000].max()) > 1 else x * np.uint8(255)
-    some = data.test.x[:1000]
+        return x if int(some.max()) > 1 else x * np.uint8(255)
     low, high = float(some.min()), float(some.max())
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
+    if low >= 0 and high <= 255:
+        low, high = 0.0, 1.0 if high <= 1 else 255.0
     scaled = (np.asarray(x, float) - low) / (high - low or 1.0)
     return np.asarray(np.clip(np.rint(255 * scaled), 0, 255), np.uint8)
 
 
-def picture(values: NDArray[np.uint8], shape: Shape) -> str:
+def picture_of(values: NDArray[np.uint8], shape: Shape) -> str:
     """Return channel planes as a PNG in a data URI."""
     from PIL import Image
 
     planes = values.reshape(shape)
-    image = Image.fromarray(planes[0] if shape[0] == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_uri(Image.fromarray(planes[0] if shape[0] == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))))
 
 
 def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
     """Return each unit's weights (d, m) as a picture: grey is zero, the unit's largest weight sets the scale."""
-    found = []
-    for weights in np.asarray(W, float).T:
-        largest = float(np.abs(weights).max()) or 1.0
-        found.append(picture(np.asarray(np.rint(127.5 + 127.5 * weights / largest), np.uint8), shape))
-    return found
+    W = np.asarray(W, float)
+    largest = np.abs(W).max(axis=0)
+    scaled = np.rint(127.5 + 127.5 * W / np.where(largest > 0, largest, 1.0)).astype(np.uint8)
+    return [picture_of(np.ascontiguousarray(weights), shape) for weights in scaled.T]
 
 
 def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int] | None:
     """Return the first layer's weights (d, m) of the first of `members`, and which replica it is."""
     if record.inputs is None:
         return None
-    tensors: Mapping[str, Any] = Network.load(record.path).parameters
     which = members[0] if members else 0
-    return np.asarray(tensors["W1"])[which], which
+    return np.asarray(Network.load(record.path).parameters["W1"])[which], which

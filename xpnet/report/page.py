@@ -1,24 +1,28 @@
-"""A page: its parts as data, and their rendering as one HTML file that needs nothing else."""
+"""A page as data, and its rendering as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from xpnet.report.figure import CONFIG, Panel, page_spec, static_svg
-from xpnet.report.packing import pack
+import numpy as np
+
+from xpnet.report.figure import Panel, page_spec, static_svg
+from xpnet.report.format import metric
 from xpnet.report.render import converted, drawable
+from xpnet.report.theme import PAGE_CONFIG
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, and what it is sorted by where that is a number."""
+    """A cell of a table: its text, and the number that it is sorted by, if it has one."""
 
     text: str
     sort: float | None = None
@@ -32,8 +36,8 @@ class Table:
     Attributes:
         head: Titles of the columns.
         rows: Its cells.
-        caption: What it shows.
-        folded: What to press to unfold it; None shows it at once.
+        caption: Its title.
+        folded: The words that unfold it when they are pressed; None shows it at once.
         tall: Whether it scrolls in a box of its own where it has many rows.
     """
 
@@ -47,6 +51,40 @@ class Table:
     def numeric(self) -> list[bool]:
         """Return whether each column holds numbers."""
         return [any(row[column].sort is not None for row in self.rows) for column in range(len(self.head))]
+
+
+def cell(value: Any, *, strong: bool = False) -> Cell:
+    """Return a cell of a text or a setting: numbers sort as numbers, lists as text."""
+    sort = None
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, (int, float)):
+        text, sort = f"{value:.6g}" if isinstance(value, float) else str(value), float(value)
+    elif isinstance(value, (list, tuple)):
+        text = ", ".join(cell(item).text for item in value) or "none"
+    else:
+        text = "" if value is None else str(value)
+    return Cell(text, sort, strong)
+
+
+def metric_cell(name: str, value: Any) -> Cell:
+    """Return a cell of an accuracy, a loss or a cost, of one network or several."""
+    mean = value.get("mean") if isinstance(value, dict) else value
+    sort = None if mean is None or not np.isfinite(mean) else float(mean)
+    return Cell("-" if value is None else metric(name, value), sort)
+
+
+def seconds_cell(seconds: float | None, digits: int) -> Cell:
+    """Return a cell of a time, with so many digits after the point."""
+    return Cell("-") if seconds is None else Cell(f"{seconds:.{digits}f} s", seconds)
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Iterable[Any]], caption: str, folded: str | None = None, *, tall: bool = False
+) -> Table:
+    """Return a table whose values, where they are no cells yet, become what :func:`cell` makes of them."""
+    cells = [[value if isinstance(value, Cell) else cell(value) for value in row] for row in rows]
+    return Table(head, cells, caption, folded, tall)
 
 
 @dataclass(frozen=True)
@@ -77,7 +115,7 @@ class Panels:
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture as a data URI, with what it shows and what stands below it."""
+    """A small picture as a data URI, with its description and the text below it."""
 
     source: str
     alt: str
@@ -98,7 +136,7 @@ Block = Table | Text | Facts | Panels | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page; `level` 3 is a part of the part above it."""
+    """A section of a page; one of `level` 3 belongs to the section above it."""
 
     name: str
     title: str
@@ -111,11 +149,11 @@ class Page:
     """A page.
 
     Attributes:
-        kind: What it tells of: run, comparison, search or reproduction.
-        title: Its head.
-        subtitle: What stands below that.
-        sections: Its parts.
-        made: When and by what it was made.
+        kind: run, comparison, search or reproduction.
+        title: Its heading.
+        subtitle: The line below that.
+        sections: Its sections.
+        made: Which version of xpnet made it, and when.
         notes: What a reader should know first.
     """
 
@@ -140,8 +178,8 @@ class Page:
 def render(page: Page) -> str:
     """Return the page as HTML: style, scripts, charts and pictures are all inside.
 
-    Whatever comes from data is escaped; beside that, the page's policy lets only its own script run and
-    nothing be fetched.
+    Whatever comes from data is escaped; besides, the page's policy lets only its own script run and nothing be
+    fetched.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -153,7 +191,7 @@ def render(page: Page) -> str:
     files = resources.files("xpnet.report") / "templates"
     script = (files / "page.js").read_text(encoding="utf-8").strip()
     specs = {panel.name: page_spec(panel) for panel in panels}
-    charts = json.dumps({"config": CONFIG, "specs": specs}, separators=(",", ":"))
+    charts = json.dumps({"config": PAGE_CONFIG, "specs": specs}, separators=(",", ":"))
     environment = Environment(
         loader=PackageLoader("xpnet.report"),
         autoescape=True,
@@ -169,7 +207,7 @@ def render(page: Page) -> str:
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         vega=_bundle() if panels else "",
-        charts=pack(charts),
+        charts=_packed(charts),
         static={panel.name: Markup(static_svg(panel)) for panel in panels},
     )
 
@@ -180,4 +218,9 @@ def _bundle() -> str:
     import altair as alt
 
     version = alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
-    return pack(converted("javascript_bundle", "window.vegaEmbed = vegaEmbed;", vl_version=version).decode())
+    return _packed(converted("javascript_bundle", "window.vegaEmbed = vegaEmbed;", vl_version=version).decode())
+
+
+def _packed(text: str) -> str:
+    """Return text compressed by gzip, in base64, which has no sign that means something in HTML."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

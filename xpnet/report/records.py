@@ -1,4 +1,4 @@
-"""What a folder holds: a run, a search or a reproduction, read back."""
+"""The kind of a folder (a run, a search or a reproduction), and the reader of run folders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from xpnet.training.schedules import FIRST_RATE
 
 SEARCH = "search.json"
 RESULTS = "results.json"
-KINDS = ("run", "search", "reproduction")
+# The file that a folder of each kind has; a search's may have settings too, so that the order matters.
+_KINDS = {"search": SEARCH, "run": CONFIG, "reproduction": RESULTS}
 _ACCEPTED = (
     "it can be the folder of a run (with config.toml), of a search (search.json) or of a reproduction (results.json)"
 )
 Values = NDArray[np.float64]
-# Figures of a kind that are kept of a history, and bytes of a row: those of more networks than that are not drawn.
-_FIGURES, _ROW_BYTES = 500_000, 100
+# Values of a column that are kept of a history: of more networks, only some are drawn.
+MOST_FIGURES = 500_000
+# The size of a history's line, about.
+_ROW_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,17 @@ class RunRecord:
 
     Attributes:
         path: The folder.
-        label: What it is called on a page.
+        label: Its name on a page.
         settings: Its settings.
         given: The settings as ``config.toml`` has them.
-        replicas: What sets each network apart: its seed, and its value of every setting that varies.
+        replicas: Each network's seed, and its value of every setting that varies.
         metrics: ``metrics.json``; None of a run that did not end.
         history: By column: (epochs,) or (epochs, N), of the networks `kept`.
-        environment: What it was made on; None where nobody wrote it down.
-        inputs, classes: Of its network; None where there is no model.
+        environment: The machine and software it was made on; None if there is no record of them.
+        inputs: Features that its network takes; None where there is no model.
+        classes: Classes of its network; None where there is no model.
         class_names: Names of the classes, by the model; empty where there is none.
-        notes: What is missing, in sentences.
+        notes: Sentences on what is missing.
         kept: Networks whose history was read; None where that is all of them.
     """
 
@@ -72,6 +76,11 @@ class RunRecord:
         if self.inputs is None or self.classes is None:
             return f"{name}{split}, hidden {'-'.join(map(str, self.settings.network_config(1, 2).hidden)) or 'none'}"
         return f"{name}{split}, {self.settings.in_words(self.inputs, self.classes)}"
+
+    @property
+    def epochs(self) -> Values:
+        """The numbers of the epochs in the history; empty if none was recorded."""
+        return self.history.get("epoch", np.empty(0))
 
     def combinations(self) -> list[tuple[dict[str, Any], list[int]]]:
         """Return each combination of settings with the replicas, one for each seed, that have it."""
@@ -111,6 +120,8 @@ class RunRecord:
 
     def curve(self, column: str, members: Sequence[int]) -> Values:
         """Return a column of the history for those of some networks that are known, as (epochs, N)."""
+        if not len(self.epochs):
+            return np.empty((0, len(self.known(members))))
         places = range(len(self.replicas)) if self.kept is None else self.kept
         column_of = {member: at for at, member in enumerate(places)}
         return self.history[column][:, [column_of[member] for member in self.known(members)]]
@@ -123,7 +134,7 @@ class RunRecord:
 
 
 def kind_of(path: Path) -> str:
-    """Return what a folder is, by what is in it: one of ``KINDS``.
+    """Return the kind of a folder, by the files in it: ``"run"``, ``"search"`` or ``"reproduction"``.
 
     Raises:
         RunError: It is none of them.
@@ -132,32 +143,22 @@ def kind_of(path: Path) -> str:
         raise RunError(f"{path}: is a file; name the folder that it lies in")
     if not path.is_dir():
         raise RunError(f"{path}: there is no such folder; {_ACCEPTED}")
-    if (path / SEARCH).is_file():
-        return "search"
-    if (path / CONFIG).is_file():
-        return "run"
-    if (path / RESULTS).is_file():
-        return "reproduction"
+    for kind, name in _KINDS.items():
+        if (path / name).is_file():
+            return kind
     raise RunError(f"{path}: has neither {CONFIG} nor {SEARCH} nor {RESULTS}; {_ACCEPTED}")
 
 
 def read_run(path: Path, label: str | None = None) -> RunRecord:
-    """Read a run folder; of a run that did not end, what there is.
+    """Read a run folder; of a run that did not end, as much as it has.
 
     Raises:
         RunError: A file in it is broken.
         ConfigError: Its settings are.
     """
     given, settings = read_settings(path)
-    notes: list[str] = []
     metrics = read_metrics(path / METRICS) if (path / METRICS).is_file() else None
-    if metrics is None:
-        notes.append(f"The run did not end: it has no {METRICS}, so there are no final figures.")
-    elif metrics.get("interrupted"):
-        notes.append("The run was stopped before its end.")
-    if metrics is not None and metrics.get("diverged"):
-        notes.append(f"{metrics['diverged']} of its networks diverged, and count from there on in nothing.")
-    notes += (metrics or {}).get("warnings", [])
+    notes = _notes(metrics)
     inputs = classes = None
     names: tuple[str, ...] = ()
     replicas = settings.replicas()
@@ -177,9 +178,19 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
         return record
     epochs = max(1, (path / HISTORY).stat().st_size // (_ROW_BYTES * len(replicas)))
     kept = None
-    if epochs * len(replicas) > _FIGURES:  # what is drawn are the networks of the best settings
+    if epochs * len(replicas) > MOST_FIGURES:  # only the networks of the best settings are drawn
         best = record.best()[1]
-        kept = tuple(best[at] for at in evenly(len(best), max(2, _FIGURES // epochs)).tolist())
+        kept = tuple(best[at] for at in evenly(len(best), max(2, MOST_FIGURES // epochs)).tolist())
         if len(kept) < len(best):
             notes.append(f"Curves are drawn of {len(kept):,} of the {len(best):,} best networks, evenly spaced.")
     return replace(record, history=read_history(path / HISTORY, len(replicas), kept), kept=kept)
+
+
+def _notes(metrics: Mapping[str, Any] | None) -> list[str]:
+    """Return sentences that a reader of a run's figures should know."""
+    if metrics is None:
+        return [f"The run did not end: it has no {METRICS}, so there are no final figures."]
+    notes = ["The run was stopped before its end."] if metrics.get("interrupted") else []
+    if diverged := metrics.get("diverged"):
+        notes.append(f"{diverged} of its networks diverged, and are left out of all figures from there on.")
+    return [*notes, *metrics.get("warnings", [])]

@@ -1,9 +1,11 @@
-"""Where Vega-Lite becomes SVG and PNG."""
+"""Draw charts: Vega-Lite becomes SVG and PNG."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
+import io
 import json
 import re
 import subprocess
@@ -12,17 +14,17 @@ from typing import Any
 
 from xpnet.errors import XpnetError
 
-# What XML cannot hold, over which vl-convert ends the whole process, as Unicode's pictures of it.  Escapes will not do:
-# Vega-Lite puts titles into expressions, where they become what they stand for.
+# Control characters, which XML cannot hold and over which vl-convert ends the process, as Unicode's pictures of them.
+# Escapes will not do: Vega-Lite puts titles into expressions, where they are undone.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {
     0x7F: 0x2421,
     0xFFFE: 0xFFFD,
     0xFFFF: 0xFFFD,
 }
-# Files that may be open, below which it is not called in this process.
+# Below this limit of open files vl-convert runs in a process of its own.
 _FILES = 100
 
-# Reads a function of vl-convert and what it takes as JSON, and writes what it gives.
+# Reads a function of vl-convert and its arguments as JSON, and writes the result.
 _DRAW = """
 import json, sys, vl_convert
 name, given, options = json.load(sys.stdin)
@@ -36,15 +38,15 @@ class DrawingError(XpnetError):
 
 
 def load() -> None:
-    """Load now what will draw the figures of a training, and not in its middle or at its end.
+    """Load the modules that draw the figures of a training before it begins.
 
-    Memory may be short then, and a signal is to be heard.  What cannot be loaded is told of when something is drawn.
+    Later, memory may be short, and imports hear no signal.  Errors come up when something is drawn.
     """
     with contextlib.suppress(Exception):
         import altair  # noqa: F401
 
-        for name in ("figures", "populations", "rates", "diagnosis"):
-            importlib.import_module(f"xpnet.report.{name}")
+        for name in ("curves", "population", "lr_range", "diagnosis"):
+            importlib.import_module(f"xpnet.report.{name}_chart")
         if not _limited():
             import vl_convert  # noqa: F401
 
@@ -68,13 +70,13 @@ def png(spec: dict[str, Any], scale: float) -> bytes:
 
 
 def converted(name: str, *given: Any, **options: Any) -> bytes:
-    """Return what a function of vl-convert gives.
+    """Call a function of vl-convert and return its result.
 
-    It reserves some hundred GB of addresses, and ends the process where these are limited, or files that may be open
-    are few: there it gets its own.
+    vl-convert reserves some hundred GB of addresses, and ends the process where these, or open files, are limited:
+    there it gets a process of its own.
 
     Raises:
-        DrawingError: It ended.
+        DrawingError: It failed, or its process ended.
     """
     if not _limited():
         import vl_convert
@@ -106,7 +108,7 @@ def converted(name: str, *given: Any, **options: Any) -> bytes:
 
 
 def _limited() -> bool:
-    """Return whether this process may not have what vl-convert takes: any addresses, and some dozens of files."""
+    """Return whether this process is refused what vl-convert needs: all addresses, and some dozens of open files."""
     try:
         import resource
     except ImportError:
@@ -127,3 +129,10 @@ def drawable(value: Any) -> Any:
 def quoted(text: str) -> str:
     """Return text as a literal of Vega's expressions."""
     return json.dumps(drawable(text))
+
+
+def data_uri(image: Any) -> str:
+    """Return an image of PIL as a PNG in a data URI."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

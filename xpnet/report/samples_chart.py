@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
+import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data import RawDataset
 from xpnet.report import render
+from xpnet.report.theme import titled
 
 _EACH = 10
 _SIDE = 44  # of an image in the picture
 _MOST_CLASSES = 100
 _MOST_FEATURES = 60
+# Rows that means and deviations are computed from.
+_ROWS = 10_000
+Chosen = dict[str, NDArray[np.int64]]
 
 
 def samples_figure(source: RawDataset, title: str) -> Any:
@@ -23,59 +26,31 @@ def samples_figure(source: RawDataset, title: str) -> Any:
 
     A cell's colour is how many standard deviations its value lies from the feature's mean.
     """
-    chosen = _chosen(source)
+    # Rows of the first samples of each class, by its name.
+    chosen = {
+        name if len(name) <= 24 else f"{name[:23]}\N{HORIZONTAL ELLIPSIS}": np.flatnonzero(source.labels == c)[:_EACH]
+        for c, name in enumerate(source.class_names[:_MOST_CLASSES])
+    }
     return _images(source, chosen, title) if source.image_shape is not None else _cells(source, chosen, title)
 
 
-def _chosen(source: RawDataset) -> list[tuple[int, NDArray[np.int64]]]:
-    """Return the rows of the first samples of every class."""
-    classes = range(min(len(source.class_names), _MOST_CLASSES))
-    return [(c, np.flatnonzero(source.labels == c)[:_EACH]) for c in classes]
-
-
-def _label(source: RawDataset, c: int) -> str:
-    name = source.class_names[c]
-    return name if len(name) <= 24 else f"{name[:23]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _images(source: RawDataset, chosen: list[tuple[int, NDArray[np.int64]]], title: str) -> Any:
-    import altair as alt
-
+def _images(source: RawDataset, chosen: Chosen, title: str) -> Any:
     rows = [
-        {"class": f"{_label(source, c)}", "sample": place + 1, "image": _url(source, int(row))}
-        for c, members in chosen
+        {"class": name, "sample": place, "image": _picture(source, int(row))}
+        for name, members in chosen.items()
         for place, row in enumerate(members)
     ]
-    return (
-        alt.Chart({"values": rows})
-        .mark_image(width=_SIDE, height=_SIDE, smooth=False)
-        .encode(
-            x=alt.X("sample:O", title=None, axis=None),
-            y=alt.Y("class:N", title=None, sort=_order(source, chosen), axis=_AXIS()),
-            url="image:N",
-        )
-        .properties(width=alt.Step(_SIDE + 4), height=alt.Step(_SIDE + 4), title=_title(title))
-        .configure_view(strokeWidth=0)
+    axis = alt.Axis(domain=False, ticks=False, labelFontSize=12, labelLimit=220, labelPadding=8)
+    chart = alt.Chart({"values": rows}).mark_image(width=_SIDE, height=_SIDE, smooth=False)
+    chart = chart.encode(
+        x=alt.X("sample:O", title=None, axis=None),
+        y=alt.Y("class:N", title=None, sort=list(chosen), axis=axis),
+        url="image:N",
     )
+    return titled(chart.properties(width=alt.Step(_SIDE + 4), height=alt.Step(_SIDE + 4)), title)
 
 
-def _AXIS() -> Any:
-    import altair as alt
-
-    return alt.Axis(domain=False, ticks=False, labelFontSize=12, labelLimit=220, labelPadding=8)
-
-
-def _title(title: str) -> Any:
-    import altair as alt
-
-    return alt.TitleParams(title, anchor="start", fontSize=15, offset=12)
-
-
-def _order(source: RawDataset, chosen: list[tuple[int, NDArray[np.int64]]]) -> list[str]:
-    return [_label(source, c) for c, _ in chosen]
-
-
-def _url(source: RawDataset, row: int) -> str:
+def _picture(source: RawDataset, row: int) -> str:
     """Return an image as a PNG that stands in the figure itself."""
     from PIL import Image
 
@@ -90,59 +65,33 @@ def _url(source: RawDataset, row: int) -> str:
     factor = max(1, 2 * _SIDE // max(height, width))
     picture = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
     picture.thumbnail((2 * _SIDE, 2 * _SIDE))
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return render.data_uri(picture)
 
 
-def _cells(source: RawDataset, chosen: list[tuple[int, NDArray[np.int64]]], title: str) -> Any:
-    import altair as alt
-
-    count = min(int(source.x.shape[1]), _MOST_FEATURES)
-    some = source.x[: min(len(source.labels), 10_000)][:, :count].astype(np.float64)
+def _cells(source: RawDataset, chosen: Chosen, title: str) -> Any:
+    features = int(source.x.shape[1])
+    count = min(features, _MOST_FEATURES)
+    some = source.x[: min(len(source.labels), _ROWS)][:, :count].astype(np.float64)
     mean, std = some.mean(axis=0), some.std(axis=0)
-    names = source.feature_names[:count] or tuple(map(str, range(count)))
-    rows = []
-    for c, members in chosen:
-        values = (source.x[members][:, :count] - mean) / np.where(std > 0, std, 1)
-        rows += [
-            {"class": _label(source, c), "sample": place, "feature": j, "value": float(np.clip(value, -3, 3))}
-            for place, sample in enumerate(values)
-            for j, value in enumerate(sample)
-        ]
-    step = 14 if count <= 30 else 9
-    expression = "[" + ",".join(render.quoted(name[:24]) for name in names) + "][datum.value]"
+    rows = [
+        {"class": name, "sample": place, "feature": j, "value": float(np.clip(value, -3, 3))}
+        for name, members in chosen.items()
+        for place, sample in enumerate((source.x[members][:, :count] - mean) / np.where(std > 0, std, 1))
+        for j, value in enumerate(sample)
+    ]
     subtitle = f"{min(_EACH, len(source.labels))} samples of each class; colours: standard deviations from the mean"
-    if count < source.x.shape[1]:
-        subtitle += f"; the first {count} of {source.x.shape[1]:,} features"
-    return (
-        alt.Chart({"values": rows})
-        .mark_rect()
-        .encode(
-            x=alt.X(
-                "feature:O",
-                title=None,
-                axis=alt.Axis(labelExpr=expression, labelAngle=-90, labelLimit=140, ticks=False, domain=False),
-            ),
-            y=alt.Y("sample:O", title=None, axis=None),
-            color=alt.Color(
-                "value:Q",
-                title=None,
-                scale=alt.Scale(scheme="blueorange", domain=[-3, 3], domainMid=0),
-                legend=alt.Legend(orient="right", gradientLength=110),
-            ),
-            row=alt.Row(
-                "class:N",
-                title=None,
-                sort=_order(source, chosen),
-                spacing=6,
-                header=alt.Header(labelAngle=0, labelAlign="left", labelFontSize=12, labelLimit=220),
-            ),
-        )
-        .properties(
-            width=alt.Step(step),
-            height=alt.Step(7),
-            title=alt.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=15, offset=12),
-        )
-        .configure_view(strokeWidth=0)
+    if count < features:
+        subtitle += f"; the first {count} of {features:,} features"
+    names = source.feature_names[:count] or tuple(map(str, range(count)))
+    labels = "[" + ",".join(render.quoted(name[:24]) for name in names) + "][datum.value]"
+    axis = alt.Axis(labelExpr=labels, labelAngle=-90, labelLimit=140, ticks=False, domain=False)
+    scale = alt.Scale(scheme="blueorange", domain=[-3, 3], domainMid=0)
+    header = alt.Header(labelAngle=0, labelAlign="left", labelFontSize=12, labelLimit=220)
+    chart = alt.Chart({"values": rows}).mark_rect()
+    chart = chart.encode(
+        x=alt.X("feature:O", title=None, axis=axis),
+        y=alt.Y("sample:O", title=None, axis=None),
+        color=alt.Color("value:Q", title=None, scale=scale, legend=alt.Legend(orient="right", gradientLength=110)),
+        row=alt.Row("class:N", title=None, sort=list(chosen), spacing=6, header=header),
     )
+    return titled(chart.properties(width=alt.Step(14 if count <= 30 else 9), height=alt.Step(7)), title, subtitle)

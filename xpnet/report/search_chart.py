@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report.blocks import GREEK
-from xpnet.report.charts import dots, is_wide, surface
+from xpnet.report.charts import dots, surface
 from xpnet.report.figure import Panel
-from xpnet.report.format import percent
+from xpnet.report.format import file_stem, is_number, percent, setting_label
+from xpnet.report.theme import is_wide
 from xpnet.training.guessing import none_better
 from xpnet.training.history import evenly
 
 Trial = Mapping[str, Any]
 STATES = ("complete", "pruned", "failed")
-WINNER = "the winner"
+_WINNER = "the winner"
 # Cells to each side of the field between trials, trials that make one, pairs of settings that get one.
 _CELLS, _ENOUGH, _PAIRS = 26, 6, 6
-# Trials that are drawn; more would take a chart's points on top of each other, and a page of many megabytes.
+# Trials that are drawn; the points of more would cover each other, and make a page of many megabytes.
 DRAWN = 2000
 
 
@@ -28,15 +28,18 @@ def search_panels(found: Mapping[str, Any]) -> list[Panel]:
     """Return the figures of a search; none where no setting of numbers varies.
 
     Args:
-        found: What ``search.json`` holds.
+        found: The content of ``search.json``.
     """
     space, best = found["space"], marked(found)
     trials = _drawn(found["trials"], best)
-    numbers = [name for name in space if _numeric(trials, name)]
+    numbers = [name for name in space if trials and all(is_number(trial["settings"].get(name)) for trial in trials)]
+    trials = [trial for trial in trials if mean_of(trial) is not None]
+    if not trials:
+        return []
     rounds = int(found.get("rounds") or 1)
     panels = [_effect(trials, name, space[name], rounds, best) for name in numbers]
-    panels += [_field(trials, pair, space) for pair in list(combinations(numbers, 2))[:_PAIRS]]
-    return [panel for panel in panels if panel is not None]
+    fields = [_field(trials, pair, space) for pair in list(combinations(numbers, 2))[:_PAIRS]]
+    return panels + [panel for panel in fields if panel is not None]
 
 
 def marked(found: Mapping[str, Any]) -> Trial:
@@ -47,21 +50,25 @@ def marked(found: Mapping[str, Any]) -> Trial:
     return found.get("best") or {}
 
 
-def _drawn(trials: Sequence[Trial], best: Mapping[str, Any]) -> Sequence[Trial]:
+def is_same(trial: Trial, best: Trial) -> bool:
+    """Return whether a trial is the one that stands out; none is an empty one."""
+    return bool(best) and trial.get("trial") == best.get("trial")
+
+
+def _drawn(trials: Sequence[Trial], best: Trial) -> Sequence[Trial]:
     """Return the trials that are drawn: of many those that are evenly spaced, and the best."""
     if len(trials) <= DRAWN:
         return trials
     ended = [trial for trial in trials if mean_of(trial) is not None]
     some = [ended[at] for at in evenly(len(ended), DRAWN).tolist()]
-    number = best.get("trial")
-    if any(trial.get("trial") == number for trial in some):
+    if any(is_same(trial, best) for trial in some):
         return some
-    return [*some, *(trial for trial in ended if best and trial.get("trial") == number)]
+    return [*some, *(trial for trial in ended if is_same(trial, best))]
 
 
 def validation_of(trial: Trial, name: str = "accuracy") -> Any:
     """Return a trial's figure as metrics have it, or None."""
-    return ((trial.get("validation") or {}).get(name)) if isinstance(trial.get("validation"), dict) else None
+    return (trial.get("validation") or {}).get(name)
 
 
 def round_of(trial: Trial) -> int:
@@ -70,10 +77,9 @@ def round_of(trial: Trial) -> int:
 
 
 def mean_of(trial: Trial) -> float | None:
-    """Return what a trial is judged by: its score, in which a seed that diverged counts as 0, or its mean."""
-    if isinstance(trial.get("score"), (int, float)):
-        return float(trial["score"])
-    return _mean(validation_of(trial))
+    """Return the accuracy that ranks a trial: its score, in which a seed that diverged counts as 0, or its mean."""
+    score = trial.get("score")
+    return _mean(score if is_number(score) else validation_of(trial))
 
 
 def _mean(value: Any) -> float | None:
@@ -81,117 +87,78 @@ def _mean(value: Any) -> float | None:
     return None if mean is None or not np.isfinite(mean) else float(mean)
 
 
-def _numeric(trials: Sequence[Trial], name: str) -> bool:
-    values = [trial["settings"].get(name) for trial in trials]
-    return bool(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-
-
-def _effect(
-    trials: Sequence[Trial], name: str, draw: Mapping[str, Any], rounds: int, best: Mapping[str, Any]
-) -> Panel | None:
+def _effect(trials: Sequence[Trial], name: str, draw: Mapping[str, Any], rounds: int, best: Trial) -> Panel:
     """Return accuracy against one setting: trials by round, those that were pruned, and the winner."""
     rows: list[dict[str, Any]] = []
     for trial in trials:
-        mean, value = mean_of(trial), validation_of(trial)
-        if mean is None:
-            continue
+        mean, value, state = mean_of(trial) or 0.0, validation_of(trial), str(trial.get("state"))
         std = value.get("std") if isinstance(value, dict) else None
-        state = str(trial.get("state"))
-        if rounds > 1 and trial.get("state") == "complete":
+        if is_same(trial, best):
+            state = _WINNER
+        elif rounds > 1 and state == "complete":
             state = f"round {round_of(trial)}"
-        if best and trial.get("trial") == best.get("trial"):
-            state = WINNER
         row: dict[str, Any] = {"x": float(trial["settings"][name]), "y": mean, "s": state, "trial": trial.get("trial")}
         rows.append(row | ({"l": mean - std, "h": mean + std} if std else {}))
-    if not rows:
-        return None
-    rows.sort(key=lambda row: row["s"] == WINNER)  # drawn last, above the others
-    top = max(rows, key=lambda row: (row["s"] == WINNER, float(row["y"])))
-    label = GREEK.get(name, name)
+    rows.sort(key=lambda row: row["s"] == _WINNER)  # drawn last, above the others
+    top = max(rows, key=lambda row: (row["s"] == _WINNER, float(row["y"])))
+    label, xs = setting_label(name), [row["x"] for row in rows]
     alt = (
-        f"Validation accuracy of {len(rows)} trials against {name}, from {min(r['x'] for r in rows):.3g} to "
-        f"{max(r['x'] for r in rows):.3g}; the highest, {percent(top['y'])}, is at {top['x']:.3g}."
+        f"Validation accuracy of {len(rows)} trials against {name}, from {min(xs):.3g} to {max(xs):.3g}; the highest, "
+        f"{percent(top['y'])}, is at {top['x']:.3g}."
     )
-    found = {str(row["s"]) for row in rows}
-    last = [state for state in (*STATES, WINNER) if state in found]
-    series = [*sorted(found - set(last)), *last]
-    tips = {"trial:Q": "trial", "s:N": "state"}
-    log = _is_log(draw, [row["x"] for row in rows])
-    stem = f"accuracy-by-{_safe(name)}"
+    states = {str(row["s"]) for row in rows}
+    last = [state for state in (*STATES, _WINNER) if state in states]
     return dots(
-        stem,
+        f"accuracy-by-{file_stem(name)}",
         f"Validation accuracy by {label}",
         alt,
         rows,
         x=label,
         y="validation accuracy",
-        series=series,
+        series=[*sorted(states - set(last)), *last],
         legend="state",
-        log_x=log,
-        tips=tips,
+        log_x=_is_log(draw, xs),
+        tips={"trial:Q": "trial", "s:N": "state"},
     )
 
 
 def _is_log(draw: Mapping[str, Any], values: Sequence[float]) -> bool:
-    if min(values) <= 0:
-        return False
-    return "log" in str(draw.get("draw", "")) or is_wide(values)
+    return min(values) > 0 and ("log" in str(draw.get("draw", "")) or is_wide(values))
 
 
 def _field(trials: Sequence[Trial], pair: tuple[str, str], space: Mapping[str, Mapping[str, Any]]) -> Panel | None:
-    """Return the trials by two settings, with what lies between them interpolated on the axes as they are drawn."""
+    """Return the trials by two settings, over a field that is interpolated between them."""
+    points = np.array([[*(t["settings"][name] for name in pair), mean_of(t)] for t in trials], float)
+    if len({(x, y) for x, y, _ in points.tolist()}) < 3:
+        return None
+    log = (_is_log(space[pair[0]], points[:, 0].tolist()), _is_log(space[pair[1]], points[:, 1].tolist()))
+    rows: list[dict[str, Any]] = [{"kind": "trial", "x": x, "y": y, "v": v} for x, y, v in points.tolist()]
+    if len(points) >= _ENOUGH:
+        rows += _between(points, log)
+    x, y, accuracy = points[points[:, 2].argmax()]
+    alt = (
+        f"Validation accuracy of {len(points)} trials by {pair[0]} (across) and {pair[1]} (up), interpolated between "
+        f"them; the highest, {percent(accuracy)}, is at {pair[0]} {x:.3g} and {pair[1]} {y:.3g}."
+    )
+    across, up = map(setting_label, pair)
+    name, title = "-and-".join(map(file_stem, pair)), f"Validation accuracy by {across} and {up}"
+    return surface(f"accuracy-by-{name}", title, alt, rows, x=across, y=up, log=log, value="validation accuracy")
+
+
+def _between(points: Any, log: tuple[bool, bool]) -> list[dict[str, Any]]:
+    """Return the cells between points (n, 3) of x, y and value, linear on the axes as they are drawn."""
     from scipy.interpolate import griddata
     from scipy.spatial import QhullError
 
-    points = [
-        (float(t["settings"][pair[0]]), float(t["settings"][pair[1]]), mean)
-        for t in trials
-        if (mean := mean_of(t)) is not None
+    drawn = np.stack([np.log10(points[:, i]) if log[i] else points[:, i] for i in (0, 1)], axis=1)
+    edges = [np.linspace(column.min(), column.max(), _CELLS + 1) for column in drawn.T]
+    across, up = np.meshgrid(*((edge[1:] + edge[:-1]) / 2 for edge in edges), indexing="ij")
+    try:
+        values = griddata(drawn, points[:, 2], (across, up), method="linear", rescale=True)
+    except (QhullError, ValueError):  # all on one line
+        return []
+    x, y = ((10**edge if is_log else edge).tolist() for edge, is_log in zip(edges, log, strict=True))
+    return [
+        {"kind": "between", "x": x[i], "x2": x[i + 1], "y": y[j], "y2": y[j + 1], "v": float(values[i, j])}
+        for i, j in zip(*np.nonzero(np.isfinite(values)), strict=True)
     ]
-    if len({p[:2] for p in points}) < 3:
-        return None
-    at = np.array(points)
-    log = (_is_log(space[pair[0]], at[:, 0].tolist()), _is_log(space[pair[1]], at[:, 1].tolist()))
-    rows: list[dict[str, Any]] = [{"kind": "trial", "x": x, "y": y, "v": v} for x, y, v in points]
-    if len(points) >= _ENOUGH:
-        drawn = np.stack([np.log10(at[:, i]) if log[i] else at[:, i] for i in (0, 1)], axis=1)
-        edges = [np.linspace(drawn[:, i].min(), drawn[:, i].max(), _CELLS + 1) for i in (0, 1)]
-        middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
-        across, up = np.meshgrid(*middles, indexing="ij")
-        try:
-            between = griddata(drawn, at[:, 2], (across, up), method="linear", rescale=True)
-        except (QhullError, ValueError):  # all on one line
-            between = np.full(across.shape, np.nan)
-        real = [10**edge if log[i] else edge for i, edge in enumerate(edges)]
-        rows += [
-            {
-                "kind": "between",
-                "x": float(real[0][i]),
-                "x2": float(real[0][i + 1]),
-                "y": float(real[1][j]),
-                "y2": float(real[1][j + 1]),
-                "v": float(between[i, j]),
-            }
-            for i, j in zip(*np.nonzero(np.isfinite(between)), strict=True)
-        ]
-    best = max(points, key=lambda p: p[2])
-    labels = [GREEK.get(name, name) for name in pair]
-    alt = (
-        f"Validation accuracy of {len(points)} trials by {pair[0]} (across) and {pair[1]} (up), interpolated between "
-        f"them; the highest, {percent(best[2])}, is at {pair[0]} {best[0]:.3g} and {pair[1]} {best[1]:.3g}."
-    )
-    title = f"Validation accuracy by {labels[0]} and {labels[1]}"
-    return surface(
-        f"accuracy-by-{_safe(pair[0])}-and-{_safe(pair[1])}",
-        title,
-        alt,
-        rows,
-        x=labels[0],
-        y=labels[1],
-        log=log,
-        value="validation accuracy",
-    )
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name)

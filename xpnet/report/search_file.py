@@ -23,9 +23,11 @@ _FIGURES = schema.optional(schema.record({"accuracy": FIGURE_SHAPE}, {"loss": FI
 _POINT = {"epoch": schema.whole(0), "accuracy": _SOME}
 # Trials whose curves are drawn, those that reach highest.
 CURVES = 40
-# Trials that are read: what is kept of each takes some 1.5 kB of memory.
+# Trials that are read: each takes some 1.5 kB of memory.
 MOST_TRIALS = 1_000_000
-_TRIALS_LINE, _BEGINS, _OPENS, _CLOSES = b' "trials": [\n', (b'  {"trial":', b"  {\n"), b"  {\n", (b"  }\n", b"  },\n")
+# The line before the trials; how a trial begins, in one line or several; how one of several lines begins and ends.
+_TRIALS_LINE, _OPENS, _CLOSES = b' "trials": [\n', b"  {\n", (b"  }\n", b"  },\n")
+_BEGINS = (b'  {"trial":', _OPENS)
 _KEPT = ("trial", "round", "state", "settings", "seeds", "score", "validation", "epochs", "seconds")
 _TRIAL: schema.Shapes = {"trial": schema.whole(0), "settings": schema.mapping(_VALUE)}
 _OF_TRIAL: schema.Shapes = {
@@ -40,11 +42,7 @@ _OF_TRIAL: schema.Shapes = {
 _DRAW = schema.record({}, {"draw": schema.text, "low": _SOME, "high": _SOME, "values": schema.items(_VALUE)})
 _ONE = schema.record({**_TRIAL, "state": schema.text}, _OF_TRIAL)
 _SHAPE = schema.record(
-    {
-        "kind": schema.one_of("search"),
-        "trials": schema.items(_ONE),
-        "space": schema.mapping(_DRAW),
-    },
+    {"kind": schema.one_of("search"), "trials": schema.items(_ONE), "space": schema.mapping(_DRAW)},
     {
         "command": _TEXT,
         "settings": SETTINGS_SHAPE,
@@ -68,34 +66,36 @@ def read_search_result(path: Path) -> dict[str, Any]:
     """Return what ``search.json`` holds, but for the curves and single networks of trials that a page has no room for.
 
     As searches write it, with a line for each trial, or several as earlier versions did, it is read trial by trial; in
-    another form it is read as a whole.
+    another form it is read at once.
 
     Raises:
         RunError: The file is damaged, goes beyond a limit, or is not of a search; the message names line or key.
     """
     called = f"{path}: is not a search of xpnet"
     curves = _Curves()
-    with opened(path, RunError, str(path)) as (file, _), io.BufferedReader(file) as lines:
-        head, first = _until_trials(lines, path)
-        if not first.startswith(_BEGINS):
+    with opened(path, RunError, str(path)) as (file, _), io.BufferedReader(file) as buffer:
+        lines = _Lines(buffer, path)
+        head, line = b"", lines.next()
+        while line and line != _TRIALS_LINE and len(head) < MOST_JSON:
+            head += line
+            line = lines.next()
+        head, line = (head + line, lines.next()) if line == _TRIALS_LINE else (head, b"")
+        if not line.startswith(_BEGINS):
             found = read_json(path, RunError)
             schema.check(found, _SHAPE, called, RunError)
             found["trials"] = [curves.slim(trial) for trial in found["trials"]]
         else:
             trials: list[dict[str, Any]] = []
-            line, number = first, head.count(b"\n") + 1
             while line.startswith(_BEGINS):
                 if len(trials) == MOST_TRIALS:
                     raise RunError(f"{path}: has more than {MOST_TRIALS:,} trials, the most that are read")
-                text = _trial_of(line, lines, path, number)
-                trial = json_object(text.rstrip().removesuffix(b","), f"{path}: line {number}", RunError)
+                trial = lines.trial(line)
                 schema.check(trial, _nth(len(trials)), called, RunError)
                 trials.append(curves.slim(trial))
-                number += text.count(b"\n")
-                line = _next(lines, path, number - 1)
-            rest = line + lines.read(MOST_JSON)
+                line = lines.next()
             # With empty lines in place of the trials, so that messages name the right one.
-            found = json_object(head + b"\n" * (number - 1 - head.count(b"\n")) + rest, str(path), RunError)
+            blank = b"\n" * (lines.number - 1 - head.count(b"\n"))
+            found = json_object(head + blank + line + buffer.read(MOST_JSON), str(path), RunError)
             schema.check(found, _SHAPE, called, RunError)
             found["trials"] = trials
     for name in found["space"]:
@@ -117,37 +117,33 @@ def _nth(number: int) -> schema.Shape:
     return shape
 
 
-def _until_trials(lines: IO[bytes], path: Path) -> tuple[bytes, bytes]:
-    """Return the lines before the first trial, and that of the first; the latter is empty where there is none."""
-    head = b""
-    while (line := _next(lines, path, head.count(b"\n"))) and len(head) < MOST_JSON:
-        head += line
-        if line == _TRIALS_LINE:
-            return head, _next(lines, path, head.count(b"\n"))
-    return head, b""
+class _Lines:
+    """Reads a file line by line, within a limit; `number` is that of the last line, from 1."""
 
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path, self.number = file, path, 0
 
-def _trial_of(line: bytes, lines: IO[bytes], path: Path, number: int) -> bytes:
-    """Return the text of the trial that begins with a line."""
-    text, size = [line], len(line)
-    while text[0] == _OPENS and text[-1] not in _CLOSES:
-        text.append(_next(lines, path, number + len(text) - 1))
-        size += len(text[-1])
-        if not text[-1] or size > MOST_LINE:
-            raise RunError(f"{path}: line {number}: the trial has no end, or is longer than {MOST_LINE:,} bytes")
-    return b"".join(text)
+    def next(self) -> bytes:
+        """Return the next line; an empty one at the end of the file."""
+        line = self._file.readline(MOST_LINE)
+        self.number += 1
+        if len(line) == MOST_LINE:
+            raise RunError(f"{self._path}: line {self.number} is longer than {MOST_LINE:,} bytes")
+        return line
 
-
-def _next(lines: IO[bytes], path: Path, number: int) -> bytes:
-    """Return the line after line `number`."""
-    line = lines.readline(MOST_LINE)
-    if len(line) == MOST_LINE:
-        raise RunError(f"{path}: line {number + 1} is longer than {MOST_LINE:,} bytes")
-    return line
+    def trial(self, line: bytes) -> dict[str, Any]:
+        """Return the trial that begins with the last line."""
+        text, size, place = [line], len(line), f"{self._path}: line {self.number}"
+        while text[0] == _OPENS and text[-1] not in _CLOSES:
+            text.append(self.next())
+            size += len(text[-1])
+            if not text[-1] or size > MOST_LINE:
+                raise RunError(f"{place}: the trial has no end, or is longer than {MOST_LINE:,} bytes")
+        return json_object(b"".join(text).rstrip().removesuffix(b","), place, RunError)
 
 
 class _Curves:
-    """Takes from trials what a page has no room for: all curves but those that reach highest, and single networks."""
+    """Removes from trials all curves but those that reach highest, and single networks: a page has no room for them."""
 
     def __init__(self) -> None:
         self._highest: list[tuple[float, int, dict[str, Any]]] = []
@@ -163,24 +159,20 @@ class _Curves:
                 if name in ("accuracy", "loss")
             }
         self._count += 1
-        if len(trial.get("curve", ())) > 1:
-            self._push(float(trial["curve"][-1]["accuracy"] or 0), kept, trial["curve"])
+        curve = trial.get("curve", ())
+        if len(curve) > 1:
+            kept["curve"] = curve
+            heapq.heappush(self._highest, (float(curve[-1]["accuracy"] or 0), -self._count, kept))
+            if len(self._highest) > CURVES:
+                del heapq.heappop(self._highest)[2]["curve"]
         return kept
-
-    def _push(self, height: float, kept: dict[str, Any], curve: list[Any]) -> None:
-        kept["curve"] = curve
-        entry = height, -self._count, kept
-        if len(self._highest) < CURVES:
-            heapq.heappush(self._highest, entry)
-        else:
-            del heapq.heappushpop(self._highest, entry)[2]["curve"]
 
 
 def winner_in(folder: Path, found: Mapping[str, Any]) -> Path | None:
     """Return the folder of the winner's run; None if there is none.
 
     Raises:
-        RunError: What is said to be it lies elsewhere.
+        RunError: The file names a folder that lies elsewhere.
     """
     name = found.get("winner")
     if not name:

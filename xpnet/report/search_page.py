@@ -1,4 +1,4 @@
-"""The page of a search: its trials, what each setting did to them, and the winner."""
+"""The page of a search: its trials, the effect of each setting, and the winner."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpnet.report.blocks import (
-    GREEK,
-    again_section,
-    environment_section,
-    figure,
-    in_words,
-    plain,
-    repeat_command,
-    settings_table,
-    share,
-)
+from xpnet.report.blocks import again_section, environment_section, repeat_command, settings_table, settings_text
 from xpnet.report.charts import lines
-from xpnet.report.figure import COLOURS
-from xpnet.report.format import percent
-from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text
+from xpnet.report.format import percent, setting_label
+from xpnet.report.page import Block, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, seconds_cell, table
 from xpnet.report.records import SEARCH, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_chart import DRAWN, STATES, marked, mean_of, round_of, search_panels, validation_of
+from xpnet.report.search_chart import (
+    DRAWN,
+    STATES,
+    Trial,
+    is_same,
+    marked,
+    mean_of,
+    round_of,
+    search_panels,
+    validation_of,
+)
 from xpnet.report.search_file import CURVES, read_search_result, winner_in
+from xpnet.report.theme import COLOURS
 from xpnet.training.history import evenly
 from xpnet.utils.plural import counted
 
@@ -33,7 +33,6 @@ from xpnet.utils.plural import counted
 _ROWS, _POINTS = 1000, 200
 # The best trial stands out of the others.
 _KINDS = (COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[3])
-Trial = Mapping[str, Any]
 
 
 def search_page(folder: Path, data: str | None, made: str) -> Page:
@@ -43,61 +42,57 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
         RunError: ``search.json`` is broken.
     """
     found = read_search_result(folder / SEARCH)
-    trials, space = found["trials"], found["space"]
-    best = marked(found)
+    trials, space, best = found["trials"], found["space"], marked(found)
     sections = [
-        Section("result", "Result", _result(found, trials, best)),
-        Section("settings-found", "What the settings do", _effects(found, trials)),
+        Section("result", "Result", _result(found, best)),
+        Section("settings-found", "What the settings do", _effects(found)),
         Section("trials", "Trials", _trials(trials, space, best)),
     ]
-    if (curves := _curves(found, trials, best)) is not None:
+    if curves := _curves(found, best):
         sections.append(Section("trial-curves", "Validation accuracy by epoch", curves))
     notes = list(found.get("warnings", ()))
     winner = winner_in(folder, found)
     if winner is not None:
         record = read_run(winner)
         which = "best settings" if best else "settings of the highest accuracy"
-        how = "trained again" if found.get("trained_again", True) else "as the search trained them"
-        words = f"The {which}, {how}: {record.title}. Its folder: {winner}."
+        origin = "trained again" if found.get("trained_again", True) else "as the search trained them"
+        words = f"The {which}, {origin}: {record.title}. Its folder: {winner}."
         sections.append(Section("winner", "The winner", [Text(words)]))
-        parts = run_sections(record, data, "winner-")
-        sections += [Section(part.name, part.title, part.blocks, level=3) for part in parts]
+        of_run = run_sections(record, data, "winner-")
+        sections += [Section(section.name, section.title, section.blocks, level=3) for section in of_run]
         notes += [note for note in record.notes if note not in notes]
     sections += [
         Section("space", "Space and settings", _space(found, space)),
         environment_section(found.get("environment")),
         again_section([("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]),
     ]
-    varied = ", ".join(GREEK.get(name, name) for name in space)
+    varied = ", ".join(map(setting_label, space))
     subtitle = f"{len(trials)} trials of {varied}, {found.get('sampler', 'an unknown sampler')}"
     return Page("search", folder.resolve().name, subtitle, sections, made, notes)
 
 
-def _result(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block]:
-    states = [str(trial.get("state")) for trial in trials]
+def _result(found: Mapping[str, Any], best: Trial) -> list[Block]:
+    states = [str(trial.get("state")) for trial in found["trials"]]
     ended = ", ".join(f"{states.count(s)} {s}" for s in STATES if states.count(s))
-    accuracy = ((best.get("validation") or {}).get("accuracy")) if best else None
-    test = (found.get("test") or {}).get("accuracy")
-    seconds = found.get("seconds")
-    items = [("Trials", str(len(trials)), ended)]
-    if accuracy is not None:
+    items = [("Trials", str(len(states)), ended)]
+    if (accuracy := validation_of(best)) is not None:
         items.insert(0, ("Best validation accuracy", percent(accuracy), f"trial {best.get('trial')}"))
-    if test is not None:
+    if (test := (found.get("test") or {}).get("accuracy")) is not None:
         items.append(("Test accuracy of the winner", percent(test), "looked at once, at the end"))
-    if seconds is not None:
-        items.append(("Time", f"{float(seconds):.1f} s", counted(found.get("rounds") or 1, "round")))
+    if (seconds := found.get("seconds")) is not None:
+        items.append(("Time", f"{seconds:.1f} s", counted(found.get("rounds") or 1, "round")))
     words = "No trial ended, so there is no best."
     if best:
-        words = f"Best settings: {in_words(best.get('settings') or {})}."
+        words = f"Best settings: {settings_text(best.get('settings') or {})}."
     elif highest := found.get("best"):
         words = "No trial is better than guessing, so none is the best; the highest validation accuracy has "
-        words += f"{in_words(highest.get('settings') or {})}."
+        words += f"{settings_text(highest.get('settings') or {})}."
     return [Facts(items), Text(words)]
 
 
-def _effects(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Block]:
+def _effects(found: Mapping[str, Any]) -> list[Block]:
     """Return accuracy against each setting, and a field for each pair of settings of numbers."""
-    panels = search_panels(found)
+    panels, trials = search_panels(found), found["trials"]
     if not panels:
         return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
     ended = sum(mean_of(trial) is not None for trial in trials)
@@ -108,45 +103,43 @@ def _effects(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Block]:
     return [Text(f"{words}."), Panels(panels)]
 
 
-def _trials(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str, Any]) -> list[Block]:
+def _trials(trials: Sequence[Trial], space: Mapping[str, Any], best: Trial) -> list[Block]:
     words = f"Shown are the {_ROWS:,} best of {len(trials):,} trials; trials.csv in the search's folder has all."
     return [*([Text(words, "note")] if len(trials) > _ROWS else []), _table(trials, space, best)]
 
 
-def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Mapping[str, Any]) -> Table:
+def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Trial) -> Table:
     rows = []
-    ranked = heapq.nsmallest(_ROWS, trials, key=_rank)
-    for trial in ranked:
-        is_best = bool(best) and trial.get("trial") == best.get("trial")
-        number = plain(trial.get("trial"))
-        seconds = trial.get("seconds")
-        cells = [Cell(number.text, number.sort, is_best), plain(round_of(trial)), Cell(str(trial.get("state")))]
-        cells += [plain(trial["settings"].get(name)) for name in space]
-        cells.append(share(validation_of(trial)) if mean_of(trial) is not None else Cell("-"))
-        cells.append(figure(validation_of(trial, "loss")) if mean_of(trial) is not None else Cell("-"))
-        cells += [plain(len(trial.get("seeds") or ())), plain(trial.get("epochs"))]
-        cells.append(Cell("-" if seconds is None else f"{float(seconds):.2f} s", seconds))
-        rows.append(cells)
+    for trial in heapq.nsmallest(_ROWS, trials, key=_rank):
+        known = mean_of(trial) is not None
+        row = [cell(trial.get("trial"), strong=is_same(trial, best)), round_of(trial), str(trial.get("state"))]
+        row += [trial["settings"].get(name) for name in space]
+        row += [metric_cell(name, validation_of(trial, name) if known else None) for name in ("accuracy", "loss")]
+        row += [len(trial.get("seeds") or ()), trial.get("epochs"), seconds_cell(trial.get("seconds"), 2)]
+        rows.append(row)
     which = "All trials" if len(rows) == len(trials) else f"{_ROWS:,} of {len(trials):,} trials"
     head = ["trial", "round", "state", *space, "validation accuracy", "validation loss", "seeds", "epochs", "time"]
     bold = "the best is bold" if best else "none is the best"
-    return Table(head, rows, f"{which}, best first, those that ended before others; {bold}", tall=True)
+    return table(head, rows, f"{which}, best first, those that ended before others; {bold}", tall=True)
 
 
 def _rank(trial: Trial) -> tuple[bool, float]:
-    """Return what puts trials that ended before those that did not, and the best of each first."""
+    """Return a key that puts trials that ended before those that did not, and the best of each first."""
     mean = mean_of(trial)
     return trial.get("state") != "complete", 1.0 if mean is None else -mean
 
 
-def _curves(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str, Any]) -> list[Block] | None:
-    known = [t for t in trials if isinstance(t.get("curve"), list) and len(t["curve"]) > 1]
+def _curves(found: Mapping[str, Any], best: Trial) -> list[Block]:
+    """Return validation accuracy by epoch, a line for each trial; nothing if no trial has a curve."""
+    trials = found["trials"]
+    known = [trial for trial in trials if len(trial.get("curve") or ()) > 1]
     known = sorted(known, key=lambda t: -float(t["curve"][-1].get("accuracy") or 0))[:CURVES]
     if not known:
-        return None
+        return []
     rows: list[dict[str, Any]] = []
     for trial in known:
-        kind = "best" if best and trial.get("trial") == best.get("trial") else _kind(trial)
+        kind = trial["state"] if trial["state"] in STATES else "other"
+        kind = "best" if is_same(trial, best) else kind
         rows += [
             {"x": float(point["epoch"]), "y": float(point["accuracy"]), "s": kind, "d": f"trial {trial.get('trial')}"}
             for point in (trial["curve"][at] for at in evenly(len(trial["curve"]), _POINTS).tolist())
@@ -154,13 +147,12 @@ def _curves(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str
         ]
     rows.sort(key=lambda row: row["s"] == "best")  # drawn last, above the others
     series = [kind for kind in ("best", *STATES, "other") if any(row["s"] == kind for row in rows)]
-    words = f" (the {CURVES} best of {len(trials)})" if len(known) == CURVES else ""
-    highest = percent(max(row["y"] for row in rows))
-    alt = f"Validation accuracy by epoch, a line for each trial{words}; the highest is {highest}."
+    title = "Validation accuracy by epoch, a line for each trial"
+    title += f" (the {CURVES} best of {len(trials)})" if len(known) == CURVES else ""
     panel = lines(
         "trial-curves",
-        f"Validation accuracy by epoch, a line for each trial{words}",
-        alt,
+        title,
+        f"{title}; the highest is {percent(max(row['y'] for row in rows))}.",
         rows,
         x="epoch",
         y="validation accuracy",
@@ -171,19 +163,16 @@ def _curves(found: Mapping[str, Any], trials: Sequence[Trial], best: Mapping[str
         detail="trial",
         colours=_KINDS,
     )
-    whole = found.get("curve_points") is None and all(len(trial["curve"]) <= _POINTS for trial in known)
+    if found.get("curve_points") is None and all(len(trial["curve"]) <= _POINTS for trial in known):
+        return [Panels([panel])]
     words = "Of long curves only some points are drawn, evenly spaced; the search's storage has every epoch."
-    return [*([] if whole else [Text(words, "note")]), Panels([panel])]
-
-
-def _kind(trial: Trial) -> str:
-    return str(trial["state"]) if trial["state"] in STATES else "other"
+    return [Text(words, "note"), Panels([panel])]
 
 
 def _space(found: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]]) -> list[Block]:
     keys = list(dict.fromkeys(key for draw in space.values() for key in draw))
-    rows = [[Cell(name), *(plain(draw.get(key)) for key in keys)] for name, draw in space.items()]
-    blocks: list[Block] = [Table(["setting", *keys], rows, "What was drawn, and how")]
+    rows = [[name, *(draw.get(key) for key in keys)] for name, draw in space.items()]
+    blocks: list[Block] = [table(["setting", *keys], rows, "What was drawn, and how")]
     if isinstance(found.get("settings"), dict):
         blocks.append(settings_table(found["settings"], "Settings that all trials share; bold where not the default"))
     return blocks

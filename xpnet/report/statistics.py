@@ -27,9 +27,10 @@ class Difference:
 
     Attributes:
         difference: Second minus first.
-        low, high: Its 95 % confidence interval; None where there is nothing to estimate it by.
+        low: Lower end of its 95 % confidence interval; None where there is nothing to estimate it by.
+        high: Upper end of that interval; None likewise.
         p: Probability of so large a difference, or a larger one, if there were none; None likewise.
-        method: How that was found, in words.
+        method: The test, in words.
         seeds: Whether the spread over seeds is part of it.
         p_holm: `p` after Holm's correction for all differences that were looked at together.
     """
@@ -44,42 +45,37 @@ class Difference:
 
     @property
     def significant(self) -> bool | None:
-        """Whether the difference is significant at 5 % after the correction; None where that cannot be told."""
+        """Whether the difference is significant at 5 % after the correction; None where that is unknown."""
         p = self.p if self.p_holm is None else self.p_holm
         return None if p is None else p < 1 - CONFIDENCE
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Compare values of the same seeds: a paired t test of at least two pairs."""
-    from scipy.stats import t
+    from scipy.stats import ttest_rel
 
     differences = np.asarray(second, float) - np.asarray(first, float)
     n = differences.size
     if n < 2 or differences.shape != np.shape(first):
         raise ValueError(f"paired: needs at least 2 pairs, got {np.shape(first)} and {np.shape(second)}")
-    mean, s = float(differences.mean()), float(differences.std(ddof=1))
-    method = f"paired t test over {n} seeds that both have"
-    if s < _ROUNDING:
+    mean, method = float(differences.mean()), f"paired t test over {n} seeds that both have"
+    if differences.std(ddof=1) < _ROUNDING:
         alike = "no difference with any seed" if abs(mean) < _ROUNDING else "the same difference with every seed"
-        return Difference(mean, None, None, 1.0 if abs(mean) < _ROUNDING else None, f"{method}: {alike}", True)
-    return _by_t(mean, s / np.sqrt(n), n - 1, method, t)
+        return _without_spread(mean, f"{method}: {alike}")
+    return _of_test(mean, ttest_rel(second, first), method)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Compare values of different seeds, at least two of each: Welch's t test."""
-    from scipy.stats import t
+    from scipy.stats import ttest_ind
 
     a, b = np.asarray(first, float), np.asarray(second, float)
     if min(a.size, b.size) < 2:
         raise ValueError(f"welch: needs at least 2 values of each, got {a.size} and {b.size}")
-    mean = float(b.mean() - a.mean())
-    of_a, of_b = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
-    method = f"Welch's t test over {a.size} and {b.size} seeds"
-    if of_a + of_b < _ROUNDING**2:
-        p = 1.0 if abs(mean) < _ROUNDING else None
-        return Difference(mean, None, None, p, f"{method}: no spread over seeds", True)
-    freedom = (of_a + of_b) ** 2 / (of_a**2 / (a.size - 1) + of_b**2 / (b.size - 1))
-    return _by_t(mean, np.sqrt(of_a + of_b), freedom, method, t)
+    mean, method = float(b.mean() - a.mean()), f"Welch's t test over {a.size} and {b.size} seeds"
+    if a.var(ddof=1) / a.size + b.var(ddof=1) / b.size < _ROUNDING**2:
+        return _without_spread(mean, f"{method}: no spread over seeds")
+    return _of_test(mean, ttest_ind(b, a, equal_var=False), method)
 
 
 def one_against_many(one: float, many: Sequence[float]) -> Difference:
@@ -90,11 +86,21 @@ def one_against_many(one: float, many: Sequence[float]) -> Difference:
     n = values.size
     if n < 2:
         raise ValueError(f"one_against_many: needs at least 2 values, got {n}")
-    mean, s = float(one - values.mean()), float(values.std(ddof=1))
+    mean, error = float(one - values.mean()), float(values.std(ddof=1)) * np.sqrt(1 + 1 / n)
     method = f"prediction interval from {n} seeds for the single one, as if its spread were theirs"
-    if s < _ROUNDING:
-        return Difference(mean, None, None, 1.0 if abs(mean) < _ROUNDING else None, f"{method}: no spread", True)
-    return _by_t(mean, s * np.sqrt(1 + 1 / n), n - 1, method, t)
+    if values.std(ddof=1) < _ROUNDING:
+        return _without_spread(mean, f"{method}: no spread")
+    low, high = t.interval(CONFIDENCE, n - 1, mean, error)
+    return Difference(mean, float(low), float(high), float(2 * t.sf(abs(mean) / error, n - 1)), method, True)
+
+
+def _of_test(mean: float, test: Any, method: str) -> Difference:
+    low, high = test.confidence_interval(CONFIDENCE)
+    return Difference(mean, float(low), float(high), float(test.pvalue), method, True)
+
+
+def _without_spread(mean: float, method: str) -> Difference:
+    return Difference(mean, None, None, 1.0 if abs(mean) < _ROUNDING else None, method, True)
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
@@ -133,14 +139,8 @@ def two_shares(first: float, second: float, n_first: int, n_second: int) -> Diff
 def holm(differences: Sequence[Difference]) -> list[Difference]:
     """Return the differences with their p corrected for all: the k-th smallest of m is multiplied by m - k + 1."""
     known = [(d.p, i) for i, d in enumerate(differences) if d.p is not None]
-    found, largest = list(differences), 0.0
+    corrected, largest = list(differences), 0.0
     for rank, (p, i) in enumerate(sorted(known)):
         largest = max(largest, min(1.0, (len(known) - rank) * p))
-        found[i] = replace(found[i], p_holm=largest)
-    return found
-
-
-def _by_t(mean: float, error: Any, freedom: float, method: str, t: Any) -> Difference:
-    error = float(error)
-    width = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return Difference(mean, mean - width, mean + width, float(2 * t.sf(abs(mean) / error, freedom)), method, True)
+        corrected[i] = replace(corrected[i], p_holm=largest)
+    return corrected

@@ -1,7 +1,8 @@
-"""From folders to a page, a folder of figures, or both."""
+"""Write the page of folders, and their figures."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from xpnet.config.arguments import path as a_path
 from xpnet.config.arguments import takes
 from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, RunError
+from xpnet.report.figure import write_panel
 from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
 from xpnet.runs.folder import create_run_folder
@@ -26,7 +28,7 @@ _PAGES = (".html", ".htm")
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         kind: run, comparison, search or reproduction.
@@ -66,7 +68,7 @@ def write_report(
         The files that were written, and what a reader should know, such as data that is gone.
 
     Raises:
-        RunError: A folder is none that there is a page of, or a file that is in the way or broken.
+        RunError: A folder is neither of a run nor of a search nor of a reproduction; a file is broken, or in the way.
         ConfigError: Its settings are broken, or `paths` do not go together.
     """
     folders = [Path(path) for path in paths]
@@ -79,8 +81,6 @@ def write_report(
     html = render(page).encode(errors="backslashreplace")  # names of folders that are no UTF-8
     written: list[Path] = []
     if figures is not None:
-        from xpnet.report.figure import write_panel
-
         folder = create_run_folder(figures)
         written = [path for panel in page.panels() for path in write_panel(panel, folder)]
     target = _write(target, html, numbered=out is None)
@@ -95,29 +95,26 @@ def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
 
 def _page(folders: Sequence[Path], data: str | None) -> Page:
     kinds = [kind_of(folder) for folder in folders]
-    made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
-    if len(folders) == 1:
-        if kinds[0] == "run":
-            from xpnet.report.run_page import run_page
-
-            return run_page(read_run(folders[0]), data, made)
-        if kinds[0] == "search":
-            from xpnet.report.search_page import search_page
-
-            return search_page(folders[0], data, made)
-        from xpnet.report.reproduction_page import reproduction_page
-
-        return reproduction_page(folders[0], made)
     for folder, kind in zip(folders, kinds, strict=True):
-        if kind != "run":
+        if kind != "run" and len(folders) > 1:
             raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
+    # Only now, since the packages that draw take a while to load.
     from xpnet.report.compare_page import compare_page
+    from xpnet.report.reproduction_page import reproduction_page
+    from xpnet.report.run_page import run_page
+    from xpnet.report.search_page import search_page
 
-    return compare_page([read_run(folder) for folder in folders], data, made)
+    made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
+    if len(folders) > 1:
+        return compare_page([read_run(folder) for folder in folders], data, made)
+    (folder,) = folders
+    if kinds == ["run"]:
+        return run_page(read_run(folder), data, made)
+    return search_page(folder, data, made) if kinds == ["search"] else reproduction_page(folder, made)
 
 
 def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
-    """Return the file to write; what is in its way is found before anything is read."""
+    """Return the file to write; a file that is in its way is found before anything is read."""
     if out is None:
         if len(folders) > 1:
             return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}.html")
@@ -131,21 +128,19 @@ def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
 
 
 def _write(target: Path, html: bytes, *, numbered: bool) -> Path:
-    """Write the page; one without a name of its own takes the next number where its name is taken."""
-    if not target.parent.is_dir():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"out = {target.parent}: cannot be made ({error.strerror}); name another folder") from None
-    path, number = target, 1
-    while True:
+    """Write the page; where its name is taken, and `numbered`, under the next number."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"out = {target.parent}: cannot be made ({error.strerror}); name another folder") from None
+    path = target
+    for number in itertools.count(2):
         try:
             write_new(path, html)
+            break
         except RunError:
             # Another process may have taken the name just now.
             if not (numbered and path.exists()):
                 raise
-        else:
-            return path
-        number += 1
         path = target.with_name(f"{target.stem}_{number}{target.suffix}")
+    return path

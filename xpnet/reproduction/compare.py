@@ -1,8 +1,8 @@
-"""Our figures beside a report's."""
+"""Compare our figures with a report's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from xpnet.reproduction.draws import matches
 from xpnet.reproduction.model import Experiment, Reported
 from xpnet.reproduction.outcome import CellOutcome, Outcome
 
-# Of one further run, or of a mean of several, if it were from the distribution of ours.
+# Of the interval for one further run, or a mean of several, from the distribution of ours.
 _CONFIDENCE = 0.95
 
 
@@ -22,13 +22,13 @@ class Row:
     """One line of a comparison.
 
     Attributes:
-        cell: What sets the cell apart, in words.
+        cell: The cell's own settings, in words.
         figure: Such as ``"test_accuracy"``.
         theirs: The report's value and its deviation, or None where it has none.
-        ours: Mean, deviation (ddof = 1; None of one run) and number of runs; None where there is nothing.
-        within: Whether theirs lies within the spread of ours; None where that cannot be told.
-        note: What else there is to say.
-        instead: What stands for ours where a gradient check has no error that means something: in a word.
+        ours: Mean, deviation (ddof = 1; None of one run) and number of runs; None where no run has a value.
+        within: Whether theirs lies within the spread of ours; None where that is unknown.
+        note: A remark on the cell.
+        instead: A word in place of ours, where a gradient check has no error that means something.
     """
 
     cell: str
@@ -44,16 +44,22 @@ def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
     """Return the report's figures beside ours; then ours that it has none for."""
     if experiment.kind == "gradcheck":
         return _checks(experiment, outcome)
-    rows, told = [], set()
+    rows, compared = [], set()
     for reported in experiment.reported:
-        cell = _find(outcome.cells, reported.at)
-        if cell is None:
-            continue
-        told.add((id(cell), reported.figure))
-        rows.append(_row(cell, reported.figure, reported, experiment.runs))
-    for cell in _to_show(experiment, outcome):
-        new = [figure for figure in _figures_of(experiment) if (id(cell), figure) not in told]
-        rows += [_row(cell, figure, None, experiment.runs) for figure in new]
+        cell = next((cell for cell in outcome.cells if matches(cell.values, reported.at)), None)
+        if cell is not None:
+            compared.add((id(cell), reported.figure))
+            rows.append(_row(cell, reported.figure, reported, experiment.runs))
+    cells, figures = outcome.cells, ["train_accuracy", "validation_accuracy", "test_accuracy"]
+    if experiment.top:  # of a search the best cells alone
+        best = sorted(cells, key=lambda cell: (-len(cell.seeds), -cell.mean("validation_accuracy")))
+        cells, figures = [cell for cell in best if not cell.note][: experiment.top], ["validation_accuracy"]
+    rows += [
+        _row(cell, figure, None, experiment.runs)
+        for cell in cells
+        for figure in figures
+        if (id(cell), figure) not in compared
+    ]
     return rows
 
 
@@ -95,7 +101,7 @@ def plateau(experiment: Experiment, outcome: Outcome) -> tuple[float, float] | N
 
 
 def words_of(values: Mapping[str, Any]) -> str:
-    """Return what sets a cell apart as people say it."""
+    """Return a cell's own settings in words."""
     parts = []
     for name, value in values.items():
         if name == "batch_norm":
@@ -112,59 +118,35 @@ def words_of(values: Mapping[str, Any]) -> str:
 
 def _row(cell: CellOutcome, figure: str, reported: Reported | None, runs: int) -> Row:
     values = cell.runs(figure)
-    good = values[np.isfinite(values)]
-    ours = (
-        (float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else None, int(good.size)) if good.size else None
-    )
+    count = int(np.isfinite(values).sum())
+    ours = (cell.mean(figure), cell.std(figure), count) if count else None
     if reported is None:
         return Row(words_of(cell.values), figure, None, ours, None, cell.note)
     within = spread(values, reported.value, reported.std, runs)
     return Row(words_of(cell.values), figure, (reported.value, reported.std), ours, within, cell.note)
 
 
-def _find(cells: Sequence[CellOutcome], at: Mapping[str, Any]) -> CellOutcome | None:
-    return next((cell for cell in cells if matches(cell.values, at)), None)
-
-
-def _to_show(experiment: Experiment, outcome: Outcome) -> list[CellOutcome]:
-    """Return all cells, of a search its best ones."""
-    if not experiment.top:
-        return outcome.cells
-    best = sorted(outcome.cells, key=lambda cell: (-len(cell.seeds), -cell.mean("validation_accuracy")))
-    return [cell for cell in best if not cell.note][: experiment.top]
-
-
-def _figures_of(experiment: Experiment) -> tuple[str, ...]:
-    return ("validation_accuracy",) if experiment.top else ("train_accuracy", "validation_accuracy", "test_accuracy")
-
-
 def _checks(experiment: Experiment, outcome: Outcome) -> list[Row]:
+    """Return the largest relative error of each parameter of each cell, or of all where the report has that."""
+    names = dict.fromkeys(name for cell in outcome.cells for name in cell.parameters)
+    order = {name: place for place, name in enumerate(names)}
     rows = []
     for cell in outcome.cells:
-        theirs = {r.figure: r.value for r in experiment.reported if matches(cell.values, r.at)}
-        judged = {name: cell.verdicts.get(name, PASSED) for name in cell.parameters}
+        theirs = {r.figure: (r.value, None) for r in experiment.reported if matches(cell.values, r.at)}
+        verdicts = {name: cell.verdicts.get(name, PASSED) for name in cell.parameters}
         ours = {
             name: error
             for name, error in cell.parameters.items()
-            if error is not None and judged[name] in (PASSED, FAILED)
+            if error is not None and verdicts[name] in (PASSED, FAILED)
         }
         if "worst" in theirs:
-            rows.append(Row(words_of(cell.values), "worst", (theirs["worst"], None), _worst(ours), None, cell.note))
+            worst = (max(ours.values()), None, 1) if ours else None
+            rows.append(Row(words_of(cell.values), "worst", theirs["worst"], worst, None, cell.note))
             continue
-        for name in theirs.keys() | judged.keys():
-            known = (theirs[name], None) if name in theirs else None
-            found = (ours[name], None, 1) if name in ours else None
+        for name in sorted(theirs.keys() | verdicts.keys(), key=lambda n: (order.get(n, len(order)), n)):
+            error = (ours[name], None, 1) if name in ours else None
             # Both sides of a zero are round-off, and their relative error means nothing.
-            verdict = "zero" if judged.get(name) == ZERO else judged.get(name, "no such parameter here")
-            rows.append(Row(words_of(cell.values), name, known, found, None, cell.note, "" if found else verdict))
-    order = {name: number for number, name in enumerate(_parameters(outcome))}
-    places = {words_of(cell.values): number for number, cell in enumerate(outcome.cells)}
-    return sorted(rows, key=lambda row: (places[row.cell], order.get(row.figure, len(order))))
-
-
-def _worst(errors: Mapping[str, float]) -> tuple[float, None, int] | None:
-    return (max(errors.values()), None, 1) if errors else None
-
-
-def _parameters(outcome: Outcome) -> list[str]:
-    return list(dict.fromkeys(name for cell in outcome.cells for name in cell.parameters))
+            verdict = verdicts.get(name, "no such parameter here")
+            instead = "" if error else "zero" if verdict == ZERO else verdict
+            rows.append(Row(words_of(cell.values), name, theirs.get(name), error, None, cell.note, instead))
+    return rows

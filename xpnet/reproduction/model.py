@@ -1,4 +1,4 @@
-"""What a report's file says: experiments, their cells, and the figures that the report has for them."""
+"""The file of a report: experiments, their cells, and the figures that the report has for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ class Reported:
     """One figure of a report.
 
     Attributes:
-        at: What sets its cell apart.
+        at: The settings by which its cell is known.
         figure: Such as ``"test_accuracy"``, ``"validation_loss@3"`` (after epoch 3), or a parameter's name.
-        value: What the report says.
+        value: The report's value.
         std: Standard deviation over the report's runs; None of a single run.
     """
 
@@ -44,36 +44,36 @@ class Experiment:
     Attributes:
         report: ``"A"`` to ``"E"``.
         id: Its name within the report.
-        kind: ``"train"`` or ``"gradcheck"``.
         source: Where the report has it.
         what: One line about it.
         settings: Settings of ``xpnet train`` that all cells share.
+        cells: Each cell's own settings; empty where cells are drawn.
+        kind: ``"train"`` or ``"gradcheck"``.
         check: Arguments of a gradient check.
-        cells: What sets each cell apart, as settings; empty where cells are drawn.
         draw: How cells of a search are drawn; see :mod:`xpnet.reproduction.draws`.
-        top: Cells of a search that are run with more seeds, by validation accuracy.
+        top: Number of cells of a search, the best by validation accuracy, that are run with more seeds.
         runs: Seeds of each cell; of a search, of its best cells.
         reported: The report's figures.
         figures: The report's figures to draw: ``name``, ``at``, ``show``; ``title`` where it is not "figure NAME".
-        claim: What the report concludes.
-        note: What was assumed, and what is wrong in the report.
+        claim: The report's conclusion.
+        note: Assumptions that were made, and errors in the report.
     """
 
     report: str
     id: str
-    kind: str
     source: str
     what: str
     settings: Mapping[str, Any]
-    check: Mapping[str, Any]
-    cells: tuple[Mapping[str, Any], ...]
-    draw: Mapping[str, Any] | None
-    top: int
-    runs: int
-    reported: tuple[Reported, ...]
-    figures: tuple[Mapping[str, Any], ...]
-    claim: str
-    note: str
+    cells: tuple[Mapping[str, Any], ...] = ({},)
+    kind: str = "train"
+    check: Mapping[str, Any] = field(default_factory=dict)
+    draw: Mapping[str, Any] | None = None
+    top: int = 0
+    runs: int = 5
+    reported: tuple[Reported, ...] = ()
+    figures: tuple[Mapping[str, Any], ...] = ()
+    claim: str = ""
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ def load(report: str, folder: Path = FOLDER) -> Study:
     """Return the study of a report, ``"A"`` to ``"E"``.
 
     Raises:
-        ConfigError: The file has a key that means nothing, or lacks one.
+        ConfigError: The file has an unknown key, or lacks one.
     """
     path = folder / f"{report}.toml"
     with path.open("rb") as file:
@@ -108,75 +108,61 @@ def choose(names: Sequence[str], folder: Path = FOLDER) -> list[Experiment]:
     """Return the experiments that `names` mean: ``"A.bn3"``, ``"A"`` for all of a report, or ``"all"``.
 
     Raises:
-        ConfigError: A name means nothing.
+        ConfigError: A name is neither of a report nor of an experiment.
     """
-    studies = {report: load(report, folder).experiments for report in REPORTS}
-    every = [experiment for experiments in studies.values() for experiment in experiments]
-    chosen: dict[str, Experiment] = {}
+    every = [experiment for report in REPORTS for experiment in load(report, folder).experiments]
+    chosen: set[str] = set()
     for name in names:
-        if name == "all":
-            found: Sequence[Experiment] = every
-        elif name in studies:
-            found = studies[name]
-        else:
-            found = [experiment for experiment in every if experiment.name == name]
+        found = {e.name for e in every if name in ("all", e.report, e.name)}
         if not found:
-            known = ["all", *studies, *(experiment.name for experiment in every)]
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name, ["all", *REPORTS, *(e.name for e in every)], n=1)
             hint = f"did you mean {close[0]}?" if close else "xpnet reproduce --list shows what there is"
             raise ConfigError(f"{name}: is neither a report nor an experiment; {hint}")
-        chosen |= {experiment.name: experiment for experiment in found}
+        chosen |= found
     return [experiment for experiment in every if experiment.name in chosen]
 
 
 def _experiment(report: str, file: str, entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> Experiment:
-    where = f"{file}, experiment {entry.get('id', '?')}"
+    place = f"{file}, experiment {entry.get('id', '?')}"
     if unknown := set(entry) - _KEYS:
-        raise ConfigError(f"{where}: {min(unknown)}: there is no such key; known are {', '.join(sorted(_KEYS))}")
+        raise ConfigError(f"{place}: {min(unknown)}: there is no such key; known are {', '.join(sorted(_KEYS))}")
     if missing := {"id", "source", "what"} - set(entry):
-        raise ConfigError(f"{where}: {min(missing)}: is missing")
-    kind = entry.get("kind", "train")
+        raise ConfigError(f"{place}: {min(missing)}: is missing")
     cells = [dict(cell) for cell in entry.get("cells", ())]
     if across := entry.get("across"):
         cells = [dict(zip(across, values, strict=True)) for values in itertools.product(*across.values())]
-    draw = entry.get("draw")
+    given = {name: entry[name] for name in ("check", "draw", "top", "runs", "claim", "note", "kind") if name in entry}
     return Experiment(
         report=report,
         id=entry["id"],
-        kind=kind,
         source=entry["source"],
         what=entry["what"],
         settings={**defaults, **entry.get("settings", {})},
-        check=entry.get("check", {}),
-        cells=tuple(cells) if cells or draw else ({},),
-        draw=draw,
-        top=entry.get("top", 0),
-        runs=entry.get("runs", 5),
-        reported=(*_reported(where, entry), *_rows(entry)),
+        cells=tuple(cells) if cells or "draw" in entry else ({},),
+        reported=(*_reported(place, entry), *_rows(entry)),
         figures=tuple(entry.get("figures", ())),
-        claim=entry.get("claim", ""),
-        note=entry.get("note", ""),
+        **given,
     )
 
 
-def _reported(where: str, entry: Mapping[str, Any]) -> list[Reported]:
+def _reported(place: str, entry: Mapping[str, Any]) -> list[Reported]:
     found = []
     for row in entry.get("reported", ()):
-        at = row.get("at", {})
         for figure, value in row.items():
             if figure == "at":
                 continue
             mean, std = value if isinstance(value, list) else (value, None)
             if not isinstance(mean, (int, float)):
-                raise ConfigError(f"{where}: reported {figure} = {value}: must be a number, or a mean and a deviation")
-            found.append(Reported(at, figure, float(mean), std))
+                raise ConfigError(f"{place}: reported {figure} = {value}: must be a number, or a mean and a deviation")
+            found.append(Reported(row.get("at", {}), figure, float(mean), std))
     return found
 
 
 def _rows(entry: Mapping[str, Any]) -> list[Reported]:
-    """Return the figures of a table of a search: the first column says where, the others what."""
-    found = []
-    for row in entry.get("rows", ()):
-        name, *figures = entry["columns"]
-        found += [Reported({name: row[0]}, figure, value) for figure, value in zip(figures, row[1:], strict=True)]
-    return found
+    """Return the figures of a table of a search: its first column has the setting, the others have figures."""
+    name, *figures = entry.get("columns", ("",))
+    return [
+        Reported({name: setting}, figure, value)
+        for setting, *values in entry.get("rows", ())
+        for figure, value in zip(figures, values, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""What came out of an experiment."""
+"""The outcome of an experiment: the figures of every run, and their form in ``results.json``."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class CellOutcome:
     """The runs of one cell.
 
     Attributes:
-        values: What sets the cell apart.
+        values: The cell's own settings.
         seeds: Seed of each run.
         figures: By name, such as ``"test_accuracy"``: the value of each run; nan where it diverged.
         history: By name, such as ``"train_loss"``: (epochs, runs).
         parameters: Of a gradient check: the largest relative error by parameter.
-        verdicts: What the check says of each of them; empty in results of before, where nobody wrote it down.
-        note: What else there is to say.
+        verdicts: The check's verdict on each of them; empty in results of earlier versions, which had none.
+        note: A remark, such as which seeds diverged.
     """
 
     values: Mapping[str, Any]
@@ -68,15 +68,18 @@ class CellOutcome:
 
     def mean(self, figure: str) -> float:
         """Return the mean over the runs that did not diverge; -inf if there is none."""
-        values = self.runs(figure)
-        good = values[np.isfinite(values)]
+        good = self._finite(figure)
         return float(good.mean()) if good.size else -np.inf
 
     def std(self, figure: str) -> float | None:
         """Return the standard deviation (ddof = 1) over the runs that did not diverge; None of fewer than two."""
-        values = self.runs(figure)
-        good = values[np.isfinite(values)]
+        good = self._finite(figure)
         return float(good.std(ddof=1)) if good.size > 1 else None
+
+    def _finite(self, figure: str) -> NDArray[Any]:
+        values = self.runs(figure)
+        good: NDArray[Any] = values[np.isfinite(values)]
+        return good
 
     def extend(self, other: CellOutcome) -> None:
         """Add the runs of the same cell with other seeds."""
@@ -84,9 +87,8 @@ class CellOutcome:
         for name, values in other.figures.items():
             self.figures[name] = self.figures.get(name, []) + values
         for name, history in other.history.items():
-            self.history[name] = (
-                np.concatenate([self.history[name], history], axis=1) if name in self.history else history
-            )
+            own = [self.history[name]] if name in self.history else []
+            self.history[name] = np.concatenate([*own, history], axis=1)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -116,7 +118,7 @@ def _number(value: float) -> float | None:
 
 @dataclass
 class Outcome:
-    """What came out of an experiment.
+    """The outcome of an experiment.
 
     Attributes:
         name: Such as ``"A.bn3"``.
@@ -132,12 +134,8 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        return {
-            "name": self.name,
-            "quick": self.quick,
-            "seconds": self.seconds,
-            "cells": [cell.to_json() for cell in self.cells],
-        }
+        cells = [cell.to_json() for cell in self.cells]
+        return {"name": self.name, "quick": self.quick, "seconds": self.seconds, "cells": cells}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:

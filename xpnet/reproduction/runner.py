@@ -1,4 +1,4 @@
-"""Runs experiments: cells that stack train as one population."""
+"""Run experiments: cells that stack train as one population."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
 
-# A quick run has a tenth of the steps, few cells of a search and few seeds.
-_TENTH, _QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 10, 4, 2, 100
+# A quick run has so many times fewer steps, few cells of a search, few seeds, and few entries of a gradient checked.
+QUICK_FACTOR = 10
+_QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 4, 2, 100
 Loader = Callable[[str | None, str | None], Dataset]
 
 
@@ -33,7 +34,7 @@ class Runner:
 
     Attributes:
         quick: Whether experiments are shortened.
-        outcomes: What has been run, by name.
+        outcomes: Outcomes of the experiments that have been run, by name.
     """
 
     def __init__(
@@ -42,74 +43,66 @@ class Runner:
         self.quick = quick
         self.outcomes: dict[str, Outcome] = {}
         self._backend, self._source, self._load = backend, data, load or load_data
+        self._callbacks: Sequence[Callback] = ()
         self._sets: dict[tuple[str | None, str], DeviceData] = {}
 
     def run(self, experiment: Experiment, callbacks: Sequence[Callback] = ()) -> Outcome:
         """Run an experiment and keep its outcome, which others of its report may build on."""
-        begin = time.perf_counter()
+        begin, self._callbacks = time.perf_counter(), callbacks
         if self.quick:
             experiment = shortened(experiment)
-        cells = self._checks(experiment) if experiment.kind == "gradcheck" else self._trained(experiment, callbacks)
+        cells = self._checks(experiment) if experiment.kind == "gradcheck" else self._trained(experiment)
         outcome = Outcome(experiment.name, cells, time.perf_counter() - begin, self.quick)
         self.outcomes[experiment.name] = outcome
         return outcome
 
-    def _trained(self, experiment: Experiment, callbacks: Sequence[Callback]) -> list[CellOutcome]:
+    def _trained(self, experiment: Experiment) -> list[CellOutcome]:
         seeds = list(range(experiment.runs))
         if experiment.draw is None:
-            return self._train(experiment, cells_of(experiment), seeds, callbacks)
+            return self._train(experiment, cells_of(experiment), seeds)
         before = self.outcomes.get(f"{experiment.report}.{experiment.draw.get('of', '')}")
         drawn = cells_of(experiment, before.cells if before else None)
         if self.quick:
             drawn = drawn[:: -(-len(drawn) // _QUICK_CELLS)]
-        found = self._train(experiment, drawn, seeds[:1], callbacks)
+        found = self._train(experiment, drawn, seeds[:1])
         if experiment.top and len(seeds) > 1:
             best = sorted(found, key=lambda cell: -cell.mean("validation_accuracy"))[: experiment.top]
-            again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:], callbacks)
+            again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:])
             for cell, more in zip(best, again, strict=True):
                 cell.extend(more)
         # Where the report has figures and the draws have no cell: the report's own.
         places = {tuple(r.at.items()): dict(r.at) for r in experiment.reported}
         missing = [at for at in places.values() if not any(matches(cell.values, at) for cell in found)]
         if missing and not self.quick:
-            own = self._train(experiment, missing, seeds, callbacks)
+            own = self._train(experiment, missing, seeds)
             for cell in own:
                 cell.note = "not drawn here: the report's"
             found += own
         return found
 
     def _train(
-        self,
-        experiment: Experiment,
-        cells: Sequence[dict[str, Any]],
-        seeds: Sequence[int],
-        callbacks: Sequence[Callback],
+        self, experiment: Experiment, cells: Sequence[dict[str, Any]], seeds: Sequence[int]
     ) -> list[CellOutcome]:
-        """Train all cells with all seeds; those that differ in what stacks train together."""
-        found: list[CellOutcome | None] = [None] * len(cells)
+        """Train all cells with all seeds; those that differ in nothing but stacked settings train together."""
         groups: dict[str, list[int]] = {}
         for number, cell in enumerate(cells):
             apart = {name: value for name, value in cell.items() if name not in VARYING}
             groups.setdefault(repr(sorted(apart.items())), []).append(number)
+        found: dict[int, CellOutcome] = {}
         for members in groups.values():
-            together = [cells[number] for number in members]
-            for number, outcome in zip(members, self._together(experiment, together, seeds, callbacks), strict=True):
-                found[number] = outcome
-        return [outcome for outcome in found if outcome is not None]
+            outcomes = self._train_population(experiment, [cells[number] for number in members], seeds)
+            found |= zip(members, outcomes, strict=True)
+        return [found[number] for number in range(len(cells))]
 
-    def _together(
-        self,
-        experiment: Experiment,
-        cells: Sequence[Mapping[str, Any]],
-        seeds: Sequence[int],
-        callbacks: Sequence[Callback],
+    def _train_population(
+        self, experiment: Experiment, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int]
     ) -> list[CellOutcome]:
         settings = Settings.from_mapping({**experiment.settings, **cells[0]})
         data = self._data(settings)
         population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
         try:
             _, result = train_population(
-                population, data, backend=self._backend, dtype=settings.run.dtype, callbacks=callbacks
+                population, data, backend=self._backend, dtype=settings.run.dtype, callbacks=self._callbacks
             )
         except DivergedError as error:
             return [_diverged(cell, seeds, str(error)) for cell in cells]
@@ -152,11 +145,11 @@ class Runner:
 
 
 def shortened(experiment: Experiment) -> Experiment:
-    """Return an experiment with a tenth of the steps and two seeds; marked so in its outcome."""
+    """Return an experiment with a tenth of the steps and at most two seeds."""
     settings = dict(experiment.settings)
     for name in ("n_s", "epochs"):
         if isinstance(settings.get(name), int):
-            settings[name] = max(1, settings[name] // _TENTH)
+            settings[name] = max(1, settings[name] // QUICK_FACTOR)
     return replace(experiment, settings=settings, runs=min(experiment.runs, _QUICK_RUNS), top=min(experiment.top, 1))
 
 
