@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.gradcheck.finite_differences import reduce_curvature
+from xpnet.analysis.gradcheck.finite_differences import Differences, Limits, reduce_curvature
 from xpnet.analysis.gradcheck.problem import Flags, Floats, Indices
 from xpnet.analysis.gradcheck.report import TensorReport
-from xpnet.analysis.gradcheck.tolerances import Differences, Limits
 from xpnet.analysis.gradcheck.verdict import judge
 from xpnet.config.arguments import function as a_function
 from xpnet.config.arguments import takes

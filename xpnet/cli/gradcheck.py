@@ -96,7 +96,7 @@ def gradcheck(
     """
     from xpnet.analysis.gradcheck import check_network
     from xpnet.analysis.gradcheck import sweep_h as sweep
-    from xpnet.analysis.gradcheck.samples import checked_samples
+    from xpnet.analysis.gradcheck.problem import checked_samples
 
     settings = Settings.from_mapping({} if options is None else given(options)).single("xpnet gradcheck")
     output = Output(as_json=json, quiet=quiet)
@@ -161,7 +161,7 @@ def _network(settings: Settings, dtype: str, features: int | None, output: Outpu
 def _progress_bar(size: int, coverage: str | None, *, shown: bool) -> Any:
     from tqdm import tqdm
 
-    from xpnet.analysis.gradcheck.sampling import parse_coverage
+    from xpnet.analysis.gradcheck.problem import parse_coverage
 
     total = parse_coverage(coverage, size)
     return tqdm(total=total, unit="parameter", unit_scale=True, disable=not shown, dynamic_ncols=True)

@@ -55,3 +55,8 @@ def check_room(size: int, where: str) -> None:
             f"{where}: claims {size:,} bytes in memory, of which {free:,} are free; "
             "take fewer rows, or a .npy file, which stays on the disk"
         )
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -110,7 +110,7 @@ def test_what_the_user_got_wrong(capsys: pytest.CaptureFixture[str], arguments: 
 
 
 def test_samples_are_rows_of_the_training_set(capsys: pytest.CaptureFixture[str]):
-    from xpnet.analysis.gradcheck.sampling import choose_rows
+    from xpnet.analysis.gradcheck.problem import choose_rows
 
     rows = choose_rows(100, 20, seed=1)
     assert len(np.unique(rows)) == 20

@@ -10,9 +10,9 @@ from gradcheck_cases import network, samples, torch_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnet.analysis.gradcheck import check_network, fast_differences
-from xpnet.analysis.gradcheck.fast_differences import FastDifferences
-from xpnet.analysis.gradcheck.problem import Problem, losses, naive_slopes
+from xpnet.analysis.gradcheck import check_network, slopes
+from xpnet.analysis.gradcheck.problem import Problem, losses
+from xpnet.analysis.gradcheck.slopes import FastSlopes, naive_slopes
 from xpnet.backend import get_backend
 from xpnet.ops import get_reference
 
@@ -33,7 +33,7 @@ def test_fast_and_naive_agree_to_round_off(options: dict[str, Any], n: int, step
         options = options | {"bias_before_bn": False}
     # Where BN divides by a deviation of a thousandth, round-off is a thousand times larger: bn_eps bounds it.
     problem = Problem.of(network(**options, bn_eps=1e-2), *samples(n), 0.0)
-    evaluate = FastDifferences(problem)
+    evaluate = FastSlopes(problem)
     for name, p in problem.parameters.items():
         flat = np.arange(p.size)
         for plus, minus in ((step, -step), (0.0, -step), (-step, -2 * step)):
@@ -48,7 +48,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     x, labels = samples()
     reports = []
     for size in (1, 2**20):
-        monkeypatch.setattr(fast_differences, "_BYTES", size)
+        monkeypatch.setattr(slopes, "CHUNK_BYTES", size)
         reports.append(check_network(network(), x, labels, 0.01))
     for a, b in zip(reports[0].parameters, reports[1].parameters, strict=True):
         np.testing.assert_allclose(a.entries.numerical, b.entries.numerical, atol=1e-9)
@@ -125,4 +125,4 @@ def test_differences_of_each_samples_loss_have_less_round_off_than_those_of_the_
     flat = np.arange(exact.size)
     steps = np.full(exact.size, h)
     noise = error(np.array([of_means(index) for index in flat]))
-    assert error(FastDifferences(problem)("W1", flat, steps, -steps)[0]) < noise / 2
+    assert error(FastSlopes(problem)("W1", flat, steps, -steps)[0]) < noise / 2

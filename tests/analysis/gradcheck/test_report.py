@@ -11,7 +11,7 @@ from gradcheck_cases import network, samples
 
 import xpnet
 from xpnet.analysis.gradcheck import check_network, gradcheck, sweep_h
-from xpnet.analysis.gradcheck.sampling import choose, parse_coverage
+from xpnet.analysis.gradcheck.problem import choose, parse_coverage
 from xpnet.errors import ArrayError, ConfigError
 
 
