@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from xpnet.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from xpnet.analysis.diagnosis import diagnose, train_with_diagnosis
     from xpnet.analysis.gradcheck.check import gradcheck
+    from xpnet.analysis.layer_history import train_with_diagnosis
+    from xpnet.analysis.layer_statistics import diagnose
     from xpnet.analysis.lr_range import lr_range
     from xpnet.analysis.lr_suggestion import LRRange
     from xpnet.backend import Backend, get_backend
@@ -44,7 +45,7 @@ _HOMES = {
     "Standardiser": "data",
     "load_data": "data",
     "XpnetError": "errors",
-    "diagnose": "analysis.diagnosis",
+    "diagnose": "analysis.layer_statistics",
     "gradcheck": "analysis.gradcheck.check",
     "History": "training.history",
     "LRRange": "analysis.lr_suggestion",
@@ -59,7 +60,7 @@ _HOMES = {
     "to_device": "training.device_data",
     "train": "training.train",
     "train_population": "training.train_population",
-    "train_with_diagnosis": "analysis.diagnosis",
+    "train_with_diagnosis": "analysis.layer_history",
     "write_report": "report.write",
 }
 

@@ -9,7 +9,8 @@ import pytest
 from strict import strict_backend
 
 import xpnet
-from xpnet.analysis.diagnosis import COLUMNS, MEASURES, Recorder
+from xpnet.analysis.layer_history import COLUMNS, Recorder
+from xpnet.analysis.layer_statistics import MEASURES
 from xpnet.errors import ArrayError, ConfigError, DivergedError
 
 CONFIG = xpnet.NetworkConfig(inputs=12, hidden=(7, 5), classes=4)
@@ -196,42 +197,42 @@ def test_training_is_the_same_with_a_diagnosis_and_epoch_0_is_before_it(blobs):
     start = xpnet.Network(CONFIG, dtype="float64", replicas=2)
     xpnet.train(plain, blobs, config)
     told: list[int] = []
-    result, course = xpnet.train_with_diagnosis(
+    result, history = xpnet.train_with_diagnosis(
         watched, blobs, config, samples=400, every=2, on_epoch=lambda record: told.append(record.epoch)
     )
     assert told == [1, 2, 3, 4, 5]
     assert all(np.array_equal(plain.parameters[n], watched.parameters[n]) for n in plain.parameters)
-    assert course["epoch"].tolist() == [0, 2, 4, 5]
-    assert course["step"].tolist() == [0, 8, 16, 20]
-    assert course["s_std"].shape == (4, 2, 3)
-    np.testing.assert_array_equal(course["eta"][1:], [result.history.epochs[e - 1].eta for e in (2, 4, 5)])
-    np.testing.assert_array_equal(course["eta"][0], 1e-5)
+    assert history["epoch"].tolist() == [0, 2, 4, 5]
+    assert history["step"].tolist() == [0, 8, 16, 20]
+    assert history["s_std"].shape == (4, 2, 3)
+    np.testing.assert_array_equal(history["eta"][1:], [result.history.epochs[e - 1].eta for e in (2, 4, 5)])
+    np.testing.assert_array_equal(history["eta"][0], 1e-5)
     # All training samples are the batch, so their order does not matter.
     x = blobs.standardiser(blobs.train.x, "float64")
     for moment, net in ((0, start), (-1, plain)):
-        want = xpnet.diagnose(net, x, blobs.train.labels, np.array([0, 0.01]), course["eta"][moment])
+        want = xpnet.diagnose(net, x, blobs.train.labels, np.array([0, 0.01]), history["eta"][moment])
         for name in MEASURES:
-            np.testing.assert_allclose(course[name][moment], getattr(want, name), rtol=1e-8, err_msg=name)
+            np.testing.assert_allclose(history[name][moment], getattr(want, name), rtol=1e-8, err_msg=name)
     with pytest.raises(KeyError, match="nothing: a diagnosis has"):
-        course["nothing"]
+        history["nothing"]
 
 
 def test_csv_and_json_hold_the_numbers(blobs):
-    _, course = xpnet.train_with_diagnosis(
+    _, history = xpnet.train_with_diagnosis(
         xpnet.Network(CONFIG, replicas=2), blobs, xpnet.TrainConfig(epochs=1), samples=50
     )
-    header, *rows = [line.split(",") for line in course.to_csv().splitlines()]
+    header, *rows = [line.split(",") for line in history.to_csv().splitlines()]
     assert tuple(header) == COLUMNS
     assert len(rows) == 2 * 2 * 3
     for row in rows:
         entry = dict(zip(header, row, strict=True))
-        moment = course["epoch"].tolist().index(int(entry["epoch"]))
+        moment = history["epoch"].tolist().index(int(entry["epoch"]))
         for name in MEASURES:
-            want = course[name][moment, int(entry["replica"]), int(entry["layer"]) - 1]
+            want = history[name][moment, int(entry["replica"]), int(entry["layer"]) - 1]
             np.testing.assert_array_equal(float(entry[name]), want)
-    as_json = course.to_json()
+    as_json = history.to_json()
     assert as_json["measures"]["dead"][0][0][2] is None
-    assert as_json["measures"]["s_std"] == course["s_std"].tolist()
+    assert as_json["measures"]["s_std"] == history["s_std"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -252,17 +253,17 @@ def test_a_recorder_says_what_is_wrong(blobs, wrong, message):
 def test_a_replica_that_diverges_has_no_figures_from_there_on(blobs):
     config = xpnet.TrainConfig(epochs=2, schedule="constant", eta=(0.01, 1e30))
     net = xpnet.Network(dataclasses.replace(CONFIG, batch_norm=False), replicas=2)
-    _, course = xpnet.train_with_diagnosis(net, blobs, config, samples=50)
-    assert np.isfinite(course["s_std"][0]).all()
-    assert np.isfinite(course["s_std"][1:, 0]).all()
-    assert np.isnan(course["s_std"][1:, 1]).all()
-    assert np.isnan(course["predicted"][1:, 1]).all()
+    _, history = xpnet.train_with_diagnosis(net, blobs, config, samples=50)
+    assert np.isfinite(history["s_std"][0]).all()
+    assert np.isfinite(history["s_std"][1:, 0]).all()
+    assert np.isnan(history["s_std"][1:, 1]).all()
+    assert np.isnan(history["predicted"][1:, 1]).all()
     net = xpnet.Network(dataclasses.replace(CONFIG, batch_norm=False))
     config = dataclasses.replace(config, eta=1e30)
     recorder = Recorder(net, blobs, config)
     with pytest.raises(DivergedError):
         xpnet.train(net, blobs, config, on_epoch=recorder)
-    assert recorder.course["epoch"].tolist() == [0]
+    assert recorder.history["epoch"].tolist() == [0]
 
 
 def test_one_network_measured_on_a_batch_for_each_of_several():

@@ -22,7 +22,7 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.analysis.diagnosis import LayerHistory
+    from xpnet.analysis.layer_history import LayerHistory
     from xpnet.nn.network import Network
     from xpnet.training.population import Population
 
@@ -100,7 +100,7 @@ def diagnose(
     A run is repeated from its settings and measured before its training and after its epochs. Without a run, the
     options describe the training as those of xpnet train do.
     """
-    from xpnet.analysis.diagnosis import Recorder
+    from xpnet.analysis.layer_history import Recorder
     from xpnet.backend import get_backend
     from xpnet.data import as_earlier, load_data
     from xpnet.nn.network import Network
@@ -168,7 +168,7 @@ def diagnose(
         except DivergedError as error:
             diverged = DivergedError(f"{error}; {folder} holds the diagnosis of the epochs before it")
 
-    course = recorder.course
+    history = recorder.history
     repeated = None if run is None or interrupted or diverged is not None else _repeated(run, network)
     about = {
         "run": None if run is None else str(run),
@@ -181,11 +181,11 @@ def diagnose(
         "interrupted": interrupted,
         "replicas": [dict(row) for row in population.rows],
         "settings": settings.to_mapping(),
-    } | course.to_json()
-    _write(folder, about, course)
+    } | history.to_json()
+    _write(folder, about, history)
     with left_out_if_not_drawn(output):
-        _draw(folder, course, population, title, recorder.samples)
-    output.result(about, title, *_tables(course, population), *_words(course, repeated), f"folder: {folder}")
+        _draw(folder, history, population, title, recorder.samples)
+    output.result(about, title, *_tables(history, population), *_words(history, repeated), f"folder: {folder}")
     if diverged is not None:
         raise diverged
     if interrupted:
@@ -239,24 +239,24 @@ def _repeated(run: Path, network: Network) -> dict[str, Any] | None:
     return {"identical": identical, "largest_difference": largest}
 
 
-def _write(folder: Path, about: dict[str, Any], course: LayerHistory) -> None:
-    write_new(folder / "diagnosis.csv", course.to_csv().encode())
+def _write(folder: Path, about: dict[str, Any], history: LayerHistory) -> None:
+    write_new(folder / "diagnosis.csv", history.to_csv().encode())
     write_new(folder / "diagnosis.json", (json_module.dumps(about) + "\n").encode())
 
 
-def _draw(folder: Path, course: LayerHistory, population: Population, title: str, samples: int) -> None:
+def _draw(folder: Path, history: LayerHistory, population: Population, title: str, samples: int) -> None:
     from xpnet.report.curves_chart import save_figure
     from xpnet.report.diagnosis_chart import diagnosis_figure
 
-    save_figure(diagnosis_figure(course, population, title, samples), folder / "diagnosis")
+    save_figure(diagnosis_figure(history, population, title, samples), folder / "diagnosis")
 
 
-def _tables(course: LayerHistory, population: Population) -> list[Any]:
+def _tables(history: LayerHistory, population: Population) -> list[Any]:
     """Return the last diagnosis, a table with a row for each layer of each of the first networks."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    last = course.moments[-1]
+    last = history.statistics[-1]
     tables: list[Any] = []
     for r, row in enumerate(population.rows[:_TABLES]):
         which = "" if len(population) == 1 else ", ".join(f"{name} {value}" for name, value in row.items()) + ", "
@@ -281,9 +281,9 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.4f}" if name == "similarity" else f"{value:.1e}"
 
 
-def _words(course: LayerHistory, repeated: dict[str, Any] | None) -> list[str]:
+def _words(history: LayerHistory, repeated: dict[str, Any] | None) -> list[str]:
     """Return what the networks make of the samples, and whether a run was repeated."""
-    found, lines = course.moments[-1].diagnosis, []
+    found, lines = history.statistics[-1].diagnosis, []
     for r in range(min(_TABLES, len(found.loss))):
         if np.isnan(found.loss[r]):
             lines.append(f"network {r}: diverged")

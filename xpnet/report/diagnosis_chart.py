@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.diagnosis import MEASURES, LayerHistory
+from xpnet.analysis.layer_history import LayerHistory
+from xpnet.analysis.layer_statistics import MEASURES
 from xpnet.report.charts import log_ticks
 from xpnet.training.population import Population
 
@@ -26,7 +27,7 @@ _WIDE = 30.0
 _BLOCKS = 4
 
 
-def diagnosis_figure(course: LayerHistory, population: Population, title: str, samples: int) -> Any:
+def diagnosis_figure(history: LayerHistory, population: Population, title: str, samples: int) -> Any:
     """Return nine measures by epoch, a line for each layer, from dark (the first) to light (the last).
 
     For several seeds a line is the median over the networks that have not diverged.  Settings that vary have
@@ -35,7 +36,7 @@ def diagnosis_figure(course: LayerHistory, population: Population, title: str, s
     import altair as alt
 
     combinations = population.combinations()
-    blocks = [_block(course, members, _named(combination)) for combination, members in combinations[:_BLOCKS]]
+    blocks = [_block(history, members, _named(combination)) for combination, members in combinations[:_BLOCKS]]
     runs = max(len(members) for _, members in combinations)
     subtitle = f"on {samples:,} training samples" + (f"; medians of {runs} networks" if runs > 1 else "")
     if len(combinations) > _BLOCKS:
@@ -49,22 +50,22 @@ def diagnosis_figure(course: LayerHistory, population: Population, title: str, s
     )
 
 
-def _block(course: LayerHistory, members: list[int], head: str) -> Any:
+def _block(history: LayerHistory, members: list[int], head: str) -> Any:
     """Return the panels of the networks `members`."""
     import altair as alt
 
-    panels = [_panel(course, members, name) for names in _PANELS for name in names]
+    panels = [_panel(history, members, name) for names in _PANELS for name in names]
     # By their frames, not by what labels stick out of them: panels stand in rows and columns.
     spacing = {"column": 2 * _LABELS, "row": 72}
     block = alt.concat(*panels, columns=3, bounds="flush", spacing=spacing).resolve_scale(color="shared")
     return block.properties(title=alt.TitleParams(head, anchor="start", fontSize=13)) if head else block
 
 
-def _panel(course: LayerHistory, members: list[int], name: str) -> Any:
+def _panel(history: LayerHistory, members: list[int], name: str) -> Any:
     """Return one measure against the epoch."""
     import altair as alt
 
-    values = course[name][:, members]  # (moments, members, layers)
+    values = history[name][:, members]  # (epochs, members, layers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nothing but what is not a number: no point
         medians = np.nanmedian(np.where(np.isfinite(values), values, np.nan), axis=1)
@@ -74,7 +75,7 @@ def _panel(course: LayerHistory, members: list[int], name: str) -> Any:
     wide = name not in (*_SHARES, "similarity") and above.size > 0 and above.max() > _WIDE * above.min()
     if wide:
         medians = np.where(medians > 0, medians, np.nan)  # a logarithmic axis has no 0
-    epochs = course["epoch"]
+    epochs = history["epoch"]
     extent: dict[str, Any] = {"minExtent": _LABELS, "maxExtent": _LABELS}  # so that panels stand in columns
     rows = [
         {"epoch": int(epoch), "layer": layer, name: float(value)}
