@@ -1,13 +1,10 @@
-"""Networks at work on other data than they were trained on: evaluated where there are labels, predictions where not.
-
-Images, tables and arrays are brought to the form that the network takes.
-"""
+"""Predictions and evaluation on new data: images, tables and arrays are brought to the form that a network takes."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -42,9 +39,9 @@ class Inputs:
     """Samples without labels.
 
     Attributes:
-        names: What each is called: the file of an image, the number of a row.
+        names: The name of each: the file of an image, the number of a row.
         x: Raw features (n, d).
-        notes: What was done to them, a sentence each.
+        notes: Changes that were made to them, a sentence each.
     """
 
     names: list[str]
@@ -53,11 +50,11 @@ class Inputs:
 
 
 def read_inputs(paths: Sequence[Path], network: Network, config: DataConfig | None = None) -> Inputs:
-    """Read images, folders of images, or one table or array, as what `network` takes.
+    """Read images, folders of images, or one table or array, in the form that `network` takes.
 
     Args:
         paths: Images and folders, or a single ``.csv``, ``.parquet``, ``.npz`` or ``.npy`` file.
-        network: What tells the size of images, and the names of columns.
+        network: Knows the size of images, and the names of columns.
         config: `target`, a column that is left out, and `header`.
 
     Raises:
@@ -72,7 +69,7 @@ def read_inputs(paths: Sequence[Path], network: Network, config: DataConfig | No
         raise DataError(f"{tables[0]}: a table is predicted by itself; pass it alone, or images alone")
     try:
         if not any(path.is_file() or path.is_dir() for path in paths):
-            open_regular(paths[0], links=True).close()  # says what it is
+            open_regular(paths[0], links=True).close()  # raises an error that names its kind
         inputs = _read_table(tables[0], network, config) if tables else _read_images(paths, network)
     except OSError as error:
         raise DataError(f"{error.filename or paths[0]}: cannot be read ({error.strerror or error})") from None
@@ -84,7 +81,7 @@ def read_inputs(paths: Sequence[Path], network: Network, config: DataConfig | No
 def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
     """Return the probabilities (n, classes) of raw features, their mean over the networks.
 
-    Networks that have diverged have no say.
+    Networks that have diverged are left out.
 
     Raises:
         RunError: The network does not know how its data was standardised, or all have diverged.
@@ -101,7 +98,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
 def evaluate_sets(
     network: Network, data: Dataset, sets: Sequence[str], lam: NDArray[Any]
 ) -> tuple[Metrics, NDArray[np.int64], int]:
-    """Evaluate networks on sets of a data set, which :func:`as_trained` has made theirs.
+    """Evaluate networks on sets of a data set that :func:`as_trained` returned.
 
     Args:
         network: R networks that know their standardisation.
@@ -131,24 +128,32 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
     Raises:
         DataError: The data does not fit the network, or has a class or lacks a column that the network knows.
     """
-    standardiser, where = network.standardiser or data.standardiser, f"data = {data.location}"
-    data = _with_columns_of(network, data)
+    place = f"data = {data.location}"
+    standardiser = network.standardiser or data.standardiser
+    if network.feature_names and data.feature_names and network.feature_names != data.feature_names:
+        order = places_of(network.feature_names, data.feature_names, place)
+        data = _with_sets(data, lambda part: LabelledSet(part.x[:, order], part.labels))
+        data = dataclasses.replace(data, feature_names=network.feature_names)
     names = _names_for(network, data)
     more = names != network.class_names and data.classes > network.config.classes
     if data.features != network.config.inputs or more:
         raise DataError(
-            f"{where}: has {data.features} features and {data.classes} classes, but the network "
+            f"{place}: has {data.features} features and {data.classes} classes, but the network "
             f"takes {network.config.inputs} and tells {network.config.classes} apart"
         )
     data = dataclasses.replace(data, standardiser=standardiser)
     if names is None or names[: data.classes] == data.class_names:
         return data
-    sets: dict[str, Any] = {
-        name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, where))
-        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
-    }
+    theirs = data.class_names
+    data = _with_sets(data, lambda part: LabelledSet(part.x, same_classes(part.labels, theirs, names, place)))
     notes = without_numbering(data.notes)
-    return dataclasses.replace(data, class_names=network.class_names or names, notes=notes, **sets)
+    return dataclasses.replace(data, class_names=network.class_names or names, notes=notes)
+
+
+def _with_sets(data: Dataset, change: Callable[[LabelledSet], LabelledSet]) -> Dataset:
+    """Return data with every set changed."""
+    sets = {name: change(getattr(data, name)) for name in data.counts}
+    return dataclasses.replace(data, **sets)  # type: ignore[arg-type]
 
 
 def _names_for(network: Network, data: Dataset) -> tuple[str, ...] | None:
@@ -170,25 +175,13 @@ def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str,
     return tuple(known[c] if c < len(known) else str(c) for c in range(network.config.classes))
 
 
-def _with_columns_of(network: Network, data: Dataset) -> Dataset:
-    """Return data with its columns in the order that the network was trained on."""
-    if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:
-        return data
-    order = places_of(network.feature_names, data.feature_names, f"data = {data.location}")
-    sets: dict[str, Any] = {
-        name: LabelledSet(part.x[:, order], part.labels)
-        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
-    }
-    return dataclasses.replace(data, feature_names=network.feature_names, **sets)
-
-
 def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfig:
-    """Return how other data is read for a network, where nothing is said: its size of images, its column of labels.
+    """Return settings to read other data for a network: those not given take its size of images and column of labels.
 
     Args:
         network: The network.
         own: The settings of the data that it was trained on, as far as they are known.
-        other: Those of the data that it shall be used on.
+        other: Those of the data that it is to be used on.
     """
     path = Path(other.data or "").expanduser()
     used = uses(path) if other.data else ()
@@ -240,8 +233,7 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
     form = image_form(network)
     files: list[Path] = []
     for path in paths:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        files += inside
+        files += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
     names, rows, notes, sizes = [], [], [], []
     deep: list[Path] = []
     for path in files:
@@ -258,9 +250,9 @@ def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
         raise DataError(notes[0].removeprefix("warning: ") if notes else f"{paths[0]}: has no images in it")
     notes += deep_notes(deep)
     if sizes:
-        from_ = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} sizes"
-        to = f"{form.height}x{form.width}"
-        notes.append(f"brought {len(sizes):,} of {counted(len(rows), 'image')} from {from_} to the network's {to}")
+        before = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} sizes"
+        brought = f"brought {len(sizes):,} of {counted(len(rows), 'image')} from {before}"
+        notes.append(f"{brought} to the network's {form.height}x{form.width}")
     return Inputs(names, np.stack(rows), notes)
 
 
@@ -310,10 +302,9 @@ def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[
 
 def _of_npz(path: Path) -> Pieces:
     arrays, names = npz_arrays(path)
-    features = {name: a for name, a in arrays.items() if name in ("x", "x_test", "x_train")}
-    if len(features) > 1:
-        features = {name: a for name, a in features.items() if name == ("x" if "x" in features else "x_test")}
-    arrays = features or arrays
+    for name in ("x", "x_test", "x_train"):
+        if name in arrays:
+            return arrays[name]
     if len(arrays) != 1:
         raise DataError(f"{path}: has the arrays {', '.join(names[:10]) or 'none'}; the features must be called x")
     return next(iter(arrays.values()))
