@@ -16,7 +16,7 @@ import pytest
 from harms import bounded
 
 import xpnet
-from xpnet.analysis.prediction import read_inputs
+from xpnet.analysis.prediction_inputs import read_inputs
 from xpnet.cli import main
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.settings import MOST_NETWORKS, Settings, read_settings

@@ -21,7 +21,7 @@ from harms import not_waited_for
 from PIL import Image
 
 import xpnet
-from xpnet.analysis.prediction import read_inputs
+from xpnet.analysis.prediction_inputs import read_inputs
 from xpnet.cli import main
 from xpnet.errors import DataError, RunError
 from xpnet.report import render
