@@ -37,11 +37,7 @@ _DEEP, _FEW = 6, 0.25
 def rising_rates(from_: float, to: float, steps: int, spacing: str = "log") -> Values:
     """Return `steps` rates (steps,) from `from_` to `to`, both included.
 
-    Args:
-        from_: The first rate, above 0.
-        to: The last one, above `from_`.
-        steps: How many, at least 2.
-        spacing: ``"log"``: each is the same multiple of the one before; ``"linear"``: each is as much above it.
+    With the spacing ``"log"`` each is the same multiple of the one before, with ``"linear"`` it is as much above it.
     """
     return np.geomspace(from_, to, steps) if spacing == "log" else np.linspace(from_, to, steps)
 

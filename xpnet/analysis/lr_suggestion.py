@@ -173,14 +173,8 @@ def suggest(
     There is no factor of safety, as users of the test take it for constant rates: the triangular schedule only touches
     its highest rate, and a tenth of it costs accuracy (docs/learning-rate.md has the figures).
 
-    Args:
-        rates: Learning rates (k,), rising.
-        losses: Loss of each step's batch (k,).
-        smoothed: The same, smoothed (k,).
-        validation: Validation accuracies (p,).
-        validation_steps: Steps taken before each of them (p,).
-        window: Steps that the smoothing looks back over.
-        diverged: Whether the test was ended by its loss.
+    The curves are those of :class:`LRRange`, of one network or a mean: (k,) by step, and (p,) by validation pass.
+    `window` is how many steps the smoothing looks back over, `diverged` whether its loss ended the test.
     """
     # The first smoothed values are means of so few that one of them may lie lowest by chance.
     few = min(window, len(smoothed)) - 1

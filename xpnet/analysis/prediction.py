@@ -46,12 +46,6 @@ def evaluate_sets(
 ) -> tuple[Metrics, NDArray[np.int64], int]:
     """Evaluate networks on sets of a data set that :func:`as_trained` returned.
 
-    Args:
-        network: R networks that know their standardisation.
-        data: The data set.
-        sets: ``train``, ``validation``, ``test``.
-        lam: Strength of the penalty, () or (R,).
-
     Returns:
         The figures over all the samples, the confusion matrices (R, classes, classes), and the number of samples.
     """
@@ -124,10 +118,7 @@ def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str,
 def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfig:
     """Return settings to read other data for a network: those not given take its size of images and column of labels.
 
-    Args:
-        network: The network.
-        own: The settings of the data that it was trained on, as far as they are known.
-        other: Those of the data that it is to be used on.
+    `own` are the settings of the data that it was trained on, as far as they are known.
     """
     path = Path(other.data or "").expanduser()
     used = uses(path) if other.data else ()

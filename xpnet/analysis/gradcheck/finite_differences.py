@@ -148,12 +148,6 @@ def reduce_curvature(slopes: Slopes, found: Differences, analytic: Floats, limit
     large beside them, and what looks wrong is the cost's third derivative.  A smaller step is
     believed where it brings the error below the tolerance, or to a tenth and below its own round-off.
     Entries are tried worst first, and no further once some of them stay wrong.
-
-    Args:
-        slopes: Computes slopes of this tensor.
-        found: Differences so far.
-        analytic: Gradient of the loss alone by the backward pass (k,).
-        limits: Which differences count as errors.
     """
     for _ in range(0, found.flat.size, _TRIED_TOGETHER):
         wrong = np.flatnonzero(limits.wrong(analytic, found))

@@ -169,14 +169,9 @@ def losses(s: Floats, labels: Indices, shift: Floats | None = None) -> Floats:
 
 
 def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
-    """Return standardised features (n, d), float64, and labels (n,) of samples of the training set.
+    """Return standardised features (n, d), float64, and labels (n,) of n `samples` of the training set.
 
-    Args:
-        data: The data set.
-        samples: How many, n.
-        choose: ``"first"``, or ``"random"`` by `seed`.
-        seed: Of the choice.
-        network: Takes the first d of the features.
+    They are the ``"first"``, or chosen at ``"random"`` by `seed`; the network takes the first d of the features.
 
     Raises:
         ConfigError: There are fewer samples, or a single one would be normalised.

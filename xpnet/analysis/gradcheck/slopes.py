@@ -38,16 +38,9 @@ def naive_slopes(problem: Problem, name: str, flat: Indices, plus: Floats, minus
     The losses of the samples are differenced and the differences averaged: a mean of losses near 2
     would have lost the digits that its difference needs.
 
-    Args:
-        problem: The network and its samples.
-        name: The tensor.
-        flat: Flat indices of its entries (k,).
-        plus: Offset of each entry on one side (k,).
-        minus: Offset on the other (k,).
-
     Returns:
-        (J(p + plus) - J(p + minus)) / (plus - minus), and whether the sign of any ReLU input differs
-        between the two sides (k,).
+        Of the entries `flat` (k,) of a tensor, (J(p + plus) - J(p + minus)) / (plus - minus), and whether the sign of
+        any ReLU input differs between the two sides (k,).
     """
     slopes, kinked = np.empty(len(flat)), np.zeros(len(flat), bool)
     for number, index in enumerate(flat):

@@ -33,17 +33,10 @@ def judge(
     *,
     zero: bool,
 ) -> TensorReport:
-    """Return the report on one tensor.
+    """Return the report on one tensor of a shape without the replica axis.
 
-    Args:
-        name: Its name.
-        shape: Its shape, without the replica axis.
-        found: Numerical derivatives of the cost, after all repetitions.
-        analytic: Gradient of the cost by the backward pass (k,).
-        extra: The part of both gradients that is not the loss's, but the penalty's (k,).
-        h: The usual steps (k,).
-        limits: Which differences count as errors.
-        zero: The gradient is zero by construction.
+    `analytic` and `found` are gradients of the cost (k,), of which `extra` is the penalty's part; `h` are the usual
+    steps (k,); `zero` says that the gradient is zero by construction.
     """
     kept = ~found.kinked
     a, b = analytic[kept], found.values[kept]
