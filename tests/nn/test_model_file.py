@@ -149,7 +149,7 @@ def claims(tensors: Any, metadata: Any = METADATA) -> bytes:
         (claims({}, {"xpnet": "[" * 5000}), "its description: has more than 16 levels"),
         (claims({}, {"xpnet": json.dumps({"format": "xpnet-model-9"})}), "it names xpnet-model-9"),
         (claims({"a": 3}), "a: must be an object, and is 3"),
-        (claims({"a": {**F32, "dtype": "BF16"}}), "a.dtype: must be F32 or F64 or I64, and is 'BF16'"),
+        (claims({"a": {**F32, "dtype": "BF16"}}), "a.dtype: must be F32, F64 or I64, and is 'BF16'"),
         (
             claims({"a": {**F32, "shape": [2**52, 2**52]}}),
             "a takes 81,129,.* bytes, and is said to be at 0",
