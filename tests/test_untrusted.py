@@ -170,7 +170,7 @@ def test_settings_beyond_what_anybody_trains(text, words):
 @linux
 def test_networks_larger_than_memory_are_refused_before_they_are_made():
     config = xpnet.NetworkConfig(inputs=3072, hidden=(1_000_000, 1_000_000))
-    with bounded(), pytest.raises(ConfigError, match=r"takes 7,6\d\d,\d\d\d MB at the start, of which .* are free"):
+    with bounded(), pytest.raises(ConfigError, match=r"claims 8,0\d\d,[\d,]{11} bytes in memory, of which .* are free"):
         xpnet.Network(config)
 
 

@@ -104,7 +104,7 @@ def test_one_function_opens_files():
         "reproduction/model.py: path.open",
         "runs/saver.py: self._file.truncate",
         "tuning/storage.py: file.truncate",
-        "utils/atomic_files.py: path.open",  # a new file
+        "utils/atomic_files.py: temporary.open",  # a new file
         "utils/file_system.py: open",
         "utils/file_system.py: os.open",
     ]
