@@ -1,4 +1,4 @@
-"""For the tests of people's own code."""
+"""Gradient checks for the tests of users' own code."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def check_gradients(
     """Compare a gradient with central differences of a function of one array.
 
     Args:
-        function: Takes a float64 array of the shape of `x`; returns a number, or terms whose mean is
-            meant, such as the loss of each sample: differencing the terms has less round-off.
+        function: Takes a float64 array of the shape of `x`; returns a number, or terms that are
+            averaged, such as the loss of each sample: differencing the terms has less round-off.
         gradient: The gradient of the number, or of the mean, of the shape of `x`; or a function that
             returns it.
-        x: Where to compare, float64; it is not changed.
+        x: The point at which to compare, float64; it is not changed.
         h: Step, for entries up to 1 in size; larger ones take h |entry|.
         eps: Smallest denominator of the relative error.
         tolerance: Largest relative error that passes.
         coverage: Number of entries to compare, drawn with `seed`; None compares all.
         seed: Seed of the sample.
-        name: What the report calls the array.
+        name: The name of the array in the report.
 
     Returns:
         The report: ``passed``, ``max_relative_error``, ``at``, ``note``, ...
