@@ -49,11 +49,11 @@ def test_a_run_is_repeated_bit_for_bit_with_its_measures(capsys):
     assert json.loads((folder / "diagnosis.json").read_text()) == result
     assert set(result["measures"]) == set(MEASURES)
     assert np.shape(result["measures"]["s_std"]) == (3, 2, 3)
-    # The last moment is the run's network, measured by itself; the first is not.
+    # The last entry is of the run's network, measured by itself; the first is not.
     net = xpnet.load("here/run")
-    for moment, same in ((-1, True), (0, False)):
+    for row, same in ((-1, True), (0, False)):
         W_rms = [np.sqrt((net.parameters[f"W{n}"].astype(float) ** 2).mean(axis=(1, 2))) for n in (1, 2, 3)]
-        assert np.allclose(np.transpose(W_rms), result["measures"]["W_rms"][moment], rtol=1e-12) == same
+        assert np.allclose(np.transpose(W_rms), result["measures"]["W_rms"][row], rtol=1e-12) == same
     with (folder / "diagnosis.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 2 * 3
@@ -184,9 +184,9 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
     rows = drawn(chart)
     for name in ("s_std", "gradient_rms", "effective_rank", "similarity"):
         points = {(row["epoch"], row["layer"]): row[name] for row in rows if name in row}
-        for moment, epoch in enumerate(history["epoch"]):
+        for row, epoch in enumerate(history["epoch"]):
             for layer in range(5):
-                values = history[name][moment, :, layer]
+                values = history[name][row, :, layer]
                 if np.isfinite(values).all() and np.median(values) > 0:
                     assert points[int(epoch), str(layer + 1)] == np.median(values)
     assert all(row["relative_spread"] > 0 for row in rows if "relative_spread" in row)

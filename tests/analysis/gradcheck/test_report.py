@@ -1,4 +1,4 @@
-"""What a check says: measures, kinks, zeros, vanishing gradients, samples, interruption."""
+"""Reports: measures, kinks, zeros, vanishing gradients, samples, interruption."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from gradcheck_cases import network, samples
 
 import xpnet
 from xpnet.analysis.gradcheck import check_network, gradcheck, sweep_h
-from xpnet.analysis.gradcheck.problem import choose, parse_coverage
+from xpnet.analysis.gradcheck.problem import choose, choose_rows, parse_coverage
 from xpnet.errors import ArrayError, ConfigError
+from xpnet.report.curves_chart import save_figure
+from xpnet.report.gradcheck_chart import check_figure
 
 
 def small(**options: Any) -> tuple[xpnet.Network, np.ndarray, np.ndarray]:
@@ -149,8 +151,8 @@ def test_dead_samples_leave_biases_that_can_be_checked():
 
 
 def test_vanishing_gradients_are_named():
-    config = xpnet.NetworkConfig(inputs=20, hidden=(50, 30, 20, 20, 10, 10, 10, 10), batch_norm=False, init=1e-4)
-    x, labels = samples(30, 20, 10)
+    config = xpnet.NetworkConfig(inputs=8, hidden=(12, 10, 8, 6, 6, 6, 6, 6), batch_norm=False, init=1e-4)
+    x, labels = samples(30, 8, 10)
     report = gradcheck(config, x, labels)
     assert report.passed, report.reason
     assert report["W1"].verdict == "vanishing"
@@ -172,13 +174,12 @@ def test_curvature_is_told_from_error():
     assert not check_network(net, x, labels, gradients=broken).passed
 
 
-def test_running_statistics_are_not_touched():
+def test_network_is_not_changed():
     net, x, labels = small()
-    before = {name: value.copy() for name, value in net.running.items()}
-    parameters = {name: value.copy() for name, value in net.parameters.items()}
+    before = {name: value.copy() for name, value in {**net.parameters, **net.running}.items()}
     check_network(net, x, labels)
-    for name, value in (before | parameters).items():
-        np.testing.assert_array_equal({**net.running, **net.parameters}[name], value)
+    for name, value in {**net.parameters, **net.running}.items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 @pytest.mark.parametrize(
@@ -187,9 +188,6 @@ def test_running_statistics_are_not_touched():
 )
 def test_coverage(coverage: Any, expected: int):
     assert parse_coverage(coverage, 5000) == expected
-
-
-def test_default_coverage_of_large_networks_is_a_sample():
     assert parse_coverage(None, 2_000_001) == 10_000
 
 
@@ -197,6 +195,14 @@ def test_default_coverage_of_large_networks_is_a_sample():
 def test_bad_coverage(coverage: Any):
     with pytest.raises(ConfigError, match="coverage"):
         parse_coverage(coverage, 5000)
+
+
+def test_rows_are_chosen_once_each_by_seed():
+    rows = choose_rows(100, 20, seed=1)
+    assert len(np.unique(rows)) == 20
+    assert rows.max() < 100
+    assert (rows == choose_rows(100, 20, seed=1)).all()
+    assert (rows != choose_rows(100, 20, seed=2)).any()
 
 
 def test_sample_is_stratified_and_seeded():
@@ -212,9 +218,10 @@ def test_sample_is_stratified_and_seeded():
 
 def test_sampled_check():
     net, x, labels = small()
-    report = check_network(net, x, labels, coverage=40)
+    done: list[int] = []
+    report = check_network(net, x, labels, coverage=40, progress=done.append)
     assert report.passed
-    assert report.checked == 40
+    assert report.checked == sum(done) == 40
     assert report.of == net.size
     assert all(t.checked for t in report.parameters)
     assert f"40 of {net.size}" in report.reason
@@ -234,13 +241,6 @@ def test_interruption_returns_what_is_known():
     assert report["W1"].note == "not reached"
     assert "interrupted after" in report.reason
     json.dumps(report.to_json(), allow_nan=False)
-
-
-def test_progress_counts_every_entry():
-    net, x, labels = small()
-    done: list[int] = []
-    check_network(net, x, labels, progress=done.append)
-    assert sum(done) == net.size
 
 
 @pytest.mark.parametrize(
@@ -316,9 +316,6 @@ def test_sweep_is_a_v():
 
 
 def test_figures(tmp_path: Any):
-    from xpnet.report.curves_chart import save_figure
-    from xpnet.report.gradcheck_chart import check_figure
-
     net, x, labels = small(bias_before_bn=True)
     report = check_network(net, x, labels)
     for sweep, stem in ((None, "plain"), (sweep_h(net, x, labels), "sweep")):
