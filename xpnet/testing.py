@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,9 @@ from xpnet.analysis.gradcheck.report import TensorReport
 from xpnet.analysis.gradcheck.verdict import judge
 from xpnet.config.arguments import function as a_function
 from xpnet.config.arguments import takes
-from xpnet.config.fields import real, whole
+from xpnet.config.fields import optional, real, whole
 from xpnet.errors import ArrayError
 from xpnet.utils.rng import Purpose, generator
-
-
-def _coverage(value: Any) -> int | None:
-    return None if value is None else int(whole(1)(value))
 
 
 @takes(
@@ -27,7 +24,7 @@ def _coverage(value: Any) -> int | None:
     h=real(above=0),
     eps=real(above=0),
     tolerance=real(above=0),
-    coverage=_coverage,
+    coverage=optional(whole(1)),
     seed=whole(0),
 )
 def check_gradients(
@@ -76,22 +73,9 @@ def check_gradients(
     flat: Indices = np.arange(x.size, dtype=np.int64)
     if coverage is not None and coverage < x.size:
         flat = np.sort(generator(seed, Purpose.CHECK_ENTRIES).choice(x.size, coverage, replace=False))
-
-    def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
-        values = np.empty(len(flat))
-        for number, index in enumerate(flat):
-            sides, points = [], []
-            for offset in (plus[number], minus[number]):
-                moved = x.copy()
-                moved.flat[index] += offset
-                points.append(moved.flat[index])
-                sides.append(np.asarray(function(moved), np.float64))
-            values[number] = np.mean(sides[0] - sides[1]) / (points[0] - points[1])
-        return values, np.zeros(len(flat), bool)
-
     steps = h * np.maximum(1.0, np.abs(x.reshape(-1)[flat]))
-    values, kinked = slopes(flat, steps, -steps)
-    found = Differences.central(flat, steps, values, kinked)
+    slopes = functools.partial(_slopes, function, x)
+    found = Differences.central(flat, steps, *slopes(flat, steps, -steps))
     scale = max(1.0, float(np.max(np.abs(base), initial=0)))
     limits = Limits(eps, tolerance, scale, max(1, base.size))
     chosen = analytic.astype(np.float64).reshape(-1)[flat]
@@ -99,14 +83,30 @@ def check_gradients(
     return judge(name, x.shape, found, chosen, np.zeros(len(flat)), steps, limits, zero=False)
 
 
+def _slopes(
+    function: Callable[[Any], Any], x: Floats, flat: Indices, plus: Floats, minus: Floats
+) -> tuple[Floats, Flags]:
+    """Return slopes of a function between two offsets of single entries of `x`, of which none meets a kink."""
+    values = np.empty(len(flat))
+    for number, index in enumerate(flat):
+        sides, points = [], []
+        for offset in (plus[number], minus[number]):
+            moved = x.copy()
+            moved.flat[index] += offset
+            points.append(moved.flat[index])
+            sides.append(np.asarray(function(moved), np.float64))
+        values[number] = np.mean(sides[0] - sides[1]) / (points[0] - points[1])
+    return values, np.zeros(len(flat), bool)
+
+
 def _array(called: str, values: Any) -> Any:
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise ArrayError(f"{called}: is no array of numbers ({error})") from None
-    if found.dtype.kind not in "biuf":
-        raise ArrayError(f"{called}: is an array of {found.dtype}, and must be one of numbers")
-    return found
+    if array.dtype.kind not in "biuf":
+        raise ArrayError(f"{called}: is an array of {array.dtype}, and must be one of numbers")
+    return array
 
 
 def assert_gradients(

@@ -31,7 +31,7 @@ class Suggestion:
         accuracy_falls: The last rate before the validation accuracy falls; None if it never does.
         loss_rises: The last rate before the loss rises; None if it never does.
         lowest: The rate of the lowest smoothed loss.
-        note: What to know about it, in a sentence; None if there is nothing.
+        note: A remark in a sentence; None if there is none.
     """
 
     eta_min: float
@@ -185,10 +185,9 @@ def suggest(
     noise = float(np.median(np.abs(np.diff(losses, append=losses[-1])))) / 0.954 / window**0.5
     least = max(_NO_FALL * start, _NOISE * noise)
     if fall < least:
-        what = f"the loss began at {start:.3g} and never fell by more than noise, {least:.2g}, {between}"
-        if diverged:
-            return f"{what}, but rose; lower --from, or take more --steps"
-        return f"{what}; raise --to, take more --steps, or look at the data, lambda and init"
+        advice = "; raise --to, take more --steps, or look at the data, lambda and init"
+        advice = ", but rose; lower --from, or take more --steps" if diverged else advice
+        return f"the loss began at {start:.3g} and never fell by more than noise, {least:.2g}, {between}{advice}"
 
     early = np.flatnonzero(smoothed[: bottom + 1] > start - _BEGUN * fall)
     begun = int(early[-1]) + 1 if early.size else 0

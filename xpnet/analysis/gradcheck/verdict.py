@@ -49,26 +49,10 @@ def judge(
         wrong = limits.wrong(analytic, found)[kept]
     norms = float(np.linalg.norm(a) + np.linalg.norm(b))
     norm_error = (float(np.linalg.norm(a - b)) / norms if np.isfinite(norms) else np.inf) if norms else 0.0
-
-    if not a.size:
-        verdict, note = UNCHECKED, "every probe meets a kink" if found.flat.size else "not reached"
-    elif zero:
-        verdict, note = _judge_zero(a, b, wrong)
-    elif wrong.any():
-        verdict, note = FAILED, f"{int(wrong.sum()):,} of {wrong.size:,} entries are wrong"
-    elif limits.single and norm_error > NORM_TOLERANCE_FLOAT32 and _largest(b) > usual:
-        verdict, note = FAILED, f"norm-wise error {norm_error:.1e}, above {NORM_TOLERANCE_FLOAT32:.0e}"
-    elif _largest(a) == 0 and _largest(b) == 0:
-        verdict, note = VANISHING, "every gradient is exactly zero: no sample reaches these parameters"
-    elif max(_largest(a - extra[kept]), _largest(b - extra[kept])) < usual:
-        without = "without the penalty " if np.any(extra) else ""
-        verdict, note = VANISHING, f"vanishing: {without}both sides are below the round-off of the cost, {usual:.0e}"
-    else:
-        above = bool(np.any(entries.relative > limits.tolerance))
-        verdict, note = PASSED, "the largest relative errors are those of gradients near round-off" if above else ""
-
+    verdict, note = UNCHECKED, "every probe meets a kink" if found.flat.size else "not reached"
     at, values = None, (0.0, 0.0)
     if a.size:
+        verdict, note = _verdict(entries, wrong, extra[kept], norm_error, usual, limits, zero=zero)
         candidates = np.flatnonzero(wrong) if wrong.any() else np.arange(a.size)
         worst = int(candidates[np.argmax(entries.relative[candidates])])
         at = tuple(int(index) for index in np.unravel_index(int(entries.flat[worst]), shape))
@@ -96,12 +80,27 @@ def judge(
     )
 
 
-def _judge_zero(a: Floats, b: Floats, wrong: Flags) -> tuple[str, str]:
-    """Return verdict and note for biases before BN."""
-    sizes = f"analytic at most {_largest(a):.1e}, numerical at most {_largest(b):.1e}"
+def _verdict(
+    entries: Entries, wrong: Flags, extra: Floats, norm_error: float, usual: float, limits: Limits, *, zero: bool
+) -> tuple[str, str]:
+    """Return verdict and note on a tensor with compared entries, whose usual differences have round-off `usual`."""
+    a, b = entries.analytic, entries.numerical
+    if zero:
+        sizes = f"analytic at most {_largest(a):.1e}, numerical at most {_largest(b):.1e}"
+        if wrong.any():
+            return FAILED, f"BN subtracts this bias again, so its gradient must be zero, but is not: {sizes}"
+        return ZERO, f"BN subtracts this bias again, so its gradient is zero: {sizes}"
     if wrong.any():
-        return FAILED, f"BN subtracts this bias again, so its gradient must be zero, but is not: {sizes}"
-    return ZERO, f"BN subtracts this bias again, so its gradient is zero: {sizes}"
+        return FAILED, f"{int(wrong.sum()):,} of {wrong.size:,} entries are wrong"
+    if limits.single and norm_error > NORM_TOLERANCE_FLOAT32 and _largest(b) > usual:
+        return FAILED, f"norm-wise error {norm_error:.1e}, above {NORM_TOLERANCE_FLOAT32:.0e}"
+    if _largest(a) == 0 and _largest(b) == 0:
+        return VANISHING, "every gradient is exactly zero: no sample reaches these parameters"
+    if max(_largest(a - extra), _largest(b - extra)) < usual:
+        without = "without the penalty " if np.any(extra) else ""
+        return VANISHING, f"vanishing: {without}both sides are below the round-off of the cost, {usual:.0e}"
+    above = bool(np.any(entries.relative > limits.tolerance))
+    return PASSED, "the largest relative errors are those of gradients near round-off" if above else ""
 
 
 def _largest(values: Floats) -> float:
