@@ -75,12 +75,12 @@ def check_gradients(
         flat = np.sort(generator(seed, Purpose.CHECK_ENTRIES).choice(x.size, coverage, replace=False))
     steps = h * np.maximum(1.0, np.abs(x.reshape(-1)[flat]))
     slopes = functools.partial(_slopes, function, x)
-    found = Differences.central(flat, steps, *slopes(flat, steps, -steps))
+    differences = Differences.central(flat, steps, *slopes(flat, steps, -steps))
     scale = max(1.0, float(np.max(np.abs(base), initial=0)))
     limits = Limits(eps, tolerance, scale, max(1, base.size))
     chosen = analytic.astype(np.float64).reshape(-1)[flat]
-    reduce_curvature(slopes, found, chosen, limits)
-    return judge(name, x.shape, found, chosen, np.zeros(len(flat)), steps, limits, zero=False)
+    reduce_curvature(slopes, differences, chosen, limits)
+    return judge(name, x.shape, differences, chosen, np.zeros(len(flat)), steps, limits, zero=False)
 
 
 def _slopes(

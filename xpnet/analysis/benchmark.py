@@ -148,9 +148,9 @@ def wins_from(points: Sequence[tuple[int, float, float]]) -> int | None:
     >>> wins_from([(50, 1.0, 2.0), (100, 2.0, 2.1), (200, 4.0, 2.2)])
     200
     """
-    found = None
+    smallest = None
     for size, first, second in sorted(points, reverse=True):
         if second >= first:
             break
-        found = size
-    return found
+        smallest = size
+    return smallest

@@ -134,13 +134,13 @@ class Recorder:
             self._take(record.epoch, record.step, record.eta, np.isfinite(record.train.losses))
 
     def _take(self, epoch: int, step: int, eta: Values, alive: Any = True) -> None:
-        found = diagnose(self._network, self._x, self._labels, self._lam, eta)
+        diagnosis = diagnose(self._network, self._x, self._labels, self._lam, eta)
         if not np.all(alive):  # replicas that have diverged are no longer trained
-            values = {name: np.array(value, float) for name, value in vars(found).items()}
+            values = {name: np.array(value, float) for name, value in vars(diagnosis).items()}
             for value in values.values():
                 value[~alive] = np.nan
-            found = Diagnosis(**values)
-        self.history.statistics.append(LayerStatistics(epoch, step, eta, found))
+            diagnosis = Diagnosis(**values)
+        self.history.statistics.append(LayerStatistics(epoch, step, eta, diagnosis))
 
 
 @takes(network=kind(Network), data=kind(Dataset), config=optional(kind(TrainConfig)), on_epoch=optional(function))

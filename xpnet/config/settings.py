@@ -166,8 +166,8 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Settings]:
         path = path / CONFIG if path.is_dir() else path
         text = read_text(path, MOST_TOML, ConfigError, links=True)
         name = re.escape(str(error).partition(" = ")[0])
-        found = re.search(rf"^[ \t]*[\"']?{name}[\"']?[ \t]*=", text, re.MULTILINE)
-        line = "" if found is None else f", line {text.count(chr(10), 0, found.start()) + 1}"
+        match = re.search(rf"^[ \t]*[\"']?{name}[\"']?[ \t]*=", text, re.MULTILINE)
+        line = "" if match is None else f", line {text.count(chr(10), 0, match.start()) + 1}"
         raise ConfigError(f"config = {path}{line}: {error}") from None
 
 

@@ -216,15 +216,15 @@ def _check_tensor(
     done = len(values)
     flat, steps, analytic = flat[:done], steps[:done], analytic[flat[:done]]
     extra = problem.penalty_slope(name, p[:done])
-    found = Differences.central(flat, steps, values + extra, kinked)
+    differences = Differences.central(flat, steps, values + extra, kinked)
     zero = problem.zero_by_construction(name)
     if not workers.stopped:
 
         def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
             values, kinked = workers.slopes(name, flat, plus, minus, uninterrupted=True)
-            return values + extra[np.searchsorted(found.flat, flat)], kinked
+            return values + extra[np.searchsorted(differences.flat, flat)], kinked
 
-        avoid_kinks(slopes, found)
+        avoid_kinks(slopes, differences)
         if not zero:
-            reduce_curvature(slopes, found, analytic, limits)
-    return judge(name, problem.parameters[name].shape[1:], found, analytic, extra, steps, limits, zero=zero)
+            reduce_curvature(slopes, differences, analytic, limits)
+    return judge(name, problem.parameters[name].shape[1:], differences, analytic, extra, steps, limits, zero=zero)

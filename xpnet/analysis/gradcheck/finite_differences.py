@@ -85,25 +85,27 @@ class Limits:
             error = np.abs(a - b) / np.maximum(self.eps, np.abs(a) + np.abs(b))
         return np.where(np.isnan(error), np.inf, error)
 
-    def wrong(self, analytic: Floats, found: Differences) -> Flags:
+    def wrong(self, analytic: Floats, differences: Differences) -> Flags:
         """Return which entries (k,) have an error above both the tolerance and round-off, kinks left out.
 
         A value that is not a number is wrong: comparisons with it are false.
         """
-        floor = self.floor(found.h)
+        floor = self.floor(differences.h)
         if self.single and analytic.size:
             # Sums of float32 numbers err in proportion to the largest of them.
-            largest = np.max(np.abs(found.values), where=~found.kinked, initial=0)
+            largest = np.max(np.abs(differences.values), where=~differences.kinked, initial=0)
             floor = np.maximum(floor, NORM_TOLERANCE_FLOAT32 * largest)
-        right = (np.abs(analytic - found.values) <= floor) | (self.relative(analytic, found.values) <= self.tolerance)
-        return np.asarray(~right & ~found.kinked)
+        right = (np.abs(analytic - differences.values) <= floor) | (
+            self.relative(analytic, differences.values) <= self.tolerance
+        )
+        return np.asarray(~right & ~differences.kinked)
 
-    def better(self, analytic: Floats, found: Differences, before: Floats) -> Flags:
-        """Return which differences `found` with smaller steps clear an entry that had the error `before` (k,)."""
-        error = np.abs(analytic - found.values)
-        close = self.relative(analytic, found.values) <= self.tolerance
-        noise = (error <= self.floor(found.h)) & (error <= before / _SMALLER)
-        return np.asarray((close | noise) & ~found.kinked)
+    def better(self, analytic: Floats, differences: Differences, before: Floats) -> Flags:
+        """Return which `differences` with smaller steps clear an entry that had the error `before` (k,)."""
+        error = np.abs(analytic - differences.values)
+        close = self.relative(analytic, differences.values) <= self.tolerance
+        noise = (error <= self.floor(differences.h)) & (error <= before / _SMALLER)
+        return np.asarray((close | noise) & ~differences.kinked)
 
     @property
     def zero(self) -> float:
@@ -111,7 +113,7 @@ class Limits:
         return (100 * _EPS32 if self.single else 1e4 * EPS64) * self.scale
 
 
-def avoid_kinks(slopes: Slopes, found: Differences) -> None:
+def avoid_kinks(slopes: Slopes, differences: Differences) -> None:
     """Compute entries that met a kink again, in place, until they meet none or are given up.
 
     The kink lies to one side of the entry: on the other, the second-order difference
@@ -124,24 +126,24 @@ def avoid_kinks(slopes: Slopes, found: Differences) -> None:
     """
     for attempt in range(_SHRINKS + 1):
         if attempt:
-            again = np.flatnonzero(found.kinked)
-            h = found.h[again] / _SMALLER
-            found.h[again] = h
-            found.values[again], found.kinked[again] = slopes(found.flat[again], h, -h)
+            again = np.flatnonzero(differences.kinked)
+            h = differences.h[again] / _SMALLER
+            differences.h[again] = h
+            differences.values[again], differences.kinked[again] = slopes(differences.flat[again], h, -h)
         for sign in (-1.0, 1.0):
-            again = np.flatnonzero(found.kinked)
+            again = np.flatnonzero(differences.kinked)
             if not again.size:
                 return
-            h = sign * found.h[again]
-            near, kinked_near = slopes(found.flat[again], np.zeros(again.size), h)
-            far, kinked_far = slopes(found.flat[again], h, 2 * h)
+            h = sign * differences.h[again]
+            near, kinked_near = slopes(differences.flat[again], np.zeros(again.size), h)
+            far, kinked_far = slopes(differences.flat[again], h, 2 * h)
             good = ~(kinked_near | kinked_far)
             again = again[good]
-            found.values[again] = ((3 * near - far) / 2)[good]
-            found.kinked[again], found.one_sided[again] = False, True
+            differences.values[again] = ((3 * near - far) / 2)[good]
+            differences.kinked[again], differences.one_sided[again] = False, True
 
 
-def reduce_curvature(slopes: Slopes, found: Differences, analytic: Floats, limits: Limits) -> None:
+def reduce_curvature(slopes: Slopes, differences: Differences, analytic: Floats, limits: Limits) -> None:
     """Compute entries that look wrong again with smaller steps, in place: a difference errs by O(h**2).
 
     A wrong gradient stays wrong at any step.  Where the weights before BN are tiny, the usual step is
@@ -149,18 +151,18 @@ def reduce_curvature(slopes: Slopes, found: Differences, analytic: Floats, limit
     believed where it brings the error below the tolerance, or to a tenth and below its own round-off.
     Entries are tried worst first, and no further once some of them stay wrong.
     """
-    for _ in range(0, found.flat.size, _TRIED_TOGETHER):
-        wrong = np.flatnonzero(limits.wrong(analytic, found))
+    for _ in range(0, differences.flat.size, _TRIED_TOGETHER):
+        wrong = np.flatnonzero(limits.wrong(analytic, differences))
         if not wrong.size:
             return
-        error = np.abs(analytic - found.values)
-        left = wrong[np.argsort(-limits.relative(analytic, found.values)[wrong])][:_TRIED_TOGETHER]
+        error = np.abs(analytic - differences.values)
+        left = wrong[np.argsort(-limits.relative(analytic, differences.values)[wrong])][:_TRIED_TOGETHER]
         for power in range(1, _SHRINKS + 1):
-            h = found.h[left] / _SMALLER**power
-            some = Differences.central(found.flat[left], h, *slopes(found.flat[left], h, -h))
+            h = differences.h[left] / _SMALLER**power
+            some = Differences.central(differences.flat[left], h, *slopes(differences.flat[left], h, -h))
             avoid_kinks(slopes, some)
             good = limits.better(analytic[left], some, error[left])
-            found.replace(left[good], some, good)
+            differences.replace(left[good], some, good)
             left = left[~good]
             if not left.size:
                 break

@@ -21,10 +21,10 @@ def _steps(value: Any) -> tuple[float, ...]:
     wanted = "finite numbers above 0 and of at most 1, such as (1e-6, 1e-5)"
     if isinstance(value, (str, bytes)) or getattr(value, "ndim", 1) != 1 or not isinstance(value, Iterable):
         raise ValueError(wanted)
-    found = tuple(real(above=0, high=1)(h) for h in value)
-    if not found:
+    steps = tuple(real(above=0, high=1)(h) for h in value)
+    if not steps:
         raise ValueError(wanted)
-    return found
+    return steps
 
 
 @takes(network=kind(Network, NetworkConfig), entries=whole(1), eps=real(above=0), seed=whole(0), steps=_steps)

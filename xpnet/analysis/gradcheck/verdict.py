@@ -25,7 +25,7 @@ from xpnet.analysis.gradcheck.report import (
 def judge(
     name: str,
     shape: tuple[int, ...],
-    found: Differences,
+    differences: Differences,
     analytic: Floats,
     extra: Floats,
     h: Floats,
@@ -35,21 +35,21 @@ def judge(
 ) -> TensorReport:
     """Return the report on one tensor of a shape without the replica axis.
 
-    `analytic` and `found` are gradients of the cost (k,), of which `extra` is the penalty's part; `h` are the usual
-    steps (k,); `zero` says that the gradient is zero by construction.
+    `analytic` and `differences` are gradients of the cost (k,), of which `extra` is the penalty's part; `h` are the
+    usual steps (k,); `zero` says that the gradient is zero by construction.
     """
-    kept = ~found.kinked
-    a, b = analytic[kept], found.values[kept]
-    entries = Entries(found.flat[kept], a, b, limits.floor(found.h[kept]), limits.relative(a, b))
+    kept = ~differences.kinked
+    a, b = analytic[kept], differences.values[kept]
+    entries = Entries(differences.flat[kept], a, b, limits.floor(differences.h[kept]), limits.relative(a, b))
     usual = float(np.median(limits.floor(h))) if h.size else 0.0
     if zero:
         small = max(usual, limits.zero)
         wrong = ~((np.abs(a) <= small) & (np.abs(b) <= np.maximum(small, entries.floor)))
     else:
-        wrong = limits.wrong(analytic, found)[kept]
+        wrong = limits.wrong(analytic, differences)[kept]
     norms = float(np.linalg.norm(a) + np.linalg.norm(b))
     norm_error = (float(np.linalg.norm(a - b)) / norms if np.isfinite(norms) else np.inf) if norms else 0.0
-    verdict, note = UNCHECKED, "every probe meets a kink" if found.flat.size else "not reached"
+    verdict, note = UNCHECKED, "every probe meets a kink" if differences.flat.size else "not reached"
     at, values = None, (0.0, 0.0)
     if a.size:
         verdict, note = _verdict(entries, wrong, extra[kept], norm_error, usual, limits, zero=zero)
@@ -70,9 +70,9 @@ def judge(
         analytic=values[0],
         numerical=values[1],
         failing=int(wrong.sum()),
-        kinks=int(found.kinked.sum()),
-        one_sided=int((kept & found.one_sided).sum()),
-        smaller_steps=int((kept & (found.h < h)).sum()),
+        kinks=int(differences.kinked.sum()),
+        one_sided=int((kept & differences.one_sided).sum()),
+        smaller_steps=int((kept & (differences.h < h)).sum()),
         floor=usual,
         verdict=verdict,
         note=note,
