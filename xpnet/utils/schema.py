@@ -6,6 +6,7 @@ A check, here a shape, takes a value and returns it, or raises ValueError with w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -84,15 +85,12 @@ def bounded(
     of = "of " if high is not None and not lower else ""
     wanted = f"{what} {of}{' and '.join(filter(None, (lower, upper)))}".strip()
 
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    above, below = -math.inf if above is None else above, math.inf if below is None else below
+
     def shape(value: Any) -> Any:
         converted = number(value)
-        if (
-            converted is None
-            or (low is not None and converted < low)
-            or (high is not None and converted > high)
-            or (above is not None and converted <= above)
-            or (below is not None and converted >= below)
-        ):
+        if converted is None or not (low <= converted <= high and above < converted < below):
             raise ValueError(wanted)
         return converted
 
