@@ -38,7 +38,7 @@ def measure(name: str, data: str | None) -> dict[str, Any]:
     import xpnet
     from xpnet.analysis.gradcheck import check_network
     from xpnet.analysis.gradcheck.problem import Problem
-    from xpnet.analysis.gradcheck.threads import Workers
+    from xpnet.analysis.gradcheck.slopes import Workers
 
     loaded = xpnet.load_data(data)
     x = loaded.standardiser(loaded.train.x[:SAMPLES], "float64")

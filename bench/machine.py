@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.runs import environment
-from xpnet.runs.environment import cores, memory_gib, processor, thread_pools, variables
+from xpnet.runs.environment import memory_gib, processor, thread_pools, variables
+from xpnet.utils.memory import usable_cores
 
 PACKAGES = ("xpnet", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x")
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
@@ -25,7 +26,7 @@ def describe() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "time": time.strftime("%H:%M:%S"),
         "processor": processor(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "memory_gib": memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

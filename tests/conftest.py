@@ -57,9 +57,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every test hear what a file system lacks, which is told once."""
-    monkeypatch.setattr(file_system, "_told", set())
+def _nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test hear of features that a file system lacks, which are reported once."""
+    monkeypatch.setattr(file_system, "reported", set())
 
 
 @pytest.fixture(autouse=True)

@@ -40,12 +40,19 @@ def fake_cupy(count=1, fails: Exception | None = None, one: float = 3.0) -> type
     return cupy
 
 
+def cupy_whose_products_fail(error: Exception) -> types.ModuleType:
+    class Two:
+        def __matmul__(self, other):
+            raise error
+
+    cupy = fake_cupy()
+    cupy.ones = lambda shape, dtype: Two()
+    return cupy
+
+
 @pytest.fixture
 def install(monkeypatch):
-    def put(cupy):
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
-
-    return put
+    return lambda cupy: monkeypatch.setitem(sys.modules, "cupy", cupy)
 
 
 def test_cpu():
@@ -103,13 +110,7 @@ def test_a_gpu_that_is_not_there(install):
     ids=lambda error: type(error).__name__,
 )
 def test_cupy_without_cuda_libraries(install, error):
-    class Two:
-        def __matmul__(self, other):
-            raise error
-
-    cupy = fake_cupy()
-    cupy.ones = lambda shape, dtype: Two()
-    install(cupy)
+    install(cupy_whose_products_fail(error))
     with pytest.raises(DeviceError, match=r"cannot be used: .*(cublas|nvrtc).*install the wheel.*pip install"):
         get_backend("gpu")
     assert get_backend("auto").device == "cpu"
@@ -150,13 +151,7 @@ DRIVER = r"install or update the NVIDIA driver"
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_a_gpu_that_is_full_broken_or_forbidden(install, error, hint):
-    class Two:
-        def __matmul__(self, other):
-            raise error
-
-    cupy = fake_cupy()
-    cupy.ones = lambda shape, dtype: Two()
-    install(cupy)
+    install(cupy_whose_products_fail(error))
     said = ": ".join(filter(None, [type(error).__name__, str(error).split("\n")[0]]))
     auto = get_backend("auto")
     assert auto.device == "cpu"

@@ -19,7 +19,7 @@ from harms_of_text import mutated_text, overwrite
 from PIL import Image
 
 import xpnet
-from xpnet.analysis.prediction import read_inputs
+from xpnet.analysis.prediction_inputs import read_inputs
 from xpnet.cli import main
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.settings import MOST_NETWORKS, Settings, read_settings
@@ -173,7 +173,7 @@ def test_settings_beyond_the_limits_are_refused(text, words):
 @linux
 def test_network_larger_than_memory_is_refused():
     config = xpnet.NetworkConfig(inputs=3072, hidden=(1_000_000, 1_000_000))
-    with bounded(), pytest.raises(ConfigError, match=r"takes 7,6\d\d,\d\d\d MB at the start, of which .* are free"):
+    with bounded(), pytest.raises(ConfigError, match=r"claims 8,0\d\d,[\d,]{11} bytes in memory, of which .* are free"):
         xpnet.Network(config)
 
 

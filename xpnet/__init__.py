@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from xpnet.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from xpnet.analysis.diagnosis import diagnose, train_with_diagnosis
     from xpnet.analysis.gradcheck.check import gradcheck
+    from xpnet.analysis.layer_history import train_with_diagnosis
+    from xpnet.analysis.layer_statistics import diagnose
     from xpnet.analysis.lr_range import lr_range
     from xpnet.analysis.lr_suggestion import LRRange
     from xpnet.backend import Backend, get_backend
@@ -33,37 +34,33 @@ if TYPE_CHECKING:
     from xpnet.training.train_population import train_population
     from xpnet.tuning.study import search
 
-_HOMES = {
-    "Backend": "backend",
-    "get_backend": "backend",
-    "DataConfig": "config.definitions",
-    "NetworkConfig": "config.definitions",
-    "Settings": "config.settings",
-    "TrainConfig": "config.definitions",
-    "Callback": "training.callback",
-    "Data": "data",
-    "Dataset": "data",
-    "Standardiser": "data",
-    "load_data": "data",
-    "XpnetError": "errors",
-    "diagnose": "analysis.diagnosis",
-    "gradcheck": "analysis.gradcheck.check",
-    "History": "training.history",
-    "LRRange": "analysis.lr_suggestion",
-    "Metrics": "training.history",
-    "Network": "nn.network",
-    "Population": "training.population",
-    "TrainResult": "training.result",
-    "data_from_arrays": "data",
-    "evaluate": "training.evaluation",
-    "lr_range": "analysis.lr_range",
-    "search": "tuning.study",
-    "to_device": "training.device_data",
-    "train": "training.train",
-    "train_population": "training.train_population",
-    "train_with_diagnosis": "analysis.diagnosis",
-    "write_report": "report.write",
+# Public names by the module that defines them.
+_NAMES = {
+    "analysis.gradcheck.check": "gradcheck",
+    "analysis.layer_history": "train_with_diagnosis",
+    "analysis.layer_statistics": "diagnose",
+    "analysis.lr_range": "lr_range",
+    "analysis.lr_suggestion": "LRRange",
+    "backend": "Backend get_backend",
+    "config.definitions": "DataConfig NetworkConfig TrainConfig",
+    "config.settings": "Settings",
+    "data": "Data Dataset Standardiser data_from_arrays load_data",
+    "errors": "XpnetError",
+    "nn.network": "Network",
+    "report.write": "write_report",
+    "training.callback": "Callback",
+    "training.device_data": "to_device",
+    "training.evaluation": "evaluate",
+    "training.history": "History Metrics",
+    "training.population": "Population",
+    "training.result": "TrainResult",
+    "training.train": "train",
+    "training.train_population": "train_population",
+    "tuning.study": "search",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+# Modules that are reached as attributes too.
+_MODULES = ("testing",)
 
 __all__ = [
     "Backend",
@@ -104,22 +101,18 @@ def load(path: Any, *, backend: Backend | None = None) -> Network:
 
     Args:
         path: A run folder, a model file (``.safetensors``), or the description of a checkpoint (``.json``).
-        backend: Where its arrays shall live, as :func:`xpnet.get_backend` returns it; the CPU if not given.
+        backend: The device of its arrays, as :func:`xpnet.get_backend` returns it; the CPU if not given.
 
     Returns:
         The network with all its replicas, and what it was trained on: ``network.standardiser``, ``class_names``, ...
 
     Raises:
-        RunError: There is no such file, or it does not hold a whole network.
+        RunError: There is no such file, or it does not hold a complete network.
         ConfigError: `path` is no path.
     """
     from xpnet.runs.checkpoints import load_network
 
     return load_network(path, backend=backend)
-
-
-# Modules that are reached as attributes too.
-_MODULES = ("testing",)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,7 @@
 """Where arrays live and what computes with them.
 
-A :class:`Backend` is an explicit value that is handed down: there is no global "current
-device".  This module and :mod:`xpnet.ops` are the only places that know of CuPy, and CuPy is
-imported only when a GPU is asked for.
+A :class:`Backend` is an explicit argument: there is no global "current device".  Only this module,
+:mod:`xpnet.ops` and the CUDA steppers use CuPy, which is imported when a GPU is asked for.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ class Backend:
         name: ``"cpu"`` or ``"gpu"``.
         xp: The array module: NumPy, CuPy, or a stand-in with the same functions.
         device: The device in full: ``"cpu"``, ``"gpu:0"``, ``"gpu:1"``, ...
-        reason: Why this device was taken, for people to read.
+        reason: Why this device was chosen, in words.
         tf32: Whether products of float32 round their factors to 10 bits of mantissa (NVIDIA's TF32).
 
-    It pickles by its device, which is opened again where it is loaded.
+    A pickle holds the name of the device, which is opened again where it is loaded.
     """
 
     name: str
@@ -92,8 +91,8 @@ class Backend:
         """Return `array` if it lies on this device; lists and numbers are converted.
 
         Raises:
-            ArrayError: `array` belongs to another array module, for copying silently between devices would hide the
-                most expensive thing that a program can do; or some of its values are masked.
+            ArrayError: `array` belongs to another array module, since copying silently between devices would hide an
+                expensive operation; or some of its values are masked.
         """
         if isinstance(array, self.xp.ndarray):
             if type(array) is not self.xp.ndarray and np.ma.is_masked(array):
@@ -117,7 +116,7 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
         tf32: On a GPU, let products of float32 round their factors to 10 bits of mantissa; sums keep 23.
 
     Returns:
-        The backend, which says what computes, and why it was taken.
+        The backend, with the reason of the choice.
 
     Raises:
         DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
@@ -172,7 +171,7 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
         if index >= count:
             raise DeviceError(f"there is no GPU {index}; this machine has {count}, counted from 0")
         # Device.use() is CuPy's own per-thread setting; a Backend for another GPU made later
-        # in the same thread takes over, as CuPy users know it.
+        # in the same thread takes over, as in CuPy.
         cupy.cuda.Device(index).use()
         # cuBLAS and NVRTC are loaded when they are needed: a CuPy without CUDA's libraries fails only here.
         two = cupy.ones((2, 2), dtype="float32")
@@ -187,10 +186,10 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
 
 
 def _hint(error: Exception) -> str:
-    """Return what would put right why a GPU did not compute."""
+    """Return advice for a GPU that did not compute."""
     if out_of_memory(error):
         return _MEMORY_HINT
-    # CuPy tells of a library that it does not find by an error of its own, which is a RuntimeError.
+    # CuPy's own error for a library that it does not find is a RuntimeError.
     missing = isinstance(error, (ImportError, OSError)) or re.search(r"DynamicLib|lib(cublas|nvrtc)", repr(error))
     return _INSTALL_HINT if missing else _DRIVER_HINT
 
@@ -208,19 +207,19 @@ def _first_line(error: BaseException) -> str:
 
 
 def free_memory(backend: Backend) -> int | None:
-    """Return how many bytes are free on a device; None where it cannot be told."""
+    """Return how many bytes are free on a device; None if that is not known."""
     if backend.name == "cpu":
         return free_host_memory()
     cuda, pool = (getattr(backend.xp, name, None) for name in ("cuda", "get_default_memory_pool"))
     if cuda is None:
         return None
-    # What CuPy's pool keeps for later is taken as far as the driver knows.
+    # The driver counts the memory that CuPy's pool keeps for later as taken.
     return int(cuda.runtime.memGetInfo()[0]) + (0 if pool is None else int(pool().free_bytes()))
 
 
 def give_back(backend: Backend) -> None:
-    """Give memory that is no longer used, but kept for later, back to the device."""
-    gc.collect()  # what an error's frames held
+    """Give memory that is unused, but kept for later, back to the device."""
+    gc.collect()  # of arrays that the frames of an error held
     pool = getattr(backend.xp, "get_default_memory_pool", None)
     if pool is not None:
         pool().free_all_blocks()

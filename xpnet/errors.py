@@ -1,8 +1,7 @@
-"""The errors that xpnet raises for what a user can put right.
+"""The errors that a user can put right.
 
-Every message is one sentence that says what is wrong, where (file, key or argument, with
-the value), and what would be right.  The command line prints the sentence and exits with
-:attr:`XpnetError.exit_code`; a traceback of one of these never reaches a user.
+Every message is one sentence: the problem, its place (file, key or argument, with the value), and a
+remedy.  The command line prints it without a traceback and exits with :attr:`XpnetError.exit_code`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _LONGEST = 2000
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
-    """Return a text, whatever it quotes, on one line that is harmless to a terminal.
+    """Return a text on one line that is harmless to a terminal, whatever it quotes.
 
     Control characters, those that turn the direction of writing, and halves of characters become their escapes; of a
     text longer than `longest` the middle is left out.
@@ -27,7 +26,7 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Return a text with the escapes of what does not print, but for the characters of `kept`."""
+    """Return a text with characters that do not print as escapes, but for those of `kept`."""
     if text.isprintable():
         return text
     return "".join(
@@ -38,12 +37,12 @@ def printable(text: str, kept: str = "") -> str:
 class XpnetError(Exception):
     """Base of all errors that the user can put right.
 
-    Those that are raised are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
-    :class:`RunError` and :class:`DivergedError`, of :mod:`xpnet.errors`, and, by what draws figures,
-    :class:`xpnet.report.render.DrawingError`.
+    Raised are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
+    :class:`RunError` and :class:`DivergedError`, of :mod:`xpnet.errors`, and
+    :class:`xpnet.report.render.DrawingError` by functions that draw figures.
 
     Attributes:
-        exit_code: What the command line exits with: 2, for all of them.
+        exit_code: The command line exits with: 2, for all of them.
     """
 
     exit_code = 2
@@ -76,7 +75,7 @@ class DivergedError(XpnetError, ArithmeticError):
     """The loss became infinite or not a number, for all networks.
 
     Attributes:
-        diverged: Where each network's did, by its number; see :class:`xpnet.training.result.Divergence`.
+        diverged: The place of each network's divergence, by number; see :class:`xpnet.training.result.Divergence`.
         history: The epochs before the last network diverged.
     """
 

@@ -1,26 +1,22 @@
-"""For the tests of people's own code."""
+"""Gradient checks for the tests of users' own code."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.gradcheck.finite_differences import reduce_curvature
+from xpnet.analysis.gradcheck.finite_differences import Differences, Limits, reduce_curvature
 from xpnet.analysis.gradcheck.problem import Flags, Floats, Indices
 from xpnet.analysis.gradcheck.report import TensorReport
-from xpnet.analysis.gradcheck.tolerances import Differences, Limits
 from xpnet.analysis.gradcheck.verdict import judge
 from xpnet.config.arguments import function as a_function
 from xpnet.config.arguments import takes
-from xpnet.config.fields import real, whole
+from xpnet.config.fields import optional, real, whole
 from xpnet.errors import ArrayError
 from xpnet.utils.rng import Purpose, generator
-
-
-def _coverage(value: Any) -> int | None:
-    return None if value is None else int(whole(1)(value))
 
 
 @takes(
@@ -28,7 +24,7 @@ def _coverage(value: Any) -> int | None:
     h=real(above=0),
     eps=real(above=0),
     tolerance=real(above=0),
-    coverage=_coverage,
+    coverage=optional(whole(1)),
     seed=whole(0),
 )
 def check_gradients(
@@ -46,17 +42,17 @@ def check_gradients(
     """Compare a gradient with central differences of a function of one array.
 
     Args:
-        function: Takes a float64 array of the shape of `x`; returns a number, or terms whose mean is
-            meant, such as the loss of each sample: differencing the terms has less round-off.
+        function: Takes a float64 array of the shape of `x`; returns a number, or terms that are
+            averaged, such as the loss of each sample: differencing the terms has less round-off.
         gradient: The gradient of the number, or of the mean, of the shape of `x`; or a function that
             returns it.
-        x: Where to compare, float64; it is not changed.
+        x: The point at which to compare, float64; it is not changed.
         h: Step, for entries up to 1 in size; larger ones take h |entry|.
         eps: Smallest denominator of the relative error.
         tolerance: Largest relative error that passes.
         coverage: Number of entries to compare, drawn with `seed`; None compares all.
         seed: Seed of the sample.
-        name: What the report calls the array.
+        name: The name of the array in the report.
 
     Returns:
         The report: ``passed``, ``max_relative_error``, ``at``, ``note``, ...
@@ -77,37 +73,40 @@ def check_gradients(
     flat: Indices = np.arange(x.size, dtype=np.int64)
     if coverage is not None and coverage < x.size:
         flat = np.sort(generator(seed, Purpose.CHECK_ENTRIES).choice(x.size, coverage, replace=False))
-
-    def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
-        values = np.empty(len(flat))
-        for number, index in enumerate(flat):
-            sides, points = [], []
-            for offset in (plus[number], minus[number]):
-                moved = x.copy()
-                moved.flat[index] += offset
-                points.append(moved.flat[index])
-                sides.append(np.asarray(function(moved), np.float64))
-            values[number] = np.mean(sides[0] - sides[1]) / (points[0] - points[1])
-        return values, np.zeros(len(flat), bool)
-
     steps = h * np.maximum(1.0, np.abs(x.reshape(-1)[flat]))
-    values, kinked = slopes(flat, steps, -steps)
-    found = Differences.central(flat, steps, values, kinked)
+    slopes = functools.partial(_slopes, function, x)
+    differences = Differences.central(flat, steps, *slopes(flat, steps, -steps))
     scale = max(1.0, float(np.max(np.abs(base), initial=0)))
     limits = Limits(eps, tolerance, scale, max(1, base.size))
     chosen = analytic.astype(np.float64).reshape(-1)[flat]
-    reduce_curvature(slopes, found, chosen, limits)
-    return judge(name, x.shape, found, chosen, np.zeros(len(flat)), steps, limits, zero=False)
+    reduce_curvature(slopes, differences, chosen, limits)
+    return judge(name, x.shape, differences, chosen, np.zeros(len(flat)), steps, limits, zero=False)
+
+
+def _slopes(
+    function: Callable[[Any], Any], x: Floats, flat: Indices, plus: Floats, minus: Floats
+) -> tuple[Floats, Flags]:
+    """Return slopes of a function between two offsets of single entries of `x`, of which none meets a kink."""
+    values = np.empty(len(flat))
+    for number, index in enumerate(flat):
+        sides, points = [], []
+        for offset in (plus[number], minus[number]):
+            moved = x.copy()
+            moved.flat[index] += offset
+            points.append(moved.flat[index])
+            sides.append(np.asarray(function(moved), np.float64))
+        values[number] = np.mean(sides[0] - sides[1]) / (points[0] - points[1])
+    return values, np.zeros(len(flat), bool)
 
 
 def _array(called: str, values: Any) -> Any:
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise ArrayError(f"{called}: is no array of numbers ({error})") from None
-    if found.dtype.kind not in "biuf":
-        raise ArrayError(f"{called}: is an array of {found.dtype}, and must be one of numbers")
-    return found
+    if array.dtype.kind not in "biuf":
+        raise ArrayError(f"{called}: is an array of {array.dtype}, and must be one of numbers")
+    return array
 
 
 def assert_gradients(

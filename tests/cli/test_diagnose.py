@@ -12,7 +12,7 @@ from PIL import Image
 from strict import pretended_cupy
 
 import xpnet
-from xpnet.analysis.diagnosis import MEASURES
+from xpnet.analysis.layer_statistics import MEASURES
 from xpnet.cli.diagnose import COLUMNS
 
 SMALL = ["--data", "patterns:300/50", "--epochs", "2", "--hidden", "6,5"]
@@ -38,11 +38,11 @@ def test_diagnose_repeats_a_run_bit_for_bit(command, trained):
     assert json.loads((folder / "diagnosis.json").read_text()) == result
     assert set(result["measures"]) == set(MEASURES)
     assert np.shape(result["measures"]["s_std"]) == (3, 2, 3)
-    # The last moment is the run's network, measured by itself; the first is not.
+    # The last entry is of the run's network, measured by itself; the first is not.
     net = xpnet.load("here/run")
-    for moment, same in ((-1, True), (0, False)):
+    for row, same in ((-1, True), (0, False)):
         W_rms = [np.sqrt((net.parameters[f"W{n}"].astype(float) ** 2).mean(axis=(1, 2))) for n in (1, 2, 3)]
-        assert np.allclose(np.transpose(W_rms), result["measures"]["W_rms"][moment], rtol=1e-12) == same
+        assert np.allclose(np.transpose(W_rms), result["measures"]["W_rms"][row], rtol=1e-12) == same
     with (folder / "diagnosis.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 2 * 3

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import xpnet
+from xpnet.nn.backprop import Tape, forward
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU
 
 Gradients = dict[str, Any]
@@ -49,6 +50,20 @@ def broken_bn(change: Callable[..., Gradients]) -> Callable[..., BatchNormGradie
         return BatchNormGradients(s, gg, gb)
 
     return gradients
+
+
+def sizes_of_terms(net: xpnet.Network, x: Any) -> dict[str, float]:
+    """Return a bound of the size of the terms that sum up to each gradient, from norms on the way down."""
+    tape = Tape()
+    forward(net.ops, net.layers, net.parameters, net.config.bn_eps, x, tape)
+    size, terms = 1.0, {}
+    for layer, record in zip(reversed(net.layers), reversed(tape.layers), strict=True):
+        if layer.gamma is not None:
+            terms |= {layer.gamma: size, layer.beta: size}
+            size *= float(np.max(np.abs(net.parameters[layer.gamma]) * record.activation.inv_std))
+        terms |= {layer.W: size * float(np.linalg.norm(record.x)) / len(x) ** 0.5, layer.b: size}
+        size *= float(np.linalg.norm(net.parameters[layer.W]))
+    return terms
 
 
 def torch_gradients(net: xpnet.Network, x: Any, labels: Any, lam: float) -> tuple[float, dict[str, Any]]:

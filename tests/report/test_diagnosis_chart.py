@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.analysis.diagnosis import MEASURES
+from xpnet.analysis.layer_statistics import MEASURES
 from xpnet.report.diagnosis_chart import diagnosis_figure
 
 
@@ -26,18 +26,18 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
     )
     population = xpnet.Population.of(settings, 12, 4)
     net = xpnet.Network(population.network, seed=population.seeds)
-    _, course = xpnet.train_with_diagnosis(net, blobs, population.train, samples=50)
-    assert (course["relative_spread"] == 0).any()
-    chart = diagnosis_figure(course, population, "A title", 50)
+    _, history = xpnet.train_with_diagnosis(net, blobs, population.train, samples=50)
+    assert (history["relative_spread"] == 0).any()
+    chart = diagnosis_figure(history, population, "A title", 50)
     found = json.dumps(chart.to_dict())
     assert '"log"' in found
     assert ("medians of 3 networks" in found) == (len(seeds) == 3)
     rows = drawn(chart)
     for name in ("s_std", "gradient_rms", "effective_rank", "similarity"):
         points = {(row["epoch"], row["layer"]): row[name] for row in rows if name in row}
-        for moment, epoch in enumerate(course["epoch"]):
+        for moment, epoch in enumerate(history["epoch"]):
             for layer in range(5):
-                values = course[name][moment, :, layer]
+                values = history[name][moment, :, layer]
                 if np.isfinite(values).all() and np.median(values) > 0:
                     assert points[int(epoch), str(layer + 1)] == np.median(values)
     assert all(row["relative_spread"] > 0 for row in rows if "relative_spread" in row)

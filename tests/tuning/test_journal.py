@@ -103,9 +103,9 @@ CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": [3, 4]}
 @pytest.mark.parametrize(
     ("code", "change", "words"),
     [
-        (0, {"directions": [9]}, r"directions\[0\]: must be a whole number of at least 0 and of at most 2, and is 9"),
+        (0, {"directions": [9]}, r"directions\[0\]: must be a whole number of at least 0 and at most 2, and is 9"),
         (0, {"directions": [1, 1]}, "directions: must have 1 values, and has 2"),
-        (0, {"op_code": 99}, "op_code: must be a whole number of at least 0 and of at most 9, and is 99"),
+        (0, {"op_code": 99}, "op_code: must be a whole number of at least 0 and at most 9, and is 99"),
         (2, {"user_attr": {"about": {"format": 1}}}, "user_attr.about: has no space"),
         (2, {"user_attr": {"lease:a": {"worker": "a", "beat": "x"}}}, "beat: must be a whole number"),
         (2, {"user_attr": {"a": 1, "b": 2}}, "user_attr: must have one attribute, and has 2"),
@@ -115,7 +115,7 @@ CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": [3, 4]}
         (4, {"params": {"lambda": 0.1}, "distributions": {}}, "params: lambda has no distribution"),
         (4, {"distributions": {"lambda": "{}"}}, "distributions.lambda: is not the range or the list of a setting"),
         (5, {"distribution": CHOICES, "param_value_internal": 7}, "must be a place in a list of 2, and is 7"),
-        (6, {"state": 7}, "state: must be a whole number of at least 0 and of at most 4"),
+        (6, {"state": 7}, "state: must be a whole number of at least 0 and at most 4"),
         (6, {"state": 1, "datetime_complete": None}, "datetime_complete: must be text, and is null"),
         (6, {"values": [1, 2]}, "values: must have 1 values"),
         (8, {"user_attr": {"result": {"score": 0.5}}}, "user_attr.result: has no accuracies"),

@@ -41,11 +41,15 @@ MEGABYTE = MOST_TOML - 100
         ("a = 1\x00", "is not TOML"),
     ],
 )
-def test_toml_beyond_a_limit(tmp_path, content, words):
-    path = tmp_path / "f.toml"
+def test_toml_beyond_a_limit(content, words):
+    assert_refused(read_toml, content, words)
+
+
+def assert_refused(read, content, words):
+    path = Path("file")
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with bounded(), pytest.raises(RunError, match=words) as caught:
-        read_toml(path, RunError)
+        read(path, RunError)
     assert len(str(caught.value).splitlines()) == 1
     assert str(path) in str(caught.value)
 
@@ -77,12 +81,8 @@ def test_lists_of_numbers_are_no_long_keys(tmp_path):
         (b'{"a":\n"\xff"}', "line 2 is not UTF-8"),
     ],
 )
-def test_json_beyond_a_limit(tmp_path, content, words):
-    path = tmp_path / "f.json"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with bounded(), pytest.raises(RunError, match=words) as caught:
-        read_json(path, RunError)
-    assert len(str(caught.value).splitlines()) == 1
+def test_json_beyond_a_limit(content, words):
+    assert_refused(read_json, content, words)
 
 
 @pytest.mark.slow

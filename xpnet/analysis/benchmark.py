@@ -1,4 +1,4 @@
-"""What benchmarks time: the real stepper, and the floor of gather and products that it is held against.
+"""Steps for benchmarks to time, by the real stepper, and a floor of gather and products to compare them with.
 
 ``xpnet bench`` and the project's own benchmarks share it, so that both measure the same thing.
 """
@@ -26,13 +26,12 @@ _BLOCK_BYTES = 4 * 2**20
 
 
 def noise(samples: int, inputs: int = 3072, classes: int = 10, *, others: int = 1, seed: int = 0) -> Dataset:
-    """Return images that mean nothing: uint8, of CIFAR-10's shape, with `others` in validation and test set each."""
+    """Return random images: uint8, of CIFAR-10's shape, with `others` in validation and test set each."""
     draw = np.random.default_rng(seed)
-
-    def part(count: int) -> LabelledSet:
-        return LabelledSet(draw.integers(0, 256, (count, inputs), np.uint8), draw.integers(0, classes, count))
-
-    train, validation, test = part(samples), part(others), part(others)
+    train, validation, test = (
+        LabelledSet(draw.integers(0, 256, (count, inputs), np.uint8), draw.integers(0, classes, count))
+        for count in (samples, others, others)
+    )
     return Dataset(
         name="noise",
         location="memory",
@@ -52,7 +51,7 @@ def order(samples: int, batch: int, steps: int, seed: int) -> NDArray[np.int64]:
 
 
 class Steps:
-    """Training steps of a network, taken by the stepper that training takes, on data as training keeps it."""
+    """Training steps of a network, by the stepper that training uses, on data as training keeps it."""
 
     def __init__(self, network: Network, part: DeviceSet, lam: Any) -> None:
         """Prepare steps of `network` on a set of :func:`xpnet.to_device` with the penalty `lam`, () or (R,)."""
@@ -63,10 +62,7 @@ class Steps:
         self.state = State(network.parameters, {}, network.running)
 
     def __call__(self, perm: NDArray[np.int64], eta: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take the steps of `perm` (k, n) with the rates `eta` (k,); return the mean loss of each replica (R,).
-
-        It returns when the device has finished.
-        """
+        """Take the steps of `perm` (k, n) with the rates `eta` (k,); wait, and return each replica's mean loss (R,)."""
         backend, steps = self._backend, len(perm)
         replicas = int(self.state.parameters["W1"].shape[0])
         totals = StepMetrics.empty(backend.xp, steps, replicas)
@@ -80,10 +76,10 @@ class Steps:
 
 
 class Floor:
-    """What a step on the CPU cannot do without, in NumPy: the gather of its batch, and its matrix products.
+    """The least work of a step on the CPU, in NumPy: the gather of its batch, and its matrix products.
 
-    All that is elementwise is left out, the update of the weights too.  NumPy gathers float32 with one
-    thread, so compiled code that gathers bytes, or with all cores, can get below this; it is made of NumPy
+    All elementwise work is left out, the update of the weights too.  NumPy gathers float32 with one
+    thread, so compiled code that gathers bytes, or with all cores, can get below this; the floor uses NumPy
     alone so that it stays the same while xpnet changes.  R replicas with one batch share the wide products
     of the first layer; those of the other layers are stacked.
     """
@@ -126,15 +122,11 @@ class Floor:
 def in_turn(
     contenders: Mapping[str, Callable[[int], float]], rounds: int, pause: float = 0.0
 ) -> dict[str, list[float]]:
-    """Let every contender run once a round, in turn, and return the seconds that each says it took.
+    """Run every contender once a round, in turn, with the number of the round; return the seconds that each reports.
 
-    Machines drift while they measure: what is measured in turn drifts alike.  Round 0 warms up; its
-    seconds are the first of ``rounds + 1``.
-
-    Args:
-        contenders: Called with the number of the round.
-        rounds: Counted rounds.
-        pause: Seconds to wait before each turn, in which the threads of the one before fall asleep.
+    Machines drift while they measure, and contenders that run in turn drift alike.  Round 0 warms up; its
+    seconds are the first of ``rounds + 1``.  `pause` seconds before each turn let the threads of the one before
+    fall asleep.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
@@ -147,13 +139,7 @@ def in_turn(
 def summary(values: Sequence[float]) -> dict[str, Any]:
     """Return the median, minimum and quartiles of `values`, and the values."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "q1": low,
-        "q3": high,
-        "values": list(values),
-    }
+    return {"median": statistics.median(values), "min": min(values), "q1": low, "q3": high, "values": list(values)}
 
 
 def wins_from(points: Sequence[tuple[int, float, float]]) -> int | None:
@@ -162,9 +148,9 @@ def wins_from(points: Sequence[tuple[int, float, float]]) -> int | None:
     >>> wins_from([(50, 1.0, 2.0), (100, 2.0, 2.1), (200, 4.0, 2.2)])
     200
     """
-    found = None
+    smallest = None
     for size, first, second in sorted(points, reverse=True):
         if second >= first:
             break
-        found = size
-    return found
+        smallest = size
+    return smallest

@@ -1,20 +1,16 @@
-"""The learning rate range test: a training whose rate rises from step to step.
-
-Smith (2017), "Cyclical learning rates for training neural networks", section 3.3: train for a few epochs
-with a rate that rises, and read off where learning sets in and where it breaks down.
-"""
+"""The learning rate range test (Smith, 2017): a training whose rate rises from step to step."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xpnet.analysis.lr_suggestion import LRRange, NoSuggestion, Suggestion, suggest
+from xpnet.analysis.lr_suggestion import LRRange
 from xpnet.backend import Array, Backend, get_backend
 from xpnet.config.arguments import floating, function, kind, takes
 from xpnet.config.arguments import seeds as seeds_of_networks
@@ -32,10 +28,8 @@ from xpnet.training.validate import on_device_of
 
 # The test ends when the smoothed loss is more than this many times its lowest, as in fastai's lr_find.
 DIVERGED = 4.0
-# Validation passes of a whole test.
-_POINTS = 50
-# Fewest steps of a test by default: 71 for each decade from 1e-6 to 10.
-_STEPS = 500
+# Validation passes of a complete test, and fewest steps by default: 71 for each decade from 1e-6 to 10.
+_PASSES, _STEPS = 50, 500
 # From so many layers on, with batch normalisation, a test of less than this share of the training it is for suggests
 # too high a rate: of nine layers an eighteenth did and a half did not, of three layers an eighteenth did not.
 _DEEP, _FEW = 6, 0.25
@@ -44,20 +38,16 @@ _DEEP, _FEW = 6, 0.25
 def rising_rates(from_: float, to: float, steps: int, spacing: str = "log") -> Values:
     """Return `steps` rates (steps,) from `from_` to `to`, both included.
 
-    Args:
-        from_: The first rate, above 0.
-        to: The last one, above `from_`.
-        steps: How many, at least 2.
-        spacing: ``"log"``: each is the same multiple of the one before; ``"linear"``: each is as much above it.
+    With the spacing ``"log"`` each is the same multiple of the one before, with ``"linear"`` it is as much above it.
     """
     return np.geomspace(from_, to, steps) if spacing == "log" else np.linspace(from_, to, steps)
 
 
 class Smoothing:
-    """An exponential average with bias correction (Kingma and Ba, 2015, section 3), fed piece by piece.
+    """An exponential average with bias correction (Kingma and Ba, 2015, section 3), continued from call to call.
 
-    It looks back over about a fiftieth of the test, so that it lags by as much of the range however many steps
-    there are: by a seventh of a decade from 1e-6 to 10.
+    It looks back over about a fiftieth of the test, so that it lags by the same share of the range for any number
+    of steps: by a seventh of a decade from 1e-6 to 10.
     """
 
     def __init__(self, steps: int) -> None:
@@ -98,11 +88,11 @@ def lr_range(
     on_steps: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> LRRange:
-    """Train networks of their own with a rising rate, and suggest `eta_min` and `eta_max` for the triangular schedule.
+    """Train new networks with a rising rate, and suggest `eta_min` and `eta_max` for the triangular schedule.
 
     It is the range test of Smith (2017), "Cyclical learning rates for training neural networks", section 3.3.  It
     ends when the smoothed loss, the mean over the networks, is more than four times its lowest or is not finite.
-    The rule of the suggestion is that of :func:`xpnet.analysis.lr_suggestion.suggest`.
+    :func:`xpnet.analysis.lr_suggestion.suggest` makes the suggestion.
 
     Args:
         config: The architecture.
@@ -117,7 +107,7 @@ def lr_range(
         backend: Where to compute; the CPU if not given.
         dtype: ``"float32"`` or ``"float64"``.
         on_steps: Called with the number of steps just taken.
-        should_stop: Asked between validation passes; the test ends when it returns True.
+        should_stop: Called between validation passes; the test ends when it returns True.
 
     Returns:
         The curves, and ``suggestion`` with `eta_min` and `eta_max`, or ``no_suggestion``, which says why there is none.
@@ -153,7 +143,7 @@ class _Test:
 
     def __init__(self, network: Network, data: DeviceData, config: TrainConfig, rates: Values) -> None:
         self.network, self.data, self.config, self.rates = network, data, config, rates
-        backend, replicas = network.backend, network.replicas
+        backend, replicas, train = network.backend, network.replicas, data.train
 
         def each(value: Any) -> Array:
             return backend.asarray(np.broadcast_to(np.asarray(value, float), (replicas,)).copy())
@@ -162,22 +152,21 @@ class _Test:
         velocities = {} if rho is None else {n: backend.xp.zeros_like(p) for n, p in network.parameters.items()}
         self.state = State(network.parameters, velocities, network.running)
         hyper = Hyperparameters(each(config.lam), rho, config.nesterov)
-        part = data.train
-        self.stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size, config)
+        self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
-        self.smoothing = Smoothing(len(rates)), Smoothing(len(rates))
+        self.smooth_loss, self.smooth_accuracy = Smoothing(len(rates)), Smoothing(len(rates))
 
     def run(self, on_steps: Callable[[int], None] | None, should_stop: Callable[[], bool] | None) -> LRRange:
-        """Take the steps, and suggest."""
+        """Take the steps, and suggest rates."""
         begin = time.perf_counter()
         pieces: list[tuple[Values, ...]] = []
         validation: list[Values] = []
-        at: list[int] = []
+        validation_steps: list[int] = []
         done, best, ended, interrupted = 0, np.inf, None, False
-        with np.errstate(all="ignore"):  # what overflows ends the test
+        with np.errstate(all="ignore"):  # an overflow ends the test
             for perms in self._stretches():
                 losses, accuracies = self._take(perms, done)
-                piece = losses, self.smoothing[0](losses), accuracies, self.smoothing[1](accuracies)
+                piece = losses, self.smooth_loss(losses), accuracies, self.smooth_accuracy(accuracies)
                 mean = piece[1].mean(axis=1)
                 lowest = np.minimum.accumulate(np.concatenate([[best], mean]))
                 good, ended = self._end(mean, lowest[1:], done)
@@ -188,7 +177,7 @@ class _Test:
                 if ended is not None:
                     break
                 validation.append(self.evaluation().accuracies)
-                at.append(done)
+                validation_steps.append(done)
                 interrupted = done < len(self.rates) and should_stop is not None and should_stop()
                 if interrupted:
                     break
@@ -197,41 +186,54 @@ class _Test:
                 f"the loss was not finite at the lowest rate, {self.rates[0]:g}; a smaller init or a smaller from, or "
                 "batch normalisation, keeps it finite"
             )
-        columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
-        passes = np.array(validation).reshape(-1, self.network.replicas), np.array(at, np.int64)
-        return self._result(columns, passes, ended, interrupted, time.perf_counter() - begin)
+        losses, smoothed, accuracies, accuracies_smoothed = (np.concatenate(c) for c in zip(*pieces, strict=True))
+        return self._with_suggestions(
+            LRRange(
+                rates=self.rates[:done],
+                losses=losses,
+                smoothed=smoothed,
+                accuracies=accuracies,
+                accuracies_smoothed=accuracies_smoothed,
+                validation_steps=np.array(validation_steps, np.int64),
+                validation=np.array(validation).reshape(-1, self.network.replicas),
+                asked=len(self.rates),
+                ended=ended,
+                interrupted=interrupted,
+                seeds=self.network.seeds,
+                device=self.network.backend.device,
+                seconds=time.perf_counter() - begin,
+            )
+        )
 
     def _stretches(self) -> Iterator[list[Array]]:
         """Yield the batches of the steps between two validation passes: parts (k, n) or (k, R, n), on the device."""
         backend, samples = self.network.backend, int(self.data.train.x.shape[0])
         host_rows = backend.xp is np or on_host(self.data.train.x)
         orders = order_seeds(self.config, self.network.seeds)
-        stretch, left, wanted = -(-len(self.rates) // _POINTS), len(self.rates), 0
+        left = len(self.rates)
+        stretch = wanted = -(-left // _PASSES)
         held: list[Array] = []
-        epoch = 0
-        while left:
+        for epoch in itertools.count():
             for batches in Batches(orders, samples, self.config).of_epoch(epoch):
-                start = 0
-                while left and start < len(batches):
-                    wanted = wanted or min(stretch, left)
-                    part = batches[start : start + wanted]
+                while len(batches):
+                    part, batches = batches[:wanted], batches[wanted:]
                     held.append(part if host_rows else backend.asarray(part))
-                    start, left, wanted = start + len(part), left - len(part), wanted - len(part)
+                    left, wanted = left - len(part), wanted - len(part)
                     if not wanted:
                         yield held
-                        held = []
-            epoch += 1
+                        if not left:
+                            return
+                        held, wanted = [], min(stretch, left)
 
     def _take(self, perms: list[Array], done: int) -> tuple[Values, Values]:
         """Take the steps of a stretch; return the losses and accuracies (k, R) of their batches.
 
-        The figures come from the device once for the whole stretch.
+        The figures come from the device once for the stretch.
         """
         backend, replicas = self.network.backend, self.network.replicas
         count = sum(int(perm.shape[0]) for perm in perms)
         totals = StepMetrics.empty(backend.xp, count, replicas)
-        rates = np.repeat(self.rates[done : done + count, None], replicas, axis=1)
-        eta = backend.asarray(rates)
+        eta = backend.asarray(np.repeat(self.rates[done : done + count, None], replicas, axis=1))
         start, sizes = 0, []
         for perm in perms:
             stop = start + int(perm.shape[0])
@@ -252,54 +254,22 @@ class _Test:
         return len(mean), None
 
     def _too_short(self) -> str | None:
-        """Return what to know if the test is short for a deep network; None if it is not."""
+        """Return a note if the test is short for a deep network; None if it is not."""
         network, steps = self.network, len(self.rates)
-        whole = self.config.length(int(self.data.train.x.shape[0])).steps
-        if not network.config.batch_norm or len(network.layers) < _DEEP or steps >= _FEW * whole:
+        planned = self.config.length(int(self.data.train.x.shape[0])).steps
+        if not network.config.batch_norm or len(network.layers) < _DEEP or steps >= _FEW * planned:
             return None
         return (
             f"{steps} steps are few for {len(network.layers)} layers with batch normalisation that will train for "
-            f"{whole:,}: the highest rate is probably too high for them; take --steps {-(-whole // 2)}"
+            f"{planned:,}: the highest rate is probably too high for them; take --steps {-(-planned // 2)}"
         )
 
-    def _result(
-        self,
-        columns: list[Values],
-        validated: tuple[Values, NDArray[np.int64]],
-        ended: str | None,
-        interrupted: bool,
-        seconds: float,
-    ) -> LRRange:
-        losses, smoothed, accuracies, accuracies_smoothed = columns
-        validation, at = validated
-        rates = self.rates[: len(losses)]
-        window = round(1 / (1 - self.smoothing[0].beta))
-
-        def suggested(which: Any) -> Suggestion | NoSuggestion:
-            loss, average, passes = (column[:, which].mean(axis=1) for column in (losses, smoothed, validation))
-            return suggest(rates, loss, average, passes, at, window=window, diverged=ended is not None)
-
+    def _with_suggestions(self, test: LRRange) -> LRRange:
+        window = round(1 / (1 - self.smooth_loss.beta))
         replicas = range(self.network.replicas)
-        found = suggested(list(replicas))
-        if isinstance(found, Suggestion):
-            notes = [note for note in (found.note, self._too_short()) if note is not None]
-            found = dataclasses.replace(found, note="; ".join(notes) or None)
-        each = [suggested([r]) for r in replicas]
-        return LRRange(
-            rates=rates,
-            losses=losses,
-            smoothed=smoothed,
-            accuracies=accuracies,
-            accuracies_smoothed=accuracies_smoothed,
-            validation_steps=at,
-            validation=validation,
-            suggestion=found if isinstance(found, Suggestion) else None,
-            no_suggestion=found.sentence if isinstance(found, NoSuggestion) else None,
-            each=tuple(one if isinstance(one, Suggestion) else None for one in each),
-            asked=len(self.rates),
-            ended=ended,
-            interrupted=interrupted,
-            seeds=self.network.seeds,
-            device=self.network.backend.device,
-            seconds=seconds,
-        )
+        suggestion, *each = (test.suggest(which, window) for which in (list(replicas), *([r] for r in replicas)))
+        test = dataclasses.replace(test, each=tuple(None if isinstance(one, str) else one for one in each))
+        if isinstance(suggestion, str):
+            return dataclasses.replace(test, no_suggestion=suggestion)
+        notes = [note for note in (suggestion.note, self._too_short()) if note is not None]
+        return dataclasses.replace(test, suggestion=dataclasses.replace(suggestion, note="; ".join(notes) or None))

@@ -1,4 +1,4 @@
-"""What a learning rate range test finds: its curves, and the rule that makes a suggestion of them."""
+"""The curves of a learning rate range test, and the rates that they suggest."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from numpy.typing import NDArray
 
 from xpnet.training.history import Values, csv_lines, summary
 
-# A fall of less than this share of the first loss is none: noise and the running averages make as much.
-NO_FALL = 0.05
-# Nor is one of less than this many standard errors of a mean over the smoothing's steps: the lowest of many such
+# A fall of less than this share of the first loss does not count: noise and the running averages make as much.
+_NO_FALL = 0.05
+# Nor does one of less than this many standard errors of a mean over the smoothing's steps: the lowest of many such
 # means lies two or three below them all.
-NOISE = 4.0
-# Learning has begun once this share of the whole fall is behind.
-BEGUN = 0.1
-# The loss has risen when this share of its fall is lost again.
-RISEN = 0.1
-# The accuracy has fallen when this share of what it had gained is lost again.
-FALLEN = 0.02
+_NOISE = 4.0
+# Learning has begun once the loss has fallen by this share of its fall, and the loss has risen when it has lost this
+# share again; the accuracy has fallen when it has lost this share of its gain.
+_BEGUN, _RISEN, _FALLEN = 0.1, 0.1, 0.02
 COLUMNS = ("step", "replica", "eta", "loss", "smoothed", "accuracy", "accuracy_smoothed", "validation_accuracy")
 
 
@@ -34,7 +31,7 @@ class Suggestion:
         accuracy_falls: The last rate before the validation accuracy falls; None if it never does.
         loss_rises: The last rate before the loss rises; None if it never does.
         lowest: The rate of the lowest smoothed loss.
-        note: What to know about it, in a sentence; None if there is nothing.
+        note: A remark in a sentence; None if there is none.
     """
 
     eta_min: float
@@ -50,15 +47,8 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class NoSuggestion:
-    """Why there is none, and what to change, in one sentence."""
-
-    sentence: str
-
-
-@dataclass(frozen=True)
 class LRRange:
-    """What a learning rate range test met, with R networks over k steps.
+    """The result of a learning rate range test of R networks over k steps.
 
     Attributes:
         rates: Learning rate of each step (k,).
@@ -68,15 +58,15 @@ class LRRange:
         accuracies_smoothed: The same, smoothed alike (k, R).
         validation_steps: Steps taken before each validation pass (p,).
         validation: Accuracies of these passes, with the running statistics (p, R).
-        suggestion: Rates for the triangular schedule, from the mean over the networks; None if there are none.
-        no_suggestion: Why there are none, and what to change; None if there are.
-        each: The suggestion of each network by itself (R), None where it has none.
         asked: Steps the test would have had.
         ended: Why it ended before that; None if it did not.
-        interrupted: Whether it was stopped from outside.
+        interrupted: Whether `should_stop` ended it.
         seeds: Seed of each network.
         device: Where it was computed.
         seconds: Wall time of steps and validation passes.
+        suggestion: Rates for the triangular schedule, from the mean over the networks; None if there are none.
+        no_suggestion: Why there are none, and what to change; None if there are.
+        each: The suggestion of each network by itself (R), None where it has none.
     """
 
     rates: Values
@@ -86,21 +76,35 @@ class LRRange:
     accuracies_smoothed: Values
     validation_steps: NDArray[np.int64]
     validation: Values
-    suggestion: Suggestion | None
-    no_suggestion: str | None
-    each: tuple[Suggestion | None, ...]
     asked: int
     ended: str | None
     interrupted: bool
     seeds: tuple[int, ...]
     device: str
     seconds: float
+    suggestion: Suggestion | None = None
+    no_suggestion: str | None = None
+    each: tuple[Suggestion | None, ...] = ()
 
     @property
     def validation_rates(self) -> Values:
         """Learning rate of the last step before each validation pass (p,)."""
         rates: Values = self.rates[self.validation_steps - 1]
         return rates
+
+    def suggest(self, replicas: list[int], window: int) -> Suggestion | str:
+        """Return :func:`suggest` of the mean over some replicas."""
+        columns = (self.losses, self.smoothed, self.validation)
+        losses, smoothed, validation = (column[:, replicas].mean(axis=1) for column in columns)
+        return suggest(
+            self.rates,
+            losses,
+            smoothed,
+            validation,
+            self.validation_steps,
+            window=window,
+            diverged=self.ended is not None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the test as ``xpnet lr-range --json`` prints it; a list has one item for each step or pass."""
@@ -151,8 +155,8 @@ def suggest(
     *,
     window: int,
     diverged: bool,
-) -> Suggestion | NoSuggestion:
-    """Return the rates that the curves of a range test suggest.
+) -> Suggestion | str:
+    """Return the rates that the curves of a range test suggest, or why there are none and what to change.
 
     Smith (2017), "Cyclical learning rates for training neural networks", section 3.3, takes as bounds the rate at
     which the accuracy starts to increase, and the one at which it slows, becomes ragged or starts to fall.  The rule
@@ -169,14 +173,8 @@ def suggest(
     There is no factor of safety, as users of the test take it for constant rates: the triangular schedule only touches
     its highest rate, and a tenth of it costs accuracy (docs/learning-rate.md has the figures).
 
-    Args:
-        rates: Learning rates (k,), rising.
-        losses: Loss of each step's batch (k,).
-        smoothed: The same, smoothed (k,).
-        validation: Validation accuracies (p,).
-        validation_steps: Steps taken before each of them (p,).
-        window: Steps that the smoothing looks back over.
-        diverged: Whether the test was ended by its loss.
+    The curves are those of :class:`LRRange`, of one network or a mean: (k,) by step, and (p,) by validation pass.
+    `window` is how many steps the smoothing looks back over, `diverged` whether its loss ended the test.
     """
     # The first smoothed values are means of so few that one of them may lie lowest by chance.
     few = min(window, len(smoothed)) - 1
@@ -185,30 +183,27 @@ def suggest(
     between = f"between the rates {rates[0]:.2g} and {rates[-1]:.2g}"
     # Of neighbouring steps, so that neither the fall nor a divergence counts; 0.954 makes it a standard deviation.
     noise = float(np.median(np.abs(np.diff(losses, append=losses[-1])))) / 0.954 / window**0.5
-    least = max(NO_FALL * start, NOISE * noise)
+    least = max(_NO_FALL * start, _NOISE * noise)
     if fall < least:
-        what = f"the loss began at {start:.3g} and never fell by more than noise, {least:.2g}, {between}"
-        if diverged:
-            return NoSuggestion(f"{what}, but rose; lower --from, or take more --steps")
-        return NoSuggestion(f"{what}; raise --to, take more --steps, or look at the data, lambda and init")
+        advice = "; raise --to, take more --steps, or look at the data, lambda and init"
+        advice = ", but rose; lower --from, or take more --steps" if diverged else advice
+        return f"the loss began at {start:.3g} and never fell by more than noise, {least:.2g}, {between}{advice}"
 
-    early = np.flatnonzero(smoothed[: bottom + 1] > start - BEGUN * fall)
+    early = np.flatnonzero(smoothed[: bottom + 1] > start - _BEGUN * fall)
     begun = int(early[-1]) + 1 if early.size else 0
-    late = np.flatnonzero(smoothed[bottom:] > smoothed[bottom] + RISEN * fall)
+    late = np.flatnonzero(smoothed[bottom:] > smoothed[bottom] + _RISEN * fall)
     loss_rises = float(rates[bottom + late[0] - 1]) if late.size else None
     accuracy_falls = _falls(rates, validation, validation_steps)
     bounds = [rate for rate in (loss_rises, accuracy_falls) if rate is not None]
     if not bounds:
-        return NoSuggestion(
-            f"neither did the loss rise nor the validation accuracy fall {between}; raise --to to see where they do"
-        )
+        return f"neither did the loss rise nor the validation accuracy fall {between}; raise --to to see where they do"
     eta_min, eta_max = (float(f"{rate:.2g}") for rate in (rates[begun], min(bounds)))
     if eta_min >= eta_max:
-        return NoSuggestion(
+        return (
             f"the loss begins to fall at the rate {eta_min:g} and learning breaks down at {eta_max:g}, too close "
             "to tell apart; take more --steps, more --runs or a larger batch_size"
         )
-    at_once = begun <= window and smoothed[min(window, len(smoothed) - 1)] < start - BEGUN * fall
+    at_once = begun <= window and smoothed[min(window, len(smoothed) - 1)] < start - _BEGUN * fall
     note = "the loss falls from the lowest rate on; a lower --from shows where that begins" if at_once else None
     return Suggestion(eta_min, eta_max, accuracy_falls, loss_rises, float(rates[bottom]), note)
 
@@ -220,5 +215,5 @@ def _falls(rates: Values, validation: Values, steps: NDArray[np.int64]) -> float
     padded = np.concatenate([validation[:1], validation, validation[-1:]])
     mean = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
     peak = int(np.argmax(mean))
-    lost = np.flatnonzero(mean[peak:] < mean[peak] - FALLEN * (mean[peak] - mean[0]))
+    lost = np.flatnonzero(mean[peak:] < mean[peak] - _FALLEN * (mean[peak] - mean[0]))
     return float(rates[steps[peak + lost[0] - 1] - 1]) if lost.size else None

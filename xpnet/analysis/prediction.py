@@ -1,14 +1,9 @@
-"""Networks at work on other data than they were trained on: evaluated where there are labels, predictions where not.
-
-Images, tables and arrays are brought to the form that the network takes.
-"""
+"""Predictions, and evaluation on data sets whose classes and columns are matched with those of the network."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,73 +13,21 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
 from xpnet.data import Dataset, LabelledSet
-from xpnet.data.feature_table import ChunkedArray, table_of
 from xpnet.data.formats import uses
 from xpnet.data.labels import same_classes, value_of, without_numbering
 from xpnet.data.readers.columns import places_of
-from xpnet.data.readers.csv import is_number, read_csv
-from xpnet.data.readers.images import SUFFIXES, deep_notes
-from xpnet.data.readers.npy import npy_array, npz_arrays
-from xpnet.data.readers.parquet import is_parquet, read_parquet
-from xpnet.data.readers.pictures import Form, decode, image_size_of, resized
 from xpnet.data.readers.tabular import names_columns
 from xpnet.errors import DataError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.device_data import set_to_device
 from xpnet.training.evaluation import confusion_matrix, evaluate
 from xpnet.training.history import Metrics
-from xpnet.utils.file_system import open_regular
-from xpnet.utils.plural import counted
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Samples without labels.
-
-    Attributes:
-        names: What each is called: the file of an image, the number of a row.
-        x: Raw features (n, d).
-        notes: What was done to them, a sentence each.
-    """
-
-    names: list[str]
-    x: NDArray[Any]
-    notes: list[str]
-
-
-def read_inputs(paths: Sequence[Path], network: Network, config: DataConfig | None = None) -> Inputs:
-    """Read images, folders of images, or one table or array, as what `network` takes.
-
-    Args:
-        paths: Images and folders, or a single ``.csv``, ``.parquet``, ``.npz`` or ``.npy`` file.
-        network: What tells the size of images, and the names of columns.
-        config: `target`, a column that is left out, and `header`.
-
-    Raises:
-        DataError: A file is missing, broken, or does not fit the network.
-    """
-    config = config or DataConfig()
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{path}: there is no such file; pass images, a .csv, .parquet, .npz or .npy file")
-    tables = [path for path in paths if path.is_file() and _kind(path) != "image"]
-    if tables and len(paths) > 1:
-        raise DataError(f"{tables[0]}: a table is predicted by itself; pass it alone, or images alone")
-    try:
-        if not any(path.is_file() or path.is_dir() for path in paths):
-            open_regular(paths[0], links=True).close()  # says what it is
-        inputs = _read_table(tables[0], network, config) if tables else _read_images(paths, network)
-    except OSError as error:
-        raise DataError(f"{error.filename or paths[0]}: cannot be read ({error.strerror or error})") from None
-    if not len(inputs.x):
-        raise DataError(f"{paths[0]}: holds no samples")
-    return inputs
 
 
 def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
     """Return the probabilities (n, classes) of raw features, their mean over the networks.
 
-    Networks that have diverged have no say.
+    Networks that have diverged are left out.
 
     Raises:
         RunError: The network does not know how its data was standardised, or all have diverged.
@@ -101,13 +44,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
 def evaluate_sets(
     network: Network, data: Dataset, sets: Sequence[str], lam: NDArray[Any]
 ) -> tuple[Metrics, NDArray[np.int64], int]:
-    """Evaluate networks on sets of a data set, which :func:`as_trained` has made theirs.
-
-    Args:
-        network: R networks that know their standardisation.
-        data: The data set.
-        sets: ``train``, ``validation``, ``test``.
-        lam: Strength of the penalty, () or (R,).
+    """Evaluate networks on sets of a data set that :func:`as_trained` returned.
 
     Returns:
         The figures over all the samples, the confusion matrices (R, classes, classes), and the number of samples.
@@ -131,24 +68,32 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
     Raises:
         DataError: The data does not fit the network, or has a class or lacks a column that the network knows.
     """
-    standardiser, where = network.standardiser or data.standardiser, f"data = {data.location}"
-    data = _with_columns_of(network, data)
+    place = f"data = {data.location}"
+    standardiser = network.standardiser or data.standardiser
+    if network.feature_names and data.feature_names and network.feature_names != data.feature_names:
+        order = places_of(network.feature_names, data.feature_names, place)
+        data = _with_sets(data, lambda part: LabelledSet(part.x[:, order], part.labels))
+        data = dataclasses.replace(data, feature_names=network.feature_names)
     names = _names_for(network, data)
     more = names != network.class_names and data.classes > network.config.classes
     if data.features != network.config.inputs or more:
         raise DataError(
-            f"{where}: has {data.features} features and {data.classes} classes, but the network "
+            f"{place}: has {data.features} features and {data.classes} classes, but the network "
             f"takes {network.config.inputs} and tells {network.config.classes} apart"
         )
     data = dataclasses.replace(data, standardiser=standardiser)
     if names is None or names[: data.classes] == data.class_names:
         return data
-    sets: dict[str, Any] = {
-        name: LabelledSet(part.x, same_classes(part.labels, data.class_names, names, where))
-        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
-    }
+    theirs = data.class_names
+    data = _with_sets(data, lambda part: LabelledSet(part.x, same_classes(part.labels, theirs, names, place)))
     notes = without_numbering(data.notes)
-    return dataclasses.replace(data, class_names=network.class_names or names, notes=notes, **sets)
+    return dataclasses.replace(data, class_names=network.class_names or names, notes=notes)
+
+
+def _with_sets(data: Dataset, change: Callable[[LabelledSet], LabelledSet]) -> Dataset:
+    """Return data with every set changed."""
+    sets = {name: change(getattr(data, name)) for name in data.counts}
+    return dataclasses.replace(data, **sets)  # type: ignore[arg-type]
 
 
 def _names_for(network: Network, data: Dataset) -> tuple[str, ...] | None:
@@ -170,25 +115,10 @@ def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str,
     return tuple(known[c] if c < len(known) else str(c) for c in range(network.config.classes))
 
 
-def _with_columns_of(network: Network, data: Dataset) -> Dataset:
-    """Return data with its columns in the order that the network was trained on."""
-    if not network.feature_names or not data.feature_names or network.feature_names == data.feature_names:
-        return data
-    order = places_of(network.feature_names, data.feature_names, f"data = {data.location}")
-    sets: dict[str, Any] = {
-        name: LabelledSet(part.x[:, order], part.labels)
-        for name, part in (("train", data.train), ("validation", data.validation), ("test", data.test))
-    }
-    return dataclasses.replace(data, feature_names=network.feature_names, **sets)
-
-
 def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfig:
-    """Return how other data is read for a network, where nothing is said: its size of images, its column of labels.
+    """Return settings to read other data for a network: those not given take its size of images and column of labels.
 
-    Args:
-        network: The network.
-        own: The settings of the data that it was trained on, as far as they are known.
-        other: Those of the data that it shall be used on.
+    `own` are the settings of the data that it was trained on, as far as they are known.
     """
     path = Path(other.data or "").expanduser()
     used = uses(path) if other.data else ()
@@ -203,117 +133,3 @@ def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfi
     if other.data is not None and other.data.endswith(".npy"):
         new.pop("target", None)
     return dataclasses.replace(other, **new)
-
-
-def _kind(path: Path) -> str:
-    with open_regular(path, links=True) as file:
-        start = file.read(8)
-    if start[:6] == b"\x93NUMPY":
-        return "npy"
-    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return "npz"
-    if start[:4] == b"PAR1":
-        return "parquet"
-    return "csv" if path.name.lower().endswith((".csv", ".tsv", ".txt", ".csv.gz")) else "image"
-
-
-def image_form(network: Network) -> Form:
-    """Return the form of the images that a network takes.
-
-    Raises:
-        RunError: It takes no images.
-    """
-    if network.image_shape is not None:
-        return Form(*network.image_shape)
-    if network.feature_names:
-        raise RunError(
-            f"the network was trained on the columns {', '.join(network.feature_names[:5])}..., not on images"
-        )
-    for channels in (3, 1):
-        side = math.isqrt(network.config.inputs // channels)
-        if channels * side * side == network.config.inputs and side > 3:
-            return Form(channels, side, side)
-    raise RunError(f"the network takes {network.config.inputs} features, which are no image; pass a table")
-
-
-def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
-    form = image_form(network)
-    files: list[Path] = []
-    for path in paths:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        files += inside
-    names, rows, notes, sizes = [], [], [], []
-    deep: list[Path] = []
-    for path in files:
-        try:
-            height, width = image_size_of(path)
-            rows.append(decode(path, form, deep))
-        except ValueError as error:
-            notes.append(f"warning: {path}: left out ({error})")
-            continue
-        names.append(str(path))
-        if (height, width) != (form.height, form.width):
-            sizes.append(f"{height}x{width}")
-    if not rows:
-        raise DataError(notes[0].removeprefix("warning: ") if notes else f"{paths[0]}: has no images in it")
-    notes += deep_notes(deep)
-    if sizes:
-        from_ = sizes[0] if len(set(sizes)) == 1 else f"{len(set(sizes))} sizes"
-        to = f"{form.height}x{form.width}"
-        notes.append(f"brought {len(sizes):,} of {counted(len(rows), 'image')} from {from_} to the network's {to}")
-    return Inputs(names, np.stack(rows), notes)
-
-
-def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
-    kind = _kind(path)
-    if kind in ("npy", "npz"):
-        if config.target is not None or config.header is not None:
-            raise DataError(f"{path}: is an array, whose columns have no names; leave --target and --header out")
-        x, notes = _array(path, kind, network)
-    else:
-        wanted = network.feature_names
-        columns, x, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
-        notes = list(columns.notes)
-        others = len(columns.names) - len(columns.kept)
-        if wanted and columns.named and others:
-            notes.append(
-                f"{path}: left out {others} of {counted(len(columns.names), 'column')}, which the network does not know"
-            )
-        if columns.named and config.header is None and not is_parquet(path) and all(map(is_number, columns.names)):
-            notes.append(
-                f"{path}: its first line, of numbers, names the columns as the network knows them; if it is a sample, "
-                "pass --no-header"
-            )
-    inputs = network.config.inputs
-    if x.shape[1] != inputs:
-        hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""
-        raise DataError(f"{path}: has {x.shape[1]:,} features, and the network takes {inputs:,}{hint}")
-    return Inputs([str(row) for row in range(len(x))], x, notes)
-
-
-def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[str]]:
-    pieces = npy_array(path)[0] if kind == "npy" else _of_npz(path)
-    table = table_of(pieces, str(path))
-    x = np.concatenate(list(table.chunks()))
-    shape = table.image_shape
-    if shape is None or x.shape[1] == network.config.inputs:
-        return x, []
-    form = image_form(network)
-    if x.dtype != np.uint8:
-        raise DataError(f"{path}: has images of {shape[1]}x{shape[2]} in {x.dtype}; only uint8 images are resized")
-    note = (
-        f"brought {counted(len(x), 'image')} from {shape[1]}x{shape[2]} in {counted(shape[0], 'channel')} to the "
-        f"network's {form.height}x{form.width} in {form.channels}"
-    )
-    return np.stack([resized(row.reshape(shape), form) for row in x]), [note]
-
-
-def _of_npz(path: Path) -> ChunkedArray:
-    arrays, names = npz_arrays(path)
-    features = {name: a for name, a in arrays.items() if name in ("x", "x_test", "x_train")}
-    if len(features) > 1:
-        features = {name: a for name, a in features.items() if name == ("x" if "x" in features else "x_test")}
-    arrays = features or arrays
-    if len(arrays) != 1:
-        raise DataError(f"{path}: has the arrays {', '.join(names[:10]) or 'none'}; the features must be called x")
-    return next(iter(arrays.values()))

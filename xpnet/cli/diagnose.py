@@ -25,7 +25,7 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.analysis.diagnosis import LayerHistory, Recorder
+    from xpnet.analysis.layer_history import LayerHistory, Recorder
     from xpnet.backend import Backend
     from xpnet.data import Dataset
     from xpnet.nn.network import Network
@@ -80,7 +80,7 @@ def diagnose(
     The training of a run is repeated from its settings and measured before its first step and after its epochs. Without
     a run, options describe a training as those of xpnet train do.
     """
-    from xpnet.analysis.diagnosis import Recorder
+    from xpnet.analysis.layer_history import Recorder
     from xpnet.nn.network import Network
     from xpnet.runs.experiment import describe
     from xpnet.training.batches import order_seeds
@@ -103,7 +103,7 @@ def diagnose(
 
     exit_code, diverged = _train(network, data, population, orders, recorder, output)
     complete = exit_code == 0 and diverged is None
-    history = recorder.course
+    history = recorder.history
     repeated = _compare(run, network) if run is not None and complete else None
     found = {
         "run": None if run is None else str(run),
@@ -238,7 +238,7 @@ def _write(folder: Path, found: dict[str, Any], history: LayerHistory, populatio
 
 def _tables(history: LayerHistory, population: Population) -> list[Table]:
     """Return the last diagnosis: a table for each of the first networks, with a row for each layer."""
-    last = history.moments[-1]
+    last = history.statistics[-1]
     tables = []
     for r, row in enumerate(population.rows[:_SHOWN]):
         which = "" if len(population) == 1 else ", ".join(f"{name} {value}" for name, value in row.items()) + ", "
@@ -262,7 +262,7 @@ def _cell(name: str, value: float) -> str:
 
 def _networks(history: LayerHistory) -> list[str]:
     """Return a line on how each of the first networks classifies the samples at the end."""
-    found, lines = history.moments[-1].diagnosis, []
+    found, lines = history.statistics[-1].diagnosis, []
     several = len(found.loss) > 1
     for r in range(min(_SHOWN, len(found.loss))):
         if np.isnan(found.loss[r]):

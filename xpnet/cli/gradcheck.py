@@ -78,8 +78,7 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     The exit code is 0 if they agree and 1 if not.
     """
     from xpnet.analysis.gradcheck import check_network, sweep_h
-    from xpnet.analysis.gradcheck.samples import checked_samples
-    from xpnet.analysis.gradcheck.sampling import parse_coverage
+    from xpnet.analysis.gradcheck.problem import checked_samples, parse_coverage
 
     settings = Settings.from_mapping(given(options)).single("xpnet gradcheck")
     refuse_taken(check.figure)

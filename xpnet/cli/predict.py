@@ -37,8 +37,9 @@ def predict(
     Images are resized to what the network takes; from a table, the columns that it was trained on are taken by name.
     Several networks of a run predict together: their mean probabilities.
     """
-    from xpnet.analysis.prediction import names_of_classes, read_inputs
+    from xpnet.analysis.prediction import names_of_classes
     from xpnet.analysis.prediction import predict as probabilities_of
+    from xpnet.analysis.prediction_inputs import read_inputs
     from xpnet.backend import get_backend
     from xpnet.runs.checkpoints import load_network
 

@@ -1,4 +1,4 @@
-"""Arguments of public functions that are checked before anything is done with them, as settings are."""
+"""Checks of the arguments of public functions."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes(**checks: Check) -> Callable[[Function], Function]:
-    """Let a function have its arguments checked, those that are given, by their names.
+    """Return a decorator that checks the arguments of a function, those that are given, by their names.
 
-    What a check returns takes the place of the argument; where it raises ValueError, ConfigError says what was given
+    The result of a check takes the place of the argument; where it raises ValueError, ConfigError names the value
     and what would be right.
     """
 
-    def around(function: Function) -> Function:
+    def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
 
         @functools.wraps(function)
-        def checked(*given: Any, **options: Any) -> Any:
-            bound = signature.bind(*given, **options)
+        def checked(*args: Any, **options: Any) -> Any:
+            bound = signature.bind(*args, **options)
             for name in bound.arguments.keys() & checks.keys():
                 bound.arguments[name] = argument(name, bound.arguments[name], checks[name])
             return function(*bound.args, **bound.kwargs)
 
         return cast(Function, checked)
 
-    return around
+    return decorate
 
 
 def kind(*classes: type) -> Check:
@@ -53,7 +53,7 @@ def kind(*classes: type) -> Check:
 
 
 def function(value: Any) -> Any:
-    """Check for something that can be called."""
+    """Check for a callable."""
     if not callable(value):
         raise ValueError(f"a function, and is of the type {type(value).__name__}")
     return value
@@ -88,13 +88,12 @@ def _seed(value: Any) -> int:
 
 
 def whole_numbers(value: Any) -> tuple[int, ...]:
-    """Check for whole numbers, as many as there may be."""
-    wanted = "whole numbers of at least 0, such as [100, 200]"
+    """Check for any number of whole numbers."""
     try:
-        found = [value] if isinstance(value, (str, bytes)) else list(value)
+        items = [value] if isinstance(value, (str, bytes)) else list(value)
     except TypeError:
-        raise ValueError(wanted) from None
-    return tuple(_seed(item) for item in found)
+        raise ValueError("whole numbers of at least 0, such as [100, 200]") from None
+    return tuple(_seed(item) for item in items)
 
 
 def some_of(*names: str) -> Check:
@@ -112,7 +111,7 @@ def numbers(value: Any) -> Any:
     """Check for a finite number of at least 0, or for several in a sequence or an array of one dimension."""
     if isinstance(value, (list, tuple)):
         return tuple(real(0)(item) for item in value)
-    if getattr(value, "ndim", 0) == 1:  # on any device, where a look at the values would wait
+    if getattr(value, "ndim", 0) == 1:  # on any device, where reading the values would wait
         if value.dtype.kind not in "iuf":
             raise ValueError("a finite number of at least 0, or one for each replica")
         return value
@@ -120,15 +119,15 @@ def numbers(value: Any) -> Any:
 
 
 def path(value: Any) -> Path:
-    """Check for a path that a file or a folder may have."""
+    """Check for a possible path of a file or a folder."""
     if not isinstance(value, (str, os.PathLike)):
         raise ValueError(f"a path, and is of the type {type(value).__name__}")
     try:
-        found = Path(value)
-        os.lstat(found)
-    except (TypeError, ValueError) as error:  # of bytes, with a NUL in it, with half of a character
+        checked = Path(value)
+        os.lstat(checked)
+    except (TypeError, ValueError) as error:  # bytes, or a NUL or half of a character in it
         raise ValueError(f"a path of a file or a folder, and is none ({error})") from None
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise ValueError(f"a path that can be looked at, and is not ({error.strerror})") from None
-    return found
+    return checked

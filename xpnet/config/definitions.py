@@ -1,29 +1,26 @@
 """Every setting of xpnet: its name, default, range and one line of help, in one place.
 
-The settings are frozen dataclasses whose fields carry a *check*: a function that converts a
-value written in Python, TOML or on the command line to the field's type, or says what would
-be right.  The command line's options, the keys of ``config.toml`` and the arguments of the
-Python classes are all made from these fields, so they cannot drift apart.
-
-A setting is called the same everywhere, but for ``lam``, which is ``lambda`` outside Python.
+The command line's options, the keys of ``config.toml`` and the arguments of the Python classes are
+all made from the fields of these classes, so they cannot drift apart.  A setting has the same name
+everywhere, but for ``lam``, which is ``lambda`` outside Python.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from xpnet.config.fields import (
     Checked,
     argument,
-    choice,
+    chosen,
     flag,
     half_cycle,
     hidden_sizes,
     image_size,
     initial_weights,
-    optional,
     per_replica,
     real,
     setting,
@@ -38,7 +35,7 @@ PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
 # Weeks of training; the learning rate of every step is in memory.
 MOST_STEPS = 100_000_000
-# Networks of one population: with each, settings and figures are kept.
+# Of one population, which keeps settings and figures of each.
 MOST_NETWORKS = 20_000
 
 
@@ -119,20 +116,11 @@ class TrainConfig(Checked):
     """
 
     lam: PerReplica = setting(
-        0.005,
-        per_replica(real(0)),
-        "Strength of the L2 penalty on the weights.",
-        name="lambda",
-        metavar="X",
+        0.005, per_replica(real(0)), "Strength of the L2 penalty on the weights.", name="lambda", metavar="X"
     )
     batch_size: int = setting(100, whole(1), "Samples in a step.", metavar="N")
     drop_last: bool = setting(False, flag, "Drop an incomplete last batch instead of using it.")
-    schedule: str = setting(
-        "triangular",
-        choice("triangular", "decay", "constant", "cosine"),
-        "How the learning rate changes.",
-        metavar="triangular|decay|constant|cosine",
-    )
+    schedule: str = chosen("triangular", "triangular|decay|constant|cosine", "How the learning rate changes.")
     eta_min: PerReplica = setting(1e-5, per_replica(real(0)), "Lowest learning rate (triangular, cosine).", metavar="X")
     eta_max: PerReplica = setting(1e-1, per_replica(real(above=0)), "Highest learning rate (triangular).", metavar="X")
     n_s: int | str = setting(
@@ -142,12 +130,10 @@ class TrainConfig(Checked):
         0.01, per_replica(real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
     )
     decay: float = setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
-    cycles: int | None = setting(
-        None, optional(whole(1)), "Length of training in cycles (triangular).", metavar="N", unset="2"
-    )
+    cycles: int | None = setting(None, whole(1), "Length of training in cycles (triangular).", metavar="N", unset="2")
     epochs: int | None = setting(
         None,
-        optional(whole(1)),
+        whole(1),
         "Length of training in epochs, instead of cycles.",
         metavar="N",
         unset="20, with schedules other than triangular",
@@ -155,26 +141,18 @@ class TrainConfig(Checked):
     momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
     nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
     shuffle_seed: int | None = setting(
-        None, optional(whole(0)), "Seed of the order of the samples.", metavar="N", unset="the seed"
+        None, whole(0), "Seed of the order of the samples.", metavar="N", unset="the seed"
     )
-    shuffle: str | None = setting(
-        None,
-        optional(choice("shared", "independent")),
-        "One order of samples for all networks, or one for each.",
-        metavar="shared|independent",
-        unset="one for each seed",
+    shuffle: str | None = chosen(
+        None, "shared|independent", "One order of samples for all networks, or one for each.", unset="one for each seed"
     )
-    train_metrics: str = setting(
-        "running",
-        choice("running", "full"),
-        "Training figures as met during the epoch, or from a full pass after it.",
-        metavar="running|full",
+    train_metrics: str = chosen(
+        "running", "running|full", "Training figures as met during the epoch, or from a full pass after it."
     )
-    stepper: str = setting(
+    stepper: str = chosen(
         "auto",
-        choice("auto", "plain", "fused", "graph", "small", "split", "population"),
+        "auto|plain|fused|graph|small|split|population",
         "How steps are executed (fused, graph, small: on a GPU).",
-        metavar="auto|plain|fused|graph|small|split|population",
     )
 
     def __post_init__(self) -> None:
@@ -184,19 +162,16 @@ class TrainConfig(Checked):
         if self.cycles is not None and self.schedule != "triangular":
             raise ConfigError(f"cycles = {self.cycles}: the schedule {self.schedule} has no cycles; set epochs")
         if self.schedule == "triangular":
-            self._ordered("eta_min", "eta_max")
+            self._check_order("eta_min", "eta_max")
         if self.schedule == "cosine":
-            self._ordered("eta_min", "eta")
+            self._check_order("eta_min", "eta")
         if self.nesterov and not all(rho > 0 for rho in _tuple(self.momentum)):
             raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {shown(self.momentum)}")
 
-    def _ordered(self, low: str, high: str) -> None:
+    def _check_order(self, low: str, high: str) -> None:
         lows, highs = _tuple(getattr(self, low)), _tuple(getattr(self, high))
-        if (
-            any(a > b for a in lows for b in highs)
-            if 1 in (len(lows), len(highs))
-            else any(a > b for a, b in zip(lows, highs, strict=False))
-        ):
+        one = 1 in (len(lows), len(highs))
+        if any(a > b for a, b in (itertools.product(lows, highs) if one else zip(lows, highs, strict=False))):
             both = f"{low} = {shown(getattr(self, low))}, {high} = {shown(getattr(self, high))}"
             raise ConfigError(f"{both}: {low} must be at most {high}")
 
@@ -247,7 +222,7 @@ class Length:
 class DataConfig(Checked):
     """Which data is read, how, and how it is split.
 
-    A setting that means nothing for a kind of data is refused when that is read.
+    A setting that has no meaning for a kind of data is refused when that is read.
 
     Attributes:
         data: ``cifar10``, ``cifar100``, ``mnist``, ``fashion-mnist``, ``patterns``, ``patterns:N/M``, or a path; None
@@ -255,7 +230,7 @@ class DataConfig(Checked):
         split: ``45k``, ``49k``, ``b1b2``, ``9k`` or ``N/M``; None takes the data's own default.
         target: Of a table, the column of the labels, by name or by its number from 0 (-1 is the last); of a ``.npy``
             file of features, the file of the labels.
-        header: Whether the first line of a CSV file names its columns; None looks.
+        header: Whether the first line of a CSV file names its columns; None decides by its content.
         test_fraction: Share of the samples that becomes the test set, class by class.
         data_seed: Seed of the order of the samples and of the choice of the test set; None takes 0.
         image_size: ``N`` or ``HEIGHTxWIDTH`` that a folder's images are brought to; None takes the size that they have.
@@ -266,61 +241,48 @@ class DataConfig(Checked):
 
     data: str | None = setting(
         None,
-        optional(text_of("a name or a path")),
+        text_of("a name or a path"),
         "cifar10, cifar100, mnist, fashion-mnist, patterns, patterns:N/M, or a path.",
         metavar="NAME|PATH",
         unset="cifar10 if it is found, else patterns",
     )
     split: str | None = setting(
         None,
-        optional(text_of("45k, 49k, b1b2, 9k or N/M")),
+        text_of("45k, 49k, b1b2, 9k or N/M"),
         "Training and validation samples.",
         metavar="45k|49k|b1b2|9k|N/M",
         unset="45k for CIFAR, else 90 % and 10 %",
     )
     target: str | None = setting(
         None,
-        optional(text_of("the name or the number of a column")),
+        text_of("the name or the number of a column"),
         "Column of a table's labels; a .npy file's labels.",
         metavar="NAME|INDEX",
         unset="a column called label, labels, target or class",
     )
-    header: bool | None = setting(
-        None, optional(flag), "Whether a CSV file's first line names its columns.", unset="looks"
-    )
+    header: bool | None = setting(None, flag, "Whether a CSV file's first line names its columns.", unset="looks")
     test_fraction: float | None = setting(
         None,
-        optional(real(above=0, below=1)),
+        real(above=0, below=1),
         "Share of the samples that becomes the test set, class by class.",
         metavar="X",
         unset="a tenth, where there is no test set",
     )
     data_seed: int | None = setting(
-        None, optional(whole(0)), "Seed of the samples' order and of the test set.", metavar="N", unset="0"
+        None, whole(0), "Seed of the samples' order and of the test set.", metavar="N", unset="0"
     )
     image_size: str | None = setting(
         None,
-        optional(image_size),
+        image_size,
         "Size that a folder's images are brought to.",
         metavar="N|HxW",
         unset="their own, if all have one",
     )
-    image_mode: str | None = setting(
-        None,
-        optional(choice("rgb", "gray")),
-        "Colours that images are brought to.",
-        metavar="rgb|gray",
-        unset="gray if all are, else rgb",
+    image_mode: str | None = chosen(
+        None, "rgb|gray", "Colours that images are brought to.", unset="gray if all are, else rgb"
     )
-    labels: str | None = setting(
-        None, optional(choice("fine", "coarse")), "Classes of CIFAR-100.", metavar="fine|coarse", unset="fine"
-    )
-    in_memory: str = setting(
-        "auto",
-        choice("auto", "raw", "float"),
-        "Features: raw, standardised batch by batch, or a float copy.",
-        metavar="auto|raw|float",
-    )
+    labels: str | None = chosen(None, "fine|coarse", "Classes of CIFAR-100.", unset="fine")
+    in_memory: str = chosen("auto", "auto|raw|float", "Features: raw, standardised batch by batch, or a float copy.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,9 +292,9 @@ class RunConfig(Checked):
     seed: int = setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
     runs: int = setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
     max_replicas: int | None = setting(
-        None, optional(whole(1)), "Most networks trained at once.", metavar="N", unset="what fits in memory"
+        None, whole(1), "Most networks trained at once.", metavar="N", unset="what fits in memory"
     )
-    dtype: str = setting("float32", choice("float32", "float64"), "Precision.", metavar="float32|float64")
+    dtype: str = chosen("float32", "float32|float64", "Precision.")
     save_every: int = setting(1, whole(0), "Epochs between checkpoints; 0: none.", metavar="N")
     keep: int = setting(2, whole(1), "Last checkpoints that are kept, beside the best.", metavar="N")
     device: str = setting("auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")

@@ -47,7 +47,7 @@ class Settings:
             setting_name(field): (group, field)
             for group, cls in groups.items()
             for field in dataclasses.fields(cls)
-            if field.name not in ("inputs", "classes")  # the data tells these
+            if field.name not in ("inputs", "classes")  # those of the data
         }
 
     @classmethod
@@ -55,8 +55,8 @@ class Settings:
         """Check and sort settings given by name; what is not given takes its default.
 
         Raises:
-            ConfigError: A name is unknown, a value is out of its range, or a setting that was
-                given has no effect on the schedule that was asked for.
+            ConfigError: A name is unknown, a value is out of its range, or a setting has no effect on the
+                schedule.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"settings: must be a mapping of names and values, and are a {type(values).__name__}")
@@ -125,7 +125,7 @@ class Settings:
         return self
 
     def replicas(self) -> list[dict[str, Any]]:
-        """Return what sets each network of the population apart: its seed, and its value of every varying setting.
+        """Return the seed of each network of the population, and its value of every varying setting.
 
         Runs come first, so that networks of one seed, which see the same batches, are neighbours; within
         a run the list that was named last varies fastest (on the command line, the last of ``--help``).
@@ -162,14 +162,11 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Settings]:
         return given, Settings.from_mapping(given)
     except ConfigError as error:
         path = path / CONFIG if path.is_dir() else path
-        raise ConfigError(f"config = {path}{_line_of(str(error).partition(' = ')[0], path)}: {error}") from None
-
-
-def _line_of(name: str, path: Path) -> str:
-    """Say in which line a setting stands; nothing where that cannot be told."""
-    text = read_text(path, MOST_TOML, ConfigError, links=True)
-    found = re.search(rf"^[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*=", text, re.MULTILINE)
-    return "" if found is None else f", line {text.count(chr(10), 0, found.start()) + 1}"
+        text = read_text(path, MOST_TOML, ConfigError, links=True)
+        name = re.escape(str(error).partition(" = ")[0])
+        match = re.search(rf"^[ \t]*[\"']?{name}[\"']?[ \t]*=", text, re.MULTILINE)
+        line = "" if match is None else f", line {text.count(chr(10), 0, match.start()) + 1}"
+        raise ConfigError(f"config = {path}{line}: {error}") from None
 
 
 _USED = {
@@ -185,7 +182,7 @@ _UNUSED = {
 
 
 def settings_without_effect(schedule: str) -> list[str]:
-    """Return the settings of other schedules, which have no effect on this one."""
+    """Return the settings of other schedules, which have no effect on `schedule`."""
     return [*_UNUSED.get(schedule, ()), *(["cycles"] if schedule != "triangular" else [])]
 
 
@@ -214,7 +211,7 @@ def _checked_list(name: str, field: dataclasses.Field[Any], value: Any, items: l
 
 
 def _check_count(varying: Mapping[str, tuple[Any, ...]], runs: int) -> None:
-    """Raise :class:`ConfigError` if there are more networks than anybody trains."""
+    """Raise :class:`ConfigError` if there are too many networks."""
     count = runs * math.prod(len(values) for values in varying.values())
     if count > MOST_NETWORKS:
         each = [f"{len(values):,} values of {name}" for name, values in varying.items()]
@@ -223,7 +220,7 @@ def _check_count(varying: Mapping[str, tuple[Any, ...]], runs: int) -> None:
 
 
 def _check_combinations(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Raise what is wrong with a combination of values that are right by themselves."""
+    """Raise :class:`ConfigError` if values that are right by themselves are at odds."""
     lists = {
         field.name: settings.varying[name]
         for name, (group, field) in Settings.fields().items()

@@ -1,7 +1,7 @@
-"""Which settings each way to compute knows: what a new setting is not on by itself.
+"""Which settings each stepper and each set of operations computes; a new setting is on no list by itself.
 
-Kernels compute what was known when they were written.  A setting that is not on the list of one is never computed as
-if it were not there: the work goes to another that knows it, or is refused by the setting's name.
+Kernels compute the settings that were known when they were written.  A setting that is not on the list of one is never
+ignored: the work goes to another that knows it, or is refused by the setting's name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xpnet.config.fields import setting_name, shown
 # The values that are known of each setting; None for all of them.
 Known = Mapping[str, Collection[Any] | None]
 
-# What all have known from the beginning.  These lists do not grow: a new setting is added below, to the lines of those
+# Known to all from the beginning.  These lists do not grow: a new setting is added below, to the lines of those
 # that compute it, such as "plain": _ALL | {"activation": None} and "small": _ALL | {"activation": ["relu"]}.
 _NETWORK = dict.fromkeys(
     ["inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"]
@@ -24,18 +24,15 @@ _TRAINING = dict.fromkeys([
     "lam", "batch_size", "drop_last", "schedule", "eta_min", "eta_max", "n_s", "eta", "decay", "cycles", "epochs",
     "momentum", "nesterov", "shuffle_seed", "shuffle", "train_metrics", "stepper",
 ])  # fmt: skip
-# Of xpnet.training.steppers.Hyperparameters, as which settings of the training reach a stepper.
+# Of xpnet.training.steppers.Hyperparameters, in which form settings of the training reach a stepper.
 _STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
 _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
 _NAMES = {"lam": "lambda", "rho": "momentum"}
 
 KNOWN: dict[str, Known] = {
-    # Operations, by the module that has them; the passes over the reference are what a network is.
-    "reference": _NETWORK,
-    "numpy_ops": _NETWORK,
-    "numba_ops": _NETWORK,
-    "cuda_ops": _NETWORK,
+    # Operations, by their module; the passes over the reference define a network.
+    **dict.fromkeys(("reference", "numpy_ops", "numba_ops", "cuda_ops"), _NETWORK),
     # Steppers.
     "plain": _ALL,
     "population": _ALL,

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.errors import ConfigError
 from xpnet.nn.layers import layers_of
-from xpnet.utils.memory import free_host_memory
+from xpnet.utils import memory
 from xpnet.utils.parsing import DIGITS
 from xpnet.utils.rng import Purpose, generator
 
@@ -99,14 +99,10 @@ def check_room(config: NetworkConfig, replicas: int) -> None:
         ConfigError: They do not.
     """
     sizes = (config.inputs, *config.hidden, config.classes)
+    networks = "a network" if replicas == 1 else f"{replicas:,} networks"
+    called = f"hidden = {list(config.hidden)}: {networks} of {config.inputs:,} inputs and {config.classes:,} classes"
     needed = 8 * replicas * sum(d * m for d, m in pairwise(sizes))
-    free = free_host_memory()
-    if free is not None and needed > free:
-        raise ConfigError(
-            f"hidden = {list(config.hidden)}: {'a network' if replicas == 1 else f'{replicas:,} networks'} with "
-            f"{config.inputs:,} inputs and {config.classes:,} classes takes {needed / 2**20:,.0f} MB at the start, of "
-            f"which {free / 2**20:,.0f} are free; take a smaller one"
-        )
+    memory.check_room(needed, called, ConfigError, instead="take a smaller one")
 
 
 def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
+from xpnet.utils.memory import usable_cores
 
 # Prefix and suffix of the symbols, and the type of their integers.
 _NAMES = (
@@ -122,7 +122,7 @@ def blas_threads() -> int:
     """Return how many threads NumPy's BLAS uses outside of :func:`one_blas_thread`, at most one for each core."""
     blas = numpy_blas()
     allowed = _before if _inside else blas.threads if blas is not None else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return max(1, min(cores, allowed or cores))
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from xpnet.analysis.diagnosis import MEASURES, LayerHistory
+from xpnet.analysis.layer_history import LayerHistory
+from xpnet.analysis.layer_statistics import MEASURES
 from xpnet.report.theme import is_wide, log_axis, titled
 from xpnet.training.population import Population
 
@@ -52,7 +53,7 @@ def _block(history: LayerHistory, members: list[int], heading: str) -> Any:
 
 def _panel(history: LayerHistory, members: list[int], name: str) -> Any:
     """Return one measure against the epoch."""
-    values = history[name][:, members]  # (moments, members, layers)
+    values = history[name][:, members]  # (epochs, members, layers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a median of nothing but nan: no point
         medians = np.nanmedian(np.where(np.isfinite(values), values, np.nan), axis=1)

@@ -119,7 +119,7 @@ class Runner:
     def _checks(self, experiment: Experiment) -> list[CellOutcome]:
         """Check the gradients of every cell on samples of the training set."""
         from xpnet.analysis.gradcheck import check_network
-        from xpnet.analysis.gradcheck.samples import checked_samples
+        from xpnet.analysis.gradcheck.problem import checked_samples
 
         data, found = self._load(self._source, "b1b2"), []
         for cell in experiment.cells:

@@ -13,6 +13,7 @@ from typing import Any
 from xpnet.errors import RunError, printable
 from xpnet.runs.folder import ENVIRONMENT, write_environment
 from xpnet.runs.records import read_environment
+from xpnet.utils.memory import usable_cores
 from xpnet.version import __version__
 
 PACKAGES = (
@@ -64,7 +65,7 @@ def describe_environment(backend: Any, command: str | None = None) -> dict[str, 
         "python": platform.python_version(),
         "system": system(),
         "cpu": processor(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "memory_gib": memory_gib(),
         "device": backend.device,
         "gpus": gpus(backend),
@@ -113,11 +114,6 @@ def versions(packages: Iterable[str], distributions: dict[str, str] | None = Non
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -1,6 +1,6 @@
-"""What xpnet asks of file systems: it opens regular files alone, and goes on without what a file system lacks.
+"""Opening regular files alone, and going on without features that a file system lacks.
 
-A pipe would be waited for until somebody writes into it, and a link in a folder that came from somebody else may lead
+To open a pipe waits until a process writes into it, and a link in a folder from somebody else may lead
 out of it.  FAT and many network mounts have no hard links, some cannot synchronise folders, and some have no locks.
 """
 
@@ -23,12 +23,12 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# What systems say of a folder that they cannot synchronise; PostgreSQL and SQLite go on after these errors, too.
-_FOLDERS_STAY = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR, errno.EACCES}
+# Errors for a folder that cannot be synchronised; PostgreSQL and SQLite go on after them, too.
+_NO_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR, errno.EACCES}
 
 
 def open_handle(path: Path, flags: int, *, links: bool) -> int:
-    """Open a regular file, as :func:`os.open` does, and wait for nothing.
+    """Open a regular file, as :func:`os.open` does, without waiting.
 
     Args:
         path: The file.
@@ -50,7 +50,7 @@ def open_handle(path: Path, flags: int, *, links: bool) -> int:
     except OSError as error:
         if not links and path.is_symlink():
             raise _link(path) from None
-        if error.errno == errno.ENXIO:  # writing to a pipe that nobody reads, or to a socket
+        if error.errno == errno.ENXIO:  # writing to a pipe without a reader, or to a socket
             raise _no_file(path, path.stat().st_mode) from None
         raise
     mode = os.fstat(handle).st_mode
@@ -61,8 +61,8 @@ def open_handle(path: Path, flags: int, *, links: bool) -> int:
 
 
 def open_regular(path: Path, mode: str = "rb", *, links: bool = False, buffering: int = -1) -> BinaryIO:
-    """Open a regular file for bytes, as :func:`open` does, and wait for nothing; see :func:`open_handle`."""
-    name = os.fspath(path)  # as text, which NumPy keeps of a file that it maps
+    """Open a regular file for bytes, as :func:`open` does, without waiting; see :func:`open_handle`."""
+    name = os.fspath(path)  # text, which NumPy keeps for a file that it maps
     return cast(BinaryIO, open(name, mode, buffering, opener=lambda _, flags: open_handle(path, flags, links=links)))
 
 
@@ -77,9 +77,9 @@ def _no_file(path: Path, mode: int) -> OSError:
 
 
 def put_new(temporary: Path, path: Path) -> None:
-    """Give a file that is whole its name, which no file has yet.
+    """Give a complete file its name, which no file has yet.
 
-    Where hard links are refused, an empty file holds the name until the whole one replaces it.  A process that is
+    Where hard links are refused, an empty file holds the name until the complete one replaces it.  A process that is
     killed between the two leaves the empty file.
 
     Raises:
@@ -103,20 +103,20 @@ def put_new(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let a rename, or a new folder, reach the disk, where folders can be synchronised."""
+    """Let a rename or a new folder reach the disk, where folders can be synchronised."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # a folder that may be written and not read
+    except PermissionError:  # it may be written, but not read
         return
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in _FOLDERS_STAY:
+        if error.errno not in _NO_SYNC:
             raise
-        lost = "after a crash of the machine the newest files may be missing"
-        go_without("synchronised folders", folder, error, lost)
+        risk = "after a crash of the machine the newest files may be missing"
+        go_without("synchronised folders", folder, error, risk)
     finally:
         os.close(handle)
 
@@ -128,27 +128,27 @@ def _log(words: str) -> None:
 
 
 tell: Callable[[str], None] = _log
-"""Hears what a file system lacks: the log ``xpnet``, or the command line."""
-_told: set[tuple[int, str]] = set()
+"""Called with sentences about features that a file system lacks: the log ``xpnet``, or the command line."""
+reported: set[tuple[int, str]] = set()
+"""File systems, by device, and features that :data:`tell` was called for."""
 
 
-def go_without(what: str, folder: Path, error: OSError, instead: str) -> None:
-    """Tell, once for each file system, that it lacks something.
+def go_without(feature: str, folder: Path, error: OSError, instead: str) -> None:
+    """Report, once for each file system, a feature that it lacks.
 
     Args:
-        what: What it lacks.
-        folder: A folder in it.
-        error: What the system said.
-        instead: What is done instead, or what that means.
+        feature: The feature.
+        folder: A folder in the file system.
+        error: The system's error.
+        instead: What xpnet does instead, or the consequence.
     """
     try:
-        key = folder.stat().st_dev, what
+        key = folder.stat().st_dev, feature
     except OSError:
-        key = 0, what
-    if key in _told:
-        return
-    _told.add(key)
-    tell(f"{folder}: its file system has no {what} ({error.strerror or error}); {instead}")
+        key = 0, feature
+    if key not in reported:
+        reported.add(key)
+        tell(f"{folder}: its file system has no {feature} ({error.strerror or error}); {instead}")
 
 
 def check_utf8(name: str | Path, called: str) -> None:

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before a file's claims are believed."""
+"""The memory and the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import os
 from pathlib import Path
 
-from xpnet.errors import DataError
+from xpnet.errors import DataError, XpnetError
 
 
 def free_host_memory() -> int | None:
-    """Return how many bytes a program can still take; None where the system does not tell.
+    """Return how many bytes a program can still take; None where the system does not say.
 
     The least of what the machine has, what its control group leaves, and what the limits of this process leave.
     """
@@ -43,15 +43,23 @@ def free_addresses() -> int | None:
         return None
 
 
-def check_room(size: int, where: str) -> None:
-    """Refuse what claims more memory than there is.
+def check_room(
+    size: int,
+    called: str,
+    error: type[XpnetError] = DataError,
+    *,
+    instead: str = "take fewer rows, or a .npy file, which stays on the disk",
+) -> None:
+    """Check that `size` bytes of memory are free; messages say for what, and what to take instead.
 
     Raises:
-        DataError: `size` bytes are not free.
+        XpnetError: Of the kind `error`: they are not.
     """
     free = free_host_memory()
     if free is not None and size > free:
-        raise DataError(
-            f"{where}: claims {size:,} bytes in memory, of which {free:,} are free; "
-            "take fewer rows, or a .npy file, which stays on the disk"
-        )
+        raise error(f"{called}: claims {size:,} bytes in memory, of which {free:,} are free; {instead}")
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

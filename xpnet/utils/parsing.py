@@ -1,6 +1,6 @@
-"""Text from files that anybody may have written or damaged: its size, encoding and depth are held against limits.
+"""Text of files that may be hostile or damaged, within limits of size, encoding and depth.
 
-What is read is plain: numbers that are finite, text that can be written again, lists and objects of a few levels.
+Results are plain: finite numbers, text that can be written again, lists and objects of a few levels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def opened(path: Path, error: type[XpnetError], called: str, *, links: bool = Fa
     except OSError as reason:
         raise error(f"{called}: cannot be read ({reason.strerror})") from None
     except ValueError as reason:  # a path with a NUL in it
-        if isinstance(reason, XpnetError):  # some of ours are ValueErrors too
+        if isinstance(reason, XpnetError):  # some of them are ValueErrors too
             raise
         raise error(f"{called}: is no path of a file ({reason})") from None
 
@@ -60,22 +60,22 @@ def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "",
     Args:
         path: The file.
         most: Largest size.
-        error: What is raised.
-        called: What messages call it; its path if not given.
-        links: Whether it may be a link, as a file may that a user names.
+        error: The kind of error to raise.
+        called: Its name in messages; its path if not given.
+        links: Whether it may be a link, as a file that a user names may be.
 
     Raises:
         XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or is larger.
     """
     called = called or str(path)
     with opened(path, error, called, links=links) as (file, size):
-        content = _all(file, most + 1) if size <= most else None
+        content = _read(file, most + 1) if size <= most else None
     if content is None or len(content) > most:
         raise error(f"{called}: is larger than {most:,} bytes, the most that is read of such a file")
     return content
 
 
-def _all(file: io.FileIO, most: int) -> bytes:
+def _read(file: io.FileIO, most: int) -> bytes:
     """Read up to `most` bytes; the system gives 2 GiB at a time at most."""
     parts, left = [], most
     while left and (part := file.read(min(left, 2**30))):
@@ -99,7 +99,7 @@ def read_text(path: Path, most: int, error: type[XpnetError], called: str = "", 
 
 
 def read_toml(path: Path, error: type[XpnetError], called: str = "", *, links: bool = False) -> dict[str, Any]:
-    """Return what a TOML file holds.
+    """Return the content of a TOML file.
 
     Raises:
         XpnetError: Of the kind `error`: it cannot be read, is not TOML, or goes beyond a limit.
@@ -123,14 +123,14 @@ def read_json(path: Path, error: type[XpnetError]) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
-        XpnetError: Of the kind `error`: it cannot be read, is not JSON, holds something else than an object, or goes
-            beyond a limit.
+        XpnetError: Of the kind `error`: it cannot be read, is not JSON, does not hold an object, or goes beyond a
+            limit.
     """
     return json_object(read_bytes(path, MOST_JSON, error), str(path), error)
 
 
 def check_json(content: bytes, called: str, error: type[XpnetError], *, most: int | None = None) -> None:
-    """Refuse JSON text that is too large to be read, which is not to be written either.
+    """Refuse JSON text that is too large to be read, and so to be written.
 
     Raises:
         XpnetError: Of the kind `error`: it has more bytes than `most` (those of a file if not given), or too many
@@ -172,10 +172,10 @@ def json_object(content: bytes, called: str, error: type[XpnetError]) -> dict[st
     """Return the object that JSON text holds; see :func:`read_json`."""
     check_json(content, called, error, most=max(MOST_JSON, len(content)))
     try:
-        found = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
-        if not isinstance(found, dict):
-            raise error(f"{called}: holds a {type(found).__name__}, not an object; take another copy of it")
-        return dict(_plain(found))
+        parsed = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
+        if not isinstance(parsed, dict):
+            raise error(f"{called}: holds a {type(parsed).__name__}, not an object; take another copy of it")
+        return dict(_plain(parsed))
     except UnicodeDecodeError as reason:
         line = content.count(b"\n", 0, reason.start) + 1
         raise error(f"{called}: is not JSON (line {line} is not UTF-8, {reason.reason})") from None
@@ -188,12 +188,13 @@ def json_object(content: bytes, called: str, error: type[XpnetError]) -> dict[st
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Return an object of JSON, whose keys must differ."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1) if len(keys) < 1000 else "one"
         raise ValueError(f"{one_line(twice, 60)} stands twice in one object")
-    return found
+    return values
 
 
 def _sentence(reason: Exception) -> str:
@@ -202,50 +203,40 @@ def _sentence(reason: Exception) -> str:
     return str(reason)
 
 
-def _plain(found: Any) -> Any:
-    """Return what was parsed if it is plain: not too deep, numbers finite, text that can be encoded.
+def _plain(parsed: Any) -> Any:
+    """Return a parsed value if it is plain: not too deep, numbers finite, text that can be encoded.
 
     Raises:
         ValueError: It is not; the message names the key.
     """
-    stack: list[tuple[Any, Any, int]] = [(found, (), 0)]
+    stack: list[tuple[Any, tuple[Any, ...]]] = [(parsed, ())]
     while stack:
-        value, keys, depth = stack.pop()
-        if depth > DEPTH:
-            raise ValueError(f"{key_of(_unwound(keys))} has more than {DEPTH} levels in each other")
+        value, keys = stack.pop()
+        if len(keys) > DEPTH:
+            raise ValueError(f"{key_of(keys)} has more than {DEPTH} levels in each other")
         if isinstance(value, dict):
             for key in value:
                 _check_text(key, keys, "a key that is no text")
-            stack += [(item, (keys, key), depth + 1) for key, item in value.items()]
+            stack += [(item, (*keys, key)) for key, item in value.items()]
         elif isinstance(value, list):
-            stack += [(item, (keys, index), depth + 1) for index, item in enumerate(value)]
+            stack += [(item, (*keys, index)) for index, item in enumerate(value)]
         elif isinstance(value, str):
             _check_text(value, keys, "text that is none")
         elif isinstance(value, float) and value - value != 0:
-            raise ValueError(f"{key_of(_unwound(keys))} = {value}: must be a finite number")
+            raise ValueError(f"{key_of(keys)} = {value}: must be a finite number")
         elif isinstance(value, int) and abs(value) >= 10**DIGITS:
-            raise ValueError(f"{key_of(_unwound(keys))} is a number of more than {DIGITS} digits")
-    return found
+            raise ValueError(f"{key_of(keys)} is a number of more than {DIGITS} digits")
+    return parsed
 
 
-def _check_text(text: str, keys: Any, what: str) -> None:
+def _check_text(text: str, keys: Sequence[Any], kind: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{key_of(_unwound(keys)) or 'it'} holds {what}: half of a character") from None
+        raise ValueError(f"{key_of(keys) or 'it'} holds {kind}: half of a character") from None
 
 
-def _unwound(keys: Any) -> list[Any]:
-    found = []
-    while keys:
-        keys, key = keys
-        found.append(key)
-    return found[::-1]
-
-
-def key_of(keys: Iterator[Any] | list[Any]) -> str:
+def key_of(keys: Sequence[Any]) -> str:
     """Return the place of a value as people write it: ``trials[3].settings.lambda``."""
-    text = ""
-    for key in keys:
-        text += f"[{key}]" if isinstance(key, int) else f".{one_line(str(key), 60)}" if text else one_line(str(key), 60)
-    return text
+    parts = (f"[{key}]" if isinstance(key, int) else f".{one_line(str(key), 60)}" for key in keys)
+    return "".join(parts).removeprefix(".")

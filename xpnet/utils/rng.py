@@ -1,4 +1,4 @@
-"""Where all random numbers come from.
+"""Streams of random numbers.
 
 Every draw has its own stream: a :class:`numpy.random.SeedSequence` child named by a seed and a
 purpose, made on the host.  So no draw depends on another, on the device, or on how many networks
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for.  The numbers are part of what a seed means: never reuse one."""
+    """The purpose of a stream of random numbers.  The numbers are part of the meaning of a seed: never reuse one."""
 
     WEIGHTS = 0
     SHUFFLE = 1

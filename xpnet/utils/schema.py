@@ -1,25 +1,27 @@
-"""What JSON and TOML files must hold, and what is said of a value that is something else.
+"""Checks of values: of those that JSON and TOML files hold, and the common ones of settings.
 
-A shape is a function that takes a value and raises :class:`Misfit` if it is none of its kind.
+A check, here a shape, takes a value and returns it, or raises ValueError with what would be right, such as
+``"a whole number of at least 1"``.  A shape of several values raises :class:`Misfit`, which names the key.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from xpnet.errors import XpnetError, one_line
 from xpnet.utils.parsing import key_of
 
-Shape: TypeAlias = Callable[[Any], None]
+Shape: TypeAlias = Callable[[Any], Any]
 Shapes: TypeAlias = Mapping[str, Shape]
 
 
-class Misfit(ValueError):  # noqa: N818 - it does not leave this module
-    """A value is not what it must be.
+class Misfit(ValueError):  # noqa: N818 - :func:`check` makes an error of it
+    """A value in a file is not what it must be.
 
     Attributes:
-        keys: Where it is, from the outermost key on.
+        keys: Its place, from the outermost key on.
         words: What is wrong.
     """
 
@@ -30,86 +32,132 @@ class Misfit(ValueError):  # noqa: N818 - it does not leave this module
 
 
 def check(value: Any, shape: Shape, called: str, error: type[XpnetError]) -> None:
-    """Hold a value against a shape.
+    """Check a value that was read from a file.
 
     Args:
-        value: What was read.
+        value: The value.
         shape: What it must be.
-        called: What messages call it, such as the path of its file.
-        error: What is raised.
+        called: What messages call the file, such as its path.
+        error: The kind of error to raise.
 
     Raises:
         XpnetError: Of the kind `error`: it is something else; the message names the key.
     """
     try:
-        shape(value)
+        _check_at(None, shape, value)
     except Misfit as misfit:
         place = f"{key_of(misfit.keys)}: " if misfit.keys else ""
         raise error(f"{called}: {place}{misfit.words}") from None
 
 
-def number(low: float | None = None, high: float | None = None) -> Shape:
-    """Return the shape of numbers from `low` to `high`."""
-    return _within(low, high, "a number", (int, float))
+def _check_at(key: Any, shape: Shape, value: Any) -> None:
+    """Check the value at a key; None stands for no key."""
+    try:
+        shape(value)
+    except ValueError as error:
+        misfit = error if isinstance(error, Misfit) else _misfit(str(error), value)
+        if key is not None:
+            misfit.keys.insert(0, key)
+        raise misfit from None
 
 
-def whole(low: int | None = None, high: int | None = 2**53) -> Shape:
-    """Return the shape of whole numbers from `low` to `high`."""
-    return _within(low, high, "a whole number", (int,))
+def _misfit(wanted: str, value: Any) -> Misfit:
+    shown = {dict: "an object", list: "a list", type(None): "null"}.get(type(value))
+    shown = shown or (str(value).lower() if isinstance(value, bool) else one_line(repr(value), 60))
+    return Misfit(f"must be {wanted}, and is {shown}")
 
 
-def _within(low: float | None, high: float | None, what: str, kinds: tuple[type, ...]) -> Shape:
-    ends = [*([] if low is None else [f"of at least {low}"]), *([] if high is None else [f"of at most {high}"])]
-    wanted = " ".join([what, " and ".join(ends)]).strip()
+def bounded(
+    what: str,
+    number: Callable[[Any], Any],
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+) -> Shape:
+    """Return the check of numbers with low <= value <= high and above < value < below, where given.
 
-    def shape(value: Any) -> None:
-        right = isinstance(value, kinds) and not isinstance(value, bool)
-        if not right or (low is not None and value < low) or (high is not None and value > high):
-            raise Misfit(f"must be {wanted}, and is {_shown(value)}")
+    `what` names them, and `number` converts a value, or returns None if it is none of them.
+    """
+    lower = f"of at least {_plain(low)}" if low is not None else f"above {_plain(above)}" if above is not None else ""
+    upper = f"at most {_plain(high)}" if high is not None else f"below {_plain(below)}" if below is not None else ""
+    of = "of " if high is not None and not lower else ""
+    wanted = f"{what} {of}{' and '.join(filter(None, (lower, upper)))}".strip()
+
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    above, below = -math.inf if above is None else above, math.inf if below is None else below
+
+    def shape(value: Any) -> Any:
+        converted = number(value)
+        if converted is None or not (low <= converted <= high and above < converted < below):
+            raise ValueError(wanted)
+        return converted
 
     return shape
 
 
-def text(value: Any) -> None:
+def _plain(limit: float | None) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
+
+
+def _of_type(*types: type) -> Callable[[Any], Any]:
+    return lambda value: value if isinstance(value, types) and not isinstance(value, bool) else None
+
+
+def number(low: float | None = None, high: float | None = None) -> Shape:
+    """Return the shape of numbers from `low` to `high`."""
+    return bounded("a number", _of_type(int, float), low, high)
+
+
+def whole(low: int | None = None, high: int | None = 2**53) -> Shape:
+    """Return the shape of whole numbers from `low` to `high`."""
+    return bounded("a whole number", _of_type(int), low, high)
+
+
+def text(value: Any) -> str:
     """Check for text."""
     if not isinstance(value, str):
-        raise Misfit(f"must be text, and is {_shown(value)}")
+        raise ValueError("text")
+    return value
 
 
-def flag(value: Any) -> None:
+def flag(value: Any) -> bool:
     """Check for a truth value."""
     if not isinstance(value, bool):
-        raise Misfit(f"must be true or false, and is {_shown(value)}")
+        raise ValueError("true or false")
+    return value
 
 
-def one_of(*names: Any) -> Shape:
-    """Return the shape of some values."""
+def one_of(*names: str) -> Shape:
+    """Return the check for one of some texts."""
 
-    def shape(value: Any) -> None:
-        if not any(value == name and type(value) is type(name) for name in names):
-            raise Misfit(f"must be {' or '.join(map(str, names))}, and is {_shown(value)}")
+    def shape(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(" or ".join(filter(None, [", ".join(names[:-1]), names[-1]])))
+        return str(value)
 
     return shape
 
 
 def optional(shape: Shape) -> Shape:
-    """Return a shape that null fits too."""
+    """Return a check that lets None, or null, pass."""
     return lambda value: None if value is None else shape(value)
 
 
 def either(wanted: str, *shapes: Shape) -> Shape:
-    """Return the shape of what fits one of several; `wanted` names them all."""
+    """Return the shape of values that fit one of several; `wanted` names them all."""
 
-    def shape(value: Any) -> None:
+    def shape(value: Any) -> Any:
         for one in shapes:
             try:
-                one(value)
+                return one(value)
             except Misfit as misfit:
                 if misfit.keys:  # it was meant to be this one
                     raise
-            else:
-                return
-        raise Misfit(f"must be {wanted}, and is {_shown(value)}")
+            except ValueError:
+                continue
+        raise _misfit(wanted, value)
 
     return shape
 
@@ -119,13 +167,13 @@ def items(of: Shape, *, length: int | None = None, most: int | None = None) -> S
 
     def shape(value: Any) -> None:
         if not isinstance(value, list):
-            raise Misfit(f"must be a list, and is {_shown(value)}")
+            raise _misfit("a list", value)
         if length is not None and len(value) != length:
             raise Misfit(f"must have {length} values, and has {len(value)}")
         if most is not None and len(value) > most:
             raise Misfit(f"has {len(value):,} values, and may have {most:,}")
         for place, item in enumerate(value):
-            _at(place, of, item)
+            _check_at(place, of, item)
 
     return shape
 
@@ -135,9 +183,9 @@ def mapping(of: Shape) -> Shape:
 
     def shape(value: Any) -> None:
         if not isinstance(value, dict):
-            raise Misfit(f"must be an object, and is {_shown(value)}")
+            raise _misfit("an object", value)
         for key, item in value.items():
-            _at(key, of, item)
+            _check_at(key, of, item)
 
     return shape
 
@@ -148,19 +196,19 @@ def record(required: Shapes, others: Shapes | None = None, *, closed: bool = Fal
     Args:
         required: Keys that must be there.
         others: Keys that may be there.
-        closed: Whether further keys are refused; otherwise nothing is said of them, as later versions may add some.
+        closed: Whether further keys are refused; otherwise they are ignored, as later versions may add some.
     """
     known = {**required, **(others or {})}
 
     def shape(value: Any) -> None:
         if not isinstance(value, dict):
-            raise Misfit(f"must be an object, and is {_shown(value)}")
+            raise _misfit("an object", value)
         for key in required:
             if key not in value:
                 raise Misfit(f"has no {key}")
         for key, item in value.items():
             if key in known:
-                _at(key, known[key], item)
+                _check_at(key, known[key], item)
             elif closed:
                 raise Misfit(f"has the key {one_line(str(key), 60)}; known are {', '.join(known)}")
 
@@ -169,23 +217,3 @@ def record(required: Shapes, others: Shapes | None = None, *, closed: bool = Fal
 
 def anything(_: Any) -> None:
     """Check nothing: the value is shown as it is, or not used."""
-
-
-def _at(key: Any, shape: Shape, value: Any) -> None:
-    try:
-        shape(value)
-    except Misfit as misfit:
-        misfit.keys.insert(0, key)
-        raise
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return one_line(repr(value), 60)

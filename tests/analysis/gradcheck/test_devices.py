@@ -1,36 +1,25 @@
-"""Gradients from other devices, held against the CPU's differences."""
+"""Gradients of other devices against differences on the CPU."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from gradcheck_cases import samples
+from strict import strict_backend
 
 import xpnet
 from xpnet.analysis.gradcheck import check_network, sweep_h
 from xpnet.backend import get_backend
 
 
+@pytest.mark.parametrize("device", ["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("on_device", [True, False])
-def test_strict_stand_in(dtype: str, on_device: bool):
-    from strict import strict_backend
-
-    check_on(strict_backend(), dtype, on_device)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("on_device", [True, False])
-def test_gpu(dtype: str, on_device: bool):
+def test_gradients_of_a_device_are_checked_on_the_cpu(device: str, dtype: str, on_device: bool):
     try:
-        backend = get_backend("gpu")
+        backend = strict_backend() if device == "strict" else get_backend(device)
     except xpnet.XpnetError as error:
         pytest.skip(str(error))
-    check_on(backend, dtype, on_device)
-
-
-def check_on(backend: xpnet.Backend, dtype: str, on_device: bool) -> None:
     x, labels = samples(40)
     for batch_norm in (True, False):
         config = xpnet.NetworkConfig(inputs=5, hidden=(7, 6), classes=4, batch_norm=batch_norm)

@@ -1,4 +1,4 @@
-"""What a check says: measures, kinks, zeros, vanishing gradients, samples, interruption."""
+"""Reports: measures, kinks, zeros, vanishing gradients, samples, interruption."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ import pytest
 from gradcheck_cases import network, samples
 
 import xpnet
-from xpnet.analysis.gradcheck import check_network, gradcheck, sweep_h
-from xpnet.analysis.gradcheck.sampling import choose, parse_coverage
+from xpnet.analysis.gradcheck import GradcheckReport, check_network, gradcheck, sweep_h
+from xpnet.analysis.gradcheck.problem import choose, choose_rows, parse_coverage
 from xpnet.errors import ArrayError, ConfigError
+from xpnet.report.curves_chart import save_figure
+from xpnet.report.gradcheck_chart import check_figure
 
 
 def small(**options: Any) -> tuple[xpnet.Network, np.ndarray, np.ndarray]:
-    x, labels = samples()
-    return network(**options), x, labels
+    return network(**options), *samples()
+
+
+def passed(*arguments: Any, **options: Any) -> GradcheckReport:
+    """Return the report of a check that must pass."""
+    report = check_network(*arguments, **options)
+    assert report.passed, report.reason
+    return report
 
 
 def test_measures_are_what_they_are_called():
@@ -59,8 +67,7 @@ def test_json_has_what_the_design_says_and_finite_numbers_alone():
 
 def test_biases_before_bn_are_zero_by_construction():
     net, x, labels = small(bias_before_bn=True)
-    report = check_network(net, x, labels, 0.1)
-    assert report.passed
+    report = passed(net, x, labels, 0.1)
     for name in ("b1", "b2"):
         assert report[name].verdict == "zero by construction"
         assert "analytic at most" in report[name].note
@@ -85,8 +92,7 @@ def test_kink_is_avoided_on_its_other_side():
     net, x, labels = small(batch_norm=False)
     s = x @ net.parameters["W1"][0] + net.parameters["b1"][0]
     net.parameters["b1"][0, 0, 2] -= s[7, 2] - 1e-7
-    report = check_network(net, x, labels)
-    assert report.passed, report.reason
+    report = passed(net, x, labels)
     assert report["b1"].one_sided == 1
     assert 1 <= report["W1"].one_sided <= 5
     assert report.kinks == 0
@@ -101,8 +107,7 @@ def test_kinks_closer_on_both_sides_shrink_the_step():
     change = np.linalg.solve(np.array([[1, x[7, 0]], [1, x[8, 0]]]), [1e-6 - s[7, 2], -1e-6 - s[8, 2]])
     net.parameters["b1"][0, 0, 2] += change[0]
     W[0, 0, 2] += change[1]
-    report = check_network(net, x, labels)
-    assert report.passed, report.reason
+    report = passed(net, x, labels)
     assert report["b1"].smaller_steps == 1
     assert report.kinks == 0
 
@@ -112,8 +117,7 @@ def test_kinks_that_stay_are_left_out_and_counted():
     net, x, labels = small(batch_norm=False)
     net.parameters["W1"][0, :, 1] = 0
     net.parameters["b1"][0, 0, 1] = 0
-    report = check_network(net, x, labels)
-    assert report.passed, report.reason
+    report = passed(net, x, labels)
     assert report["W1"].kinks == report.kinks == 5
     assert report["W1"].checked == 25
     assert report.checked == report.of - 5
@@ -140,8 +144,7 @@ def test_dead_samples_leave_biases_that_can_be_checked():
     x[0] = 0
     net.parameters["b1"][...] = -0.2
     net.parameters["b2"][...] = 0
-    report = check_network(net, x, labels)
-    assert report.passed, report.reason
+    report = passed(net, x, labels)
     assert report["b2"].checked == 6
     assert report["b2"].one_sided == 6
     assert report.direction_error < 1e-6
@@ -149,8 +152,8 @@ def test_dead_samples_leave_biases_that_can_be_checked():
 
 
 def test_vanishing_gradients_are_named():
-    config = xpnet.NetworkConfig(inputs=20, hidden=(50, 30, 20, 20, 10, 10, 10, 10), batch_norm=False, init=1e-4)
-    x, labels = samples(30, 20, 10)
+    config = xpnet.NetworkConfig(inputs=8, hidden=(12, 10, 8, 6, 6, 6, 6, 6), batch_norm=False, init=1e-4)
+    x, labels = samples(30, 8, 10)
     report = gradcheck(config, x, labels)
     assert report.passed, report.reason
     assert report["W1"].verdict == "vanishing"
@@ -164,21 +167,19 @@ def test_curvature_is_told_from_error():
     # Tiny weights before BN make the usual step a large one; the error of a difference is not the gradient's.
     x, labels = samples(10)
     net = network(init=1e-4, bn_eps=1e-10)
-    report = check_network(net, x, labels)
-    assert report.passed, report.reason
+    report = passed(net, x, labels)
     assert sum(t.smaller_steps for t in report.parameters) > 0
     _, found = net.cost_and_gradients(x, labels)
     broken = {name: g * (1.0001 if name == "W1" else 1) for name, g in found.items()}
     assert not check_network(net, x, labels, gradients=broken).passed
 
 
-def test_running_statistics_are_not_touched():
+def test_network_is_not_changed():
     net, x, labels = small()
-    before = {name: value.copy() for name, value in net.running.items()}
-    parameters = {name: value.copy() for name, value in net.parameters.items()}
+    before = {name: value.copy() for name, value in {**net.parameters, **net.running}.items()}
     check_network(net, x, labels)
-    for name, value in (before | parameters).items():
-        np.testing.assert_array_equal({**net.running, **net.parameters}[name], value)
+    for name, value in {**net.parameters, **net.running}.items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 @pytest.mark.parametrize(
@@ -187,9 +188,6 @@ def test_running_statistics_are_not_touched():
 )
 def test_coverage(coverage: Any, expected: int):
     assert parse_coverage(coverage, 5000) == expected
-
-
-def test_default_coverage_of_large_networks_is_a_sample():
     assert parse_coverage(None, 2_000_001) == 10_000
 
 
@@ -197,6 +195,14 @@ def test_default_coverage_of_large_networks_is_a_sample():
 def test_bad_coverage(coverage: Any):
     with pytest.raises(ConfigError, match="coverage"):
         parse_coverage(coverage, 5000)
+
+
+def test_rows_are_chosen_once_each_by_seed():
+    rows = choose_rows(100, 20, seed=1)
+    assert len(np.unique(rows)) == 20
+    assert rows.max() < 100
+    assert (rows == choose_rows(100, 20, seed=1)).all()
+    assert (rows != choose_rows(100, 20, seed=2)).any()
 
 
 def test_sample_is_stratified_and_seeded():
@@ -212,9 +218,9 @@ def test_sample_is_stratified_and_seeded():
 
 def test_sampled_check():
     net, x, labels = small()
-    report = check_network(net, x, labels, coverage=40)
-    assert report.passed
-    assert report.checked == 40
+    done: list[int] = []
+    report = passed(net, x, labels, coverage=40, progress=done.append)
+    assert report.checked == sum(done) == 40
     assert report.of == net.size
     assert all(t.checked for t in report.parameters)
     assert f"40 of {net.size}" in report.reason
@@ -236,13 +242,6 @@ def test_interruption_returns_what_is_known():
     json.dumps(report.to_json(), allow_nan=False)
 
 
-def test_progress_counts_every_entry():
-    net, x, labels = small()
-    done: list[int] = []
-    check_network(net, x, labels, progress=done.append)
-    assert sum(done) == net.size
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -261,17 +260,25 @@ def test_bad_settings(options: dict[str, Any], message: str):
         check_network(net, x, labels, **options)
 
 
-def test_bad_arrays():
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, labels: (x[:, :3], labels), "shape"),
+        (lambda x, labels: (x, labels[:3]), "labels"),
+        (lambda x, labels: (x, labels + 10), "labels"),
+        (lambda x, labels: (x, labels * 1.0), "labels"),
+        (lambda x, labels: (x * np.nan, labels), "finite"),
+        (lambda x, labels: (x * 1j, labels), "real numbers"),
+    ],
+)
+def test_bad_arrays(change: Any, message: str):
     net, x, labels = small()
-    for bad, message in (
-        ((x[:, :3], labels), "shape"),
-        ((x, labels[:3]), "labels"),
-        ((x, labels + 10), "labels"),
-        ((x, labels * 1.0), "labels"),
-        ((x * np.nan, labels), "finite"),
-    ):
-        with pytest.raises(ArrayError, match=message):
-            check_network(net, *bad)
+    with pytest.raises(ArrayError, match=message):
+        check_network(net, *change(x, labels))
+
+
+def test_gradients_of_no_tensor_and_replicas_are_refused():
+    net, x, labels = small()
     with pytest.raises(ArrayError, match="have no W1"):
         check_network(net, x, labels, gradients={})
     with pytest.raises(ConfigError, match="replicas = 2"):
@@ -282,8 +289,7 @@ def test_float32_gradients_have_a_tolerance_of_their_own():
     x, labels = samples(64, 8)
     config = xpnet.NetworkConfig(inputs=8, hidden=(10, 10), classes=4, bias_before_bn=True)
     net = xpnet.Network(config, dtype="float32", seed=1)
-    report = check_network(net, x, labels, 0.01)
-    assert report.passed, report.reason
+    report = passed(net, x, labels, 0.01)
     assert report.settings["tolerance"] == 1e-2
     assert all(t.norm_error < 1e-5 for t in report.parameters if t.verdict == "passed")
     _, found = net.cost_and_gradients(x.astype(np.float32), labels, 0.01)
@@ -316,9 +322,6 @@ def test_sweep_is_a_v():
 
 
 def test_figures(tmp_path: Any):
-    from xpnet.report.curves_chart import save_figure
-    from xpnet.report.gradcheck_chart import check_figure
-
     net, x, labels = small(bias_before_bn=True)
     report = check_network(net, x, labels)
     for sweep, stem in ((None, "plain"), (sweep_h(net, x, labels), "sweep")):

@@ -15,7 +15,7 @@ from gradcheck_cases import broken_bn
 
 import xpnet
 from xpnet.analysis.gradcheck import GradcheckReport, TensorReport, check_network, gradcheck
-from xpnet.analysis.gradcheck.sampling import choose_rows
+from xpnet.analysis.gradcheck.problem import choose_rows
 from xpnet.data import Dataset
 
 pytestmark = pytest.mark.cifar
@@ -67,7 +67,7 @@ class TestA:
         # errors of W and beta jump to the report's 1e-8 and 1e-6 and those of gamma do not, since gamma does not move
         # an input that is 0.  (The report's seeds draw other weights than ours.)
         from xpnet.analysis.gradcheck.problem import Problem
-        from xpnet.analysis.gradcheck.threads import Workers
+        from xpnet.analysis.gradcheck.slopes import Workers
 
         x, labels = some(data, 1000, 100, None if choose == "first" else choose_rows(len(data.train), 1000, seed))
         net = xpnet.Network(config((50, 50), 100), dtype="float64", seed=seed)

@@ -9,37 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.gradcheck.directional import check_cost, check_direction, check_penalty, conclude
-from xpnet.analysis.gradcheck.finite_differences import avoid_kinks, reduce_curvature
+from xpnet.analysis.gradcheck.cost_checks import check_cost, check_direction, check_penalty
+from xpnet.analysis.gradcheck.finite_differences import EPS64, Differences, Limits, avoid_kinks, reduce_curvature
 from xpnet.analysis.gradcheck.problem import (
     Flags,
     Floats,
     Indices,
     Problem,
+    choose,
     flat_gradients,
+    network_of,
     on_host,
     own_gradients,
+    parse_coverage,
 )
 from xpnet.analysis.gradcheck.report import GradcheckReport, TensorReport
-from xpnet.analysis.gradcheck.sampling import choose, parse_coverage, rounding
-from xpnet.analysis.gradcheck.threads import Workers
-from xpnet.analysis.gradcheck.tolerances import EPS64, Differences, Limits
-from xpnet.analysis.gradcheck.verdict import judge
+from xpnet.analysis.gradcheck.slopes import Workers
+from xpnet.analysis.gradcheck.verdict import judge, judge_network
 from xpnet.backend import get_backend
 from xpnet.config.arguments import function, kind, takes
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import Check, choice, optional, real, whole
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
+from xpnet.utils.rng import Purpose, generator
 
-H = 6e-6
-EPS = 1e-6
-TOLERANCE = 1e-5
-TOLERANCE_FLOAT32 = 1e-2
+H, EPS = 6e-6, 1e-6
+TOLERANCE, TOLERANCE_FLOAT32 = 1e-5, 1e-2
 
-Progress = Callable[[int], None]
-# What arguments of a check must be.
-CHECKED: dict[str, Check] = {
+_CHECKS: dict[str, Check] = {
     "network": kind(Network, NetworkConfig),
     "gradients": optional(kind(Mapping)),
     "seed": whole(0),
@@ -51,7 +49,7 @@ CHECKED: dict[str, Check] = {
 }
 
 
-@takes(**CHECKED)
+@takes(**_CHECKS)
 def check_network(
     network: Network | NetworkConfig,
     x: Any,
@@ -66,7 +64,7 @@ def check_network(
     seed: int = 0,
     method: str = "fast",
     precision: str = "float64",
-    progress: Progress | None = None,
+    progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     threads: int | None = None,
 ) -> GradcheckReport:
@@ -89,10 +87,10 @@ def check_network(
         tolerance: Largest relative error that passes; default 1e-5, or 1e-2 for float32 gradients,
             which must also agree to 1e-4 by norm.
         seed: Seed of the sample, of the random direction, and of a new network.
-        method: ``"fast"``, or ``"naive"``: a whole forward pass for each probe.
-        precision: Of the differences; anything but float64 is refused.
+        method: ``"fast"``, or ``"naive"``: a complete forward pass for each probe.
+        precision: Of the differences; only float64 is accepted.
         progress: Called with the number of entries done, now and then.
-        should_stop: Asked between chunks; where it says yes, what is known so far is returned.
+        should_stop: Called between chunks; when it returns True, the results so far are returned.
         threads: Worker threads; default: as many as cores, at most 4.
 
     Returns:
@@ -103,8 +101,7 @@ def check_network(
         ArrayError: An array does not fit the network.
     """
     started = time.perf_counter()
-    if isinstance(network, NetworkConfig):
-        network = Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
+    network = network_of(network, seed)
     single = network.dtype == np.float32
     tolerance = (TOLERANCE_FLOAT32 if single else TOLERANCE) if tolerance is None else tolerance
     if not isinstance(precision, str) or precision != "float64":
@@ -120,18 +117,16 @@ def check_network(
     analytic = own if gradients is None else flat_gradients(gradients, problem, network)
     loss, scale = _loss_and_scale(problem, seed)
     limits = Limits(eps, tolerance, scale, len(problem.x), single)
-    whole = {
+    cost_checks = {
         "cost": check_cost(cost, loss + problem.penalty(problem.parameters), running_kept, single),
         "penalty": check_penalty(problem, h, tolerance),
         "direction": check_direction(problem, analytic, h, seed, limits),
     }
-
-    names = list(problem.parameters)
-    chosen = choose({name: problem.parameters[name].size for name in names}, count, seed)
+    chosen = choose({name: p.size for name, p in problem.parameters.items()}, count, seed)
     tensors: dict[str, TensorReport] = {}
     with Workers(problem, method, threads, progress, should_stop) as workers:
-        # From the output down: an error propagates downwards, so what is above says where it arose.
-        for name in sorted(names, key=problem.owner_key, reverse=True):
+        # From the output down, as errors propagate: the first failure is where an error arose.
+        for name in reversed(problem.owners):
             tensors[name] = _check_tensor(problem, workers, name, chosen[name], analytic[name], h, limits)
     settings = {
         "h": h,
@@ -145,17 +140,17 @@ def check_network(
         "precision": str(network.dtype),
         "device": network.backend.device,
     }
-    return conclude(
+    return judge_network(
         problem,
-        [tensors[name] for name in names],
-        whole,
+        [tensors[name] for name in problem.parameters],
+        cost_checks,
         interrupted=workers.stopped,
         settings=settings,
         seconds=time.perf_counter() - started,
     )
 
 
-@takes(network=CHECKED["network"])
+@takes(network=_CHECKS["network"])
 def gradcheck(
     network: Network | NetworkConfig, x: Any, labels: Any, lam: float = 0.0, **options: Any
 ) -> GradcheckReport:
@@ -194,18 +189,18 @@ def float64_copy(network: Network) -> Network:
 def _loss_and_scale(problem: Problem, seed: int) -> tuple[float, float]:
     """Return the mean loss, and the size of the numbers whose round-off is the noise of a sample's loss.
 
-    That is the largest loss, unless BN divides by a tiny deviation and so magnifies what was lost
-    before it: how much, a change of all parameters and features in their last bit tells.
+    That is the largest loss, unless BN divides by a tiny deviation and so magnifies earlier round-off.  A change of
+    all parameters and features in their last bit shows by how much.
     """
     losses, _ = problem.evaluate(problem.parameters)
     scale = max(1.0, float(np.abs(losses).max()))
     for draw in range(2):
-        random = rounding(seed, draw)
+        random = generator(seed, Purpose.CHECK_ROUNDING, draw)
         x = problem.x * (1 + EPS64 * random.standard_normal(problem.x.shape))
         parameters = {name: p * (1 + EPS64 * random.standard_normal(p.shape)) for name, p in problem.parameters.items()}
         moved, _ = replace(problem, x=x).evaluate(parameters)
         noise = float(np.sqrt(np.mean((moved - losses) ** 2))) / EPS64
-        # Round-off is a fraction of what a change of every number does.
+        # Round-off is a fraction of the effect of changing every number.
         scale = max(scale, noise / 2)
     return float(losses.mean()), scale
 
@@ -219,20 +214,17 @@ def _check_tensor(
     values, kinked = workers.slopes(name, flat, steps, -steps)
     # After an interruption only the beginning is there.
     done = len(values)
-    flat, steps, p, analytic = flat[:done], steps[:done], p[:done], analytic[flat[:done]]
-    _, kind = problem.owner(name)
-    extra = 2 * problem.lam * p if kind == "W" else np.zeros(done)
-    found = Differences.central(flat, steps, values + extra, kinked)
+    flat, steps, analytic = flat[:done], steps[:done], analytic[flat[:done]]
+    extra = problem.penalty_slope(name, p[:done])
+    differences = Differences.central(flat, steps, values + extra, kinked)
     zero = problem.zero_by_construction(name)
     if not workers.stopped:
 
         def slopes(flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
-            values, kinked = workers.slopes(name, flat, plus, minus, whole=True)
-            at = np.searchsorted(found.flat, flat)
-            return values + extra[at], kinked
+            values, kinked = workers.slopes(name, flat, plus, minus, uninterrupted=True)
+            return values + extra[np.searchsorted(differences.flat, flat)], kinked
 
-        avoid_kinks(slopes, found)
+        avoid_kinks(slopes, differences)
         if not zero:
-            reduce_curvature(slopes, found, analytic, limits)
-    shape = problem.parameters[name].shape[1:]
-    return judge(name, shape, found, analytic, extra, steps, limits, zero=zero)
+            reduce_curvature(slopes, differences, analytic, limits)
+    return judge(name, problem.parameters[name].shape[1:], differences, analytic, extra, steps, limits, zero=zero)

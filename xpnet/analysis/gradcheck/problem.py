@@ -1,9 +1,12 @@
-"""What is checked: a network and its samples, brought to float64 on the CPU."""
+"""The problem of a gradient check: a network's cost in float64 on the CPU, its samples, and the entries to check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,15 +15,20 @@ from numpy.typing import NDArray
 from xpnet.backend import get_backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import argument, real
+from xpnet.data import Dataset
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.nn.backprop import Tape, forward
 from xpnet.nn.layers import Layer
 from xpnet.nn.network import Network
 from xpnet.ops import Ops, get_reference
+from xpnet.utils.rng import Purpose, generator
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+
+# Larger networks are checked by a sample of this size, and along the random direction.
+_ALL_UP_TO, _DEFAULT_SAMPLE = 2_000_000, 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +42,7 @@ class Problem:
         x: Features (n, d).
         labels: Classes (n,).
         lam: Strength of the L2 penalty.
-        ops: The reference operations: what is fast is never its own judge.
+        ops: The reference operations: fast operations must not judge themselves.
     """
 
     config: NetworkConfig
@@ -47,7 +55,7 @@ class Problem:
 
     @classmethod
     def of(cls, network: Network, x: Any, labels: Any, lam: float) -> Problem:
-        """Return the problem that `network` (one replica, any device and precision) poses.
+        """Return the problem of `network`, which has one replica, on any device and in any precision.
 
         Raises:
             ConfigError: The network has several replicas, or `lam` is not a finite number of at least 0.
@@ -56,69 +64,63 @@ class Problem:
         if network.replicas != 1:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
         lam = argument("lambda", lam, real(0))
-        x, labels = (get_backend("cpu").asarray(on_host(network, values)) for values in (x, labels))
-        d = network.config.inputs
-        if x.ndim != 2 or x.shape[1] != d or x.shape[0] == 0:
-            raise ArrayError(f"x: has shape {x.shape}; a gradient check of this network takes (n, {d})")
-        if x.dtype.kind not in "biuf":
-            raise ArrayError(f"x: is {x.dtype}; it must be of real numbers")
+        x, labels = network.backend.asarray(x), network.backend.asarray(labels)
+        if x.ndim != 2 or x.dtype.kind not in "biuf":
+            wanted = f"real numbers of the shape (n, {network.config.inputs})"
+            raise ArrayError(f"x: is {x.dtype} of the shape {x.shape}; a gradient check of this network takes {wanted}")
         # Both sides must see one function: the features are rounded as the network rounds them.
-        x = x.astype(network.dtype).astype(np.float64)
+        x, labels = network.checked(x.astype(network.dtype), labels, needed=True)
+        x, labels = on_host(network, x).astype(np.float64), on_host(network, labels).astype(np.int64)
         if not np.isfinite(x).all():
             raise ArrayError("x: has values that are not finite")
-        if labels.dtype.kind not in "iu" or labels.shape != (len(x),):
-            raise ArrayError(f"labels: are {labels.dtype} {labels.shape}; they must be whole numbers ({len(x)},)")
-        if labels.min() < 0 or labels.max() >= network.config.classes:
-            raise ArrayError(
-                f"labels: range from {labels.min()} to {labels.max()}; "
-                f"this network has classes 0 to {network.config.classes - 1}"
-            )
-        to_numpy = network.backend.to_numpy
-        parameters = {name: np.array(to_numpy(p), np.float64) for name, p in network.parameters.items()}
+        parameters = {name: np.array(on_host(network, p), np.float64) for name, p in network.parameters.items()}
         reference = get_reference(get_backend("cpu"))
-        return cls(network.config, network.layers, parameters, x, labels.astype(np.int64), lam, reference)
+        return cls(network.config, network.layers, parameters, x, labels, lam, reference)
 
     @property
     def size(self) -> int:
         """Number of parameters."""
         return sum(p.size for p in self.parameters.values())
 
-    def owner(self, name: str) -> tuple[int, str]:
-        """Return the layer (from 0) and the kind (W, b, gamma or beta) of the parameter `name`."""
-        for number, layer in enumerate(self.layers):
-            for kind, owned in zip(("W", "b", "gamma", "beta"), layer, strict=False):
-                if owned == name:
-                    return number, kind
-        raise KeyError(name)
-
-    def owner_key(self, name: str) -> tuple[int, int]:
-        """Return a key that grows from the input to the output: layer, then W, b, gamma, beta."""
-        number, kind = self.owner(name)
-        return number, ("W", "b", "gamma", "beta").index(kind)
+    @cached_property
+    def owners(self) -> dict[str, tuple[int, str]]:
+        """The layer (from 0) and the kind (W, b, gamma or beta) of each parameter, from the input to the output."""
+        return {
+            name: (number, kind)
+            for number, layer in enumerate(self.layers)
+            for kind, name in zip(("W", "b", "gamma", "beta"), layer, strict=False)
+            if name is not None
+        }
 
     def zero_by_construction(self, name: str) -> bool:
-        """Tell whether a parameter is a bias in front of BN, which subtracts it again with the mean."""
-        number, kind = self.owner(name)
+        """Return whether a parameter is a bias before BN, which subtracts it again with the mean."""
+        number, kind = self.owners[name]
         return kind == "b" and self.layers[number].gamma is not None
+
+    def penalty_slope(self, name: str, p: Floats) -> Floats:
+        """Return the derivative of the penalty by entries `p` of a parameter."""
+        return 2 * self.lam * p if self.owners[name][1] == "W" else np.zeros(len(p))
 
     def evaluate(self, parameters: dict[str, Floats]) -> tuple[Floats, list[Flags]]:
         """Return the loss of each sample (n,), and which ReLU inputs are positive, by hidden layer (n, m).
 
-        A whole forward pass in training mode: BN normalises with the statistics of these samples,
-        and running statistics take no part.
+        It is a complete forward pass in training mode: BN uses the statistics of these samples.
         """
         tape = Tape()
         s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape)
-        active = []
-        for layer, record in zip(self.layers[:-1], tape.layers, strict=False):
-            y = record.activation if layer.gamma is None else record.activation.y
-            active.append(y[0] > 0)
-        return losses(s[0].T, self.labels), active
+        outputs = [getattr(record.activation, "y", record.activation) for record in tape.layers[:-1]]
+        return losses(s[0].T, self.labels), [y[0] > 0 for y in outputs]
 
     def penalty(self, parameters: dict[str, Floats]) -> float:
         """Return lam * sum over layers of sum(W**2)."""
-        weights = [parameters[layer.W] for layer in self.layers]
-        return self.lam * float(self.ops.penalty(weights)[0])
+        return self.lam * float(self.ops.penalty([parameters[layer.W] for layer in self.layers])[0])
+
+
+def network_of(network: Network | NetworkConfig, seed: int) -> Network:
+    """Return `network`, or a new one with these settings in float64 on the CPU."""
+    if isinstance(network, Network):
+        return network
+    return Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
 
 
 def on_host(network: Network, values: Any) -> Any:
@@ -156,49 +158,82 @@ def flat_gradients(gradients: Mapping[str, Any], problem: Problem, network: Netw
 def losses(s: Floats, labels: Indices, shift: Floats | None = None) -> Floats:
     """Return log(sum exp(s)) - s[label] for logits with the classes first: (c, n, ...) to (n, ...).
 
-    The reference operation computes gradients and hits beside the losses, which nobody needs here.
-    `shift` (n, ...) is about the largest score; it is found if not given.
+    The reference operation also computes gradients and hits, which are not needed here.
+    `shift` (n, ...) is about the largest logit; it is found if not given.
     """
     shifted = s - (s.max(axis=0) if shift is None else shift)
-    picked = shifted[labels, np.arange(len(labels))]
+    label_logits = shifted[labels, np.arange(len(labels))]
     result: Floats = np.log(np.exp(shifted, out=shifted).sum(axis=0))
-    result -= picked
+    result -= label_logits
     return result
 
 
-Evaluate = Callable[[str, Indices, Floats, Floats], tuple[Floats, Flags]]
-"""Slopes of the mean loss between two offsets of single entries, and which of them met a kink."""
+def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
+    """Return standardised features (n, d), float64, and labels (n,) of n `samples` of the training set.
+
+    They are the ``"first"``, or chosen at ``"random"`` by `seed`; the network takes the first d of the features.
+
+    Raises:
+        ConfigError: There are fewer samples, or a single one would be normalised.
+    """
+    count = len(data.train)
+    if not 1 <= samples <= count:
+        raise ConfigError(f"samples = {samples}: must be from 1 to {count:,}, which the training set has")
+    if samples == 1 and network.config.batch_norm and network.config.hidden:
+        raise ConfigError("samples = 1: batch normalisation of one sample gives nothing but beta; take at least 2")
+    rows = choose_rows(count, samples, seed) if choose == "random" else np.arange(samples)
+    x = data.standardiser(data.train.x[rows], "float64")[:, : network.config.inputs]
+    return np.ascontiguousarray(x), data.train.labels[rows]
 
 
-def naive_slopes(problem: Problem, name: str, flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
-    """Return slopes of the mean loss by whole forward passes: slow, and beyond doubt.
+def choose_rows(count: int, samples: int, seed: int) -> Indices:
+    """Return `samples` of `count` rows in random order."""
+    return generator(seed, Purpose.CHECK_ROWS).permutation(count)[:samples]
 
-    The losses of the samples are differenced and the differences averaged: a mean of losses near 2
-    would have lost the digits that its difference needs.
+
+def parse_coverage(coverage: Any, size: int) -> int:
+    """Return how many of `size` entries to check.
 
     Args:
-        problem: The network and its samples.
-        name: The tensor.
-        flat: Flat indices of its entries (k,).
-        plus: Offset of each entry on one side (k,).
-        minus: Offset on the other (k,).
+        coverage: ``"all"``; a fraction, which is a float or a text with a point such as ``"0.1"``; a
+            count, which is an int or a text of digits; None takes all of up to 2 million, and a
+            sample of 10,000 of more.
+        size: Parameters of the network.
 
-    Returns:
-        (J(p + plus) - J(p + minus)) / (plus - minus), and whether the sign of any ReLU input differs
-        between the two sides (k,).
+    Raises:
+        ConfigError: `coverage` is none of these.
     """
-    slopes, kinked = np.empty(len(flat)), np.zeros(len(flat), bool)
-    moved = dict(problem.parameters)
-    for number, index in enumerate(flat):
-        sides, values = [], []
-        for offset in (plus[number], minus[number]):
-            p = problem.parameters[name].copy()
-            p.flat[index] += offset
-            moved[name] = p
-            sides.append(problem.evaluate(moved))
-            values.append(p.flat[index])
-        (losses_plus, active_plus), (losses_minus, active_minus) = sides
-        # The difference of what the entry became, which is rounded, and not of what was asked for.
-        slopes[number] = np.mean(losses_plus - losses_minus) / (values[0] - values[1])
-        kinked[number] = any((a != b).any() for a, b in zip(active_plus, active_minus, strict=True))
-    return slopes, kinked
+    if coverage is None:
+        return size if size <= _ALL_UP_TO else _DEFAULT_SAMPLE
+    number = coverage
+    if isinstance(coverage, str):
+        if coverage == "all":
+            return size
+        with contextlib.suppress(ValueError):
+            number = int(coverage) if coverage.strip().isdigit() else float(coverage)
+    is_count = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    if is_count and number >= 1:
+        return min(int(number), size)
+    if not isinstance(number, (float, np.floating)) or not 0 < number <= 1:
+        wanted = "must be all, a fraction above 0 and up to 1 such as 0.1, or a whole number of at least 1"
+        raise ConfigError(f"coverage = {coverage}: {wanted}")
+    return math.ceil(float(number) * size)
+
+
+def choose(sizes: dict[str, int], count: int, seed: int) -> dict[str, Indices]:
+    """Return the flat indices to check of each tensor, sorted, about `count` of them together.
+
+    Tensors get equal shares: small ones are checked in full and leave the rest to the larger, and
+    every one has at least one entry.
+    """
+    shares: dict[str, int] = {}
+    left = count
+    for position, name in enumerate(sorted(sizes, key=sizes.__getitem__)):
+        shares[name] = min(sizes[name], max(1, left // (len(sizes) - position)))
+        left -= shares[name]
+    chosen = {}
+    for number, (name, size) in enumerate(sizes.items()):
+        draw = generator(seed, Purpose.CHECK_ENTRIES, number)
+        complete = shares[name] == size
+        chosen[name] = np.arange(size) if complete else np.sort(draw.choice(size, shares[name], replace=False))
+    return chosen

@@ -1,10 +1,11 @@
-"""What a gradient check found."""
+"""Reports of a gradient check: on each tensor, and on the network."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ class Entries:
 
     Attributes:
         flat: Flat indices (k,).
-        analytic: What the backward pass says (k,).
-        numerical: What the differences say (k,).
+        analytic: Gradients by the backward pass (k,).
+        numerical: Gradients by differences (k,).
         floor: Round-off of each difference (k,).
         relative: |ga - gn| / max(eps, |ga| + |gn|) (k,).
     """
@@ -65,7 +66,7 @@ class TensorReport:
         smaller_steps: Entries compared with a smaller step, because of a kink or of curvature.
         floor: Round-off of a difference with the usual step.
         verdict: ``passed``, ``failed``, ``zero by construction``, ``vanishing`` or ``unchecked``.
-        note: What there is to say about it, in words; empty for most.
+        note: A remark on the verdict, in words; empty for most.
         entries: All values, for figures.
     """
 
@@ -95,22 +96,14 @@ class TensorReport:
         return self.verdict != FAILED
 
     def to_json(self) -> dict[str, Any]:
-        """Return what can be written as JSON: finite numbers alone."""
-        names = (
-            *("name", "checked", "of", "max_relative_error", "mean_relative_error", "max_absolute_error"),
-            *("norm_error", "analytic", "numerical", "failing", "kinks", "one_sided"),
-            *("smaller_steps", "floor"),
-            *("verdict", "passed", "note"),
-        )
-        values = {name: getattr(self, name) for name in names}
-        values["shape"] = list(self.shape)
-        values["at"] = None if self.at is None else list(self.at)
-        return {name: finite(value) for name, value in values.items()}
+        """Return the report, without the entries, as JSON can hold it: finite numbers alone."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "entries"}
+        return dict(_finite(values | {"passed": self.passed}))
 
 
 @dataclass(frozen=True)
 class GradcheckReport:
-    """The check of a whole network.
+    """The check of a network.
 
     Attributes:
         passed: Whether every tensor, the direction and the cost passed, to the end.
@@ -119,7 +112,7 @@ class GradcheckReport:
         of: Parameters of the network.
         parameters: One report for each tensor, in the network's order.
         direction_error: Relative error of the derivative along a random direction of all parameters.
-        direction: Both values of that derivative, and what the check says about it.
+        direction: Both values of that derivative, and its verdict.
         cost: The network's own cost and the checker's, and their relative difference.
         interrupted: The check was stopped before its end.
         settings: h, eps, tolerance, coverage, method, seed, samples, lambda, precision, device.
@@ -157,37 +150,28 @@ class GradcheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``xpnet gradcheck --json`` prints."""
-        worst = self.worst
         keys = ("name", "at", "max_relative_error", "max_absolute_error", "analytic", "numerical", "verdict")
-        about = {} if worst is None else worst.to_json()
-        return {
-            "passed": self.passed,
-            "reason": self.reason,
-            "checked": self.checked,
-            "of": self.of,
-            "kinks": self.kinks,
-            "worst": {key: about[key] for key in keys} if about else {},
-            "parameters": [tensor.to_json() for tensor in self.parameters],
-            "direction_error": finite(self.direction_error),
-            "direction": {key: finite(value) for key, value in self.direction.items()},
-            "cost": {key: finite(value) for key, value in self.cost.items()},
-            "interrupted": self.interrupted,
-            "settings": {key: finite(value) for key, value in self.settings.items()},
-            "seconds": self.seconds,
-        }
+        worst = {} if self.worst is None else {key: getattr(self.worst, key) for key in keys}
+        tensors = [tensor.to_json() for tensor in self.parameters]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return dict(_finite(values | {"kinks": self.kinks, "worst": worst, "parameters": tensors}))
 
 
 def worst_of(tensors: Sequence[TensorReport]) -> TensorReport | None:
     """Return the tensor with the largest relative error among those that fail, else pass, else any."""
     for verdict in (FAILED, PASSED, None):
-        found = [t for t in tensors if t.checked and verdict in (t.verdict, None)]
-        if found:
-            return max(found, key=lambda t: t.max_relative_error)
+        candidates = [t for t in tensors if t.checked and verdict in (t.verdict, None)]
+        if candidates:
+            return max(candidates, key=lambda t: t.max_relative_error)
     return None
 
 
-def finite(value: Any) -> Any:
-    """Return `value`, but the largest number where it is infinite or none: JSON has neither."""
+def _finite(value: Any) -> Any:
+    """Return `value` with the largest number in place of infinities and NaN, which JSON lacks, and lists for tuples."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return math.copysign(1.7976931348623157e308, value) if math.isinf(value) else 1.7976931348623157e308
+        return -sys.float_info.max if value == -math.inf else sys.float_info.max
     return value

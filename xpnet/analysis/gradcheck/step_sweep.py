@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.gradcheck.problem import Flags, Floats, Indices, Problem, own_gradients
-from xpnet.analysis.gradcheck.sampling import choose
-from xpnet.analysis.gradcheck.threads import Workers
-from xpnet.backend import get_backend
+from xpnet.analysis.gradcheck.problem import Floats, Indices, Problem, choose, network_of, own_gradients
+from xpnet.analysis.gradcheck.slopes import Workers
 from xpnet.config.arguments import kind, takes
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import real, whole
@@ -23,10 +21,10 @@ def _steps(value: Any) -> tuple[float, ...]:
     wanted = "finite numbers above 0 and of at most 1, such as (1e-6, 1e-5)"
     if isinstance(value, (str, bytes)) or getattr(value, "ndim", 1) != 1 or not isinstance(value, Iterable):
         raise ValueError(wanted)
-    found = tuple(real(above=0, high=1)(h) for h in value)
-    if not found:
+    steps = tuple(real(above=0, high=1)(h) for h in value)
+    if not steps:
         raise ValueError(wanted)
-    return found
+    return steps
 
 
 @takes(network=kind(Network, NetworkConfig), entries=whole(1), eps=real(above=0), seed=whole(0), steps=_steps)
@@ -61,8 +59,7 @@ def sweep_h(
         error, ``median_absolute`` error, and the share of probes with ``kinks``.  Biases before BN are
         left out: their gradient is zero.
     """
-    if isinstance(network, NetworkConfig):
-        network = Network(network, backend=get_backend("cpu"), dtype="float64", seed=seed)
+    network = network_of(network, seed)
     problem = Problem.of(network, x, labels, lam)
     _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]
@@ -80,16 +77,15 @@ def _errors(
     eps: float,
 ) -> list[dict[str, Any]]:
     """Return the rows of one step."""
-    errors: dict[str, list[tuple[Floats, Floats, Flags]]] = {}
+    errors: dict[str, list[Any]] = {}
     for name, flat in chosen.items():
         p = problem.parameters[name].reshape(-1)[flat]
         offsets = h * np.maximum(1.0, np.abs(p))
-        values, kinked = workers.slopes(name, flat, offsets, -offsets, whole=True)
-        _, kind = problem.owner(name)
-        numerical = values + 2 * problem.lam * p if kind == "W" else values
-        absolute = np.abs(analytic[name][flat] - numerical)
-        relative = absolute / np.maximum(eps, np.abs(analytic[name][flat]) + np.abs(numerical))
-        for key in (kind, "all"):
+        values, kinked = workers.slopes(name, flat, offsets, -offsets, uninterrupted=True)
+        numerical, exact = values + problem.penalty_slope(name, p), analytic[name][flat]
+        absolute = np.abs(exact - numerical)
+        relative = absolute / np.maximum(eps, np.abs(exact) + np.abs(numerical))
+        for key in (problem.owners[name][1], "all"):
             errors.setdefault(key, []).append((relative, absolute, kinked))
     rows = []
     for key, parts in errors.items():

@@ -1,4 +1,4 @@
-"""Diagnosis by epoch: what :func:`xpnet.diagnose` measures before training and after its epochs."""
+"""Statistics of every layer, epoch by epoch, while :func:`xpnet.train` trains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.diagnosis.layer_statistics import MEASURES, Diagnosis, Values, diagnose
+from xpnet.analysis.layer_statistics import MEASURES, Diagnosis, Values, diagnose
 from xpnet.config.arguments import kind, takes
 from xpnet.config.definitions import TrainConfig
 from xpnet.config.fields import argument, optional, whole
@@ -30,12 +30,12 @@ COLUMNS = ("epoch", "step", "replica", "layer", "eta", *MEASURES)
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """One diagnosis of a training.
+    """The diagnosis after one epoch of a training.
 
     Attributes:
         epoch: Epochs that were trained; 0 is before the first step.
         step: Steps that were taken.
-        eta: Learning rates (R,) of the last step, at epoch 0 of the first one; `update_ratio` is by these.
+        eta: Learning rates (R,) of the last step, at epoch 0 of the first one; `update_ratio` uses these.
         diagnosis: The measures.
     """
 
@@ -46,40 +46,37 @@ class LayerStatistics:
 
 
 class LayerHistory:
-    """The moments of a training.
+    """The layer statistics of a training, epoch by epoch.
 
-    ``course["s_std"]`` is an array (moments, R, L); ``course["loss"]``, ``"accuracy"``, ``"predicted"`` and
-    ``"eta"`` are (moments, R), ``course["epoch"]`` and ``"step"`` (moments,).
+    ``history["s_std"]`` is an array (epochs, R, L); ``history["loss"]``, ``"accuracy"``, ``"predicted"`` and
+    ``"eta"`` are (epochs, R), ``history["epoch"]`` and ``"step"`` (epochs,).
     """
 
     def __init__(self) -> None:
-        self.moments: list[LayerStatistics] = []
+        self.statistics: list[LayerStatistics] = []
 
     def __len__(self) -> int:
-        return len(self.moments)
+        return len(self.statistics)
 
     def __getitem__(self, name: str) -> Any:
         if name in ("epoch", "step", "eta"):
-            return np.array([getattr(moment, name) for moment in self.moments])
-        if name not in {field.name for field in dataclasses.fields(Diagnosis)}:
-            raise KeyError(f"{name}: a diagnosis has {', '.join(f.name for f in dataclasses.fields(Diagnosis))}")
-        return np.array([getattr(moment.diagnosis, name) for moment in self.moments])
+            return np.array([getattr(one, name) for one in self.statistics])
+        measured = [field.name for field in dataclasses.fields(Diagnosis)]
+        if name not in measured:
+            raise KeyError(f"{name}: a diagnosis has {', '.join(measured)}")
+        return np.array([getattr(one.diagnosis, name) for one in self.statistics])
 
     def to_csv(self) -> str:
-        """Return a row with ``COLUMNS`` for each moment, replica and layer; replicas from 0, layers from 1."""
+        """Return a row with ``COLUMNS`` for each epoch, replica and layer; replicas from 0, layers from 1."""
         rows: list[list[Any]] = [list(COLUMNS)]
-        for moment in self.moments:
-            replicas, layers = moment.diagnosis.s_std.shape
-            rows += [
-                [moment.epoch, moment.step, r, layer + 1, float(moment.eta[r])]
-                + [float(getattr(moment.diagnosis, name)[r, layer]) for name in MEASURES]
-                for r in range(replicas)
-                for layer in range(layers)
-            ]
+        for one in self.statistics:
+            for r, layer in np.ndindex(one.diagnosis.s_std.shape):
+                measures = [float(getattr(one.diagnosis, name)[r, layer]) for name in MEASURES]
+                rows.append([one.epoch, one.step, r, layer + 1, float(one.eta[r]), *measures])
         return csv_lines(rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return every array as nested lists, with None for what is not a number."""
+        """Return every array as nested lists, with None for numbers that are not finite."""
         names = ("epoch", "step", "eta", "loss", "accuracy", "predicted")
         return {name: _listed(self[name]) for name in names} | {
             "measures": {name: _listed(self[name]) for name in MEASURES}
@@ -87,10 +84,10 @@ class LayerHistory:
 
 
 class Recorder(Callback):
-    """Callback that takes a diagnosis when it is made, as epoch 0, and after epochs.
+    """Callback that diagnoses networks when it is made, as epoch 0, and after epochs.
 
     Attributes:
-        course: What was measured so far.
+        history: The statistics so far.
         samples: Number of samples n in the batch.
     """
 
@@ -122,10 +119,10 @@ class Recorder(Callback):
         if not 2 <= self.samples <= count:
             raise ConfigError(f"samples = {samples}: must be from 2 to {count:,}, which the training set has")
         every = argument("every", every, whole(1))
-        self.course = LayerHistory()
+        self.history = LayerHistory()
         self._network, self._lam, self._every = network, config.lam, every
         length = config.length(count)
-        self._epochs = length.epochs
+        self._last = length.epochs
         rows = np.sort(generator(0, Purpose.DIAGNOSIS_ROWS).permutation(count)[: self.samples])
         x = np.ascontiguousarray(data.standardiser(data.train.x[rows], str(network.dtype)))
         self._x = network.backend.asarray(x)
@@ -133,15 +130,18 @@ class Recorder(Callback):
         self._take(0, 0, learning_rates(config, length, network.replicas)[0])
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        """Take the diagnosis of an epoch that is due."""
-        if record.epoch % self._every == 0 or record.epoch == self._epochs:
+        """Diagnose after an epoch, if one is due."""
+        if record.epoch % self._every == 0 or record.epoch == self._last:
             self._take(record.epoch, record.step, record.eta, np.isfinite(record.train.losses))
 
     def _take(self, epoch: int, step: int, eta: Values, alive: Any = True) -> None:
-        found = diagnose(self._network, self._x, self._labels, self._lam, eta)
-        if not np.all(alive):
-            found = _without(found, ~alive)
-        self.course.moments.append(LayerStatistics(epoch, step, eta, found))
+        diagnosis = diagnose(self._network, self._x, self._labels, self._lam, eta)
+        if not np.all(alive):  # replicas that have diverged are no longer trained
+            values = {name: np.array(value, float) for name, value in vars(diagnosis).items()}
+            for value in values.values():
+                value[~alive] = np.nan
+            diagnosis = Diagnosis(**values)
+        self.history.statistics.append(LayerStatistics(epoch, step, eta, diagnosis))
 
 
 @takes(network=kind(Network), data=kind(Dataset), config=optional(kind(TrainConfig)), callbacks=callbacks_of)
@@ -167,29 +167,21 @@ def train_with_diagnosis(
         orders: As of :func:`xpnet.train`.
 
     Returns:
-        What :func:`xpnet.train` returns, and the measures by epoch: ``course["s_std"]`` (moments, R, L), ...
+        What :func:`xpnet.train` returns, and the statistics by epoch: ``history["s_std"]`` (epochs, R, L), ...
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.
         DivergedError: The loss became infinite or not a number, for all replicas; a :class:`Recorder` among
-            the callbacks of :func:`xpnet.train` keeps what was measured before that.
+            the callbacks of :func:`xpnet.train` keeps the statistics before that.
     """
     config = config or TrainConfig()
     recorder = Recorder(network, data, config, samples=samples, every=every)
     result = train(network, data, config, callbacks=[recorder, *callbacks], orders=orders)
-    return result, recorder.course
-
-
-def _without(found: Diagnosis, diverged: Any) -> Diagnosis:
-    """Return a diagnosis that is not a number for replicas that have diverged, which are no longer trained."""
-    values = {field.name: getattr(found, field.name).astype(float) for field in dataclasses.fields(found)}
-    for value in values.values():
-        value[diverged] = np.nan
-    return Diagnosis(**values)
+    return result, recorder.history
 
 
 def _listed(values: Any) -> Any:
     """Return an array as nested lists of numbers that JSON can hold."""
-    if isinstance(values, np.ndarray) and values.ndim:
+    if values.ndim:
         return [_listed(value) for value in values]
-    return (values.item() if np.isfinite(values) else None) if isinstance(values, (np.ndarray, np.generic)) else values
+    return values.item() if np.isfinite(values) else None

@@ -1,8 +1,8 @@
-"""The measures of one moment: every layer of every replica, on one batch of samples.
+"""Statistics of every layer of every replica, on one batch of samples.
 
 Rows are samples.  A layer has inputs, sums s = x W + b (R, n, m), and outputs y (R, n, m): after batch
 normalisation and ReLU, or, of the last layer, the logits s themselves.  The network computes in its own
-precision; what it computed is added up in float64.
+precision; the statistics are added up in float64.
 """
 
 from __future__ import annotations
@@ -104,17 +104,17 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         eta: Learning rate of `update_ratio`, a number, or one for each replica (R,); 1 gives the plain ratio.
 
     Returns:
-        Measures of every layer (R, L) and of the whole networks (R,).
+        Measures of every layer (R, L) and of each network (R,).
 
     Raises:
         ArrayError: `x` or `labels` lie on another device, or have the wrong shape, dtype or range.
-        ConfigError: There is one sample alone.
+        ConfigError: There is only one sample.
     """
     x, labels = network.checked(x, labels, needed=True)
     if int(x.shape[-2]) < 2:
         raise ConfigError("x: has 1 sample; a diagnosis compares samples, pass at least 2")
     ops, backend, tape = network.ops, network.backend, Tape()
-    with np.errstate(all="ignore"):  # of a network that diverges; what it gives is not a number
+    with np.errstate(all="ignore"):  # a network that diverges gives numbers that are not finite
         logits = forward(ops, network.layers, network.parameters, network.config.bn_eps, x, tape)
         replicas, samples = int(logits.shape[0]), int(logits.shape[-2])
         entropy = ops.softmax_cross_entropy(logits, labels, 1.0 / samples)
@@ -124,10 +124,9 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         )
         columns: list[dict[str, Values]] = []
         # From the last layer to the first: no more than one layer's gradient of W is held.
-        for part in backward(ops, network.layers, network.parameters, tape, entropy.g):
-            index = len(network.layers) - 1 - len(columns)
-            record = tape.layers[index]
-            last = index == len(network.layers) - 1
+        parts = backward(ops, network.layers, network.parameters, tape, entropy.g)
+        for part, record in zip(parts, reversed(tape.layers), strict=True):
+            last = part.layer == network.layers[-1]
             y = record.s if last else getattr(record.activation, "y", record.activation)
             gradient = ops.weight_gradient(part.x, part.g)
             columns.append(
@@ -141,7 +140,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
             for name in MEASURES
         }
         losses = backend.to_numpy(entropy.losses.mean(axis=-1, dtype="float64"))
-        # Scores that are not a number would count as a hit of the first class.
+        # Logits that are not a number would count as a hit of the first class.
         correct = np.where(np.isfinite(losses), backend.to_numpy(entropy.correct).mean(axis=-1), np.nan)
     classes = backend.to_numpy(backend.xp.argmax(logits, axis=-1))
     predicted = np.array([len(np.unique(row)) for row in classes])
@@ -151,7 +150,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
 def _of_sums(backend: Backend, s: Array) -> dict[str, Values]:
     """Return the measures of s (R, n, m)."""
     centred = s.astype("float64")
-    # Taking one entry away first leaves nothing of numbers that are all the same.
+    # Numbers that are all the same become exactly 0.
     centred = centred - centred[:, :1, :1]
     return {
         "s_std": backend.to_numpy(backend.xp.std(centred, axis=(-2, -1))),

@@ -1,4 +1,4 @@
-"""The fast differences against whole forward passes, and both against PyTorch."""
+"""Fast slopes against complete forward passes, and gradients against PyTorch's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck_cases import network, samples, torch_gradients
+from gradcheck_cases import network, samples, sizes_of_terms, torch_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnet.analysis.gradcheck import check_network, fast_differences
-from xpnet.analysis.gradcheck.fast_differences import FastDifferences
-from xpnet.analysis.gradcheck.problem import Problem, losses, naive_slopes
+from xpnet.analysis.gradcheck import check_network, slopes
+from xpnet.analysis.gradcheck.problem import Problem, losses
+from xpnet.analysis.gradcheck.slopes import FastSlopes, naive_slopes
 from xpnet.backend import get_backend
 from xpnet.ops import get_reference
 
@@ -23,17 +23,15 @@ nets = st.fixed_dictionaries(
         "bias_before_bn": st.booleans(),
         "seed": st.integers(0, 1000),
     }
-)
+).map(lambda options: options | {"bias_before_bn": options["bias_before_bn"] and options["batch_norm"]})
 
 
 @given(options=nets, n=st.integers(2, 20), step=st.sampled_from([1e-3, 6e-6]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_fast_and_naive_agree_to_round_off(options: dict[str, Any], n: int, step: float):
-    if not options["batch_norm"]:
-        options = options | {"bias_before_bn": False}
     # Where BN divides by a deviation of a thousandth, round-off is a thousand times larger: bn_eps bounds it.
     problem = Problem.of(network(**options, bn_eps=1e-2), *samples(n), 0.0)
-    evaluate = FastDifferences(problem)
+    evaluate = FastSlopes(problem)
     for name, p in problem.parameters.items():
         flat = np.arange(p.size)
         for plus, minus in ((step, -step), (0.0, -step), (-step, -2 * step)):
@@ -44,31 +42,23 @@ def test_fast_and_naive_agree_to_round_off(options: dict[str, Any], n: int, step
             assert (kinked_a != kinked_b).sum() <= 1
 
 
-def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("method", ["fast", "naive"])
+def test_check_by_any_method_and_chunk_finds_the_same_slopes(monkeypatch: pytest.MonkeyPatch, method: str):
     x, labels = samples()
-    reports = []
-    for size in (1, 2**20):
-        monkeypatch.setattr(fast_differences, "_BYTES", size)
-        reports.append(check_network(network(), x, labels, 0.01))
-    for a, b in zip(reports[0].parameters, reports[1].parameters, strict=True):
+    expected = check_network(network(), x, labels, 0.01)
+    monkeypatch.setattr(slopes, "CHUNK_BYTES", 1)
+    report = check_network(network(), x, labels, 0.01, method=method)
+    assert report.passed
+    for a, b in zip(report.parameters, expected.parameters, strict=True):
         np.testing.assert_allclose(a.entries.numerical, b.entries.numerical, atol=1e-9)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_threads_do_not_matter(threads: int):
+def test_check_with_any_threads_is_the_same(threads: int):
     x, labels = samples()
     report = check_network(network(), x, labels, 0.01, threads=threads)
     expected = check_network(network(), x, labels, 0.01, threads=2)
     assert [t.to_json() for t in report.parameters] == [t.to_json() for t in expected.parameters]
-
-
-def test_whole_check_by_the_naive_way():
-    x, labels = samples()
-    naive, quick = (check_network(network(), x, labels, 0.01, method=method) for method in ("naive", "fast"))
-    assert naive.passed
-    assert quick.passed
-    for a, b in zip(naive.parameters, quick.parameters, strict=True):
-        np.testing.assert_allclose(a.entries.numerical, b.entries.numerical, atol=1e-9)
 
 
 def test_losses_are_those_of_the_reference():
@@ -83,24 +73,21 @@ def test_losses_are_those_of_the_reference():
     lam=st.sampled_from([0.0, 0.3]),
     n=st.integers(2, 30),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_gradients_are_those_of_pytorch(options: dict[str, Any], lam: float, n: int):
     pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    if not options["batch_norm"]:
-        options = options | {"bias_before_bn": False}
     net = network(**options)
     x, labels = samples(n)
     cost, found = net.cost_and_gradients(x, labels, lam)
     expected_cost, expected = torch_gradients(net, x, labels, lam)
     assert cost[0] == pytest.approx(expected_cost, rel=1e-12)
+    terms = sizes_of_terms(net, x)
     for name, gradient in expected.items():
-        if name in {layer.b for layer in net.layers if layer.gamma is not None}:
-            # Zero by construction: both hold nothing but round-off.
-            assert max(np.abs(gradient).max(), np.abs(found[name]).max()) < 1e-10
-        else:
-            size = np.linalg.norm(gradient) + np.linalg.norm(found[name])
-            # Where every sample's ReLU is off but for round-off, the gradient is as small.
-            assert np.linalg.norm(found[name][0] - gradient) <= 1e-12 * max(size, 1e-3), name
+        # Each gradient is a sum of terms, and round-off is that of the terms: BN of two samples subtracts from dJ/ds
+        # its mean and its share along s_hat, which leaves of terms that 1 / std has magnified next to nothing.
+        size = np.linalg.norm(gradient) + np.linalg.norm(found[name])
+        allowed = 1e-12 * size + 100 * np.finfo(float).eps * terms[name]
+        assert np.linalg.norm(found[name][0] - gradient) <= allowed, name
 
 
 def test_differences_of_each_samples_loss_have_less_round_off_than_those_of_the_mean():
@@ -125,4 +112,4 @@ def test_differences_of_each_samples_loss_have_less_round_off_than_those_of_the_
     flat = np.arange(exact.size)
     steps = np.full(exact.size, h)
     noise = error(np.array([of_means(index) for index in flat]))
-    assert error(FastDifferences(problem)("W1", flat, steps, -steps)[0]) < noise / 2
+    assert error(FastSlopes(problem)("W1", flat, steps, -steps)[0]) < noise / 2

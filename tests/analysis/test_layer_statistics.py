@@ -1,4 +1,4 @@
-"""The measures of a diagnosis against numbers known by hand and against the network's own gradients."""
+"""Layer statistics against numbers known by hand and against the network's own gradients."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from calls import Calls
 from strict import strict_backend
 
 import xpnet
-from xpnet.analysis.diagnosis import COLUMNS, MEASURES, Recorder
-from xpnet.errors import ArrayError, ConfigError, DivergedError
+from xpnet.analysis.layer_statistics import MEASURES
+from xpnet.errors import ArrayError, ConfigError
 
 CONFIG = xpnet.NetworkConfig(inputs=12, hidden=(7, 5), classes=4)
 
@@ -153,10 +152,8 @@ def test_a_replica_is_measured_as_alone(shared):
     for r in range(3):
         own = (x, labels) if shared else (x[r], labels[r])
         solo = xpnet.diagnose(xpnet.Network(CONFIG, dtype="float64", seed=3 + r), *own, 0.1 * r, 0.5)
-        for field in dataclasses.fields(found):
-            np.testing.assert_allclose(
-                getattr(found, field.name)[r], getattr(solo, field.name)[0], rtol=1e-10, err_msg=field.name
-            )
+        for name, values in vars(found).items():
+            np.testing.assert_allclose(values[r], getattr(solo, name)[0], rtol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
@@ -167,10 +164,9 @@ def test_nothing_of_a_device_is_mixed_with_the_host(batch_norm):
     there = xpnet.Network(config, backend=backend, dtype="float64", replicas=2)
     found = xpnet.diagnose(there, backend.asarray(x), backend.asarray(labels), 0.1, 0.5)
     here = xpnet.diagnose(xpnet.Network(config, dtype="float64", replicas=2), x, labels, 0.1, 0.5)
-    for field in dataclasses.fields(found):
-        a, b = getattr(found, field.name), getattr(here, field.name)
-        assert type(a) is np.ndarray
-        np.testing.assert_allclose(a, b, rtol=1e-9, err_msg=field.name)
+    for name, values in vars(found).items():
+        assert type(values) is np.ndarray
+        np.testing.assert_allclose(values, getattr(here, name), rtol=1e-9, err_msg=name)
 
 
 def test_float32_is_added_up_in_float64():
@@ -189,80 +185,6 @@ def test_what_does_not_fit_is_refused():
         xpnet.diagnose(net, x[:1], labels[:1])
     with pytest.raises(ArrayError, match="x: is float32"):
         xpnet.diagnose(net, x.astype("float32"), labels)
-
-
-def test_training_is_the_same_with_a_diagnosis_and_epoch_0_is_before_it(blobs):
-    config = xpnet.TrainConfig(epochs=5, n_s="1ep", lam=(0.0, 0.01))
-    plain, watched = (xpnet.Network(CONFIG, dtype="float64", replicas=2) for _ in range(2))
-    start = xpnet.Network(CONFIG, dtype="float64", replicas=2)
-    xpnet.train(plain, blobs, config)
-    told: list[int] = []
-    callback = Calls(on_epoch_end=lambda record: told.append(record.epoch))
-    result, course = xpnet.train_with_diagnosis(watched, blobs, config, samples=400, every=2, callbacks=[callback])
-    assert told == [1, 2, 3, 4, 5]
-    assert all(np.array_equal(plain.parameters[n], watched.parameters[n]) for n in plain.parameters)
-    assert course["epoch"].tolist() == [0, 2, 4, 5]
-    assert course["step"].tolist() == [0, 8, 16, 20]
-    assert course["s_std"].shape == (4, 2, 3)
-    np.testing.assert_array_equal(course["eta"][1:], [result.history.epochs[e - 1].eta for e in (2, 4, 5)])
-    np.testing.assert_array_equal(course["eta"][0], 1e-5)
-    # All training samples are the batch, so their order does not matter.
-    x = blobs.standardiser(blobs.train.x, "float64")
-    for moment, net in ((0, start), (-1, plain)):
-        want = xpnet.diagnose(net, x, blobs.train.labels, np.array([0, 0.01]), course["eta"][moment])
-        for name in MEASURES:
-            np.testing.assert_allclose(course[name][moment], getattr(want, name), rtol=1e-8, err_msg=name)
-    with pytest.raises(KeyError, match="nothing: a diagnosis has"):
-        course["nothing"]
-
-
-def test_csv_and_json_hold_the_numbers(blobs):
-    _, course = xpnet.train_with_diagnosis(
-        xpnet.Network(CONFIG, replicas=2), blobs, xpnet.TrainConfig(epochs=1), samples=50
-    )
-    header, *rows = [line.split(",") for line in course.to_csv().splitlines()]
-    assert tuple(header) == COLUMNS
-    assert len(rows) == 2 * 2 * 3
-    for row in rows:
-        entry = dict(zip(header, row, strict=True))
-        moment = course["epoch"].tolist().index(int(entry["epoch"]))
-        for name in MEASURES:
-            want = course[name][moment, int(entry["replica"]), int(entry["layer"]) - 1]
-            np.testing.assert_array_equal(float(entry[name]), want)
-    as_json = course.to_json()
-    assert as_json["measures"]["dead"][0][0][2] is None
-    assert as_json["measures"]["s_std"] == course["s_std"].tolist()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"samples": 1}, "samples = 1: must be from 2 to 400"),
-        ({"samples": 401}, "samples = 401: must be from 2 to 400"),
-        ({"every": 0}, "every = 0: must be a whole number of at least 1"),
-    ],
-)
-def test_a_recorder_says_what_is_wrong(blobs, wrong, message):
-    with pytest.raises(ConfigError, match=message):
-        Recorder(xpnet.Network(CONFIG), blobs, xpnet.TrainConfig(), **wrong)
-    with pytest.raises(ConfigError, match="inputs = 3: the data"):
-        Recorder(xpnet.Network(xpnet.NetworkConfig(inputs=3)), blobs, xpnet.TrainConfig())
-
-
-def test_a_replica_that_diverges_has_no_figures_from_there_on(blobs):
-    config = xpnet.TrainConfig(epochs=2, schedule="constant", eta=(0.01, 1e30))
-    net = xpnet.Network(dataclasses.replace(CONFIG, batch_norm=False), replicas=2)
-    _, course = xpnet.train_with_diagnosis(net, blobs, config, samples=50)
-    assert np.isfinite(course["s_std"][0]).all()
-    assert np.isfinite(course["s_std"][1:, 0]).all()
-    assert np.isnan(course["s_std"][1:, 1]).all()
-    assert np.isnan(course["predicted"][1:, 1]).all()
-    net = xpnet.Network(dataclasses.replace(CONFIG, batch_norm=False))
-    config = dataclasses.replace(config, eta=1e30)
-    recorder = Recorder(net, blobs, config)
-    with pytest.raises(DivergedError):
-        xpnet.train(net, blobs, config, callbacks=[recorder])
-    assert recorder.course["epoch"].tolist() == [0]
 
 
 def test_one_network_measured_on_a_batch_for_each_of_several():
