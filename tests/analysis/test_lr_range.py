@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from calls import Calls
 from strict import gpu_backend, strict_backend
 
 import xpnet
@@ -112,7 +113,7 @@ def test_a_replica_is_its_solo_test(blobs, momentum):
 
 def test_the_default_is_an_epoch_or_500_steps(blobs):
     seen: list[int] = []
-    test = xpnet.lr_range(LINEAR, blobs, PLAIN, to=1e-3, on_steps=seen.append)
+    test = xpnet.lr_range(LINEAR, blobs, PLAIN, to=1e-3, callbacks=[Calls(on_steps=seen.append)])
     assert test.asked == 500 == sum(seen)
     assert len(test.validation) == 50
     x = np.random.default_rng(0).standard_normal((1300, 12)).astype(np.float32)
@@ -148,7 +149,7 @@ def test_what_is_not_finite_ends_it_and_is_not_recorded(blobs):
 
 def test_it_can_be_stopped(blobs):
     answers = iter([False, False, True])
-    test = xpnet.lr_range(LINEAR, blobs, PLAIN, steps=100, should_stop=lambda: next(answers))
+    test = xpnet.lr_range(LINEAR, blobs, PLAIN, steps=100, callbacks=[Calls(should_stop=lambda: next(answers))])
     assert test.interrupted
     assert len(test.rates) == 6
 

@@ -138,8 +138,7 @@ def entries():
         "lr_range": (
             xpnet.lr_range,
             {"config": CONFIG, "data": data, "train": TRAIN, "from_": 1e-6, "to": 10.0, "steps": 20, "seeds": 0}
-            | {"spacing": "log", "backend": None, "dtype": "float32"}
-            | none_of("on_steps", "should_stop"),
+            | {"spacing": "log", "backend": None, "dtype": "float32", "callbacks": ()},
         ),
         "to_device": (xpnet.to_device, {"data": data, "backend": backend, "dtype": "float32"}),
         "write_report": (lambda path, **more: xpnet.write_report(path, **more), {"path": "here", "data": None}),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from xpnet.analysis.lr_suggestion import LRRange
 from xpnet.backend import Array, Backend, get_backend
-from xpnet.config.arguments import floating, function, kind, takes
+from xpnet.config.arguments import floating, kind, takes
 from xpnet.config.arguments import seeds as seeds_of_networks
 from xpnet.config.definitions import MOST_STEPS, NetworkConfig, TrainConfig
 from xpnet.config.fields import argument, choice, optional, real, whole
@@ -20,6 +20,7 @@ from xpnet.data import Dataset, on_host
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.batches import Batches, order_seeds
+from xpnet.training.callback import Callback, callbacks_of
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation
 from xpnet.training.history import Values
@@ -71,7 +72,7 @@ class Smoothing:
     seeds=seeds_of_networks,
     backend=optional(kind(Backend)),
     dtype=floating,
-    **dict.fromkeys(("on_steps", "should_stop"), optional(function)),
+    callbacks=callbacks_of,
 )
 def lr_range(
     config: NetworkConfig,
@@ -85,8 +86,7 @@ def lr_range(
     seeds: int | Sequence[int] = 0,
     backend: Backend | None = None,
     dtype: str = "float32",
-    on_steps: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> LRRange:
     """Train new networks with a rising rate, and suggest `eta_min` and `eta_max` for the triangular schedule.
 
@@ -106,8 +106,8 @@ def lr_range(
         seeds: Seed of each network; several are trained as one population.
         backend: Where to compute; the CPU if not given.
         dtype: ``"float32"`` or ``"float64"``.
-        on_steps: Called with the number of steps just taken.
-        should_stop: Called between validation passes; the test ends when it returns True.
+        callbacks: Instances of :class:`xpnet.Callback`, of which `on_steps` and `should_stop` are called between
+            validation passes.
 
     Returns:
         The curves, and ``suggestion`` with `eta_min` and `eta_max`, or ``no_suggestion``, which says why there is none.
@@ -122,7 +122,7 @@ def lr_range(
     network = Network(config, backend=backend or get_backend("cpu"), dtype=dtype, seed=seeds)
     on_device = on_device_of(network, data, train)
     asked = asked or max(_STEPS, train.length(int(on_device.train.x.shape[0])).steps_per_epoch)
-    return _Test(network, on_device, train, rising_rates(first, last, asked, spacing)).run(on_steps, should_stop)
+    return _Test(network, on_device, train, rising_rates(first, last, asked, spacing)).run(callbacks)
 
 
 def check_range(from_: Any, to: Any, steps: Any, spacing: Any) -> tuple[float, float, int | None]:
@@ -156,7 +156,7 @@ class _Test:
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
         self.smooth_loss, self.smooth_accuracy = Smoothing(len(rates)), Smoothing(len(rates))
 
-    def run(self, on_steps: Callable[[int], None] | None, should_stop: Callable[[], bool] | None) -> LRRange:
+    def run(self, callbacks: Sequence[Callback]) -> LRRange:
         """Take the steps, and suggest rates."""
         begin = time.perf_counter()
         pieces: list[tuple[Values, ...]] = []
@@ -172,13 +172,13 @@ class _Test:
                 good, ended = self._end(mean, lowest[1:], done)
                 pieces.append(tuple(column[:good] for column in piece))
                 done, best = done + good, lowest[-1]
-                if on_steps is not None:
-                    on_steps(len(losses))
+                for callback in callbacks:
+                    callback.on_steps(len(losses))
                 if ended is not None:
                     break
                 validation.append(self.evaluation().accuracies)
                 validation_steps.append(done)
-                interrupted = done < len(self.rates) and should_stop is not None and should_stop()
+                interrupted = done < len(self.rates) and any(callback.should_stop() for callback in callbacks)
                 if interrupted:
                     break
         if done == 0:

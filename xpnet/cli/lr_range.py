@@ -63,6 +63,7 @@ def lr_range(
     """
     from xpnet.analysis.lr_range import check_range
     from xpnet.analysis.lr_range import lr_range as test_rates
+    from xpnet.cli.progress import StepBar, StopOnInterrupt
     from xpnet.report import render
 
     settings = _settings(options, config)
@@ -88,8 +89,7 @@ def lr_range(
             seeds=_seeds(settings),
             backend=backend,
             dtype=settings.run.dtype,
-            on_steps=bar.update,
-            should_stop=interrupt,
+            callbacks=[StepBar(bar), StopOnInterrupt(interrupt)],
         )
     _write(folder, test, written, title, output)
     output.result(test.to_json() | {"folder": str(folder)}, title, _summary(test, folder))
