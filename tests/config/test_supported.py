@@ -26,8 +26,8 @@ GPU, CPU = ("graph", "fused", "small", "plain"), ("split", "population", "plain"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithActivation(NetworkConfig):
-    activation: str | None = setting("tanh", optional(choice("relu", "tanh")), "What no kernel knows.")
+class WithGate(NetworkConfig):
+    gate: str | None = setting("tanh", optional(choice("relu", "tanh")), "What no kernel knows.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,31 +89,31 @@ def test_todays_settings_are_known_to_all(backend):
 
 
 def test_no_network_has_a_setting_that_nothing_computes():
-    with pytest.raises(ConfigError, match="activation: is a setting that no network has yet"):
-        Network(config(WithActivation))
+    with pytest.raises(ConfigError, match="gate: is a setting that no network has yet"):
+        Network(config(WithGate))
     # What is not set changes nothing.
-    Network(WithActivation(inputs=3, activation=None))
+    Network(WithGate(inputs=3, gate=None))
 
 
 def test_of_a_setting_some_values_may_be_known(backend, monkeypatch):
-    knows(monkeypatch, "activation", "reference", "plain")
-    knows(monkeypatch, "activation", *KNOWN.keys() - {"reference", "plain"}, values=["relu"])
+    knows(monkeypatch, "gate", "reference", "plain")
+    knows(monkeypatch, "gate", *KNOWN.keys() - {"reference", "plain"}, values=["relu"])
 
-    def chosen(activation, kind="auto"):
-        network = WithActivation(inputs=1024, hidden=(50,), classes=4, activation=activation)
+    def chosen(gate, kind="auto"):
+        network = WithGate(inputs=1024, hidden=(50,), classes=4, gate=gate)
         return type(stepper(backend, network, TrainConfig(stepper=kind)))
 
     assert chosen("relu") is type(stepper(backend, config(), TrainConfig()))
     assert chosen("tanh") is PlainStepper
     kind = kinds(backend)[0]
-    with pytest.raises(ConfigError, match=f"stepper = {kind}: does not know the setting activation = tanh; take auto"):
+    with pytest.raises(ConfigError, match=f"stepper = {kind}: does not know the setting gate = tanh; take auto"):
         chosen("tanh", kind)
 
 
 @pytest.mark.parametrize("which", ["network", "training", "hyper"])
 def test_what_a_stepper_does_not_know_is_refused_by_name_or_goes_to_another(backend, monkeypatch, which):
-    name = {"network": "activation", "training": "dropout", "hyper": "noise"}[which]
-    network = config(WithActivation if which == "network" else NetworkConfig)
+    name = {"network": "gate", "training": "dropout", "hyper": "noise"}[which]
+    network = config(WithGate if which == "network" else NetworkConfig)
     training = WithDropout if which == "training" else TrainConfig
     hyper = WithNoise if which == "hyper" else Hyperparameters
     knows(monkeypatch, name, "reference")
@@ -130,11 +130,11 @@ def test_what_a_stepper_does_not_know_is_refused_by_name_or_goes_to_another(back
 
 
 def test_what_faster_operations_do_not_know_goes_to_the_definitions(backend, monkeypatch):
-    knows(monkeypatch, "activation", "reference", "plain")
+    knows(monkeypatch, "gate", "reference", "plain")
     reference = get_reference(backend)
     for fast in ("0", "1"):  # NumPy's and Numba's
         monkeypatch.setenv("XPNET_FAST", fast)
-        network = Network(config(WithActivation), backend=backend)
+        network = Network(config(WithGate), backend=backend)
         for ops in (network.ops, copy.deepcopy(network).ops):  # pickles bring none along, either
             assert {f.func for f in ops} == {f.func for f in reference}
         ours = get_ops(backend, config())
@@ -144,10 +144,10 @@ def test_what_faster_operations_do_not_know_goes_to_the_definitions(backend, mon
 
 @needs_compiler
 def test_a_network_that_the_kernels_do_not_know_is_trained_and_evaluated_by_others(monkeypatch):
-    knows(monkeypatch, "activation", "reference", "plain")
+    knows(monkeypatch, "gate", "reference", "plain")
     data, gpu = xpnet.load_data("patterns:330/60"), gpu_backend(monkeypatch)
     results = []
-    for kind in (WithActivation, NetworkConfig):
+    for kind in (WithGate, NetworkConfig):
         net = Network(kind(inputs=data.features, hidden=(6,)), backend=gpu, dtype="float64")
         results.append(xpnet.train(net, data, TrainConfig(epochs=2, stepper="plain")))
     np.testing.assert_allclose(results[0].test.losses, results[1].test.losses, rtol=1e-9)
