@@ -57,27 +57,26 @@ class ActiveReplicas:
     def drop(self, replicas: list[int]) -> None:
         """Train on without replicas that were pruned; their tensors stay as they are."""
         self.dropped |= dict.fromkeys(replicas, self.state.step)
-        if len(replicas) == len(self):
-            self.numbers = self.numbers[:0]
-        elif replicas:
-            self.keep(np.flatnonzero(~np.isin(self.numbers, replicas)))
+        self._keep_others(replicas)
 
     def leave_out(self, diverged: Mapping[int, Divergence]) -> None:
         """Train on without replicas that have diverged, and set their tensors to NaN.
 
-        Their values say nothing, and depend on when the divergence was noticed.
+        Their values mean nothing, and depend on when the divergence was noticed.
         """
         self.diverged |= diverged
-        lost = np.array(sorted(diverged), np.int64)
-        places = np.flatnonzero(~np.isin(self.numbers, lost))
+        self._keep_others(sorted(diverged))
+        lost = self.network.backend.asarray(np.array(sorted(diverged), np.int64))
+        for tensors in (self.network.parameters, self.network.running):
+            for tensor in tensors.values():
+                tensor[lost] = np.nan
+
+    def _keep_others(self, replicas: list[int]) -> None:
+        places = np.flatnonzero(~np.isin(self.numbers, replicas))
         if len(places):
             self.keep(places)
         else:
             self.numbers = self.numbers[:0]
-        gone = self.network.backend.asarray(lost)
-        for tensors in (self.network.parameters, self.network.running):
-            for tensor in tensors.values():
-                tensor[gone] = np.nan
 
     def write_back(self) -> None:
         """Copy what the active replicas have learned into `network`, where they train on copies."""
@@ -94,7 +93,7 @@ class ActiveReplicas:
         if self.all_active:
             return metrics
         factor = np.where(np.isin(np.arange(self.network.replicas), self.numbers), 1.0, np.nan)
-        return Metrics(metrics.accuracies * factor, metrics.losses * factor, metrics.costs * factor)
+        return Metrics(*(values * factor for values in metrics.arrays()))
 
     def take_steps(self, stepper: Stepper, batches: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take the steps of batches (k, n) or (k, R, n) with rates (k, A); write the figures of the active replicas."""
@@ -106,8 +105,8 @@ class ActiveReplicas:
             batches = batches[:, self.numbers if isinstance(batches, np.ndarray) else asarray(self.numbers)]
         some = StepMetrics.empty(xp, int(batches.shape[0]), len(self))
         stepper.run(self.state, batches, eta, some)
-        for values, found in zip(metrics.arrays(), some.arrays(), strict=True):
-            values[:, asarray(self.numbers)] = found
+        for values, of_active in zip(metrics.arrays(), some.arrays(), strict=True):
+            values[:, asarray(self.numbers)] = of_active
 
     def tensors(self) -> tuple[Tensors, Tensors, Tensors]:
         """Return copies on the host of all replicas' parameters, running statistics and velocities.

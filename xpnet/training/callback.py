@@ -113,16 +113,13 @@ class Callback:
 
 def callbacks_of(value: Any) -> tuple[Callback, ...]:
     """Check for a sequence of callbacks."""
-    if isinstance(value, (list, tuple)):
-        found = tuple(value)
-        if all(isinstance(item, Callback) for item in found):
-            return found
+    if isinstance(value, (list, tuple)) and all(isinstance(item, Callback) for item in value):
+        return tuple(value)
     raise ValueError("a sequence of instances of xpnet.Callback")
 
 
 def steps_to_prune_at(callbacks: Sequence[Callback], steps: int) -> list[int]:
-    """Return the steps, in order, after which a callback may prune a training of so many steps."""
-    # After the last step, pruning would save nothing.
+    """Return the steps, in order, after which a callback may prune a training of so many steps; not the last step."""
     return sorted({step for callback in callbacks for step in callback.prune_at if 0 < step < steps})
 
 
@@ -140,13 +137,12 @@ def pruning_point(
     """
     first, end = chunk
     padding = first, population - end
-    columns = figures.accuracies, figures.losses, figures.costs
-    validation = Metrics(*(np.pad(values, padding, constant_values=np.nan) for values in columns))
+    validation = Metrics(*(np.pad(values, padding, constant_values=np.nan) for values in figures.arrays()))
     return PruningPoint(step, tuple(first + int(r) for r in numbers), chunk, validation)
 
 
 def pruned_by(callbacks: Sequence[Callback], point: PruningPoint) -> list[int]:
     """Return the networks that any callback prunes at a point."""
-    asked = [callback for callback in callbacks if point.step in callback.prune_at]
-    pruned = {int(replica) for callback in asked for replica in callback.on_prune(point)}
+    at_this_step = [callback for callback in callbacks if point.step in callback.prune_at]
+    pruned = {int(replica) for callback in at_this_step for replica in callback.on_prune(point)}
     return [replica for replica in point.replicas if replica in pruned]

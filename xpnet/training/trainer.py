@@ -102,12 +102,12 @@ class Trainer:
         if not len(self.active):  # in a chunk of a population, of which other chunks go on
             if self.active.diverged:
                 raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
-            return self._result(False, final)
+            return self.result(final)
         for epoch in range(len(self.history), self.length.epochs):
             self._epoch(epoch)
             if self.stopped:
                 break
-        return self._result(self.stopped and self.step < self.length.steps and len(self.active) > 0, final)
+        return self.result(final, interrupted=self.stopped and self.step < self.length.steps and len(self.active) > 0)
 
     def state(self) -> TrainState:
         """Return everything from which this training goes on to the same end, to the last bit."""
@@ -281,7 +281,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_checkpoint(SavePoint(self.network, self.chunk, len(self.history), self.step, ends, self.state))
 
-    def _result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
+    def result(self, final: Sequence[str], *, interrupted: bool = False) -> TrainResult:
         """Evaluate the sets of `final` and return the result."""
         begin = time.perf_counter()
         train, validation, test = (self._evaluator.at_end(name, wanted=name in final) for name in SETS)
