@@ -26,8 +26,8 @@ class ActiveReplicas:
         living: The active ones, as a network on the tensors of `state`.
         state: What a step changes: parameters, velocities and running statistics of the active replicas.
         numbers: Numbers of the active replicas, ascending (A,).
-        diverged: Where other replicas diverged.
-        dropped: The steps that other replicas had taken when they were pruned.
+        diverged: Replicas that diverged, with the places.
+        dropped: Replicas that were pruned, with the steps that they had taken.
     """
 
     def __init__(self, network: Network, *, momentum: bool) -> None:
@@ -130,7 +130,7 @@ class ActiveReplicas:
             (self.network.running, start.running),
             (self.state.velocities, start.velocities),
         ):
-            for name in home.keys() & tensors.keys():  # velocities are lost where there is no momentum any more
+            for name in home.keys() & tensors.keys():  # a training without momentum drops velocities
                 home[name][...] = self.network.backend.asarray(tensors[name])
         self.state.step = start.step
         self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)
