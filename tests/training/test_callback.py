@@ -70,6 +70,8 @@ def test_should_stop_of_one_callback_ends_training_and_saves_the_unfinished_epoc
     stop = Calls(on_steps=steps.append, should_stop=lambda: sum(steps) >= 3, on_checkpoint=points.append)
     result = xpnet.train(network(), blobs, CONFIG, callbacks=[stop, xpnet.Callback()])
     assert result.interrupted
+    assert result.history["train_loss"].shape == (1,)
+    assert np.isfinite(result.test.loss)
     assert [(point.epochs, point.step, point.ends) for point in points] == [(0, result.steps, True)]
 
 

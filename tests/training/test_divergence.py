@@ -56,6 +56,12 @@ def test_all_but_one_diverge_the_last_goes_on_as_alone(blobs, where, monkeypatch
     assert result.test.losses[2] == pytest.approx(expected.test.loss, rel=1e-9)
     assert np.isnan(result.test.losses[[0, 1, 3]]).all()
     assert np.isnan(result.history["train_cost"][:, [0, 1, 3]]).all()
+    assert np.isfinite(result.history["train_cost"][:, 2]).all()
+    assert (result.diverged[0].eta, result.diverged[0].step < 24) == (1e30, True)
+    figures = result.to_json()
+    assert figures["diverged"] == 3
+    assert figures["test"]["accuracy"]["values"] == [None, None, expected.test.accuracy, None]
+    assert figures["test"]["accuracy"]["mean"] == pytest.approx(expected.test.accuracy)
     harm.did("networks that diverge", 3)
 
 
