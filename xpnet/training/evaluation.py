@@ -90,7 +90,7 @@ class Evaluation:
                 sums = self._by_chunks()
             losses, hits, squares = map(network.backend.to_numpy, sums)
             mean = losses / self._samples
-            # The logits of a network that has diverged have no largest one: its hits mean nothing.
+            # Hits of a network that has diverged mean nothing.
             accuracies = np.where(np.isnan(mean), np.nan, hits / self._samples)
             return Metrics(accuracies, mean, mean + np.asarray(lam) * squares)
 
@@ -115,7 +115,7 @@ class Evaluation:
 
 
 class _OnDevice:
-    """A pass by fused kernels that adds its figures up on the device."""
+    """A pass by fused kernels that sums its figures on the device."""
 
     def __init__(self, network: Network, x: Array, labels: Array) -> None:
         xp, replicas = network.backend.xp, network.replicas
@@ -149,7 +149,7 @@ class _OnDevice:
         losses, hits, squares = self._figures
         for chunk, rows in zip(self._chunks, self._rows, strict=True):
             if self._on_host:
-                x = _brought(network, self._x, chunk)
+                x = _transferred(network, self._x, chunk)
             else:
                 x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
             ops.tally(ops.softmax_cross_entropy(network.logits(x), self._labels[chunk], 1.0), losses, hits)
@@ -171,7 +171,7 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
     return counts
 
 
-def _brought(network: Network, x: Any, rows: slice) -> Array:
+def _transferred(network: Network, x: Any, rows: slice) -> Array:
     """Return the standardised values of `rows` of samples that stay on the host."""
     backend = network.backend
     if not kept_as_bytes(x):
@@ -182,7 +182,7 @@ def _brought(network: Network, x: Any, rows: slice) -> Array:
 
 def _features(network: Network, x: Any, rows: slice) -> Array:
     if network.backend.name == "gpu" and on_host(x):
-        return _brought(network, x, rows)
+        return _transferred(network, x, rows)
     if isinstance(x, StandardisedRows):
         return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
     return x[rows]

@@ -14,12 +14,7 @@ SETS = ("train", "validation", "test")
 
 
 class Evaluator:
-    """Evaluates the active replicas; the validation set once at each step.
-
-    Args:
-        active: The replicas.
-        data: The data set on their device.
-        lam: Strength of the penalty (R,).
+    """Evaluates the active replicas with a penalty of strength `lam` (R,); the validation set once at each step.
 
     Attributes:
         validated: The step of the last validation and its figures; None before the first.

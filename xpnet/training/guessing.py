@@ -61,12 +61,9 @@ class Guessing:
         return not self.no_better([1 - (1 - self.accuracy) * 2 / 3], [self.loss * 2 / 3], among)[0]
 
     def no_better(self, accuracies: Any, losses: Any, among: int | None = None) -> NDArray[np.bool_]:
-        """Return which networks are no better than guessing (R,); False for those that diverged.
+        """Return which networks are no better than guessing, by their figures on the set (R,).
 
-        Args:
-            accuracies: On the set (R,).
-            losses: On the set (R,).
-            among: How many networks are compared; R if not given.
+        `among` is how many networks are compared, R if not given.  The answer is False for networks that diverged.
         """
         accuracies, losses = np.asarray(accuracies, float), np.asarray(losses, float)
         among = among or len(accuracies)
@@ -88,11 +85,7 @@ class Guessing:
     def sentence(self, begin: str, accuracies: Any, subject: str, consequence: str = "") -> str:
         """Say that networks, or trials, are no better than guessing, without a full stop.
 
-        Args:
-            begin: Such as ``"The network is no better"``.
-            accuracies: Of the networks; those that are not a number do not count.
-            subject: What has these accuracies, such as ``"this one"``.
-            consequence: What follows from it.
+        `begin` is such as "The network is no better", `subject` the networks again, such as "this one".
         """
         good = np.asarray(accuracies, float)
         good = good[np.isfinite(good)]

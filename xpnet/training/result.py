@@ -49,7 +49,7 @@ def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int6
     of their size, so the variances that normalise them overflow next, and the loss may stay finite.
 
     Args:
-        losses: Losses of each step (k, R).
+        losses: Loss of each step (k, R).
         penalties: Sum over layers of sum(W**2) at each step (k, R).
         dtype: Type of the weights.
     """

@@ -86,12 +86,9 @@ class TrainState:
 
 
 def check_compatible(state: TrainState, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
-    """Return why networks cannot go on from a consistent state; an empty string if they can.
+    """Return why networks of some shapes and dtype cannot go on from a consistent state; an empty string if they can.
 
-    Args:
-        state: The state.
-        shapes: Shapes of the networks' parameters and running statistics: :func:`xpnet.nn.layers.parameter_shapes`.
-        dtype: Type of the networks.
+    `shapes` are those of :func:`xpnet.nn.layers.parameter_shapes`.
     """
     tensors = {f"parameters.{name}": tensor for name, tensor in state.parameters.items()}
     tensors |= {f"running.{name}": tensor for name, tensor in state.running.items()}

@@ -34,20 +34,11 @@ _SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
 
 
 def judged(
-    result: TrainResult,
-    network: NetworkConfig,
-    config: TrainConfig,
-    data: Dataset,
-    rows: Sequence[Mapping[str, Any]],
+    result: TrainResult, network: NetworkConfig, config: TrainConfig, data: Dataset, rows: Sequence[Mapping[str, Any]]
 ) -> TrainResult:
     """Return a result of training with the figures of guessing and with warnings.
 
-    Args:
-        result: The result.
-        network: The networks' settings.
-        config: Settings of the training.
-        data: The data set.
-        rows: What sets each network apart: its seed, and the settings that vary.
+    `rows` name what sets each network apart: its seed, and the settings that vary.
     """
     known = [which for which in ("validation", "test") if np.isfinite(getattr(result, which).accuracies).any()]
     guessing = Guessing.of(data, known, len(rows))
@@ -56,13 +47,7 @@ def judged(
 
 
 def few_steps(steps: int, config: TrainConfig, samples: int) -> list[str]:
-    """Return a sentence where a training is too short to say much, with a length that suffices.
-
-    Args:
-        steps: Its steps.
-        config: Its settings.
-        samples: Training samples.
-    """
+    """Return a sentence if so many steps say little, with a length that suffices for so many training samples."""
     if steps >= FEW_STEPS:
         return []
     length = config.length(samples)
