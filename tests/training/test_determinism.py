@@ -1,4 +1,4 @@
-"""The same seed, machine, versions and threads give the same bits, whatever a clock or a hash says."""
+"""The same seed, machine, versions and threads give the same bits, independent of clocks and hashes."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def test_threads_numba_and_population_change_only_the_last_bits(dtype):
         "population": parameters("population", ["--lambda", "0.005,0.01", "--max-replicas", "2"]),
     }
     most = {"float32": 1e-3, "float64": 1e-11}[dtype]
-    for name, found in others.items():
+    for name, changed in others.items():
         for key, tensor in expected.items():
-            assert np.abs(found[key] - tensor).max() < most * np.abs(tensor).max(), (name, key)
+            assert np.abs(changed[key] - tensor).max() < most * np.abs(tensor).max(), (name, key)
 
 
 def test_chunks_of_a_population_are_recorded_and_repeat_it(monkeypatch):

@@ -6,7 +6,6 @@ import definition
 import numpy as np
 import pytest
 from calls import Calls
-from strict import gpu_backend, strict_backend
 from training_cases import assert_same_bits, network, tensors
 
 import xpnet
@@ -39,10 +38,8 @@ def four(**values):
     return network(seed=[3, 3, 4, 4], **{"hidden": (30, 6)} | values)
 
 
-@pytest.mark.parametrize("where", ["NumPy", "Numba", "strict", "gpu"])
-def test_all_but_one_diverge_the_last_goes_on_as_alone(blobs, where, monkeypatch, harm):
-    monkeypatch.setenv("XPNET_FAST", str(int(where == "Numba")))
-    backend = {"strict": strict_backend, "gpu": lambda: gpu_backend(monkeypatch)}.get(where, lambda: None)()
+@pytest.mark.parametrize("device", ["NumPy", "Numba", "strict", "gpu"])
+def test_all_but_one_diverge_the_last_goes_on_as_alone(blobs, backend, harm):
     common = {"schedule": "constant", "epochs": 3, "batch_size": 50}
     config = xpnet.TrainConfig(eta=(1e30, 1e200, 0.05, 0.1), lam=(0.0, 0.0, 0.01, 1e30), **common)
     net = four(dtype="float64", backend=backend)
@@ -73,25 +70,25 @@ def test_diverged_networks_are_saved_and_loaded_and_predict_nothing(blobs, tmp_p
     for name, tensor in tensors(net).items():
         np.testing.assert_array_equal(tensors(again)[name], tensor)
     x = blobs.test.x[:5]
-    kept = net.select([0, 2]).predict_proba(blobs.standardiser(x), standardised=True)
-    np.testing.assert_allclose(predict(again, x), kept.mean(axis=0), rtol=1e-6)
+    expected = net.select([0, 2]).predict_proba(blobs.standardiser(x), standardised=True)
+    np.testing.assert_allclose(predict(again, x), expected.mean(axis=0), rtol=1e-6)
 
 
 @pytest.mark.guarantee("determinism")
 @pytest.mark.parametrize("shuffle", ["shared", "independent", None])
 def test_time_of_a_call_changes_no_bit(wide, monkeypatch, shuffle, harm):
-    """In float32 the products of several replicas are one, so who is left out when shows in the others' last bits."""
-    found = []
+    """In float32 replicas share a product: the last bits depend on the step at which one is left out."""
+    trainings = []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr("xpnet.training.trainer._SECONDS_A_CALL", seconds)
         net, calls = four(inputs=700, batch_norm=False), []
         result = train(net, wide, xpnet.TrainConfig(shuffle=shuffle, **LATE), callbacks=[Calls(on_steps=calls.append)])
         assert max(calls) == (1 if seconds == 0 else 40)
-        found.append((net, result))
+        trainings.append((net, result))
         harm.did("lengths of calls")
-    assert list(found[0][1].diverged) == [3]
-    assert found[0][1].diverged[3].step % 50
-    assert_same_bits(*found)
+    assert list(trainings[0][1].diverged) == [3]
+    assert trainings[0][1].diverged[3].step % 50
+    assert_same_bits(*trainings)
 
 
 @pytest.mark.guarantee("determinism", "resume")
@@ -120,12 +117,12 @@ def test_batches_equal_by_chance_change_no_bit(monkeypatch):
     config = xpnet.TrainConfig(epochs=3, batch_size=4)
     batches = [Batches((seed,), 8, config).of_epoch(1)[0] for seed in (1264, 1265)]
     assert [(a == b).all() for a, b in zip(*batches, strict=True)] == [True, False]
-    found = []
+    trainings = []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr("xpnet.training.trainer._SECONDS_A_CALL", seconds)
         net = network(3, inputs=700, hidden=(30,), seed=1264)
-        found.append((net, train(net, data, config)))
-    assert_same_bits(*found)
+        trainings.append((net, train(net, data, config)))
+    assert_same_bits(*trainings)
 
 
 def test_divergence_before_a_pruning_point_is_noticed_there_with_its_step(blobs):

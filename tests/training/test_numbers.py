@@ -7,7 +7,6 @@ import dataclasses
 import definition
 import numpy as np
 import pytest
-from strict import gpu_backend, strict_backend
 from training_cases import network, tensors
 
 import xpnet
@@ -22,15 +21,6 @@ FIGURES = {
     "float32": ("train_loss", "train_cost", "validation_loss", "validation_cost"),
     "float64": ("train_loss", "train_cost", "validation_loss", "validation_cost", "train_accuracy"),
 }
-
-
-@pytest.fixture
-def backend(where, monkeypatch):
-    """Return where a test computes: with NumPy or Numba, or on a device that an emulator stands for."""
-    monkeypatch.setenv("XPNET_FAST", str(int(where != "NumPy")))
-    if where == "gpu":
-        return gpu_backend(monkeypatch)
-    return strict_backend() if where == "strict" else None
 
 
 def samples(split="40/10", *, scale=1.0, missing=False, constant=False, features=6, dtype=np.float64, **options):
@@ -112,10 +102,10 @@ DEVICES = [("strict", 2, "float64"), ("gpu", 2, "float64")]
 
 
 @pytest.mark.parametrize(
-    ("where", "replicas", "dtype", "name"),
+    ("device", "replicas", "dtype", "name"),
     [(*on, name) for on in CPU for name in UNUSUAL] + [(*on, name) for on in DEVICES for name in list(UNUSUAL)[:14]],
 )
-def test_train_unusual_case_gives_the_figures_of_the_definition(where, replicas, dtype, name, backend, harm):
+def test_train_unusual_case_gives_the_figures_of_the_definition(device, replicas, dtype, name, backend, harm):
     of_data, of_network, settings = UNUSUAL[name]
     data = samples(**of_data)
     config = xpnet.TrainConfig(**({"epochs": 2, "batch_size": 10 if backend is None else 20} | settings))
@@ -130,14 +120,14 @@ def test_batch_of_one_sample_is_normalised_to_its_shift():
     net.parameters["beta1"][...] = np.linspace(-1, 1, 5)
     net.parameters["beta2"][...] = [0.5, -0.5, 2.0]
     x = data.standardiser(data.train.x[:1], "float64")
-    cost, found = net.cost_and_gradients(x, data.train.labels[:1], 0.0)
+    cost, gradients = net.cost_and_gradients(x, data.train.labels[:1], 0.0)
     for r in range(2):
         logits = np.array([0.5, 0, 2.0]) @ net.parameters["W3"][r] + net.parameters["b3"][r]
         expected = -np.log(np.exp(logits) / np.exp(logits).sum())[0, data.train.labels[0]]
         assert cost[r] == pytest.approx(expected, rel=1e-12)
     for name in ("W1", "W2", "gamma1", "gamma2"):
-        assert not found[name].any(), name
-    assert found["beta2"].any()
+        assert not gradients[name].any(), name
+    assert gradients["beta2"].any()
 
 
 SENTENCES = {
@@ -214,8 +204,8 @@ EXPLODING = {
 
 
 @pytest.mark.parametrize("name", EXPLODING)
-@pytest.mark.parametrize("where", ["NumPy", "Numba", "strict", "gpu"])
-def test_train_overflow_is_an_error_with_its_step(name, where, backend, harm):
+@pytest.mark.parametrize("device", ["NumPy", "Numba", "strict", "gpu"])
+def test_train_overflow_is_an_error_with_its_step(name, device, backend, harm):
     of_network, settings, dtype = EXPLODING[name]
     data = samples()
     config = xpnet.TrainConfig(**({"epochs": 15, "batch_size": 10} | settings))

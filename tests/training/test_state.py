@@ -119,12 +119,12 @@ def test_part_whose_networks_were_all_pruned_has_no_figures(blobs):
 def test_state_of_another_lambda_is_validated_again(blobs):
     config = dataclasses.replace(CYCLES, lam=0.1)
     *_, state = run(blobs, config, replicas=2)
-    kept, again = (
+    unchecked, again = (
         run(blobs, dataclasses.replace(config, lam=1.0), replicas=2, start=dataclasses.replace(state, validated=valid))
         for valid in (True, False)
     )
-    kept, again = kept[1].validation, again[1].validation
-    np.testing.assert_allclose(again.costs - again.losses, 10 * (kept.costs - kept.losses), rtol=1e-4)
+    unchecked, again = unchecked[1].validation, again[1].validation
+    np.testing.assert_allclose(again.costs - again.losses, 10 * (unchecked.costs - unchecked.losses), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

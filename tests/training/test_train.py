@@ -125,11 +125,11 @@ def test_evaluate_in_chunks_equals_evaluation_at_once(blobs, monkeypatch):
     net = network(3, dtype="float64")
     # 129 samples in chunks of 64 leave one alone.
     x, labels = blobs.standardiser(blobs.train.x[:129], "float64"), blobs.train.labels[:129]
-    whole = evaluate(net, x, labels)
+    at_once = evaluate(net, x, labels)
     monkeypatch.setitem(xpnet.training.evaluation._CHUNK_BYTES, "cpu", 1)
-    parts = evaluate(net, x, labels)
-    np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-12)
-    np.testing.assert_array_equal(parts.accuracies, whole.accuracies)
+    in_chunks = evaluate(net, x, labels)
+    np.testing.assert_allclose(in_chunks.losses, at_once.losses, rtol=1e-12)
+    np.testing.assert_array_equal(in_chunks.accuracies, at_once.accuracies)
 
 
 def test_metrics_read_as_the_json_output(blobs):

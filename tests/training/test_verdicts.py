@@ -73,12 +73,12 @@ def test_rate_far_too_large_is_guessing_and_advises_a_smaller_one(blobs: Dataset
     result = trained(blobs, eta_max=100.0)
     assert result.no_better == [0]
     assert result.guessing == Guessing.on(blobs, "validation")
-    (said,) = result.warnings
-    assert said.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
-    assert f"is right for {100 * result.guessing.accuracy:.2f} %" in said
-    assert f"this one for {100 * result.validation.accuracy:.2f} %" in said
-    assert "Try a smaller learning rate (xpnet lr-range suggests one)" in said
-    assert result.to_json()["warnings"] == [said]
+    (warning,) = result.warnings
+    assert warning.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
+    assert f"is right for {100 * result.guessing.accuracy:.2f} %" in warning
+    assert f"this one for {100 * result.validation.accuracy:.2f} %" in warning
+    assert "Try a smaller learning rate (xpnet lr-range suggests one)" in warning
+    assert result.to_json()["warnings"] == [warning]
 
 
 @pytest.mark.parametrize(
@@ -112,24 +112,24 @@ def test_accuracy_far_below_its_best_is_a_warning(blobs: Dataset):
     best = result.history["validation_accuracy"].max()
     epoch = int(result.history["validation_accuracy"].argmax()) + 1
     # Of 100 samples, three standard errors of the difference are some 15 points here.
-    (said,) = judged_with(blobs, result, validation=(best - 0.22, 0.9))
-    assert said.startswith(
+    (warning,) = judged_with(blobs, result, validation=(best - 0.22, 0.9))
+    assert warning.startswith(
         f"The network is far below its own best: {100 * (best - 0.22):.2f} % of the validation samples"
     )
-    assert f"and {100 * best:.2f} % after epoch {epoch}. Try a smaller learning rate" in said
+    assert f"and {100 * best:.2f} % after epoch {epoch}. Try a smaller learning rate" in warning
     assert judged_with(blobs, result, validation=(best - 0.06, 0.3)) == []
-    (said,) = judged_with(blobs, result, validation=(0.3, 3.0))
-    assert said.startswith("The network is no better than guessing")
-    assert f"it had {100 * best:.2f} % after epoch {epoch}" in said
+    (warning,) = judged_with(blobs, result, validation=(0.3, 3.0))
+    assert warning.startswith("The network is no better than guessing")
+    assert f"it had {100 * best:.2f} % after epoch {epoch}" in warning
 
 
 def test_loss_far_above_guessing_is_a_warning(blobs: Dataset):
     result = trained(blobs)
-    (said,) = judged_with(blobs, result, train=(0.9, 91_364.0), validation=(0.9, 91_364.0))
-    assert said.startswith("The network is far worse in loss than guessing: 91,364 on ")
-    assert "on the training set, where the shares of the classes give 1.386" in said
-    (said,) = judged_with(blobs, result, validation=(0.9, 91_364.0))
-    assert "on the validation set" in said
+    (warning,) = judged_with(blobs, result, train=(0.9, 91_364.0), validation=(0.9, 91_364.0))
+    assert warning.startswith("The network is far worse in loss than guessing: 91,364 on ")
+    assert "on the training set, where the shares of the classes give 1.386" in warning
+    (warning,) = judged_with(blobs, result, validation=(0.9, 91_364.0))
+    assert "on the validation set" in warning
     assert judged_with(blobs, result, validation=(0.9, 4.0)) == []  # overfitting makes so much of it
 
 
@@ -137,8 +137,8 @@ def test_population_names_the_networks_that_guess(blobs: Dataset):
     result = population(blobs, **{"lambda": [10.0, 0.001], "runs": 2, "batch_norm": False, "eta_max": 0.04})
     assert result.no_better == [0, 2] or result.no_better == [0, 1]
     assert not result.none_better
-    (said,) = result.warnings
-    assert said.startswith("2 of 4 networks (lambda 10) are no better than guessing")
+    (warning,) = result.warnings
+    assert warning.startswith("2 of 4 networks (lambda 10) are no better than guessing")
 
 
 @pytest.mark.parametrize("most", [None, 1])
@@ -147,9 +147,9 @@ def test_population_that_guesses_has_no_best(blobs: Dataset, most: int | None):
     of = xpnet.Population.of(Settings.from_mapping(given), blobs.features, blobs.classes)
     _, result = xpnet.train_population(of, blobs, max_replicas=most)
     assert result.none_better
-    (said,) = result.warnings
-    assert said.startswith("None of the 2 networks is better than guessing")
-    assert "so none is called the best" in said
+    (warning,) = result.warnings
+    assert warning.startswith("None of the 2 networks is better than guessing")
+    assert "so none is called the best" in warning
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_population_that_guesses_has_no_best(blobs: Dataset, most: int | None):
 )
 def test_few_steps_are_a_warning_with_a_length_that_suffices(how: dict[str, object], enough: str):
     config = xpnet.TrainConfig(batch_size=100, **how)
-    (said,) = few_steps(config.length(2000).steps, config, 2000)
-    assert said.startswith(f"{config.length(2000).steps} steps are few")
-    assert enough in said
+    (warning,) = few_steps(config.length(2000).steps, config, 2000)
+    assert warning.startswith(f"{config.length(2000).steps} steps are few")
+    assert enough in warning
     assert few_steps(FEW_STEPS, config, 2000) == []
 
 
@@ -244,11 +244,11 @@ def test_metrics_of_earlier_versions_are_read(finished):
 def test_search_of_trials_that_guess_says_so_once_and_calls_none_the_best(capsys: pytest.CaptureFixture[str]):
     small = [*PATTERNS, "--no-batch-norm", "--n-s", "4", "--cycles", "1"]
     main(["search", "sigma=1e-6..1e-5", "--trials", "3", *small, "--out", "found"])
-    said = capsys.readouterr()
-    assert "no better than guessing, the highest: sigma" in said.out
-    assert "best: " not in said.out
-    assert said.err.count("None of the 3 trials is better than guessing") == 1
-    assert said.err.count(f"fewer than {FEW_STEPS}") == 1
+    printed = capsys.readouterr()
+    assert "no better than guessing, the highest: sigma" in printed.out
+    assert "best: " not in printed.out
+    assert printed.err.count("None of the 3 trials is better than guessing") == 1
+    assert printed.err.count(f"fewer than {FEW_STEPS}") == 1
     known = json.loads(Path("found/search.json").read_text())
     assert known["guessing"]["no_better"] == [0, 1, 2]
     assert Path("found/best.toml").is_file()
@@ -256,7 +256,7 @@ def test_search_of_trials_that_guess_says_so_once_and_calls_none_the_best(capsys
     kept = json.loads(Path("found/best/metrics.json").read_text())
     assert kept["guessing"]["no_better"] == [0]
     assert kept["warnings"][0].startswith("The network is no better than guessing")
-    assert f"warning: {kept['warnings'][0]}" in said.err
+    assert f"warning: {kept['warnings'][0]}" in printed.err
     xpnet.write_report("found", out="found.html")
     page = Path("found.html").read_text()
     assert "No trial is better than guessing, so none is the best" in page
@@ -271,6 +271,6 @@ def test_search_of_trials_that_guess_says_so_once_and_calls_none_the_best(capsys
 def test_search_warns_of_the_winner(final: str, words: str, warnings: int, capsys: pytest.CaptureFixture[str]):
     small = ["--data", "patterns:600/100", "--hidden", "8", "--epochs", "2", "--final", final, "--out", "found"]
     main(["search", "lambda=1e-4..1e-3", "--trials", "2", *small])
-    said = capsys.readouterr()
-    assert words in said.out
-    assert said.err.count(f"fewer than {FEW_STEPS}") == warnings
+    printed = capsys.readouterr()
+    assert words in printed.out
+    assert printed.err.count(f"fewer than {FEW_STEPS}") == warnings
