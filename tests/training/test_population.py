@@ -53,20 +53,25 @@ def test_population_of_lists_and_runs_has_runs_outermost():
         {"momentum": "0,0.5,0.9"},
         {"seed": "4,2,9"},
         {"schedule": "constant", "eta": "0.1,0.01", "lambda": "0.1,0.001", "runs": 2},
+        {"runs": 3, "seed": 3, "momentum": 0.9, "batch_norm": False},
+        {"runs": 3, "momentum": 0.5, "nesterov": True, "drop_last": True, "batch_size": 72, "epochs": 10},
     ],
 )
 def test_population_each_network_equals_its_solo_run(blobs, values):
-    settings = {"epochs": 7, **({} if "schedule" in values else {"n_s": 16}), **values}
+    """In float64, 50 steps, to 1e-9, as the design defines it; a short last batch included."""
+    settings = {"batch_size": 72, "epochs": 9, **({} if "schedule" in values else {"n_s": 16}), **values}
     p = population(**settings)
     together, result = train_population(p, blobs, dtype="float64")
     assert result.steps >= 50
     common = {name: value for name, value in settings.items() if name not in p.rows[0] and name != "runs"}
     for r, row in enumerate(p.rows):
-        one = Settings.from_mapping({"hidden": [6], "batch_size": 50, **common, **row})
+        one = Settings.from_mapping({"hidden": [6], "batch_size": 72, **common, **row})
         alone = network(dtype="float64", seed=one.run.seed, **one.network)
         single = train(alone, blobs, one.train)
         for name, tensor in alone.parameters.items():
             np.testing.assert_allclose(together.parameters[name][r], tensor[0], rtol=1e-9, atol=1e-9, err_msg=str(row))
+        for column in ("train_loss", "train_cost", "validation_cost", "train_accuracy", "validation_accuracy"):
+            np.testing.assert_allclose(result.history[column][:, r], single.history[column], rtol=1e-9)
         assert result.test.costs[r] == pytest.approx(single.test.cost, rel=1e-9)
 
 

@@ -16,30 +16,6 @@ from xpnet.training.evaluation import confusion_matrix, evaluate
 from xpnet.training.train import train
 
 
-@pytest.mark.parametrize(
-    ("batch_norm", "settings"),
-    [
-        (True, {}),
-        (False, {"momentum": 0.9}),
-        (True, {"momentum": 0.5, "nesterov": True, "drop_last": True}),
-    ],
-)
-def test_train_each_replica_equals_its_solo_run(blobs, batch_norm, settings):
-    """In float64, 50 steps, to 1e-9, as the design defines it; a last batch of 40 included."""
-    config = xpnet.TrainConfig(batch_size=72, epochs=9, lam=0.01, **settings)
-    together = network(3, batch_norm=batch_norm, dtype="float64", seed=3)
-    result = train(together, blobs, config)
-    assert result.steps >= 45
-    for r in range(3):
-        alone = network(batch_norm=batch_norm, dtype="float64", seed=3 + r)
-        single = train(alone, blobs, config)
-        for name, p in alone.parameters.items():
-            np.testing.assert_allclose(together.parameters[name][r], p[0], rtol=1e-9, atol=1e-9, err_msg=name)
-        for column in ("train_loss", "train_cost", "validation_cost", "train_accuracy", "validation_accuracy"):
-            np.testing.assert_allclose(result.history[column][:, r], single.history[column], rtol=1e-9)
-        assert result.test.losses[r] == pytest.approx(single.test.loss, rel=1e-9)
-
-
 def test_train_replicas_have_own_orders_unless_they_share_one(blobs):
     def weights(shuffle, **settings):
         net = network(2, dtype="float64")
