@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from xpnet.backend import Array
 from xpnet.nn.network import Network
 from xpnet.training.history import Metrics
 from xpnet.training.result import Divergence
-from xpnet.training.state import Tensors, TrainState
+from xpnet.training.state import TrainState
 from xpnet.training.steppers import State, StepMetrics, Stepper
 
 
@@ -108,20 +109,23 @@ class ActiveReplicas:
         for values, of_active in zip(metrics.arrays(), some.arrays(), strict=True):
             values[:, asarray(self.numbers)] = of_active
 
-    def tensors(self) -> tuple[Tensors, Tensors, Tensors]:
-        """Return copies on the host of all replicas' parameters, running statistics and velocities.
-
-        Velocities are 0 for replicas that are not active.
-        """
+    def saved(self) -> dict[str, Any]:
+        """Return the attributes of :class:`TrainState` that :meth:`restore` takes over, with copies of all tensors."""
         self.write_back()
         network, to_numpy = self.network, self.network.backend.to_numpy
         velocities = {}
         for name, tensor in self.state.velocities.items():
             velocities[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
             velocities[name][self.numbers] = to_numpy(tensor)
-        parameters = {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()}
-        running = {name: np.array(to_numpy(tensor)) for name, tensor in network.running.items()}
-        return parameters, running, velocities
+        return {
+            "step": self.state.step,
+            "parameters": {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()},
+            "running": {name: np.array(to_numpy(tensor)) for name, tensor in network.running.items()},
+            "velocities": velocities,
+            "alive": tuple(map(int, self.numbers)),
+            "diverged": dict(self.diverged),
+            "dropped": dict(self.dropped),
+        }
 
     def restore(self, start: TrainState) -> None:
         """Take over the tensors of a state, and which replicas are active."""

@@ -115,15 +115,8 @@ class Trainer:
         done = max(0, self.step - len(self.history) * self.length.steps_per_epoch)
         xp, replicas = self.network.backend.xp, self.network.replicas
         metrics = (self._metrics or StepMetrics.empty(xp, 0, replicas)).part(0, done)
-        parameters, running, velocities = self.active.tensors()
         return TrainState(
-            parameters=parameters,
-            running=running,
-            velocities=velocities,
-            step=self.step,
-            alive=tuple(map(int, self.active.numbers)),
-            diverged=dict(self.active.diverged),
-            dropped=dict(self.active.dropped),
+            **self.active.saved(),
             step_metrics=tuple(np.array(self.network.backend.to_numpy(values)) for values in metrics.arrays()),
             history=self.history.columns(),
             seconds_evaluation=self.seconds_evaluation,
