@@ -150,10 +150,9 @@ def test_unfinished_line_that_another_worker_replaces_meanwhile_is_read_later(jo
         file.truncate(len(before))
         file.seek(len(before))
         file.write(last)
-    for _, end in found:
-        pass
-    assert end == len(before)
-    assert [operation for operation, _ in operations(journal, end, len(lines))] == [json.loads(last)]
+    ends = [end, *(end for _, end in found)]
+    assert ends[-1] == len(before)
+    assert [operation for operation, _ in operations(journal, ends[-1], len(lines))] == [json.loads(last)]
 
 
 @pytest.mark.parametrize(
