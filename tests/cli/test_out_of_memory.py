@@ -87,7 +87,7 @@ def test_what_was_saved_of_the_whole_stays_where_halves_cannot_be_saved(whole, c
     harm.did("populations for which memory ran out")
     said = capsys.readouterr().err
     assert said.count("No space left on device") == 2  # when it happened, and at the end
-    assert "results are whole" in said
+    assert "results are complete" in said
     check_same(Path("run"), whole)
     assert chunks(Path("run")) == ["0-3"]
 

@@ -218,7 +218,7 @@ def test_a_run_that_saves_nothing_says_so_when_it_is_stopped(commands: Commands,
     assert not (run / "checkpoints" / "0-1").exists()
     assert "save_every = 0: nothing was saved from which it could go on" in nothing["err"]
     again = commands.resume(run.name)
-    assert "has no whole checkpoint: training starts again" in again["err"]
+    assert "has no complete checkpoint: training starts again" in again["err"]
     assert (run / "model.safetensors").read_bytes() == (whole("one network") / "model.safetensors").read_bytes()
 
 
@@ -304,7 +304,7 @@ class TestDisks:
         assert done["code"] == 2
         assert warned(done, "training goes on") == 1
         assert "the checkpoint of step 18 could not be written (Permission denied)" in done["err"]
-        assert "that of step 12 is whole" in done["err"]
+        assert "that of step 12 is complete" in done["err"]
         assert "model.safetensors" in done["err"].splitlines()[-1]
         assert "%" in done["out"]
         snapshot, _, wrong = last_complete(theirs / "run" / "checkpoints" / "0-1")
@@ -319,7 +319,7 @@ class TestDisks:
         assert done["code"] == 2
         assert warned(done, "training goes on") == 1
         assert "the checkpoint of step 18 could not be written (No such file or directory)" in done["err"]
-        assert "the results are whole" in done["err"]
+        assert "the results are complete" in done["err"]
         assert (run / "model.safetensors").read_bytes() == (whole("one network") / "model.safetensors").read_bytes()
         assert json.loads((run / "metrics.json").read_text())["steps"] == 24
         assert history(run) == history(whole("one network"))
@@ -382,7 +382,7 @@ def test_the_last_whole_checkpoint_is_taken(commands: Commands, whole: Any, run:
     assert "going on from step 18 of 24" in again["err"]
     # Without its description a checkpoint does not exist, as if the save had been cut short.
     assert ("warning: run/checkpoints/0-1/step-000000020." in again["err"]) == ((which, how) != ("json", "gone"))
-    assert warned(again, "it is passed over") == ((which, how) != ("json", "gone"))
+    assert warned(again, "it is skipped") == ((which, how) != ("json", "gone"))
     check_same(whole("one network"), run)
 
 
@@ -395,7 +395,7 @@ def test_without_a_whole_checkpoint_training_starts_again(commands: Commands, wh
     again = commands.resume(run.name)
     assert "training starts again" in again["err"]
     assert (
-        again["err"].count("; it is passed over") == 4
+        again["err"].count("; it is skipped") == 4
     )  # of the finished chunk the last two, which are not worse, and of the other
     check_same(whole("chunks"), run)
 

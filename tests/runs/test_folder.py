@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
-import numpy as np
 import pytest
-from calls import Calls
 
-import xpnet
 from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs.folder import create_run_folder, write_config
-from xpnet.runs.saver import HistoryFile
-from xpnet.training.history import COLUMNS
 from xpnet.utils.atomic_files import write_new
 
 
@@ -95,23 +88,6 @@ def test_settings_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"is not text in UTF-8 \(line 1"):
         read_config(tmp_path / "binary.toml")
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
-    net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
-    file = HistoryFile(tmp_path / "history.csv")
-    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), callbacks=[Calls(on_epoch_end=file.append)])
-    file.close()
-    text = (tmp_path / "history.csv").read_text()
-    assert text == result.history.to_csv()
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == 3 * replicas
-    for column in ("train_loss", "validation_accuracy", "eta"):
-        values = np.array([float(row[column]) for row in rows]).reshape(3, replicas)
-        np.testing.assert_array_equal(values, result.history[column].reshape(3, replicas))  # to the last bit
-    assert [int(row["replica"]) for row in rows[:replicas]] == list(range(replicas))
 
 
 def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path, monkeypatch):

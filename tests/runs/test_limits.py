@@ -18,8 +18,8 @@ from xpnet.config.definitions import MOST_NETWORKS, MOST_STEPS, Length
 from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn import tensor_file
-from xpnet.runs.checkpoints import check_description, network_in
-from xpnet.runs.environment import _MOST_RESUMED, describe_environment
+from xpnet.runs.checkpoints import check_description
+from xpnet.runs.environment import MOST_RESUMED, describe_environment
 from xpnet.runs.folder import write_config, write_environment, write_metrics
 from xpnet.runs.records import read_environment, read_metrics
 from xpnet.training.history import History, Metrics
@@ -197,7 +197,7 @@ def test_the_smallest_limits_at_which_a_run_begins_are_those_at_which_it_is_read
     read_metrics(Path("run/metrics.json"))
     read_environment(Path("run/environment.json"))
     for path in Path("run/checkpoints").glob("*/*.json"):
-        assert network_in(path).class_names == ("0", "1")
+        assert xpnet.load(path).class_names == ("0", "1")
     harm.did("files at a limit of reading")
 
 
@@ -275,9 +275,9 @@ def test_checkpoints_of_the_largest_population_are_within_their_limits():
 def test_a_run_that_is_resumed_for_ever_remembers_a_part_of_it():
     now = describe_environment(xpnet.get_backend("cpu"), "x" * 1_000_000)
     assert len(now["command"]) < 10_010
-    whole = now | {"resumed": [{"step": 2**53, **now}] * _MOST_RESUMED}
+    whole = now | {"resumed": [{"step": 2**53, **now}] * MOST_RESUMED}
     write_environment(Path(), whole)
-    assert len(read_environment(Path("environment.json"))["resumed"]) == _MOST_RESUMED
+    assert len(read_environment(Path("environment.json"))["resumed"]) == MOST_RESUMED
 
 
 # -- numbers ----------------------------------------------------------------------------------------------

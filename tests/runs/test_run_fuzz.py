@@ -28,7 +28,7 @@ from xpnet.report.records import read_run
 from xpnet.report.write import build_page
 from xpnet.runs.checkpoints import read_checkpoint
 from xpnet.runs.folder import write_config, write_environment, write_metrics
-from xpnet.runs.saver import HistoryFile
+from xpnet.runs.records import HistoryFile
 from xpnet.training.history import History
 from xpnet.tuning.folder import read_search
 
@@ -183,12 +183,12 @@ def survives(read: Callable[[], Any], number: int) -> bool:
 
 # How often a file is mutated and shown; of a history little that is changed can be shown.
 SHOWN = {
-    "config.toml": 25,
-    "history.csv": 100,
-    "metrics.json": 25,
-    "environment.json": 15,
-    "search.json": 40,
-    "results.json": 20,
+    "config.toml": 20,
+    "history.csv": 40,
+    "metrics.json": 12,
+    "environment.json": 8,
+    "search.json": 15,
+    "results.json": 10,
 }
 FILES = {
     "config.toml": lambda folder: read_settings(folder),
@@ -209,7 +209,7 @@ def test_mutated_files_of_text(tmp_path, name, harm):
     victim, read = folder / name, FILES[name]
     assert not survives(lambda: read(folder), -1)
     whole = victim.read_bytes()
-    count = harm.times(200, 10_000)
+    count = harm.times(100, 2_000)
     refused = 0
     for number in range(count):
         harm.did("mutated files of runs and searches")
@@ -234,7 +234,7 @@ def test_pages_of_folders_with_a_mutated_file(name, harm):
     victim = folder / name
     assert not survives(lambda: build_page([folder]), -1)
     whole = victim.read_bytes()
-    count = harm.times(SHOWN[name], 6 * SHOWN[name])
+    count = harm.times(SHOWN[name], 5 * SHOWN[name])
     refused = 0
     for number in range(count):
         harm.did("folders with a mutated file shown as a page")
@@ -260,7 +260,7 @@ def test_mutated_models(tmp_path, harm):
     whole = (FIXTURES / "xpnet-model-2.safetensors").read_bytes()
     network = xpnet.load(FIXTURES / "xpnet-model-2.safetensors")
     path = tmp_path / "m.safetensors"
-    refused, count = 0, harm.times(200, 10_000)
+    refused, count = 0, harm.times(100, 2_000)
     for number in range(count):
         harm.did("mutated models")
         content = mutated(whole, np.random.default_rng([number, 1]))
@@ -285,7 +285,7 @@ def test_mutated_models_of_the_format_without_a_check_sum(tmp_path, harm):
         with np.errstate(all="ignore"):
             assert network.predict_proba(x).shape[1:] == (1, network.config.classes)
 
-    for number in range(harm.times(200, 10_000)):
+    for number in range(harm.times(100, 2_000)):
         harm.did("mutated models")
         overwrite(path, mutated(whole, np.random.default_rng([number, 2])))
         survives(use, number)
@@ -302,7 +302,7 @@ def test_mutated_checkpoints(tmp_path, suffix, harm):
     victim = path.with_suffix(suffix)
     whole = victim.read_bytes()
     expected = repr(content_of(path))
-    refused, count = 0, harm.times(200, 10_000)
+    refused, count = 0, harm.times(100, 2_000)
     for number in range(count):
         harm.did("mutated checkpoints")
         rng = np.random.default_rng([number, 3])
