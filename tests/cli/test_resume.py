@@ -140,7 +140,7 @@ def finish(commands: Commands, run: Path, case: str) -> dict[str, Any]:
 @pytest.mark.guarantee("kills")
 def test_killed_at_random_moments(commands: Commands, whole: Any, run: Path, harm: Any):
     rng = np.random.default_rng(8)
-    for number in range(harm.times(5, 50)):
+    for number in range(harm.times(4, 18)):
         case = list(CASES)[number % len(CASES)]
         expected = whole(case)
         slow = {"slow": 0.02}
@@ -169,7 +169,7 @@ def test_killed_at_calls_to_the_file_system(commands: Commands, whole: Any, run:
         assert finish(commands, run, "chunks")["code"] == 0
         check_same(expected, run)
         shutil.rmtree(run)
-        number += harm.times(97, 12)
+        number += harm.times(131, 23)
     assert number > 100
 
 
@@ -355,7 +355,7 @@ class TestDisks:
                 assert finish(commands, run, "one network")["code"] == 0
                 check_same(whole("one network"), run)
                 shutil.rmtree(run)
-            number += harm.times(97, 5)
+            number += harm.times(131, 11)
         assert number > 100
 
 
