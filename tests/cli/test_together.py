@@ -40,7 +40,7 @@ def run(callers: list[Caller]) -> Path:
 def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], harm):
     for seed, caller in enumerate(callers):
         assert caller.call("train", *SMALL, "--seed", seed, "--out", f"alone-{seed}").code == 0
-    rounds, met = harm.times(4, 12), 0
+    rounds, met = harm.times(2, 6), 0
     for number in range(rounds):
         out = Path("deep", str(number), "same")
         done = together.at_once(
@@ -96,7 +96,7 @@ def test_of_figures_of_one_name_one_is_written(callers: list[Caller], run: Path,
 
 
 def test_reports_of_a_run_take_numbers_and_those_of_one_name_are_one(callers: list[Caller], run: Path, harm):
-    rounds = harm.times(1, 3)
+    rounds = harm.times(1, 2)
     for number in range(1, rounds + 1):
         done = together.at_once(callers, *(["report", run, "--json"] for _ in callers))
         pages = {json.loads(one.out)["page"] for one in done}
@@ -124,7 +124,7 @@ def test_what_is_read_of_a_run_while_it_is_written_is_whole(callers: list[Caller
     trainer, *readers = callers
     assert readers[1].call("train", *SMALL, "--out", "before").code == 0
     # So many that the rows of an epoch are more than what is written at once.
-    trainer.ask("train", *TINY, "--epochs", harm.times(40, 100), "--runs", "60", "--out", "run")
+    trainer.ask("train", *TINY, "--epochs", harm.times(40, 60), "--runs", "60", "--out", "run")
     while not Path("run", "config.toml").is_file():
         assert not trainer.has_ended()
     readers[0].ask("report", "run", "--quiet", "--out", "early.html")

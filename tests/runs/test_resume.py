@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -40,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, dataset: Any) -> Iterator[
     """Yield a run folder of two chunks of 20 steps, their states by chunk and step, the network and the result."""
     run, states = tmp_path_factory.mktemp("trained"), {}
     experiment = Experiment(SETTINGS, xpnet.get_backend("cpu"), dataset, {}, POPULATION)
-    with Saver(experiment, run, pytest.fail) as saver:
+    with contextlib.closing(Saver(experiment, run, pytest.fail)) as saver:
         keep = Calls(on_checkpoint=lambda point: states.update({(point.chunk, point.step): point.state()}))
         network, result = train_population(POPULATION, dataset, max_replicas=2, callbacks=[keep, saver])
     assert list(states) == [(chunk, step) for chunk in (FIRST, LAST) for step in (5, 10, 15, 20)]

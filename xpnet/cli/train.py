@@ -186,7 +186,7 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
     output.note(f"training: {experiment.title}, {counted(experiment.length.steps, 'step')}; run folder {folder}")
     with finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt:
         with (
-            Saver(experiment, folder, output.note, point.step if point.starts else None) as saver,
+            contextlib.closing(Saver(experiment, folder, output.note, point.step if point.starts else None)) as saver,
             ProgressBars(shown=output.show_progress) as bars,
         ):
             callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt)]

@@ -213,16 +213,15 @@ GUESSING_SHAPE = schema.record(
     {"no_better": schema.items(schema.whole(0))},
     {"set": schema.text, "samples": schema.whole(1), "accuracy": schema.number(0, 1), "loss": schema.number(0)},
 )
+_SECONDS = schema.number(0)
 METRICS_SHAPE = schema.record(
     {**_SETS, "epochs": schema.whole(0), "steps": schema.whole(0), "interrupted": schema.flag},
     {
         "seconds": schema.record(
-            {},
-            {"training": schema.number(0), "evaluation": schema.number(0), "per_epoch": schema.items(schema.number(0))},
+            {}, {"training": _SECONDS, "evaluation": _SECONDS, "per_epoch": schema.items(_SECONDS)}
         ),
-        "samples": schema.record({}, {name: schema.whole(0) for name in _SETS}),
-        "device": schema.text,
-        "run": schema.text,
+        "samples": schema.record({}, dict.fromkeys(_SETS, schema.whole(0))),
+        **dict.fromkeys(("device", "run"), schema.text),
         "diverged": schema.whole(0),
         "replicas": schema.items(schema.record({}, _SETS)),
         "guessing": schema.optional(GUESSING_SHAPE),

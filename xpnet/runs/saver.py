@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from xpnet.config.settings import CONFIG
 from xpnet.errors import RunError
@@ -199,12 +199,6 @@ class Saver(Callback):
         """Close the history."""
         if self._history is not None:
             self._history.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def prepare_to_resume(experiment: Experiment, run: Path, point: ResumePoint, *, changed: bool) -> None:
