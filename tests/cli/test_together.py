@@ -1,4 +1,4 @@
-"""Commands that meet in a folder, from processes that begin at the same moment: nothing is mixed, nothing is torn."""
+"""Commands that begin in one folder at the same moment: nothing is mixed, no file is incomplete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(callers: list[Caller]) -> Path:
     return Path("run")
 
 
-def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], harm):
+def test_trainings_in_one_folder_one_gets_it(callers: list[Caller], harm):
     for seed, caller in enumerate(callers):
         assert caller.call("train", *SMALL, "--seed", seed, "--out", f"alone-{seed}").code == 0
     rounds, met = harm.times(2, 6), 0
@@ -62,7 +62,7 @@ def test_of_trainings_that_want_one_folder_one_gets_it(callers: list[Caller], ha
     harm.did("trainings begun at once in a folder that another got", met)
 
 
-def test_trainings_without_a_name_get_folders_of_their_own(callers: list[Caller], harm):
+def test_trainings_without_a_name_get_their_own_folders(callers: list[Caller], harm):
     rounds = harm.times(2, 6)
     for number in range(rounds):
         done = together.at_once(callers, *(["train", *SMALL, "--seed", seed] for seed in range(len(callers))))
@@ -79,7 +79,7 @@ def words(svg: Path) -> list[str]:
     return re.findall(r">([^<>]+)</text>", svg.read_text())
 
 
-def test_of_figures_of_one_name_one_is_written(callers: list[Caller], run: Path, harm):
+def test_figures_of_one_name_one_is_written(callers: list[Caller], run: Path, harm):
     sets = ("train", "validation", "test")
     for which in sets:
         callers[0].call("evaluate", run, "--on", which, "--figure", which)
@@ -95,7 +95,7 @@ def test_of_figures_of_one_name_one_is_written(callers: list[Caller], run: Path,
     harm.did("figures drawn at once under a name that another got", rounds * (len(callers) - 1))
 
 
-def test_reports_of_a_run_take_numbers_and_those_of_one_name_are_one(callers: list[Caller], run: Path, harm):
+def test_reports_of_a_run_get_numbers_and_one_gets_a_name(callers: list[Caller], run: Path, harm):
     rounds = harm.times(1, 2)
     for number in range(1, rounds + 1):
         done = together.at_once(callers, *(["report", run, "--json"] for _ in callers))
@@ -109,7 +109,7 @@ def test_reports_of_a_run_take_numbers_and_those_of_one_name_are_one(callers: li
     harm.did("reports of one run written at once", rounds * 2 * len(callers))
 
 
-def test_of_reproductions_that_want_one_folder_one_gets_it(callers: list[Caller], harm):
+def test_reproductions_in_one_folder_one_gets_it(callers: list[Caller], harm):
     done = together.at_once(callers[:2], *(["--out", "same", "--quiet"] for _ in range(2)), python=REPRODUCE)
     assert sorted(one.code for one in done) == [0, 2], done
     assert any("out = same: exists already" in one.sentence for one in done)
@@ -120,28 +120,28 @@ def test_of_reproductions_that_want_one_folder_one_gets_it(callers: list[Caller]
     harm.did("reproductions begun at once in a folder that another got")
 
 
-def test_what_is_read_of_a_run_while_it_is_written_is_whole(callers: list[Caller], harm):
+def test_run_read_while_it_is_written_has_complete_epochs(callers: list[Caller], harm):
     trainer, *readers = callers
     assert readers[1].call("train", *SMALL, "--out", "before").code == 0
     # So many that the rows of an epoch are more than what is written at once.
-    trainer.ask("train", *TINY, "--epochs", harm.times(40, 60), "--runs", "60", "--out", "run")
+    trainer.ask("train", *TINY, "--epochs", harm.times(24, 48), "--runs", "60", "--out", "run")
     while not Path("run", "config.toml").is_file():
         assert not trainer.has_ended()
     readers[0].ask("report", "run", "--quiet", "--out", "early.html")
     readers[1].ask("evaluate", "run", "--quiet")
-    told, seen = [readers[1].answer()], []
+    answers, seen = [readers[1].answer()], []
     readers[1].ask("report", "before", "run", "--quiet", "--out", "both.html")
     while not trainer.has_ended():
         seen.append(read_run(Path("run")).history)
-    told += [reader.answer() for reader in readers]
+    answers += [reader.answer() for reader in readers]
     assert trainer.answer().code == 0
-    assert all(one.code == 0 or one.sentence.startswith("run") for one in told), told
-    whole = read_run(Path("run")).history
+    assert all(one.code == 0 or one.sentence.startswith("run") for one in answers), answers
+    complete = read_run(Path("run")).history
     lengths = []
     for history in filter(None, seen):
         lengths.append(len(history["epoch"]))
         for name, values in history.items():
-            np.testing.assert_array_equal(values, whole[name][: lengths[-1]])
+            np.testing.assert_array_equal(values, complete[name][: lengths[-1]])
     assert lengths == sorted(lengths)
     assert len(set(lengths)) > 3
-    harm.did("readings of a run while it was written", len(seen) + len(told))
+    harm.did("readings of a run while it was written", len(seen) + len(answers))
