@@ -22,8 +22,7 @@ from xpnet.runs import checkpoints
 from xpnet.runs.checkpoints import write_checkpoint
 from xpnet.runs.experiment import Experiment
 from xpnet.runs.folder import chunk_folder, refuse_links
-from xpnet.runs.records import finished
-from xpnet.runs.resume import ResumePoint, differences, find_resume_point, validate_resume
+from xpnet.runs.resume import ResumePoint, differences, find_resume_point, finished, validate_resume
 from xpnet.runs.saver import Saver, delete_unused
 from xpnet.training.population import Population
 from xpnet.training.state import Chunk, TrainState

@@ -103,8 +103,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
     from xpnet.runs.environment import describe_environment, remember_environment
     from xpnet.runs.experiment import Experiment, alone_in
     from xpnet.runs.folder import refuse_links, write_config, write_metrics
-    from xpnet.runs.records import finished
-    from xpnet.runs.resume import ResumePoint, data_seen, differences, validate_resume
+    from xpnet.runs.resume import ResumePoint, data_seen, differences, finished, validate_resume
     from xpnet.runs.saver import prepare_to_resume
 
     _check_is_run(run)

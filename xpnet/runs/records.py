@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import RunError, one_line
-from xpnet.nn.model_file import MODEL
-from xpnet.runs.folder import METRICS
 from xpnet.training.history import COLUMNS, FIGURES, EpochRecord, csv_lines
 from xpnet.utils import schema
 from xpnet.utils.atomic_files import replace_whole
@@ -238,15 +236,6 @@ def read_metrics(path: Path) -> dict[str, Any]:
         RunError: The file is damaged; the message names the line or the key.
     """
     return _read_checked(path, METRICS_SHAPE)
-
-
-def finished(run: Path) -> dict[str, Any] | None:
-    """Return the final figures of a run that has ended, or None if there is something left to do."""
-    try:
-        metrics = read_metrics(run / METRICS)
-    except RunError:
-        return None
-    return metrics if (run / MODEL).is_file() and not metrics["interrupted"] else None
 
 
 _SCALAR = schema.either("text, a number or null", schema.optional(schema.text), schema.number(), schema.flag)

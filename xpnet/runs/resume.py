@@ -15,8 +15,10 @@ from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.layers import parameter_shapes
+from xpnet.nn.model_file import MODEL
 from xpnet.runs.checkpoints import complete_states, descriptions_in
-from xpnet.runs.folder import chunk_folder, chunks_in
+from xpnet.runs.folder import METRICS, chunk_folder, chunks_in
+from xpnet.runs.records import read_metrics
 from xpnet.training.population import Population
 from xpnet.training.state import Chunk, TrainState, check_compatible
 from xpnet.utils.plural import counted
@@ -110,13 +112,13 @@ class _StateFinder:
             return None
         shapes = parameter_shapes(self.population.part(start, stop).network, stop - start)
         for state, about in complete_states(chunk_folder(self.run, chunk), self.skipped):
-            reason = check_compatible(state, shapes, self.dtype) or self._misplaced(state, about)
-            if not reason:
-                if not len(state.step_metrics[0]):  # between epochs, which may have another length now
-                    step = min(state.epochs * self.length.steps_per_epoch, self.length.steps)
-                    state = dataclasses.replace(state, step=step)
+            if reason := check_compatible(state, shapes, self.dtype) or self._misplaced(state, about):
+                self.unfit.append(reason)
+            elif len(state.step_metrics[0]):
                 return state, about
-            self.unfit.append(reason)
+            else:  # between epochs, which may have another length now
+                step = min(state.epochs * self.length.steps_per_epoch, self.length.steps)
+                return dataclasses.replace(state, step=step), about
         return None
 
     def _misplaced(self, state: TrainState, about: Mapping[str, Any]) -> str:
@@ -131,12 +133,9 @@ class _StateFinder:
         same_end = (per_epoch, state.step, epochs) == (length.steps_per_epoch, length.steps, length.epochs)
         if not (same_end and not taken) and (state.step != epochs * per_epoch + taken or taken >= max(per_epoch, 1)):
             return f"its last epoch was cut short at step {state.step}"
-        if epochs > length.epochs:
-            # Earlier checkpoints would fit, but what was trained since would be lost without a word.
-            raise RunError(
-                f"{self.run}: it has trained {epochs} epochs already, and {length.epochs} are asked for; "
-                "train a new run"
-            )
+        if epochs > length.epochs:  # earlier checkpoints would fit, but the epochs since would be lost without a word
+            asked = f"and {length.epochs} are asked for; train a new run"
+            raise RunError(f"{self.run}: it has trained {epochs} epochs already, {asked}")
         if not taken:
             return ""
         if changes := _batch_changes(about, self.now):
@@ -199,11 +198,7 @@ def find_resume_point(
 
 
 def _saved_chunks(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
-    """Return the chunks of the population that the description of a checkpoint names.
-
-    Raises:
-        RunError: They are not the chunks of a population of that many networks.
-    """
+    """Return the chunks that the description of a checkpoint names; refuse those of another number of networks."""
     chunks = [(start, stop) for start, stop in about.get("cuts", ())]
     edges = [0, *(stop for _, stop in chunks)]
     if [start for start, _ in chunks] != edges[:-1] or sorted(set(edges)) != edges or not chunks:
@@ -212,6 +207,15 @@ def _saved_chunks(run: Path, about: Mapping[str, Any], replicas: int) -> list[Ch
         networks = counted(edges[-1], "network")
         raise RunError(f"{run}: its checkpoints are of {networks}, and there are {replicas}; train a new run")
     return chunks
+
+
+def finished(run: Path) -> dict[str, Any] | None:
+    """Return the final figures of a run that has ended, or None if there is something left to do."""
+    try:
+        metrics = read_metrics(run / METRICS)
+    except RunError:
+        return None
+    return metrics if (run / MODEL).is_file() and not metrics["interrupted"] else None
 
 
 def data_seen(run: Path) -> dict[str, Any]:
