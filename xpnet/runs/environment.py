@@ -17,14 +17,30 @@ from xpnet.runs.records import read_environment
 from xpnet.version import __version__
 
 PACKAGES = (
-    *("numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x"),
-    *("altair", "vl-convert-python", "safetensors", "pillow"),
+    "numpy",
+    "scipy",
+    "numba",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+    "altair",
+    "vl-convert-python",
+    "safetensors",
+    "pillow",
 )
 # Variables that change speed, or the last bits, without changing code.
 VARIABLES = (
-    *("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
-    *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES", "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME"),
-    *("NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", "XLA_FLAGS", "XPNET_FAST"),
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NPY_ENABLE_CPU_FEATURES",
+    "NUMBA_CPU_FEATURES",
+    "NUMBA_CPU_NAME",
+    "NUMBA_NUM_THREADS",
+    "NUMBA_THREADING_LAYER",
+    "XLA_FLAGS",
+    "XPNET_FAST",
 )
 # Entries on which the last bits depend.
 _SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
