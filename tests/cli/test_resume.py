@@ -308,7 +308,7 @@ class TestDisks:
         assert before == contents(run)
 
     def test_disk_is_full_at_calls_to_the_file_system(self, commands, undisturbed, run, harm):
-        """From a call on all find the disk full, or it alone: the failure is told, and resuming makes up for it."""
+        """From a call on all find the disk full, or it alone: it is reported, and resuming makes up for it."""
         number, ended = 0, False
         while not ended:
             for last in (10**9, number + 1):

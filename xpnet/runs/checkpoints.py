@@ -217,15 +217,15 @@ def descriptions_in(folder: Path, wrong: list[str]) -> dict[Path, dict[str, Any]
     Raises:
         NewerFormatError: One was written by a newer xpnet.
     """
-    found = {}
+    descriptions = {}
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            found[path] = read_description(path)
+            descriptions[path] = read_description(path)
         except NewerFormatError:
             raise
         except RunError as error:
             wrong.append(str(error))
-    return found
+    return descriptions
 
 
 def complete_states(folder: Path, wrong: list[str]) -> Iterator[tuple[TrainState, dict[str, Any]]]:
@@ -251,11 +251,11 @@ def last_complete(folder: Path) -> tuple[TrainState | None, dict[str, Any], list
 
 def delete_old(folder: Path, count: int) -> None:
     """Delete all but the last `count` checkpoints and the one with the best validation accuracy."""
-    found = descriptions_in(folder, [])
-    if len(found) <= count:
+    descriptions = descriptions_in(folder, [])
+    if len(descriptions) <= count:
         return
-    best = max(found, key=lambda path: (found[path]["score"], found[path]["step"]))
-    for path in list(found)[count:]:
+    best = max(descriptions, key=lambda path: (descriptions[path]["score"], descriptions[path]["step"]))
+    for path in list(descriptions)[count:]:
         if path != best:
             path.unlink(missing_ok=True)  # the description first: tensors without it are no checkpoint
             path.with_suffix(".safetensors").unlink(missing_ok=True)

@@ -106,11 +106,11 @@ def system() -> str:
 
 def versions(packages: Iterable[str], distributions: dict[str, str] | None = None) -> dict[str, str]:
     """Return the versions of those `packages` that are installed; `distributions` has names that differ."""
-    found = {}
+    installed = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version((distributions or {}).get(name, name))
-    return found
+            installed[name] = metadata.version((distributions or {}).get(name, name))
+    return installed
 
 
 def cores() -> int:

@@ -48,8 +48,8 @@ def resolved(settings: Settings, data: Dataset) -> dict[str, Any]:
     target = settings.data.target
     if target is not None and data.location.endswith(".npy"):
         target = str(Path(target).expanduser().resolve())  # the labels' file
-    found = dataclasses.replace(settings.data, data=data.location, split=data.split, target=target)
-    return dataclasses.replace(settings, data=found).to_mapping()
+    location = dataclasses.replace(settings.data, data=data.location, split=data.split, target=target)
+    return dataclasses.replace(settings, data=location).to_mapping()
 
 
 @dataclass(frozen=True)
