@@ -139,7 +139,7 @@ def check_complete(run: Path) -> None:
 @pytest.mark.guarantee("kills")
 def test_killed_at_random_moments(commands, undisturbed, run, harm):
     rng = np.random.default_rng(8)
-    for number in range(harm.times(4, 18)):
+    for number in range(harm.times(3, 18)):
         case = list(CASES)[number % len(CASES)]
         killed = commands.train(run, case, code=None, seconds=rng.uniform(0, 0.6), slow=0.02)
         harm.did("moments killed", killed["code"] == -9)
@@ -324,7 +324,7 @@ class TestDisks:
                 commands.finish(run, "one network")
                 check_same(undisturbed(), run)
                 shutil.rmtree(run)
-            number += harm.times(59, 7)
+            number += harm.times(97, 7)
         assert number > 100
 
 
