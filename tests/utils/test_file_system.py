@@ -102,7 +102,7 @@ def test_one_function_opens_files():
         "report/page.py: (files / 'page.css').read_text",
         "report/page.py: (files / 'page.js').read_text",
         "reproduction/model.py: path.open",
-        "runs/saver.py: self._file.truncate",
+        "runs/records.py: self._file.truncate",
         "tuning/journal.py: file.truncate",
         "utils/atomic_files.py: temporary.open",  # a new file
         "utils/file_system.py: open",
