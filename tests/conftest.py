@@ -83,7 +83,7 @@ def cifar() -> Path:
     return Path(folder).resolve()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def blobs() -> Dataset:
     """Return 600 samples of 12 features in 4 overlapping classes: small, and quick to learn."""
     rng = np.random.default_rng(5)

@@ -1,13 +1,15 @@
-"""Memory that runs out while a population trains: it goes on in chunks, from what was saved, and tells epochs once."""
+"""Memory that runs out while a population trains: it continues in chunks, from its checkpoints."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import code_of
 
 from xpnet.runs.saver import Saver
 from xpnet.training.trainer import Trainer
@@ -20,23 +22,33 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_numba() -> Iterator[None]:
+    """Leave out Numba, which takes longer to import than these trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XPNET_FAST", "0")
+        yield
+
+
 @pytest.fixture(scope="module")
-def undisturbed(shared_run) -> Path:
-    """Return a run for which there was memory enough."""
-    return shared_run(*OPTIONS)
+def undisturbed(_no_numba: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run whose memory sufficed."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert code_of("train", *OPTIONS, "--out", str(run)) == 0
+    return run
 
 
 @pytest.fixture
-def short(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def short_of_memory(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let memory run out in the third epoch of more than two networks at once."""
 
-    def short_of_memory(trainer, epoch):
+    def run_out(trainer, epoch):
         if trainer.network.replicas > 2 and epoch == 2:
             raise MemoryError
         train_epoch(trainer, epoch)
 
     train_epoch = Trainer._epoch
-    monkeypatch.setattr(Trainer, "_epoch", short_of_memory)
+    monkeypatch.setattr(Trainer, "_epoch", run_out)
 
 
 def check_same(run: Path, undisturbed: Path) -> None:
@@ -56,12 +68,13 @@ def chunks(run: Path) -> list[str]:
 
 
 @pytest.mark.guarantee("memory", "resume")
-@pytest.mark.usefixtures("short")
-def test_population_short_of_memory_goes_on_in_halves_from_its_checkpoint(undisturbed, command, harm):
-    err = command("train", *OPTIONS, "--out", "run").err
+@pytest.mark.usefixtures("short_of_memory")
+def test_halves_continue_from_checkpoints_of_the_population(undisturbed, capsys, harm):
+    assert code_of("train", *OPTIONS, "--out", "run") == 0
     harm.did("populations for which memory ran out")
-    assert "3 networks train in 2 chunks, one after another: 1, 2" in err
-    assert "could not be written" not in err
+    said = capsys.readouterr().err
+    assert "3 networks train in 2 chunks, one after another: 1, 2" in said
+    assert "could not be written" not in said
     check_same(Path("run"), undisturbed)
     assert chunks(Path("run")) == ["0-1", "1-3"]
     assert json.loads(Path("run/metrics.json").read_text())["chunks"] == [1, 2]
@@ -71,41 +84,43 @@ def test_population_short_of_memory_goes_on_in_halves_from_its_checkpoint(undist
 
 
 @pytest.mark.guarantee("memory", "full-disk")
-@pytest.mark.usefixtures("short")
-def test_population_short_of_memory_keeps_its_checkpoint_where_halves_cannot_be_saved(
-    undisturbed, command, monkeypatch, harm
-):
+@pytest.mark.usefixtures("short_of_memory")
+def test_checkpoints_of_the_population_stay_where_halves_cannot_be_saved(undisturbed, capsys, monkeypatch, harm):
     save = Saver.save
 
-    def full(self, chunk, network, snapshot):
+    def full(self, chunk, network, state):
         if chunk != (0, 3):
             raise OSError(28, "No space left on device")
-        save(self, chunk, network, snapshot)
+        save(self, chunk, network, state)
 
     monkeypatch.setattr(Saver, "save", full)
-    err = command("train", *OPTIONS, "--out", "run", code=2).err
+    assert code_of("train", *OPTIONS, "--out", "run") == 2
     harm.did("populations for which memory ran out")
-    assert err.count("No space left on device") == 2  # when it happened, and at the end
-    assert "results are whole" in err
+    said = capsys.readouterr().err
+    assert said.count("No space left on device") == 2  # when it happened, and at the end
+    assert "results are complete" in said
     check_same(Path("run"), undisturbed)
     assert chunks(Path("run")) == ["0-3"]
 
 
-@pytest.mark.usefixtures("short")
-def test_population_short_of_memory_without_checkpoints_begins_anew_in_halves(undisturbed, command):
-    command("train", *OPTIONS, "--save-every", "0", "--out", "run")
+@pytest.mark.usefixtures("short_of_memory")
+def test_halves_start_again_without_checkpoints(undisturbed):
+    assert code_of("train", *OPTIONS, "--save-every", "0", "--out", "run") == 0
     check_same(Path("run"), undisturbed)
 
 
-def test_resume_on_a_smaller_machine_takes_smaller_chunks(undisturbed, command, trained):
-    run = trained(*OPTIONS, "--keep", "9")
+def test_resume_takes_smaller_chunks(undisturbed, capsys):
+    """A run after its second epoch continues with one network at a time."""
+    assert code_of("train", *OPTIONS, "--keep", "9", "--out", "run") == 0
+    run = Path("run")
     later = [path for step in (18, 24) for path in run.glob(f"checkpoints/0-3/step-{step:09d}.*")]
     for path in (run / "model.safetensors", run / "metrics.json", *later):
         path.unlink()
-    sentence = command.refused("train", "--resume", "run", "--max-replicas", "1", notes=True)
-    assert "cannot be resumed with max_replicas = 1 (it has none)" in sentence
-    err = command("train", "--resume", "run", "--max-replicas", "1", "--allow-changes").err
-    assert "going on from step 12 of 24, chunk 1 of 3" in err
+    capsys.readouterr()
+    assert code_of("train", "--resume", "run", "--max-replicas", "1") == 2
+    assert "cannot be resumed with max_replicas = 1 (it has none)" in capsys.readouterr().err
+    assert code_of("train", "--resume", "run", "--max-replicas", "1", "--allow-changes") == 0
+    assert "going on from step 12 of 24, chunk 1 of 3" in capsys.readouterr().err
     check_same(run, undisturbed)
     assert chunks(run) == ["0-1", "1-2", "2-3"]
     assert "max_replicas = 1" in (run / "config.toml").read_text()

@@ -40,7 +40,7 @@ def run(callers: list[Caller]) -> Path:
 def test_trainings_into_one_folder_one_gets_it(callers: list[Caller], harm):
     for seed, caller in enumerate(callers):
         assert caller.call("train", *SMALL, "--seed", seed, "--out", f"alone-{seed}").code == 0
-    rounds, met = harm.times(4, 12), 0
+    rounds, met = harm.times(2, 6), 0
     for number in range(rounds):
         out = Path("deep", str(number), "same")
         done = together.at_once(
@@ -62,7 +62,7 @@ def test_trainings_into_one_folder_one_gets_it(callers: list[Caller], harm):
     harm.did("trainings begun at once in a folder that another got", met)
 
 
-def test_trainings_without_a_name_get_folders_of_their_own(callers: list[Caller], harm):
+def test_trainings_without_a_name_get_their_own_folders(callers: list[Caller], harm):
     rounds = harm.times(2, 6)
     for number in range(rounds):
         done = together.at_once(callers, *(["train", *SMALL, "--seed", seed] for seed in range(len(callers))))
@@ -124,7 +124,7 @@ def test_reading_a_run_while_it_is_written_gives_complete_epochs(callers: list[C
     trainer, *readers = callers
     assert readers[1].call("train", *SMALL, "--out", "before").code == 0
     # So many that the rows of an epoch are more than what is written at once.
-    trainer.ask("train", *TINY, "--epochs", harm.times(40, 100), "--runs", "60", "--out", "run")
+    trainer.ask("train", *TINY, "--epochs", harm.times(24, 48), "--runs", "60", "--out", "run")
     while not Path("run", "config.toml").is_file():
         assert not trainer.has_ended()
     readers[0].ask("report", "run", "--quiet", "--out", "early.html")

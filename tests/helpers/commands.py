@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
 import itertools
 import json
@@ -165,13 +166,20 @@ def main() -> None:
     import scipy.linalg  # noqa: F401
     import vl_convert
 
+    import xpnet
     import xpnet.cli.progress
-    import xpnet.runs.experiment
-    import xpnet.training.population  # noqa: F401
+    import xpnet.report.curves_chart
+    import xpnet.report.population_chart
+    import xpnet.runs.saver
 
-    # Drawing takes most of a short run, and is put to the test elsewhere.
+    # Drawing takes most of a short run, and is tested elsewhere; so are the samples.
     vl_convert.vegalite_to_png = lambda *_, **__: b"png"
     vl_convert.vegalite_to_svg = lambda *_, **__: "svg"
+    xpnet.report.curves_chart.curves = lambda *_: {}
+    xpnet.report.population_chart.population_figure = lambda *_: {}
+    _patch(importlib.import_module("xpnet.data.patterns"), "_draw", functools.cache)
+    for samples in ("600/100", "300/100"):
+        xpnet.load_data(f"patterns:{samples}")
     _import_what_runs_import()
     folder = Path.cwd()
     for line in sys.stdin:

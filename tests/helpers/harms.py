@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-SECONDS = 10
+# Of the processor, so that other processes have no part; and of the clock, for what would wait without an end.
+SECONDS, SECONDS_WAITED = 10, 120
 MEMORY = 450 * 2**20
 
 
@@ -25,12 +26,12 @@ def bounded() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + MEMORY, before[1]))
-    begun = time.monotonic()
+    begun = time.process_time()
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    assert time.monotonic() - begun < SECONDS
+    assert time.process_time() - begun < SECONDS
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -72,7 +73,7 @@ def not_waited_for() -> Iterator[None]:
         raise TimeoutError("waited")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_WAITED)
     try:
         yield
     finally:

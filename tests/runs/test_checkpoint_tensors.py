@@ -1,4 +1,4 @@
-"""Checkpoints whose check sums are right and whose contents are not: refused in one sentence."""
+"""Checkpoints of correct check sums and wrong content: refused in one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.guarantee("untrusted")
 
 
 def written(tensors: dict[str, Any] | None = None, drop: str = "", **changed: Any) -> Path:
-    """Write the checkpoint of the fixtures with other tensors or another description, signed as if it were whole."""
+    """Write the checkpoint of the fixtures with other tensors or another description, signed as if they were right."""
     found = load(SOURCE.with_suffix(".safetensors").read_bytes()) | (tensors or {})
     content = save({name: tensor for name, tensor in found.items() if tensor is not None})
     about = json.loads(SOURCE.read_text())["checkpoint"]
@@ -32,7 +32,7 @@ def written(tensors: dict[str, Any] | None = None, drop: str = "", **changed: An
     return path
 
 
-def test_what_is_signed_and_right_is_read():
+def test_checkpoint_that_is_right_is_read():
     assert read_checkpoint(written())[0].step == 45
 
 
@@ -58,10 +58,11 @@ def test_what_is_signed_and_right_is_read():
         ({"tensors": {"totals.loss": np.zeros((5, 3))}}, r"totals.loss is float64 \(5, 3\), not \(5, 2\)"),
         ({"tensors": {"totals.correct": np.zeros((5, 2))}}, "totals.correct is float64"),
         ({"tensors": {"history.train.losses": np.zeros((1, 3))}}, r"history.train.losses is float64 \(1, 3\)"),
+        ({"tensors": {"totals.loss": np.zeros(())}}, r"totals.loss is float64 \(\), not \(0, 2\)"),
         ({"tensors": {"more": np.zeros(1)}}, "it has the tensor more"),
     ],
 )
-def test_tensors_that_do_not_belong_together(changes, words):
+def test_wrong_tensors_are_refused(changes, words):
     path = written(**changes)
     with pytest.raises(RunError, match=words) as caught:
         read_checkpoint(path)

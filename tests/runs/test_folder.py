@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
-import numpy as np
 import pytest
-from calls import Calls
 
-import xpnet
 from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs.folder import create_run_folder, write_config
-from xpnet.runs.saver import HistoryFile
-from xpnet.training.history import COLUMNS
 from xpnet.utils.atomic_files import write_new
 
 
-def test_a_folder_that_exists_is_refused(tmp_path):
+def test_folder_that_exists_is_refused(tmp_path):
     assert create_run_folder(tmp_path / "a" / "b").is_dir()
     with pytest.raises(RunError, match=r"b: exists already; name a folder that does not"):
         create_run_folder(tmp_path / "a" / "b")
@@ -34,7 +27,7 @@ def test_folders_named_by_the_time_never_collide():
     assert len({create_run_folder(None) for _ in range(5)}) == 5
 
 
-def test_a_file_that_exists_is_left_alone(tmp_path):
+def test_write_new_refuses_a_file_that_exists(tmp_path):
     path = tmp_path / "f"
     write_new(path, b"first")
     with pytest.raises(RunError, match="exists already"):
@@ -48,7 +41,7 @@ def test_a_file_that_exists_is_left_alone(tmp_path):
 @pytest.mark.guarantee("concurrency")
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("number", [7, None])
-def test_of_writers_of_one_file_one_writes_it(tmp_path, harm, monkeypatch, number, links):
+def test_write_new_race_one_writer_wins(tmp_path, harm, monkeypatch, number, links):
     if not links:  # as on FAT
 
         def refuse(*_: object) -> None:
@@ -58,7 +51,7 @@ def test_of_writers_of_one_file_one_writes_it(tmp_path, harm, monkeypatch, numbe
     if number is not None:  # processes of two containers that share a folder may have one number
         monkeypatch.setattr("os.getpid", lambda: number)
     contents = [bytes([writer]) * 200_000 for writer in range(4)]
-    rounds = harm.times(20, 500)
+    rounds = harm.times(10, 200)
     with ThreadPoolExecutor(len(contents)) as pool:
         begin = Barrier(len(contents))
 
@@ -80,41 +73,23 @@ def test_of_writers_of_one_file_one_writes_it(tmp_path, harm, monkeypatch, numbe
     harm.did("files written at once under one name", rounds * len(contents))
 
 
-def test_settings_are_written_as_toml(tmp_path):
+def test_written_config_is_read_again(tmp_path):
     values = {"hidden": [50, 30], "lambda": 1e-3, "init": "he", "data": 'a "quoted" path', "batch_norm": True}
     write_config(tmp_path, values)
     assert read_config(tmp_path) == read_config(tmp_path / "config.toml") == values
 
 
-def test_settings_that_cannot_be_read(tmp_path):
+def test_config_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "config.toml"
     with pytest.raises(ConfigError, match="there is no such file"):
-        read_config(tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("a = = 1")
-    with pytest.raises(ConfigError, match=r"is not TOML \(.*line 1"):
-        read_config(tmp_path / "bad.toml")
-    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"is not text in UTF-8 \(line 1"):
-        read_config(tmp_path / "binary.toml")
+        read_config(path)
+    for content, words in ((b"a = = 1", r"is not TOML \(.*line 1"), (b"\xff\xfe", r"is not text in UTF-8 \(line 1")):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=words):
+            read_config(path)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_the_history_file_is_the_history(tmp_path, blobs, replicas):
-    net = xpnet.Network(xpnet.NetworkConfig(inputs=12, hidden=(4,), classes=4), replicas=replicas)
-    file = HistoryFile(tmp_path / "history.csv")
-    result = xpnet.train(net, blobs, xpnet.TrainConfig(epochs=3), callbacks=[Calls(on_epoch_end=file.append)])
-    file.close()
-    text = (tmp_path / "history.csv").read_text()
-    assert text == result.history.to_csv()
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == 3 * replicas
-    for column in ("train_loss", "validation_accuracy", "eta"):
-        values = np.array([float(row[column]) for row in rows]).reshape(3, replicas)
-        np.testing.assert_array_equal(values, result.history[column].reshape(3, replicas))  # to the last bit
-    assert [int(row["replica"]) for row in rows[:replicas]] == list(range(replicas))
-
-
-def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path, monkeypatch):
+def test_write_error_names_the_file_and_not_its_temporary_one(tmp_path, monkeypatch):
     def only_read(path, *_, **__):
         raise OSError(30, "Read-only file system", str(path))
 

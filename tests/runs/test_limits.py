@@ -1,4 +1,4 @@
-"""What is written is within the limits of what is read: the largest allowed comes back, one beyond is refused early."""
+"""Files that are written can be read: the largest one comes back, one beyond a limit is refused early."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calls import Calls
+from command_line import code_of
 
 import xpnet
 from xpnet.analysis.lr_range import check_range
-from xpnet.cli import main
 from xpnet.config.definitions import MOST_NETWORKS, MOST_STEPS, Length
 from xpnet.config.settings import read_config
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn import tensor_file
-from xpnet.runs.checkpoints import check_description, network_in
-from xpnet.runs.environment import _MOST_RESUMED, describe_environment
+from xpnet.runs.checkpoints import check_description
+from xpnet.runs.environment import MOST_RESUMED, describe_environment
 from xpnet.runs.folder import write_config, write_environment, write_metrics
 from xpnet.runs.records import read_environment, read_metrics
 from xpnet.training.history import History, Metrics
@@ -60,7 +60,7 @@ def largest(of, low, high):
 
 
 def test_names_beyond_the_header_of_a_model_are_refused_before_training(monkeypatch, harm):
-    """Whatever begins can be saved and read; what is refused has taken no step."""
+    """A training that begins can be saved and read; one that is refused takes no step."""
     monkeypatch.setattr(tensor_file, "MOST_HEADER", 6_000)
     steps = []
 
@@ -83,9 +83,8 @@ def test_names_beyond_the_header_of_a_model_are_refused_before_training(monkeypa
     harm.did("files at a limit of reading")
 
 
-def test_a_model_beyond_the_header_is_not_written(monkeypatch):
-    data = data_with(["a", "b"])
-    network = network_for(data)
+def test_model_beyond_the_header_is_not_written(monkeypatch):
+    network = network_for(data_with(["a", "b"]))
     network.class_names = ("a" * 10_000, "b")
     network.save("fits.safetensors")
     monkeypatch.setattr(tensor_file, "MOST_HEADER", 10_000)
@@ -105,7 +104,7 @@ def test_a_model_beyond_the_header_is_not_written(monkeypatch):
         ({"image_shape": (2, 2, 1)}, "are not 4 inputs in 1 or 3 channels"),
     ],
 )
-def test_what_the_reader_would_refuse_is_not_written(change, words, harm):
+def test_model_that_the_reader_would_refuse_is_not_written(change, words, harm):
     network = network_for(data_with(["a", "b"]))
     for name, value in change.items():
         setattr(network, name, value)
@@ -120,7 +119,7 @@ def test_names_that_no_file_can_hold_are_refused_with_the_data():
         data_with(["\ud800", "b"])
 
 
-def test_as_many_values_as_a_description_may_have(monkeypatch):
+def test_most_values_of_a_description(monkeypatch):
     """The description stands in the header as text, whose commas count as those of values."""
     network = network_for(data_with(["a", "b"]))
 
@@ -146,19 +145,10 @@ def test_as_many_values_as_a_description_may_have(monkeypatch):
 
 def run(*options):
     """Train with a command; return its exit code."""
-    try:
-        main(["train", "--data", "d.npz", "--hidden", "3", "--epochs", "1", "--out", "run", "--quiet", *options])
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
-@pytest.fixture
-def data_file():
     np.savez("d.npz", x=np.random.default_rng(0).standard_normal((60, 4)), y=np.arange(60) % 2)
+    return code_of("train", "--data", "d.npz", "--hidden", "3", "--epochs", "1", "--out", "run", "--quiet", *options)
 
 
-@pytest.mark.usefixtures("data_file")
 @pytest.mark.parametrize(
     ("name", "limit", "words"),
     [
@@ -169,7 +159,7 @@ def data_file():
         ("MOST_TOML", 400, "config.toml: has [56].. bytes, and 400 are the most that is read"),
     ],
 )
-def test_a_run_beyond_a_limit_leaves_no_folder(monkeypatch, capsys, harm, name, limit, words):
+def test_run_beyond_a_limit_leaves_no_folder(monkeypatch, capsys, harm, name, limit, words):
     monkeypatch.setattr(parsing, name, limit)
     monkeypatch.setattr("xpnet.training.trainer.Trainer._epoch", lambda *_: pytest.fail("a step was taken"))
     assert run() == 2
@@ -179,9 +169,9 @@ def test_a_run_beyond_a_limit_leaves_no_folder(monkeypatch, capsys, harm, name, 
     harm.did("files beyond a limit refused")
 
 
-@pytest.mark.usefixtures("data_file")
-def test_the_smallest_limits_at_which_a_run_begins_are_those_at_which_it_is_read(monkeypatch, harm):
+def test_smallest_limits_of_a_run_are_those_of_reading_it(monkeypatch, harm):
     """A run of several networks in chunks of one, whose files are the largest for their limits."""
+    monkeypatch.setenv("XPNET_FAST", "0")
     options = ("--runs", "3", "--max-replicas", "1")
     assert run(*options) == 0
     size = max(path.stat().st_size for path in Path("run").rglob("*.json"))
@@ -196,12 +186,12 @@ def test_the_smallest_limits_at_which_a_run_begins_are_those_at_which_it_is_read
     read_metrics(Path("run/metrics.json"))
     read_environment(Path("run/environment.json"))
     for path in Path("run/checkpoints").glob("*/*.json"):
-        assert network_in(path).class_names == ("0", "1")
+        assert xpnet.load(path).class_names == ("0", "1")
     harm.did("files at a limit of reading")
 
 
 @pytest.mark.parametrize("write", [write_metrics, write_environment])
-def test_json_beyond_what_is_read_is_not_written(monkeypatch, write):
+def test_json_beyond_a_limit_is_not_written(monkeypatch, write):
     value = {"values": [0.5] * 100}
     content = json.dumps(value, indent=2) + "\n"
     monkeypatch.setattr(parsing, "MOST_JSON", len(content))
@@ -233,7 +223,7 @@ def test_settings_beyond_a_file_are_not_written():
 
 
 @pytest.mark.parametrize(("runs", "varying", "epochs"), [(1, {}, 3), (2, {"lambda": [1e-300, 0.2]}, 2)])
-def test_the_bound_of_the_figures_is_above_what_is_written(monkeypatch, runs, varying, epochs):
+def test_bound_of_metrics_is_above_their_size(monkeypatch, runs, varying, epochs):
     settings = xpnet.Settings.from_mapping({"runs": runs, **varying})
     population = Population.of(settings, 4, 3)
     replicas = len(population)
@@ -255,7 +245,7 @@ def test_the_bound_of_the_figures_is_above_what_is_written(monkeypatch, runs, va
                 check_metrics(population, epochs)
 
 
-def test_the_largest_population_has_figures_that_are_read():
+def test_metrics_of_the_largest_population_are_read():
     population = Population.of(xpnet.Settings.from_mapping({"runs": MOST_NETWORKS}), 4, 3)
     check_metrics(population, 300_000)
     with pytest.raises(ConfigError, match="epochs: 1,000,000 epochs of 20,000 networks make a metrics"):
@@ -271,23 +261,21 @@ def test_checkpoints_of_the_largest_population_are_within_their_limits():
         check_description({"network": {"feature_names": ["x" * 2_000] * 20_000}}, 1)
 
 
-def test_a_run_that_is_resumed_for_ever_remembers_a_part_of_it():
+def test_environments_of_a_run_are_limited():
     now = describe_environment(xpnet.get_backend("cpu"), "x" * 1_000_000)
     assert len(now["command"]) < 10_010
-    whole = now | {"resumed": [{"step": 2**53, **now}] * _MOST_RESUMED}
-    write_environment(Path(), whole)
-    assert len(read_environment(Path("environment.json"))["resumed"]) == _MOST_RESUMED
+    write_environment(Path(), now | {"resumed": [{"step": 2**53, **now}] * MOST_RESUMED})
+    assert len(read_environment(Path("environment.json"))["resumed"]) == MOST_RESUMED
 
 
 # -- numbers ----------------------------------------------------------------------------------------------
 
 
-def test_as_many_networks_as_may_be(monkeypatch):
+def test_most_networks(monkeypatch):
     drawn = {"W1": np.ones((1, 2)), "b1": np.ones((1, 2))}  # drawing them takes seconds
     monkeypatch.setattr("xpnet.nn.initialisers.initial_parameters", lambda *_: drawn)
     config = xpnet.NetworkConfig(inputs=1, hidden=(), classes=2)
-    whole = xpnet.Network(config, replicas=MOST_NETWORKS)
-    whole.save("model.safetensors")
+    xpnet.Network(config, replicas=MOST_NETWORKS).save("model.safetensors")
     assert xpnet.load("model.safetensors").replicas == MOST_NETWORKS
     for beyond in ({"replicas": MOST_NETWORKS + 1}, {"seed": range(MOST_NETWORKS + 1)}):
         with pytest.raises(ConfigError, match=r"20,?000"):
@@ -296,7 +284,7 @@ def test_as_many_networks_as_may_be(monkeypatch):
         SearchConfig(final_runs=MOST_NETWORKS + 1)
 
 
-def test_seeds_have_as_many_digits_as_are_read():
+def test_most_digits_of_seeds():
     config = xpnet.NetworkConfig(inputs=1, hidden=(), classes=2)
     largest_seed = 10**parsing.DIGITS - 1
     xpnet.Network(config, seed=largest_seed).save("model.safetensors")
@@ -307,7 +295,7 @@ def test_seeds_have_as_many_digits_as_are_read():
         xpnet.Network(config, seed=largest_seed, replicas=2)
 
 
-def test_as_many_steps_as_may_be():
+def test_most_steps():
     config = xpnet.TrainConfig(schedule="constant", batch_size=1, epochs=MOST_STEPS)
     assert config.length(1) == Length(MOST_STEPS, 1, 5)
     with pytest.raises(ConfigError, match="make 200,000,000 steps, and may make 100,000,000"):
@@ -317,10 +305,9 @@ def test_as_many_steps_as_may_be():
         check_range(1e-6, 1, MOST_STEPS + 1, "log")
 
 
-def test_as_many_layers_as_may_be():
+def test_most_layers():
     config = xpnet.NetworkConfig(inputs=1, hidden=(1,) * 1_000, classes=2, batch_norm=True)
-    network = xpnet.Network(config)
-    network.save("model.safetensors")
+    xpnet.Network(config).save("model.safetensors")
     assert xpnet.load("model.safetensors").config == config
     with pytest.raises(ConfigError, match="of at most 1,000 layers, and has 1,001"):
         xpnet.NetworkConfig(inputs=1, hidden=(1,) * 1_001)
@@ -329,7 +316,7 @@ def test_as_many_layers_as_may_be():
 # -- the journal of a search ------------------------------------------------------------------------------
 
 
-def test_a_line_of_a_journal_is_as_long_as_one_that_is_read(monkeypatch):
+def test_longest_line_of_a_journal_is_read(monkeypatch):
     monkeypatch.setattr("xpnet.tuning.journal.MOST_LINE", 200)
     pytest.importorskip("optuna")
     journal = journal_backend(Path("study.journal"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable
@@ -16,20 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
-from calls import Calls
+from command_line import code_of
 from harms import bounded, mutated
 from harms_of_text import mutated_text, mutated_values, overwrite
 
 import xpnet
-from xpnet.config.settings import Settings, read_settings
+from xpnet.config.settings import read_settings
 from xpnet.errors import XpnetError
-from xpnet.nn.network import Network
 from xpnet.report.records import read_run
 from xpnet.report.write import build_page
 from xpnet.runs.checkpoints import read_checkpoint
-from xpnet.runs.folder import write_config, write_environment, write_metrics
-from xpnet.runs.saver import HistoryFile
-from xpnet.training.history import History
+from xpnet.runs.folder import write_environment
 from xpnet.tuning.folder import read_search
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -55,82 +53,67 @@ SEARCH_TOML = {
 }
 
 
-def data() -> xpnet.data.Dataset:
+SEARCH_JSON = {
+    "kind": "search",
+    "command": "xpnet search lambda",
+    "settings": {"hidden": [3], "epochs": 2},
+    "space": {"lambda": {"draw": "log-uniform", "low": 1e-4, "high": 1.0}, "eta": {"draw": "uniform"}},
+    "sampler": "tpe",
+    "rounds": 2,
+    "winner": "winner",
+    "test": {"accuracy": 0.5, "loss": 1.5},
+    "environment": ENVIRONMENT,
+    "seconds": 3.5,
+}
+TRIAL = {
+    "round": 0,
+    "seeds": [0, 1],
+    "score": 0.5,
+    "validation": {"accuracy": {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}, "loss": 1.5},
+    "epochs": 2,
+    "seconds": 1.5,
+    "curve": [{"epoch": 1, "accuracy": 0.3}, {"epoch": 2, "accuracy": 0.5}],
+}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of two networks, a search and a reproduction."""
+    home = tmp_path_factory.mktemp("originals")
+    for name in ("search", "reproduction"):
+        (home / name).mkdir()
     rng = np.random.default_rng(3)
     labels = np.arange(60) % 3
     x = (rng.standard_normal((60, 4)) + 2 * rng.standard_normal((3, 4))[labels]).astype(np.float32)
-    np.savez("mine.npz", x=x, y=labels)
-    return xpnet.load_data("mine.npz", "40/10")
-
-
-def run_folder(folder: Path) -> Path:
-    """Write the folder of a run of two networks."""
-    folder.mkdir()
-    found = data()
-    values = {
-        "data": "mine.npz",
-        "split": "40/10",
-        "hidden": [3],
-        "lambda": [0.001, 0.1],
-        "epochs": 2,
-        "batch_size": 20,
-    }
-    settings = Settings.from_mapping(values)
-    population = xpnet.training.population.Population.of(settings, found.features, found.classes)
-    with contextlib.closing(HistoryFile(folder / "history.csv")) as history:
-        network, result = xpnet.train_population(population, found, callbacks=[Calls(on_epoch_end=history.append)])
-    write_config(folder, settings.to_mapping())
-    write_environment(folder, ENVIRONMENT)
-    replicas = list(xpnet.training.population.replicas_json(population, result))
-    write_metrics(folder, result.to_json() | {"run": "run", "samples": found.counts, "replicas": replicas})
-    network.save(folder / "model.safetensors")
-    assert isinstance(result.history, History)
-    return folder
-
-
-def results() -> dict[str, Any]:
-    """Return a part of a reproduction's results: a comparison, a search over pairs, and a gradient check."""
-    everything = json.loads((Path(__file__).parents[2] / "docs" / "reproduction" / "results.json").read_text())
-    chosen = {}
-    for name in ("A.bn3", "A.coarse", "A.check", *everything):
-        if name in everything and len(chosen) < 4:
-            chosen[name] = everything[name] | {"cells": everything[name]["cells"][:3]}
-    return chosen
-
-
-def search_json(folder: Path) -> Path:
-    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        np.savez("mine.npz", x=x, y=labels)
+        options = (
+            "--split 40/10 --hidden 3 --lambda 0.001,0.1 --epochs 2 --batch-size 20 --save-every 0 --quiet --out run"
+        )
+        assert code_of("train", "--data", "mine.npz", *options.split()) == 0
+    write_environment(home / "run", ENVIRONMENT)
+    (home / "run" / "search.toml").write_text(tomli_w.dumps(SEARCH_TOML))
+    (home / "run" / "model.safetensors").unlink()  # reading it takes longer than all the rest
+    states = ("complete", "complete", "pruned", "complete")
     trials = [
-        {
-            "trial": number,
-            "round": 0,
-            "state": "pruned" if number == 2 else "complete",
-            "settings": {"lambda": 10.0**-number, "eta": 0.1 + number / 7},
-            "seeds": [0, 1],
-            "score": 0.5,
-            "validation": {"accuracy": {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}, "loss": 1.5},
-            "epochs": 2,
-            "seconds": 1.5,
-            "curve": [{"epoch": 1, "accuracy": 0.3}, {"epoch": 2, "accuracy": 0.5}],
-        }
-        for number in range(4)
+        {"trial": n, "state": state, "settings": {"lambda": 10.0**-n, "eta": 0.1 + n / 7}, **TRIAL}
+        for n, state in enumerate(states)
     ]
-    content = {
-        "kind": "search",
-        "command": "xpnet search lambda",
-        "settings": {"hidden": [3], "epochs": 2},
-        "space": {"lambda": {"draw": "log-uniform", "low": 1e-4, "high": 1.0}, "eta": {"draw": "uniform"}},
-        "sampler": "tpe",
-        "rounds": 2,
-        "trials": trials,
-        "best": trials[0],
-        "winner": "winner",
-        "test": {"accuracy": 0.5, "loss": 1.5},
-        "environment": ENVIRONMENT,
-        "seconds": 3.5,
-    }
-    (folder / "search.json").write_text(json.dumps(content, indent=1))
-    return folder
+    (home / "search" / "search.json").write_text(json.dumps(SEARCH_JSON | {"trials": trials, "best": trials[0]}))
+    # A comparison, a search over pairs, a gradient check, and another one.
+    every = json.loads((Path(__file__).parents[2] / "docs" / "reproduction" / "results.json").read_text())
+    names = list(dict.fromkeys(name for name in ("A.bn3", "A.coarse", "A.check", *every) if name in every))[:4]
+    results = {name: every[name] | {"cells": every[name]["cells"][:3]} for name in names}
+    (home / "reproduction" / "results.json").write_text(json.dumps(results))
+    return home
+
+
+@pytest.fixture
+def victim(originals: Path, name: str, tmp_path: Path) -> Path:
+    """Return a file in a copy of its folder."""
+    (found,) = originals.rglob(name)
+    return shutil.copytree(found.parent, tmp_path / "copy") / name
 
 
 def without_null(found: Any) -> Any:
@@ -156,19 +139,19 @@ SYNTAX: dict[str, tuple[Callable[[str], Any], Callable[[Any], bytes]]] = {
 }
 
 
-def one_of_three(whole: bytes, number: int, suffix: str) -> bytes:
+def one_of_three(content: bytes, number: int, suffix: str) -> bytes:
     """Return a mutation of a text file: of its bytes, of its tokens, or of what it says."""
-    rng = np.random.default_rng([number, len(whole)])
+    rng = np.random.default_rng([number, len(content)])
     if number % 4 == 0:
-        return mutated(whole, rng)
+        return mutated(content, rng)
     if number % 4 == 1:
-        return mutated_text(whole, rng)
+        return mutated_text(content, rng)
     parse, write = SYNTAX[suffix]
-    return write(mutated_values(parse(whole.decode()), rng))
+    return write(mutated_values(parse(content.decode()), rng))
 
 
-def survives(read: Callable[[], Any], number: int) -> bool:
-    """Read, and return whether that was refused, in one sentence."""
+def is_refused(read: Callable[[], Any], number: int) -> bool:
+    """Read, and return whether that was refused in one sentence."""
     with bounded():
         try:
             read()
@@ -181,144 +164,108 @@ def survives(read: Callable[[], Any], number: int) -> bool:
     return True
 
 
+def refusals(victim: Path, read: Callable[[], Any], count: int, mutate: Callable[[bytes, int], bytes]) -> int:
+    """Mutate a file so often; return how many mutations were refused."""
+    assert not is_refused(read, -1)
+    content, refused = victim.read_bytes(), 0
+    for number in range(count):
+        overwrite(victim, mutate(content, number))
+        refused += is_refused(read, number)
+    return refused
+
+
 # How often a file is mutated and shown; of a history little that is changed can be shown.
 SHOWN = {
-    "config.toml": 25,
-    "history.csv": 100,
-    "metrics.json": 25,
-    "environment.json": 15,
-    "search.json": 40,
-    "results.json": 20,
+    "config.toml": 20,
+    "history.csv": 40,
+    "metrics.json": 12,
+    "environment.json": 8,
+    "search.json": 15,
+    "results.json": 10,
 }
-FILES = {
-    "config.toml": lambda folder: read_settings(folder),
-    "history.csv": lambda folder: read_run(folder),
-    "metrics.json": lambda folder: read_run(folder),
-    "environment.json": lambda folder: read_run(folder),
-    "search.toml": lambda folder: read_search(folder),
-}
+FILES = {"config.toml": read_settings, "search.toml": read_search}
+FILES |= dict.fromkeys(("history.csv", "metrics.json", "environment.json"), read_run)
 
 
 @linux
 @pytest.mark.guarantee("fuzz")
 @pytest.mark.parametrize("name", FILES)
-def test_mutated_files_of_text(tmp_path, name, harm):
-    folder = run_folder(Path("run"))
-    (folder / "search.toml").write_text(tomli_w.dumps(SEARCH_TOML))
-    (folder / "model.safetensors").unlink()  # reading it takes longer than all the rest
-    victim, read = folder / name, FILES[name]
-    assert not survives(lambda: read(folder), -1)
-    whole = victim.read_bytes()
-    count = harm.times(200, 10_000)
-    refused = 0
-    for number in range(count):
-        harm.did("mutated files of runs and searches")
-        overwrite(victim, one_of_three(whole, number, victim.suffix))
-        refused += survives(lambda: read(folder), number)
+def test_mutated_files_of_text(victim, name, harm):
+    count = harm.times(100, 2_000)
+    harm.did("mutated files of runs and searches", count)
+    read = functools.partial(FILES[name], victim.parent)
+    refused = refusals(victim, read, count, functools.partial(one_of_three, suffix=victim.suffix))
     assert count / 4 < refused < count, "the mutations hardly reach what is checked"
 
 
 @linux
 @pytest.mark.guarantee("fuzz", "untrusted")
 @pytest.mark.parametrize("name", SHOWN)
-def test_pages_of_folders_with_a_mutated_file(name, harm):
-    """What is read makes a page; only its charts are not drawn here."""
-    if name == "search.json":
-        folder = search_json(Path("search"))
-    elif name == "results.json":
-        folder = Path("reproduction")
-        folder.mkdir()
-        (folder / name).write_text(json.dumps(results()))
-    else:
-        folder = run_folder(Path("run"))
-    victim = folder / name
-    assert not survives(lambda: build_page([folder]), -1)
-    whole = victim.read_bytes()
-    count = harm.times(SHOWN[name], 6 * SHOWN[name])
-    refused = 0
-    for number in range(count):
-        harm.did("folders with a mutated file shown as a page")
-        # Bytes and tokens rarely leave anything to be shown.
-        content = one_of_three(whole, 4 * number + 2 + number % 2, victim.suffix)
-        overwrite(victim, content)
-        refused += survives(lambda: build_page([folder]), number)
+def test_pages_of_folders_with_a_mutated_file(victim, name, harm):
+    """A folder that is read makes a page; only its charts are not drawn here."""
+
+    def mutate(content: bytes, number: int) -> bytes:  # bytes and tokens rarely leave anything to be shown
+        return one_of_three(content, 4 * number + 2 + number % 2, victim.suffix)
+
+    count = harm.times(SHOWN[name], 5 * SHOWN[name])
+    harm.did("folders with a mutated file shown as a page", count)
+    refused = refusals(victim, lambda: build_page([victim.parent]), count, mutate)
     assert refused < count, "the mutations hardly reach the page"
 
 
-def check_same(network: Network, other: Network) -> None:
-    for name in ("seeds", "class_names", "feature_names", "image_shape", "config"):
-        assert getattr(network, name) == getattr(other, name)
-    for mine, theirs in ((network.parameters, other.parameters), (network.running, other.running)):
-        assert mine.keys() == theirs.keys()
-        assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
+def of_bytes(stream: int) -> Callable[[bytes, int], bytes]:
+    return lambda content, number: mutated(content, np.random.default_rng([number, stream]))
 
 
 @linux
 @pytest.mark.guarantee("fuzz", "corruption")
-def test_mutated_models(tmp_path, harm):
-    """A mutation that is read has changed nothing."""
-    whole = (FIXTURES / "xpnet-model-2.safetensors").read_bytes()
-    network = xpnet.load(FIXTURES / "xpnet-model-2.safetensors")
-    path = tmp_path / "m.safetensors"
-    refused, count = 0, harm.times(200, 10_000)
-    for number in range(count):
-        harm.did("mutated models")
-        content = mutated(whole, np.random.default_rng([number, 1]))
-        overwrite(path, content)
-        if survives(lambda: check_same(network, xpnet.load(path)), number):
-            refused += 1
-        else:
-            assert content == whole, number
-    assert refused > count / 2
+def test_mutated_models_are_refused(tmp_path, harm):
+    path = Path(shutil.copy(FIXTURES / "xpnet-model-2.safetensors", tmp_path / "m.safetensors"))
+    content, count = path.read_bytes(), harm.times(100, 2_000)
+    harm.did("mutated models", count)
+
+    def read() -> None:
+        xpnet.load(path)
+        assert path.read_bytes() == content, "a mutation was read"
+
+    assert refusals(path, read, count, of_bytes(1)) > count / 2
 
 
 @linux
 @pytest.mark.guarantee("fuzz")
-def test_mutated_models_of_the_format_without_a_check_sum(tmp_path, harm):
-    """They cannot be known to be what was written, but what is read is a network that predicts."""
-    whole = (FIXTURES / "xpnet-model-1.safetensors").read_bytes()
-    path = tmp_path / "m.safetensors"
-    x = np.zeros((1, 4), np.float32)
+def test_mutated_models_without_a_check_sum_predict_or_are_refused(tmp_path, harm):
+    path = Path(shutil.copy(FIXTURES / "xpnet-model-1.safetensors", tmp_path / "m.safetensors"))
+    x, count = np.zeros((1, 4), np.float32), harm.times(100, 2_000)
+    harm.did("mutated models", count)
 
     def use() -> None:
         network = xpnet.load(path)
         with np.errstate(all="ignore"):
             assert network.predict_proba(x).shape[1:] == (1, network.config.classes)
 
-    for number in range(harm.times(200, 10_000)):
-        harm.did("mutated models")
-        overwrite(path, mutated(whole, np.random.default_rng([number, 2])))
-        survives(use, number)
+    refusals(path, use, count, of_bytes(2))
 
 
 @linux
 @pytest.mark.guarantee("fuzz", "corruption", "checkpoints")
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-def test_mutated_checkpoints(tmp_path, suffix, harm):
-    """A mutation that is read has changed nothing."""
-    for source in (FIXTURES / "xpnet-checkpoint-1").iterdir():
-        (tmp_path / source.name).write_bytes(source.read_bytes())
+def test_mutated_checkpoints_are_refused_or_mean_the_same(tmp_path, suffix, harm):
+    shutil.copytree(FIXTURES / "xpnet-checkpoint-1", tmp_path, dirs_exist_ok=True)
     path = tmp_path / "step-000000045.json"
-    victim = path.with_suffix(suffix)
-    whole = victim.read_bytes()
-    expected = repr(content_of(path))
-    refused, count = 0, harm.times(200, 10_000)
-    for number in range(count):
-        harm.did("mutated checkpoints")
-        rng = np.random.default_rng([number, 3])
-        overwrite(victim, mutated(whole, rng) if suffix != ".json" else one_of_three(whole, number, suffix))
-        found: list[str] = []
-        if survives(lambda found=found: found.append(repr(content_of(path))), number):
-            refused += 1
-        else:
-            assert found == [expected], number
-    assert refused > count / 2
+    expected, count = repr(content_of(path)), harm.times(100, 2_000)
+    harm.did("mutated checkpoints", count)
+
+    def read() -> None:
+        assert repr(content_of(path)) == expected
+
+    mutate = functools.partial(one_of_three, suffix=suffix) if suffix == ".json" else of_bytes(3)
+    assert refusals(path.with_suffix(suffix), read, count, mutate) > count / 2
 
 
 def content_of(path: Path) -> Any:
-    """Return all that a checkpoint says, tensors by their bytes."""
-    snapshot, about = read_checkpoint(path)
-    found = {field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)}
+    """Return the content of a checkpoint, tensors as their bytes."""
+    state, about = read_checkpoint(path)
+    found = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     for group in ("parameters", "running", "velocities"):
         found[group] = {name: tensor.tobytes() for name, tensor in sorted(found[group].items())}
     return found, sorted(about.items())

@@ -5,19 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from calls import Calls
+from training_cases import network, population
 
 import xpnet
 from xpnet.errors import ConfigError
 from xpnet.runs.checkpoints import last_complete, write_checkpoint
 from xpnet.training.callback import PruningPoint, SavePoint, TrainPlan
-from xpnet.training.population import Population
 
 CONFIG = xpnet.TrainConfig(n_s=4, cycles=2, batch_size=50)  # 16 steps, 8 an epoch
 METHODS = ("on_train_begin", "on_steps", "should_stop", "on_epoch_end", "on_checkpoint", "on_prune", "on_train_end")
-
-
-def network(replicas=1, **settings):
-    return xpnet.Network(xpnet.NetworkConfig(inputs=12, classes=4, hidden=(5,), **settings), seed=range(replicas))
 
 
 class Log(xpnet.Callback):
@@ -38,7 +34,7 @@ class Log(xpnet.Callback):
         return noted
 
 
-def test_methods_are_called_in_their_order_with_what_they_promise(blobs):
+def test_callback_methods_are_called_in_order_with_their_arguments(blobs):
     calls = []
     net = network()
     result = xpnet.train(net, blobs, CONFIG, callbacks=[Log(calls, prune_at=[3, 16])])
@@ -61,7 +57,7 @@ def test_methods_are_called_in_their_order_with_what_they_promise(blobs):
     assert given["on_train_end"] == [[result]]
 
 
-def test_several_callbacks_are_called_in_the_order_in_which_they_are_given(blobs):
+def test_several_callbacks_are_called_in_the_given_order(blobs):
     calls = []
     xpnet.train(network(), blobs, CONFIG, callbacks=[Log(calls, "first"), Log(calls, "second")])
     for method in METHODS:
@@ -69,29 +65,31 @@ def test_several_callbacks_are_called_in_the_order_in_which_they_are_given(blobs
         assert called == ["first", "second"] * (len(called) // 2), method
 
 
-def test_one_callback_that_stops_is_enough_and_the_epoch_is_saved_in_its_middle(blobs):
+def test_should_stop_of_one_callback_ends_training_and_saves_the_unfinished_epoch(blobs):
     steps, points = [], []
     stop = Calls(on_steps=steps.append, should_stop=lambda: sum(steps) >= 3, on_checkpoint=points.append)
     result = xpnet.train(network(), blobs, CONFIG, callbacks=[stop, xpnet.Callback()])
     assert result.interrupted
+    assert result.history["train_loss"].shape == (1,)
+    assert np.isfinite(result.test.loss)
     assert [(point.epochs, point.step, point.ends) for point in points] == [(0, result.steps, True)]
 
 
-def test_what_any_callback_prunes_is_pruned_and_each_is_asked_at_its_own_steps(blobs):
+def test_on_prune_is_called_at_its_own_steps_and_answers_add_up(blobs):
     asked = []
 
     def pruning(name, steps, replicas):
         return Calls(prune_at=steps, on_prune=lambda point: asked.append((name, point.step)) or replicas)
 
     callbacks = [pruning("a", [3, 6], [1]), pruning("b", [6], [2])]
-    result = xpnet.train(network(replicas=4), blobs, CONFIG, callbacks=callbacks)
+    result = xpnet.train(network(4), blobs, CONFIG, callbacks=callbacks)
     assert asked == [("a", 3), ("a", 6), ("b", 6)]
     assert result.dropped == {1: 3, 2: 6}
 
 
 @pytest.mark.guarantee("checkpoints")
 @pytest.mark.parametrize("method", METHODS)
-def test_an_exception_ends_training_with_its_own_traceback_and_the_last_checkpoint_is_complete(tmp_path, blobs, method):
+def test_exception_in_a_callback_ends_training_with_its_traceback_and_a_complete_checkpoint(tmp_path, blobs, method):
     def fail(*_):
         raise LookupError("of the user's own")
 
@@ -107,7 +105,7 @@ def test_an_exception_ends_training_with_its_own_traceback_and_the_last_checkpoi
     saving = Calls(on_checkpoint=save)
     failing = Calls(prune_at=[10], **{method: sometimes})
     with pytest.raises(LookupError, match="of the user's own") as caught:
-        xpnet.train(network(replicas=2), blobs, CONFIG, callbacks=[saving, failing])
+        xpnet.train(network(2), blobs, CONFIG, callbacks=[saving, failing])
     assert [frame.name for frame in caught.traceback][-2:] == ["sometimes", "fail"]
     state, _, wrong = last_complete(tmp_path)
     assert wrong == []
@@ -115,12 +113,10 @@ def test_an_exception_ends_training_with_its_own_traceback_and_the_last_checkpoi
     assert (None if state is None else state.step) == saved.get(method)
 
 
-def test_a_population_in_chunks_passes_its_epochs_once_and_points_with_numbers_of_the_population(blobs):
+def test_population_in_chunks_passes_epochs_once_and_numbers_of_the_population(blobs):
     calls = []
-    settings = {"hidden": [5], "batch_size": 50, "n_s": 4, "cycles": 2, "lambda": [0.0, 0.1, 0.2]}
-    population = Population.of(xpnet.Settings.from_mapping(settings), 12, 4)
-    log = Log(calls, prune_at=[10])
-    _, result = xpnet.train_population(population, blobs, max_replicas=2, callbacks=[log])
+    p = population(**{"n_s": 4, "cycles": 2, "lambda": [0.0, 0.1, 0.2]})
+    _, result = xpnet.train_population(p, blobs, max_replicas=2, callbacks=[Log(calls, prune_at=[10])])
     given = {name: [arguments for _, called, *arguments in calls if called == name] for name in METHODS}
     assert [plan.chunks for (plan,) in given["on_train_begin"]] == [((0, 1), (1, 3))]
     assert [record for (record,) in given["on_epoch_end"]] == result.history.epochs
@@ -130,6 +126,6 @@ def test_a_population_in_chunks_passes_its_epochs_once_and_points_with_numbers_o
 
 
 @pytest.mark.parametrize("wrong", [print, [print], {"on_steps": print}, "x", [xpnet.Callback]], ids=repr)
-def test_what_is_no_callback_is_refused(blobs, wrong):
+def test_callbacks_of_another_type_are_refused(blobs, wrong):
     with pytest.raises(ConfigError, match=r"^callbacks = .*: must be a sequence of instances of xpnet\.Callback$"):
         xpnet.train(network(), blobs, CONFIG, callbacks=wrong)

@@ -1,4 +1,4 @@
-"""The same seed, machine, versions and threads give the same bits, whatever a clock or a hash says."""
+"""The same seed, machine, versions and threads give the same bits, independent of clocks and hashes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from calls import Calls
 from safetensors.numpy import load_file
+from training_cases import assert_same_bits, network
 
 import xpnet
 from xpnet.cli import main
-from xpnet.nn.network import Network
-from xpnet.training.train import train
 
 pytestmark = pytest.mark.guarantee("determinism")
-# The command line, with what a clock decides forced: how many steps a call of the stepper takes.
+# The command line with a fixed number of steps a call of the stepper, which a clock decides otherwise.
 PROGRAM = """
 import sys
 import vl_convert
@@ -43,7 +42,7 @@ RUNS = {
 
 
 def run(out: str, arguments: list[str], seconds: str = "as it is", **environment: str) -> dict[str, bytes | list]:
-    """Train in a process of its own; return what is in the folder and must not depend on anything but the settings."""
+    """Train in another process; return the contents of the folder that depend on nothing but the settings."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, seconds, "train", *SMALL, *arguments, "--out", out, "--quiet"],
         env=os.environ | environment,
@@ -67,20 +66,20 @@ def run(out: str, arguments: list[str], seconds: str = "as it is", **environment
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
-def test_processes_give_the_same_bits_whatever_hashes_and_clocks_say(name, harm):
-    first = run("first", RUNS[name], PYTHONHASHSEED="1")
+@pytest.mark.parametrize("case", RUNS)
+def test_processes_with_other_hashes_and_clocks_give_the_same_bits(case, harm):
+    first = run("first", RUNS[case], PYTHONHASHSEED="1")
     for number, (seconds, seed) in enumerate((("0", "2"), ("1e9", "random"))):
-        again = run(f"again{number}", RUNS[name], seconds, PYTHONHASHSEED=seed)
-        for what, expected in first.items():
-            assert again[what] == expected, what
+        again = run(f"again{number}", RUNS[case], seconds, PYTHONHASHSEED=seed)
+        for name, expected in first.items():
+            assert again[name] == expected, name
         harm.did("processes compared bit by bit")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_threads_numba_and_company_change_the_last_bits_alone(dtype):
-    """What docs/reproducibility.md says may change them, and by how much at most in so short a training."""
+def test_threads_numba_and_population_change_only_the_last_bits(dtype):
+    """As docs/reproducibility.md says, with bounds for so short a training."""
 
     def parameters(out: str, arguments: list[str], **environment: str) -> dict[str, np.ndarray]:
         run(out, ["--dtype", dtype, *arguments], **environment)
@@ -92,35 +91,22 @@ def test_threads_numba_and_company_change_the_last_bits_alone(dtype):
         "thread": parameters("thread", [], OPENBLAS_NUM_THREADS="1"),
         "numpy": parameters("numpy", [], XPNET_FAST="0"),
         "plain": parameters("plain", ["--stepper", "plain"]),
-        "company": parameters("company", ["--lambda", "0.005,0.01", "--max-replicas", "2"]),
+        "population": parameters("population", ["--lambda", "0.005,0.01", "--max-replicas", "2"]),
     }
     most = {"float32": 1e-3, "float64": 1e-11}[dtype]
-    for name, found in others.items():
+    for name, changed in others.items():
         for key, tensor in expected.items():
-            assert np.abs(found[key] - tensor).max() < most * np.abs(tensor).max(), (name, key)
+            assert np.abs(changed[key] - tensor).max() < most * np.abs(tensor).max(), (name, key)
 
 
-def test_the_chunks_that_a_population_was_cut_into_are_recorded_and_repeat_it(monkeypatch, capsys):
-    """Free memory decides on them; what metrics.json tells makes the same again when there is more."""
+def test_chunks_of_a_population_are_recorded_and_repeat_it(monkeypatch):
+    """Free memory decides on them; with those of metrics.json the same results come from more memory."""
 
     def figures(out: str, *arguments: str) -> dict:
-        few = [
-            "--data",
-            "patterns:200/20",
-            "--hidden",
-            "40",
-            "--epochs",
-            "1",
-            "--lambda",
-            "0.001,0.01,0.1",
-            "--runs",
-            "2",
-        ]
-        main(["train", *few, "--quiet", "--out", out, *arguments])
+        small = ["--data", "patterns:100/20", "--hidden", "9", "--epochs", "1", "--lambda", "0.001,0.01,0.1"]
+        main(["train", *small, "--runs", "2", "--quiet", "--out", out, *arguments])
         return json.loads(Path(out, "metrics.json").read_text())
 
-    monkeypatch.setattr("vl_convert.vegalite_to_png", lambda *_, **__: b"blank")
-    monkeypatch.setattr("vl_convert.vegalite_to_svg", lambda *_, **__: "blank")
     monkeypatch.setattr("xpnet.training.train_population.most_in_memory", lambda *_: 4)
     first = figures("first")
     assert first["chunks"] == [3, 3]
@@ -129,48 +115,40 @@ def test_the_chunks_that_a_population_was_cut_into_are_recorded_and_repeat_it(mo
     assert again["chunks"] == first["chunks"]
     assert again["replicas"] == first["replicas"]
     assert Path("again/model.safetensors").read_bytes() == Path("first/model.safetensors").read_bytes()
-    assert "chunks" not in figures("whole")
+    assert "chunks" not in figures("at-once")
 
 
-def trained(data, replicas, dtype="float64", **settings):
-    architecture = xpnet.NetworkConfig(inputs=data.features, hidden=(30, 7), classes=data.classes)
-    net = Network(architecture, dtype=dtype, seed=range(replicas))
-    return net, train(net, data, xpnet.TrainConfig(epochs=3, batch_size=30, **settings))
+def trained(data, replicas, dtype="float64", **options):
+    net = network(replicas, hidden=(30, 7), dtype=dtype)
+    return net, xpnet.train(net, data, xpnet.TrainConfig(epochs=3, batch_size=30), **options)
 
 
-def test_in_float64_no_replica_feels_who_is_trained_beside_it(blobs):
+def test_float64_replicas_do_not_depend_on_others(blobs):
     together, result = trained(blobs, 5)
     for replicas in (2, 3):
-        fewer, its_own = trained(blobs, replicas)
+        fewer, alone = trained(blobs, replicas)
         for name, tensor in fewer.parameters.items():
             np.testing.assert_array_equal(together.parameters[name][:replicas], tensor, err_msg=name)
-        np.testing.assert_array_equal(result.history["train_loss"][:, :replicas], its_own.history["train_loss"])
-        np.testing.assert_array_equal(result.test.losses[:replicas], its_own.test.losses)
+        np.testing.assert_array_equal(result.history["train_loss"][:, :replicas], alone.history["train_loss"])
+        np.testing.assert_array_equal(result.test.losses[:replicas], alone.test.losses)
 
 
-def test_looking_and_interrupting_change_no_bit(blobs):
+def test_callbacks_change_no_bit(blobs):
     """Pruning points, checkpoints and callbacks lie between steps, and cut the steps into other calls."""
-    expected, figures = trained(blobs, 3, "float32")
+    expected = trained(blobs, 3, "float32")
     for callback in (
         Calls(prune_at=[1, 5, 17], on_prune=lambda point: []),
         Calls(on_checkpoint=lambda point: point.state()),
         Calls(on_epoch_end=lambda record: None, on_steps=lambda steps: None, should_stop=lambda: False),
     ):
-        architecture = xpnet.NetworkConfig(inputs=12, hidden=(30, 7), classes=4)
-        net = Network(architecture, seed=range(3))
-        result = train(net, blobs, xpnet.TrainConfig(epochs=3, batch_size=30), callbacks=[callback])
-        for name, tensor in expected.parameters.items():
-            np.testing.assert_array_equal(net.parameters[name], tensor, err_msg=name)
-        np.testing.assert_array_equal(result.history["train_cost"], figures.history["train_cost"])
-        np.testing.assert_array_equal(result.test.costs, figures.test.costs)
+        assert_same_bits(expected, trained(blobs, 3, "float32", callbacks=[callback]))
 
 
-def test_numpys_global_random_numbers_have_no_part(blobs):
+def test_global_random_numbers_of_numpy_are_not_used(blobs):
     np.random.seed(1)  # noqa: NPY002
-    one, _ = trained(blobs, 2)
+    one = trained(blobs, 2)
     np.random.seed(2)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    other, _ = trained(blobs, 2)
+    other = trained(blobs, 2)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    for name, tensor in one.parameters.items():
-        np.testing.assert_array_equal(other.parameters[name], tensor)
+    assert_same_bits(one, other)

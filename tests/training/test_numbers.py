@@ -7,26 +7,20 @@ import dataclasses
 import definition
 import numpy as np
 import pytest
-from strict import gpu_backend, strict_backend
+from training_cases import network, tensors
 
 import xpnet
 from xpnet.errors import ConfigError, DataError, DivergedError
-from xpnet.nn.network import Network
 from xpnet.training.train import train
 
 pytestmark = pytest.mark.guarantee("numbers")
-# To which a training is that of its definition, relative to the largest number of a tensor.
+# Largest deviation from the definition, relative to the largest number of a tensor.
 TOLERANCE = {"float64": 1e-8, "float32": 3e-3}
-# Where float32 cannot tell scores apart the first of them counts as the largest, so accuracies may be others.
+# Equal logits in float32 count as the first being the largest, so accuracies may differ.
 FIGURES = {
     "float32": ("train_loss", "train_cost", "validation_loss", "validation_cost"),
     "float64": ("train_loss", "train_cost", "validation_loss", "validation_cost", "train_accuracy"),
 }
-
-
-@pytest.fixture(params=["0", "1"], ids=["NumPy", "Numba"])
-def fast(request, monkeypatch):
-    monkeypatch.setenv("XPNET_FAST", request.param)
 
 
 def samples(split="40/10", *, scale=1.0, missing=False, constant=False, features=6, dtype=np.float64, **options):
@@ -41,25 +35,26 @@ def samples(split="40/10", *, scale=1.0, missing=False, constant=False, features
     return xpnet.data_from_arrays((x * scale).astype(dtype), labels, split=split, **options)
 
 
-def network(data, replicas=1, dtype="float64", backend=None, **values):
-    config = xpnet.NetworkConfig(**({"inputs": data.features, "hidden": (5,), "classes": 4} | values))
-    return Network(config, dtype=dtype, replicas=replicas, backend=backend)
+def of(data, replicas=1, **values):
+    return network(replicas, **{"inputs": data.features, "hidden": (5,)} | values)
+
+
+def initial(net, r):
+    return {name: net.backend.to_numpy(p)[r].astype(float) for name, p in net.parameters.items()}
 
 
 def check_as_defined(data, config, net):
     """Train, and compare every replica with its definition."""
-    to_numpy, tolerance = net.backend.to_numpy, TOLERANCE[str(net.dtype)]
-    starts = [{name: to_numpy(p)[r].astype(float) for name, p in net.parameters.items()} for r in range(net.replicas)]
+    tolerance = TOLERANCE[str(net.dtype)]
+    starts = [initial(net, r) for r in range(net.replicas)]
     result = train(net, data, config)
     assert not result.diverged
     for r, start in enumerate(starts):
         one = definition.train(net.config, start, data, config, net.seeds[r])
-        for name, tensor in one.parameters.items():
-            close(to_numpy(net.parameters[name])[r], tensor, tolerance, name)
-        for name, tensor in one.running.items():
+        for name, tensor in (one.parameters | one.running).items():
             # A mean of next to nothing is right to a share of the deviation.
             spread = np.sqrt(one.running[name.replace("mean", "var")].max()) if name.startswith("mean") else 0.0
-            close(to_numpy(net.running[name])[r], tensor, tolerance, name, spread)
+            close(tensors(net)[name][r], tensor, tolerance, name, spread)
         for name in FIGURES[str(net.dtype)]:
             close(np.reshape(result.history[name], (-1, net.replicas))[:, r], one.history[name], tolerance, name)
 
@@ -102,42 +97,37 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize(("replicas", "dtype"), [(1, "float32"), (3, "float64")])
-@pytest.mark.parametrize("name", UNUSUAL)
-def test_unusual_trainings_are_those_of_the_definition(name, replicas, dtype, fast, harm):
+CPU = [("NumPy", 3, "float64"), ("Numba", 1, "float32"), ("Numba", 3, "float64")]
+DEVICES = [("strict", 2, "float64"), ("gpu", 2, "float64")]
+
+
+@pytest.mark.parametrize(
+    ("device", "replicas", "dtype", "name"),
+    [(*on, name) for on in CPU for name in UNUSUAL] + [(*on, name) for on in DEVICES for name in list(UNUSUAL)[:14]],
+)
+def test_train_unusual_case_gives_the_figures_of_the_definition(device, replicas, dtype, name, backend, harm):
     of_data, of_network, settings = UNUSUAL[name]
     data = samples(**of_data)
-    config = xpnet.TrainConfig(**({"epochs": 2, "batch_size": 10} | settings))
-    check_as_defined(data, config, network(data, replicas, dtype, **of_network))
+    config = xpnet.TrainConfig(**({"epochs": 2, "batch_size": 10 if backend is None else 20} | settings))
+    check_as_defined(data, config, of(data, replicas, dtype=dtype, backend=backend, **of_network))
     harm.did("unusual trainings")
 
 
-@pytest.mark.parametrize("kind", ["strict", "gpu"])
-@pytest.mark.parametrize("name", list(UNUSUAL)[:14])
-def test_unusual_trainings_on_a_device_are_those_of_the_definition(name, kind, monkeypatch, harm):
-    of_data, of_network, settings = UNUSUAL[name]
-    backend = strict_backend() if kind == "strict" else gpu_backend(monkeypatch)
-    data = samples(**of_data)
-    config = xpnet.TrainConfig(**({"epochs": 2, "batch_size": 20} | settings))
-    check_as_defined(data, config, network(data, 2, "float64", backend, **of_network))
-    harm.did("unusual trainings")
-
-
-def test_a_batch_of_one_sample_is_normalised_to_its_shift():
+def test_batch_of_one_sample_is_normalised_to_its_shift():
     """Its variance is 0: s_hat is 0, so the layer gives beta, and gamma and the weights below have no gradient."""
     data = samples()
-    net = network(data, replicas=2, hidden=(5, 3))
+    net = of(data, 2, dtype="float64", hidden=(5, 3))
     net.parameters["beta1"][...] = np.linspace(-1, 1, 5)
     net.parameters["beta2"][...] = [0.5, -0.5, 2.0]
     x = data.standardiser(data.train.x[:1], "float64")
-    cost, found = net.cost_and_gradients(x, data.train.labels[:1], 0.0)
+    cost, gradients = net.cost_and_gradients(x, data.train.labels[:1], 0.0)
     for r in range(2):
         logits = np.array([0.5, 0, 2.0]) @ net.parameters["W3"][r] + net.parameters["b3"][r]
         expected = -np.log(np.exp(logits) / np.exp(logits).sum())[0, data.train.labels[0]]
         assert cost[r] == pytest.approx(expected, rel=1e-12)
     for name in ("W1", "W2", "gamma1", "gamma2"):
-        assert not found[name].any(), name
-    assert found["beta2"].any()
+        assert not gradients[name].any(), name
+    assert gradients["beta2"].any()
 
 
 SENTENCES = {
@@ -151,7 +141,7 @@ SENTENCES = {
     "weights beyond the type": ({}, {"init": 1e300}, {}, r"init = 1e\+300: gives W1 numbers of .*float32 holds"),
     "biases beyond the type": ({}, {"init_bias": 1e39}, {}, r"init_bias = 1e\+39: gives b2 numbers of .*init_bias$"),
     "weights that are 0": ({}, {"init": 1e-60}, {}, "init = 1e-60: gives W1 numbers of .*take another init$"),
-    "raw values beyond the type": (
+    "raw values too large": (
         {"scale": 1e60, "in_memory": "raw"},
         {},
         {},
@@ -164,13 +154,12 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-def test_what_cannot_be_trained_is_said(name, harm):
+def test_train_impossible_case_is_an_error_of_one_sentence(name, harm):
     of_data, of_network, settings, message = SENTENCES[name]
 
     def attempt():
         data = samples(**of_data)
-        config = xpnet.TrainConfig(**({"epochs": 2, "batch_size": 10} | settings))
-        train(network(data, 1, "float32", **of_network), data, config)
+        train(of(data, **of_network), data, xpnet.TrainConfig(**({"epochs": 2, "batch_size": 10} | settings)))
 
     with pytest.raises((ConfigError, DataError), match=message) as raised:
         attempt()
@@ -179,22 +168,22 @@ def test_what_cannot_be_trained_is_said(name, harm):
 
 
 @pytest.mark.parametrize("which", ["train", "validation", "test"])
-def test_an_empty_set_is_said(which):
+def test_train_empty_set_is_an_error(which):
     data = samples()
-    part = getattr(data, which)
-    empty = dataclasses.replace(data, **{which: dataclasses.replace(part, x=part.x[:0], labels=part.labels[:0])})
+    full = getattr(data, which)
+    empty = dataclasses.replace(data, **{which: dataclasses.replace(full, x=full.x[:0], labels=full.labels[:0])})
     with pytest.raises(ConfigError, match=r"data: arrays has no samples to .*; every set needs at least one"):
-        train(network(data), empty, xpnet.TrainConfig())
+        train(of(data), empty)
 
 
 @pytest.mark.parametrize("label", [np.inf, -np.inf, np.nan, 1e300, 0.5, 2**40])
-def test_labels_that_are_no_classes_are_said(label):
+def test_labels_that_are_no_classes_are_an_error(label):
     x, labels = np.random.default_rng(0).standard_normal((30, 3)), np.r_[np.arange(29.0) % 3, [label]]
     with pytest.raises(DataError, match=r"labels_train has the label .*; labels must be whole numbers"):
         xpnet.data_from_arrays(x, labels)
 
 
-def test_one_class_is_said():
+def test_labels_of_one_class_are_an_error():
     with pytest.raises(DataError, match="labels_train has the label 0 alone; there must be at least 2 classes"):
         xpnet.data_from_arrays(np.random.default_rng(0).standard_normal((30, 3)), np.zeros(30, int))
 
@@ -215,25 +204,24 @@ EXPLODING = {
 
 
 @pytest.mark.parametrize("name", EXPLODING)
-@pytest.mark.parametrize("where", ["NumPy", "Numba", "strict", "gpu"])
-def test_what_overflows_is_told_with_its_step(name, where, monkeypatch, harm):
+@pytest.mark.parametrize("device", ["NumPy", "Numba", "strict", "gpu"])
+def test_train_overflow_is_an_error_with_its_step(name, device, backend, harm):
     of_network, settings, dtype = EXPLODING[name]
-    monkeypatch.setenv("XPNET_FAST", str(int(where == "Numba")))
-    backend = {"strict": strict_backend, "gpu": lambda: gpu_backend(monkeypatch)}.get(where, lambda: None)()
     data = samples()
     config = xpnet.TrainConfig(**({"epochs": 15, "batch_size": 10} | settings))
-    net = network(data, 1, dtype, backend, **of_network)
-    start = {name: net.backend.to_numpy(p)[0].astype(float) for name, p in net.parameters.items()}
+    net = of(data, dtype=dtype, backend=backend, **of_network)
+    start = initial(net, 0)
     with pytest.raises(DivergedError, match=r"(the loss became|the numbers outgrew) .* at step \d+, with") as raised:
         train(net, data, config)
-    told = raised.value.diverged[0]
+    divergence = raised.value.diverged[0]
     one = definition.train(net.config, start, data, config, 0)
     # By the definition nothing is lost before, and the squares of the weights by then at the latest.
     lost = ~(np.isfinite(one.steps) & (one.squares <= np.finfo(dtype).max))
     assert lost.any()
-    assert told.step == lost.argmax() or (told.step < lost.argmax() and not np.isfinite(told.loss))
-    assert np.isfinite(one.steps[: told.step]).all()
-    assert told.eta == pytest.approx(definition.eta_at(config, told.step, 60, 4, config.length(40).n_s), rel=1e-12)
-    for tensor in (*net.parameters.values(), *net.running.values()):
-        assert np.isnan(net.backend.to_numpy(tensor)).all()
+    step, first = divergence.step, lost.argmax()
+    assert step == first or (step < first and not np.isfinite(divergence.loss))
+    assert np.isfinite(one.steps[:step]).all()
+    assert divergence.eta == pytest.approx(definition.eta_at(config, step, 60, 4, config.length(40).n_s), rel=1e-12)
+    for tensor in tensors(net).values():
+        assert np.isnan(tensor).all()
     harm.did("trainings that overflow")

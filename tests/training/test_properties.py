@@ -1,4 +1,4 @@
-"""Trainings of any shape, type and settings: each network of a population is its definition, and its training alone."""
+"""Trainings of any shape, type and settings: each network of a population is as defined, and as trained alone."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def close(actual, expected, tolerance, name):
 @pytest.mark.parametrize("fast", ["0", "1"], ids=["NumPy", "Numba"])
 @settings(max_examples=15, deadline=None)
 @given(training=trainings())
-def test_a_training_is_its_definition_and_each_network_its_training_alone(fast, training):
+def test_train_any_settings_is_as_defined_and_each_network_as_alone(fast, training):
     data, architecture, config, seeds, dtype = training
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XPNET_FAST", fast)
@@ -103,11 +103,11 @@ def test_a_training_is_its_definition_and_each_network_its_training_alone(fast, 
                 for name, tensor in expected.items():
                     close(tensors[name][r], tensor, TOLERANCE[dtype], name)
             for name, values in one.history.items():
-                found = np.reshape(result.history[name], (-1, len(seeds)))[:, r]
+                actual = np.reshape(result.history[name], (-1, len(seeds)))[:, r]
                 if name != "train_accuracy":
-                    close(found, values, TOLERANCE[dtype], name)
+                    close(actual, values, TOLERANCE[dtype], name)
                 elif dtype == "float64":  # rounding decides which of equal scores is the largest
-                    assert (np.abs(found - values) <= one.ties + 1e-9).all()
+                    assert (np.abs(actual - values) <= one.ties + 1e-9).all()
             if dtype == "float64":
                 solo = Network(architecture, dtype=dtype, seed=[seed])
                 single = train(solo, data, own, orders=orders[r : r + 1])
@@ -116,9 +116,9 @@ def test_a_training_is_its_definition_and_each_network_its_training_alone(fast, 
                 assert single.validation.loss == pytest.approx(result.validation.losses[r], rel=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(training=trainings(), scale=st.sampled_from([0.1, 1.0, 30.0]), n=st.integers(1, 9))
-def test_gradients_are_differences_of_the_cost(training, scale, n):
+def test_gradients_of_any_network_are_differences_of_the_cost(training, scale, n):
     """Along a random direction of all parameters, for weights and inputs of any scale."""
     data, architecture, config, seeds, _ = training
     assume(n > 1 or not architecture.batch_norm)
@@ -142,10 +142,10 @@ def test_gradients_are_differences_of_the_cost(training, scale, n):
             net.parameters[name] = p + h * along[name]
         return np.array(net.cost_and_gradients(x, labels, lam)[0], dtype=float)
 
-    found = [(cost(h) - cost(-h)) / (2 * h) for h in (1e-6, 3e-7)]
-    # Where two steps tell of two slopes, a ReLU has a kink between.
-    smooth = np.abs(found[0] - found[1]) <= 1e-4 * np.maximum(1, np.abs(expected))
-    error = np.abs(found[1] - expected) / np.maximum(1, np.abs(expected))
+    slopes = [(cost(h) - cost(-h)) / (2 * h) for h in (1e-6, 3e-7)]
+    # If the slopes of two steps differ, a ReLU has a kink between.
+    smooth = np.abs(slopes[0] - slopes[1]) <= 1e-4 * np.maximum(1, np.abs(expected))
+    error = np.abs(slopes[1] - expected) / np.maximum(1, np.abs(expected))
     assert (error[smooth] < 1e-4 * max(1, scale)).all()
     assume(smooth.any())
 
@@ -153,13 +153,13 @@ def test_gradients_are_differences_of_the_cost(training, scale, n):
 @given(
     st.lists(st.sampled_from([0.0, 1.0, 1e-30, 1e30, 1e150, np.inf, -np.inf, np.nan]), min_size=1, max_size=6),
 )
-def test_a_summary_is_of_what_is_finite_and_can_be_written(values):
+def test_summary_is_of_finite_values_and_fits_json(values):
     values = np.array(values)
-    found = summary(values)
+    result = summary(values)
     good = values[np.isfinite(values)]
     if len(values) == 1:
-        assert found == (float(values[0]) if good.size else None)
+        assert result == (float(values[0]) if good.size else None)
         return
-    assert found["values"] == [float(v) if np.isfinite(v) else None for v in values]
-    assert found["mean"] == (None if not good.size else pytest.approx(good.mean()))
-    assert (found["std"] is None) == (good.size < 2)
+    assert result["values"] == [float(v) if np.isfinite(v) else None for v in values]
+    assert result["mean"] == (None if not good.size else pytest.approx(good.mean()))
+    assert (result["std"] is None) == (good.size < 2)

@@ -11,7 +11,7 @@ import xpnet
 from xpnet.training.schedules import FIRST_RATE, constant, cosine, learning_rates, step_decay, triangular
 
 
-def test_triangular_at_its_corners():
+def test_triangular_at_its_corners_has_the_known_rates():
     t = np.array([0, 1, 499, 500, 501, 999, 1000, 1500])
     step = (0.1 - 1e-5) / 500
     expected = [1e-5, 1e-5 + step, 0.1 - step, 0.1, 0.1 - step, 1e-5 + step, 1e-5, 0.1]
@@ -27,7 +27,7 @@ def test_triangular_is_periodic_symmetric_and_bounded(n_s, t, a, b):
     assert eta == pytest.approx(triangular(2 * n_s - t % (2 * n_s), low, high, n_s))
 
 
-def test_the_other_schedules():
+def test_other_schedules_have_the_known_rates():
     np.testing.assert_allclose(step_decay([0, 9, 10, 25], 0.1, 0.5, 10), [0.1, 0.1, 0.05, 0.025])
     np.testing.assert_allclose(constant([0, 5], 0.3), [0.3, 0.3])
     np.testing.assert_allclose(cosine([0, 50, 100], 0.1, 0.02, 100), [0.1, 0.06, 0.02])
@@ -42,7 +42,7 @@ def test_the_other_schedules():
         ({"schedule": "cosine", "eta": 0.1, "eta_min": 0.0, "epochs": 2}, (0.1, 0.1), 0.05 * (1 - np.cos(np.pi / 20))),
     ],
 )
-def test_rates_of_a_run(settings, first, last):
+def test_learning_rates_of_a_run_begin_and_end_as_known(settings, first, last):
     config = xpnet.TrainConfig(batch_size=10, **settings)
     rates = learning_rates(config, config.length(100), 2)
     assert rates.shape == (config.length(100).steps, 2)
@@ -51,7 +51,7 @@ def test_rates_of_a_run(settings, first, last):
     assert rates[-1, 0] == pytest.approx(last)
 
 
-def test_lengths():
+def test_length_of_a_training_in_steps_and_epochs():
     config = xpnet.TrainConfig(n_s=2250, cycles=2)
     length = config.length(45_000)
     assert (length.steps, length.steps_per_epoch, length.epochs) == (9000, 450, 20)

@@ -6,57 +6,19 @@ import numpy as np
 import pytest
 from calls import Calls
 from strict import Module, strict_backend
+from training_cases import network, tensors
 
 import xpnet
 from xpnet.errors import ArrayError, ConfigError, DivergedError
-from xpnet.nn.network import Network
 from xpnet.training.batches import order_seeds
 from xpnet.training.device_data import to_device
 from xpnet.training.evaluation import confusion_matrix, evaluate
 from xpnet.training.train import train
 
-NORM = pytest.mark.parametrize("batch_norm", [True, False])
 
-
-def network(batch_norm=True, hidden=(8, 6), **settings) -> Network:
-    return Network(xpnet.NetworkConfig(inputs=12, hidden=hidden, classes=4, batch_norm=batch_norm), **settings)
-
-
-@NORM
-@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"momentum": 0.5, "nesterov": True, "drop_last": True}])
-def test_replicas_equal_their_solo_runs(blobs, batch_norm, settings):
-    """In float64, 50 steps, to 1e-9, as the design defines it; a last batch of 40 included."""
-    config = xpnet.TrainConfig(batch_size=72, epochs=9, lam=0.01, **settings)
-    together = network(batch_norm, dtype="float64", seed=3, replicas=3)
-    result = train(together, blobs, config)
-    assert result.steps >= 45
-    for r in range(3):
-        alone = network(batch_norm, dtype="float64", seed=3 + r)
-        single = train(alone, blobs, config)
-        for name, p in alone.parameters.items():
-            np.testing.assert_allclose(together.parameters[name][r], p[0], rtol=1e-9, atol=1e-9, err_msg=name)
-        for column in ("train_loss", "train_cost", "validation_cost", "train_accuracy", "validation_accuracy"):
-            np.testing.assert_allclose(result.history[column][:, r], single.history[column], rtol=1e-9)
-        assert result.test.losses[r] == pytest.approx(single.test.loss, rel=1e-9)
-
-
-def test_lists_of_settings_train_as_their_solo_runs_with_one_order(blobs):
-    lams, etas = (0.0, 0.1), (0.05, 0.2)
-    together = network(dtype="float64", seed=0, replicas=2)
-    for p in together.parameters.values():
-        p[1] = p[0]
-    common = {"batch_size": 50, "epochs": 6, "shuffle": "shared"}
-    train(together, blobs, xpnet.TrainConfig(lam=lams, eta_max=etas, **common))
-    for r in range(2):
-        alone = network(dtype="float64", seed=0)
-        train(alone, blobs, xpnet.TrainConfig(lam=lams[r], eta_max=etas[r], **common))
-        for name, p in alone.parameters.items():
-            np.testing.assert_allclose(together.parameters[name][r], p[0], rtol=1e-9, atol=1e-9)
-
-
-def test_runs_have_orders_of_their_own_unless_they_share_one(blobs):
+def test_train_replicas_have_own_orders_unless_they_share_one(blobs):
     def weights(shuffle, **settings):
-        net = network(dtype="float64", replicas=2)
+        net = network(2, dtype="float64")
         for p in net.parameters.values():
             p[1] = p[0]
         train(net, blobs, xpnet.TrainConfig(epochs=1, shuffle=shuffle, **settings))
@@ -68,30 +30,18 @@ def test_runs_have_orders_of_their_own_unless_they_share_one(blobs):
     assert np.abs(weights("shared", shuffle_seed=9)[0] - shared[0]).max() > 1e-3
 
 
-@NORM
-def test_a_hundred_samples_are_learnt_by_heart(batch_norm):
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_train_learns_a_hundred_samples_by_heart(batch_norm):
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((110, 50)), rng.integers(0, 10, 110)
     data = xpnet.data_from_arrays(x, labels, x, labels, split="100/10")
-    net = Network(xpnet.NetworkConfig(inputs=50, hidden=(50,), batch_norm=batch_norm))
-    result = train(net, data, xpnet.TrainConfig(lam=0, batch_size=20, schedule="constant", eta=0.1, epochs=400))
+    net = network(inputs=50, hidden=(50,), classes=10, batch_norm=batch_norm)
+    result = train(net, data, xpnet.TrainConfig(lam=0, batch_size=20, schedule="constant", eta=0.1, epochs=350))
     assert result.train.accuracy == 1.0
     assert result.train.loss < 0.005
 
 
-def test_the_same_seed_gives_the_same_bits(blobs):
-    def run():
-        net = network(replicas=2)
-        result = train(net, blobs, xpnet.TrainConfig(epochs=2, momentum=0.5))
-        return net, result
-
-    (a, first), (b, second) = run(), run()
-    for name, p in a.parameters.items():
-        np.testing.assert_array_equal(p, b.parameters[name])
-    np.testing.assert_array_equal(first.history["train_loss"], second.history["train_loss"])
-
-
-def test_running_and_full_training_figures(blobs):
+def test_train_metrics_running_are_before_the_step_and_full_after_it(blobs):
     """One batch an epoch: its running cost is that of the weights before the step."""
     settings = {"batch_size": 400, "epochs": 2, "schedule": "constant", "eta": 0.1, "lam": 0.3}
     net = network(dtype="float64")
@@ -107,7 +57,7 @@ def test_running_and_full_training_figures(blobs):
     np.testing.assert_allclose(full.history["validation_loss"], running.history["validation_loss"], rtol=1e-12)
 
 
-def test_running_figures_weigh_a_short_last_batch_by_its_samples(blobs):
+def test_train_metrics_running_weigh_a_short_last_batch_by_its_samples(blobs):
     settings = {"batch_size": 300, "epochs": 1, "schedule": "constant", "eta": 1e-12, "lam": 0.0}
     net = network(batch_norm=False, dtype="float64")
     result = train(net, blobs, xpnet.TrainConfig(**settings))
@@ -118,8 +68,8 @@ def test_running_figures_weigh_a_short_last_batch_by_its_samples(blobs):
     assert dropped.steps == 1
 
 
-def test_evaluation_against_a_plain_computation(blobs):
-    net = network(dtype="float64", replicas=2)
+def test_evaluate_equals_a_plain_computation(blobs):
+    net = network(2, dtype="float64")
     train(net, blobs, xpnet.TrainConfig(epochs=2))
     x, labels = blobs.standardiser(blobs.test.x, "float64"), blobs.test.labels
     metrics = evaluate(net, x, labels, np.array([0.1, 0.2]))
@@ -133,8 +83,8 @@ def test_evaluation_against_a_plain_computation(blobs):
     np.testing.assert_array_equal(counts.sum(axis=2), np.tile(np.bincount(labels), (2, 1)))
 
 
-def test_evaluation_refuses_what_is_not_the_networks(blobs):
-    net = network(replicas=2)
+def test_evaluate_refuses_arrays_that_do_not_fit(blobs):
+    net = network(2)
     x, labels = blobs.standardiser(blobs.test.x), blobs.test.labels
     for bad_x, bad_labels, message in [
         (x[:, 1:], labels, r"x: has shape \(60, 11\)"),
@@ -147,22 +97,22 @@ def test_evaluation_refuses_what_is_not_the_networks(blobs):
             evaluate(net, bad_x, bad_labels)
 
 
-def test_evaluation_in_chunks_is_evaluation_at_once(blobs, monkeypatch):
-    net = network(dtype="float64", replicas=3)
+def test_evaluate_in_chunks_equals_evaluation_at_once(blobs, monkeypatch):
+    net = network(3, dtype="float64")
     # 129 samples in chunks of 64 leave one alone.
     x, labels = blobs.standardiser(blobs.train.x[:129], "float64"), blobs.train.labels[:129]
-    whole = evaluate(net, x, labels)
+    at_once = evaluate(net, x, labels)
     monkeypatch.setitem(xpnet.training.evaluation._CHUNK_BYTES, "cpu", 1)
-    parts = evaluate(net, x, labels)
-    np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-12)
-    np.testing.assert_array_equal(parts.accuracies, whole.accuracies)
+    in_chunks = evaluate(net, x, labels)
+    np.testing.assert_allclose(in_chunks.losses, at_once.losses, rtol=1e-12)
+    np.testing.assert_array_equal(in_chunks.accuracies, at_once.accuracies)
 
 
 def test_metrics_read_as_the_json_output(blobs):
     one = train(network(), blobs, xpnet.TrainConfig(epochs=1))
     assert dict(one.test) == {"accuracy": one.test.accuracy, "loss": one.test.loss, "cost": one.test.cost}
     assert isinstance(one.test.accuracy, float)
-    several = train(network(replicas=3), blobs, xpnet.TrainConfig(epochs=1))
+    several = train(network(3), blobs, xpnet.TrainConfig(epochs=1))
     values = several.test["loss"]["values"]
     assert several.test.loss["mean"] == pytest.approx(np.mean(values))
     assert several.test.loss["std"] == pytest.approx(np.std(values, ddof=1))
@@ -173,45 +123,23 @@ def test_metrics_read_as_the_json_output(blobs):
         several.history["test_loss"]
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_rate_and_advice(blobs):
-    net = network(batch_norm=False)
-    config = xpnet.TrainConfig(schedule="constant", eta=1e30, lam=0.0, epochs=50, batch_size=50)
-    with pytest.raises(DivergedError, match=r"became (nan|inf) at step \d+, with learning rate 1e\+30; a smaller eta"):
-        train(net, blobs, config)
-    config = xpnet.TrainConfig(schedule="constant", eta=0.1, lam=11.0, epochs=50, batch_size=50)
-    with pytest.raises(
-        DivergedError, match=r"learning rate 0\.1 and lambda 11, whose product must be below 1; take a s"
-    ):
-        train(network(batch_norm=False), blobs, config)
+@pytest.mark.parametrize(
+    ("replicas", "settings", "sentence"),
+    [
+        (1, {"eta": 1e30, "lam": 0.0}, r"became (nan|inf) at step \d+, with learning rate 1e\+30; a smaller eta"),
+        (1, {"lam": 11.0}, r"learning rate 0\.1 and lambda 11, whose product must be below 1; take a s"),
+        (2, {"eta": (1e30, 1e31)}, "of replica 0 "),
+    ],
+)
+def test_train_all_replicas_diverge_is_an_error_with_step_rate_and_advice(blobs, replicas, settings, sentence):
+    config = xpnet.TrainConfig(**{"schedule": "constant", "eta": 0.1, "epochs": 50, "batch_size": 50} | settings)
+    with pytest.raises(DivergedError, match=sentence):
+        train(network(replicas, batch_norm=False), blobs, config)
 
 
-def test_replicas_that_diverge_are_frozen_and_the_others_go_on_unharmed(blobs):
-    common = {"schedule": "constant", "epochs": 4, "batch_size": 50, "shuffle": "shared"}
-    alone = network(batch_norm=False, replicas=3, dtype="float64", seed=[0, 2, 3])
-    expected = train(alone, blobs, xpnet.TrainConfig(eta=(0.01, 0.02, 0.03), **common))
-    net = network(batch_norm=False, replicas=4, dtype="float64")
-    result = train(net, blobs, xpnet.TrainConfig(eta=(0.01, 1e30, 0.02, 0.03), **common))
-    rest = [0, 2, 3]
-    assert list(result.diverged) == [1]
-    assert result.diverged[1].step < 16
-    assert result.diverged[1].eta == 1e30
-    for name, p in alone.parameters.items():
-        np.testing.assert_array_equal(net.parameters[name][rest], p)
-    for part in ("train", "validation", "test"):
-        np.testing.assert_array_equal(getattr(result, part).losses[rest], getattr(expected, part).losses)
-        assert np.isnan(getattr(result, part).losses[1])
-    assert np.isnan(result.history["validation_accuracy"][:, 1]).all()
-    assert np.isfinite(result.history["train_loss"][:, rest]).all()
-    test = result.to_json()["test"]["accuracy"]
-    assert test["values"][1] is None
-    assert test["mean"] == pytest.approx(np.mean(expected.test.accuracies))
-    assert result.to_json()["diverged"] == 1
-
-
-def test_a_replica_that_diverges_late_has_figures_until_then(blobs):
-    rates = np.array([1e-3, 1e-3])
-    config = xpnet.TrainConfig(schedule="decay", eta=tuple(rates), decay=1.0, epochs=6, batch_size=50)
-    net = network(batch_norm=False, replicas=2, seed=0)
+def test_train_replica_that_diverges_late_has_figures_until_then(blobs):
+    config = xpnet.TrainConfig(schedule="constant", eta=1e-3, epochs=6, batch_size=50)
+    net = network(2, batch_norm=False)
 
     def poison(record):
         if record.epoch == 3:
@@ -225,14 +153,8 @@ def test_a_replica_that_diverges_late_has_figures_until_then(blobs):
     assert result.diverged[1].step == 3 * per_epoch
 
 
-def test_training_ends_when_all_replicas_have_diverged(blobs):
-    config = xpnet.TrainConfig(schedule="constant", eta=(1e30, 1e31), epochs=50, batch_size=50)
-    with pytest.raises(DivergedError, match="of replica 0 "):
-        train(network(batch_norm=False, replicas=2), blobs, config)
-
-
 @pytest.mark.parametrize("shuffle_seed", [None, 5])
-def test_replicas_of_one_seed_see_the_same_batches(shuffle_seed):
+def test_order_seeds_replicas_of_one_seed_share_an_order(shuffle_seed):
     def orders(seeds, **settings):
         return order_seeds(xpnet.TrainConfig(shuffle_seed=shuffle_seed, **settings), seeds)
 
@@ -244,32 +166,18 @@ def test_replicas_of_one_seed_see_the_same_batches(shuffle_seed):
     assert orders([3, 3], shuffle="independent") == (base, base + 1)
 
 
-def test_stopping_after_some_steps_keeps_what_was_learned(blobs):
-    steps = 0
-
-    def count(taken):
-        nonlocal steps
-        steps += taken
-
-    net = network()
-    callback = Calls(on_steps=count, should_stop=lambda: steps >= 100)
-    result = train(net, blobs, xpnet.TrainConfig(epochs=50, batch_size=10), callbacks=[callback])
+def test_train_stopped_keeps_what_was_learned(blobs):
+    taken = []
+    callback = Calls(on_steps=taken.append, should_stop=lambda: sum(taken) >= 100)
+    result = train(network(), blobs, xpnet.TrainConfig(epochs=50, batch_size=10), callbacks=[callback])
     assert result.interrupted
-    assert 100 <= result.steps == steps <= 150
+    assert 100 <= result.steps == sum(taken) <= 150
     assert len(result.history) == result.epochs == -(-result.steps // 40)
     assert np.isfinite(result.test.loss)
     assert result.history["step"][-1] == result.steps
 
 
-def test_stopping_before_the_first_epoch_ends_still_evaluates(blobs):
-    callback = Calls(should_stop=lambda: True)
-    result = train(network(), blobs, xpnet.TrainConfig(epochs=2, batch_size=10), callbacks=[callback])
-    assert result.interrupted
-    assert result.steps == 1
-    assert result.history["train_loss"].shape == (1,)
-
-
-def test_training_may_end_within_an_epoch(blobs):
+def test_train_may_end_within_an_epoch(blobs):
     result = train(network(), blobs, xpnet.TrainConfig(batch_size=100, n_s=3, cycles=1))
     assert (result.steps, result.epochs) == (6, 2)
     assert not result.interrupted
@@ -277,7 +185,7 @@ def test_training_may_end_within_an_epoch(blobs):
     assert len(result.seconds_training) == 2
 
 
-def test_data_prepared_once_trains_the_same(blobs):
+def test_train_on_prepared_data_gives_the_same(blobs):
     first = train(network(), blobs, xpnet.TrainConfig(epochs=1))
     net = network()
     prepared = to_device(blobs, net.backend, net.dtype)
@@ -294,39 +202,33 @@ def test_data_prepared_once_trains_the_same(blobs):
         ({}, {"batch_size": 399}, "batch_size = 399: leaves a batch of one of the 400 training samples"),
         ({}, {"batch_size": 1}, "batch_size = 1: leaves a batch of one"),
         ({}, {"batch_size": 500, "drop_last": True}, "larger than the 400 training samples"),
+        ({"inputs": 5}, {}, "inputs = 5: the data arrays has 12 features"),
+        ({"classes": 3}, {}, "classes = 3: the data arrays has 4 classes"),
     ],
 )
-def test_what_does_not_fit_together_is_said(blobs, net, config, message):
+def test_train_network_data_and_settings_that_do_not_fit_are_refused(blobs, net, config, message):
     with pytest.raises(ConfigError, match=message):
         train(network(**net), blobs, xpnet.TrainConfig(**config))
 
 
-def test_a_network_for_other_data_is_refused(blobs):
-    with pytest.raises(ConfigError, match="inputs = 5: the data arrays has 12 features"):
-        train(Network(xpnet.NetworkConfig(inputs=5)), blobs)
-    with pytest.raises(ConfigError, match="classes = 3: the data arrays has 4 classes"):
-        train(Network(xpnet.NetworkConfig(inputs=12, classes=3)), blobs)
-
-
-def test_arrays_without_their_wrapping_are_refused(blobs):
+def test_train_plain_arrays_are_refused(blobs):
     with pytest.raises(ConfigError, match=r"data: is a tuple; pass what xpnet\.load_data"):
         train(network(), (blobs.train.x, blobs.train.labels))
 
 
-@NORM
-@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9, "nesterov": True}])
-def test_a_strict_device_gives_the_same_run_without_synchronising_inside_an_epoch(blobs, batch_norm, settings):
+@pytest.mark.parametrize(("batch_norm", "settings"), [(False, {}), (True, {"momentum": 0.9, "nesterov": True})])
+def test_train_on_a_strict_device_gives_the_same_without_synchronising_in_an_epoch(blobs, batch_norm, settings):
     backend = strict_backend()
     module: Module = backend.xp
     config = xpnet.TrainConfig(epochs=3, batch_size=70, lam=0.01, **settings)
     counts = []
-    device = network(batch_norm, backend=backend, dtype="float64", replicas=2)
+    device = network(2, batch_norm=batch_norm, backend=backend, dtype="float64")
     callback = Calls(on_steps=lambda _: counts.append(module.synchronisations))
     result = train(device, blobs, config, callbacks=[callback])
-    host = network(batch_norm, dtype="float64", replicas=2)
+    host = network(2, batch_norm=batch_norm, dtype="float64")
     expected = train(host, blobs, config)
-    for name, p in host.parameters.items():
-        np.testing.assert_allclose(backend.to_numpy(device.parameters[name]), p, rtol=1e-9, atol=1e-12)
+    for name, tensor in tensors(host).items():
+        np.testing.assert_allclose(tensors(device)[name], tensor, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(result.history["train_cost"], expected.history["train_cost"], rtol=1e-9)
     np.testing.assert_allclose(result.test.losses, expected.test.losses, rtol=1e-9)
     assert result.device == "strict:0"

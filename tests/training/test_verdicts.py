@@ -1,10 +1,11 @@
-"""What is said against a training: where something is wrong, and nowhere else."""
+"""Warnings about trainings: where something is wrong, and nowhere else."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from xpnet.training.history import Metrics
 from xpnet.training.verdicts import FEW_STEPS, few_steps, judged
 
 DEEP = (20, 20, 10, 10, 10)
+PATTERNS = ["--data", "patterns:300/60", "--hidden", "8"]
 
 
 def overlapping(seed: int, shares: tuple[float, ...], n: int = 1000, apart: float = 1.0) -> Dataset:
@@ -33,10 +35,10 @@ def overlapping(seed: int, shares: tuple[float, ...], n: int = 1000, apart: floa
     return xpnet.data_from_arrays(x.astype(np.float32), labels)
 
 
-def trained(data: Dataset, network: dict[str, object] | None = None, **how: object) -> xpnet.TrainResult:
+def trained(data: Dataset, network: dict[str, object] | None = None, **settings: object) -> xpnet.TrainResult:
     """Train one network."""
     config = xpnet.NetworkConfig(inputs=data.features, classes=data.classes, **{"hidden": (20,), **(network or {})})
-    return xpnet.train(xpnet.Network(config), data, xpnet.TrainConfig(**{"batch_size": 25, "epochs": 20, **how}))
+    return xpnet.train(xpnet.Network(config), data, xpnet.TrainConfig(**{"batch_size": 25, "epochs": 20, **settings}))
 
 
 def population(data: Dataset, **settings: object) -> xpnet.TrainResult:
@@ -58,7 +60,7 @@ def test_ordinary_trainings_are_not_warned_of(seed: int, shares: tuple[float, ..
     assert (result.steps >= FEW_STEPS, result.none_better) == (True, False)
 
 
-def test_a_set_that_cannot_tell_says_nothing():
+def test_set_too_small_to_tell_gives_no_warning():
     # One sample validates and one tests: any network is right for all or none of one class.
     x = np.random.default_rng(0).standard_normal((42, 3)).astype(np.float32)
     labels = np.arange(42) % 2
@@ -67,27 +69,33 @@ def test_a_set_that_cannot_tell_says_nothing():
     assert (result.guessing, result.warnings) == (None, [])
 
 
-def test_a_rate_that_is_far_too_large(blobs: Dataset):
+def test_rate_far_too_large_is_guessing_and_advises_a_smaller_one(blobs: Dataset):
     result = trained(blobs, eta_max=100.0)
     assert result.no_better == [0]
     assert result.guessing == Guessing.on(blobs, "validation")
-    (said,) = result.warnings
-    assert said.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
-    assert f"is right for {100 * result.guessing.accuracy:.2f} %" in said
-    assert f"this one for {100 * result.validation.accuracy:.2f} %" in said
-    assert "Try a smaller learning rate (xpnet lr-range suggests one)" in said
-    assert result.to_json()["warnings"] == [said]
+    (warning,) = result.warnings
+    assert warning.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
+    assert f"is right for {100 * result.guessing.accuracy:.2f} %" in warning
+    assert f"this one for {100 * result.validation.accuracy:.2f} %" in warning
+    assert "Try a smaller learning rate (xpnet lr-range suggests one)" in warning
+    assert result.to_json()["warnings"] == [warning]
 
 
-def test_scores_that_do_not_depend_on_the_sample(blobs: Dataset):
-    result = trained(blobs, {"hidden": DEEP, "init": 1e-4, "batch_norm": False})
-    assert "it takes every sample for the class " in result.warnings[0]
-    assert result.warnings[0].endswith("Try init = he or batch normalisation.")
-
-
-def test_a_penalty_that_leaves_nothing(blobs: Dataset):
-    result = trained(blobs, {"batch_norm": False}, lam=10.0, eta_max=0.04)
-    assert "Try a smaller lambda" in result.warnings[0]
+@pytest.mark.parametrize(
+    ("network", "training", "sentences"),
+    [
+        (
+            {"hidden": DEEP, "init": 1e-4, "batch_norm": False},
+            {},
+            ["it takes every sample for the class ", "Try init = he or batch normalisation."],
+        ),
+        ({"batch_norm": False}, {"lam": 10.0, "eta_max": 0.04}, ["Try a smaller lambda"]),
+    ],
+    ids=["tiny weights", "large lambda"],
+)
+def test_network_that_guesses_has_advice_for_its_settings(blobs: Dataset, network, training, sentences):
+    warning = trained(blobs, network, **training).warnings[0]
+    assert all(sentence in warning for sentence in sentences)
 
 
 def judged_with(data: Dataset, result: xpnet.TrainResult, **figures: tuple[float, float]) -> list[str]:
@@ -98,50 +106,50 @@ def judged_with(data: Dataset, result: xpnet.TrainResult, **figures: tuple[float
     return judged(dataclasses.replace(result, **one), network, config, data, [{"seed": 0}]).warnings
 
 
-def test_a_fall_from_its_own_best(blobs: Dataset):
+def test_accuracy_far_below_its_best_is_a_warning(blobs: Dataset):
     result = trained(blobs)
     assert result.warnings == []
     best = result.history["validation_accuracy"].max()
     epoch = int(result.history["validation_accuracy"].argmax()) + 1
     # Of 100 samples, three standard errors of the difference are some 15 points here.
-    (said,) = judged_with(blobs, result, validation=(best - 0.22, 0.9))
-    assert said.startswith(
+    (warning,) = judged_with(blobs, result, validation=(best - 0.22, 0.9))
+    assert warning.startswith(
         f"The network is far below its own best: {100 * (best - 0.22):.2f} % of the validation samples"
     )
-    assert f"and {100 * best:.2f} % after epoch {epoch}. Try a smaller learning rate" in said
+    assert f"and {100 * best:.2f} % after epoch {epoch}. Try a smaller learning rate" in warning
     assert judged_with(blobs, result, validation=(best - 0.06, 0.3)) == []
-    (said,) = judged_with(blobs, result, validation=(0.3, 3.0))
-    assert said.startswith("The network is no better than guessing")
-    assert f"it had {100 * best:.2f} % after epoch {epoch}" in said
+    (warning,) = judged_with(blobs, result, validation=(0.3, 3.0))
+    assert warning.startswith("The network is no better than guessing")
+    assert f"it had {100 * best:.2f} % after epoch {epoch}" in warning
 
 
-def test_a_loss_that_is_far_above_guessing_though_the_accuracy_is_not(blobs: Dataset):
+def test_loss_far_above_guessing_is_a_warning(blobs: Dataset):
     result = trained(blobs)
-    (said,) = judged_with(blobs, result, train=(0.9, 91_364.0), validation=(0.9, 91_364.0))
-    assert said.startswith("The network is far worse in loss than guessing: 91,364 on ")
-    assert "on the training set, where the shares of the classes give 1.386" in said
-    (said,) = judged_with(blobs, result, validation=(0.9, 91_364.0))
-    assert "on the validation set" in said
+    (warning,) = judged_with(blobs, result, train=(0.9, 91_364.0), validation=(0.9, 91_364.0))
+    assert warning.startswith("The network is far worse in loss than guessing: 91,364 on ")
+    assert "on the training set, where the shares of the classes give 1.386" in warning
+    (warning,) = judged_with(blobs, result, validation=(0.9, 91_364.0))
+    assert "on the validation set" in warning
     assert judged_with(blobs, result, validation=(0.9, 4.0)) == []  # overfitting makes so much of it
 
 
-def test_of_a_population_those_are_named_that_guess(blobs: Dataset):
+def test_population_names_the_networks_that_guess(blobs: Dataset):
     result = population(blobs, **{"lambda": [10.0, 0.001], "runs": 2, "batch_norm": False, "eta_max": 0.04})
     assert result.no_better == [0, 2] or result.no_better == [0, 1]
     assert not result.none_better
-    (said,) = result.warnings
-    assert said.startswith("2 of 4 networks (lambda 10) are no better than guessing")
+    (warning,) = result.warnings
+    assert warning.startswith("2 of 4 networks (lambda 10) are no better than guessing")
 
 
 @pytest.mark.parametrize("most", [None, 1])
-def test_of_a_population_that_guesses_none_is_the_best(blobs: Dataset, most: int | None):
+def test_population_that_guesses_has_no_best(blobs: Dataset, most: int | None):
     given = {"hidden": list(DEEP), "batch_norm": False, "init": [1e-4, 1e-5], "batch_size": 20, "epochs": 15}
     of = xpnet.Population.of(Settings.from_mapping(given), blobs.features, blobs.classes)
     _, result = xpnet.train_population(of, blobs, max_replicas=most)
     assert result.none_better
-    (said,) = result.warnings
-    assert said.startswith("None of the 2 networks is better than guessing")
-    assert "so none is called the best" in said
+    (warning,) = result.warnings
+    assert warning.startswith("None of the 2 networks is better than guessing")
+    assert "so none is called the best" in warning
 
 
 @pytest.mark.parametrize(
@@ -152,16 +160,16 @@ def test_of_a_population_that_guesses_none_is_the_best(blobs: Dataset, most: int
         ({"schedule": "constant", "epochs": 14}, "epochs = 15, which is 300 steps"),
     ],
 )
-def test_few_steps_say_so_and_what_is_enough(how: dict[str, object], enough: str):
+def test_few_steps_are_a_warning_with_a_length_that_suffices(how: dict[str, object], enough: str):
     config = xpnet.TrainConfig(batch_size=100, **how)
-    (said,) = few_steps(config.length(2000).steps, config, 2000)
-    assert said.startswith(f"{config.length(2000).steps} steps are few")
-    assert enough in said
+    (warning,) = few_steps(config.length(2000).steps, config, 2000)
+    assert warning.startswith(f"{config.length(2000).steps} steps are few")
+    assert enough in warning
     assert few_steps(FEW_STEPS, config, 2000) == []
 
 
 @given(st.integers(2, 12), st.integers(0, 2**32 - 1), st.integers(1, 40))
-def test_networks_that_guess_pass_for_better_as_rarely_as_promised(classes: int, seed: int, among: int):
+def test_no_better_lets_guessing_networks_pass_as_rarely_as_promised(classes: int, seed: int, among: int):
     """One answer for all samples never passes; networks right by chance pass about once in 1 / LEVEL at most."""
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.ones(classes))
@@ -173,21 +181,34 @@ def test_networks_that_guess_pass_for_better_as_rarely_as_promised(classes: int,
     assert guess.no_better([np.nan], [np.nan]).tolist() == [False]
 
 
-def test_two_standard_errors_above_guessing_are_better():
+def test_no_better_two_standard_errors_are_better():
     guess = Guessing("validation", 1000, 0.1, math.log(10))  # a standard error is 0.95 points
     losses = np.full(3, 9.0)
     assert guess.no_better([0.115, 0.1185, 0.1195], losses, 1).tolist() == [True, True, False]
     assert guess.no_better([0.1195, 0.13], losses[:2], 1000).tolist() == [True, True]
 
 
-def test_the_command_says_it_last_and_writes_it(capsys: pytest.CaptureFixture[str]):
-    small = ["train", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "2"]
-    main([*small, "--init", "1e-4,1e-5", "--no-batch-norm", "--out", "run"])
-    found = capsys.readouterr()
-    assert "best validation" not in found.out
+_FINISHED: dict[str, object] = {}
+
+
+@pytest.fixture
+def finished(tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Copy a run of two networks that guess to the folder `run`; return what the command printed."""
+    if not _FINISHED:
+        _FINISHED["folder"] = tmp_path_factory.mktemp("finished") / "run"
+        small = [*PATTERNS, "--epochs", "2", "--init", "1e-4,1e-5", "--no-batch-norm"]
+        main(["train", *small, "--out", str(_FINISHED["folder"])])
+        _FINISHED["printed"] = tuple(capsys.readouterr())
+    shutil.copytree(_FINISHED["folder"], "run")
+    return _FINISHED["printed"]
+
+
+def test_train_command_prints_warnings_last_and_writes_them(finished, capsys: pytest.CaptureFixture[str]):
+    out, err = finished
+    assert "best validation" not in out
     metrics = read_metrics(Path("run/metrics.json"))
     assert len(metrics["warnings"]) == 2
-    assert found.err.splitlines()[-2:] == [f"warning: {sentence}" for sentence in metrics["warnings"]]
+    assert err.splitlines()[-2:] == [f"warning: {sentence}" for sentence in metrics["warnings"]]
     assert metrics["guessing"]["no_better"] == [0, 1]
     main(["train", "--resume", "run", "--json"])
     again = capsys.readouterr()
@@ -195,27 +216,24 @@ def test_the_command_says_it_last_and_writes_it(capsys: pytest.CaptureFixture[st
     assert again.err.count("warning: ") == 2
 
 
-def test_pages_say_it_first_and_call_none_the_best():
-    for name in ("one", "other"):
-        small = ["--data", "patterns:600/100", "--hidden", "8", "--no-batch-norm", "--init", "1e-4,1e-5", "--quiet"]
-        main(["train", *small, "--epochs", "2", "--out", name])
-    record = read_run(Path("one"))
+def test_pages_of_runs_that_guess_say_so_first_and_call_none_the_best(finished):
+    record = read_run(Path("run"))
     assert record.none_better
     assert record.notes == record.metrics["warnings"]
-    xpnet.write_report("one", out="one.html")
+    xpnet.write_report("run", out="one.html")
     page = Path("one.html").read_text()
     assert page.index("None of the 2 networks is better than guessing") < page.index('id="result"')
     assert "best by validation accuracy" not in page
     assert "None of 2 combinations of settings is better than guessing" in page
-    xpnet.write_report("one", "other", out="both.html")
+    shutil.copytree("run", "other")
+    xpnet.write_report("run", "other", out="both.html")
     both = Path("both.html").read_text()
     assert "None of these runs is better than guessing, so none is called the best." in both
-    assert "Neither one nor other is better than guessing" in both
+    assert "Neither run nor other is better than guessing" in both
     assert "best by validation accuracy" not in both
 
 
-def test_figures_of_earlier_versions_are_read(blobs: Dataset):
-    main(["train", "--data", "patterns:600/100", "--hidden", "8", "--epochs", "1", "--out", "run", "--quiet"])
+def test_metrics_of_earlier_versions_are_read(finished):
     metrics = json.loads(Path("run/metrics.json").read_text())
     del metrics["warnings"], metrics["guessing"]
     Path("run/metrics.json").write_text(json.dumps(metrics))
@@ -223,14 +241,14 @@ def test_figures_of_earlier_versions_are_read(blobs: Dataset):
     assert (record.notes, record.none_better) == ([], False)
 
 
-def test_a_search_says_it_once_and_calls_none_the_best(capsys: pytest.CaptureFixture[str]):
-    small = ["--data", "patterns:600/100", "--hidden", "8", "--no-batch-norm", "--n-s", "4", "--cycles", "1"]
+def test_search_of_trials_that_guess_says_so_once_and_calls_none_the_best(capsys: pytest.CaptureFixture[str]):
+    small = [*PATTERNS, "--no-batch-norm", "--n-s", "4", "--cycles", "1"]
     main(["search", "sigma=1e-6..1e-5", "--trials", "3", *small, "--out", "found"])
-    said = capsys.readouterr()
-    assert "no better than guessing, the highest: sigma" in said.out
-    assert "best: " not in said.out
-    assert said.err.count("None of the 3 trials is better than guessing") == 1
-    assert said.err.count(f"fewer than {FEW_STEPS}") == 1
+    printed = capsys.readouterr()
+    assert "no better than guessing, the highest: sigma" in printed.out
+    assert "best: " not in printed.out
+    assert printed.err.count("None of the 3 trials is better than guessing") == 1
+    assert printed.err.count(f"fewer than {FEW_STEPS}") == 1
     known = json.loads(Path("found/search.json").read_text())
     assert known["guessing"]["no_better"] == [0, 1, 2]
     assert Path("found/best.toml").is_file()
@@ -238,7 +256,7 @@ def test_a_search_says_it_once_and_calls_none_the_best(capsys: pytest.CaptureFix
     kept = json.loads(Path("found/best/metrics.json").read_text())
     assert kept["guessing"]["no_better"] == [0]
     assert kept["warnings"][0].startswith("The network is no better than guessing")
-    assert f"warning: {kept['warnings'][0]}" in said.err
+    assert f"warning: {kept['warnings'][0]}" in printed.err
     xpnet.write_report("found", out="found.html")
     page = Path("found.html").read_text()
     assert "No trial is better than guessing, so none is the best" in page
@@ -246,10 +264,13 @@ def test_a_search_says_it_once_and_calls_none_the_best(capsys: pytest.CaptureFix
     assert "Best validation accuracy" not in page
 
 
-def test_warnings_of_a_winner_that_is_kept_are_told(capsys: pytest.CaptureFixture[str]):
-    small = ["--data", "patterns:600/100", "--hidden", "8", "--epochs", "2", "--final"]
-    for final, words in (("same", "trained on"), ("none", "best: "), ("500/40", "trained again on")):
-        main(["search", "lambda=1e-4..1e-3", "--trials", "2", *small, final, "--out", f"found-{final[:3]}"])
-        said = capsys.readouterr()
-        assert words in said.out
-        assert said.err.count(f"fewer than {FEW_STEPS}") == 1 + (final == "500/40")
+@pytest.mark.parametrize(
+    ("final", "words", "warnings"),
+    [("same", "trained on", 1), ("none", "best: ", 1), ("500/40", "trained again on", 2)],
+)
+def test_search_warns_of_the_winner(final: str, words: str, warnings: int, capsys: pytest.CaptureFixture[str]):
+    small = ["--data", "patterns:600/100", "--hidden", "8", "--epochs", "2", "--final", final, "--out", "found"]
+    main(["search", "lambda=1e-4..1e-3", "--trials", "2", *small])
+    printed = capsys.readouterr()
+    assert words in printed.out
+    assert printed.err.count(f"fewer than {FEW_STEPS}") == warnings

@@ -21,6 +21,7 @@ from xpnet.data import Dataset
 from xpnet.errors import RunError, XpnetError
 from xpnet.training.device_data import to_device
 from xpnet.tuning import Search, open_storage
+from xpnet.tuning.journal import operations
 from xpnet.tuning.winner import winner_settings
 from xpnet.tuning.worker import SearchWorker
 
@@ -137,6 +138,21 @@ def test_damaged_last_line_is_not_taken_for_an_unfinished_one(journal, data):
     journal.write_bytes(whole[:-3] + b"\n")
     with pytest.raises(RunError, match=f"line {len(whole.splitlines())}: is not JSON"):
         joined(journal, data)
+
+
+def test_unfinished_line_that_another_worker_replaces_meanwhile_is_read_later(journal):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    before, last = b"".join(lines[:-1]), lines[-1]
+    journal.write_bytes(before + b'{"op_code":5,"wor')
+    found = operations(journal, 0, 1)
+    end = next(found)[1]
+    with journal.open("rb+") as file:
+        file.truncate(len(before))
+        file.seek(len(before))
+        file.write(last)
+    ends = [end, *(end for _, end in found)]
+    assert ends[-1] == len(before)
+    assert [operation for operation, _ in operations(journal, ends[-1], len(lines))] == [json.loads(last)]
 
 
 @pytest.mark.parametrize(

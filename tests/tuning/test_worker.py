@@ -16,7 +16,7 @@ import xpnet
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
-from xpnet.training import evaluation, trainer
+from xpnet.training import evaluation, evaluator
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 from xpnet.training.train import train
 from xpnet.tuning import Search, open_storage
@@ -164,7 +164,7 @@ def test_diverged_trial_is_complete_and_never_wins(begin):
 def test_test_set_is_used_once_by_the_networks_of_the_winner(blobs, begin, monkeypatch):
     sizes = []
 
-    class Watched(trainer.Evaluation):
+    class Watched(evaluation.Evaluation):
         def __init__(self, network, x, labels):
             super().__init__(network, x, labels)
             self.rows = int(x.shape[0])
@@ -173,7 +173,7 @@ def test_test_set_is_used_once_by_the_networks_of_the_winner(blobs, begin, monke
             sizes.append(self.rows)
             return super().__call__(lam)
 
-    monkeypatch.setattr(trainer, "Evaluation", Watched)
+    monkeypatch.setattr(evaluator, "Evaluation", Watched)
     monkeypatch.setattr(evaluation, "Evaluation", Watched)
     test = len(blobs.test)
     assert test not in (len(blobs.train), len(blobs.validation))

@@ -1,6 +1,8 @@
-"""Callbacks of commands that train: progress bars, and an orderly end on Ctrl-C."""
+"""Callbacks of commands that train: notes, progress bars, and an orderly end on Ctrl-C."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +21,29 @@ class StopOnInterrupt(Callback):
     def should_stop(self) -> bool:
         """Return whether the user has asked for an end."""
         return self._interrupt()
+
+
+class ChunkNotes(Callback):
+    """Notes the chunks of a population, if there are several.
+
+    Args:
+        note: Called with each note.
+        replicas: Networks in the population.
+    """
+
+    def __init__(self, note: Callable[[str], None], replicas: int) -> None:
+        self._note, self._replicas = note, replicas
+
+    def on_train_begin(self, plan: TrainPlan) -> None:
+        """Note the number of chunks, and their sizes."""
+        if len(plan.chunks) > 1:
+            sizes = ", ".join(str(stop - start) for start, stop in plan.chunks)
+            chunks = f"{len(plan.chunks)} chunks, one after another: {sizes}"
+            self._note(f"{self._replicas} networks train in {chunks}")
+
+    def on_chunk_split(self, plan: TrainPlan) -> None:
+        """Note them again."""
+        self.on_train_begin(plan)
 
 
 class StepBar(Callback):

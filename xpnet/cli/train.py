@@ -23,9 +23,9 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.runs.experiment import Experiment, ExperimentSaver
+    from xpnet.runs.experiment import Experiment
     from xpnet.runs.resume import ResumePoint
-    from xpnet.training.callback import Callback, TrainPlan
+    from xpnet.runs.saver import Saver
     from xpnet.training.result import TrainResult
 
 
@@ -73,17 +73,17 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
         RunError: Not everything could be saved.
     """
     from xpnet.runs.environment import describe_environment
-    from xpnet.runs.experiment import Experiment, alone_in, resolved
+    from xpnet.runs.experiment import Experiment, alone_in
     from xpnet.runs.folder import create_run_folder, write_config, write_environment
     from xpnet.runs.resume import ResumePoint
 
     experiment = Experiment.of(settings, output.note)
     folder = create_run_folder(out)
     try:
-        write_config(folder, resolved(settings, experiment.data))
+        write_config(folder, experiment.config)
     except RunError:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # it would be no run, and in the way of one
+            folder.rmdir()  # without settings it is no run
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
@@ -91,46 +91,57 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
 
 
 def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
-    """Go on with the run in a folder, to the end that it would have had; return 0, or the exit code of a signal.
+    """Continue the run in a folder to its end; return 0, or the exit code of a signal.
 
     Raises:
-        RunError: It is no run, it is at work, or settings or data differ; or not everything could be saved.
+        RunError: It is no run, it is being trained, or settings or data differ; or not everything could be saved.
     """
-    from xpnet.runs.changes import differences
     from xpnet.runs.environment import describe_environment, remember_environment
-    from xpnet.runs.experiment import Experiment, alone_in, prepare_to_resume, resolved
-    from xpnet.runs.folder import write_config, write_metrics
-    from xpnet.runs.resume import ResumePoint, data_seen, finished, refuse_links, validate_resume
+    from xpnet.runs.experiment import Experiment, alone_in
+    from xpnet.runs.folder import refuse_links, write_config, write_metrics
+    from xpnet.runs.resume import ResumePoint, data_seen, differences, finished, validate_resume
+    from xpnet.runs.saver import prepare_to_resume
 
+    _check_is_run(run)
+    settings, before = read_settings(options, run), read_settings(None, run)
+    changes = differences(before.to_mapping(), settings.to_mapping())
+    if not allow_changes:
+        _refuse(validate_resume(run, ResumePoint(), changes))
+    metrics = finished(run)
+    if metrics is not None and not changes:
+        output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
+        output.result(metrics, f"run folder: {run}")
+        _warn(metrics, output)
+        return 0
+    refuse_links(run)
+    with alone_in(run):
+        experiment = Experiment.of(settings, output.note, data_seen(run))
+        point, changed = _resume_point(run, experiment, output, allow_changes)
+        if point.starts:
+            output.note(f"going on from step {point.step} of {experiment.length.steps}" + point.next_chunk())
+        elif metrics is not None:
+            raise RunError(
+                f"{run}: is finished, and has no checkpoint to go on from; train a new run with --config {run}"
+            )
+        else:
+            output.note(f"{run} has no complete checkpoint: training starts again")
+        prepare_to_resume(experiment, run, point, changed=changed)
+        if metrics is not None:
+            write_metrics(run, metrics | {"interrupted": True})
+        if experiment.config != read_config(run):
+            write_config(run, experiment.config)
+        environment = describe_environment(experiment.backend, command_line())
+        output.notes(*remember_environment(run, environment, point.step))
+        return _train_in(experiment, run, point, output)
+
+
+def _check_is_run(run: Path) -> None:
     check_utf8(run, "resume")
     if not (run / CONFIG).is_file():
         hint = f"; a search goes on with xpnet search --resume {run}" if (run / "search.toml").is_file() else ""
         raise RunError(f"resume = {run}: is not the folder of a run, it has no {CONFIG}{hint}")
     if (run / "lr_range.csv").is_file():
         raise RunError(f"resume = {run}: is the folder of a learning rate range test; train with --config {run}")
-    settings, before = read_settings(options, run), read_settings(None, run)
-    asked = differences(before.to_mapping(), settings.to_mapping())
-    if not allow_changes:
-        _refuse(validate_resume(run, ResumePoint(), asked))
-    figures = finished(run)
-    if figures is not None and not asked:
-        output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
-        output.result(figures, f"run folder: {run}")
-        _warn(figures, output)
-        return 0
-    refuse_links(run)
-    with alone_in(run):
-        experiment = Experiment.of(settings, output.note, data_seen(run))
-        point, changed = _resume_point(run, experiment, output, allow_changes, figures is not None)
-        prepare_to_resume(experiment, run, point, changed=changed)
-        if figures is not None:
-            write_metrics(run, figures | {"interrupted": True})
-        now = resolved(settings, experiment.data)
-        if now != read_config(run):
-            write_config(run, now)
-        environment = describe_environment(experiment.backend, command_line())
-        output.notes(*remember_environment(run, environment, point.step))
-        return _train_in(experiment, run, point, output)
 
 
 def _refuse(reasons: list[str]) -> None:
@@ -138,93 +149,58 @@ def _refuse(reasons: list[str]) -> None:
         raise RunError(reasons[0])
 
 
-def _resume_point(
-    run: Path, experiment: Experiment, output: Output, allow_changes: bool, done: bool
-) -> tuple[ResumePoint, bool]:
-    """Return the point from which a run goes on, and whether its settings or data have changed since."""
-    from xpnet.runs.changes import differences
-    from xpnet.runs.experiment import resolved
-    from xpnet.runs.resume import find_resume_point, validate_resume
+def _resume_point(run: Path, experiment: Experiment, output: Output, allow_changes: bool) -> tuple[ResumePoint, bool]:
+    """Return the point from which a run continues, and whether its settings or data have changed since."""
+    from xpnet.runs.resume import differences, find_resume_point, validate_resume
 
-    settings, data = experiment.settings, experiment.data
-    length = settings.train.length(len(data.train))
-    now = {"settings": resolved(settings, data), "data": experiment.fingerprint}
-    population, dtype, most = experiment.population, settings.run.dtype, settings.run.max_replicas
-    point = find_resume_point(run, population, length, dtype, most=most, now=now)
-    changed: list[str] = []
+    options, data = experiment.settings.run, experiment.data
+    now = {"settings": experiment.config, "data": experiment.fingerprint}
+    population, length = experiment.population, experiment.length
+    point = find_resume_point(run, population, length, options.dtype, most=options.max_replicas, now=now)
+    changes: list[str] = []
     if point.starts:
-        changed = differences(point.settings, now["settings"])
-        other = differences(point.data, {name: now["data"].get(name) for name in point.data})
-        _refuse(validate_resume(run, point, changed, other, location=data.location, allow_changes=allow_changes))
-        changed += other
-    if changed:
+        changes = differences(point.settings, now["settings"])
+        of_data = differences(point.data, {name: now["data"].get(name) for name in point.data})
+        _refuse(validate_resume(run, point, changes, of_data, location=data.location, allow_changes=allow_changes))
+        changes += of_data
+    if changes:
         # Costs of another lambda, or figures of other samples, are not those of the end.
         point.starts = {chunk: replace(start, validated=False) for chunk, start in point.starts.items()}
-    output.notes(*(f"warning: {sentence}; it is passed over" for sentence in point.wrong))
-    if done and not point.starts:
-        raise RunError(f"{run}: is finished, and has no checkpoint to go on from; train a new run with --config {run}")
-    if point.starts:
-        output.note(f"going on from step {point.step} of {length.steps}" + point.next_chunk())
-    else:
-        output.note(f"{run} has no whole checkpoint: training starts again")
-    return point, bool(changed)
+    output.notes(*(f"warning: {sentence}; it is skipped" for sentence in point.skipped))
+    return point, bool(changes)
 
 
 def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output) -> int:
     """Train from a point to the end, fill the folder, print the result; return 0, or the exit code of a signal."""
-    from xpnet.cli.progress import ProgressBars, StopOnInterrupt
+    from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
     from xpnet.report import render
-    from xpnet.runs.experiment import ExperimentSaver, describe, write_results
+    from xpnet.runs.saver import Saver
 
     render.load()
     population = experiment.population
-    title = describe(experiment.settings, experiment.data)
-    length = experiment.settings.train.length(len(experiment.data.train))
-    output.note(f"training: {title}, {counted(length.steps, 'step')}; run folder {folder}")
+    output.note(f"training: {experiment.title}, {counted(experiment.length.steps, 'step')}; run folder {folder}")
     with finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt:
         with (
-            ExperimentSaver(experiment, folder, output.note, point) as saver,
+            contextlib.closing(Saver(experiment, folder, output.note, point.step if point.starts else None)) as saver,
             ProgressBars(shown=output.show_progress) as bars,
         ):
-            callbacks = [saver, _chunk_notes(output, len(population)), bars, StopOnInterrupt(interrupt)]
+            callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt)]
             network, result = experiment.train(folder, point, callbacks)
         interrupt.message = "writing the results; press Ctrl-C again to leave at once"
         for replica, divergence in sorted(result.diverged.items()):
-            which = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
-            output.note(
-                f"warning: {divergence.sentence(population.train, replica)} ({which}); it was left out from there on"
-            )
-
-        def draw() -> None:
-            _draw(experiment, folder, result, output)
-
-        metrics = write_results(experiment, folder, network, result, saver, draw)
-    return _print_result(experiment, folder, output, metrics, result, saver, interrupt)
-
-
-def _chunk_notes(output: Output, replicas: int) -> Callback:
-    """Return a callback that notes the chunks of a population, if there are several."""
-    from xpnet.training.callback import Callback
-
-    class ChunkNotes(Callback):
-        def on_train_begin(self, plan: TrainPlan) -> None:
-            if len(plan.chunks) > 1:
-                sizes = ", ".join(str(stop - start) for start, stop in plan.chunks)
-                output.note(f"{replicas} networks train in {len(plan.chunks)} chunks, one after another: {sizes}")
-
-        def on_chunk_split(self, plan: TrainPlan) -> None:
-            self.on_train_begin(plan)
-
-    return ChunkNotes()
+            settings = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
+            sentence = divergence.sentence(population.train, replica)
+            output.note(f"warning: {sentence} ({settings}); it was left out from there on")
+        metrics = saver.write_results(network, result, lambda: _draw(experiment, folder, result, output))
+    return _print_result(experiment, output, metrics, result, saver, interrupt)
 
 
 def _print_result(
     experiment: Experiment,
-    folder: Path,
     output: Output,
     metrics: dict[str, Any],
     result: TrainResult,
-    saver: ExperimentSaver,
+    saver: Saver,
     interrupt: Interrupt,
 ) -> int:
     """Print the result, and say what comes next; return the exit code.
@@ -233,28 +209,25 @@ def _print_result(
         RunError: Not everything could be saved.
         OSError: The result cannot be printed, and everything is saved.
     """
-    from xpnet.runs.experiment import describe
-
-    varies = bool(experiment.settings.varying.keys() - {"seed"})
-    table = combinations_table(experiment.population, result) if varies else _table(result)
-    unheard: OSError | None = None
+    table = combinations_table(experiment.population, result) if experiment.compares else _table(result)
+    folder = saver.folder
+    not_printed: OSError | None = None
     try:
-        title = describe(experiment.settings, experiment.data)
-        output.result(metrics, title, table, _summary(result), f"run folder: {folder}")
+        output.result(metrics, experiment.title, table, _summary(result), f"run folder: {folder}")
     except OSError as error:
-        unheard = error
+        not_printed = error
     _warn(metrics, output)
-    if result.interrupted:
-        goes_on = f"go on with: xpnet train --resume {folder}"
-        nothing = f"save_every = 0: nothing was saved from which it could go on; run folder {folder}"
-        output.note(nothing if saver.saved is None else goes_on)
+    if result.interrupted and saver.saved is None:
+        output.note(f"save_every = 0: nothing was saved from which it could go on; run folder {folder}")
+    elif result.interrupted:
+        output.note(f"go on with: xpnet train --resume {folder}")
     elif interrupt.pressed:
         output.note("training was over: nothing is left to go on with")
-    saver.tell()
+    saver.raise_failures()
     if result.interrupted:
         return interrupt.exit_code
-    if unheard is not None:
-        raise unheard
+    if not_printed is not None:
+        raise not_printed
     return 0
 
 
@@ -264,19 +237,19 @@ def _warn(metrics: Mapping[str, Any], output: Output) -> None:
 
 
 def _draw(experiment: Experiment, folder: Path, result: TrainResult, output: Output) -> None:
-    """Draw the curves; where that cannot be done, the run is whole without them.
+    """Draw the curves; leave them out where drawing fails.
 
     Raises:
         OSError, RunError: They cannot be written.
     """
     from xpnet.report.curves_chart import curves, save_figure
     from xpnet.report.population_chart import population_figure
-    from xpnet.runs.experiment import describe
 
-    title = describe(experiment.settings, experiment.data)
-    varies = bool(experiment.settings.varying.keys() - {"seed"})
     with left_out_if_not_drawn(output):
-        chart = population_figure(experiment.population, result, title) if varies else curves(result.history, title)
+        if experiment.compares:
+            chart = population_figure(experiment.population, result, experiment.title)
+        else:
+            chart = curves(result.history, experiment.title)
         save_figure(chart, folder / "curves", rewrite)
 
 

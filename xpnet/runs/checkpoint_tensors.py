@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: made of a training state, checked against each other, and turned into a state again."""
+"""The tensors of a checkpoint: made from a training state, checked against each other, and read back as a state."""
 
 from __future__ import annotations
 
@@ -14,48 +14,65 @@ from xpnet.training.result import Divergence
 from xpnet.training.state import Tensors, TrainState
 
 _GROUPS = ("parameters.", "running.", "velocities.")
-_STANDARDISER = ("standardise.mean", "standardise.std")
-_COLUMNS = tuple(f"history.{name}" for name in OF_NETWORKS)
+_METRICS = ("totals.loss", "totals.correct", "totals.penalty")
+# Tensors whose lengths are sizes of others: networks that are alive, have diverged or were dropped, and steps of the
+# unfinished epoch.
+_SIZES = {"alive": "alive", "diverged": "diverged.replica", "dropped": "dropped.replica", "k": "totals.loss"}
+# Dimensions and kind of numbers, all of 8 bytes, of what is not of _GROUPS; of R networks and E finished epochs.
+_LAYOUT = {
+    "alive": ("alive", "i"),
+    "diverged.replica": ("diverged", "i"),
+    "diverged.step": ("diverged", "i"),
+    "diverged.eta": ("diverged", "f"),
+    "diverged.loss": ("diverged", "f"),
+    "dropped.replica": ("dropped", "i"),
+    "dropped.step": ("dropped", "i"),
+    "totals.loss": ("k R", "f"),
+    "totals.correct": ("k R", "i"),
+    "totals.penalty": ("k R", "f"),
+    "history.step": ("E", "i"),
+    "history.seconds": ("E 2", "f"),
+    **{f"history.{name}": ("E R", "f") for name in OF_NETWORKS},
+}
 
 
 def tensors_of(state: TrainState) -> dict[str, NDArray[Any]]:
-    """Return everything in a training state that is a number, to the last bit, by the names in a checkpoint."""
-    tensors: dict[str, Any] = {}
-    for group in ("parameters", "running", "velocities"):
-        tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(state, group).items()}
-    tensors["alive"] = np.array(state.alive, np.int64)
-    diverged = list(state.diverged.items())
-    tensors["diverged.replica"] = np.array([replica for replica, _ in diverged], np.int64)
-    tensors["diverged.step"] = np.array([where.step for _, where in diverged], np.int64)
-    for name in ("eta", "loss"):
-        tensors[f"diverged.{name}"] = np.array([getattr(where, name) for _, where in diverged], np.float64)
-    tensors["dropped.replica"] = np.array(list(state.dropped), np.int64)
-    tensors["dropped.step"] = np.array(list(state.dropped.values()), np.int64)
-    for name, values in zip(("loss", "correct", "penalty"), state.step_metrics, strict=True):
-        tensors[f"totals.{name}"] = values
+    """Return all numbers of a training state, to the last bit, by their names in a checkpoint."""
+    tensors: dict[str, Any] = {
+        f"{group}{name}": tensor for group in _GROUPS for name, tensor in getattr(state, group[:-1]).items()
+    }
+    tensors |= {"alive": state.alive, "diverged.replica": list(state.diverged)}
+    for name in ("step", "eta", "loss"):
+        tensors[f"diverged.{name}"] = [getattr(divergence, name) for divergence in state.diverged.values()]
+    tensors |= {"dropped.replica": list(state.dropped), "dropped.step": list(state.dropped.values())}
+    tensors |= dict(zip(_METRICS, state.step_metrics, strict=True))
     tensors |= {f"history.{name}": column for name, column in state.history.items()}
-    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    types = {"i": np.int64, "f": np.float64}
+    return {
+        name: np.ascontiguousarray(tensor, types[_LAYOUT[name][1]] if name in _LAYOUT else None)
+        for name, tensor in tensors.items()
+    }
 
 
 def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
     """Return the training state that tensors of a checkpoint and its description hold."""
 
-    def group(name: str) -> dict[str, Any]:
-        return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+    def group(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
-    places = zip(*(tensors[f"diverged.{name}"] for name in ("replica", "step", "eta", "loss")), strict=True)
-    dropped = zip(tensors["dropped.replica"], tensors["dropped.step"], strict=True)
+    diverged = zip(*(tensors[f"diverged.{name}"].tolist() for name in ("replica", "step", "eta", "loss")), strict=True)
+    dropped = zip(*(tensors[f"dropped.{name}"].tolist() for name in ("replica", "step")), strict=True)
     evaluation, of_epoch = about["seconds"]
     return TrainState(
         step=int(about["step"]),
-        parameters=group("parameters"),
-        running=group("running"),
-        velocities=group("velocities"),
-        alive=tuple(map(int, tensors["alive"])),
-        diverged={int(replica): Divergence(int(step), float(eta), float(loss)) for replica, step, eta, loss in places},
-        dropped={int(replica): int(step) for replica, step in dropped},
-        step_metrics=tuple(tensors[f"totals.{name}"] for name in ("loss", "correct", "penalty")),
-        history=group("history"),
+        parameters=group("parameters."),
+        running=group("running."),
+        velocities=group("velocities."),
+        alive=tuple(tensors["alive"].tolist()),
+        diverged={replica: Divergence(*numbers) for replica, *numbers in diverged},
+        dropped=dict(dropped),
+        step_metrics=tuple(tensors[name] for name in _METRICS),
+        history=group("history."),
         seconds_evaluation=float(evaluation),
         seconds_of_epoch=float(of_epoch),
         validated=about.get("validated", True),
@@ -63,66 +80,58 @@ def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
 
 
 def check_training(tensors: Tensors, epochs: int, called: str) -> None:
-    """Hold the tensors of a checkpoint against each other.
+    """Check the tensors of a checkpoint against each other.
 
     Args:
         tensors: By name, as :mod:`xpnet.runs.checkpoints` writes them.
         epochs: Finished epochs, by the description.
-        called: What messages call the file.
+        called: The name of the file in messages.
 
     Raises:
-        RunError: One is missing, is one too many, or is not of the others' sizes.
+        RunError: One is missing, unknown, of another size than the others, or has impossible values.
     """
+    try:
+        _check_layout(tensors, _check_networks(tensors), epochs)
+    except ValueError as error:
+        raise RunError(f"{called}: does not hold a training ({error}); take another copy of it") from None
 
-    def wrong(why: str) -> RunError:
-        return RunError(f"{called}: does not hold a training ({why}); take another copy of it")
 
-    parameters = {name: t for name, t in tensors.items() if name.startswith("parameters.")}
+def _check_networks(tensors: Tensors) -> int:
+    """Check parameters, running statistics and velocities; return the number of networks."""
+    parameters = [name for name in tensors if name.startswith("parameters.")]
     if not parameters:
-        raise wrong("it has no parameters")
-    first = parameters[min(parameters)]
+        raise ValueError("it has no parameters")
+    first = tensors[min(parameters)]
     replicas = len(first) if first.ndim else 0
     for name, tensor in tensors.items():
-        if name.startswith(_GROUPS):
-            if tensor.ndim < 2 or len(tensor) != replicas or tensor.dtype != first.dtype or tensor.dtype.kind != "f":
-                raise wrong(f"{one_line(name, 60)} is {tensor.dtype} {tensor.shape}, for {replicas} networks")
-            if name.startswith("velocities."):
-                of = tensors.get(name.replace("velocities.", "parameters.", 1))
-                if of is None or of.shape != tensor.shape:
-                    raise wrong(f"{one_line(name, 60)} is of no parameter")
-    steps = len(tensors["totals.loss"]) if "totals.loss" in tensors else 0
-    gone, dropped, alive = (
-        tensors[name].size if name in tensors else 0 for name in ("diverged.replica", "dropped.replica", "alive")
-    )
-    expected: dict[str, tuple[tuple[int, ...], str]] = {
-        "alive": ((alive,), "i"),
-        "diverged.replica": ((gone,), "i"),
-        "diverged.step": ((gone,), "i"),
-        "diverged.eta": ((gone,), "f"),
-        "diverged.loss": ((gone,), "f"),
-        "dropped.replica": ((dropped,), "i"),
-        "dropped.step": ((dropped,), "i"),
-        "totals.loss": ((steps, replicas), "f"),
-        "totals.correct": ((steps, replicas), "i"),
-        "totals.penalty": ((steps, replicas), "f"),
-        "history.step": ((epochs,), "i"),
-        "history.seconds": ((epochs, 2), "f"),
-        **dict.fromkeys(_COLUMNS, ((epochs, replicas), "f")),
-    }
-    for name, (shape, kind) in expected.items():
-        found = tensors.get(name)
-        if found is None:
-            raise wrong(f"it has no {name}")
-        if found.shape != shape or found.dtype.kind != kind or found.dtype.itemsize != 8:
-            raise wrong(f"{name} is {found.dtype} {found.shape}, not {shape}")
-    if others := [
-        name for name in tensors if not (name in expected or name in _STANDARDISER or name.startswith(_GROUPS))
-    ]:
-        raise wrong(f"it has the tensor {one_line(min(others), 60)}")
+        if not name.startswith(_GROUPS):
+            continue
+        if tensor.ndim < 2 or len(tensor) != replicas or tensor.dtype != first.dtype or tensor.dtype.kind != "f":
+            raise ValueError(f"{one_line(name, 60)} is {tensor.dtype} {tensor.shape}, for {replicas} networks")
+        parameter = tensors.get(name.replace("velocities.", "parameters.", 1))
+        if name.startswith("velocities.") and (parameter is None or parameter.shape != tensor.shape):
+            raise ValueError(f"{one_line(name, 60)} is of no parameter")
+    return replicas
+
+
+def _check_layout(tensors: Tensors, replicas: int, epochs: int) -> None:
+    """Check all other tensors, and that there are no more."""
+    sizes = {"R": replicas, "E": epochs, "2": 2}
+    for size, name in _SIZES.items():
+        sizes[size] = len(tensors[name]) if name in tensors and tensors[name].ndim else 0
+    for name, (dimensions, kind) in _LAYOUT.items():
+        tensor, shape = tensors.get(name), tuple(sizes[size] for size in dimensions.split())
+        if tensor is None:
+            raise ValueError(f"it has no {name}")
+        if tensor.shape != shape or tensor.dtype.kind != kind or tensor.dtype.itemsize != 8:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not {shape}")
+    known = _LAYOUT.keys() | {"standardise.mean", "standardise.std"}
+    if others := [name for name in tensors if name not in known and not name.startswith(_GROUPS)]:
+        raise ValueError(f"it has the tensor {one_line(min(others), 60)}")
     for name, low in (("history.step", 1), ("history.seconds", 0), ("history.eta", 0)):
         if not (np.isfinite(tensors[name]) & (tensors[name] >= low)).all():
-            raise wrong(f"{name} has a number that is not finite, or below {low}")
+            raise ValueError(f"{name} has a number that is not finite, or below {low}")
     for name in ("alive", "diverged.replica", "dropped.replica"):
         numbers = tensors[name]
         if len(np.unique(numbers)) != len(numbers) or ((numbers < 0) | (numbers >= replicas)).any():
-            raise wrong(f"{name} are not numbers of its {replicas} networks, each once")
+            raise ValueError(f"{name} are not numbers of its {replicas} networks, each once")

@@ -1,16 +1,15 @@
 """Checkpoints: resumable training states in files that are complete, or known not to be.
 
 A checkpoint is two files.  ``step-000001234.safetensors`` holds all tensors; ``step-000001234.json``, written after
-it, says what they belong to, with the check sum of the first and one of itself.  Without its second file a checkpoint
-does not exist, so a process that is killed while it writes one leaves the last one whole.
+it, describes them, with the check sum of the first file and one of itself.  Without the second file a checkpoint does
+not exist, so a process that is killed while it writes one leaves the last one complete.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -54,30 +53,7 @@ _ABOUT = schema.record(
 
 
 class NewerFormatError(RunError):
-    """A checkpoint was written by a newer xpnet: it is not damaged, and must not be passed over."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint on the disk, whole when it was looked at.
-
-    Attributes:
-        path: Its description.
-        about: What the description says: ``step``, ``epoch``, ``score``, ``settings``, ``data``.
-    """
-
-    path: Path
-    about: Mapping[str, Any]
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return int(self.about["step"])
-
-    @property
-    def score(self) -> float:
-        """Mean validation accuracy of the last finished epoch; below 0 before the first."""
-        return float(self.about["score"])
+    """A checkpoint was written by a newer xpnet: it is not damaged, and must not be skipped."""
 
 
 def write_checkpoint(
@@ -89,27 +65,26 @@ def write_checkpoint(
     """Write a training state into `folder`, completely or not at all; return the path of its description.
 
     Args:
-        folder: Where checkpoints of this training are.
+        folder: The folder of this training's checkpoints.
         state: The training state.
-        about: What it belongs to, as JSON can hold it: ``settings`` and ``data``.
-        standardise: ``mean`` and ``std`` of the features, for who wants to use the network.
+        about: Its ``settings`` and ``data``, as JSON can hold them.
+        standardise: ``mean`` and ``std`` of the features, with which the network can be used.
 
     Raises:
-        OSError: It cannot be written; checkpoints that are there already stay whole.
+        OSError: It cannot be written; earlier checkpoints stay complete.
         RunError: It would be larger than what is read.
     """
     from safetensors.numpy import save
 
-    stem = f"step-{state.step:09d}"
-    more = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
-    content = save(tensors_of(state) | more)
+    standardiser = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
+    content = save(tensors_of(state) | standardiser)
     last = state.history["validation.accuracies"][-1:]
-    good = last[np.isfinite(last)]
-    text = {
+    finite = last[np.isfinite(last)]
+    description = {
         "format": FORMAT,
         "step": state.step,
         "epoch": state.epochs,
-        "score": float(good.mean()) if good.size else -1.0,
+        "score": float(finite.mean()) if finite.size else -1.0,
         "seconds": [state.seconds_evaluation, state.seconds_of_epoch],
         "validated": state.validated,
         "bytes": len(content),
@@ -119,18 +94,19 @@ def write_checkpoint(
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
-    tensors_path, path = folder / f"{stem}.safetensors", folder / f"{stem}.json"
-    signed = _signed(text, str(path))
+    path = folder / f"step-{state.step:09d}.json"
+    tensors_path = path.with_suffix(".safetensors")
+    signed = _signed(description, str(path))
     check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(tensors_path), RunError)
-    # Where settings alone have changed, a kill between the two would cost a checkpoint that was whole.
-    if not _holds(tensors_path, content):
+    # Where settings alone have changed, a kill between the two writes would cost a complete checkpoint.
+    if not _has_content(tensors_path, content):
         replace_whole(tensors_path, content)
     replace_whole(path, signed)
     return path
 
 
-def _holds(path: Path, content: bytes) -> bool:
-    """Return whether a file has this content already; it is not read if it is not even as long."""
+def _has_content(path: Path, content: bytes) -> bool:
+    """Return whether a file has this content; a file of another size is not read."""
     try:
         return path.stat().st_size == len(content) and read_bytes(path, len(content), RunError) == content
     except (OSError, RunError):
@@ -141,13 +117,13 @@ def check_description(about: Mapping[str, Any], replicas: int) -> None:
     """Refuse a training whose checkpoints would not be read, before it begins.
 
     Args:
-        about: What all of them say: ``settings``, ``data``, ``length`` and ``network``, of all networks.
+        about: ``settings``, ``data``, ``length`` and ``network`` of all networks, which every description has.
         replicas: Number of networks, each of which may become a chunk of its own.
 
     Raises:
         ConfigError: Their descriptions go beyond a limit.
     """
-    # What else a checkpoint says takes less than twenty numbers of this length.
+    # The other entries of a description take less than twenty numbers of this length.
     largest = {"cuts": [[replicas, replicas]] * replicas, "rest": [-1e-300 / 3] * 20}
     try:
         _signed({**largest, **about}, "a checkpoint that this training would write")
@@ -155,77 +131,69 @@ def check_description(about: Mapping[str, Any], replicas: int) -> None:
         raise ConfigError(str(error)) from None
 
 
-def _signed(text: Mapping[str, Any], called: str) -> bytes:
-    """Return the description of a checkpoint with its check sum.
+def _signed(description: Mapping[str, Any], called: str) -> bytes:
+    """Return the description of a checkpoint with its check sum, as JSON that can be read again."""
+    content = {"checksum": _checksum(description), "checkpoint": description}
+    return json_bytes(content, called, RunError, indent=1)
 
-    Raises:
-        RunError: It is larger than what is read.
-    """
-    body = json.dumps(text, sort_keys=True, allow_nan=False)
-    whole = {"checksum": hashlib.sha256(body.encode()).hexdigest(), "checkpoint": text}
-    return json_bytes(whole, called, RunError, indent=1)
+
+def _checksum(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def read_checkpoint(path: Path) -> tuple[TrainState, dict[str, Any]]:
     """Read a checkpoint by the path of its description; return the training state and the description.
 
     Raises:
-        RunError: One of the two files is missing, cut or changed, or not of this format.
+        RunError: It is not complete, or holds something else than a training; the message says what is wrong.
     """
     about = read_description(path)
-    return state_of(_tensors_of(path, about), about), about
+    return state_of(_read_tensors(path, about), about), about
 
 
-def _tensors_of(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    tensors_path = path.with_suffix(".safetensors")
+def _read_tensors(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the tensors of the checkpoint that `about`, read from `path`, describes."""
+    path = path.with_suffix(".safetensors")
+    size = about["bytes"]
     try:
-        if tensors_path.stat().st_size != about["bytes"]:
-            raise RunError(f"{tensors_path}: has {tensors_path.stat().st_size} bytes, and had {about['bytes']}")
+        if path.stat().st_size != size:
+            raise RunError(f"{path}: has {path.stat().st_size} bytes, and had {size}")
         # Twice: the file's bytes, and the tensors made of them.
-        if (free := free_host_memory()) is not None and 2 * about["bytes"] > free:
-            raise RunError(f"{tensors_path}: takes {2 * about['bytes']:,} bytes of memory, of which {free:,} are free")
-        content = read_bytes(tensors_path, about["bytes"], RunError)
-        if hashlib.sha256(content).hexdigest() != about["sha256"]:
-            raise RunError(f"{tensors_path}: is not what was written; a bit has changed")
+        if (free := free_host_memory()) is not None and 2 * size > free:
+            raise RunError(f"{path}: takes {2 * size:,} bytes of memory, of which {free:,} are free")
+        content = read_bytes(path, size, RunError)
     except OSError as error:
-        raise RunError(f"{tensors_path}: cannot be read ({error.strerror})") from None
-    tensors = tensors_in(content, str(tensors_path))
-    check_training(tensors, about["epoch"], str(tensors_path))
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+        raise RunError(f"{path}: is not what was written; a bit has changed")
+    tensors = tensors_in(content, str(path))
+    check_training(tensors, about["epoch"], str(path))
     return tensors
-
-
-def network_in(path: Path, *, backend: Backend | None = None) -> Network:
-    """Return the network that a checkpoint holds, such as the best one.
-
-    Raises:
-        RunError: It is not whole, or does not say what network it is of; see :func:`read_checkpoint`.
-    """
-    about = read_description(path)
-    if "network" not in about:
-        raise RunError(f"{path}: does not say what network it is of; take one of a run folder")
-    schema.check(about["network"], DESCRIPTION, f"{path}: network", RunError)
-    tensors = _tensors_of(path, about)
-    of_network = ("parameters.", "running.", "standardise.")
-    mine = {name: tensor for name, tensor in tensors.items() if name.startswith(of_network)}
-    return Network.of(described(mine, about["network"], str(path)), backend=backend)
 
 
 @takes(path=a_path, backend=optional(kind(Backend)))
 def load_network(path: str | Path, *, backend: Backend | None = None) -> Network:
-    """Read a network from a run folder, a model file, or the description of a checkpoint.
+    """Read a network from a run folder, a model file, or the description of a checkpoint, such as the best one.
 
     Raises:
-        RunError: There is no such file, or it does not hold a whole network.
+        RunError: There is no such file, or it does not hold a complete network.
     """
     path = Path(path)
-    if path.suffix == ".json":
-        # The tensors are beside the file that a link means.
-        return network_in(path.resolve() if path.is_symlink() else path, backend=backend)
-    return Network.load(path, backend=backend)
+    if path.suffix != ".json":
+        return Network.load(path, backend=backend)
+    if path.is_symlink():  # the tensors are beside the file itself
+        path = path.resolve()
+    about = read_description(path)
+    if "network" not in about:
+        raise RunError(f"{path}: does not say what network it is of; take one of a run folder")
+    schema.check(about["network"], DESCRIPTION, f"{path}: network", RunError)
+    kept = ("parameters.", "running.", "standardise.")
+    tensors = {name: tensor for name, tensor in _read_tensors(path, about).items() if name.startswith(kept)}
+    return Network.of(described(tensors, about["network"], str(path)), backend=backend)
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint says of itself.
+    """Return the description of a checkpoint.
 
     Raises:
         RunError: The file is missing, cut or changed, or not of this format.
@@ -233,8 +201,7 @@ def read_description(path: Path) -> dict[str, Any]:
     outer = read_json(path, RunError)
     schema.check(outer, _OUTER, f"{path}: is not the description of a checkpoint", RunError)
     about: dict[str, Any] = outer["checkpoint"]
-    body = json.dumps(about, sort_keys=True, allow_nan=False)
-    if hashlib.sha256(body.encode()).hexdigest() != outer["checksum"]:
+    if _checksum(about) != outer["checksum"]:
         raise RunError(f"{path}: is not what was written; it has been changed")
     if about.get("format") != FORMAT:
         raise NewerFormatError(
@@ -244,21 +211,32 @@ def read_description(path: Path) -> dict[str, Any]:
     return about
 
 
-def checkpoints_in(folder: Path) -> tuple[list[Checkpoint], list[str]]:
-    """Return the checkpoints in a folder, the last first, and what is wrong with those that cannot be read.
+def descriptions_in(folder: Path, wrong: list[str]) -> dict[Path, dict[str, Any]]:
+    """Return the descriptions in a folder by their paths, the last first; add to `wrong` why others cannot be read.
 
     Raises:
         NewerFormatError: One was written by a newer xpnet.
     """
-    found, wrong = [], []
+    descriptions = {}
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            found.append(Checkpoint(path, read_description(path)))
+            descriptions[path] = read_description(path)
         except NewerFormatError:
             raise
         except RunError as error:
             wrong.append(str(error))
-    return found, wrong
+    return descriptions
+
+
+def complete_states(folder: Path, wrong: list[str]) -> Iterator[tuple[TrainState, dict[str, Any]]]:
+    """Yield the states of complete checkpoints with their descriptions, the last first; see :func:`descriptions_in`."""
+    for path in descriptions_in(folder, wrong):
+        try:
+            state, about = read_checkpoint(path)
+        except RunError as error:
+            wrong.append(str(error))
+        else:
+            yield state, about
 
 
 def last_complete(folder: Path) -> tuple[TrainState | None, dict[str, Any], list[str]]:
@@ -266,25 +244,18 @@ def last_complete(folder: Path) -> tuple[TrainState | None, dict[str, Any], list
 
     Without one, the state is None and the description empty.
     """
-    found, wrong = checkpoints_in(folder)
-    for checkpoint in found:
-        try:
-            state, about = read_checkpoint(checkpoint.path)
-        except RunError as error:
-            wrong.append(str(error))
-        else:
-            return state, about, wrong
-    return None, {}, wrong
+    wrong: list[str] = []
+    state, about = next(complete_states(folder, wrong), (None, {}))
+    return state, about, wrong
 
 
 def delete_old(folder: Path, count: int) -> None:
     """Delete all but the last `count` checkpoints and the one with the best validation accuracy."""
-    found, _ = checkpoints_in(folder)
-    if len(found) <= count:
+    descriptions = descriptions_in(folder, [])
+    if len(descriptions) <= count:
         return
-    best = max(found, key=lambda checkpoint: (checkpoint.score, checkpoint.step))
-    for checkpoint in found[count:]:
-        if checkpoint.path != best.path:
-            # The description first: without it, what is left is no checkpoint.
-            checkpoint.path.unlink(missing_ok=True)
-            checkpoint.path.with_suffix(".safetensors").unlink(missing_ok=True)
+    best = max(descriptions, key=lambda path: (descriptions[path]["score"], descriptions[path]["step"]))
+    for path in list(descriptions)[count:]:
+        if path != best:
+            path.unlink(missing_ok=True)  # the description first: tensors without it are no checkpoint
+            path.with_suffix(".safetensors").unlink(missing_ok=True)

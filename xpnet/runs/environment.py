@@ -1,7 +1,8 @@
-"""What a run was made on: hardware, versions, threads, and the command."""
+"""The environment of a run: hardware, versions, threads, and the command."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -27,7 +28,7 @@ PACKAGES = (
     "safetensors",
     "pillow",
 )
-# What changes speed, or the last bits, without changing code.
+# Variables that change speed, or the last bits, without changing code.
 VARIABLES = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
@@ -42,17 +43,15 @@ VARIABLES = (
     "XLA_FLAGS",
     "XPNET_FAST",
 )
-
 # Entries on which the last bits depend.
 _SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
-# A run remembers as many of the times that it was resumed, and its beginning.
-_MOST_RESUMED = 1_000
-# Of a longer command line the rest is left out: a run that is resumed a thousand times remembers as many.
+# Environments that a run remembers beside its first one, and characters of a command line.
+MOST_RESUMED = 1_000
 _LONGEST = 10_000
 
 
 def describe_environment(backend: Any, command: str | None = None) -> dict[str, Any]:
-    """Return what a run should remember about where it was made, as JSON can hold it.
+    """Return hardware, versions, threads and the command, as JSON can hold them.
 
     Args:
         backend: The :class:`xpnet.Backend` that computes.
@@ -90,13 +89,14 @@ def remember_environment(run: Path, now: dict[str, Any], step: int) -> list[str]
     notes = []
     try:
         first = read_environment(path)
-        earlier = [first, *first.get("resumed", [])]
-        if differ := [name for name in _SAME if earlier[-1].get(name) != now[name]]:
-            notes.append(f"not as before: {', '.join(differ)} ({ENVIRONMENT} has both); the last bits may differ")
+        resumed = first.get("resumed", [])
+        last = resumed[-1] if resumed else first
+        if changed := [name for name in _SAME if last.get(name) != now[name]]:
+            notes.append(f"not as before: {', '.join(changed)} ({ENVIRONMENT} has both); the last bits may differ")
     except RunError as error:
         notes.append(f"warning: {error}; it is written anew")
-        first, earlier = {}, [{}]
-    write_environment(run, first | {"resumed": [*earlier[1:], {"step": step, **now}][-_MOST_RESUMED:]})
+        first, resumed = {}, []
+    write_environment(run, first | {"resumed": [*resumed, {"step": step, **now}][-MOST_RESUMED:]})
     return notes
 
 
@@ -107,28 +107,24 @@ def system() -> str:
 
 def versions(packages: Iterable[str], distributions: dict[str, str] | None = None) -> dict[str, str]:
     """Return the versions of those `packages` that are installed; `distributions` has names that differ."""
-    found = {}
+    installed = {}
     for name in packages:
-        try:
-            found[name] = metadata.version((distributions or {}).get(name, name))
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version((distributions or {}).get(name, name))
+    return installed
 
 
 def processor() -> str:
     """Return the name of the processor."""
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
     return platform.processor() or "unknown"
 
 
 def memory_gib() -> float | None:
-    """Return the machine's memory in GiB, or None where the system does not tell."""
+    """Return the machine's memory in GiB, or None where the system does not say."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):
@@ -136,7 +132,7 @@ def memory_gib() -> float | None:
 
 
 def thread_pools() -> list[dict[str, Any]]:
-    """Return the thread pools of this process as threadpoolctl tells of them, NumPy's BLAS among them."""
+    """Return the thread pools of this process, as threadpoolctl describes them, with that of NumPy's BLAS."""
     import numpy as np
     from threadpoolctl import threadpool_info
 
@@ -163,18 +159,16 @@ def gpus(backend: Any) -> list[dict[str, Any]]:
     cuda = getattr(backend.xp, "cuda", None)
     if cuda is None:
         return []
-    found = []
-    for index in range(cuda.runtime.getDeviceCount()):
-        properties = cuda.runtime.getDeviceProperties(index)
-        found.append(
-            {
-                "device": f"gpu:{index}",
-                "name": properties["name"].decode(),
-                "memory_bytes": properties["totalGlobalMem"],
-                "compute_capability": f"{properties['major']}.{properties['minor']}",
-            }
-        )
-    return found
+    devices = map(cuda.runtime.getDeviceProperties, range(cuda.runtime.getDeviceCount()))
+    return [
+        {
+            "device": f"gpu:{index}",
+            "name": device["name"].decode(),
+            "memory_bytes": device["totalGlobalMem"],
+            "compute_capability": f"{device['major']}.{device['minor']}",
+        }
+        for index, device in enumerate(devices)
+    ]
 
 
 def variables() -> dict[str, str]:

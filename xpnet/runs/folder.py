@@ -1,16 +1,17 @@
-"""The run folder: what a run leaves behind, and never overwrites.
+"""The folder of a run.
 
 config.toml        the settings; ``xpnet train --config`` repeats the run
 history.csv        one row for each epoch and replica
-environment.json   what it was made on, and the command
+environment.json   hardware, versions and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
-checkpoints/       from which ``--resume`` goes on; see :mod:`xpnet.runs.saver`
+checkpoints/       from which ``--resume`` goes on; see :mod:`xpnet.runs.checkpoints`
 model.safetensors  the network; see :mod:`xpnet.nn.model_file`
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +27,31 @@ HISTORY = "history.csv"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"  # in CHECKPOINTS; it is never replaced
 
 
 def chunk_folder(run: Path, chunk: tuple[int, int]) -> Path:
     """Return the folder of the checkpoints of a chunk of networks, given as (first, last + 1)."""
     return run / CHECKPOINTS / f"{chunk[0]}-{chunk[1]}"
+
+
+def chunks_in(run: Path) -> list[tuple[int, int]]:
+    """Return the chunks of networks for which a run has a folder, in the order of their numbers."""
+    names = (re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", folder.name) for folder in (run / CHECKPOINTS).glob("*-*"))
+    chunks = ((int(name[1]), int(name[2])) for name in names if name)
+    return sorted(chunk for chunk in chunks if chunk[0] < chunk[1])
+
+
+def refuse_links(run: Path) -> None:
+    """Refuse checkpoint folders that are links: nothing outside the run's folder may be deleted or written.
+
+    Raises:
+        RunError: There is a link.
+    """
+    home = run / CHECKPOINTS
+    for path in (home, home / LOCK, *home.glob("*-*")):
+        if path.is_symlink():
+            raise RunError(f"{path}: is a link, which may lead out of the run's folder; put what it means in its place")
 
 
 def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | None = None) -> Path:
@@ -58,7 +79,7 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
 
 
 def _make_folder(path: Path) -> bool:
-    """Make a folder and what it lies in; return whether it is new."""
+    """Make a folder and its parents; return whether it is new."""
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,18 +92,20 @@ def _make_folder(path: Path) -> bool:
 
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a run, by name, in place of those that it had."""
+    """Write the settings of a run, by name; replace the file if there is one."""
     path, head = folder / CONFIG, "Settings of a run of xpnet.  Repeat it: xpnet train --config THIS_FILE"
     rewrite(path, toml_bytes(settings, str(path), RunError, head=head))
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Write what a run is made on."""
-    path = folder / ENVIRONMENT
-    rewrite(path, json_bytes(environment, str(path), RunError, indent=2))
+    """Write the hardware, versions and command of a run."""
+    _write_json(folder / ENVIRONMENT, environment)
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Write the figures of a run, in place of those of a part of it."""
-    path = folder / METRICS
-    rewrite(path, json_bytes(metrics, str(path), RunError, indent=2))
+    """Write the final figures of a run; replace the file if there is one."""
+    _write_json(folder / METRICS, metrics)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    rewrite(path, json_bytes(content, str(path), RunError, indent=2))

@@ -1,26 +1,31 @@
-"""What a run has recorded, read back and checked: history.csv, metrics.json, environment.json."""
+"""The records of a run: history.csv, which is written epoch by epoch; checked readers of it and of JSON files."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import RunError, one_line
-from xpnet.training.history import COLUMNS, FIGURES
+from xpnet.training.history import COLUMNS, FIGURES, EpochRecord, csv_lines
 from xpnet.utils import schema
+from xpnet.utils.atomic_files import replace_whole
+from xpnet.utils.file_system import open_regular
 from xpnet.utils.parsing import opened, read_json
 
-# History is read line by line, and what is kept of it are numbers; so many epochs take 900 MB for one network.
+# History is read line by line and kept as numbers; so many epochs take 900 MB for one network.
 MOST_EPOCHS = 10_000_000
 MOST_HISTORY_LINE = 1024
-# Lines that are checked one by one, and whose numbers are then made all at once.
+# Lines that are checked one by one, and then turned into numbers together.
 _LINES = 20_000
 _WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
 _FINITE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,30})?(e[+-]?[0-9]{1,3})?", re.ASCII)
@@ -30,9 +35,72 @@ _KINDS = {
     **dict.fromkeys(("eta", "seconds_training", "seconds_evaluation"), (_FINITE, "a number of at least 0")),
 }
 _PATTERNS = [(name, *_KINDS.get(name, (_ANY, "a number, inf or nan"))) for name in COLUMNS]
-_OF_EPOCH = ("epoch", "step", "seconds_training", "seconds_evaluation")
 _ROW = re.compile(",".join(f"(?:{pattern.pattern})" for _, pattern, _ in _PATTERNS), re.ASCII)
-_NEVER_INFINITE = [COLUMNS.index(name) for name, pattern, _ in _PATTERNS if pattern is _FINITE]
+_OF_EPOCH = ("epoch", "step", "seconds_training", "seconds_evaluation")
+_OF_NETWORKS = [name for name in COLUMNS if name not in (*_OF_EPOCH, "replica")]
+_ANOTHER_COPY = "take another copy of it"
+
+
+class HistoryFile:
+    """``history.csv``, written epoch by epoch, so that epochs are kept whatever ends the run.
+
+    Args:
+        path: The file; it is replaced.
+        records: Epochs that it begins with.
+
+    Raises:
+        OSError: It cannot be written; the file before it stays.
+    """
+
+    def __init__(self, path: Path, records: Iterable[EpochRecord] = ()) -> None:
+        self._path, self._records = path, list(records)
+        self._file: Any = None
+        self._size = 0
+        self.rewrite()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file is open, and so has every epoch."""
+        return self._file is not None
+
+    def append(self, record: EpochRecord) -> None:
+        """Add all rows of an epoch, or none.
+
+        Raises:
+            OSError: They cannot be written; the next call writes the file anew.
+        """
+        self._records.append(record)
+        if not self.complete:
+            self.rewrite()
+            return
+        rows = csv_lines(record.rows()).encode()
+        rest = memoryview(rows)
+        try:
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):  # a part that stays goes when the file is written anew
+                self._file.truncate(self._size)
+            self.close()
+            raise
+        self._size += len(rows)
+
+    def rewrite(self) -> None:
+        """Write every epoch anew.
+
+        Raises:
+            OSError: They cannot be written; the file stays as it is.
+        """
+        self.close()
+        content = csv_lines([list(COLUMNS), *(row for record in self._records for row in record.rows())]).encode()
+        replace_whole(self._path, content)
+        self._file, self._size = open_regular(self._path, "ab", buffering=0), len(content)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def read_history(path: Path, replicas: int, members: Sequence[int] | None = None) -> dict[str, NDArray[np.float64]]:
@@ -42,7 +110,7 @@ def read_history(path: Path, replicas: int, members: Sequence[int] | None = None
 
     Args:
         path: The file; it is read line by line, in memory for what is returned.
-        replicas: How many networks it is of.
+        replicas: Number of networks that the file is of.
         members: The networks that are wanted; all of them if not given.
 
     Raises:
@@ -50,89 +118,85 @@ def read_history(path: Path, replicas: int, members: Sequence[int] | None = None
             names line and column.
     """
     wanted = np.arange(replicas) if members is None else np.asarray(members, np.int64)
-    of_epoch = [COLUMNS.index(name) for name in _OF_EPOCH]
-    of_networks = [at for at, name in enumerate(COLUMNS) if name not in (*_OF_EPOCH, "replica")]
-    epochs, networks = array("d"), array("d")
-    row = 0
+    of_epoch, of_networks = ([COLUMNS.index(name) for name in names] for names in (_OF_EPOCH, _OF_NETWORKS))
+    epoch_values, network_values = array("d"), array("d")
+    total = 0
     for rows in _rows_of(path, replicas):
-        replica = (row + np.arange(len(rows))) % replicas
-        epochs.frombytes(rows[replica == 0][:, of_epoch].tobytes())
-        networks.frombytes(rows[np.isin(replica, wanted)][:, of_networks].tobytes())
-        row += len(rows)
-    whole = row // replicas
-    found = dict(zip(_OF_EPOCH, np.frombuffer(epochs).reshape(-1, len(of_epoch))[:whole].T, strict=True))
-    kept = np.frombuffer(networks)[: whole * len(wanted) * len(of_networks)].reshape(
-        whole, len(wanted), len(of_networks)
-    )
-    order = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")  # they were met in the order of their numbers
-    return found | {COLUMNS[at]: kept[:, order, column] for column, at in enumerate(of_networks)}
+        replica = rows[:, COLUMNS.index("replica")]
+        epoch_values.frombytes(rows[replica == 0][:, of_epoch].tobytes())
+        network_values.frombytes(rows[np.isin(replica, wanted)][:, of_networks].tobytes())
+        total += len(rows)
+    epochs = total // replicas
+    shape = (epochs, len(wanted), len(of_networks))
+    networks = np.frombuffer(network_values)[: math.prod(shape)].reshape(shape)
+    order = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")  # rows are in the order of their numbers
+    columns = dict(zip(_OF_EPOCH, np.frombuffer(epoch_values).reshape(-1, len(of_epoch))[:epochs].T, strict=True))
+    return columns | {name: networks[:, order, column] for column, name in enumerate(_OF_NETWORKS)}
 
 
 def _rows_of(path: Path, replicas: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the rows of ``history.csv`` that were written to their end, some at a time, each checked."""
+    """Yield the complete rows of ``history.csv`` as numbers (n, columns), some at a time, each checked."""
     with opened(path, RunError, str(path)) as (file, _), io.BufferedReader(file) as lines:
-        head = _line(lines.readline(MOST_HISTORY_LINE), f"{path}: line 1").removesuffix("\n")
+        head = _decoded(lines.readline(MOST_HISTORY_LINE), f"{path}: line 1").removesuffix("\n")
         if missing := [name for name in COLUMNS if name not in head.split(",")]:
-            raise RunError(f"{path}: line 1 lacks the columns {', '.join(missing)}; take another copy of it")
+            raise RunError(f"{path}: line 1 lacks the columns {', '.join(missing)}; {_ANOTHER_COPY}")
         if head != ",".join(COLUMNS):
-            raise RunError(f"{path}: line 1 must be {','.join(COLUMNS)}; take another copy of it")
-        row, some = 0, list[str]()
-        while True:
-            content = lines.readline(MOST_HISTORY_LINE)
-            where = f"{path}: line {row + len(some) + 2}"
-            if content.endswith(b"\n"):  # what no line break ends was not written to its end
-                some.append(_checked_row(_line(content, where)[:-1], where))
-            elif len(content) == MOST_HISTORY_LINE:
-                raise RunError(f"{where}: is longer than {MOST_HISTORY_LINE:,} bytes; take another copy of it")
-            if len(some) == _LINES or (some and not content.endswith(b"\n")):
-                yield _numbers(some, row, replicas, path)
-                row += len(some)
-                some = []
-                if row > MOST_EPOCHS * replicas:
-                    raise RunError(f"{path}: has more than {MOST_EPOCHS:,} epochs, the most that are read")
-            if not content.endswith(b"\n"):
-                return
+            raise RunError(f"{path}: line 1 must be {','.join(COLUMNS)}; {_ANOTHER_COPY}")
+        first, checked = 0, _checked_lines(lines, path)
+        while some := list(islice(checked, _LINES)):
+            yield _numbers(some, first, replicas, path)
+            first += len(some)
+            if first > MOST_EPOCHS * replicas:
+                raise RunError(f"{path}: has more than {MOST_EPOCHS:,} epochs, the most that are read")
 
 
-def _line(content: bytes, where: str) -> str:
+def _checked_lines(lines: BinaryIO, path: Path) -> Iterator[str]:
+    """Yield the lines below the head, each with the right columns, up to one that was not written to its end."""
+    for number in count(2):
+        content = lines.readline(MOST_HISTORY_LINE)
+        place = f"{path}: line {number}"
+        if not content.endswith(b"\n"):
+            if len(content) == MOST_HISTORY_LINE:
+                raise RunError(f"{place}: is longer than {MOST_HISTORY_LINE:,} bytes; {_ANOTHER_COPY}")
+            return
+        line = _decoded(content, place)[:-1]
+        if _ROW.fullmatch(line) is None:
+            cells = line.split(",")
+            if len(cells) != len(COLUMNS):
+                raise RunError(f"{place}: has {len(cells)} columns, and must have {len(COLUMNS)}; {_ANOTHER_COPY}")
+            column = next(i for i, (_, pattern, _) in enumerate(_PATTERNS) if pattern.fullmatch(cells[i]) is None)
+            raise _wrong_cell(cells, column, place)
+        yield line
+
+
+def _decoded(content: bytes, place: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise RunError(f"{where}: is not text in UTF-8 ({error.reason}); take another copy of it") from None
+        raise RunError(f"{place}: is not text in UTF-8 ({error.reason}); {_ANOTHER_COPY}") from None
 
 
-def _checked_row(line: str, where: str) -> str:
-    """Return a row that has the right columns, of numbers."""
-    if _ROW.fullmatch(line) is None:
-        cells = line.split(",")
-        if len(cells) != len(COLUMNS):
-            raise RunError(f"{where}: has {len(cells)} columns, and must have {len(COLUMNS)}; take another copy of it")
-        place = next(at for at, (_, pattern, _) in enumerate(_PATTERNS) if pattern.fullmatch(cells[at]) is None)
-        raise _misfit(cells, place, where)
-    return line
+def _wrong_cell(cells: Sequence[str], column: int, place: str) -> RunError:
+    name, _, wanted = _PATTERNS[column]
+    value = one_line(repr(cells[column]), 60)
+    return RunError(f"{place}, {name}: must be {wanted}, and is {value}; {_ANOTHER_COPY}")
 
 
-def _misfit(cells: Sequence[str], place: int, where: str) -> RunError:
-    name, _, wanted = _PATTERNS[place]
-    return RunError(
-        f"{where}, {name}: must be {wanted}, and is {one_line(repr(cells[place]), 60)}; take another copy of it"
-    )
-
-
-def _numbers(lines: Sequence[str], row: int, replicas: int, path: Path) -> NDArray[np.float64]:
-    """Return rows (n, columns) as numbers; the first of them is row `row` of the file, counted from 0."""
-    found = np.fromstring(",".join(lines), np.float64, sep=",").reshape(len(lines), len(COLUMNS))
-    for at, column in np.argwhere(~np.isfinite(found[:, _NEVER_INFINITE]))[:1].tolist():
-        raise _misfit(lines[at].split(","), _NEVER_INFINITE[column], f"{path}: line {row + at + 2}")
-    number = row + np.arange(len(lines))
+def _numbers(lines: Sequence[str], first: int, replicas: int, path: Path) -> NDArray[np.float64]:
+    """Return rows (n, columns) as numbers; the first of them is row `first` of the file, counted from 0."""
+    rows = np.fromstring(",".join(lines), np.float64, sep=",").reshape(len(lines), len(COLUMNS))
+    finite = [i for i, (_, pattern, _) in enumerate(_PATTERNS) if pattern is _FINITE]
+    for i, column in np.argwhere(~np.isfinite(rows[:, finite]))[:1].tolist():
+        raise _wrong_cell(lines[i].split(","), finite[column], f"{path}: line {first + i + 2}")
+    number = first + np.arange(len(lines))
     for name, wanted in (("epoch", number // replicas + 1), ("replica", number % replicas)):
-        is_there = found[:, COLUMNS.index(name)]
-        for at in np.flatnonzero(is_there != wanted)[:1].tolist():
+        values = rows[:, COLUMNS.index(name)]
+        for i in np.flatnonzero(values != wanted)[:1].tolist():
             raise RunError(
-                f"{path}: line {row + at + 2}, {name}: is {is_there[at]:.0f}, and must be {wanted[at]} of "
-                f"{replicas} networks; take another copy of it"
+                f"{path}: line {first + i + 2}, {name}: is {values[i]:.0f}, and must be {wanted[i]} of "
+                f"{replicas} networks; {_ANOTHER_COPY}"
             )
-    return found
+    return rows
 
 
 _SOME = schema.optional(schema.number())
@@ -147,16 +211,15 @@ GUESSING_SHAPE = schema.record(
     {"no_better": schema.items(schema.whole(0))},
     {"set": schema.text, "samples": schema.whole(1), "accuracy": schema.number(0, 1), "loss": schema.number(0)},
 )
+_SECONDS = schema.number(0)
 METRICS_SHAPE = schema.record(
     {**_SETS, "epochs": schema.whole(0), "steps": schema.whole(0), "interrupted": schema.flag},
     {
         "seconds": schema.record(
-            {},
-            {"training": schema.number(0), "evaluation": schema.number(0), "per_epoch": schema.items(schema.number(0))},
+            {}, {"training": _SECONDS, "evaluation": _SECONDS, "per_epoch": schema.items(_SECONDS)}
         ),
-        "samples": schema.record({}, {name: schema.whole(0) for name in _SETS}),
-        "device": schema.text,
-        "run": schema.text,
+        "samples": schema.record({}, dict.fromkeys(_SETS, schema.whole(0))),
+        **dict.fromkeys(("device", "run"), schema.text),
         "diverged": schema.whole(0),
         "replicas": schema.items(schema.record({}, _SETS)),
         "guessing": schema.optional(GUESSING_SHAPE),
@@ -167,12 +230,12 @@ METRICS_SHAPE = schema.record(
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Return what ``metrics.json`` holds.
+    """Return the content of ``metrics.json``.
 
     Raises:
         RunError: The file is damaged; the message names the line or the key.
     """
-    return _checked(path, METRICS_SHAPE)
+    return _read_checked(path, METRICS_SHAPE)
 
 
 _SCALAR = schema.either("text, a number or null", schema.optional(schema.text), schema.number(), schema.flag)
@@ -190,15 +253,15 @@ ENVIRONMENT_SHAPE = schema.record({}, {**_OF_ENVIRONMENT, "resumed": schema.item
 
 
 def read_environment(path: Path) -> dict[str, Any]:
-    """Return what ``environment.json`` holds.
+    """Return the content of ``environment.json``.
 
     Raises:
         RunError: The file is damaged; the message names the line or the key.
     """
-    return _checked(path, ENVIRONMENT_SHAPE)
+    return _read_checked(path, ENVIRONMENT_SHAPE)
 
 
-def _checked(path: Path, shape: schema.Shape) -> dict[str, Any]:
-    found = read_json(path, RunError)
-    schema.check(found, shape, str(path), RunError)
-    return found
+def _read_checked(path: Path, shape: schema.Shape) -> dict[str, Any]:
+    content = read_json(path, RunError)
+    schema.check(content, shape, str(path), RunError)
+    return content

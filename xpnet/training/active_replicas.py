@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from xpnet.backend import Array
 from xpnet.nn.network import Network
 from xpnet.training.history import Metrics
 from xpnet.training.result import Divergence
-from xpnet.training.state import Tensors, TrainState
+from xpnet.training.state import TrainState
 from xpnet.training.steppers import State, StepMetrics, Stepper
 
 
@@ -26,8 +27,8 @@ class ActiveReplicas:
         living: The active ones, as a network on the tensors of `state`.
         state: What a step changes: parameters, velocities and running statistics of the active replicas.
         numbers: Numbers of the active replicas, ascending (A,).
-        diverged: Where other replicas diverged.
-        dropped: The steps that other replicas had taken when they were pruned.
+        diverged: Replicas that diverged, with the places.
+        dropped: Replicas that were pruned, with the steps that they had taken.
     """
 
     def __init__(self, network: Network, *, momentum: bool) -> None:
@@ -57,27 +58,26 @@ class ActiveReplicas:
     def drop(self, replicas: list[int]) -> None:
         """Train on without replicas that were pruned; their tensors stay as they are."""
         self.dropped |= dict.fromkeys(replicas, self.state.step)
-        if len(replicas) == len(self):
-            self.numbers = self.numbers[:0]
-        elif replicas:
-            self.keep(np.flatnonzero(~np.isin(self.numbers, replicas)))
+        self._keep_others(replicas)
 
     def leave_out(self, diverged: Mapping[int, Divergence]) -> None:
         """Train on without replicas that have diverged, and set their tensors to NaN.
 
-        Their values say nothing, and depend on when the divergence was noticed.
+        Their values mean nothing, and depend on when the divergence was noticed.
         """
         self.diverged |= diverged
-        lost = np.array(sorted(diverged), np.int64)
-        places = np.flatnonzero(~np.isin(self.numbers, lost))
+        self._keep_others(sorted(diverged))
+        lost = self.network.backend.asarray(np.array(sorted(diverged), np.int64))
+        for tensors in (self.network.parameters, self.network.running):
+            for tensor in tensors.values():
+                tensor[lost] = np.nan
+
+    def _keep_others(self, replicas: list[int]) -> None:
+        places = np.flatnonzero(~np.isin(self.numbers, replicas))
         if len(places):
             self.keep(places)
         else:
             self.numbers = self.numbers[:0]
-        gone = self.network.backend.asarray(lost)
-        for tensors in (self.network.parameters, self.network.running):
-            for tensor in tensors.values():
-                tensor[gone] = np.nan
 
     def write_back(self) -> None:
         """Copy what the active replicas have learned into `network`, where they train on copies."""
@@ -94,7 +94,7 @@ class ActiveReplicas:
         if self.all_active:
             return metrics
         factor = np.where(np.isin(np.arange(self.network.replicas), self.numbers), 1.0, np.nan)
-        return Metrics(metrics.accuracies * factor, metrics.losses * factor, metrics.costs * factor)
+        return Metrics(*(values * factor for values in metrics.arrays()))
 
     def take_steps(self, stepper: Stepper, batches: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take the steps of batches (k, n) or (k, R, n) with rates (k, A); write the figures of the active replicas."""
@@ -106,23 +106,26 @@ class ActiveReplicas:
             batches = batches[:, self.numbers if isinstance(batches, np.ndarray) else asarray(self.numbers)]
         some = StepMetrics.empty(xp, int(batches.shape[0]), len(self))
         stepper.run(self.state, batches, eta, some)
-        for values, found in zip(metrics.arrays(), some.arrays(), strict=True):
-            values[:, asarray(self.numbers)] = found
+        for values, of_active in zip(metrics.arrays(), some.arrays(), strict=True):
+            values[:, asarray(self.numbers)] = of_active
 
-    def tensors(self) -> tuple[Tensors, Tensors, Tensors]:
-        """Return copies on the host of all replicas' parameters, running statistics and velocities.
-
-        Velocities are 0 for replicas that are not active.
-        """
+    def saved(self) -> dict[str, Any]:
+        """Return the attributes of :class:`TrainState` that :meth:`restore` takes over, with copies of all tensors."""
         self.write_back()
         network, to_numpy = self.network, self.network.backend.to_numpy
         velocities = {}
         for name, tensor in self.state.velocities.items():
             velocities[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
             velocities[name][self.numbers] = to_numpy(tensor)
-        parameters = {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()}
-        running = {name: np.array(to_numpy(tensor)) for name, tensor in network.running.items()}
-        return parameters, running, velocities
+        return {
+            "step": self.state.step,
+            "parameters": {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()},
+            "running": {name: np.array(to_numpy(tensor)) for name, tensor in network.running.items()},
+            "velocities": velocities,
+            "alive": tuple(map(int, self.numbers)),
+            "diverged": dict(self.diverged),
+            "dropped": dict(self.dropped),
+        }
 
     def restore(self, start: TrainState) -> None:
         """Take over the tensors of a state, and which replicas are active."""
@@ -131,7 +134,7 @@ class ActiveReplicas:
             (self.network.running, start.running),
             (self.state.velocities, start.velocities),
         ):
-            for name in home.keys() & tensors.keys():  # velocities are lost where there is no momentum any more
+            for name in home.keys() & tensors.keys():  # a training without momentum drops velocities
                 home[name][...] = self.network.backend.asarray(tensors[name])
         self.state.step = start.step
         self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)

@@ -40,13 +40,10 @@ class Batches:
         self._prepared: tuple[int, list[Array]] | None = None
 
     def of_epoch(self, epoch: int) -> list[Array]:
-        """Return an epoch's order of samples: full batches, then an incomplete one unless it is dropped.
-
-        Args:
-            epoch: Counted from 0.
+        """Return the order of samples of an epoch, counted from 0.
 
         Returns:
-            Arrays (k, R, n), or (k, n) where all replicas share the order.
+            Full batches, then an incomplete one unless it is dropped: (k, R, n), or (k, n) if replicas share the order.
         """
         if self._prepared is not None and self._prepared[0] == epoch:
             return self._prepared[1]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from xpnet.config.definitions import Length
 from xpnet.nn.network import Network
@@ -18,14 +15,13 @@ from xpnet.training.state import Chunk, TrainState
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """What a training is about to do.
+    """The extent of a training, before its first step.
 
     Attributes:
         length: Steps, epochs and steps per epoch.
         chunks: The networks that train together, each as (first, last + 1): one chunk, or several that are trained one
             after another where memory does not hold the population.
-        records: The epochs that an earlier training has finished, where this one goes on from it; none for a
-            population in several chunks.
+        records: Epochs that an earlier training has finished, if this one goes on from it; empty for several chunks.
     """
 
     length: Length
@@ -113,40 +109,6 @@ class Callback:
 
 def callbacks_of(value: Any) -> tuple[Callback, ...]:
     """Check for a sequence of callbacks."""
-    if isinstance(value, (list, tuple)):
-        found = tuple(value)
-        if all(isinstance(item, Callback) for item in found):
-            return found
+    if isinstance(value, (list, tuple)) and all(isinstance(item, Callback) for item in value):
+        return tuple(value)
     raise ValueError("a sequence of instances of xpnet.Callback")
-
-
-def steps_to_prune_at(callbacks: Sequence[Callback], steps: int) -> list[int]:
-    """Return the steps, in order, after which a callback may prune a training of so many steps."""
-    # After the last step, pruning would save nothing.
-    return sorted({step for callback in callbacks for step in callback.prune_at if 0 < step < steps})
-
-
-def pruning_point(
-    step: int, numbers: NDArray[np.int64], figures: Metrics, chunk: Chunk, population: int
-) -> PruningPoint:
-    """Return the pruning point of a chunk, with numbers and figures of the whole population.
-
-    Args:
-        step: Steps taken.
-        numbers: Networks that are still trained, counted within the chunk.
-        figures: Validation figures of the chunk.
-        chunk: The chunk.
-        population: Number of networks in the population.
-    """
-    first, end = chunk
-    padding = first, population - end
-    columns = figures.accuracies, figures.losses, figures.costs
-    validation = Metrics(*(np.pad(values, padding, constant_values=np.nan) for values in columns))
-    return PruningPoint(step, tuple(first + int(r) for r in numbers), chunk, validation)
-
-
-def pruned_by(callbacks: Sequence[Callback], point: PruningPoint) -> list[int]:
-    """Return the networks that any callback prunes at a point."""
-    asked = [callback for callback in callbacks if point.step in callback.prune_at]
-    pruned = {int(replica) for callback in asked for replica in callback.on_prune(point)}
-    return [replica for replica in point.replicas if replica in pruned]

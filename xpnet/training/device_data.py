@@ -1,4 +1,4 @@
-"""Data sets on a device, standardised or ready to be."""
+"""Data sets on a device, standardised in advance or batch by batch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, free_memory
 from xpnet.config.arguments import floating, kind, takes
-from xpnet.data import Dataset, LabelledSet, Rows
+from xpnet.data import Dataset, Rows
 from xpnet.ops import keeps_bytes
 
-# Of the memory that is free, what a set may take; the rest is for networks.
+# Share of a device's free memory that a set may take; the rest is for networks.
 _SHARE = 0.7
-# Raw features and their standardised copy are kept side by side while both take at most this many times the
-# copy, and this many bytes: what docs/data.md promises about memory.
+# Raw features and their standardised copy are both kept while together they take at most this many times the copy, and
+# this many bytes more: what docs/data.md promises about memory.
 _MOST, _SLACK = 1.2, 50 * 2**20
-# Of the memory that is free on the host, what a copy may take.
+# Share of the host's free memory that a copy may take.
 _SHARE_FOR_COPY = 0.5
 
 
@@ -26,9 +26,9 @@ class DeviceSet:
     """Samples on a device.
 
     Attributes:
-        x: Features (n, d), standardised in the network's dtype, or raw ones that read so; on the host if they are
-            too large for the device.
-        labels: Classes (n,), whole numbers.
+        x: Features (n, d), standardised in the network's dtype, or raw ones that are standardised when they are read;
+            on the host if they are too large for the device.
+        labels: Classes (n,), integers.
     """
 
     x: Array
@@ -51,9 +51,9 @@ class DeviceData:
 def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
     """Standardise `data` with the training set's mean and standard deviation and move it to a device.
 
-    Rows that stay on the disk, bytes where gathering from them is faster, and what a floating copy would take too much
-    memory of are standardised batch by batch; ``data.in_memory`` decides otherwise. On a GPU a set that would take
-    more than most of the free memory stays on the host; training and evaluation bring it there piece by piece.
+    Rows on the disk, bytes where gathering from them is faster, and features whose floating copy would take too much
+    memory are standardised batch by batch, unless ``data.in_memory`` says otherwise. A set that would take more than
+    70 % of a GPU's free memory stays on the host; training and evaluation transfer it piece by piece.
 
     Args:
         data: A data set.
@@ -72,32 +72,25 @@ def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
 
 def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> DeviceSet:
     """Standardise one set of `data`, ``train``, ``validation`` or ``test``, and move it; see :func:`to_device`."""
-    dtype = np.dtype(dtype)
-    raw = stays_raw(data, backend, dtype)
-    part: LabelledSet = getattr(data, which)
-    labels = backend.asarray(part.labels)
-    if backend.name != "gpu":
-        if raw and backend.name == "cpu":
-            return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
-        return DeviceSet(backend.asarray(data.standardiser(part.x, str(dtype))), labels)
-    as_bytes = raw and part.x.dtype == np.uint8
-    free = free_memory(backend)
-    size = part.x.size * (1 if as_bytes else dtype.itemsize)
-    there = free is None or size <= _SHARE * free
-    if as_bytes:
-        kept = data.standardiser.lazily(part.x, str(dtype))
-        return DeviceSet(kept.to(backend.asarray, move_x=there), labels)
-    if raw and not there:
-        return DeviceSet(data.standardiser.lazily(part.x, str(dtype)), labels)
-    values = data.standardiser(part.x, str(dtype))
-    return DeviceSet(backend.asarray(values) if there else values, labels)
+    dtype, samples = np.dtype(dtype), getattr(data, which)
+    x, labels = samples.x, backend.asarray(samples.labels)
+    raw, on_gpu = stays_raw(data, backend, dtype), backend.name == "gpu"
+    as_bytes = raw and x.dtype == np.uint8
+    free = free_memory(backend) if on_gpu else None
+    fits = free is None or x.size * (1 if as_bytes else dtype.itemsize) <= _SHARE * free
+    if on_gpu and as_bytes:
+        return DeviceSet(data.standardiser.lazily(x, str(dtype)).to(backend.asarray, move_x=fits), labels)
+    if raw and (backend.name == "cpu" or not fits):
+        return DeviceSet(data.standardiser.lazily(x, str(dtype)), labels)
+    values = data.standardiser(x, str(dtype))
+    return DeviceSet(backend.asarray(values) if fits else values, labels)
 
 
 def stays_raw(data: Dataset, backend: Backend, dtype: Any) -> bool:
     """Return whether features stay as they were read, and are standardised batch by batch.
 
-    ``data.in_memory`` decides where it is ``"raw"`` or ``"float"``. Otherwise rows on the disk stay there, uint8 stays
-    where gathering from bytes is faster, and everything stays of which a floating copy would take too much.
+    ``data.in_memory`` decides unless it is ``"auto"``. Then these stay raw: rows on the disk, uint8 where gathering
+    bytes is faster, and features whose floating copy would take too much memory.
     """
     if data.in_memory != "auto":
         return data.in_memory == "raw"

@@ -1,4 +1,4 @@
-"""Full passes over a set of samples, with the running statistics."""
+"""Full passes over a set of samples, in evaluation mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xpnet.nn.network import Network
 from xpnet.ops.blas import on_all_cores
 from xpnet.training.history import Metrics
 
-# Rows of a full pass are taken in chunks whose widest activation is about this large, and of so many rows at most.
+# A full pass takes chunks of rows whose widest activation is about this large, and of so many rows at most.
 _CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 64 * 2**20}
 _CHUNK_ROWS = {"cpu": 1000, "gpu": 5000}
 
@@ -31,7 +31,7 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
         network: The networks.
         x: Standardised features (n, d) in the network's dtype, on its device; or those of a set that
             :func:`xpnet.to_device` returned.
-        labels: Classes (n,), whole numbers, on its device.
+        labels: Classes (n,), integers, on its device.
         lam: Strength of the penalty in the cost, a number or one for each replica (R,).
 
     Returns:
@@ -44,8 +44,7 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     if np.ndim(lam):
         per_replica("lam", tuple(lam), network.replicas)
     # Samples kept as bytes, and those on the host of a GPU, come from :func:`to_device`.
-    prepared = isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np)
-    if prepared:
+    if isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np):
         labels = network.backend.own("labels", labels)
         if x.shape[1] != network.config.inputs or labels.shape != x.shape[:1]:
             raise ArrayError(f"x, labels: have shapes {tuple(x.shape)} and {tuple(labels.shape)}, which do not fit")
@@ -82,24 +81,20 @@ class Evaluation:
 
     def __call__(self, lam: Any = 0.0) -> Metrics:
         """Evaluate the network as it is now; see :func:`evaluate`."""
-        with np.errstate(all="ignore"):  # figures may be infinite, and those of networks that have diverged are none
-            return self._figures(lam)
-
-    def _figures(self, lam: Any) -> Metrics:
         network = self._network
-        if network.backend.name == "gpu" and unknown("cuda_ops", network.config) is None:
-            if self._device is None:
-                self._device = _OnDevice(network, self._x, self._labels)
-            losses, hits, squares = self._device()
-        else:
-            losses, hits, squares = self._by_chunks()
-        to_numpy = network.backend.to_numpy
-        mean = to_numpy(losses) / self._samples
-        # A network that has diverged has no largest score, so it gets nothing right, even by chance.
-        accuracies = np.where(np.isnan(mean), np.nan, to_numpy(hits) / self._samples)
-        return Metrics(accuracies, mean, mean + np.asarray(lam) * to_numpy(squares))
+        with np.errstate(all="ignore"):  # losses may be infinite, or NaN for networks that have diverged
+            if network.backend.name == "gpu" and unknown("cuda_ops", network.config) is None:
+                self._device = self._device or _OnDevice(network, self._x, self._labels)
+                sums = self._device()
+            else:
+                sums = self._by_chunks()
+            losses, hits, squares = map(network.backend.to_numpy, sums)
+            mean = losses / self._samples
+            # Hits of a network that has diverged mean nothing.
+            accuracies = np.where(np.isnan(mean), np.nan, hits / self._samples)
+            return Metrics(accuracies, mean, mean + np.asarray(lam) * squares)
 
-    def _by_chunks(self) -> tuple[Array, Array, Array]:
+    def _by_chunks(self) -> list[Array]:
         """Return the sums of the losses, the hits, and the sums of the squared weights, each (R,)."""
         network, xp = self._network, self._network.backend.xp
 
@@ -116,11 +111,11 @@ class Evaluation:
             losses += loss
             hits += hit
         weights = [network.parameters[layer.W].astype("float64") for layer in network.layers]
-        return losses, hits, sum(xp.sum(W**2, axis=(-2, -1)) for W in weights)
+        return [losses, hits, sum(xp.sum(W**2, axis=(-2, -1)) for W in weights)]
 
 
 class _OnDevice:
-    """A pass by fused kernels that adds its figures up on the device."""
+    """A pass by fused kernels that sums its figures on the device."""
 
     def __init__(self, network: Network, x: Array, labels: Array) -> None:
         xp, replicas = network.backend.xp, network.replicas
@@ -154,7 +149,7 @@ class _OnDevice:
         losses, hits, squares = self._figures
         for chunk, rows in zip(self._chunks, self._rows, strict=True):
             if self._on_host:
-                x = _brought(network, self._x, chunk)
+                x = _transferred(network, self._x, chunk)
             else:
                 x = self._x[rows] if isinstance(rows, slice) else ops.gather(rows, self._x)
             ops.tally(ops.softmax_cross_entropy(network.logits(x), self._labels[chunk], 1.0), losses, hits)
@@ -176,18 +171,18 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
     return counts
 
 
-def _brought(network: Network, x: Any, rows: slice) -> Array:
+def _transferred(network: Network, x: Any, rows: slice) -> Array:
     """Return the standardised values of `rows` of samples that stay on the host."""
     backend = network.backend
     if not kept_as_bytes(x):
         return backend.asarray(x[rows])
-    part = StandardisedRows(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
-    return network.ops.gather(backend.xp.arange(rows.stop - rows.start), part)
+    on_device = StandardisedRows(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
+    return network.ops.gather(backend.xp.arange(rows.stop - rows.start), on_device)
 
 
 def _features(network: Network, x: Any, rows: slice) -> Array:
     if network.backend.name == "gpu" and on_host(x):
-        return _brought(network, x, rows)
+        return _transferred(network, x, rows)
     if isinstance(x, StandardisedRows):
         return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
     return x[rows]

@@ -14,12 +14,7 @@ SETS = ("train", "validation", "test")
 
 
 class Evaluator:
-    """Evaluates the active replicas; the validation set once at each step.
-
-    Args:
-        active: The replicas.
-        data: The data set on their device.
-        lam: Strength of the penalty (R,).
+    """Evaluates the active replicas with a penalty of strength `lam` (R,); the validation set once at each step.
 
     Attributes:
         validated: The step of the last validation and its figures; None before the first.
@@ -33,16 +28,14 @@ class Evaluator:
     def set_up(self) -> None:
         """Prepare passes of the replicas that are active now."""
         sets = {name: getattr(self._data, name) for name in SETS}
-        self._passes = {name: Evaluation(self._active.living, part.x, part.labels) for name, part in sets.items()}
+        self._passes = {name: Evaluation(self._active.living, one.x, one.labels) for name, one in sets.items()}
 
     def __call__(self, which: str) -> Metrics:
         """Return figures (R,) of a full pass over a set; NaN for replicas that are not active."""
         figures = np.full((3, self._active.network.replicas), np.nan)
         numbers = self._active.numbers
         if len(numbers):
-            with np.errstate(all="ignore"):
-                found = self._passes[which](self._lam[numbers])
-            figures[:, numbers] = found.accuracies, found.losses, found.costs
+            figures[:, numbers] = self._passes[which](self._lam[numbers]).arrays()
         return Metrics(*figures)
 
     def validate(self) -> tuple[Metrics, NDArray[np.int64]]:
@@ -59,7 +52,7 @@ class Evaluator:
     def at_end(self, which: str, *, wanted: bool) -> Metrics:
         """Return the figures of a set after the last step; NaN if they are not wanted."""
         if not wanted:
-            return Metrics(*np.full((3, self._active.network.replicas), np.nan))
+            return Metrics.unknown(self._active.network.replicas)
         if which == "validation" and self.validated is not None and self.validated[0] == self._active.state.step:
             return self._active.only_active(self.validated[1])
         return self(which)

@@ -1,13 +1,12 @@
 """Whether networks are better than guessing, on samples that they were not trained on.
 
-A network is *no better than guessing* if its accuracy is not above that of the best answer that is the same for all
-samples, by more than the luck of a finite set. Luck is judged at the level :data:`LEVEL`, shared by all networks that
-are looked at (Bonferroni), in two ways of which one suffices:
+A network is *no better than guessing* if its accuracy is not significantly above that of the best constant answer.
+The level :data:`LEVEL` is shared by all networks that are compared (Bonferroni). One of two tests suffices:
 
 - the accuracy is above the guess by so many standard errors of a binomial share;
 - the accuracy is above the guess, and the labels are so many times as probable by the network's probabilities as by the
-  shares of the classes. If they did not depend on the samples, this ratio would exceed k with a probability of at most
-  1 / k (Markov). It tells small or unbalanced sets apart, where the first way cannot.
+  shares of the classes. If the probabilities did not depend on the samples, this ratio would exceed k with a
+  probability of at most 1 / k (Markov). This test decides small or unbalanced sets, where the first cannot.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ LEVEL = 0.023
 
 @dataclass(frozen=True)
 class Guessing:
-    """How well samples of a set are classified without a look at them.
+    """The best accuracy and loss on a set without looking at its samples.
 
     Attributes:
         set: Which set: ``"validation"``, or ``"test"`` where there is no other.
         samples: Its size.
-        accuracy: Share of its most frequent class: no answer that is the same for all samples is right more often.
-        loss: Entropy of the shares of its classes: no probabilities that are the same for all samples have less.
+        accuracy: Share of its most frequent class: no constant answer is right more often.
+        loss: Entropy of the shares of its classes: no constant probabilities have a lower loss.
     """
 
     set: str
@@ -62,22 +61,20 @@ class Guessing:
         return not self.no_better([1 - (1 - self.accuracy) * 2 / 3], [self.loss * 2 / 3], among)[0]
 
     def no_better(self, accuracies: Any, losses: Any, among: int | None = None) -> NDArray[np.bool_]:
-        """Return which networks are no better than guessing (R,); of those that diverged nothing is said.
+        """Return which networks are no better than guessing, by their figures on the set (R,).
 
-        Args:
-            accuracies: On the set (R,).
-            losses: On the set (R,).
-            among: How many networks are looked at; R if not given.
+        `among` is how many networks are compared, R if not given.  The answer is False for networks that diverged.
         """
         accuracies, losses = np.asarray(accuracies, float), np.asarray(losses, float)
-        level = LEVEL / max(1, among or len(accuracies))
-        errors = NormalDist().inv_cdf(1 - level) * math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
+        among = among or len(accuracies)
+        quantile = NormalDist().inv_cdf(1 - LEVEL / max(1, among))
+        errors = quantile * math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
         above = accuracies > self.accuracy
-        better = (accuracies > self.accuracy + errors) | (above & self.likelier(losses, among or len(accuracies)))
+        better = (accuracies > self.accuracy + errors) | (above & self.likelier(losses, among))
         return np.asarray(np.isfinite(accuracies) & ~better)
 
     def likelier(self, losses: Any, among: int = 1) -> NDArray[np.bool_]:
-        """Return whether networks' probabilities tell something of the samples, by their losses (R,)."""
+        """Return whether networks' probabilities depend on the samples, by their losses (R,)."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.samples * (self.loss - losses) > math.log(max(1, among) / LEVEL))
 
@@ -85,22 +82,18 @@ class Guessing:
         """Return it as files hold it, with the numbers of the networks, or trials, that are no better."""
         return {**dataclasses.asdict(self), "no_better": [int(number) for number in no_better]}
 
-    def sentence(self, begin: str, accuracies: Any, who: str, so: str = "") -> str:
+    def sentence(self, begin: str, accuracies: Any, subject: str, consequence: str = "") -> str:
         """Say that networks, or trials, are no better than guessing, without a full stop.
 
-        Args:
-            begin: Such as ``"The network is no better"``.
-            accuracies: Theirs; those that are not a number do not count.
-            who: Whose they are.
-            so: What follows from it.
+        `begin` is such as "The network is no better", `subject` the networks again, such as "this one".
         """
         good = np.asarray(accuracies, float)
         good = good[np.isfinite(good)]
         low, high = percent(float(good.min())), percent(float(good.max()))
-        so_many = counted(self.samples, f"{self.set} sample")
         return (
-            f"{begin} than guessing, as far as {so_many} can tell{so}: always answering the most frequent class is "
-            f"right for {percent(self.accuracy)}, {who} for {low if low == high else f'{low} to {high}'}"
+            f"{begin} than guessing, as far as {counted(self.samples, f'{self.set} sample')} can tell{consequence}: "
+            f"always answering the most frequent class is right for {percent(self.accuracy)}, "
+            f"{subject} for {low if low == high else f'{low} to {high}'}"
         )
 
     def none_better(self, accuracies: Any, what: str) -> str:
@@ -110,8 +103,7 @@ class Guessing:
 
 def class_counts(data: Dataset, which: str) -> NDArray[np.int64]:
     """Return how many samples of each class a set has (classes,)."""
-    labels = np.asarray(getattr(data, which).labels, np.int64)
-    return np.bincount(labels, minlength=data.classes)
+    return np.bincount(np.asarray(getattr(data, which).labels, np.int64), minlength=data.classes)
 
 
 def none_better(guessing: Mapping[str, Any] | None, numbers: Iterable[int]) -> bool:

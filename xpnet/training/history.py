@@ -1,11 +1,12 @@
-"""What a run records: one row for each epoch, and the figures at its end."""
+"""Figures of networks: on a set of samples, of an epoch, and of a run."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from types import NoneType
 from typing import Any
 
@@ -17,15 +18,13 @@ from xpnet.errors import ConfigError
 Values = NDArray[np.float64]
 
 FIGURES = ("loss", "cost", "accuracy")
-COLUMNS = (
-    "epoch",
-    "step",
-    "replica",
-    "eta",
-    *(f"{which}_{figure}" for which in ("train", "validation") for figure in FIGURES),
-    "seconds_training",
-    "seconds_evaluation",
-)
+# Names of the figures in the JSON output, with their fields of Metrics.
+_FIELDS = {"accuracy": "accuracies", "loss": "losses", "cost": "costs"}
+_SETS = ("train", "validation")
+# Columns of history.csv that have figures of a set, with their names in History.columns().
+_METRICS = {f"{which}_{figure}": f"{which}.{_FIELDS[figure]}" for which in _SETS for figure in FIGURES}
+OF_NETWORKS = ("eta", *(f"{which}.{field}" for which in _SETS for field in _FIELDS.values()))
+COLUMNS = ("epoch", "step", "replica", "eta", *_METRICS, "seconds_training", "seconds_evaluation")
 
 
 @dataclass(frozen=True)
@@ -46,35 +45,36 @@ class Metrics(Mapping[str, Any]):
     losses: Values
     costs: Values
 
-    def part(self, replicas: list[int]) -> Metrics:
-        """Return the figures of some networks."""
-        return Metrics(self.accuracies[replicas], self.losses[replicas], self.costs[replicas])
+    accuracy = property(lambda self: self["accuracy"], doc="The accuracy in the form of the JSON output.")
+    loss = property(lambda self: self["loss"], doc="The loss in the form of the JSON output.")
+    cost = property(lambda self: self["cost"], doc="The cost in the form of the JSON output.")
 
-    @property
-    def accuracy(self) -> Any:
-        """The accuracy in the form of the JSON output."""
-        return summary(self.accuracies)
+    @classmethod
+    def unknown(cls, replicas: int) -> Metrics:
+        """Return NaN for all figures of some networks."""
+        return cls(*np.full((3, replicas), np.nan))
 
-    @property
-    def loss(self) -> Any:
-        """The loss in the form of the JSON output."""
-        return summary(self.losses)
+    @classmethod
+    def joined(cls, parts: Iterable[Metrics]) -> Metrics:
+        """Return the figures of several groups of networks as those of one."""
+        return cls(*map(np.concatenate, zip(*(part.arrays() for part in parts), strict=True)))
 
-    @property
-    def cost(self) -> Any:
-        """The cost in the form of the JSON output."""
-        return summary(self.costs)
+    def arrays(self) -> tuple[Values, Values, Values]:
+        """Return accuracies, losses and costs."""
+        return self.accuracies, self.losses, self.costs
+
+    def part(self, replicas: Any) -> Metrics:
+        """Return the figures of some networks, by a list of numbers or a slice."""
+        return Metrics(*(values[replicas] for values in self.arrays()))
 
     def __getitem__(self, name: str) -> Any:
-        if name not in FIGURES:
-            raise KeyError(name)
-        return getattr(self, name)
+        return summary(getattr(self, _FIELDS[name]))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("accuracy", "loss", "cost"))
+        return iter(_FIELDS)
 
     def __len__(self) -> int:
-        return len(FIGURES)
+        return len(_FIELDS)
 
 
 def running_metrics(loss: Values, correct: NDArray[np.int64], penalty: Values, sizes: Values, lam: Values) -> Metrics:
@@ -139,29 +139,9 @@ class EpochRecord:
 
     def rows(self) -> list[list[Any]]:
         """Return a row in the order of ``COLUMNS`` for each replica."""
-        return [
-            [
-                self.epoch,
-                self.step,
-                r,
-                float(self.eta[r]),
-                *(
-                    float(figures[r])
-                    for metrics in (self.train, self.validation)
-                    for figures in (metrics.losses, metrics.costs, metrics.accuracies)
-                ),
-                self.seconds_training,
-                self.seconds_evaluation,
-            ]
-            for r in range(len(self.eta))
-        ]
-
-
-# Columns of a history that are the epoch's own, with their shape for one epoch; others have a figure for each network.
-_OF_EPOCH: dict[str, tuple[tuple[int, ...], type]] = {"step": ((), np.int64), "seconds": ((2,), np.float64)}
-_OF_METRICS = {"accuracy": "accuracies", "loss": "losses", "cost": "costs"}
-_OF_SETS = tuple((which, figure) for which in ("train", "validation") for figure in _OF_METRICS.values())
-OF_NETWORKS = ("eta", *(f"{which}.{figure}" for which, figure in _OF_SETS))
+        values = np.stack([self.eta, *(attrgetter(name)(self) for name in _METRICS.values())], axis=1)
+        seconds = self.seconds_training, self.seconds_evaluation
+        return [[self.epoch, self.step, r, *row, *seconds] for r, row in enumerate(values.tolist())]
 
 
 class History:
@@ -188,29 +168,26 @@ class History:
             raise ConfigError("initial_eta, columns: must be an array (R,), and what columns() of a history returns")
         self.initial_eta = initial_eta
         self.epochs: list[EpochRecord] = []
-        # As arrays too, with room to grow, so that saving a long history at each epoch is a matter of copying bytes.
-        shapes = {**_OF_EPOCH, **dict.fromkeys(OF_NETWORKS, (initial_eta.shape, np.float64))}
-        self._columns = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-        for record in [] if not columns else records_of(columns):
+        # Arrays that grow by doubling, so that saving a long history at each epoch only copies bytes.
+        self._columns: dict[str, NDArray[Any]] = {"step": np.empty(0, np.int64), "seconds": np.empty((0, 2))}
+        self._columns |= {name: np.empty((0, len(initial_eta))) for name in OF_NETWORKS}
+        for record in records_of(columns) if columns else []:
             self.append(record)
 
     def append(self, record: EpochRecord) -> None:
         """Add an epoch."""
         place = len(self.epochs)
         if place == len(self._columns["step"]):
-            self._columns = {
-                name: np.concatenate([column, np.empty((max(16, place), *column.shape[1:]), column.dtype)])
-                for name, column in self._columns.items()
-            }
+            for name, column in self._columns.items():
+                room = np.empty((max(16, place), *column.shape[1:]), column.dtype)
+                self._columns[name] = np.concatenate([column, room])
         self.epochs.append(record)
-        columns = self._columns
-        columns["step"][place], columns["eta"][place] = record.step, record.eta
-        columns["seconds"][place] = record.seconds_training, record.seconds_evaluation
-        for which, figure in _OF_SETS:
-            columns[f"{which}.{figure}"][place] = getattr(getattr(record, which), figure)
+        for name in ("step", *OF_NETWORKS):
+            self._columns[name][place] = attrgetter(name)(record)
+        self._columns["seconds"][place] = record.seconds_training, record.seconds_evaluation
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return what is recorded so far; epochs to come do not change it.
+        """Return what is recorded so far; later epochs do not change it.
 
         Returns:
             ``step`` (E,) and ``seconds`` (E, 2), of training and of evaluation; ``eta`` (E, R) and, for ``train`` and
@@ -224,13 +201,12 @@ class History:
     def __getitem__(self, column: str) -> NDArray[Any]:
         if not isinstance(column, str) or column not in COLUMNS or column == "replica":
             raise KeyError(f"{column}: a history has {', '.join(c for c in COLUMNS if c != 'replica')}")
-        which, _, figure = column.partition("_")
-        found = self.columns()
         if column == "epoch":
             return np.arange(1, len(self) + 1)
-        if which == "seconds":
-            return found["seconds"][:, ("training", "evaluation").index(figure)].copy()
-        values = found[f"{which}.{_OF_METRICS[figure]}" if figure in _OF_METRICS else column]
+        columns = self.columns()
+        if column.startswith("seconds"):
+            return columns["seconds"][:, int(column == "seconds_evaluation")].copy()
+        values = columns[_METRICS.get(column, column)]
         return (values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values).copy()
 
     def to_csv(self) -> str:
@@ -239,29 +215,26 @@ class History:
 
 
 def records_of(columns: Mapping[str, NDArray[Any]]) -> list[EpochRecord]:
-    """Return the epochs that columns tell of; see :meth:`History.columns`."""
+    """Return the epochs of columns; see :meth:`History.columns`."""
     records = []
     for place, step in enumerate(columns["step"]):
         train, validation = (
-            Metrics(*(columns[f"{which}.{figure}"][place] for figure in _OF_METRICS.values()))
-            for which in ("train", "validation")
+            Metrics(*(columns[f"{which}.{field}"][place] for field in _FIELDS.values())) for which in _SETS
         )
-        training, evaluation = columns["seconds"][place]
-        eta = columns["eta"][place]
-        records.append(EpochRecord(place + 1, int(step), eta, train, validation, float(training), float(evaluation)))
+        seconds = map(float, columns["seconds"][place])
+        records.append(EpochRecord(place + 1, int(step), columns["eta"][place], train, validation, *seconds))
     return records
 
 
-def columns_of(found: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[Any]]:
+def columns_of(history: Mapping[str, Values]) -> dict[str, NDArray[Any]]:
     """Return the columns of ``history.csv``, (epochs,) or (epochs, R), as :meth:`History.columns` names them."""
-    names = {column: figure for figure, column in _OF_METRICS.items()}
-    columns = {f"{which}.{column}": found[f"{which}_{names[column]}"] for which, column in _OF_SETS}
-    seconds = np.stack([found["seconds_training"], found["seconds_evaluation"]], axis=1)
-    return {"step": found["step"], "eta": found["eta"], "seconds": seconds, **columns}
+    seconds = np.stack([history["seconds_training"], history["seconds_evaluation"]], axis=1)
+    metrics = {key: history[name] for name, key in _METRICS.items()}
+    return {"step": history["step"], "eta": history["eta"], "seconds": seconds, **metrics}
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """Return at most `most` of the places 0 to `count` - 1, evenly spaced, the first and the last among them."""
+    """Return at most `most` of the places 0 to `count` - 1, evenly spaced, with the first and the last."""
     if count <= most:
         return np.arange(count)
     return np.linspace(0, count - 1, max(2, most)).round().astype(np.int64)

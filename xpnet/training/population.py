@@ -1,9 +1,9 @@
-"""Populations: many networks of one architecture, trained together as far as memory reaches."""
+"""Populations: many networks of one architecture, trained together."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from xpnet.config.definitions import NetworkConfig, TrainConfig
 from xpnet.config.fields import whole
 from xpnet.config.settings import VARYING, Settings
 from xpnet.errors import ConfigError
-from xpnet.training.history import Metrics
 from xpnet.training.result import TrainResult
 from xpnet.utils import parsing
 
@@ -43,16 +42,7 @@ class Population:
     @takes(settings=kind(Settings))
     def of(cls, settings: Settings, inputs: int, classes: int) -> Population:
         """Return the population that `settings` describe: the product of their lists, and of the runs."""
-        rows = settings.replicas()
-        columns = {name: tuple(row[name] for row in rows) for name in settings.varying if name != "seed"}
-        fields = Settings.fields()
-        own = {group: {} for group in ("network", "train")}  # type: dict[str, dict[str, Any]]
-        for name, values in columns.items():
-            group, field = fields[name]
-            own[group][field.name] = values
-        network = dataclasses.replace(settings.network_config(inputs, classes), **own["network"])
-        train_config = dataclasses.replace(settings.train, **own["train"])
-        return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
+        return cls._of_rows(settings, settings.replicas(), settings.varying, inputs, classes)
 
     @classmethod
     @takes(settings=kind(Settings), cells=_several, seeds=whole_numbers)
@@ -69,16 +59,20 @@ class Population:
             classes: Its classes.
         """
         rows = [{"seed": seed, **cell} for seed in seeds for cell in cells]
-        network, train = settings.network_config(inputs, classes), settings.train
+        return cls._of_rows(settings, rows, {name for cell in cells for name in cell} & set(VARYING), inputs, classes)
+
+    @classmethod
+    def _of_rows(
+        cls, settings: Settings, rows: list[dict[str, Any]], varying: Iterable[str], inputs: int, classes: int
+    ) -> Population:
         fields = Settings.fields()
-        for name in sorted({name for cell in cells for name in cell} & set(VARYING) - {"seed"}):
+        own: dict[str, dict[str, Any]] = {"network": {}, "train": {}}
+        for name in sorted({*varying} - {"seed"}):
             group, field = fields[name]
-            own: dict[str, Any] = {field.name: tuple(field.metadata["check"](row[name]) for row in rows)}
-            if group == "network":
-                network = dataclasses.replace(network, **own)
-            else:
-                train = dataclasses.replace(train, **own)
-        return cls(network, train, tuple(row["seed"] for row in rows), tuple(rows))
+            own[group][field.name] = tuple(field.metadata["check"](row[name]) for row in rows)
+        network = dataclasses.replace(settings.network_config(inputs, classes), **own["network"])
+        train_config = dataclasses.replace(settings.train, **own["train"])
+        return cls(network, train_config, tuple(row["seed"] for row in rows), tuple(rows))
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -92,17 +86,15 @@ class Population:
         """
 
         def cut(config: Any) -> Any:
-            own = {
-                field.name: value[start:stop]
-                for field in dataclasses.fields(config)
-                if isinstance(value := getattr(config, field.name), tuple) and field.name != "hidden"
+            lists = {
+                name: value for name, value in vars(config).items() if isinstance(value, tuple) and name != "hidden"
             }
-            return dataclasses.replace(config, **own)
+            return dataclasses.replace(config, **{name: value[start:stop] for name, value in lists.items()})
 
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
 
     def of_each_init(self) -> list[Population]:
-        """Return the first network of each kind of initial weights, which may fail each for itself."""
+        """Return the first network of each kind of initial weights."""
         inits = self.network.init if isinstance(self.network.init, tuple) else (self.network.init,)
         return [self.part(r, r + 1) for r in sorted(inits.index(init) for init in set(inits))]
 
@@ -116,7 +108,7 @@ class Population:
 
 
 def check_metrics(population: Population, epochs: int) -> None:
-    """Refuse a training whose ``metrics.json`` would be larger than what is read of it.
+    """Refuse a training whose ``metrics.json`` would be larger than its limits for reading.
 
     Raises:
         ConfigError: There are too many networks or epochs.
@@ -134,13 +126,10 @@ def check_metrics(population: Population, epochs: int) -> None:
 
 
 def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[str, Any]]:
-    """Yield what ``metrics.json`` tells of each replica: its settings, its figures, and where it diverged."""
+    """Yield the entry of each replica in ``metrics.json``: its settings, its figures, and where it diverged."""
     for r, row in enumerate(population.rows[: len(result.test.losses)]):
-        entry = dict(row)
-        for name in ("test", "validation", "train"):
-            metrics: Metrics = getattr(result, name)
-            one = slice(r, r + 1)
-            entry[name] = dict(Metrics(metrics.accuracies[one], metrics.losses[one], metrics.costs[one]))
+        sets = {"test": result.test, "validation": result.validation, "train": result.train}
+        entry = row | {name: dict(metrics.part([r])) for name, metrics in sets.items()}
         if r in result.diverged:
             entry["diverged_at"] = result.diverged[r].step
         yield entry

@@ -1,4 +1,4 @@
-"""What training returns."""
+"""The result of a training, and where networks of it diverged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Divergence:
     Attributes:
         step: Counted from 0.
         eta: The learning rate there.
-        loss: What it became; finite if it was the squared weights or the running statistics that overflowed.
+        loss: The loss there; finite if the squared weights or the running statistics overflowed.
     """
 
     step: int
@@ -29,27 +29,27 @@ class Divergence:
     loss: float
 
     def sentence(self, config: TrainConfig, replica: int | None) -> str:
-        """Say what happened and what helps."""
+        """Return what happened, with advice."""
         which = "" if replica is None else f" of replica {replica}"
-        what = f"the loss{which} became {self.loss}"
+        event = f"the loss{which} became {self.loss}"
         if np.isfinite(self.loss):
-            what = f"the numbers{which} outgrew their floating type"
-        where = f"{what} at step {self.step}, with learning rate {self.eta:.3g}"
+            event = f"the numbers{which} outgrew their floating type"
+        event += f" at step {self.step}, with learning rate {self.eta:.3g}"
         setting = "eta_max" if config.schedule == "triangular" else "eta"
-        lam = np.ravel(config.lam)[0 if replica is None or np.ndim(config.lam) == 0 else replica]
+        lam = config.lam[replica or 0] if isinstance(config.lam, tuple) else config.lam
         if self.eta * lam > 1:
-            return f"{where} and lambda {lam:.3g}, whose product must be below 1; take a smaller {setting} or lambda"
-        return f"{where}; a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
+            return f"{event} and lambda {lam:.3g}, whose product must be below 1; take a smaller {setting} or lambda"
+        return f"{event}; a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
 
 
 def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int64]:
     """Return the first of k steps at which each replica was lost, k where it never was: (R,).
 
-    Lost is whose loss is not finite, and whose squared weights add up to more than their type holds: activations are
-    of their size, so the variances that normalise them overflow next, and hide it from the loss.
+    A replica is lost if its loss is not finite, or the sum of its squared weights overflows their type: activations are
+    of their size, so the variances that normalise them overflow next, and the loss may stay finite.
 
     Args:
-        losses: Of each step (k, R).
+        losses: Loss of each step (k, R).
         penalties: Sum over layers of sum(W**2) at each step (k, R).
         dtype: Type of the weights.
     """
@@ -60,7 +60,7 @@ def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int6
 def all_diverged(
     diverged: dict[int, Divergence], config: TrainConfig, replicas: int, history: History | None = None
 ) -> DivergedError:
-    """Return the error of a training of which no replica is left; it tells of the first that went."""
+    """Return the error of a training without replicas left; its sentence is about the first that diverged."""
     replica, divergence = min(diverged.items(), key=lambda item: (item[1].step, item[0]))
     error = DivergedError(divergence.sentence(config, replica if replicas > 1 else None))
     error.diverged, error.history = diverged, history
@@ -69,7 +69,7 @@ def all_diverged(
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training returns.
+    """The result of a training.
 
     Attributes:
         history: One record for each epoch.
@@ -78,13 +78,13 @@ class TrainResult:
         steps: Steps taken.
         seconds_training: Wall time of the steps, by epoch.
         seconds_evaluation: Wall time of all full passes.
-        device: Where it was computed.
+        device: The device that computed it.
         interrupted: Whether training was stopped before its end.
         diverged: Replicas whose loss became infinite or not a number, with where that happened.
         dropped: Replicas that callbacks pruned, with the steps they had taken.
-        guessing: What guessing gives on the validation set, or the test set where there are no validation figures.
+        guessing: Figures of guessing on the validation set, or on the test set if there are no validation figures.
         no_better: Replicas whose accuracy is no better than that.
-        warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
+        warnings: Sentences about poor results, with advice; empty if there are none.
     """
 
     history: History

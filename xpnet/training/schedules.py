@@ -1,12 +1,9 @@
 """Learning rates, as functions of the step t, counted from 0.
 
-Each function takes a column of steps (k, 1) and rates of shape (R,) or scalars, and returns
-(k, R) in float64.
+Each function takes steps (k, 1) and rates (R,) or scalars, and returns (k, R) in float64.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,24 +38,22 @@ def cosine(t: ArrayLike, eta: ArrayLike, eta_min: ArrayLike, steps: int) -> NDAr
     return np.asarray(low + (high - low) * (1 + np.cos(np.pi * np.asarray(t) / steps)) / 2)
 
 
-# The setting that is the rate of the first step.
+# The setting that is the rate of the first step, by schedule.
 FIRST_RATE = {"triangular": "eta_min", "decay": "eta", "constant": "eta", "cosine": "eta"}
 
 
 def learning_rates(config: TrainConfig, length: Length, replicas: int) -> NDArray[np.float64]:
     """Return the learning rate of every step and replica: (steps, R)."""
     t = np.arange(length.steps)[:, None]
-
-    def rates(value: Any) -> NDArray[np.float64]:
-        return np.broadcast_to(np.asarray(value, float), (replicas,))
-
+    settings = config.eta, config.eta_min, config.eta_max
+    eta, low, high = (np.broadcast_to(np.asarray(value, float), (replicas,)) for value in settings)
     match config.schedule:
         case "triangular":
-            return triangular(t, rates(config.eta_min), rates(config.eta_max), length.n_s)
+            return triangular(t, low, high, length.n_s)
         case "decay":
-            return step_decay(t, rates(config.eta), config.decay, length.steps_per_epoch)
+            return step_decay(t, eta, config.decay, length.steps_per_epoch)
         case "constant":
-            return constant(t, rates(config.eta))
+            return constant(t, eta)
         case "cosine":
-            return cosine(t, rates(config.eta), rates(config.eta_min), length.steps)
-    raise AssertionError(config.schedule)  # the settings admit no other
+            return cosine(t, eta, low, length.steps)
+    raise AssertionError(config.schedule)  # the settings allow no other

@@ -13,7 +13,7 @@ from xpnet.training.history import OF_NETWORKS
 from xpnet.training.result import Divergence
 
 Tensors = Mapping[str, NDArray[Any]]
-# Networks of a population that are trained together: from the first up to the second number.
+# Networks of a population that train together, as (first, last + 1).
 Chunk = tuple[int, int]
 
 
@@ -27,15 +27,15 @@ class TrainState:
         step: Steps taken.
         parameters: By name, (R, ...).
         running: Running statistics by name, (R, 1, m).
-        velocities: As the parameters, zero for networks that are not trained any more; empty without momentum.
+        velocities: Like the parameters, zero for networks that are not trained any more; empty without momentum.
         alive: Numbers of the networks that are trained.
-        diverged: Where others diverged.
-        dropped: Steps that others had taken when they were dropped.
-        step_metrics: Losses, hits and penalties (k, R) of the k steps that were taken of an unfinished epoch.
-        history: What is recorded of the finished epochs; see :meth:`xpnet.training.history.History.columns`.
+        diverged: Other networks, with the places where they diverged.
+        dropped: Other networks, with the steps that they had taken when they were pruned.
+        step_metrics: Losses, hits and penalties (k, R) of the first k steps of an unfinished epoch.
+        history: Columns of the finished epochs; see :meth:`xpnet.training.history.History.columns`.
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
-        validated: Whether the last validation figures are those of the data and the settings that it goes on with.
+        validated: Whether the last validation figures are those of the data and settings of the training to come.
     """
 
     step: int
@@ -57,17 +57,17 @@ class TrainState:
         return len(self.history["step"])
 
     def part(self, start: int, stop: int) -> TrainState:
-        """Return what there is of the networks from `start` up to `stop`, which can go on without the others.
+        """Return the state of the networks from `start` up to `stop`, which can go on without the others.
 
-        Wall times are shared out: those of the parts add up to the whole.
+        They get their share of the wall times.
         """
         share = (stop - start) / len(next(iter(self.parameters.values())))
 
         def rows(tensors: Tensors) -> Tensors:
             return {name: tensor[start:stop] for name, tensor in tensors.items()}
 
-        def numbers(of: Mapping[int, Any]) -> dict[int, Any]:
-            return {r - start: value for r, value in of.items() if start <= r < stop}
+        def renumbered(places: Mapping[int, Any]) -> dict[int, Any]:
+            return {r - start: value for r, value in places.items() if start <= r < stop}
 
         history = {name: self.history[name][:, start:stop] for name in OF_NETWORKS}
         return dataclasses.replace(
@@ -76,8 +76,8 @@ class TrainState:
             running=rows(self.running),
             velocities=rows(self.velocities),
             alive=tuple(r - start for r in self.alive if start <= r < stop),
-            diverged=numbers(self.diverged),
-            dropped=numbers(self.dropped),
+            diverged=renumbered(self.diverged),
+            dropped=renumbered(self.dropped),
             step_metrics=tuple(values[:, start:stop] for values in self.step_metrics),
             history={**self.history, **history, "seconds": self.history["seconds"] * share},
             seconds_evaluation=self.seconds_evaluation * share,
@@ -86,12 +86,9 @@ class TrainState:
 
 
 def check_compatible(state: TrainState, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
-    """Return why networks cannot go on from a state whose tensors fit each other; an empty text if they can.
+    """Return why networks of some shapes and dtype cannot go on from a consistent state; an empty string if they can.
 
-    Args:
-        state: From where they would go on.
-        shapes: Shapes of their parameters and running statistics, as :func:`xpnet.nn.layers.parameter_shapes` has them.
-        dtype: Their type.
+    `shapes` are those of :func:`xpnet.nn.layers.parameter_shapes`.
     """
     tensors = {f"parameters.{name}": tensor for name, tensor in state.parameters.items()}
     tensors |= {f"running.{name}": tensor for name, tensor in state.running.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -16,10 +17,10 @@ from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.batches import order_seeds
 from xpnet.training.callback import Callback, TrainPlan, callbacks_of
-from xpnet.training.chunks import chunks, halves_of, joined, most_in_memory, nothing_left
+from xpnet.training.chunks import Trained, chunks, halves_of, join, most_in_memory
 from xpnet.training.device_data import DeviceData, to_device
 from xpnet.training.evaluator import SETS
-from xpnet.training.history import EpochRecord, records_of
+from xpnet.training.history import records_of
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult, all_diverged
 from xpnet.training.state import Chunk, TrainState
@@ -86,57 +87,43 @@ def train_population(
     """
     backend = backend or get_backend("cpu")
     if isinstance(data, Dataset):
-        network = Network(population.part(0, 1).network, backend=backend, dtype=dtype, seed=population.seeds[:1])
-        check_fit(network, data, population.part(0, 1).train)
+        first = population.part(0, 1)
+        check_fit(Network(first.network, backend=backend, dtype=dtype, seed=first.seeds), data, first.train)
         data = to_device(data, backend, dtype)
     if cuts is None:
         cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
-    run = _PopulationTraining(population, data, backend, dtype, callbacks, final, starts)
-    network, result = run(list(cuts))
+    network, result = _PopulationTraining(population, data, backend, dtype, callbacks, final, dict(starts))(list(cuts))
     result = judged(result, population.network, population.train, data.data, population.rows)
     for callback in callbacks:
         callback.on_train_end(result)
     return network, result
 
 
-class _EpochCount(Callback):
-    """Counts the epochs that were passed to callbacks."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def on_epoch_end(self, record: EpochRecord) -> None:
-        self.epochs = record.epoch
-
-
+@dataclass
 class _PopulationTraining:
     """The training of a population's chunks, one after another."""
 
-    def __init__(
-        self,
-        population: Population,
-        data: DeviceData,
-        backend: Backend,
-        dtype: str,
-        callbacks: Sequence[Callback],
-        final: Sequence[str],
-        starts: Mapping[Chunk, TrainState],
-    ) -> None:
-        self.population, self.data, self.backend, self.dtype = population, data, backend, dtype
-        self.callbacks, self.final, self.starts = callbacks, final, dict(starts)
-        self.length = population.train.length(int(data.train.x.shape[0]))
-        self.orders = order_seeds(population.train, population.seeds)
-        self.whole = 0, len(population)
-        start = self.starts.get(self.whole)
-        self.passed = _EpochCount(0 if start is None else start.epochs)
+    population: Population
+    data: DeviceData
+    backend: Backend
+    dtype: str
+    callbacks: Sequence[Callback]
+    final: Sequence[str]
+    starts: dict[Chunk, TrainState]
 
-    def __call__(self, cuts: list[Chunk]) -> tuple[Network, TrainResult]:
+    def __post_init__(self) -> None:
+        self.length = self.population.train.length(int(self.data.train.x.shape[0]))
+        self.orders = order_seeds(self.population.train, self.population.seeds)
+        self.everything: Chunk = (0, len(self.population))
+        start = self.starts.get(self.everything)
+        self.records = () if start is None else tuple(records_of(start.history))
+        self.passed = len(self.records)  # epochs that were passed to callbacks
+
+    def __call__(self, cuts: list[Chunk]) -> Trained:
         """Train all chunks; a chunk for which memory runs out is cut in halves."""
-        start = self.starts.get(self.whole)
-        records = () if start is None else tuple(records_of(start.history))
         for callback in self.callbacks:
-            callback.on_train_begin(TrainPlan(self.length, tuple(cuts), records))
-        done: list[tuple[Network, TrainResult]] = []
+            callback.on_train_begin(TrainPlan(self.length, tuple(cuts), self.records))
+        done: list[Trained] = []
         pending = list(cuts)
         while pending:
             halves: list[Chunk] = []
@@ -147,53 +134,52 @@ class _PopulationTraining:
                     raise
                 # The estimate was too low, or other processes have taken memory since.
                 halves = halves_of(pending[0], self.backend)
-            if halves:  # here, what the exception held is free
+            if halves:  # outside of the handler, where the memory of the exception's frames is free
                 give_back(self.backend)
                 self._split(pending.pop(0), halves)
                 pending[:0] = halves
-                plan = TrainPlan(self.length, (*cuts[: len(done)], *pending))
-                cuts = list(plan.chunks)
+                cuts = [*cuts[: len(done)], *pending]
                 for callback in self.callbacks:
-                    self.starts |= callback.on_chunk_split(plan) or {}
-            elif pending.pop(0) == self.whole:
+                    self.starts |= callback.on_chunk_split(TrainPlan(self.length, tuple(cuts))) or {}
+            elif pending.pop(0) == self.everything:
                 return done[0]
             elif done[-1][1].interrupted:
                 break
-        return self._joined(done)
-
-    def _train_chunk(self, chunk: Chunk) -> tuple[Network, TrainResult]:
-        part = self.population.part(*chunk)
-        network = Network(part.network, backend=self.backend, dtype=self.dtype, seed=part.seeds)
-        data = on_device_of(network, self.data, part.train)
-        network.learn_about(data.data)
-        try:
-            trainer = Trainer(
-                network,
-                data,
-                part.train,
-                orders=self.orders[slice(*chunk)],
-                callbacks=(self.passed, *self.callbacks),
-                start=self.starts.get(chunk),
-                chunk=chunk,
-                population=len(self.population),
-            )
-            return network, trainer.run(self.final)
-        except DivergedError as error:
-            if chunk == self.whole:
-                raise
-            return network, nothing_left(network, error)
-
-    def _split(self, chunk: Chunk, halves: list[Chunk]) -> None:
-        """Let the halves of a chunk go on from where the chunk would."""
-        start = self.starts.pop(chunk, None)
-        if start is not None:
-            self.starts |= {half: start.part(half[0] - chunk[0], half[1] - chunk[0]) for half in halves}
-
-    def _joined(self, done: list[tuple[Network, TrainResult]]) -> tuple[Network, TrainResult]:
-        network, result = joined(self.population, done, self.length)
-        for record in result.history.epochs[self.passed.epochs :]:
+        network, result = join(self.population, done, self.length)
+        for record in result.history.epochs[self.passed :]:
             for callback in self.callbacks:
                 callback.on_epoch_end(record)
         if len(result.diverged) == network.replicas:
             raise all_diverged(result.diverged, self.population.train, network.replicas, result.history)
         return network, result
+
+    def _train_chunk(self, chunk: Chunk) -> Trained:
+        population = self.population.part(*chunk)
+        network = Network(population.network, backend=self.backend, dtype=self.dtype, seed=population.seeds)
+        data = on_device_of(network, self.data, population.train)
+        network.learn_about(data.data)
+        trainer = Trainer(
+            network,
+            data,
+            population.train,
+            orders=self.orders[slice(*chunk)],
+            callbacks=self.callbacks,
+            start=self.starts.get(chunk),
+            chunk=chunk,
+            population=len(self.population),
+        )
+        try:
+            return network, trainer.run(self.final)
+        except DivergedError:
+            if chunk == self.everything:
+                raise
+            return network, trainer.result(final=())
+        finally:
+            if chunk == self.everything:
+                self.passed = len(trainer.history)
+
+    def _split(self, chunk: Chunk, halves: list[Chunk]) -> None:
+        """Let the halves of a chunk go on from its state."""
+        start = self.starts.pop(chunk, None)
+        if start is not None:
+            self.starts |= {half: start.part(half[0] - chunk[0], half[1] - chunk[0]) for half in halves}

@@ -1,6 +1,6 @@
 """The training loop: steps, epochs, evaluation, pruning and checkpoints.
 
-It is one class of more than 250 lines, since all its methods work on the state of one training.
+It is one long class, since all its methods work on the state of one training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xpnet.data import on_host
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.batches import Batches
-from xpnet.training.callback import Callback, SavePoint, pruned_by, pruning_point, steps_to_prune_at
+from xpnet.training.callback import Callback, PruningPoint, SavePoint
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluator import SETS, Evaluator
 from xpnet.training.history import EpochRecord, History, Metrics, Values, running_metrics
@@ -26,7 +26,7 @@ from xpnet.training.state import Chunk, TrainState
 from xpnet.training.steppers import Hyperparameters, StepMetrics, Stepper, make_stepper
 from xpnet.training.validate import check_start
 
-# The loop looks up from the stepper this often: for Ctrl-C and for progress.
+# A call of the stepper takes about so many seconds, and at most so many steps: then callbacks are called.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
 # On the CPU replicas that have diverged are left out at multiples of so many steps, not when a call happens to end:
@@ -58,8 +58,8 @@ class Trainer:
     ) -> None:
         """Prepare the training; the first six arguments are those of :func:`xpnet.train`, checked.
 
-        Of a population in chunks, `chunk` has the numbers of these networks, as (first, last + 1), and `population` is
-        the number of all; epochs of a part of it are not passed to callbacks.
+        For a population in chunks, `chunk` has the numbers of these networks, as (first, last + 1), and `population` is
+        the number of all; epochs of a single chunk are not passed to callbacks.
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
@@ -72,14 +72,15 @@ class Trainer:
         self.history = History(self.eta[0])
         self.seconds_evaluation = 0.0
         self.stopped = False
-        self._prune_at = steps_to_prune_at(callbacks, self.length.steps)
-        # The steps of a GPU are only launched here: how long they take is not seen.
+        # After the last step, pruning would save nothing.
+        self._prune_at = sorted({s for callback in callbacks for s in callback.prune_at if 0 < s < self.length.steps})
+        # A GPU's steps are only launched here, so that their time is not measured.
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
-        # Samples that stay on the host are gathered there, and need their order there.
+        # Samples on the host are gathered there, and need their order there.
         place = None if backend.xp is np or on_host(data.train.x) else backend
         self._batches = Batches(orders, int(data.train.x.shape[0]), config, place)
         self._evaluator = Evaluator(self.active, data, self.lam)
-        # Of the unfinished epoch: figures of its steps, and the seconds that an earlier training took for some.
+        # Of the unfinished epoch: figures of its steps, and the seconds of those that an earlier training took.
         self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
         if start is not None:
@@ -99,30 +100,23 @@ class Trainer:
         Raises:
             DivergedError: No network is left.
         """
-        if not len(self.active):  # in a chunk of a population, of which other chunks go on
+        if not len(self.active):  # in a chunk of a population; others go on
             if self.active.diverged:
                 raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
-            return self._result(False, final)
+            return self.result(final)
         for epoch in range(len(self.history), self.length.epochs):
             self._epoch(epoch)
             if self.stopped:
                 break
-        return self._result(self.stopped and self.step < self.length.steps and len(self.active) > 0, final)
+        return self.result(final, interrupted=self.stopped and self.step < self.length.steps and len(self.active) > 0)
 
     def state(self) -> TrainState:
         """Return everything from which this training goes on to the same end, to the last bit."""
         done = max(0, self.step - len(self.history) * self.length.steps_per_epoch)
         xp, replicas = self.network.backend.xp, self.network.replicas
         metrics = (self._metrics or StepMetrics.empty(xp, 0, replicas)).part(0, done)
-        parameters, running, velocities = self.active.tensors()
         return TrainState(
-            parameters=parameters,
-            running=running,
-            velocities=velocities,
-            step=self.step,
-            alive=tuple(map(int, self.active.numbers)),
-            diverged=dict(self.active.diverged),
-            dropped=dict(self.active.dropped),
+            **self.active.saved(),
             step_metrics=tuple(np.array(self.network.backend.to_numpy(values)) for values in metrics.arrays()),
             history=self.history.columns(),
             seconds_evaluation=self.seconds_evaluation,
@@ -145,16 +139,16 @@ class Trainer:
                 values[:done] = self.network.backend.asarray(before)
 
     def _set_up(self) -> None:
-        """Make what trains and evaluates the active replicas."""
-        living, data, config = self.active.living, self.data, self.config
+        """Prepare training and evaluation of the active replicas."""
+        active, train, config, asarray = self.active, self.data.train, self.config, self.network.backend.asarray
         self._evaluator.set_up()
-        numbers, backend = self.active.numbers, self.network.backend
-        rho = backend.asarray(self.rho[numbers]) if self.active.state.velocities else None
-        orders = tuple(self.orders[r] for r in numbers)
-        hyper = Hyperparameters(backend.asarray(self.lam[numbers]), rho, config.nesterov, orders)
-        self._eta_on_device = backend.asarray(np.ascontiguousarray(self.eta[:, numbers]))
-        x, labels = data.train.x, data.train.labels
-        self._stepper: Stepper = make_stepper(living, x, labels, hyper, config.stepper, config.batch_size, config)
+        rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
+        orders = tuple(self.orders[r] for r in active.numbers)
+        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, orders)
+        self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
+        self._stepper: Stepper = make_stepper(
+            active.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config
+        )
 
     def _epoch(self, epoch: int) -> None:
         """Train, evaluate and record one epoch; record nothing if training was stopped before its first step."""
@@ -195,7 +189,7 @@ class Trainer:
     def _train_epoch(self, epoch: int, first: int, count: int, metrics: StepMetrics) -> int:
         """Take the steps of an epoch that are left of `count`; return how many of them are done."""
         done, before = self.step - first, 0
-        with np.errstate(all="ignore"):  # what overflows is found in the metrics, with its step
+        with np.errstate(all="ignore"):  # overflow shows in the metrics, with its step
             for batches in self._batches.of_epoch(epoch):
                 left = batches[max(0, done - before) : count - before]
                 before += int(batches.shape[0])
@@ -222,7 +216,7 @@ class Trainer:
             taken += size
             at += size
             prune = self.step in self._prune_at
-            # On a GPU reading the losses makes the host wait: that is done once an epoch, and before pruning.
+            # On a GPU reading losses makes the host wait: that is done once an epoch, and before pruning.
             if self.network.backend.xp is np or prune:
                 loss, penalty = (self.network.backend.to_numpy(v)[:at] for v in (metrics.loss, metrics.penalty))
                 lost = first_lost(loss[:, active.numbers], penalty[:, active.numbers], self.network.dtype) < at
@@ -241,9 +235,14 @@ class Trainer:
         self.active.write_back()
         figures = self._validate()
         self.seconds_evaluation += time.perf_counter() - begin
-        point = pruning_point(self.step, self.active.numbers, figures, self.chunk, self.population)
-        if pruned := pruned_by(self.callbacks, point):
-            self.active.drop([r - self.chunk[0] for r in pruned])
+        first, end = self.chunk
+        around = first, self.population - end
+        validation = Metrics(*(np.pad(values, around, constant_values=np.nan) for values in figures.arrays()))
+        point = PruningPoint(self.step, tuple(first + int(r) for r in self.active.numbers), self.chunk, validation)
+        asked = [callback for callback in self.callbacks if self.step in callback.prune_at]
+        pruned = {int(replica) for callback in asked for replica in callback.on_prune(point)}
+        if dropped := [replica - first for replica in point.replicas if replica in pruned]:
+            self.active.drop(dropped)
             self.stopped = not len(self.active)
             if not self.stopped:
                 self._set_up()
@@ -251,8 +250,8 @@ class Trainer:
     def _validate(self) -> Metrics:
         """Return validation figures of the present parameters, and leave out replicas without a finite loss."""
         metrics, lost = self._evaluator.validate()
-        self._leave_out({int(r): (self.step - 1, float(metrics.losses[r])) for r in lost})
-        # Replicas that were pruned since, or are found to have diverged, have no figures.
+        self._leave_out([(int(r), self.step - 1, float(metrics.losses[r])) for r in lost])
+        # Replicas that were pruned since, or have diverged, have no figures.
         return self.active.only_active(metrics)
 
     def _leave_out_diverged(self, losses: Values, penalties: Values, first: int) -> None:
@@ -260,17 +259,16 @@ class Trainer:
         numbers, sizes = self.active.numbers, self._batches.sizes(len(losses))
         rows = first_lost(losses[:, numbers], penalties[:, numbers], self.network.dtype)
         lost = [(int(r), int(row)) for r, row in zip(numbers, rows, strict=True) if row < len(losses)]
-        self._leave_out({r: (first + row, float(losses[row, r] / sizes[row])) for r, row in lost})
+        self._leave_out([(r, first + row, float(losses[row, r] / sizes[row])) for r, row in lost])
 
-    def _leave_out(self, lost: dict[int, tuple[int, float]]) -> None:
-        """Train on without replicas that diverged at a step with a loss.
+    def _leave_out(self, lost: list[tuple[int, int, float]]) -> None:
+        """Train on without replicas that diverged, each with its step and loss.
 
         Raises:
             DivergedError: No replica is left.
         """
         if lost:
-            places = {r: Divergence(step, float(self.eta[step, r]), loss) for r, (step, loss) in lost.items()}
-            self.active.leave_out(places)
+            self.active.leave_out({r: Divergence(step, float(self.eta[step, r]), loss) for r, step, loss in lost})
             if not len(self.active):
                 raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
             self._set_up()
@@ -281,7 +279,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_checkpoint(SavePoint(self.network, self.chunk, len(self.history), self.step, ends, self.state))
 
-    def _result(self, interrupted: bool, final: Sequence[str]) -> TrainResult:
+    def result(self, final: Sequence[str], *, interrupted: bool = False) -> TrainResult:
         """Evaluate the sets of `final` and return the result."""
         begin = time.perf_counter()
         train, validation, test = (self._evaluator.at_end(name, wanted=name in final) for name in SETS)

@@ -1,4 +1,4 @@
-"""Checks that a network, a data set and settings fit together."""
+"""Checks that a network, a data set, settings and a state fit together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnet.errors import ConfigError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_file import check_description, description
 from xpnet.nn.network import Network
-from xpnet.training.device_data import DeviceData, to_device
+from xpnet.training.device_data import DeviceData, set_to_device, to_device
 from xpnet.training.state import TrainState, check_compatible
 from xpnet.training.steppers import Hyperparameters, check_known, make_stepper
 
@@ -90,23 +90,20 @@ def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     if config.stepper == "auto":
         check_known(network, hyper, "auto", config)
         return
-    some = LabelledSet(data.train.x[:2], data.train.labels[:2])
-    there = to_device(dataclasses.replace(data, train=some, validation=some, test=some), network.backend, network.dtype)
-    make_stepper(network, there.train.x, there.train.labels, hyper, config.stepper, config.batch_size, config)
+    few = LabelledSet(data.train.x[:2], data.train.labels[:2])
+    small = dataclasses.replace(data, train=few, validation=few, test=few)
+    train = set_to_device(small, "train", network.backend, network.dtype)
+    make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
 
 
 def check_start(start: TrainState, network: Network, length: Length) -> None:
-    """Refuse a state of another network, or one that this training does not reach.
-
-    Raises:
-        ConfigError: It is.
-    """
-    why = check_compatible(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
-    done = len(start.step_metrics[0])
-    at = min(start.epochs * length.steps_per_epoch + done, length.steps)
-    if not why and start.epochs > length.epochs:
-        why = f"it has trained {start.epochs} epochs already, and {length.epochs} are asked for"
-    if not why and start.step != at:
-        why = f"it stands at step {start.step}, which would be step {at} with epochs of {length.steps_per_epoch} steps"
-    if why:
-        raise ConfigError(f"start: the network cannot go on from it, {why}")
+    """Raise :class:`ConfigError` unless `start` is a state of this network that a training of this length passes."""
+    reason = check_compatible(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
+    step = min(start.epochs * length.steps_per_epoch + len(start.step_metrics[0]), length.steps)
+    if not reason and start.epochs > length.epochs:
+        reason = f"it has trained {start.epochs} epochs already, and {length.epochs} are asked for"
+    if not reason and start.step != step:
+        each = length.steps_per_epoch
+        reason = f"it stands at step {start.step}, which would be step {step} with epochs of {each} steps"
+    if reason:
+        raise ConfigError(f"start: the network cannot go on from it, {reason}")

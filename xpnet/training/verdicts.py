@@ -1,4 +1,4 @@
-"""What can be said against a training once its figures are known: rules over figures, and nothing else."""
+"""Warnings about a finished training: rules over its figures."""
 
 from __future__ import annotations
 
@@ -6,67 +6,48 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xpnet.config.definitions import NetworkConfig, TrainConfig
 from xpnet.data import Dataset
 from xpnet.training.guessing import Guessing, class_counts, percent
+from xpnet.training.result import TrainResult
 from xpnet.utils.plural import counted
-
-if TYPE_CHECKING:
-    from xpnet.training.result import TrainResult
 
 # Three epochs of 10,000 samples in batches of 100: by then running statistics have forgotten the first batches, and a
 # cycle of the learning rate is more than a few steps up and down.
 FEW_STEPS = 300
-# Accuracies wander by two or three points from epoch to epoch while the rate is high; five are a loss. In small sets
+# Accuracies vary by two or three points from epoch to epoch while the rate is high; five are a loss. In small sets
 # chance moves more than that: the loss must also be so many standard errors of a difference.
-FAR_BELOW, FAR_ERRORS = 0.05, 3.0
-# Probabilities that are the shares of the classes have the entropy as loss. A training loss of twice that comes from
-# large logits that are wrong on the very samples that were trained on. On other samples overfitting alone makes some
-# multiple of it, but not ten times as much.
-TALL_LOSS = {"train": 2.0, "validation": 10.0, "test": 10.0}
+_FAR_BELOW, _FAR_ERRORS = 0.05, 3.0
+# Sets with the loss, in multiples of that of guessing, from which on it is a warning. A training loss of twice the
+# entropy of the classes comes from large logits that are wrong on the very samples that were trained on. On other
+# samples overfitting alone makes some multiple of it, but not ten times as much.
+_TALL_LOSS = {"train": ("training", 2.0), "validation": ("validation", 10.0), "test": ("test", 10.0)}
 # A lambda or a rate above these, or a rate or initial weights below them, is the first suspect.
-LARGE_LAMBDA, LARGE_RATE, SMALL_RATE, SMALL_INIT = 0.1, 1.0, 1e-4, 0.02
-# Combinations of settings that a sentence names.
+_LARGE_LAMBDA, _LARGE_RATE, _SMALL_RATE, _SMALL_INIT = 0.1, 1.0, 1e-4, 0.02
+# Most combinations of settings that a sentence names.
 _NAMED = 4
-_SETS = ("validation", "test")
-_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 _SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
 
 
 def judged(
-    result: TrainResult,
-    network: NetworkConfig,
-    config: TrainConfig,
-    data: Dataset,
-    rows: Sequence[Mapping[str, Any]],
+    result: TrainResult, network: NetworkConfig, config: TrainConfig, data: Dataset, rows: Sequence[Mapping[str, Any]]
 ) -> TrainResult:
-    """Return a result of training with what guessing gives and with warnings.
+    """Return a result of training with the figures of guessing and with warnings.
 
-    Args:
-        result: The result.
-        network: The networks' settings.
-        config: How they were trained.
-        data: On what.
-        rows: What sets each network apart: its seed, and what varies.
+    `rows` name what sets each network apart: its seed, and the settings that vary.
     """
-    known = [which for which in _SETS if np.isfinite(getattr(result, which).accuracies).any()]
+    known = [which for which in ("validation", "test") if np.isfinite(getattr(result, which).accuracies).any()]
     guessing = Guessing.of(data, known, len(rows))
-    told = _Training(result, network, config, data, rows[: len(result.test.losses)], guessing)
-    return dataclasses.replace(result, guessing=guessing, warnings=told.warnings(), no_better=told.guess)
+    training = _Training(result, network, config, data, rows[: len(result.test.losses)], guessing)
+    return dataclasses.replace(result, guessing=guessing, warnings=training.warnings(), no_better=training.guess)
 
 
 def few_steps(steps: int, config: TrainConfig, samples: int) -> list[str]:
-    """Return a sentence where a training is too short to say much, and what would be longer.
-
-    Args:
-        steps: How many it has.
-        config: Its settings.
-        samples: Training samples.
-    """
+    """Return a sentence if so many steps say little, with a length that suffices for so many training samples."""
     if steps >= FEW_STEPS:
         return []
     length = config.length(samples)
@@ -75,14 +56,14 @@ def few_steps(steps: int, config: TrainConfig, samples: int) -> list[str]:
         name, one = "cycles", 2 * length.n_s
     enough = -(-FEW_STEPS // one)
     words = (
-        f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} few, and what comes of fewer than {FEW_STEPS} says "
+        f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} few, and what comes of fewer than {FEW_STEPS} says"
     )
-    return [f"{words}little about the settings; try {name} = {enough}, which is {counted(enough * one, 'step')}."]
+    return [f"{words} little about the settings; try {name} = {enough}, which is {counted(enough * one, 'step')}."]
 
 
 @dataclass
 class _Training:
-    """A training that has ended, and the rules."""
+    """A finished training, with a method for each rule."""
 
     result: TrainResult
     network: NetworkConfig
@@ -92,163 +73,146 @@ class _Training:
     guessing: Guessing | None
 
     def __post_init__(self) -> None:
-        self.guess: list[int] = []
-        self.counts = {which: class_counts(self.data, which) for which in _WORDS}
+        self.guess: list[int] = []  # networks that are no better than guessing
+        self.counts = {which: class_counts(self.data, which) for which in _TALL_LOSS}
         if self.guessing is not None:
             metrics = getattr(self.result, self.guessing.set)
             self.accuracies, self.losses = metrics.accuracies, metrics.losses
             self.guess = np.flatnonzero(self.guessing.no_better(self.accuracies, self.losses)).tolist()
 
     def warnings(self) -> list[str]:
-        """Return all there is to say, the gravest first."""
-        said: list[str] = []
+        """Return all warnings, the gravest first."""
+        sentences: list[str] = []
         if self.guessing is not None:
-            said += self._at_chance(self.guessing) + self._far_below(self.guessing)
-        said += self._tall_loss()
+            sentences += self._at_chance(self.guessing) + self._far_below(self.guessing)
+        sentences += self._tall_loss()
         if not self.result.interrupted:
-            said += few_steps(self.result.steps, self.config, len(self.data.train))
-        return said
-
-    # -- rules ----------------------------------------------------------------------------
+            sentences += few_steps(self.result.steps, self.config, len(self.data.train))
+        return sentences
 
     def _at_chance(self, guessing: Guessing) -> list[str]:
+        """Warn of networks that are no better than guessing."""
         if not self.guess:
             return []
         known = int(np.isfinite(self.accuracies).sum())
         if len(self.rows) > 1 and known == len(self.guess) > 1:
             words = guessing.none_better(self.accuracies, f"{known} networks")
         else:
-            who = "this one" if len(self.guess) == 1 else "these"
-            words = guessing.sentence(f"{self._who(self.guess)} no better", self.accuracies[self.guess], who)
+            subject = "this one" if len(self.guess) == 1 else "these"
+            words = guessing.sentence(f"{self._networks(self.guess)} no better", self.accuracies[self.guess], subject)
         if len(self.guess) == 1:
-            words += self._more_of_one(guessing, self.guess[0])
-        elif all(self._same_answer(r) is not None for r in self.guess):
+            words += self._details(guessing, self.guess[0])
+        elif all(self._only_class(r) is not None for r in self.guess):
             words += "; each takes every sample for one class"
-        return [f"{words}. {_hints([hint for r in self.guess for hint in self._against_chance(r)])}"]
+        return [f"{words}. {_advice([hint for r in self.guess for hint in self._hints_at_chance(guessing, r)])}"]
 
-    def _more_of_one(self, guessing: Guessing, r: int) -> str:
+    def _details(self, guessing: Guessing, r: int) -> str:
         """Return what else is known of a network that guesses."""
         loss, words = float(self.losses[r]), ""
-        if (answer := self._same_answer(r)) is not None:
-            words += f"; it takes every sample for the class {answer}"
-        elif (best := self._fallen_from(guessing, r)) is not None:
-            words += f"; it had {percent(best[1])} after epoch {best[0]}"
+        if (only := self._only_class(r)) is not None:
+            words = f"; it takes every sample for the class {only}"
+        elif (best := self._better_epoch(guessing, r)) is not None:
+            words = f"; it had {percent(best[1])} after epoch {best[0]}"
         if guessing.likelier(loss):
             return words + f"; its loss {_loss(loss)} is below {guessing.loss:.4g}, so its probabilities tell something"
         return words + f"; its loss is {_loss(loss)}, and {guessing.loss:.4g} for the shares of the classes"
 
     def _tall_loss(self) -> list[str]:
-        """Say for the first set for which it holds that losses are far above that of guessing."""
-        for which, tall in TALL_LOSS.items():
+        """Warn of losses far above that of guessing, on the first set that has some."""
+        for which, (name, factor) in _TALL_LOSS.items():
             losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
-            members = sorted(set(np.flatnonzero(losses > tall * usual).tolist()) - set(self.guess))
+            members = sorted(set(np.flatnonzero(losses > factor * usual).tolist()) - set(self.guess))
             if members and usual > 0:
-                words = f"{self._who(members)} far worse in loss than guessing: {_loss(losses[members].max())} on the "
-                words += f"{_WORDS[which]} set, where the shares of the classes give {usual:.4g}. "
-                tries = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
-                return [words + _hints(tries)]
+                hints = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
+                words = f"{self._networks(members)} far worse in loss than guessing: {_loss(losses[members].max())} on"
+                return [f"{words} the {name} set, where the shares of the classes give {usual:.4g}. {_advice(hints)}"]
         return []
 
     def _far_below(self, guessing: Guessing) -> list[str]:
+        """Warn of networks whose accuracy was far better in an earlier epoch."""
         others = sorted(set(np.flatnonzero(np.isfinite(self.accuracies)).tolist()) - set(self.guess))
-        fallen = {r: best for r in others if (best := self._fallen_from(guessing, r)) is not None}
+        fallen = {r: best for r in others if (best := self._better_epoch(guessing, r)) is not None}
         if not fallen:
             return []
-        members = list(fallen)
-        worst = max(members, key=lambda r: fallen[r][1] - self.accuracies[r])
+        worst = max(fallen, key=lambda r: fallen[r][1] - self.accuracies[r])
         epoch, best_accuracy = fallen[worst]
-        words = f"{self._who(members)} far below {'its' if len(members) == 1 else 'their'} own best"
-        words += ", such as " if len(members) > 1 else ": "
-        words += f"{percent(float(self.accuracies[worst]))} of the validation samples at the end, and "
-        tries = [_SMALLER_RATE, "fewer epochs"]
+        hints = [_SMALLER_RATE, "fewer epochs"]
         if self.config.schedule == "constant":
-            tries = ["a rate that falls (schedule = triangular, cosine or decay)", _SMALLER_RATE]
-        return [f"{words}{percent(best_accuracy)} after epoch {epoch}. {_hints(tries)}"]
+            hints = ["a rate that falls (schedule = triangular, cosine or decay)", _SMALLER_RATE]
+        words = f"{self._networks([*fallen])} far below "
+        words += "its own best: " if len(fallen) == 1 else "their own best, such as "
+        words += f"{percent(float(self.accuracies[worst]))} of the validation samples at the end, and "
+        return [f"{words}{percent(best_accuracy)} after epoch {epoch}. {_advice(hints)}"]
 
-    # -- what is known of one network -----------------------------------------------------
-
-    def _fallen_from(self, guessing: Guessing, r: int) -> tuple[int, float] | None:
-        """Return the epoch of a network's best validation accuracy, from 1, with it, where the last is far below."""
+    def _better_epoch(self, guessing: Guessing, r: int) -> tuple[int, float] | None:
+        """Return a network's best epoch, from 1, and its validation accuracy, where the last is far below."""
         column = self.result.history.columns()["validation.accuracies"][:, r]
         if guessing.set != "validation" or not np.isfinite(column).any():
             return None
         epoch = int(np.nanargmax(column))
         best, last = float(column[epoch]), float(self.accuracies[r])
         error = math.sqrt((best * (1 - best) + last * (1 - last)) / guessing.samples)
-        return (epoch + 1, best) if best - last > max(FAR_BELOW, FAR_ERRORS * error) else None
+        return (epoch + 1, best) if best - last > max(_FAR_BELOW, _FAR_ERRORS * error) else None
 
-    def _same_answer(self, r: int) -> str | None:
+    def _only_class(self, r: int) -> str | None:
         """Return the class for which a network takes every sample, if its hits are those of one class in every set."""
         classes = np.ones(self.data.classes, bool)
         for which, counts in self.counts.items():
             accuracy = float(getattr(self.result, which).accuracies[r])
             if not np.isfinite(accuracy):
-                return None  # too little to go by: a single set may have a class of just so many samples
+                return None  # a single set may have a class of just so many samples by chance
             classes &= counts == round(accuracy * int(counts.sum()))
         return self.data.class_names[int(np.argmax(classes))] if classes.any() else None
 
-    def _of(self, value: Any, r: int) -> Any:
-        """Return a network's own value of a setting that may vary."""
-        return value[r] if isinstance(value, tuple) else value
-
-    def _rate(self, r: int) -> float:
-        """Return a network's highest learning rate."""
-        return float(self._of(self.config.eta_max if self.config.schedule == "triangular" else self.config.eta, r))
-
-    # -- what to try ----------------------------------------------------------------------
-
-    def _against_chance(self, r: int) -> list[str]:
-        if self.guessing is not None and self.guessing.likelier(self.losses[r]):
+    def _hints_at_chance(self, guessing: Guessing, r: int) -> list[str]:
+        """Return what might help a network that guesses."""
+        if guessing.likelier(self.losses[r]):
             return ["figures by class, which xpnet evaluate prints: accuracy hides rare classes"]
-        found, rate = [], self._rate(r)
-        if self._of(self.config.lam, r) >= LARGE_LAMBDA:
-            found.append("a smaller lambda")
+        setting = self.config.eta_max if self.config.schedule == "triangular" else self.config.eta
+        settings: list[Any] = [self.config.lam, setting, self.network.init]
+        lam, rate, init = (value[r] if isinstance(value, tuple) else value for value in settings)
         plain = bool(self.network.hidden) and not self.network.batch_norm
-        small = isinstance(init := self._of(self.network.init, r), float) and init <= SMALL_INIT
-        if rate >= LARGE_RATE or (plain and not small and rate > SMALL_RATE):
-            found.append(_SMALLER_RATE)
+        small = isinstance(init, float) and init <= _SMALL_INIT
+        hints = ["a smaller lambda"] if lam >= _LARGE_LAMBDA else []
+        if rate >= _LARGE_RATE or (plain and not small and rate > _SMALL_RATE):
+            hints.append(_SMALLER_RATE)
         if plain:  # from layer to layer small weights, or units that are dead, let less of the sample through
-            found += ["init = he", "batch normalisation"] if small else ["batch normalisation"]
+            hints += ["init = he", "batch normalisation"] if small else ["batch normalisation"]
         if self.result.steps < FEW_STEPS:
-            found.append("more steps")
-        if rate <= SMALL_RATE:
-            found.append("a larger learning rate (xpnet lr-range suggests one)")
-        return found or ["other learning rates (xpnet lr-range suggests some)"]
+            hints.append("more steps")
+        if rate <= _SMALL_RATE:
+            hints.append("a larger learning rate (xpnet lr-range suggests one)")
+        return hints or ["other learning rates (xpnet lr-range suggests some)"]
 
-    # -- words ----------------------------------------------------------------------------
-
-    def _who(self, members: Sequence[int]) -> str:
-        """Return which networks a sentence is about, with its verb."""
+    def _networks(self, members: Sequence[int]) -> str:
+        """Return the subject of a sentence about some networks, with its verb."""
         if len(self.rows) == 1:
             return "The network is"
-        return f"{len(members)} of {len(self.rows)} networks ({_named(self.rows, members)}) {_are(members)}"
+        verb = "is" if len(members) == 1 else "are"
+        return f"{len(members)} of {len(self.rows)} networks ({_named(self.rows, members)}) {verb}"
 
 
 def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     """Return what sets networks apart: the combinations of settings that they have, or their seeds."""
-    groups: dict[str, list[bool]] = {}
     chosen = set(members)
+    groups: dict[str, list[bool]] = {}
     for r, row in enumerate(rows):
-        own = {name: value for name, value in row.items() if name != "seed"} or dict(row)
+        own = {name: value for name, value in row.items() if name != "seed"} or row
         words = ", ".join(f"{n} {f'{v:g}' if isinstance(v, float) else v}" for n, v in own.items())
         groups.setdefault(words, []).append(r in chosen)
-    found = [
+    named = [
         words if all(among) else f"{words}: {sum(among)} of {len(among)}"
         for words, among in groups.items()
         if any(among)
     ]
-    more = len(found) - _NAMED
-    return "; ".join(found[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    more = len(named) - _NAMED
+    return "; ".join(named[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _hints(tries: Sequence[str]) -> str:
-    """Return what to try, each once, with what would help most networks first."""
-    order = sorted(dict.fromkeys(tries), key=lambda hint: -tries.count(hint))
-    return f"Try {' or '.join([*([', '.join(order[:-1])] if order[1:] else []), order[-1]])}."
-
-
-def _are(members: Sequence[int]) -> str:
-    return "is" if len(members) == 1 else "are"
+def _advice(hints: Sequence[str]) -> str:
+    """Return a sentence with each hint once, the one for most networks first."""
+    *others, last = sorted(dict.fromkeys(hints), key=lambda hint: -hints.count(hint))
+    return f"Try {', '.join(others)}{' or ' if others else ''}{last}."
 
 
 def _loss(value: float) -> str:

@@ -58,12 +58,13 @@ def journal_backend(path: Path) -> Any:
             with locked(path, self.patience) as alone:
                 # A process that has kept the lock for that long is not waited for again until the lock has been free.
                 self.patience = _PATIENCE if alone else 0.0
-                unfinished = _unfinished_line(path)
-                if unfinished is not None and not alone:
-                    raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
-                if unfinished is not None:
+                with open_regular(path) as file:
+                    end, size = _end_of_lines(file)
+                if end < size:  # the writer of the last line was killed
+                    if not alone:
+                        raise RunError(f"{path}: is locked by a process that does not go on; end or continue it")
                     with open_regular(path, "rb+") as file:
-                        file.truncate(unfinished)
+                        file.truncate(end)
                 with open_regular(path, "ab") as file:
                     file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
                     file.flush()
@@ -97,18 +98,16 @@ def locked(path: Path, patience: float) -> Iterator[bool]:
             lock_file.release()
 
 
-def _unfinished_line(path: Path) -> int | None:
-    """Return the offset of an unfinished last line; None if all lines are complete."""
-    with open_regular(path) as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 4096)
-            file.seek(start)
-            if (newline := file.read(end - start).rfind(b"\n")) >= 0:
-                end = start + newline + 1
-                break
-            end = start
-    return end if end < size else None
+def _end_of_lines(file: Any) -> tuple[int, int]:
+    """Return where the complete lines of a journal end, and the size of the file."""
+    size = end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 4096)
+        file.seek(start)
+        if (newline := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + newline + 1, size
+        end = start
+    return end, size
 
 
 def operations(path: Path, offset: int, line: int) -> Iterator[tuple[dict[str, Any], int]]:
@@ -125,12 +124,13 @@ def operations(path: Path, offset: int, line: int) -> Iterator[tuple[dict[str, A
         RunError: A line is damaged; the message names line and key.
     """
     with open_regular(path) as file:
+        # Complete lines never change.  An unfinished one may be cut off and overwritten while it is read.
+        end, size = _end_of_lines(file)
         file.seek(offset)
-        while content := file.readline(MOST_LINE):
+        while offset < max(end, size - MOST_LINE + 1):
             called = f"storage = {path}: is not a journal of a search, line {line}"
+            content = file.readline(MOST_LINE)
             if not content.endswith(b"\n"):
-                if len(content) < MOST_LINE:
-                    return
                 raise RunError(f"{called}: is longer than {MOST_LINE:,} bytes")
             offset += len(content)
             operation = json_object(content, called, RunError)
