@@ -161,10 +161,8 @@ class TrainConfig(Checked):
             raise ConfigError(f"cycles = {self.cycles} and epochs = {self.epochs}: set one of them, not both")
         if self.cycles is not None and self.schedule != "triangular":
             raise ConfigError(f"cycles = {self.cycles}: the schedule {self.schedule} has no cycles; set epochs")
-        if self.schedule == "triangular":
-            self._check_order("eta_min", "eta_max")
-        if self.schedule == "cosine":
-            self._check_order("eta_min", "eta")
+        if (high := {"triangular": "eta_max", "cosine": "eta"}.get(self.schedule)) is not None:
+            self._check_order("eta_min", high)
         if self.nesterov and not all(rho > 0 for rho in _tuple(self.momentum)):
             raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {shown(self.momentum)}")
 
@@ -190,15 +188,11 @@ class TrainConfig(Checked):
         full, rest = divmod(samples, self.batch_size)
         per_epoch = full if self.drop_last else full + (rest > 0)
         if per_epoch == 0:
-            raise ConfigError(
-                f"batch_size = {self.batch_size}: larger than the {samples} training samples, "
-                "and drop_last leaves no batch; take a smaller batch_size"
-            )
+            larger = f"batch_size = {self.batch_size}: larger than the {samples} training samples"
+            raise ConfigError(f"{larger}, and drop_last leaves no batch; take a smaller batch_size")
         n_s = int(self.n_s[:-2]) * per_epoch if isinstance(self.n_s, str) else self.n_s
-        if self.epochs is not None or self.schedule != "triangular":
-            steps = (self.epochs or 20) * per_epoch
-        else:
-            steps = (self.cycles or 2) * 2 * n_s
+        by_epochs = self.epochs is not None or self.schedule != "triangular"
+        steps = (self.epochs or 20) * per_epoch if by_epochs else (self.cycles or 2) * 2 * n_s
         if steps > MOST_STEPS:
             raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
         return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s)

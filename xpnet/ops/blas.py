@@ -121,7 +121,8 @@ def _is_correct(blas: Blas) -> bool:
 def blas_threads() -> int:
     """Return how many threads NumPy's BLAS uses outside of :func:`one_blas_thread`, at most one for each core."""
     blas = numpy_blas()
-    allowed = _before if _inside else blas.threads if blas is not None else None
+    with _lock:  # between the lines of another thread that enters, BLAS would seem to have one thread
+        allowed = _before if _inside else blas.threads if blas is not None else None
     cores = usable_cores()
     return max(1, min(cores, allowed or cores))
 

@@ -33,6 +33,8 @@ from xpnet.tuning.winner import Metrics, find_once, winner_settings, with_all_se
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
 
+Loader = Callable[[DataConfig], Dataset]
+
 
 @dataclass
 class SearchResult:
@@ -111,13 +113,7 @@ class Search:
 
     @classmethod
     def join(
-        cls,
-        storage: Any,
-        name: str,
-        own: Mapping[str, Any],
-        backend: Backend,
-        *,
-        load: Callable[[DataConfig], Dataset] = load_data,
+        cls, storage: Any, name: str, own: Mapping[str, Any], backend: Backend, *, load: Loader = load_data
     ) -> Search:
         """Take part in an existing search, or go on with one that was interrupted.
 
