@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import BenchError, read
-from xpnet.analysis.benchmark import summary
+from xpnet.analysis.step_benchmark import summary
 
 # A median of n values has 1.25 times the standard error of a mean; a quartile lies 0.674 sigma from it.
 _ERROR_OF_MEDIAN, _SIGMA_OF_QUARTILES = 1.2533, 1 / (2 * 0.6745)

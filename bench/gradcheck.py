@@ -22,7 +22,7 @@ import numpy as np
 from bench.memory import peak_mib
 from bench.problem import NINE
 from bench.turns import ROOT
-from xpnet.analysis.benchmark import summary
+from xpnet.analysis.step_benchmark import summary
 
 NETWORKS = {
     "3 layers, BN": ((50, 50), True),

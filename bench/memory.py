@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.problem import Problem
 from bench.turns import ROOT
-from xpnet.analysis.benchmark import summary
+from xpnet.analysis.step_benchmark import summary
 
 
 def peak_mib() -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 import xpnet
 from bench.problem import ETA_MAX, ETA_MIN, LAM, N_S, Problem
-from xpnet.analysis import benchmark
+from xpnet.analysis import step_benchmark
 
 
 class Stepper:
@@ -17,7 +17,7 @@ class Stepper:
     def __init__(self, problem: Problem) -> None:
         self._network = problem.network()
         part = xpnet.to_device(problem.raw(), self._network.backend, self._network.dtype).train
-        self._steps = benchmark.Steps(self._network, part, problem.lam)
+        self._steps = step_benchmark.Steps(self._network, part, problem.lam)
 
     def epoch(self, perm: np.ndarray, eta: np.ndarray) -> float:
         """Take the steps; return the mean loss over all replicas."""
@@ -32,7 +32,7 @@ class Floor:
     """Gather and matrix products of the same shapes."""
 
     def __init__(self, problem: Problem) -> None:
-        self._floor = benchmark.Floor(problem.sizes, problem.batch, problem.data()[0], problem.replicas)
+        self._floor = step_benchmark.Floor(problem.sizes, problem.batch, problem.data()[0], problem.replicas)
 
     def epoch(self, perm: np.ndarray, eta: np.ndarray) -> None:  # noqa: ARG002
         """Do the products of the steps."""
@@ -51,7 +51,7 @@ class Train:
 
     def __init__(self, problem: Problem) -> None:
         samples = len(problem.labels())
-        data = benchmark.noise(samples, others=max(1, samples // 9))
+        data = step_benchmark.noise(samples, others=max(1, samples // 9))
         self._network = problem.network()
         self._data = xpnet.to_device(data, self._network.backend, self._network.dtype)
         self._config = xpnet.TrainConfig(

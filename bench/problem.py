@@ -114,7 +114,7 @@ class Problem:
 
     def turn(self, number: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the batches (steps, batch) and the learning rates (steps,) of one round."""
-        from xpnet.analysis.benchmark import order
+        from xpnet.analysis.step_benchmark import order
         from xpnet.training.schedules import triangular
 
         samples = len(self.labels())
@@ -130,7 +130,7 @@ def _read(folder: str) -> tuple[np.ndarray, np.ndarray]:
 def write_data(folder: Path, samples: int, source: str | None) -> str:
     """Write the data that workers read, noise or that of `source`; return what it is called."""
     import xpnet
-    from xpnet.analysis.benchmark import noise
+    from xpnet.analysis.step_benchmark import noise
 
     data = noise(samples) if source is None else xpnet.load_data(source, f"{samples}/1000")
     np.save(folder / "raw.npy", data.train.x)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.turns import ROOT
-from xpnet.analysis.benchmark import in_turn, summary
+from xpnet.analysis.step_benchmark import in_turn, summary
 
 LAMBDAS, CYCLES = 50, 2
 _SETTINGS = ("--hidden", "50,50", "--n-s", "1ep", "--cycles", str(CYCLES), "--device", "cpu", "--json")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.turns import ROOT
-from xpnet.analysis.benchmark import in_turn, summary
+from xpnet.analysis.step_benchmark import in_turn, summary
 
 _FIRST_STEP = """
 import numpy as np, xpnet
-from xpnet.analysis.benchmark import Steps, noise
+from xpnet.analysis.step_benchmark import Steps, noise
 network = xpnet.Network(xpnet.NetworkConfig(inputs=3072))
 steps = Steps(network, xpnet.to_device(noise(100), network.backend, "float32").train, 0.005)
 steps(np.arange(100)[None], np.array([0.01]))

@@ -12,7 +12,7 @@ import numpy as np
 from bench.contenders import OURS, PEERS, POPULATION_PEERS, missing
 from bench.problem import Problem
 from bench.turns import LEAD, REFERENCE, Worker, measure
-from xpnet.analysis.benchmark import in_turn, summary
+from xpnet.analysis.step_benchmark import in_turn, summary
 
 Say = Callable[[str], None]
 

@@ -16,7 +16,7 @@ import numpy as np
 from bench.contenders import ALL, missing
 from bench.problem import Problem
 from bench.results import BenchError
-from xpnet.analysis.benchmark import in_turn, summary
+from xpnet.analysis.step_benchmark import in_turn, summary
 
 ROOT = Path(__file__).parents[1]
 # Threads of a pool spin for up to 0.2 s after their last work (OpenMP's default) before they sleep.

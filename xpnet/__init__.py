@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from xpnet.training.result import TrainResult
     from xpnet.training.train import train
     from xpnet.training.train_population import train_population
-    from xpnet.tuning.study import search
+    from xpnet.tuning.search import search
 
 # Public names by the module that defines them.
 _NAMES = {
@@ -56,7 +56,7 @@ _NAMES = {
     "training.result": "TrainResult",
     "training.train": "train",
     "training.train_population": "train_population",
-    "tuning.study": "search",
+    "tuning.search": "search",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 # Modules that are reached as attributes too.

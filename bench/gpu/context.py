@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.analysis.benchmark import noise
+from xpnet.analysis.step_benchmark import noise
 from xpnet.backend import Backend, get_backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.data import Dataset

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.gpu.context import Context
 from bench.problem import NINE
-from xpnet.analysis.benchmark import noise
+from xpnet.analysis.step_benchmark import noise
 from xpnet.backend import Backend
 from xpnet.config.definitions import TrainConfig
 from xpnet.data import Dataset

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.gpu.context import Context, Steps, figures, timed
 from bench.problem import NINE
-from xpnet.analysis.benchmark import noise, wins_from
+from xpnet.analysis.step_benchmark import noise, wins_from
 from xpnet.backend import give_back
 from xpnet.nn.network import Network
 from xpnet.training.device_data import to_device

@@ -10,7 +10,7 @@ import pytest
 import xpnet
 from xpnet.cli import COMMANDS, DATA_COMMANDS
 from xpnet.config.settings import VARYING, Settings
-from xpnet.tuning.config import SearchConfig
+from xpnet.tuning.search_config import SearchConfig
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_search_without_kept_networks_goes_on_and_trains_its_winner_again(capsys
     """As one of an earlier version: the networks of its finished trials are nowhere."""
     with monkeypatch.context() as patch:
         patch.setattr(FolderStore, "keep", lambda *_: None)
-        patch.setattr("xpnet.tuning.study.find_once", lambda *_: None)
+        patch.setattr("xpnet.tuning.search.find_once", lambda *_: None)
         run(capsys, "lambda", *SMALL, "--out", "s", code=130)
     found = run(capsys, "--resume", "s", "--json")
     assert "its networks cannot be had" in found.err
@@ -212,6 +212,6 @@ def test_nothing_is_drawn_into_a_winner_that_lies_elsewhere(capsys, monkeypatch)
     Path("s/winner").rename(outside)
     (outside / "curves.png").unlink()
     figures = {"test": {"accuracy": 0.5}, "winner": "../outside", "trained_again": False}
-    monkeypatch.setattr("xpnet.tuning.study.find_once", lambda *_: figures)
+    monkeypatch.setattr("xpnet.tuning.search.find_once", lambda *_: figures)
     assert "winner = ../outside: must be the name of a folder in it" in run(capsys, "--resume", "s", code=2).err
     assert not (outside / "curves.png").exists()

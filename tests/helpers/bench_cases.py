@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.results import FORMAT
-from xpnet.analysis.benchmark import summary
+from xpnet.analysis.step_benchmark import summary
 
 MACHINE = {
     "date": "2026-01-02",

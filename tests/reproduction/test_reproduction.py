@@ -18,8 +18,8 @@ from xpnet.report.reproduction_chart import drawings, write_figures
 from xpnet.report.reproduction_markdown import grids, markdown, markdown_page
 from xpnet.reproduction import REPORTS, CellOutcome, Experiment, Outcome, Reported, Runner, choose, load
 from xpnet.reproduction.compare import compare, plateau, spread, words_of
-from xpnet.reproduction.draws import cells_of, matches
 from xpnet.reproduction.runner import shortened
+from xpnet.reproduction.sampling import cells_of, matches
 
 EVERY = choose(["all"])
 SMALL = {"hidden": [6], "n_s": 8, "cycles": 1, "batch_size": 50}

@@ -58,7 +58,7 @@ def died(run_in, monkeypatch, tmp_path):
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpnet.tuning.study.with_all_sets", dies)
+        patch.setattr("xpnet.tuning.search.with_all_sets", dies)
         with pytest.raises(Died):
             run_in(tmp_path / "s", storage)
     return tmp_path / "s", partial(run_in, storage=storage)

@@ -425,6 +425,6 @@ def test_joining_worker_takes_everything_from_the_storage():
 )
 def test_impossible_search_is_refused_before_anything_is_trained(blobs, space, settings, how, words, monkeypatch):
     base = {name: value for name, value in SMALL.items() if name not in space}
-    monkeypatch.setattr("xpnet.tuning.config.find_spec", lambda _: None)
+    monkeypatch.setattr("xpnet.tuning.search_config.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=words):
         xpnet.search(space, blobs, settings={**base, **settings}, **how)

@@ -92,15 +92,15 @@ def test_one_function_opens_files():
         "data/download.py: (work / 'new').open",
         "data/download.py: path.open",  # a new file
         "data/readers/archive.py: tarfile.open",  # of an open file, as those below
-        "data/readers/packed.py: archive.open",
-        "data/readers/packed.py: gzip.GzipFile",
+        "data/readers/compressed.py: archive.open",
+        "data/readers/compressed.py: gzip.GzipFile",
         "data/readers/parquet.py: pq.ParquetFile",
         "ops/cuda/kernels.py: (FOLDER / name).read_text",
         "ops/numba_cache.py: file.read_bytes",
         "ops/numba_cache.py: path.read_bytes",
         "report/page.py: (files / 'page.css').read_text",
         "report/page.py: (files / 'page.js').read_text",
-        "reproduction/model.py: path.open",
+        "reproduction/experiments.py: path.open",
         "runs/records.py: self._file.truncate",
         "tuning/journal.py: file.truncate",
         "utils/atomic_files.py: temporary.open",  # a new file

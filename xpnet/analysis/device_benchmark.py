@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.analysis.benchmark import Floor, Steps, in_turn, noise, order, summary, wins_from
+from xpnet.analysis.step_benchmark import Floor, Steps, in_turn, noise, order, summary, wins_from
 from xpnet.backend import Backend, get_backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.data import Dataset
@@ -40,7 +40,7 @@ def time_epochs(
         backends: The devices.
 
     Returns:
-        The :func:`~xpnet.analysis.benchmark.summary` of each device and of ``floor``, with ``us_per_step``, and
+        The :func:`~xpnet.analysis.step_benchmark.summary` of each device and of ``floor``, with ``us_per_step``, and
         ``first_seconds`` of the epoch that does not count; for the CPU ``floor_reached``, the floor's share in its
         time.
     """

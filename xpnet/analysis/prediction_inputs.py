@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from xpnet.config.definitions import DataConfig
 from xpnet.data.feature_table import ChunkedArray, table_of
 from xpnet.data.readers.csv import is_number, read_csv
+from xpnet.data.readers.image_decoding import Form, decode, image_size_of, resized
 from xpnet.data.readers.images import SUFFIXES, deep_notes
 from xpnet.data.readers.npy import npy_array, npz_arrays
 from xpnet.data.readers.parquet import is_parquet, read_parquet
-from xpnet.data.readers.pictures import Form, decode, image_size_of, resized
 from xpnet.errors import DataError, RunError
 from xpnet.nn.network import Network
 from xpnet.utils.file_system import open_regular

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xpnet.data.published import ARCHIVES
 from xpnet.data.readers.cifar import kind_in
-from xpnet.data.readers.cifar_files import CIFAR_10, cifar_100
+from xpnet.data.readers.cifar_layouts import CIFAR_10, cifar_100
 from xpnet.data.readers.idx import idx_files
 
 CIFAR10_HINT = (

@@ -12,8 +12,8 @@ from xpnet.config.fields import shown
 from xpnet.data.dataset import RawDataset
 from xpnet.data.find import published_in
 from xpnet.data.readers import cifar, idx, images, npy, tabular
+from xpnet.data.readers.compressed import open_unzipped
 from xpnet.data.readers.csv import is_text
-from xpnet.data.readers.packed import open_unzipped
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 

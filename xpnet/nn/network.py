@@ -28,7 +28,7 @@ from xpnet.errors import ConfigError
 from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
-from xpnet.nn.inputs import check_labels, check_samples, raw_samples, standardise
+from xpnet.nn.input_checks import check_labels, check_samples, raw_samples, standardise
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_file import Model, description, model_path, read_model, save_network
 from xpnet.ops import get_ops

@@ -14,7 +14,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows
-from xpnet.ops import numba_kernels, numpy_ops, wide
+from xpnet.ops import numba_kernels, numpy_ops, wide_products
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
@@ -38,7 +38,7 @@ def _as_one(*tensors: Array) -> tuple[Array, ...]:
 
 
 def _lies_side_by_side(a: Array) -> bool:
-    return a.shape[1] > 1 and wide.side_by_side(a) is not None
+    return a.shape[1] > 1 and wide_products.side_by_side(a) is not None
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
@@ -56,10 +56,10 @@ def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
 
 def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     blas = numpy_blas()
-    matrix = wide.side_by_side(W) if x.ndim == 2 else None
+    matrix = wide_products.side_by_side(W) if x.ndim == 2 else None
     if blas is None or matrix is None:
         return numpy_ops.descend_by_product(W, x, g, keep, squares, out)
-    wide.descend(blas, matrix, x, g, keep, squares, numba_kernels.scale_rows)
+    wide_products.descend(blas, matrix, x, g, keep, squares, numba_kernels.scale_rows)
     return None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows
-from xpnet.ops import wide
+from xpnet.ops import wide_products
 from xpnet.ops.blas import numpy_blas, rows_contiguous
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
@@ -46,8 +46,8 @@ def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
 
 
 def affine(x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
-    matrix = wide.side_by_side(W) if x.ndim == 2 else None
-    s = np.matmul(x, W, out=out) if matrix is None else wide.product(x, matrix, W.shape[0], out)
+    matrix = wide_products.side_by_side(W) if x.ndim == 2 else None
+    s = np.matmul(x, W, out=out) if matrix is None else wide_products.product(x, matrix, W.shape[0], out)
     if b is not None:
         s += b
     return s
@@ -58,10 +58,10 @@ def input_gradient(g: Array, W: Array, out: Array | None = None) -> Array:
 
 
 def weight_gradient(x: Array, g: Array, out: Array | None = None) -> Array:
-    matrix = wide.side_by_side(g) if x.ndim == 2 else None
+    matrix = wide_products.side_by_side(g) if x.ndim == 2 else None
     if matrix is None:
         return np.matmul(x.swapaxes(-1, -2), g, out=out)
-    return wide.product(x.T, matrix, g.shape[0], out)
+    return wide_products.product(x.T, matrix, g.shape[0], out)
 
 
 def bias_gradient(g: Array, out: Array | None = None) -> Array:
@@ -219,7 +219,7 @@ def penalty(weights: list[Array]) -> Array:
     sums = np.zeros(replicas, weights[0].dtype)
     for W in weights:
         if not W[0].flags.c_contiguous:
-            sums += wide.squares(W)
+            sums += wide_products.squares(W)
             continue
         for r in range(replicas):
             w = W[r].reshape(-1)
@@ -246,9 +246,9 @@ def descend(p: Array, steps: list[Array], keep: Array | None, squares: Array | N
 
 def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     blas = numpy_blas()
-    matrix = wide.side_by_side(W) if x.ndim == 2 else None
+    matrix = wide_products.side_by_side(W) if x.ndim == 2 else None
     if blas is not None and matrix is not None:
-        wide.descend(blas, matrix, x, g, keep, squares, _scale_rows)
+        wide_products.descend(blas, matrix, x, g, keep, squares, _scale_rows)
         return None
     if blas is None or not all(rows_contiguous(a[0] if a.ndim == 3 else a) for a in (x, g, W)):
         out = weight_gradient(x, g, out)

@@ -15,7 +15,7 @@ from xpnet.errors import RunError, printable
 from xpnet.nn.model_file import MODEL, read_model
 from xpnet.runs.folder import ENVIRONMENT, HISTORY, METRICS
 from xpnet.runs.records import read_environment, read_history, read_metrics
-from xpnet.training.guessing import none_better
+from xpnet.training.chance_level import none_better
 from xpnet.training.history import evenly
 from xpnet.training.schedules import FIRST_RATE
 

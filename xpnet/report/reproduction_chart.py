@@ -15,9 +15,9 @@ from xpnet.report.figure import Panel, side_by_side
 from xpnet.report.format import SET_NAMES, capitalised, file_stem, percent, setting_label
 from xpnet.report.theme import is_wide
 from xpnet.reproduction.compare import words_of
-from xpnet.reproduction.draws import matches
-from xpnet.reproduction.model import Experiment
+from xpnet.reproduction.experiments import Experiment
 from xpnet.reproduction.outcome import CellOutcome, Outcome
+from xpnet.reproduction.sampling import matches
 from xpnet.training.history import csv_lines
 from xpnet.utils.atomic_files import write_new
 

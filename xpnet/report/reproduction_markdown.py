@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from xpnet.analysis.gradcheck.report import VANISHING
 from xpnet.report.format import setting_label
 from xpnet.reproduction.compare import Row, compare, plateau
-from xpnet.reproduction.model import Experiment, load
+from xpnet.reproduction.experiments import Experiment, load
 from xpnet.reproduction.outcome import Outcome
 
 WHAT_THEY_ARE = (

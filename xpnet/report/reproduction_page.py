@@ -17,7 +17,7 @@ from xpnet.report.reproduction_chart import Drawing, drawings
 from xpnet.report.reproduction_markdown import WHAT_THEY_ARE, grids, remarks, source_and_time
 from xpnet.report.theme import SETS
 from xpnet.reproduction.compare import compare
-from xpnet.reproduction.model import Experiment, choose, load
+from xpnet.reproduction.experiments import Experiment, choose, load
 from xpnet.reproduction.outcome import OUTCOME_SHAPE, Outcome
 from xpnet.runs.folder import ENVIRONMENT
 from xpnet.runs.records import read_environment

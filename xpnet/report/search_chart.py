@@ -12,7 +12,7 @@ from xpnet.report.charts import dots, surface
 from xpnet.report.figure import Panel
 from xpnet.report.format import file_stem, is_number, percent, setting_label
 from xpnet.report.theme import is_wide
-from xpnet.training.guessing import none_better
+from xpnet.training.chance_level import none_better
 from xpnet.training.history import evenly
 
 Trial = Mapping[str, Any]

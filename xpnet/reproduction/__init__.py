@@ -1,6 +1,6 @@
 """The five reports as data (``*.toml``), and what runs them again."""
 
-from xpnet.reproduction.model import REPORTS, Experiment, Reported, Study, choose, load
+from xpnet.reproduction.experiments import REPORTS, Experiment, Reported, Study, choose, load
 from xpnet.reproduction.outcome import CellOutcome, Outcome
 from xpnet.reproduction.runner import Runner
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.analysis.gradcheck.report import FAILED, PASSED, ZERO
-from xpnet.reproduction.draws import matches
-from xpnet.reproduction.model import Experiment, Reported
+from xpnet.reproduction.experiments import Experiment, Reported
 from xpnet.reproduction.outcome import CellOutcome, Outcome
+from xpnet.reproduction.sampling import matches
 
 # Of the interval for one further run, or a mean of several, from the distribution of ours.
 _CONFIDENCE = 0.95

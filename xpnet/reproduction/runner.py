@@ -14,9 +14,9 @@ from xpnet.config.settings import VARYING, Settings
 from xpnet.data import Dataset, load_data
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
-from xpnet.reproduction.draws import cells_of, matches
-from xpnet.reproduction.model import Experiment
+from xpnet.reproduction.experiments import Experiment
 from xpnet.reproduction.outcome import FIGURES, SETS, CellOutcome, Outcome
+from xpnet.reproduction.sampling import cells_of, matches
 from xpnet.training.callback import Callback
 from xpnet.training.device_data import DeviceData, to_device
 from xpnet.training.population import Population

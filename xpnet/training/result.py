@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import TrainConfig
 from xpnet.errors import DivergedError
-from xpnet.training.guessing import Guessing, none_better
+from xpnet.training.chance_level import Guessing, none_better
 from xpnet.training.history import History, Metrics, Values
 
 

@@ -14,11 +14,11 @@ from xpnet.training.batches import order_seeds
 from xpnet.training.callback import Callback, TrainPlan, callbacks_of
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluator import SETS
+from xpnet.training.outcome_warnings import judged
 from xpnet.training.result import TrainResult
 from xpnet.training.state import TrainState
 from xpnet.training.trainer import Trainer
 from xpnet.training.validate import on_device_of
-from xpnet.training.verdicts import judged
 
 
 @takes(

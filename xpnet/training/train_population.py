@@ -21,12 +21,12 @@ from xpnet.training.chunks import Trained, chunks, halves_of, join, most_in_memo
 from xpnet.training.device_data import DeviceData, to_device
 from xpnet.training.evaluator import SETS
 from xpnet.training.history import records_of
+from xpnet.training.outcome_warnings import judged
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult, all_diverged
 from xpnet.training.state import Chunk, TrainState
 from xpnet.training.trainer import Trainer
 from xpnet.training.validate import check_fit, on_device_of
-from xpnet.training.verdicts import judged
 
 
 def _chunks_of(value: Any) -> list[Chunk]:

@@ -21,9 +21,9 @@ from typing import Any
 
 from xpnet.errors import RunError
 from xpnet.training.history import csv_lines
-from xpnet.tuning.identity import SETTINGS_SHAPE
+from xpnet.tuning.search import Search, SearchResult
+from xpnet.tuning.search_identity import SETTINGS_SHAPE
 from xpnet.tuning.storage import JOURNAL, absolute, without_password
-from xpnet.tuning.study import Search, SearchResult
 from xpnet.tuning.trials import Outcome, Trial
 from xpnet.tuning.winner import winner_settings
 from xpnet.utils import schema

@@ -14,7 +14,7 @@ from typing import Any
 
 from xpnet.errors import RunError
 from xpnet.runs.records import METRICS_SHAPE
-from xpnet.tuning.identity import IDENTITY_SHAPE
+from xpnet.tuning.search_identity import IDENTITY_SHAPE
 from xpnet.utils import schema
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.locks import try_lock

@@ -26,9 +26,9 @@ from xpnet.nn.network import Network
 from xpnet.runs.folder import HISTORY, METRICS, write_config, write_environment, write_metrics
 from xpnet.runs.records import read_metrics
 from xpnet.training.history import History, Metrics
+from xpnet.training.outcome_warnings import judged
 from xpnet.training.population import Population, replicas_json
 from xpnet.training.result import TrainResult
-from xpnet.training.verdicts import judged
 from xpnet.tuning.trials import Outcome, Trial
 from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import sync_folder

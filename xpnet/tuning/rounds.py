@@ -12,8 +12,8 @@ from xpnet.config.settings import Settings
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.training.validate import check_sizes
-from xpnet.tuning.config import SearchConfig
 from xpnet.tuning.samplers import adaptive_sampler, draw
+from xpnet.tuning.search_config import SearchConfig
 from xpnet.tuning.space import Dimension, Space, stacks
 from xpnet.tuning.trial_queue import Slot
 from xpnet.tuning.trials import Outcome, Trial

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import RunError
-from xpnet.training.guessing import Guessing, none_better
+from xpnet.training.chance_level import Guessing, none_better
 from xpnet.training.history import csv_lines, evenly, summary
 from xpnet.tuning.trial_queue import Slot, current, given_up
 

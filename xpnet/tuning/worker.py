@@ -10,9 +10,9 @@ from typing import Any
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback
+from xpnet.training.chance_level import Guessing
 from xpnet.training.chunks import most_in_memory
 from xpnet.training.device_data import DeviceData
-from xpnet.training.guessing import Guessing
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population

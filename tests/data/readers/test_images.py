@@ -13,8 +13,8 @@ from data_files import refused
 from PIL import Image, ImageOps
 
 from xpnet.data import load_data, read_raw
-from xpnet.data.readers import pictures
-from xpnet.data.readers.pictures import Form, decode
+from xpnet.data.readers import image_decoding
+from xpnet.data.readers.image_decoding import Form, decode
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_strips_of_a_picture_give_the_same_values(tmp_path: Path, monkeypatch, s
         path = tmp_path / f"{mode}.png"
         Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(path, exif=exif)
         for form in (Form(3, 8, 8), Form(1, 23, 31), Form(3, 31, 23), Form(3, 40, 50), Form(3, 9, 40), Form(1, 24, 30)):
-            monkeypatch.setattr(pictures, "_STRIP", 2**20)
+            monkeypatch.setattr(image_decoding, "_STRIP", 2**20)
             whole = decode(path, form)
             with Image.open(path) as image:
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
@@ -143,7 +143,7 @@ def test_strips_of_a_picture_give_the_same_values(tmp_path: Path, monkeypatch, s
             if mode != "L" or form.channels == 1:
                 planes = by_pillow if form.channels == 1 else by_pillow.transpose(2, 0, 1)
                 np.testing.assert_array_equal(whole, planes.reshape(-1))
-            monkeypatch.setattr(pictures, "_STRIP", strip)
+            monkeypatch.setattr(image_decoding, "_STRIP", strip)
             np.testing.assert_array_equal(decode(path, form), whole)
 
 

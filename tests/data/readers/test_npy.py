@@ -11,7 +11,6 @@ import pytest
 from data_files import refused
 
 from xpnet.data import feature_table, load_data, read_raw
-from xpnet.data.readers import packed
 
 X = np.arange(60.0).reshape(20, 3)
 Y = np.arange(20) % 2
@@ -179,5 +178,5 @@ def claim(path: Path, size: int) -> Path:
 def test_impossible_sizes_are_refused_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = claim(tmp_path / "m.npz", 2**31)
     refused(r"m.npz: x claims 2,147,483,648 bytes packed into \d+, which is not possible", path)
-    monkeypatch.setattr(packed, "_MOST_BYTES", 2**30)
+    monkeypatch.setattr(compressed, "_MOST_BYTES", 2**30)
     refused(r"m.npz: its arrays claim 2,147,48\d,\d+ bytes; at most 1,073,741,824 are read", path)

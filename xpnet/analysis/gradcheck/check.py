@@ -25,7 +25,7 @@ from xpnet.analysis.gradcheck.problem import (
 )
 from xpnet.analysis.gradcheck.report import GradcheckReport, TensorReport
 from xpnet.analysis.gradcheck.slopes import Workers
-from xpnet.analysis.gradcheck.verdict import judge, judge_network
+from xpnet.analysis.gradcheck.verdict import TOLERANCE, TOLERANCE_FLOAT32, judge, judge_network
 from xpnet.backend import get_backend
 from xpnet.config.arguments import function, kind, takes
 from xpnet.config.definitions import NetworkConfig
@@ -35,7 +35,6 @@ from xpnet.nn.network import Network
 from xpnet.utils.rng import Purpose, generator
 
 H, EPS = 6e-6, 1e-6
-TOLERANCE, TOLERANCE_FLOAT32 = 1e-5, 1e-2
 
 _CHECKS: dict[str, Check] = {
     "network": kind(Network, NetworkConfig),

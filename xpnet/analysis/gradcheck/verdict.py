@@ -21,6 +21,9 @@ from xpnet.analysis.gradcheck.report import (
     worst_of,
 )
 
+# Largest relative errors that pass, of gradients in float64 and in float32.
+TOLERANCE, TOLERANCE_FLOAT32 = 1e-5, 1e-2
+
 
 def judge(
     name: str,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from xpnet.data.readers.packed import refuse_damage
+from xpnet.data.readers.compressed import refuse_damage
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 

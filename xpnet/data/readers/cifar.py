@@ -16,7 +16,7 @@ from xpnet.data.dataset import RawDataset
 from xpnet.data.growing_table import GrowingTable, reorder
 from xpnet.data.published import ARCHIVES, BATCH_MD5
 from xpnet.data.readers.archive import md5_of, members_of, open_archive
-from xpnet.data.readers.cifar_files import CIFAR_10, IMAGE_SHAPE, Kind, cifar_100, layout_of, read_batch, read_names
+from xpnet.data.readers.cifar_layouts import CIFAR_10, IMAGE_SHAPE, Kind, cifar_100, layout_of, read_batch, read_names
 from xpnet.data.splits import nine_tenths
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular

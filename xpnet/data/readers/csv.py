@@ -28,7 +28,7 @@ from xpnet.data.readers.columns import (
     missing_value,
     smallest,
 )
-from xpnet.data.readers.packed import open_unzipped
+from xpnet.data.readers.compressed import open_unzipped
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.memory import check_room

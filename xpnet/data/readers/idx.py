@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xpnet.data.arrays import Arrays, DatasetMetadata, SplitPolicy, raw_from_arrays
 from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import ChunkedArray, read_chunks
-from xpnet.data.readers.packed import open_unzipped
+from xpnet.data.readers.compressed import open_unzipped
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import check_room

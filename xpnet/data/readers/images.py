@@ -16,7 +16,7 @@ from xpnet.config.definitions import DataConfig
 from xpnet.data.arrays import DatasetMetadata, SplitPolicy, raw_from_table
 from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import Table, table_in_memory
-from xpnet.data.readers.pictures import Form, decode, open_image
+from xpnet.data.readers.image_decoding import Form, decode, open_image
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.memory import check_room

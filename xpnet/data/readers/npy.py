@@ -21,7 +21,7 @@ from xpnet.config.definitions import DataConfig
 from xpnet.data.arrays import Arrays, DatasetMetadata, SplitPolicy, raw_from_arrays
 from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import CHUNK_BYTES, ChunkedArray, Table, read_chunks, read_values, table_of
-from xpnet.data.readers.packed import check_claims, is_damage, open_member, open_zip
+from xpnet.data.readers.compressed import check_claims, is_damage, open_member, open_zip
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular

@@ -19,7 +19,7 @@ from xpnet.ops import get_reference, load
 from xpnet.training.steppers.feature_parallel import FeatureParallelStepper, threads_to_split
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
-from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.streaming import StreamingStepper
 
 

@@ -10,7 +10,7 @@ from xpnet.nn.backprop import Tape
 from xpnet.ops.cuda.graphs import captured
 from xpnet.ops.cuda_ops import cuda_ops
 from xpnet.training.steppers.plain import PlainStepper, Rates
-from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network

@@ -10,7 +10,7 @@ from xpnet.backend import Array
 from xpnet.data import StandardisedRows
 from xpnet.nn.layers import layers_of
 from xpnet.training.steppers.cuda_graph import GraphStepper, Program
-from xpnet.training.steppers.state import Hyperparameters, State
+from xpnet.training.steppers.stepper_state import Hyperparameters, State
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network

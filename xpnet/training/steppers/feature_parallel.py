@@ -13,7 +13,7 @@ from xpnet.data import StandardisedRows
 from xpnet.ops import fast_is_on
 from xpnet.ops.blas import blas_threads, one_blas_thread
 from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network

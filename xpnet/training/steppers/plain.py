@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from xpnet.backend import Array
 from xpnet.nn.backprop import LayerGradient, Tape, backward, forward
-from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network

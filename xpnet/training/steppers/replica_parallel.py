@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.blas import blas_threads, on_all_cores, one_blas_thread
 from xpnet.training.steppers.plain import PlainStepper
-from xpnet.training.steppers.state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, kept_as_bytes
-from xpnet.training.steppers.state import State, StepMetrics
+from xpnet.training.steppers.stepper_state import State, StepMetrics
 
 # Samples that are copied at a time: at most so many bytes, and at least those of one step.
 _BLOCK_BYTES = 64 * 2**20

@@ -19,9 +19,9 @@ from xpnet.config.settings import Settings
 from xpnet.data import Dataset
 from xpnet.report.records import read_run
 from xpnet.runs.records import read_metrics
-from xpnet.training.guessing import LEVEL, Guessing
+from xpnet.training.chance_level import LEVEL, Guessing
 from xpnet.training.history import Metrics
-from xpnet.training.verdicts import FEW_STEPS, few_steps, judged
+from xpnet.training.outcome_warnings import FEW_STEPS, few_steps, judged
 
 DEEP = (20, 20, 10, 10, 10)
 PATTERNS = ["--data", "patterns:300/60", "--hidden", "8"]

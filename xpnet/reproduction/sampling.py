@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ConfigError
-from xpnet.reproduction.model import Experiment
+from xpnet.reproduction.experiments import Experiment
 from xpnet.reproduction.outcome import CellOutcome
 from xpnet.tuning.rounds import two_best_range
 

@@ -50,7 +50,7 @@ class Experiment:
         cells: Each cell's own settings; empty where cells are drawn.
         kind: ``"train"`` or ``"gradcheck"``.
         check: Arguments of a gradient check.
-        draw: How cells of a search are drawn; see :mod:`xpnet.reproduction.draws`.
+        draw: How cells of a search are drawn; see :mod:`xpnet.reproduction.sampling`.
         top: Number of cells of a search, the best by validation accuracy, that are run with more seeds.
         runs: Seeds of each cell; of a search, of its best cells.
         reported: The report's figures.

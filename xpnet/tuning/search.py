@@ -18,13 +18,13 @@ from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback, callbacks_of
 from xpnet.training.device_data import to_device
+from xpnet.training.outcome_warnings import few_steps
 from xpnet.training.population import Population
 from xpnet.training.train_population import train_population
-from xpnet.training.verdicts import few_steps
-from xpnet.tuning.config import SearchConfig
-from xpnet.tuning.identity import OWN, check_data, difference, identity
 from xpnet.tuning.kept_networks import NetworkStore
 from xpnet.tuning.rounds import Rounds
+from xpnet.tuning.search_config import SearchConfig
+from xpnet.tuning.search_identity import OWN, check_data, difference, identity
 from xpnet.tuning.space import Space
 from xpnet.tuning.storage import close_storage, open_storage
 from xpnet.tuning.trial_queue import TrialQueue
@@ -120,7 +120,7 @@ class Search:
         Args:
             storage: Where it is kept.
             name: Its study.
-            own: This worker's own settings, of :data:`~xpnet.tuning.identity.OWN`, and its ``lease``.
+            own: This worker's own settings, of :data:`~xpnet.tuning.search_identity.OWN`, and its ``lease``.
             backend: Where to compute.
             load: Reads the data.
 

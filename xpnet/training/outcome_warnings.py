@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.config.definitions import NetworkConfig, TrainConfig
 from xpnet.data import Dataset
-from xpnet.training.guessing import Guessing, class_counts, percent
+from xpnet.training.chance_level import Guessing, class_counts, percent
 from xpnet.training.result import TrainResult
 from xpnet.utils.plural import counted
 

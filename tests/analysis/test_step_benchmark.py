@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.analysis import benchmark
+from xpnet.analysis import step_benchmark
 from xpnet.training.steppers import Hyperparameters, make_stepper
 
 
 def test_steps_are_those_of_training():
-    data = benchmark.noise(300, inputs=20, classes=4)
+    data = step_benchmark.noise(300, inputs=20, classes=4)
     config = xpnet.NetworkConfig(inputs=20, hidden=(6,), classes=4)
     networks = [xpnet.Network(config, replicas=2) for _ in range(2)]
-    perm, eta = benchmark.order(300, 3, 70, seed=1), np.linspace(0.01, 0.1, 70)
+    perm, eta = step_benchmark.order(300, 3, 70, seed=1), np.linspace(0.01, 0.1, 70)
     assert len(np.unique(perm)) == perm.size
     part = xpnet.to_device(data, networks[0].backend, "float32").train
-    whole = benchmark.Steps(networks[0], part, [0.0, 0.1])
+    whole = step_benchmark.Steps(networks[0], part, [0.0, 0.1])
     stepper, sizes = whole._stepper, []
     assert type(stepper) is type(make_stepper(networks[0], part.x, part.labels, Hyperparameters(np.zeros(2))))
     whole._stepper = types.SimpleNamespace(run=lambda *a: (sizes.append(len(a[1])), stepper.run(*a)))
     assert whole(perm, eta).shape == (2,)
     assert sizes == [50, 20]
-    in_parts = benchmark.Steps(networks[1], part, [0.0, 0.1])
+    in_parts = step_benchmark.Steps(networks[1], part, [0.0, 0.1])
     for part in (slice(0, 50), slice(50, 70)):
         in_parts(perm[part], eta[part])
     for name, p in networks[0].parameters.items():
@@ -35,9 +35,9 @@ def test_steps_are_those_of_training():
 
 @pytest.mark.parametrize(("sizes", "replicas"), [((20, 6, 5, 4), 1), ((20, 6, 5, 4), 3), ((20, 4), 1)])
 def test_the_floor_does_the_gather_and_the_products(sizes, replicas, monkeypatch):
-    monkeypatch.setattr(benchmark, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(step_benchmark, "_BLOCK_BYTES", 200)
     x = np.random.default_rng(0).standard_normal((30, 20), dtype=np.float32)
-    floor = benchmark.Floor(sizes, 7, x, replicas)
+    floor = step_benchmark.Floor(sizes, 7, x, replicas)
     shapes, matmul = [], np.matmul
 
     def counted(a, b, out):
@@ -58,12 +58,12 @@ def test_turns_and_summaries():
     def contender(name):
         return lambda number: (said.append((number, name)), float(number))[1]
 
-    times = benchmark.in_turn({"a": contender("a"), "b": contender("b")}, 2)
+    times = step_benchmark.in_turn({"a": contender("a"), "b": contender("b")}, 2)
     assert said == [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a"), (2, "b")]
     assert times == {"a": [0, 1, 2], "b": [0, 1, 2]}
-    found = benchmark.summary([4.0, 1.0, 2.0, 3.0, 5.0])
+    found = step_benchmark.summary([4.0, 1.0, 2.0, 3.0, 5.0])
     assert (found["min"], found["q1"], found["median"], found["q3"]) == (1, 2, 3, 4)
-    assert benchmark.summary([2.0])["q3"] == 2
+    assert step_benchmark.summary([2.0])["q3"] == 2
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_turns_and_summaries():
 )
 def test_a_gpu_wins_from_where_it_never_loses_again(gpu_times, size):
     points = [(n, 5.0, float(t)) for n, t in zip((50, 100, 200), gpu_times, strict=True)]
-    assert benchmark.wins_from(points) == size
+    assert step_benchmark.wins_from(points) == size
