@@ -11,6 +11,7 @@ import pytest
 from data_files import refused
 
 from xpnet.data import feature_table, load_data, read_raw
+from xpnet.data.readers import compressed
 
 X = np.arange(60.0).reshape(20, 3)
 Y = np.arange(20) % 2
