@@ -1,6 +1,6 @@
 """The training loop: steps, epochs, evaluation, pruning and checkpoints.
 
-It is one long class, since all its methods work on the state of one training.
+It is one class of more than 250 lines, since all its methods work on the state of one training.
 """
 
 from __future__ import annotations
