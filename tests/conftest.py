@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough",
         action="store_true",
-        help="do more harm, such as 10,000 mutations of a format for 200",
+        help="do more harm, such as 4,000 mutations of a format for 200",
     )
     parser.addoption("--pictures", action="store_true", help="draw every picture, not only those that a test looks at")
     parser.addoption("--guarantees", type=Path, metavar="FILE", help="add what tests of guarantees did to FILE")

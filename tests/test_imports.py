@@ -17,7 +17,7 @@ _spec = importlib.util.spec_from_file_location("floors", Path(__file__).parents[
 floors = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(floors)
 FLOORS, MODULES, imports_of, floor_of = floors.floors(), floors.MODULES, floors.imports_of, floors.part_of
-PACKAGE = Path(xpnet.__file__).parent
+PACKAGE = floors.PACKAGE
 HEIGHT = {name: -floor for floor, (names, _) in enumerate(FLOORS) for name in names}
 
 

@@ -319,7 +319,7 @@ def test_mutated_inputs_of_predictions_are_read_or_refused(kind, harm):
         (np.save if kind == "npy" else np.savez)(path, x)
     whole = path.read_bytes()
     assert read_inputs([path], network).x.shape[1] == 16
-    for number in range(harm.times(100, 5_000)):
+    for number in range(harm.times(100, 3_000)):
         harm.did("mutated inputs of predictions")
         rng = np.random.default_rng([number, 9])
         overwrite(path, (mutated_text if kind == "csv" and number % 2 else mutated)(whole, rng))

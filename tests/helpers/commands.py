@@ -168,6 +168,7 @@ def main() -> None:
 
     import xpnet
     import xpnet.cli.progress
+    import xpnet.ops.blas
     import xpnet.report.curves_chart
     import xpnet.report.population_chart
     import xpnet.runs.saver
@@ -181,6 +182,7 @@ def main() -> None:
     for samples in ("600/100", "300/100"):
         xpnet.load_data(f"patterns:{samples}")
     _import_what_runs_import()
+    xpnet.ops.blas.numpy_blas()  # found while its file can be read: without it, the last bits are others
     folder = Path.cwd()
     for line in sys.stdin:
         sys.stdout.write(json.dumps(run(json.loads(line), folder)) + "\n")
