@@ -39,7 +39,7 @@ extern "C" __global__ void softmax_cross_entropy(const real* s, const int* label
                                                  const real* scales, int64 scale_stride, real factor, real* losses,
                                                  bool* correct, real* g, int n, int c) {
     const int r = blockIdx.y, i = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
-    if (i >= n) return;  // a whole warp
+    if (i >= n) return;  // the same for all lanes of a warp
     const int64 row = (int64)r * n + i;
     real largest, sum;
     int best;
