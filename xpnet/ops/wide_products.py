@@ -17,8 +17,7 @@ _BLOCK = 160_000
 
 
 def side_by_side(a: Array) -> Array | None:
-    """Return an array (R, n, m) that lies in memory as (n, R, m), viewed as a matrix (n, R m); None for other
-    arrays."""
+    """Return a view (n, R m) of an array (R, n, m) that lies in memory as (n, R, m); None for other arrays."""
     R, n, m = a.shape
     if R == 1 or a.strides[2] != a.itemsize or a.strides[0] != m * a.itemsize or a.strides[1] < R * m * a.itemsize:
         return None

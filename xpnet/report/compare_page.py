@@ -58,7 +58,7 @@ def _labelled(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _chosen(contenders: Sequence[Contender]) -> list[Block]:
-    """Return a table of the combination of settings that represents each run."""
+    """Return notes on the combination of settings that represents each run."""
     notes = []
     if all(contender.record.none_better for contender in contenders):
         notes.append("None of these runs is better than guessing, so none is called the best.")

@@ -147,8 +147,7 @@ def _checks(rows: Sequence[Row]) -> list[Grid]:
 
 
 def row_texts(row: Row, kind: str) -> tuple[str, str, str, str]:
-    """Return as texts the report's figure, ours, the number of runs, and whether the report's lies within our
-    spread."""
+    """Return as text the report's figure, ours, the number of runs, and whether the first lies within our spread."""
     if kind == "gradcheck":
         theirs = f"{row.theirs[0]:.1e}" if row.theirs else ""
         return theirs, f"{row.ours[0]:.1e}" if row.ours else row.instead, "", row.note

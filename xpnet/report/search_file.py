@@ -105,7 +105,7 @@ def read_search_result(path: Path) -> dict[str, Any]:
 
 
 def _nth(number: int) -> schema.Shape:
-    """Return the shape of trial number `number` of the file, for messages."""
+    """Return the shape of a trial; its errors name the trial by its position in the file."""
 
     def shape(value: Any) -> None:
         try:

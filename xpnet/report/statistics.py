@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-# Differences of accuracies that vary by less than this are equal up to rounding.
+# If differences of accuracies vary by less than this, the variation is rounding.
 _ROUNDING = 1e-12
 
 
