@@ -1,7 +1,7 @@
 """Where arrays live and what computes with them.
 
 A :class:`Backend` is an explicit argument: there is no global "current device".  Only this module,
-:mod:`xpnet.ops` and the CUDA steppers use CuPy, which is imported when a GPU is asked for.
+:mod:`xpnet.ops` and the CUDA steppers use CuPy, which is imported when a GPU is requested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from xpnet.errors import ArrayError, DeviceError
 from xpnet.utils.memory import free_host_memory
 
 Array: TypeAlias = Any
-"""An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or one that acts alike."""
+"""An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or an array with the same behaviour."""
 
 _INSTALL_HINT = (
     "install the wheel that matches your driver, in xpnet's source folder: pip install '.[cuda13]' or '.[cuda12]'"

@@ -167,7 +167,7 @@ def train_with_diagnosis(
         orders: As of :func:`xpnet.train`.
 
     Returns:
-        What :func:`xpnet.train` returns, and the statistics by epoch: ``history["s_std"]`` (epochs, R, L), ...
+        The result of :func:`xpnet.train`, and the statistics by epoch: ``history["s_std"]`` (epochs, R, L), ...
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.

@@ -1,4 +1,4 @@
-"""What commands print: progress to standard error, results to standard output."""
+"""The output of commands: progress to standard error, results to standard output."""
 
 from __future__ import annotations
 

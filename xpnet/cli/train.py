@@ -204,7 +204,7 @@ def _print_result(
     saver: Saver,
     interrupt: Interrupt,
 ) -> int:
-    """Print the result, and say what comes next; return the exit code.
+    """Print the result and advice on the next step; return the exit code.
 
     Raises:
         RunError: Not everything could be saved.

@@ -110,9 +110,8 @@ class TrainConfig(Checked):
         train_metrics: ``"running"``: training loss and accuracy of the batches during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
-            GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of
-            three kernels a step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt
-            out to the cores.
+            GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
+            step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt out to the cores.
     """
 
     lam: PerReplica = setting(

@@ -16,7 +16,7 @@ from xpnet.utils.rng import Purpose, generator
 
 SIDE = 32
 CLASSES = 10
-_BLOCK = 500  # rows with a stream of their own, so that row i does not depend on how many are asked for
+_BLOCK = 500  # rows with a random stream of their own, so that row i does not depend on the number of rows
 _DIRECTIONS = 5
 _CYCLES = (2.6, 4.6)  # stripes across an image, wide and narrow
 _TRAIN, _TEST = 0, 1

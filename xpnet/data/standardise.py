@@ -27,8 +27,7 @@ class Standardiser:
 
     Attributes:
         mean: Mean of each feature over the training set (d,), float64.
-        std: Standard deviation (ddof = 0) of each feature (d,), float64; 1 for a constant one, which
-            thereby becomes 0.
+        std: Standard deviation (ddof = 0) of each feature (d,), float64; 1 for a constant feature, which so becomes 0.
 
     Raises:
         DataError: `mean` and `std` differ in length, or a deviation is not above 0.

@@ -17,7 +17,7 @@ def check_samples(x: Array, d: int, replicas: int, dtype: Any, *, hint: str = ""
     """Refuse samples that are not (n, d) or (R, n, d) of type `dtype`; `hint` is advice for another type.
 
     Raises:
-        ArrayError: They are not.
+        ArrayError: The samples have another shape or type.
     """
     if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0 or not _fits_replicas(x, replicas):
         raise _wrong_shape(x, d, replicas)
@@ -38,7 +38,7 @@ def check_labels(labels: Array, x: Array, classes: int, backend: Backend) -> Non
     """Refuse labels that are not classes of the samples `x`.
 
     Raises:
-        ArrayError: They are not.
+        ArrayError: The labels are not classes.
     """
     if labels.dtype.kind not in "iu":
         raise ArrayError(f"labels: are {labels.dtype}; they must be whole numbers from 0")

@@ -212,7 +212,7 @@ class Network:
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
     def scores(self, x: Array) -> Array:
-        """Return what :meth:`logits` does, under its earlier name."""
+        """Return the logits, under the earlier name of :meth:`logits`."""
         warnings.warn("Network.scores is now called Network.logits", DeprecationWarning, stacklevel=2)
         return self.logits(x)
 

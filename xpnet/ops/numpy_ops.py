@@ -2,9 +2,8 @@
 
 Signatures and results are those of :mod:`xpnet.ops.reference`, which explains the mathematics.  Every function writes
 into `out` if it is given, and allocates its result otherwise.  Small tricks, all measured: a mean over the samples is a
-product
-with a row of 1/n (1.0 us for 100 x 50 against 4.5 for ``mean``); batch normalisation keeps the centred logits instead
-of the normalised ones, which saves a pass; an index into a flat view replaces the comparison with every class.
+product with a row of 1/n (1.0 us for 100 x 50 against 4.5 for ``mean``); batch normalisation keeps the centred logits
+instead of the normalised ones, which saves a pass; an index into a flat view replaces the comparison with every class.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from xpnet.report.records import RunRecord
 from xpnet.report.theme import SETS, band_rows, mean_and_std
 from xpnet.training.history import FIGURES, evenly
 
-# Most epochs in a chart and its table: a page has fewer pixels, and nobody reads a longer table.
+# Most epochs in a chart and its table: a page has fewer pixels, and a longer table is of no use.
 EPOCHS = 1000
 
 

@@ -32,7 +32,7 @@ class Panel:
     Attributes:
         name: The stem of its files, and its name on the page.
         title: Its heading.
-        alt: Its description, for readers who cannot see it.
+        alt: Its description, as alternative text for screen readers.
         chart: An Altair chart of the data ``ROWS``, without size.
         rows: Its data.
         columns: Names of the fields of `rows` in the CSV, in their order.

@@ -99,7 +99,7 @@ class CellOutcome:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellOutcome:
-        """Return what :meth:`to_json` wrote."""
+        """Return the outcome that :meth:`to_json` wrote."""
         found = cls(**{**values, "history": {}})
         found.figures = {name: [_float(v) for v in runs] for name, runs in values["figures"].items()}
         found.history = {
@@ -139,5 +139,5 @@ class Outcome:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
-        """Return what :meth:`to_json` wrote."""
+        """Return the outcome that :meth:`to_json` wrote."""
         return cls(**{**values, "cells": [CellOutcome.from_json(cell) for cell in values["cells"]]})

@@ -83,8 +83,7 @@ class Runner:
     def _train(
         self, experiment: Experiment, cells: Sequence[dict[str, Any]], seeds: Sequence[int]
     ) -> list[CellOutcome]:
-        """Train all cells with all seeds; cells that differ only in settings that may vary in a population train
-        together."""
+        """Train all cells with all seeds; cells that can form a population train together."""
         groups: dict[str, list[int]] = {}
         for number, cell in enumerate(cells):
             apart = {name: value for name, value in cell.items() if name not in VARYING}

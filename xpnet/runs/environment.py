@@ -106,8 +106,7 @@ def system() -> str:
 
 
 def versions(packages: Iterable[str], distributions: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the versions of the installed `packages`; `distributions` maps packages to distributions of other
-    names."""
+    """Return the versions of the installed `packages`; `distributions` has the differing names of distributions."""
     installed = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -61,10 +61,10 @@ class Saver(Callback):
         self.unwritten: list[str] = []
 
     def on_train_begin(self, plan: TrainPlan) -> None:
-        """Begin the history with the epochs that are finished.
+        """Begin the history with the finished epochs.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: The history cannot be written.
         """
         path = self.folder / HISTORY
         try:

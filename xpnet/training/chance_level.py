@@ -54,8 +54,7 @@ class Guessing:
 
     @classmethod
     def of(cls, data: Dataset, sets: Sequence[str], among: int = 1) -> Guessing | None:
-        """Return the figures for the first set that can distinguish `among` networks from guessing; None if none
-        can."""
+        """Return the figures for the first set that can tell `among` networks from guessing; None if none can."""
         return next((one for which in sets if (one := cls.on(data, which)).tells(among)), None)
 
     def tells(self, among: int = 1) -> bool:

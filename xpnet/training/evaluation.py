@@ -43,7 +43,7 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     """
     if np.ndim(lam):
         per_replica("lam", tuple(lam), network.replicas)
-    # Raw samples, and samples on the host for a GPU, come from :func:`to_device`, which has checked them.
+    # Raw samples, and samples on the host for a GPU, come from :func:`to_device`; only their shapes are checked here.
     if isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np):
         labels = network.backend.own("labels", labels)
         if x.shape[1] != network.config.inputs or labels.shape != x.shape[:1]:

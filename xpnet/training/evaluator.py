@@ -39,8 +39,7 @@ class Evaluator:
         return Metrics(*figures)
 
     def validate(self) -> tuple[Metrics, NDArray[np.int64]]:
-        """Return validation figures of the present parameters, and the active replicas with numbers that are not
-        finite."""
+        """Return validation figures of the present parameters, and the active replicas that are not finite."""
         step, active = self._active.state.step, self._active
         if self.validated is not None and self.validated[0] == step:
             return self.validated[1], np.empty(0, np.int64)

@@ -57,9 +57,9 @@ class TrainState:
         return len(self.history["step"])
 
     def part(self, start: int, stop: int) -> TrainState:
-        """Return the state of the networks from `start` up to `stop`, which can go on without the others.
+        """Return the state of the networks from `start` up to `stop`, which can be trained without the others.
 
-        They get their share of the wall times.
+        It gets a proportional share of the wall times.
         """
         share = (stop - start) / len(next(iter(self.parameters.values())))
 

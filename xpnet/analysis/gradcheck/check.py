@@ -96,7 +96,7 @@ def check_network(
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
 
     Raises:
-        ConfigError: A setting is out of its range, or float32 differences were asked for.
+        ConfigError: A setting is out of its range, or `precision` is float32.
         ArrayError: An array does not fit the network.
     """
     started = time.perf_counter()
@@ -161,8 +161,7 @@ def gradcheck(
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
         **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``gradients``, ``coverage``, ``h``,
-            ``eps``,
-            ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
+            ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
 
     Returns:
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.

@@ -149,7 +149,7 @@ class GradcheckReport:
         return sum(tensor.kinks for tensor in self.parameters)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``xpnet gradcheck --json`` prints."""
+        """Return the report in the form that ``xpnet gradcheck --json`` prints."""
         keys = ("name", "at", "max_relative_error", "max_absolute_error", "analytic", "numerical", "verdict")
         worst = {} if self.worst is None else {key: getattr(self.worst, key) for key in keys}
         tensors = [tensor.to_json() for tensor in self.parameters]

@@ -99,7 +99,7 @@ def layout_of(content: bytes, name: str, kind: Kind) -> str:
     """Return ``"python"``, ``"binary"`` or ``"matlab"``, by the content, or by the name if that is ambiguous."""
     if content[: len(MAGIC)] == MAGIC or name.endswith(".mat"):
         return "matlab"
-    # A pickle begins with 0x80, which is no label.
+    # A pickle begins with 0x80, which is not a valid label.
     is_binary = name.endswith(".bin") or (len(content) > 0 and len(content) % (PIXELS + kind.label_bytes) == 0)
     return "binary" if content[:1] != b"\x80" and is_binary else "python"
 

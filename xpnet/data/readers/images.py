@@ -94,7 +94,7 @@ def _train_and_test(folder: Path) -> tuple[Path, Path | None]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the subfolders that are no links, sorted."""
+    """Return the subfolders that are not links, sorted."""
     with os.scandir(folder) as entries:
         return sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
 

@@ -142,7 +142,7 @@ def read_npy(path: Path, config: DataConfig) -> RawDataset:
     """Read features from a ``.npy`` file and labels from the one beside it.
 
     ``x.npy`` goes with ``y.npy`` and ``x_train.npy`` with ``y_train.npy``, and both with ``x_test.npy`` and
-    ``y_test.npy``, if they are there and no `test_fraction` is asked for; a `target` names the file of the labels.
+    ``y_test.npy``, if they exist and no `test_fraction` is given; a `target` names the file of the labels.
     """
     labels = _labels_of(path, config.target)
     tests = [path.with_name(f"{name}.npy") for name in _TEST]

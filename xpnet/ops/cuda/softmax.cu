@@ -17,7 +17,7 @@ __device__ real warp_sum(real value) {
     return value;
 }
 
-// Returns the largest score (that of class 0 if none is a number), the sum of exp(s - largest), and the first best class.
+// Returns the largest score (that of class 0 if all are NaN), the sum of exp(s - largest), and the first best class.
 __device__ void warp_softmax(const real* s, int c, int lane, real& largest, real& sum, int& best) {
     best = lane < c ? lane : 0;
     largest = s[best];
