@@ -1,7 +1,7 @@
 """xpnet: fast, verified fully connected classifiers on NVIDIA GPUs and CPUs.
 
 One network implementation over an array module runs on the CPU through NumPy and on NVIDIA GPUs
-through CuPy.  Importing this package is cheap: what a name needs is imported when it is first used.
+through CuPy.  Importing this package is cheap: a public name loads its module when it is first used.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _NAMES = {
     "tuning.search": "search",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-# Modules that are reached as attributes too.
+# Modules that are attributes of the package too.
 _MODULES = ("testing",)
 
 __all__ = [
@@ -97,18 +97,19 @@ __all__ = [
 
 
 def load(path: Any, *, backend: Backend | None = None) -> Network:
-    """Read a network that was trained.
+    """Return a trained network, read from its files.
 
     Args:
         path: A run folder, a model file (``.safetensors``), or the description of a checkpoint (``.json``).
-        backend: The device of its arrays, as :func:`xpnet.get_backend` returns it; the CPU if not given.
+        backend: Backend of the network's arrays, from :func:`xpnet.get_backend`; the CPU if not given.
 
     Returns:
-        The network with all its replicas, and what it was trained on: ``network.standardiser``, ``class_names``, ...
+        The network with all its replicas and the facts of its training data: ``network.standardiser``, ``class_names``,
+            ...
 
     Raises:
         RunError: There is no such file, or it does not hold a complete network.
-        ConfigError: `path` is no path.
+        ConfigError: `path` is not a path.
     """
     from xpnet.runs.checkpoints import load_network
 

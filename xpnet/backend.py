@@ -1,7 +1,7 @@
 """Where arrays live and what computes with them.
 
 A :class:`Backend` is an explicit argument: there is no global "current device".  Only this module,
-:mod:`xpnet.ops` and the CUDA steppers use CuPy, which is imported when a GPU is asked for.
+:mod:`xpnet.ops` and the CUDA steppers use CuPy, which is imported when a GPU is requested.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from xpnet.errors import ArrayError, DeviceError
 from xpnet.utils.memory import free_host_memory
 
 Array: TypeAlias = Any
-"""An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or one that acts alike."""
+"""An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or an array with the same behaviour."""
 
 _INSTALL_HINT = (
     "install the wheel that matches your driver, in xpnet's source folder: pip install '.[cuda13]' or '.[cuda12]'"
 )
 _DRIVER_HINT = "install or update the NVIDIA driver (nvidia-smi shows what is there), or " + _INSTALL_HINT
 _MEMORY_HINT = "other programs hold its memory, as nvidia-smi shows: end them, or take another GPU"
-# CuPy's errors whose status says that memory is exhausted.  Its own OutOfMemoryError is a MemoryError.
+# Status of CuPy's errors that mean exhausted memory.  CuPy's own OutOfMemoryError is a MemoryError.
 _EXHAUSTED = {"CUDARuntimeError": 2, "CUDADriverError": 2, "CUBLASError": 3, "NVRTCError": 1}
 
 
@@ -40,7 +40,7 @@ class Backend:
         reason: Why this device was chosen, in words.
         tf32: Whether products of float32 round their factors to 10 bits of mantissa (NVIDIA's TF32).
 
-    A pickle holds the name of the device, which is opened again where it is loaded.
+    A pickle holds only the name of the device; loading the pickle opens the device again.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Backend:
         return _reopened, (self.device, self.reason, self.tf32)
 
     def __deepcopy__(self, _: Any) -> Backend:
-        return self  # a module is the same in every copy
+        return self  # modules cannot be copied
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """Return `values` (an array of any module, or nested sequences) as an array on this device.
 
         Raises:
-            ArrayError: They cannot become one.
+            ArrayError: `values` cannot become an array.
         """
         try:
             return self.xp.asarray(values, dtype=dtype)
@@ -72,7 +72,7 @@ class Backend:
         """Return `array` as a NumPy array, copying it from the device if need be.
 
         Raises:
-            ArrayError: It is no array of this device.
+            ArrayError: `array` is not on this device.
         """
         if isinstance(array, (np.ndarray, np.generic)):
             return np.asarray(array)
@@ -119,8 +119,8 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
         The backend, with the reason of the choice.
 
     Raises:
-        DeviceError: `device` is none of these, or a GPU was asked for and cannot be used; the
-            message carries the driver's own reason.
+        DeviceError: `device` is not one of these, or a requested GPU cannot be used; the message has the driver's
+            reason.
     """
     if not isinstance(device, str) or not isinstance(tf32, bool):
         raise DeviceError(
@@ -178,7 +178,7 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
         product = float(cupy.asnumpy(two @ two + 1)[0, 0])
     except DeviceError:
         raise
-    except Exception as error:  # of the runtime, the driver, cuBLAS or a compiler: each has classes of its own
+    except Exception as error:  # the runtime, the driver, cuBLAS and the compiler have error classes of their own
         raise DeviceError(f"{_first_line(error)}; {_hint(error)}") from None
     if product != 3.0:
         raise DeviceError(f"GPU {index} gives wrong results: 2x2 ones squared plus one gave {product}, not 3")
@@ -186,10 +186,10 @@ def _gpu_backend(index: int, reason: str, tf32: bool) -> Backend:
 
 
 def _hint(error: Exception) -> str:
-    """Return advice for a GPU that did not compute."""
+    """Return advice for a GPU that failed to compute."""
     if out_of_memory(error):
         return _MEMORY_HINT
-    # CuPy's own error for a library that it does not find is a RuntimeError.
+    # CuPy reports a library that it does not find as a RuntimeError.
     missing = isinstance(error, (ImportError, OSError)) or re.search(r"DynamicLib|lib(cublas|nvrtc)", repr(error))
     return _INSTALL_HINT if missing else _DRIVER_HINT
 
@@ -218,8 +218,8 @@ def free_memory(backend: Backend) -> int | None:
 
 
 def give_back(backend: Backend) -> None:
-    """Give memory that is unused, but kept for later, back to the device."""
-    gc.collect()  # of arrays that the frames of an error held
+    """Return the unused memory of the backend's pool to the device."""
+    gc.collect()  # drops arrays that the frames of an error still hold
     pool = getattr(backend.xp, "get_default_memory_pool", None)
     if pool is not None:
         pool().free_all_blocks()

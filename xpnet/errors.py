@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-# Of a longer message, such as one that quotes a list of a million numbers, the middle is left out.
+# The middle of a longer message, such as one that quotes a list of a million numbers, is left out.
 _LONGEST = 2000
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
-    """Return a text on one line that is harmless to a terminal, whatever it quotes.
+    """Return a text on one line that is safe to print on a terminal, whatever it quotes.
 
-    Control characters, those that turn the direction of writing, and halves of characters become their escapes; of a
-    text longer than `longest` the middle is left out.
+    Control characters, characters that change the direction of writing, and lone surrogates are escaped.  The middle of
+    a text longer than `longest` is left out.
     """
     if len(text) > longest:
         text = f"{text[: longest * 3 // 4]} ... {text[-longest // 4 :]}"
@@ -26,7 +26,7 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Return a text with characters that do not print as escapes, but for those of `kept`."""
+    """Return a text with unprintable characters escaped, except those in `kept`."""
     if text.isprintable():
         return text
     return "".join(
@@ -37,9 +37,9 @@ def printable(text: str, kept: str = "") -> str:
 class XpnetError(Exception):
     """Base of all errors that the user can put right.
 
-    Raised are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
-    :class:`RunError` and :class:`DivergedError`, of :mod:`xpnet.errors`, and
-    :class:`xpnet.report.render.DrawingError` by functions that draw figures.
+    Subclasses are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
+    :class:`RunError` and :class:`DivergedError` in :mod:`xpnet.errors`, and :class:`xpnet.report.render.DrawingError`,
+    which functions that draw figures raise.
 
     Attributes:
         exit_code: The command line exits with: 2, for all of them.
@@ -52,11 +52,11 @@ class XpnetError(Exception):
 
 
 class ConfigError(XpnetError, ValueError):
-    """A setting is unknown, out of its range, or at odds with another."""
+    """A setting is unknown, out of its range, or contradicts another."""
 
 
 class DataError(XpnetError, ValueError):
-    """A data set is missing, broken, or not of the shape that was asked for."""
+    """A data set is missing, broken, or not of the required shape."""
 
 
 class ArrayError(XpnetError, TypeError):
@@ -64,7 +64,7 @@ class ArrayError(XpnetError, TypeError):
 
 
 class DeviceError(XpnetError, RuntimeError):
-    """A device that was asked for cannot be used."""
+    """A requested device cannot be used."""
 
 
 class RunError(XpnetError):
@@ -75,7 +75,8 @@ class DivergedError(XpnetError, ArithmeticError):
     """The loss became infinite or not a number, for all networks.
 
     Attributes:
-        diverged: The place of each network's divergence, by number; see :class:`xpnet.training.result.Divergence`.
+        diverged: Step, rate and loss of each network's divergence, by the network's number; see
+            :class:`xpnet.training.result.Divergence`.
         history: The epochs before the last network diverged.
     """
 

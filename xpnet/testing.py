@@ -39,11 +39,11 @@ def check_gradients(
     seed: int = 0,
     name: str = "x",
 ) -> TensorReport:
-    """Compare a gradient with central differences of a function of one array.
+    """Return a comparison of a gradient with central differences of a function of one array.
 
     Args:
-        function: Takes a float64 array of the shape of `x`; returns a number, or terms that are
-            averaged, such as the loss of each sample: differencing the terms has less round-off.
+        function: Takes a float64 array of the shape of `x`; returns a number, or terms to average, such as the loss of
+            each sample, which have less round-off when they are differenced one by one.
         gradient: The gradient of the number, or of the mean, of the shape of `x`; or a function that
             returns it.
         x: The point at which to compare, float64; it is not changed.
@@ -58,7 +58,7 @@ def check_gradients(
         The report: ``passed``, ``max_relative_error``, ``at``, ``note``, ...
 
     Raises:
-        ArrayError: `x` is not float64, or something is not of the right shape.
+        ArrayError: `x` is not float64, or an array has the wrong shape.
         ConfigError: A setting is out of its range.
     """
     x = _array(name, x)
@@ -86,7 +86,7 @@ def check_gradients(
 def _slopes(
     function: Callable[[Any], Any], x: Floats, flat: Indices, plus: Floats, minus: Floats
 ) -> tuple[Floats, Flags]:
-    """Return slopes of a function between two offsets of single entries of `x`, of which none meets a kink."""
+    """Return slopes of a function between two offsets of single entries of `x`; no entry is marked as a kink."""
     values = np.empty(len(flat))
     for number, index in enumerate(flat):
         sides, points = [], []

@@ -1,4 +1,4 @@
-"""Training timed on several devices in turn: an epoch, and steps of networks and batches of other sizes."""
+"""Timing of training on several devices in turn: epochs, and single steps by layer width and by batch size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xpnet.training.device_data import to_device
 INPUTS, CLASSES = 3072, 10
 WIDTHS = (50, 100, 200, 400, 800, 1200, 2048)
 BATCHES = (50, 100, 200, 500, 1000, 2000)
-SWEEP_STEPS = 10  # of a size, in a round
+SWEEP_STEPS = 10  # steps of each size in a round
 _ETA, _LAM = 0.01, 0.005
 _PAUSE = 0.05
 
@@ -30,19 +30,19 @@ Batches = Callable[[int], NDArray[np.int64]]
 def time_epochs(
     config: NetworkConfig, batch: int, samples: int, rounds: int, backends: Sequence[Backend]
 ) -> dict[str, dict[str, Any]]:
-    """Time epochs of every device and, where the CPU is among them, of its floor, in turn.
+    """Return the times of epochs on every device, in turn, and of the CPU's floor if the CPU is among the devices.
 
     Args:
         config: The network.
         batch: Samples in a step.
         samples: Samples of an epoch; an incomplete batch is dropped.
-        rounds: Epochs that count, after one that warms up.
+        rounds: Timed epochs, after one warm-up epoch.
         backends: The devices.
 
     Returns:
-        The :func:`~xpnet.analysis.step_benchmark.summary` of each device and of ``floor``, with ``us_per_step``, and
-        ``first_seconds`` of the epoch that does not count; for the CPU ``floor_reached``, the floor's share in its
-        time.
+        The :func:`~xpnet.analysis.step_benchmark.summary` of each device and of ``floor``, with ``us_per_step`` and
+        with ``first_seconds``, the time of the warm-up epoch; for the CPU also ``floor_reached``, the floor's share of
+        its time.
     """
     data, steps = noise(samples, INPUTS, CLASSES), samples // batch
 
@@ -65,11 +65,11 @@ def time_epochs(
 
 
 def time_sizes(config: NetworkConfig, batch: int, backends: Sequence[Backend]) -> dict[str, dict[str, Any]]:
-    """Time steps of the CPU and of the first GPU by the width of the hidden layers, and by the size of the batch.
+    """Return the times of steps on the CPU and on the first GPU, by the width of hidden layers and by batch size.
 
     Returns:
-        For ``width`` and ``batch_size`` the ``points``, each with its size and the microseconds of a step, the name of
-        the ``gpu``, and the size from which on it wins; empty unless there are a CPU and a GPU.
+        For ``width`` and for ``batch_size``: the ``points``, each a size and the microseconds per step; the name of the
+        ``gpu``; and the smallest size from which the GPU is always faster.  Empty without both a CPU and a GPU.
     """
     cpu, gpu = (next((b for b in backends if b.name == name), None) for name in ("cpu", "gpu"))
     if cpu is None or gpu is None:
@@ -102,7 +102,7 @@ def time_sizes(config: NetworkConfig, batch: int, backends: Sequence[Backend]) -
 
 
 def _epoch(backend: Backend, config: NetworkConfig, data: Dataset, batches: Batches) -> Callable[[int], float]:
-    """Return a function that trains a round's batches on a device and returns the seconds."""
+    """Return a function that trains the batches of a round on a device and returns the seconds that this took."""
     get_backend(backend.device)
     network = Network(config, backend=backend)
     steps = Steps(network, to_device(data, backend, network.dtype).train, _LAM)

@@ -33,9 +33,9 @@ class LayerStatistics:
     """The diagnosis after one epoch of a training.
 
     Attributes:
-        epoch: Epochs that were trained; 0 is before the first step.
-        step: Steps that were taken.
-        eta: Learning rates (R,) of the last step, at epoch 0 of the first one; `update_ratio` uses these.
+        epoch: Number of trained epochs; 0 is before the first step.
+        step: Number of steps taken.
+        eta: Learning rates (R,) of the last step, or at epoch 0 of the first step; `update_ratio` uses them.
         diagnosis: The measures.
     """
 
@@ -84,7 +84,7 @@ class LayerHistory:
 
 
 class Recorder(Callback):
-    """Callback that diagnoses networks when it is made, as epoch 0, and after epochs.
+    """Callback that diagnoses networks when it is created (epoch 0), and after epochs.
 
     Attributes:
         history: The statistics so far.
@@ -106,8 +106,8 @@ class Recorder(Callback):
             network: R networks, not trained yet.
             data: The data that it will be trained on.
             config: How it will be trained.
-            samples: Samples of the training set in the batch, drawn once, the same for every network and seed;
-                1000 if not given, or all there are.
+            samples: Samples of the training set in the batch, drawn once, the same for every network and seed; 1000 if
+                not given, or all if there are fewer.
             every: Epochs between two diagnoses; the last epoch always has one.
 
         Raises:
@@ -130,7 +130,7 @@ class Recorder(Callback):
         self._take(0, 0, learning_rates(config, length, network.replicas)[0])
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        """Diagnose after an epoch, if one is due."""
+        """Diagnose the networks after an epoch, if a diagnosis is due."""
         if record.epoch % self._every == 0 or record.epoch == self._last:
             self._take(record.epoch, record.step, record.eta, np.isfinite(record.train.losses))
 
@@ -155,19 +155,19 @@ def train_with_diagnosis(
     callbacks: Sequence[Callback] = (),
     orders: Sequence[int] | None = None,
 ) -> tuple[TrainResult, LayerHistory]:
-    """Train `network` in place as :func:`xpnet.train` does, to the same bits, with a diagnosis by epoch.
+    """Train `network` in place, with the same bits as :func:`xpnet.train`, and diagnose it by epoch.
 
     Args:
         network: R networks of one architecture.
         data: A data set.
         config: How to train.
-        samples: Samples of the training set that are measured; 1000 if not given, or all there are.
+        samples: Number of training samples to measure; 1000 if not given, or all if there are fewer.
         every: Epochs between two diagnoses; epoch 0 and the last one always have one.
         callbacks: As of :func:`xpnet.train`, called after the epoch's diagnosis.
         orders: As of :func:`xpnet.train`.
 
     Returns:
-        What :func:`xpnet.train` returns, and the statistics by epoch: ``history["s_std"]`` (epochs, R, L), ...
+        The result of :func:`xpnet.train`, and the statistics by epoch: ``history["s_std"]`` (epochs, R, L), ...
 
     Raises:
         ConfigError: The data, the network and the settings do not fit together.

@@ -1,8 +1,8 @@
 """Statistics of every layer of every replica, on one batch of samples.
 
-Rows are samples.  A layer has inputs, sums s = x W + b (R, n, m), and outputs y (R, n, m): after batch
-normalisation and ReLU, or, of the last layer, the logits s themselves.  The network computes in its own
-precision; the statistics are added up in float64.
+Rows are samples.  A layer has inputs, sums s = x W + b (R, n, m), and outputs y (R, n, m) after batch normalisation and
+ReLU; the outputs of the last layer are the logits s themselves.  The network computes in its own precision; the
+statistics are accumulated in float64.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xpnet.nn.network import Network
 
 Values = NDArray[np.float64]
 
-# Squared singular values below this share of the largest are rounding of the products that gave them.
+# Squared singular values below this share of the largest are rounding errors of the matrix product.
 _ROUNDING = 1e-15
 
 
@@ -46,7 +46,7 @@ class Diagnosis:
         y_mean, y_std: Mean and standard deviation of all entries of y.
         gradient_rms: Root mean square of the entries of dJ/ds (Glorot and Bengio 2010, figure 7).
         W_rms: Root mean square of the entries of W.
-        W_gradient_rms: The same of dJ/dW, the penalty's 2 lam W included.
+        W_gradient_rms: Root mean square of the entries of dJ/dW, with the penalty's 2 lam W.
         update_ratio: eta * W_gradient_rms / W_rms, the length of a step of plain gradient descent relative to the
             weights; the inverse of the trust ratio of You et al. (2017, arXiv:1708.03888), times eta.
         dead: Share of units with y = 0 for all samples (Lu et al. 2019, arXiv:1903.06733, on the samples at
@@ -59,11 +59,11 @@ class Diagnosis:
             point the same way (the c of Poole et al. 2016, arXiv:1606.05340).  Samples whose outputs are all 0 have
             no direction and are left out; not a number if fewer than two are left.
         relative_spread: Spread of y over the samples relative to its mean: the root mean square over the units
-            of the standard deviations over samples, by that of the means.  0 if every sample has the same
+            of the standard deviations over samples, divided by that of the means.  0 if every sample has the same
             outputs; not a number if all means are 0.
         loss: Mean cross-entropy of the samples (R,), without the penalty.
         accuracy: Share of the samples classified correctly (R,).
-        predicted: Different classes among the predictions (R,), from 1 to the number of classes.
+        predicted: Number of different classes among the predictions (R,), from 1 to the number of classes.
     """
 
     s_std: Values = _measure("standard deviation of the sums s")
@@ -87,12 +87,12 @@ class Diagnosis:
 MEASURES: dict[str, str] = {
     field.name: field.metadata["help"] for field in dataclasses.fields(Diagnosis) if field.metadata
 }
-"""Every measure of a layer: its name, and what it is in a few words."""
+"""Every measure of a layer: its name and a short description."""
 
 
 @takes(network=kind(Network), lam=numbers, eta=numbers)
 def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any = 1.0) -> Diagnosis:
-    """Measure every layer of R networks on one batch, in training mode; the network is left as it is.
+    """Return measures of every layer of R networks on one batch, in training mode; the network does not change.
 
     Batch normalisation uses the statistics of these samples, as in a training step on them.
 
@@ -123,7 +123,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
             for name, value in (("lam", lam), ("eta", eta))
         )
         columns: list[dict[str, Values]] = []
-        # From the last layer to the first: no more than one layer's gradient of W is held.
+        # From the last layer to the first, so that only one layer's gradient of W is in memory.
         parts = backward(ops, network.layers, network.parameters, tape, entropy.g)
         for part, record in zip(parts, reversed(tape.layers), strict=True):
             last = part.layer == network.layers[-1]
@@ -140,7 +140,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
             for name in MEASURES
         }
         losses = backend.to_numpy(entropy.losses.mean(axis=-1, dtype="float64"))
-        # Logits that are not a number would count as a hit of the first class.
+        # NaN logits would count as a correct prediction of the first class.
         correct = np.where(np.isfinite(losses), backend.to_numpy(entropy.correct).mean(axis=-1), np.nan)
     classes = backend.to_numpy(backend.xp.argmax(logits, axis=-1))
     predicted = np.array([len(np.unique(row)) for row in classes])
@@ -150,7 +150,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
 def _of_sums(backend: Backend, s: Array) -> dict[str, Values]:
     """Return the measures of s (R, n, m)."""
     centred = s.astype("float64")
-    # Numbers that are all the same become exactly 0.
+    # Equal numbers become exactly 0.
     centred = centred - centred[:, :1, :1]
     return {
         "s_std": backend.to_numpy(backend.xp.std(centred, axis=(-2, -1))),
@@ -165,7 +165,7 @@ def _of_outputs(backend: Backend, y: Array, *, relu: bool) -> dict[str, Values]:
     samples, units = int(y.shape[-2]), int(y.shape[-1])
     means = to_numpy(y.mean(axis=-2))
     zero = y == 0
-    # Outputs of the size 1e-200 would have squares of 0: cosines and ranks are of outputs up to 1.
+    # Outputs near 1e-200 would have squares of 0: for cosines and ranks, outputs are scaled to at most 1.
     largest = xp.max(xp.abs(y), axis=(-2, -1), keepdims=True)
     y_unit = y / xp.where(largest > 0, largest, 1.0)
     gram = (
@@ -202,7 +202,7 @@ def _rms(backend: Backend, values: Array) -> Values:
 
 
 def _variances(backend: Backend, values: Array) -> Values:
-    """Return the variances over the samples (R, m), exactly 0 for samples that are all the same."""
+    """Return the variances over the samples (R, m), exactly 0 if all samples are equal."""
     values = values.astype("float64")
     return np.asarray(backend.to_numpy(backend.xp.std(values - values[:, :1], axis=-2))) ** 2
 

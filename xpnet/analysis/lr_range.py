@@ -31,15 +31,15 @@ from xpnet.training.validate import on_device_of
 DIVERGED = 4.0
 # Validation passes of a complete test, and fewest steps by default: 71 for each decade from 1e-6 to 10.
 _PASSES, _STEPS = 50, 500
-# From so many layers on, with batch normalisation, a test of less than this share of the training it is for suggests
-# too high a rate: of nine layers an eighteenth did and a half did not, of three layers an eighteenth did not.
+# With batch normalisation and at least this many layers, a test shorter than this share of the training suggests too
+# high a rate.  For nine layers, a test of 1/18 of the training did and of 1/2 did not; for three layers, 1/18 did not.
 _DEEP, _FEW = 6, 0.25
 
 
 def rising_rates(from_: float, to: float, steps: int, spacing: str = "log") -> Values:
     """Return `steps` rates (steps,) from `from_` to `to`, both included.
 
-    With the spacing ``"log"`` each is the same multiple of the one before, with ``"linear"`` it is as much above it.
+    With the spacing ``"log"``, neighbouring rates have the same ratio; with ``"linear"``, the same difference.
     """
     return np.geomspace(from_, to, steps) if spacing == "log" else np.linspace(from_, to, steps)
 
@@ -97,20 +97,20 @@ def lr_range(
     Args:
         config: The architecture.
         data: A data set, or one that :func:`xpnet.to_device` has prepared.
-        train: Penalty, batches and momentum; its schedule has no effect, and its length only on a note that the
-            test is short.
+        train: Penalty, batches and momentum.  Its schedule has no effect; its length decides only whether a note says
+            that the test is short.
         from_: The first learning rate.
-        to: The last one.
-        steps: How many steps the rate takes to get there; an epoch or 500 if not given, whichever is larger.
+        to: The last learning rate.
+        steps: Number of steps; if not given, those of an epoch or 500, whichever is larger.
         spacing: ``"log"`` or ``"linear"``; see :func:`rising_rates`.
         seeds: Seed of each network; several are trained as one population.
         backend: Where to compute; the CPU if not given.
         dtype: ``"float32"`` or ``"float64"``.
-        callbacks: Instances of :class:`xpnet.Callback`, of which `on_steps` and `should_stop` are called between
+        callbacks: Instances of :class:`xpnet.Callback`; their `on_steps` and `should_stop` are called between
             validation passes.
 
     Returns:
-        The curves, and ``suggestion`` with `eta_min` and `eta_max`, or ``no_suggestion``, which says why there is none.
+        The curves, and ``suggestion`` with `eta_min` and `eta_max`, or else ``no_suggestion``, the reason in words.
 
     Raises:
         ConfigError: A setting is out of its range, or the data, the network and the settings do not fit together.
@@ -126,10 +126,10 @@ def lr_range(
 
 
 def check_range(from_: Any, to: Any, steps: Any, spacing: Any) -> tuple[float, float, int | None]:
-    """Return the first rate, the last one and the number of steps, checked.
+    """Return the first rate, the last rate and the number of steps, checked.
 
     Raises:
-        ConfigError: One of them is out of its range.
+        ConfigError: An argument is out of its range.
     """
     first, last = argument("from", from_, real(above=0)), argument("to", to, real(above=0))
     if first >= last:
@@ -157,7 +157,7 @@ class _Test:
         self.smooth_loss, self.smooth_accuracy = Smoothing(len(rates)), Smoothing(len(rates))
 
     def run(self, callbacks: Sequence[Callback]) -> LRRange:
-        """Take the steps, and suggest rates."""
+        """Return the result of the test: take the steps, and suggest rates."""
         begin = time.perf_counter()
         pieces: list[tuple[Values, ...]] = []
         validation: list[Values] = []
@@ -226,9 +226,9 @@ class _Test:
                         held, wanted = [], min(stretch, left)
 
     def _take(self, perms: list[Array], done: int) -> tuple[Values, Values]:
-        """Take the steps of a stretch; return the losses and accuracies (k, R) of their batches.
+        """Take the steps between two validation passes; return the losses and accuracies (k, R) of their batches.
 
-        The figures come from the device once for the stretch.
+        The figures are copied from the device once, after all of these steps.
         """
         backend, replicas = self.network.backend, self.network.replicas
         count = sum(int(perm.shape[0]) for perm in perms)
@@ -244,7 +244,7 @@ class _Test:
         return backend.to_numpy(totals.loss) / samples, backend.to_numpy(totals.correct) / samples
 
     def _end(self, mean: Values, lowest: Values, done: int) -> tuple[int, str | None]:
-        """Return how many steps of a stretch with the smoothed loss `mean` (k,) count, and why the test ends there."""
+        """Return how many of the last k steps count, and why the test ends; `mean` (k,) is their smoothed loss."""
         for row, (value, low) in enumerate(zip(mean, lowest, strict=True)):
             if not np.isfinite(value):
                 return row, f"the loss became {value:.3g} at rate {self.rates[done + row]:.3g}"

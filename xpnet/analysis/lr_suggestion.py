@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from xpnet.training.history import Values, csv_lines, summary
 
-# A fall of less than this share of the first loss does not count: noise and the running averages make as much.
+# A fall of less than this share of the first loss does not count: noise and the running averages cause as much.
 _NO_FALL = 0.05
-# Nor does one of less than this many standard errors of a mean over the smoothing's steps: the lowest of many such
-# means lies two or three below them all.
+# Nor does a fall of fewer standard errors of a mean over the smoothing's steps: the lowest of many such means lies two
+# or three standard errors below their average by chance.
 _NOISE = 4.0
-# Learning has begun once the loss has fallen by this share of its fall, and the loss has risen when it has lost this
-# share again; the accuracy has fallen when it has lost this share of its gain.
+# Shares of the loss's fall at which learning has begun, and at which the loss counts as rising again; share of the
+# accuracy's gain at whose loss the accuracy counts as falling.
 _BEGUN, _RISEN, _FALLEN = 0.1, 0.1, 0.02
 COLUMNS = ("step", "replica", "eta", "loss", "smoothed", "accuracy", "accuracy_smoothed", "validation_accuracy")
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Rates for the triangular schedule, to two digits: the test tells no more.
+    """Rates for the triangular schedule, to two digits: the test is no more precise.
 
     Attributes:
         eta_min: Where the loss begins to fall.
@@ -53,20 +53,20 @@ class LRRange:
     Attributes:
         rates: Learning rate of each step (k,).
         losses: Mean cross-entropy of each step's batch, before its update (k, R).
-        smoothed: The same, smoothed by an exponential average with bias correction (k, R).
+        smoothed: The losses, smoothed by an exponential average with bias correction (k, R).
         accuracies: Share of each step's batch that was classified correctly (k, R).
-        accuracies_smoothed: The same, smoothed alike (k, R).
+        accuracies_smoothed: The accuracies, smoothed in the same way (k, R).
         validation_steps: Steps taken before each validation pass (p,).
         validation: Accuracies of these passes, with the running statistics (p, R).
-        asked: Steps the test would have had.
-        ended: Why it ended before that; None if it did not.
-        interrupted: Whether `should_stop` ended it.
+        asked: Number of steps that were planned.
+        ended: Why the test ended early; None if it did not.
+        interrupted: Whether `should_stop` ended the test.
         seeds: Seed of each network.
-        device: Where it was computed.
+        device: The device of the computation.
         seconds: Wall time of steps and validation passes.
         suggestion: Rates for the triangular schedule, from the mean over the networks; None if there are none.
-        no_suggestion: Why there are none, and what to change; None if there are.
-        each: The suggestion of each network by itself (R), None where it has none.
+        no_suggestion: Why there is no suggestion, and what to change; None if there is one.
+        each: The suggestion of each single network (R); None for a network without one.
     """
 
     rates: Values
@@ -159,29 +159,29 @@ def suggest(
     """Return the rates that the curves of a range test suggest, or why there are none and what to change.
 
     Smith (2017), "Cyclical learning rates for training neural networks", section 3.3, takes as bounds the rate at
-    which the accuracy starts to increase, and the one at which it slows, becomes ragged or starts to fall.  The rule
-    makes numbers of that.  The fall of the loss is the mean of its first `window` values minus its lowest smoothed
+    which the accuracy starts to increase, and the one at which it slows, becomes ragged or starts to fall.  This rule
+    makes that precise.  The fall of the loss is the mean of its first `window` values minus its lowest smoothed
     value; the gain of the accuracy is the highest mean of three neighbouring validation passes minus the first pass.
 
-    The loss must fall by 5 % and by four standard errors of a mean over the window; less is no fall.
+    The loss must fall by at least 5 % and by four standard errors of a mean over the window.
 
-    * `eta_min`: the first rate from which on, up to the lowest loss, at least 10 % of the fall is behind.
+    * `eta_min`: the first rate from which the loss, up to its lowest value, has done at least 10 % of its fall.
     * `eta_max`: the lower of two rates: the last one after the peak of the accuracy (means of three passes) before
       more than 2 % of its gain is lost again, and the last one after the lowest loss before more than 10 % of the
       fall is lost again.
 
-    There is no factor of safety, as users of the test take it for constant rates: the triangular schedule only touches
-    its highest rate, and a tenth of it costs accuracy (docs/learning-rate.md has the figures).
+    The rates have no safety factor, such as users of the test apply to constant rates: the triangular schedule only
+    touches its highest rate, and a tenth of it costs accuracy (docs/learning-rate.md has the figures).
 
-    The curves are those of :class:`LRRange`, of one network or a mean: (k,) by step, and (p,) by validation pass.
-    `window` is how many steps the smoothing looks back over, `diverged` whether its loss ended the test.
+    The curves are those of :class:`LRRange`, for one network or a mean: (k,) by step, and (p,) by validation pass.
+    `window` is the number of steps that the smoothing looks back over; `diverged` is whether the loss ended the test.
     """
-    # The first smoothed values are means of so few that one of them may lie lowest by chance.
+    # The first smoothed values average so few losses that one of them may be the lowest by chance.
     few = min(window, len(smoothed)) - 1
     start, bottom = float(losses[:window].mean()), few + int(np.argmin(smoothed[few:]))
     fall = start - float(smoothed[bottom])
     between = f"between the rates {rates[0]:.2g} and {rates[-1]:.2g}"
-    # Of neighbouring steps, so that neither the fall nor a divergence counts; 0.954 makes it a standard deviation.
+    # Differences of neighbouring steps leave out both the fall and a divergence; their median / 0.954 is a deviation.
     noise = float(np.median(np.abs(np.diff(losses, append=losses[-1])))) / 0.954 / window**0.5
     least = max(_NO_FALL * start, _NOISE * noise)
     if fall < least:

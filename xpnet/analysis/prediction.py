@@ -25,12 +25,12 @@ from xpnet.training.history import Metrics
 
 
 def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the probabilities (n, classes) of raw features, their mean over the networks.
+    """Return the class probabilities (n, classes) of raw features, averaged over the networks.
 
     Networks that have diverged are left out.
 
     Raises:
-        RunError: The network does not know how its data was standardised, or all have diverged.
+        RunError: The network does not know how its data was standardised, or all networks have diverged.
     """
     if network.standardiser is None:
         raise RunError("the network does not say how its data was standardised; train it with xpnet train")
@@ -63,10 +63,10 @@ def evaluate_sets(
 
 
 def as_trained(network: Network, data: Dataset) -> Dataset:
-    """Return data as a network takes it: its standardisation, its columns by name, and its numbers of the classes.
+    """Return data in the form that a network takes: with its standardiser, its columns and its class numbers.
 
     Raises:
-        DataError: The data does not fit the network, or has a class or lacks a column that the network knows.
+        DataError: The data does not fit the network, has a class that the network does not know, or lacks a column.
     """
     place = f"data = {data.location}"
     standardiser = network.standardiser or data.standardiser
@@ -97,7 +97,7 @@ def _with_sets(data: Dataset, change: Callable[[LabelledSet], LabelledSet]) -> D
 
 
 def _names_for(network: Network, data: Dataset) -> tuple[str, ...] | None:
-    """Return what the classes of a network are called in `data`; None where classes of one number are the same."""
+    """Return the names of a network's classes in `data`; None if equal class numbers mean equal classes."""
     numbers = tuple(map(str, range(network.config.classes)))
     mine, theirs = ({value_of(name) for name in of} for of in (network.class_names, data.class_names))
     labels_are_numbers = all(isinstance(value, Decimal) for value in theirs)
@@ -105,7 +105,7 @@ def _names_for(network: Network, data: Dataset) -> tuple[str, ...] | None:
         return numbers if labels_are_numbers and data.classes != network.config.classes else None
     if mine & theirs or labels_are_numbers == all(isinstance(value, Decimal) for value in mine):
         return network.class_names
-    # Labels that are numbers count the classes of a network that has names for them, and the other way round.
+    # If only one side has names, the numbers of the other side are positions of the named classes.
     return numbers if labels_are_numbers else None
 
 
@@ -116,9 +116,9 @@ def names_of_classes(network: Network, others: Sequence[str] = ()) -> tuple[str,
 
 
 def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfig:
-    """Return settings to read other data for a network: those not given take its size of images and column of labels.
+    """Return settings for reading other data: image form and label column default to those of the network's data.
 
-    `own` are the settings of the data that it was trained on, as far as they are known.
+    `own` are the settings of the network's training data, as far as they are known.
     """
     path = Path(other.data or "").expanduser()
     used = uses(path) if other.data else ()
@@ -129,7 +129,7 @@ def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfi
         channels, height, width = network.image_shape
         guess |= {"image_size": f"{height}x{width}", "image_mode": "gray" if channels == 1 else "rgb"}
     new = {name: value for name, value in guess.items() if name in used and getattr(other, name) is None}
-    # The labels of a .npy file lie beside it, wherever those of the other one did.
+    # The labels of a .npy file lie beside it, not where the labels of the training data are.
     if other.data is not None and other.data.endswith(".npy"):
         new.pop("target", None)
     return dataclasses.replace(other, **new)

@@ -29,9 +29,9 @@ class Inputs:
     """Samples without labels.
 
     Attributes:
-        names: The name of each: the file of an image, the number of a row.
+        names: The name of each sample: an image's file, or a row's number.
         x: Raw features (n, d).
-        notes: Changes that were made to them, a sentence each.
+        notes: A sentence for each change that was made to the samples.
     """
 
     names: list[str]
@@ -44,8 +44,8 @@ def read_inputs(paths: Sequence[Path], network: Network, config: DataConfig | No
 
     Args:
         paths: Images and folders, or a single ``.csv``, ``.parquet``, ``.npz`` or ``.npy`` file.
-        network: Knows the size of images, and the names of columns.
-        config: `target`, a column that is left out, and `header`.
+        network: The network, which knows the size of images and the names of columns.
+        config: Its `target` names a column to leave out; its `header` is used too.
 
     Raises:
         DataError: A file is missing, broken, or does not fit the network.
@@ -84,7 +84,7 @@ def image_form(network: Network) -> Form:
     """Return the form of the images that a network takes.
 
     Raises:
-        RunError: It takes no images.
+        RunError: The network does not take images.
     """
     if network.image_shape is not None:
         return Form(*network.image_shape)

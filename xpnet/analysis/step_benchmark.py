@@ -1,6 +1,6 @@
-"""Steps for benchmarks to time, by the real stepper, and a floor of gather and products to compare them with.
+"""Training steps for benchmarks, and their floor: the gather and the matrix products alone.
 
-``xpnet bench`` and the project's own benchmarks share it, so that both measure the same thing.
+``xpnet bench`` and the project's own benchmarks share this module, so that both measure the same.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 
-# As many steps as training gives the stepper at a time.
+# The number of steps that training passes to the stepper in one call.
 STEPS_A_CALL = 50
-# A product into more than this is taken by blocks of rows whose result stays in the caches.
+# A product with a larger result is computed in blocks of rows, so that each block stays in the caches.
 _BLOCK_BYTES = 4 * 2**20
 
 
 def noise(samples: int, inputs: int = 3072, classes: int = 10, *, others: int = 1, seed: int = 0) -> Dataset:
-    """Return random images: uint8, of CIFAR-10's shape, with `others` in validation and test set each."""
+    """Return random images of CIFAR-10's shape (uint8), with `others` images each for validation and test."""
     draw = np.random.default_rng(seed)
     train, validation, test = (
         LabelledSet(draw.integers(0, 256, (count, inputs), np.uint8), draw.integers(0, classes, count))
@@ -54,7 +54,7 @@ class Steps:
     """Training steps of a network, by the stepper that training uses, on data as training keeps it."""
 
     def __init__(self, network: Network, part: DeviceSet, lam: Any) -> None:
-        """Prepare steps of `network` on a set of :func:`xpnet.to_device` with the penalty `lam`, () or (R,)."""
+        """Prepare steps of `network` on a set from :func:`xpnet.to_device` with the penalty `lam`, () or (R,)."""
         self._backend = backend = network.backend
         lam = np.broadcast_to(np.asarray(lam, float), (network.replicas,))
         hyper = Hyperparameters(backend.asarray(lam))
@@ -78,10 +78,10 @@ class Steps:
 class Floor:
     """The least work of a step on the CPU, in NumPy: the gather of its batch, and its matrix products.
 
-    All elementwise work is left out, the update of the weights too.  NumPy gathers float32 with one
-    thread, so compiled code that gathers bytes, or with all cores, can get below this; the floor uses NumPy
-    alone so that it stays the same while xpnet changes.  R replicas with one batch share the wide products
-    of the first layer; those of the other layers are stacked.
+    All elementwise work is left out, even the update of the weights.  NumPy gathers float32 with one thread, so
+    compiled code that gathers bytes, or uses all cores, can be faster than this floor; it uses NumPy alone so that it
+    stays the same while xpnet changes.  R replicas with one batch share the wide products of the first layer; the
+    products of the other layers are stacked.
     """
 
     def __init__(self, sizes: Sequence[int], batch: int, x: NDArray[np.float32], replicas: int = 1) -> None:
@@ -97,7 +97,7 @@ class Floor:
         rows = min(d, max(1, _BLOCK_BYTES // (4 * m)))
         self._blocks = [slice(first, min(first + rows, d)) for first in range(0, d, rows)]
         self._step1 = array(rows, m)
-        # Of each further layer: x, W, g, and the places of x W, g W', x' g.
+        # For each further layer: x, W, g, and the arrays for x W, g W', x' g.
         self._small = [
             [array(replicas, *shape) for shape in ((batch, k), (k, n), (batch, n), (batch, n), (batch, k), (k, n))]
             for k, n in pairwise(sizes[1:])
@@ -122,7 +122,7 @@ class Floor:
 def in_turn(
     contenders: Mapping[str, Callable[[int], float]], rounds: int, pause: float = 0.0
 ) -> dict[str, list[float]]:
-    """Run every contender once a round, in turn, with the number of the round; return the seconds that each reports.
+    """Call every contender with the number of the round, in turn, each round; return the seconds that each reports.
 
     Machines drift while they measure, and contenders that run in turn drift alike.  Round 0 warms up; its
     seconds are the first of ``rounds + 1``.  `pause` seconds before each turn let the threads of the one before

@@ -38,7 +38,7 @@ DATA_COMMANDS = {
     "info": "Describe a data set: shapes, classes, value ranges, duplicates; samples as a picture.",
 }
 
-# The arguments of this call, which a run's files name.
+# The command line arguments of this process, which a run's files record.
 _arguments: list[str] = []
 
 
@@ -48,7 +48,7 @@ def command_line() -> str:
 
 
 def typed(*arguments: str) -> str:
-    """Return arguments as they are typed into a shell; bytes that are not UTF-8 in bash's and zsh's form."""
+    """Return arguments as one would type them into a shell; bytes that are not UTF-8 in the form of bash and zsh."""
     return " ".join(map(_typed, arguments))
 
 
@@ -64,8 +64,8 @@ def _typed(argument: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Exit codes: 0 done, 1 a check failed, 2 the user can put it right, 70 a defect of xpnet, 130 interrupted by Ctrl-C,
-    143 by SIGTERM.
+    Exit codes: 0 success, 1 a failed check, 2 an error that the user can put right, 70 a defect of xpnet, 130
+    interrupted by Ctrl-C, 143 by SIGTERM.
     """
     _arguments[:] = sys.argv[1:] if arguments is None else arguments
     with _safe_streams(), _sigterm_raises(), _file_system_warnings(quiet="--quiet" in _arguments):
@@ -156,7 +156,7 @@ def _docstring(module: str, function: str) -> str:
 
 @contextlib.contextmanager
 def _safe_streams() -> Iterator[None]:
-    """Replace standard streams that are closed, and let none end the command for letters that it does not know."""
+    """Replace closed standard streams, and escape characters that standard output cannot encode."""
     with contextlib.ExitStack() as stack:
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:
@@ -176,7 +176,7 @@ def _safe_streams() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _file_system_warnings(*, quiet: bool) -> Iterator[None]:
-    """Print on standard error what a file system lacks, unless the command is quiet."""
+    """Print warnings about missing features of a file system to standard error, unless the command is quiet."""
 
     def warn(words: str) -> None:
         if not quiet:
@@ -191,7 +191,7 @@ def _file_system_warnings(*, quiet: bool) -> Iterator[None]:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM has come, with which systems end their jobs."""
+    """The process received SIGTERM, by which systems end their jobs."""
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def _table(devices: dict[str, dict[str, Any]]) -> Table:
 
 
 def _sweep_in_words(axis: str, sweep: dict[str, Any]) -> str:
-    """Return from which size on the GPU wins."""
+    """Return a sentence about the size from which the GPU is faster."""
     size, name = sweep["gpu_wins_from"], axis.replace("_", " ")
     sizes = [point["size"] for point in sweep["points"]]
     if size is None:

@@ -1,4 +1,4 @@
-"""What commands print: progress to standard error, results to standard output."""
+"""The output of commands: progress to standard error, results to standard output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xpnet.errors import RunError, XpnetError, one_line, printable
 from xpnet.report.format import number as number
 from xpnet.report.format import percent as percent
 
-# A label from a file can have any length, and stands in every row of predictions.
+# A label from a file can have any length, and is in every row of predictions.
 _LONGEST_CELL = 200
 
 
@@ -38,10 +38,10 @@ def tell(text: str) -> None:
 @Parameter("*")
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the words of a command go, and its options --json, --quiet and --debug.
+    """The output of a command, and its options --json, --quiet and --debug.
 
     Notes and progress go to standard error and are left out with ``--quiet``; the result goes to
-    standard output, as one JSON object with ``--json``. ``--debug`` is looked for before parsing, which can fail too.
+    standard output, as one JSON object with ``--json``. ``--debug`` is read before parsing, since parsing can fail.
     """
 
     as_json: Json = False
@@ -63,7 +63,7 @@ class Output:
         sys.stdout.write(printable(text, "\n") if sys.stdout.isatty() else text)
 
     def result(self, data: dict[str, Any], *tables: Any) -> None:
-        """Print a command's result: `data` as JSON, or `tables` of rich and lines of text for people."""
+        """Print a command's result: `data` as JSON, or `tables` (rich tables and lines of text) for people."""
         if self.as_json:
             print(json.dumps(data))  # noqa: T201
         elif not self.quiet:
@@ -73,7 +73,7 @@ class Output:
                 if isinstance(table, str):  # not wrapped, since lines hold paths and commands
                     console.print(printable(table, "\n"), soft_wrap=True)
                 else:
-                    # Wider than the terminal where it must be: a number that is cut off is another number.
+                    # A table may be wider than the terminal: a number that is cut off would be another number.
                     needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
                     console.width = max(width, needed)
                     console.print(table)
@@ -84,7 +84,7 @@ class Output:
         return not self.quiet and sys.stderr.isatty()
 
     def progress_bar(self, **options: Any) -> Any:
-        """Return a progress bar on standard error, which stays hidden where none is shown."""
+        """Return a progress bar on standard error, hidden unless progress bars are shown."""
         from tqdm import tqdm
 
         return tqdm(disable=not self.show_progress, dynamic_ncols=True, **options)
@@ -94,18 +94,18 @@ STANDARD = Output()
 
 
 class NotesOnly(Output):
-    """The output of a step of a command, whose result is not the command's."""
+    """The output of one step of a command: notes, but not the result of the step."""
 
     def result(self, data: dict[str, Any], *tables: Any) -> None:
-        """Print nothing: the command has a result of its own."""
+        """Print nothing: the command prints a result of its own."""
 
 
 @contextlib.contextmanager
 def left_out_if_not_drawn(output: Output) -> Iterator[None]:
-    """Warn of figures that cannot be drawn here, and go on without them.
+    """Turn errors of drawing into a warning, so that the command continues without the figures.
 
     Raises:
-        OSError, RunError, MemoryError: They cannot be written.
+        OSError, RunError, MemoryError: The figures cannot be written.
     """
     try:
         yield
@@ -121,8 +121,8 @@ class Interrupt:
 
     Attributes:
         pressed: Whether either has happened.
-        message: What is printed when it happens.
-        exit_code: With which the command exits then: 128 and the signal's number.
+        message: The line that is printed when it happens.
+        exit_code: The command's exit code in that case: 128 plus the signal's number.
     """
 
     def __init__(self, message: str) -> None:

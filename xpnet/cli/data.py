@@ -49,7 +49,7 @@ def fetch(
     with output.progress_bar(unit="B", unit_scale=True, unit_divisor=1024) as bar:
 
         def show(done: int, total: int | None) -> None:
-            bar.total, bar.n = total, done  # less than before where a new attempt has begun
+            bar.total, bar.n = total, done  # a new attempt begins at 0 again
             bar.refresh() if done == total else bar.update(0)
 
         fetched = fetch_archive(name, layout, source=from_, force=force, progress=show)

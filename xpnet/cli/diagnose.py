@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from xpnet.training.population import Population
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
-# The settings that may differ from those of the run that is repeated.
+# The settings that may differ from those of the repeated run.
 _WITH_RUN = (*DATA, "device")
-# So many networks are shown; all are in the files.
+# Number of networks in the printed tables; the files have all of them.
 _SHOWN = 4
 COLUMNS = {
     "s_std": "s std",
@@ -90,7 +90,7 @@ def diagnose(
         raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
     everything, data, backend = _load(settings, run, output)
     population = _first(everything, replicas, data, backend, settings.run.dtype)
-    # Several of the networks keep the orders of samples that they had among all of them.
+    # The chosen networks keep the sample orders that they have in the full population.
     orders = order_seeds(everything.train, everything.seeds)[: len(population)]
     network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
     recorder = Recorder(network, data, population.train, samples=samples, every=every)
@@ -163,7 +163,7 @@ def _load(settings: Settings, run: Path | None, output: Output) -> tuple[Populat
 
 
 def _first(population: Population, replicas: int | None, data: Dataset, backend: Backend, dtype: str) -> Population:
-    """Return the first networks of several, which must fit in memory: they are measured together, not in chunks."""
+    """Return the first networks of a population; they must fit in memory, as they are measured together."""
     from xpnet.training.chunks import most_in_memory
 
     if replicas is not None and not 1 <= replicas <= len(population):
@@ -206,13 +206,13 @@ def _stem(run: Path | None) -> Path:
 
 
 def _compare(run: Path, network: Network) -> dict[str, Any] | None:
-    """Compare the network with the run's; None if the run has no complete one."""
+    """Return how the network compares with the run's network; None if the run has no complete network."""
     try:
         if read_metrics(run / METRICS)["interrupted"]:
             return None
         tensors = read_model(run / MODEL).tensors
     except RunError:
-        return None  # a broken file is no reason to lose what was measured
+        return None  # a broken file is no reason to lose the measurements
     largest = 0.0
     identical = True
     for name, p in network.parameters.items():

@@ -94,7 +94,7 @@ def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Setting
     from xpnet.data import load_data
     from xpnet.runs.checkpoints import load_network
 
-    model_path(run)  # before anything long
+    model_path(run)  # before slow work begins
     settings, own = _settings(run, on_line)
     network = load_network(run, backend=get_backend(settings.run.device))
     if network.standardiser is None:

@@ -27,7 +27,7 @@ _TEST = Group("Range test", sort_key=0)
 FIGURE, TABLE = "lr_range", "lr_range.csv"
 
 
-# Not the rates and schedules, which the test is to find.
+# Without the settings of rates and schedules: the test suggests the rates.
 @with_settings(
     *(*DATA, "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
     *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
@@ -132,7 +132,7 @@ def _settings(options: Any, config: Path | None) -> Settings:
 
 
 def _write(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
-    """Write the curves as a table and a figure and, where rates are suggested, the settings with them."""
+    """Write the curves as a table and a figure and, if rates are suggested, the settings with these rates."""
     from xpnet.report.curves_chart import save_figure
     from xpnet.report.lr_range_chart import range_figure
 
@@ -164,7 +164,7 @@ def _summary(test: LRRange, folder: Path) -> str:
 
 
 def _spread(test: LRRange) -> str:
-    """Return the range of what each of several networks suggests by itself."""
+    """Return the range of the suggestions of the single networks."""
     alone = [one for one in test.each if one is not None]
     if not alone:
         return f"none of the {len(test.each)} networks has a suggestion by itself"

@@ -18,7 +18,7 @@ from xpnet.errors import RunError
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-# The settings that say which data is used: every command that reads data takes all of them.
+# The settings of the data: every command that reads data takes all of them.
 DATA = tuple(setting_name(field) for field in dataclasses.fields(DataConfig))
 
 _GROUPS = {
@@ -37,7 +37,7 @@ Debug = Annotated[bool, Parameter("--debug", group=OUTPUT, **FLAG, help="Show a 
 
 
 def number(group: Group, metavar: str, help: str, name: str | None = None) -> Parameter:
-    """Return what the parser knows of an option that takes a number, which may begin with a minus sign."""
+    """Return the parser's description of an option with a number as its value, which may begin with a minus sign."""
     shown = False if "[default:" in help else None
     return Parameter(name, group=group, metavar=metavar, help=help, show_default=shown, allow_leading_hyphen=True)
 
@@ -47,7 +47,7 @@ def with_settings(*names: str, **meaning: Any) -> Callable[[Command], Command]:
 
     Args:
         names: The settings; all of them if none is named.
-        meaning: What :func:`settings_options` takes as keywords.
+        meaning: Keyword arguments of :func:`settings_options`.
     """
 
     def give(command: Command) -> Command:
@@ -62,13 +62,13 @@ def settings_options(
 ) -> Any:
     """Return a dataclass with an option for each of the settings `names`, all of them if none is named.
 
-    An option that is not given is None: the configuration file or the setting's default decides.
-    Values stay text, since the setting's own check says best what is wrong with one.
+    An option that is not given is None: the configuration file or the setting's default decides. Values stay text,
+    because the setting's own check has the best error message.
 
     Args:
         names: The settings.
-        lists: Whether the command takes a list of values of the settings that may vary.
-        unset: What decides in place of the settings' defaults, in words.
+        lists: Whether the command takes lists of values for settings that may vary.
+        unset: Words for the help: the source of values that are not given, in place of the defaults.
         help: The help of settings that mean something else to this command.
     """
     options = {}
@@ -83,7 +83,7 @@ def settings_options(
 
 
 def config_options(cls: Any, group: Group) -> Any:
-    """Return a dataclass with an option for each field of a settings class of its own, such as SearchConfig."""
+    """Return a dataclass with an option for each field of another settings class, such as SearchConfig."""
     fields = dataclasses.fields(cls)
     return _options_class({setting_name(f): (group, f, _with_default(f.metadata["help"], f)) for f in fields})
 
@@ -108,8 +108,7 @@ def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], st
             allow_leading_hyphen=kind is str,
         )
         fields.append((field.name, Annotated[kind | None, parameter], dataclasses.field(default=None)))
-    # Without a module of its own the class passes for one of the standard library's, which the parser
-    # takes for a plain value.
+    # Without this module name, the parser would mistake the class for one of the standard library, a plain value.
     return dataclasses.make_dataclass("SettingsOptions", fields, kw_only=True, namespace={"__module__": __name__})
 
 
@@ -123,7 +122,7 @@ def given(options: Any) -> dict[str, Any]:
 
 
 def refuse_taken(stem: Path | None) -> None:
-    """Refuse to overwrite a figure, before anything long.
+    """Refuse to overwrite a figure, before slow work begins.
 
     Raises:
         RunError: STEM.png or STEM.svg exists, or there is no folder for them.
@@ -145,7 +144,7 @@ def read_settings(options: Any, config: Path | None) -> Settings:
     """Return the settings of the options, of the configuration file, and the defaults, in this order."""
     on_file = {} if config is None else settings_in(config)[0]
     on_line = given(options)
-    # A schedule or a length on the command line replaces the file's settings of others.
+    # A schedule or a length on the command line removes the file's settings of other schedules or lengths.
     replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
     replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
     on_file = {name: value for name, value in on_file.items() if name not in replaced}

@@ -18,7 +18,7 @@ from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn.model_file import model_path
 
-# The table has a column for each class up to so many, and the likeliest classes of more.
+# The table has a column for each class up to this number; with more classes, it has the likeliest ones.
 _COLUMNS, _LIKELIEST = 12, 3
 
 
@@ -45,7 +45,7 @@ def predict(
 
     if csv and output.as_json:
         raise ConfigError("csv, json: ask for one of them")
-    model_path(run)  # before anything long
+    model_path(run)  # before slow work begins
     settings = Settings.from_mapping(given(options))
     network = load_network(run, backend=get_backend(settings.run.device))
     if network.standardiser is None:
@@ -100,7 +100,7 @@ def _csv(classes: tuple[str, ...], predictions: list[dict[str, Any]], probabilit
 
 
 def _rows(classes: tuple[str, ...], predictions: list[dict[str, Any]], probabilities: Any) -> Iterator[list[Any]]:
-    """Yield the cells of each input: all probabilities, or the likeliest classes of many, in percent."""
+    """Yield the cells of each input: all probabilities in percent, or only the likeliest classes if there are many."""
     for one, row in zip(predictions, 100 * probabilities, strict=True):
         cells = [safe(one["input"]), safe(one["class"], "bold"), f"{100 * one['probability']:.1f} %"]
         if len(classes) <= _COLUMNS:

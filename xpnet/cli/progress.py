@@ -13,13 +13,13 @@ from xpnet.training.history import EpochRecord
 
 
 class StopOnInterrupt(Callback):
-    """Stops the training once the user has asked for it."""
+    """Stops the training once the user has asked to stop."""
 
     def __init__(self, interrupt: Interrupt) -> None:
         self._interrupt = interrupt
 
     def should_stop(self) -> bool:
-        """Return whether the user has asked for an end."""
+        """Return whether the user has asked to stop."""
         return self._interrupt()
 
 
@@ -42,12 +42,12 @@ class ChunkNotes(Callback):
             self._note(f"{self._replicas} networks train in {chunks}")
 
     def on_chunk_split(self, plan: TrainPlan) -> None:
-        """Note them again."""
+        """Note the chunks again."""
         self.on_train_begin(plan)
 
 
 class StepBar(Callback):
-    """Moves a bar by the steps that are taken."""
+    """Moves a progress bar with the training steps."""
 
     def __init__(self, bar: tqdm) -> None:
         self._bar = bar
@@ -61,7 +61,7 @@ class ProgressBars(Callback):
     """Two bars on standard error: epochs with their figures, and the steps within one.
 
     Args:
-        shown: Whether there are any.
+        shown: Whether the bars are shown.
     """
 
     def __init__(self, *, shown: bool) -> None:
@@ -87,12 +87,12 @@ class ProgressBars(Callback):
             self._bars[1].reset(total=len(plan.chunks) * plan.length.steps)
 
     def on_steps(self, steps: int) -> None:
-        """Move the bar of the steps."""
+        """Advance the bar of the steps."""
         if self._bars:
             self._bars[1].update(steps)
 
     def on_epoch_end(self, record: EpochRecord) -> None:
-        """Move the bar of the epochs, and begin a new one of steps."""
+        """Advance the bar of the epochs, and restart the bar of the steps."""
         if self._bars:
             epochs, steps = self._bars
             loss, accuracy = np.nanmean(record.train.losses), np.nanmean(record.validation.accuracies)

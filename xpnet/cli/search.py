@@ -107,7 +107,7 @@ def search(
     Trials that differ in lambda, learning rates, momentum or initial weights train as one population. Any number of
     workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
-    # What the files of the search could not hold is refused before anything is made.
+    # Refuse text that the search's files cannot hold, before anything is created.
     check_utf8(resume or "", "resume")
     check_utf8(study or "", "study")
     if storage is not None:
@@ -140,7 +140,7 @@ def _command() -> str:
 
 @dataclass
 class _Asked:
-    """The command line: options of :func:`search`, and those of the settings and of the search that were given."""
+    """The command line: options of :func:`search`, and the given settings of the training and of the search."""
 
     options: Any
     own: dict[str, Any]
@@ -264,7 +264,7 @@ def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt) -> 
 
 
 def _draw(found: dict[str, Any], folder: Path, output: Output) -> None:
-    """Draw the trials, and the curves of the best and the winner's run, as every run has them."""
+    """Draw the trials, and the curves of the best run and of the winner's run, unless they are drawn already."""
     from xpnet.report.curves_chart import curves, save_figure
     from xpnet.report.figure import write_panel
     from xpnet.report.records import read_run

@@ -47,7 +47,7 @@ class SearchDisplay(Callback):
             self._live = None
 
     def on_steps(self, count: int) -> None:
-        """Count steps of the population that trains."""
+        """Count the steps of the current population."""
         self._steps += count
 
     def show(self, outcome: Outcome) -> None:

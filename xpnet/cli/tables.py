@@ -28,11 +28,11 @@ def table(
 
     Args:
         heads: The heads of the columns.
-        rows: Cells, each a string or a text of rich.
+        rows: Cells, each a string or a rich Text.
         left: Heads of the columns that are aligned on the left.
-        title: What stands above the table.
-        rule: Whether a line parts the heads from the rows.
-        gap: Blanks between two columns, in place of rich's.
+        title: The title above the table.
+        rule: Whether a line separates the heads from the rows.
+        gap: Spaces between two columns, in place of rich's default.
     """
     padding = (0, 1) if gap is None else (0, gap, 0, 0)
     box = SIMPLE_HEAD if rule else None
@@ -60,7 +60,7 @@ def figures(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def plain(value: Any) -> str:
-    """Return the value of a setting in a few letters."""
+    """Return the value of a setting as short text."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -68,7 +68,7 @@ def combinations_table(population: Population, result: TrainResult) -> Table:
     """Return one row for each combination of settings: validation and test figures over its seeds.
 
     The combination with the best validation accuracy is bold, unless no network is better than guessing. The test set
-    has no say in it, and a network that diverged counts as worse than any that did not.
+    has no influence on this choice, and a diverged network counts as worse than all others.
     """
     import numpy as np
 

@@ -83,7 +83,7 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
         write_config(folder, experiment.config)
     except RunError:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # without settings it is no run
+            folder.rmdir()  # a folder without settings is not a run
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
@@ -94,7 +94,8 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
     """Continue the run in a folder to its end; return 0, or the exit code of a signal.
 
     Raises:
-        RunError: It is no run, it is being trained, or settings or data differ; or not everything could be saved.
+        RunError: The folder is not a run, the run is being trained, settings or data differ, or a file could not be
+            saved.
     """
     from xpnet.runs.environment import describe_environment, remember_environment
     from xpnet.runs.experiment import Experiment, alone_in
@@ -164,7 +165,7 @@ def _resume_point(run: Path, experiment: Experiment, output: Output, allow_chang
         _refuse(validate_resume(run, point, changes, of_data, location=data.location, allow_changes=allow_changes))
         changes += of_data
     if changes:
-        # Costs of another lambda, or figures of other samples, are not those of the end.
+        # Costs with another lambda, or figures on other samples, are not valid for the end of this training.
         point.starts = {chunk: replace(start, validated=False) for chunk, start in point.starts.items()}
     output.notes(*(f"warning: {sentence}; it is skipped" for sentence in point.skipped))
     return point, bool(changes)
@@ -203,11 +204,11 @@ def _print_result(
     saver: Saver,
     interrupt: Interrupt,
 ) -> int:
-    """Print the result, and say what comes next; return the exit code.
+    """Print the result and advice on the next step; return the exit code.
 
     Raises:
         RunError: Not everything could be saved.
-        OSError: The result cannot be printed, and everything is saved.
+        OSError: The result cannot be printed; everything is saved.
     """
     table = combinations_table(experiment.population, result) if experiment.compares else _table(result)
     folder = saver.folder
@@ -237,10 +238,10 @@ def _warn(metrics: Mapping[str, Any], output: Output) -> None:
 
 
 def _draw(experiment: Experiment, folder: Path, result: TrainResult, output: Output) -> None:
-    """Draw the curves; leave them out where drawing fails.
+    """Draw the curves; continue without them if drawing fails.
 
     Raises:
-        OSError, RunError: They cannot be written.
+        OSError, RunError: The curves cannot be written.
     """
     from xpnet.report.curves_chart import curves, save_figure
     from xpnet.report.population_chart import population_figure

@@ -19,10 +19,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes(**checks: Check) -> Callable[[Function], Function]:
-    """Return a decorator that checks the arguments of a function, those that are given, by their names.
+    """Return a decorator that checks those arguments of a function that are given, by name.
 
-    The result of a check takes the place of the argument; where it raises ValueError, ConfigError names the value
-    and what would be right.
+    The result of a check replaces the argument.  If a check raises ValueError, a ConfigError names the value and the
+    allowed values.
     """
 
     def decorate(function: Function) -> Function:
@@ -41,7 +41,7 @@ def takes(**checks: Check) -> Callable[[Function], Function]:
 
 
 def kind(*classes: type) -> Check:
-    """Check for an instance of one of some classes."""
+    """Return a check for an instance of one of `classes`."""
     names = " or ".join(f"{'an' if c.__name__[0] in 'AEIOU' else 'a'} {c.__name__}" for c in classes)
 
     def check(value: Any) -> Any:
@@ -60,7 +60,7 @@ def function(value: Any) -> Any:
 
 
 def floating(value: Any) -> str:
-    """Check for float32 or float64, by name or as NumPy's type."""
+    """Check for float32 or float64, given by name or as a NumPy type."""
     try:
         name = str(np.dtype(value)) if isinstance(value, (str, type, np.dtype)) else ""
     except (TypeError, UnicodeError):
@@ -97,7 +97,7 @@ def whole_numbers(value: Any) -> tuple[int, ...]:
 
 
 def some_of(*names: str) -> Check:
-    """Check for some of `names`, in a sequence."""
+    """Return a check for a sequence of some of `names`."""
 
     def check(value: Any) -> tuple[str, ...]:
         if isinstance(value, (list, tuple)) and all(isinstance(item, str) and item in names for item in value):
@@ -111,7 +111,7 @@ def numbers(value: Any) -> Any:
     """Check for a finite number of at least 0, or for several in a sequence or an array of one dimension."""
     if isinstance(value, (list, tuple)):
         return tuple(real(0)(item) for item in value)
-    if getattr(value, "ndim", 0) == 1:  # on any device, where reading the values would wait
+    if getattr(value, "ndim", 0) == 1:  # not read: on a GPU, reading would wait
         if value.dtype.kind not in "iuf":
             raise ValueError("a finite number of at least 0, or one for each replica")
         return value
@@ -125,7 +125,7 @@ def path(value: Any) -> Path:
     try:
         checked = Path(value)
         os.lstat(checked)
-    except (TypeError, ValueError) as error:  # bytes, or a NUL or half of a character in it
+    except (TypeError, ValueError) as error:  # bytes, or text with a NUL or a lone surrogate
         raise ValueError(f"a path of a file or a folder, and is none ({error})") from None
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):

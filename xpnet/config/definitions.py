@@ -2,7 +2,7 @@
 
 The command line's options, the keys of ``config.toml`` and the arguments of the Python classes are
 all made from the fields of these classes, so they cannot drift apart.  A setting has the same name
-everywhere, but for ``lam``, which is ``lambda`` outside Python.
+everywhere, except that ``lam`` is ``lambda`` outside Python.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from xpnet.errors import ConfigError
 
 PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
-# Weeks of training; the learning rate of every step is in memory.
+# Weeks of training; the learning rates of all steps are in memory.
 MOST_STEPS = 100_000_000
-# Of one population, which keeps settings and figures of each.
+# Networks of one population, which keeps settings and figures of each.
 MOST_NETWORKS = 20_000
 
 
@@ -104,15 +104,14 @@ class TrainConfig(Checked):
         momentum: rho in v <- rho v - eta g, W <- W + v.
         nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
         shuffle_seed: Seed of the order of the samples; None takes the network's seed.
-        shuffle: None: replicas of one seed share an order, those of other seeds have others;
+        shuffle: None: replicas of one seed share an order, and each seed has its own;
             ``"shared"``: one order for all replicas; ``"independent"``: replica r has the order of
             shuffle seed + r.
-        train_metrics: ``"running"``: training loss and accuracy as met during the epoch;
+        train_metrics: ``"running"``: training loss and accuracy of the batches during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
-        stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after the
-            other; on a GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of
-            three kernels a step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt
-            out to the cores.
+        stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
+            GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
+            step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt out to the cores.
     """
 
     lam: PerReplica = setting(
@@ -216,7 +215,7 @@ class Length:
 class DataConfig(Checked):
     """Which data is read, how, and how it is split.
 
-    A setting that has no meaning for a kind of data is refused when that is read.
+    A setting that has no meaning for a kind of data is refused when such data is read.
 
     Attributes:
         data: ``cifar10``, ``cifar100``, ``mnist``, ``fashion-mnist``, ``patterns``, ``patterns:N/M``, or a path; None
@@ -227,8 +226,8 @@ class DataConfig(Checked):
         header: Whether the first line of a CSV file names its columns; None decides by its content.
         test_fraction: Share of the samples that becomes the test set, class by class.
         data_seed: Seed of the order of the samples and of the choice of the test set; None takes 0.
-        image_size: ``N`` or ``HEIGHTxWIDTH`` that a folder's images are brought to; None takes the size that they have.
-        image_mode: ``rgb`` or ``gray``; None takes gray where all images of a folder are.
+        image_size: ``N`` or ``HEIGHTxWIDTH``, to which a folder's images are resized; None keeps their own size.
+        image_mode: ``rgb`` or ``gray``; None takes gray if all images of a folder are gray.
         labels: ``fine`` or ``coarse`` classes of CIFAR-100; None takes the fine ones.
         in_memory: ``auto``; ``raw`` features are standardised batch by batch, ``float`` ones once, in a copy.
     """
@@ -281,7 +280,7 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
-    """What is computed where, and how often it is saved."""
+    """Where and in which precision a run computes, and how often it is saved."""
 
     seed: int = setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
     runs: int = setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")

@@ -1,8 +1,8 @@
 """Fields of settings classes, and the checks of their values.
 
-A settings class is a frozen dataclass whose fields are made by :func:`setting`.  A check converts a
-value written in Python, TOML or on the command line to its type, or raises ValueError with what
-would be right, such as ``"a whole number of at least 1"``.
+A settings class is a frozen dataclass whose fields are made by :func:`setting`.  A check converts a value written in
+Python, TOML or on the command line to its type, or raises ValueError with the allowed values, such as ``"a whole number
+of at least 1"``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from xpnet.utils import schema
 
 Check: TypeAlias = Callable[[Any], Any]
 choice, flag, optional = schema.one_of, schema.flag, schema.optional
-# Larger networks are refused before anything is made of them.
+# Larger networks are refused before anything is allocated.
 MOST_UNITS, MOST_LAYERS = 1_000_000, 1_000
 
 
 def whole(low: int, high: int | None = None) -> Check:
-    """Check for a whole number from `low` up to `high`, if there is one, such as 5, 5.0 or ``"5"``."""
+    """Return a check for a whole number from `low`, up to `high` if given, such as 5, 5.0 or ``"5"``."""
     check = schema.bounded("a whole number", _whole, low, high)
 
     def within_doubles(value: Any) -> int:
@@ -40,7 +40,7 @@ def whole(low: int, high: int | None = None) -> Check:
 def real(
     low: float | None = None, high: float | None = None, *, above: float | None = None, below: float | None = None
 ) -> Check:
-    """Check for a finite number with low <= value <= high, and above < value < below where given."""
+    """Return a check for a finite number with low <= value <= high and above < value < below, as far as given."""
     return schema.bounded("a finite number", _finite, low, high, above=above, below=below)
 
 
@@ -70,7 +70,7 @@ def _number(value: Any) -> int | float | None:
 
 
 def per_replica(one: Check) -> Check:
-    """Check for one value, or for a list, tuple or array with one for each replica."""
+    """Return a check for one value, or for a list, tuple or array with one value for each replica."""
 
     def check(value: Any) -> Any:
         if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
@@ -84,7 +84,7 @@ def per_replica(one: Check) -> Check:
 
 
 def text_of(wanted: str) -> Check:
-    """Check for a text that is not blank, a path, or a whole number; `wanted` says what it should be."""
+    """Return a check for a text that is not blank, a path, or a whole number; `wanted` describes it in errors."""
 
     def check(value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, Integral, os.PathLike)):
@@ -93,7 +93,7 @@ def text_of(wanted: str) -> Check:
         if not text.strip() or "\0" in text:
             raise ValueError(wanted)
         try:
-            text.encode()  # it is kept in files
+            text.encode()  # files must be able to hold it
         except UnicodeEncodeError:
             raise ValueError(f"{wanted}, in UTF-8") from None
         return text
@@ -150,9 +150,9 @@ def half_cycle(value: Any) -> int | str:
 def setting(
     default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "", unset: str = ""
 ) -> Any:
-    """Return a field that is checked and documented; None passes where it is the default.
+    """Return a field that is checked and documented; None is allowed if it is the default.
 
-    Its `name` outside Python is given if that differs; `unset` says in words what a default of None stands for.
+    `name` is the name outside Python, if it differs; `unset` describes in words what a default of None means.
     """
     check = optional(check) if default is None else check
     metadata = {"check": check, "help": text, "name": name, "metavar": metavar, "unset": unset}
@@ -173,7 +173,7 @@ def argument(name: str, value: Any, check: Check) -> Any:
     """Return a value as its check converts it.
 
     Raises:
-        ConfigError: It is out of its range.
+        ConfigError: The value is out of its range.
     """
     try:
         return check(value)

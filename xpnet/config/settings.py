@@ -1,4 +1,4 @@
-"""All settings of a run together: from the command line or a file, checked, with lists of what varies."""
+"""All settings of a run together: from the command line or a file, checked, with lists for settings that vary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Settings:
     """All settings of a run, as ``config.toml`` holds them.
 
     Attributes:
-        data, network, train, run: The settings by group; of a setting that varies, the first value.
+        data, network, train, run: The settings by group; a setting that varies has its first value.
         varying: The settings that were given as lists, with their values.
     """
 
@@ -52,7 +52,7 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Settings:
-        """Check and sort settings given by name; what is not given takes its default.
+        """Return settings from values by name, checked; the others take their defaults.
 
         Raises:
             ConfigError: A name is unknown, a value is out of its range, or a setting has no effect on the
@@ -106,7 +106,7 @@ class Settings:
             for name, (group, field) in self.fields().items()
             if name not in unused and not (name == "bias_before_bn" and not network.batch_norm)
         }
-        # Lists keep the order they were given in, which is the order of the replicas.
+        # Lists keep the order in which they were given, which is the order of the replicas.
         mapping = {name: value for name, value in mapping.items() if name not in self.varying} | dict(self.varying)
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -118,14 +118,14 @@ class Settings:
         """Return these settings for a command that takes one network.
 
         Raises:
-            ConfigError: There is a list.
+            ConfigError: A setting is a list.
         """
         for name, values in self.varying.items():
             raise ConfigError(f"{name} = {shown(values)}: must be one value for {command}; xpnet train takes lists")
         return self
 
     def replicas(self) -> list[dict[str, Any]]:
-        """Return the seed of each network of the population, and its value of every varying setting.
+        """Return for each network of the population its seed and its value of every varying setting.
 
         Runs come first, so that networks of one seed, which see the same batches, are neighbours; within
         a run the list that was named last varies fastest (on the command line, the last of ``--help``).
@@ -139,7 +139,7 @@ class Settings:
         ]
 
     def in_words(self, inputs: int, classes: int) -> str:
-        """Return sizes, normalisation, lambda, what varies, and the number of runs, in a few words."""
+        """Return sizes, normalisation, lambda, the settings that vary, and the number of runs, in a few words."""
         network = self.network_config(inputs, classes).in_words()
         runs = f", {self.run.runs} runs" if self.run.runs > 1 else ""
         lists = [f"{len(values)} values of {name}" for name, values in self.varying.items()]
@@ -152,7 +152,7 @@ class Settings:
 
 
 def read_settings(path: Path) -> tuple[dict[str, Any], Settings]:
-    """Return the settings in a TOML file, or in the ``config.toml`` of a run folder, as they stand there and checked.
+    """Return the settings in a TOML file, or in the ``config.toml`` of a run folder, as written and as checked.
 
     Raises:
         ConfigError: The file cannot be read, or a setting is wrong; the message names the line.
@@ -220,7 +220,7 @@ def _check_count(varying: Mapping[str, tuple[Any, ...]], runs: int) -> None:
 
 
 def _check_combinations(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Raise :class:`ConfigError` if values that are right by themselves are at odds."""
+    """Raise :class:`ConfigError` if valid values contradict each other."""
     lists = {
         field.name: settings.varying[name]
         for name, (group, field) in Settings.fields().items()

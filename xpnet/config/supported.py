@@ -1,7 +1,7 @@
-"""Which settings each stepper and each set of operations computes; a new setting is on no list by itself.
+"""Which settings each stepper and each set of operations supports; new settings must be added by hand.
 
-Kernels compute the settings that were known when they were written.  A setting that is not on the list of one is never
-ignored: the work goes to another that knows it, or is refused by the setting's name.
+Kernels compute the settings that were known when they were written.  A setting that a stepper's list lacks is never
+ignored: another stepper takes over, or an error names the setting.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from xpnet.config.fields import setting_name, shown
 
-# The values that are known of each setting; None for all of them.
+# The supported values of each setting; None for all of them.
 Known = Mapping[str, Collection[Any] | None]
 
-# Known to all from the beginning.  These lists do not grow: a new setting is added below, to the lines of those
-# that compute it, such as "plain": _ALL | {"activation": None} and "small": _ALL | {"activation": ["relu"]}.
+# Settings that all support.  These lists do not grow: a new setting is added below, to the lines of the steppers and
+# operations that compute it, such as "plain": _ALL | {"activation": None} and "small": _ALL | {"activation": ["relu"]}.
 _NETWORK = dict.fromkeys(
     ["inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"]
 )
@@ -24,7 +24,7 @@ _TRAINING = dict.fromkeys([
     "lam", "batch_size", "drop_last", "schedule", "eta_min", "eta_max", "n_s", "eta", "decay", "cycles", "epochs",
     "momentum", "nesterov", "shuffle_seed", "shuffle", "train_metrics", "stepper",
 ])  # fmt: skip
-# Of xpnet.training.steppers.Hyperparameters, in which form settings of the training reach a stepper.
+# Fields of xpnet.training.steppers.Hyperparameters, by which settings of the training reach a stepper.
 _STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
 _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
@@ -44,14 +44,14 @@ KNOWN: dict[str, Known] = {
 
 
 def unknown(who: str, *settings: Any) -> str | None:
-    """Return the setting that `who`, a key of :data:`KNOWN`, does not know, or None.
+    """Return a setting that `who`, a key of :data:`KNOWN`, does not support, or None.
 
     Args:
-        who: Operations or a stepper.
+        who: Name of a stepper, or of a module of operations.
         settings: Instances of dataclasses; a field that is None is not set.
 
     Returns:
-        Its name, with its value if others of it are known.
+        The name of the setting; with its value if other values are supported.
     """
     known = KNOWN[who]
     for group in settings:

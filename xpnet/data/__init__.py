@@ -9,7 +9,7 @@ from xpnet.data.splits import parse_split, split_raw
 from xpnet.data.standardise import Standardiser
 from xpnet.utils.lazy_arrays import Rows, StandardisedRows, kept_as_bytes, on_host
 
-# The name that a data set had in earlier versions.
+# The name of Dataset in earlier versions.
 Data = Dataset
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""From features and labels to a data set: shuffled, and a test set split off where there is none.
+"""Data sets made from features and labels: shuffled, with a test set split off if none is given.
 
-Whatever is wrong with an array is a :class:`~xpnet.errors.DataError` that names it.
+Every problem with an array raises a :class:`~xpnet.errors.DataError` that names it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class SplitPolicy:
     """How the samples are ordered and the test set is split off.
 
     Attributes:
-        seed: Seed of the order and of the choice.
+        seed: Seed of the order and of the choice of the test set.
         fraction: Share of every class that becomes the test set; None takes the last tenth of the shuffled rows.
-        shuffled: Whether rows are shuffled at all; data with an order of its own is not.
+        shuffled: Whether rows are shuffled; data with an order of its own is not.
     """
 
     seed: int = 0
@@ -49,7 +49,7 @@ class SplitPolicy:
 
     @classmethod
     def of(cls, config: DataConfig, fraction: float | None = None) -> SplitPolicy:
-        """Return the policy of the settings, with `fraction` where they have none."""
+        """Return the policy of the settings, with `fraction` if they have no `test_fraction`."""
         return cls(config.data_seed or 0, fraction if config.test_fraction is None else config.test_fraction)
 
 
@@ -67,12 +67,12 @@ class DatasetMetadata:
 def raw_from_arrays(
     arrays: Arrays, names: Arrays, metadata: DatasetMetadata, policy: SplitPolicy | None = None
 ) -> RawDataset:
-    """Return a data set of arrays: features and labels and, if there are, those of a test set.
+    """Return a data set made from arrays: features and labels, and those of a test set if there is one.
 
     Args:
         arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width), as arrays,
             :class:`~xpnet.data.feature_table.ChunkedArray` or :class:`~xpnet.data.feature_table.Table`; and labels,
-            whole numbers: with class names the places of the names, from 0, else any, of which those that occur
+            whole numbers. With class names, a label is the position of its name, from 0; without, the values that occur
             become the classes.
         names: Names of the arrays in messages.
         metadata: Names and other facts.
@@ -82,7 +82,7 @@ def raw_from_arrays(
         has, lacks = (names.x_test, names.y_test)[:: 1 if arrays.y_test is None else -1]
         raise DataError(f"{has} is given without {lacks}; a test set needs both")
     table, labels = _samples(arrays.x, arrays.y, names.x, names.y)
-    # Before test rows are split off: they may hold the only rows of a class.
+    # Before the split, since test rows may be the only rows of a class.
     if metadata.class_names is None:
         labels, classes = classes_of_numbers(labels, names.y)
         metadata = replace(metadata, notes=(*metadata.notes, *numbering(classes, names.y)))
@@ -104,7 +104,7 @@ def raw_from_arrays(
 
 
 def _check_named(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> None:
-    """Refuse labels that are not places of class names."""
+    """Refuse labels that are not positions of class names."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(classes):
         raise DataError(
@@ -143,8 +143,8 @@ def raw_from_table(
 ) -> RawDataset:
     """Read features into a data set.
 
-    Files are often sorted by class, so the rows that training and validation are taken from are
-    shuffled once.  Without a test set a part of them becomes it; one that is given keeps its order.
+    Files are often sorted by class, so the rows for training and validation are shuffled once.  Without a test set,
+    some of these rows become the test set; a given test set keeps its order.
 
     Args:
         table: Features.
@@ -153,7 +153,7 @@ def raw_from_table(
         classes: Name of each class.
         metadata: Other facts.
         name: Name of the features in messages.
-        policy: Seed, and which share becomes the test set.
+        policy: Seed, and the share that becomes the test set.
     """
     policy = policy or SplitPolicy()
     if test is not None and policy.fraction is not None:
@@ -188,14 +188,14 @@ def raw_from_table(
 
 
 def _split_off(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float | None) -> int:
-    """Move the rows of the test set behind the others, both in the order of `order`; return the number of others."""
+    """Move the test rows to the end of `order`, in place, without other changes; return the number of other rows."""
     if fraction is None:
         return len(order) - max(1, round(len(order) / 10))
     ordered = labels.astype(np.min_scalar_type(int(labels.max())))[order]
     in_test = np.zeros(len(order), bool)
     for c in np.unique(labels):
         places = np.flatnonzero(ordered == c)
-        # Of a class with several samples, each part has at least one.
+        # If a class has several samples, each part gets at least one.
         count = min(max(1, round(fraction * len(places))), len(places) - 1)
         in_test[places[len(places) - count :]] = True
     test_rows = order[in_test]
@@ -206,11 +206,11 @@ def _split_off(order: NDArray[np.int64], labels: NDArray[np.int64], fraction: fl
 
 
 def _read(table: Table, name: str, order: NDArray[np.int64], rest: int) -> tuple[Features, Features]:
-    """Read a table's rows in an order, without a second copy of it; return the first `rest` of them and the others."""
+    """Return the first `rest` rows of a table in a given order, and the others, without a second copy."""
     parts = order[:rest], order[rest:]
     if table.disk is not None:
         for _ in table.chunks() if table.dtype.kind == "f" else ():
-            pass  # values that are not finite are found
+            pass  # finds values that are not finite
         return Rows(table.disk, parts[0], table.dtype), Rows(table.disk, parts[1], table.dtype)
     if table.owned is not None:
         reorder(table.owned, order)

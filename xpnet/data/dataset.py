@@ -15,7 +15,7 @@ from xpnet.utils.lazy_arrays import Features
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """A data set as it was read; attributes that are not listed are those of :class:`Dataset`.
+    """A data set as it was read; the other attributes are those of :class:`Dataset`.
 
     Attributes:
         x: Features (n, d), uint8 or floating, from which training and validation sets are taken; in memory, or
@@ -23,7 +23,7 @@ class RawDataset:
         labels: Classes (n,), int64 from 0.
         x_test: Features of the test set (m, d).
         labels_test: Classes of the test set (m,).
-        default_split: The split to take where none is asked for.
+        default_split: The split to use if none is given.
         about: Facts for `xpnet data info`, such as its kind and the files that were left out.
     """
 
@@ -62,11 +62,11 @@ class Dataset:
         split: How many samples train and validate, such as ``45000/5000``, or the name of the split.
         train: The training set: raw features ``train.x`` (n, d), uint8 or floating, and classes ``train.labels`` (n,),
             int64 from 0; ``len(train)`` is n.
-        validation: The validation set, alike.
-        test: The test set, alike.
-        class_names: Name of each class; of labels that are numbers, the label.
+        validation: The validation set, in the same form.
+        test: The test set, in the same form.
+        class_names: Name of each class; for labels that are numbers, the label as text.
         image_shape: (channels, height, width) where a row is an image in channel planes; None for other data.
-        standardiser: Brings features to mean 0 and standard deviation 1 over the training set:
+        standardiser: Function that brings features to mean 0 and standard deviation 1 over the training set:
             ``standardiser(test.x)``.
         feature_names: Names of the columns of a table; empty for other data.
         notes: Sentences for users of the data, such as which files were left out.

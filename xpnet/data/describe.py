@@ -17,7 +17,7 @@ _LISTED = 20
 
 
 def describe_raw(raw: RawDataset) -> dict[str, Any]:
-    """Return the facts of `xpnet data info`, as JSON can hold them.
+    """Return the facts that `xpnet data info` shows, in types that JSON has.
 
     Constant features have one value in all samples of training and validation; duplicates are equal in every feature.
     """
@@ -75,7 +75,7 @@ def _ranges(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], floa
 
 
 def _duplicates(raw: RawDataset) -> dict[str, int]:
-    """Count samples that occurred before, by digests of their values."""
+    """Return how many samples equal an earlier sample, compared by digests of their values."""
     first: dict[bytes, int] = {}  # class of the first sample with these values
     contradicted: set[bytes] = set()
     for digest, label in _digests(raw.x, raw.labels):

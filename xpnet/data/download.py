@@ -27,25 +27,25 @@ from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.locks import try_lock
 
-_MOST_DOWNLOAD = 256 * 2**20  # of an archive whose size is not known
+_MOST_DOWNLOAD = 256 * 2**20  # bytes of an archive of unknown size
 _PAUSES = (0, 1, 2, 3)  # seconds before each attempt
-# A server that says nothing for so long, or sends fewer bytes a second over a minute, has stalled.
+# A server has stalled if it is silent for so long, or sends fewer bytes per second over a minute.
 _SILENT_SECONDS = 30.0
 _SLOWEST, _SLOW_SECONDS = 2000, 60.0
-_TRY_AGAIN = (408, 429)  # request timeout, too many requests: the client's errors that pass
+_TRY_AGAIN = (408, 429)  # request timeout, too many requests: client errors that may be temporary
 
 # The folder in which a process works, and the file in it that is locked while the process lives.
 _WORK, _LOCK = ".fetching-", "lock"
 _LEFT = "files of a fetch that was killed stay there"  # on file systems without locks
-# Other processes may put the folder back this often while it is replaced.
+# Attempts to replace the folder, since other processes may put theirs in its place meanwhile.
 _REPLACEMENTS = 100
 
 Progress = Callable[[int, int | None], None]
-"""Called with the number of bytes that have come, and of all bytes, where that is known."""
+"""Called with the number of bytes received, and the total number if it is known, else None."""
 
 
 class Fetched(NamedTuple):
-    """A fetched data set: its folder, whether it was there before, and warnings."""
+    """A fetched data set: its folder, whether it existed before, and warnings."""
 
     folder: Path
     already: bool
@@ -71,12 +71,12 @@ def fetch(
     Args:
         name: ``"cifar10"`` or ``"cifar100"``.
         layout: ``"python"``, ``"binary"`` or ``"matlab"``.
-        source: A file, the URL of one, or the URL of a folder that holds it; None takes the published place.
-        force: Fetch it although it is there, and replace it.
-        progress: Called as bytes come.
+        source: The archive's path or URL, or the URL of a folder that has it; None takes the published URL.
+        force: Fetch the data even if it exists, and replace it.
+        progress: Called as bytes arrive.
 
     Raises:
-        DataError: There is no such archive, it cannot be had, or what came is something else.
+        DataError: There is no such archive, it cannot be fetched, or the result is something else.
     """
     archive = ARCHIVES.get((name, layout))
     if archive is None:
@@ -115,7 +115,7 @@ def _work_folder(home: Path) -> Iterator[Path]:
                 shutil.rmtree(left.parent, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=home))
     try:
-        # It gets its name when it is locked, so that no other process finds it unlocked.
+        # The lock file gets its name only once it is locked, so that no other process finds it unlocked.
         with (work / "new").open("wb") as file:
             try_lock(file, _LEFT)
             (work / "new").rename(work / _LOCK)
@@ -162,7 +162,7 @@ def _download(url: str, archive: Archive, path: Path, progress: Progress | None)
     """Download the published archive, and no more bytes than it has.
 
     Raises:
-        DataError: The URL is that of something else.
+        DataError: The URL does not lead to the archive.
         _TransferError: The transfer was cut off, stalled, or brought other bytes.
     """
     most, digest = archive.size or _MOST_DOWNLOAD, hashlib.md5(usedforsecurity=False)
@@ -211,7 +211,7 @@ def _response(url: str) -> Any:
 
 
 def _parts(response: Any) -> Iterator[bytes]:
-    """Yield bytes as they come, so that a server that sends one at a time is seen."""
+    """Yield bytes as they arrive, so that a server that sends a few at a time is noticed."""
     try:
         while chunk := response.read1(2**16):
             yield chunk
@@ -220,7 +220,7 @@ def _parts(response: Any) -> Iterator[bytes]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error of the network in a few words."""
+    """Return a network error in a few words."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     text = " ".join(str(error).split())
@@ -247,17 +247,17 @@ def _unpack(path: Path, archive: Archive, into: Path) -> Path:
 
 
 def _move(unpacked: Path, folder: Path, force: bool) -> None:
-    """Put the complete folder in its place; of processes that replace it at once, the last one's stays."""
+    """Move the complete folder to its place; if several processes do so at once, the last one wins."""
     for number in range(_REPLACEMENTS):
         if force:
             with suppress(FileNotFoundError):
-                folder.rename(unpacked.parent.parent / f"replaced-{number}")  # goes with the work folder
+                folder.rename(unpacked.parent.parent / f"replaced-{number}")  # deleted with the work folder
         try:
             unpacked.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
-            # Another process was faster, which is as good unless this one is to replace the folder.
+            # Another process was faster; its folder is as good, unless this process must replace it.
             if not force:
                 return
         else:

@@ -1,6 +1,6 @@
 """Features on their way from a file or an array into memory: chunk by chunk, checked, in their final type.
 
-Whatever is wrong with them is a :class:`~xpnet.errors.DataError`; values that are not finite are found when they are
+Every problem with features raises :class:`~xpnet.errors.DataError`; values that are not finite are found when they are
 read.
 """
 
@@ -28,14 +28,14 @@ class Table:
     """Features of n samples that have not been read yet.
 
     Attributes:
-        rows: n.
-        width: Features d.
+        rows: Number of samples n.
+        width: Number of features d.
         dtype: uint8, float32 or float64.
         chunks: Yields the rows in order, as arrays (k, d) of `dtype`; may be called once.
-        image_shape: (channels, height, width) where a row is an image in channel planes.
-        disk: The rows in a file, where they shall stay there.
+        image_shape: (channels, height, width) if a row is an image in channel planes.
+        disk: The rows in a file, if they stay on the disk.
         feature_names: Names of the columns; empty if they have none.
-        owned: All the rows, where they had to be read into memory as they came; they may be reordered in place.
+        owned: All rows, if the reader had to hold them in memory; they may be reordered in place.
     """
 
     rows: int
@@ -51,7 +51,7 @@ class Table:
 def table_in_memory(
     array: NDArray[Any], image_shape: tuple[int, int, int] | None = None, feature_names: tuple[str, ...] = ()
 ) -> Table:
-    """Return rows (n, d), which the table may reorder in place, as a table."""
+    """Return a table of rows (n, d) in memory, which may be reordered in place."""
     rows, width = array.shape
     return Table(rows, width, array.dtype, lambda: [array], image_shape, None, feature_names, owned=array)
 
@@ -63,8 +63,8 @@ class ChunkedArray:
     Attributes:
         shape: Its shape.
         dtype: Its type.
-        read: Yields it along the first axis; in Fortran's order flat, complete columns or parts of one at a time.
-        fortran: Whether it is in Fortran's order.
+        read: Yields the array in chunks of rows; in Fortran order, flat chunks of complete columns or of part of one.
+        fortran: Whether the array is in Fortran order.
     """
 
     shape: tuple[int, ...]
@@ -97,7 +97,7 @@ class ChunkedArray:
 
 
 def rows_at_a_time(shape: tuple[int, ...], itemsize: int) -> int:
-    """Return how many rows of an array are a chunk of a few MB."""
+    """Return how many rows of an array make a chunk of a few MB."""
     return max(1, CHUNK_BYTES // max(1, math.prod(shape[1:]) * itemsize))
 
 
@@ -121,9 +121,9 @@ _RAGGED = "rows of different lengths; they must all have as many features"
 
 
 def plain_array(values: Any, name: str, ragged: str = _RAGGED) -> NDArray[Any]:
-    """Return values as an array of NumPy's own; `ragged` says what is wrong with lists of different lengths."""
+    """Return values as a plain NumPy array; `ragged` is the message for lists of different lengths."""
     for part in values if isinstance(values, (list, tuple)) else [values]:
-        # NumPy's module of masked arrays is only loaded where there can be one.
+        # NumPy's module of masked arrays is loaded only if an array may be masked.
         if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):
             masked = int(np.ma.getmaskarray(part).sum())
             raise DataError(
@@ -136,7 +136,7 @@ def plain_array(values: Any, name: str, ragged: str = _RAGGED) -> NDArray[Any]:
 
 
 def table_of(values: Any, name: str) -> Table:
-    """Return features of an array, of nested lists, or of a :class:`ChunkedArray`.
+    """Return a table of the features in an array, nested lists, or a :class:`ChunkedArray`.
 
     uint8, float32 and float64 are kept, booleans become uint8, and other integers float32 if that holds
     them exactly, float64 otherwise.  Images become channel planes (n, channels, height, width), as CIFAR-10 has them.
@@ -166,7 +166,7 @@ def table_of(values: Any, name: str) -> Table:
 
 
 def _rows_of_columns(array: ChunkedArray, dtype: np.dtype[Any], channels_last: bool, name: str) -> NDArray[Any]:
-    """Return the rows of an array in Fortran's order, filled column by column."""
+    """Return the rows of an array in Fortran order, filled column by column."""
     rows, width = array.shape[0], math.prod(array.shape[1:])
     check_room(rows * width * dtype.itemsize, name)
     x = np.empty((rows, width), dtype)
@@ -215,7 +215,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int, int] | None, b
 
 
 def _finite(chunks: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
-    """Yield chunks of rows; values that are not finite are counted, and refused after the last one."""
+    """Yield chunks of rows; count values that are not finite, and refuse them after the last chunk."""
     rows = count = 0
     first = 0, 0
     for chunk in chunks:
@@ -241,5 +241,5 @@ def _finite(chunks: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]
 
 
 def in_range(values: NDArray[Any]) -> bool:
-    """Return whether all values can be squared; those that are not finite cannot."""
+    """Return whether all values are finite and can be squared without overflow."""
     return max(-float(values.min(initial=0)), float(values.max(initial=0))) <= LARGEST

@@ -1,4 +1,4 @@
-"""Where the published data sets lie, by name."""
+"""The locations of the published data sets, by name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find(name: str) -> Path | None:
 
 
 def places() -> list[Path]:
-    """Return where published sets are looked for, in this order."""
+    """Return the folders in which published sets are searched, in this order."""
     named = os.environ.get("XPNET_DATA")
     return [*([Path(named).expanduser()] if named else []), cache_folder(), Path(), Path("data")]
 
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def named_in(place: Path, name: str) -> Path | None:
-    """Return the folder or the archive of a published set in `place`, which may also be one of them, or None."""
+    """Return the folder or archive of a published set in `place`, or `place` itself if it is one, or None."""
     if place.is_file():
         # XPNET_DATA may name an archive, which is recognised when it is read.
         return place if name == "cifar10" or (name == "cifar100" and "100" in place.name) else None

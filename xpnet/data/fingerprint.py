@@ -12,15 +12,15 @@ import numpy as np
 from xpnet.data.dataset import Dataset, LabelledSet
 from xpnet.data.labels import without_numbering
 
-# All features of sets up to this size are summed; of larger ones, which may be on a disk, rows of this size together.
+# The checksum covers all features of sets up to this size; of larger sets, which may be on a disk, a sample of rows.
 _MOST_BYTES = 2 * 2**30
 _ROWS = 4096
 
 
 def as_earlier(data: Dataset, seen: Mapping[str, Any]) -> Dataset:
-    """Return data as a run that has `seen` its fingerprint began with it.
+    """Return data in the form in which a run with the fingerprint `seen` began with it.
 
-    Earlier versions took integers from 0 for the classes themselves, with an empty class for each that is missing.
+    Earlier versions used integer labels as class numbers, with an empty class for each missing number.
     """
     if not seen or seen.get("classes") == data.classes or not all(map(str.isdecimal, data.class_names)):
         return data
@@ -56,7 +56,7 @@ def fingerprint(data: Dataset) -> dict[str, Any]:
         "classes": data.classes,
         "check sum": f"{crc:08x}",
     }
-    # A network keeps these, and predicts by them.
+    # A network stores the names of columns and uses them to predict.
     if data.feature_names:
         facts["names of features"] = f"{zlib.crc32(chr(10).join(data.feature_names).encode()):08x}"
     if data.image_shape is not None:

@@ -61,7 +61,7 @@ def read_path(path: Path, config: DataConfig) -> RawDataset:
 
 
 def uses(path: Path) -> tuple[str, ...]:
-    """Return the settings that the data at `path` takes; none where its kind is not known."""
+    """Return the settings that the data at `path` takes; empty if its kind is not known."""
     try:
         return _format_of(path)[0].uses
     except (DataError, OSError):
@@ -69,7 +69,7 @@ def uses(path: Path) -> tuple[str, ...]:
 
 
 def check_used(used: tuple[str, ...], config: DataConfig, data: str) -> None:
-    """Refuse a setting that was given and has no effect."""
+    """Refuse a given setting that has no effect."""
     for name in _SETTINGS:
         value = getattr(config, name)
         if value is not None and name not in used:
@@ -101,7 +101,7 @@ def _format_of_folder(path: Path) -> tuple[Format, Path]:
 
 
 def _format_of_file(path: Path) -> tuple[Format, Path]:
-    """Recognise a file by its content, and by its name where the content leaves it open."""
+    """Recognise a file by its content, or by its name if the content is ambiguous."""
     if not path.is_file():
         raise DataError(f"data = {path}: is neither a file nor a folder; it can be {ACCEPTED}")
     with open_regular(path, links=True) as file:

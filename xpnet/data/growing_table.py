@@ -11,21 +11,21 @@ from xpnet.data.feature_table import CHUNK_BYTES
 
 
 class GrowingTable:
-    """Rows that come chunk by chunk, in unknown number, in one array without a second copy.
+    """One array of rows that arrive in chunks, in unknown number, without a second copy.
 
     Args:
-        rows: Number of rows, where it is known.
-        width: Number of columns of these.
+        rows: Number of rows, if it is known.
+        width: Number of columns, if the number of rows is given.
     """
 
     def __init__(self, rows: int = 0, width: int = 0) -> None:
-        # Of bytes: it can be made larger where it is, and read as another type.
+        # An array of bytes can grow in place, and be viewed as another type.
         self._bytes = np.zeros(rows * width, np.uint8)
         self._array: NDArray[Any] = self._bytes.reshape(rows, width)
         self.rows = rows
 
     def add(self, chunk: NDArray[Any]) -> None:
-        """Take some more rows (k, d); the array takes the type that holds all of them."""
+        """Append rows (k, d); the array changes to a type that holds all values."""
         rows = self.rows + len(chunk)
         if rows > len(self._array):
             self._resize(rows + len(self._array) // 20, chunk.shape[1], self._array.dtype)
@@ -33,7 +33,7 @@ class GrowingTable:
         self.put(chunk, rows - len(chunk), 0)
 
     def put(self, chunk: NDArray[Any], row: int, column: int) -> None:
-        """Put some values (k, m) at a row and a column."""
+        """Write values (k, m) at a row and a column."""
         dtype = np.promote_types(self._array.dtype, chunk.dtype)
         if dtype != self._array.dtype:
             self._widen(dtype)
@@ -46,7 +46,7 @@ class GrowingTable:
         self._array = self._bytes.view(dtype).reshape(rows, width)
 
     def _widen(self, dtype: np.dtype[Any]) -> None:
-        """Convert all values to a larger type, in their own memory, from the last to the first."""
+        """Convert all values to a larger type, in place, from the last to the first."""
         rows, width = self._array.shape
         old, size = self._array.dtype, rows * width
         self._resize(rows, width, dtype)
@@ -67,7 +67,7 @@ class GrowingTable:
 
 
 def reorder(array: NDArray[Any], order: NDArray[np.int64]) -> None:
-    """Bring the rows of an array into another order, in its own memory, some columns at a time."""
+    """Reorder the rows of an array in place, some columns at a time."""
     if (order[1:] > order[:-1]).all():
         return
     columns = max(1, CHUNK_BYTES // (len(array) * array.itemsize))

@@ -1,7 +1,7 @@
-"""Labels: checked, and made classes from 0, whether they are numbers of an array or texts of a table.
+"""Labels, checked and converted to classes from 0: numbers of an array, or texts of a table.
 
-Whatever is wrong with them is a :class:`~xpnet.errors.DataError`, as are a single class, and so many different labels
-that they are something else.
+Every problem with labels raises :class:`~xpnet.errors.DataError`; so do a single class, and so many different labels
+that they cannot be classes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xpnet.errors import DataError
 _WANTED = "labels must be whole numbers"
 _LARGEST = 2**31
 _MOST_CLASSES = 10_000
-# Of all labels of a table together.
+# Characters of all different labels of a table together.
 MOST_LETTERS = 4 * 2**20
 _LISTED = 4
 _OTHER_COLUMN = ", name another column with --target"
@@ -29,7 +29,7 @@ _ARE = " are the classes "
 
 
 def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int64]:
-    """Return labels as int64 (n,), the numbers that they are; (n, 1) and floating numbers that are whole will do.
+    """Return labels as int64 (n,), with their values; the shape (n, 1) and floats with whole values are accepted.
 
     Args:
         values: The labels.
@@ -59,10 +59,10 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
 
 
 def classes_of_numbers(labels: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return classes from 0, one for each label that occurs, by size, and their names: the labels."""
+    """Return classes from 0, one for each label that occurs, in ascending order, and the labels as their names."""
     values = np.unique(labels)
     names = tuple(map(str, values.tolist()))
-    # Numbered from 0 without gaps, they are meant to be classes, however many there are.
+    # Labels numbered from 0 without gaps are classes, however many there are.
     if len(values) > 1 and values[0] == 0 and values[-1] == len(values) - 1:
         return labels, names
     check_count(len(values), len(labels), names[0], name)
@@ -70,7 +70,7 @@ def classes_of_numbers(labels: NDArray[np.int64], name: str) -> tuple[NDArray[np
 
 
 class TextLabels:
-    """Labels of a table, which come as texts, some rows at a time; each different text is kept once.
+    """Labels of a table that arrive as texts, some rows at a time; each different text is stored once.
 
     Args:
         name: Name of their column in messages; empty where labels are not wanted.
@@ -83,7 +83,7 @@ class TextLabels:
         self._rows = self._letters = 0
 
     def add(self, texts: Iterable[str], codes: NDArray[np.int64] | None = None) -> None:
-        """Take the labels of some more rows: texts, or places in a list of texts."""
+        """Append the labels of more rows: `texts`, or `codes`, which are positions in `texts`."""
         if not self._name:
             return
         numbers, before = self._numbers, len(self._numbers)
@@ -104,7 +104,7 @@ class TextLabels:
         return list(self._numbers)
 
     def codes(self) -> NDArray[np.int32]:
-        """Return the place of each row's label among the names; may be called once."""
+        """Return the position of each row's label in the names; may be called once."""
         codes = np.concatenate(self._codes)
         self._codes = []
         return codes
@@ -113,8 +113,8 @@ class TextLabels:
 def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return classes from 0 and their names.
 
-    Each label that occurs is a class, and numbers that are equal are one; they are sorted, numbers by size and texts by
-    the alphabet.
+    Each label that occurs is a class, and equal numbers are one class.  Classes are sorted: numbers by value, texts
+    alphabetically.
     """
     texts, codes = labels.names, labels.codes()
     first: dict[Decimal | str, str] = {}
@@ -134,7 +134,7 @@ def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], 
 
 
 def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], name: str) -> NDArray[np.int64]:
-    """Return labels with `names` as classes of the names `of`; numbers are the same where they are equal."""
+    """Return labels with the class names `names` as positions in the names `of`; numbers match by value."""
     place = {value_of(known): i for i, known in enumerate(of)} | {known: i for i, known in enumerate(of)}
     number = np.array([place.get(label, place.get(value_of(label), -1)) for label in names])
     classes = np.asarray(number[labels], np.int64)
@@ -146,7 +146,7 @@ def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], 
 
 
 def check_count(classes: int, rows: int, first: str, name: str, hint: str = "") -> None:
-    """Refuse labels that are no classes."""
+    """Refuse labels with one class, or with too many different values to be classes."""
     if classes < 2:
         raise DataError(f"{name} has the label {first} alone; there must be at least 2 classes")
     if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
@@ -154,7 +154,7 @@ def check_count(classes: int, rows: int, first: str, name: str, hint: str = "") 
 
 
 def value_of(label: str) -> Decimal | str:
-    """Return a label as the value that it is compared by: its number, or its text."""
+    """Return the value by which a label is compared: its number, or its text."""
     try:
         value = Decimal(label)
     except ArithmeticError:
@@ -163,7 +163,7 @@ def value_of(label: str) -> Decimal | str:
 
 
 def numbering(names: Sequence[str], name: str) -> tuple[str, ...]:
-    """Return a sentence that says how numbers that are labels are numbered as classes, where these differ."""
+    """Return a sentence on the class number of each numeric label, if labels and class numbers differ."""
     numbers = tuple(map(str, range(len(names))))
     if tuple(names) == numbers or any(isinstance(value_of(label), str) for label in names):
         return ()

@@ -24,7 +24,7 @@ IN_MEMORY = "arrays in memory"
 
 
 def load_data(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> Dataset:
-    """Read a data set and split it.
+    """Return a data set, read and split.
 
     Args:
         source: ``"cifar10"``, ``"cifar100"``, ``"mnist"``, ``"fashion-mnist"``, ``"patterns"``, ``"patterns:N"``,
@@ -32,13 +32,13 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
             Nothing is downloaded.  Or all settings together, as :class:`xpnet.DataConfig`.
         split: ``"45k"``, ``"49k"``, ``"b1b2"``, ``"9k"`` or ``"N/M"``: the first N rows train, the next M
             validate; None takes the data's own default.
-        **settings: The others of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
+        **settings: Other settings of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
 
     Returns:
         The data set, split, with a standardiser that was fitted on its training set.
 
     Raises:
-        DataError: The data is missing or broken, too small for the split, or a setting means nothing for it.
+        DataError: The data is missing or broken, too small for the split, or a setting has no meaning for it.
         ConfigError: There is no such setting, or its value is out of range.
     """
     config = data_config(source, split, **settings)
@@ -48,7 +48,7 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
 
 
 def data_config(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> DataConfig:
-    """Return the settings of :func:`load_data` together.
+    """Return the arguments of :func:`load_data` as one object.
 
     Raises:
         ConfigError: There is no such setting, or its value is out of range.
@@ -84,12 +84,12 @@ def data_from_arrays(
     Args:
         x_train: Features (n, d), or images (n, height, width), (n, height, width, channels) or
             (n, channels, height, width); uint8 is kept, other numbers become floating.
-        labels_train: Labels (n,), whole numbers: those that occur become the classes 0, 1, ..., by size, and
-            ``class_names`` of what is returned has them; with `class_names` they are the classes, from 0.
-        x_test: Features of the test set; without it, the last tenth of the shuffled rows becomes it.
+        labels_train: Labels (n,), whole numbers. The values that occur become the classes 0, 1, ..., in ascending
+            order, and the ``class_names`` of the data set. With `class_names`, the labels are the classes, from 0.
+        x_test: Features of the test set; without them, the last tenth of the shuffled rows becomes the test set.
         labels_test: Labels of the test set.
-        split: ``"N/M"``; None validates with a tenth.
-        class_names: Name of each class, those without samples too; None takes the labels that occur.
+        split: ``"N/M"``; None takes a tenth for validation.
+        class_names: Names of all classes, even of classes without samples; None takes the labels that occur.
         seed: Seed of the shuffle.
         test_fraction: Share of every class that becomes the test set.
         in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
@@ -115,7 +115,7 @@ def read_raw(source: str | Path | DataConfig | None = None, **settings: Any) -> 
     """Read a data set without splitting it; see :func:`load_data`.
 
     Raises:
-        DataError: The data is missing or broken, or a setting means nothing for it.
+        DataError: The data is missing or broken, or a setting has no meaning for it.
         ConfigError: There is no such setting, or its value is out of range.
     """
     config = data_config(source, **settings)
@@ -124,7 +124,7 @@ def read_raw(source: str | Path | DataConfig | None = None, **settings: Any) -> 
         path = find(data or "cifar10")
         if path is not None:
             raw = read_path(path, config)
-            # XPNET_DATA may name any file, which is as good as a path.
+            # XPNET_DATA may name a file with another data set.
             if data is not None and raw.name != data and raw.name in NAMES:
                 raise DataError(f"data = {data}: {path} holds {raw.name}")
             return raw

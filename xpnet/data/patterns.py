@@ -1,8 +1,8 @@
 """``patterns``: ten kinds of striped cloth, made from a seed, in the shape of CIFAR-10.
 
 A class is a direction and a width of stripes.  The phase of the stripes is random, so the mean image
-of a class says nothing about it and a linear classifier must live on a faint hint in the background
-colour.  A hidden layer that answers to a direction whatever its phase is what solves it.
+of a class says nothing about it, and a linear classifier can use only a faint hint in the background colour.  The task
+needs a hidden layer that responds to a direction whatever its phase.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xpnet.utils.rng import Purpose, generator
 
 SIDE = 32
 CLASSES = 10
-_BLOCK = 500  # rows with a stream of their own, so that row i does not depend on how many are asked for
+_BLOCK = 500  # rows with a random stream of their own, so that row i does not depend on the number of rows
 _DIRECTIONS = 5
 _CYCLES = (2.6, 4.6)  # stripes across an image, wide and narrow
 _TRAIN, _TEST = 0, 1
@@ -67,7 +67,7 @@ def patterns(n: int = 10_000, n_test: int = 2_000, seed: int = 0) -> RawDataset:
 
 def _location(n: int, n_test: int, seed: int) -> str:
     if seed:
-        return f"patterns:{n}/{n_test} of seed {seed}"  # load_data has no seed: it must not take it for its own
+        return f"patterns:{n}/{n_test} of seed {seed}"  # not a name that load_data knows, since it has no seed
     return "patterns" if (n, n_test) == (10_000, 2_000) else f"patterns:{n}/{n_test}"
 
 
@@ -86,7 +86,7 @@ def _block(draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return a block of images (n, 3072) and their classes."""
     n = _BLOCK
     labels = np.arange(n) % CLASSES
-    # Shuffled within each ten, so that any number of first rows is balanced.
+    # Shuffled within each ten rows, so that the first rows are balanced, however many are taken.
     labels = draw.permuted(labels.reshape(-1, CLASSES), axis=1).reshape(-1)
     angle = np.pi * (labels % _DIRECTIONS) / _DIRECTIONS + draw.normal(0, _JITTER, n)
     cycles = np.take(_CYCLES, labels // _DIRECTIONS) * np.exp(draw.normal(0, _STRETCH, n))

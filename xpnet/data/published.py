@@ -16,7 +16,7 @@ class Archive:
         layout: ``python``, ``binary`` or ``matlab``.
         folder: The folder that it unpacks to.
         md5: Its checksum.
-        size: Its bytes; None where only the checksum is known.
+        size: Its size in bytes; None if only the checksum is known.
     """
 
     data: str
@@ -41,7 +41,7 @@ ARCHIVES = {
     )
 }
 
-# Of the files in the Python layout of CIFAR-10.
+# Checksums of the files in the Python layout of CIFAR-10.
 BATCH_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",

@@ -17,8 +17,8 @@ from xpnet.utils.lazy_arrays import Features, Rows, StandardisedRows
 _EXACT_ROWS = 256
 # Squares of smaller deviations lose digits, or all of them.
 _SMALL = 1e-140
-_FEATURES = 2**16  # that are searched at a time
-_CHUNK_BYTES = 2 * 2**20  # of float64: it stays in the cache, which makes it fast
+_FEATURES = 2**16  # searched at a time
+_CHUNK_BYTES = 2 * 2**20  # of float64: small enough to stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,10 @@ class Standardiser:
 
     Attributes:
         mean: Mean of each feature over the training set (d,), float64.
-        std: Standard deviation (ddof = 0) of each feature (d,), float64; 1 for a constant one, which
-            thereby becomes 0.
+        std: Standard deviation (ddof = 0) of each feature (d,), float64; 1 for a constant feature, which so becomes 0.
 
     Raises:
-        DataError: The two are not of one length, or a deviation is not above 0.
+        DataError: `mean` and `std` differ in length, or a deviation is not above 0.
     """
 
     mean: NDArray[np.float64]
@@ -72,7 +71,7 @@ class Standardiser:
     def __call__(self, x: Features, dtype: str = "float32") -> NDArray[Any]:
         """Return `x` (n, d) standardised, in the floating type `dtype`: a new array.
 
-        The result is that of float64, rounded to `dtype`, up to its last two bits.
+        The result is that of float64 arithmetic, rounded to `dtype`, except for the last two bits.
 
         Raises:
             DataError: `x` has another number of features.
@@ -89,7 +88,7 @@ class Standardiser:
 
     @takes(dtype=floating)
     def lazily(self, x: Features, dtype: str = "float32") -> StandardisedRows:
-        """Return `x` (n, d) as it is, read as what :meth:`__call__` returns (floating features: up to rounding).
+        """Return a view of `x` (n, d) that is standardised when it is read, to the values of :meth:`__call__`.
 
         Raises:
             DataError: `x` has another number of features, or a feature's mean or deviation lies beyond the normal
@@ -104,8 +103,8 @@ class Standardiser:
                 f"in_memory = raw: column {column} (from 0) has mean {self.mean[column]:.3g} and standard deviation "
                 f"{self.std[column]:.3g}, beyond {np.dtype(dtype)}; rescale it, or take in_memory = float"
             )
-        # In float32, x - mean would lose digits where the mean is close to x.  The mean's integer part (of floating
-        # features: as much of it as the type holds) is subtracted without error, and its small rest after that.
+        # In float32, x - mean would lose digits where the mean is close to x.  The mean's integer part (for floating
+        # features: as much of the mean as the type holds) is subtracted without error, and then its small rest.
         head = np.rint(self.mean) if x.dtype == np.uint8 else self.mean.astype(dtype).astype(np.float64)
         return StandardisedRows(
             x if isinstance(x, Rows) else np.ascontiguousarray(x),
@@ -116,10 +115,10 @@ class Standardiser:
 
 
 def _features(given: Any, wanted: str, width: int | None = None) -> Features:
-    """Return features (n, d), d = `width` if it is given, of numbers; `wanted` says what they should be.
+    """Return numeric features (n, d), with d = `width` if it is given; `wanted` describes them in errors.
 
     Raises:
-        DataError: They are something else.
+        DataError: `given` is something else.
     """
     try:
         x: Features = given if isinstance(given, Rows) else np.asarray(given)
@@ -156,7 +155,7 @@ def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64
 def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and deviation of each feature in two passes, in float64."""
     n, d = x.shape
-    shift = x[:1][0].astype(np.float64)  # sums of differences from a sample keep their digits for any offset
+    shift = x[:1][0].astype(np.float64)  # differences from a sample keep their digits for any offset
     sums = np.zeros(d)
     for rows in _chunks(x):
         sums += (x[rows] - shift).sum(axis=0)
@@ -166,7 +165,7 @@ def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for rows in _chunks(x):
         centred = x[rows] - mean
         squares += np.einsum("ij,ij->j", centred, centred)
-        # Some features at a time: all of them may be constant.
+        # Some features at a time, to bound memory: all of them may be constant.
         for first in range(0, d, _FEATURES):
             small = first + np.flatnonzero(squares[first : first + _FEATURES] < n * _SMALL**2)
             farthest[small] = np.maximum(farthest[small], np.abs(centred[:, small]).max(axis=0))

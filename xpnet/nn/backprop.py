@@ -29,7 +29,7 @@ class _LayerTape:
 
 @dataclass(slots=True)
 class Tape:
-    """The results of a forward and a backward pass, and the memory of the next ones.
+    """The results of a forward and a backward pass, whose memory the next passes may reuse.
 
     A new tape makes every result a fresh array.  A tape that is used again for inputs of the same
     shape hands its arrays to the operations as `out`, so that nothing is allocated.
@@ -57,7 +57,7 @@ def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: fl
     for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
         record.x = x
         b = None if layer.b is None else parameters[layer.b]
-        plain = number < last and layer.gamma is None  # its bias is added on the way through the ReLU
+        plain = number < last and layer.gamma is None  # the ReLU operation adds the bias
         s = record.s = ops.affine(x, parameters[layer.W], None if plain else b, record.s)
         if number == last:
             break
@@ -76,8 +76,8 @@ def backward(
 ) -> Iterator[LayerGradient]:
     """Yield every layer's gradient, the last layer's first, for `g` = dJ/d(logits).
 
-    A layer is yielded after everything below it that needs its weights has been computed: the
-    consumer may change the parameters of a layer as soon as it gets its gradient.
+    A layer is yielded after its weights have been used for the gradient of its inputs, so the consumer may change the
+    parameters of a layer as soon as it gets their gradient.
     """
     gamma = beta = None
     for index in range(len(layers) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Tensors by name, the small ones side by side in memory, so that one operation updates many of them."""
+"""Tensors by name; small tensors lie side by side in memory, so that one operation updates many of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from xpnet.backend import Array
 from xpnet.errors import ArrayError
 
-# From this size on a pass of its own costs more than the call: such weights keep their own memory.
+# For weights of at least this size, an update costs more than its call, so they keep a memory of their own.
 LARGE = 16_384
 
 
@@ -22,10 +22,10 @@ def _one_kind(_: str) -> str:
 
 
 class FlatParameters(dict[str, Array]):
-    """A dictionary of tensors (R, ..., m), the small ones of a kind as views of one flat array (R, 1, q).
+    """A dictionary of tensors (R, ..., m); small tensors of one kind are views of one flat array (R, 1, q).
 
-    A network has a few large tensors and dozens of small ones, whose updates cost a call each.  Assigning to
-    a name writes into the tensor's memory, so the views stay views.
+    A network has a few large tensors and dozens of small ones, and each separate update costs a call.  Assigning to a
+    name writes into the tensor's memory, so the views stay views.
 
     Attributes:
         flat: The flat arrays by kind.
@@ -54,7 +54,7 @@ class FlatParameters(dict[str, Array]):
         start = 0
         for name, part in zip(names, parts, strict=True):
             stop = start + part.shape[-1]
-            # Rows of a replica are contiguous, so this is a view whatever R is.
+            # The rows of a replica are contiguous, so this is a view for any R.
             super().__setitem__(name, flat[:, 0, start:stop].reshape(self[name].shape))
             start = stop
 
@@ -69,7 +69,7 @@ class FlatParameters(dict[str, Array]):
         return FlatParameters(self._xp, {name: tensor[replicas] for name, tensor in self.items()}, self._kind)
 
     def replace(self, name: str, memory: Array) -> None:
-        """Let a large tensor be `memory` from now on."""
+        """Make `memory` the new storage of a large tensor."""
         dict.__setitem__(self, name, memory)
 
     def part(self, start: int, stop: int) -> FlatParameters:

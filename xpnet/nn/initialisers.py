@@ -36,11 +36,11 @@ def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64")
 
     ``W`` (d, m) is normal with mean 0 and :func:`weight_std`; ``b`` (1, m) normal with
     ``config.init_bias``; ``gamma`` is 1 and ``beta`` is 0.  Every layer's weights and biases have
-    random streams of their own: networks of one seed share the tensors that they have in common, with and without batch
-    normalisation, and whatever layers follow.
+    random streams of their own.  So networks of one seed have equal tensors where their layers agree, with and without
+    batch normalisation, and whatever layers follow.
 
     Raises:
-        ConfigError: The weights or biases lie beyond what `dtype` holds, or the weights are all 0 there.
+        ConfigError: The weights or biases overflow `dtype`, or all weights of a layer round to 0 in it.
     """
     if isinstance(config.init, tuple):
         raise ConfigError(f"init = {config.init}: is for several networks; one network has one")
@@ -75,7 +75,7 @@ def stacked_parameters(config: NetworkConfig, seeds: Sequence[int], dtype: Any) 
         ConfigError: See :func:`initial_parameters`.
     """
     inits = per_replica("init", config.init, len(seeds))
-    with np.errstate(over="ignore"):  # numbers beyond the type are an error of their own
+    with np.errstate(over="ignore"):  # overflow raises an error below
         drawn = [
             initial_parameters(replace(config, init=init), seed, dtype) for seed, init in zip(seeds, inits, strict=True)
         ]
@@ -83,7 +83,7 @@ def stacked_parameters(config: NetworkConfig, seeds: Sequence[int], dtype: Any) 
 
 
 def initial_statistics(config: NetworkConfig, replicas: int, dtype: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Return running statistics that change nothing, by name, each (R, 1, m); the first batch overwrites them."""
+    """Return neutral running statistics by name, each (R, 1, m); the first batch overwrites them."""
     statistics = {}
     for layer, m in zip(layers_of(config), config.hidden, strict=False):
         if layer.mean is not None and layer.var is not None:
@@ -93,10 +93,10 @@ def initial_statistics(config: NetworkConfig, replicas: int, dtype: Any) -> dict
 
 
 def check_room(config: NetworkConfig, replicas: int) -> None:
-    """Refuse a network whose parameters, as they are drawn in float64, do not fit into memory.
+    """Refuse a network whose initial parameters in float64 do not fit into memory.
 
     Raises:
-        ConfigError: They do not.
+        ConfigError: The parameters do not fit.
     """
     sizes = (config.inputs, *config.hidden, config.classes)
     networks = "a network" if replicas == 1 else f"{replicas:,} networks"

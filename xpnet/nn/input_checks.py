@@ -1,4 +1,4 @@
-"""Arguments of a network: arrays on its device, checked, and raw samples, which are standardised on the host."""
+"""Checks of a network's arguments: arrays on its device, and raw samples, which are standardised on the host."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xpnet.utils.lazy_arrays import Rows
 
 
 def check_samples(x: Array, d: int, replicas: int, dtype: Any, *, hint: str = "") -> None:
-    """Refuse samples that are not (n, d) or (R, n, d) of a type; `hint` says what to do about another type.
+    """Refuse samples that are not (n, d) or (R, n, d) of type `dtype`; `hint` is advice for another type.
 
     Raises:
-        ArrayError: They are not.
+        ArrayError: The samples have another shape or type.
     """
     if x.ndim not in (2, 3) or x.shape[-1] != d or x.shape[-2] == 0 or not _fits_replicas(x, replicas):
         raise _wrong_shape(x, d, replicas)
@@ -26,7 +26,7 @@ def check_samples(x: Array, d: int, replicas: int, dtype: Any, *, hint: str = ""
 
 
 def _fits_replicas(x: Array, replicas: int) -> bool:
-    """Return whether samples for each replica (R, n, d) are as many as the replicas; one goes with any number."""
+    """Return whether samples (R, n, d) are for as many replicas as the network has; R = 1 fits any number."""
     return x.ndim != 3 or 1 in (replicas, len(x)) or len(x) == replicas
 
 
@@ -35,10 +35,10 @@ def _wrong_shape(x: Array, d: int, replicas: int) -> ArrayError:
 
 
 def check_labels(labels: Array, x: Array, classes: int, backend: Backend) -> None:
-    """Refuse labels that are no classes of the samples `x`.
+    """Refuse labels that are not classes of the samples `x`.
 
     Raises:
-        ArrayError: They are not.
+        ArrayError: The labels are not classes.
     """
     if labels.dtype.kind not in "iu":
         raise ArrayError(f"labels: are {labels.dtype}; they must be whole numbers from 0")
@@ -56,8 +56,8 @@ def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
     """Return raw samples of any array-like type on the host, (n, d) or (R, n, d).
 
     Raises:
-        ArrayError: They have another shape, or lie on another device.
-        DataError: They are no real numbers, or not finite.
+        ArrayError: The samples have another shape, or lie on another device.
+        DataError: The samples are not real numbers, or not finite.
     """
     if isinstance(x, Rows):
         return x
@@ -65,7 +65,7 @@ def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
     try:
         x = plain_array(backend.to_numpy(x) if on_device else x, "x")
     except TypeError:
-        backend.own("x", x)  # of another device
+        backend.own("x", x)  # raises the error if `x` is on another device
         raise
     by_replica = x.ndim == 3 and x.shape[-1] == d and _fits_replicas(x, replicas)
     if x.ndim < 2 or not x.size or not (by_replica or np.prod(x.shape[1:]) == d):
@@ -76,10 +76,10 @@ def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
 
 
 def standardise(x: Any, standardiser: Standardiser, dtype: Any, first: int) -> Array:
-    """Return raw samples, whose first is row `first` of the argument, as the network takes them, on the host.
+    """Return raw samples, standardised for the network, on the host; row `first` of the argument is their first.
 
     Raises:
-        DataError: A value lies too far from those of the training for `dtype`.
+        DataError: A value lies so far from those of the training data that `dtype` cannot hold the result.
     """
     with np.errstate(over="ignore"):
         z = standardiser(x.reshape(-1, x.shape[-1]), str(dtype)).reshape(x.shape)

@@ -1,7 +1,7 @@
 """Model files: the tensors of a network and their description, in a safetensors file with a check sum.
 
-The description of ``xpnet-model-2`` has the SHA-256 of the complete file, computed with zeros in its own place, so a
-changed bit is noticed wherever it is.  ``xpnet-model-1``, of earlier versions, has none.
+The description of ``xpnet-model-2`` has the SHA-256 of the complete file, computed with zeros in place of the checksum,
+so a changed bit is noticed anywhere in the file.  ``xpnet-model-1``, of earlier versions, has no checksum.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A checked model: its tensors are those that the description asks for, and fit each other.
+    """A checked model: it has exactly the tensors of its description, and their shapes fit each other.
 
     Attributes:
         tensors: ``parameters.NAME``, ``running.NAME``, by name, each (R, ...).
         config: The architecture.
-        seeds: Of each replica; the first release kept only the first, from which the others are counted.
-        class_names, feature_names, image_shape: As those of :class:`~xpnet.Network`.
+        seeds: Seed of each replica; the first release stored only the first seed, and the others count up from it.
+        class_names, feature_names, image_shape: As in :class:`~xpnet.Network`.
         standardiser: Brings raw features to the network's form; None if it is not known.
     """
 
@@ -82,9 +82,9 @@ def description(
     image_shape: Sequence[int] | None,
     feature_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what describes networks beside their tensors, as JSON can hold it."""
+    """Return the description of networks, all that a file holds beside their tensors, in types that JSON has."""
     described = {"config": dataclasses.asdict(config), "seeds": list(seeds), "class_names": list(class_names)}
-    # Data of other kinds lacks these keys: equal models are equal files.
+    # Keys that do not apply are left out, so that equal models are equal files.
     if image_shape is not None:
         described["image_shape"] = list(image_shape)
     if feature_names:
@@ -96,7 +96,7 @@ def save_network(network: Any, path: Path, *, replace: bool = False) -> None:
     """Write a :class:`~xpnet.Network` to a file; see :func:`write_model`.
 
     Raises:
-        RunError: The file exists, cannot be written, or would not be read again.
+        RunError: The file exists, cannot be written, or would be refused when read.
     """
     tensors = {
         f"{group}.{name}": network.backend.to_numpy(tensor)
@@ -111,10 +111,10 @@ def save_network(network: Any, path: Path, *, replace: bool = False) -> None:
 
 
 def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, replace: bool = False) -> None:
-    """Write tensors with a description to a file, a new one unless it may `replace` one; equal models are equal files.
+    """Write tensors with a description to a new file, or `replace` an existing one; equal models are equal files.
 
     Raises:
-        RunError: The file exists, cannot be written, or would be larger than what is read.
+        RunError: The file exists, cannot be written, or would exceed the size limit for reading.
     """
     from safetensors.numpy import save
 
@@ -126,10 +126,10 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
 
 
 def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas: int) -> None:
-    """Refuse networks whose file would not be read, before they are trained; `about` is their :func:`description`.
+    """Refuse, before training, networks whose file would be refused when read; `about` is their :func:`description`.
 
     Raises:
-        ConfigError: Their description goes beyond a limit, or holds text that cannot be read again.
+        ConfigError: The description exceeds a limit, or has text that cannot be read again.
     """
     called = "the model that this training would write"
     try:
@@ -142,14 +142,14 @@ def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas:
 
 
 def read_model(path: Path, *, links: bool = False) -> Model:
-    """Read a model file, which may be a link where a user has named it.
+    """Return the model in a file; `links` says whether the file may be a link, as files that users name may be.
 
     Raises:
         RunError: The file is not a complete, undamaged model of xpnet; the message says what is wrong with it.
     """
     called = str(path)
     with opened(path, RunError, called, links=links) as (_, size):
-        # Twice: the bytes of the file, and the tensors.
+        # Twice its size: the bytes of the file, and the tensors.
         if (free := free_host_memory()) is not None and 2 * size > free:
             raise RunError(f"{called}: takes {2 * size:,} bytes of memory, of which {free:,} are free")
     content = read_bytes(path, size, RunError, links=links)
@@ -161,7 +161,7 @@ def read_model(path: Path, *, links: bool = False) -> Model:
 
 
 def _digest(content: bytes, digest: str) -> str:
-    """Return the check sum of a file that contains `digest`, computed with zeros in that place."""
+    """Return the check sum of a file that contains `digest`, computed with zeros in its place."""
     start = content.find(digest.encode())
     checksum = hashlib.sha256(content[:start] + _ZEROS.encode())
     checksum.update(memoryview(content)[start + len(digest) :])
@@ -172,10 +172,10 @@ def _metadata(about: Mapping[str, Any], called: str) -> dict[str, str]:
     """Return the metadata of a file from its description.
 
     Raises:
-        RunError: It cannot be written.
+        RunError: The metadata would be refused when read.
     """
     try:
-        # One entry alone: the order of several is not fixed, and equal models should be equal files.
+        # Only one entry: the order of several is not fixed, and equal models should be equal files.
         return {"xpnet": json.dumps({"format": FORMAT, "sha256": _ZEROS, **about})}
     except (TypeError, ValueError) as error:
         raise RunError(f"{called}: its description cannot be written ({error})") from None
@@ -185,7 +185,7 @@ def _parsed(metadata: Mapping[str, Any], called: str) -> dict[str, Any]:
     """Return the description in the metadata of a file, checked.
 
     Raises:
-        RunError: There is none, or it is of an unknown format.
+        RunError: The file has no description, or its format is unknown.
     """
     text = metadata.get("xpnet") if len(metadata) == 1 else None
     if not isinstance(text, str):
@@ -201,19 +201,19 @@ def _parsed(metadata: Mapping[str, Any], called: str) -> dict[str, Any]:
 
 
 def described(tensors: Tensors, about: Mapping[str, Any], called: str) -> Model:
-    """Return the model that tensors and a description make, if they fit each other.
+    """Return the model made of tensors and a description that fit each other.
 
     Args:
         tensors: By name, as in a file.
         about: The :func:`description`, of the shape :data:`DESCRIPTION`.
-        called: How messages name the file.
+        called: Name of the file in messages.
 
     Raises:
-        RunError: They do not fit.
+        RunError: The tensors and the description do not fit each other.
     """
     try:
         return _model(tensors, about)
-    except ValueError as error:  # and so are ConfigError and DataError
+    except ValueError as error:  # ConfigError and DataError are ValueErrors
         raise RunError(f"{called}: does not describe a network that xpnet can build ({error})") from None
 
 
@@ -261,7 +261,7 @@ def _model(tensors: Tensors, about: Mapping[str, Any]) -> Model:
 
 def _config(values: Mapping[str, Any], tensors: int) -> NetworkConfig:
     hidden = values.get("hidden", ())
-    # Every layer has a tensor: a description of a million layers is not worth a look.
+    # Every layer has a tensor, so a description with more layers than tensors is refused at once.
     if isinstance(hidden, list) and len(hidden) >= tensors:
         raise ValueError(f"config.hidden has {len(hidden):,} layers, and there are {tensors:,} tensors")
     try:
@@ -282,10 +282,10 @@ def _standardiser(tensors: Tensors, inputs: int) -> Standardiser | None:
 
 
 def model_path(path: Path) -> Path:
-    """Return the model file that `path`, itself one or a run folder, stands for.
+    """Return the model file at `path`, which is the file itself or its run folder.
 
     Raises:
-        RunError: There is none.
+        RunError: There is no model file.
     """
     if path.is_dir():
         if not (path / MODEL).is_file():

@@ -33,7 +33,7 @@ from xpnet.nn.layers import layers_of
 from xpnet.nn.model_file import Model, description, model_path, read_model, save_network
 from xpnet.ops import get_ops
 
-# Raw samples are standardised in parts of so many.
+# Number of raw samples that are standardised at a time.
 _ROWS = 1000
 _REPLICAS = optional(whole(1, MOST_NETWORKS))
 _OF_DATA = ("standardiser", "class_names", "image_shape", "feature_names")
@@ -51,27 +51,27 @@ class Network:
 
     Args:
         config: The architecture, and how the initial weights are drawn.
-        backend: Where the arrays live, as :func:`xpnet.get_backend` returns it; the CPU if not given.
+        backend: Device of the arrays, as :func:`xpnet.get_backend` returns it; the CPU if not given.
         dtype: ``"float32"`` or ``"float64"``.
-        seed: Seed of the initial weights: a whole number s, replica r has s + r; or a sequence with one for each.
-        replicas: How many networks R; 1 if not given, or as many as there are seeds.
+        seed: Seed of the initial weights: a whole number s, with s + r for replica r, or a sequence of seeds.
+        replicas: Number of networks R; if not given, the number of seeds, or 1.
 
     Attributes:
         config: The architecture.
-        backend: Where the arrays live.
+        backend: Device of the arrays.
         dtype: NumPy dtype of all parameters.
-        seeds: Seed of each replica; its initial weights are those of a network of that seed alone.
+        seeds: Seed of each replica; a single network with this seed has the same initial weights.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
-        standardiser: Brings raw features to the form that the network was trained on, as :meth:`predict` does by
-            itself; None if it is not known.
+        standardiser: Function that standardises raw features as for the training; :meth:`predict` applies it by itself.
+            None if it is not known.
         class_names: Names of the classes; empty if they are not known.
         image_shape: (channels, height, width) of the images that it was trained on; None for other data.
         feature_names: Names of the columns that it was trained on; empty if they have none.
 
     Raises:
-        ConfigError: An argument is out of its range or unknown, `seed`, `replicas` and ``config.init`` are not of one
-            length, or memory does not hold the parameters.
+        ConfigError: An argument is out of its range or unknown, `seed`, `replicas` and ``config.init`` differ in
+            length, or the parameters do not fit into memory.
     """
 
     @takes(config=kind(NetworkConfig), backend=optional(kind(Backend)), dtype=floating, seed=seeds, replicas=_REPLICAS)
@@ -99,7 +99,7 @@ class Network:
         self.feature_names: tuple[str, ...] = ()
 
     def _build(self, parameters: dict[str, Any], running: dict[str, Any]) -> None:
-        """Set everything that follows from the settings and the tensors, which lie on the host."""
+        """Set all attributes that follow from the settings and the tensors, which are on the host."""
         self.layers, self.ops = layers_of(self.config), get_ops(self.backend, self.config)
         xp, asarray = self.backend.xp, self.backend.asarray
         self.parameters = FlatParameters(xp, {n: asarray(p) for n, p in parameters.items()}, parameter_kind)
@@ -114,11 +114,11 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # Copies: a pickle may hold memory that cannot be written, or that others see.
+        # Copies, because the arrays of a pickle may be read-only or shared.
         self._build(*({n: np.array(t) for n, t in state[group].items()} for group in ("parameters", "running")))
 
     def __copy__(self) -> Network:
-        """Return a network on the same tensors."""
+        """Return a network that shares the tensors."""
         same = object.__new__(type(self))
         same.__dict__.update(self.__dict__)
         return same
@@ -135,13 +135,13 @@ class Network:
 
     @takes(data=kind(Dataset))
     def learn_about(self, data: Dataset) -> None:
-        """Keep the standardiser and the names of `data`, so that the network can be used on raw samples like its."""
+        """Keep the standardiser and the names of `data`, so that the network accepts raw samples of the same form."""
         for name in _OF_DATA:
             setattr(self, name, getattr(data, name))
 
     @takes(lam=numbers)
     def cost_and_gradients(self, x: Array, labels: Array, lam: Any = 0.0) -> tuple[Array, dict[str, Array]]:
-        """Return the cost and its gradients in training mode; running statistics are left as they are.
+        """Return the cost and its gradients in training mode; running statistics do not change.
 
         cost = mean cross-entropy + lam * sum over layers of sum(W**2), for each replica.
 
@@ -164,14 +164,14 @@ class Network:
         return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, lam)
 
     def predict(self, x: Any, *, standardised: bool = False) -> Array:
-        """Return the likeliest class of each sample, by each network.
+        """Return each network's most probable class for each sample.
 
         Args:
             x: Samples (n, d), or (R, n, d) with samples for each replica; see :meth:`predict_proba`.
-            standardised: Whether they are standardised already.
+            standardised: Whether `x` is standardised already.
 
         Returns:
-            The classes (R, n), whole numbers from 0, named by `class_names`; -1 of a network that has diverged.
+            The classes (R, n), whole numbers from 0, with names in `class_names`; -1 for a network that has diverged.
 
         Raises:
             ArrayError: See :meth:`predict_proba`.
@@ -184,18 +184,18 @@ class Network:
         """Return the probabilities of the classes, with the running statistics.
 
         Args:
-            x: Samples (n, d), or (R, n, d) with samples for each replica: raw ones like those that the network was
-                trained on, of any type, such as ``data.test.x``; images may have their own shape, as in
+            x: Samples (n, d), or (R, n, d) with samples for each replica: raw samples in the form of the training data,
+                of any type, such as ``data.test.x``; images may have their own shape, as in
                 :func:`xpnet.data_from_arrays`.  The network standardises them.
-            standardised: Whether `x` is standardised already, in the network's dtype and on its device; so is it always
-                for a network without a `standardiser`.
+            standardised: Whether `x` is standardised already, in the network's dtype and on its device.  A network
+                without a `standardiser` always takes such samples.
 
         Returns:
             The probabilities (R, n, classes).
 
         Raises:
             ArrayError: `x` has another number of features; if it is standardised, see :meth:`checked`.
-            DataError: Raw samples are no real numbers, not finite, or too far from those of the training.
+            DataError: Raw samples are not real numbers, not finite, or too far from the training data.
         """
         if standardised or self.standardiser is None:
             x, _ = self.checked(x)
@@ -212,22 +212,22 @@ class Network:
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
     def scores(self, x: Array) -> Array:
-        """Return what :meth:`logits` does, under its earlier name."""
+        """Return the logits, under the earlier name of :meth:`logits`."""
         warnings.warn("Network.scores is now called Network.logits", DeprecationWarning, stacklevel=2)
         return self.logits(x)
 
     def select(self, replicas: Sequence[int]) -> Network:
-        """Return a network of some replicas, with tensors of its own.
+        """Return a network of the given replicas, with copies of their tensors.
 
         Raises:
-            ConfigError: They are not numbers of its replicas, from 0.
+            ConfigError: `replicas` are not numbers of this network's replicas, from 0.
         """
         replicas = argument("replicas", replicas, partial(_some_of, self.replicas))
         places = self.backend.asarray(np.asarray(replicas, np.int64))
         return self.sharing(replicas, self.parameters.select(places), self.running.select(places))
 
     def sharing(self, replicas: Sequence[int], parameters: FlatParameters, running: FlatParameters) -> Network:
-        """Return a network of some replicas on tensors that are theirs already."""
+        """Return a network of the given replicas that shares the given tensors."""
         part = copy.copy(self)
         part.seeds = tuple(self.seeds[r] for r in replicas)
         if isinstance(self.config.init, tuple):
@@ -237,26 +237,26 @@ class Network:
 
     @takes(path=a_path, replace=flag)
     def save(self, path: str | Path, *, replace: bool = False) -> None:
-        """Write the network to a safetensors file, which :func:`xpnet.load` reads; `replace` takes one that exists.
+        """Write the network to a safetensors file for :func:`xpnet.load`; with `replace`, the file may exist already.
 
         Raises:
-            RunError: The file exists, is no regular file, or cannot be written.
-            ConfigError: `path` is no path.
+            RunError: The file exists, is not a regular file, or cannot be written.
+            ConfigError: `path` is not a path.
         """
         save_network(self, Path(path), replace=replace)
 
     def description(self) -> dict[str, Any]:
-        """Return what describes the network beside its tensors, as JSON can hold it."""
+        """Return the description of the network, without its tensors, in types that JSON has."""
         return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names)
 
     @classmethod
     @takes(path=a_path, backend=optional(kind(Backend)))
     def load(cls, path: str | Path, *, backend: Backend | None = None) -> Network:
-        """Read a network that :meth:`save` wrote, from its file or its run folder.
+        """Return a network that :meth:`save` wrote, read from its file or its run folder.
 
         Raises:
-            RunError: There is no such file, or it does not hold a whole network; see :mod:`xpnet.nn.model_file`.
-            ConfigError: `path` is no path.
+            RunError: There is no such file, or it does not hold a complete network; see :mod:`xpnet.nn.model_file`.
+            ConfigError: `path` is not a path.
         """
         path = Path(path)
         return cls.of(read_model(model_path(path), links=not path.is_dir()), backend=backend)
@@ -274,7 +274,7 @@ class Network:
         return network
 
     def checked(self, x: Array, labels: Array | None = None, *, needed: bool = False) -> tuple[Array, Array]:
-        """Check device, shape, dtype and range of arguments; labels may be left out unless `needed`.
+        """Return the arguments, checked for device, shape, dtype and range; labels may be left out unless `needed`.
 
         Raises:
             ArrayError: `x` is not (n, d) or (R, n, d) of this network's dtype on its device, or `labels` are not

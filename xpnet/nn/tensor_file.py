@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 from xpnet.errors import RunError, XpnetError, one_line
 from xpnet.utils.parsing import check_json, json_object
 
-# The header names tensors, and holds the description of a model, of which the names of columns are the largest part.
+# The header names tensors and has the description of a model, most of which may be names of columns.
 MOST_HEADER = 8 * 2**20
 _TYPES = ("float32", "float64", "int64")
 
 
 def broken(called: str, why: str) -> RunError:
-    """Return the error of a file that is damaged."""
+    """Return the error for a damaged file."""
     return RunError(f"{called}: is not a whole safetensors file ({one_line(why)}); take another copy of it")
 
 
 def largest_header(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> bytes:
-    """Return a header as long as that of a file with these tensors and `metadata` can be."""
+    """Return a header of the largest possible length for a file with these tensors and `metadata`."""
     layout: dict[str, Any] = {
         name: {"dtype": "F32", "shape": shape, "data_offsets": [2**53, 2**53]} for name, shape in shapes.items()
     }
     text = json.dumps({"__metadata__": metadata, **layout}, separators=(",", ":"))
-    return text.encode() + b" " * 8  # as many bytes as it may be padded with
+    return text.encode() + b" " * 8  # the most bytes of padding
 
 
 def check_header(header: bytes, called: str, error: type[XpnetError]) -> None:
     """Refuse to write a header that is too large to be read.
 
     Raises:
-        XpnetError: Of the kind `error`: it is.
+        XpnetError: The header is too large; the error is of class `error`.
     """
     if len(header) > MOST_HEADER:
         raise error(
@@ -57,10 +57,10 @@ def _header(content: bytes, called: str) -> bytes:
 
 
 def metadata_in(content: bytes, called: str) -> Mapping[str, Any]:
-    """Return what a file says of itself beside its tensors.
+    """Return the metadata in the header of a file.
 
     Raises:
-        RunError: The header is no JSON, or goes beyond a limit.
+        RunError: The header is not JSON, or exceeds a limit.
     """
     header = json_object(_header(content, called), f"{called}: is not a whole safetensors file, its header", RunError)
     metadata = header.get("__metadata__")
@@ -68,10 +68,10 @@ def metadata_in(content: bytes, called: str) -> Mapping[str, Any]:
 
 
 def tensors_in(content: bytes, called: str) -> dict[str, NDArray[Any]]:
-    """Return the tensors in the content of a file, in the order of their names, as arrays of their own.
+    """Return the tensors in the content of a file, sorted by name, as separate arrays.
 
     Raises:
-        RunError: The tensors are not exactly what the header describes, or of other types than xpnet writes.
+        RunError: The tensors do not match the header exactly, or have types that xpnet does not write.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -84,4 +84,4 @@ def tensors_in(content: bytes, called: str) -> dict[str, NDArray[Any]]:
     for name, tensor in tensors.items():
         if tensor.dtype.name not in _TYPES:
             raise broken(called, f"{one_line(name, 60)} is {tensor.dtype}, not one of {', '.join(_TYPES)}")
-    return dict(sorted(tensors.items()))  # the library's own order differs from call to call
+    return dict(sorted(tensors.items()))  # the library's order differs from call to call

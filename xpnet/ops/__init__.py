@@ -1,7 +1,7 @@
 """The formulas: their definitions, and faster versions for NumPy, Numba and CUDA.
 
 :mod:`~xpnet.ops.reference` defines every operation in plain array code.  The table of a backend takes each operation
-from the fastest module that has it.  Nothing else in xpnet asks which device it computes on.
+from the fastest module that has it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ops(NamedTuple):
 
 
 def _faster(backend: Backend) -> list[Any]:
-    """Return the modules and objects with operations for `backend`, the fastest first, but for the reference."""
+    """Return the modules and objects with operations for `backend`, the fastest first, without the reference."""
     if backend.name == "gpu":
         from xpnet.ops.cuda_ops import cuda_ops
 
@@ -58,7 +58,7 @@ def _faster(backend: Backend) -> list[Any]:
         return [numpy_ops]
     try:
         from xpnet.ops import numba_ops
-    # A version that does not fit, a variable that Numba cannot read, or no memory for LLVM.
+    # An incompatible version, an environment variable that Numba cannot read, or too little memory for LLVM.
     except (ImportError, ValueError, OSError) as error:
         why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
         raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
@@ -85,7 +85,7 @@ def fast_is_on() -> bool:
 
 
 def load(backend: Backend) -> None:
-    """Load now the libraries that operations of `backend` would load at their first call, in the middle of a training.
+    """Load the libraries that operations of `backend` would otherwise load at their first call, during a training.
 
     Raises:
         ConfigError: There is too little memory.

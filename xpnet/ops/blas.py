@@ -1,9 +1,9 @@
-"""Matrix products with alpha and beta, by the BLAS that NumPy has loaded, and its threads.
+"""Matrix products with alpha and beta by NumPy's own BLAS, and control of its threads.
 
 NumPy calls BLAS only with alpha = 1 and beta = 0.  C <- alpha A B + beta C in one call is a gradient step on the
 weights, (1 - 2 eta lambda) W - x' g, without a separate pass over W.  The functions are looked up in the library that
-NumPy has in memory, so there is one pool of threads; if it cannot be found (another BLAS, another system), callers
-use NumPy instead.
+NumPy has loaded, so there is one pool of threads.  If they cannot be found (another BLAS, another system), callers use
+NumPy instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.utils.memory import usable_cores
 
-# Prefix and suffix of the symbols, and the type of their integers.
+# Prefix and suffix of the symbols, and the size of their integers.
 _NAMES = (
     ("scipy_", "64_", ctypes.c_int64),
     ("", "64_", ctypes.c_int64),
@@ -59,7 +59,7 @@ class Blas:
     def add_product(self, x: Array, g: Array, W: Array, alpha: float, beta: float) -> None:
         """Compute W <- alpha x' g + beta W in place, for x (n, d), g (n, m), W (d, m) of one floating type.
 
-        There may be gaps between the rows of each, but not within them: see :func:`rows_contiguous`.
+        Each matrix may have gaps between its rows, but not within them; see :func:`rows_contiguous`.
         """
         size = W.itemsize
         (n, d), m = x.shape, g.shape[1]
@@ -71,7 +71,7 @@ class Blas:
 
     @property
     def threads(self) -> int | None:
-        """Threads of the library's pool; None if it has no function for that."""
+        """Number of threads in the library's pool; None if the library cannot tell."""
         return None if self._get is None or self._set is None else int(self._get())
 
     @threads.setter
@@ -81,7 +81,7 @@ class Blas:
 
 
 def rows_contiguous(a: Array) -> bool:
-    """Return whether BLAS can read the matrix without a copy: elements of a row side by side."""
+    """Return whether BLAS can read the matrix without a copy: the elements of a row are contiguous."""
     return bool(a.strides[1] == a.itemsize and (a.shape[0] == 1 or a.strides[0] >= a.shape[1] * a.itemsize))
 
 
@@ -92,7 +92,7 @@ def numpy_blas() -> Blas | None:
 
     np.ones((2, 2), np.float32) @ np.ones((2, 2), np.float32)  # loads BLAS
     for pool in threadpool_info():
-        # SciPy brings a library of its own; a second pool of threads would fight with NumPy's.
+        # SciPy has a BLAS of its own; a second pool of threads would compete with NumPy's.
         if pool["user_api"] != "blas" or "scipy.libs" in Path(pool["filepath"]).parts:
             continue
         try:
@@ -107,7 +107,7 @@ def numpy_blas() -> Blas | None:
 
 
 def _is_correct(blas: Blas) -> bool:
-    """Return whether the functions compute products: the size of their integers is a guess."""
+    """Return whether the functions compute products correctly, since the size of their integers is a guess."""
     draw = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
         x, g, W = (draw.standard_normal(shape).astype(dtype) for shape in ((3, 5), (3, 2), (5, 2)))
@@ -121,7 +121,7 @@ def _is_correct(blas: Blas) -> bool:
 def blas_threads() -> int:
     """Return how many threads NumPy's BLAS uses outside of :func:`one_blas_thread`, at most one for each core."""
     blas = numpy_blas()
-    with _lock:  # between the lines of another thread that enters, BLAS would seem to have one thread
+    with _lock:  # while another thread enters one_blas_thread, BLAS might seem to have one thread
         allowed = _before if _inside else blas.threads if blas is not None else None
     cores = usable_cores()
     return max(1, min(cores, allowed or cores))
@@ -133,9 +133,9 @@ _inside, _before = 0, 1
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let BLAS work only in the thread that calls it.
+    """Restrict BLAS to one thread, the thread that calls it.
 
-    Contexts may be nested and entered by several threads: the last to leave gives BLAS its threads back.
+    Contexts may be nested and entered by several threads; the last one to exit restores BLAS's threads.
     """
     global _inside, _before
     blas = numpy_blas()
@@ -168,6 +168,6 @@ def on_all_cores(jobs: Sequence[Callable[[], Any]], threads: int | None = None) 
     if threads <= 1:
         return [job() for job in jobs]
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
-        # Settings such as np.errstate belong to a context; a thread starts with none.
+        # Settings such as np.errstate belong to a context, which a new thread does not inherit.
         futures = [pool.submit(contextvars.copy_context().run, job) for job in jobs]
         return [future.result() for future in futures]

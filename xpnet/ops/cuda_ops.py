@@ -1,7 +1,7 @@
 """Operations by fused CUDA kernels (``cuda/*.cu``) and cuBLAS: one launch where plain array code has up to a dozen.
 
-Each computes what its namesake in :mod:`xpnet.ops.reference` defines.  With `out` nothing is allocated, nothing is
-copied between host and device, and nothing waits: a step made of these can be captured in a CUDA graph once it has run
+The function of the same name in :mod:`xpnet.ops.reference` defines each operation.  With `out`, operations do not
+allocate, copy between host and device, or wait; so a step made of them can be captured in a CUDA graph once it has run
 once.
 """
 
@@ -20,7 +20,7 @@ from xpnet.ops.cuda.products import Products, fits
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 _THREADS = 256
-# Units of a block where a thread column has a unit each: a sector of memory holds eight float32.
+# Units of a block in kernels with a unit for each column of threads: a memory sector holds eight float32.
 _COLUMNS = 8
 # Numbers of a replica's weights that one block sums.
 _SUMMED = 8 * _THREADS
@@ -227,25 +227,25 @@ class CudaOps:
         self._by_replica("tally", entropy.losses, entropy.losses, entropy.correct, losses, hits, n)
 
     def begin_step(self, n: int, orders: int, cursor: Array, perm: Array, *arrays: Array) -> None:
-        """Launch the kernel of that name for batches of `n` in `orders` orders (1, or one for each replica)."""
+        """Launch the kernel ``begin_step`` for batches of `n` in `orders` orders (1, or one for each replica)."""
         scale = arrays[6]
         replicas = int(scale.shape[0])
         arguments = (cursor, perm, np.int64(orders), *arrays, np.int32(n), np.int32(replicas))
         self.launch("begin_step", scale.dtype, (_ceil(max(orders * n, replicas), _THREADS),), (_THREADS,), *arguments)
 
     def end_step(self, n: int, cursor: Array, counter: Array, *arrays: Array) -> None:
-        """Launch the kernel of that name for batches of `n`."""
+        """Launch the kernel ``end_step`` for batches of `n`."""
         self._by_replica("end_step", arrays[0], cursor, counter, *arrays, np.int32(n))
 
 
 @lru_cache(maxsize=16)  # each has a handle of cuBLAS, and workspace on its device
 def cuda_ops(backend: Backend) -> CudaOps:
-    """Return the operations of the GPU of `backend`, the same ones at every call."""
+    """Return the operations of the GPU of `backend`, the same object at every call."""
     return CudaOps(backend)
 
 
 class _Sums:
-    """The partial sums of blocks; see ``Squares`` in ``common.cuh``."""
+    """Memory for the partial sums of blocks; see ``Squares`` in ``common.cuh``."""
 
     def __init__(self, xp: Any, replicas: int, size: int) -> None:
         self.blocks = min(_THREADS, _ceil(size, _SUMMED))
@@ -264,7 +264,7 @@ class _Members:
 
     @classmethod
     def of(cls, xp: Any, tensors: list[Array], known: _Members | None) -> _Members:
-        """Return `known` if it is of the same tensors, else a new one."""
+        """Return `known` if it has the same tensors, else a new object."""
         if known is not None and all(a is b for a, b in zip(tensors, known._tensors, strict=True)):
             return known
         return cls(xp, tensors)
@@ -275,5 +275,5 @@ def _ceil(a: int, b: int) -> int:
 
 
 def _stride(tensor: Array) -> np.int64:
-    """Return the distance between replicas in numbers; 0 if there is only one, which all share."""
+    """Return the stride between replicas, counted in numbers; 0 for a single replica, which all share."""
     return np.int64(0 if tensor.shape[0] == 1 else tensor.strides[0] // tensor.dtype.itemsize)

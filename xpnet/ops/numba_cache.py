@@ -1,9 +1,9 @@
-"""Compiled code of Numba on the disk, safe for many processes that write and read at once.
+"""A disk cache of Numba's compiled code that many processes can read and write at once.
 
-Numba's own files are listed in an index.  Two processes that compile a function for different types at once both read
-the index before either writes, and take the same file name: from then on every process finds the code of the
-one under the types of the other.  Here the name of a file depends on everything that its content depends on, so there
-is no index.
+Numba's own cache lists its files in an index.  If two processes compile a function for different types at once, both
+read the index before either writes it, and take the same file name; from then on every process finds the code for one
+type under the other type.  Here the name of a file depends on everything that its content depends on, so there is no
+index.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import free_addresses
 
 _DIGEST = hashlib.sha256().digest_size
-# Addresses that Numba takes at its first call, and those for each thread of SciPy's BLAS, which it loads.
+# Bytes of address space that Numba takes at its first call, and for each thread of SciPy's BLAS, which it loads.
 _LOADED, _OF_A_THREAD = 100 * 2**20, 40 * 2**20
 
 
 @lru_cache(maxsize=1)
 def load() -> None:
-    """Load now what Numba would load at the first call of a compiled function, in the middle of a training.
+    """Load the libraries that Numba would otherwise load at the first call of a compiled function, during a training.
 
     Raises:
-        ConfigError: There are too few addresses; SciPy's BLAS would wait for them forever.
+        ConfigError: The address space is too small; SciPy's BLAS would wait for it forever.
     """
     needed, free = _LOADED + blas_threads() * _OF_A_THREAD, free_addresses()
     if free is not None and free < needed:
@@ -62,15 +62,15 @@ class CodeCache(FunctionCache):
         self._cache_file: Any = files
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the kept code of a signature; the first call of every compiled function comes by here."""
+        """Return the cached code of a signature; the first call of every compiled function gets here."""
         load()
         return super().load_overload(sig, target_context)
 
 
 def _sources(file: Path) -> str:
-    """Return a digest of the source of a function: its file, and those of all functions that it may call.
+    """Return a digest of the sources of a function: its own file, and the files of all functions that it may call.
 
-    Numba itself compares only the time and size of the function's own file, which an installer may set as it likes.
+    Numba itself compares only the time and size of the function's own file, and an installer may set any time.
     """
     return hashlib.sha256(file.read_bytes() + _sources_of_operations()).hexdigest()
 
@@ -83,7 +83,7 @@ def _sources_of_operations() -> bytes:
 class CodeFiles:
     """The files of a function: a checksum, then the compiled code as Numba serialises it.
 
-    Code that cannot be read is compiled again; code that cannot be written is not kept.
+    Code that cannot be read is compiled again; code that cannot be written is not cached.
     """
 
     def __init__(self, folder: Path, name: str, source: str) -> None:
@@ -91,7 +91,7 @@ class CodeFiles:
         self._source = _short((numba.__version__, source))
 
     def load(self, key: Any) -> Any:
-        """Return the code kept under a key; None if there is none, or it is damaged."""
+        """Return the cached code of a key; None if it is missing or damaged."""
         try:
             with open_regular(self._path(key)) as file:
                 content = file.read()
@@ -101,7 +101,7 @@ class CodeFiles:
         return pickle.loads(body) if hashlib.sha256(body).digest() == content[:_DIGEST] else None
 
     def save(self, key: Any, data: Any) -> None:
-        """Keep the code of a key, and delete that of older sources."""
+        """Write the code of a key, and delete code of older sources."""
         body = dumps(data)
         with contextlib.suppress(OSError):
             replace_whole(self._path(key), hashlib.sha256(body).digest() + body)

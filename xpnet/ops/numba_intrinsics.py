@@ -1,8 +1,8 @@
-"""Building blocks of compiled loops that Numba lacks: calls of BLAS and memmove, prefetch, and flags between threads.
+"""Functions for compiled loops that Numba lacks: calls of BLAS and memmove, prefetch, and flags between threads.
 
-Functions of C are called by their addresses, which are arguments: code that holds an address could not be
-kept on disk.  Flags are words of an int64 array, written with release and read with acquire order, so that a thread
-that sees a flag also sees everything that was written before it was raised.
+C functions are called by their addresses, which are arguments, because code that contains an address could not be
+cached on disk.  Flags are words of an int64 array, written with release and read with acquire order, so that a thread
+that sees a flag also sees everything that was written before the flag was raised.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from xpnet.ops.numba_cache import CodeCache
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _CACHE_LINE = 64
-# Looks at a flag before a waiting thread lets others run: some microseconds.
+# Number of times that a waiting thread reads a flag before it yields the processor: some microseconds.
 _LOOKS = 2000
 
 TRANSPOSED, AS_IT_IS = 112, 111
 
 
 def compiled(function: Any = None, **options: Any) -> Any:
-    """Compile without the GIL, kept on disk if a folder can be written."""
+    """Compile a function without the GIL, and cache it on disk if a folder can be written."""
     if function is None:
         return lambda f: compiled(f, **options)
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    with contextlib.suppress(RuntimeError, OSError):  # no folder that can be written, no sources
+    with contextlib.suppress(RuntimeError, OSError):  # no writable folder, or no sources
         dispatcher._cache = CodeCache(function)
     return dispatcher
 
@@ -44,7 +44,7 @@ def compiled(function: Any = None, **options: Any) -> Any:
 def addresses() -> tuple[int, int, int, int] | None:
     """Return the addresses of sgemm, dgemm, memmove and sched_yield; None if loops cannot call this system's BLAS.
 
-    sched_yield is 0 on systems without it: a waiting thread then goes on looking.
+    sched_yield is 0 on systems without it: a waiting thread then keeps reading the flag.
     """
     blas = numpy_blas()
     if blas is None or not blas.wide or blas.threads is None or os.name != "posix":
@@ -56,7 +56,7 @@ def addresses() -> tuple[int, int, int, int] | None:
 
 
 def _call(context, builder, values, result, kinds):
-    """Call the function of C at the address `values[0]` with the other values."""
+    """Call the C function at the address `values[0]` with the other values."""
     address, *arguments = values
     builder.call(builder.inttoptr(address, ir.FunctionType(result, kinds).as_pointer()), arguments)
     return context.get_dummy_value()
@@ -105,7 +105,7 @@ def _prefetch_line(context, address):
         pointer = builder.inttoptr(values[0], _I8.as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
         function = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
-        # To be read, kept in all caches, data.
+        # For reading, into all cache levels, in the data cache.
         builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
         return context.get_dummy_value()
 
@@ -114,7 +114,7 @@ def _prefetch_line(context, address):
 
 @intrinsic
 def read_flag(context, flags, index):
-    """Return ``flags[index]``, as another thread has set it last."""
+    """Return the present value of ``flags[index]``, which other threads set."""
     signature = types.int64(flags, types.intp)
 
     def codegen(context, builder, signature, values):
@@ -126,7 +126,7 @@ def read_flag(context, flags, index):
 
 @intrinsic
 def raise_flag(context, flags, index, value):
-    """Set ``flags[index]``, after everything that this thread has written."""
+    """Set ``flags[index]``, visible only after everything that this thread has written before."""
     signature = types.void(flags, types.intp, types.int64)
 
     def codegen(context, builder, signature, values):
@@ -149,6 +149,6 @@ def wait_for(flags, index, value, give_way):
 
 @compiled
 def prefetch(address, size):
-    """Ask for `size` bytes from `address` on, without waiting for them."""
+    """Prefetch `size` bytes from `address` on, without waiting."""
     for offset in range(0, size, _CACHE_LINE):
         _prefetch_line(address + offset)

@@ -1,4 +1,4 @@
-"""Compiled loops: gathers, and those of :mod:`xpnet.ops.numba_ops`; :mod:`xpnet.ops.reference` has the mathematics."""
+"""Compiled loops: gathers, and the loops of :mod:`xpnet.ops.numba_ops`, as :mod:`xpnet.ops.reference` defines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from xpnet.ops.numba_intrinsics import compiled, copy_bytes, prefetch
 
-# Rows lie anywhere in memory.  The row after next is asked for while one is converted: 47 us instead of
-# 68 for 100 images.
+# The rows of a batch are scattered in memory.  The row after next is prefetched while one is converted: 47 us instead
+# of 68 for 100 images.
 _AHEAD = 2
 
 
@@ -51,9 +51,9 @@ def gather_floats(rows, x, first, out, memmove):
         copy_bytes(memmove, out.ctypes.data + i * size, base + rows[i] * row, size)
 
 
-# The loops of wide layers are kept short: with more than a few arrays in one, the compiler cannot tell that they do
-# not overlap, and computes number by number.  A row stays in the first cache from one loop to the next.  For narrow
-# layers these rows cost more than they bring: 100 x 10 numbers take half as long in the simple loops.
+# Each loop for wide layers has only a few arrays: with more, the compiler cannot tell that they do not overlap, and
+# does not vectorise.  A row stays in the first cache from one loop to the next.  For narrow layers the loops by row
+# cost more than they gain: 100 x 10 numbers take half as long in the simple loops.
 
 
 @compiled
@@ -208,7 +208,7 @@ def cross_entropy(s, labels, scale, losses, correct, g):
         for i in range(n):
             best = 0
             for j in range(1, c):
-                # As argmax: the first largest score; a NaN is larger than anything, and stays.
+                # As argmax: the first largest logit; NaN counts as the largest.
                 if s[r, i, j] > s[r, i, best] or (s[r, i, j] != s[r, i, j] and s[r, i, best] == s[r, i, best]):
                     best = j
             top = s[r, i, best]

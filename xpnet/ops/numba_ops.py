@@ -1,9 +1,9 @@
-"""Operations compiled by Numba (the extra `fast`): each a pass or two over its arrays.
+"""Operations compiled by Numba (the extra `fast`), each with one or two passes over its arrays.
 
 The mathematics and the signatures are those of :mod:`xpnet.ops.reference`.  Products stay with NumPy's BLAS; the
-operations between them are compiled, since NumPy spends more time on calls and passes there than on numbers.  Functions
-are compiled once and kept on disk.  NumPy's version is called where it is faster (large arrays, by its vectorised
-exponential), and where an R = 1 broadcasts against R > 1.
+operations between them are compiled, since NumPy spends more time on calls and passes than on arithmetic.  Functions
+are compiled once and cached on disk.  NumPy's version is called where it is faster (large arrays, by its vectorised
+exponential), and where R = 1 broadcasts against R > 1.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from xpnet.ops import numba_kernels, numpy_ops, wide_products
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
-# Above this many logits NumPy's exponential, which works on whole vectors, is faster than a loop.
+# Above this many logits, NumPy's vectorised exponential is faster than a loop.
 _FEW_LOGITS = 4096
 # Up to this many units in a row the simple loops are faster.
 _NARROW = 64
 
 
 def _as_one(*tensors: Array) -> tuple[Array, ...]:
-    """Return tensors whose replicas lie side by side as those of one network with R m units.
+    """Return tensors whose replicas lie side by side, viewed as those of one network with R m units.
 
-    Every unit is normalised by itself, so that is the same computation, along longer rows.
+    Every unit is normalised by itself, so the computation is the same, along longer rows.
     """
     return tuple(
         np.ascontiguousarray(t).reshape(1, 1, -1)
@@ -95,7 +95,7 @@ def batch_norm_relu_gradients(
     ds, dgamma, dbeta, work = out
     tensors = (g, y, centred, inv_std, norm.scale, ds, dgamma, dbeta, work.mean_g, work.mean_product)
     if _lies_side_by_side(y):
-        # Into the order of y; and not into ds itself, since loops over arrays that overlap run number by number.
+        # Into the memory order of y; and not into ds itself, since loops over overlapping arrays are not vectorised.
         np.copyto(work.product, g)
         tensors = _as_one(work.product, *tensors[1:])
     backward = numba_kernels.norm_backward if tensors[0].shape[2] > _NARROW else numba_kernels.norm_backward_narrow

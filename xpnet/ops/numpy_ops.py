@@ -1,9 +1,9 @@
 """Faster versions of the operations for NumPy: no temporaries, few passes, sums through BLAS.
 
 Signatures and results are those of :mod:`xpnet.ops.reference`, which explains the mathematics.  Every function writes
-into `out` if it is given, and allocates it otherwise.  Small tricks, all measured: a mean over the samples is a product
-with a row of 1/n (1.0 us for 100 x 50 against 4.5 for ``mean``); batch normalisation keeps the centred logits instead
-of the normalised ones, which saves a pass; an index into a flat view replaces the comparison with every class.
+into `out` if it is given, and allocates its result otherwise.  Small tricks, all measured: a mean over the samples is a
+product with a row of 1/n (1.0 us for 100 x 50 against 4.5 for ``mean``); batch normalisation keeps the centred logits
+instead of the normalised ones, which saves a pass; an index into a flat view replaces the comparison with every class.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def _ones_row(n: int, value: float, dtype: Any) -> Array:
 
 
 def _sum(a: Array, out: Array) -> Array:
-    """Sum `a` (R, n, m) over the samples into `out` (R, 1, m)."""
+    """Return the sum of `a` (R, n, m) over the samples in `out` (R, 1, m)."""
     return np.matmul(_ones_row(a.shape[-2], 1.0, a.dtype), a, out=out)
 
 
 def _mean(a: Array, out: Array) -> Array:
-    """Average `a` (R, n, m) over the samples into `out` (R, 1, m)."""
+    """Return the mean of `a` (R, n, m) over the samples in `out` (R, 1, m)."""
     n = a.shape[-2]
     return np.matmul(_ones_row(n, 1.0 / n, a.dtype), a, out=out)
 
@@ -79,7 +79,7 @@ def bias_relu(s: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
-    # The mask as numbers, 0 or 1, in the result's own memory.
+    # The mask, as 0 or 1, goes into the result's own memory.
     if out is None:
         out = np.empty_like(y) if y.shape == g.shape else np.empty(np.broadcast_shapes(g.shape, y.shape), g.dtype)
     np.greater(y, 0, out=out)
@@ -96,7 +96,7 @@ def new_batch_norm_relu(s: Array, gamma: Array) -> BatchNormReLU:
     shape = np.broadcast_shapes(s.shape, gamma.shape)
     work = _NormWork(np.empty_like(s), np.empty((*shape[:-2], 1, shape[-1]), s.dtype))
     inv_std, mean, var = (np.empty((*s.shape[:-2], 1, s.shape[-1]), s.dtype) for _ in range(3))
-    # empty_like keeps the order of the memory, whatever it is: passes run along it.
+    # empty_like keeps the memory order of `s`, so that passes run along it.
     y = np.empty_like(s) if shape == s.shape else np.empty(shape, s.dtype)
     return BatchNormReLU(y, np.empty_like(s), inv_std, mean, var, work)
 
@@ -143,7 +143,7 @@ def batch_norm_relu_gradients(
     np.multiply(ds, centred, out=work.product)
     _sum(work.product, dgamma)
     np.multiply(dgamma, inv_std, out=dgamma)
-    # s_hat mean(g s_hat) = centred * (inv_std * dgamma / n): no need for s_hat itself.
+    # s_hat mean(g s_hat) = centred * (inv_std * dgamma / n), so s_hat itself is not needed.
     np.multiply(dgamma, inv_std, out=work.mean_product)
     np.multiply(work.mean_product, 1.0 / n, out=work.mean_product)
     np.multiply(dbeta, 1.0 / n, out=work.mean_g)

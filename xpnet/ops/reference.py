@@ -1,7 +1,7 @@
 """The mathematics of a network, one function per operation, as readable array code.
 
-Each function defines its operation, and the tests of every faster version compare with it.  The first argument is the
-array module.  Shapes: n samples, d inputs, m outputs, c classes, R replicas; activations are (R, n, m), or (n, d) for
+Each function defines its operation; the tests compare every faster version with it.  The first argument is the array
+module.  Shapes: n samples, d inputs, m outputs, c classes, R replicas; activations are (R, n, m), or (n, d) for
 an input that all replicas share; weights are (R, d, m), tensors of units (R, 1, m).  An R of 1 broadcasts.
 
 `out` is the result of an earlier call with the same shapes: an implementation may write into it instead of allocating.
@@ -46,7 +46,7 @@ class CrossEntropy(NamedTuple):
 
 
 def gather(xp: Any, rows: Array, x: Array, out: Array | None = None) -> Array:
-    """Return the samples `rows` (n,) or (R, n) of `x` (N, ...), an array or bytes that are standardised."""
+    """Return the samples `rows` (n,) or (R, n) of `x` (N, ...), an array or rows that are standardised on reading."""
     return x.take(rows) if isinstance(x, StandardisedRows) else xp.take(x, rows, axis=0)
 
 
@@ -154,7 +154,7 @@ def softmax_cross_entropy(
 
 
 def _join(xp: Any, tensors: list[Array]) -> Array:
-    """Return tensors (R, ...) side by side, as one (R, 1, q); a single one as it is."""
+    """Return tensors (R, ...) side by side, as one (R, 1, q); a single tensor is returned unchanged."""
     if len(tensors) == 1:
         return tensors[0]
     return xp.concatenate([t.reshape(t.shape[0], 1, -1) for t in tensors], axis=-1)
@@ -172,16 +172,16 @@ def tally(xp: Any, entropy: CrossEntropy, losses: Array, hits: Array) -> None:
 
 
 def add_squares(xp: Any, W: Array, squares: Array, out: Any = None) -> Any:
-    """Add sum(W**2) to `squares` (R,), float64, in place; returns an implementation's own buffers."""
+    """Add sum(W**2) to `squares` (R,), float64, in place; return the implementation's buffers for the next `out`."""
     squares += penalty(xp, [W])
     return None
 
 
 def average(xp: Any, running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
-    """Move running statistics (R, 1, q) in place: running <- alpha running + (1 - alpha) batch.
+    """Update running statistics (R, 1, q) in place: running <- alpha running + (1 - alpha) batch.
 
-    `batch` are tensors (R, 1, m) that side by side are the batch's.  Returns an implementation's own buffers,
-    for `out` of the next call.
+    `batch` are tensors (R, 1, m) that together make up the batch's statistics (R, 1, q).  Returns the implementation's
+    buffers, for `out` of the next call.
     """
     running *= alpha
     running += ((1 - alpha) * _join(xp, batch)).reshape(running.shape)
@@ -193,9 +193,9 @@ def descend(
 ) -> Any:
     """Take a step of gradient descent in place: p <- keep p - step, and add sum(p**2) before it to `squares` (R,).
 
-    `steps` are tensors that side by side are eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) shrinks
-    weights by the L2 penalty, None for parameters without penalty.  Returns an implementation's own buffers, for
-    `out` of the next call.
+    `steps` are tensors that side by side make up eta * dloss/dp; `keep` = 1 - 2 eta lambda (R, 1, 1) shrinks weights by
+    the L2 penalty; it is None for parameters without penalty.  Returns the implementation's buffers, for `out` of the
+    next call.
     """
     if squares is not None:
         squares += penalty(xp, [p])
@@ -208,8 +208,8 @@ def descend(
 def descend_by_product(xp: Any, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
     """Take a step on weights in place, W <- keep W - x' g, and add sum(W**2) before it to `squares` (R,).
 
-    That is :func:`descend` by :func:`weight_gradient`, with `g` (R, n, m) = eta * dloss/ds; an
-    implementation may do all of it in one pass over W.  Returns its own buffer, as :func:`descend` does.
+    This is :func:`descend` with the result of :func:`weight_gradient`, for `g` (R, n, m) = eta * dloss/ds; an
+    implementation may do both in one pass over W.  Returns the implementation's buffers, as :func:`descend` does.
     """
     return descend(xp, W, [weight_gradient(xp, x, g)], keep, squares)
 
@@ -227,8 +227,8 @@ def descend_with_momentum(
 ) -> Any:
     """Take a step with momentum in place: v <- rho v - step - shrink p, p <- p + v.
 
-    `steps` and `squares` as in :func:`descend`; `shrink` = 2 eta lambda (R, 1, 1), None without penalty.  Nesterov's
-    form moves p by rho v - step - shrink p instead, with the new v (Sutskever et al., 2013).
+    `steps` and `squares` are those of :func:`descend`; `shrink` = 2 eta lambda (R, 1, 1), None without penalty.
+    Nesterov's form adds rho v - step - shrink p to p instead, with the new v (Sutskever et al., 2013).
     """
     if squares is not None:
         squares += penalty(xp, [p])

@@ -1,6 +1,6 @@
 """The first layers of replicas that see the same batch, as one wide matrix: the batch is packed once, not R times.
 
-The weights (R, d, m) of such replicas lie in memory as (d, R, m), which is a matrix (d, R m).
+The weights (R, d, m) of these replicas lie in memory as (d, R, m), which is a matrix (d, R m).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.blas import Blas
 
-# Elements of a wide W that are squared, scaled and moved together: they stay in the second cache in between.
+# Elements of a wide W that are squared, scaled and updated together, so that they stay in the second cache.
 _BLOCK = 160_000
 
 
 def side_by_side(a: Array) -> Array | None:
-    """Return (R, n, m) whose memory is (n, R, m) as the matrix (n, R m) that it is; None for any other."""
+    """Return a view (n, R m) of an array (R, n, m) that lies in memory as (n, R, m); None for other arrays."""
     R, n, m = a.shape
     if R == 1 or a.strides[2] != a.itemsize or a.strides[0] != m * a.itemsize or a.strides[1] < R * m * a.itemsize:
         return None
@@ -31,7 +31,7 @@ def product(a: Array, wide: Array, replicas: int, out: Array | None) -> Array:
 
 
 def squares(W: Array) -> Array:
-    """Return the sum of the squares of every replica of W (R, d, m), in memory (d, R, m): no copy, long rows."""
+    """Return the sum of squares of each replica of W (R, d, m), which lies in memory as (d, R, m), without a copy."""
     rows = W.transpose(1, 0, 2)
     by_column = np.zeros(rows.shape[1:], np.float64)
     for start in range(0, len(rows), 128):  # short sums in W's own type, long ones in float64
@@ -41,9 +41,9 @@ def squares(W: Array) -> Array:
 
 
 def descend(blas: Blas, W: Array, x: Array, g: Array, keep: Array, squares: Array, scale_rows: Any) -> None:
-    """Move the weights (d, R m) of R replicas; see :func:`xpnet.ops.reference.descend_by_product`.
+    """Update the weights (d, R m) of R replicas; see :func:`xpnet.ops.reference.descend_by_product`.
 
-    `scale_rows` adds the squares of columns to sums, and then scales the columns.
+    `scale_rows` adds the squares of each column to its sum, and then scales the columns.
     """
     replicas, (d, columns) = len(squares), W.shape
     steps = side_by_side(g)

@@ -19,12 +19,12 @@ from xpnet.report.records import RunRecord
 from xpnet.report.theme import SETS, band_rows, mean_and_std
 from xpnet.training.history import FIGURES, evenly
 
-# Epochs that a chart and its table show: a page has fewer pixels, and a longer table is not read.
+# Most epochs in a chart and its table: a page has fewer pixels, and a longer table is of no use.
 EPOCHS = 1000
 
 
 def spread_of(values: Any) -> Any:
-    """Return one value as a number, several as mean and standard deviation (ddof = 1) of those that are finite."""
+    """Return a single value as a number, several as the mean and standard deviation (ddof = 1) of finite values."""
     values = np.asarray(values, float).ravel()
     found = mean_and_std(values)
     if found is None or values.size == 1:
@@ -39,7 +39,7 @@ def settings_text(values: Mapping[str, Any]) -> str:
 
 
 def settings_table(given: Mapping[str, Any], caption: str) -> Table:
-    """Return settings with their defaults and what they mean."""
+    """Return a table of settings with their defaults and meanings."""
     rows, known = [], Settings.fields()
     for name, (_, field) in known.items():
         if name in given:
@@ -52,7 +52,7 @@ def settings_table(given: Mapping[str, Any], caption: str) -> Table:
 
 
 def environment_section(environment: Mapping[str, Any] | None) -> Section:
-    """Return the machine and the software that a run was made on."""
+    """Return a section on the machine and the software of a run."""
     if environment:
         rows = [(name, str(value)) for name, value in _environment(environment) if value]
         block: Block = table(["what", "value"], rows, "What it was made on")
@@ -84,7 +84,7 @@ def _mappings(values: Any) -> list[Mapping[str, Any]]:
 
 
 def again_section(commands: Sequence[tuple[str, str | None]]) -> Section:
-    """Return the commands that make something again, each with what it makes."""
+    """Return a section with the commands that repeat the page's results, each with a description."""
     blocks: list[Block] = []
     for words, command in commands:
         blocks += [Text(words), Text(command, "code")] if command else []
@@ -97,19 +97,19 @@ def repeat_command(path: Path, command: str = "train --config") -> str:
 
 
 def drawn_epochs(record: RunRecord) -> NDArray[np.int64]:
-    """Return the places of the epochs that are drawn and listed: of many those that are evenly spaced."""
+    """Return the positions of the epochs to draw and list: all, or an evenly spaced sample of many."""
     return evenly(len(record.epochs), EPOCHS)
 
 
 def thinned_note(*records: RunRecord) -> list[Block]:
-    """Say which epochs are left out, if some are."""
+    """Return a note that some epochs are left out, if this is the case."""
     most = max(len(record.epochs) for record in records)
     words = f"Of {most:,} epochs {EPOCHS:,} are shown, evenly spaced; history.csv in the run's folder has all."
     return [Text(words, "note")] if most > EPOCHS else []
 
 
 def curve_points(record: RunRecord, members: Sequence[int], column: str) -> tuple[Any, Any]:
-    """Return the epochs that are drawn (n,) and a column of the history of some networks (n, N)."""
+    """Return the epochs to draw (n,), and a column of the history of some networks at these epochs (n, N)."""
     at = drawn_epochs(record)
     return record.epochs[at], record.curve(column, members)[at]
 
@@ -129,8 +129,8 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
         ]
         words = f"{name} over {last}{spread}"
         panels.append(metric_curves(f"{prefix}{name}", name.capitalize(), words, name, points))
-    panels = [panel for panel in panels if panel.rows]  # of a run that diverged at once there is nothing to draw
-    # From before the first step, as in the run's own curves.
+    panels = [panel for panel in panels if panel.rows]  # a run that diverged at once has nothing to draw
+    # The learning rate is drawn from the first step on, as in the run's own curves.
     rates = np.concatenate([record.initial_eta[np.newaxis, members], record.curve("eta", members)[at]])
     rows = band_rows([0, *record.epochs[at]], rates[:, :1] if not np.ptp(rates, axis=1).any() else rates, "eta")
     alt = (
@@ -156,7 +156,7 @@ def _curve_table(record: RunRecord, members: Sequence[int]) -> Table:
 def curve_cells(
     record: RunRecord, members: Sequence[int], columns: Sequence[str]
 ) -> Iterable[tuple[int, int, list[Cell]]]:
-    """Yield the place and number of each epoch that is drawn, and its cells of some columns of the history."""
+    """Yield the position and number of each epoch to draw, with cells for some columns of the history."""
     values = {column: record.curve(column, members) for column in columns}
     for at in drawn_epochs(record).tolist():
         cells = [metric_cell(name, spread_of(of_all[at])) for name, of_all in values.items()]

@@ -1,6 +1,6 @@
 """The kinds of charts that pages are made of; each returns a :class:`~xpnet.report.figure.Panel`.
 
-The first arguments of all are the panel's name, its title, its description, and its data.
+The first arguments of all functions are the panel's name, title, description and data.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from xpnet.report.figure import ROWS, Panel, Row
 from xpnet.report.format import capitalised, metric
 from xpnet.report.theme import COLOURS, DASHES, band_rows, log_axis
 
-# A curve that rises above so many times its median is cut off there, since it would flatten all others.
+# Curves are cut off above this multiple of their median, since they would flatten all others.
 _TALL = 4.0
 # Numbers from here on are written with an exponent.
 _LONG = 1e6
-# Pixels of a group of points, and of its name: that of a run has about 150.
+# Pixels for a group of points, and for its name; the name of a run takes about 150.
 _GROUP, _NAME = 44, 220
-# A matrix of more classes has neither their names nor numbers in its cells.
+# With more classes, a matrix shows neither their names nor numbers in its cells.
 FEW_CLASSES = 12
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
@@ -36,14 +36,14 @@ def metric_curves(
     y: str | None = None,
     height: int = 230,
 ) -> Panel:
-    """Return a loss, cost or accuracy by epoch.
+    """Return a chart of a loss, cost or accuracy by epoch.
 
     Args:
         name: The panel's name.
         title: The panel's title.
-        words: Its description, to which the end and the best value of each line are added.
+        words: The panel's description; the last and the best value of each line are added.
         metric_name: ``"loss"``, ``"cost"`` or ``"accuracy"``.
-        curves: Each line's name, epochs (n,) and values (n,) or, of several networks, (n, R).
+        curves: Each line's name, epochs (n,), and values (n,), or (n, R) for several networks.
         y: Title of the axis; None takes the metric's name.
         height: In pixels.
     """
@@ -79,9 +79,9 @@ def lines(
     wide: bool = False,
     height: int = 230,
 ) -> Panel:
-    """Return lines with bands of `rows`: x, y, the series s, and low l and high h where there is a spread.
+    """Return a chart of lines with bands; `rows` have x, y, the series s, and low l and high h if there is a spread.
 
-    Where a series has several lines, `detail` is their common name, and the field d the name of each.
+    If a series has several lines, `detail` is the title of the field d, which names each of them.
     """
     values, xs = [row["y"] for row in rows], [row["x"] for row in rows] or [0.0]
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
@@ -113,7 +113,7 @@ def lines(
 
 
 def _under_pointer(base: Any, y: Any, tooltip: list[Any]) -> Any:
-    """Return the layer of points of which only the one nearest to the pointer is seen."""
+    """Return a layer of points that shows only the point nearest to the pointer."""
     hover = alt.selection_point(
         name="hover", nearest=True, on="pointerover", clear="pointerout", fields=["x", "s"], empty=False
     )
@@ -135,7 +135,7 @@ def dots(
     log_x: bool = False,
     tips: Mapping[str, str] | None = None,
 ) -> Panel:
-    """Return shares as points of `rows`: x, y, the series s, low l and high h where there is a spread.
+    """Return a chart of shares as points; `rows` have x, y, the series s, and low l and high h if there is a spread.
 
     `tips` are further fields, with their types as in ``"seed:Q"``, and their titles.
     """
@@ -161,9 +161,9 @@ def dots(
 def by_group(
     name: str, title: str, alt_text: str, rows: Sequence[Row], groups: Sequence[str], *, x: str, y: str
 ) -> Panel:
-    """Return points of `rows` by group: the group s, the share y, and its seed, with the mean of each group.
+    """Return a chart of points by group, with their means; `rows` have the group s, the share y, and the seed.
 
-    Groups stand below one another, where their names have room.
+    Groups are placed below one another, which leaves room for their names.
     """
     order = alt.Scale(domain=list(groups))
     down = alt.Y("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelLimit=_NAME, grid=False))
@@ -181,7 +181,7 @@ def matrix(name: str, title: str, alt_text: str, rows: Sequence[Row], classes: S
     """Return a confusion matrix of `rows`: true class t, predicted class p, count n, share of the true class v."""
     few = len(classes) <= FEW_CLASSES
     axis: dict[str, Any] = {"labelLimit": 90} if few else {"labels": False, "ticks": False}
-    # Names in a domain stay data; in a sort they would become part of an expression.
+    # In a domain, names stay data; in a sort, they would become part of an expression.
     order = alt.Scale(domain=list(classes))
     base = alt.Chart(ROWS).encode(
         x=alt.X("p:N", title="predicted", sort=None, scale=order, axis=alt.Axis(labelAngle=-45, **axis)),
@@ -219,7 +219,7 @@ def weights_matrix(name: str, title: str, alt_text: str, rows: Sequence[Row]) ->
 def surface(
     name: str, title: str, alt_text: str, rows: Sequence[Row], *, x: str, y: str, log: tuple[bool, bool], value: str
 ) -> Panel:
-    """Return points of `rows` (x, y, value v) over what lies between them: a field of cells x, y to x2, y2."""
+    """Return a chart of points (x, y, value v) over a field of interpolated cells from x, y to x2, y2."""
     values = [row["v"] for row in rows]
     margin = 0.01 if min(values) == max(values) else 0.0
     scale = alt.Scale(scheme="viridis", domain=[min(values) - margin, max(values) + margin])
@@ -241,23 +241,23 @@ def surface(
 
 
 def _colour(series: Sequence[str], legend: str | None, colours: Sequence[str] = COLOURS, **symbol: Any) -> Any:
-    """Return the colours of `series`; one of them alone needs no legend."""
+    """Return the colours of `series`; a single series needs no legend."""
     scale = alt.Scale(domain=list(series), range=_repeated(colours, series))
     if len(series) == 1:
         return alt.Color("s:N", scale=scale, legend=None)
-    # One line of labels, or below one another where they are long.
+    # Short labels are in one line, long ones in columns or below one another.
     columns = 0 if sum(map(len, series)) + 4 * len(series) < 50 else 1 if max(map(len, series)) > 20 else 2
     return alt.Color("s:N", title=legend, scale=scale, legend=alt.Legend(columns=columns, symbolLimit=60, **symbol))
 
 
 def _dash(series: Sequence[str], legend: str | None) -> Any:
-    """Return strokes that tell `series` apart without colour; with the title of the colours they share a legend."""
+    """Return dash patterns that distinguish `series` without colour; with the same title they share a legend."""
     scale = alt.Scale(domain=list(series), range=[list(dash) for dash in _repeated(DASHES, series)])
     return alt.StrokeDash("s:N", title=legend, scale=scale)
 
 
 def _number_axis(name: str, title: str, values: Sequence[float], *, log: bool) -> Any:
-    """Return the axis ``"x"`` or ``"y"`` of numbers, with round ticks where it is logarithmic."""
+    """Return the axis ``"x"`` or ``"y"`` of numbers, with round ticks if it is logarithmic."""
     scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False, padding=10)
     shown: dict[str, Any] = {"tickCount": 5, **_number_format(values)}
     if log:
@@ -269,7 +269,7 @@ def _number_axis(name: str, title: str, values: Sequence[float], *, log: bool) -
 
 
 def _number_format(values: Sequence[float], *, percent: bool = False) -> dict[str, Any]:
-    """Return the format of an axis; of ordinary numbers none, which has the digits that ticks differ in.
+    """Return the format of an axis; empty for ordinary numbers, whose default shows just the digits needed.
 
     The format "~g" would make 1e+1 of 10 among the ticks 1, 2, ..., 10.
     """
@@ -279,7 +279,7 @@ def _number_format(values: Sequence[float], *, percent: bool = False) -> dict[st
 
 
 def _tooltips(fields: Mapping[str, str], **formats: str) -> list[Any]:
-    """Return tooltips of fields such as ``"x:Q"``, each with its words and, by its name, the format of its numbers."""
+    """Return tooltips of fields such as ``"x:Q"``, each with its title, and its number format in `formats` by name."""
     formatted: dict[str, Any] = {name: {"format": form} for name, form in formats.items()}
     return [alt.Tooltip(field, title=words, **formatted.get(field[:-2], {})) for field, words in fields.items()]
 
@@ -294,5 +294,5 @@ def _band_columns(y: str) -> dict[str, str]:
 
 
 def _repeated(values: Sequence[Any], series: Sequence[str]) -> list[Any]:
-    """Return a value for each series; where there are more series, they begin again."""
+    """Return a value for each series; values repeat if there are more series."""
     return [values[i % len(values)] for i in range(len(series))]

@@ -28,7 +28,7 @@ _CURVES = (("validation", "accuracy"), ("validation", "loss"), ("train", "loss")
 
 
 def compare_page(records: Sequence[RunRecord], data: str | None, made: str) -> Page:
-    """Return the page that sets runs side by side, each by its best combination of settings."""
+    """Return the page that compares runs, each represented by its best combination of settings."""
     records = _labelled(records)
     labels = [record.label for record in records]
     contenders = [Contender(record, data) for record in records]
@@ -48,7 +48,7 @@ def compare_page(records: Sequence[RunRecord], data: str | None, made: str) -> P
 
 
 def _labelled(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the runs with labels that tell them apart: the folder's name, its path where that is not enough."""
+    """Return the runs with distinct labels: the folder's name, or its path if names are equal."""
     names = [record.label for record in records]
     longer = [r.label if names.count(r.label) == 1 else str(r.path) for r in records]
     return [
@@ -58,7 +58,7 @@ def _labelled(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _chosen(contenders: Sequence[Contender]) -> list[Block]:
-    """Say which combination of settings represents each run."""
+    """Return notes on the combination of settings that represents each run."""
     notes = []
     if all(contender.record.none_better for contender in contenders):
         notes.append("None of these runs is better than guessing, so none is called the best.")

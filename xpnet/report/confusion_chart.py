@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xpnet.report import render
 from xpnet.report.theme import COLOURS, titled
 
-# Of more classes the counts are left out, and the cells get small.
+# With more classes, the counts are left out and the cells get smaller.
 _COUNTS_OF = 20
 
 
@@ -44,7 +44,7 @@ def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str], title: 
 
 
 def _matrix(confusion: NDArray[np.int64], shares: NDArray[np.float64], names: Sequence[str], few: bool) -> Any:
-    """Return the matrix, with its counts where there are few classes."""
+    """Return the matrix, with its counts if there are few classes."""
     rows = [
         {"true": t, "predicted": p, "count": int(count), "share": float(shares[t, p])}
         for (t, p), count in np.ndenumerate(confusion)

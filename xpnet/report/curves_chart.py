@@ -49,7 +49,7 @@ def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = w
 
 
 def _panel(history: History, figure: str) -> Any:
-    """Return one figure of both sets against the epoch."""
+    """Return a panel of one figure of both sets by epoch."""
     import altair as alt
 
     rows = [
@@ -63,7 +63,7 @@ def _panel(history: History, figure: str) -> Any:
     chart = base.mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=2).encode(
         y=alt.Y("y:Q", title=figure, axis=style, scale=alt.Scale(zero=False))
     )
-    if any("l" in row for row in rows):  # not of one network, or of figures that are all infinite
+    if any("l" in row for row in rows):  # no bands for a single network, or if all figures are infinite
         chart = base.mark_area(opacity=0.18).encode(y=alt.Y("l:Q"), y2="h:Q") + chart
     return chart.properties(width=_WIDTH, height=_HEIGHT)
 

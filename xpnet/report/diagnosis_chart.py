@@ -21,17 +21,17 @@ _PANELS = (
 _COLUMNS = 3
 _SHARES = ("dead", "inactive")
 _WIDTH, _HEIGHT, _LABELS = 230, 150, 38
-# A share of 1 is drawn a little below the frame, where its label does not push the title up.
+# Axis end of shares: 1 lies a little below the frame, so that its label does not push the title up.
 _TOP = 1.05
-# Combinations of settings that get panels of their own.
+# Most combinations of settings with panels of their own.
 _BLOCKS = 4
 
 
 def diagnosis_figure(history: LayerHistory, population: Population, title: str, samples: int) -> Any:
     """Return nine measures by epoch, a line for each layer, from dark (the first) to light (the last).
 
-    For several seeds a line is the median over the networks that have not diverged.  Settings that vary have
-    panels of their own, the first four combinations of them.
+    For several seeds a line is the median over the networks that have not diverged.  If settings vary, each of the
+    first four combinations has panels of its own.
     """
     combinations = population.combinations()
     blocks = [_block(history, members, _heading(combination)) for combination, members in combinations[:_BLOCKS]]
@@ -45,7 +45,7 @@ def diagnosis_figure(history: LayerHistory, population: Population, title: str, 
 def _block(history: LayerHistory, members: list[int], heading: str) -> Any:
     """Return the panels of the networks `members`."""
     panels = [_panel(history, members, name) for name in _PANELS]
-    # By their frames, not by the labels outside of these: panels stand in rows and columns.
+    # Panels are aligned in rows and columns by their frames, not by the labels outside the frames.
     spacing = {"column": 2 * _LABELS, "row": 72}
     block = alt.concat(*panels, columns=_COLUMNS, bounds="flush", spacing=spacing).resolve_scale(color="shared")
     return block.properties(title=alt.TitleParams(heading, anchor="start", fontSize=13)) if heading else block
@@ -55,7 +55,7 @@ def _panel(history: LayerHistory, members: list[int], name: str) -> Any:
     """Return one measure against the epoch."""
     values = history[name][:, members]  # (epochs, members, layers)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a median of nothing but nan: no point
+        warnings.simplefilter("ignore", RuntimeWarning)  # a median of NaN only gives no point
         medians = np.nanmedian(np.where(np.isfinite(values), values, np.nan), axis=1)
     scale, axis, is_log = _scale(name, medians[np.isfinite(medians)])
     layers, epochs = [str(layer + 1) for layer in range(medians.shape[1])], history["epoch"]

@@ -16,29 +16,29 @@ from xpnet.training.history import csv_lines
 from xpnet.utils.atomic_files import write_new
 
 _WIDTH = 430
-# vl-convert has this font, so that a chart is laid out alike everywhere; page.css asks for fonts of its widths.
+# vl-convert contains this font, so the layout is the same everywhere; page.css takes fonts of the same widths.
 _STATIC_FONT = "Liberation Sans"
-# Half of an SVG is invisible on a page: names of its parts, the font (see page.css), decimals from the third on.
+# The half of an SVG that a page does not need: names of parts, the font (see page.css), decimals after the second.
 _UNSEEN = re.compile(r'(?: (?:role|class|aria-[a-z]+|pointer-events|font-family)="[^"]*"|(?<=\.\d\d)\d+)(?=[^<>]*>)')
 Row = Mapping[str, Any]
-# Charts name their data, and share it between their layers.
+# All layers of a chart share this named data.
 ROWS = {"name": "rows"}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart, drawn on a page and written as PNG, SVG and CSV.
+    """One chart, shown on a page and written as PNG, SVG and CSV.
 
     Attributes:
         name: The stem of its files, and its name on the page.
         title: Its heading.
-        alt: Its description, for readers who cannot see it.
+        alt: Its description, as alternative text for screen readers.
         chart: An Altair chart of the data ``ROWS``, without size.
         rows: Its data.
         columns: Names of the fields of `rows` in the CSV, in their order.
         height: In pixels.
-        wide: Whether it takes a full row of the page.
-        zoom: Whether its axes can be zoomed.
+        wide: Whether the chart takes a full row of the page.
+        zoom: Whether users can zoom its axes.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Panel:
 
     @functools.cached_property
     def _json(self) -> str:
-        # No validation: it takes longer than drawing, and vl-convert finds the same errors.
+        # No validation, which takes longer than drawing; vl-convert finds the same errors.
         return json.dumps(self.chart.to_dict(validate=False))
 
     def spec(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Panel:
         return spec | {"data": {"values": list(self.rows)}, "height": self.height, "description": self.alt}
 
     def static_spec(self, width: int) -> dict[str, Any]:
-        """Return the chart as Vega-Lite for a picture, without the marks that only a pointer shows."""
+        """Return the chart as Vega-Lite for a static picture, without the marks that appear only under a pointer."""
         spec = self.spec() | {"width": width}
         if spec.pop("params", None):
             spec["layer"] = [layer for layer in spec["layer"] if "opacity" not in layer["encoding"]]
@@ -71,10 +71,10 @@ class Panel:
 
 
 def page_spec(panel: Panel) -> dict[str, Any]:
-    """Return the chart as Vega-Lite for the page: as wide as there is room, with axes that zoom."""
+    """Return the chart as Vega-Lite for the page: in the width of its container, with axes that zoom."""
     spec = panel.spec() | {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
     if panel.zoom:
-        # Plain scrolling stays the page's; with Ctrl or Shift it zooms, and a mouse pans.
+        # Plain scrolling scrolls the page; with Ctrl or Shift it zooms the chart, and dragging pans.
         zoom = {
             "name": "zoom",
             "select": {
@@ -99,7 +99,7 @@ def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None]
     """Write the chart as PNG and SVG with its title, for papers, and its data as CSV; return the paths.
 
     Raises:
-        RunError: A file exists, unless `write` is one that replaces it, or cannot be written.
+        RunError: A file exists, unless `write` replaces files, or it cannot be written.
     """
     spec = panel.static_spec(_WIDTH - 60) | {"config": paper_config()}
     spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}

@@ -6,7 +6,7 @@ from typing import Any
 
 _LONGEST_LABEL = 60
 _GREEK = {"lambda": "\N{GREEK SMALL LETTER LAMDA}", "eta": "\N{GREEK SMALL LETTER ETA}"}
-# The sets of data, by the names that they have in files: their names for readers.
+# Names of the data sets for readers, by their names in files.
 SET_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -29,7 +29,7 @@ def number(value: Any) -> str:
 
 
 def _short(value: float) -> str:
-    # A loss on its way to infinity has dozens of digits.
+    # A loss that diverges has dozens of digits.
     return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
@@ -39,25 +39,25 @@ def metric(name: str, value: Any) -> str:
 
 
 def setting_label(name: str) -> str:
-    """Return what axes and tables call a setting: lambda and eta by their letters."""
+    """Return the name of a setting on axes and in tables, with Greek letters for lambda and eta."""
     return _GREEK.get(name, name)
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a setting's value is a number; truth values are none."""
+    """Return whether a setting's value is a number; bool does not count."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def file_stem(name: str) -> str:
-    """Return a name with a hyphen in place of each character that a file's name may not have everywhere."""
+    """Return a name with a hyphen in place of each character that some systems forbid in file names."""
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
 def capitalised(text: str) -> str:
-    """Return a text with a capital letter at its beginning, and all others as they are."""
+    """Return a text with its first letter in upper case and the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def class_label(name: str, number: int) -> str:
-    """Return a class's name for a chart or a page; a long one is cut, and gets its number."""
+    """Return a class's name for a chart or a page; a long name is cut, and its number added."""
     return name if len(name) <= _LONGEST_LABEL else f"{name[:_LONGEST_LABEL]}\N{HORIZONTAL ELLIPSIS} ({number})"

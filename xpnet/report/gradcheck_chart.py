@@ -14,7 +14,7 @@ from xpnet.report.theme import COLOURS, titled
 _COLOURS = {"W": COLOURS[0], "b": COLOURS[1], "γ": COLOURS[2], "β": "#CC79A7"}
 _GREEK = {"gamma": "γ", "beta": "β"}
 _WIDTH, _HEIGHT = 290, 260
-_POINTS = 400  # of one tensor: more would only cover each other
+_POINTS = 400  # for each tensor; more would only cover each other
 _SMALLEST = 1e-18
 
 
@@ -83,7 +83,7 @@ def _framed(chart: Any, title: str) -> Any:
 
 
 def _points(tensor: TensorReport) -> list[dict[str, Any]]:
-    """Return some entries of a tensor: an even sample, and the worst ones."""
+    """Return some entries of a tensor: an evenly spaced sample, and the worst ones."""
     entries = tensor.entries
     if tensor.verdict == ZERO or not entries.flat.size:
         return []

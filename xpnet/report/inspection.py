@@ -1,4 +1,4 @@
-"""Networks on their test set: the confusion matrix and the worst mistakes; and their first-layer weights."""
+"""Evaluation of a run's networks on the test set: confusion matrix and worst mistakes; first-layer weights."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from xpnet.report.records import RunRecord
 from xpnet.report.render import data_uri
 from xpnet.training.history import evenly
 
-# Shapes (channels, height, width) of data that does not tell its own, by the number of features.
+# Shapes (channels, height, width) by the number of features, for data without a known shape.
 IMAGE_SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}
 _BATCH = 500
-# Networks that are looked at: more would take much memory, and add little.
+# Most networks to evaluate: more would take much memory and add little.
 MOST_NETWORKS = 100
-# Accuracies that differ by more than this were not found on the same samples.
+# Accuracies that differ by more than this cannot be from the same samples.
 _SAME = 2e-3
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample that was taken for another class.
+    """A misclassified sample.
 
     Attributes:
         index: Its row in the test set, from 0.
-        true: Its class.
-        predicted: The class that it was taken for.
+        true: The true class.
+        predicted: The predicted class.
         confidence: Probability of the predicted class.
         probability: Probability of the true class.
-        picture: Its image as a data URI; None where samples are not images.
-        features: Its features farthest from the training set's mean, as (number, value, deviations).
+        picture: Its image as a data URI; None if samples are not images.
+        features: The features farthest from the training set's mean, as (number, value, distance in standard
+            deviations).
     """
 
     index: int
@@ -53,16 +54,17 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A run's networks on its test set.
+    """The results of a run's networks on its test set.
 
     Attributes:
-        names: Classes.
-        members: Which replicas: those of the best combination that have not diverged.
+        names: Names of the classes.
+        members: The evaluated replicas: those of the best combination that have not diverged.
         confusion: (classes, classes), rows are true classes, summed over the networks.
-        mistakes: Worst first: by the probability of the true class, the mean over the networks.
-        wrong: Number of samples that the networks together get wrong.
+        mistakes: The worst mistakes, sorted by the probability of the true class (mean over the networks), lowest
+            first.
+        wrong: Number of samples that the mean of the networks misclassifies.
         samples: Number of samples in the test set.
-        correct: Whether each of the `members` was right (R, samples).
+        correct: Whether each of the `members` is correct on each sample (R, samples).
         note: A warning about the data; empty if there is none.
     """
 
@@ -77,18 +79,18 @@ class Inspection:
 
 
 def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
-    """Return a run's networks on its test set, or a sentence that says why they cannot be tested.
+    """Return the results of a run's networks on its test set, or a sentence on why they cannot be tested.
 
     Args:
         record: The run.
-        data: Where its data is now; None takes what the run names.
-        most: Most mistakes to keep.
+        data: The present location of its data; None takes the location in the run's settings.
+        most: Largest number of mistakes to keep.
     """
     if record.inputs is None:
         return "There is no model in the folder, so nothing can be said about single samples."
     try:
         network = Network.load(record.path)
-        # The split was meant for the run's own data; the test set does not depend on it.
+        # The split belongs to the run's own data; the test set does not depend on it.
         own = record.settings.data
         dataset = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
     except XpnetError as error:
@@ -144,7 +146,7 @@ def _inspect(record: RunRecord, network: Network, data: Dataset, members: list[i
 
 
 def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]) -> Mistake:
-    """Return a sample of the test set, and the networks' probabilities of it (classes,)."""
+    """Return a misclassified sample of the test set, for the networks' probabilities `p` (classes,)."""
     x, true, standardiser = data.test.x[index], int(data.test.labels[index]), network.standardiser
     assert standardiser is not None
     shape = image_shape(data)
@@ -156,7 +158,7 @@ def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]
 
 
 def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int]) -> str:
-    """Say if networks have other accuracies now than at the end of their training."""
+    """Return a warning if the networks' accuracies differ from those at the end of their training, else nothing."""
     known = record.figures("test", "accuracy")[members]
     apart = np.abs(accuracies - known)
     if not np.isfinite(apart).any() or float(np.nanmax(apart)) <= _SAME:
@@ -169,15 +171,15 @@ def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int])
 
 
 def image_shape(data: Dataset) -> Shape | None:
-    """Return (channels, height, width) where samples are images: from the data, or by its number of features."""
+    """Return (channels, height, width) if samples are images, as the data says or by its number of features."""
     return data.image_shape or IMAGE_SHAPES.get(data.features)
 
 
 def to_bytes(x: NDArray[Any], data: Dataset) -> NDArray[np.uint8]:
-    """Return one sample's features as bytes for a picture: floats from 0 to 1, or by the range of the test set."""
+    """Return one sample's features as bytes for a picture; floats are scaled from [0, 1] or the test set's range."""
     some = data.test.x[:1000]
     if x.dtype == np.uint8:
-        # Black and white as 0 and 1 would be black throughout.
+        # An image of 0 and 1 would be all black.
         return x if int(some.max()) > 1 else x * np.uint8(255)
     low, high = float(some.min()), float(some.max())
     if low >= 0 and high <= 255:
@@ -203,7 +205,7 @@ def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
 
 
 def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int] | None:
-    """Return the first layer's weights (d, m) of the first of `members`, and which replica it is."""
+    """Return the first layer's weights (d, m) of the first of `members`, and the number of this replica."""
     if record.inputs is None:
         return None
     which = members[0] if members else 0

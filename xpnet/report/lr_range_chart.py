@@ -12,11 +12,11 @@ from xpnet.report.theme import band_rows, set_colour, titled
 from xpnet.training.history import Values
 
 _WIDTH, _HEIGHT = 390, 240
-# A line needs no more points than it has pixels.
+# Most points of a line: more would exceed its pixels.
 _MOST = 400
-# Losses above this many times that of the start are cut off, so that the fall stays visible.
+# Losses above this multiple of the first loss are cut off, so that the fall stays visible.
 _TALL = 1.25
-# Letters of a line of the subtitle that do not widen the figure.
+# Longest line of the subtitle, in characters, that does not widen the figure.
 _LETTERS = 120
 
 
@@ -68,7 +68,7 @@ def _panel(test: LRRange, figure: str) -> Any:
 
 
 def _rate_axis(first: float, last: float) -> Any:
-    """Return the logarithmic axis of learning rates, with ticks at powers of ten where there are several."""
+    """Return the logarithmic axis of learning rates, with ticks at powers of ten if it has several."""
     import altair as alt
 
     powers = range(int(np.ceil(np.log10(first) - 1e-9)), int(np.floor(np.log10(last) + 1e-9)) + 1)
@@ -80,7 +80,7 @@ def _rate_axis(first: float, last: float) -> Any:
 
 
 def _rows(rates: Values, values: Values, name: str) -> list[dict[str, Any]]:
-    """Return points of a line, of many rates those that are evenly spaced, and the last."""
+    """Return the points of a line: all, or an evenly spaced sample of many, with the last."""
     step = max(1, -(-len(rates) // _MOST))
     at = sorted({*range(0, len(rates), step), len(rates) - 1} if len(rates) else ())
     return band_rows(rates[at], values[at], name)

@@ -14,7 +14,7 @@ from xpnet.report.inspection import IMAGE_SHAPES, Inspection, first_layer, weigh
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text, metric_cell, table
 from xpnet.report.records import RunRecord
 
-# Pictures of units; features and units that a heat map can show; features in the table.
+# Most pictures of units; most features and units of a heat map; most features in the table.
 _UNITS, _MAP, _LISTED = 60, (48, 64), 20
 
 
@@ -43,7 +43,7 @@ def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]
 
 
 def _by_class(names: list[str], confusion: Any, off: Any, networks: int) -> Table:
-    """Return a line for each class; `off` is the confusion without its diagonal."""
+    """Return a table with a line for each class; `off` is the confusion matrix without its diagonal."""
     totals, columns, rows = confusion.sum(axis=1), confusion.sum(axis=0), []
     for c, name in enumerate(names):
         hits, wrong = confusion[c, c], int(off[c].argmax())
@@ -55,13 +55,13 @@ def _by_class(names: list[str], confusion: Any, off: Any, networks: int) -> Tabl
 
 
 def unique(names: tuple[str, ...]) -> list[str]:
-    """Return names as they are, numbered where several classes have the same."""
+    """Return names, with numbers added to equal names."""
     count = Counter(names)
     return [name if count[name] == 1 else f"{name} ({i})" for i, name in enumerate(names)]
 
 
 def mistakes(found: Inspection) -> list[Block]:
-    """Return the samples of the test set that networks are most wrong about."""
+    """Return the worst mistakes of the networks on the test set."""
     if not found.mistakes:
         return [Text(f"None of the {found.samples:,} test samples is taken for another class.")]
     together = "the mean of the networks' probabilities gets" if len(found.members) > 1 else "the network gets"
@@ -91,7 +91,7 @@ def mistakes(found: Inspection) -> list[Block]:
 
 
 def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
-    """Return the first layer's weights as pictures where features are an image, as a map or a table otherwise."""
+    """Return the first layer's weights: as pictures if samples are images, else as a heat map or a table."""
     layer = first_layer(record, members)
     if layer is None:
         return [Text("There is no model in the folder.")]

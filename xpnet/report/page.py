@@ -1,4 +1,4 @@
-"""A page as data, and its rendering as one HTML file that needs nothing else."""
+"""A page as data, and its rendering as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Table:
         head: Titles of the columns.
         rows: Its cells.
         caption: Its title.
-        folded: The words that unfold it when they are pressed; None shows it at once.
-        tall: Whether it scrolls in a box of its own where it has many rows.
+        folded: The text to click to unfold the table; None shows the table at once.
+        tall: Whether a table with many rows scrolls in a box of its own.
     """
 
     head: Sequence[str]
@@ -75,21 +75,21 @@ def metric_cell(name: str, value: Any) -> Cell:
 
 
 def seconds_cell(seconds: float | None, digits: int) -> Cell:
-    """Return a cell of a time, with so many digits after the point."""
+    """Return a cell of a time with `digits` digits after the point."""
     return Cell("-") if seconds is None else Cell(f"{seconds:.{digits}f} s", seconds)
 
 
 def table(
     head: Sequence[str], rows: Iterable[Iterable[Any]], caption: str, folded: str | None = None, *, tall: bool = False
 ) -> Table:
-    """Return a table whose values, where they are no cells yet, become what :func:`cell` makes of them."""
+    """Return a table; values that are not cells yet are converted by :func:`cell`."""
     cells = [[value if isinstance(value, Cell) else cell(value) for value in row] for row in rows]
     return Table(head, cells, caption, folded, tall)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; a ``note`` is set off, ``code`` is to be typed."""
+    """A paragraph, which may be a highlighted ``note``, or ``code`` to type."""
 
     words: str
     role: str = "plain"
@@ -98,7 +98,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Facts:
-    """A few figures that matter most, each with its name and a detail."""
+    """The most important figures, each with its name and a detail."""
 
     items: Sequence[tuple[str, str, str]]
     kind: ClassVar[str] = "facts"
@@ -136,7 +136,7 @@ Block = Table | Text | Facts | Panels | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page; one of `level` 3 belongs to the section above it."""
+    """A section of a page; a section of `level` 3 belongs to the section above it."""
 
     name: str
     title: str
@@ -154,7 +154,7 @@ class Page:
         subtitle: The line below that.
         sections: Its sections.
         made: Which version of xpnet made it, and when.
-        notes: What a reader should know first.
+        notes: Notes at the top of the page.
     """
 
     kind: str
@@ -176,10 +176,10 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Return the page as HTML: style, scripts, charts and pictures are all inside.
+    """Return the page as HTML that includes its style, scripts, charts and pictures.
 
-    Whatever comes from data is escaped; besides, the page's policy lets only its own script run and nothing be
-    fetched.
+    All text from data is escaped.  In addition, the page's content security policy allows only its own script, and no
+    requests.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -214,7 +214,7 @@ def render(page: Page) -> str:
 
 @functools.cache
 def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as Altair's own inline pages have them, compressed."""
+    """Return the compressed Vega, Vega-Lite and Vega-Embed, as in Altair's own inline pages."""
     import altair as alt
 
     version = alt.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
@@ -222,5 +222,5 @@ def _bundle() -> str:
 
 
 def _packed(text: str) -> str:
-    """Return text compressed by gzip, in base64, which has no sign that means something in HTML."""
+    """Return text compressed by gzip, in base64, which has no special characters of HTML."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

@@ -13,9 +13,9 @@ from xpnet.training.history import evenly
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 
-# Up to so many lines have bands; up to so many are all named in the legend, and of more these.
+# Most lines with bands; most lines that are all in the legend; legend entries if there are more lines.
 _FEW, _MANY, _NAMED = 6, 12, 8
-# A loss that is so many times the median is on its way to infinity, and would flatten all others.
+# A loss above this multiple of the median diverges, and would flatten all other lines.
 _TALL = 3
 _WIDTH, _HEIGHT = 360, 230
 Combinations = Sequence[tuple[dict[str, Any], list[int]]]
@@ -24,9 +24,9 @@ Combinations = Sequence[tuple[dict[str, Any], list[int]]]
 def population_figure(population: Population, result: TrainResult, title: str) -> Any:
     """Return loss and accuracy by epoch, a line for each combination of settings, and the final accuracies.
 
-    A line is the mean over the seeds, with a band of one standard deviation (ddof = 1) to each side where
-    there are few lines.  The panel on the right has the final validation accuracy of every network against
-    the setting that varies, with the mean, where one list of numbers varies.
+    A line is the mean over the seeds, with a band of one standard deviation (ddof = 1) to each side if there are few
+    lines.  If exactly one numeric setting varies, the panel on the right has the final validation accuracy of every
+    network against this setting, with the means.
     """
     import altair as alt
 
@@ -48,7 +48,7 @@ def population_figure(population: Population, result: TrainResult, title: str) -
 
 
 def _lines(result: TrainResult, combinations: Combinations, which: str, figure: str) -> Any:
-    """Return one figure by epoch, a line for each combination of settings."""
+    """Return a panel of one figure by epoch, with a line for each combination of settings."""
     import altair as alt
 
     history = result.history
@@ -77,7 +77,7 @@ def _lines(result: TrainResult, combinations: Combinations, which: str, figure: 
 
 
 def _colour(labels: list[str], names: list[str]) -> Any:
-    """Return the colours of combinations: neighbouring values get neighbouring ones; of dozens some are named."""
+    """Return the colours of combinations: neighbouring values get similar colours; the legend names at most some."""
     import altair as alt
 
     named, title = labels, ", ".join(map(setting_label, names))
@@ -108,7 +108,7 @@ def _outcome(result: TrainResult, combinations: Combinations, name: str) -> Any:
 
 
 def _setting_scale(xs: list[float]) -> tuple[Any, Any]:
-    """Return scale and axis of a setting's values, in order: logarithmic where they span more than a decade."""
+    """Return scale and axis for sorted values of a setting: logarithmic if they span more than a decade."""
     import altair as alt
 
     above = [x for x in xs if x > 0]
@@ -116,7 +116,7 @@ def _setting_scale(xs: list[float]) -> tuple[Any, Any]:
         return alt.Scale(zero=False, padding=8), alt.Axis(format=".6~g", tickCount=5, grid=False)
     if xs[0] > 0:
         return alt.Scale(type="log", padding=8, nice=False), alt.Axis(format=".0e", tickCount=5, grid=False)
-    # A list such as 0, 1e-4, 1e-2: linear from 0 to the least, logarithmic from there on.
+    # For a list such as 0, 1e-4, 1e-2: linear from 0 to the smallest positive value, logarithmic above.
     axis = alt.Axis(format=".6~g", values=xs if len(xs) <= _MANY else _some(xs), grid=False)
     return alt.Scale(type="symlog", constant=above[0], padding=8), axis
 

@@ -21,21 +21,21 @@ from xpnet.training.schedules import FIRST_RATE
 
 SEARCH = "search.json"
 RESULTS = "results.json"
-# The file that a folder of each kind has; a search's may have settings too, so that the order matters.
+# The file by which each kind of folder is known.  The order matters: a search's folder may have settings too.
 _KINDS = {"search": SEARCH, "run": CONFIG, "reproduction": RESULTS}
 _ACCEPTED = (
     "it can be the folder of a run (with config.toml), of a search (search.json) or of a reproduction (results.json)"
 )
 Values = NDArray[np.float64]
-# Values of a column that are kept of a history: of more networks, only some are drawn.
+# Most values of a history column to keep; if there are more, only some networks are drawn.
 MOST_FIGURES = 500_000
-# The size of a history's line, about.
+# Approximate size of a line of the history.
 _ROW_BYTES = 100
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run folder.
+    """The content of a run folder.
 
     Attributes:
         path: The folder.
@@ -43,14 +43,14 @@ class RunRecord:
         settings: Its settings.
         given: The settings as ``config.toml`` has them.
         replicas: Each network's seed, and its value of every setting that varies.
-        metrics: ``metrics.json``; None of a run that did not end.
-        history: By column: (epochs,) or (epochs, N), of the networks `kept`.
-        environment: The machine and software it was made on; None if there is no record of them.
-        inputs: Features that its network takes; None where there is no model.
-        classes: Classes of its network; None where there is no model.
-        class_names: Names of the classes, by the model; empty where there is none.
-        notes: Sentences on what is missing.
-        kept: Networks whose history was read; None where that is all of them.
+        metrics: Content of ``metrics.json``; None for a run that did not end.
+        history: Columns by name: (epochs,), or (epochs, N) for the networks `kept`.
+        environment: The machine and software of the run; None if they are not recorded.
+        inputs: Number of features of its network; None if there is no model.
+        classes: Number of classes of its network; None if there is no model.
+        class_names: Names of the classes in the model; empty if there is no model.
+        notes: Sentences about missing files.
+        kept: Networks whose history was read; None for all networks.
     """
 
     path: Path
@@ -91,7 +91,7 @@ class RunRecord:
         return list(found.values())
 
     def figures(self, which: str, figure: str) -> Values:
-        """Return a final figure of every network (R,), nan where there is none."""
+        """Return a final figure of every network (R,), NaN if it is missing."""
         value = ((self.metrics or {}).get(which) or {}).get(figure)
         values = value.get("values", []) if isinstance(value, dict) else [value]
         found = np.full(len(self.replicas), np.nan)
@@ -100,26 +100,26 @@ class RunRecord:
         return found
 
     def best(self) -> tuple[dict[str, Any], list[int]]:
-        """Return the combination with the best mean validation accuracy; the test set has no say in it.
+        """Return the combination with the best mean validation accuracy; the test set has no influence.
 
-        Where :attr:`none_better`, it stands for the others, and no page calls it the best.
+        If :attr:`none_better` is True, the combination still represents the run, but no page calls it the best.
         """
         accuracies = np.nan_to_num(self.figures("validation", "accuracy"), nan=-1.0)
         return max(self.combinations(), key=lambda item: float(accuracies[item[1]].mean()))
 
     @property
     def none_better(self) -> bool:
-        """Whether no network is better than guessing; False of runs of earlier versions, which do not say."""
+        """Whether no network is better than guessing; False for runs of earlier versions, which did not record it."""
         known = np.flatnonzero(np.isfinite(self.figures("validation", "accuracy")))
         return none_better((self.metrics or {}).get("guessing"), known.tolist())
 
     def known(self, members: Sequence[int]) -> list[int]:
-        """Return those of some networks whose history was read."""
+        """Return those of the networks `members` whose history was read."""
         kept = None if self.kept is None else set(self.kept)
         return [member for member in members if kept is None or member in kept]
 
     def curve(self, column: str, members: Sequence[int]) -> Values:
-        """Return a column of the history for those of some networks that are known, as (epochs, N)."""
+        """Return a column of the history for those `members` whose history was read, as (epochs, N)."""
         if not len(self.epochs):
             return np.empty((0, len(self.known(members))))
         places = range(len(self.replicas)) if self.kept is None else self.kept
@@ -137,7 +137,7 @@ def kind_of(path: Path) -> str:
     """Return the kind of a folder, by the files in it: ``"run"``, ``"search"`` or ``"reproduction"``.
 
     Raises:
-        RunError: It is none of them.
+        RunError: The folder is of none of these kinds.
     """
     if path.is_file():
         raise RunError(f"{path}: is a file; name the folder that it lies in")
@@ -150,11 +150,11 @@ def kind_of(path: Path) -> str:
 
 
 def read_run(path: Path, label: str | None = None) -> RunRecord:
-    """Read a run folder; of a run that did not end, as much as it has.
+    """Return the record of a run folder; for a run that did not end, as far as it goes.
 
     Raises:
         RunError: A file in it is broken.
-        ConfigError: Its settings are.
+        ConfigError: Its settings are broken.
     """
     given, settings = read_settings(path)
     metrics = read_metrics(path / METRICS) if (path / METRICS).is_file() else None
@@ -187,7 +187,7 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
 
 
 def _notes(metrics: Mapping[str, Any] | None) -> list[str]:
-    """Return sentences that a reader of a run's figures should know."""
+    """Return notes for readers of a run's figures."""
     if metrics is None:
         return [f"The run did not end: it has no {METRICS}, so there are no final figures."]
     notes = ["The run was stopped before its end."] if metrics.get("interrupted") else []

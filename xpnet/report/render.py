@@ -14,17 +14,17 @@ from typing import Any
 
 from xpnet.errors import XpnetError
 
-# Control characters, which XML cannot hold and over which vl-convert ends the process, as Unicode's pictures of them.
-# Escapes will not do: Vega-Lite puts titles into expressions, where they are undone.
+# XML cannot hold control characters, and vl-convert ends the process over them, so Unicode's pictures for control
+# characters replace them.  Escapes would not work: Vega-Lite puts titles into expressions, which undo escapes.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {
     0x7F: 0x2421,
     0xFFFE: 0xFFFD,
     0xFFFF: 0xFFFD,
 }
-# Below this limit of open files vl-convert runs in a process of its own.
+# If fewer open files are allowed, vl-convert runs in a process of its own.
 _FILES = 100
 
-# Reads a function of vl-convert and its arguments as JSON, and writes the result.
+# The program of that process: it reads the name of a function and its arguments as JSON, and writes the result.
 _DRAW = """
 import json, sys, vl_convert
 name, given, options = json.load(sys.stdin)
@@ -34,13 +34,14 @@ sys.stdout.buffer.write(found if isinstance(found, bytes) else found.encode())
 
 
 class DrawingError(XpnetError):
-    """Nothing can be drawn here."""
+    """Charts cannot be drawn on this system."""
 
 
 def load() -> None:
-    """Load the modules that draw the figures of a training before it begins.
+    """Load the modules that draw figures, before a training begins.
 
-    Later, memory may be short, and imports hear no signal.  Errors come up when something is drawn.
+    Later, memory may be short, and imports ignore signals.  Errors are ignored here; they appear when a figure is
+    drawn.
     """
     with contextlib.suppress(Exception):
         import altair  # noqa: F401
@@ -72,11 +73,11 @@ def png(spec: dict[str, Any], scale: float) -> bytes:
 def converted(name: str, *given: Any, **options: Any) -> bytes:
     """Call a function of vl-convert and return its result.
 
-    vl-convert reserves some hundred GB of addresses, and ends the process where these, or open files, are limited:
-    there it gets a process of its own.
+    vl-convert reserves some hundred GB of address space, and ends the process if address space or open files are
+    limited; in that case it gets a process of its own.
 
     Raises:
-        DrawingError: It failed, or its process ended.
+        DrawingError: The function failed, or its process ended.
     """
     if not _limited():
         import vl_convert
@@ -85,7 +86,7 @@ def converted(name: str, *given: Any, **options: Any) -> bytes:
         try:
             found = getattr(vl_convert, name)(*given, **options)
         except BaseException as error:
-            if type(error).__name__ == "PanicException":  # of Rust, which is no Exception
+            if type(error).__name__ == "PanicException":  # from Rust; it is not a subclass of Exception
                 raise DrawingError(f"a chart cannot be drawn ({error})") from None
             raise
         return found if isinstance(found, bytes) else found.encode()
@@ -93,7 +94,7 @@ def converted(name: str, *given: Any, **options: Any) -> bytes:
     asked = json.dumps((name, given, options)).encode()
     try:
         done = subprocess.run(command, input=asked, capture_output=True, check=False)
-    except OSError as error:  # no memory, processes or open files left for it
+    except OSError as error:  # no memory, processes or open files left
         raise DrawingError(f"a chart cannot be drawn ({error.strerror})") from None
     if done.returncode > 0:
         said = done.stderr.decode(errors="replace").splitlines()
@@ -108,7 +109,7 @@ def converted(name: str, *given: Any, **options: Any) -> bytes:
 
 
 def _limited() -> bool:
-    """Return whether this process is refused what vl-convert needs: all addresses, and some dozens of open files."""
+    """Return whether limits of this process deny vl-convert the address space or the open files that it needs."""
     try:
         import resource
     except ImportError:
@@ -118,7 +119,7 @@ def _limited() -> bool:
 
 
 def drawable(value: Any) -> Any:
-    """Return a specification in which control characters, such as those in names of classes, are pictures."""
+    """Return a specification with control characters, such as those in names of classes, replaced by pictures."""
     if isinstance(value, dict):
         return {drawable(key): drawable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -127,12 +128,12 @@ def drawable(value: Any) -> Any:
 
 
 def quoted(text: str) -> str:
-    """Return text as a literal of Vega's expressions."""
+    """Return text as a string literal for Vega expressions."""
     return json.dumps(drawable(text))
 
 
 def data_uri(image: Any) -> str:
-    """Return an image of PIL as a PNG in a data URI."""
+    """Return a PIL image as a PNG in a data URI."""
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

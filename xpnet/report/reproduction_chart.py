@@ -21,7 +21,7 @@ from xpnet.reproduction.sampling import matches
 from xpnet.training.history import csv_lines
 from xpnet.utils.atomic_files import write_new
 
-# Columns of the CSV that hold figures of several charts.
+# Columns of the CSV that several charts share.
 _VALUES = {"y": "value", "l": "mean - std", "h": "mean + std"}
 
 
@@ -32,7 +32,7 @@ class Drawing:
     Attributes:
         stem: The name of its files.
         title: Its title.
-        short: The same without the name of its report.
+        short: The title without the name of the report.
         subtitle: The meaning of its lines or points.
         panels: Its charts, side by side.
     """
@@ -45,7 +45,7 @@ class Drawing:
 
 
 def drawings(experiment: Experiment, outcome: Outcome) -> list[Drawing]:
-    """Return a figure for each of the report's, and one of accuracy for a search."""
+    """Return a figure for each figure of the report, and a figure of accuracy for a search."""
     made = []
     for entry in experiment.figures:
         cell = next((c for c in outcome.cells if matches(c.values, entry.get("at", {})) and c.history), None)
@@ -86,7 +86,7 @@ def write_figures(experiment: Experiment, outcome: Outcome, folder: Path) -> lis
 
 
 def _curve(cell: CellOutcome, figure: str, name: str, title: str) -> Panel:
-    """Return training and validation by epoch; a band where there are several runs."""
+    """Return a chart of training and validation figures by epoch, with a band if there are several runs."""
     curves = [
         (SET_NAMES[which], range(1, len(history) + 1), history)
         for which in ("train", "validation")
@@ -96,7 +96,7 @@ def _curve(cell: CellOutcome, figure: str, name: str, title: str) -> Panel:
 
 
 def _search(outcome: Outcome, setting: str, name: str, title: str) -> Panel:
-    """Return validation accuracy against a setting: a point for every run."""
+    """Return a chart of validation accuracy against a setting, with a point for every run."""
     series = ["one seed", "several seeds"]
     rows: list[dict[str, Any]] = [
         {"x": float(cell.values[setting]), "y": float(value), "s": series[len(cell.seeds) > 1]}
@@ -112,7 +112,7 @@ def _search(outcome: Outcome, setting: str, name: str, title: str) -> Panel:
 
 
 def _pairs(outcome: Outcome, names: Sequence[str], name: str, title: str) -> Panel:
-    """Return two searched settings against each other, validation accuracy as colour."""
+    """Return a chart of two searched settings against each other, with validation accuracy as colour."""
     rows = [
         {"kind": "trial", "x": float(cell.values[names[0]]), "y": float(cell.values[names[1]]), "v": accuracy}
         for cell in outcome.cells

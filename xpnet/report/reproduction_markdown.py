@@ -1,4 +1,4 @@
-"""A reproduction as Markdown, and the tables that its page has too."""
+"""A reproduction as Markdown, and tables that its HTML page shares."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def markdown_page(
 
 
 def source_and_time(experiment: Experiment, outcome: Outcome) -> str:
-    """Return where the report has an experiment, and how long it took here."""
+    """Return a sentence on the experiment's place in the report and on its wall time here."""
     return f"{experiment.source}; {outcome.seconds:.0f} s{', quick: a tenth of the steps' if outcome.quick else ''}"
 
 
@@ -62,7 +62,7 @@ def remarks(experiment: Experiment, outcome: Outcome) -> list[str]:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of a reproduction as texts: its head, its lines, and the legend below it."""
+    """A table of a reproduction as text: its head, its lines, and the legend below it."""
 
     head: Sequence[str]
     body: Sequence[Sequence[str]]
@@ -80,7 +80,7 @@ def markdown(rows: Sequence[Row], kind: str) -> str:
 
 
 def grids(rows: Sequence[Row], kind: str) -> list[Grid]:
-    """Return a comparison as tables: as the reports have them, their figure before ours."""
+    """Return a comparison as tables in the form of the reports, with each report's figure before ours."""
     if kind == "gradcheck":
         return _checks(rows)
     final = [row for row in rows if "@" not in row.figure]
@@ -92,7 +92,7 @@ def grids(rows: Sequence[Row], kind: str) -> list[Grid]:
 
 
 def _accuracies(rows: Sequence[Row]) -> Grid:
-    """Return a line for each cell: the report's figure, if it has one, and ours, of each set."""
+    """Return a table with a line for each cell: for each set, the report's figure, if it has one, and ours."""
     figures = list(dict.fromkeys(row.figure for row in rows))
     reported = {row.figure for row in rows if row.theirs}
     head = [""]
@@ -117,7 +117,7 @@ def _accuracies(rows: Sequence[Row]) -> Grid:
 
 
 def _epochs(rows: Sequence[Row]) -> Grid:
-    """Return one figure by epoch: the report's above ours."""
+    """Return a table of one figure by epoch, with the report's line above ours."""
     name = rows[0].figure.partition("@")[0].replace("_", " ")
     head = [f"{rows[0].cell}: {name} after epoch", *(row.figure.partition("@")[2] for row in rows)]
     theirs, ours, *_ = zip(*(row_texts(row, "train") for row in rows), strict=True)
@@ -125,7 +125,7 @@ def _epochs(rows: Sequence[Row]) -> Grid:
 
 
 def _checks(rows: Sequence[Row]) -> list[Grid]:
-    """Return a line for each kind of parameter, a column for each layer: the report's error, and ours."""
+    """Return tables with a line for each kind of parameter and a column for each layer: the report's error and ours."""
     tables = []
     for cell in dict.fromkeys(row.cell for row in rows):
         own = [row for row in rows if row.cell == cell]
@@ -147,7 +147,7 @@ def _checks(rows: Sequence[Row]) -> list[Grid]:
 
 
 def row_texts(row: Row, kind: str) -> tuple[str, str, str, str]:
-    """Return theirs, ours, the number of runs, and whether theirs is within."""
+    """Return as text the report's figure, ours, the number of runs, and whether the first lies within our spread."""
     if kind == "gradcheck":
         theirs = f"{row.theirs[0]:.1e}" if row.theirs else ""
         return theirs, f"{row.ours[0]:.1e}" if row.ours else row.instead, "", row.note

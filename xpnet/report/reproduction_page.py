@@ -31,7 +31,7 @@ def reproduction_page(folder: Path, made: str) -> Page:
     """Return the page of a reproduction's folder.
 
     Raises:
-        RunError: ``results.json`` is none of a reproduction, or broken.
+        RunError: ``results.json`` is broken, or not from a reproduction.
     """
     path = folder / RESULTS
     outcomes = _outcomes(path)
@@ -70,7 +70,7 @@ def _outcomes(path: Path) -> dict[str, Outcome]:
 def _overview(
     experiments: Sequence[Experiment], outcomes: dict[str, Outcome], environment: dict[str, Any]
 ) -> list[Block]:
-    """Return how many of the reports' figures lie within the spread of ours, by experiment."""
+    """Return an overview: by experiment, how many of the report's figures lie within the spread of ours."""
     rows, inside, known = [], 0, 0
     for experiment in experiments:
         outcome = outcomes[experiment.name]
@@ -128,7 +128,7 @@ def _numbered(text: str) -> Cell:
 
 
 def _data(drawing: Drawing) -> Table:
-    """Return the data of a figure's charts as one table: lines by epoch, points as they are."""
+    """Return the data of a figure's charts as one table: lines by epoch, or a row for each point."""
     panels, folded = drawing.panels, f"{drawing.short} as a table"
     columns = panels[0].columns
     if columns.get("s") != "line":
@@ -147,5 +147,5 @@ def _data(drawing: Drawing) -> Table:
 
 
 def _four_digits(y: float, h: float | None = None, **_: Any) -> Cell:
-    """Return a value, and its deviation where `h` is the end of a band, as a row of a chart has them."""
+    """Return a cell with a value y, and its deviation if `h`, the upper end of its band, is given."""
     return Cell(f"{y:.4g}" + ("" if h is None else f" ± {h - y:.2g}"), y)

@@ -28,15 +28,15 @@ from xpnet.report.theme import is_wide
 from xpnet.training.history import FIGURES, evenly
 from xpnet.utils.plural import counted
 
-# Pictures of mistakes.
+# Most pictures of mistakes.
 _MISTAKES = 24
-# Rows of a table, and networks in a chart.
+# Most rows of a table, and most networks in a chart.
 MOST_ROWS, MOST_POINTS = 1000, 2000
 _UNTESTED = "The test set was not looked at in this run."
 
 
 def run_page(record: RunRecord, data: str | None, made: str) -> Page:
-    """Return the page of a run; `data` is where its data is now, if not where the run says."""
+    """Return the page of a run; `data` is the present location of its data, if it differs from the settings."""
     settings = settings_table(record.given, "Settings of the run; bold where not the default")
     commands = [
         ("From its settings, to the last bit on the same machine:", repeat_command(record.path)),
@@ -53,7 +53,7 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
 
 
 def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:
-    """Return the sections on a run's outcome; names begin with `prefix`, where a page has several runs."""
+    """Return the sections on a run's outcome; `prefix` makes names of charts unique on a page with several runs."""
     best, members = record.best()
     contents: list[tuple[str, str, Sequence[Block]]] = [
         ("result", "Result", _result(record, best, members)),
@@ -74,7 +74,7 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
 
 
 def _is_untested(record: RunRecord) -> bool:
-    """Return whether a run has figures of its validation set, and none of its test set."""
+    """Return whether a run has figures of its validation set, but not of its test set."""
     validation, test = (record.figures(which, "accuracy") for which in ("validation", "test"))
     return bool(np.isfinite(validation).any() and not np.isfinite(test).any())
 
@@ -124,7 +124,7 @@ def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix:
 
 
 def _networks(record: RunRecord, prefix: str) -> list[Block]:
-    """Return a table of combinations where settings vary, one of all networks, and the outcome as a chart."""
+    """Return a table of combinations if settings vary, a table of all networks, and a chart of the outcome."""
     varying = [name for name in record.replicas[0] if name != "seed"]
     blocks = _combinations(record, varying) if varying else []
     blocks += _outcome(record, varying, prefix)
@@ -138,7 +138,7 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
 
 
 def _combinations(record: RunRecord, varying: list[str]) -> list[Block]:
-    """Return a table of the combinations of settings; of many the best ones."""
+    """Return a table of the combinations of settings, or of the best ones if there are many."""
     combinations, note = record.combinations(), []
     best = [] if record.none_better else record.best()[1]
     if len(combinations) > MOST_ROWS:
@@ -158,12 +158,12 @@ def _combinations(record: RunRecord, varying: list[str]) -> list[Block]:
 
 
 def _every_network(record: RunRecord) -> Table:
-    """Return a table with a line for each network; of many the best ones."""
+    """Return a table with a line for each network, or for the best ones if there are many."""
     accuracies = {which: record.figures(which, "accuracy") for which in SET_NAMES}
     losses, order = record.figures("test", "loss"), np.arange(len(record.replicas))
     if len(order) > MOST_ROWS:
         order = np.argsort(-np.nan_to_num(accuracies["validation"], nan=-1.0), kind="stable")[:MOST_ROWS]
-    # A set without any figures was not looked at: no network diverged on it.
+    # A set without any figures was not evaluated; its missing figures do not mean divergence.
     missing = {which: Cell("diverged" if np.isfinite(of_set).any() else "-") for which, of_set in accuracies.items()}
     rows = []
     for r in order.tolist():
@@ -178,13 +178,13 @@ def _every_network(record: RunRecord) -> Table:
 
 
 def _fewer(count: int, what: str) -> Text:
-    """Say that a table shows the best alone."""
+    """Return a note that a table shows only the best rows."""
     words = f"Of {count:,} {what} the table shows the {MOST_ROWS:,} best by validation accuracy; metrics.json has all."
     return Text(words, "note")
 
 
 def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
-    """Return a chart of the final accuracies against each setting of numbers, or against the seed."""
+    """Return charts of the final accuracies against each numeric setting that varies, or against the seed."""
     sets, count = ("validation", "test"), len(record.replicas)
     some = f"{count} networks" if count <= MOST_POINTS else f"{MOST_POINTS} of {count} networks, evenly spaced,"
     panels = []

@@ -13,10 +13,10 @@ from xpnet.report import render
 from xpnet.report.theme import titled
 
 _EACH = 10
-_SIDE = 44  # of an image in the picture
+_SIDE = 44  # pixels of an image in the figure
 _MOST_CLASSES = 100
 _MOST_FEATURES = 60
-# Rows that means and deviations are computed from.
+# Number of rows for means and deviations.
 _ROWS = 10_000
 Chosen = dict[str, NDArray[np.int64]]
 
@@ -26,7 +26,7 @@ def samples_figure(source: RawDataset, title: str) -> Any:
 
     A cell's colour is how many standard deviations its value lies from the feature's mean.
     """
-    # Rows of the first samples of each class, by its name.
+    # Rows of the first samples of each class, by class name.
     chosen = {
         name if len(name) <= 24 else f"{name[:23]}\N{HORIZONTAL ELLIPSIS}": np.flatnonzero(source.labels == c)[:_EACH]
         for c, name in enumerate(source.class_names[:_MOST_CLASSES])
@@ -51,7 +51,7 @@ def _images(source: RawDataset, chosen: Chosen, title: str) -> Any:
 
 
 def _picture(source: RawDataset, row: int) -> str:
-    """Return an image as a PNG that stands in the figure itself."""
+    """Return an image as a PNG in a data URI."""
     from PIL import Image
 
     channels, height, width = source.image_shape or (1, 1, 1)

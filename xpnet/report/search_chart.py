@@ -18,14 +18,14 @@ from xpnet.training.history import evenly
 Trial = Mapping[str, Any]
 STATES = ("complete", "pruned", "failed")
 _WINNER = "the winner"
-# Cells to each side of the field between trials, trials that make one, pairs of settings that get one.
+# Cells along each side of an interpolated field; fewest trials for a field; most pairs of settings with a field.
 _CELLS, _ENOUGH, _PAIRS = 26, 6, 6
-# Trials that are drawn; the points of more would cover each other, and make a page of many megabytes.
+# Most trials to draw: more points would cover each other, and make a page of many megabytes.
 DRAWN = 2000
 
 
 def search_panels(found: Mapping[str, Any]) -> list[Panel]:
-    """Return the figures of a search; none where no setting of numbers varies.
+    """Return the figures of a search; empty if no numeric setting varies.
 
     Args:
         found: The content of ``search.json``.
@@ -43,7 +43,7 @@ def search_panels(found: Mapping[str, Any]) -> list[Panel]:
 
 
 def marked(found: Mapping[str, Any]) -> Trial:
-    """Return the trial that stands out as the best; an empty one if no trial ended or is better than guessing."""
+    """Return the trial to highlight as the best; an empty one if no trial ended or none is better than guessing."""
     ended = [t for t in found["trials"] if t.get("state") == "complete" and _mean(validation_of(t)) is not None]
     if none_better(found.get("guessing"), [trial["trial"] for trial in ended]):
         return {}
@@ -51,12 +51,12 @@ def marked(found: Mapping[str, Any]) -> Trial:
 
 
 def is_same(trial: Trial, best: Trial) -> bool:
-    """Return whether a trial is the one that stands out; none is an empty one."""
+    """Return whether a trial is the highlighted one; never True if `best` is empty."""
     return bool(best) and trial.get("trial") == best.get("trial")
 
 
 def _drawn(trials: Sequence[Trial], best: Trial) -> Sequence[Trial]:
-    """Return the trials that are drawn: of many those that are evenly spaced, and the best."""
+    """Return the trials to draw: all, or an evenly spaced sample of many, with the best."""
     if len(trials) <= DRAWN:
         return trials
     ended = [trial for trial in trials if mean_of(trial) is not None]
@@ -67,12 +67,12 @@ def _drawn(trials: Sequence[Trial], best: Trial) -> Sequence[Trial]:
 
 
 def validation_of(trial: Trial, name: str = "accuracy") -> Any:
-    """Return a trial's figure as metrics have it, or None."""
+    """Return a trial's validation figure in the form of the metrics, or None."""
     return (trial.get("validation") or {}).get(name)
 
 
 def round_of(trial: Trial) -> int:
-    """Return a trial's round, which people count from 1 and files from 0."""
+    """Return a trial's round, counted from 1 for readers; files count from 0."""
     return int(trial.get("round") or 0) + 1
 
 
@@ -88,7 +88,7 @@ def _mean(value: Any) -> float | None:
 
 
 def _effect(trials: Sequence[Trial], name: str, draw: Mapping[str, Any], rounds: int, best: Trial) -> Panel:
-    """Return accuracy against one setting: trials by round, those that were pruned, and the winner."""
+    """Return a chart of accuracy against one setting: trials by round, pruned trials, and the winner."""
     rows: list[dict[str, Any]] = []
     for trial in trials:
         mean, value, state = mean_of(trial) or 0.0, validation_of(trial), str(trial.get("state"))
@@ -127,7 +127,7 @@ def _is_log(draw: Mapping[str, Any], values: Sequence[float]) -> bool:
 
 
 def _field(trials: Sequence[Trial], pair: tuple[str, str], space: Mapping[str, Mapping[str, Any]]) -> Panel | None:
-    """Return the trials by two settings, over a field that is interpolated between them."""
+    """Return a chart of the trials by two settings, over a field that is interpolated between them."""
     points = np.array([[*(t["settings"][name] for name in pair), mean_of(t)] for t in trials], float)
     if len({(x, y) for x, y, _ in points.tolist()}) < 3:
         return None

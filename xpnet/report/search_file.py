@@ -21,11 +21,11 @@ _SOME = schema.optional(schema.number())
 _VALUE = schema.either("text, a number or a truth value", schema.text, schema.number(), schema.flag)
 _FIGURES = schema.optional(schema.record({"accuracy": FIGURE_SHAPE}, {"loss": FIGURE_SHAPE, "cost": FIGURE_SHAPE}))
 _POINT = {"epoch": schema.whole(0), "accuracy": _SOME}
-# Trials whose curves are drawn, those that reach highest.
+# Most trials whose curves are drawn: those with the highest accuracies.
 CURVES = 40
-# Trials that are read: each takes some 1.5 kB of memory.
+# Most trials to read: each takes some 1.5 kB of memory.
 MOST_TRIALS = 1_000_000
-# The line before the trials; how a trial begins, in one line or several; how one of several lines begins and ends.
+# The line before the trials; the first line and the possible last lines of a trial that takes several lines.
 _TRIALS_LINE, _OPENS, _CLOSES = b' "trials": [\n', b"  {\n", (b"  }\n", b"  },\n")
 _BEGINS = (b'  {"trial":', _OPENS)
 _KEPT = ("trial", "round", "state", "settings", "seeds", "score", "validation", "epochs", "seconds")
@@ -63,13 +63,13 @@ _SHAPE = schema.record(
 
 
 def read_search_result(path: Path) -> dict[str, Any]:
-    """Return what ``search.json`` holds, but for the curves and single networks of trials that a page has no room for.
+    """Return the content of ``search.json``, without curves and single networks of trials that a page does not show.
 
-    As searches write it, with a line for each trial, or several as earlier versions did, it is read trial by trial; in
-    another form it is read at once.
+    A file in the form that searches write, with one line for each trial (or several, from earlier versions), is read
+    trial by trial; a file in another form is read at once.
 
     Raises:
-        RunError: The file is damaged, goes beyond a limit, or is not of a search; the message names line or key.
+        RunError: The file is damaged, exceeds a limit, or is not of a search; the message names line or key.
     """
     called = f"{path}: is not a search of xpnet"
     curves = _Curves()
@@ -93,7 +93,7 @@ def read_search_result(path: Path) -> dict[str, Any]:
                 schema.check(trial, _nth(len(trials)), called, RunError)
                 trials.append(curves.slim(trial))
                 line = lines.next()
-            # With empty lines in place of the trials, so that messages name the right one.
+            # Empty lines replace the trials, so that line numbers in messages stay right.
             blank = b"\n" * (lines.number - 1 - head.count(b"\n"))
             found = json_object(head + blank + line + buffer.read(MOST_JSON), str(path), RunError)
             schema.check(found, _SHAPE, called, RunError)
@@ -105,7 +105,7 @@ def read_search_result(path: Path) -> dict[str, Any]:
 
 
 def _nth(number: int) -> schema.Shape:
-    """Return the shape of a trial, by its place in the file."""
+    """Return the shape of a trial; its errors name the trial by its position in the file."""
 
     def shape(value: Any) -> None:
         try:
@@ -118,13 +118,13 @@ def _nth(number: int) -> schema.Shape:
 
 
 class _Lines:
-    """Reads a file line by line, within a limit; `number` is that of the last line, from 1."""
+    """Reads a file line by line, within a limit; `number` is the number of the last line, from 1."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path, self.number = file, path, 0
 
     def next(self) -> bytes:
-        """Return the next line; an empty one at the end of the file."""
+        """Return the next line; empty at the end of the file."""
         line = self._file.readline(MOST_LINE)
         self.number += 1
         if len(line) == MOST_LINE:
@@ -132,7 +132,7 @@ class _Lines:
         return line
 
     def trial(self, line: bytes) -> dict[str, Any]:
-        """Return the trial that begins with the last line."""
+        """Return the trial that begins with `line`, the last line read."""
         text, size, place = [line], len(line), f"{self._path}: line {self.number}"
         while text[0] == _OPENS and text[-1] not in _CLOSES:
             text.append(self.next())
@@ -143,14 +143,14 @@ class _Lines:
 
 
 class _Curves:
-    """Removes from trials all curves but those that reach highest, and single networks: a page has no room for them."""
+    """Removes single networks and all but the highest curves from trials, since a page does not show them."""
 
     def __init__(self) -> None:
         self._highest: list[tuple[float, int, dict[str, Any]]] = []
         self._count = 0
 
     def slim(self, trial: dict[str, Any]) -> dict[str, Any]:
-        """Return a trial as it is kept."""
+        """Return a trial without the parts to remove."""
         kept = {name: value for name, value in trial.items() if name in _KEPT}
         if isinstance(kept.get("validation"), dict):
             kept["validation"] = {
@@ -172,7 +172,7 @@ def winner_in(folder: Path, found: Mapping[str, Any]) -> Path | None:
     """Return the folder of the winner's run; None if there is none.
 
     Raises:
-        RunError: The file names a folder that lies elsewhere.
+        RunError: The file names a folder outside the search's folder.
     """
     name = found.get("winner")
     if not name:

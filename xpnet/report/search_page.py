@@ -29,9 +29,9 @@ from xpnet.report.theme import COLOURS
 from xpnet.training.history import evenly
 from xpnet.utils.plural import counted
 
-# Trials in the table, best first, and points of a curve.
+# Most trials in the table, best first, and most points of a curve.
 _ROWS, _POINTS = 1000, 200
-# The best trial stands out of the others.
+# Colours of the kinds of trials, so that the best trial stands out.
 _KINDS = (COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[3])
 
 
@@ -91,7 +91,7 @@ def _result(found: Mapping[str, Any], best: Trial) -> list[Block]:
 
 
 def _effects(found: Mapping[str, Any]) -> list[Block]:
-    """Return accuracy against each setting, and a field for each pair of settings of numbers."""
+    """Return charts of accuracy against each setting, and over pairs of numeric settings."""
     panels, trials = search_panels(found), found["trials"]
     if not panels:
         return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
@@ -124,7 +124,7 @@ def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Trial) -> Ta
 
 
 def _rank(trial: Trial) -> tuple[bool, float]:
-    """Return a key that puts trials that ended before those that did not, and the best of each first."""
+    """Return a sort key: trials that ended before the others, and the best of each group first."""
     mean = mean_of(trial)
     return trial.get("state") != "complete", 1.0 if mean is None else -mean
 

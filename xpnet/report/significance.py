@@ -1,4 +1,4 @@
-"""Runs in a comparison, and how certain the difference between two of them is."""
+"""Runs in a comparison, and the significance of the difference between two runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xpnet.report.page import Block, Cell, Text, table
 from xpnet.report.records import RunRecord
 from xpnet.report.statistics import Difference, holm, mcnemar, one_against_many, paired, two_shares, welch
 
-# Pairs of runs that get a sentence each; a table has all.
+# Most pairs of runs with a sentence each; a table has all pairs.
 _SENTENCES = 6
 
 
@@ -25,7 +25,7 @@ class Contender:
 
     Attributes:
         record: The run.
-        data: Where its data is now; None takes what the run names.
+        data: The present location of its data; None takes the location in the run's settings.
     """
 
     record: RunRecord
@@ -43,7 +43,7 @@ class Contender:
 
     @functools.cached_property
     def accuracies(self) -> dict[int, float]:
-        """Test accuracy by seed, of the networks that did not diverge."""
+        """Test accuracies of the networks that did not diverge, by seed."""
         accuracies = self.record.figures("test", "accuracy")
         return {
             self.record.replicas[r]["seed"]: float(accuracies[r]) for r in self.members if np.isfinite(accuracies[r])
@@ -51,11 +51,11 @@ class Contender:
 
     @functools.cached_property
     def inspection(self) -> Inspection | str:
-        """The networks on the test set, or why they cannot be tested."""
+        """The results of the networks on the test set, or a sentence on why they cannot be tested."""
         return inspect(self.record, self.data, 0)
 
     def shares(self, other: Contender, *settings: str) -> bool:
-        """Return whether two runs have the same value of each of some settings."""
+        """Return whether two runs have equal values of the given settings."""
         return all(self.record.given.get(name) == other.record.given.get(name) for name in settings)
 
 
@@ -85,7 +85,7 @@ def differences(contenders: Sequence[Contender]) -> list[Block]:
 
 
 def difference(a: Contender, b: Contender) -> Difference:
-    """Return how much better the second run's test accuracy is, as far as its seeds can tell."""
+    """Return the difference of the test accuracies, second run minus first, with its significance over seeds."""
     first, second = list(a.accuracies.values()), list(b.accuracies.values())
     if len(first) > 1 and len(second) > 1:
         seeds = sorted(a.accuracies)
@@ -102,7 +102,7 @@ def difference(a: Contender, b: Contender) -> Difference:
 
 
 def _single(a: Contender, b: Contender, first: float, second: float) -> Difference:
-    """Compare two single networks: sample by sample where the data is there, by their accuracies otherwise."""
+    """Return the difference of two single networks: sample by sample if the data is available, else by accuracy."""
     x, y = a.inspection, b.inspection
     if a.shares(b, "data") and not isinstance(x, str) and not isinstance(y, str) and not (x.note or y.note):
         return mcnemar(x.correct[0], y.correct[0])
@@ -113,7 +113,7 @@ def _single(a: Contender, b: Contender, first: float, second: float) -> Differen
 
 
 def _sentence(a: Contender, b: Contender, d: Difference, count: int) -> str:
-    """Return the result of comparing two runs in a sentence; they are one of `count` pairs."""
+    """Return a sentence on the comparison of two runs, one of `count` pairs."""
     first, second = a.record.label, b.record.label
     if a.record.none_better and b.record.none_better:
         return f"Neither {first} nor {second} is better than guessing, so none of the two is called the better one."
@@ -139,7 +139,7 @@ def _sentence(a: Contender, b: Contender, d: Difference, count: int) -> str:
 
 
 def _interval(d: Difference) -> str:
-    """Return the interval of a difference in percentage points; empty if there is none."""
+    """Return the confidence interval of a difference in percentage points, as text; empty if there is none."""
     return "" if d.low is None or d.high is None else f"{100 * d.low:+.2f} to {100 * d.high:+.2f}"
 
 

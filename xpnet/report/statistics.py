@@ -1,4 +1,4 @@
-"""Whether one run is better than another, taking account of the seeds.
+"""Tests of whether one run is better than another, which take account of the seeds.
 
 Sources: paired t and Welch's t (Welch, Biometrika 34, 1947); the prediction interval of one further value
 (Hahn and Meeker, Statistical Intervals, 1991, section 4.7); McNemar's exact test (Psychometrika 12, 1947) with the
@@ -17,22 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-# Of accuracies: smaller differences between differences than this are rounding.
+# If differences of accuracies vary by less than this, the variation is rounding.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much larger the second of two is than the first.
+    """The difference between two values or samples: second minus first.
 
     Attributes:
         difference: Second minus first.
-        low: Lower end of its 95 % confidence interval; None where there is nothing to estimate it by.
-        high: Upper end of that interval; None likewise.
-        p: Probability of so large a difference, or a larger one, if there were none; None likewise.
+        low: Lower end of its 95 % confidence interval; None if it cannot be estimated.
+        high: Upper end of that interval; None if it cannot be estimated.
+        p: Probability of a difference at least this large under the null hypothesis; None if it cannot be estimated.
         method: The test, in words.
-        seeds: Whether the spread over seeds is part of it.
-        p_holm: `p` after Holm's correction for all differences that were looked at together.
+        seeds: Whether the test accounts for the spread over seeds.
+        p_holm: `p` after Holm's correction for all differences that are compared together.
     """
 
     difference: float
@@ -45,7 +45,7 @@ class Difference:
 
     @property
     def significant(self) -> bool | None:
-        """Whether the difference is significant at 5 % after the correction; None where that is unknown."""
+        """Whether the difference is significant at 5 % after the correction; None if unknown."""
         p = self.p if self.p_holm is None else self.p_holm
         return None if p is None else p < 1 - CONFIDENCE
 
@@ -79,7 +79,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def one_against_many(one: float, many: Sequence[float]) -> Difference:
-    """Compare several seeds (first) with a single one (second), as if its spread were theirs."""
+    """Compare several seeds (first) with a single one (second), assuming equal spread."""
     from scipy.stats import t
 
     values = np.asarray(many, float)
@@ -121,7 +121,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
 
 
 def two_shares(first: float, second: float, n_first: int, n_second: int) -> Difference:
-    """Compare two accuracies on so many samples, as if the samples were independent."""
+    """Compare two accuracies on `n_first` and `n_second` samples, as if the samples were independent."""
     from scipy.stats import binomtest, fisher_exact
 
     a, b = round(first * n_first), round(second * n_second)
@@ -137,7 +137,7 @@ def two_shares(first: float, second: float, n_first: int, n_second: int) -> Diff
 
 
 def holm(differences: Sequence[Difference]) -> list[Difference]:
-    """Return the differences with their p corrected for all: the k-th smallest of m is multiplied by m - k + 1."""
+    """Return the differences with Holm's correction: the k-th smallest p of m is multiplied by m - k + 1."""
     known = [(d.p, i) for i, d in enumerate(differences) if d.p is not None]
     corrected, largest = list(differences), 0.0
     for rank, (p, i) in enumerate(sorted(known)):

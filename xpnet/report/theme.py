@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind readers and grey print tell apart, where their contrast to both the white
-# and the dark page is 3:1; the others darkened.
+# Okabe and Ito's colours, which stay distinct for colour-blind readers and in grey print.  Colours with a contrast
+# below 3:1 to the white or the dark page are darkened.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#BC6A94", "#7A7A7A", "#8A7A00")
 DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3))
-# The two sets that curves are drawn of.
+# The two sets with curves.
 SETS = ("training", "validation")
 # Values that span more than this factor are drawn on a logarithmic axis.
 _WIDE = 30.0
-# The least distance of two ticks in pixels, about.
+# Approximate smallest distance between two ticks, in pixels.
 _TICKS_APART = 40
 
 _INK = "currentColor"
@@ -35,13 +35,13 @@ PAGE_CONFIG: dict[str, Any] = {
 
 
 def paper_config() -> dict[str, Any]:
-    """Return the page's style with ink on white."""
+    """Return the page's style for paper: dark on white."""
     config: dict[str, Any] = json.loads(json.dumps(PAGE_CONFIG).replace(_INK, "#222222"))
     return config | {"background": "white", "font": "sans-serif"}
 
 
 def titled(chart: Any, heading: str, subtitle: str | Sequence[str] = "", **legend: Any) -> Any:
-    """Return a chart of a run's folder with its heading, in the style of all; `legend` is the style of its legends."""
+    """Return a chart with its heading in the style of all figures for folders; `legend` is the style of its legends."""
     import altair as alt
 
     return (
@@ -53,7 +53,7 @@ def titled(chart: Any, heading: str, subtitle: str | Sequence[str] = "", **legen
 
 
 def set_colour() -> Any:
-    """Return the colours of lines of the training and the validation set, the field s of their rows."""
+    """Return the colour encoding of the field s: the training and the validation set."""
     import altair as alt
 
     scale = alt.Scale(domain=list(SETS), range=list(COLOURS[: len(SETS)]))
@@ -61,22 +61,22 @@ def set_colour() -> Any:
 
 
 def epoch_axis(span: int, width: int) -> Any:
-    """Return an axis of `width` pixels over `span` epochs, with ticks at whole epochs alone."""
+    """Return an axis of `width` pixels over `span` epochs, with ticks only at integer epochs."""
     import altair as alt
 
-    # Vega heeds the least step only where the number of ticks is given as well.
+    # Vega respects the smallest step only if the number of ticks is given too.
     return alt.Axis(tickMinStep=1, tickCount=max(1, min(span, width // _TICKS_APART)), format="d", grid=False)
 
 
 def is_wide(values: Sequence[float]) -> bool:
-    """Return whether values are positive and span so much that a logarithmic axis shows them better."""
+    """Return whether values are positive and span so wide a range that a logarithmic axis is better."""
     return bool(len(values)) and min(values) > 0 and max(values) > _WIDE * min(values)
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
     """Return ticks and format of a logarithmic axis: about five round numbers from `low` to `high`.
 
-    These are powers of ten, and 3 times those where they are few.
+    The ticks are powers of ten, and also 3 times these if there are few.
     """
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     if len(decades) <= 4:
@@ -88,15 +88,15 @@ def log_axis(low: float, high: float) -> dict[str, Any]:
 
 
 def mean_and_std(values: Any) -> tuple[float, float | None] | None:
-    """Return mean and standard deviation (ddof = 1; None of a single value) of the values that are finite.
+    """Return mean and standard deviation (ddof = 1; None for a single value) of the finite values.
 
-    None if there is no such value.
+    Returns None if no value is finite.
     """
     values = np.asarray(values, float)
     good = values[np.isfinite(values)]
     if not good.size:
         return None
-    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of losses on their way to infinity
+    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of diverging losses
         return float(good.mean()), float(good.std(ddof=1)) if good.size > 1 else None
 
 
@@ -104,13 +104,14 @@ def band_rows(x: Any, values: Any, series: str) -> list[dict[str, Any]]:
     """Return the points of a line as rows for a chart.
 
     Args:
-        x: Where the points are (n,).
-        values: Of one network (n,) or several (n, R); those that are not finite, of networks that diverged, are left
+        x: Positions of the points (n,).
+        values: Values of one network (n,) or several (n, R). Values that are not finite, of diverged networks, are left
             out, as are points that cannot be drawn.
         series: The line's name.
 
     Returns:
-        Rows of x, the series s and the mean y; with one standard deviation to each side, l and h, of several networks.
+        Rows of x, the series s and the mean y; for several networks also l and h, one standard deviation below and
+        above.
     """
     values = np.asarray(values, float)
     several = values.ndim == 2 and values.shape[1] > 1

@@ -1,4 +1,4 @@
-"""Write the page of folders, and their figures."""
+"""Writes the HTML page of run, search or reproduction folders, and its figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Report:
         kind: run, comparison, search or reproduction.
         page: The HTML page.
         figures: Files of figures; empty if none were asked for.
-        notes: What a reader should know, such as data that is gone.
+        notes: Notes for the reader, such as missing data.
     """
 
     kind: str
@@ -54,22 +54,22 @@ def write_report(
     data: str | Path | None = None,
     figures: str | Path | None = None,
 ) -> Report:
-    """Write the page of a run, a search or a reproduction, or one that compares several runs.
+    """Write the page of a run, a search or a reproduction, or a page that compares several runs.
 
     Args:
-        paths: A folder, known by what is in it, or several run folders.
-        out: A new ``.html`` file, or a folder that gets ``report.html``; None takes ``report.html`` in the run's
-            folder (``report_2.html`` and so on where that is taken), and ``report-TIME.html`` in the working folder for
+        paths: A folder, whose kind its files show, or several run folders.
+        out: A new ``.html`` file, or a folder for ``report.html``; None takes ``report.html`` in the run's folder
+            (``report_2.html`` and so on if the name is taken), or ``report-TIME.html`` in the working folder for
             several runs.
-        data: Where the data is now; None takes what the settings name.
+        data: The present location of the data; None takes the location in the settings.
         figures: A new folder for every figure as PNG and SVG, and its data as CSV.
 
     Returns:
-        The files that were written, and what a reader should know, such as data that is gone.
+        The files that were written, and notes for the reader, such as missing data.
 
     Raises:
-        RunError: A folder is neither of a run nor of a search nor of a reproduction; a file is broken, or in the way.
-        ConfigError: Its settings are broken, or `paths` do not go together.
+        RunError: A folder is not of a run, a search or a reproduction; or a file is broken, or exists already.
+        ConfigError: Settings are broken, or `paths` cannot be combined.
     """
     folders = [Path(path) for path in paths]
     if not folders:
@@ -78,7 +78,7 @@ def write_report(
     if figures is not None and Path(figures).exists():
         raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
     page = build_page(folders, None if data is None else str(data))
-    html = render(page).encode(errors="backslashreplace")  # names of folders that are no UTF-8
+    html = render(page).encode(errors="backslashreplace")  # for folder names that are not UTF-8
     written: list[Path] = []
     if figures is not None:
         folder = create_run_folder(figures)
@@ -89,7 +89,7 @@ def write_report(
 
 def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
     """Return the page of these folders; see :func:`write_report`."""
-    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of losses on their way to infinity
+    with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of diverging losses
         return _page(folders, data)
 
 
@@ -98,7 +98,7 @@ def _page(folders: Sequence[Path], data: str | None) -> Page:
     for folder, kind in zip(folders, kinds, strict=True):
         if kind != "run" and len(folders) > 1:
             raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
-    # Only now, since the packages that draw take a while to load.
+    # Imported here, since the drawing packages take a while to load.
     from xpnet.report.compare_page import compare_page
     from xpnet.report.reproduction_page import reproduction_page
     from xpnet.report.run_page import run_page
@@ -114,7 +114,7 @@ def _page(folders: Sequence[Path], data: str | None) -> Page:
 
 
 def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
-    """Return the file to write; a file that is in its way is found before anything is read."""
+    """Return the file to write; refuse an existing file before anything is read."""
     if out is None:
         if len(folders) > 1:
             return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}.html")
@@ -128,7 +128,7 @@ def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
 
 
 def _write(target: Path, html: bytes, *, numbered: bool) -> Path:
-    """Write the page; where its name is taken, and `numbered`, under the next number."""
+    """Write the page and return its path; if the name is taken and `numbered` is True, take the next number."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -139,7 +139,7 @@ def _write(target: Path, html: bytes, *, numbered: bool) -> Path:
             write_new(path, html)
             break
         except RunError:
-            # Another process may have taken the name just now.
+            # Another process may have taken the name in the meantime.
             if not (numbered and path.exists()):
                 raise
         path = target.with_name(f"{target.stem}_{number}{target.suffix}")

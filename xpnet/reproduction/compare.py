@@ -13,7 +13,7 @@ from xpnet.reproduction.experiments import Experiment, Reported
 from xpnet.reproduction.outcome import CellOutcome, Outcome
 from xpnet.reproduction.sampling import matches
 
-# Of the interval for one further run, or a mean of several, from the distribution of ours.
+# Confidence of the interval for one further run, or for a mean of several, from the distribution of our runs.
 _CONFIDENCE = 0.95
 
 
@@ -23,12 +23,12 @@ class Row:
 
     Attributes:
         cell: The cell's own settings, in words.
-        figure: Such as ``"test_accuracy"``.
-        theirs: The report's value and its deviation, or None where it has none.
-        ours: Mean, deviation (ddof = 1; None of one run) and number of runs; None where no run has a value.
-        within: Whether theirs lies within the spread of ours; None where that is unknown.
+        figure: Name of the figure, such as ``"test_accuracy"``.
+        theirs: The report's value and its deviation, or None if it has none.
+        ours: Mean, deviation (ddof = 1; None for one run) and number of our runs; None if no run has a value.
+        within: Whether the report's value lies within the spread of ours; None if unknown.
         note: A remark on the cell.
-        instead: A word in place of ours, where a gradient check has no error that means something.
+        instead: A word in place of our value, where a gradient check has no meaningful error.
     """
 
     cell: str
@@ -41,7 +41,7 @@ class Row:
 
 
 def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
-    """Return the report's figures beside ours; then ours that it has none for."""
+    """Return the report's figures with ours, and then our figures that the report lacks."""
     if experiment.kind == "gradcheck":
         return _checks(experiment, outcome)
     rows, compared = [], set()
@@ -51,7 +51,7 @@ def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
             compared.add((id(cell), reported.figure))
             rows.append(_row(cell, reported.figure, reported, experiment.runs))
     cells, figures = outcome.cells, ["train_accuracy", "validation_accuracy", "test_accuracy"]
-    if experiment.top:  # of a search the best cells alone
+    if experiment.top:  # for a search, only the best cells
         best = sorted(cells, key=lambda cell: (-len(cell.seeds), -cell.mean("validation_accuracy")))
         cells, figures = [cell for cell in best if not cell.note][: experiment.top], ["validation_accuracy"]
     rows += [
@@ -64,10 +64,10 @@ def compare(experiment: Experiment, outcome: Outcome) -> list[Row]:
 
 
 def spread(values: np.ndarray[Any, Any], theirs: float, std: float | None, runs: int) -> bool | None:
-    """Return whether a report's figure lies where one more of ours would, with a confidence of 95 %.
+    """Return whether a report's figure is within the 95 % interval for one more figure of ours.
 
-    A single run of theirs is held against the prediction interval mean ± t s sqrt(1 + 1/n) of our n runs; a mean
-    of m runs with deviation d against t sqrt(s^2 / n + d^2 / m).  None of fewer than two runs.
+    A single run of the report is compared with the prediction interval mean ± t s sqrt(1 + 1/n) of our n runs; a mean
+    of m runs with deviation d, with mean ± t sqrt(s^2 / n + d^2 / m).  None for fewer than two runs of ours.
     """
     from scipy.stats import t
 
@@ -84,9 +84,9 @@ def spread(values: np.ndarray[Any, Any], theirs: float, std: float | None, runs:
 
 
 def plateau(experiment: Experiment, outcome: Outcome) -> tuple[float, float] | None:
-    """Return the range of a searched setting that is as good as its best value; None if that is not one setting.
+    """Return the range in which a searched setting is as good as at its best value; None for several settings.
 
-    As good are values whose validation accuracy is within two standard deviations of a run of the best one's mean.
+    A value is as good if its validation accuracy is within two standard deviations of a run of the best value's mean.
     """
     if experiment.draw is None or not isinstance(experiment.draw["name"], str) or experiment.kind == "gradcheck":
         return None
@@ -127,7 +127,7 @@ def _row(cell: CellOutcome, figure: str, reported: Reported | None, runs: int) -
 
 
 def _checks(experiment: Experiment, outcome: Outcome) -> list[Row]:
-    """Return the largest relative error of each parameter of each cell, or of all where the report has that."""
+    """Return the largest relative error of each parameter of each cell, or of all parameters if the report has that."""
     names = dict.fromkeys(name for cell in outcome.cells for name in cell.parameters)
     order = {name: place for place, name in enumerate(names)}
     rows = []
@@ -145,7 +145,7 @@ def _checks(experiment: Experiment, outcome: Outcome) -> list[Row]:
             continue
         for name in sorted(theirs.keys() | verdicts.keys(), key=lambda n: (order.get(n, len(order)), n)):
             error = (ours[name], None, 1) if name in ours else None
-            # Both sides of a zero are round-off, and their relative error means nothing.
+            # If the gradient is zero, both values are round-off, and their relative error has no meaning.
             verdict = verdicts.get(name, "no such parameter here")
             instead = "" if error else "zero" if verdict == ZERO else verdict
             rows.append(Row(words_of(cell.values), name, theirs.get(name), error, None, cell.note, instead))

@@ -25,10 +25,10 @@ class Reported:
     """One figure of a report.
 
     Attributes:
-        at: The settings by which its cell is known.
-        figure: Such as ``"test_accuracy"``, ``"validation_loss@3"`` (after epoch 3), or a parameter's name.
+        at: The settings that identify its cell.
+        figure: A name such as ``"test_accuracy"`` or ``"validation_loss@3"`` (after epoch 3), or a parameter's name.
         value: The report's value.
-        std: Standard deviation over the report's runs; None of a single run.
+        std: Standard deviation over the report's runs; None for a single run.
     """
 
     at: Mapping[str, Any]
@@ -44,19 +44,19 @@ class Experiment:
     Attributes:
         report: ``"A"`` to ``"E"``.
         id: Its name within the report.
-        source: Where the report has it.
+        source: Its place in the report.
         what: One line about it.
         settings: Settings of ``xpnet train`` that all cells share.
-        cells: Each cell's own settings; empty where cells are drawn.
+        cells: Each cell's own settings; empty if cells are drawn.
         kind: ``"train"`` or ``"gradcheck"``.
         check: Arguments of a gradient check.
         draw: How cells of a search are drawn; see :mod:`xpnet.reproduction.sampling`.
-        top: Number of cells of a search, the best by validation accuracy, that are run with more seeds.
-        runs: Seeds of each cell; of a search, of its best cells.
+        top: Number of best cells of a search, by validation accuracy, that are run with more seeds.
+        runs: Number of seeds of each cell; for a search, of its best cells.
         reported: The report's figures.
-        figures: The report's figures to draw: ``name``, ``at``, ``show``; ``title`` where it is not "figure NAME".
+        figures: The report's figures to draw: ``name``, ``at``, ``show``, and ``title`` if it is not "figure NAME".
         claim: The report's conclusion.
-        note: Assumptions that were made, and errors in the report.
+        note: Assumptions of the reproduction, and errors in the report.
     """
 
     report: str
@@ -77,7 +77,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """The name on the command line."""
+        """The experiment's name on the command line."""
         return f"{self.report}.{self.id}"
 
 
@@ -91,7 +91,7 @@ class Study:
 
 
 def load(report: str, folder: Path = FOLDER) -> Study:
-    """Return the study of a report, ``"A"`` to ``"E"``.
+    """Return the content of the file of a report, ``"A"`` to ``"E"``.
 
     Raises:
         ConfigError: The file has an unknown key, or lacks one.
@@ -105,7 +105,7 @@ def load(report: str, folder: Path = FOLDER) -> Study:
 
 
 def choose(names: Sequence[str], folder: Path = FOLDER) -> list[Experiment]:
-    """Return the experiments that `names` mean: ``"A.bn3"``, ``"A"`` for all of a report, or ``"all"``.
+    """Return the experiments called `names`: ``"A.bn3"``, ``"A"`` for all of a report, or ``"all"``.
 
     Raises:
         ConfigError: A name is neither of a report nor of an experiment.
@@ -159,7 +159,7 @@ def _reported(place: str, entry: Mapping[str, Any]) -> list[Reported]:
 
 
 def _rows(entry: Mapping[str, Any]) -> list[Reported]:
-    """Return the figures of a table of a search: its first column has the setting, the others have figures."""
+    """Return the figures in a report's table of a search: the first column has the setting, the others figures."""
     name, *figures = entry.get("columns", ("",))
     return [
         Reported({name: setting}, figure, value)

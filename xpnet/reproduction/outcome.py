@@ -39,10 +39,10 @@ class CellOutcome:
     Attributes:
         values: The cell's own settings.
         seeds: Seed of each run.
-        figures: By name, such as ``"test_accuracy"``: the value of each run; nan where it diverged.
-        history: By name, such as ``"train_loss"``: (epochs, runs).
-        parameters: Of a gradient check: the largest relative error by parameter.
-        verdicts: The check's verdict on each of them; empty in results of earlier versions, which had none.
+        figures: The value of each run, by name, such as ``"test_accuracy"``; NaN if the run diverged.
+        history: Figures by epoch (epochs, runs), by name, such as ``"train_loss"``.
+        parameters: The largest relative error of each parameter, for a gradient check.
+        verdicts: The check's verdict on each parameter; empty in results of earlier versions.
         note: A remark, such as which seeds diverged.
     """
 
@@ -55,9 +55,9 @@ class CellOutcome:
     note: str = ""
 
     def runs(self, figure: str) -> NDArray[Any]:
-        """Return the values of a figure, one of each run; empty if there is no such figure.
+        """Return the values of a figure, one for each run; empty if there is no such figure.
 
-        ``"validation_loss@3"`` is that after epoch 3.
+        ``"validation_loss@3"`` is the validation loss after epoch 3.
         """
         name, _, epoch = figure.partition("@")
         if epoch:
@@ -67,12 +67,12 @@ class CellOutcome:
         return np.asarray(self.figures.get(name, []), float)
 
     def mean(self, figure: str) -> float:
-        """Return the mean over the runs that did not diverge; -inf if there is none."""
+        """Return the mean over the runs that did not diverge; -inf if all diverged."""
         good = self._finite(figure)
         return float(good.mean()) if good.size else -np.inf
 
     def std(self, figure: str) -> float | None:
-        """Return the standard deviation (ddof = 1) over the runs that did not diverge; None of fewer than two."""
+        """Return the standard deviation (ddof = 1) over the runs that did not diverge; None for fewer than two."""
         good = self._finite(figure)
         return float(good.std(ddof=1)) if good.size > 1 else None
 
@@ -99,7 +99,7 @@ class CellOutcome:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CellOutcome:
-        """Return what :meth:`to_json` wrote."""
+        """Return the outcome that :meth:`to_json` wrote."""
         found = cls(**{**values, "history": {}})
         found.figures = {name: [_float(v) for v in runs] for name, runs in values["figures"].items()}
         found.history = {
@@ -121,10 +121,10 @@ class Outcome:
     """The outcome of an experiment.
 
     Attributes:
-        name: Such as ``"A.bn3"``.
-        cells: One for each cell, in their order.
+        name: Name of the experiment, such as ``"A.bn3"``.
+        cells: The outcome of each cell, in their order.
         seconds: Wall time.
-        quick: Whether it was shortened.
+        quick: Whether the experiment was shortened.
     """
 
     name: str
@@ -139,5 +139,5 @@ class Outcome:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
-        """Return what :meth:`to_json` wrote."""
+        """Return the outcome that :meth:`to_json` wrote."""
         return cls(**{**values, "cells": [CellOutcome.from_json(cell) for cell in values["cells"]]})

@@ -1,4 +1,4 @@
-"""Run experiments: cells that stack train as one population."""
+"""Runs experiments; cells that differ only in settings that may vary in a population train together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
 
-# A quick run has so many times fewer steps, few cells of a search, few seeds, and few entries of a gradient checked.
+# A quick run has this many times fewer steps, and few cells of a search, few seeds and few entries of a gradient check.
 QUICK_FACTOR = 10
 _QUICK_CELLS, _QUICK_RUNS, _QUICK_CHECKED = 4, 2, 100
 Loader = Callable[[str | None, str | None], Dataset]
@@ -47,7 +47,7 @@ class Runner:
         self._sets: dict[tuple[str | None, str], DeviceData] = {}
 
     def run(self, experiment: Experiment, callbacks: Sequence[Callback] = ()) -> Outcome:
-        """Run an experiment and keep its outcome, which others of its report may build on."""
+        """Run an experiment; keep and return its outcome, since later experiments of the report may need it."""
         begin, self._callbacks = time.perf_counter(), callbacks
         if self.quick:
             experiment = shortened(experiment)
@@ -70,7 +70,7 @@ class Runner:
             again = self._train(experiment, [dict(cell.values) for cell in best], seeds[1:])
             for cell, more in zip(best, again, strict=True):
                 cell.extend(more)
-        # Where the report has figures and the draws have no cell: the report's own.
+        # Cells for figures of the report whose settings were not drawn.
         places = {tuple(r.at.items()): dict(r.at) for r in experiment.reported}
         missing = [at for at in places.values() if not any(matches(cell.values, at) for cell in found)]
         if missing and not self.quick:
@@ -83,7 +83,7 @@ class Runner:
     def _train(
         self, experiment: Experiment, cells: Sequence[dict[str, Any]], seeds: Sequence[int]
     ) -> list[CellOutcome]:
-        """Train all cells with all seeds; those that differ in nothing but stacked settings train together."""
+        """Train all cells with all seeds; cells that can form a population train together."""
         groups: dict[str, list[int]] = {}
         for number, cell in enumerate(cells):
             apart = {name: value for name, value in cell.items() if name not in VARYING}
@@ -111,7 +111,7 @@ class Runner:
     def _data(self, settings: Settings) -> DeviceData:
         key = settings.data.split, settings.run.dtype
         if key not in self._sets:
-            # One set at a time: the next experiments are mostly of the same split.
+            # Keep only one data set: the next experiments mostly have the same split.
             self._sets.clear()
             self._sets[key] = to_device(self._load(self._source, settings.data.split), self._backend, key[1])
         return self._sets[key]

@@ -1,4 +1,4 @@
-"""The cells of an experiment: given ones, and those of a search, drawn as its report says."""
+"""The cells of an experiment: listed ones, and those of a search, drawn by the rule of its report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xpnet.tuning.rounds import two_best_range
 
 
 def cells_of(experiment: Experiment, coarse: Sequence[CellOutcome] | None = None) -> list[dict[str, Any]]:
-    """Return the cells of an experiment: given ones, or those that its rule draws.
+    """Return the cells of an experiment: the listed ones, or those that its rule draws.
 
-    Draws are a pure function of the rule's seed.  ``around`` is the rule of report A: uniform in the exponent over
-    best ± d, where d is the distance of the exponents of the two best cells of `coarse`.
+    Draws depend only on the rule's seed.  ``around`` is the rule of report A: uniform in the exponent over best ± d,
+    where d is the distance of the exponents of the two best cells of `coarse`.
 
     Raises:
         ConfigError: The rule is unknown.
@@ -59,7 +59,7 @@ def _between(rule: str, low: float, high: float, count: int, generator: np.rando
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Return whether two values of a setting mean the same, numbers up to rounding in print."""
+    """Return whether two values of a setting are equal; numbers up to the rounding of printed values."""
     if isinstance(a, (int, float)) and isinstance(b, (int, float)) and not isinstance(a, bool):
         return abs(a - b) <= 1e-6 * max(abs(a), abs(b))
     return bool(a == b)

@@ -15,10 +15,10 @@ from xpnet.training.state import Tensors, TrainState
 
 _GROUPS = ("parameters.", "running.", "velocities.")
 _METRICS = ("totals.loss", "totals.correct", "totals.penalty")
-# Tensors whose lengths are sizes of others: networks that are alive, have diverged or were dropped, and steps of the
-# unfinished epoch.
+# Tensors whose lengths are sizes of other tensors: networks that are alive, have diverged or were dropped, and steps of
+# the unfinished epoch.
 _SIZES = {"alive": "alive", "diverged": "diverged.replica", "dropped": "dropped.replica", "k": "totals.loss"}
-# Dimensions and kind of numbers, all of 8 bytes, of what is not of _GROUPS; of R networks and E finished epochs.
+# Dimensions and kind of numbers (of 8 bytes each) of the tensors outside _GROUPS, for R networks and E finished epochs.
 _LAYOUT = {
     "alive": ("alive", "i"),
     "diverged.replica": ("diverged", "i"),
@@ -37,7 +37,7 @@ _LAYOUT = {
 
 
 def tensors_of(state: TrainState) -> dict[str, NDArray[Any]]:
-    """Return all numbers of a training state, to the last bit, by their names in a checkpoint."""
+    """Return the tensors of a training state, bit for bit, by their names in a checkpoint."""
     tensors: dict[str, Any] = {
         f"{group}{name}": tensor for group in _GROUPS for name, tensor in getattr(state, group[:-1]).items()
     }
@@ -55,7 +55,7 @@ def tensors_of(state: TrainState) -> dict[str, NDArray[Any]]:
 
 
 def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
-    """Return the training state that tensors of a checkpoint and its description hold."""
+    """Return the training state in the tensors and the description of a checkpoint."""
 
     def group(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -84,11 +84,11 @@ def check_training(tensors: Tensors, epochs: int, called: str) -> None:
 
     Args:
         tensors: By name, as :mod:`xpnet.runs.checkpoints` writes them.
-        epochs: Finished epochs, by the description.
+        epochs: Number of finished epochs in the description.
         called: The name of the file in messages.
 
     Raises:
-        RunError: One is missing, unknown, of another size than the others, or has impossible values.
+        RunError: A tensor is missing, unknown, differs in size from the others, or has impossible values.
     """
     try:
         _check_layout(tensors, _check_networks(tensors), epochs)
@@ -115,7 +115,7 @@ def _check_networks(tensors: Tensors) -> int:
 
 
 def _check_layout(tensors: Tensors, replicas: int, epochs: int) -> None:
-    """Check all other tensors, and that there are no more."""
+    """Check all other tensors, and that no further tensors exist."""
     sizes = {"R": replicas, "E": epochs, "2": 2}
     for size, name in _SIZES.items():
         sizes[size] = len(tensors[name]) if name in tensors and tensors[name].ndim else 0

@@ -1,8 +1,8 @@
-"""Checkpoints: resumable training states in files that are complete, or known not to be.
+"""Checkpoints: resumable training states in files whose completeness can be checked.
 
 A checkpoint is two files.  ``step-000001234.safetensors`` holds all tensors; ``step-000001234.json``, written after
-it, describes them, with the check sum of the first file and one of itself.  Without the second file a checkpoint does
-not exist, so a process that is killed while it writes one leaves the last one complete.
+it, describes them, with a check sum of the first file and one of itself.  Without the second file a checkpoint does not
+count, so a process that is killed while it writes a checkpoint leaves the one before complete.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def write_checkpoint(
         folder: The folder of this training's checkpoints.
         state: The training state.
         about: Its ``settings`` and ``data``, as JSON can hold them.
-        standardise: ``mean`` and ``std`` of the features, with which the network can be used.
+        standardise: ``mean`` and ``std`` of the features, which the network needs for predictions.
 
     Raises:
-        OSError: It cannot be written; earlier checkpoints stay complete.
-        RunError: It would be larger than what is read.
+        OSError: The checkpoint cannot be written; earlier checkpoints stay complete.
+        RunError: The checkpoint would exceed the size limit for reading.
     """
     from safetensors.numpy import save
 
@@ -98,7 +98,7 @@ def write_checkpoint(
     tensors_path = path.with_suffix(".safetensors")
     signed = _signed(description, str(path))
     check_header(content[8 : 8 + int.from_bytes(content[:8], "little")], str(tensors_path), RunError)
-    # Where settings alone have changed, a kill between the two writes would cost a complete checkpoint.
+    # If only settings have changed, the tensors are not rewritten: a kill between two writes would cost the checkpoint.
     if not _has_content(tensors_path, content):
         replace_whole(tensors_path, content)
     replace_whole(path, signed)
@@ -106,7 +106,7 @@ def write_checkpoint(
 
 
 def _has_content(path: Path, content: bytes) -> bool:
-    """Return whether a file has this content; a file of another size is not read."""
+    """Return whether a file has this content; it is read only if its size fits."""
     try:
         return path.stat().st_size == len(content) and read_bytes(path, len(content), RunError) == content
     except (OSError, RunError):
@@ -114,14 +114,14 @@ def _has_content(path: Path, content: bytes) -> bool:
 
 
 def check_description(about: Mapping[str, Any], replicas: int) -> None:
-    """Refuse a training whose checkpoints would not be read, before it begins.
+    """Refuse, before it begins, a training whose checkpoints would be refused when read.
 
     Args:
         about: ``settings``, ``data``, ``length`` and ``network`` of all networks, which every description has.
         replicas: Number of networks, each of which may become a chunk of its own.
 
     Raises:
-        ConfigError: Their descriptions go beyond a limit.
+        ConfigError: The descriptions would exceed a limit.
     """
     # The other entries of a description take less than twenty numbers of this length.
     largest = {"cuts": [[replicas, replicas]] * replicas, "rest": [-1e-300 / 3] * 20}
@@ -132,7 +132,7 @@ def check_description(about: Mapping[str, Any], replicas: int) -> None:
 
 
 def _signed(description: Mapping[str, Any], called: str) -> bytes:
-    """Return the description of a checkpoint with its check sum, as JSON that can be read again."""
+    """Return the description of a checkpoint with its check sum, as JSON within the limits for reading."""
     content = {"checksum": _checksum(description), "checkpoint": description}
     return json_bytes(content, called, RunError, indent=1)
 
@@ -142,23 +142,23 @@ def _checksum(description: Mapping[str, Any]) -> str:
 
 
 def read_checkpoint(path: Path) -> tuple[TrainState, dict[str, Any]]:
-    """Read a checkpoint by the path of its description; return the training state and the description.
+    """Return the training state and the description of a checkpoint, by the path of its description.
 
     Raises:
-        RunError: It is not complete, or holds something else than a training; the message says what is wrong.
+        RunError: The checkpoint is not complete, or does not hold a training; the message has the reason.
     """
     about = read_description(path)
     return state_of(_read_tensors(path, about), about), about
 
 
 def _read_tensors(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return the tensors of the checkpoint that `about`, read from `path`, describes."""
+    """Return the tensors of a checkpoint; `about` is its description, read from `path`."""
     path = path.with_suffix(".safetensors")
     size = about["bytes"]
     try:
         if path.stat().st_size != size:
             raise RunError(f"{path}: has {path.stat().st_size} bytes, and had {size}")
-        # Twice: the file's bytes, and the tensors made of them.
+        # Twice its size: the bytes of the file, and the tensors.
         if (free := free_host_memory()) is not None and 2 * size > free:
             raise RunError(f"{path}: takes {2 * size:,} bytes of memory, of which {free:,} are free")
         content = read_bytes(path, size, RunError)
@@ -173,7 +173,7 @@ def _read_tensors(path: Path, about: Mapping[str, Any]) -> dict[str, NDArray[Any
 
 @takes(path=a_path, backend=optional(kind(Backend)))
 def load_network(path: str | Path, *, backend: Backend | None = None) -> Network:
-    """Read a network from a run folder, a model file, or the description of a checkpoint, such as the best one.
+    """Return a network from a run folder, a model file, or the description of a checkpoint, such as the best one.
 
     Raises:
         RunError: There is no such file, or it does not hold a complete network.
@@ -181,7 +181,7 @@ def load_network(path: str | Path, *, backend: Backend | None = None) -> Network
     path = Path(path)
     if path.suffix != ".json":
         return Network.load(path, backend=backend)
-    if path.is_symlink():  # the tensors are beside the file itself
+    if path.is_symlink():  # the tensors are beside the target of the link
         path = path.resolve()
     about = read_description(path)
     if "network" not in about:
@@ -196,7 +196,7 @@ def read_description(path: Path) -> dict[str, Any]:
     """Return the description of a checkpoint.
 
     Raises:
-        RunError: The file is missing, cut or changed, or not of this format.
+        RunError: The file is missing, truncated, changed, or not of this format.
     """
     outer = read_json(path, RunError)
     schema.check(outer, _OUTER, f"{path}: is not the description of a checkpoint", RunError)
@@ -212,10 +212,10 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def descriptions_in(folder: Path, wrong: list[str]) -> dict[Path, dict[str, Any]]:
-    """Return the descriptions in a folder by their paths, the last first; add to `wrong` why others cannot be read.
+    """Return the descriptions in a folder by path, the last first; append to `wrong` why others cannot be read.
 
     Raises:
-        NewerFormatError: One was written by a newer xpnet.
+        NewerFormatError: A checkpoint was written by a newer xpnet.
     """
     descriptions = {}
     for path in sorted(folder.glob("step-*.json"), reverse=True):
@@ -240,7 +240,7 @@ def complete_states(folder: Path, wrong: list[str]) -> Iterator[tuple[TrainState
 
 
 def last_complete(folder: Path) -> tuple[TrainState | None, dict[str, Any], list[str]]:
-    """Return the state of the last complete checkpoint in a folder, its description, and what is wrong with later ones.
+    """Return state and description of the last complete checkpoint in a folder, and why later ones cannot be used.
 
     Without one, the state is None and the description empty.
     """
@@ -257,5 +257,5 @@ def delete_old(folder: Path, count: int) -> None:
     best = max(descriptions, key=lambda path: (descriptions[path]["score"], descriptions[path]["step"]))
     for path in list(descriptions)[count:]:
         if path != best:
-            path.unlink(missing_ok=True)  # the description first: tensors without it are no checkpoint
+            path.unlink(missing_ok=True)  # the description first: without it, tensors do not count as a checkpoint
             path.with_suffix(".safetensors").unlink(missing_ok=True)

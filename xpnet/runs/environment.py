@@ -28,7 +28,7 @@ PACKAGES = (
     "safetensors",
     "pillow",
 )
-# Variables that change speed, or the last bits, without changing code.
+# Environment variables that can change speed or the last bits of results.
 VARIABLES = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_NUM_THREADS",
@@ -45,17 +45,17 @@ VARIABLES = (
 )
 # Entries on which the last bits depend.
 _SAME = ("xpnet", "device", "cpu", "packages", "blas", "variables")
-# Environments that a run remembers beside its first one, and characters of a command line.
+# Most environments of resumed trainings that a run records, and most characters of a command line.
 MOST_RESUMED = 1_000
 _LONGEST = 10_000
 
 
 def describe_environment(backend: Any, command: str | None = None) -> dict[str, Any]:
-    """Return hardware, versions, threads and the command, as JSON can hold them.
+    """Return hardware, versions, threads and the command, in types that JSON has.
 
     Args:
         backend: The :class:`xpnet.Backend` that computes.
-        command: The command line that was given, if there was one.
+        command: The command line, if there is one.
     """
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -75,15 +75,15 @@ def describe_environment(backend: Any, command: str | None = None) -> dict[str, 
 
 
 def remember_environment(run: Path, now: dict[str, Any], step: int) -> list[str]:
-    """Add the environment in which a run is resumed to its file; return notes on what differs from before.
+    """Add the environment of a resumed run to its file; return notes on differences from the earlier ones.
 
     Args:
         run: The run folder.
-        now: As :func:`describe_environment` returns it.
-        step: The step from which the run goes on.
+        now: The present environment, as :func:`describe_environment` returns it.
+        step: The step from which the run continues.
     """
     path = run / ENVIRONMENT
-    if not path.exists():  # the run was killed before it had one
+    if not path.exists():  # the run was killed before it wrote one
         write_environment(run, now)
         return []
     notes = []
@@ -106,7 +106,7 @@ def system() -> str:
 
 
 def versions(packages: Iterable[str], distributions: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the versions of those `packages` that are installed; `distributions` has names that differ."""
+    """Return the versions of the installed `packages`; `distributions` has the differing names of distributions."""
     installed = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -124,7 +124,7 @@ def processor() -> str:
 
 
 def memory_gib() -> float | None:
-    """Return the machine's memory in GiB, or None where the system does not say."""
+    """Return the machine's memory in GiB, or None if unknown."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):
@@ -132,7 +132,7 @@ def memory_gib() -> float | None:
 
 
 def thread_pools() -> list[dict[str, Any]]:
-    """Return the thread pools of this process, as threadpoolctl describes them, with that of NumPy's BLAS."""
+    """Return the thread pools of this process, including NumPy's BLAS, in threadpoolctl's form."""
     import numpy as np
     from threadpoolctl import threadpool_info
 
@@ -172,5 +172,5 @@ def gpus(backend: Any) -> list[dict[str, Any]]:
 
 
 def variables() -> dict[str, str]:
-    """Return the environment variables that matter to speed and rounding, where they are set."""
+    """Return those environment variables that are set and affect speed or rounding."""
     return {name: printable(os.environ[name]) for name in VARIABLES if name in os.environ}

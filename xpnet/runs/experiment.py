@@ -1,4 +1,4 @@
-"""A run of ``xpnet train``: validated before it has a folder, and alone in its folder."""
+"""A run of ``xpnet train``: its validation, which comes before its folder, and its training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe(settings: Settings, data: Dataset) -> str:
 
 
 def about_data(data: Dataset, settings: Settings) -> str:
-    """Say which data is used, and how to get CIFAR-10 where the embedded default took its place."""
+    """Return a sentence on the data, with advice on getting CIFAR-10 if the built-in default replaces it."""
     source = "built in" if data.location.startswith("patterns") else f"from {data.location}"
     lines = [f"data: {data.name}, {source}, split {data.split}"]
     if settings.data.data is None and data.name == "patterns":
@@ -44,10 +44,10 @@ def about_data(data: Dataset, settings: Settings) -> str:
 
 
 def resolved(settings: Settings, data: Dataset) -> dict[str, Any]:
-    """Return the settings with the location of the data, so that they mean the same tomorrow."""
+    """Return the settings with the resolved location of the data, so that they do not depend on the folder."""
     target = settings.data.target
     if target is not None and data.location.endswith(".npy"):
-        target = str(Path(target).expanduser().resolve())  # the labels' file
+        target = str(Path(target).expanduser().resolve())  # the file of the labels
     location = dataclasses.replace(settings.data, data=data.location, split=data.split, target=target)
     return dataclasses.replace(settings, data=location).to_mapping()
 
@@ -66,15 +66,15 @@ class Experiment:
     def of(
         cls, settings: Settings, note: Callable[[str], None], seen: Mapping[str, Any] = MappingProxyType({})
     ) -> Experiment:
-        """Load the data and look for everything that can be wrong.
+        """Return a validated run; the data is loaded.
 
         Args:
-            settings: Those of the run.
-            note: Called with the device and the data that are used, in words.
-            seen: The fingerprint of the data with which the run has begun, if it has.
+            settings: The settings of the run.
+            note: Called with sentences on the device and the data.
+            seen: The fingerprint of the data with which the run began, if it is resumed.
 
         Raises:
-            XpnetError: Something is wrong.
+            XpnetError: A setting, the data or the device cannot be used.
         """
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         note(f"device: {backend.device} ({backend.reason})")
@@ -101,17 +101,17 @@ class Experiment:
 
     @property
     def length(self) -> Length:
-        """How long the training takes."""
+        """Length of the training in steps and epochs."""
         return self.settings.train.length(len(self.data.train))
 
     @property
     def compares(self) -> bool:
-        """Whether settings vary, beside the seed."""
+        """Whether settings other than the seed vary."""
         return bool(self.settings.varying.keys() - {"seed"})
 
     @property
     def about(self) -> dict[str, Any]:
-        """Settings, data and length, which every checkpoint describes."""
+        """Settings, data and length, as every checkpoint's description has them."""
         length = {"steps": self.length.steps, "steps_per_epoch": self.length.steps_per_epoch}
         return {"settings": self.config, "data": self.fingerprint, "length": length}
 
@@ -123,7 +123,7 @@ class Experiment:
         """Refuse a training whose files would be too large to be read again.
 
         Raises:
-            ConfigError: They would.
+            ConfigError: A file would exceed its limit for reading.
         """
         data, population = self.data, self.population
         check_names(population.network, population.seeds, data)
@@ -133,7 +133,7 @@ class Experiment:
         check_metrics(population, self.length.epochs)
 
     def train(self, folder: Path, point: ResumePoint, callbacks: Sequence[Callback]) -> tuple[Network, TrainResult]:
-        """Train from a point to the end.
+        """Return the trained networks and the result, for a training from `point` to the end.
 
         Raises:
             DivergedError: All networks have diverged.
@@ -155,7 +155,7 @@ class Experiment:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Let no second process train in a folder.
+    """Keep other processes from training in the same folder.
 
     Raises:
         RunError: Another process trains there, or the lock cannot be written.

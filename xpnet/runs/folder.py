@@ -5,7 +5,7 @@ history.csv        one row for each epoch and replica
 environment.json   hardware, versions and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
-checkpoints/       from which ``--resume`` goes on; see :mod:`xpnet.runs.checkpoints`
+checkpoints/       states from which ``--resume`` continues; see :mod:`xpnet.runs.checkpoints`
 model.safetensors  the network; see :mod:`xpnet.nn.model_file`
 """
 
@@ -36,7 +36,7 @@ def chunk_folder(run: Path, chunk: tuple[int, int]) -> Path:
 
 
 def chunks_in(run: Path) -> list[tuple[int, int]]:
-    """Return the chunks of networks for which a run has a folder, in the order of their numbers."""
+    """Return the chunks of networks for which a run has a folder, in ascending order."""
     names = (re.fullmatch("([0-9]{1,9})-([0-9]{1,9})", folder.name) for folder in (run / CHECKPOINTS).glob("*-*"))
     chunks = ((int(name[1]), int(name[2])) for name in names if name)
     return sorted(chunk for chunk in chunks if chunk[0] < chunk[1])
@@ -46,7 +46,7 @@ def refuse_links(run: Path) -> None:
     """Refuse checkpoint folders that are links: nothing outside the run's folder may be deleted or written.
 
     Raises:
-        RunError: There is a link.
+        RunError: A checkpoint folder is a link.
     """
     home = run / CHECKPOINTS
     for path in (home, home / LOCK, *home.glob("*-*")):

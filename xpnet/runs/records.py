@@ -1,4 +1,4 @@
-"""The records of a run: history.csv, which is written epoch by epoch; checked readers of it and of JSON files."""
+"""The records of a run: history.csv, written epoch by epoch, and checked readers of it and of JSON files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.parsing import opened, read_json
 
-# History is read line by line and kept as numbers; so many epochs take 900 MB for one network.
+# History is read line by line and stored as numbers; this many epochs take 900 MB for one network.
 MOST_EPOCHS = 10_000_000
 MOST_HISTORY_LINE = 1024
-# Lines that are checked one by one, and then turned into numbers together.
+# Number of lines that are checked one by one and then converted to numbers together.
 _LINES = 20_000
 _WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
 _FINITE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,30})?(e[+-]?[0-9]{1,3})?", re.ASCII)
@@ -42,14 +42,14 @@ _ANOTHER_COPY = "take another copy of it"
 
 
 class HistoryFile:
-    """``history.csv``, written epoch by epoch, so that epochs are kept whatever ends the run.
+    """``history.csv``, written epoch by epoch, so that finished epochs survive any end of the run.
 
     Args:
         path: The file; it is replaced.
-        records: Epochs that it begins with.
+        records: Epochs at the beginning of the file.
 
     Raises:
-        OSError: It cannot be written; the file before it stays.
+        OSError: The file cannot be written; an earlier file stays unchanged.
     """
 
     def __init__(self, path: Path, records: Iterable[EpochRecord] = ()) -> None:
@@ -67,7 +67,7 @@ class HistoryFile:
         """Add all rows of an epoch, or none.
 
         Raises:
-            OSError: They cannot be written; the next call writes the file anew.
+            OSError: The rows cannot be written; the next call rewrites the file.
         """
         self._records.append(record)
         if not self.complete:
@@ -76,20 +76,20 @@ class HistoryFile:
         rows = csv_lines(record.rows()).encode()
         rest = memoryview(rows)
         try:
-            while rest:  # a disk that is nearly full takes a part
+            while rest:  # a nearly full disk may take only a part
                 rest = rest[self._file.write(rest) :]
         except OSError:
-            with contextlib.suppress(OSError):  # a part that stays goes when the file is written anew
+            with contextlib.suppress(OSError):  # if truncating fails, the rest goes with the next rewrite
                 self._file.truncate(self._size)
             self.close()
             raise
         self._size += len(rows)
 
     def rewrite(self) -> None:
-        """Write every epoch anew.
+        """Rewrite the file with every epoch.
 
         Raises:
-            OSError: They cannot be written; the file stays as it is.
+            OSError: The file cannot be written; it stays unchanged.
         """
         self.close()
         content = csv_lines([list(COLUMNS), *(row for record in self._records for row in record.rows())]).encode()
@@ -104,17 +104,17 @@ class HistoryFile:
 
 
 def read_history(path: Path, replicas: int, members: Sequence[int] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of ``history.csv``, but for the replica: (epochs,), or (epochs, R) of what networks differ in.
+    """Return the columns of ``history.csv`` except ``replica``: (epochs,), or (epochs, R) for figures of each network.
 
-    An epoch that is cut off at the end of the file, as by a kill, does not count.
+    An incomplete epoch at the end of the file, as left by a killed process, does not count.
 
     Args:
-        path: The file; it is read line by line, in memory for what is returned.
-        replicas: Number of networks that the file is of.
-        members: The networks that are wanted; all of them if not given.
+        path: The file; it is read line by line, so that only the result takes memory.
+        replicas: Number of networks in the file.
+        members: The networks to return; all if not given.
 
     Raises:
-        RunError: The file is damaged, is not of so many networks, or has more than ``MOST_EPOCHS`` epochs; the message
+        RunError: The file is damaged, has another number of networks, or more than ``MOST_EPOCHS`` epochs; the message
             names line and column.
     """
     wanted = np.arange(replicas) if members is None else np.asarray(members, np.int64)
@@ -129,13 +129,13 @@ def read_history(path: Path, replicas: int, members: Sequence[int] | None = None
     epochs = total // replicas
     shape = (epochs, len(wanted), len(of_networks))
     networks = np.frombuffer(network_values)[: math.prod(shape)].reshape(shape)
-    order = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")  # rows are in the order of their numbers
+    order = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")  # rows are in the order of replica numbers
     columns = dict(zip(_OF_EPOCH, np.frombuffer(epoch_values).reshape(-1, len(of_epoch))[:epochs].T, strict=True))
     return columns | {name: networks[:, order, column] for column, name in enumerate(_OF_NETWORKS)}
 
 
 def _rows_of(path: Path, replicas: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the complete rows of ``history.csv`` as numbers (n, columns), some at a time, each checked."""
+    """Yield the complete rows of ``history.csv`` as checked numbers (n, columns), some at a time."""
     with opened(path, RunError, str(path)) as (file, _), io.BufferedReader(file) as lines:
         head = _decoded(lines.readline(MOST_HISTORY_LINE), f"{path}: line 1").removesuffix("\n")
         if missing := [name for name in COLUMNS if name not in head.split(",")]:
@@ -151,7 +151,7 @@ def _rows_of(path: Path, replicas: int) -> Iterator[NDArray[np.float64]]:
 
 
 def _checked_lines(lines: BinaryIO, path: Path) -> Iterator[str]:
-    """Yield the lines below the head, each with the right columns, up to one that was not written to its end."""
+    """Yield the lines below the head, each with the right number of columns, up to an incomplete line."""
     for number in count(2):
         content = lines.readline(MOST_HISTORY_LINE)
         place = f"{path}: line {number}"
@@ -183,7 +183,7 @@ def _wrong_cell(cells: Sequence[str], column: int, place: str) -> RunError:
 
 
 def _numbers(lines: Sequence[str], first: int, replicas: int, path: Path) -> NDArray[np.float64]:
-    """Return rows (n, columns) as numbers; the first of them is row `first` of the file, counted from 0."""
+    """Return rows as numbers (n, columns); the first of them is row `first` of the file, counted from 0."""
     rows = np.fromstring(",".join(lines), np.float64, sep=",").reshape(len(lines), len(COLUMNS))
     finite = [i for i, (_, pattern, _) in enumerate(_PATTERNS) if pattern is _FINITE]
     for i, column in np.argwhere(~np.isfinite(rows[:, finite]))[:1].tolist():

@@ -23,9 +23,9 @@ from xpnet.training.population import Population
 from xpnet.training.state import Chunk, TrainState, check_compatible
 from xpnet.utils.plural import counted
 
-# Settings that may always change: where the data lies, where to compute, and how often to save.
+# Settings that may always change: the data's location, the device, and how often to save.
 _FREE = ("data", "device", "save_every", "keep")
-# Settings that decide which samples are in which batch of an epoch.
+# Settings that determine the batches of an epoch.
 _BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs")
 
 
@@ -34,12 +34,12 @@ class ResumePoint:
     """The point from which a run continues.
 
     Attributes:
-        chunks: The chunks of its population; empty before the first checkpoint.
-        starts: The state of each chunk, from its last complete checkpoint that fits.
+        chunks: The chunks of the population; empty before the first checkpoint.
+        starts: The state of each chunk, from the last complete checkpoint that fits the training.
         about: The description of the newest of these checkpoints; empty before the first.
-        skipped: Why later checkpoints cannot be used, a sentence each.
-        split: Chunks that were saved together with others.
-        steps: Steps of the training, from its beginning to its end.
+        skipped: Sentences on why later checkpoints cannot be used.
+        split: Chunks that are parts of a saved chunk.
+        steps: Number of steps of the complete training.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
@@ -51,12 +51,12 @@ class ResumePoint:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the newest checkpoint, with today's defaults for settings that it does not have."""
+        """The settings of the newest checkpoint, with present defaults for settings that it lacks."""
         saved: dict[str, Any] = self.about.get("settings", {})
         try:
             return Settings.from_mapping(saved).to_mapping()
         except ConfigError:
-            return saved  # the differences will show it
+            return saved  # the comparison of settings will report it
 
     @property
     def data(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class ResumePoint:
 
     @property
     def step(self) -> int:
-        """Steps that the chunk which is trained next has taken."""
+        """Number of steps that the next chunk to train has taken."""
         return self._steps_taken[self._next] if self.chunks else 0
 
     @property
@@ -74,7 +74,7 @@ class ResumePoint:
         return bool(self.chunks) and set(self._steps_taken) == {self.steps}
 
     def next_chunk(self) -> str:
-        """Say which chunk is trained next, if there are several."""
+        """Return words on which chunk is trained next, if there are several."""
         return f", chunk {self._next + 1} of {len(self.chunks)}" if len(self.chunks) > 1 else ""
 
     @property
@@ -89,11 +89,11 @@ class ResumePoint:
 
 @dataclass
 class _StateFinder:
-    """Finds states from which `population` can continue, for trainings of `length`; `now` has settings and data.
+    """Finds states from which `population` can continue a training of `length`; `now` has its settings and data.
 
     Attributes:
-        skipped: Why checkpoints cannot be read.
-        unfit: Why states that were read do not fit.
+        skipped: Reasons why checkpoints cannot be read.
+        unfit: Reasons why states that were read do not fit.
     """
 
     run: Path
@@ -105,7 +105,7 @@ class _StateFinder:
     unfit: list[str] = field(default_factory=list)
 
     def last_of(self, chunk: Chunk) -> tuple[TrainState, Mapping[str, Any]] | None:
-        """Return the last state of a chunk that fits, with its description; None if there is none."""
+        """Return the last fitting state of a chunk, with its description; None if there is none."""
         start, stop = chunk
         if stop > len(self.population):
             self.unfit.append(f"which are of {stop} networks and more, and there are {len(self.population)}")
@@ -116,7 +116,7 @@ class _StateFinder:
                 self.unfit.append(reason)
             elif len(state.step_metrics[0]):
                 return state, about
-            else:  # between epochs, which may have another length now
+            else:  # between epochs; their length may have changed
                 step = min(state.epochs * self.length.steps_per_epoch, self.length.steps)
                 return dataclasses.replace(state, step=step), about
         return None
@@ -129,11 +129,11 @@ class _StateFinder:
         """
         length, epochs, taken = self.length, state.epochs, len(state.step_metrics[0])  # steps of the unfinished epoch
         per_epoch = about.get("length", {}).get("steps_per_epoch", 0)
-        # At the end, the last epoch may be a short one.
+        # At the end, the last epoch may be shorter.
         same_end = (per_epoch, state.step, epochs) == (length.steps_per_epoch, length.steps, length.epochs)
         if not (same_end and not taken) and (state.step != epochs * per_epoch + taken or taken >= max(per_epoch, 1)):
             return f"its last epoch was cut short at step {state.step}"
-        if epochs > length.epochs:  # earlier checkpoints would fit, but the epochs since would be lost without a word
+        if epochs > length.epochs:  # earlier checkpoints would fit, but the later epochs would be lost silently
             asked = f"and {length.epochs} are asked for; train a new run"
             raise RunError(f"{self.run}: it has trained {epochs} epochs already, {asked}")
         if not taken:
@@ -155,20 +155,20 @@ def find_resume_point(
     most: int | None = None,
     now: Mapping[str, Any] = MappingProxyType({}),
 ) -> ResumePoint:
-    """Find the last complete checkpoint of every chunk from which `population` can continue.
+    """Return the point from which `population` can continue: the last complete checkpoint of every chunk.
 
     Args:
         run: The run folder.
         population: The networks to train.
         length: Length of their training.
         dtype: ``"float32"`` or ``"float64"``.
-        chunks: Chunks of the population, each within one that was saved; those that were saved if not given.
+        chunks: Chunks of the population, each within a saved chunk; the saved chunks if not given.
         most: Most networks in a chunk; larger chunks are cut.
-        now: The ``settings`` and ``data`` to continue with, where they may differ: within an epoch the batches must
+        now: The ``settings`` and ``data`` to continue with, if they may have changed: within an epoch, the batches must
             stay the same.
 
     Raises:
-        RunError: There are complete checkpoints, and `population` cannot continue from any of them, or was trained for
+        RunError: There are complete checkpoints, but `population` cannot continue from any of them, or was trained for
             longer than `length`.
     """
     finder = _StateFinder(run, population, length, dtype, now)
@@ -178,12 +178,12 @@ def find_resume_point(
         if finder.unfit:
             raise RunError(f"{run}: cannot go on from its checkpoints, {finder.unfit[0]}; train a new run")
         return point
-    # Chunks are only ever cut into smaller ones: the checkpoints that know most chunks are the newest.
+    # Chunks are only ever cut into smaller ones, so the checkpoints with the most chunks are the newest.
     newest = max(saved, key=lambda chunk: (len(saved[chunk][1].get("cuts", ())), chunk))
     point.about = saved[newest][1]
     for start, stop in chunks or _saved_chunks(run, point.about, len(population)):
         count = 1 if most is None else -(-(stop - start) // most)
-        edges = [start + (stop - start) * i // count for i in range(count + 1)]  # parts as even as can be
+        edges = [start + (stop - start) * i // count for i in range(count + 1)]  # parts of nearly equal size
         point.chunks += pairwise(edges)
     for start, stop in point.chunks:
         around = [chunk for chunk in saved if chunk[0] <= start and stop <= chunk[1]]
@@ -198,7 +198,7 @@ def find_resume_point(
 
 
 def _saved_chunks(run: Path, about: Mapping[str, Any], replicas: int) -> list[Chunk]:
-    """Return the chunks that the description of a checkpoint names; refuse those of another number of networks."""
+    """Return the chunks in a checkpoint's description; refuse a description for another number of networks."""
     chunks = [(start, stop) for start, stop in about.get("cuts", ())]
     edges = [0, *(stop for _, stop in chunks)]
     if [start for start, _ in chunks] != edges[:-1] or sorted(set(edges)) != edges or not chunks:
@@ -210,7 +210,7 @@ def _saved_chunks(run: Path, about: Mapping[str, Any], replicas: int) -> list[Ch
 
 
 def finished(run: Path) -> dict[str, Any] | None:
-    """Return the final figures of a run that has ended, or None if there is something left to do."""
+    """Return the final figures of a finished run, or None if the run is not finished."""
     try:
         metrics = read_metrics(run / METRICS)
     except RunError:
@@ -227,12 +227,12 @@ def data_seen(run: Path) -> dict[str, Any]:
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the settings, or entries of a data fingerprint, that differ and may not always change."""
+    """Return the differences between settings, or between data fingerprints, without those that may always change."""
 
     def show(value: Any) -> str:
         return "none" if value is None else shown(value)
 
-    # Files of labels may lie anywhere: the fingerprint of the data has them.
+    # Files of labels may move; the fingerprint of the data covers their content.
     files = all(str(settings.get("target")).endswith(".npy") for settings in (saved, now))
     return [
         f"{name} = {show(now.get(name))} (it has {show(saved.get(name))})"
@@ -242,10 +242,10 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _batch_changes(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the differences that change the batches of an epoch: some settings, and the data."""
+    """Return the differences, in settings and data, that change the batches of an epoch."""
     changes: list[str] = []
     if now.get("settings"):
-        # A setting that is None is not in the mapping.
+        # Settings that are None are missing from the mapping.
         settings = (source.get("settings", {}) for source in (about, now))
         changes += differences(*({name: source.get(name) for name in _BATCHES} for source in settings))
     saved, current = about.get("data", {}), now.get("data", {})
@@ -262,15 +262,15 @@ def validate_resume(
     location: str = "",
     allow_changes: bool = False,
 ) -> list[str]:
-    """Return the reasons for which a run cannot continue with other settings or data; an empty list if it can.
+    """Return the reasons why a run cannot continue with changed settings or data; an empty list if it can.
 
     Args:
         run: The run folder.
-        point: From where it would continue.
-        settings: Settings that differ, as :func:`differences` returns them.
-        data: What differs in the data, likewise.
-        location: Where the data lies.
-        allow_changes: Whether differences are wanted; some are impossible all the same.
+        point: The point from which it would continue.
+        settings: Changed settings, as :func:`differences` returns them.
+        data: Changes of the data, as :func:`differences` returns them.
+        location: Location of the data.
+        allow_changes: Whether the user allows changes; some are impossible anyway.
     """
     changes = [*settings, *data]
     if not changes:

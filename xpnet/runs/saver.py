@@ -26,31 +26,31 @@ from xpnet.training.state import Chunk, TrainState
 from xpnet.utils.plural import counted
 
 _DAMAGED = ".damaged"
-# Names of files that xpnet.utils.atomic_files writes before they replace others.
+# Names of temporary files of xpnet.utils.atomic_files.
 _TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]+\.tmp")
 
 
 class Saver(Callback):
-    """Saves a run as its settings say, and warns once if that fails.
+    """Callback that saves a run according to its settings, and warns once if that fails.
 
     Args:
         experiment: The run.
-        folder: Its folder.
+        folder: The folder of the run.
         warn: Called with the first failure, in a sentence.
         saved: Step of the last checkpoint; None if there is none.
 
     Attributes:
-        folder, saved: As above.
+        folder, saved: The arguments; `saved` changes with each checkpoint.
         chunks: The chunks of the population.
-        failures: Number of writes that failed.
-        first_failure: The first of them, in words; empty if there was none.
+        failures: Number of failed writes.
+        first_failure: The first failure in words; empty if there was none.
         unwritten: Results that could not be written.
     """
 
     def __init__(
         self, experiment: Experiment, folder: Path, warn: Callable[[str], None], saved: int | None = None
     ) -> None:
-        import safetensors.numpy  # noqa: F401 - now, and not in the middle of a training
+        import safetensors.numpy  # noqa: F401 - imported here, not during a training
 
         self.folder, self.saved = folder, saved
         self._experiment, self._about, self._warn = experiment, experiment.about, warn
@@ -61,10 +61,10 @@ class Saver(Callback):
         self.unwritten: list[str] = []
 
     def on_train_begin(self, plan: TrainPlan) -> None:
-        """Begin the history with the epochs that are finished.
+        """Begin the history with the finished epochs.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: The history cannot be written.
         """
         path = self.folder / HISTORY
         try:
@@ -76,7 +76,7 @@ class Saver(Callback):
         self._delete_other_chunks()
 
     def on_chunk_split(self, plan: TrainPlan) -> Mapping[Chunk, TrainState]:
-        """Save the halves of a chunk for which memory ran out; its own checkpoints stay until then."""
+        """Save the halves of a chunk for which memory ran out, and only then delete the chunk's own checkpoints."""
         starts: Mapping[Chunk, TrainState] = {}
         self.chunks = list(plan.chunks)
         with self.attempt(f"{self.folder / CHECKPOINTS}: what was saved, in {len(plan.chunks)} chunks"):
@@ -93,17 +93,17 @@ class Saver(Callback):
             self._history.append(record)
 
     def on_checkpoint(self, point: SavePoint) -> None:
-        """Save a chunk of networks, if it is time to."""
+        """Save a chunk of networks, if a checkpoint is due."""
         every = self._experiment.settings.run.save_every
         if every and (point.ends or point.epochs % every == 0):
             with self.attempt(f"{chunk_folder(self.folder, point.chunk)}: the checkpoint of step {point.step}"):
                 self.save(point.chunk, point.network, point.state())
 
     def save_chunks(self, states: Mapping[Chunk, TrainState]) -> None:
-        """Save chunks, and then delete the checkpoints of chunks that are not the population's now.
+        """Save chunks, and then delete the checkpoints of chunks that are no longer in use.
 
         Raises:
-            OSError: One cannot be written; nothing is deleted.
+            OSError: A checkpoint cannot be written; nothing is deleted.
         """
         for chunk, state in states.items():
             network = self._experiment.network(self._experiment.population.part(*chunk))
@@ -121,7 +121,7 @@ class Saver(Callback):
         """Save a chunk of networks.
 
         Raises:
-            OSError: It cannot be written; earlier checkpoints stay complete.
+            OSError: The checkpoint cannot be written; earlier checkpoints stay complete.
         """
         cuts = [list(chunk) for chunk in self.chunks]
         about = {**self._about, "cuts": cuts, "chunk": list(chunk), "network": network.description()}
@@ -135,7 +135,7 @@ class Saver(Callback):
 
     @contextlib.contextmanager
     def attempt(self, item: str, *, results: bool = False) -> Iterator[None]:
-        """Count failures to write an item instead of raising them; warn of the first one."""
+        """Count failures to write `item` instead of raising them, and warn of the first one."""
         try:
             yield
         except (OSError, RunError, MemoryError) as error:
@@ -152,7 +152,7 @@ class Saver(Callback):
                 self._warn(f"warning: {self.first_failure}; training goes on, {last}")
 
     def write_results(self, network: Network, result: TrainResult, draw: Callable[[], None]) -> dict[str, Any]:
-        """Write the network, the curves and the final figures, each if the disk takes it; return the figures.
+        """Write the network, the curves and the final figures, each even if another fails; return the figures.
 
         Args:
             network: The trained networks.
@@ -163,9 +163,9 @@ class Saver(Callback):
         metrics = result.to_json() | {"run": str(folder), "samples": experiment.data.counts}
         if len(experiment.population) > 1:
             metrics["replicas"] = list(replicas_json(experiment.population, result))
-        if len(self.chunks) > 1:  # in float32 the last bits depend on which networks are trained together
+        if len(self.chunks) > 1:  # in float32, the last bits depend on the networks in a chunk
             metrics["chunks"] = [stop - start for start, stop in self.chunks]
-        if not (folder / CONFIG).is_file():  # the folder was deleted: results are kept all the same
+        if not (folder / CONFIG).is_file():  # the folder was deleted; write the results anyway
             with self.attempt(f"{folder}", results=True):
                 folder.mkdir(parents=True, exist_ok=True)
                 write_config(folder, experiment.config)
@@ -178,16 +178,16 @@ class Saver(Callback):
         if len(result.history):
             with self.attempt(f"{folder / 'curves.png'}", results=True):
                 draw()
-        # The last: a run with these is finished, unless a result is missing, which --resume can write.
+        # Last, since this file marks the run as finished, unless a result is missing, which --resume can write.
         with self.attempt(f"{folder / METRICS}", results=True):
             write_metrics(folder, metrics | ({"interrupted": True} if self.unwritten else {}))
         return metrics
 
     def raise_failures(self) -> None:
-        """Report failures to write.
+        """Raise an error if writes have failed.
 
         Raises:
-            RunError: There were some.
+            RunError: A write has failed.
         """
         if self.failures:
             rest = f"missing are {', '.join(self.unwritten)}" if self.unwritten else "the results are complete"
@@ -202,7 +202,7 @@ class Saver(Callback):
 
 
 def prepare_to_resume(experiment: Experiment, run: Path, point: ResumePoint, *, changed: bool) -> None:
-    """Leave no checkpoint that is later than where the run continues, and none of other settings or chunks."""
+    """Delete checkpoints that are later than `point`, and those of other settings or chunks."""
     again = list(point.starts) if changed else point.split
     if again:
         saver = Saver(experiment, run, lambda _: None)
@@ -212,19 +212,19 @@ def prepare_to_resume(experiment: Experiment, run: Path, point: ResumePoint, *, 
 
 
 def delete_unused(run: Path, starts: Mapping[Chunk, TrainState], *, earlier: bool) -> None:
-    """Delete checkpoints that are later than where their chunk continues, and files of saves that were cut short.
+    """Delete checkpoints later than the start of their chunk, and files of interrupted saves.
 
     Args:
         run: The run folder.
-        starts: The states from which chunks continue; checkpoints of other chunks are renamed, not deleted.
-        earlier: Delete earlier ones too: they are of other settings.
+        starts: The states from which chunks continue; checkpoints of chunks without a state are renamed, not deleted.
+        earlier: Whether to delete earlier checkpoints too, as they have other settings.
     """
     reached = {chunk_folder(run, chunk): start.step for chunk, start in starts.items()}
     for path in (run / CHECKPOINTS).glob("*-*/step-*"):
         number, step = path.name.split(".")[0].removeprefix("step-"), reached.get(path.parent)
         if not number.isdecimal() or path.suffix == _DAMAGED:
             continue
-        if step is None or path.is_dir():  # all that is left of a chunk, though it cannot be read; or no file
+        if step is None or path.is_dir():  # the only checkpoint left of a chunk, although unreadable; or not a file
             path.replace(path.with_name(path.name + _DAMAGED))
         elif int(number) > step or (earlier and int(number) < step) or not path.with_suffix(".json").exists():
             path.unlink(missing_ok=True)

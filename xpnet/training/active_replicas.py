@@ -1,4 +1,4 @@
-"""The replicas of a population that still train, and the tensors on which they do."""
+"""The replicas of a population that are still trained, and their tensors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from xpnet.training.steppers import State, StepMetrics, Stepper
 class ActiveReplicas:
     """The replicas that have neither diverged nor been pruned.
 
-    While all R replicas are active they train in place.  Later the active ones train on copies of their tensors, so
-    that a step costs what they need; :meth:`write_back` copies what they have learned into `network`.
+    While all R replicas are active, they are trained in place.  Later the active ones are trained on copies of their
+    tensors, so that the others cost no time; :meth:`write_back` copies the trained tensors into `network`.
 
     Attributes:
         network: All R replicas.
-        living: The active ones, as a network on the tensors of `state`.
-        state: What a step changes: parameters, velocities and running statistics of the active replicas.
+        living: The active replicas, as a network on the tensors of `state`.
+        state: All that a step changes: parameters, velocities and running statistics of the active replicas.
         numbers: Numbers of the active replicas, ascending (A,).
-        diverged: Replicas that diverged, with the places.
-        dropped: Replicas that were pruned, with the steps that they had taken.
+        diverged: Replicas that diverged, each with step, rate and loss.
+        dropped: Pruned replicas, each with the number of its steps.
     """
 
     def __init__(self, network: Network, *, momentum: bool) -> None:
@@ -49,21 +49,21 @@ class ActiveReplicas:
         return len(self.numbers) == self.network.replicas
 
     def keep(self, places: NDArray[np.int64]) -> None:
-        """Train on with some of the active replicas, by their places in `numbers`, on copies of their tensors."""
+        """Keep only some active replicas, by their positions in `numbers`, and copy their tensors."""
         self.write_back()
         self.state = self.state.select(self.network.backend.asarray(places))
         self.numbers = self.numbers[places]
         self.living = self.network.sharing([*map(int, self.numbers)], self.state.parameters, self.state.running)
 
     def drop(self, replicas: list[int]) -> None:
-        """Train on without replicas that were pruned; their tensors stay as they are."""
+        """Remove pruned replicas from the training; their tensors do not change."""
         self.dropped |= dict.fromkeys(replicas, self.state.step)
         self._keep_others(replicas)
 
     def leave_out(self, diverged: Mapping[int, Divergence]) -> None:
-        """Train on without replicas that have diverged, and set their tensors to NaN.
+        """Remove diverged replicas from the training, and set their tensors to NaN.
 
-        Their values mean nothing, and depend on when the divergence was noticed.
+        Their values have no meaning, and depend on when the divergence was noticed.
         """
         self.diverged |= diverged
         self._keep_others(sorted(diverged))
@@ -80,7 +80,7 @@ class ActiveReplicas:
             self.numbers = self.numbers[:0]
 
     def write_back(self) -> None:
-        """Copy what the active replicas have learned into `network`, where they train on copies."""
+        """Copy the tensors of the active replicas into `network`, if they are trained on copies."""
         if self.all_active or not len(self):
             return
         numbers = self.network.backend.asarray(self.numbers)
@@ -90,7 +90,7 @@ class ActiveReplicas:
                 home[name][numbers] = tensor
 
     def only_active(self, metrics: Metrics) -> Metrics:
-        """Return figures (R,) with NaN for the replicas that are not active."""
+        """Return figures (R,) with NaN for inactive replicas."""
         if self.all_active:
             return metrics
         factor = np.where(np.isin(np.arange(self.network.replicas), self.numbers), 1.0, np.nan)
@@ -110,7 +110,7 @@ class ActiveReplicas:
             values[:, asarray(self.numbers)] = of_active
 
     def saved(self) -> dict[str, Any]:
-        """Return the attributes of :class:`TrainState` that :meth:`restore` takes over, with copies of all tensors."""
+        """Return copies of the attributes of :class:`TrainState` that :meth:`restore` needs."""
         self.write_back()
         network, to_numpy = self.network, self.network.backend.to_numpy
         velocities = {}
@@ -128,7 +128,7 @@ class ActiveReplicas:
         }
 
     def restore(self, start: TrainState) -> None:
-        """Take over the tensors of a state, and which replicas are active."""
+        """Set the tensors and the active replicas to those of a state."""
         for home, tensors in (
             (self.network.parameters, start.parameters),
             (self.network.running, start.running),

@@ -1,4 +1,4 @@
-"""Mini-batches: the order in which each replica meets the training samples."""
+"""Mini-batches: the order in which each replica sees the training samples."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from xpnet.utils.rng import Purpose, generator
 
 
 def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
-    """Return the seed of each replica's order of samples; replicas with one order see the same batches."""
+    """Return the seed of each replica's order of samples; replicas with equal seeds see the same batches."""
     base = seeds[0] if config.shuffle_seed is None else config.shuffle_seed
     if config.shuffle == "shared":
         return (base,) * len(seeds)
     if config.shuffle == "independent":
         return tuple(base + r for r in range(len(seeds)))
-    # A replica equals its solo run: seeds that lie apart have orders that lie as far apart.
+    # Replica r must equal its solo run: seeds of orders differ by as much as the replicas' seeds.
     return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
 
 
@@ -29,8 +29,8 @@ class Batches:
     Args:
         orders: Seed of each replica's order, as :func:`order_seeds` returns them.
         samples: Samples in the training set.
-        config: Has the size of a batch, and whether an incomplete one is dropped.
-        backend: The device on which batches are needed; the host if not given.
+        config: Its `batch_size` and `drop_last` are used.
+        backend: The device of the batches; the host if not given.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class Batches:
         """Return the order of samples of an epoch, counted from 0.
 
         Returns:
-            Full batches, then an incomplete one unless it is dropped: (k, R, n), or (k, n) if replicas share the order.
+            Full batches, then an incomplete batch unless it is dropped: (k, R, n), or (k, n) if replicas share the
+                order.
         """
         if self._prepared is not None and self._prepared[0] == epoch:
             return self._prepared[1]

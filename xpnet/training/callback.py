@@ -1,4 +1,4 @@
-"""Callbacks: methods that a training calls on its way, and the objects that it passes to them."""
+"""Callbacks: methods that a training calls, and the objects that it passes to them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TrainPlan:
 
     Attributes:
         length: Steps, epochs and steps per epoch.
-        chunks: The networks that train together, each as (first, last + 1): one chunk, or several that are trained one
-            after another where memory does not hold the population.
-        records: Epochs that an earlier training has finished, if this one goes on from it; empty for several chunks.
+        chunks: Groups of networks that train together, each as (first, last + 1): one chunk, or several, trained one
+            after another, if the population does not fit into memory.
+        records: Epochs of an earlier training that this one continues; empty for several chunks.
     """
 
     length: Length
@@ -35,9 +35,9 @@ class PruningPoint:
 
     Attributes:
         step: Steps taken.
-        replicas: Numbers of the networks that are still trained.
+        replicas: Numbers of the networks that are still in training.
         chunk: The networks that train together, as (first, last + 1).
-        validation: Figures of all networks; NaN for those that are not trained any more.
+        validation: Validation figures of all networks; NaN for networks that are no longer trained.
     """
 
     step: int
@@ -68,10 +68,10 @@ class SavePoint:
 
 
 class Callback:
-    """Base class of callbacks for :func:`xpnet.train` and its relatives; every method does nothing by default.
+    """Base class of callbacks for :func:`xpnet.train` and similar functions; every method does nothing by default.
 
-    Methods of several callbacks are called in the order in which the callbacks are given.  An exception ends the
-    training with its own traceback; checkpoints that were written before stay complete.
+    Several callbacks are called in the given order.  An exception ends the training with its own traceback; earlier
+    checkpoints stay complete.
 
     Attributes:
         prune_at: Steps after which :meth:`on_prune` is called.  At each of them the validation set is evaluated.
@@ -86,21 +86,21 @@ class Callback:
         """Called every few hundredths of a second with the number of steps just taken."""
 
     def should_stop(self) -> bool:
-        """Asked after :meth:`on_steps`; training ends if a callback returns True."""
+        """Called after :meth:`on_steps`; training ends if a callback returns True."""
         return False
 
     def on_prune(self, point: PruningPoint) -> Iterable[int]:  # noqa: ARG002 - for subclasses
-        """Called after the steps of `prune_at` but the last one; returns the networks that are not trained further."""
+        """Called after the steps `prune_at`, except the training's last step; returns the networks to stop training."""
         return ()
 
     def on_epoch_end(self, record: EpochRecord) -> None:
         """Called after every epoch; for a population in several chunks, once all chunks are trained."""
 
     def on_checkpoint(self, point: SavePoint) -> None:
-        """Called after every epoch of every chunk, and where training stops within an epoch."""
+        """Called after every epoch of every chunk, and when training stops within an epoch."""
 
     def on_chunk_split(self, plan: TrainPlan) -> Mapping[Chunk, TrainState] | None:  # noqa: ARG002
-        """Called when memory ran out and a chunk was cut in halves; may return the states from which chunks go on."""
+        """Called when memory ran out and a chunk was cut in halves; may return states from which chunks continue."""
         return None
 
     def on_train_end(self, result: TrainResult) -> None:

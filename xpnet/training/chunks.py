@@ -1,4 +1,4 @@
-"""Chunks of a population that memory holds at once: their sizes, and joining their results."""
+"""Chunks of a population that fit into memory: their sizes, and joining their results."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from xpnet.training.state import Chunk
 
 Trained = tuple[Network, TrainResult]
 
-# Share of the free memory that a population may take; the rest is left for what cannot be foreseen.
+# Share of the free memory that a population may take; the rest is a reserve.
 _SHARE = 0.5
-# Widest activations of a chunk of an evaluation, as xpnet.training.evaluation takes them.
+# Bytes of activations during an evaluation, for the chunks of xpnet.training.evaluation.
 _EVALUATION_BYTES = 4 * 16 * 2**20
 
 
 def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples: int, dtype: Any) -> int:
-    """Return about how much memory each network of a population takes while it trains.
+    """Return an estimate of the memory in bytes of each network of a population during training.
 
-    Counted are parameters and running statistics, gradients and velocities, the activations of a batch with the
+    It includes parameters and running statistics, gradients and velocities, the activations of a batch with the
     workspace of the backward pass, the order of an epoch's samples, rates and figures of every step, and the history.
     """
     size = np.dtype(dtype).itemsize
     one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
     parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
     momentum = np.any(np.asarray(train_config.momentum) > 0)
-    # The network's own, copies that a call works on, and squares in float64; with momentum velocities, their copies,
-    # gradients and updates.  A replica in float64 is trained in place.
+    # The network's tensors, the copies that a call works on, and squares in float64; with momentum also velocities,
+    # their copies, gradients and updates.  A replica in float64 is trained in place.
     copies = (4 if size < 8 else 3) * (2 if momentum else 1)
     activations = 9 * train_config.batch_size * sum((*config.hidden, config.classes))
     length = train_config.length(samples)
-    # Learning rates for the host, for the stepper and while they are made; an epoch's figures by step; its record.
+    # Learning rates on the host, for the stepper, and during their computation; an epoch's figures by step; its record.
     by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 3 * 7 * length.epochs)
     return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)
 
@@ -55,8 +55,8 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
 def chunks(population: Population, most: int | None) -> list[Chunk]:
     """Cut a population into chunks (start, stop) of at most `most` replicas and of nearly equal sizes.
 
-    Cuts lie between seeds where that makes no more chunks: replicas of one seed see the same batches, which is faster
-    together.
+    Cuts are made between seeds if that does not increase the number of chunks: replicas of one seed see the same
+    batches, and are faster together.
     """
     replicas = len(population)
     if most is None or most >= replicas:
@@ -72,10 +72,10 @@ def chunks(population: Population, most: int | None) -> list[Chunk]:
 
 
 def most_in_memory(population: Population, data: Dataset | DeviceData, backend: Backend, dtype: str) -> int | None:
-    """Return how many networks of a population may train at once; None if free memory is not known.
+    """Return the number of networks of a population that may train at once; None if free memory is not known.
 
     Raises:
-        ConfigError: Not even one.
+        ConfigError: Memory does not hold a single network.
     """
     free = free_memory(backend)
     if free is None:
@@ -95,7 +95,7 @@ def halves_of(chunk: Chunk, backend: Backend) -> list[Chunk]:
     """Return the halves of a chunk for which memory was too small.
 
     Raises:
-        ConfigError: It is one network.
+        ConfigError: The chunk is a single network.
     """
     start, stop = chunk
     if stop - start == 1:
@@ -110,7 +110,7 @@ def halves_of(chunk: Chunk, backend: Backend) -> list[Chunk]:
 
 
 def join(population: Population, done: list[Trained], length: Length) -> Trained:
-    """Return the first chunks of a population, in their order, as one network and one result."""
+    """Return the trained chunks of a population, the first ones in their order, as one network and one result."""
     networks, results = [network for network, _ in done], [result for _, result in done]
     starts = np.cumsum([0, *(network.replicas for network in networks)]).tolist()
     trained = population.part(0, starts[-1])
@@ -130,7 +130,7 @@ def join(population: Population, done: list[Trained], length: Length) -> Trained
 
 
 def _join_networks(population: Population, networks: list[Network]) -> Network:
-    """Return the networks of several chunks as one, without drawing initial weights for all."""
+    """Return the networks of several chunks as one, without drawing initial weights again."""
     first = networks[0]
     xp = first.backend.xp
     network = copy.copy(first)
@@ -145,7 +145,7 @@ def _join_networks(population: Population, networks: list[Network]) -> Network:
 
 
 def _join_histories(rates: Values, histories: list[History]) -> History:
-    """Return one history; a chunk that did not reach an epoch has no figures there, but rates (steps, R)."""
+    """Return one history; a chunk that did not reach an epoch has NaN as figures there, and the planned `rates`."""
     columns = [history.columns() for history in histories]
     step = max((own["step"] for own in columns), key=len)
 
@@ -153,7 +153,7 @@ def _join_histories(rates: Values, histories: list[History]) -> History:
         return np.pad(values, ((0, len(step) - len(values)), (0, 0)), constant_values=missing)
 
     joined = {name: np.concatenate([padded(own[name], np.nan) for own in columns], axis=1) for name in OF_NETWORKS}
-    # Epochs that were trained before settings were changed had rates of their own.
+    # Recorded rates take precedence: epochs before a change of settings had other rates.
     planned = rates[np.minimum(step, len(rates)) - 1]
     joined["eta"] = np.where(np.isnan(joined["eta"]), planned, joined["eta"])
     seconds = np.sum([padded(own["seconds"], 0) for own in columns], axis=0)

@@ -14,8 +14,8 @@ from xpnet.ops import keeps_bytes
 
 # Share of a device's free memory that a set may take; the rest is for networks.
 _SHARE = 0.7
-# Raw features and their standardised copy are both kept while together they take at most this many times the copy, and
-# this many bytes more: what docs/data.md promises about memory.
+# Raw features and their standardised copy are both kept if together they take at most this many times the copy, plus
+# this many bytes, as docs/data.md promises.
 _MOST, _SLACK = 1.2, 50 * 2**20
 # Share of the host's free memory that a copy may take.
 _SHARE_FOR_COPY = 0.5
@@ -26,8 +26,8 @@ class DeviceSet:
     """Samples on a device.
 
     Attributes:
-        x: Features (n, d), standardised in the network's dtype, or raw ones that are standardised when they are read;
-            on the host if they are too large for the device.
+        x: Features (n, d), standardised in the network's dtype, or raw features that are standardised when they are
+            read; on the host if they are too large for the device.
         labels: Classes (n,), integers.
     """
 
@@ -49,7 +49,7 @@ class DeviceData:
 
 @takes(data=kind(Dataset), backend=kind(Backend), dtype=floating)
 def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
-    """Standardise `data` with the training set's mean and standard deviation and move it to a device.
+    """Return `data`, standardised with the training set's mean and standard deviation, on a device.
 
     Rows on the disk, bytes where gathering from them is faster, and features whose floating copy would take too much
     memory are standardised batch by batch, unless ``data.in_memory`` says otherwise. A set that would take more than
@@ -58,20 +58,21 @@ def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
     Args:
         data: A data set.
         backend: The device, as :func:`xpnet.get_backend` returns it.
-        dtype: Type of the networks that it is for: ``"float32"``, ``"float64"``, or NumPy's.
+        dtype: Type of the networks: ``"float32"``, ``"float64"``, or the NumPy type.
 
     Returns:
         The sets on the device, which :func:`xpnet.train` takes in place of `data` for any number of runs.
 
     Raises:
-        DataError: Raw features were asked for, and one's mean or deviation lies beyond the normal numbers of `dtype`.
+        DataError: Raw features are required, but a feature's mean or deviation is outside the normal numbers of
+            `dtype`.
     """
     sets = {name: set_to_device(data, name, backend, dtype) for name in ("validation", "test", "train")}
     return DeviceData(data, backend, np.dtype(dtype), **sets)
 
 
 def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> DeviceSet:
-    """Standardise one set of `data`, ``train``, ``validation`` or ``test``, and move it; see :func:`to_device`."""
+    """Return one set of `data`, ``train``, ``validation`` or ``test``, on a device; see :func:`to_device`."""
     dtype, samples = np.dtype(dtype), getattr(data, which)
     x, labels = samples.x, backend.asarray(samples.labels)
     raw, on_gpu = stays_raw(data, backend, dtype), backend.name == "gpu"
@@ -87,10 +88,10 @@ def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> De
 
 
 def stays_raw(data: Dataset, backend: Backend, dtype: Any) -> bool:
-    """Return whether features stay as they were read, and are standardised batch by batch.
+    """Return whether features stay raw, and are standardised batch by batch.
 
-    ``data.in_memory`` decides unless it is ``"auto"``. Then these stay raw: rows on the disk, uint8 where gathering
-    bytes is faster, and features whose floating copy would take too much memory.
+    ``data.in_memory`` decides unless it is ``"auto"``. In that case features stay raw if they are on the disk, if they
+    are uint8 and gathering bytes is faster, or if their floating copy would take too much memory.
     """
     if data.in_memory != "auto":
         return data.in_memory == "raw"

@@ -18,19 +18,19 @@ from xpnet.nn.network import Network
 from xpnet.ops.blas import on_all_cores
 from xpnet.training.history import Metrics
 
-# A full pass takes chunks of rows whose widest activation is about this large, and of so many rows at most.
+# A full pass takes chunks of rows whose widest activation has about this size, and at most this many rows.
 _CHUNK_BYTES = {"cpu": 16 * 2**20, "gpu": 64 * 2**20}
 _CHUNK_ROWS = {"cpu": 1000, "gpu": 5000}
 
 
 @takes(network=kind(Network), lam=numbers)
 def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metrics:
-    """Evaluate R networks on standardised samples with the running statistics, in one full pass.
+    """Return the figures of R networks on standardised samples with the running statistics, in one full pass.
 
     Args:
         network: The networks.
-        x: Standardised features (n, d) in the network's dtype, on its device; or those of a set that
-            :func:`xpnet.to_device` returned.
+        x: Standardised features (n, d) in the network's dtype, on its device; or the features of a set from
+            :func:`xpnet.to_device`.
         labels: Classes (n,), integers, on its device.
         lam: Strength of the penalty in the cost, a number or one for each replica (R,).
 
@@ -43,7 +43,7 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     """
     if np.ndim(lam):
         per_replica("lam", tuple(lam), network.replicas)
-    # Samples kept as bytes, and those on the host of a GPU, come from :func:`to_device`.
+    # Raw samples, and samples on the host for a GPU, come from :func:`to_device`; only their shapes are checked here.
     if isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np):
         labels = network.backend.own("labels", labels)
         if x.shape[1] != network.config.inputs or labels.shape != x.shape[:1]:
@@ -62,15 +62,15 @@ def finite(network: Network) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         for tensors in (network.parameters, network.running):
             for tensor in (*tensors.flat.values(), *(tensors[name] for name in tensors.large)):
-                # An infinity or a NaN is the highest or the lowest, and 0 times it is a NaN; no copy is made.
+                # An infinity or a NaN is an extreme, and 0 times it is NaN; this needs no copy of the tensor.
                 nothing = nothing + 0 * xp.max(tensor, axis=(-2, -1)) + 0 * xp.min(tensor, axis=(-2, -1))
     return np.asarray(np.isfinite(network.backend.to_numpy(nothing)))
 
 
 class Evaluation:
-    """Full passes of a network over one set of samples, as often as it is called.
+    """Full passes of a network over one set of samples, one for each call.
 
-    On a GPU the first pass launches its kernels one by one; from the second on it is a graph.
+    On a GPU, the first pass launches its kernels one by one; later passes are launched as a CUDA graph.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array) -> None:
@@ -80,7 +80,7 @@ class Evaluation:
         self._device: _OnDevice | None = None
 
     def __call__(self, lam: Any = 0.0) -> Metrics:
-        """Evaluate the network as it is now; see :func:`evaluate`."""
+        """Return the figures of the network in its present state; see :func:`evaluate`."""
         network = self._network
         with np.errstate(all="ignore"):  # losses may be infinite, or NaN for networks that have diverged
             if network.backend.name == "gpu" and unknown("cuda_ops", network.config) is None:
@@ -90,7 +90,7 @@ class Evaluation:
                 sums = self._by_chunks()
             losses, hits, squares = map(network.backend.to_numpy, sums)
             mean = losses / self._samples
-            # Hits of a network that has diverged mean nothing.
+            # The hits of a diverged network have no meaning.
             accuracies = np.where(np.isnan(mean), np.nan, hits / self._samples)
             return Metrics(accuracies, mean, mean + np.asarray(lam) * squares)
 
@@ -158,7 +158,7 @@ class _OnDevice:
 
 
 def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.int64]:
-    """Count samples by class and by prediction: (R, classes, classes), rows are true classes."""
+    """Return the number of samples by class and prediction: (R, classes, classes), rows are true classes."""
     xp, c = network.backend.xp, network.config.classes
     counts = np.zeros((network.replicas, c, c), np.int64)
     for rows in _chunks(network, int(x.shape[0])):

@@ -14,7 +14,7 @@ SETS = ("train", "validation", "test")
 
 
 class Evaluator:
-    """Evaluates the active replicas with a penalty of strength `lam` (R,); the validation set once at each step.
+    """Evaluates the active replicas with a penalty of strength `lam` (R,); the validation set at most once per step.
 
     Attributes:
         validated: The step of the last validation and its figures; None before the first.
@@ -26,12 +26,12 @@ class Evaluator:
         self.validated: tuple[int, Metrics] | None = None
 
     def set_up(self) -> None:
-        """Prepare passes of the replicas that are active now."""
+        """Prepare passes of the present active replicas."""
         sets = {name: getattr(self._data, name) for name in SETS}
         self._passes = {name: Evaluation(self._active.living, one.x, one.labels) for name, one in sets.items()}
 
     def __call__(self, which: str) -> Metrics:
-        """Return figures (R,) of a full pass over a set; NaN for replicas that are not active."""
+        """Return figures (R,) of a full pass over a set; NaN for inactive replicas."""
         figures = np.full((3, self._active.network.replicas), np.nan)
         numbers = self._active.numbers
         if len(numbers):

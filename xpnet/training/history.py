@@ -1,4 +1,4 @@
-"""Figures of networks: on a set of samples, of an epoch, and of a run."""
+"""Figures of networks: for a set of samples, an epoch, and a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIGURES = ("loss", "cost", "accuracy")
 # Names of the figures in the JSON output, with their fields of Metrics.
 _FIELDS = {"accuracy": "accuracies", "loss": "losses", "cost": "costs"}
 _SETS = ("train", "validation")
-# Columns of history.csv that have figures of a set, with their names in History.columns().
+# Columns of history.csv with figures of a set, and their names in History.columns().
 _METRICS = {f"{which}_{figure}": f"{which}.{_FIELDS[figure]}" for which in _SETS for figure in FIGURES}
 OF_NETWORKS = ("eta", *(f"{which}.{field}" for which in _SETS for field in _FIELDS.values()))
 COLUMNS = ("epoch", "step", "replica", "eta", *_METRICS, "seconds_training", "seconds_evaluation")
@@ -31,7 +31,7 @@ COLUMNS = ("epoch", "step", "replica", "eta", *_METRICS, "seconds_training", "se
 class Metrics(Mapping[str, Any]):
     """Figures of R networks on one set of samples.
 
-    Reads as a mapping too, in the form of the JSON output: ``metrics["accuracy"]`` is a number for
+    It is also a mapping, in the form of the JSON output: ``metrics["accuracy"]`` is a number for
     one network, and ``{"mean", "std", "values"}`` for several, with the standard deviation of a
     sample (ddof = 1).
 
@@ -51,12 +51,12 @@ class Metrics(Mapping[str, Any]):
 
     @classmethod
     def unknown(cls, replicas: int) -> Metrics:
-        """Return NaN for all figures of some networks."""
+        """Return figures that are all NaN for `replicas` networks."""
         return cls(*np.full((3, replicas), np.nan))
 
     @classmethod
     def joined(cls, parts: Iterable[Metrics]) -> Metrics:
-        """Return the figures of several groups of networks as those of one."""
+        """Return the figures of several groups of networks as one object."""
         return cls(*map(np.concatenate, zip(*(part.arrays() for part in parts), strict=True)))
 
     def arrays(self) -> tuple[Values, Values, Values]:
@@ -78,7 +78,7 @@ class Metrics(Mapping[str, Any]):
 
 
 def running_metrics(loss: Values, correct: NDArray[np.int64], penalty: Values, sizes: Values, lam: Values) -> Metrics:
-    """Return figures as they were met during an epoch, each batch before its step.
+    """Return the running figures of an epoch, from each batch before its step.
 
     Args:
         loss: Sum of the samples' losses (k, R) of k batches.
@@ -89,20 +89,20 @@ def running_metrics(loss: Values, correct: NDArray[np.int64], penalty: Values, s
     """
     seen = sizes.sum()
     mean_loss = loss.sum(axis=0) / seen
-    with np.errstate(all="ignore"):  # 0 times infinity, of a replica that has diverged
+    with np.errstate(all="ignore"):  # 0 times infinity, for a diverged replica
         costs = mean_loss + lam * (sizes @ penalty) / seen
     return Metrics(correct.sum(axis=0) / seen, mean_loss, costs)
 
 
 def summary(values: Values) -> Any:
-    """Return one value as a number, several as their mean, standard deviation (ddof = 1) and values.
+    """Return a single value as a number, several as their mean, standard deviation (ddof = 1) and values.
 
     Values that are not finite, of networks that diverged, become None and do not count.
     """
     if values.size == 1:
         return _finite(values.reshape(()))
     good = values[np.isfinite(values)]
-    with np.errstate(over="ignore"):  # sums and squares of costs next to the largest number
+    with np.errstate(over="ignore"):  # sums and squares of costs near the largest floating number
         return {
             "mean": _finite(good.mean()) if good.size else None,
             "std": _finite(good.std(ddof=1)) if good.size > 1 else None,
@@ -111,7 +111,7 @@ def summary(values: Values) -> Any:
 
 
 def _finite(value: Any) -> float | None:
-    """Return a float, or None for what JSON cannot hold."""
+    """Return a finite float, or None for other values, which JSON lacks."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -153,7 +153,7 @@ class History:
 
     Args:
         initial_eta: Learning rates of the first step (R,).
-        columns: Epochs that it begins with, as :meth:`columns` returns them.
+        columns: Epochs at the beginning, as :meth:`columns` returns them.
 
     Attributes:
         initial_eta: Learning rates of the first step (R,).
@@ -187,7 +187,7 @@ class History:
         self._columns["seconds"][place] = record.seconds_training, record.seconds_evaluation
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return what is recorded so far; later epochs do not change it.
+        """Return all recorded epochs as arrays, which later epochs do not change.
 
         Returns:
             ``step`` (E,) and ``seconds`` (E, 2), of training and of evaluation; ``eta`` (E, R) and, for ``train`` and
@@ -215,7 +215,7 @@ class History:
 
 
 def records_of(columns: Mapping[str, NDArray[Any]]) -> list[EpochRecord]:
-    """Return the epochs of columns; see :meth:`History.columns`."""
+    """Return the epochs in `columns`; see :meth:`History.columns`."""
     records = []
     for place, step in enumerate(columns["step"]):
         train, validation = (
@@ -234,7 +234,7 @@ def columns_of(history: Mapping[str, Values]) -> dict[str, NDArray[Any]]:
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """Return at most `most` of the places 0 to `count` - 1, evenly spaced, with the first and the last."""
+    """Return at most `most` evenly spaced positions from 0 to `count` - 1, with the first and the last."""
     if count <= most:
         return np.arange(count)
     return np.linspace(0, count - 1, max(2, most)).round().astype(np.int64)

@@ -1,4 +1,4 @@
-"""Warnings about a finished training: rules over its figures."""
+"""Warnings about a finished training, by rules for its figures."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from xpnet.training.chance_level import Guessing, class_counts, percent
 from xpnet.training.result import TrainResult
 from xpnet.utils.plural import counted
 
-# Three epochs of 10,000 samples in batches of 100: by then running statistics have forgotten the first batches, and a
-# cycle of the learning rate is more than a few steps up and down.
+# Three epochs of 10,000 samples in batches of 100: after these, running statistics no longer depend on the first
+# batches, and a cycle of the learning rate is more than a few steps up and down.
 FEW_STEPS = 300
-# Accuracies vary by two or three points from epoch to epoch while the rate is high; five are a loss. In small sets
-# chance moves more than that: the loss must also be so many standard errors of a difference.
+# Accuracies vary by two or three points from epoch to epoch while the rate is high; five points are a real loss. In
+# small sets, chance causes larger changes, so the loss must also be this many standard errors of a difference.
 _FAR_BELOW, _FAR_ERRORS = 0.05, 3.0
-# Sets with the loss, in multiples of that of guessing, from which on it is a warning. A training loss of twice the
-# entropy of the classes comes from large logits that are wrong on the very samples that were trained on. On other
-# samples overfitting alone makes some multiple of it, but not ten times as much.
+# Sets, and the multiple of guessing's loss above which a loss is a warning. A training loss of twice the entropy of the
+# classes comes from large logits that are wrong even on training samples. On other samples, overfitting alone causes
+# some multiple of it, but not ten times.
 _TALL_LOSS = {"train": ("training", 2.0), "validation": ("validation", 10.0), "test": ("test", 10.0)}
-# A lambda or a rate above these, or a rate or initial weights below them, is the first suspect.
+# A lambda or a rate above these, or a rate or initial weights below them, is the most likely cause.
 _LARGE_LAMBDA, _LARGE_RATE, _SMALL_RATE, _SMALL_INIT = 0.1, 1.0, 1e-4, 0.02
-# Most combinations of settings that a sentence names.
+# Most combinations of settings that a sentence lists.
 _NAMED = 4
 _SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
 
@@ -36,9 +36,9 @@ _SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
 def judged(
     result: TrainResult, network: NetworkConfig, config: TrainConfig, data: Dataset, rows: Sequence[Mapping[str, Any]]
 ) -> TrainResult:
-    """Return a result of training with the figures of guessing and with warnings.
+    """Return a training result, completed by the figures of guessing and by warnings.
 
-    `rows` name what sets each network apart: its seed, and the settings that vary.
+    `rows` have the seed of each network and its values of the settings that vary.
     """
     known = [which for which in ("validation", "test") if np.isfinite(getattr(result, which).accuracies).any()]
     guessing = Guessing.of(data, known, len(rows))
@@ -47,7 +47,7 @@ def judged(
 
 
 def few_steps(steps: int, config: TrainConfig, samples: int) -> list[str]:
-    """Return a sentence if so many steps say little, with a length that suffices for so many training samples."""
+    """Return a sentence if `steps` are too few to judge by, with a sufficient length for `samples` samples."""
     if steps >= FEW_STEPS:
         return []
     length = config.length(samples)
@@ -73,7 +73,7 @@ class _Training:
     guessing: Guessing | None
 
     def __post_init__(self) -> None:
-        self.guess: list[int] = []  # networks that are no better than guessing
+        self.guess: list[int] = []  # networks no better than guessing
         self.counts = {which: class_counts(self.data, which) for which in _TALL_LOSS}
         if self.guessing is not None:
             metrics = getattr(self.result, self.guessing.set)
@@ -81,7 +81,7 @@ class _Training:
             self.guess = np.flatnonzero(self.guessing.no_better(self.accuracies, self.losses)).tolist()
 
     def warnings(self) -> list[str]:
-        """Return all warnings, the gravest first."""
+        """Return all warnings, the most serious first."""
         sentences: list[str] = []
         if self.guessing is not None:
             sentences += self._at_chance(self.guessing) + self._far_below(self.guessing)
@@ -91,7 +91,7 @@ class _Training:
         return sentences
 
     def _at_chance(self, guessing: Guessing) -> list[str]:
-        """Warn of networks that are no better than guessing."""
+        """Return a warning about networks that are no better than guessing."""
         if not self.guess:
             return []
         known = int(np.isfinite(self.accuracies).sum())
@@ -107,7 +107,7 @@ class _Training:
         return [f"{words}. {_advice([hint for r in self.guess for hint in self._hints_at_chance(guessing, r)])}"]
 
     def _details(self, guessing: Guessing, r: int) -> str:
-        """Return what else is known of a network that guesses."""
+        """Return further facts about a network that guesses."""
         loss, words = float(self.losses[r]), ""
         if (only := self._only_class(r)) is not None:
             words = f"; it takes every sample for the class {only}"
@@ -118,7 +118,7 @@ class _Training:
         return words + f"; its loss is {_loss(loss)}, and {guessing.loss:.4g} for the shares of the classes"
 
     def _tall_loss(self) -> list[str]:
-        """Warn of losses far above that of guessing, on the first set that has some."""
+        """Return a warning about losses far above that of guessing, on the first set with such losses."""
         for which, (name, factor) in _TALL_LOSS.items():
             losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
             members = sorted(set(np.flatnonzero(losses > factor * usual).tolist()) - set(self.guess))
@@ -129,7 +129,7 @@ class _Training:
         return []
 
     def _far_below(self, guessing: Guessing) -> list[str]:
-        """Warn of networks whose accuracy was far better in an earlier epoch."""
+        """Return a warning about networks whose accuracy was far better in an earlier epoch."""
         others = sorted(set(np.flatnonzero(np.isfinite(self.accuracies)).tolist()) - set(self.guess))
         fallen = {r: best for r in others if (best := self._better_epoch(guessing, r)) is not None}
         if not fallen:
@@ -145,7 +145,7 @@ class _Training:
         return [f"{words}{percent(best_accuracy)} after epoch {epoch}. {_advice(hints)}"]
 
     def _better_epoch(self, guessing: Guessing, r: int) -> tuple[int, float] | None:
-        """Return a network's best epoch, from 1, and its validation accuracy, where the last is far below."""
+        """Return a network's best epoch, from 1, and its validation accuracy, if the last accuracy is far below."""
         column = self.result.history.columns()["validation.accuracies"][:, r]
         if guessing.set != "validation" or not np.isfinite(column).any():
             return None
@@ -155,17 +155,17 @@ class _Training:
         return (epoch + 1, best) if best - last > max(_FAR_BELOW, _FAR_ERRORS * error) else None
 
     def _only_class(self, r: int) -> str | None:
-        """Return the class for which a network takes every sample, if its hits are those of one class in every set."""
+        """Return the only class that a network predicts, if its hits equal the count of this class in every set."""
         classes = np.ones(self.data.classes, bool)
         for which, counts in self.counts.items():
             accuracy = float(getattr(self.result, which).accuracies[r])
             if not np.isfinite(accuracy):
-                return None  # a single set may have a class of just so many samples by chance
+                return None  # in a single set, the count of a class may equal the hits by chance
             classes &= counts == round(accuracy * int(counts.sum()))
         return self.data.class_names[int(np.argmax(classes))] if classes.any() else None
 
     def _hints_at_chance(self, guessing: Guessing, r: int) -> list[str]:
-        """Return what might help a network that guesses."""
+        """Return advice for a network that guesses."""
         if guessing.likelier(self.losses[r]):
             return ["figures by class, which xpnet evaluate prints: accuracy hides rare classes"]
         setting = self.config.eta_max if self.config.schedule == "triangular" else self.config.eta
@@ -176,7 +176,7 @@ class _Training:
         hints = ["a smaller lambda"] if lam >= _LARGE_LAMBDA else []
         if rate >= _LARGE_RATE or (plain and not small and rate > _SMALL_RATE):
             hints.append(_SMALLER_RATE)
-        if plain:  # from layer to layer small weights, or units that are dead, let less of the sample through
+        if plain:  # small weights or dead units weaken the signal from layer to layer
             hints += ["init = he", "batch normalisation"] if small else ["batch normalisation"]
         if self.result.steps < FEW_STEPS:
             hints.append("more steps")
@@ -185,7 +185,7 @@ class _Training:
         return hints or ["other learning rates (xpnet lr-range suggests some)"]
 
     def _networks(self, members: Sequence[int]) -> str:
-        """Return the subject of a sentence about some networks, with its verb."""
+        """Return the subject and the verb of a sentence about some networks."""
         if len(self.rows) == 1:
             return "The network is"
         verb = "is" if len(members) == 1 else "are"
@@ -193,7 +193,7 @@ class _Training:
 
 
 def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
-    """Return what sets networks apart: the combinations of settings that they have, or their seeds."""
+    """Return the distinguishing settings of networks: their combinations, or their seeds."""
     chosen = set(members)
     groups: dict[str, list[bool]] = {}
     for r, row in enumerate(rows):
@@ -210,7 +210,7 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
 
 
 def _advice(hints: Sequence[str]) -> str:
-    """Return a sentence with each hint once, the one for most networks first."""
+    """Return a sentence with each hint once, the most frequent first."""
     *others, last = sorted(dict.fromkeys(hints), key=lambda hint: -hints.count(hint))
     return f"Try {', '.join(others)}{' or ' if others else ''}{last}."
 

@@ -30,7 +30,7 @@ class Population:
         network: The architecture; `init` may be a tuple with one value for each replica.
         train: How to train; settings may be tuples with one value for each replica.
         seeds: Seed of each replica's initial weights.
-        rows: What sets each replica apart, by name: its seed and the settings that vary.
+        rows: The seed of each replica and its values of the settings that vary, by name.
     """
 
     network: NetworkConfig
@@ -41,7 +41,7 @@ class Population:
     @classmethod
     @takes(settings=kind(Settings))
     def of(cls, settings: Settings, inputs: int, classes: int) -> Population:
-        """Return the population that `settings` describe: the product of their lists, and of the runs."""
+        """Return the population that `settings` describe: the product of their lists and of the runs."""
         return cls._of_rows(settings, settings.replicas(), settings.varying, inputs, classes)
 
     @classmethod
@@ -49,14 +49,14 @@ class Population:
     def of_cells(
         cls, settings: Settings, cells: Sequence[Mapping[str, Any]], seeds: Sequence[int], inputs: int, classes: int
     ) -> Population:
-        """Return a network for each seed and cell, seeds outermost, so that those of one seed are neighbours.
+        """Return a population with a network for each seed and cell; networks of one seed are neighbours.
 
         Args:
-            settings: What all share.
-            cells: Settings that set networks apart, of :data:`~xpnet.config.settings.VARYING`; each cell the same.
+            settings: Settings that all networks share.
+            cells: Values of settings in :data:`~xpnet.config.settings.VARYING`; the same settings in each cell.
             seeds: Seeds of every cell.
-            inputs: Features of the data.
-            classes: Its classes.
+            inputs: Number of features of the data.
+            classes: Number of classes of the data.
         """
         rows = [{"seed": seed, **cell} for seed in seeds for cell in cells]
         return cls._of_rows(settings, rows, {name for cell in cells for name in cell} & set(VARYING), inputs, classes)
@@ -82,7 +82,7 @@ class Population:
         """Return the replicas from `start` up to `stop`.
 
         Raises:
-            ConfigError: They are no whole numbers of at least 0.
+            ConfigError: `start` or `stop` is not a whole number of at least 0.
         """
 
         def cut(config: Any) -> Any:
@@ -94,7 +94,7 @@ class Population:
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
 
     def of_each_init(self) -> list[Population]:
-        """Return the first network of each kind of initial weights."""
+        """Return the first network for each value of `init`."""
         inits = self.network.init if isinstance(self.network.init, tuple) else (self.network.init,)
         return [self.part(r, r + 1) for r in sorted(inits.index(init) for init in set(inits))]
 
@@ -114,7 +114,7 @@ def check_metrics(population: Population, epochs: int) -> None:
         ConfigError: There are too many networks or epochs.
     """
     replicas, settings = len(population), len(population.rows[0])
-    # Figures of all networks, those of each with its settings, and the seconds of each epoch, each on a line.
+    # Figures of all networks, figures and settings of each network, and the seconds of each epoch, a line for each.
     values = replicas * (9 + 16 + settings) + epochs + 200
     size = replicas * (9 * 36 + 600 + 70 * settings) + 36 * epochs + 20_000
     if values > parsing.MOST_VALUES or size > parsing.MOST_JSON:

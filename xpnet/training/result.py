@@ -1,4 +1,4 @@
-"""The result of a training, and where networks of it diverged."""
+"""The result of a training, and the divergence of networks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from xpnet.training.history import History, Metrics, Values
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a replica's loss became infinite or not a number, or its numbers outgrew their type.
+    """The step at which a replica's loss became infinite or NaN, or its numbers overflowed their type.
 
     Attributes:
-        step: Counted from 0.
-        eta: The learning rate there.
-        loss: The loss there; finite if the squared weights or the running statistics overflowed.
+        step: The step, counted from 0.
+        eta: The learning rate of this step.
+        loss: The loss of this step; finite if the squared weights or the running statistics overflowed.
     """
 
     step: int
@@ -29,7 +29,7 @@ class Divergence:
     loss: float
 
     def sentence(self, config: TrainConfig, replica: int | None) -> str:
-        """Return what happened, with advice."""
+        """Return a description of the divergence, with advice."""
         which = "" if replica is None else f" of replica {replica}"
         event = f"the loss{which} became {self.loss}"
         if np.isfinite(self.loss):
@@ -43,10 +43,10 @@ class Divergence:
 
 
 def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int64]:
-    """Return the first of k steps at which each replica was lost, k where it never was: (R,).
+    """Return the first of k steps at which each replica was lost, or k if it was not: (R,).
 
-    A replica is lost if its loss is not finite, or the sum of its squared weights overflows their type: activations are
-    of their size, so the variances that normalise them overflow next, and the loss may stay finite.
+    A replica is lost if its loss is not finite, or if the sum of its squared weights overflows their type: activations
+    are of similar size, so their variances overflow next, and the loss may stay finite.
 
     Args:
         losses: Loss of each step (k, R).
@@ -60,7 +60,7 @@ def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int6
 def all_diverged(
     diverged: dict[int, Divergence], config: TrainConfig, replicas: int, history: History | None = None
 ) -> DivergedError:
-    """Return the error of a training without replicas left; its sentence is about the first that diverged."""
+    """Return the error for a training without any replica left; it describes the first replica that diverged."""
     replica, divergence = min(diverged.items(), key=lambda item: (item[1].step, item[0]))
     error = DivergedError(divergence.sentence(config, replica if replicas > 1 else None))
     error.diverged, error.history = diverged, history
@@ -78,12 +78,12 @@ class TrainResult:
         steps: Steps taken.
         seconds_training: Wall time of the steps, by epoch.
         seconds_evaluation: Wall time of all full passes.
-        device: The device that computed it.
+        device: The device of the training.
         interrupted: Whether training was stopped before its end.
-        diverged: Replicas whose loss became infinite or not a number, with where that happened.
-        dropped: Replicas that callbacks pruned, with the steps they had taken.
+        diverged: Replicas whose loss became infinite or not a number, with the step.
+        dropped: Replicas that callbacks pruned, with the number of steps taken.
         guessing: Figures of guessing on the validation set, or on the test set if there are no validation figures.
-        no_better: Replicas whose accuracy is no better than that.
+        no_better: Replicas that are no better than guessing.
         warnings: Sentences about poor results, with advice; empty if there are none.
     """
 
@@ -105,7 +105,7 @@ class TrainResult:
 
     @property
     def none_better(self) -> bool:
-        """Whether all networks that have not diverged are no better than guessing, so that none is the best."""
+        """Whether no network is better than guessing (diverged ones aside), so that none can be called the best."""
         known = np.flatnonzero(np.isfinite(self.validation.accuracies)).tolist()
         return none_better({"no_better": self.no_better}, known)
 

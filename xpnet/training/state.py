@@ -19,7 +19,7 @@ Chunk = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """Everything from which a training goes on to the same end, to the last bit.
+    """Everything that a training needs to continue to the same result, bit for bit.
 
     Random numbers need no state: the order of an epoch is a function of its seed and number.
 
@@ -27,15 +27,15 @@ class TrainState:
         step: Steps taken.
         parameters: By name, (R, ...).
         running: Running statistics by name, (R, 1, m).
-        velocities: Like the parameters, zero for networks that are not trained any more; empty without momentum.
-        alive: Numbers of the networks that are trained.
-        diverged: Other networks, with the places where they diverged.
-        dropped: Other networks, with the steps that they had taken when they were pruned.
+        velocities: Velocities by name, (R, ...), zero for networks no longer trained; empty without momentum.
+        alive: Numbers of the networks still in training.
+        diverged: Networks that diverged, with step, rate and loss.
+        dropped: Networks that were pruned, with the number of steps taken.
         step_metrics: Losses, hits and penalties (k, R) of the first k steps of an unfinished epoch.
         history: Columns of the finished epochs; see :meth:`xpnet.training.history.History.columns`.
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
-        validated: Whether the last validation figures are those of the data and settings of the training to come.
+        validated: Whether the last validation figures are valid for the data and settings of the continued training.
     """
 
     step: int
@@ -57,9 +57,9 @@ class TrainState:
         return len(self.history["step"])
 
     def part(self, start: int, stop: int) -> TrainState:
-        """Return the state of the networks from `start` up to `stop`, which can go on without the others.
+        """Return the state of the networks from `start` up to `stop`, which can be trained without the others.
 
-        They get their share of the wall times.
+        It gets a proportional share of the wall times.
         """
         share = (stop - start) / len(next(iter(self.parameters.values())))
 
@@ -86,7 +86,7 @@ class TrainState:
 
 
 def check_compatible(state: TrainState, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> str:
-    """Return why networks of some shapes and dtype cannot go on from a consistent state; an empty string if they can.
+    """Return why networks with these shapes and dtype cannot continue from a valid state; an empty string if they can.
 
     `shapes` are those of :func:`xpnet.nn.layers.parameter_shapes`.
     """

@@ -41,17 +41,18 @@ def train(
 ) -> TrainResult:
     """Train `network` in place and evaluate it; the test set is evaluated once, at the end.
 
-    A replica of a population whose loss becomes infinite or NaN, or whose weights outgrow their type, is left out: its
-    tensors and its figures are NaN from there on, and the others train on without it.
+    If the loss of a replica becomes infinite or NaN, or its weights overflow their type, the replica is left out: its
+    tensors and its figures are NaN from then on, and the others continue without it.
 
     Args:
         network: R networks of one architecture.
         data: A data set, or one that :func:`to_device` has prepared for several trainings.
         config: How to train.
-        callbacks: Instances of :class:`xpnet.Callback`, called on the way.
-        orders: Seed of each replica's order of samples; :func:`order_seeds` of the settings if not given.
-        final: Sets that are evaluated at the end; figures of others are NaN.
-        start: The state of an earlier training of the same settings; this one goes on from there to the same end.
+        callbacks: Instances of :class:`xpnet.Callback`, called during training.
+        orders: Seed of each replica's order of samples; by default :func:`order_seeds` of the settings.
+        final: Sets to evaluate at the end; figures of other sets are NaN.
+        start: The state of an earlier training with the same settings, from which this one continues to the same
+        result.
 
     Returns:
         The history, and the figures of full passes over the three sets; `network` holds the trained weights.

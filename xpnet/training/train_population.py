@@ -1,4 +1,4 @@
-"""Training a population, chunk after chunk where memory does not hold all its networks at once."""
+"""Training of a population, in several chunks if memory does not hold all its networks at once."""
 
 from __future__ import annotations
 
@@ -64,22 +64,22 @@ def train_population(
     cuts: Sequence[Chunk] | None = None,
     starts: Mapping[Chunk, TrainState] = MappingProxyType({}),
 ) -> tuple[Network, TrainResult]:
-    """Train the networks of a population, in chunks where memory does not hold all of them at once.
+    """Train the networks of a population, in several chunks if memory does not hold all of them at once.
 
     Args:
         population: The networks and their settings.
         data: A data set, or one that :func:`xpnet.to_device` has prepared.
         backend: Where to compute; the CPU if not given.
         dtype: ``"float32"`` or ``"float64"``.
-        max_replicas: Most networks in a chunk; what fits into half of the free memory if not given.
-        callbacks: Instances of :class:`xpnet.Callback`.  In several chunks, `on_epoch_end` is called once all are
+        max_replicas: Most networks in a chunk; if not given, as many as fit into half of the free memory.
+        callbacks: Instances of :class:`xpnet.Callback`.  With several chunks, `on_epoch_end` is called after all are
             trained, and `on_prune` for each chunk.
-        final: Sets that are evaluated at the end.
-        cuts: The chunks, where an earlier training has chosen them.
-        starts: States from which chunks go on.
+        final: Sets to evaluate at the end.
+        cuts: The chunks, if an earlier training has chosen them.
+        starts: States from which chunks continue.
 
     Returns:
-        The network of all replicas, and the result as one chunk would give it.
+        The network of all replicas, and one result, as for a single chunk.
 
     Raises:
         ConfigError: The data and the settings do not fit together, or memory does not hold one network.
@@ -117,7 +117,7 @@ class _PopulationTraining:
         self.everything: Chunk = (0, len(self.population))
         start = self.starts.get(self.everything)
         self.records = () if start is None else tuple(records_of(start.history))
-        self.passed = len(self.records)  # epochs that were passed to callbacks
+        self.passed = len(self.records)  # number of epochs passed to callbacks
 
     def __call__(self, cuts: list[Chunk]) -> Trained:
         """Train all chunks; a chunk for which memory runs out is cut in halves."""
@@ -132,9 +132,9 @@ class _PopulationTraining:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                # The estimate was too low, or other processes have taken memory since.
+                # The estimate of memory was too low, or other processes have taken memory since.
                 halves = halves_of(pending[0], self.backend)
-            if halves:  # outside of the handler, where the memory of the exception's frames is free
+            if halves:  # outside the handler, so that the exception's frames no longer hold memory
                 give_back(self.backend)
                 self._split(pending.pop(0), halves)
                 pending[:0] = halves
@@ -179,7 +179,7 @@ class _PopulationTraining:
                 self.passed = len(trainer.history)
 
     def _split(self, chunk: Chunk, halves: list[Chunk]) -> None:
-        """Let the halves of a chunk go on from its state."""
+        """Make the halves of a chunk continue from its state."""
         start = self.starts.pop(chunk, None)
         if start is not None:
             self.starts |= {half: start.part(half[0] - chunk[0], half[1] - chunk[0]) for half in halves}

@@ -1,6 +1,6 @@
 """The training loop: steps, epochs, evaluation, pruning and checkpoints.
 
-It is one class of more than 250 lines, since all its methods work on the state of one training.
+It is one class of more than 250 lines, because all its methods work on the state of one training.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from xpnet.training.state import Chunk, TrainState
 from xpnet.training.steppers import Hyperparameters, StepMetrics, Stepper, make_stepper
 from xpnet.training.validate import check_start
 
-# A call of the stepper takes about so many seconds, and at most so many steps: then callbacks are called.
+# Approximate seconds of a call of the stepper, and its most steps; callbacks are called in between.
 _SECONDS_A_CALL = 0.05
 _STEPS_A_CALL = 50
-# On the CPU replicas that have diverged are left out at multiples of so many steps, not when a call happens to end:
-# in float32 the last bits of the others depend on which replicas are trained beside them.
+# On the CPU, diverged replicas are left out at multiples of this many steps, not at the end of any call: in float32,
+# the last bits of the other replicas depend on the replicas trained with them.
 _STEPS_A_LOOK = 50
 
 
@@ -39,7 +39,7 @@ class Trainer:
 
     Attributes:
         network: The networks, trained in place.
-        active: Those that have neither diverged nor been pruned, and the tensors on which they train.
+        active: The networks that have neither diverged nor been pruned, and their tensors.
         history: The epochs so far.
         stopped: Whether a callback has stopped the training, or all networks were pruned.
     """
@@ -59,7 +59,7 @@ class Trainer:
         """Prepare the training; the first six arguments are those of :func:`xpnet.train`, checked.
 
         For a population in chunks, `chunk` has the numbers of these networks, as (first, last + 1), and `population` is
-        the number of all; epochs of a single chunk are not passed to callbacks.
+        the number of all networks; the epochs of one of several chunks are not passed to callbacks.
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
@@ -72,15 +72,15 @@ class Trainer:
         self.history = History(self.eta[0])
         self.seconds_evaluation = 0.0
         self.stopped = False
-        # After the last step, pruning would save nothing.
+        # Pruning after the last step would save nothing.
         self._prune_at = sorted({s for callback in callbacks for s in callback.prune_at if 0 < s < self.length.steps})
-        # A GPU's steps are only launched here, so that their time is not measured.
+        # The host only launches a GPU's steps, so their time cannot be measured here.
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
-        # Samples on the host are gathered there, and need their order there.
+        # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
         self._batches = Batches(orders, int(data.train.x.shape[0]), config, place)
         self._evaluator = Evaluator(self.active, data, self.lam)
-        # Of the unfinished epoch: figures of its steps, and the seconds of those that an earlier training took.
+        # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
         if start is not None:
@@ -100,7 +100,7 @@ class Trainer:
         Raises:
             DivergedError: No network is left.
         """
-        if not len(self.active):  # in a chunk of a population; others go on
+        if not len(self.active):  # a chunk without active networks; other chunks continue
             if self.active.diverged:
                 raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
             return self.result(final)
@@ -111,7 +111,7 @@ class Trainer:
         return self.result(final, interrupted=self.stopped and self.step < self.length.steps and len(self.active) > 0)
 
     def state(self) -> TrainState:
-        """Return everything from which this training goes on to the same end, to the last bit."""
+        """Return the state from which this training can continue to the same result, bit for bit."""
         done = max(0, self.step - len(self.history) * self.length.steps_per_epoch)
         xp, replicas = self.network.backend.xp, self.network.replicas
         metrics = (self._metrics or StepMetrics.empty(xp, 0, replicas)).part(0, done)
@@ -124,7 +124,7 @@ class Trainer:
         )
 
     def _restore(self, start: TrainState) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.active.restore(start)
         self.history = History(self.eta[0], start.history)
         self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
@@ -187,7 +187,7 @@ class Trainer:
             self._checkpoint()
 
     def _train_epoch(self, epoch: int, first: int, count: int, metrics: StepMetrics) -> int:
-        """Take the steps of an epoch that are left of `count`; return how many of them are done."""
+        """Take the remaining steps of an epoch of `count` steps; return the number of steps done."""
         done, before = self.step - first, 0
         with np.errstate(all="ignore"):  # overflow shows in the metrics, with its step
             for batches in self._batches.of_epoch(epoch):
@@ -201,7 +201,7 @@ class Trainer:
         return done
 
     def _take_steps(self, batches: Array, first: int, done: int, metrics: StepMetrics) -> int:
-        """Take the steps of `batches` in short calls; return how many were taken before a stop."""
+        """Take the steps of `batches` in short calls; return the number of steps taken before a stop."""
         taken, wanted, active = 0, int(batches.shape[0]), self.active
         while taken < wanted and not self.stopped:
             at = done + taken
@@ -216,7 +216,7 @@ class Trainer:
             taken += size
             at += size
             prune = self.step in self._prune_at
-            # On a GPU reading losses makes the host wait: that is done once an epoch, and before pruning.
+            # On a GPU, reading losses makes the host wait, so they are read only once an epoch, and before pruning.
             if self.network.backend.xp is np or prune:
                 loss, penalty = (self.network.backend.to_numpy(v)[:at] for v in (metrics.loss, metrics.penalty))
                 lost = first_lost(loss[:, active.numbers], penalty[:, active.numbers], self.network.dtype) < at
@@ -251,18 +251,18 @@ class Trainer:
         """Return validation figures of the present parameters, and leave out replicas without a finite loss."""
         metrics, lost = self._evaluator.validate()
         self._leave_out([(int(r), self.step - 1, float(metrics.losses[r])) for r in lost])
-        # Replicas that were pruned since, or have diverged, have no figures.
+        # Replicas that were pruned in the meantime, or have diverged, have no figures.
         return self.active.only_active(metrics)
 
     def _leave_out_diverged(self, losses: Values, penalties: Values, first: int) -> None:
-        """Leave out replicas that diverged in steps with these losses and penalties (k, R), from step `first` on."""
+        """Leave out replicas that diverged, by the losses and penalties (k, R) of the steps from `first` on."""
         numbers, sizes = self.active.numbers, self._batches.sizes(len(losses))
         rows = first_lost(losses[:, numbers], penalties[:, numbers], self.network.dtype)
         lost = [(int(r), int(row)) for r, row in zip(numbers, rows, strict=True) if row < len(losses)]
         self._leave_out([(r, first + row, float(losses[row, r] / sizes[row])) for r, row in lost])
 
     def _leave_out(self, lost: list[tuple[int, int, float]]) -> None:
-        """Train on without replicas that diverged, each with its step and loss.
+        """Remove diverged replicas from the training; `lost` has each replica with its step and loss.
 
         Raises:
             DivergedError: No replica is left.

@@ -23,8 +23,8 @@ def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData
     """Return `data` on the network's device, standardised in its dtype.
 
     Raises:
-        ConfigError: `data` is no data set, was prepared for another device or dtype, or does not fit the network
-            and the settings.
+        ConfigError: `data` is not a data set, was prepared for another device or dtype, or does not fit the network and
+            the settings.
     """
     if not isinstance(data, (Dataset, DeviceData)):
         raise ConfigError(
@@ -48,7 +48,7 @@ def check_fit(network: Network, data: Dataset, config: TrainConfig) -> None:
 
 
 def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Dataset) -> None:
-    """Raise :class:`ConfigError` unless networks with the names of `data` make a model file that can be read."""
+    """Raise :class:`ConfigError` unless a model file with the names of `data` can be read again."""
     about = description(architecture, seeds, data.class_names, data.image_shape, data.feature_names)
     check_description(about, architecture, len(seeds))
 
@@ -83,7 +83,7 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
 
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
-    """Raise :class:`ConfigError` unless the stepper that was asked for can train `network` on its device."""
+    """Raise :class:`ConfigError` unless the requested stepper can train `network` on its device."""
     xp, replicas = network.backend.xp, network.replicas
     momentum = any(rho > 0 for rho in np.ravel(config.momentum))
     hyper = Hyperparameters(xp.zeros((replicas,)), xp.zeros((replicas,)) if momentum else None)
@@ -97,7 +97,7 @@ def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
 
 
 def check_start(start: TrainState, network: Network, length: Length) -> None:
-    """Raise :class:`ConfigError` unless `start` is a state of this network that a training of this length passes."""
+    """Raise :class:`ConfigError` unless `start` is a state of this network within a training of this length."""
     reason = check_compatible(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
     step = min(start.epochs * length.steps_per_epoch + len(start.step_metrics[0]), length.steps)
     if not reason and start.epochs > length.epochs:

@@ -1,13 +1,13 @@
 """The folder of a search.
 
-search.toml    what is searched and where it is kept; ``xpnet search --resume`` goes on from it
-study.journal  every trial, as workers share it, unless a database holds them
+search.toml    the description and the storage of the search; ``xpnet search --resume`` continues from it
+study.journal  all trials, which workers share, unless they are in a database
 trials.csv     one row for each trial
-search.json    the outcome, for programs; long curves are thinned out, the storage has every epoch
+search.json    the outcome, for programs; it has fewer points of long curves, the storage has every epoch
 best.toml      the winner's settings; ``xpnet train --config`` trains it
-kept/          while the search goes on, the networks of the best trial so far; see :mod:`xpnet.tuning.kept_networks`
+kept/          during the search, the networks of the best trial so far; see :mod:`xpnet.tuning.kept_networks`
 best/          the winner's run as the search trained it, without test figures
-winner/        the same with test figures, or the winner's run as it was trained again
+winner/        the same run with test figures, or the winner's run trained again
 accuracy-by-*  figures as PNG and SVG, and their data as CSV
 """
 
@@ -30,9 +30,9 @@ from xpnet.utils import schema
 from xpnet.utils.atomic_files import rewrite, write_new
 from xpnet.utils.parsing import read_toml, toml_bytes
 
-# Points of all curves in search.json together: the rest of it grows with the trials alone.
+# Most points of all curves in search.json together; the rest of the file grows only with the number of trials.
 MOST_POINTS = 100_000
-# Seconds between two writes of the outcome, and at least so many times as long as a write takes.
+# The pause between two writes of the outcome: at least these seconds, and at least this multiple of a write's time.
 _PAUSE, _PAUSES = 2.0, 20
 _SEARCH_SHAPE = schema.record(
     {"storage": schema.text, "study": schema.text},
@@ -42,7 +42,7 @@ SEARCH, TRIALS, RESULT, BEST = "search.toml", "trials.csv", "search.json", "best
 
 
 def write_search(folder: Path, search: Search, storage: str | None, command: str) -> None:
-    """Write what is searched, and where it is kept, into a new folder."""
+    """Write the description and the storage of a search into a new folder."""
     description = {
         "command": command,
         "storage": JOURNAL if storage is None else without_password(absolute(storage)),
@@ -60,7 +60,7 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     """Return the storage (a path or a URL), the study and the description of the search in `folder`.
 
     Raises:
-        RunError: It is not the folder of a search, or the description is damaged.
+        RunError: `folder` is not the folder of a search, or the description is damaged.
     """
     path = folder / SEARCH
     if not path.is_file():
@@ -68,7 +68,7 @@ def read_search(folder: Path) -> tuple[str, str, dict[str, Any]]:
     description = read_toml(path, RunError)
     schema.check(description, _SEARCH_SHAPE, f"{path}: does not describe a search", RunError)
     storage = description["storage"]
-    # An absolute path stays what it is.
+    # Joining leaves an absolute path unchanged.
     return storage if "://" in storage else str(folder / storage), description["study"], description
 
 
@@ -79,14 +79,14 @@ def result_json(
     result: SearchResult | None,
     trials: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a search as ``xpnet search --json`` prints it.
+    """Return a search in the form that ``xpnet search --json`` prints.
 
     Args:
         search: This worker's part in the search.
         outcome: The outcome so far.
         environment: Describes this worker's machine.
         result: The result; None before the end.
-        trials: Takes the place of the trials.
+        trials: Values in place of the outcome's trials.
     """
     rounds, best, points = search.rounds, outcome.best, curve_points(outcome)
     final = None if result is None else result.final
@@ -117,16 +117,16 @@ def result_json(
 
 
 def curve_points(outcome: Outcome) -> int | None:
-    """Return how many points of each trial's curve ``search.json`` holds; None if it holds all of them."""
+    """Return the number of points of each trial's curve in ``search.json``; None for all of them."""
     longest = max((len(trial.curve) for trial in outcome.trials), default=0)
     points = max(2, MOST_POINTS // max(1, len(outcome.trials)))
     return None if longest <= points else points
 
 
 class OutcomeFiles:
-    """The files that hold the outcome of a search, written while it goes on and at its end.
+    """The files with the outcome of a search, written during the search and at its end.
 
-    Workers that share a folder write the same.  A trial that has ended is put into words once.
+    Workers that share a folder write the same content.  The line of a finished trial is made only once.
 
     Args:
         folder: The search's folder.
@@ -141,7 +141,7 @@ class OutcomeFiles:
         self._outcome: Outcome | None = None
 
     def show(self, outcome: Outcome) -> None:
-        """Write the outcome so far, unless that was done a moment ago: a long search is not to wait for its files.
+        """Write the outcome so far, unless it was written a moment ago: writing must not slow down a long search.
 
         Raises:
             RunError: A file cannot be written.
@@ -151,7 +151,7 @@ class OutcomeFiles:
             self.write_last()
 
     def write_last(self) -> None:
-        """Write the last outcome that was shown: a step that takes long comes next.
+        """Write the last outcome that was passed to :meth:`show`, before a step that takes long.
 
         Raises:
             RunError: A file cannot be written.
@@ -168,7 +168,7 @@ class OutcomeFiles:
         begin = time.monotonic()
         lines = [self._line(trial, outcome, result["curve_points"]) for trial in outcome.trials]
         rewrite(self._folder / TRIALS, (csv_lines([outcome.columns()]) + "".join(row for _, row in lines)).encode())
-        # A line for each trial, so that the file can be read without memory for all of it.
+        # A line for each trial, so that the file can be read trial by trial.
         trials = "[\n" + ",\n".join(f"  {line}" for line, _ in lines) + "\n ]"
         parts = [f' "{key}": {trials if key == "trials" else json.dumps(value)}' for key, value in result.items()]
         rewrite(self._folder / RESULT, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
@@ -182,7 +182,7 @@ class OutcomeFiles:
         self._next_write = begin + seconds + max(_PAUSE, _PAUSES * seconds)
 
     def _line(self, trial: Trial, outcome: Outcome, points: int | None) -> tuple[str, str]:
-        """Return a trial as a line of ``search.json`` and as one of ``trials.csv``."""
+        """Return a trial as a line of ``search.json`` and as a line of ``trials.csv``."""
         known = self._lines.get(trial.number)
         if known is not None and known[0] is trial and known[1] == points:
             return known[2:]

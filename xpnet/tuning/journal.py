@@ -1,4 +1,4 @@
-"""The journal file of a search: Optuna's operations, a line each, checked when read, written under a lock."""
+"""The journal file of a search: Optuna's operations, one a line, checked when read and written under a lock."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from xpnet.utils.parsing import check_json, json_object
 
 # A line may hold the result of a trial, epoch by epoch.
 MOST_LINE = 8 * 2**20
-# Seconds that a process may hold the lock, which takes milliseconds.
+# Seconds to wait for another process's lock, which normally takes milliseconds.
 _PATIENCE = 5.0
 
 
 def journal_backend(path: Path) -> Any:
-    """Return a journal file for Optuna that stays usable when a process that writes it is killed.
+    """Return a journal file for Optuna that stays usable if a process is killed while it writes.
 
-    Optuna's own locks are files, which a killed process leaves behind, and a line that it had not finished would
-    spoil the next one.  This lock is the system's, which ends with the process, and an unfinished last line, which no
-    worker has read, is cut off before the next is written.  A process that was stopped while it held the lock is waited
-    for a moment; then lines are added without it, which does no harm, since a line is added in one piece.
+    Optuna's own locks are files, which a killed process leaves behind, and an unfinished line would spoil the next one.
+    Here the system's lock ends with the process, and an unfinished last line, which no worker has read, is cut off
+    before the next line is written.  If a stopped process holds the lock, others wait for a moment and then append
+    lines without the lock; this is safe, since a line is appended in one piece.
     """
     from optuna.storages.journal import BaseJournalBackend
 
@@ -41,7 +41,7 @@ def journal_backend(path: Path) -> Any:
             if not path.exists():
                 open_regular(path, "ab").close()
             self.patience = _PATIENCE
-            self._offsets = [0]  # of each line that was read, and of the next
+            self._offsets = [0]  # of each line read so far, and of the next one
 
         def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
             number = min(log_number_from, len(self._offsets) - 1)
@@ -53,10 +53,10 @@ def journal_backend(path: Path) -> Any:
                     yield operation
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            for log in logs:  # a line that cannot be read again would be lost to all workers
+            for log in logs:  # check now: no worker could read a line beyond the limits
                 check_json(json.dumps(log).encode(), f"{path}: what is to be added", RunError, most=MOST_LINE - 1)
             with locked(path, self.patience) as alone:
-                # A process that has kept the lock for that long is not waited for again until the lock has been free.
+                # After one such wait, do not wait again until the lock has been free.
                 self.patience = _PATIENCE if alone else 0.0
                 with open_regular(path) as file:
                     end, size = _end_of_lines(file)
@@ -87,7 +87,7 @@ def locked(path: Path, patience: float) -> Iterator[bool]:
         if alone is not None:
             yield alone  # closing the file releases the lock
             return
-        # Optuna's own lock is a file, which others take half a minute after its holder was killed.
+        # Optuna's own lock is a file; after its holder is killed, others take it over after half a minute.
         from optuna.storages.journal import JournalFileOpenLock
 
         lock_file = JournalFileOpenLock(str(lock))
@@ -113,12 +113,12 @@ def _end_of_lines(file: Any) -> tuple[int, int]:
 def operations(path: Path, offset: int, line: int) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the operations in a journal, each with the offset of the next.
 
-    An unfinished last line is left alone: a worker is writing it, or was killed over it.
+    An unfinished last line is skipped: a worker is writing it, or was killed while writing it.
 
     Args:
         path: The journal.
-        offset: Where to begin, in bytes.
-        line: The number of the line there, from 1.
+        offset: The first byte to read.
+        line: The number of the line at `offset`, from 1.
 
     Raises:
         RunError: A line is damaged; the message names line and key.
@@ -143,7 +143,7 @@ def operations(path: Path, offset: int, line: int) -> Iterator[tuple[dict[str, A
 
 
 def _by_key(key: str, shape: schema.Shape, other: schema.Shape) -> schema.Shape:
-    """Return the shape of objects that fit `shape` if they have a key, and `other` if not."""
+    """Return the shape of objects that must fit `shape` if they have the key, else `other`."""
     return lambda value: (shape if isinstance(value, dict) and key in value else other)(value)
 
 
@@ -230,7 +230,7 @@ _OF_TRIAL = _attribute(
 )
 _STUDY, _TRIAL = {"study_id": _ID}, {"trial_id": _ID}
 _NEW_TRIAL, _PARAMETER, _CHANGE = 4, 5, 6
-# Keys of each of Optuna's operations, by its number: those that it must have, and others that it may have.
+# Required keys and optional keys of each of Optuna's operations, by its number.
 _OPERATIONS: Mapping[int, tuple[schema.Shapes, schema.Shapes]] = {
     0: ({"study_name": schema.text, "directions": schema.items(schema.whole(0, 2), length=1)}, {}),
     1: (_STUDY, {}),
@@ -260,12 +260,12 @@ _OPERATIONS: Mapping[int, tuple[schema.Shapes, schema.Shapes]] = {
     9: ({**_TRIAL, "system_attr": _one(_ANY)}, {}),
 }
 _ANY_OPERATION = schema.record({"op_code": schema.whole(0, 9), "worker_id": schema.text})
-# A change to running says when the trial began, and one to a finished state when it ended.
+# A change to the state "running" has the time of the beginning; a change to a finished state, that of the end.
 _TIME_OF_STATE = {0: "datetime_start", **dict.fromkeys((1, 2, 3), "datetime_complete")}
 
 
 def _operation(found: Any) -> None:
-    """Check an operation, so that Optuna can carry it out."""
+    """Check that Optuna can execute an operation."""
     _ANY_OPERATION(found)
     code = found["op_code"]
     schema.record(*_OPERATIONS[code])(found)
@@ -286,7 +286,7 @@ def _operation(found: Any) -> None:
 
 
 def _check_value(key: str, distribution: str, value: float) -> None:
-    """Check a number of a point against its range, or its place in a list."""
+    """Check a number of a point against its range, or an index against its list."""
     from optuna.distributions import CategoricalDistribution, json_to_distribution
 
     of = json_to_distribution(distribution)

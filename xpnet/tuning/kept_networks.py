@@ -1,8 +1,9 @@
 """The networks of a search's best trial, kept as they were trained in their population.
 
-Trained again alone, a float32 network rounds otherwise than among others, and comes to another accuracy.  So a worker
-keeps the networks of a trial that beats all known ones before it reports the result: whichever trial wins was the best
-when it ended, and has been kept.  Networks are named by the attempt that trained them, which is one worker's alone.
+A float32 network that is trained again alone has other rounding errors than in its population, and another accuracy.
+So before a worker reports the result of a trial that beats all known ones, it keeps the trial's networks: the final
+winner was the best trial when it ended, so its networks were kept.  Networks are named by the attempt that trained
+them, which belongs to one worker only.
 """
 
 from __future__ import annotations
@@ -64,11 +65,11 @@ class NetworkStore:
         del self._runs[attempt]
 
     def settle(self, best: Trial) -> None:
-        """Delete all networks but the winner's: the search is over."""
+        """Delete all networks except the winner's, at the end of the search."""
         self._runs = {attempt: run for attempt, run in self._runs.items() if attempt == best.attempt}
 
     def get(self, best: Trial, backend: Backend) -> Run | str:  # noqa: ARG002 - they are on this worker's device
-        """Return the winner's networks with their figures, or say why they are missing."""
+        """Return the winner's networks with their figures, or a sentence on why they are missing."""
         return self._runs.get(-1 if best.attempt is None else best.attempt, "another worker trained them")
 
     def finish(self, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class NetworkStore:
         return metrics
 
     def metrics(self, settings: Settings, result: TrainResult) -> dict[str, Any]:
-        """Return the figures of networks as ``metrics.json`` holds them, with the warnings about them alone."""
+        """Return the figures of networks in the form of ``metrics.json``, with warnings about these networks only."""
         population = Population.of(settings, self._data.features, self._data.classes)
         result = judged(result, population.network, population.train, self._data, population.rows)
         metrics = result.to_json() | {"samples": self._data.counts}
@@ -84,16 +85,16 @@ class NetworkStore:
 
 
 class FolderStore(NetworkStore):
-    """Keeps networks in run folders: ``kept/ATTEMPT`` in that of the search, ``best`` and ``winner`` at its end.
+    """Keeps networks in run folders within the search's folder: ``kept/ATTEMPT``, at the end ``best`` and ``winner``.
 
-    Other workers may share the folder, and do the same in it.
+    Several workers may share the folder.
 
     Args:
         folder: The search's folder.
         data: The data set.
-        settings_of: Returns settings as ``config.toml`` holds them.
+        settings_of: Function that returns settings in the form of ``config.toml``.
         environment: Describes this worker's machine.
-        warn: Reports networks that could not be kept.
+        warn: Called with a sentence about networks that could not be kept.
     """
 
     in_memory = False
@@ -111,7 +112,7 @@ class FolderStore(NetworkStore):
         self._settings_of, self._environment, self._warn = settings_of, environment, warn
 
     def keep(self, attempt: int, settings: Settings, network: Network, result: TrainResult) -> None:
-        """Keep the networks of an attempt, all or none; a disk that fails ends no search."""
+        """Keep the networks of an attempt, all or none; a failing disk does not end the search."""
         run = self._kept / str(attempt)
         temporary = run.with_name(f".{attempt}-{os.getpid()}.tmp")
         try:
@@ -141,12 +142,12 @@ class FolderStore(NetworkStore):
     def settle(self, best: Trial) -> None:
         """Rename the winner's networks to ``best``, and delete the others."""
         if not self._kept.is_symlink():
-            with contextlib.suppress(OSError):  # another worker has them, or has renamed them
+            with contextlib.suppress(OSError):  # another worker has these networks, or has renamed them
                 (self._kept / str(best.attempt)).rename(self._best)
             shutil.rmtree(self._kept, ignore_errors=True)
 
     def get(self, best: Trial, backend: Backend) -> Run | str:
-        """Return the winner's networks with their figures, or say why they are missing."""
+        """Return the winner's networks with their figures, or a sentence on why they are missing."""
         if self._best.is_symlink() or not self._best.is_dir():
             return f"they are not in {self._folder}: a worker without this folder trained them, or an earlier version"
         try:
@@ -161,7 +162,7 @@ class FolderStore(NetworkStore):
         return network, metrics
 
     def finish(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Make ``winner``, a copy of ``best`` that has the figures of all sets; return these with its name."""
+        """Make ``winner``, a copy of ``best`` with the figures of all sets; return these, with its name."""
         winner = free_winner(self._folder)
         shutil.copytree(self._best, winner, symlinks=True)
         metrics = metrics | {"run": str(winner)}
@@ -173,8 +174,8 @@ class BestNetworks:
     """Decides which networks are kept: those of a trial that beats all others that this worker knows.
 
     Args:
-        store: Keeps them.
-        rank: Makes an outcome of trials, which ranks them.
+        store: The store of the networks.
+        rank: Function that returns the outcome of given trials, which ranks them.
     """
 
     def __init__(self, store: NetworkStore, rank: Callable[[tuple[Trial, ...]], Outcome]) -> None:
@@ -182,7 +183,7 @@ class BestNetworks:
         self.known: Trial | None = None
 
     def among(self, trials: Sequence[Trial]) -> Trial | None:
-        """Return the one of `trials`, which are about to end, that beats all others; None if none does."""
+        """Return the trial among `trials`, which are about to end, that beats all known ones; None if none does."""
         known = () if self.known is None else (self.known,)
         best = self._rank((*known, *trials)).best
         return None if best is self.known else best
@@ -193,7 +194,7 @@ class BestNetworks:
 
 
 def free_winner(folder: Path) -> Path:
-    """Return a new folder for the winner's run; a worker that was killed over it may have left one behind."""
+    """Return a path for the winner's run that does not exist yet; a killed worker may have left a folder behind."""
     number = 1
     while (run := folder / (WINNER if number == 1 else f"{WINNER}-{number}")).exists() or run.is_symlink():
         number += 1
@@ -207,7 +208,7 @@ def part_of(result: TrainResult, members: list[int], validation: Metrics, share:
         result: The population's result.
         members: The networks.
         validation: Their validation figures.
-        share: Their share of the time.
+        share: Their share of the training time.
     """
     history = History(result.history.initial_eta[members])
     for record in result.history.epochs:

@@ -1,4 +1,4 @@
-"""Leases: how the workers of a search know which of them still run."""
+"""Leases, by which the workers of a search know which workers still run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Beats in the length of a lease: some may be late without its being lost.
+# Heartbeats within the length of a lease, so that some may be late before the lease expires.
 _BEATS = 4
 
 
 def this_worker(device: str = "") -> dict[str, Any]:
-    """Describe this process, as its leases do.
+    """Return the description of this process that its leases contain.
 
     Returns:
-        ``worker``, a name that no other worker has; ``place``, the machine since its start and its space of process
-        numbers; ``pid``; ``born``, when the process began by the machine's clock; ``device``.  Texts are empty where
-        the system does not say.
+        ``worker``, a unique name; ``place``, which identifies the machine, its last start and its namespace of process
+        numbers; ``pid``; ``born``, the start time of the process by the machine's clock; ``device``.  Texts are empty
+        if the system does not provide them.
     """
     pid = os.getpid()
     name = f"{socket.gethostname()}-{pid}-{uuid.uuid4().hex[:6]}"
@@ -46,9 +46,9 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str:
-    """Return when a process began, in the machine's ticks; empty if there is no such process."""
+    """Return the start time of a process, in the machine's ticks; empty if there is no such process."""
     try:
-        # The name of the program, in brackets, may hold spaces.
+        # The name of the program, in brackets, may contain spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
@@ -57,10 +57,10 @@ def _born(pid: int) -> str:
 
 @dataclass
 class LeaseWatch:
-    """Tells which leases have expired, by this process's own clock.
+    """Decides which leases have expired, by this process's own clock.
 
-    A lease has expired when its worker is a process of this machine that has ended, or when no new beat has been seen
-    for the length of the lease: clocks of different machines are never compared.
+    A lease has expired if its worker is a process of this machine that has ended, or if this process has seen no new
+    heartbeat for the length of the lease.  Clocks of different machines are never compared.
     """
 
     place: str = field(default_factory=_place)
@@ -71,9 +71,9 @@ class LeaseWatch:
         """Return whether a lease has expired.
 
         Args:
-            key: Its name.
+            key: The name of the lease.
             lease: The lease; None if it was never written.
-            default: Its length in seconds, where it does not say.
+            default: Length of the lease in seconds, if the lease does not say.
         """
         lease = lease or {}
         now, beat = self.clock(), lease.get("beat")
@@ -85,7 +85,7 @@ class LeaseWatch:
 
 @contextlib.contextmanager
 def renewed(worker: Mapping[str, Any], seconds: float, write: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Hold a lease: write it now, renew it from a thread, and end it."""
+    """Hold a lease during a context: write it, renew it from a thread, and end it."""
     beats, done = itertools.count(1), threading.Event()
 
     def renew(*, ended: bool = False) -> None:
@@ -93,8 +93,8 @@ def renewed(worker: Mapping[str, Any], seconds: float, write: Callable[[dict[str
 
     def renew_until_done() -> None:
         while not done.wait(seconds / _BEATS):
-            # A storage that is away for a moment is no reason to end: the next beat may reach it, and the main thread
-            # reports what is wrong when it has something to write.
+            # If the storage is unavailable, the next heartbeat may succeed; the main thread reports the error at its
+            # next write.
             with contextlib.suppress(Exception):
                 renew()
 
@@ -106,5 +106,5 @@ def renewed(worker: Mapping[str, Any], seconds: float, write: Callable[[dict[str
     finally:
         done.set()
         thread.join()
-        with contextlib.suppress(Exception):  # it expires by itself where this cannot be written
+        with contextlib.suppress(Exception):  # without this write, the lease expires by itself
             renew(ended=True)

@@ -1,4 +1,4 @@
-"""The rounds of a search: space, slots and settings of each.  Every worker computes the same ones."""
+"""The rounds of a search: space, slots and settings of each round.  All workers compute the same rounds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Rounds:
     """The rounds of a search.
 
     Args:
-        space: What is searched.
+        space: The space of the search.
         base: The settings that all trials share, by name.
-        config: How it is searched.
+        config: The settings of the search.
     """
 
     def __init__(self, space: Space, base: Mapping[str, Any], config: SearchConfig) -> None:
@@ -47,7 +47,7 @@ class Rounds:
         self.lengths: tuple[int | None, ...] = config.round_cycles or (None,) * config.rounds
 
     def space_of(self, number: int, trials: Sequence[Trial]) -> Space:
-        """Return the space of round `number`; `trials` are those of all rounds before it, finished."""
+        """Return the space of round `number`; `trials` are the finished trials of all earlier rounds."""
         space = self.space
         for last in range(number):
             of_round = tuple(trial for trial in trials if trial.round == last)
@@ -57,7 +57,7 @@ class Rounds:
         return space
 
     def check(self, data: Dataset) -> None:
-        """Raise :class:`ConfigError` where an end of a range, or a value of a list, does not fit the data."""
+        """Raise :class:`ConfigError` if an end of a range, or a value of a list, does not fit the data."""
         for _, point in self.space.ends(lambda dimension: dimension.low):
             self.check_point(point, 0, data)
 
@@ -72,7 +72,7 @@ class Rounds:
         distributions = {dimension.name: _distribution(dimension) for dimension in space.dimensions}
         if self.config.adaptive:
             return [Slot(number, place, None, distributions) for place in range(count)]
-        # All combinations of lists are tried, unless a number of trials was asked for.
+        # Lists are tried in all combinations, unless the number of trials is given.
         grid = self.config.trials is None and space.size is not None and self.config.draw == "random"
         points = draw(space, "grid" if grid else self.config.draw, count, self.seed, number)
         return [Slot(number, place, point, distributions) for place, point in enumerate(points)]
@@ -87,13 +87,13 @@ class Rounds:
         return settings
 
     def kind(self, point: Point | None) -> Hashable:
-        """Return the values in which points must agree to train as one population."""
+        """Return the values in which points must agree in order to train as one population."""
         return None if point is None else tuple((name, value) for name, value in point.items() if not stacks(name))
 
     def sampler(self, number: int, place: int) -> Any:
         """Return Optuna's sampler for a slot; its random numbers are a function of the seed and the slot."""
         seed = int(generator(self.seed, Purpose.SEARCH_SAMPLER, number, place).integers(2**31))
-        # Where rounds have different ranges, TPE learns about settings one by one.
+        # If rounds have different ranges, TPE models settings one by one.
         multivariate = len(self.space.names) > 1 and self.config.rounds == 1
         return adaptive_sampler(self.config.draw, seed, multivariate=multivariate)
 
@@ -114,18 +114,18 @@ def _distribution(dimension: Dimension) -> Any:
 def refined(space: Space, found: Sequence[Point], tried: Sequence[Point], rule: str, best: int) -> Space:
     """Return the space of the next, finer round.
 
-    ``"two-best"``, the rule of report A: best ± d on every setting's own scale, where d is the distance of the two
-    best points there; it may leave the range that was asked for, but not what a setting can be, and whole numbers,
-    which are sizes and lengths, stay within.  ``"k-best"``: from the next tried value below the `best` best ones to the
-    next above them, within the range.  A list keeps the values of the best points.  A setting in which they all agree
-    reaches to the next tried values on both sides.
+    ``"two-best"``, the rule of report A: best ± d on every setting's own scale, where d is the distance of the two best
+    points on this scale; the result may leave the given range, but not the limits of the setting, and whole numbers,
+    which are sizes and lengths, stay within the given range.  ``"k-best"``: from the next tried value below the `best`
+    best values to the next one above them, within the range.  A list keeps the values of the best points.  If the best
+    points agree in a setting, its range extends to the next tried values on both sides.
 
     Args:
-        space: What was searched.
+        space: The space of the last round.
         found: Points that were trained to the end, the best first.
         tried: All points.
         rule: ``"two-best"`` or ``"k-best"``.
-        best: How many points ``"k-best"`` goes around.
+        best: Number of best points for ``"k-best"``.
     """
     if len(found) < 2:
         return space

@@ -1,4 +1,4 @@
-"""Points of a space: drawn as a function of the seed alone, or by Optuna's samplers, which learn from other trials."""
+"""Points of a space: drawn by a seed alone, or by Optuna's samplers, which learn from other trials."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[d
     """Return points of `space`.
 
     Args:
-        space: What varies.
+        space: The space.
         how: ``"grid"``, ``"log-grid"``: all combinations of evenly spaced values, on the axis or in the exponent;
             ``"linspace"``: evenly spaced, all settings advance together; ``"uniform"``, ``"log-uniform"``: random,
             even on the axis or in the exponent; ``"random"``: random, each setting on its own scale; ``"sobol"``:
             the same, but a scrambled Sobol sequence, which leaves no gaps (Owen, 1998).  Lists give all their values
             to a grid, evenly spaced ones to a linspace, and random ones to the others.
-        count: How many; fewer remain if whole numbers or lists repeat a point, or a full grid has fewer.
-        seed: Of the random ones.
-        path: Names a stream of its own, such as a round's.
+        count: Number of points; fewer remain if whole numbers or lists repeat a point, or if a full grid has fewer.
+        seed: Seed of random points.
+        path: Number of a separate random stream, such as a round's.
 
     Raises:
         ConfigError: A range that includes 0 was to be drawn in the exponent, or the grid is larger than `count`.
@@ -51,7 +51,7 @@ def draw(space: Space, how: str, count: int, seed: int, path: int = 0) -> list[d
             else:
                 rng = generator(seed, Purpose.SEARCH, path, number)
                 columns.append(_random(dimension, how, rng.random(count) if shares is None else shares[:, number]))
-        # A repeated point would give the same result; the last of equal ones stays.
+        # A repeated point would give the same result; the last of equal points stays.
         points = list(dict.fromkeys(reversed(list(zip(*columns, strict=True)))))[::-1]
     return [dict(zip(space.names, values, strict=True)) for values in points]
 
@@ -65,11 +65,11 @@ def _sobol(dimensions: int, count: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def _random(dimension: Dimension, how: str, shares: NDArray[np.float64]) -> list[Any]:
-    """Return values of a dimension for numbers that are uniform in [0, 1)."""
+    """Return values of a dimension for uniform numbers in [0, 1)."""
     if dimension.values:
         return [dimension.values[int(share * len(dimension.values))] for share in shares]
     low, high = dimension.low, dimension.high
-    if dimension.whole:  # each whole number gets what rounds to it, at the ends too
+    if dimension.whole:  # values are rounded: the ends get a full interval too
         low, high = low - 0.5 + 1e-9, high + 0.5 - 1e-9
     if how == "log-uniform" or (dimension.log and how != "uniform"):
         return [dimension.rounded(float(low * (high / low) ** share)) for share in shares]
@@ -107,22 +107,22 @@ def adaptive_sampler(draw: str, seed: int, *, multivariate: bool) -> Any:
 
     Args:
         draw: Which sampler.
-        seed: Of its random numbers.
+        seed: Seed of its random numbers.
         multivariate: Whether TPE models all settings together.
     """
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
-    with warnings.catch_warnings():  # some have been called experimental for years
+    with warnings.catch_warnings():  # some samplers have been marked experimental for years
         warnings.simplefilter("ignore", ExperimentalWarning)
         if draw == "tpe":
-            # A running trial counts as bad, so that trials that are drawn together lie apart.
+            # Running trials count as bad, so that trials drawn together lie apart.
             return samplers.TPESampler(seed=seed, constant_liar=True, multivariate=multivariate)
         return samplers.GPSampler(seed=seed) if draw == "gp" else _cma_es(seed)
 
 
 def suggest(trial: Any, name: str, distribution: Any) -> Any:
-    """Let a trial of Optuna's choose a value."""
+    """Return the value that an Optuna trial chooses."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -134,8 +134,8 @@ def suggest(trial: Any, name: str, distribution: Any) -> Any:
 def _cma_es(seed: int) -> Any:
     """Return Optuna's CMA-ES without its pickles.
 
-    Optuna keeps the sampler's state as a pickle in the storage, and a pickle from a stranger could run anything.
-    Here no state is read or written: it is computed again from the finished trials at every call.
+    Optuna keeps the sampler's state as a pickle in the storage, and an untrusted pickle could run any code.  Here the
+    state is neither read nor written, but computed from the finished trials at every call.
     """
     from optuna.samplers import CmaEsSampler
     from optuna.study import StudyDirection

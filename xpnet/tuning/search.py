@@ -1,4 +1,4 @@
-"""A search, from its beginning, or from where other workers are, to its winner."""
+"""A search, begun here or joined while other workers run it, up to its winner."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ Loader = Callable[[DataConfig], Dataset]
 
 @dataclass
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         outcome: All trials; see :class:`~xpnet.tuning.trials.Outcome`.
-        settings: The winner's settings, as ``xpnet train --config`` takes them; None without a winner.
-        final: The winner's figures: ``"test"``, ``"validation"`` and ``"train"``, as ``metrics.json`` holds them, and
-            ``"trained_again"``; None if the test set is not to be used.
+        settings: The winner's settings, in the form for ``xpnet train --config``; None without a winner.
+        final: The winner's figures: ``"test"``, ``"validation"`` and ``"train"``, in the form of ``metrics.json``, and
+        ``"trained_again"``; None if the test set is not used.
         interrupted: Whether the search was stopped before its end.
-        seconds: Time that this worker took.
-        warnings: What speaks against the outcome, and what to try: sentences; empty if nothing does.
-        network: The winner's networks as the search trained them; None where a file holds them, or another worker.
+        seconds: Wall time of this worker.
+        warnings: Sentences on reasons to doubt the outcome, with advice; empty if there are none.
+        network: The winner's networks as the search trained them; None if a file or another worker has them.
     """
 
     outcome: Outcome
@@ -75,11 +75,11 @@ class Search:
     """One worker's part in a search.
 
     Attributes:
-        rounds: What is trained.
+        rounds: The rounds of the search.
         queue: The trials that workers share.
         data: The data set.
         backend: Where this worker computes.
-        most: Most networks that train together; None takes what is usual there.
+        most: Most networks that train together; None takes the usual number for the device.
     """
 
     rounds: Rounds
@@ -100,10 +100,10 @@ class Search:
         storage: Any,
         name: str,
     ) -> Search:
-        """Begin a search, or take part in the same one if the storage has it already.
+        """Begin a search, or join the same search if the storage has it already.
 
         Raises:
-            ConfigError: Something cannot be trained, or not on this data.
+            ConfigError: A point of the space cannot be trained, or not on this data.
             RunError: The storage has another search of this name.
         """
         rounds = Rounds(space, {**settings.to_mapping(), "data": data.location, "split": data.split}, config)
@@ -115,17 +115,17 @@ class Search:
     def join(
         cls, storage: Any, name: str, own: Mapping[str, Any], backend: Backend, *, load: Loader = load_data
     ) -> Search:
-        """Take part in an existing search, or go on with one that was interrupted.
+        """Join an existing search, or continue an interrupted one.
 
         Args:
-            storage: Where it is kept.
-            name: Its study.
-            own: This worker's own settings, of :data:`~xpnet.tuning.search_identity.OWN`, and its ``lease``.
+            storage: The storage of the search.
+            name: The name of its study.
+            own: This worker's own settings, from :data:`~xpnet.tuning.search_identity.OWN`, and its ``lease``.
             backend: Where to compute.
-            load: Reads the data.
+            load: Function that reads the data.
 
         Raises:
-            RunError: There is no such search, or the data is another.
+            RunError: There is no such search, or its data is different.
         """
         queue = TrialQueue(storage, name)
         stored = queue.identity()
@@ -147,15 +147,15 @@ class Search:
         store: NetworkStore | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> SearchResult:
-        """Work until the search is finished and its winner is tested, or trained again if that was asked for.
+        """Work until the search is finished and its winner is tested, or trained again if the settings say so.
 
         Args:
             on_change: Called with the outcome so far whenever it has changed.
             callbacks: Called while trials are trained; unfinished trials are given back when one stops.
-            train: Trains the winner again and returns its figures, None if it was interrupted; by default a population
-                in memory.
-            store: Keeps the networks of the best trials; in memory if not given.
-            warn: Called with a sentence when the winner has to be trained again though that was not asked for.
+            train: Function that trains the winner again and returns its figures, or None if interrupted; by default it
+                trains in memory.
+            store: The store for the networks of the best trials; in memory if not given.
+            warn: Called with a sentence if the winner must be trained again although the settings do not say so.
         """
 
         def stop() -> bool:
@@ -198,7 +198,7 @@ class Search:
         return SearchResult(outcome, winner, final, interrupted, seconds, self.warnings(outcome), network)
 
     def warnings(self, outcome: Outcome) -> list[str]:
-        """Return what speaks against the outcome; warnings about the winner's training come with its figures."""
+        """Return reasons to doubt the outcome; warnings about the winner's training come with its figures."""
         best, warnings = outcome.best, []
         if best is None:
             return []
@@ -219,10 +219,10 @@ class Search:
 
 
 def check_final(config: SearchConfig, settings: DataConfig, data: Dataset) -> None:
-    """Raise an error, before anything is trained, if the winner cannot be trained on the split that was asked for.
+    """Raise an error, before any training, if the winner cannot be trained on the requested split.
 
     Raises:
-        ConfigError: The data is not read from anywhere.
+        ConfigError: The data does not come from a file or a built-in set.
         DataError: There is no such split.
     """
     if config.final not in ("same", "none"):
@@ -262,14 +262,14 @@ def search(
     """Search settings: train many networks as populations, and test the best of them.
 
     Args:
-        space: What is searched: ``"lambda"``, ``["lambda", "eta=1e-3..0.1"]``, or a mapping with a pair (low, high), a
-            list, or None for the usual range, such as ``{"lambda": (1e-5, 1e-1), "width": [50, 100]}``.
-        data: A data set; what `settings` name if not given.
+        space: The settings to search: ``"lambda"``, ``["lambda", "eta=1e-3..0.1"]``, or a mapping with a pair (low,
+            high), a list, or None for the usual range, such as ``{"lambda": (1e-5, 1e-1), "width": [50, 100]}``.
+        data: A data set; the data that `settings` name if not given.
         settings: Settings that all trials share, by the names of ``config.toml``.
         backend: Where to compute; the CPU if not given.
         storage: A journal file or the URL of a database, which other workers may share, or a storage of Optuna's;
             in memory if not given.
-        study: The search's name there.
+        study: The search's name in the storage.
         on_change: Called with the outcome so far whenever it has changed.
         callbacks: Instances of :class:`xpnet.Callback`, called during training; the search ends when one stops.
         **how: Fields of :class:`xpnet.tuning.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
@@ -279,7 +279,7 @@ def search(
         The trials, the best of them, and the winner's settings, networks and figures.
 
     Raises:
-        ConfigError: Something is out of its range, or cannot be trained.
+        ConfigError: An argument is out of its range, or cannot be trained.
         RunError: The storage cannot be used, or holds another search of this name.
     """
     given = dict(settings or {})

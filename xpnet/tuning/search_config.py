@@ -14,10 +14,10 @@ from xpnet.errors import ConfigError
 from xpnet.tuning.samplers import ADAPTIVE, EVEN, RANDOM
 from xpnet.utils.plural import counted
 
-# Trials that an adaptive sampler is asked for at a time, as a share of all: the rest learns from them.
+# An adaptive sampler draws at most a fifth of all trials at a time, so that later trials learn from earlier ones.
 _SHARE = 5
 _MOST, _MOST_ROUNDS = 100_000, 1_000
-# Packages that samplers need and Optuna does not bring.
+# Packages that samplers need and Optuna does not install.
 _NEEDED = {"gp": "torch", "cmaes": "cmaes"}
 
 
@@ -29,16 +29,16 @@ class SearchConfig(Checked):
         draw: How points are drawn: see :func:`xpnet.tuning.samplers.draw`; ``"tpe"``, ``"gp"`` and ``"cmaes"``
             are Optuna's samplers.
         trials: Points of each round.
-        rounds: 1 for one search; of several, each has the range that the one before suggests.
+        rounds: Number of rounds; each has the range that the round before suggests.
         refine: ``"two-best"``: best ± distance of the two best, in the exponent; ``"k-best"``: around the `best` best.
-        best: See `refine`.
-        round_cycles: Cycles (epochs with other schedules) of each round; None trains all of them for as long.
-        prune: ``"none"``; ``"median"``: train trials below the median at a cycle's end no further;
-            ``"halving"``: prune all but the better half after 1, 2, 4, ... cycles.
-        final: Split that the winner is trained on again, for its test figures; ``"same"``: its networks are tested as
-            the search trained them; ``"none"``: they are not.
+        best: Number of best points for `refine`.
+        round_cycles: Cycles (epochs with other schedules) of each round; None trains all rounds equally long.
+        prune: ``"none"``; ``"median"``: stop trials below the median at a cycle's end; ``"halving"``: stop all but the
+            better half after 1, 2, 4, ... cycles.
+        final: Split on which the winner is trained again, for its test figures; ``"same"``: its networks are tested as
+            the search trained them; ``"none"``: they are not tested.
         final_runs: Seeds with which the winner is trained again; None takes those of the trials.
-        lease: Seconds after which a worker that is not heard of has lost its trials.
+        lease: Seconds without a sign of life after which a worker loses its trials.
     """
 
     draw: str = setting(
@@ -109,25 +109,25 @@ class SearchConfig(Checked):
 
     @property
     def trains_again(self) -> bool:
-        """Whether the winner is to be trained again: on another split, or with other seeds."""
+        """Whether the winner is trained again, on another split or with other seeds."""
         return self.final not in ("same", "none") or (self.final == "same" and self.final_runs is not None)
 
     @property
     def adaptive(self) -> bool:
-        """Whether a sampler of Optuna's draws."""
+        """Whether an Optuna sampler draws the points."""
         return self.draw in ADAPTIVE
 
     def count(self, size: int | None) -> int:
-        """Return the number of points of a round in a space of `size` points, None for any number."""
+        """Return the number of points of a round in a space of `size` points, or of any number if None."""
         if self.trials is not None:
             return self.trials
         return size if size is not None and not self.adaptive else 20
 
     def asked_at_once(self, count: int, most: int) -> int:
-        """Return for how many of `count` points to ask at a time, if `most` train together."""
+        """Return how many of `count` points a sampler should draw at a time, if `most` networks train together."""
         if self.adaptive:
             most = min(most, -(-count // _SHARE))
-        # As even as can be: a small last population would take nearly as long as a full one.
+        # Populations of nearly equal size: a small last one would take nearly as long as a full one.
         return max(1, -(-count // -(-count // max(1, most))))
 
     def to_mapping(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class SearchConfig(Checked):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> SearchConfig:
-        """Make settings of what :meth:`to_mapping` returned.
+        """Return the settings in a mapping from :meth:`to_mapping`.
 
         Raises:
             ConfigError: A name is unknown, or a value out of its range.

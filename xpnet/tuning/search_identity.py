@@ -1,4 +1,4 @@
-"""The identity of a search: workers compare it to know that they work on the same one."""
+"""The identity of a search, which workers compare to make sure that they work on the same search."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ IDENTITY_SHAPE = schema.record(
         **dict.fromkeys(("settings", "search", "data"), SETTINGS_SHAPE),
     }
 )
-# Where and how a worker computes may differ from the others.
+# Settings that may differ between workers: where and how they compute.
 OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep")
 
 
 def identity(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
-    """Return what is searched: space, settings and data."""
+    """Return the identity of a search: its space, settings and data."""
     return {
         "format": FORMAT,
         "space": space,
@@ -42,7 +42,7 @@ def identity(space: list[str], settings: Mapping[str, Any], search: Mapping[str,
 
 
 def difference(stored: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Name the first difference of two identities; empty if there is none."""
+    """Return the first difference between two identities in words; empty if there is none."""
     if stored.get("format") != own["format"]:
         return f"it has the format {stored.get('format')}, and this version of xpnet writes {own['format']}"
     if stored["space"] != own["space"]:

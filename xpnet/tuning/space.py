@@ -1,4 +1,4 @@
-"""The space of a search: settings with a range or a list of values each."""
+"""The space of a search: settings, each with a range or a list of values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Kind:
 
     Attributes:
         setting: The setting of ``xpnet train`` that it sets; ``hidden`` for width and depth.
-        low, high: The range if none is given.
-        log: Whether it is drawn evenly in the exponent.
-        whole: Whether it is a whole number.
-        least, most: What it can be at all: a finer round does not leave them.
+        low, high: The default range.
+        log: Whether values are drawn uniformly in the exponent.
+        whole: Whether values are whole numbers.
+        least, most: The limits of the setting, which a finer round must not leave.
     """
 
     setting: str
@@ -62,11 +62,11 @@ class Dimension:
     """One setting of a search.
 
     Attributes:
-        name: As in ``KINDS``.
-        low, high: Its range; not a number where it has a list.
-        log: Whether it is drawn evenly in the exponent.
-        whole: Whether it is a whole number.
-        values: Its list of values; empty where it has a range.
+        name: Its name in ``KINDS``.
+        low, high: Its range; NaN if it has a list.
+        log: Whether values are drawn uniformly in the exponent.
+        whole: Whether values are whole numbers.
+        values: Its list of values; empty if it has a range.
     """
 
     name: str
@@ -78,10 +78,10 @@ class Dimension:
 
     @classmethod
     def of(cls, name: str, given: Any = None) -> Dimension:
-        """Make a dimension of a text, a pair (low, high) or a list; None takes the usual range.
+        """Return a dimension for a text, a pair (low, high) or a list; None takes the default range.
 
         Raises:
-            ConfigError: There is no such setting to search, or `given` is no range and no list.
+            ConfigError: There is no such setting to search, or `given` is neither a range nor a list.
         """
         name = name.replace("-", "_")
         if name not in KINDS:
@@ -112,14 +112,14 @@ class Dimension:
         return cls(name, float(low), float(high), log, kind.whole)
 
     def text(self) -> str:
-        """Return the dimension as it is written on the command line."""
+        """Return the dimension in the form of the command line."""
         if self.values:
             return f"{self.name}={','.join(map(str, self.values))}"
         edges = (f"{int(edge)}" if self.whole else f"{edge!r}" for edge in (self.low, self.high))
         return f"{self.name}={'log' if self.log else 'lin'}:{'..'.join(edges)}"
 
     def limits(self) -> tuple[float, float]:
-        """Return how far a finer round may go: sizes and lengths, which cost memory and time, stay as asked."""
+        """Return the limits for finer rounds; sizes and lengths, which cost memory and time, keep the given range."""
         if self.whole:
             return self.low, self.high
         kind = KINDS[self.name]
@@ -127,12 +127,12 @@ class Dimension:
         return min(self.low, least), max(self.high, kind.most)
 
     def rounded(self, value: float) -> Any:
-        """Return a number of the range as the setting takes it."""
-        inside = min(max(value, self.low), self.high)  # exponents and back may leave it by a rounding
+        """Return a number, within the range and rounded to the type of the setting."""
+        inside = min(max(value, self.low), self.high)  # logarithms and exponentials may leave the range by rounding
         return round(inside) if self.whole else float(inside)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the dimension as ``search.json`` holds it."""
+        """Return the dimension in the form of ``search.json``."""
         if self.values:
             return {"draw": "list", "values": list(self.values)}
         return {"draw": "log-uniform" if self.log else "uniform", "low": self.low, "high": self.high}
@@ -146,12 +146,12 @@ class Space:
 
     @classmethod
     def of(cls, given: Any) -> Space:
-        """Make a space of texts such as ``"lambda"`` or ``"eta=1e-3..0.1"``, or of a mapping.
+        """Return the space for texts such as ``"lambda"`` or ``"eta=1e-3..0.1"``, or for a mapping.
 
-        ``lambda-eta`` stands for both.
+        ``lambda-eta`` means both settings.
 
         Raises:
-            ConfigError: Something is not understood, or two dimensions set the same.
+            ConfigError: A text or a value is invalid, or two dimensions set the same setting.
         """
         if isinstance(given, Space):
             return given
@@ -179,19 +179,19 @@ class Space:
 
     @property
     def size(self) -> int | None:
-        """How many points there are; None with a range."""
+        """Number of points; None if a dimension has a range."""
         sizes = [len(dimension.values) for dimension in self.dimensions]
         return math.prod(sizes) if all(sizes) else None
 
     def texts(self) -> list[str]:
-        """Return the space as it is written on the command line."""
+        """Return the space in the form of the command line."""
         return [dimension.text() for dimension in self.dimensions]
 
     def settings(self, values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of ``xpnet train`` for a point: `base` with the values of the point.
 
-        ``eta`` is eta_max with the triangular schedule; ``width`` and ``depth`` make all hidden layers alike, and
-        where one of them is missing, `base` has it.
+        ``eta`` is eta_max with the triangular schedule.  ``width`` and ``depth`` give all hidden layers the same size;
+        if one of the two is missing, `base` has its value.
         """
         merged = dict(base)
         merged.update({target: values[name] for target, name in self.targets(base).items() if name in values})
@@ -202,13 +202,13 @@ class Space:
         return merged
 
     def targets(self, base: Mapping[str, Any]) -> dict[str, str]:
-        """Return the settings that the search sets with `base`, but for ``hidden``, with the names that set them."""
+        """Return the settings that the search sets, except ``hidden``, each with the dimension that sets it."""
         triangular = base.get("schedule", "triangular") == "triangular"
         names = [name for name in self.names if name not in ("width", "depth")]
         return {"eta" if name == "eta" and not triangular else _setting(name): name for name in names}
 
     def refuse(self, given: Mapping[str, Any]) -> None:
-        """Raise :class:`ConfigError` if a setting that is searched is among those that were given."""
+        """Raise :class:`ConfigError` if a searched setting is among the `given` ones."""
         targets = list(self.targets(given).items())
         lengths = [(other, one) for one, other in (("cycles", "epochs"), ("epochs", "cycles")) if one in self.names]
         for target, name in targets + lengths:
@@ -218,7 +218,7 @@ class Space:
                 )
 
     def check(self, base: Mapping[str, Any]) -> None:
-        """Raise :class:`ConfigError` where an end of a range, or a value of a list, cannot be trained with `base`."""
+        """Raise :class:`ConfigError` if an end of a range, or a value of a list, cannot be trained with `base`."""
         for dimension, point in self.ends(_middle):
             try:
                 Settings.from_mapping(self.settings(point, base))
@@ -229,9 +229,10 @@ class Space:
         """Yield every dimension with points at the ends of its range, or at each value of its list.
 
         Args:
-            other: Returns the value of the other dimensions that have a range; of a list, they have the first.
+            other: Function that returns the value of each other dimension with a range; those with a list take its
+                first value.
         """
-        # One dimension at a time, so that a message names the one that is wrong.
+        # One dimension at a time, so that a message names the wrong one.
         point = {d.name: d.values[0] if d.values else d.rounded(other(d)) for d in self.dimensions}
         for dimension in self.dimensions:
             for value in dimension.values or (dimension.rounded(dimension.low), dimension.rounded(dimension.high)):
@@ -248,7 +249,7 @@ def _setting(name: str) -> str:
 
 
 def _items(text: str) -> list[tuple[str, Any]]:
-    """Return the names, with their ranges, in a text of the command line."""
+    """Return the names in a text of the command line, with their ranges."""
     name, equals, value = text.partition("=")
     if equals:
         return [(name.strip(), value)]
@@ -258,7 +259,7 @@ def _items(text: str) -> list[tuple[str, Any]]:
 
 
 def _parsed(name: str, text: str) -> tuple[Any, bool]:
-    """Return the pair or the list that a text says, and whether a range is drawn in the exponent."""
+    """Return the pair or the list in a text, and whether a range is drawn in the exponent."""
     wrong = ConfigError(f"search {name}={text}: must be one of {_SYNTAX}")
     body, log = text.strip(), KINDS[name].log
     for prefix in ("log:", "lin:"):
@@ -276,7 +277,7 @@ def _parsed(name: str, text: str) -> tuple[Any, bool]:
 
 
 def _values(name: str, items: list[Any], text: str) -> tuple[Any, ...]:
-    """Return a list of values as the setting takes them."""
+    """Return a list of values, converted by the setting's check."""
     width = KINDS[name].setting == "hidden"
     check = whole(1) if width else Settings.fields()[_setting(name)][1].metadata["check"]
     try:

@@ -1,4 +1,4 @@
-"""Where a search is kept: in memory, in a journal file, or in a database, through Optuna."""
+"""The storage of a search, through Optuna: memory, a journal file, or a database."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _TRIES = 8
 
 
 def open_storage(location: str | Path | None, *, links: bool = True) -> Any:
-    """Open a journal file or, by its URL, a database as Optuna's storage.
+    """Return an Optuna storage for a journal file or, by its URL, a database.
 
     Args:
-        location: A file, which is made if it does not exist, or a URL such as ``postgresql://user@host/name`` or
+        location: A file, which is created if it does not exist, or a URL such as ``postgresql://user@host/name`` or
             ``sqlite:///file``; None keeps everything in memory.
-        links: Whether the file may be a link, as one may that a user names.
+        links: Whether the file may be a link, as files that users name may be.
 
     Raises:
-        ConfigError: The URL is not understood, or its driver is not installed.
+        ConfigError: The URL is invalid, or its driver is not installed.
         RunError: The file or the database cannot be opened.
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would report every trial
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise Optuna would report every trial
     if location is None:
         return optuna.storages.InMemoryStorage()
     if "://" in str(location):
@@ -41,7 +41,7 @@ def open_storage(location: str | Path | None, *, links: bool = True) -> Any:
     try:
         if path.exists():  # checked before a lock file appears beside it
             open_regular(path, links=links).close()
-        # The target of a link is the journal: workers that come by other paths ask for the same lock.
+        # Resolve links, so that workers with other paths to the same journal use the same lock.
         return optuna.storages.JournalStorage(journal_backend(path.resolve() if links else path))
     except OSError as error:
         raise RunError(f"storage = {path}: cannot be opened ({error.strerror}); name another file") from None
@@ -73,13 +73,13 @@ def _open_database(url: str) -> Any:
 
 
 def _with_tables(url: str) -> Any:
-    """Open a database and make its tables; of workers that begin at once, one does and the others try again."""
+    """Open a database and create its tables; if several workers begin at once, one succeeds and the others retry."""
     import sqlalchemy.exc as sql
     from optuna.storages import RDBStorage
 
     for attempt in range(1, _TRIES + 1):
         try:
-            # Connections that the server has closed meanwhile are noticed before they are used.
+            # Detect connections that the server has closed before they are used.
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         except (sql.IntegrityError, sql.OperationalError, sql.ProgrammingError) as error:
             if attempt == _TRIES or not re.search("already exists|unique|duplicate|locked", str(error), re.IGNORECASE):
@@ -89,10 +89,10 @@ def _with_tables(url: str) -> Any:
 
 
 def absolute(location: str) -> str:
-    """Return a file or a URL as it is found from any folder.
+    """Return a file or a URL in a form that is valid in any working folder.
 
     Raises:
-        RunError: It cannot be kept in a file: it has a NUL, or is not UTF-8.
+        RunError: A file cannot hold `location`: it has a NUL, or is not UTF-8.
     """
     if "\0" in location:
         raise RunError(f"storage = {without_password(location)}: has a NUL; name another file")
@@ -105,32 +105,32 @@ def absolute(location: str) -> str:
 
 
 def check_exists(location: str) -> None:
-    """Raise :class:`RunError` if a search's storage is a file that does not exist any more."""
+    """Raise :class:`RunError` if a search's storage is a file that no longer exists."""
     path = _sqlite_file(location) if "://" in location else Path(location)
     if path is not None and not path.exists():
         raise RunError(f"{path}: is not there, and with it the search's trials; name its storage, or another folder")
 
 
 def _sqlite_file(url: str) -> Path | None:
-    """Return the file of an SQLite database; None for other databases, which are on servers."""
+    """Return the file of an SQLite database; None for other databases, which run on servers."""
     found = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", url)
     return None if found is None else Path(found[1])
 
 
 def close_storage(storage: Any) -> None:
-    """Close the connections to a database; other storages need no closing."""
+    """Close the connections to a database; other storages need not be closed."""
     if (engine := getattr(storage, "engine", None)) is not None:
         storage.scoped_session.remove()
         engine.dispose()
 
 
 def without_password(url: str) -> str:
-    """Return a URL that can be shown and kept."""
+    """Return a URL without its password, to show and to store."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
     server, slash, path = rest.partition("/")
-    if "@" in path.partition("?")[0]:  # the password has a slash
+    if "@" in path.partition("?")[0]:  # the password contains a slash
         login, _, rest = rest.rpartition("@")
         host, slash, path = rest.partition("/")
         server = f"{login}@{host}"
@@ -141,14 +141,14 @@ def without_password(url: str) -> str:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn an error of a database during a search into one sentence."""
+    """Turn a database error during a search into an error of one sentence."""
     import sqlalchemy.exc as sql
     from optuna.exceptions import StorageInternalError
 
     try:
         yield
     except (sql.SQLAlchemyError, StorageInternalError) as error:
-        # Optuna and SQLAlchemy wrap the driver's error, which alone says what is wrong.
+        # Optuna and SQLAlchemy wrap the driver's error, which has the actual reason.
         cause: BaseException | None = error
         of_driver: sql.DBAPIError | None = None
         while cause is not None:
@@ -163,7 +163,7 @@ def database_errors() -> Iterator[None]:
 
 
 def _with_driver(url: str) -> str:
-    """Name the PostgreSQL driver that is installed, where the URL names none."""
+    """Return the URL with the installed PostgreSQL driver, if it does not name a driver."""
     scheme, _, rest = url.partition("://")
     drivers = ("psycopg", "psycopg2") if scheme in ("postgresql", "postgres") else ()
     return next((f"postgresql+{driver}://{rest}" for driver in drivers if find_spec(driver) is not None), url)

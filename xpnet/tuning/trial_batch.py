@@ -1,4 +1,4 @@
-"""Trains the trials that a worker has taken as one population, prunes, and writes their results."""
+"""Trains the trials that a worker has claimed as one population, prunes them, and writes their results."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from xpnet.tuning.trial_queue import Slot, TrialQueue
 from xpnet.tuning.trials import Trial
 
 Figures: TypeAlias = tuple[Values, Values]
-"""Accuracies and losses of a trial, by seed; not a number where a network diverged."""
-# Of fewer trials the median says little.
+"""Accuracies and losses of a trial, by seed; NaN for diverged networks."""
+# The median of fewer trials is not reliable.
 _FEWEST = 4
 
 
 class TrialBatch(Callback):
-    """The training of claims that differ in what stacks, as one population.
+    """The training of claims as one population; they differ only in settings that may vary within a population.
 
-    Claims have places in the batch, from 0; the networks of a claim, one for each seed, are its members.
+    Claims have positions in the batch, from 0; the networks of a claim, one for each seed, are its members.
 
     Args:
         queue: The queue of the claims.
         rounds: The rounds of the search.
         data: The data set on the device.
         claims: Claimed slots of one round, with their points.
-        best: Keeps the networks of the best trial; they are not kept if not given.
+        best: Keeps the networks of the best trial; if not given, no networks are kept.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class TrialBatch(Callback):
         self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
         self._length = settings.train.length(len(dataset.train))
         self.prune_at = self._cycles = cycle_ends(settings.train, self._length) if self._rule != "none" else {}
-        # By cycle and place, the figures there; by place, the cycle after which a claim was pruned.
+        # Figures by cycle and position; by position, the cycle after which a claim was pruned.
         self._figures: dict[int, dict[int, Figures]] = {}
         self._pruned: dict[int, int] = {}
 
     def run(self, train: Callable[..., tuple[Network, TrainResult]]) -> None:
-        """Train, prune, and write the result of each claim; `train` trains a population."""
+        """Train and prune, and write the result of each claim; `train` trains a population."""
         begin = time.perf_counter()
         network, result = None, None
         with contextlib.suppress(DivergedError):
@@ -96,10 +96,10 @@ class TrialBatch(Callback):
     def _keep_best(
         self, network: Network, result: TrainResult, ended: dict[int, Figures], seconds: Sequence[float]
     ) -> None:
-        """Keep the networks of the best claim, if it beats all known trials, and put its figures into `ended`.
+        """Keep the networks of the best claim, if it beats all known trials, and store its figures in `ended`.
 
-        Among others, a network's sums may be rounded otherwise than on its own, and a sample that lies between two
-        classes may fall to the other.  The figures must be those of the networks that are kept: so these are evaluated.
+        In a population, a network's sums may have other rounding errors than alone, and a sample between two classes
+        may get the other class.  The figures must belong to the kept networks, so these are evaluated alone.
         """
         alone: dict[int, tuple[Network, Metrics]] = {}
         while self._best is not None:
@@ -109,7 +109,7 @@ class TrialBatch(Callback):
                 return
             place = next(place for place, trial in trials.items() if trial is best)
             settings, dataset = Settings.from_mapping(self._settings[place]), self._data.data
-            if place in alone:  # it is the best by its own figures too
+            if place in alone:  # the claim is the best by these figures too
                 share = seconds[place] / max(sum(seconds), 1e-9)
                 networks, validation = alone[place]
                 of_claim = part_of(result, self._members[place], validation, share)
@@ -123,7 +123,7 @@ class TrialBatch(Callback):
             ended[place], alone[place] = (validation.accuracies, validation.losses), (networks, validation)
 
     def _trial(self, place: int, figures: Figures) -> Trial:
-        """Return a claim as the trial that it is when it has ended."""
+        """Return the trial that a claim will be when it has ended."""
         slot = self._claims[place]
         accuracies, losses = map(_listed, figures)
         number = self._queue.number(slot)
@@ -132,7 +132,7 @@ class TrialBatch(Callback):
     def on_prune(self, point: PruningPoint) -> list[int]:
         """Report the accuracies at a cycle's end, compare them, and return the networks of the pruned claims."""
         cycle, living, (start, stop) = self._cycles[point.step], set(point.replicas), point.chunk
-        # A trial whose seeds train in several chunks cannot be judged before the last of them.
+        # A trial whose seeds train in several chunks cannot be judged before the last chunk.
         places = [
             place
             for place, members in enumerate(self._members)
@@ -148,7 +148,7 @@ class TrialBatch(Callback):
         place_of = {self._claims[place].attempt: place for place in places if self._claims[place].attempt in accuracies}
         pruned = [place_of[id] for id in to_prune(self._rule, cycle, accuracies, list(place_of))]
         self._pruned |= dict.fromkeys(pruned, cycle)
-        # Trials that another worker has taken over are not worth going on with either.
+        # Trials that another worker has taken over are stopped too.
         lost = [place for place in places if self._claims[place] not in held and place not in pruned]
         return [replica for place in pruned + lost for replica in self._members[place]]
 
@@ -157,7 +157,7 @@ class TrialBatch(Callback):
         return metrics.accuracies[members], metrics.losses[members]
 
     def _entry(self, place: int, result: TrainResult | None, seconds: float, figures: Figures) -> dict[str, Any]:
-        """Return the result of a claim, as JSON can hold it."""
+        """Return the result of a claim, in types that JSON has."""
         curve: list[list[float]] = []
         steps = 0
         if result is not None:
@@ -166,7 +166,7 @@ class TrialBatch(Callback):
             known = finite.any(axis=1)
             means = np.where(finite, values, 0.0).sum(axis=1)[known] / finite.sum(axis=1)[known]
             curve = [[int(at) + 1, mean] for at, mean in zip(np.flatnonzero(known), means.tolist(), strict=True)]
-            # Networks that are pruned at the end of an epoch have trained it, and have no figures in its record.
+            # Networks that are pruned at the end of an epoch were trained for it, but its record lacks their figures.
             steps = max(result.dropped.get(replica, 0) for replica in self._members[place])
         return {
             "score": _score(figures[0]),
@@ -178,7 +178,7 @@ class TrialBatch(Callback):
         }
 
     def _shares(self, seconds: float, result: TrainResult | None) -> list[float]:
-        """Return each claim's share of the time, by the steps that its networks took."""
+        """Return each claim's share of the time, in proportion to the steps of its networks."""
         steps = np.full(len(self.population), float(result.steps if result else self._length.steps))
         for replica, taken in (result.dropped if result else {}).items():
             steps[replica] = taken
@@ -187,7 +187,7 @@ class TrialBatch(Callback):
 
 
 def _score(accuracies: Values) -> float:
-    """Return the mean over the seeds; a network that diverged classifies nothing."""
+    """Return the mean accuracy over the seeds; a diverged network counts as 0."""
     return float(np.where(np.isfinite(accuracies), accuracies, 0.0).mean())
 
 
@@ -199,23 +199,23 @@ def _listed(values: Values) -> list[float | None]:
 
 
 def cycle_ends(config: TrainConfig, length: Length) -> dict[int, int]:
-    """Return the steps at which trials are compared, with the number of cycles, or epochs, that have ended there.
+    """Return the steps at which trials are compared, each with the number of cycles, or epochs, that have ended.
 
-    They are the ends of cycles, where the learning rate is lowest: in the middle of a cycle, with its high rates,
-    accuracy is mostly noise.  With schedules that have no cycles they are the ends of epochs.
+    Trials are compared at the ends of cycles, where the learning rate is lowest: at the high rates in the middle of a
+    cycle, accuracy is mostly noise.  With schedules without cycles, they are compared at the ends of epochs.
     """
     every = 2 * length.n_s if config.schedule == "triangular" else length.steps_per_epoch
     return {step: step // every for step in range(every, length.steps, every)}
 
 
 def to_prune(rule: str, cycle: int, accuracies: Mapping[int, float], own: Sequence[int]) -> list[int]:
-    """Return which trials are pruned.
+    """Return the trials to prune.
 
     Args:
         rule: ``"median"``: those below the median; ``"halving"``: those that are not among the better half, after
             1, 2, 4, ... cycles (successive halving of Jamieson and Talwalkar, 2016, as each comes, as Li et al., 2020).
-        cycle: Cycles, or epochs, after which they are compared.
-        accuracies: Of every trial that has come as far, by number.
+        cycle: Number of cycles, or epochs, after which trials are compared.
+        accuracies: Accuracy of every trial that has reached this cycle, by number.
         own: The trials to decide on.
     """
     values = np.sort(list(accuracies.values()))

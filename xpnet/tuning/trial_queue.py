@@ -1,10 +1,10 @@
 """The queue of trials that the workers of a search share.
 
 A search is a list of *slots*, one for each point to train.  A trial in Optuna's storage is one *attempt* at a slot.
-A slot is open until an attempt is complete or pruned.  An attempt whose worker's lease has expired fails, and the slot
-gets another.  Two workers may add an attempt at one slot at the same moment: of the attempts that have not failed the
-first counts, and a worker that has taken another gives it back.  So no finished trial is repeated and none is lost,
-whenever a worker is killed.
+A slot is open until an attempt is complete or pruned.  An attempt fails if its worker's lease has expired, and the slot
+gets another attempt.  Two workers may add an attempt at one slot at the same moment: only the first attempt that has
+not failed counts, and a worker that has taken another one gives it back.  So no finished trial is repeated and none is
+lost, whenever a worker is killed.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 from xpnet.errors import RunError
 from xpnet.tuning.leases import LeaseWatch, renewed, this_worker
 
-# A slot is given up after so many workers died while they trained nothing else: it may be what ends them.
+# A slot is given up after this many workers died while they trained nothing else: it may be the cause.
 ATTEMPTS = 3
-# Why an attempt failed.  A rejected point cannot be trained; released attempts are repeated as often as need be.
+# Reasons for a failed attempt.  A rejected point cannot be trained; released attempts are repeated without a limit.
 EXPIRED, TWICE, RELEASED, REJECTED = "expired", "twice", "released", "rejected"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A trial to be done.
+    """A trial to run.
 
     Attributes:
-        round: Its round.
-        number: Its number in the round.
+        round: Number of its round.
+        number: Its number within the round.
         point: The values to train; None if a sampler chooses them.
         distributions: Optuna's distribution of every setting of the point.
-        attempt: The attempt, by its number in the storage, that this worker has taken: it has *claimed* the slot.
+        attempt: Number in the storage of the attempt by which this worker has *claimed* the slot.
     """
 
     round: int
@@ -44,13 +44,14 @@ class Slot:
 
 
 class TrialQueue:
-    """The slots of a search and their attempts, in a storage of Optuna's.
+    """The slots of a search and their attempts, in an Optuna storage.
 
     Args:
-        storage: As :func:`xpnet.tuning.storage.open_storage` returns it.
+        storage: A storage from :func:`xpnet.tuning.storage.open_storage`.
         name: The study's name.
-        identity: What is searched, of a study that may have to be made; an existing one must be the same.
-        difference: Names the difference of two identities; empty if there is none.
+        identity: Identity of the search, if the study may have to be created; an existing study must have the same
+        identity.
+        difference: Function that returns the difference of two identities in words; empty if there is none.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class TrialQueue:
             raise RunError(f"study = {name}: there is no such study in the storage") from None
         if identity is not None:
             stored = self.identity()
-            if stored is None:  # made just now, by this worker or by one that was killed before this write
+            if stored is None:  # created just now, by this worker or by one that was killed before this write
                 storage.set_study_user_attr(self.id, "about", dict(identity))
             elif difference is not None and (words := difference(stored, identity)):
                 raise RunError(f"study = {name}: is another search already: {words}; name another study")
@@ -81,7 +82,7 @@ class TrialQueue:
         self._slots: dict[int, list[Slot]] = {}
 
     def identity(self) -> dict[str, Any] | None:
-        """Return what is searched; None if that was never written."""
+        """Return the identity of the search; None if it was never written."""
         identity = self.storage.get_study_user_attrs(self.id).get("about")
         return None if identity is None else dict(identity)
 
@@ -92,27 +93,27 @@ class TrialQueue:
     # -- slots and their attempts ---------------------------------------------------------
 
     def plan(self, slots: Sequence[Slot]) -> None:
-        """Add the slots of a round, and an attempt at each; every worker plans the same."""
+        """Add the slots of a round, and an attempt at each; every worker plans the same slots."""
         self.know(slots)
         self.fill(self.trials())
 
     def know(self, slots: Sequence[Slot]) -> None:
-        """Take note of the slots of a round."""
+        """Register the slots of a round."""
         self._slots[slots[0].round] = list(slots)
 
     def number(self, slot: Slot) -> int:
-        """Return a slot's number among those of all rounds."""
+        """Return a slot's number among the slots of all rounds."""
         return sum(len(slots) for round, slots in self._slots.items() if round < slot.round) + slot.number
 
     def attempts(self, trials: Sequence[Any] | None = None) -> Iterator[tuple[Slot, list[Any]]]:
-        """Yield every slot with its attempts: those of the storage, or those among `trials`."""
+        """Yield every slot with its attempts, from `trials` or else from the storage."""
         by_slot = attempts_by_slot(self.trials() if trials is None else trials)
         for _, slots in sorted(self._slots.items()):
             for slot in slots:
                 yield slot, by_slot.get((slot.round, slot.number), [])
 
     def finished(self, round: int) -> bool:
-        """Return whether nothing of a round is left to do."""
+        """Return whether a round is finished."""
         for slot, own in self.attempts():
             attempt = current(own)
             if slot.round == round and not (given_up(own) if attempt is None else attempt.state.is_finished()):
@@ -120,10 +121,10 @@ class TrialQueue:
         return True
 
     def fill(self, trials: Sequence[Any]) -> None:
-        """Add an attempt at every slot that has none among `trials`."""
+        """Add an attempt at every slot without one among `trials`."""
         for slot, own in self.attempts(trials):
             if current(own) is None and not given_up(own):
-                # A failed attempt whose point a sampler had chosen is repeated at that point.
+                # If a sampler had chosen the point of a failed attempt, the new attempt has the same point.
                 chosen = (point for trial in own if (point := _point(slot, trial)) is not None)
                 self.add(slot, slot.point or next(chosen, None))
 
@@ -141,7 +142,7 @@ class TrialQueue:
         self.storage.create_new_trial(self.id, template_trial=waiting)
 
     def _write(self, id: int, state: str | None = None, value: float | None = None, **attributes: Any) -> bool:
-        """Write attributes of an attempt and then its state; return False if that came too late."""
+        """Write attributes of an attempt and then its state; return False if it has ended or another worker has it."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
@@ -170,7 +171,7 @@ class TrialQueue:
         return [name for name in names if not self._expired(name, attributes)]
 
     def recover_lost(self) -> None:
-        """Fail the attempts whose workers are gone, and give their slots new ones."""
+        """Mark attempts of lost workers as failed, and add new attempts at their slots."""
         trials = self.trials()
         running = [trial for trial in trials if trial.state.name == "RUNNING"]
         leases = self.storage.get_study_user_attrs(self.id) if running else {}
@@ -183,7 +184,8 @@ class TrialQueue:
         worker, me = trial.user_attrs.get("worker"), self.worker["worker"]
         if worker is not None:
             return worker != me and self._expired(worker, leases)
-        # A worker was killed, or is, between taking it and signing it: one of those that announced to take it.
+        # A worker was killed, or is still busy, between taking the attempt and signing it; it is one of those that
+        # announced this.
         takers = [key.removeprefix("taking:") for key in trial.user_attrs if key.startswith("taking:")]
         takers = [name for name in takers if name != me]
         if takers and all(self._expired(name, leases) for name in takers):
@@ -197,7 +199,7 @@ class TrialQueue:
     # -- work -----------------------------------------------------------------------------
 
     def claim(self, most: int, alike: Callable[[Mapping[str, Any] | None], Hashable] = lambda _: None) -> list[Slot]:
-        """Take up to `most` waiting attempts, at points of which `alike` returns the same."""
+        """Return up to `most` newly claimed slots, at points for which `alike` returns the same value."""
         claims: list[Slot] = []
         first: Hashable = None
         for slot, own in self.attempts():
@@ -210,7 +212,7 @@ class TrialQueue:
                     self._write(id, "FAIL", why=TWICE)
                     continue
                 point = _point(slot, trial)
-                # A point over which a worker has died is tried alone, so that other trials do not fail with it again.
+                # A point during which a worker died is tried alone, so that it cannot make other trials fail again.
                 alone = any(attempt.user_attrs.get("why") == EXPIRED for attempt in own)
                 kind = (alike(point), trial.number if alone else None)
                 if len(claims) == most or (claims and kind != first):
@@ -223,7 +225,7 @@ class TrialQueue:
         return self.keep_first(claims)
 
     def keep_first(self, claims: Sequence[Slot]) -> list[Slot]:
-        """Return those of `claims` that count, and give back those at slots that have an earlier attempt."""
+        """Return the `claims` that count, and give back those at slots with an earlier attempt."""
         by_slot = attempts_by_slot(self.trials()) if claims else {}
         first = []
         for slot in claims:
@@ -235,22 +237,22 @@ class TrialQueue:
         return first
 
     def held(self, claims: Sequence[Slot]) -> list[Slot]:
-        """Return those of `claims` that this worker still has; a process that stood still may have lost some."""
+        """Return the `claims` that this worker still holds; a process that was stopped may have lost some."""
         running = {trial._trial_id for trial in self.trials() if trial.state.name == "RUNNING"}
         return [slot for slot in claims if slot.attempt in running]
 
     def release(self, claims: Sequence[Slot], why: str = RELEASED) -> None:
         """Give attempts back, unfinished."""
         for slot in claims:
-            # The reason first: a failed attempt without one is not counted against its slot.
+            # Write the reason first: a failed attempt without a reason does not count against its slot.
             self._write(slot.attempt, "FAIL", why=why)
 
     def reject(self, slot: Slot, reason: str) -> None:
-        """Record that a point cannot be trained; no worker tries it again."""
+        """Record that a point cannot be trained, so that no worker tries it again."""
         self._write(slot.attempt, "FAIL", reason=reason, why=REJECTED)
 
     def finish(self, slot: Slot, value: float, result: Mapping[str, Any], *, pruned: bool = False) -> bool:
-        """Write the result of an attempt; return False if this worker had lost it."""
+        """Write the result of an attempt; return False if this worker has lost the attempt."""
         return self._write(slot.attempt, "PRUNED" if pruned else "COMPLETE", value, result=dict(result))
 
     def report(self, slot: Slot, cycle: int, value: float) -> None:
@@ -280,17 +282,17 @@ def attempts_by_slot(trials: Sequence[Any]) -> dict[tuple[int, int], list[Any]]:
 
 
 def current(attempts: Sequence[Any]) -> Any:
-    """Return the attempt at a slot that counts, the first that has not failed; None if there is none."""
+    """Return the attempt that counts for a slot, the first that has not failed; None if there is none."""
     return next((trial for trial in attempts if trial.state.name != "FAIL"), None)
 
 
 def given_up(attempts: Sequence[Any]) -> bool:
-    """Return whether a slot has had all its attempts, or cannot be trained."""
+    """Return whether a slot has used up its attempts, or cannot be trained."""
     failed = [trial.user_attrs for trial in attempts if trial.state.name == "FAIL"]
     died = [attributes for attributes in failed if attributes.get("why") == EXPIRED and attributes.get("alone")]
     return len(died) >= ATTEMPTS or any(attributes.get("why") == REJECTED for attributes in failed)
 
 
 def _point(slot: Slot, trial: Any) -> dict[str, Any] | None:
-    """Return an attempt's point; None if a sampler has not chosen all of it."""
+    """Return an attempt's point; None if a sampler has not chosen all its values."""
     return dict(trial.params) if slot.distributions and trial.params.keys() == slot.distributions.keys() else None

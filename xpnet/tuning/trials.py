@@ -1,4 +1,4 @@
-"""The trials of a search and their outcome: which is the best, as tables and JSON."""
+"""The trials of a search and their outcome: ranking, tables and JSON."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ class Trial:
     Attributes:
         number: Its number in the search, from 0.
         round: Its round, from 0.
-        state: ``"complete"``, ``"pruned"``, ``"running"``, ``"waiting"``, or ``"failed"``: its workers died over it.
+        state: ``"complete"``, ``"pruned"``, ``"running"``, ``"waiting"``, or ``"failed"`` if its workers died during
+        it.
         point: Its values, by the names of the space; empty until a sampler has chosen them.
-        score: Mean of the validation accuracy over the seeds, 0 for those that diverged; None without a result.
-        accuracies, losses: Of the validation set, by seed; None where it diverged.
+        score: Mean validation accuracy over the seeds, with 0 for diverged networks; None without a result.
+        accuracies, losses: Figures of the validation set, by seed; None for diverged networks.
         cycle: Cycles (or epochs) after which it was pruned; None if it was not.
         epochs: Epochs trained.
         seconds: Its share of its population's training time.
         curve: Mean validation accuracy by epoch.
-        worker: The worker that trains it, or has.
-        attempts: How many workers have begun it.
-        note: Why it failed.
+        worker: The worker that trains or trained it.
+        attempts: Number of workers that have begun it.
+        note: The reason why it failed.
         attempt: Number in the storage of the attempt that counts; None if there is none.
     """
 
@@ -55,7 +56,7 @@ class Trial:
 
     @classmethod
     def of(cls, number: int, slot: Slot, attempts: Sequence[Any]) -> Trial:
-        """Return the trial of a slot with its attempts in the storage.
+        """Return the trial of a slot, from its attempts in the storage.
 
         Raises:
             RunError: The result of an attempt that has ended is damaged.
@@ -96,7 +97,7 @@ class Trial:
 
     @property
     def learned(self) -> bool:
-        """Whether one of its networks came to an accuracy; a trial of which all diverged is never chosen."""
+        """Whether a network of the trial has an accuracy; a trial whose networks all diverged is never chosen."""
         return any(accuracy is not None for accuracy in self.accuracies)
 
     def validation(self) -> dict[str, Any] | None:
@@ -106,7 +107,7 @@ class Trial:
         return {"accuracy": _summary(self.accuracies), "loss": _summary(self.losses)}
 
     def to_json(self, seeds: Sequence[int], points: int | None = None) -> dict[str, Any]:
-        """Return the trial as ``search.json`` holds it, with at most so many points of its curve; None takes all."""
+        """Return the trial in the form of ``search.json``, with at most `points` points of its curve (None: all)."""
         curve = self.curve if points is None else [self.curve[at] for at in evenly(len(self.curve), points).tolist()]
         return {
             "trial": self.number,
@@ -127,7 +128,7 @@ class Trial:
 
 
 def numbers(values: Sequence[float | None]) -> np.ndarray[Any, Any]:
-    """Return values as an array, those of networks that diverged as not a number."""
+    """Return values as an array, with NaN for None, the value of diverged networks."""
     return np.array([np.nan if value is None else value for value in values], float)
 
 
@@ -143,10 +144,10 @@ class Outcome:
     Attributes:
         names: Names of the space's settings.
         seeds: Seeds of every trial.
-        trials: In the order in which they were planned.
+        trials: The trials, in the order in which they were planned.
         lengths: Cycles of each round; trials of different lengths are not compared.
-        workers: Those that are at work now.
-        guessing: What guessing gives on the validation set; None where that is not known, or the set is too small.
+        workers: Names of the workers that are running now.
+        guessing: Figures of guessing on the validation set; None if unknown, or if the set is too small.
     """
 
     names: tuple[str, ...]
@@ -161,7 +162,7 @@ class Outcome:
         return {state: sum(trial.state == state for trial in self.trials) for state in STATES}
 
     def ranked(self) -> list[Trial]:
-        """Return the complete trials, the best first: of the rounds that train longest, by score, loss and number."""
+        """Return the complete trials of the rounds that train longest, the best first: by score, loss and number."""
 
         def length(trial: Trial) -> int:
             return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
@@ -176,11 +177,11 @@ class Outcome:
 
     @property
     def best(self) -> Trial | None:
-        """The winner: validation accuracy decides, and nothing else."""
+        """The winner by validation accuracy alone; None if there is none."""
         return next(iter(self.ranked()), None)
 
     def no_better(self) -> list[int]:
-        """Return the numbers of the trials of which no network is better than guessing."""
+        """Return the numbers of the trials without a network that is better than guessing."""
         ended = [trial for trial in self.trials if trial.learned]
         if self.guessing is None or not ended:
             return []
@@ -193,7 +194,7 @@ class Outcome:
 
     @property
     def none_better(self) -> bool:
-        """Whether no complete trial is better than guessing: a winner is the highest then, and not the best."""
+        """Whether no complete trial is better than guessing, so that the winner must not be called the best."""
         return none_better({"no_better": self.no_better()}, [trial.number for trial in self.ranked()])
 
     def columns(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The winner of a search: its settings, and its test figures, which one worker finds for all."""
+"""The winner of a search: its settings, and its test figures, which one worker computes for all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xpnet.tuning.trials import Outcome
 
 _SECONDS_TO_WAIT = 0.5
 Metrics = dict[str, Any]
-"""Figures of networks, as ``metrics.json`` holds them."""
+"""Figures of networks, in the form of ``metrics.json``."""
 
 
 def winner_settings(rounds: Rounds, outcome: Outcome) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def winner_settings(rounds: Rounds, outcome: Outcome) -> dict[str, Any] | None:
 
 
 def with_all_sets(network: Network, metrics: Metrics, data: DeviceData, lam: Any) -> Metrics:
-    """Return the figures of networks with those of the training and the test set, which is used here alone."""
+    """Return the figures of networks with those of training and test set; only this function uses the test set."""
     metrics = dict(metrics)
     for which in ("train", "test"):
         rows = getattr(data, which)
@@ -48,20 +48,20 @@ def with_all_sets(network: Network, metrics: Metrics, data: DeviceData, lam: Any
 def find_once(
     queue: TrialQueue, device: str, lease: float, find: Callable[[], Metrics | None], stop: Callable[[], bool]
 ) -> Metrics | None:
-    """Return the winner's figures; one worker finds them, so that the test set is used once, and the others wait.
+    """Return the winner's figures; one worker computes them, so that the test set is used once, and the others wait.
 
     Args:
-        queue: The queue of the search; its storage gets another one with a slot for the winner.
-        device: What this worker computes on.
-        lease: Length of its lease in seconds.
-        find: Finds the figures; returns None if it was interrupted.
-        stop: Tells whether to stop waiting.
+        queue: The queue of the search; its storage gets another queue with a slot for the winner.
+        device: The device of this worker.
+        lease: Length of this worker's lease in seconds.
+        find: Function that computes the figures; it returns None if interrupted.
+        stop: Function that returns whether to stop waiting.
 
     Returns:
-        The figures; None if that was interrupted.
+        The figures; None if the computation or the wait was interrupted.
 
     Raises:
-        RunError: All workers that tried to find them died, or the storage is damaged.
+        RunError: All workers that tried to compute the figures died, or the storage is damaged.
     """
     queue = TrialQueue(queue.storage, f"{queue.name}/final", {"of": queue.name})
     with queue.at_work(device, lease):

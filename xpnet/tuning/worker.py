@@ -1,4 +1,4 @@
-"""One worker of a search: it takes trials, trains them as populations and writes their results until none is left."""
+"""A worker of a search: it claims trials, trains them as populations and writes results until none is left."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from xpnet.tuning.trial_batch import TrialBatch
 from xpnet.tuning.trial_queue import Slot, TrialQueue, current
 from xpnet.tuning.trials import Outcome, Trial
 
-# Seconds until a worker with nothing to do checks for lost trials: more and more of them.
+# Seconds until an idle worker checks for lost trials again: the first wait, and the longest, as waits grow.
 _SECONDS_TO_WAIT, _LONGEST_WAIT = 0.1, 2.0
-# Networks that train together: on the CPU more are hardly faster, and fewer are shared better among workers.
+# Networks that train together: on the CPU, more are hardly faster, and fewer distribute better over workers.
 TOGETHER = {"cpu": 20, "gpu": 200}
-# The outcome is reported after a pause of at least so many times as long as the last report took.
+# Reports of the outcome are apart by at least this multiple of the time that the last report took.
 _PAUSES = 20
 
 
@@ -38,10 +38,10 @@ class SearchWorker:
         rounds: The rounds of the search.
         queue: The trials that workers share.
         data: The data set on this worker's device.
-        most: Most networks that train together; None takes what is usual on the device and fits its memory.
+        most: Most networks that train together; None takes the usual number for the device that fits into its memory.
         on_change: Called with the outcome so far whenever it has changed.
         callbacks: Called while trials are trained; unfinished trials are given back when one stops.
-        store: Keeps the networks of the best trials.
+        store: The store for the networks of the best trials.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class SearchWorker:
         self._guessing = Guessing.of(data.data, ["validation"])
         self._study: Any = None
         self._next_report = 0.0
-        # By slot: a trial that has ended, with its attempt in the storage and how many attempts there were.
+        # Ended trials by slot, each with the number of its attempt in the storage and the count of attempts.
         self._ended: dict[int, tuple[tuple[int, int], Trial]] = {}
 
     def run(self, lease: float) -> Outcome:
-        """Work until nothing is left to do, or until told to stop; return the outcome so far."""
+        """Work until the search is finished, or until a callback stops it; return the outcome so far."""
         with self.queue.at_work(self.data.backend.device, lease):
             for number in range(self.rounds.config.rounds):
                 space = self.rounds.space_of(number, self.outcome().trials)
@@ -106,14 +106,14 @@ class SearchWorker:
                 waits += 1
 
     def _report(self) -> None:
-        """Report the outcome so far, unless that was done a moment ago: it takes longer as trials become many."""
+        """Report the outcome so far, unless it was reported a moment ago, since a report of many trials takes long."""
         begin = time.monotonic()
         if begin >= self._next_report:
             self._on_change(self.outcome())
             self._next_report = time.monotonic() + _PAUSES * (time.monotonic() - begin)
 
     def _with_point(self, slot: Slot) -> Slot:
-        """Return a slot with its point, which a sampler chooses if it has none."""
+        """Return a slot with a point, which a sampler chooses if the slot has none."""
         import optuna
 
         if slot.point is not None:
@@ -129,7 +129,7 @@ class SearchWorker:
     # -- training -------------------------------------------------------------------------
 
     def _train(self, claims: Sequence[Slot]) -> None:
-        """Train claims: those that differ in what stacks as one population, the others one after another."""
+        """Train claims: as one population if their differences allow it, else one after another."""
         groups: dict[Any, list[Slot]] = {}
         for slot in claims:
             groups.setdefault((slot.round, self.rounds.kind(slot.point)), []).append(slot)
@@ -145,7 +145,7 @@ class SearchWorker:
                     self._forget_beaten()
 
     def _can_be_trained(self, slot: Slot) -> bool:
-        """Return whether a slot can be trained on this data; if not, it fails for good, with the reason."""
+        """Return whether a slot can be trained on this data; if not, reject it for good, with the reason."""
         try:
             self.rounds.check_point(slot.point or {}, slot.round, self.data.data)
         except ConfigError as error:
@@ -154,7 +154,7 @@ class SearchWorker:
         return True
 
     def _trials_at_once(self, claims: Sequence[Slot]) -> int:
-        """Return how many complete trials memory holds: seeds that train apart cannot be compared."""
+        """Return the number of complete trials that fit into memory; seeds that train apart cannot be compared."""
         one = TrialBatch(self.queue, self.rounds, self.data, claims[:1]).population
         fit = most_in_memory(one, self.data, self.data.backend, str(self.data.dtype))
         return len(claims) if fit is None else max(1, min(len(claims), fit // len(self.rounds.seeds)))
@@ -170,8 +170,8 @@ class SearchWorker:
                 self._best.store.forget(attempt)
 
     def _train_population(self, population: Population, batch: Callback) -> tuple[Network, TrainResult]:
-        """Train a population of this search, without a look at the test set."""
-        # Memory may hold fewer at a time; with many seeds, one trial alone may be more than was asked for.
+        """Train a population of this search, without using the test set."""
+        # Memory may hold fewer networks; with many seeds, a single trial may exceed the requested number.
         most = self._most if self._most is not None and len(population) > self._most else None
         return train_population(
             population,
@@ -198,7 +198,7 @@ class SearchWorker:
         return Outcome(names, self.rounds.seeds, trials, self.rounds.lengths, workers, self._guessing)
 
     def _trial(self, number: int, slot: Any, attempts: Sequence[Any]) -> Trial:
-        """Return the trial of a slot; of one that has ended, the same object every time."""
+        """Return the trial of a slot; for an ended trial, the same object every time."""
         attempt = current(attempts)
         if attempt is None or not attempt.state.is_finished():
             return Trial.of(number, slot, attempts)

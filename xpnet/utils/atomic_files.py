@@ -31,19 +31,19 @@ def rewrite(path: Path, content: bytes) -> None:
     """Write a file that may exist already, completely or not at all.
 
     Raises:
-        RunError: It cannot be written.
+        RunError: The file cannot be written.
     """
     with _write_errors(path):
         replace_whole(path, content)
 
 
 def replace_whole(path: Path, content: bytes) -> None:
-    """Write a file that survives a crash of the machine, or stays as it was before.
+    """Replace a file so that, even after a crash of the machine, it has either the new or the old content.
 
     Raises:
-        OSError: It cannot be written, or there is a folder, a device or a pipe of this name.
+        OSError: The file cannot be written, or `path` is a folder, a device or a pipe.
     """
-    # A rename would put a file in the place of /dev/null.  Links are replaced, and not followed.
+    # A rename would replace even /dev/null by a file.  Links are replaced, not followed.
     if _is_name(path) and path.exists() and not (path.is_file() or path.is_symlink()):
         raise OSError(errno.EINVAL, "is no file, and is not replaced")
     with _temporary(path, content, synchronise=True) as temporary:
@@ -61,17 +61,17 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary(path: Path, content: bytes, *, synchronise: bool = False) -> Iterator[Path]:
-    """Write a new file beside `path`; it is deleted at the end, unless it has been renamed.
+    """Yield a new file beside `path`; it is deleted at the end, unless it has been renamed.
 
     Raises:
-        OSError: It cannot be written, or no file can have the name of `path`.
+        OSError: The file cannot be written, or the name of `path` is not possible for a file.
     """
     if not _is_name(path):
         raise OSError(errno.EINVAL, "is no name that a file can have")
-    # Processes of several machines, or containers, that share a folder may have the same number.
+    # Processes on different machines or containers that share a folder may have equal process numbers.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        # An old file goes, since a link in somebody else's folder would lead out of it.
+        # Remove an existing file first: in an untrusted folder, it might be a link that leads out of the folder.
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
             file.write(content)
@@ -85,7 +85,7 @@ def _temporary(path: Path, content: bytes, *, synchronise: bool = False) -> Iter
 
 
 def _is_name(path: Path) -> bool:
-    """Return whether a file can have this name."""
+    """Return whether the name of `path` is possible for a file."""
     try:
         return bool(path.name and "\0" not in str(path) and os.fsencode(path))
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Opening regular files alone, and going on without features that a file system lacks.
+"""Functions that open only regular files, and that do without features that a file system lacks.
 
-To open a pipe waits until a process writes into it, and a link in a folder from somebody else may lead
-out of it.  FAT and many network mounts have no hard links, some cannot synchronise folders, and some have no locks.
+Opening a pipe waits until a process writes into it, and a link in an untrusted folder may lead out of the folder. FAT
+and many network mounts have no hard links, some cannot synchronise folders, and some have no locks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# Errors for a folder that cannot be synchronised; PostgreSQL and SQLite go on after them, too.
+# Errors for a folder that cannot be synchronised; PostgreSQL and SQLite ignore them, too.
 _NO_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR, errno.EACCES}
 
 
@@ -32,15 +32,15 @@ def open_handle(path: Path, flags: int, *, links: bool) -> int:
 
     Args:
         path: The file.
-        flags: Those of :func:`os.open`.
-        links: Whether `path` may be a link.  Files that a user names may be; files within a folder that xpnet writes
-            may not.
+        flags: Flags for :func:`os.open`.
+        links: Whether `path` may be a link.  Files that users name may be links; files within a folder that xpnet
+        writes may not.
 
     Returns:
         The descriptor.
 
     Raises:
-        OSError: It cannot be opened, or is a folder, a pipe, a socket, a device, or a link that may not be.
+        OSError: The file cannot be opened, or is a folder, a pipe, a socket, a device, or a link that is not allowed.
     """
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | (0 if links else getattr(os, "O_NOFOLLOW", 0))
     if not links and not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
@@ -50,7 +50,7 @@ def open_handle(path: Path, flags: int, *, links: bool) -> int:
     except OSError as error:
         if not links and path.is_symlink():
             raise _link(path) from None
-        if error.errno == errno.ENXIO:  # writing to a pipe without a reader, or to a socket
+        if error.errno == errno.ENXIO:  # a pipe without a reader, or a socket, opened for writing
             raise _no_file(path, path.stat().st_mode) from None
         raise
     mode = os.fstat(handle).st_mode
@@ -77,17 +77,17 @@ def _no_file(path: Path, mode: int) -> OSError:
 
 
 def put_new(temporary: Path, path: Path) -> None:
-    """Give a complete file its name, which no file has yet.
+    """Rename a complete file to `path`, which must not exist yet.
 
-    Where hard links are refused, an empty file holds the name until the complete one replaces it.  A process that is
-    killed between the two leaves the empty file.
+    Without hard links, an empty file reserves the name until the complete file replaces it; if the process is killed in
+    between, the empty file stays.
 
     Raises:
-        FileExistsError: There is such a file.
+        FileExistsError: `path` exists.
         OSError: The file cannot get this name.
     """
     try:
-        # A hard link fails where the name is taken, which a rename would silently replace.
+        # A hard link fails if the name is taken; a rename would silently replace the file.
         os.link(temporary, path)
     except FileExistsError:
         raise
@@ -103,12 +103,12 @@ def put_new(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let a rename or a new folder reach the disk, where folders can be synchronised."""
+    """Write a rename or a new folder to the disk, if the file system can synchronise folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # it may be written, but not read
+    except PermissionError:  # the folder may be writable but not readable
         return
     try:
         os.fsync(handle)
@@ -130,7 +130,7 @@ def _log(words: str) -> None:
 tell: Callable[[str], None] = _log
 """Called with sentences about features that a file system lacks: the log ``xpnet``, or the command line."""
 reported: set[tuple[int, str]] = set()
-"""File systems, by device, and features that :data:`tell` was called for."""
+"""Pairs of a file system, by device, and a feature that :data:`tell` was already called for."""
 
 
 def go_without(feature: str, folder: Path, error: OSError, instead: str) -> None:
@@ -152,10 +152,10 @@ def go_without(feature: str, folder: Path, error: OSError, instead: str) -> None
 
 
 def check_utf8(name: str | Path, called: str) -> None:
-    """Refuse a name that cannot stand in files of JSON and TOML.
+    """Refuse a name that JSON and TOML files cannot hold.
 
     Raises:
-        RunError: It is not UTF-8.
+        RunError: The name is not UTF-8.
     """
     try:
         str(name).encode()

@@ -16,11 +16,11 @@ from xpnet.utils.file_system import open_regular
 
 
 class FileRows:
-    """The rows of a table in a file, read by position, where the address space is too small to map it.
+    """The rows of a table in a file, read by position, for address spaces too small to map the file.
 
     Attributes:
-        shape: Rows and columns.
-        dtype: Of the values in the file.
+        shape: Numbers of rows and columns.
+        dtype: Type of the values in the file.
     """
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
@@ -34,7 +34,7 @@ class FileRows:
         return rows_in, (self._path, self._offset, self.shape, self.dtype)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return the rows of a slice, or of indices of any shape: a new array."""
+        """Return the rows of a slice, or of indices of any shape, as a new array."""
         if isinstance(rows, slice):
             start, stop, step = rows.indices(self.shape[0])
             if step == 1:
@@ -60,7 +60,7 @@ class FileRows:
 
 
 def rows_in(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any] | FileRows:
-    """Return the rows of a table in a file, mapped into memory, or read by position where that is not possible."""
+    """Return the rows of a table in a file, mapped into memory, or read by position if mapping is not possible."""
     try:
         with open_regular(path, links=True) as file:
             return np.asarray(np.memmap(file, dtype, "r", offset, shape))
@@ -69,19 +69,19 @@ def rows_in(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any
 
 
 class Rows:
-    """Rows (n, d) of a table on the disk in an order of their own, as an array that is read by indexing it.
+    """Rows (n, d) of a table on the disk, in any order; indexing reads them.
 
     Attributes:
         table: The table, mapped into memory or a :class:`FileRows`.
-        order: Which of its rows these are (n,).
-        dtype: What values are converted to as they are read.
+        order: Numbers of the table's rows (n,).
+        dtype: Type to which values are converted when they are read.
     """
 
     def __init__(self, table: NDArray[Any] | FileRows, order: NDArray[np.int64], dtype: Any) -> None:
         self.table, self.order, self.dtype = table, order, np.dtype(dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By the name of its file: the rows of a table that is mapped may be more than memory holds.
+        # Pickle the name of the file: the rows of a mapped table may be larger than memory.
         table, file = self.table, cast(Any, getattr(self.table, "base", None))
         if getattr(file, "filename", None) is not None:
             location = Path(file.filename), file.offset, table.shape, table.dtype
@@ -95,7 +95,7 @@ class Rows:
 
     @property
     def ndim(self) -> int:
-        """Two."""
+        """Number of axes: 2."""
         return 2
 
     @property
@@ -107,7 +107,7 @@ class Rows:
         return len(self.order)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return the values of `rows`, a slice or indices of any shape: a new array."""
+        """Return the values of `rows`, a slice or indices of any shape, as a new array."""
         return self.table[self.order[rows]].astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -125,31 +125,31 @@ Features = NDArray[Any] | Rows
 
 
 def slice_rows(x: Features, rows: slice) -> Features:
-    """Return rows of `x` without reading them."""
+    """Return rows of `x` without reading their values."""
     return Rows(x.table, x.order[rows], x.dtype) if isinstance(x, Rows) else x[rows]
 
 
 def on_host(x: Any) -> bool:
-    """Return whether features, an array or :class:`StandardisedRows`, lie in the host's memory or on its disk."""
+    """Return whether features, an array or :class:`StandardisedRows`, are in the host's memory or on its disk."""
     return isinstance(x.x if isinstance(x, StandardisedRows) else x, (np.ndarray, Rows))
 
 
 def kept_as_bytes(x: Any) -> bool:
-    """Return whether features are :class:`StandardisedRows` of uint8, which a GPU standardises by itself."""
+    """Return whether features are :class:`StandardisedRows` of uint8, which GPU kernels standardise."""
     return isinstance(x, StandardisedRows) and x.x.dtype == np.uint8
 
 
 @dataclass(frozen=True, eq=False)
 class StandardisedRows:
-    """Raw features that read as their standardised values: no second copy, and uint8 is a quarter of float32.
+    """Raw features whose standardised values are computed on reading; uint8 takes a quarter of float32's memory.
 
     A value is (x - whole - rest) * factor in the floating type, in this order. For uint8 that is exactly what
     :class:`~xpnet.data.Standardiser` stores, bit for bit; for floating features up to rounding.
 
     Attributes:
-        x: The features as they are (N, d): uint8 or floating, in memory or on the disk.
-        whole: What of the mean is subtracted first (d,): for uint8 its whole part, which brings no error.
-        rest: What is left of the mean (d,).
+        x: The raw features (N, d): uint8 or floating, in memory or on the disk.
+        whole: The part of the mean that is subtracted first (d,): for uint8 its integer part, which causes no error.
+        rest: The rest of the mean (d,).
         factor: 1 / standard deviation (d,).
     """
 
@@ -165,7 +165,7 @@ class StandardisedRows:
 
     @property
     def ndim(self) -> int:
-        """Two."""
+        """Number of axes: 2."""
         return 2
 
     @property
@@ -174,11 +174,11 @@ class StandardisedRows:
         return self.factor.dtype
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return the standardised values of `rows`, a slice or indices: a new array."""
+        """Return the standardised values of `rows`, a slice or indices, as a new array."""
         return self.take(rows)
 
     def take(self, rows: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the standardised values of `rows`, in `out` where it is given (on the CPU)."""
+        """Return the standardised values of `rows`, in `out` if it is given (on the CPU)."""
         x = self.x[rows]
         if out is None and x.dtype.kind == "f" and x.dtype != self.dtype:
             out = np.empty(x.shape, self.dtype)
@@ -188,7 +188,7 @@ class StandardisedRows:
         return out
 
     def located(self) -> tuple[NDArray[Any], NDArray[np.int64] | None] | None:
-        """Return an array that compiled code can read, and which of its rows are these (None: all), or None."""
+        """Return an array that compiled code can read, and the numbers of its rows to use (None: all); or None."""
         if not isinstance(self.x, Rows):
             return self.x, None
         table = self.x.table
@@ -197,7 +197,7 @@ class StandardisedRows:
         return (np.asarray(table), self.x.order) if readable else None
 
     def to(self, asarray: Callable[[Any], Any], *, move_x: bool = True) -> StandardisedRows:
-        """Return the same features on another device, whose arrays `asarray` makes; without `move_x`, x stays here."""
+        """Return the same features on the device for which `asarray` makes arrays; without `move_x`, x is not moved."""
         scale = (asarray(part) for part in (self.whole, self.rest, self.factor))
         x = self.x[:] if move_x and isinstance(self.x, Rows) else self.x
         return StandardisedRows(asarray(x) if move_x else x, *scale)

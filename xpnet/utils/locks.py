@@ -1,8 +1,8 @@
-"""File locks: one process at a time, released by the system when the process ends, however it ends.
+"""File locks for one process at a time; the system releases them when the process ends for any reason.
 
-They are advisory: a process that does not ask is not kept out.  On a file system without locks, which is reported once,
-every process is let in, as if alone.  What is locked is a file with content: a library for locks would empty or delete
-it, and keep readers out on Windows.
+The locks are advisory: they do not stop a process that does not ask for them.  On a file system without locks, which is
+reported once, every process gets the lock.  Files with content are locked; a library for locks would empty or delete
+them, and on Windows would keep readers out.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from xpnet.utils.file_system import go_without, open_regular
 
 # Errors of file systems that have no locks.
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
-# On Windows a locked byte cannot be read by others, so this one lies behind the end of every file that is locked.
+# On Windows, others cannot read a locked byte, so the locked byte lies behind the end of every file.
 _BYTE_ON_WINDOWS = 2**30
 
 
 def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out of this folder") -> bool | None:
-    """Lock a file that is open for writing; return whether that worked, or None on a file system without locks.
+    """Lock a file that is open for writing; return whether this succeeded, or None on a file system without locks.
 
-    The lock ends when the file is closed, or its process ends.  Programs that this process starts do not inherit it.
+    The lock ends when the file is closed or the process ends.  Programs that this process starts do not inherit it.
 
     Args:
         file: The file.
-        instead: What is done without locks, or what follows, for the message.
+        instead: The consequence of missing locks, or the substitute, for the message.
     """
     try:
         if sys.platform == "win32":
@@ -57,14 +57,14 @@ def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out o
 def only_one(path: Path, refusal: str) -> Iterator[None]:
     """Hold the lock of an existing file, such as ``config.toml`` of a run folder, or refuse.
 
-    The file is neither read nor changed, and no other file is made.
+    The file is neither read nor changed, and no other file is created.
 
     Args:
-        path: The file.  A process that replaces it by another file lets a second process in.
-        refusal: The error message if another process has the lock: what it does, and what would be right.
+        path: The file.  If a process replaces it by another file, a second process can lock that one.
+        refusal: The error message if another process has the lock: what that process does, and a remedy.
 
     Raises:
-        RunError: Another process has it, or the file cannot be opened for writing.
+        RunError: Another process has the lock, or the file cannot be opened for writing.
     """
     try:
         file = open_regular(path, "rb+")
@@ -77,7 +77,7 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
 
 
 def _is_still(path: Path, opened: os.stat_result) -> bool:
-    """Return whether a path still names the file that was opened: the lock of a replaced file keeps nobody out."""
+    """Return whether `path` still names the opened file, since the lock of a replaced file has no effect."""
     try:
         return os.path.samestat(opened, path.stat())
     except FileNotFoundError:

@@ -10,9 +10,10 @@ from xpnet.errors import DataError, XpnetError
 
 
 def free_host_memory() -> int | None:
-    """Return how many bytes a program can still take; None where the system does not say.
+    """Return how many bytes this process can still allocate; None if unknown.
 
-    The least of what the machine has, what its control group leaves, and what the limits of this process leave.
+    It is the smallest of the machine's free memory, the rest in the control group, and the rest in this process's
+    limits.
     """
     free = []
     with contextlib.suppress(OSError, ValueError, KeyError):
@@ -30,7 +31,7 @@ def free_host_memory() -> int | None:
 
 
 def free_addresses() -> int | None:
-    """Return what the limit on the address space of this process leaves; None if there is none."""
+    """Return the free bytes within this process's limit on address space; None without a limit."""
     try:
         import resource
 
@@ -50,10 +51,10 @@ def check_room(
     *,
     instead: str = "take fewer rows, or a .npy file, which stays on the disk",
 ) -> None:
-    """Check that `size` bytes of memory are free; messages say for what, and what to take instead.
+    """Check that `size` bytes of memory are free; in messages, `called` is their use and `instead` a remedy.
 
     Raises:
-        XpnetError: Of the kind `error`: they are not.
+        XpnetError: Too little memory is free; the error is of class `error`.
     """
     free = free_host_memory()
     if free is not None and size > free:

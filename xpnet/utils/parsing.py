@@ -1,6 +1,6 @@
-"""Text of files that may be hostile or damaged, within limits of size, encoding and depth.
+"""Readers of text files that may be hostile or damaged, with limits of size, encoding and depth.
 
-Results are plain: finite numbers, text that can be written again, lists and objects of a few levels.
+Results are plain: finite numbers, text that can be encoded, lists and objects of a few levels.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 from xpnet.errors import XpnetError, one_line
 from xpnet.utils.file_system import open_handle
 
-# Settings are a page of text; a result of thousands of networks is some MB.
+# Settings take a page of text; results of thousands of networks take some MB.
 MOST_TOML = 2**20
 MOST_JSON = 32 * 2**20
-# Every value costs up to 250 bytes of memory while it is read.
+# Every value takes up to 250 bytes of memory during reading.
 MOST_VALUES = 1_000_000
-# Levels of lists and objects in each other, parts of a dotted key, and digits of a number.
+# Nested levels of lists and objects, parts of a dotted key, and digits of a number.
 DEPTH = 16
 DIGITS = 300
-# Python's reader takes hours over a key of a hundred thousand parts.
+# Python's reader takes hours for a key of 100,000 parts.
 _LONG_KEY = re.compile(
     r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % DEPTH  # noqa: UP031
 )
@@ -49,20 +49,20 @@ def opened(path: Path, error: type[XpnetError], called: str, *, links: bool = Fa
     except OSError as reason:
         raise error(f"{called}: cannot be read ({reason.strerror})") from None
     except ValueError as reason:  # a path with a NUL in it
-        if isinstance(reason, XpnetError):  # some of them are ValueErrors too
+        if isinstance(reason, XpnetError):  # some XpnetErrors are ValueErrors too
             raise
         raise error(f"{called}: is no path of a file ({reason})") from None
 
 
 def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "", *, links: bool = False) -> bytes:
-    """Return the content of a file of at most `most` bytes.
+    """Return the content of a file with at most `most` bytes.
 
     Args:
         path: The file.
         most: Largest size.
         error: The kind of error to raise.
-        called: Its name in messages; its path if not given.
-        links: Whether it may be a link, as a file that a user names may be.
+        called: Name of the file in messages; its path if not given.
+        links: Whether the file may be a link, as files that users name may be.
 
     Raises:
         XpnetError: Of the kind `error`: it is missing, is no file but a folder, a device or a pipe, or is larger.
@@ -76,7 +76,7 @@ def read_bytes(path: Path, most: int, error: type[XpnetError], called: str = "",
 
 
 def _read(file: io.FileIO, most: int) -> bytes:
-    """Read up to `most` bytes; the system gives 2 GiB at a time at most."""
+    """Return up to `most` bytes of a file, in several reads, as the system returns at most 2 GiB at a time."""
     parts, left = [], most
     while left and (part := file.read(min(left, 2**30))):
         parts.append(part)
@@ -130,7 +130,7 @@ def read_json(path: Path, error: type[XpnetError]) -> dict[str, Any]:
 
 
 def check_json(content: bytes, called: str, error: type[XpnetError], *, most: int | None = None) -> None:
-    """Refuse JSON text that is too large to be read, and so to be written.
+    """Refuse JSON text that is too large to be read again, before it is written.
 
     Raises:
         XpnetError: Of the kind `error`: it has more bytes than `most` (those of a file if not given), or too many
@@ -188,7 +188,7 @@ def json_object(content: bytes, called: str, error: type[XpnetError]) -> dict[st
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON, whose keys must differ."""
+    """Return a JSON object as a dictionary; refuse repeated keys."""
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -204,10 +204,10 @@ def _sentence(reason: Exception) -> str:
 
 
 def _plain(parsed: Any) -> Any:
-    """Return a parsed value if it is plain: not too deep, numbers finite, text that can be encoded.
+    """Return a parsed value if it is plain: not too deep, with finite numbers and text that can be encoded.
 
     Raises:
-        ValueError: It is not; the message names the key.
+        ValueError: The value is not plain; the message names the key.
     """
     stack: list[tuple[Any, tuple[Any, ...]]] = [(parsed, ())]
     while stack:
@@ -237,6 +237,6 @@ def _check_text(text: str, keys: Sequence[Any], kind: str) -> None:
 
 
 def key_of(keys: Sequence[Any]) -> str:
-    """Return the place of a value as people write it: ``trials[3].settings.lambda``."""
+    """Return the position of a value in the usual notation: ``trials[3].settings.lambda``."""
     parts = (f"[{key}]" if isinstance(key, int) else f".{one_line(str(key), 60)}" for key in keys)
     return "".join(parts).removeprefix(".")

@@ -1,8 +1,8 @@
 """Streams of random numbers.
 
-Every draw has its own stream: a :class:`numpy.random.SeedSequence` child named by a seed and a
-purpose, made on the host.  So no draw depends on another, on the device, or on how many networks
-are trained together, and NumPy's global state is never touched.
+Every draw has its own stream on the host: a child of :class:`numpy.random.SeedSequence` for a seed and a purpose.  So
+no draw depends on other draws, on the device, or on the number of networks trained together, and NumPy's global state
+is never used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """The purpose of a stream of random numbers.  The numbers are part of the meaning of a seed: never reuse one."""
+    """The purpose of a stream of random numbers.  The numbers determine what a seed produces: never reuse one."""
 
     WEIGHTS = 0
     SHUFFLE = 1

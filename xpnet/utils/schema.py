@@ -1,6 +1,6 @@
-"""Checks of values: of those that JSON and TOML files hold, and the common ones of settings.
+"""Checks of the values in JSON and TOML files, and common checks of settings.
 
-A check, here a shape, takes a value and returns it, or raises ValueError with what would be right, such as
+A check, here called a shape, takes a value and returns it, or raises ValueError with the allowed values, such as
 ``"a whole number of at least 1"``.  A shape of several values raises :class:`Misfit`, which names the key.
 """
 
@@ -17,12 +17,12 @@ Shape: TypeAlias = Callable[[Any], Any]
 Shapes: TypeAlias = Mapping[str, Shape]
 
 
-class Misfit(ValueError):  # noqa: N818 - :func:`check` makes an error of it
-    """A value in a file is not what it must be.
+class Misfit(ValueError):  # noqa: N818 - :func:`check` turns it into an error
+    """A value in a file does not fit its shape.
 
     Attributes:
-        keys: Its place, from the outermost key on.
-        words: What is wrong.
+        keys: The position of the value, from the outermost key on.
+        words: The problem in words.
     """
 
     def __init__(self, words: str) -> None:
@@ -36,12 +36,12 @@ def check(value: Any, shape: Shape, called: str, error: type[XpnetError]) -> Non
 
     Args:
         value: The value.
-        shape: What it must be.
-        called: What messages call the file, such as its path.
+        shape: The shape that the value must fit.
+        called: Name of the file in messages, such as its path.
         error: The kind of error to raise.
 
     Raises:
-        XpnetError: Of the kind `error`: it is something else; the message names the key.
+        XpnetError: The value does not fit; the error is of class `error`, and its message names the key.
     """
     try:
         _check_at(None, shape, value)
@@ -76,9 +76,9 @@ def bounded(
     above: float | None = None,
     below: float | None = None,
 ) -> Shape:
-    """Return the check of numbers with low <= value <= high and above < value < below, where given.
+    """Return a check for numbers with low <= value <= high and above < value < below, as far as given.
 
-    `what` names them, and `number` converts a value, or returns None if it is none of them.
+    `what` names such numbers in messages; `number` converts a value, or returns None if it is not a number.
     """
     lower = f"of at least {_plain(low)}" if low is not None else f"above {_plain(above)}" if above is not None else ""
     upper = f"at most {_plain(high)}" if high is not None else f"below {_plain(below)}" if below is not None else ""
@@ -123,14 +123,14 @@ def text(value: Any) -> str:
 
 
 def flag(value: Any) -> bool:
-    """Check for a truth value."""
+    """Check for True or False."""
     if not isinstance(value, bool):
         raise ValueError("true or false")
     return value
 
 
 def one_of(*names: str) -> Shape:
-    """Return the check for one of some texts."""
+    """Return a check for one of `names`."""
 
     def shape(value: Any) -> str:
         if not isinstance(value, str) or value not in names:
@@ -141,19 +141,19 @@ def one_of(*names: str) -> Shape:
 
 
 def optional(shape: Shape) -> Shape:
-    """Return a check that lets None, or null, pass."""
+    """Return a check that also accepts None, which is null in JSON."""
     return lambda value: None if value is None else shape(value)
 
 
 def either(wanted: str, *shapes: Shape) -> Shape:
-    """Return the shape of values that fit one of several; `wanted` names them all."""
+    """Return the shape of values that fit one of `shapes`; `wanted` describes all of them in messages."""
 
     def shape(value: Any) -> Any:
         for one in shapes:
             try:
                 return one(value)
             except Misfit as misfit:
-                if misfit.keys:  # it was meant to be this one
+                if misfit.keys:  # the value was meant to have this shape
                     raise
             except ValueError:
                 continue
@@ -163,7 +163,7 @@ def either(wanted: str, *shapes: Shape) -> Shape:
 
 
 def items(of: Shape, *, length: int | None = None, most: int | None = None) -> Shape:
-    """Return the shape of lists of `of`, of exactly `length` or at most `most`."""
+    """Return the shape of lists of `of` with exactly `length`, or at most `most`, items."""
 
     def shape(value: Any) -> None:
         if not isinstance(value, list):
@@ -179,7 +179,7 @@ def items(of: Shape, *, length: int | None = None, most: int | None = None) -> S
 
 
 def mapping(of: Shape) -> Shape:
-    """Return the shape of objects with any keys, all of whose values fit `of`."""
+    """Return the shape of objects with any keys whose values all fit `of`."""
 
     def shape(value: Any) -> None:
         if not isinstance(value, dict):
@@ -194,9 +194,9 @@ def record(required: Shapes, others: Shapes | None = None, *, closed: bool = Fal
     """Return the shape of objects with known keys.
 
     Args:
-        required: Keys that must be there.
-        others: Keys that may be there.
-        closed: Whether further keys are refused; otherwise they are ignored, as later versions may add some.
+        required: Required keys.
+        others: Optional keys.
+        closed: Whether further keys are refused; otherwise they are ignored, as later versions may add keys.
     """
     known = {**required, **(others or {})}
 
@@ -216,4 +216,4 @@ def record(required: Shapes, others: Shapes | None = None, *, closed: bool = Fal
 
 
 def anything(_: Any) -> None:
-    """Check nothing: the value is shown as it is, or not used."""
+    """Accept any value: it is shown unchanged, or not used."""

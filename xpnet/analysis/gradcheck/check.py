@@ -87,7 +87,7 @@ def check_network(
             which must also agree to 1e-4 by norm.
         seed: Seed of the sample, of the random direction, and of a new network.
         method: ``"fast"``, or ``"naive"``: a complete forward pass for each probe.
-        precision: Of the differences; only float64 is accepted.
+        precision: Type of the differences; only float64 is accepted.
         progress: Called with the number of entries done, now and then.
         should_stop: Called between chunks; when it returns True, the results so far are returned.
         threads: Worker threads; default: as many as cores, at most 4.
@@ -96,7 +96,7 @@ def check_network(
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
 
     Raises:
-        ConfigError: A setting is out of its range, or float32 differences were asked for.
+        ConfigError: A setting is out of its range, or `precision` is float32.
         ArrayError: An array does not fit the network.
     """
     started = time.perf_counter()
@@ -124,7 +124,7 @@ def check_network(
     chosen = choose({name: p.size for name, p in problem.parameters.items()}, count, seed)
     tensors: dict[str, TensorReport] = {}
     with Workers(problem, method, threads, progress, should_stop) as workers:
-        # From the output down, as errors propagate: the first failure is where an error arose.
+        # From the output to the input, as errors propagate: the first tensor that fails is the source of the error.
         for name in reversed(problem.owners):
             tensors[name] = _check_tensor(problem, workers, name, chosen[name], analytic[name], h, limits)
     settings = {
@@ -156,12 +156,12 @@ def gradcheck(
     """Check the gradients of a network, or of a new one with these settings, in float64 on the CPU.
 
     Args:
-        network: Settings of a network; or a network, of whose parameters a copy is checked.
+        network: Settings of a network; or a network, of which a copy is checked.
         x: Standardised features (n, d).
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
-        **options: Those of :func:`xpnet.analysis.gradcheck.check_network`: ``gradients``, ``coverage``, ``h``, ``eps``,
-            ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
+        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``gradients``, ``coverage``, ``h``,
+            ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
 
     Returns:
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.
@@ -188,8 +188,8 @@ def float64_copy(network: Network) -> Network:
 def _loss_and_scale(problem: Problem, seed: int) -> tuple[float, float]:
     """Return the mean loss, and the size of the numbers whose round-off is the noise of a sample's loss.
 
-    That is the largest loss, unless BN divides by a tiny deviation and so magnifies earlier round-off.  A change of
-    all parameters and features in their last bit shows by how much.
+    This size is the largest loss, unless BN divides by a tiny deviation and so magnifies earlier round-off.  Changing
+    the last bit of all parameters and features shows by how much.
     """
     losses, _ = problem.evaluate(problem.parameters)
     scale = max(1.0, float(np.abs(losses).max()))
@@ -211,7 +211,7 @@ def _check_tensor(
     p = problem.parameters[name].reshape(-1)[flat]
     steps = h * np.maximum(1.0, np.abs(p))
     values, kinked = workers.slopes(name, flat, steps, -steps)
-    # After an interruption only the beginning is there.
+    # After an interruption, only the first entries have values.
     done = len(values)
     flat, steps, analytic = flat[:done], steps[:done], analytic[flat[:done]]
     extra = problem.penalty_slope(name, p[:done])

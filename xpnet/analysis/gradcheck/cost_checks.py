@@ -17,10 +17,9 @@ _ATTEMPTS = 6
 
 
 def check_cost(own: float, expected: float, running_kept: bool, single: bool) -> dict[str, Any]:
-    """Compare the network's own cost with the one that is differenced.
+    """Compare the network's own cost with the checker's cost, from which the differences are computed.
 
-    A term of the cost that the checker does not know would otherwise pass unseen where its
-    gradient is missing too.
+    Otherwise a term of the cost that the checker does not know would go unnoticed if its gradient is missing too.
     """
     error = abs(own - expected) / max(1.0, abs(expected))
     passed = bool(error <= (1e-4 if single else 1e-9))
@@ -47,7 +46,7 @@ def check_penalty(problem: Problem, h: float, tolerance: float) -> dict[str, Any
         size = max(1.0, float(np.linalg.norm(W)))
         v = generator(0, Purpose.CHECK_PENALTY, number).standard_normal(W.shape)
         v *= size / np.linalg.norm(v)
-        # A quadratic has no third derivative, so that the step may be large and round-off small.
+        # A quadratic has no third derivative, so the step may be large, which keeps round-off small.
         step = max(h, 1e-2)
         plus, minus = (problem.penalty(problem.parameters | {layer.W: W + side * v}) for side in (step, -step))
         exact = 2 * problem.lam * float(np.sum(W * v))
@@ -64,8 +63,8 @@ def check_direction(
 ) -> dict[str, Any]:
     """Compare the derivative along a random direction of all parameters at once with a difference.
 
-    Two complete evaluations see every entry of every gradient, including those that a sample leaves out.  A
-    direction that meets a kink is drawn again, with a smaller step at last.
+    Two evaluations of the cost test all entries of all gradients together, including entries outside the sample.  If a
+    direction meets a kink, another one is drawn; later attempts take a smaller step.
     """
     fixed = _at_kinks(problem)
     for attempt in range(_ATTEMPTS):
@@ -79,7 +78,7 @@ def check_direction(
         if result["passed"] or result["kinked"]:
             break
         again = _along(problem, analytic, v, smaller, limits)
-        # A wrong gradient stays wrong; below round-off, the error must have fallen too.
+        # A wrong gradient stays wrong with smaller steps.  An error below round-off must have fallen too.
         fallen = again["relative_error"] <= max(limits.tolerance, result["relative_error"] / 10)
         if again["passed"] and fallen and not again["kinked"]:
             result = again
@@ -109,7 +108,7 @@ def _direction(problem: Problem, seed: int, attempt: int) -> dict[str, Floats]:
 def _along(
     problem: Problem, analytic: Mapping[str, Floats], v: Mapping[str, Floats], step: float, limits: Limits
 ) -> dict[str, Any]:
-    """Compare both derivatives along the direction `v`."""
+    """Compare the analytic and the numerical derivative along the direction `v`."""
     (plus, active_plus), (minus, active_minus) = (
         problem.evaluate({name: p + offset * v[name] for name, p in problem.parameters.items()})
         for offset in (step, -step)
@@ -119,7 +118,7 @@ def _along(
         numerical += 2 * problem.lam * float(np.sum(problem.parameters[layer.W] * v[layer.W]))
     terms = [float(np.dot(analytic[name], part.reshape(-1))) for name, part in v.items()]
     exact = sum(terms)
-    # The sum may cancel; float32's round-off goes with its terms.
+    # The terms of the sum may cancel, but float32's round-off is proportional to their sizes.
     size = sum(map(abs, terms)) if limits.single else abs(exact) + abs(numerical)
     absolute = abs(exact - numerical)
     error = absolute / max(limits.eps, size) if np.isfinite(absolute) else np.inf
@@ -138,7 +137,7 @@ def _along(
 def _at_kinks(problem: Problem) -> dict[str, Flags]:
     """Return which entries of b or beta (1, 1, m) have a ReLU input of exactly 0, by name.
 
-    A sample for which all units of a layer are off has the sum b in the next, which is 0 at first.  Any
+    If all units of a layer are off for a sample, the next layer's ReLU input is its b, which is 0 at first.  Any
     direction that moves such a b meets a kink.
     """
     tape = Tape()

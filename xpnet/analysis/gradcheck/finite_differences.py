@@ -17,9 +17,9 @@ EPS64 = float(np.finfo(np.float64).eps)
 _EPS32 = float(np.finfo(np.float32).eps)
 NORM_TOLERANCE_FLOAT32 = 1e-4
 # Round-off of a difference of mean losses, in units of eps64 * scale / (h sqrt(n)).  Every sample's loss carries
-# errors of a few eps64 * scale, which are independent, so that their mean has that over sqrt(n).  The errors of all
-# 156,810 entries of the networks of the reports stay below 4 of these units, with BN and without, for 3 layers and
-# 9; 20 leaves room for deeper networks.
+# errors of a few eps64 * scale; they are independent, so their mean is smaller by sqrt(n).  The errors of all
+# 156,810 entries of the reports' networks stay below 4 of these units, with and without BN, for 3 and 9 layers; 20
+# leaves room for deeper networks.
 _ROUNDOFF = 20.0
 _SHRINKS, _SMALLER = 3, 10.0
 _TRIED_TOGETHER = 256
@@ -34,10 +34,10 @@ class Differences:
 
     Attributes:
         flat: Flat indices (k,).
-        h: Step that each was computed with (k,).
+        h: Step of each difference (k,).
         values: Derivatives of the loss alone (k,).
-        kinked: No way was found around a kink (k,).
-        one_sided: The derivative is that of one side (k,).
+        kinked: Whether no difference avoids a kink (k,).
+        one_sided: Whether the derivative is one-sided (k,).
     """
 
     flat: Indices
@@ -52,7 +52,7 @@ class Differences:
         return cls(flat, h.copy(), values, kinked, np.zeros(len(flat), bool))
 
     def replace(self, at: Indices, other: Differences, which: Flags) -> None:
-        """Put the derivatives `which` of another set in the places `at`."""
+        """Overwrite the derivatives at the positions `at` with the derivatives `which` of `other`."""
         for name in ("h", "values", "kinked", "one_sided"):
             getattr(self, name)[at] = getattr(other, name)[which]
 
@@ -66,7 +66,7 @@ class Limits:
         tolerance: Largest relative error that passes.
         scale: Size of the numbers whose round-off is the noise of a sample's loss.
         samples: Number of samples n.
-        single: The analytic gradient was computed in float32.
+        single: Whether the analytic gradient was computed in float32.
     """
 
     eps: float
@@ -88,7 +88,7 @@ class Limits:
     def wrong(self, analytic: Floats, differences: Differences) -> Flags:
         """Return which entries (k,) have an error above both the tolerance and round-off, kinks left out.
 
-        A value that is not a number is wrong: comparisons with it are false.
+        NaN counts as wrong: the comparisons are written so that they are false for NaN.
         """
         floor = self.floor(differences.h)
         if self.single and analytic.size:
@@ -101,7 +101,7 @@ class Limits:
         return np.asarray(~right & ~differences.kinked)
 
     def better(self, analytic: Floats, differences: Differences, before: Floats) -> Flags:
-        """Return which `differences` with smaller steps clear an entry that had the error `before` (k,)."""
+        """Return which `differences` with smaller steps clear an entry whose error was `before` (k,)."""
         error = np.abs(analytic - differences.values)
         close = self.relative(analytic, differences.values) <= self.tolerance
         noise = (error <= self.floor(differences.h)) & (error <= before / _SMALLER)
@@ -109,20 +109,20 @@ class Limits:
 
     @property
     def zero(self) -> float:
-        """Largest analytic gradient that counts as zero by construction: the round-off of sums of its precision."""
+        """Largest analytic gradient that counts as zero by construction: the round-off of a sum in its precision."""
         return (100 * _EPS32 if self.single else 1e4 * EPS64) * self.scale
 
 
 def avoid_kinks(slopes: Slopes, differences: Differences) -> None:
-    """Compute entries that met a kink again, in place, until they meet none or are given up.
+    """Recompute the derivatives of entries that meet a kink, in place, until they avoid it or are given up.
 
     The kink lies to one side of the entry: on the other, the second-order difference
 
         f'(p) = (3 f(p) - 4 f(p - h) + f(p - 2h)) / (2 h) + O(h**2)
 
-    has no more noise than before, or little.  An input of exactly 0 counts as off, as in the
-    backward pass; so the side on which it stays off is the one whose derivative is meant.  Where
-    both sides have kinks, the step shrinks, 3 times at most.
+    is hardly noisier than the central one.  An input of exactly 0 counts as off, as in the backward pass; so the
+    derivative is taken on the side where the input stays off.  If both sides have kinks, the step shrinks, at most 3
+    times.
     """
     for attempt in range(_SHRINKS + 1):
         if attempt:
@@ -144,12 +144,12 @@ def avoid_kinks(slopes: Slopes, differences: Differences) -> None:
 
 
 def reduce_curvature(slopes: Slopes, differences: Differences, analytic: Floats, limits: Limits) -> None:
-    """Compute entries that look wrong again with smaller steps, in place: a difference errs by O(h**2).
+    """Recompute entries that look wrong with smaller steps, in place: a difference has an error of O(h**2).
 
-    A wrong gradient stays wrong at any step.  Where the weights before BN are tiny, the usual step is
-    large beside them, and what looks wrong is the cost's third derivative.  A smaller step is
-    believed where it brings the error below the tolerance, or to a tenth and below its own round-off.
-    Entries are tried worst first, and no further once some of them stay wrong.
+    A wrong gradient stays wrong at any step.  Where the weights before BN are tiny, the usual step is large beside
+    them, and the error comes from the cost's third derivative.  A smaller step is accepted if it brings the error below
+    the tolerance, or to a tenth and below its own round-off.  Entries are tried worst first, until some of them stay
+    wrong.
     """
     for _ in range(0, differences.flat.size, _TRIED_TOGETHER):
         wrong = np.flatnonzero(limits.wrong(analytic, differences))

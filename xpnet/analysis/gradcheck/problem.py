@@ -55,7 +55,7 @@ class Problem:
 
     @classmethod
     def of(cls, network: Network, x: Any, labels: Any, lam: float) -> Problem:
-        """Return the problem of `network`, which has one replica, on any device and in any precision.
+        """Return the problem of a `network` of one replica, on any device and in any precision.
 
         Raises:
             ConfigError: The network has several replicas, or `lam` is not a finite number of at least 0.
@@ -68,7 +68,7 @@ class Problem:
         if x.ndim != 2 or x.dtype.kind not in "biuf":
             wanted = f"real numbers of the shape (n, {network.config.inputs})"
             raise ArrayError(f"x: is {x.dtype} of the shape {x.shape}; a gradient check of this network takes {wanted}")
-        # Both sides must see one function: the features are rounded as the network rounds them.
+        # The network and the checker must compute the same function: features are rounded as the network rounds them.
         x, labels = network.checked(x.astype(network.dtype), labels, needed=True)
         x, labels = on_host(network, x).astype(np.float64), on_host(network, labels).astype(np.int64)
         if not np.isfinite(x).all():
@@ -98,13 +98,13 @@ class Problem:
         return kind == "b" and self.layers[number].gamma is not None
 
     def penalty_slope(self, name: str, p: Floats) -> Floats:
-        """Return the derivative of the penalty by entries `p` of a parameter."""
+        """Return the derivative of the penalty with respect to the entries `p` of a parameter."""
         return 2 * self.lam * p if self.owners[name][1] == "W" else np.zeros(len(p))
 
     def evaluate(self, parameters: dict[str, Floats]) -> tuple[Floats, list[Flags]]:
         """Return the loss of each sample (n,), and which ReLU inputs are positive, by hidden layer (n, m).
 
-        It is a complete forward pass in training mode: BN uses the statistics of these samples.
+        The forward pass is complete and in training mode: BN uses the statistics of these samples.
         """
         tape = Tape()
         s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape)
@@ -124,12 +124,12 @@ def network_of(network: Network | NetworkConfig, seed: int) -> Network:
 
 
 def on_host(network: Network, values: Any) -> Any:
-    """Return `values`, an array of the network's device or anything that NumPy understands, for NumPy."""
+    """Return `values`, an array on the network's device or anything that NumPy accepts, on the host."""
     return network.backend.to_numpy(values) if isinstance(values, network.backend.xp.ndarray) else values
 
 
 def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict[str, Floats]]:
-    """Return the network's own cost, whether running statistics were left alone, and its gradients (flat)."""
+    """Return the network's own cost, whether its running statistics are unchanged, and its gradients (flat)."""
     before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
     cost, gradients = network.cost_and_gradients(
         network.backend.asarray(problem.x, dtype=network.dtype), network.backend.asarray(problem.labels), problem.lam
@@ -142,7 +142,7 @@ def flat_gradients(gradients: Mapping[str, Any], problem: Problem, network: Netw
     """Return gradients as flat float64 arrays, checked for names and shapes.
 
     Raises:
-        ArrayError: One is missing, or of another shape than its parameter.
+        ArrayError: A gradient is missing, or its shape is not that of its parameter.
     """
     flat = {}
     for name, p in problem.parameters.items():
@@ -171,10 +171,10 @@ def losses(s: Floats, labels: Indices, shift: Floats | None = None) -> Floats:
 def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
     """Return standardised features (n, d), float64, and labels (n,) of n `samples` of the training set.
 
-    They are the ``"first"``, or chosen at ``"random"`` by `seed`; the network takes the first d of the features.
+    `choose` is ``"first"``, or ``"random"`` for a choice by `seed`.  The network takes the first d of the features.
 
     Raises:
-        ConfigError: There are fewer samples, or a single one would be normalised.
+        ConfigError: The training set has fewer samples, or a network with batch normalisation would get a single one.
     """
     count = len(data.train)
     if not 1 <= samples <= count:
@@ -196,12 +196,12 @@ def parse_coverage(coverage: Any, size: int) -> int:
 
     Args:
         coverage: ``"all"``; a fraction, which is a float or a text with a point such as ``"0.1"``; a
-            count, which is an int or a text of digits; None takes all of up to 2 million, and a
-            sample of 10,000 of more.
+            count, which is an int or a text of digits; None takes all entries of up to 2 million, else a sample of
+            10,000.
         size: Parameters of the network.
 
     Raises:
-        ConfigError: `coverage` is none of these.
+        ConfigError: `coverage` is not one of these.
     """
     if coverage is None:
         return size if size <= _ALL_UP_TO else _DEFAULT_SAMPLE
@@ -221,10 +221,10 @@ def parse_coverage(coverage: Any, size: int) -> int:
 
 
 def choose(sizes: dict[str, int], count: int, seed: int) -> dict[str, Indices]:
-    """Return the flat indices to check of each tensor, sorted, about `count` of them together.
+    """Return the sorted flat indices to check in each tensor, about `count` in total.
 
-    Tensors get equal shares: small ones are checked in full and leave the rest to the larger, and
-    every one has at least one entry.
+    Tensors get equal shares: small tensors are checked in full and leave the rest to larger ones.  Every tensor gets at
+    least one entry.
     """
     shares: dict[str, int] = {}
     left = count

@@ -58,8 +58,8 @@ class TensorReport:
         max_absolute_error: Largest |ga - gn|.
         norm_error: ||ga - gn|| / (||ga|| + ||gn||) over the entries compared.
         at: Index of the worst entry in ``parameters[name][0]``; None if nothing was compared.
-        analytic: The backward pass's value there.
-        numerical: The differences' value there.
+        analytic: The backward pass's value of the worst entry.
+        numerical: The numerical value of the worst entry.
         failing: Entries whose error is above both the tolerance and round-off.
         kinks: Entries left out, since a ReLU input changes its sign however small the step.
         one_sided: Entries compared with the derivative of one side, since a kink lies on the other.
@@ -92,11 +92,11 @@ class TensorReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against the gradient."""
+        """Whether the gradient did not fail the check."""
         return self.verdict != FAILED
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report, without the entries, as JSON can hold it: finite numbers alone."""
+        """Return the report for JSON: without the entries, and with finite numbers only."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "entries"}
         return dict(_finite(values | {"passed": self.passed}))
 
@@ -106,15 +106,15 @@ class GradcheckReport:
     """The check of a network.
 
     Attributes:
-        passed: Whether every tensor, the direction and the cost passed, to the end.
-        reason: Why, in words.
+        passed: Whether the check ran to its end, and every tensor, the direction and the cost passed.
+        reason: The reason for this verdict, in words.
         checked: Entries compared.
         of: Parameters of the network.
         parameters: One report for each tensor, in the network's order.
         direction_error: Relative error of the derivative along a random direction of all parameters.
         direction: Both values of that derivative, and its verdict.
         cost: The network's own cost and the checker's, and their relative difference.
-        interrupted: The check was stopped before its end.
+        interrupted: Whether the check was stopped before its end.
         settings: h, eps, tolerance, coverage, method, seed, samples, lambda, precision, device.
         seconds: How long it took.
     """
@@ -140,7 +140,7 @@ class GradcheckReport:
 
     @property
     def worst(self) -> TensorReport | None:
-        """The tensor with the largest relative error: of those that fail, or else of those that pass."""
+        """The tensor with the largest relative error, among failing tensors if there are any."""
         return worst_of(self.parameters)
 
     @property
@@ -149,7 +149,7 @@ class GradcheckReport:
         return sum(tensor.kinks for tensor in self.parameters)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``xpnet gradcheck --json`` prints."""
+        """Return the report in the form that ``xpnet gradcheck --json`` prints."""
         keys = ("name", "at", "max_relative_error", "max_absolute_error", "analytic", "numerical", "verdict")
         worst = {} if self.worst is None else {key: getattr(self.worst, key) for key in keys}
         tensors = [tensor.to_json() for tensor in self.parameters]
@@ -158,7 +158,7 @@ class GradcheckReport:
 
 
 def worst_of(tensors: Sequence[TensorReport]) -> TensorReport | None:
-    """Return the tensor with the largest relative error among those that fail, else pass, else any."""
+    """Return the tensor with the largest relative error among the failing ones, else the passing ones, else all."""
     for verdict in (FAILED, PASSED, None):
         candidates = [t for t in tensors if t.checked and verdict in (t.verdict, None)]
         if candidates:

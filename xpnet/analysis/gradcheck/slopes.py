@@ -5,10 +5,10 @@ The layer above then changes by a product of rank one,
 
     s_next + (y_new - y_old) W_next[j],
 
-and a complete forward pass is needed only from there on.  P copies, each with another entry moved, are evaluated
-together.  They lie in the last axis: activations are (units, n, 2 P), one side before the other.  For the
-reference operations, which reduce over the axis before the last, units stand where replicas do and
-copies where units do; the innermost loops are long whatever the widths of the layers.
+and a complete forward pass is needed only from that layer on.  P copies, each with another entry moved, are evaluated
+together.  They lie in the last axis: activations are (units, n, 2 P), all copies of one side before those of the other.
+The reference operations, which reduce over the second last axis, see units as replicas and copies as units; so the
+innermost loops are long whatever the widths of the layers.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from xpnet.nn.layers import Layer
 from xpnet.ops.blas import one_blas_thread
 from xpnet.utils.memory import usable_cores
 
-# Of one array of activations: about what stays in a cache, which is what makes it fast.
+# Size of one array of activations: it is fast because it stays in the cache.
 CHUNK_BYTES = 3 * 2**20
 _MOST_ENTRIES, _MOST_THREADS = 512, 4
 
 
 def naive_slopes(problem: Problem, name: str, flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
-    """Return slopes of the mean loss by complete forward passes: slow, and beyond doubt.
+    """Return slopes of the mean loss by complete forward passes: slow, but simple.
 
     The losses of the samples are differenced and the differences averaged: a mean of losses near 2
     would have lost the digits that its difference needs.
 
     Returns:
-        Of the entries `flat` (k,) of a tensor, (J(p + plus) - J(p + minus)) / (plus - minus), and whether the sign of
-        any ReLU input differs between the two sides (k,).
+        The slopes (J(p + plus) - J(p + minus)) / (plus - minus) of the entries `flat` (k,) of a tensor, and whether the
+        sign of any ReLU input differs between the two sides (k,).
     """
     slopes, kinked = np.empty(len(flat)), np.zeros(len(flat), bool)
     for number, index in enumerate(flat):
@@ -58,7 +58,7 @@ def naive_slopes(problem: Problem, name: str, flat: Indices, plus: Floats, minus
 
 
 class FastSlopes:
-    """Computes slopes of one problem, each from its own layer on; safe to call from several threads."""
+    """Computes slopes of one problem, each from the entry's layer on; safe to call from several threads."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -77,7 +77,7 @@ class FastSlopes:
         return int(max(1, min(_MOST_ENTRIES, CHUNK_BYTES // (2 * 8 * len(self.problem.x) * widest))))
 
     def __call__(self, name: str, flat: Indices, plus: Floats, minus: Floats) -> tuple[Floats, Flags]:
-        """Return slopes of the mean loss and which meet a kink, as :func:`naive_slopes` does."""
+        """Return slopes of the mean loss and whether each meets a kink, as :func:`naive_slopes` does."""
         number, kind = self.problem.owners[name]
         count = len(flat)
         i, j = np.divmod(flat, self._s[number].shape[1])
@@ -135,14 +135,14 @@ def _scales_of(layer: Layer) -> list[str]:
 
 
 def _note_kinks(kinked: Flags, y: Floats) -> None:
-    """Mark the copies of which a ReLU output `y` (units, n, 2 P) is positive on one side alone."""
+    """Mark the copies with a ReLU output `y` (units, n, 2 P) that is positive on one side only."""
     active = y > 0
     count = len(kinked)
     kinked |= np.logical_or.reduce(active[..., :count] != active[..., count:], axis=(0, 1))
 
 
 class Workers:
-    """Threads that compute slopes of one problem, chunk by chunk, until they are done or stopped.
+    """Threads that compute slopes of one problem, chunk by chunk, until all are computed or `should_stop` says so.
 
     Attributes:
         stopped: Whether `should_stop` returned True.
@@ -165,7 +165,7 @@ class Workers:
         self._exits = ExitStack()
 
     def __enter__(self) -> Workers:
-        # The products are small, and BLAS threads of several threads get in each other's way.
+        # The products are small, and several callers with several BLAS threads each would slow each other down.
         self._exits.enter_context(one_blas_thread())
         self._exits.callback(self._pool.shutdown, cancel_futures=True)
         self._exits.callback(self._stop.set)
@@ -179,8 +179,8 @@ class Workers:
     ) -> tuple[Floats, Flags]:
         """Return slopes and kinks of a tensor's entries, in order.
 
-        After an interruption these are those of the first entries alone; with `uninterrupted`, there is no
-        interruption and no progress.
+        After an interruption, only the first entries have results.  With `uninterrupted`, neither `should_stop` nor
+        `progress` is called.
         """
         size = self._fast.chunk(name)
 

@@ -41,8 +41,8 @@ def sweep_h(
 ) -> list[dict[str, Any]]:
     """Return the errors of a sample of entries for each step, by kind of parameter.
 
-    To the right the error grows with h**2, from the cost's third derivative, and by kinks; to the
-    left it grows with 1/h, from round-off.
+    For large h, the error grows with h**2, from the cost's third derivative, and by kinks; for small h, it grows with
+    1/h, from round-off.
 
     Args:
         network: A network of one replica, or its settings.

@@ -1,4 +1,4 @@
-"""The verdict on each tensor's gradients, and on those of the network."""
+"""The verdicts on each tensor's gradients and on the network."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def judge(
     *,
     zero: bool,
 ) -> TensorReport:
-    """Return the report on one tensor of a shape without the replica axis.
+    """Return the report on one tensor; `shape` lacks the replica axis.
 
     `analytic` and `differences` are gradients of the cost (k,), of which `extra` is the penalty's part; `h` are the
-    usual steps (k,); `zero` says that the gradient is zero by construction.
+    usual steps (k,); `zero` says whether the gradient is zero by construction.
     """
     kept = ~differences.kinked
     a, b = analytic[kept], differences.values[kept]
@@ -107,7 +107,7 @@ def _verdict(
 
 
 def _largest(values: Floats) -> float:
-    """Return the largest of the sizes of `values`; infinity where one is not a number."""
+    """Return the largest absolute value; infinity if one of `values` is NaN."""
     return float(np.max(np.nan_to_num(np.abs(values), nan=np.inf, posinf=np.inf), initial=0))
 
 
@@ -122,7 +122,7 @@ def judge_network(
 ) -> GradcheckReport:
     """Return the report on the network: every tensor and the checks of ``cost, penalty, direction`` must pass."""
     checked = sum(t.checked for t in tensors)
-    # An error propagates from the output down, so the failure nearest to the output comes first.
+    # An error propagates from the output to the input, so the failure nearest to the output comes first.
     order = list(problem.owners)
     failed = sorted((t for t in tensors if not t.passed), key=lambda t: order.index(t.name), reverse=True)
     passed = not failed and not interrupted and checked > 0 and all(part["passed"] for part in cost_checks.values())

@@ -1,5 +1,5 @@
 """Readers: one module a format.
 
-A file that is broken, hostile, or unfit for a data set is a :class:`~xpnet.errors.DataError`: one sentence with its
-name, and with row and column where there are any.  A file that the system does not let us read is an OSError.
+A file that is broken, hostile, or unfit for a data set raises :class:`~xpnet.errors.DataError`: one sentence with its
+name, and with row and column if it has them.  A file that the system does not let us read raises OSError.
 """

@@ -23,7 +23,7 @@ _BROKEN = (tarfile.TarError, ValueError, OverflowError, RecursionError, ImportEr
 
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, packed by gzip, bzip2, xz or not at all; its members can be read once, in their order."""
+    """Open a tar archive, plain or packed by gzip, bzip2 or xz; its members can be read once, in their order."""
     sentence = (
         "cannot be read to its end ({error}); it has {size} bytes, the published archive has 170,498,071; "
         "take another copy"
@@ -34,7 +34,7 @@ def open_archive(path: Path) -> Iterator[tarfile.TarFile]:
         stream = _BoundedStream(importlib.import_module(packer).open(file) if packer else file, path)
         with tarfile.open(fileobj=cast(Any, stream), mode="r|", tarinfo=_BoundedInfo) as archive:
             yield archive
-        # The packer's checksum stands at the end, where the last member is long over.
+        # The compressor's checksum is at the end, behind the last member.
         while stream.read(2**16):
             pass
 
@@ -62,7 +62,7 @@ def _too_large(path: Path) -> DataError:
 
 
 class _BoundedInfo(tarfile.TarInfo):
-    """A member's header, without long names of any length behind it: tarfile would read all of one."""
+    """A member's header; refuses records for long names above a limit, of which tarfile would read all bytes."""
 
     @classmethod
     def frombuf(cls, *arguments: Any, **options: Any) -> _BoundedInfo:
@@ -73,7 +73,7 @@ class _BoundedInfo(tarfile.TarInfo):
 
 
 class _BoundedStream:
-    """An unpacked archive, refused beyond a size: a small file can unpack to anything."""
+    """The unpacked bytes of an archive, up to a limit: a small file can unpack to any size."""
 
     def __init__(self, stream: Any, path: Path) -> None:
         self._stream, self._path, self._left = stream, path, _MOST_BYTES

@@ -23,8 +23,8 @@ from xpnet.utils.file_system import open_regular
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-_PUBLISHED_ROWS = 10_000  # of a file of CIFAR-10
-_LARGEST = 256 * 2**20  # a published file has 31 MB, of CIFAR-100 155
+_PUBLISHED_ROWS = 10_000  # in a file of CIFAR-10
+_LARGEST = 256 * 2**20  # a published file has 31 MB, or 155 MB for CIFAR-100
 
 
 def kind_in(folder: Path, labels: str | None = None) -> Kind | None:
@@ -63,7 +63,7 @@ def read_archive(path: Path, labels: str | None = None) -> RawDataset:
                 name = PurePosixPath(member.name).name
                 if member.isfile() and name in known:
                     _check_size(member.size, path / name)
-                    content = io.BytesIO()  # grows in its place; a stream's own read() joins pieces
+                    content = io.BytesIO()  # grows in place; a stream's own read() joins pieces
                     shutil.copyfileobj(cast(Any, archive.extractfile(member)), content, 2**18)
                     yield name, content.getvalue()
 
@@ -83,7 +83,7 @@ class _Assembly:
         # Images of the only training file stay views of its bytes; those of several go into one table.
         self._views: dict[str, NDArray[np.uint8]] = {}
         self._table = GrowingTable()
-        self._rows: dict[str, NDArray[np.int64]] = {}  # of each file in the table
+        self._rows: dict[str, NDArray[np.int64]] = {}  # rows in the table, by file
         self._labels: dict[str, NDArray[np.int64]] = {}
         self._names: tuple[str, ...] | None = None
         self._layouts: set[str] = set()

@@ -28,13 +28,13 @@ class Kind:
         title: Its name in messages.
         training: Its training files, without their suffix.
         test: Its test file.
-        meta: Its files with the names of the classes, by suffix of the others.
+        meta: Its files with the names of the classes, by the suffix of the other files.
         classes: Number of classes.
         labels: Name of the labels in pickles and MATLAB files.
         label_names: Name of the list of class names in the meta file.
-        place: Place of the label among the bytes in front of an image in the binary layout.
+        place: Position of the label in the bytes before an image, in the binary layout.
         label_bytes: Number of these bytes.
-        largest: Bytes and number of the images of a published file, in words.
+        largest: Bytes and number of images in a published file, in words.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Kind:
         return {name for suffix in _SUFFIXES for name in self.files(suffix)} | set(self.meta.values())
 
     def suffix_of(self, exists: Callable[[str], bool]) -> str | None:
-        """Return the suffix of the layout of which at least one file exists."""
+        """Return the suffix of a layout with at least one existing file; None if there is none."""
         return next((suffix for suffix in _SUFFIXES if any(map(exists, self.files(suffix)))), None)
 
 
@@ -96,10 +96,10 @@ def cifar_100(labels: str | None = None) -> Kind:
 
 
 def layout_of(content: bytes, name: str, kind: Kind) -> str:
-    """Return ``"python"``, ``"binary"`` or ``"matlab"``, by the content first and by the name where that is open."""
+    """Return ``"python"``, ``"binary"`` or ``"matlab"``, by the content, or by the name if that is ambiguous."""
     if content[: len(MAGIC)] == MAGIC or name.endswith(".mat"):
         return "matlab"
-    # A pickle begins with 0x80, which is no label.
+    # A pickle begins with 0x80, which is not a valid label.
     is_binary = name.endswith(".bin") or (len(content) > 0 and len(content) % (PIXELS + kind.label_bytes) == 0)
     return "binary" if content[:1] != b"\x80" and is_binary else "python"
 

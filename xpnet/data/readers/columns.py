@@ -1,4 +1,4 @@
-"""Named columns of a table: which of them are features and which is the label; values that cannot be used."""
+"""Columns of a table: which are features and which is the label; and errors about unusable values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.plural import counted
 
-# Names of the column of labels where no setting names it.
+# Names of the column of labels if no setting names it.
 _USUAL = ("label", "labels", "target", "class")
 MOST_COLUMNS = 100_000
 _TINY = float(np.finfo(np.float32).tiny)
@@ -29,9 +29,9 @@ class Columns(NamedTuple):
     Attributes:
         names: Their names, or their numbers.
         named: Whether the file names them.
-        target: Place of the labels; -1 for none.
-        kept: Places of the features.
-        notes: Sentences on how the first line was read, where that is in doubt.
+        target: Position of the column of labels; -1 for none.
+        kept: Positions of the features.
+        notes: Sentences on how the first line was read, if that is in doubt.
     """
 
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Columns(NamedTuple):
             names: Their names, or their numbers.
             named: Whether the file names them.
             target: Name or number of the column of labels, as in the settings.
-            wanted: Names of the features, of samples without labels; None or none for all columns but the labels.
+            wanted: Names of the features, for samples without labels; None or empty for all columns except the labels.
             path: Name of the file in messages.
         """
         place = find_target(names, named, target, path) if wanted is None or target is not None else -1
@@ -61,11 +61,11 @@ class Columns(NamedTuple):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the features; empty where columns have no names."""
+        """Names of the features; empty if columns have no names."""
         return tuple(self.names[i] for i in self.kept) if self.named else ()
 
     def title(self, column: int) -> str:
-        """Return a column for a message: its number, from 0, and its name."""
+        """Return the number, from 0, and the name of a column, for messages."""
         return f"column {column} ({printable(self.names[column])})" if self.named else f"column {column}"
 
 
@@ -78,15 +78,15 @@ class TableRows(NamedTuple):
 
 
 def is_label_name(cell: str, target: str | None) -> bool:
-    """Return whether a cell of the first line is the name of the column of labels, and no number."""
+    """Return whether a cell of the first line is the name of the column of labels and not a number."""
     text = cell.strip()
     return text.lower() in _USUAL or (text == target and not text.lstrip("-").isdecimal())
 
 
 def places_of(wanted: Sequence[str], names: Sequence[str], path: str) -> list[int]:
-    """Return the places of the columns called `wanted` among `names`; of equal names, the first goes with the first.
+    """Return the positions of the columns `wanted` in `names`; equal names are matched in their order.
 
-    Blanks around a name count only where names differ in nothing else.
+    Spaces around a name count only if names differ in nothing else.
     """
     by_name: dict[str, list[int]] = {}
     if not set(wanted) <= set(names):
@@ -108,7 +108,7 @@ def places_of(wanted: Sequence[str], names: Sequence[str], path: str) -> list[in
 
 
 def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Return whether the cells of a line name all the columns that are `wanted`, numbers though they may be."""
+    """Return whether the cells of a line include all names `wanted`, even if these are numbers."""
     try:
         places_of(wanted, [cell.strip() for cell in cells], "")
     except DataError:
@@ -117,7 +117,7 @@ def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def find_target(names: Sequence[str], named: bool, target: str | None, path: str) -> int:
-    """Return the place of the column of labels.
+    """Return the position of the column of labels.
 
     Args:
         names: Names of the columns.
@@ -154,7 +154,7 @@ def missing_value(place: str) -> DataError:
 
 
 def bad_value(place: str, text: str, value: float | None) -> DataError:
-    """Return the error for a cell whose `value` is no number, not finite, or cannot be squared."""
+    """Return the error for a cell whose `value` is not a number, is not finite, or cannot be squared."""
     if value is not None and np.isfinite(value):
         return DataError(f"{place}: {text} is beyond {LARGEST:g}, which cannot be squared; rescale the column")
     hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
@@ -168,6 +168,6 @@ def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
         return values.astype(np.uint8)
     if max(-low, high) > 2**24:
         return values
-    # A column in which all numbers are too small for float32 would lose them.
+    # float32 would turn a column whose numbers are all too small into zeros.
     largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
     return values if ((largest > 0) & (largest < _TINY)).any() else values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Packed files: gzip, and members of zip files, unpacked piece by piece."""
+"""Compressed files: gzip, and members of zip files, unpacked piece by piece."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from typing import Any, BinaryIO, cast
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 
-# Deflate cannot shrink by more than 1032: a larger claim is false.
+# Deflate cannot compress by a factor of more than 1032: a larger claim is false.
 _MOST_BYTES, _MOST_RATIO, _LARGE = 64 * 2**30, 1100, 2**30
-# LZMA unpacks into a window of any size that the file claims; zipfile writes 8 MB.
+# LZMA allocates a window of the size that the file claims; zipfile writes 8 MB.
 _MOST_WINDOW = 32 * 2**20
 
 
 def is_damage(error: BaseException) -> bool:
     """Return whether an error of zlib, gzip, bz2, lzma or zstd says that packed bytes are broken."""
     if isinstance(error, OSError):
-        return error.errno is None  # not the system's
-    # By name: a Python may have been built without these two.
+        return error.errno is None  # with an errno it comes from the system
+    # By name: a Python may have been built without these two modules.
     return isinstance(error, (EOFError, zlib.error)) or type(error).__name__ in ("LZMAError", "ZstdError")
 
 
 @contextlib.contextmanager
 def refuse_damage(path: Path, sentence: str, *broken: type[Exception]) -> Iterator[None]:
-    """Raise a DataError with a `sentence` of ``{error}`` and ``{size}`` for packed bytes that are broken.
+    """Raise a DataError for damaged packed bytes; its `sentence` may contain ``{error}`` and ``{size}``.
 
-    `broken` are further exceptions that say so.
+    `broken` are further exceptions that mean damage.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def refuse_damage(path: Path, sentence: str, *broken: type[Exception]) -> Iterat
 
 @contextlib.contextmanager
 def open_unzipped(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, unzipped where it is gzipped, by its content."""
+    """Open a file, and unzip it if its content is gzipped."""
     sentence = "is a broken gzip file ({error}); take another copy"
     with refuse_damage(path, sentence), open_regular(path, links=True) as file:
         zipped = file.read(2) == b"\x1f\x8b"
@@ -71,7 +71,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
-    """Refuse members that claim more than is read, or can be packed into them."""
+    """Refuse members that claim more bytes than the limit, or than their packed bytes can hold."""
     total = sum(info.file_size for info in members.values())
     if total > _MOST_BYTES:
         raise DataError(f"{path}: its arrays claim {total:,} bytes; at most {_MOST_BYTES:,} are read")
@@ -85,9 +85,9 @@ def check_claims(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
 
 
 def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> AbstractContextManager[BinaryIO]:
-    """Open a member of a zip file, of which no more is unpacked than is read.
+    """Open a member of a zip file; it is unpacked only as far as it is read.
 
-    zipfile itself does so for deflate alone; of the other methods it unpacks any number of bytes at a time.
+    zipfile itself does so only for deflate; with other methods it unpacks any number of bytes at a time.
     """
     if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return cast(BinaryIO, archive.open(info))
@@ -98,7 +98,7 @@ def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> AbstractCont
 def _open_packed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[_Member]:
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
-    del packed.CRC  # it is that of the unpacked bytes
+    del packed.CRC  # this checksum is that of the unpacked bytes
     with archive.open(packed) as stream:
         if info.compress_type == zipfile.ZIP_BZIP2:
             import bz2

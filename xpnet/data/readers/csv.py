@@ -34,11 +34,11 @@ from xpnet.errors import DataError
 from xpnet.utils.memory import check_room
 
 _DELIMITERS = ",;\t|"
-# A hundred thousand numbers of forty digits; a cell that is text may take a quarter.
+# Bytes of a line: 100,000 numbers of forty digits; a cell of text may take a quarter of them.
 _MOST_LINE = 4 * 2**20
-_CHARACTERS = 2**18  # of lines that are converted at a time
+_CHARACTERS = 2**18  # in lines that are converted together
 _MOST_BLANK = 10_000
-# Of a gzipped table: numbers as text shrink to a third or a tenth, nothing but traps to a hundredth.
+# Limit for a gzipped table: numbers as text shrink to a third or a tenth, only malicious files to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -54,23 +54,23 @@ _Item = TypeVar("_Item")
 
 
 def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
-    """Read a CSV file whose columns are numbers, but for the labels.
+    """Read a CSV file whose columns are numbers, except the labels.
 
-    Values come out as uint8 where all are whole numbers from 0 to 255, else as float32, or float64 where they are
-    too large for that.
+    Values become uint8 if all are whole numbers from 0 to 255, else float32, or float64 if they are too large for
+    float32.
 
     Args:
         path: The file, UTF-8, its columns separated by comma, semicolon, tab or bar.
         config: `target` and `header`.
         wanted: For samples without labels: names of the features, of which there may be none; columns of other names
-            are left alone, and a first line that has these names is no sample. None for samples with labels.
+            are ignored, and a first line with these names is not a sample. None for samples with labels.
     """
     with open_unzipped(path) as file:
         return _Reader(path, file).read(config, wanted)
 
 
 def first_line(path: Path) -> list[str]:
-    """Return the cells of the first line of a CSV file; none of an empty file."""
+    """Return the cells of the first line of a CSV file; an empty list for an empty file."""
     with open_unzipped(path) as file:
         return _Reader(path, file).first()
 
@@ -103,7 +103,7 @@ class _Reader:
         self._add_records(first + ([second] if second else []))
         while batch := _batch(lines, lambda line: len(line.text), _CHARACTERS):
             if any('"' in line.text for line in batch):
-                # A quoted cell may go on in the next line: from here on one record after the other.
+                # A quoted cell may continue in the next line: from here on, read record by record.
                 records = self._records(itertools.chain(batch, lines))
                 while some := _batch(records, lambda record: 50 + 50 * len(record[1]), 20 * _CHARACTERS):
                     self._add_records(some)
@@ -152,7 +152,7 @@ class _Reader:
             raise self._error(at, f"is no CSV ({error})") from None
 
     def _lines(self) -> Iterator[_Line]:
-        """Yield lines as text, each no longer than any real one."""
+        """Yield lines as text; refuse a line that is longer than the limit."""
         number = size = blank = 0
         packed = self._path.stat().st_size
         while content := self._file.readline(_MOST_LINE):
@@ -180,7 +180,7 @@ class _Reader:
                 yield _Line(number, text)
 
     def _add_lines(self, lines: list[_Line]) -> bool:
-        """Take lines without quotes, all at once; return False, with nothing taken, where something is wrong."""
+        """Add lines without quotes, all at once; return False, with nothing added, if something is wrong."""
         columns, delimiter = self._columns, self._delimiter
         width, target = len(columns.names), columns.target
         texts = [line.text.rstrip("\r\n") for line in lines]
@@ -205,7 +205,7 @@ class _Reader:
         return True
 
     def _add_records(self, rows: list[_Record]) -> None:
-        """Take records, and say which cell is wrong."""
+        """Add records one by one; an error names the wrong cell."""
         columns = self._columns
         width, target = len(columns.names), columns.target
         for number, row in rows:
@@ -253,7 +253,7 @@ class _Reader:
 
 
 def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> list[_Item]:
-    """Return the next items, until together they have a size."""
+    """Return the next items, until their total size exceeds `most`."""
     batch, total = [], 0
     for item in items:
         batch.append(item)
@@ -269,7 +269,7 @@ def is_number(cell: str) -> bool:
 
 
 def _is_header(first: list[str], second: list[str] | None) -> bool:
-    """Return whether the first line names columns: it has texts above numbers, and no number above a text."""
+    """Return whether the first line names columns: it has a text above a number, and no number above a text."""
     numbers = [is_number(cell) for cell in first]
     if second is None or len(second) != len(first):
         return not any(numbers)
@@ -278,7 +278,7 @@ def _is_header(first: list[str], second: list[str] | None) -> bool:
 
 
 def is_text(start: bytes) -> bool:
-    """Return whether a file that begins so can be a table in text."""
+    """Return whether a file that begins with `start` can be a table in text."""
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return True
     text = io.TextIOWrapper(io.BytesIO(start), "utf-8", errors="replace").read()

@@ -19,7 +19,7 @@ from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import check_room
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-# Deflate cannot shrink by more than 1032.
+# Deflate cannot compress by a factor of more than 1032.
 _MOST_RATIO = 1100
 _ROLES = ("training images", "training labels", "test images", "test labels")
 # MNIST and Fashion-MNIST have files of the same names and sizes; their first labels tell them apart.
@@ -33,7 +33,7 @@ _CLASSES = {
 
 
 def is_idx(start: bytes) -> bool:
-    """Return whether a file that begins so is an IDX file."""
+    """Return whether a file that begins with `start` is an IDX file."""
     return len(start) >= 4 and start[:2] == b"\0\0" and start[2] in _TYPES and 1 <= start[3] <= 4
 
 
@@ -63,7 +63,7 @@ def _start(path: Path) -> bytes:
 
 
 def read_idx(folder: Path) -> RawDataset:
-    """Read the four files of MNIST, or of a set in its form."""
+    """Read the four files of MNIST, or of a data set in the same form."""
     files = idx_files(folder)
     missing = [role for role in _ROLES if role not in files]
     if missing:
@@ -89,7 +89,7 @@ def read_idx(folder: Path) -> RawDataset:
 
 
 def _array(path: Path) -> ChunkedArray:
-    """Return the array in a file; its claims are compared with the size of the file."""
+    """Return the array in a file; the size that its header claims is compared with the size of the file."""
     with open_unzipped(path) as file:
         start = file.read(4)
         if not is_idx(start):

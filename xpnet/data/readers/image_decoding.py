@@ -1,4 +1,4 @@
-"""Single images: opened, held against limits, and decoded in little more memory than their pixels take."""
+"""Single images: opened, checked against limits, and decoded in little more memory than their pixels take."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from xpnet.utils.file_system import open_regular
 # The usual formats of photographs, whose decoders start no other programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 _MOST_PIXELS = 50_000_000
-_LONGEST_SIDE = 1_000_000  # Pillow keeps the place of every row, and weights for every pixel of one
+_LONGEST_SIDE = 1_000_000  # Pillow stores the offset of every row, and weights for every pixel of a row
 # Pixels that are converted at a time.
 _STRIP = 2**20
-# Pillow's Transpose that turns a photograph upright, by the orientation in its Exif data; those that make columns of
-# rows, and those that take the last ones first.
+# By Exif orientation, the operation of Pillow's Transpose that turns a photograph upright; the operations that turn
+# rows into columns; and those that reverse the order of the rows.
 _ORIENTATION = 0x0112
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 _SIDEWAYS, _BACKWARDS = (5, 4, 6, 2), (3, 1, 6, 2)
@@ -53,7 +53,7 @@ def open_image(path: Path) -> Iterator[Any]:
         raise ValueError(error.strerror) from None
     with file:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, which are refused below, and of odd metadata
+            warnings.simplefilter("ignore")  # about large images, which are refused below, and about odd metadata
             try:
                 image = Image.open(file, formats=_FORMATS)
                 _check_sides(image)

@@ -24,7 +24,7 @@ from xpnet.utils.plural import counted
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
 _MOST_IMAGES = 10_000_000
-# Without a size that is asked for, images keep the one that they share, up to this many pixels a side.
+# If no size is given, images keep the size that they share, up to this many pixels a side.
 _LARGEST_SIDE = 128
 _TRAINING, _TESTING = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 _GRAY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
@@ -78,7 +78,7 @@ def _notes(left_out: list[str], deep: list[Path], folder: Path) -> tuple[str, ..
 
 
 def deep_notes(deep: Sequence[Path]) -> tuple[str, ...]:
-    """Return a sentence that says of which images bits were left out, if of any."""
+    """Return a sentence that names the images reduced to 8 bits a channel, if there are any."""
     if not deep:
         return ()
     more = f", as {counted(len(deep) - 1, 'other image')}" if len(deep) > 1 else ""
@@ -94,7 +94,7 @@ def _train_and_test(folder: Path) -> tuple[Path, Path | None]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the subfolders that are no links, sorted."""
+    """Return the subfolders that are not links, sorted."""
     with os.scandir(folder) as entries:
         return sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
 
@@ -128,7 +128,7 @@ def _list_images(folder: Path, names: Sequence[str], root: Path) -> _ImageList:
 
 
 def _form(images: _ImageList, config: DataConfig, folder: Path) -> Form:
-    """Return the form that is asked for, or the one that the images have."""
+    """Return the form that the settings ask for, or else the form of the images."""
     sizes: Counter[tuple[int, int]] = Counter()
     gray = True
     if config.image_size is None or config.image_mode is None:
@@ -150,7 +150,7 @@ def _form(images: _ImageList, config: DataConfig, folder: Path) -> Form:
 
 
 def _table(images: _ImageList, form: Form, deep: list[Path]) -> tuple[Table, NDArray[np.int64]]:
-    """Return the images that can be decoded, as a table; the others are added to those that are left out."""
+    """Return a table of the images that can be decoded; list the others in `images` as left out."""
     count, width = len(images.paths), form.channels * form.height * form.width
     check_room(count * width, f"{count:,} images")
     x = np.empty((count, width), np.uint8)

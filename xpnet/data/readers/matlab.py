@@ -1,8 +1,7 @@
 """MATLAB files (level 5): arrays of numbers, text, and cells of these; nothing else is read.
 
-SciPy's reader believes what headers claim, builds objects and functions, and makes three copies of numbers.  Here every
-element is held against the bytes of the file, what is compressed is unpacked up to a limit, and numbers stay where they
-are.
+SciPy's reader trusts the headers, builds objects and functions, and makes three copies of numbers.  Here every element
+is checked against the bytes of the file, compressed elements are unpacked up to a limit, and numbers are not copied.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _BYTES = {kind: np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()} | {
 # Classes of arrays.
 _CELL, _CHAR, _NUMBERS = 1, 4, range(6, 16)
 _REFUSED = {2: "a structure", 3: "an object", 5: "a sparse matrix", 16: "a function", 17: "an opaque object"}
-_MOST_BYTES = 160 * 2**20  # CIFAR-100's training file has 154 million of images and 5 of names
+_MOST_BYTES = 160 * 2**20  # CIFAR-100's training file has 154 million bytes of images and 5 of names
 _MOST_ELEMENTS = 2000
 _DEPTH = 3
 
@@ -39,7 +38,7 @@ class _Element(NamedTuple):
 
 
 def read_matlab(content: bytes, path: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return variables of a MATLAB file: arrays of numbers, or lists of the texts in a cell or a text.
+    """Return variables of a MATLAB file: arrays of numbers; cells of texts, and texts, become lists of texts.
 
     Args:
         content: The complete file.
@@ -58,7 +57,7 @@ def read_matlab(content: bytes, path: str, names: tuple[str, ...]) -> dict[str, 
 
 
 class _Reader:
-    """Walks through the elements of one file; whatever is wrong is a ValueError with the reason."""
+    """Reads the elements of one file; every problem raises a ValueError with the reason."""
 
     def __init__(self, content: bytes) -> None:
         if content[:4] == _HDF5 or content[124:126] in (b"\x00\x02", b"\x02\x00"):
@@ -90,7 +89,7 @@ class _Reader:
         return int.from_bytes(view[at : at + 4], self._order)
 
     def _element(self, view: memoryview, at: int, *, padded: bool = True) -> _Element:
-        """Return the type and the content of the element at a place, and where the next one begins."""
+        """Return the type and the content of the element at `at`, and where the next one begins."""
         self._elements += 1
         if self._elements > _MOST_ELEMENTS:
             raise ValueError(f"has more than {_MOST_ELEMENTS:,} elements; CIFAR-10's files have a few")
@@ -115,7 +114,7 @@ class _Reader:
         return flags, shape, self._element(view, shape.end)
 
     def _unpack(self, data: memoryview) -> bytes:
-        """Return the content of a compressed element, up to the limit for all of the file."""
+        """Return the content of a compressed element, within the limit for the complete file."""
         left = _MOST_BYTES - self._unpacked
         try:
             content = zlib.decompressobj().decompress(data, left + 1)
@@ -127,7 +126,7 @@ class _Reader:
         return content
 
     def _array(self, view: memoryview, depth: int) -> Any:
-        """Return an array of numbers, or the texts in a cell or a text as a list."""
+        """Return an array of numbers, or a list of the texts in a cell or a text array."""
         flags, dims, name = self._header(view)
         if flags.kind != 6 or len(flags.data) != 8 or dims.kind != 5 or len(dims.data) % 4 or name.kind not in (1, 2):
             raise ValueError("has an array without a proper header; take another copy")
@@ -148,7 +147,7 @@ class _Reader:
         if is_complex:
             raise ValueError(f"{title} is complex; only real numbers are read")
         values = self._element(view, name.end)
-        # Numbers may be stored as a smaller type than their own.
+        # Numbers may be stored in a smaller type than that of the array.
         if (
             len(values.data) != count * _BYTES.get(values.kind, 0)
             or values.kind not in (_DTYPES, _ENCODINGS)[kind == _CHAR]

@@ -1,4 +1,4 @@
-"""Arrays of NumPy: ``.npz`` files, and pairs of ``.npy`` files, of which large ones stay on the disk."""
+"""NumPy files: ``.npz``, and pairs of ``.npy`` files; large features in ``.npy`` files stay on the disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAPPED_FROM = 256 * 2**20
 
 
 def read_npz(path: Path, config: DataConfig) -> RawDataset:
-    """Read ``x, y`` or ``x_train, y_train``, and ``x_test, y_test`` if there are; other arrays are left alone."""
+    """Read ``x, y`` or ``x_train, y_train``, and ``x_test, y_test`` if they exist; ignore other arrays."""
     arrays, names = npz_arrays(path, _KNOWN)
     layouts = [keys for keys in _LAYOUTS if any(key in arrays for key in keys)]
     if len(layouts) != 1 or not all(key in arrays for key in layouts[0]):
@@ -56,11 +56,11 @@ def read_npz(path: Path, config: DataConfig) -> RawDataset:
 
 
 def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, ChunkedArray], list[str]]:
-    """Return arrays of a ``.npz`` file that are read later, and the names of all that it has.
+    """Return arrays of a ``.npz`` file, whose values are read later, and the names of all arrays in the file.
 
     Args:
         path: The file.
-        names: The arrays that are wanted; None for all.
+        names: The arrays to return; None for all.
     """
 
     @contextlib.contextmanager
@@ -81,7 +81,7 @@ def npz_arrays(path: Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
 
 
 def npy_array(path: Path) -> tuple[ChunkedArray, int]:
-    """Return the array of a ``.npy`` file that is read later, and where its values begin in the file."""
+    """Return the array of a ``.npy`` file, whose values are read later, and where they begin in the file."""
     with open_regular(path, links=True) as file:
         array, start = _read_header(file, path.stat().st_size, str(path))
     return _read_later(array, lambda: open_regular(path, links=True), start, str(path)), start
@@ -101,15 +101,15 @@ def _read_later(
 
 
 def _read_header(stream: BinaryIO, file_size: int, name: str) -> tuple[ChunkedArray, int]:
-    """Return an array without its values, and where these begin; its claims are compared with the size of the file."""
+    """Return an array without its values, and where they begin; its claimed size is compared with the file's."""
     try:
-        # No more than this is read of a header, of whatever length.
+        # Read no more than this, whatever length the header claims.
         head = io.BytesIO(stream.read(_MOST_HEADER + 12))
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(head)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 has written
+            warnings.simplefilter("ignore")  # about headers written by Python 2
             shape, fortran, dtype = read(head)
-    except Exception as error:  # a header is parsed as Python, and fails in as many ways
+    except Exception as error:  # a header is parsed as Python, so many kinds of errors are possible
         if is_damage(error) or isinstance(error, (zipfile.BadZipFile, OSError)):
             raise
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
@@ -125,13 +125,13 @@ def _read_header(stream: BinaryIO, file_size: int, name: str) -> tuple[ChunkedAr
 
 
 def _read_chunks(stream: BinaryIO, array: ChunkedArray, name: str) -> Iterator[NDArray[Any]]:
-    """Yield the values of a stream as :class:`~xpnet.data.feature_table.ChunkedArray` says."""
+    """Yield the values of a stream in the form that :class:`~xpnet.data.feature_table.ChunkedArray` describes."""
     if not array.fortran:
         yield from read_chunks(stream, array.shape, array.dtype, name)
         return
     rows, columns = array.shape[0], math.prod(array.shape[1:])
     most = max(1, CHUNK_BYTES // array.dtype.itemsize)
-    # As many columns as are a chunk, or chunks of each column.
+    # As many complete columns as fit into a chunk, or else several chunks for each column.
     total, size, times = (rows * columns, most // rows * rows, 1) if most >= rows else (rows, most, columns)
     for _ in range(times):
         for start in range(0, total, size):
@@ -142,7 +142,7 @@ def read_npy(path: Path, config: DataConfig) -> RawDataset:
     """Read features from a ``.npy`` file and labels from the one beside it.
 
     ``x.npy`` goes with ``y.npy`` and ``x_train.npy`` with ``y_train.npy``, and both with ``x_test.npy`` and
-    ``y_test.npy``, if they are there and no `test_fraction` is asked for; a `target` names the file of the labels.
+    ``y_test.npy``, if they exist and no `test_fraction` is given; a `target` names the file of the labels.
     """
     labels = _labels_of(path, config.target)
     tests = [path.with_name(f"{name}.npy") for name in _TEST]

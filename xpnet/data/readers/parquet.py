@@ -22,10 +22,10 @@ _ROWS = 65_536
 _CELLS = 1_000_000
 # Bytes of columns that are unpacked at a time: pages of all of them are in memory together.
 _TOGETHER, _BUFFER = 8 * 2**20, 2**16
-# Bytes of a row of a column in its file, unpacked: a number twice (in a dictionary and beside it), a label as a text.
-# Larger columns are refused, since a column may be one page, which is unpacked in one piece.
+# Most unpacked bytes for a row of a column: a number twice (in a dictionary and beside it), a label as text. Larger
+# columns are refused, since a column may be one page, which is unpacked in one piece.
 _MOST_NUMBER, _MOST_LABEL, _MOST_HEADERS = 16, 32, 256
-# Bytes of labels of a fixed width, which are not read as a dictionary.
+# Most bytes of a label of fixed width; such labels are not read as a dictionary.
 _MOST_WIDTH = 1000
 
 
@@ -46,7 +46,7 @@ def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None
         with open_regular(path, links=True) as handle:
             with pq.ParquetFile(handle, memory_map=False) as file:
                 reader = _Reader(path, file.metadata, file.schema_arrow, config, wanted)
-            # A label of many rows is kept once.
+            # Read as a dictionary, so that a label of many rows is stored once.
             texts = [reader.columns.names[reader.columns.target]] if reader.columns.target >= 0 else []
             options = {"memory_map": False, "buffer_size": _BUFFER, "metadata": file.metadata}
             with pq.ParquetFile(handle, read_dictionary=texts, **options) as file:
@@ -72,7 +72,7 @@ class _Reader:
         target = self.columns.target
         self._labels = TextLabels(f"{path}: {self.columns.title(target)}" if wanted is None else "")
         leaves = [_leaves(field.type) for field in schema]
-        # A column of lists or structures has several in the file, or one of another kind.
+        # A column of lists or structures has several columns in the file, or one of another kind.
         self._leaf = list(itertools.accumulate(leaves, initial=0))
         for number in self.columns.kept:
             if not _is_number(schema.field(number).type):
@@ -101,12 +101,12 @@ class _Reader:
         x = GrowingTable(self._rows, len(self.columns.kept))
         large = self._fill(file, x, set())
         if large:
-            # Numbers beside those that float32 cannot hold keep their digits.
+            # A batch of rows with a number that float32 cannot hold is read again, all of it as float64.
             self._fill(file, x, large)
         return TableRows(self.columns, x.finish(), self._labels)
 
     def _fill(self, file: Any, x: GrowingTable, large: set[int]) -> set[int]:
-        """Read numbers into their places; return the batches of rows with some that are too large for float32."""
+        """Read numbers into the table; return the batches of rows that have a number too large for float32."""
         too_large = set()
         for first, block in self._blocks():
             for start, batch in self._batches(file, block, self._batch):
@@ -133,12 +133,12 @@ class _Reader:
         return f"{self._path}: row {row}, {self.columns.title(column)}"
 
     def _blocks(self) -> list[tuple[int, tuple[int, ...]]]:
-        """Return columns that are read together, each with the place of its first one among the features."""
+        """Return groups of columns to read together, each with the position of its first column in the features."""
         kept, some = self.columns.kept, self._together
         return [(start, kept[start : start + some]) for start in range(0, len(kept), some)]
 
     def _batches(self, file: Any, columns: Sequence[int], rows: int) -> Iterator[tuple[int, Any]]:
-        """Yield some columns in batches of rows, with the number of the first row."""
+        """Yield some columns in batches of rows, each with the number of its first row."""
         groups, start = range(file.num_row_groups), 0
         places = [self._leaf[number] for number in columns]
         for batch in file.reader.iter_batches(rows, row_groups=groups, column_indices=places, use_threads=False):
@@ -150,12 +150,12 @@ class _Reader:
             raise ValueError(f"{self._rows:,} rows were said to be there")
 
     def _check_size(self) -> float:
-        """Return how many bytes a column takes on average in the largest group of rows."""
+        """Return the average bytes of a column in the largest group of rows; refuse groups above the limits."""
         columns = len(self.columns.names)
-        # Other columns may hold anything: they are not read.
+        # If some columns are not read, the sizes say nothing: those columns may hold anything.
         all_read = columns == len(self.columns.kept) + (self.columns.target >= 0)
         largest = 0
-        # pyarrow tells more of every column, and ends the process where that is damaged.
+        # pyarrow's metadata of single columns says more, but if it is damaged, pyarrow ends the process.
         for number in range(self._metadata.num_row_groups):
             group = self._metadata.row_group(number)
             size, rows = int(group.total_byte_size), int(group.num_rows)
@@ -170,7 +170,7 @@ class _Reader:
 
 
 def _leaves(kind: Any) -> int:
-    """Return how many columns a column has in the file: those of a structure lie side by side."""
+    """Return how many columns of the file make up a column: those of a structure lie side by side."""
     count, below = 0, [kind]
     while below:
         top = below.pop()
@@ -180,7 +180,7 @@ def _leaves(kind: Any) -> int:
 
 
 def _width(kind: Any) -> int:
-    """Return how many bytes each value of a type has in memory that is not read as a dictionary."""
+    """Return the bytes in memory of each value of a type that is not read as a dictionary."""
     from pyarrow import types
 
     return max(1, kind.byte_width) if types.is_fixed_size_binary(kind) else 1
@@ -199,7 +199,7 @@ def _add_labels(labels: TextLabels, column: Any) -> None:
     used, first, codes = np.unique(column.indices.to_numpy(), return_index=True, return_inverse=True)
     if used[0] < 0 or used[-1] >= len(column.dictionary):
         raise ValueError("a label is none of those that its column has")
-    # In the order of their first rows.
+    # Sort labels by their first rows.
     order = np.argsort(first)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -207,7 +207,7 @@ def _add_labels(labels: TextLabels, column: Any) -> None:
 
 
 def _plain(column: Any) -> Any:
-    """Return floating labels with those that are not a number as missing; others as they are."""
+    """Return labels with NaN turned into missing values if they are floating, else unchanged."""
     import pyarrow as pa
     from pyarrow import compute, types
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from xpnet.errors import DataError
 
-# A published batch of CIFAR-10 takes 40,000 instructions, CIFAR-100's 250,000; each may leave an object of some 50
-# bytes, and a dictionary or a list some 250, of which they have a dozen.
+# A published batch of CIFAR-10 takes 40,000 instructions, one of CIFAR-100 250,000; each instruction may leave an
+# object of some 50 bytes.  A dictionary or a list takes some 250 bytes; the published files have a dozen of them.
 _MOST_INSTRUCTIONS, _MOST_CONTAINERS = 500_000, 10_000
 _CONTAINERS = frozenset((b"]", b"}", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R"))
 _LONG = 2**20
@@ -89,7 +89,7 @@ class _LongText:
 
 
 def read_pickle(data: bytes, path: str) -> Any:
-    """Return the value that the pickle `data` describes.
+    """Return the value that a pickle describes.
 
     It is None, bool, int, bytes, str, tuple, list, dict with str keys, or PickledArray, nested.  Strings of Python 2
     are bytes, but keys are always str.
@@ -100,7 +100,7 @@ def read_pickle(data: bytes, path: str) -> Any:
 
     Raises:
         CutShortError: The pickle ends early.
-        DataError: It names a foreign global, holds arrays other than uint8, or is no such pickle.
+        DataError: The pickle names an unknown global, holds arrays other than uint8, or is not of the expected form.
     """
     machine = _Machine(data, path)
     try:
@@ -112,10 +112,10 @@ def read_pickle(data: bytes, path: str) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return the beginning of a text from a file, harmless to a terminal.
+    """Return the beginning of a text from a file, safe to print on a terminal.
 
     Raises:
-        TypeError: It is no text.
+        TypeError: `text` is not a text.
     """
     if not isinstance(text, str):
         raise TypeError
@@ -159,7 +159,7 @@ class _Machine:
         return taken
 
     def take_long(self, count: int) -> bytes | memoryview:
-        """Take bytes; many of them without a copy, since a complete data set may be one string."""
+        """Return the next bytes; many bytes are not copied, since a complete data set may be one string."""
         if count < _LONG or self.at + count > len(self.data):
             return self.take(count)
         self.at += count
@@ -211,7 +211,7 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, bytes)):
                 raise self.refusal(f"has a key of type {type(key).__name__}")
-            # One key may be in any number of dictionaries, and is decoded once.
+            # One key object may be in any number of dictionaries; it is decoded once.
             if isinstance(key, bytes):
                 if key not in self.keys:
                     self.keys[key] = key.decode("latin-1")
@@ -250,7 +250,7 @@ class _Machine:
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if target is _Known.UINT8:
-            return  # the state is byte order and alignment, which a single byte does not have
+            return  # the state is byte order and alignment, which do not matter for single bytes
         _, shape, dtype, fortran, raw = state
         # The product of a million lengths of a thousand digits would take hours.
         bounded = len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**63 for n in shape)

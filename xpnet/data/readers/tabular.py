@@ -1,4 +1,4 @@
-"""Tables as data sets: CSV and Parquet, one file or two, one of them to test."""
+"""Tables as data sets: CSV and Parquet, in one file, or in two files with the test set in the second."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
 
 
 def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> RawDataset:
-    """Read a table, and perhaps another one to test with.
+    """Return the data set of a table, with the test set from a second table if there is one.
 
-    Without `test`, a table called ``train``, or ``..._train``, takes the one beside it that is called ``test``, unless
-    `test_fraction` says which part of its own rows to take.
+    Without `test`, a table called ``train`` or ``..._train`` takes the table ``test`` beside it, unless `test_fraction`
+    gives the share of its own rows to test with.
     """
     if test is None and config.test_fraction is None:
         test = _test_table(path)
@@ -47,7 +47,7 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Raw
 
 
 def tables_in(folder: Path) -> tuple[Path, Path | None] | None:
-    """Return the tables in a folder, to train with and to test with: train.csv and test.csv, or a single one."""
+    """Return the training table and the test table of a folder: train.csv and test.csv, or a single table."""
     tables = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith(SUFFIXES) and path.is_file()]
     if len(tables) == 1:
         return tables[0], None
@@ -56,13 +56,13 @@ def tables_in(folder: Path) -> tuple[Path, Path | None] | None:
 
 
 def names_columns(path: Path, wanted: Sequence[str]) -> bool:
-    """Return whether the first line of a CSV file, or of the one in a folder to train with, has the names `wanted`."""
+    """Return whether the first line of a CSV file, or of a folder's training table, has the names `wanted`."""
     tables = tables_in(path) if path.is_dir() else (path, None)
     return tables is not None and not is_parquet(tables[0]) and are_names(first_line(tables[0]), wanted)
 
 
 def _test_table(path: Path) -> Path | None:
-    """Return the table to test with that goes with one to train with."""
+    """Return the test table that belongs to a training table; None if there is none."""
     stem, dot, suffix = path.name.partition(".")
     for word, partner in (("train", "test"), ("Train", "Test")):
         if stem == word or stem.endswith((f"_{word}", f"-{word}")):

@@ -1,1 +1,1 @@
-"""CUDA kernels: their sources (``*.cu``), what compiles them, and cuBLAS."""
+"""CUDA kernels: their sources (``*.cu``), their compilation, and cuBLAS."""

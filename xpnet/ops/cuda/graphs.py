@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Graph:
-    """Captured launches, with the memory that only they use."""
+    """Captured launches, with the memory that they alone use."""
 
     def __init__(self, xp: Any, graph: Any, pool: Any) -> None:
         self._graph = graph
@@ -18,11 +18,11 @@ class Graph:
         weakref.finalize(self, _drop, xp, xp.cuda.runtime.getDevice(), pool).atexit = False
 
     def launch(self) -> None:
-        """Launch all of it on the current stream."""
+        """Launch the graph on the current stream."""
         self._graph.launch()
 
 
-# Memory pools of dropped graphs, with their devices, that something still uses: frames of an error.
+# Memory pools, with their devices, of dropped graphs that are still in use, for example by an error's frames.
 _dropped: list[tuple[Any, int, Any]] = []
 
 
@@ -33,22 +33,22 @@ def _drop(xp: Any, device: int, pool: Any) -> None:
         xp, device, pool = held
         with xp.cuda.Device(device):
             pool.free_all_blocks()
-            if pool.total_bytes() == 0 and held in _dropped:  # a collection in between may have dropped others
+            if pool.total_bytes() == 0 and held in _dropped:  # a garbage collection in between may have removed it
                 _dropped.remove(held)
 
 
 @lru_cache(maxsize=8)
 def _capture_stream(xp: Any, device: int) -> Any:
-    """Return the stream of a device that captures, which must not be the default one; cuBLAS keeps its address."""
+    """Return the device's stream for captures, not the default one; always the same, as cuBLAS keeps its address."""
     return xp.cuda.Stream(non_blocking=True)
 
 
 def captured(xp: Any, body: Callable[[], None]) -> Graph:
-    """Return what `body` launches on the current stream as a graph; none of it is executed.
+    """Return a graph of all that `body` launches on the current stream; nothing is executed.
 
     `body` must have run before, so that its kernels are loaded, and may neither wait for the device nor copy
-    from or to the host.  What it allocates comes from a pool of the graph's own: memory that is freed within
-    `body` is still written whenever the graph is launched.
+    from or to the host.  Its allocations come from a pool of the graph's own, because even memory that `body` frees is
+    written whenever the graph is launched.
     """
     pool, device = xp.cuda.MemoryPool(), xp.cuda.runtime.getDevice()
     stream = _capture_stream(xp, device)
@@ -58,8 +58,8 @@ def captured(xp: Any, body: Callable[[], None]) -> Graph:
             try:
                 body()
             except BaseException:
-                with suppress(Exception):  # the first error is the one to tell
-                    stream.end_capture()  # leaves the stream usable; what was captured is of no use
+                with suppress(Exception):  # report the first error, not this one
+                    stream.end_capture()  # makes the stream usable again; the captured graph is discarded
                 raise
             graph = stream.end_capture()
         graph.upload(stream)

@@ -1,4 +1,4 @@
-"""The kernels of ``*.cu``, compiled for a type of numbers.
+"""The kernels of ``*.cu``, compiled for float32 or float64.
 
 CuPy compiles them by NVRTC for the GPU at hand and keeps the result on disk (``CUPY_CACHE_DIR``).
 """
@@ -13,13 +13,13 @@ import numpy as np
 FOLDER = Path(__file__).parent
 # `common.cuh` comes first: the others use it.
 SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "step.cu", "small.cu")
-# CuPy adds this to the options of every kernel: numbers of float32 below the normal ones count as zero.
+# CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)
 REALS = {"float32": "float", "float64": "double"}
 
 
 def source() -> str:
-    """Return the text of all kernels; messages of a compiler name the file and line that they come from."""
+    """Return the text of all kernels, with markers so that compiler messages name the original file and line."""
     return "\n".join(f'#line 1 "{name}"\n{(FOLDER / name).read_text()}' for name in SOURCES)
 
 
@@ -29,10 +29,10 @@ def options(dtype: Any) -> tuple[str, ...]:
 
 
 class Kernels:
-    """The kernels for one type on one array module.
+    """The kernels for one floating type and one array module.
 
-    Arguments of a launch are arrays, of which the kernel gets the address, and NumPy scalars, of exactly
-    the type that the kernel declares.  None is the null address.
+    Arguments of a launch are arrays, passed by address, and NumPy scalars of exactly the types that the kernel
+    declares.  None is the null address.
     """
 
     def __init__(self, xp: Any, dtype: Any) -> None:
@@ -53,12 +53,12 @@ class Kernels:
         function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
 
     def _allow(self, name: str, function: Any, shared: int) -> None:
-        """Let a kernel have `shared` bytes on the current device; a limit is never lowered."""
+        """Allow a kernel `shared` bytes of shared memory on the current device; a limit is never lowered."""
         key = name, self._xp.cuda.runtime.getDevice()
         if shared > self._allowed.get(key, 0):
             function.max_dynamic_shared_size_bytes = self._allowed[key] = shared
 
 
 _NULL = np.uint64(0)
-# Bytes of dynamic shared memory that every block may have without asking: 48 KiB less what kernels declare.
+# Bytes of dynamic shared memory that every block may use by default: 48 KiB less the kernels' static memory.
 _SHARED = 40 * 2**10

@@ -1,4 +1,4 @@
-// Batch normalisation with ReLU, and what belongs to units alone.
+// Batch normalisation with ReLU, and the operations of single units: biases, ReLU, and their gradients.
 //
 // Blocks of (columns, rows) threads: a block has some units of one replica (blockIdx.y), and its rows of threads
 // share out the samples.  Dynamic shared memory: a number for each thread.

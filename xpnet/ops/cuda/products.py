@@ -1,4 +1,4 @@
-"""Matrix products by cuBLAS, called directly: CuPy's own calls refuse while a stream captures."""
+"""Matrix products by cuBLAS, called directly, because CuPy's own calls fail while a stream captures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet.errors import DeviceError
 
-# NVIDIA's advice for Hopper; cuBLAS must not allocate while a stream captures.
+# The size that NVIDIA recommends for Hopper.  It is set here, as cuBLAS must not allocate while a stream captures.
 WORKSPACE_BYTES = 32 * 2**20
 _MATH = {False: 0, True: 3}  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
 _PREFIX = {"float32": "S", "float64": "D"}
@@ -18,10 +18,10 @@ _SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 
 @lru_cache(maxsize=1)
 def load_cublas() -> Any:
-    """Return NVIDIA's cuBLAS as CuPy finds it.
+    """Return NVIDIA's cuBLAS library, as CuPy finds it.
 
     Raises:
-        DeviceError: It cannot be found.
+        DeviceError: The library cannot be found.
     """
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib
@@ -36,10 +36,10 @@ def load_cublas() -> Any:
 
 
 class Products:
-    """Products of arrays (R, rows, columns) or (rows, columns), of which the last two axes are contiguous.
+    """Products of arrays (R, rows, columns) or (rows, columns) whose last two axes are contiguous.
 
-    Rows are kept one after the other, which cuBLAS, counting by columns, reads as the transpose: out = a b is
-    its out' = b' a'.
+    The arrays are row-major; cuBLAS, which is column-major, reads their transposes.  So out = a b is computed as out' =
+    b' a'.
 
     Attributes:
         tf32: Whether float32 is multiplied with 10 bits of mantissa (added with 23), which is faster.
@@ -66,20 +66,20 @@ class Products:
         alpha: float = 1.0,
         beta: float = 0.0,
     ) -> None:
-        """Compute out <- alpha a b + beta out, with a or b transposed if asked; `out` is (R, n, m).
+        """Compute out <- alpha a b + beta out, with a or b transposed on request; `out` is (R, n, m).
 
-        An operand (n, k), or one with a single replica, is that of all replicas.
+        All replicas share an operand (n, k), or one with a single replica.
         """
         replicas, n, m = out.shape
         k = a.shape[-2] if transpose_a else a.shape[-1]
         dtype = str(out.dtype)
         self._follow_stream()
-        # Sides and sizes swapped: see the class.
+        # Operands and sizes are swapped; see the class.
         operations = (ctypes.c_int(transpose_b), ctypes.c_int(transpose_a))
         sizes = (ctypes.c_int(m), ctypes.c_int(n), ctypes.c_int(k))
         left, right, result = (_operand(matrix, replicas) for matrix in (b, a, out))
         name, count = "gemmStridedBatched", [ctypes.c_int(replicas)]
-        if replicas == 1:  # the function for one product takes no distances and no count
+        if replicas == 1:  # the function for a single product takes neither strides nor a count
             left, right, result = left[:2], right[:2], result[:2]
             name, count = "gemm_v2", []
         self._check(
@@ -88,7 +88,7 @@ class Products:
         )  # fmt: skip
 
     def _follow_stream(self) -> None:
-        """Compute on the current stream; its workspace goes with a stream."""
+        """Set cuBLAS to the current stream, together with its workspace, which belongs to a stream."""
         stream = int(self._xp.cuda.get_current_stream().ptr)
         if stream != self._stream:
             self._check("cublasSetStream_v2", self._handle, ctypes.c_void_p(stream))
@@ -115,12 +115,12 @@ def _operand(matrix: Any, replicas: int) -> tuple[Any, ...]:
     distance = 0
     if matrix.ndim == 3 and (matrix.shape[0] > 1 or replicas == 1):
         distance = matrix.strides[0] // matrix.dtype.itemsize
-    # Of a single row the stride means nothing and may be anything.
+    # The stride of a single row has no meaning and may have any value.
     return ctypes.c_void_p(matrix.data.ptr), ctypes.c_int(matrix.shape[-1]), ctypes.c_longlong(distance)
 
 
 def fits(matrix: Any) -> bool:
-    """Return whether rows and columns of `matrix` lie as :class:`Products` needs them."""
+    """Return whether the memory layout of `matrix` is what :class:`Products` needs."""
     size, columns = matrix.dtype.itemsize, matrix.shape[-1]
     return bool(
         (columns == 1 or matrix.strides[-1] == size) and (matrix.shape[-2] == 1 or matrix.strides[-2] == columns * size)

@@ -1,11 +1,13 @@
 // Small networks: three kernels a step, with activations in shared memory.
 //
-//   small_first   every block owns FEATURES rows of W1: it moves them by the last step's gradient and multiplies the next
-//                 batch by them; its part of x W1 and of sum W1^2 goes to memory
+//   small_first   every block owns FEATURES rows of W1: it updates them by the last step's gradient and multiplies the
+//                 next batch by them; it writes its part of x W1 and of sum W1^2 to memory
 //   small_sum     adds the parts of x W1, in their order
-//   small_rest    one block has all other layers: forward, loss, backward, updates; it leaves g1 = dJ/d(x W1) * eta
+//   small_rest    one block computes all other layers: forward, loss, backward, updates; it writes
+//                 g1 = dJ/d(x W1) * eta
 //
-// The last step of a call is finished by small_first alone (forward = 0), the first begun by it (update = 0).
+// small_first begins the first step of a call without an update (update = 0), and ends the last one with an update
+// alone (forward = 0).
 
 #define FEATURES 32
 #define WIDTH 64  // units of a layer, at most
@@ -89,8 +91,8 @@ small_first(const int* cursor, const int64* perm, int64 orders, const double* et
     }
 }
 
-// s1 = sum of the parts.  Blocks (size / 64, R) of (64, 4) threads: a column of threads has a number, each of its threads
-// every fourth slice.
+// s1 = sum of the parts.  Blocks (size / 64, R) of (64, 4) threads: a column of threads sums one number, and each
+// of its threads adds every fourth slice.
 extern "C" __global__ void small_sum(const real* parts, real* s1, int size, int slices) {
     real* part = reinterpret_cast<real*>(dynamic_memory);
     const int r = blockIdx.y, k = blockIdx.x * blockDim.x + threadIdx.x;
@@ -199,7 +201,8 @@ __device__ double small_update(const real* Y, int ldy, const real* G, int ldg, r
     return squares;
 }
 
-// Sum `value` of unit j = threadIdx.x % WIDTH over the groups of threads, in their order; `part` holds a number a thread.
+// Sum `value` of unit j = threadIdx.x % WIDTH over the groups of threads, in their order; `part` has one number for
+// each thread.
 __device__ real small_sum_of_unit(real value, real* part) {
     __syncthreads();
     part[threadIdx.x] = value;

@@ -17,7 +17,7 @@ __device__ real warp_sum(real value) {
     return value;
 }
 
-// Returns the largest score (that of class 0 if none is a number), the sum of exp(s - largest), and the first best class.
+// Returns the largest score (that of class 0 if all are NaN), the sum of exp(s - largest), and the first best class.
 __device__ void warp_softmax(const real* s, int c, int lane, real& largest, real& sum, int& best) {
     best = lane < c ? lane : 0;
     largest = s[best];
@@ -39,7 +39,7 @@ extern "C" __global__ void softmax_cross_entropy(const real* s, const int* label
                                                  const real* scales, int64 scale_stride, real factor, real* losses,
                                                  bool* correct, real* g, int n, int c) {
     const int r = blockIdx.y, i = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
-    if (i >= n) return;  // a whole warp
+    if (i >= n) return;  // the same for all lanes of a warp
     const int64 row = (int64)r * n + i;
     real largest, sum;
     int best;

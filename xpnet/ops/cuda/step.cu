@@ -1,6 +1,6 @@
-// The ends of a step that is captured: what differs from step to step is looked up at `cursor`, in device memory.
+// The first and the last kernel of a captured step: values that differ by step are read at `cursor`, in device memory.
 
-// Bring what step `cursor` needs to the places that its kernels read.  A thread for each sample and each replica.
+// Copy the inputs of step `cursor` to the addresses that its kernels read.  A thread for each sample and each replica.
 //   rows (R or 1, n) and labels of the batch; scale = eta / n; shrink = 2 eta lambda, keep = 1 - shrink (from products
 //   in double); alpha of the running statistics; squares = 0.
 extern "C" __global__ void begin_step(const int* cursor, const int64* perm, int64 orders, const double* eta,

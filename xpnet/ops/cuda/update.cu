@@ -1,7 +1,7 @@
-// What moves parameters and running statistics.  Blocks (of a replica's numbers, R).
+// Updates of parameters and running statistics.  Blocks (of a replica's numbers, R).
 //
-// Gradients come as a list of tensors that, side by side, are the block of parameters they move: their addresses, and
-// where in the block each begins (`starts`, one more than there are members).
+// The gradients are a list of tensors that, side by side, have the layout of the block of parameters to update: their
+// addresses, and where each begins in the block (`starts`, one more than there are members).
 
 struct Members {
     const real* const* sources;
@@ -35,7 +35,7 @@ extern "C" __global__ void square_and_scale(real* W, int64 stride, int64 size, c
     add_squares(sum, Squares{parts, counters, totals});
 }
 
-// p <- keep p - step; without `keep`, p <- p - step.  With `totals`, they get sum p^2 of before.
+// p <- keep p - step; without `keep`, p <- p - step.  If `totals` is given, totals += sum p^2 before the step.
 extern "C" __global__ void descend(real* p, int64 stride, int size, const real* const* sources, const int* starts,
                                    int count, const real* keep, double* parts, unsigned int* counters,
                                    double* totals) {

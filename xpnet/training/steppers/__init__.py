@@ -1,7 +1,7 @@
 """How training steps are executed.
 
-A stepper owns its workspace and runs k steps on a :class:`State`: it may fuse, capture or reorder operations, as long
-as the state changes as the network's gradients say.  One test holds for every stepper: in float64 and without momentum,
+A stepper owns its workspace and runs k steps on a :class:`State`.  It may fuse, capture or reorder operations, as long
+as the state changes by the network's gradients.  One test holds for every stepper: in float64 and without momentum,
 ``(W - W_after) / eta`` of a step is the gradient.
 """
 
@@ -24,14 +24,14 @@ from xpnet.training.steppers.streaming import StreamingStepper
 
 
 class Stepper(Protocol):
-    """The interface of a stepper to the training loop."""
+    """The interface that the training loop needs of a stepper."""
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take k steps, changing `state` in place.
 
         Args:
             state: Parameters, velocities and running statistics.
-            perm: Samples of each step: (k, n), or (k, R, n) where replicas differ.
+            perm: Samples of each step: (k, n), or (k, R, n) if replicas have different orders.
             eta: Learning rates (k, R), float64, on the device.
             metrics: Receives the figures of the k batches; see :class:`StepMetrics`.
         """
@@ -41,10 +41,10 @@ _BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population",
 
 
 def check_known(network: Any, hyper: Hyperparameters, kind: str, training: TrainConfig | None = None) -> set[str]:
-    """Return the steppers, of those of a device, that know all settings; see :mod:`xpnet.config.supported`.
+    """Return the steppers of the network's device that support all settings; see :mod:`xpnet.config.supported`.
 
     Raises:
-        ConfigError: The one that is asked for does not, or none does.
+        ConfigError: The requested stepper, or every stepper, lacks a setting.
     """
     settings = [network.config, hyper, *([] if training is None else [training])]
     wrong = {name: unknown(name, *settings) for name in _BY_DEVICE["gpu" if network.backend.name == "gpu" else "cpu"]}
@@ -75,12 +75,12 @@ def make_stepper(
         x: Standardised features in the network's dtype, or :class:`~xpnet.data.StandardisedRows`.
         labels: Classes.
         hyper: Settings that stay the same during training.
-        kind: ``"auto"`` for the fastest, or one of those of :class:`~xpnet.TrainConfig`.
+        kind: ``"auto"`` for the fastest, or another value of :class:`~xpnet.TrainConfig`'s `stepper`.
         batch: Samples in the largest step.
         training: The settings of the training, if there is one.
 
     Raises:
-        ConfigError: `kind` cannot be had for this network here.
+        ConfigError: The stepper `kind` is not available for this network and device.
     """
     backend = network.backend
     known = check_known(network, hyper, kind, training)

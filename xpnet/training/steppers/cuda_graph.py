@@ -15,16 +15,16 @@ from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMe
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-# Steps whose batches and rates the device holds at a time, and steps of the longer graph.
+# Number of steps whose batches and rates the device holds at a time; also the length of the longer graph.
 CAPACITY = 50
 
 
 class GraphStepper(PlainStepper):
-    """Executes steps that the host only launches: nothing waits for it.
+    """Executes steps that the host only launches, without waiting.
 
-    The first and the last kernel of a step look up what differs from step to step (the batch, the learning rates, the
-    place of the metrics) at a counter in the device's memory, which the last one advances.  All other kernels
-    see the same addresses in every step, so a step can be captured: a graph of :data:`CAPACITY` steps is one launch.
+    The first and the last kernel of a step look up the values that differ by step (the batch, the learning rates, the
+    address of the metrics) by a counter in the device's memory, which the last kernel advances.  All other kernels use
+    the same addresses in every step, so a step can be captured: a graph of :data:`CAPACITY` steps is one launch.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class GraphStepper(PlainStepper):
         self._capture = capture
         self._cuda = cuda_ops(network.backend)
         self._replicas = network.replicas
-        # Kernels read classes of four bytes.
+        # Kernels read labels of four bytes.
         self.labels = labels.astype("int32", copy=False)
         self._state: State | None = None
         self._programs: dict[tuple[int, ...], Program] = {}
@@ -42,7 +42,7 @@ class GraphStepper(PlainStepper):
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(self.xp)
-        if state is not self._state:  # kernels of a program have the addresses of one state
+        if state is not self._state:  # the kernels of a program contain the addresses of one state
             self._state, self._programs = state, {}
         shape = tuple(perm.shape[1:])
         program = self._programs.get(shape)
@@ -53,13 +53,13 @@ class GraphStepper(PlainStepper):
             program.run(self, state, perm[part], eta[part], metrics.part(part.start, part.stop), self._capture)
 
     def launch(self, state: State, program: Program, steps: int) -> None:
-        """Launch the kernels of `steps` steps, from the one at the cursor on."""
+        """Launch the kernels of `steps` steps, beginning with the step at the cursor."""
         for _ in range(steps):
             self._launch_one(state, program)
 
     def _launch_one(self, state: State, program: Program) -> None:
         places, n = program.places, program.shape[-1]
-        # Buffers hold addresses of this shape's tensors, which its graphs will read again.
+        # The buffers hold addresses of tensors for this batch shape, which its graphs read at every launch.
         self._buffers = program.buffers
         scale, keep, shrink, squares, alpha = rates = places.rates
         self._cuda.begin_step(
@@ -73,7 +73,7 @@ class GraphStepper(PlainStepper):
 
 
 class _Places:
-    """Memory that the kernels of a captured step find at the same address in every step."""
+    """Memory that the kernels of a captured step access at the same address in every step."""
 
     def __init__(self, xp: Any, shape: tuple[int, ...], replicas: int, dtype: Any) -> None:
         self.perm = xp.zeros((CAPACITY, *shape), dtype="int64")
@@ -82,7 +82,7 @@ class _Places:
         self.metrics = StepMetrics.empty(xp, CAPACITY, replicas)
         self.cursor = xp.zeros((1,), dtype="int32")
         self.counter = xp.zeros((1,), dtype="uint32")
-        # Of the step at the cursor.
+        # Inputs of the step at the cursor.
         self.rows = xp.zeros(shape, dtype="int64")
         self.labels = xp.zeros(shape, dtype="int32")
         scale, keep, shrink = (xp.zeros((replicas, 1, 1), dtype=dtype) for _ in range(3))
@@ -91,7 +91,7 @@ class _Places:
 
 
 class Program:
-    """The steps of one shape of batch: their memory and their graphs."""
+    """The memory and the graphs of steps with one batch shape."""
 
     def __init__(self, stepper: GraphStepper, shape: tuple[int, ...], replicas: int) -> None:
         xp = stepper.xp
@@ -121,7 +121,7 @@ class Program:
         places.cursor[...] = 0
         left = steps
         if left and not (capture and self._warm):
-            # The first step allocates what all others use, and has its kernels compiled and loaded.
+            # The first step is not captured: it allocates the memory of all others, and compiles and loads the kernels.
             first = 1 if capture else left
             stepper.launch(state, self, first)
             left -= first

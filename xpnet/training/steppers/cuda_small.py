@@ -1,4 +1,4 @@
-"""Three kernels a step for networks whose layers, but for the first, fit into one multiprocessor."""
+"""Steps of three kernels, for networks whose layers, except the first, fit into one multiprocessor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from xpnet.training.steppers.stepper_state import Hyperparameters, State
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-# As in small.cu: features of a block, units of a layer at most, threads of the blocks.
+# The same values as in small.cu: features of a block, most units of a layer, threads of the blocks.
 FEATURES, WIDTH = 32, 64
 _FIRST_THREADS = 256
-_REST_THREADS = {4: 512, 8: 256}  # by the bytes of a number
-# More replicas than this keep the device busy with batched products.
+_REST_THREADS = {4: 512, 8: 256}  # by bytes per number
+# With more replicas than this, batched products keep the device busy.
 MANY = 8
-# More samples make the one block of the upper layers the slower way.
+# With more samples, the single block for the upper layers is slower than other steppers.
 _SAMPLES = 256
 _STATIC = 8 * 512 + 64
 
@@ -29,8 +29,8 @@ _STATIC = 8 * 512 + 64
 class SmallStepper(GraphStepper):
     """Executes the steps of small networks; see ``small.cu``.
 
-    Each block of the first layer owns some of its rows, moves them, and multiplies the next batch by them while they
-    lie in its shared memory.  One block for each replica does the rest of the network.
+    Each block of the first layer owns some rows of W1, updates them, and multiplies the next batch by them while they
+    are in its shared memory.  One block for each replica computes the rest of the network.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
@@ -39,7 +39,7 @@ class SmallStepper(GraphStepper):
 
     @staticmethod
     def why_not(network: Network, x: Any, batch: int) -> str | None:
-        """Return why a network whose settings are known cannot be trained so, or None."""
+        """Return why this stepper cannot train a network whose settings it supports, or None."""
         config = network.config
         if max(*config.hidden, config.classes, 1) > WIDTH:
             return f"it has layers of more than {WIDTH} units"
@@ -59,7 +59,7 @@ class SmallStepper(GraphStepper):
         if program.memory is None:
             small = self.why_not(self._network, self.x, program.shape[-1]) is None
             program.memory = _Memory(self, state, program) if small else False
-        if not program.memory:  # a batch that is larger than `make_stepper` was told
+        if not program.memory:  # a larger batch than `make_stepper` was given
             super().launch(state, program, steps)
             return
         self._first(state, program, update=False, forward=True)
@@ -101,7 +101,7 @@ class SmallStepper(GraphStepper):
 
 
 class _Memory:
-    """Memory between the kernels, and where they find the tensors of the upper layers."""
+    """Memory that passes data between the kernels, and the layout of the upper layers' tensors."""
 
     def __init__(self, stepper: GraphStepper, state: State, program: Program) -> None:
         xp, dtype, n = stepper.xp, stepper.dtype, program.shape[-1]
@@ -117,7 +117,7 @@ class _Memory:
 
     @staticmethod
     def bytes_of(network: Network, n: int) -> tuple[int, int]:
-        """Return the shared memory of a block of the first layer, and of the one of the others."""
+        """Return the bytes of shared memory of a block of the first layer, and of the block of the other layers."""
         size = network.dtype.itemsize
         return _first_numbers(n) * size + 2048, _layout(network.config, n, {})[2] * size + _STATIC
 
@@ -127,7 +127,7 @@ def _first_numbers(n: int) -> int:
 
 
 def _padded(count: int) -> int:
-    """Return the next multiple of four numbers, which are moved at once."""
+    """Return `count` rounded up to a multiple of four, as kernels load four numbers at once."""
     return (count + 3) // 4 * 4
 
 
@@ -144,7 +144,7 @@ def _offsets(state: State) -> dict[str, int]:
 
 
 def _layout(config: Any, n: int, offsets: dict[str, int]) -> tuple[list[list[int]], tuple[int, int, int], int]:
-    """Return a ``SmallLayer`` record of each layer, the places behind them, and how many numbers all take."""
+    """Return a ``SmallLayer`` record for each layer, the offsets of memory after the layers, and the total size."""
     sizes = (*config.hidden, config.classes)
     records, at, below = [], 0, 0
 

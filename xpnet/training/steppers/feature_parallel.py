@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
 _MOST_THREADS = 4
-# Fewer features than this for a thread are not worth its flags.
+# With fewer features per thread, synchronising costs more than it gains.
 _FEWEST_FEATURES = 256
-# Multiplications of x W1 from which two threads gain; below, handing over costs more.
+# Multiplications in x W1 from which two threads are faster; below, passing data costs more.
 _FEWEST_PRODUCTS = 2_000_000
-# The other layers are computed by one thread: they must be small beside the first.
+# One thread computes the other layers, so their share of the work must be small.
 _LARGEST_REST = 0.05
 _APART = 16  # words between flags: two cache lines
 
@@ -31,11 +31,11 @@ _APART = 16  # words between flags: two cache lines
 class FeatureParallelStepper(PlainStepper):
     """Splits x W1 and W1 <- keep W1 - x' g over the features; the rest of a step is :class:`PlainStepper`'s.
 
-    A thread gathers its own columns of the batch, multiplies them by its rows of W1, and moves these rows: neither
-    the batch nor W1 ever leaves the cache of the core that works with it.  Only x W1 and its gradient, n x m numbers
-    each, pass between the cores.  With a threaded BLAS each core would read numbers that another has written, which is
-    several times slower on some machines.  The threads meet twice a step, by flags in memory, and run without the
-    interpreter in between.
+    A thread gathers its own columns of the batch, multiplies them by its rows of W1, and updates these rows, so its
+    parts of the batch and of W1 stay in the cache of its core.  Only x W1 and its gradient, n x m numbers each, pass
+    between the cores.  With a threaded BLAS each core would read numbers that another core has written, which is
+    several times slower on some machines.  The threads synchronise twice a step, by flags in memory, and run without
+    the interpreter in between.
     """
 
     def __init__(self, network: Network, x: Any, labels: Array, hyper: Hyperparameters, threads: int) -> None:
@@ -69,14 +69,14 @@ class FeatureParallelStepper(PlainStepper):
             batches = [np.empty((n, stop - start), self.dtype) for start, stop in self._shares]
             self._shared[n] = batches, np.empty((threads, n, m), self.dtype), np.empty((n, m), self.dtype)
         self._batches, self._parts, self._g = self._shared[n]
-        # Labels lie in the order of the samples, features perhaps elsewhere in a file.
+        # Labels are in the order of the samples; features in a file may be in another order.
         rows = perm if self._places is None else self._places[perm]
         self._rows, self._t = rows, 0
         self._shares_of_W = [W[0, start:stop] for start, stop in self._shares]
         self._flags = np.zeros(threads * _APART, np.int64)
         self._keep = (1 - 2 * eta * self.hyper.lam).astype(self.dtype)[:, 0]
         self._squares = np.zeros((threads, steps), self.dtype)
-        # With no step to take the workers return at once: everything is compiled before a thread waits for another.
+        # A call without steps returns at once: this compiles the code before threads wait for each other.
         self._worker(1, rows[:0])
         workers = [threading.Thread(target=self._worker, args=(i, rows), daemon=True) for i in range(1, threads)]
         with one_blas_thread():
@@ -99,7 +99,7 @@ class FeatureParallelStepper(PlainStepper):
         )  # fmt: skip
 
     def _gather(self, rows: Array, x: Any, out: Array | None = None) -> Array:
-        """Gather labels; the features of a batch are gathered where they are used, and stand for the batch."""
+        """Gather labels; for features return a stand-in, since each thread gathers its own features later."""
         return self._batches[0] if x is self.x else self._inner.gather(rows, x, out)
 
     def _affine(self, x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
@@ -127,7 +127,7 @@ class FeatureParallelStepper(PlainStepper):
 
 
 def threads_to_split(network: Network, x: Any, batch_size: int = 100) -> int:
-    """Return over how many threads the first layer is worth splitting; 1 for not at all."""
+    """Return the best number of threads for splitting the first layer; 1 if splitting is not worthwhile."""
     config = network.config
     if network.replicas > 1 or network.backend.name != "cpu" or not fast_is_on():
         return 1

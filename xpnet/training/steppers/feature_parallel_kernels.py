@@ -5,7 +5,7 @@ from __future__ import annotations
 from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, compiled, gemm, raise_flag, read_flag, wait_for
 from xpnet.ops.numba_kernels import gather_bytes, gather_floats, gather_scaled
 
-# Raised instead of a step's number when the workers shall leave.
+# Value of a flag, in place of a step's number, that tells the workers to return.
 LEAVE = 2**62
 
 
@@ -34,7 +34,7 @@ def forward_share(calls, x, standard, rows, first, batch, W, s):
 
 @compiled
 def update_share(calls, batch, g, W, keep):
-    """Do W <- keep W - batch' g."""
+    """Compute W <- keep W - batch' g in place."""
     (n, d), m = batch.shape, W.shape[1]
     minus = -W.dtype.type(1)
     gemm(calls[0], TRANSPOSED, d, m, n, minus, batch.ctypes.data, d, g.ctypes.data, m, keep, W.ctypes.data, m)
@@ -42,7 +42,7 @@ def update_share(calls, batch, g, W, keep):
 
 @compiled
 def work(calls, x, standard, perm, first, batch, W, s, g, keep, squares, flags, mine, leader):
-    """Take the steps of `perm` (k, n) with one share, in step with the leader."""
+    """Take the steps of `perm` (k, n) for one share of the features, synchronised with the leader."""
     for t in range(len(perm)):
         squares[t] = forward_share(calls, x, standard, perm[t], first, batch, W, s)
         raise_flag(flags, mine, t + 1)
@@ -54,7 +54,7 @@ def work(calls, x, standard, perm, first, batch, W, s, g, keep, squares, flags, 
 
 @compiled
 def lead_forward(calls, x, standard, rows, batch, W, parts, t, flags, apart):
-    """Do the leader's share, wait for the workers' and add all up in parts[0]; return sum(W**2) of the share."""
+    """Compute the leader's share, and sum all shares in parts[0]; return sum(W**2) of the leader's share."""
     squares = forward_share(calls, x, standard, rows, 0, batch, W, parts[0])
     for worker in range(1, len(parts)):
         wait_for(flags, worker * apart, t + 1, calls[2])
@@ -67,7 +67,7 @@ def lead_forward(calls, x, standard, rows, batch, W, parts, t, flags, apart):
 
 @compiled
 def lead_update(calls, batch, g, shared_g, W, keep, t, flags, mine):
-    """Give the gradient at the first layer's output to the workers, and do the leader's share of the update."""
+    """Pass the gradient at the first layer's output to the workers, and compute the leader's share of the update."""
     shared_g[:] = g
     raise_flag(flags, mine, t + 1)
     update_share(calls, batch, shared_g, W, keep)

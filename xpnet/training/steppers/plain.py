@@ -18,7 +18,7 @@ class Rates(NamedTuple):
     """The numbers of one step that depend on its learning rates, on the device."""
 
     scale: Array  # (R, 1, 1) eta / n, which multiplies the gradient of the loss
-    keep: Array | None  # (R, 1, 1) 1 - 2 eta lambda; None without penalty, as the next two
+    keep: Array | None  # (R, 1, 1) 1 - 2 eta lambda; None without penalty, like the next two
     shrink: Array | None  # (R, 1, 1) 2 eta lambda
     squares: Array | None  # (R,) float64: receives sum(W**2) before the update
     alpha: Array  # of the running statistics; 0 at the first step
@@ -28,7 +28,7 @@ _NO_PENALTY = Rates(None, None, None, None, None)
 
 
 class _Workspace:
-    """The memory of steps with one batch shape; None until the first step has made it."""
+    """The memory of steps with one batch shape; None until the first step has allocated it."""
 
     def __init__(self) -> None:
         self.tape = Tape()
@@ -37,13 +37,13 @@ class _Workspace:
 
 
 class PlainStepper:
-    """Executes steps one operation after the other.
+    """Executes steps one operation after another.
 
     The gradient of the loss is multiplied by eta at the logits (n x c numbers), where it is smallest, so that
-    everything computed from it is a finished step.  A large W then moves within the product that gives its
-    gradient: W <- (1 - 2 eta lambda) W - x' g.  The small tensors lie side by side
-    (:class:`~xpnet.nn.flat_parameters.FlatParameters`) and move together, as do the running statistics: a step of a
-    deep network would otherwise be hundreds of calls for a few numbers each.
+    everything computed from it is already scaled for the update.  A large W is then updated by the same product that
+    gives its gradient: W <- (1 - 2 eta lambda) W - x' g.  The small tensors lie side by side
+    (:class:`~xpnet.nn.flat_parameters.FlatParameters`) and are updated together, as are the running statistics:
+    otherwise a step of a deep network would be hundreds of calls for a few numbers each.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class PlainStepper:
         self.labels = labels
         self.hyper = hyper
         self._workspaces: dict[tuple[int, ...], _Workspace] = {}
-        # By the name of a parameter or the kind of a flat array, for all batches: steps, and buffers of operations.
+        # Steps, and buffers of operations, by the name of a parameter or the kind of a flat array, for all batch
+        # shapes.
         self._steps: dict[str, Any] = {}
         self._buffers: dict[str, Any] = {}
         rho = hyper.rho
@@ -69,7 +70,7 @@ class PlainStepper:
         work = self._workspaces.setdefault(perm.shape[1:], _Workspace())
         steps, n = perm.shape[0], perm.shape[-1]
         state.pack(self.xp)
-        # (k, R, 1, 1) in the network's dtype, from products taken in float64.
+        # (k, R, 1, 1) in the network's dtype, from products in float64.
         scale = self._column(eta / n)
         shrink64 = 2 * eta * self.hyper.lam
         shrink, keep = self._column(shrink64), self._column(1 - shrink64)
@@ -116,9 +117,9 @@ class PlainStepper:
             self._buffers[kind] = self.ops.average(running, batch, alpha, self._buffers.get(kind))
 
     def _use(self, gradient: LayerGradient, state: State, rates: Rates) -> None:
-        """Move one layer's large weights, after their squares are taken, and keep its other steps.
+        """Update one layer's large weights, after adding up their squares, and store the steps of its other tensors.
 
-        `gradient.g` carries eta already.
+        `gradient.g` already includes the factor eta.
         """
         ops, steps = self.ops, self._steps
         layer, x, g, gamma, beta = gradient

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class ReplicaParallelStepper:
-    """Cuts R replicas into parts, one or more for each core, and takes the steps of the parts side by side.
+    """Cuts R replicas into parts, one or more for each core, and takes the steps of the parts in parallel.
 
-    Replicas are independent, so the parts meet once a call and not once an operation: the small operations run on
-    all cores too, and no core waits for numbers that another has just written.  BLAS works with one thread
-    meanwhile; there is never a second pool beside it.  If the replicas cannot be dealt out evenly, one part is
-    computed by all of BLAS's threads instead.
+    Replicas are independent, so the parts synchronise once a call and not once an operation: the small operations run
+    on all cores too, and no core waits for numbers of another core.  Meanwhile each part uses BLAS with one thread, so
+    that there is never a second pool.  If the replicas cannot be distributed evenly, all of BLAS's threads compute one
+    part after another instead.
 
-    Within a part whose replicas see the same batch, the large weights of the first layer (R, d, m) lie in
-    memory as (d, R, m) for the time of a call: the products with the batch are one wide product.
+    If the replicas of a part see the same batch, the large weights of the first layer (R, d, m) lie in memory as (d, R,
+    m) during a call, so that the products with the batch are one wide product.
 
-    In float64 every replica has products of its own, by one thread: its results are the same to the last bit
-    whichever replicas are trained beside it, so that replicas may be dropped from a running population.
+    In float64 every replica has products of its own, by one thread: its results do not depend, in any bit, on the other
+    replicas, so replicas may be dropped from a running population.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
@@ -67,7 +67,7 @@ class ReplicaParallelStepper:
         state.step += len(perm)
 
     def _side_by_side(self, part: State, start: int, stop: int) -> list[tuple[Array, Array]]:
-        """Lend the first layer of a part a memory for wide products; return (home, lent memory) pairs."""
+        """Move the first layer of a part to memory for wide products; return pairs of (original, temporary) arrays."""
         borrowed = []
         for group in ("parameters", "velocities"):
             tensors = getattr(part, group)
@@ -85,10 +85,10 @@ class ReplicaParallelStepper:
 
 
 def groups_of_one_order(perm: Array, replicas: int, orders: tuple[int, ...] | None = None) -> list[tuple[int, int]]:
-    """Return the runs (start, stop) of neighbouring replicas that see the same batches.
+    """Return the groups (start, stop) of neighbouring replicas that see the same batches.
 
-    Batches of a few samples may be the same by chance: by `orders` the groups, and so the last bits in float32, do
-    not depend on how many steps a call takes.
+    Batches of a few samples may be equal by chance.  With `orders`, the groups, and so the last bits in float32, do not
+    depend on the number of steps of a call.
     """
     if perm.ndim == 2:
         return [(0, replicas)]
@@ -97,23 +97,23 @@ def groups_of_one_order(perm: Array, replicas: int, orders: tuple[int, ...] | No
     return list(pairwise(cuts))
 
 
-# A part that is larger than the others by more than this keeps cores waiting too long.
+# If a part is larger than the others by more than this factor, cores wait too long.
 _UNEVEN = 1.4
 
 
 def cut_into_parts(
     groups: list[tuple[int, int]], threads: int, uneven: bool = False
 ) -> tuple[list[tuple[int, int]], int]:
-    """Deal out the replicas in parts (start, stop), and say how many threads compute them at once.
+    """Return parts (start, stop) of the replicas, and the number of threads that compute parts at once.
 
-    Groups whose batches differ are parts of their own, cut into smaller ones where that keeps all threads
-    at work; groups of one replica are joined.  If the parts would keep threads waiting, and unless `uneven` allows it,
-    one thread computes them one after the other, each with all of BLAS's threads.
+    Groups with different batches are separate parts, which are cut into smaller ones if that keeps all threads busy;
+    groups of one replica are joined.  If parts would leave threads waiting, and `uneven` does not allow this, one
+    thread computes the parts one after another, each with all of BLAS's threads.
     """
     replicas = groups[-1][1]
     if len(groups) == replicas:
         groups = [(0, replicas)]
-    # Groups that can be dealt out evenly are not cut: the wider a product, the better.
+    # Groups that can be distributed evenly are not cut, since wider products are faster.
     pieces = 1 if len(groups) % threads == 0 else threads
     parts: list[tuple[int, int]] = []
     for start, stop in groups:

@@ -14,8 +14,8 @@ class State:
     """Everything that a training step changes.
 
     Attributes:
-        parameters: By name, with the leading replica axis.
-        velocities: Of the same names and shapes; empty without momentum.
+        parameters: Parameters by name, with the leading replica axis.
+        velocities: Velocities with the same names and shapes; empty without momentum.
         running: Running statistics by name.
         step: Steps taken so far.
     """
@@ -26,7 +26,7 @@ class State:
     step: int = 0
 
     def pack(self, xp: Any) -> None:
-        """Bring small tensors side by side in memory, if they are not yet; plain dictionaries then hold views."""
+        """Move small tensors side by side in memory, if they are not yet; the dictionaries then hold views."""
         for group in ("parameters", "velocities", "running"):
             tensors = getattr(self, group)
             if not isinstance(tensors, FlatParameters):
@@ -36,7 +36,7 @@ class State:
                 setattr(self, group, packed)
 
     def select(self, replicas: Any) -> State:
-        """Return a state with copies of the given replicas (a list of indices) alone."""
+        """Return a state with copies of only the given replicas (a list of indices)."""
 
         def chosen(tensors: Any) -> Any:
             if isinstance(tensors, FlatParameters):
@@ -57,14 +57,14 @@ class State:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Settings that stay the same during training; each an array (R,) of float64 on the device, or a number.
+    """Settings that stay the same during training; each is an array (R,) of float64 on the device, or a number.
 
     Attributes:
         lam: Strength of the L2 penalty.
-        rho: Momentum; None for none at all.
+        rho: Momentum; None for training without momentum.
         nesterov: Nesterov's form of momentum.
-        orders: A number for each replica's order of samples, if it is known: replicas of one number see the same
-            batches; None to compare the batches of each call.
+        orders: A number for each replica's order of samples, if known: replicas with equal numbers see the same
+            batches. None means that the batches of each call are compared.
     """
 
     lam: Array
@@ -73,7 +73,7 @@ class Hyperparameters:
     orders: tuple[int, ...] | None = None
 
     def part(self, start: int, stop: int) -> Hyperparameters:
-        """Return those of the replicas from `start` up to `stop`."""
+        """Return the settings of the replicas from `start` up to `stop`."""
 
         def cut(values: Array) -> Array:
             return values[start:stop] if getattr(values, "ndim", 0) else values

@@ -1,4 +1,4 @@
-"""Training on a data set that does not fit on the device: batches are copied there ahead of their steps."""
+"""Training on a data set that does not fit on the device: batches are copied to it before their steps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, kept_as_bytes
 from xpnet.training.steppers.stepper_state import State, StepMetrics
 
-# Samples that are copied at a time: at most so many bytes, and at least those of one step.
+# Most bytes of samples to copy at a time; at least one step's samples are copied.
 _BLOCK_BYTES = 64 * 2**20
 
 MakeStepper = Callable[[Any, Array], Any]
 
 
 class StreamingStepper:
-    """Executes steps of another stepper on samples that stay in the host's memory.
+    """Executes the steps of another stepper on samples that stay in the host's memory.
 
-    While the device takes the steps of one block, the host gathers the samples of the next into pinned memory, from
-    where they are copied by a stream of their own.  Two blocks are on the device at a time: the one that the steps
-    read, always at the same place, and the one that arrives.
+    While the device takes the steps of one block, the host gathers the samples of the next block into pinned memory,
+    from which a separate stream copies them.  Two blocks are on the device at a time: the block that the steps read,
+    always at the same address, and the block that is being copied.
 
     Args:
         backend: The device.
@@ -44,18 +44,18 @@ class StreamingStepper:
             block = self._blocks[shape] = _Block(self._backend, self._x, self._labels, shape, self._make)
         for start in range(0, len(perm), block.steps):
             part = slice(start, min(start + block.steps, len(perm)))
-            # The previous steps are only launched: the device works on them while this gathers.
+            # The previous steps are only launched, so the device computes them while the host gathers.
             block.copy(perm[part])
             block.stepper.run(state, block.take(), eta[part], metrics.part(part.start, part.stop))
 
 
 class _Block:
-    """The samples of some steps of one shape, on their way to the device and on it."""
+    """The samples of some steps with one batch shape, in pinned memory and on the device."""
 
     def __init__(self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper) -> None:
         xp = self._xp = backend.xp
         self._bytes_kept = kept_as_bytes(x)
-        # Bytes are standardised on the device; other raw features become floating on the host.
+        # Bytes are standardised on the device, other raw features on the host.
         self._source = x.x if self._bytes_kept else x
         self._labels, self._shape = labels, shape
         each, d = int(np.prod(shape)), int(x.shape[1])
@@ -77,7 +77,7 @@ class _Block:
         """Gather the samples `rows` (k, ...) and start to copy them to the device."""
         flat = rows.reshape(-1)
         count = self._waiting = len(flat)
-        self._stream.synchronize()  # the last copy out of the pinned memory is done
+        self._stream.synchronize()  # wait for the last copy from the pinned memory
         if isinstance(self._source, StandardisedRows):
             self._source.take(flat, out=self._pinned[0][:count])
         elif isinstance(self._source, np.ndarray):
@@ -92,7 +92,7 @@ class _Block:
             self._arrived.record(self._stream)
 
     def take(self) -> Array:
-        """Move the samples that have arrived to where the steps read; return the places of each step's samples."""
+        """Move the copied samples to the memory that the steps read; return the positions of each step's samples."""
         count, current = self._waiting, self._xp.cuda.get_current_stream()
         current.wait_event(self._arrived)
         for here, ahead in zip(self._here, self._ahead, strict=True):
@@ -102,7 +102,7 @@ class _Block:
 
 
 def _pinned(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a NumPy array in memory that the device copies from without the host."""
+    """Return a NumPy array in pinned memory, from which the device copies without the host."""
     size = int(np.prod(shape))
     memory = xp.cuda.alloc_pinned_memory(size * dtype.itemsize)
     return np.frombuffer(memory, dtype, size).reshape(shape)
