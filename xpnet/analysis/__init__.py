@@ -1,1 +1,1 @@
-"""What one asks of a network: gradient check, learning rate range, layer statistics, prediction, speed."""
+"""Analyses of a network: gradient check, learning rate range, layer statistics, prediction, speed."""

@@ -1,1 +1,1 @@
-"""Charts and pages: what runs, searches and reproductions look like."""
+"""Charts and pages of runs, searches and reproductions."""

@@ -1,4 +1,4 @@
-"""The five reports as data (``*.toml``), and what runs them again."""
+"""The five reports as data (``*.toml``), and the code that repeats their experiments."""
 
 from xpnet.reproduction.experiments import REPORTS, Experiment, Reported, Study, choose, load
 from xpnet.reproduction.outcome import CellOutcome, Outcome
