@@ -116,8 +116,8 @@ def band_rows(x: Any, values: Any, series: str) -> list[dict[str, Any]]:
     values = np.asarray(values, float)
     several = values.ndim == 2 and values.shape[1] > 1
     rows = []
-    for at, members in zip(x, values.reshape(len(values), -1), strict=True):
-        mean, std = mean_and_std(members) or (np.nan, None)
+    for at, members in zip(x, values, strict=True):
+        mean, std = mean_and_std(np.atleast_1d(members)) or (np.nan, None)
         if np.isfinite(mean + (std or 0.0)):
             row = {"x": float(at), "s": series, "y": mean}
             rows.append(row | ({"l": mean - (std or 0.0), "h": mean + (std or 0.0)} if several else {}))
