@@ -36,11 +36,14 @@ def test_report_makes_a_page_beside_the_files_of_a_run(command, trained):
 @pytest.mark.parametrize("more", [(), ("--runs", "2"), ("--lambda", "0,0.1", "--runs", "2")])
 def test_report_of_a_run_before_its_first_epoch_is_a_page(command, trained, more):
     trained(*SMALL, *more)
+    trained(*SMALL, *more, out="other")
     header = Path("run/history.csv").read_text().splitlines(keepends=True)[0]
     Path("run/history.csv").write_text(header)
     Path("run/metrics.json").unlink()
     assert "did not end" in command("report", "run").err
     assert '<section id="settings"' in Path("run/report.html").read_text()
+    command("report", "run", "other", "--out", "both.html")
+    assert '<section id="curves"' in Path("both.html").read_text()
 
 
 @pytest.mark.pictures
