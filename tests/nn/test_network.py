@@ -99,6 +99,14 @@ def test_probabilities_use_the_running_statistics():
     np.testing.assert_allclose(net.predict_proba(X)[0], expected, rtol=1e-14)
 
 
+def test_earlier_names_mean_the_same():
+    net = small(True)
+    with pytest.warns(DeprecationWarning, match=r"Network\.scores is now called Network\.logits"):
+        scores = net.scores(X)
+    np.testing.assert_array_equal(scores, net.logits(X))
+    assert xpnet.Data is xpnet.Dataset
+
+
 @pytest.mark.parametrize("hidden", [(), (4,), (5, 3, 2)])
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("bias", [True, False])

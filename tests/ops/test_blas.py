@@ -10,6 +10,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnet.ops import blas
 from xpnet.ops.blas import blas_threads, numpy_blas, on_all_cores, one_blas_thread, rows_contiguous
 
 BLAS = numpy_blas()
@@ -60,6 +61,15 @@ def test_blocks_of_one_thread_may_overlap_in_any_order():
     leave.set()
     thread.join()
     assert BLAS.threads == before
+
+
+def test_threads_are_not_counted_while_another_thread_changes_them():
+    counter = threading.Thread(target=blas_threads)
+    with blas._lock:
+        counter.start()
+        counter.join(0.05)
+        assert counter.is_alive()
+    counter.join()
 
 
 def test_jobs_on_all_cores_keep_their_order_and_their_context():

@@ -11,6 +11,7 @@ import xpnet
 from xpnet.errors import ConfigError
 from xpnet.runs.checkpoints import last_complete, write_checkpoint
 from xpnet.training.callback import PruningPoint, SavePoint, TrainPlan
+from xpnet.training.evaluator import Evaluator
 
 CONFIG = xpnet.TrainConfig(n_s=4, cycles=2, batch_size=50)  # 16 steps, 8 an epoch
 METHODS = ("on_train_begin", "on_steps", "should_stop", "on_epoch_end", "on_checkpoint", "on_prune", "on_train_end")
@@ -55,6 +56,14 @@ def test_callback_methods_are_called_in_order_with_their_arguments(blobs):
     assert [(point.epochs, point.step, point.ends) for point in points] == [(1, 8, False), (2, 16, True)]
     np.testing.assert_array_equal(points[-1].state().parameters["W1"], net.parameters["W1"])
     assert given["on_train_end"] == [[result]]
+
+
+def test_pruning_point_at_the_end_of_an_epoch_shares_its_validation(blobs, monkeypatch):
+    passes = []
+    evaluate = Evaluator.__call__
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, which: passes.append(which) or evaluate(self, which))
+    xpnet.train(network(), blobs, CONFIG, callbacks=[Calls(prune_at=[8], on_prune=lambda _: [])])
+    assert passes == ["validation", "validation", "train", "test"]
 
 
 def test_several_callbacks_are_called_in_the_given_order(blobs):

@@ -56,8 +56,9 @@ def test_prune_some_networks_keep_their_tensors_and_others_train_on(blobs, most,
     np.testing.assert_allclose(result.test.losses[~gone], expected.test.losses[~gone], rtol=1e-9)
     # They were dropped in epoch 2.
     np.testing.assert_array_equal(np.isnan(result.history["validation_loss"][0]), False)
-    for column in ("validation_loss", "train_loss", "train_accuracy"):
+    for column in ("validation_loss", "train_loss", "train_accuracy", "train_cost"):
         np.testing.assert_array_equal(np.isnan(result.history[column][1]), gone)
+        np.testing.assert_allclose(result.history[column][:, ~gone], expected.history[column][:, ~gone], rtol=1e-9)
 
 
 def test_prune_in_chunks_has_the_figures_of_the_chunk(blobs):
