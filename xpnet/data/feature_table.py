@@ -160,7 +160,8 @@ def table_of(values: Any, name: str) -> Table:
                 chunk = chunk.transpose(0, 3, 1, 2)
             flat = np.ascontiguousarray(chunk).reshape(len(chunk), -1)
             with np.errstate(over="ignore"):  # a value of a larger type becomes infinite, and is refused
-                yield flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
+                chunk = flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
+            yield chunk  # outside of the block, whose setting would reach the caller
 
     return Table(shape[0], math.prod(shape[1:]), final, lambda: _finite(converted(), name), image_shape)
 
