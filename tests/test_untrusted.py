@@ -21,8 +21,8 @@ from PIL import Image
 import xpnet
 from xpnet.analysis.prediction_inputs import read_inputs
 from xpnet.cli import main
-from xpnet.config.definitions import TrainConfig
 from xpnet.config.settings import MOST_NETWORKS, Settings, read_settings
+from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError, RunError, XpnetError
 from xpnet.report.records import read_run
 from xpnet.report.search_file import winner_in

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from xpnet.analysis.lr_range import lr_range
     from xpnet.analysis.lr_suggestion import LRRange
     from xpnet.backend import Backend, get_backend
-    from xpnet.config.definitions import DataConfig, NetworkConfig, TrainConfig
+    from xpnet.config.definitions import DataConfig, NetworkConfig
     from xpnet.config.settings import Settings
+    from xpnet.config.training import TrainConfig
     from xpnet.data import Data, Dataset, Standardiser, data_from_arrays, load_data
     from xpnet.errors import XpnetError
     from xpnet.nn.network import Network
@@ -42,8 +43,9 @@ _NAMES = {
     "analysis.lr_range": "lr_range",
     "analysis.lr_suggestion": "LRRange",
     "backend": "Backend get_backend",
-    "config.definitions": "DataConfig NetworkConfig TrainConfig",
+    "config.definitions": "DataConfig NetworkConfig",
     "config.settings": "Settings",
+    "config.training": "TrainConfig",
     "data": "Data Dataset Standardiser data_from_arrays load_data",
     "errors": "XpnetError",
     "nn.network": "Network",

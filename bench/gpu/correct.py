@@ -13,7 +13,7 @@ from bench.gpu.context import Context
 from bench.problem import NINE
 from xpnet.analysis.step_benchmark import noise
 from xpnet.backend import Backend
-from xpnet.config.definitions import TrainConfig
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.nn.network import Network
 from xpnet.ops import get_ops, reference

@@ -12,9 +12,10 @@ import pytest
 from strict import gpu_backend, strict_backend
 
 import xpnet
-from xpnet.config.definitions import NetworkConfig, TrainConfig
+from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import choice, optional, setting
 from xpnet.config.supported import KNOWN, unknown
+from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.ops import get_ops, get_reference

@@ -182,7 +182,7 @@ def test_pairs_of_npy_files(tmp_path: Path, x: str, y: str):
 
 LARGER = """
 import resource, sys, numpy as np, xpnet
-from xpnet.config.definitions import TrainConfig
+from xpnet.config.training import TrainConfig
 def train(data):
     net = xpnet.Network(xpnet.NetworkConfig(inputs=data.features, hidden=(4,), classes=10))
     return xpnet.train(net, data, TrainConfig(epochs=1, batch_size=500))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xpnet.config.definitions import Length, TrainConfig
+from xpnet.config.training import Length, TrainConfig
 from xpnet.tuning import Outcome, Trial, open_storage
 from xpnet.tuning.trial_batch import cycle_ends, to_prune
 from xpnet.tuning.trial_queue import TWICE

@@ -52,7 +52,7 @@ def time_epochs(
     contenders = {backend.device: _epoch(backend, config, data, batches) for backend in backends}
     on_cpu = "cpu" in contenders
     if on_cpu:
-        floor = Floor((INPUTS, *config.hidden, CLASSES), batch, data.standardiser(data.train.x))
+        floor = Floor((INPUTS, *config.hidden, CLASSES), batch, data.transform(data.train.x))
         contenders["floor"] = _timed(batches, floor)
     times = in_turn(contenders, rounds, _PAUSE)
     rows = {name: summary(values[1:]) for name, values in times.items()}

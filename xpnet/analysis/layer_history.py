@@ -11,8 +11,8 @@ import numpy as np
 
 from xpnet.analysis.layer_statistics import MEASURES, Diagnosis, Values, diagnose
 from xpnet.config.arguments import kind, takes
-from xpnet.config.definitions import TrainConfig
 from xpnet.config.fields import argument, optional, whole
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
@@ -124,7 +124,7 @@ class Recorder(Callback):
         length = config.length(count)
         self._last = length.epochs
         rows = np.sort(generator(0, Purpose.DIAGNOSIS_ROWS).permutation(count)[: self.samples])
-        x = np.ascontiguousarray(data.standardiser(data.train.x[rows], str(network.dtype)))
+        x = np.ascontiguousarray(data.transform(data.train.x[rows], str(network.dtype)))
         self._x = network.backend.asarray(x)
         self._labels = network.backend.asarray(data.train.labels[rows])
         self._take(0, 0, learning_rates(config, length, network.replicas)[0])

@@ -14,8 +14,9 @@ from xpnet.analysis.lr_suggestion import LRRange
 from xpnet.backend import Array, Backend, get_backend
 from xpnet.config.arguments import floating, kind, takes
 from xpnet.config.arguments import seeds as seeds_of_networks
-from xpnet.config.definitions import MOST_STEPS, NetworkConfig, TrainConfig
+from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import argument, choice, optional, real, whole
+from xpnet.config.training import MOST_STEPS, TrainConfig
 from xpnet.data import Dataset, on_host
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn.network import Network

@@ -32,7 +32,7 @@ def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
     Raises:
         RunError: The network does not know how its data was standardised, or all networks have diverged.
     """
-    if network.standardiser is None:
+    if network.transform is None:
         raise RunError("the network does not say how its data was standardised; train it with xpnet train")
     probabilities = network.backend.to_numpy(network.predict_proba(x)).astype(np.float64)
     good = np.isfinite(probabilities).all(axis=(1, 2))
@@ -63,25 +63,26 @@ def evaluate_sets(
 
 
 def as_trained(network: Network, data: Dataset) -> Dataset:
-    """Return data in the form that a network takes: with its standardiser, its columns and its class numbers.
+    """Return data in the form that a network takes: with its transform, its columns and its class numbers.
 
     Raises:
         DataError: The data does not fit the network, has a class that the network does not know, or lacks a column.
     """
     place = f"data = {data.location}"
-    standardiser = network.standardiser or data.standardiser
+    transform = network.transform or data.transform
     if network.feature_names and data.feature_names and network.feature_names != data.feature_names:
         order = places_of(network.feature_names, data.feature_names, place)
         data = _with_sets(data, lambda part: LabelledSet(part.x[:, order], part.labels))
         data = dataclasses.replace(data, feature_names=network.feature_names)
     names = _names_for(network, data)
     more = names != network.class_names and data.classes > network.config.classes
-    if data.features != network.config.inputs or more:
+    features = network.features
+    if data.features != features or more:
         raise DataError(
             f"{place}: has {data.features} features and {data.classes} classes, but the network "
-            f"takes {network.config.inputs} and tells {network.config.classes} apart"
+            f"takes {features} and tells {network.config.classes} apart"
         )
-    data = dataclasses.replace(data, standardiser=standardiser)
+    data = dataclasses.replace(data, transform=transform)
     if names is None or names[: data.classes] == data.class_names:
         return data
     theirs = data.class_names

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data import Dataset, LabelledSet, Standardiser
+from xpnet.data import Dataset, LabelledSet, Standardiser, Transform
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
@@ -41,7 +41,7 @@ def noise(samples: int, inputs: int = 3072, classes: int = 10, *, others: int = 
         test=test,
         class_names=tuple(map(str, range(classes))),
         image_shape=None,
-        standardiser=Standardiser.fit(train.x),
+        transform=Transform(Standardiser.fit(train.x)),
     )
 
 

@@ -159,7 +159,7 @@ def _load(settings: Settings, run: Path | None, output: Output) -> tuple[Populat
     output.note(f"device: {backend.device} ({backend.reason})")
     data = as_earlier(load_data(settings.data), {} if run is None else data_seen(run))
     output.note(about_data(data, settings))
-    return Population.of(settings, data.features, data.classes), data, backend
+    return Population.of(settings, data.inputs, data.classes), data, backend
 
 
 def _first(population: Population, replicas: int | None, data: Dataset, backend: Backend, dtype: str) -> Population:

@@ -97,7 +97,7 @@ def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Setting
     model_path(run)  # before slow work begins
     settings, own = _settings(run, on_line)
     network = load_network(run, backend=get_backend(settings.run.device))
-    if network.standardiser is None:
+    if network.transform is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
     config = read_like(network, own, settings.data) if "data" in on_line else settings.data
     return network, as_trained(network, load_data(config)), settings

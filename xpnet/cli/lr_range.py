@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, left_out_if_not_drawn
 from xpnet.cli.options import DATA, OUTPUT, number, read_settings, with_settings
-from xpnet.config.definitions import TrainConfig
 from xpnet.config.settings import CONFIG, Settings
+from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.runs.experiment import about_data, describe, resolved
 from xpnet.runs.folder import create_run_folder, write_config
@@ -79,7 +79,7 @@ def lr_range(
         output.progress_bar(unit="step") as bar,
     ):
         test = test_rates(
-            settings.network_config(data.features, data.classes),
+            settings.network_config(data.inputs, data.classes),
             data,
             settings.train,
             from_=from_,
@@ -108,7 +108,7 @@ def _load(settings: Settings, output: Output) -> tuple[Backend, Dataset]:
     output.note(f"device: {backend.device} ({backend.reason})")
     data = load_data(settings.data)
     output.note(about_data(data, settings))
-    network = settings.network_config(data.features, data.classes)
+    network = settings.network_config(data.inputs, data.classes)
     check_fit(Network(network, dtype=settings.run.dtype, seed=_seeds(settings)[:1]), data, settings.train)
     return backend, data
 

@@ -48,7 +48,7 @@ def predict(
     model_path(run)  # before slow work begins
     settings = Settings.from_mapping(given(options))
     network = load_network(run, backend=get_backend(settings.run.device))
-    if network.standardiser is None:
+    if network.transform is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
     read = read_inputs(inputs, network, settings.data)
     output.notes(*read.notes)

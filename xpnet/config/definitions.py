@@ -7,34 +7,22 @@ everywhere, except that ``lam`` is ``lambda`` outside Python.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from xpnet.config.fields import (
     Checked,
-    argument,
     chosen,
     flag,
-    half_cycle,
     hidden_sizes,
     image_size,
     initial_weights,
     per_replica,
     real,
     setting,
-    setting_name,
-    shown,
     text_of,
     whole,
 )
-from xpnet.errors import ConfigError
 
-PerReplica: TypeAlias = "float | tuple[float, ...]"
-"""One value for all replicas, or a tuple with one for each."""
-# Weeks of training; the learning rates of all steps are in memory.
-MOST_STEPS = 100_000_000
 # Networks of one population, which keeps settings and figures of each.
 MOST_NETWORKS = 20_000
 
@@ -81,137 +69,6 @@ class NetworkConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Checked):
-    """How a network is trained.
-
-    ``lam``, ``eta_min``, ``eta_max``, ``eta`` and ``momentum`` may be tuples with one value
-    for each replica.
-
-    Attributes:
-        lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2).
-        batch_size: Samples in a step.
-        drop_last: Drop an incomplete batch at the end of an epoch instead of using it.
-        schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
-            back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
-            ``"constant"``; ``"cosine"``: from `eta` down to `eta_min` along half a cosine.
-        eta_min: Lowest learning rate, of the triangular and the cosine schedule.
-        eta_max: Highest learning rate of the triangular schedule.
-        n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
-        eta: First learning rate of the decay, constant and cosine schedules.
-        decay: Factor of the decay schedule after every epoch.
-        cycles: Length of training in cycles; the default is 2 with the triangular schedule.
-        epochs: Length of training in epochs; the default is 20 with the other schedules.
-        momentum: rho in v <- rho v - eta g, W <- W + v.
-        nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
-        shuffle_seed: Seed of the order of the samples; None takes the network's seed.
-        shuffle: None: replicas of one seed share an order, and each seed has its own;
-            ``"shared"``: one order for all replicas; ``"independent"``: replica r has the order of
-            shuffle seed + r.
-        train_metrics: ``"running"``: training loss and accuracy of the batches during the epoch;
-            ``"full"``: one more pass over the training set after each epoch.
-        stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
-            GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
-            step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt out to the cores.
-    """
-
-    lam: PerReplica = setting(
-        0.005, per_replica(real(0)), "Strength of the L2 penalty on the weights.", name="lambda", metavar="X"
-    )
-    batch_size: int = setting(100, whole(1), "Samples in a step.", metavar="N")
-    drop_last: bool = setting(False, flag, "Drop an incomplete last batch instead of using it.")
-    schedule: str = chosen("triangular", "triangular|decay|constant|cosine", "How the learning rate changes.")
-    eta_min: PerReplica = setting(1e-5, per_replica(real(0)), "Lowest learning rate (triangular, cosine).", metavar="X")
-    eta_max: PerReplica = setting(1e-1, per_replica(real(above=0)), "Highest learning rate (triangular).", metavar="X")
-    n_s: int | str = setting(
-        "5ep", half_cycle, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep"
-    )
-    eta: PerReplica = setting(
-        0.01, per_replica(real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
-    )
-    decay: float = setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
-    cycles: int | None = setting(None, whole(1), "Length of training in cycles (triangular).", metavar="N", unset="2")
-    epochs: int | None = setting(
-        None,
-        whole(1),
-        "Length of training in epochs, instead of cycles.",
-        metavar="N",
-        unset="20, with schedules other than triangular",
-    )
-    momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
-    nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
-    shuffle_seed: int | None = setting(
-        None, whole(0), "Seed of the order of the samples.", metavar="N", unset="the seed"
-    )
-    shuffle: str | None = chosen(
-        None, "shared|independent", "One order of samples for all networks, or one for each.", unset="one for each seed"
-    )
-    train_metrics: str = chosen(
-        "running", "running|full", "Training figures as met during the epoch, or from a full pass after it."
-    )
-    stepper: str = chosen(
-        "auto",
-        "auto|plain|fused|graph|small|split|population",
-        "How steps are executed (fused, graph, small: on a GPU).",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cycles is not None and self.epochs is not None:
-            raise ConfigError(f"cycles = {self.cycles} and epochs = {self.epochs}: set one of them, not both")
-        if self.cycles is not None and self.schedule != "triangular":
-            raise ConfigError(f"cycles = {self.cycles}: the schedule {self.schedule} has no cycles; set epochs")
-        if (high := {"triangular": "eta_max", "cosine": "eta"}.get(self.schedule)) is not None:
-            self._check_order("eta_min", high)
-        if self.nesterov and not all(rho > 0 for rho in _tuple(self.momentum)):
-            raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {shown(self.momentum)}")
-
-    def _check_order(self, low: str, high: str) -> None:
-        lows, highs = _tuple(getattr(self, low)), _tuple(getattr(self, high))
-        one = 1 in (len(lows), len(highs))
-        if any(a > b for a, b in (itertools.product(lows, highs) if one else zip(lows, highs, strict=False))):
-            both = f"{low} = {shown(getattr(self, low))}, {high} = {shown(getattr(self, high))}"
-            raise ConfigError(f"{both}: {low} must be at most {high}")
-
-    def replica_counts(self) -> dict[str, int]:
-        """Return how many replicas each setting that is a tuple is made for, by name."""
-        values = {setting_name(f): getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: len(value) for name, value in values.items() if isinstance(value, tuple)}
-
-    def length(self, samples: int) -> Length:
-        """Return how many steps and epochs training takes on `samples` samples.
-
-        Raises:
-            ConfigError: No batch would be complete although incomplete ones are dropped, or there are too many steps.
-        """
-        samples = argument("samples", samples, whole(0))
-        full, rest = divmod(samples, self.batch_size)
-        per_epoch = full if self.drop_last else full + (rest > 0)
-        if per_epoch == 0:
-            larger = f"batch_size = {self.batch_size}: larger than the {samples} training samples"
-            raise ConfigError(f"{larger}, and drop_last leaves no batch; take a smaller batch_size")
-        n_s = int(self.n_s[:-2]) * per_epoch if isinstance(self.n_s, str) else self.n_s
-        by_epochs = self.epochs is not None or self.schedule != "triangular"
-        steps = (self.epochs or 20) * per_epoch if by_epochs else (self.cycles or 2) * 2 * n_s
-        if steps > MOST_STEPS:
-            raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
-        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle."""
-
-    steps: int
-    steps_per_epoch: int
-    n_s: int
-
-    @property
-    def epochs(self) -> int:
-        """Epochs begun; the last may be cut short."""
-        return -(-self.steps // self.steps_per_epoch)
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataConfig(Checked):
     """Which data is read, how, and how it is split.
 
@@ -230,6 +87,11 @@ class DataConfig(Checked):
         image_mode: ``rgb`` or ``gray``; None takes gray if all images of a folder are gray.
         labels: ``fine`` or ``coarse`` classes of CIFAR-100; None takes the fine ones.
         in_memory: ``auto``; ``raw`` features are standardised batch by batch, ``float`` ones once, in a copy.
+        pool: Side of the squares of pixels whose mean is an input of the network; 1 for all pixels.
+        pca: Number of principal components of the training set that are the inputs of the network; None takes the
+            features themselves.
+        pca_eps: Added to the variance of a principal component, which is divided by the root of this sum; the variances
+            are those of features with variance 1.
     """
 
     data: str | None = setting(
@@ -276,6 +138,13 @@ class DataConfig(Checked):
     )
     labels: str | None = chosen(None, "fine|coarse", "Classes of CIFAR-100.", unset="fine")
     in_memory: str = chosen("auto", "auto|raw|float", "Features: raw, standardised batch by batch, or a float copy.")
+    pool: int = setting(1, whole(1, 64), "Side of the squares of pixels that are averaged to one input.", metavar="N")
+    pca: int | None = setting(
+        None, whole(1), "Principal components that are the network's inputs.", metavar="K", unset="the features"
+    )
+    pca_eps: float = setting(
+        1.0, real(0), "Added to the variance of a component before it is scaled to 1.", metavar="X"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +161,3 @@ class RunConfig(Checked):
     keep: int = setting(2, whole(1), "Last checkpoints that are kept, beside the best.", metavar="N")
     device: str = setting("auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")
     tf32: bool = setting(False, flag, "Multiply float32 with 10 bits of mantissa, which is faster (GPU).")
-
-
-def _tuple(value: PerReplica) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,)

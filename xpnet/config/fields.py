@@ -147,6 +147,25 @@ def half_cycle(value: Any) -> int | str:
         raise ValueError("a whole number of steps of at least 1, or of epochs, such as 5ep") from None
 
 
+def epochs(value: Any) -> int | float:
+    """Check for a number of epochs, such as 20 or 2.6; a whole number becomes an int."""
+    number = real(above=0)(value)
+    if number > 2**53:
+        raise ValueError("a number above 0 and at most 2^53")
+    return int(number) if number == int(number) else float(number)
+
+
+def views(value: Any) -> int:
+    """Check for a number of views of a picture: 1, 2 or 6."""
+    try:
+        number = whole(1)(value)
+    except ValueError:
+        number = 0
+    if number not in (1, 2, 6):
+        raise ValueError("1, 2 or 6")
+    return int(number)
+
+
 def setting(
     default: Any, check: Check, text: str, *, name: str | None = None, metavar: str = "", unset: str = ""
 ) -> Any:

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnet.config.definitions import MOST_NETWORKS, DataConfig, NetworkConfig, RunConfig, TrainConfig
+from xpnet.config.definitions import MOST_NETWORKS, DataConfig, NetworkConfig, RunConfig
 from xpnet.config.fields import setting_name, shown
+from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.utils.parsing import MOST_TOML, read_text, read_toml
 
 CONFIG = "config.toml"
 
 # Settings that may be lists: networks that differ in them train as one population.
-VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum")
+VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum", "label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,10 @@ _USED = {
     "decay": ("eta", "decay"),
     "constant": ("eta",),
     "cosine": ("eta", "eta_min"),
+    "one-cycle": ("eta_min", "eta_max", "warmup", "anneal"),
 }
 _UNUSED = {
-    schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay") if name not in used]
+    schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay", "warmup", "anneal") if name not in used]
     for schedule, used in _USED.items()
 }
 

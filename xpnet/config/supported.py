@@ -30,16 +30,22 @@ _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
 _NAMES = {"lam": "lambda", "rho": "momentum"}
 
+# Settings that concern no stepper.
+_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views"])
+# Settings of the samples and of the labels: steppers that call the operations of a step one by one know all values.
+_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _ELSEWHERE
+_NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
+
 KNOWN: dict[str, Known] = {
     # Operations, by their module; the passes over the reference define a network.
     **dict.fromkeys(("reference", "numpy_ops", "numba_ops", "cuda_ops"), _NETWORK),
     # Steppers.
-    "plain": _ALL,
-    "population": _ALL,
-    "split": _NO_MOMENTUM,
-    "fused": _ALL,
-    "graph": _ALL,
-    "small": _NO_MOMENTUM,
+    "plain": _ALL | _SAMPLES,
+    "population": _ALL | _SAMPLES,
+    "split": {**_NO_MOMENTUM, **_NO_SAMPLES},
+    "fused": {**_ALL, **_NO_SAMPLES},
+    "graph": {**_ALL, **_NO_SAMPLES},
+    "small": {**_NO_MOMENTUM, **_NO_SAMPLES},
 }
 
 

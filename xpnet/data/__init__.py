@@ -7,6 +7,9 @@ from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_raw
 from xpnet.data.patterns import patterns
 from xpnet.data.splits import parse_split, split_raw
 from xpnet.data.standardise import Standardiser
+from xpnet.data.transform import Transform
+from xpnet.data.transformed_rows import TransformedRows, transformed
+from xpnet.data.views import samples_of
 from xpnet.utils.lazy_arrays import Rows, StandardisedRows, kept_as_bytes, on_host
 
 # The name of Dataset in earlier versions.
@@ -22,6 +25,8 @@ __all__ = [
     "Rows",
     "StandardisedRows",
     "Standardiser",
+    "Transform",
+    "TransformedRows",
     "as_earlier",
     "data_from_arrays",
     "find_cifar10",
@@ -32,5 +37,7 @@ __all__ = [
     "parse_split",
     "patterns",
     "read_raw",
+    "samples_of",
     "split_raw",
+    "transformed",
 ]

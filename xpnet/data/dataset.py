@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.standardise import Standardiser
+from xpnet.data.transform import Transform
 from xpnet.utils.lazy_arrays import Features
 
 
@@ -66,8 +67,8 @@ class Dataset:
         test: The test set, in the same form.
         class_names: Name of each class; for labels that are numbers, the label as text.
         image_shape: (channels, height, width) where a row is an image in channel planes; None for other data.
-        standardiser: Function that brings features to mean 0 and standard deviation 1 over the training set:
-            ``standardiser(test.x)``.
+        transform: Function that brings features to the inputs of a network: ``transform(test.x)``; it standardises them
+            over the training set, after pooling pictures and before projecting on principal components, if asked for.
         feature_names: Names of the columns of a table; empty for other data.
         notes: Sentences for users of the data, such as which files were left out.
         in_memory: How features are held during training: ``"auto"``, ``"raw"`` or ``"float"``; see
@@ -82,7 +83,7 @@ class Dataset:
     test: LabelledSet
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None
-    standardiser: Standardiser
+    transform: Transform
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_memory: str = "auto"
@@ -91,6 +92,16 @@ class Dataset:
     def features(self) -> int:
         """Number of features d."""
         return int(self.train.x.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs that a network for this data has; that of features, unless they are pooled or projected."""
+        return self.transform.inputs
+
+    @property
+    def standardiser(self) -> Standardiser:
+        """The step of `transform` that brings features to mean 0 and standard deviation 1 over the training set."""
+        return self.transform.standardiser
 
     @property
     def classes(self) -> int:

@@ -35,7 +35,7 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
         **settings: Other settings of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
 
     Returns:
-        The data set, split, with a standardiser that was fitted on its training set.
+        The data set, split, with a transform that was fitted on its training set.
 
     Raises:
         DataError: The data is missing or broken, too small for the split, or a setting has no meaning for it.
@@ -44,7 +44,7 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
     config = data_config(source, split, **settings)
     if config.split is not None:
         parse_split(config.split)  # before anything that takes long
-    return split_raw(read_raw(config), config.split, config.in_memory)
+    return split_raw(read_raw(config), config)
 
 
 def data_config(source: str | Path | DataConfig | None = None, split: str | None = None, **settings: Any) -> DataConfig:
@@ -75,6 +75,9 @@ def data_from_arrays(
     seed: int = 0,
     test_fraction: float | None = None,
     in_memory: str = "auto",
+    pool: int = 1,
+    pca: int | None = None,
+    pca_eps: float = 1.0,
 ) -> Dataset:
     """Return data from arrays in memory, checked, shuffled and split.
 
@@ -92,23 +95,34 @@ def data_from_arrays(
         class_names: Names of all classes, even of classes without samples; None takes the labels that occur.
         seed: Seed of the shuffle.
         test_fraction: Share of every class that becomes the test set.
-        in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`.
+        in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`, also for the next three.
+        pool: Side of the squares of pixels that are averaged.
+        pca: Number of principal components that become the inputs of a network.
+        pca_eps: Added to their variances.
 
     Returns:
-        The data set, split, with a standardiser that was fitted on its training set.
+        The data set, split, with a transform that was fitted on its training set.
 
     Raises:
         DataError: Something about the arrays is wrong; the message names the argument.
-        ConfigError: `seed`, `test_fraction` or `in_memory` is out of its range.
+        ConfigError: `seed`, `test_fraction` or one of the arguments after it is out of its range.
     """
-    config = DataConfig(test_fraction=test_fraction, data_seed=seed, in_memory=in_memory)
+    config = DataConfig(
+        split=split,
+        test_fraction=test_fraction,
+        data_seed=seed,
+        in_memory=in_memory,
+        pool=pool,
+        pca=pca,
+        pca_eps=pca_eps,
+    )
     raw = raw_from_arrays(
         Arrays(x_train, labels_train, x_test, labels_test),
         Arrays("x_train", "labels_train", "x_test", "labels_test"),
         DatasetMetadata("arrays", IN_MEMORY, class_names),
         SplitPolicy.of(config),
     )
-    return split_raw(raw, split, config.in_memory)
+    return split_raw(raw, config)
 
 
 def read_raw(source: str | Path | DataConfig | None = None, **settings: Any) -> RawDataset:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from xpnet.config.definitions import DataConfig
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
-from xpnet.data.standardise import Standardiser
+from xpnet.data.transform import Transform
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import slice_rows
 
@@ -35,13 +36,14 @@ def nine_tenths(rows: int) -> str:
     return f"{rows - validation}/{validation}"
 
 
-def split_raw(raw: RawDataset, split: str | None = None, in_memory: str = "auto") -> Dataset:
-    """Split a data set and fit the standardiser on its training set.
+def split_raw(raw: RawDataset, config: DataConfig | None = None) -> Dataset:
+    """Split a data set and fit the transform on its training set; other settings are of no concern here.
 
     Raises:
-        DataError: The split is malformed, or larger than the data.
+        DataError: The split is malformed or larger than the data, or it cannot be pooled or projected as asked for.
     """
-    split = raw.default_split if split is None else split
+    config = config or DataConfig()
+    split = raw.default_split if config.split is None else config.split
     training, validation = parse_split(split)
     rows = len(raw.labels)
     if training + validation > rows:
@@ -60,8 +62,8 @@ def split_raw(raw: RawDataset, split: str | None = None, in_memory: str = "auto"
         test=LabelledSet(raw.x_test, raw.labels_test),
         class_names=raw.class_names,
         image_shape=raw.image_shape,
-        standardiser=Standardiser.fit(train.x),
+        transform=Transform.fit(train.x, raw.image_shape, config.pool, config.pca, config.pca_eps),
         feature_names=raw.feature_names,
         notes=raw.notes,
-        in_memory=in_memory,
+        in_memory=config.in_memory,
     )

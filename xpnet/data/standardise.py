@@ -79,7 +79,7 @@ class Standardiser:
         x = _features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
         out = np.empty(x.shape, np.dtype(dtype))
         lazy = self.lazily(x, str(out.dtype)) if x.dtype == np.uint8 else None
-        for rows in _chunks(x):
+        for rows in chunks_of(x):
             if lazy is not None:
                 lazy.take(rows, out=out[rows])
             else:
@@ -131,7 +131,7 @@ def _features(given: Any, wanted: str, width: int | None = None) -> Features:
     return x
 
 
-def _chunks(x: Features, most: int = 1 << 30) -> Iterator[slice]:
+def chunks_of(x: Features, most: int = 1 << 30) -> Iterator[slice]:
     """Yield slices over the rows of `x`, of a few MB of float64 each and of at most `most` rows."""
     rows = max(1, min(most, _CHUNK_BYTES // (8 * max(1, x.shape[1]))))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
@@ -141,7 +141,7 @@ def _moments_uint8(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64
     """Return mean and deviation of each feature from exact integer sums."""
     n, d = x.shape
     sums, squares = np.zeros(d), np.zeros(d)  # integers below 2**53
-    for rows in _chunks(x, _EXACT_ROWS):
+    for rows in chunks_of(x, _EXACT_ROWS):
         block = x[rows].astype(np.float32)
         ones = np.ones(len(block), np.float32)
         sums += ones @ block
@@ -157,12 +157,12 @@ def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     n, d = x.shape
     shift = x[:1][0].astype(np.float64)  # differences from a sample keep their digits for any offset
     sums = np.zeros(d)
-    for rows in _chunks(x):
+    for rows in chunks_of(x):
         sums += (x[rows] - shift).sum(axis=0)
     mean = shift + sums / n
     del shift, sums
     squares, farthest = np.zeros(d), np.zeros(d)
-    for rows in _chunks(x):
+    for rows in chunks_of(x):
         centred = x[rows] - mean
         squares += np.einsum("ij,ij->j", centred, centred)
         # Some features at a time, to bound memory: all of them may be constant.
@@ -176,7 +176,7 @@ def _moments(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if len(small):
         _, exponent = np.frexp(farthest[small])
         squares = np.zeros(len(small))
-        for rows in _chunks(x):
+        for rows in chunks_of(x):
             centred = np.ldexp(x[rows][:, small] - mean[small], -exponent)
             squares += np.einsum("ij,ij->j", centred, centred)
         std[small] = np.ldexp(np.sqrt(squares / n), exponent)

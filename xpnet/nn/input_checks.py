@@ -1,4 +1,4 @@
-"""Checks of a network's arguments: arrays on its device, and raw samples, which are standardised on the host."""
+"""Checks of a network's arguments: arrays on its device, and raw samples, which are transformed on the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import Standardiser
+from xpnet.data import Transform
 from xpnet.data.feature_table import plain_array, table_of
 from xpnet.errors import ArrayError, DataError
 from xpnet.utils.lazy_arrays import Rows
@@ -75,18 +75,19 @@ def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
     return flat.reshape(x.shape) if by_replica else flat
 
 
-def standardise(x: Any, standardiser: Standardiser, dtype: Any, first: int) -> Array:
-    """Return raw samples, standardised for the network, on the host; row `first` of the argument is their first.
+def transformed(x: Any, transform: Transform, dtype: Any, first: int) -> Array:
+    """Return raw samples as the inputs of the network, on the host; row `first` of the argument is their first.
 
     Raises:
         DataError: A value lies so far from those of the training data that `dtype` cannot hold the result.
     """
     with np.errstate(over="ignore"):
-        z = standardiser(x.reshape(-1, x.shape[-1]), str(dtype)).reshape(x.shape)
+        z = transform(x.reshape(-1, x.shape[-1]), str(dtype)).reshape(*x.shape[:-1], transform.inputs)
     if not np.isfinite(z).all():
         *_, row, column = np.argwhere(~np.isfinite(z))[0]
+        what = "feature" if transform.plain else "input"
         raise DataError(
-            f"x: row {first + row}, feature {column} (from 0): lies too far from the values that the network was "
+            f"x: row {first + row}, {what} {column} (from 0): lies too far from the values that the network was "
             f"trained on for {dtype}"
         )
     return z

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import NetworkConfig
-from xpnet.data import Standardiser
+from xpnet.data import Transform
 from xpnet.errors import ConfigError, RunError, one_line
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.tensor_file import broken, check_header, largest_header, metadata_in, tensors_in
@@ -33,10 +33,14 @@ MODEL = "model.safetensors"
 FORMAT = "xpnet-model-2"
 _FIRST_FORMAT = "xpnet-model-1"
 _ZEROS = "0" * 64
-_STANDARDISER = ("standardise.mean", "standardise.std")
+TRANSFORM = "standardise."  # of the names of a transform's tensors
 Tensors = Mapping[str, NDArray[Any]]
 
-_OPTIONAL = {"feature_names": schema.items(schema.text), "image_shape": schema.items(schema.whole(1), length=3)}
+_OPTIONAL = {
+    "feature_names": schema.items(schema.text),
+    "image_shape": schema.items(schema.whole(1), length=3),
+    "pool": schema.whole(2, 64),
+}
 _SEEDS = schema.items(schema.whole(0, None))
 _REQUIRED = {"config": schema.record({"inputs": schema.anything}), "class_names": schema.items(schema.text)}
 DESCRIPTION = schema.record({"seeds": _SEEDS, **_REQUIRED}, _OPTIONAL, closed=True)
@@ -58,7 +62,7 @@ class Model:
         config: The architecture.
         seeds: Seed of each replica; the first release stored only the first seed, and the others count up from it.
         class_names, feature_names, image_shape: As in :class:`~xpnet.Network`.
-        standardiser: Brings raw features to the network's form; None if it is not known.
+        transform: Brings raw features to the network's inputs; None if it is not known.
     """
 
     tensors: Tensors
@@ -67,7 +71,7 @@ class Model:
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None
-    standardiser: Standardiser | None
+    transform: Transform | None
 
     @property
     def replicas(self) -> int:
@@ -81,14 +85,21 @@ def description(
     class_names: Sequence[str],
     image_shape: Sequence[int] | None,
     feature_names: Sequence[str],
+    pool: int = 1,
 ) -> dict[str, Any]:
     """Return the description of networks, all that a file holds beside their tensors, in types that JSON has."""
-    described = {"config": dataclasses.asdict(config), "seeds": list(seeds), "class_names": list(class_names)}
+    described: dict[str, Any] = {
+        "config": dataclasses.asdict(config),
+        "seeds": list(seeds),
+        "class_names": list(class_names),
+    }
     # Keys that do not apply are left out, so that equal models are equal files.
     if image_shape is not None:
         described["image_shape"] = list(image_shape)
     if feature_names:
         described["feature_names"] = list(feature_names)
+    if pool > 1:
+        described["pool"] = pool
     return described
 
 
@@ -103,8 +114,8 @@ def save_network(network: Any, path: Path, *, replace: bool = False) -> None:
         for group in ("parameters", "running")
         for name, tensor in getattr(network, group).items()
     }
-    if network.standardiser is not None:
-        tensors |= zip(_STANDARDISER, (network.standardiser.mean, network.standardiser.std), strict=True)
+    if network.transform is not None:
+        tensors |= network.transform.tensors()
     about, called = network.description(), str(path)
     described(tensors, _parsed(_metadata(about, called), called), called)
     write_model(path, tensors, about, replace=replace)
@@ -125,7 +136,7 @@ def write_model(path: Path, tensors: Tensors, about: Mapping[str, Any], *, repla
     (rewrite if replace else write_new)(path, content.replace(_ZEROS.encode(), digest, 1))
 
 
-def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas: int) -> None:
+def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas: int, transform: Transform) -> None:
     """Refuse, before training, networks whose file would be refused when read; `about` is their :func:`description`.
 
     Raises:
@@ -135,7 +146,7 @@ def check_description(about: Mapping[str, Any], config: NetworkConfig, replicas:
     try:
         metadata = _metadata(about, called)
         _parsed(metadata, called)
-        shapes = {**parameter_shapes(config, replicas), **dict.fromkeys(_STANDARDISER, (config.inputs,))}
+        shapes = parameter_shapes(config, replicas) | {name: t.shape for name, t in transform.tensors().items()}
         check_header(largest_header(shapes, metadata), called, RunError)
     except RunError as error:
         raise ConfigError(str(error)) from None
@@ -236,7 +247,7 @@ def _model(tensors: Tensors, about: Mapping[str, Any]) -> Model:
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not {first.dtype} {shape}")
         if name.startswith("running.var") and (tensor < 0).any():
             raise ValueError(f"{name} has a variance below 0")
-    if others := tensors.keys() - expected.keys() - set(_STANDARDISER):
+    if others := {name for name in tensors.keys() - expected.keys() if not name.startswith(TRANSFORM)}:
         raise ValueError(f"it has the tensor {one_line(min(others), 60)}, which is none of its network")
     if "seeds" not in about and "seed" not in about:
         raise ValueError("it names no seeds")
@@ -248,15 +259,16 @@ def _model(tensors: Tensors, about: Mapping[str, Any]) -> Model:
     class_names, feature_names = tuple(about["class_names"]), tuple(about.get("feature_names", ()))
     if len(class_names) > config.classes:
         raise ValueError(f"class_names has {len(class_names):,} names for {config.classes:,} classes")
-    if feature_names and len(feature_names) != config.inputs:
-        raise ValueError(f"feature_names has {len(feature_names):,} names for {config.inputs:,} inputs")
     image_shape = tuple(about["image_shape"]) if about.get("image_shape") else None
-    if image_shape and (math.prod(image_shape) != config.inputs or image_shape[0] not in (1, 3)):
+    transform = _transform(tensors, config.inputs, image_shape, about.get("pool", 1))
+    features = config.inputs if transform is None else transform.features
+    if feature_names and len(feature_names) != features:
+        raise ValueError(f"feature_names has {len(feature_names):,} names for {features:,} features")
+    if image_shape and (math.prod(image_shape) != features or image_shape[0] not in (1, 3)):
         images = " x ".join(map(str, image_shape))
-        raise ValueError(f"images of {images} are not {config.inputs:,} inputs in 1 or 3 channels")
+        raise ValueError(f"images of {images} are not {features:,} features in 1 or 3 channels")
     own = {name: tensors[name] for name in expected}
-    standardiser = _standardiser(tensors, config.inputs)
-    return Model(own, config, seeds, class_names, feature_names, image_shape, standardiser)
+    return Model(own, config, seeds, class_names, feature_names, image_shape, transform)
 
 
 def _config(values: Mapping[str, Any], tensors: int) -> NetworkConfig:
@@ -272,13 +284,14 @@ def _config(values: Mapping[str, Any], tensors: int) -> NetworkConfig:
         raise ValueError(f"config: {error}") from None
 
 
-def _standardiser(tensors: Tensors, inputs: int) -> Standardiser | None:
-    scales = [tensors[name] for name in _STANDARDISER if name in tensors]
-    if not scales:
-        return None
-    if len(scales) == 1 or any(tensor.shape != (inputs,) for tensor in scales):
-        raise ValueError(f"{' and '.join(_STANDARDISER)} must both be there, a number for each of {inputs:,} inputs")
-    return Standardiser(*scales)
+def _transform(tensors: Tensors, inputs: int, image_shape: Any, pool: int) -> Transform | None:
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(TRANSFORM)}
+    transform = Transform.of(own, image_shape, pool)
+    if transform is None and pool > 1:
+        raise ValueError(f"it pools {pool} x {pool} pixels, and has no standardise.mean")
+    if transform is not None and transform.inputs != inputs:
+        raise ValueError(f"its transform gives {transform.inputs:,} inputs, and its network takes {inputs:,}")
+    return transform
 
 
 def model_path(path: Path) -> Path:

@@ -23,12 +23,12 @@ from xpnet.config.arguments import path as a_path
 from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.config.fields import argument, flag, optional, whole
 from xpnet.config.supported import unknown
-from xpnet.data import Dataset, Standardiser
+from xpnet.data import Dataset, Standardiser, Transform
 from xpnet.errors import ConfigError
 from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
-from xpnet.nn.input_checks import check_labels, check_samples, raw_samples, standardise
+from xpnet.nn.input_checks import check_labels, check_samples, raw_samples, transformed
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_file import Model, description, model_path, read_model, save_network
 from xpnet.ops import get_ops
@@ -36,7 +36,7 @@ from xpnet.ops import get_ops
 # Number of raw samples that are standardised at a time.
 _ROWS = 1000
 _REPLICAS = optional(whole(1, MOST_NETWORKS))
-_OF_DATA = ("standardiser", "class_names", "image_shape", "feature_names")
+_OF_DATA = ("transform", "class_names", "image_shape", "feature_names")
 
 
 def _some_of(replicas: int, value: Any) -> tuple[int, ...]:
@@ -63,8 +63,8 @@ class Network:
         seeds: Seed of each replica; a single network with this seed has the same initial weights.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
-        standardiser: Function that standardises raw features as for the training; :meth:`predict` applies it by itself.
-            None if it is not known.
+        transform: Function that brings raw features to the inputs of the network, as for the training; :meth:`predict`
+            applies it by itself.  None if it is not known.
         class_names: Names of the classes; empty if they are not known.
         image_shape: (channels, height, width) of the images that it was trained on; None for other data.
         feature_names: Names of the columns that it was trained on; empty if they have none.
@@ -93,7 +93,7 @@ class Network:
         check_room(config, len(self.seeds))
         parameters = stacked_parameters(config, self.seeds, self.dtype)
         self._build(parameters, initial_statistics(config, len(self.seeds), self.dtype))
-        self.standardiser: Standardiser | None = None
+        self.transform: Transform | None = None
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, int, int] | None = None
         self.feature_names: tuple[str, ...] = ()
@@ -133,9 +133,19 @@ class Network:
         """Number of parameters of one replica."""
         return sum(int(np.prod(p.shape[1:])) for p in self.parameters.values())
 
+    @property
+    def features(self) -> int:
+        """Number of raw features of a sample; that of the inputs, unless they are pooled or projected."""
+        return self.config.inputs if self.transform is None else self.transform.features
+
+    @property
+    def standardiser(self) -> Standardiser | None:
+        """The step of `transform` that brings features to mean 0 and standard deviation 1; None if it is not known."""
+        return None if self.transform is None else self.transform.standardiser
+
     @takes(data=kind(Dataset))
     def learn_about(self, data: Dataset) -> None:
-        """Keep the standardiser and the names of `data`, so that the network accepts raw samples of the same form."""
+        """Keep the transform and the names of `data`, so that the network accepts raw samples of the same form."""
         for name in _OF_DATA:
             setattr(self, name, getattr(data, name))
 
@@ -186,9 +196,9 @@ class Network:
         Args:
             x: Samples (n, d), or (R, n, d) with samples for each replica: raw samples in the form of the training data,
                 of any type, such as ``data.test.x``; images may have their own shape, as in
-                :func:`xpnet.data_from_arrays`.  The network standardises them.
-            standardised: Whether `x` is standardised already, in the network's dtype and on its device.  A network
-                without a `standardiser` always takes such samples.
+                :func:`xpnet.data_from_arrays`.  The network transforms them.
+            standardised: Whether `x` is transformed already, in the network's dtype and on its device.  A network
+                without a `transform` always takes such samples.
 
         Returns:
             The probabilities (R, n, classes).
@@ -197,13 +207,13 @@ class Network:
             ArrayError: `x` has another number of features; if it is standardised, see :meth:`checked`.
             DataError: Raw samples are not real numbers, not finite, or too far from the training data.
         """
-        if standardised or self.standardiser is None:
+        if standardised or self.transform is None:
             x, _ = self.checked(x)
             return self.ops.softmax(self.logits(x))
-        x, parts = raw_samples(x, self.config.inputs, self.replicas, self.backend), []
+        x, parts = raw_samples(x, self.features, self.replicas, self.backend), []
         for start in range(0, x.shape[-2], _ROWS):
             rows = slice(start, start + _ROWS)
-            part = standardise(x[rows] if x.ndim == 2 else x[:, rows], self.standardiser, self.dtype, start)
+            part = transformed(x[rows] if x.ndim == 2 else x[:, rows], self.transform, self.dtype, start)
             parts.append(self.ops.softmax(self.logits(self.backend.asarray(part))))
         return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts, axis=1)
 
@@ -247,7 +257,8 @@ class Network:
 
     def description(self) -> dict[str, Any]:
         """Return the description of the network, without its tensors, in types that JSON has."""
-        return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names)
+        pool = 1 if self.transform is None else self.transform.pool
+        return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names, pool)
 
     @classmethod
     @takes(path=a_path, backend=optional(kind(Backend)))
@@ -281,8 +292,8 @@ class Network:
                 classes of its samples.
         """
         x, hint = self.backend.own("x", x), "convert it with x.astype"
-        if self.standardiser is not None:
-            hint = f'standardise raw samples with network.standardiser(x, "{self.dtype}")'
+        if self.transform is not None:
+            hint = f'transform raw samples with network.transform(x, "{self.dtype}")'
         check_samples(x, self.config.inputs, self.replicas, self.dtype, hint=hint)
         if labels is None and not needed:
             return x, None

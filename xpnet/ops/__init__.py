@@ -35,6 +35,7 @@ class Ops(NamedTuple):
     batch_norm_relu_inference: Callable[..., Any]
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
+    smooth_labels: Callable[..., Any]
     penalty: Callable[..., Any]
     tally: Callable[..., Any]
     add_squares: Callable[..., Any]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import StandardisedRows
+from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import Kernels
 from xpnet.ops.cuda.products import Products, fits
@@ -63,7 +63,7 @@ class CudaOps:
         return self._xp.empty(shape or like.shape, dtype=like.dtype)
 
     def gather(self, rows: Array, x: Any, out: Array | None = None) -> Array:
-        if x.ndim != 2:
+        if x.ndim != 2 or isinstance(x, TransformedRows):
             return reference.gather(self._xp, rows, x)
         if rows.dtype != np.int64:
             rows = rows.astype("int64")

@@ -8,12 +8,13 @@ exponential), and where R = 1 broadcasts against R > 1.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedRows
+from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import numba_kernels, numpy_ops, wide_products
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
@@ -41,7 +42,39 @@ def _lies_side_by_side(a: Array) -> bool:
     return a.shape[1] > 1 and wide_products.side_by_side(a) is not None
 
 
+_scratch = threading.local()
+
+
+def _borrowed(shape: tuple[int, int], dtype: Any) -> Array:
+    """Return memory that a thread uses during one operation; allocating it anew takes longer than filling it."""
+    memory = getattr(_scratch, "memory", None)
+    count = shape[0] * shape[1]
+    if memory is None or memory.size < count or memory.dtype != dtype:
+        memory = _scratch.memory = np.empty(count, dtype)
+    return memory[:count].reshape(shape)
+
+
+def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
+    """Return inputs of pictures in views; see :func:`xpnet.data.transformed`."""
+    table, flat = x.x, rows.reshape(-1)
+    readable = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
+    if x.image_shape is None or not readable or table.dtype.kind not in "uf":
+        return x.take(rows, out)
+    out = np.empty((*rows.shape, x.shape[1]), x.dtype) if out is None else out
+    into = out.reshape(-1, x.shape[1])
+    z = into if x.projection is None else _borrowed((len(flat), len(x.factor)), x.dtype)
+    constant = x.border == "constant"
+    numba_kernels.gather_pictures(flat, table, x.image_shape, x.pool, constant, x.whole, x.rest, x.factor, z)
+    if x.cutout:
+        numba_kernels.cut_out(flat, x.image_shape, x.pool, x.cutout, z)
+    if x.projection is not None:
+        np.matmul(z, x.projection, out=into)
+    return out
+
+
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
+    if isinstance(x, TransformedRows):
+        return _gather_views(rows, x, out)
     located = x.located() if isinstance(x, StandardisedRows) else None
     if located is None:
         return numpy_ops.gather(rows, x, out)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedRows
+from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import wide_products
 from xpnet.ops.blas import numpy_blas, rows_contiguous
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
@@ -39,7 +39,7 @@ def _mean(a: Array, out: Array) -> Array:
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
-    if isinstance(x, StandardisedRows):
+    if isinstance(x, StandardisedRows | TransformedRows):
         return x.take(rows, out)
     # mode="clip" skips a bounds check per row and lets `take` write straight into `out`.
     return np.take(x, rows, axis=0, out=out, mode="clip")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedRows
+from xpnet.data import StandardisedRows, TransformedRows, transformed
 
 
 class BatchNormReLU(NamedTuple):
@@ -46,7 +46,9 @@ class CrossEntropy(NamedTuple):
 
 
 def gather(xp: Any, rows: Array, x: Array, out: Array | None = None) -> Array:
-    """Return the samples `rows` (n,) or (R, n) of `x` (N, ...), an array or rows that are standardised on reading."""
+    """Return the samples `rows` (n,) or (R, n) of `x` (N, ...), an array or rows that are computed on reading."""
+    if isinstance(x, TransformedRows):
+        return transformed(xp, x, rows)
     return x.take(rows) if isinstance(x, StandardisedRows) else xp.take(x, rows, axis=0)
 
 
@@ -151,6 +153,19 @@ def softmax_cross_entropy(
     losses = xp.log(sums[..., 0]) - xp.sum(shifted * onehot, axis=-1)
     correct = xp.argmax(s, axis=-1) == labels
     return CrossEntropy(losses, correct, (exps / sums - onehot) * scale)
+
+
+def smooth_labels(xp: Any, entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, scale: Array | float) -> None:
+    """Change losses and gradients to those of smoothed labels (1 - alpha) onehot(label) + alpha / c, in place.
+
+    loss <- loss + alpha (s[label] - mean(s)) and g <- g + scale alpha (onehot(label) - 1 / c), for the logits `s`
+    (R, n, c), `alpha` (R, 1, 1), and `scale` as in :func:`softmax_cross_entropy` (Szegedy et al., 2016).
+    """
+    onehot = labels[..., None] == xp.arange(s.shape[-1])
+    towards = onehot - xp.asarray(1 / s.shape[-1], dtype=s.dtype)
+    losses, _, g = entropy[:3]
+    losses += alpha[..., 0] * xp.sum(s * towards, axis=-1)
+    g += (scale * alpha) * towards
 
 
 def _join(xp: Any, tensors: list[Array]) -> Array:

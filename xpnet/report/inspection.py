@@ -95,7 +95,7 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
         dataset = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
-    if network.standardiser is None:
+    if network.transform is None:
         return "The model does not say how its data was standardised, so nothing can be said about single samples."
     if dataset.features != record.inputs or dataset.classes > network.config.classes:
         return (

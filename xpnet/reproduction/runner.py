@@ -99,7 +99,7 @@ class Runner:
     ) -> list[CellOutcome]:
         settings = Settings.from_mapping({**experiment.settings, **cells[0]})
         data = self._data(settings)
-        population = Population.of_cells(settings, cells, seeds, data.data.features, data.data.classes)
+        population = Population.of_cells(settings, cells, seeds, data.data.inputs, data.data.classes)
         try:
             _, result = train_population(
                 population, data, backend=self._backend, dtype=settings.run.dtype, callbacks=self._callbacks

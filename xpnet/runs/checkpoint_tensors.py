@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import RunError, one_line
+from xpnet.nn.model_file import TRANSFORM
 from xpnet.training.history import OF_NETWORKS
 from xpnet.training.result import Divergence
 from xpnet.training.state import Tensors, TrainState
@@ -76,6 +77,7 @@ def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
         seconds_evaluation=float(evaluation),
         seconds_of_epoch=float(of_epoch),
         validated=about.get("validated", True),
+        transform={name: tensor for name, tensor in tensors.items() if name.startswith(TRANSFORM)},
     )
 
 
@@ -125,8 +127,8 @@ def _check_layout(tensors: Tensors, replicas: int, epochs: int) -> None:
             raise ValueError(f"it has no {name}")
         if tensor.shape != shape or tensor.dtype.kind != kind or tensor.dtype.itemsize != 8:
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not {shape}")
-    known = _LAYOUT.keys() | {"standardise.mean", "standardise.std"}
-    if others := [name for name in tensors if name not in known and not name.startswith(_GROUPS)]:
+    groups = (*_GROUPS, TRANSFORM)
+    if others := [name for name in tensors if name not in _LAYOUT and not name.startswith(groups)]:
         raise ValueError(f"it has the tensor {one_line(min(others), 60)}")
     for name, low in (("history.step", 1), ("history.seconds", 0), ("history.eta", 0)):
         if not (np.isfinite(tensors[name]) & (tensors[name] >= low)).all():

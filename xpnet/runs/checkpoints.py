@@ -22,7 +22,7 @@ from xpnet.config.arguments import kind, takes
 from xpnet.config.arguments import path as a_path
 from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, RunError
-from xpnet.nn.model_file import DESCRIPTION, described
+from xpnet.nn.model_file import DESCRIPTION, TRANSFORM, described
 from xpnet.nn.network import Network
 from xpnet.nn.tensor_file import check_header, tensors_in
 from xpnet.runs.checkpoint_tensors import check_training, state_of, tensors_of
@@ -60,7 +60,7 @@ def write_checkpoint(
     folder: Path,
     state: TrainState,
     about: Mapping[str, Any],
-    standardise: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    transform: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Path:
     """Write a training state into `folder`, completely or not at all; return the path of its description.
 
@@ -68,7 +68,7 @@ def write_checkpoint(
         folder: The folder of this training's checkpoints.
         state: The training state.
         about: Its ``settings`` and ``data``, as JSON can hold them.
-        standardise: ``mean`` and ``std`` of the features, which the network needs for predictions.
+        transform: Arrays of the transform of the features, which the network needs for predictions.
 
     Raises:
         OSError: The checkpoint cannot be written; earlier checkpoints stay complete.
@@ -76,8 +76,7 @@ def write_checkpoint(
     """
     from safetensors.numpy import save
 
-    standardiser = {f"standardise.{name}": np.ascontiguousarray(values) for name, values in standardise.items()}
-    content = save(tensors_of(state) | standardiser)
+    content = save(tensors_of(state) | {name: np.ascontiguousarray(values) for name, values in transform.items()})
     last = state.history["validation.accuracies"][-1:]
     finite = last[np.isfinite(last)]
     description = {
@@ -187,7 +186,7 @@ def load_network(path: str | Path, *, backend: Backend | None = None) -> Network
     if "network" not in about:
         raise RunError(f"{path}: does not say what network it is of; take one of a run folder")
     schema.check(about["network"], DESCRIPTION, f"{path}: network", RunError)
-    kept = ("parameters.", "running.", "standardise.")
+    kept = ("parameters.", "running.", TRANSFORM)
     tensors = {name: tensor for name, tensor in _read_tensors(path, about).items() if name.startswith(kept)}
     return Network.of(described(tensors, about["network"], str(path)), backend=backend)
 

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from xpnet.backend import Backend, get_backend
-from xpnet.config.definitions import Length
 from xpnet.config.settings import Settings
-from xpnet.data import CIFAR10_HINT, Dataset, as_earlier, fingerprint, load_data
+from xpnet.config.training import Length
+from xpnet.data import CIFAR10_HINT, Dataset, Transform, as_earlier, fingerprint, load_data
 from xpnet.errors import DivergedError, RunError
 from xpnet.nn.model_file import description
 from xpnet.nn.network import Network
@@ -31,7 +31,7 @@ from xpnet.utils.locks import only_one
 
 def describe(settings: Settings, data: Dataset) -> str:
     """Return a run in a few words: data, split, sizes, normalisation, lambda, settings that vary, runs."""
-    return f"{data.name} {data.split}, {settings.in_words(data.features, data.classes)}"
+    return f"{data.name} {data.split}, {settings.in_words(data.inputs, data.classes)}"
 
 
 def about_data(data: Dataset, settings: Settings) -> str:
@@ -80,7 +80,7 @@ class Experiment:
         note(f"device: {backend.device} ({backend.reason})")
         data = as_earlier(load_data(settings.data), seen)
         note(about_data(data, settings))
-        population = Population.of(settings, data.features, data.classes)
+        population = Population.of(settings, data.inputs, data.classes)
         experiment = cls(settings, backend, data, fingerprint(data), population)
         for first in population.of_each_init():
             check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
@@ -127,10 +127,19 @@ class Experiment:
         """
         data, population = self.data, self.population
         check_names(population.network, population.seeds, data)
-        names = data.class_names, data.image_shape, data.feature_names
+        names = data.class_names, data.image_shape, data.feature_names, data.transform.pool
         network = description(population.network, population.seeds, *names)
         check_description({**self.about, "network": network}, len(population))
         check_metrics(population, self.length.epochs)
+
+    def _data_at(self, point: ResumePoint) -> Dataset:
+        """Return the data with the transform that the training began with: another fit may round otherwise."""
+        tensors = next((start.transform for start in point.starts.values() if start.transform), {})
+        known = self.settings.to_mapping()
+        if not tensors or any(point.settings.get(name) != known.get(name) for name in ("pool", "pca", "pca_eps")):
+            return self.data
+        transform = Transform.of(tensors, self.data.image_shape, self.settings.data.pool)
+        return dataclasses.replace(self.data, transform=transform or self.data.transform)
 
     def train(self, folder: Path, point: ResumePoint, callbacks: Sequence[Callback]) -> tuple[Network, TrainResult]:
         """Return the trained networks and the result, for a training from `point` to the end.
@@ -141,7 +150,7 @@ class Experiment:
         try:
             return train_population(
                 self.population,
-                self.data,
+                self._data_at(point),
                 backend=self.backend,
                 dtype=self.settings.run.dtype,
                 max_replicas=self.settings.run.max_replicas,

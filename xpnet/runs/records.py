@@ -216,11 +216,16 @@ METRICS_SHAPE = schema.record(
     {**_SETS, "epochs": schema.whole(0), "steps": schema.whole(0), "interrupted": schema.flag},
     {
         "seconds": schema.record(
-            {}, {"training": _SECONDS, "evaluation": _SECONDS, "per_epoch": schema.items(_SECONDS)}
+            {},
+            {
+                **dict.fromkeys(("training", "transforms", "evaluation"), _SECONDS),
+                "per_epoch": schema.items(_SECONDS),
+            },
         ),
         "samples": schema.record({}, dict.fromkeys(_SETS, schema.whole(0))),
         **dict.fromkeys(("device", "run"), schema.text),
         "diverged": schema.whole(0),
+        "test_views": schema.record({"views": schema.whole(1), "accuracy": FIGURE_SHAPE, "loss": FIGURE_SHAPE}),
         "replicas": schema.items(schema.record({}, _SETS)),
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from xpnet.config.definitions import Length
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
+from xpnet.config.training import Length
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_file import MODEL
@@ -23,10 +23,10 @@ from xpnet.training.population import Population
 from xpnet.training.state import Chunk, TrainState, check_compatible
 from xpnet.utils.plural import counted
 
-# Settings that may always change: the data's location, the device, and how often to save.
-_FREE = ("data", "device", "save_every", "keep")
+# Settings that may always change: the data's location, the device, how often to save, and how the test set is seen.
+_FREE = ("data", "device", "save_every", "keep", "views")
 # Settings that determine the batches of an epoch.
-_BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs")
+_BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs", "flip", "shift", "border", "cutout")
 
 
 @dataclass

@@ -125,11 +125,10 @@ class Saver(Callback):
         """
         cuts = [list(chunk) for chunk in self.chunks]
         about = {**self._about, "cuts": cuts, "chunk": list(chunk), "network": network.description()}
-        standardiser = network.standardiser
-        statistics = {} if standardiser is None else {"mean": standardiser.mean, "std": standardiser.std}
+        transform = {} if network.transform is None else network.transform.tensors()
         (self.folder / CHECKPOINTS).mkdir(exist_ok=True)  # not its parent: the run's folder may have been deleted
         folder = chunk_folder(self.folder, chunk)
-        write_checkpoint(folder, state, about, statistics)
+        write_checkpoint(folder, state, about, transform)
         self.saved = state.step
         delete_old(folder, self._experiment.settings.run.keep)
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array, Backend
-from xpnet.config.definitions import TrainConfig
+from xpnet.config.training import TrainConfig
+from xpnet.data.views import Augmentation
 from xpnet.utils.rng import Purpose, generator
 
 
@@ -31,16 +32,23 @@ class Batches:
         samples: Samples in the training set.
         config: Its `batch_size` and `drop_last` are used.
         backend: The device of the batches; the host if not given.
+        augmentation: How the samples are changed; None for none.
     """
 
     def __init__(
-        self, orders: Sequence[int], samples: int, config: TrainConfig, backend: Backend | None = None
+        self,
+        orders: Sequence[int],
+        samples: int,
+        config: TrainConfig,
+        backend: Backend | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
+        self._augmentation = augmentation
         self._orders, self._samples, self._config, self._backend = orders, samples, config, backend
         self._prepared: tuple[int, list[Array]] | None = None
 
     def of_epoch(self, epoch: int) -> list[Array]:
-        """Return the order of samples of an epoch, counted from 0.
+        """Return the order of samples of an epoch, counted from 0; they are rows, with a view each, of augmented data.
 
         Returns:
             Full batches, then an incomplete batch unless it is dropped: (k, R, n), or (k, n) if replicas share the
@@ -64,6 +72,8 @@ class Batches:
         n, orders, samples = self._config.batch_size, self._orders, self._samples
         each = len(set(orders)) > 1
         drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(orders)}
+        if self._augmentation is not None:
+            drawn = {seed: self._augmentation.rows(order, seed, epoch) for seed, order in drawn.items()}
         rows = np.stack([drawn[seed] for seed in (orders if each else orders[:1])])
         full = samples // n * n
         batches = [rows[:, :full].reshape(len(rows), -1, n)]

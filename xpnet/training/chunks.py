@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Backend, free_memory
-from xpnet.config.definitions import Length, NetworkConfig, TrainConfig
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
@@ -115,12 +116,14 @@ def join(population: Population, done: list[Trained], length: Length) -> Trained
     starts = np.cumsum([0, *(network.replicas for network in networks)]).tolist()
     trained = population.part(0, starts[-1])
     history = _join_histories(learning_rates(trained.train, length, len(trained)), [r.history for r in results])
+    seen = [result.test_views for result in results if result.test_views is not None]
     return _join_networks(trained, networks), dataclasses.replace(
         max(results, key=lambda result: len(result.history)),
         history=history,
         train=Metrics.joined(result.train for result in results),
         validation=Metrics.joined(result.validation for result in results),
         test=Metrics.joined(result.test for result in results),
+        test_views=Metrics.joined(seen) if len(seen) == len(results) else None,
         seconds_training=[record.seconds_training for record in history.epochs],
         seconds_evaluation=sum(result.seconds_evaluation for result in results),
         interrupted=any(result.interrupted for result in results),

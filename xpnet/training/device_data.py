@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, free_memory
 from xpnet.config.arguments import floating, kind, takes
+from xpnet.config.fields import optional
+from xpnet.config.training import MOST_SIDE, TrainConfig
 from xpnet.data import Dataset, Rows
+from xpnet.errors import DataError
 from xpnet.ops import keeps_bytes
 
 # Share of a device's free memory that a set may take; the rest is for networks.
@@ -37,7 +41,15 @@ class DeviceSet:
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set that has been standardised and moved to a device, ready for any number of runs."""
+    """A data set that has been transformed and moved to a device, ready for any number of runs.
+
+    Attributes:
+        data: The data set.
+        backend, dtype: The device, and the type of the inputs.
+        train, validation, test: The sets on the device.
+        views: The test set, to be read in several views; None if one view is evaluated.
+        seconds: Seconds that transforming has taken, fitting included.
+    """
 
     data: Dataset
     backend: Backend
@@ -45,10 +57,12 @@ class DeviceData:
     train: DeviceSet
     validation: DeviceSet
     test: DeviceSet
+    views: DeviceSet | None = None
+    seconds: float = 0.0
 
 
-@takes(data=kind(Dataset), backend=kind(Backend), dtype=floating)
-def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
+@takes(data=kind(Dataset), backend=kind(Backend), dtype=floating, config=optional(kind(TrainConfig)))
+def to_device(data: Dataset, backend: Backend, dtype: Any, config: TrainConfig | None = None) -> DeviceData:
     """Return `data`, standardised with the training set's mean and standard deviation, on a device.
 
     Rows on the disk, bytes where gathering from them is faster, and features whose floating copy would take too much
@@ -59,6 +73,8 @@ def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
         data: A data set.
         backend: The device, as :func:`xpnet.get_backend` returns it.
         dtype: Type of the networks: ``"float32"``, ``"float64"``, or the NumPy type.
+        config: Settings of the training; with flips, shifts or cutouts, the training set stays as it is, and its inputs
+            are computed batch by batch.
 
     Returns:
         The sets on the device, which :func:`xpnet.train` takes in place of `data` for any number of runs.
@@ -67,8 +83,14 @@ def to_device(data: Dataset, backend: Backend, dtype: Any) -> DeviceData:
         DataError: Raw features are required, but a feature's mean or deviation is outside the normal numbers of
             `dtype`.
     """
-    sets = {name: set_to_device(data, name, backend, dtype) for name in ("validation", "test", "train")}
-    return DeviceData(data, backend, np.dtype(dtype), **sets)
+    others = {name: set_to_device(data, name, backend, dtype) for name in ("validation", "test")}
+    begin = time.perf_counter()
+    if config is not None and config.augments:
+        train = raw_set(data, "train", backend, dtype, config.border, config.cutout)
+    else:
+        train = set_to_device(data, "train", backend, dtype)
+    seconds = data.transform.seconds + time.perf_counter() - begin
+    return DeviceData(data, backend, np.dtype(dtype), train, **others, seconds=seconds)
 
 
 def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> DeviceSet:
@@ -80,11 +102,57 @@ def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> De
     free = free_memory(backend) if on_gpu else None
     fits = free is None or x.size * (1 if as_bytes else dtype.itemsize) <= _SHARE * free
     if on_gpu and as_bytes:
-        return DeviceSet(data.standardiser.lazily(x, str(dtype)).to(backend.asarray, move_x=fits), labels)
+        return DeviceSet(data.transform.standardised(x, str(dtype)).to(backend.asarray, move_x=fits), labels)
     if raw and (backend.name == "cpu" or not fits):
-        return DeviceSet(data.standardiser.lazily(x, str(dtype)), labels)
-    values = data.standardiser(x, str(dtype))
+        return DeviceSet(data.transform.standardised(x, str(dtype)), labels)
+    values = data.transform(x, str(dtype))
     return DeviceSet(backend.asarray(values) if fits else values, labels)
+
+
+def seen_in_views(data: DeviceData, config: TrainConfig) -> DeviceData:
+    """Return `data` with sets whose pictures can be read in the views that a training needs.
+
+    The training set stays raw if it is augmented, and the test set if several views of it are evaluated.
+
+    Raises:
+        DataError: The data has no pictures, or a shift or cutout is larger than they are.
+    """
+    sets: dict[str, Any] = {}
+    if config.augments or config.views > 1:
+        check_views(data.data, config)
+    if config.augments:
+        sets["train"] = raw_set(data.data, "train", data.backend, data.dtype, config.border, config.cutout)
+    if config.views > 1:
+        sets["views"] = raw_set(data.data, "test", data.backend, data.dtype, config.border)
+    return replace(data, **sets)
+
+
+def check_views(data: Dataset, config: TrainConfig) -> None:
+    """Refuse views of data that has no pictures, and moves and squares that leave nothing of them.
+
+    Raises:
+        DataError: The settings cannot be used with the data.
+    """
+    used = [f"{name} = {getattr(config, name)}" for name in ("flip", "shift", "cutout") if getattr(config, name)]
+    used = [text for text in used if text != "flip = none"] + ([f"views = {config.views}"] if config.views > 1 else [])
+    if data.image_shape is None:
+        raise DataError(f"{used[0]}: needs pictures, and {data.name} has features of another kind")
+    _, height, width = data.image_shape
+    most = min(height, width) - 1
+    for name, size in (("shift", config.shift), ("cutout", config.cutout)):
+        if size > most:
+            raise DataError(f"{name} = {size}: leaves nothing of pictures of {height} x {width}; take at most {most}")
+    if max(height, width) > MOST_SIDE and config.cutout:
+        raise DataError(f"cutout = {config.cutout}: is for pictures of at most {MOST_SIDE} pixels a side")
+
+
+def raw_set(
+    data: Dataset, which: str, backend: Backend, dtype: Any, border: str = "reflect", cutout: int = 0
+) -> DeviceSet:
+    """Return a set of pictures whose inputs are computed when they are read, in the views that its rows name."""
+    samples = getattr(data, which)
+    x = data.transform.lazily(samples.x, str(np.dtype(dtype)), data.image_shape, border, cutout)
+    return DeviceSet(x if backend.name == "cpu" else x.to(backend.asarray), backend.asarray(samples.labels))
 
 
 def stays_raw(data: Dataset, backend: Backend, dtype: Any) -> bool:
@@ -93,6 +161,8 @@ def stays_raw(data: Dataset, backend: Backend, dtype: Any) -> bool:
     ``data.in_memory`` decides unless it is ``"auto"``. In that case features stay raw if they are on the disk, if they
     are uint8 and gathering bytes is faster, or if their floating copy would take too much memory.
     """
+    if not data.transform.plain:
+        return False
     if data.in_memory != "auto":
         return data.in_memory == "raw"
     x = data.train.x

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from xpnet.backend import Array
 from xpnet.config.arguments import kind, numbers, takes
 from xpnet.config.supported import unknown
-from xpnet.data import StandardisedRows, kept_as_bytes, on_host
+from xpnet.data import StandardisedRows, TransformedRows, kept_as_bytes, on_host
+from xpnet.data.views import evaluated_views
 from xpnet.errors import ArrayError
 from xpnet.nn.initialisers import per_replica
 from xpnet.nn.network import Network
@@ -44,7 +45,9 @@ def evaluate(network: Network, x: Array, labels: Array, lam: Any = 0.0) -> Metri
     if np.ndim(lam):
         per_replica("lam", tuple(lam), network.replicas)
     # Raw samples, and samples on the host for a GPU, come from :func:`to_device`; only their shapes are checked here.
-    if isinstance(x, StandardisedRows) or (isinstance(x, np.ndarray) and network.backend.xp is not np):
+    if isinstance(x, StandardisedRows | TransformedRows) or (
+        isinstance(x, np.ndarray) and network.backend.xp is not np
+    ):
         labels = network.backend.own("labels", labels)
         if x.shape[1] != network.config.inputs or labels.shape != x.shape[:1]:
             raise ArrayError(f"x, labels: have shapes {tuple(x.shape)} and {tuple(labels.shape)}, which do not fit")
@@ -157,6 +160,38 @@ class _OnDevice:
             self._work[layer.W] = ops.add_squares(network.parameters[layer.W], squares, self._work.get(layer.W))
 
 
+def evaluate_views(network: Network, x: TransformedRows, labels: Array, views: int) -> Metrics:
+    """Return the accuracies (R,) and losses (R,) of probabilities that are averaged over views of pictures.
+
+    Args:
+        network: The networks.
+        x: The pictures, to be read in views.
+        labels: Classes (n,), integers, on the network's device.
+        views: Number of views: 1, 2 or 6; see :class:`xpnet.TrainConfig`.
+
+    Returns:
+        The figures; costs are NaN.
+    """
+    xp, n = network.backend.xp, int(x.shape[0])
+    losses, hits = xp.zeros((network.replicas,), dtype="float64"), xp.zeros((network.replicas,), dtype="int64")
+
+    def chunk(rows: slice) -> tuple[Array, Array]:
+        samples, true = xp.arange(rows.start, rows.stop), labels[rows]
+        mean: Any = 0.0
+        for view in evaluated_views(views):
+            mean = mean + network.ops.softmax(network.logits(network.ops.gather(samples | view, x)))
+        mean = mean / views
+        of_label = xp.take_along_axis(mean, xp.broadcast_to(true, mean.shape[:-1])[..., None], axis=-1)[..., 0]
+        return -xp.log(of_label).sum(axis=-1, dtype="float64"), (mean.argmax(axis=-1) == true).sum(axis=-1)
+
+    jobs = [partial(chunk, rows) for rows in _chunks(network, n)]
+    with np.errstate(all="ignore"):  # probabilities of 0, or NaN for networks that have diverged
+        for loss, hit in on_all_cores(jobs) if network.backend.name == "cpu" else [job() for job in jobs]:
+            losses, hits = losses + loss, hits + hit
+    mean_loss, count = network.backend.to_numpy(losses) / n, network.backend.to_numpy(hits) / n
+    return Metrics(np.where(np.isnan(mean_loss), np.nan, count), mean_loss, np.full(network.replicas, np.nan))
+
+
 def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.int64]:
     """Return the number of samples by class and prediction: (R, classes, classes), rows are true classes."""
     xp, c = network.backend.xp, network.config.classes
@@ -183,7 +218,7 @@ def _transferred(network: Network, x: Any, rows: slice) -> Array:
 def _features(network: Network, x: Any, rows: slice) -> Array:
     if network.backend.name == "gpu" and on_host(x):
         return _transferred(network, x, rows)
-    if isinstance(x, StandardisedRows):
+    if isinstance(x, StandardisedRows | TransformedRows):
         return network.ops.gather(network.backend.xp.arange(rows.start, rows.stop), x)
     return x[rows]
 

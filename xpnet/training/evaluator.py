@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.device_data import DeviceData
-from xpnet.training.evaluation import Evaluation, finite
+from xpnet.training.evaluation import Evaluation, evaluate_views, finite
 from xpnet.training.history import Metrics, Values
 
 SETS = ("train", "validation", "test")
@@ -48,6 +48,16 @@ class Evaluator:
         if not len(active):
             return metrics, active.numbers
         return metrics, active.numbers[~(finite(active.living) & np.isfinite(metrics.losses[active.numbers]))]
+
+    def of_views(self, views: int) -> Metrics | None:
+        """Return the figures of the test set over several views; None if one view is evaluated."""
+        if self._data.views is None:
+            return None
+        numbers, figures = self._active.numbers, np.full((3, self._active.network.replicas), np.nan)
+        if len(numbers):
+            seen = evaluate_views(self._active.living, self._data.views.x, self._data.views.labels, views)
+            figures[:, numbers] = seen.arrays()
+        return Metrics(*figures)
 
     def at_end(self, which: str, *, wanted: bool) -> Metrics:
         """Return the figures of a set after the last step; NaN if they are not wanted."""

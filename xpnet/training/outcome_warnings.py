@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.config.definitions import NetworkConfig, TrainConfig
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.training.chance_level import Guessing, class_counts, percent
 from xpnet.training.result import TrainResult
@@ -168,7 +169,7 @@ class _Training:
         """Return advice for a network that guesses."""
         if guessing.likelier(self.losses[r]):
             return ["figures by class, which xpnet evaluate prints: accuracy hides rare classes"]
-        setting = self.config.eta_max if self.config.schedule == "triangular" else self.config.eta
+        setting = self.config.eta_max if self.config.schedule in ("triangular", "one-cycle") else self.config.eta
         settings: list[Any] = [self.config.lam, setting, self.network.init]
         lam, rate, init = (value[r] if isinstance(value, tuple) else value for value in settings)
         plain = bool(self.network.hidden) and not self.network.batch_norm

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.config.arguments import kind, takes, whole_numbers
-from xpnet.config.definitions import NetworkConfig, TrainConfig
+from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import whole
 from xpnet.config.settings import VARYING, Settings
+from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.training.result import TrainResult
 from xpnet.utils import parsing

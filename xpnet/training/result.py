@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.config.definitions import TrainConfig
+from xpnet.config.training import TrainConfig
 from xpnet.errors import DivergedError
 from xpnet.training.chance_level import Guessing, none_better
 from xpnet.training.history import History, Metrics, Values
@@ -35,7 +35,7 @@ class Divergence:
         if np.isfinite(self.loss):
             event = f"the numbers{which} outgrew their floating type"
         event += f" at step {self.step}, with learning rate {self.eta:.3g}"
-        setting = "eta_max" if config.schedule == "triangular" else "eta"
+        setting = "eta_max" if config.schedule in ("triangular", "one-cycle") else "eta"
         lam = config.lam[replica or 0] if isinstance(config.lam, tuple) else config.lam
         if self.eta * lam > 1:
             return f"{event} and lambda {lam:.3g}, whose product must be below 1; take a smaller {setting} or lambda"
@@ -78,6 +78,10 @@ class TrainResult:
         steps: Steps taken.
         seconds_training: Wall time of the steps, by epoch.
         seconds_evaluation: Wall time of all full passes.
+        seconds_transforms: Wall time of fitting the transform of the inputs, and of transforming the training set.
+        test_views: Figures of the test set with probabilities averaged over `views` views of each picture; their costs
+            are NaN.  None if one view was evaluated.
+        views: Number of these views.
         device: The device of the training.
         interrupted: Whether training was stopped before its end.
         diverged: Replicas whose loss became infinite or not a number, with the step.
@@ -102,6 +106,9 @@ class TrainResult:
     guessing: Guessing | None = None
     no_better: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    seconds_transforms: float = 0.0
+    test_views: Metrics | None = None
+    views: int = 1
 
     @property
     def none_better(self) -> bool:
@@ -111,14 +118,18 @@ class TrainResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as ``metrics.json`` holds them."""
+        seen = self.test_views
+        of_views = {} if seen is None else {"views": self.views, "accuracy": seen.accuracy, "loss": seen.loss}
         return {
             "test": dict(self.test),
+            **({"test_views": of_views} if of_views else {}),
             "validation": dict(self.validation),
             "train": dict(self.train),
             "epochs": self.epochs,
             "steps": self.steps,
             "seconds": {
                 "training": sum(self.seconds_training),
+                "transforms": self.seconds_transforms,
                 "evaluation": self.seconds_evaluation,
                 "per_epoch": self.seconds_training,
             },

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xpnet.config.definitions import Length, TrainConfig
+from xpnet.config.training import Length, TrainConfig
 
 
 def triangular(t: ArrayLike, eta_min: ArrayLike, eta_max: ArrayLike, n_s: int) -> NDArray[np.float64]:
@@ -38,8 +38,24 @@ def cosine(t: ArrayLike, eta: ArrayLike, eta_min: ArrayLike, steps: int) -> NDAr
     return np.asarray(low + (high - low) * (1 + np.cos(np.pi * np.asarray(t) / steps)) / 2)
 
 
+def one_cycle(
+    t: ArrayLike, eta_min: ArrayLike, eta_max: ArrayLike, steps: int, warmup: float, anneal: str
+) -> NDArray[np.float64]:
+    """Return the rate of one cycle (Smith and Topin, 2018): up to `eta_max`, and down again over the rest of `steps`.
+
+    With the share f = (t + 1/2) / steps of the training that is done, the rate is eta_min + h (eta_max - eta_min).  At
+    first h = f / warmup; from f = warmup on, with g = (f - warmup) / (1 - warmup), h = 1 - g if `anneal` is
+    ``"linear"``, and h = (1 + cos(pi g)) / 2 if it is ``"cosine"``.
+    """
+    f = (np.asarray(t) + 0.5) / steps
+    g = (f - warmup) / (1 - warmup)
+    falling = 1 - g if anneal == "linear" else (1 + np.cos(np.pi * g)) / 2
+    low, high = np.asarray(eta_min, float), np.asarray(eta_max, float)
+    return np.asarray(low + np.where(f < warmup, f / (warmup or 1), falling) * (high - low))
+
+
 # The setting that is the rate of the first step, by schedule.
-FIRST_RATE = {"triangular": "eta_min", "decay": "eta", "constant": "eta", "cosine": "eta"}
+FIRST_RATE = {"triangular": "eta_min", "decay": "eta", "constant": "eta", "cosine": "eta", "one-cycle": "eta_min"}
 
 
 def learning_rates(config: TrainConfig, length: Length, replicas: int) -> NDArray[np.float64]:
@@ -56,4 +72,6 @@ def learning_rates(config: TrainConfig, length: Length, replicas: int) -> NDArra
             return constant(t, eta)
         case "cosine":
             return cosine(t, eta, low, length.steps)
+        case "one-cycle":
+            return one_cycle(t, low, high, length.steps, config.warmup, config.anneal)
     raise AssertionError(config.schedule)  # the settings allow no other

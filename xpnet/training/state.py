@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class TrainState:
         seconds_evaluation: Wall time of all full passes so far.
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
         validated: Whether the last validation figures are valid for the data and settings of the continued training.
+        transform: Arrays of the transform of the inputs, by the names in files; empty if it is not known.
     """
 
     step: int
@@ -50,6 +51,7 @@ class TrainState:
     seconds_evaluation: float
     seconds_of_epoch: float
     validated: bool = True
+    transform: Tensors = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:

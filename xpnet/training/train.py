@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xpnet.config.arguments import kind, seeds, some_of, takes
-from xpnet.config.definitions import TrainConfig
 from xpnet.config.fields import optional
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.nn.initialisers import per_replica
 from xpnet.nn.network import Network

@@ -89,7 +89,7 @@ def train_population(
     if isinstance(data, Dataset):
         first = population.part(0, 1)
         check_fit(Network(first.network, backend=backend, dtype=dtype, seed=first.seeds), data, first.train)
-        data = to_device(data, backend, dtype)
+        data = to_device(data, backend, dtype, population.train)
     if cuts is None:
         cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
     network, result = _PopulationTraining(population, data, backend, dtype, callbacks, final, dict(starts))(list(cuts))

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.config.definitions import TrainConfig
+from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
+from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.batches import Batches
@@ -67,6 +68,7 @@ class Trainer:
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
         self.rho = np.broadcast_to(np.asarray(config.momentum, float), (replicas,))
+        self.smoothing = np.broadcast_to(np.asarray(config.label_smoothing, float), (replicas,))
         self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
@@ -78,7 +80,8 @@ class Trainer:
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place)
+        augmentation = Augmentation.of(config, data.data.image_shape)
+        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place, augmentation)
         self._evaluator = Evaluator(self.active, data, self.lam)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
@@ -144,7 +147,8 @@ class Trainer:
         self._evaluator.set_up()
         rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
         orders = tuple(self.orders[r] for r in active.numbers)
-        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, orders)
+        smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
+        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
         self._stepper: Stepper = make_stepper(
             active.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config
@@ -283,16 +287,20 @@ class Trainer:
         """Evaluate the sets of `final` and return the result."""
         begin = time.perf_counter()
         train, validation, test = (self._evaluator.at_end(name, wanted=name in final) for name in SETS)
+        test_views = self._evaluator.of_views(self.config.views) if "test" in final else None
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
             train=train,
             validation=validation,
             test=test,
+            test_views=test_views,
+            views=self.config.views,
             epochs=len(self.history),
             steps=self.step,
             seconds_training=[record.seconds_training for record in self.history.epochs],
             seconds_evaluation=self.seconds_evaluation,
+            seconds_transforms=self.data.seconds,
             device=self.network.backend.device,
             interrupted=interrupted,
             diverged=self.active.diverged,

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.config.definitions import Length, NetworkConfig, TrainConfig
+from xpnet.config.definitions import NetworkConfig
+from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset, LabelledSet
 from xpnet.errors import ConfigError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_file import check_description, description
 from xpnet.nn.network import Network
-from xpnet.training.device_data import DeviceData, set_to_device, to_device
+from xpnet.training.device_data import DeviceData, check_views, seen_in_views, set_to_device, to_device
 from xpnet.training.state import TrainState, check_compatible
 from xpnet.training.steppers import Hyperparameters, check_known, make_stepper
 
@@ -32,13 +33,13 @@ def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData
         )
     check_fit(network, data if isinstance(data, Dataset) else data.data, config)
     if isinstance(data, Dataset):
-        return to_device(data, network.backend, network.dtype)
+        return seen_in_views(to_device(data, network.backend, network.dtype, config), config)
     if data.backend.device != network.backend.device or data.dtype != network.dtype:
         raise ConfigError(
             f"data: was prepared as {data.dtype} for {data.backend.device}, but the network is "
             f"{network.dtype} on {network.backend.device}; prepare it with to_device for this network"
         )
-    return data
+    return seen_in_views(data, config)
 
 
 def check_fit(network: Network, data: Dataset, config: TrainConfig) -> None:
@@ -49,8 +50,10 @@ def check_fit(network: Network, data: Dataset, config: TrainConfig) -> None:
 
 def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Dataset) -> None:
     """Raise :class:`ConfigError` unless a model file with the names of `data` can be read again."""
-    about = description(architecture, seeds, data.class_names, data.image_shape, data.feature_names)
-    check_description(about, architecture, len(seeds))
+    about = description(
+        architecture, seeds, data.class_names, data.image_shape, data.feature_names, data.transform.pool
+    )
+    check_description(about, architecture, len(seeds), data.transform)
 
 
 def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig) -> None:
@@ -59,11 +62,13 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
     for name, count in zip(("train on", "validate with", "test with"), data.counts.values(), strict=True):
         if count == 0:
             raise ConfigError(f"data: {data.name} has no samples to {name}; every set needs at least one")
-    if architecture.inputs != data.features:
+    if architecture.inputs != data.inputs:
         raise ConfigError(
-            f"inputs = {architecture.inputs}: the data {data.name} has {data.features} features; "
+            f"inputs = {architecture.inputs}: the data {data.name} has {data.inputs} features; "
             "build the network with that many inputs"
         )
+    if config.augments or config.views > 1:
+        check_views(data, config)
     if architecture.classes < data.classes:
         raise ConfigError(
             f"classes = {architecture.classes}: the data {data.name} has {data.classes} classes; "

@@ -78,7 +78,7 @@ class NetworkStore:
 
     def metrics(self, settings: Settings, result: TrainResult) -> dict[str, Any]:
         """Return the figures of networks in the form of ``metrics.json``, with warnings about these networks only."""
-        population = Population.of(settings, self._data.features, self._data.classes)
+        population = Population.of(settings, self._data.inputs, self._data.classes)
         result = judged(result, population.network, population.train, self._data, population.rows)
         metrics = result.to_json() | {"samples": self._data.counts}
         return metrics | ({"replicas": list(replicas_json(population, result))} if len(population) > 1 else {})

@@ -64,7 +64,7 @@ class Rounds:
     def check_point(self, point: Point, number: int, data: Dataset) -> None:
         """Raise :class:`ConfigError` unless a point of a round can be trained on `data`."""
         settings = Settings.from_mapping(self.settings(point, number))
-        check_sizes(settings.network_config(data.features, data.classes), 1, data, settings.train)
+        check_sizes(settings.network_config(data.inputs, data.classes), 1, data, settings.train)
 
     def slots(self, number: int, space: Space) -> list[Slot]:
         """Return the slots of a round."""

@@ -213,7 +213,7 @@ class Search:
     def _train(self, settings: Settings) -> Metrics:
         """Train the winner in memory."""
         data = self.data if settings.data.split == self.data.split else load_data(settings.data)
-        population = Population.of(settings, data.features, data.classes)
+        population = Population.of(settings, data.inputs, data.classes)
         _, result = train_population(population, data, backend=self.backend, dtype=settings.run.dtype)
         return result.to_json()
 

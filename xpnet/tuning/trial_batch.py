@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.config.definitions import Length, TrainConfig
 from xpnet.config.settings import Settings
+from xpnet.config.training import Length, TrainConfig
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback, PruningPoint
@@ -58,7 +58,7 @@ class TrialBatch(Callback):
         varying = [name for name in first if any(settings[name] != first[name] for settings in self._settings)]
         cells = [{name: settings[name] for name in varying} for settings in self._settings]
         settings, dataset = Settings.from_mapping(first), data.data
-        self.population = Population.of_cells(settings, cells, seeds, dataset.features, dataset.classes)
+        self.population = Population.of_cells(settings, cells, seeds, dataset.inputs, dataset.classes)
         self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
         self._length = settings.train.length(len(dataset.train))
         self.prune_at = self._cycles = cycle_ends(settings.train, self._length) if self._rule != "none" else {}
@@ -116,9 +116,7 @@ class TrialBatch(Callback):
                 self._best.store.keep(self._claims[place].attempt, settings, networks, of_claim)
                 return
             networks = network.select(self._members[place])
-            networks.config = settings.network_config(
-                dataset.features, dataset.classes
-            )  # without what set others apart
+            networks.config = settings.network_config(dataset.inputs, dataset.classes)  # without what set others apart
             validation = evaluate(networks, self._data.validation.x, self._data.validation.labels, settings.train.lam)
             ended[place], alone[place] = (validation.accuracies, validation.losses), (networks, validation)
 

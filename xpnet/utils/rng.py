@@ -20,6 +20,8 @@ class Purpose(IntEnum):
     PATTERNS = 2
     ROWS = 3
     BIASES = 4
+    VIEWS = 5
+    PCA = 6
     CHECK_ENTRIES = 100
     CHECK_DIRECTION = 101
     CHECK_PENALTY = 102
@@ -33,3 +35,9 @@ class Purpose(IntEnum):
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:
     """Return the stream of `seed` for `purpose`; `path` names a substream, such as an epoch's."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(int(purpose), *path))))
+
+
+def words(seed: int, purpose: Purpose) -> tuple[int, int]:
+    """Return two words of 32 bits for `seed` and `purpose`: the key of a counter-based generator."""
+    state = np.random.SeedSequence(seed, spawn_key=(int(purpose),)).generate_state(2, np.uint32)
+    return int(state[0]), int(state[1])

@@ -30,7 +30,7 @@ MB = 2**20
 
 MEASURE = """
 import json, sys, numpy as np, xpnet
-from xpnet.config.definitions import TrainConfig
+from xpnet.config.training import TrainConfig
 from pathlib import Path
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024

@@ -182,7 +182,7 @@ def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network
     if samples == 1 and network.config.batch_norm and network.config.hidden:
         raise ConfigError("samples = 1: batch normalisation of one sample gives nothing but beta; take at least 2")
     rows = choose_rows(count, samples, seed) if choose == "random" else np.arange(samples)
-    x = data.standardiser(data.train.x[rows], "float64")[:, : network.config.inputs]
+    x = data.transform(data.train.x[rows], "float64")[:, : network.config.inputs]
     return np.ascontiguousarray(x), data.train.labels[rows]
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from xpnet.backend import Array
-from xpnet.config.definitions import TrainConfig
 from xpnet.config.supported import unknown
+from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
 from xpnet.errors import ConfigError
 from xpnet.ops import get_reference, load

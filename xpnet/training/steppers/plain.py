@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from xpnet.backend import Array
+from xpnet.data import TransformedRows, samples_of
 from xpnet.nn.backprop import LayerGradient, Tape, backward, forward
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
@@ -62,8 +63,9 @@ class PlainStepper:
         # shapes.
         self._steps: dict[str, Any] = {}
         self._buffers: dict[str, Any] = {}
-        rho = hyper.rho
+        rho, smoothing = hyper.rho, hyper.smoothing
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
+        self._smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
@@ -80,9 +82,10 @@ class PlainStepper:
         metrics.penalty[:] = 0
         losses = self.xp.empty((*metrics.loss.shape, n), dtype=self.dtype)
         hits = self.xp.empty((*metrics.loss.shape, n), dtype=bool)
+        samples = samples_of(perm) if isinstance(self.x, TransformedRows) else perm
         for t in range(steps):
             x = work.x = self.ops.gather(perm[t], self.x, work.x)
-            labels = work.labels = self.ops.gather(perm[t], self.labels, work.labels)
+            labels = work.labels = self.ops.gather(samples[t], self.labels, work.labels)
             rates = Rates(scale[t], keep[t], shrink[t], metrics.penalty[t], alpha[t])
             entropy = self._step(state, work.tape, x, labels, rates)
             losses[t], hits[t] = entropy.losses, entropy.correct
@@ -95,6 +98,8 @@ class PlainStepper:
         ops, layers, parameters = self.ops, self.layers, state.parameters
         s = forward(ops, layers, parameters, self.config.bn_eps, x, tape)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, rates.scale, tape.entropy)
+        if self._smoothing is not None:
+            ops.smooth_labels(entropy, s, labels, self._smoothing, rates.scale)
         self._average(state, tape, rates.alpha)
         for gradient in backward(ops, layers, parameters, tape, entropy.g):
             self._use(gradient, state, rates)

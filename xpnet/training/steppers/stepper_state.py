@@ -63,6 +63,7 @@ class Hyperparameters:
         lam: Strength of the L2 penalty.
         rho: Momentum; None for training without momentum.
         nesterov: Nesterov's form of momentum.
+        smoothing: Label smoothing; None for training without it.
         orders: A number for each replica's order of samples, if known: replicas with equal numbers see the same
             batches. None means that the batches of each call are compared.
     """
@@ -70,6 +71,7 @@ class Hyperparameters:
     lam: Array
     rho: Array | None = None
     nesterov: bool = False
+    smoothing: Array | None = None
     orders: tuple[int, ...] | None = None
 
     def part(self, start: int, stop: int) -> Hyperparameters:
@@ -78,7 +80,8 @@ class Hyperparameters:
         def cut(values: Array) -> Array:
             return values[start:stop] if getattr(values, "ndim", 0) else values
 
-        return replace(self, lam=cut(self.lam), rho=None if self.rho is None else cut(self.rho), orders=None)
+        rho, smoothing = (None if values is None else cut(values) for values in (self.rho, self.smoothing))
+        return replace(self, lam=cut(self.lam), rho=rho, smoothing=smoothing, orders=None)
 
 
 @dataclass(frozen=True)
