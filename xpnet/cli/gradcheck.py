@@ -68,7 +68,19 @@ _DEFAULTS = Check()
 
 
 @with_settings(
-    *(*DATA, "hidden", "batch_norm", "bias_before_bn", "init", "init_bias", "bn_eps", "lambda", "seed", "device"),
+    *(
+        *DATA,
+        "hidden",
+        "batch_norm",
+        "bias_before_bn",
+        "init",
+        "init_bias",
+        "bn_eps",
+        "lambda",
+        "label_smoothing",
+        "seed",
+        "device",
+    ),
     help={"seed": "Seed of the initial weights, and of what is drawn for the check. [default: 0]"},
 )
 def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output = STANDARD) -> None:
@@ -83,8 +95,9 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     settings = Settings.from_mapping(given(options)).single("xpnet gradcheck")
     refuse_taken(check.figure)
     network, data = _network(settings, check, output)
-    lam, seed = settings.train.lam, settings.run.seed
+    lam, smoothing, seed = settings.train.lam, settings.train.label_smoothing, settings.run.seed
     assert isinstance(lam, float)  # of one network
+    assert isinstance(smoothing, float)
     x, labels = checked_samples(data, check.samples, check.choose, seed, network)
     total = parse_coverage(check.coverage, network.size)
     with (
@@ -96,6 +109,7 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
             x,
             labels,
             lam,
+            label_smoothing=smoothing,
             coverage=check.coverage,
             h=check.h,
             eps=check.eps,
@@ -105,7 +119,9 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
             progress=bar.update,
             should_stop=interrupt,
         )
-    sweep = sweep_h(network, x, labels, lam, eps=check.eps, seed=seed) if check.sweep_h else None
+    sweep = None
+    if check.sweep_h:
+        sweep = sweep_h(network, x, labels, lam, label_smoothing=smoothing, eps=check.eps, seed=seed)
     title = f"{network.config.in_words()}, {len(x)} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
     if check.figure is not None:
         from xpnet.report.curves_chart import save_figure
@@ -131,9 +147,9 @@ def _network(settings: Settings, check: Check, output: Output) -> tuple[Network,
     output.note(f"gradients: {check.dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
     data = load_data(settings.data)
     output.notes(f"data: {data.name} from {data.location}, split {data.split}", *data.notes)
-    d = data.features if check.features is None else check.features
-    if not 1 <= d <= data.features:
-        raise ConfigError(f"features = {d}: must be from 1 to {data.features}, which {data.name} has")
+    d = data.inputs if check.features is None else check.features
+    if not 1 <= d <= data.inputs:
+        raise ConfigError(f"features = {d}: must be from 1 to {data.inputs}, which {data.name} has")
     config = settings.network_config(d, data.classes)
     return Network(config, backend=backend, dtype=check.dtype, seed=settings.run.seed), data
 

@@ -83,6 +83,11 @@ class Settings:
                     f"{name} = {shown(values[name])}: has no effect on the schedule {train.schedule}, "
                     f"which is set by {', '.join(_USED[train.schedule])}"
                 )
+        for name, needed in _NEEDS.items():
+            group = known[name][0]
+            of = {"train": train, "data": DataConfig(**groups["data"])}[group]
+            if name in groups[group] and not getattr(of, needed):
+                raise ConfigError(f"{name} = {shown(values[name])}: has no effect without {needed}")
         network = NetworkConfig(inputs=1, **groups["network"])
         if network.bias_before_bn and not network.batch_norm:
             raise ConfigError("bias_before_bn = true: has no meaning without batch_norm, where biases always exist")
@@ -100,11 +105,15 @@ class Settings:
     def to_mapping(self) -> dict[str, Any]:
         """Return every setting that has a value and an effect, by name, as TOML can hold it."""
         network = NetworkConfig(inputs=1, **self.network)
+        fields = self.fields()
         owners = {"data": self.data, "network": network, "train": self.train, "run": self.run}
-        unused = _UNUSED[self.train.schedule]
+        unused = [
+            *_UNUSED[self.train.schedule],
+            *(n for n, of in _NEEDS.items() if not getattr(owners[fields[n][0]], of)),
+        ]
         mapping = {
             name: getattr(owners[group], field.name)
-            for name, (group, field) in self.fields().items()
+            for name, (group, field) in fields.items()
             if name not in unused and not (name == "bias_before_bn" and not network.batch_norm)
         }
         # Lists keep the order in which they were given, which is the order of the replicas.
@@ -177,6 +186,8 @@ _USED = {
     "cosine": ("eta", "eta_min"),
     "one-cycle": ("eta_min", "eta_max", "warmup", "anneal"),
 }
+# Settings without an effect unless another one is on.
+_NEEDS = {"border": "shift", "pca_eps": "pca"}
 _UNUSED = {
     schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay", "warmup", "anneal") if name not in used]
     for schedule, used in _USED.items()

@@ -100,12 +100,24 @@ def backward(
 
 
 def cost_and_gradients(
-    ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, labels: Array, lam: Array
+    ops: Ops,
+    layers: tuple[Layer, ...],
+    parameters: Parameters,
+    eps: float,
+    x: Array,
+    labels: Array,
+    lam: Array,
+    smoothing: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Return the costs (R,) and their gradients, for `lam` () or (R,); see :meth:`xpnet.Network.cost_and_gradients`."""
+    """Return the costs (R,) and their gradients; see :meth:`xpnet.Network.cost_and_gradients`.
+
+    `lam` and `smoothing`, which is None for labels as they are, are numbers () or one for each replica (R,).
+    """
     tape = Tape()
     s = forward(ops, layers, parameters, eps, x, tape)
     entropy = ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
+    if smoothing is not None:
+        ops.smooth_labels(entropy, s, labels, smoothing[..., None, None], 1.0 / s.shape[-2])
     lam_W = 2 * (lam[:, None, None] if lam.ndim else lam)
     gradients: dict[str, Array] = {}
     for layer, inputs, g, gamma, beta in backward(ops, layers, parameters, tape, entropy.g):

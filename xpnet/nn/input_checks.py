@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.data import Transform
 from xpnet.data.feature_table import plain_array, table_of
-from xpnet.errors import ArrayError, DataError
+from xpnet.errors import ArrayError, ConfigError, DataError
 from xpnet.utils.lazy_arrays import Rows
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+
+def checked(network: Network, x: Array, labels: Array | None, *, needed: bool) -> tuple[Array, Array]:
+    """Return samples and labels, checked for device, shape, dtype and range; see :meth:`xpnet.Network.checked`."""
+    x, hint = network.backend.own("x", x), "convert it with x.astype"
+    if network.transform is not None:
+        hint = f'transform raw samples with network.transform(x, "{network.dtype}")'
+    check_samples(x, network.config.inputs, network.replicas, network.dtype, hint=hint)
+    if labels is None and not needed:
+        return x, None
+    labels = network.backend.own("labels", labels)
+    check_labels(labels, x, network.config.classes, network.backend)
+    return x, labels
+
+
+def numbers_of(network: Network, name: str, value: Any) -> Array:
+    """Return a number, or one for each replica (R,), as an array on the network's device.
+
+    Raises:
+        ConfigError: `value` has another shape.
+    """
+    value = network.backend.asarray(value, dtype=network.dtype)
+    if value.shape not in ((), (network.replicas,)):
+        raise ConfigError(f"{name}: has shape {tuple(value.shape)}; it must be a number, or one for each replica")
+    return value
 
 
 def check_samples(x: Array, d: int, replicas: int, dtype: Any, *, hint: str = "") -> None:

@@ -22,19 +22,19 @@ from xpnet.config.arguments import floating, kind, numbers, seeds, takes
 from xpnet.config.arguments import path as a_path
 from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.config.fields import argument, flag, optional, whole
+from xpnet.config.fields import views as number_of_views
 from xpnet.config.supported import unknown
 from xpnet.data import Dataset, Standardiser, Transform
 from xpnet.errors import ConfigError
 from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
-from xpnet.nn.input_checks import check_labels, check_samples, raw_samples, transformed
+from xpnet.nn.input_checks import checked, numbers_of
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_file import Model, description, model_path, read_model, save_network
+from xpnet.nn.probabilities import folded, probabilities
 from xpnet.ops import get_ops
 
-# Number of raw samples that are standardised at a time.
-_ROWS = 1000
 _REPLICAS = optional(whole(1, MOST_NETWORKS))
 _OF_DATA = ("transform", "class_names", "image_shape", "feature_names")
 
@@ -120,7 +120,7 @@ class Network:
     def __copy__(self) -> Network:
         """Return a network that shares the tensors."""
         same = object.__new__(type(self))
-        same.__dict__.update(self.__dict__)
+        same.__dict__ |= self.__dict__
         return same
 
     @property
@@ -149,8 +149,10 @@ class Network:
         for name in _OF_DATA:
             setattr(self, name, getattr(data, name))
 
-    @takes(lam=numbers)
-    def cost_and_gradients(self, x: Array, labels: Array, lam: Any = 0.0) -> tuple[Array, dict[str, Array]]:
+    @takes(lam=numbers, label_smoothing=numbers)
+    def cost_and_gradients(
+        self, x: Array, labels: Array, lam: Any = 0.0, label_smoothing: Any = 0.0
+    ) -> tuple[Array, dict[str, Array]]:
         """Return the cost and its gradients in training mode; running statistics do not change.
 
         cost = mean cross-entropy + lam * sum over layers of sum(W**2), for each replica.
@@ -159,26 +161,27 @@ class Network:
             x: Standardised features (n, d), or (R, n, d) with a batch for each replica.
             labels: Classes (n,) or (R, n), whole numbers.
             lam: Strength of the penalty, a number or one for each replica (R,).
+            label_smoothing: Share of each label that is spread evenly over all classes, likewise.
 
         Returns:
             The costs (R,) and the gradients under the names of the parameters, fresh arrays.
 
         Raises:
             ArrayError: See :meth:`checked`.
-            ConfigError: `lam` is not a number of at least 0, or one for each replica.
+            ConfigError: `lam` or `label_smoothing` is not a number of at least 0, or one for each replica.
         """
         x, labels = self.checked(x, labels, needed=True)
-        lam = self.backend.asarray(lam, dtype=self.dtype)
-        if lam.shape not in ((), (self.replicas,)):
-            raise ConfigError(f"lam: has shape {tuple(lam.shape)}; it must be a number, or one for each replica")
-        return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, lam)
+        lam = numbers_of(self, "lam", lam)
+        alpha = numbers_of(self, "label_smoothing", label_smoothing) if np.any(np.asarray(label_smoothing)) else None
+        return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, lam, alpha)
 
-    def predict(self, x: Any, *, standardised: bool = False) -> Array:
+    def predict(self, x: Any, *, standardised: bool = False, views: int = 1) -> Array:
         """Return each network's most probable class for each sample.
 
         Args:
             x: Samples (n, d), or (R, n, d) with samples for each replica; see :meth:`predict_proba`.
             standardised: Whether `x` is standardised already.
+            views: Number of views of each picture.
 
         Returns:
             The classes (R, n), whole numbers from 0, with names in `class_names`; -1 for a network that has diverged.
@@ -187,10 +190,11 @@ class Network:
             ArrayError: See :meth:`predict_proba`.
             DataError: See :meth:`predict_proba`.
         """
-        xp, probabilities = self.backend.xp, self.predict_proba(x, standardised=standardised)
+        xp, probabilities = self.backend.xp, self.predict_proba(x, standardised=standardised, views=views)
         return xp.where(xp.isnan(probabilities[..., 0]), -1, xp.argmax(probabilities, axis=-1))
 
-    def predict_proba(self, x: Any, *, standardised: bool = False) -> Array:
+    @takes(views=number_of_views)
+    def predict_proba(self, x: Any, *, standardised: bool = False, views: int = 1) -> Array:
         """Return the probabilities of the classes, with the running statistics.
 
         Args:
@@ -199,23 +203,26 @@ class Network:
                 :func:`xpnet.data_from_arrays`.  The network transforms them.
             standardised: Whether `x` is transformed already, in the network's dtype and on its device.  A network
                 without a `transform` always takes such samples.
+            views: Number of views of each picture that are averaged; see :class:`xpnet.TrainConfig`.
 
         Returns:
             The probabilities (R, n, classes).
 
         Raises:
             ArrayError: `x` has another number of features; if it is standardised, see :meth:`checked`.
-            DataError: Raw samples are not real numbers, not finite, or too far from the training data.
+            DataError: Raw samples are not real numbers, not finite, too far from the training data, or no pictures.
         """
-        if standardised or self.transform is None:
-            x, _ = self.checked(x)
-            return self.ops.softmax(self.logits(x))
-        x, parts = raw_samples(x, self.features, self.replicas, self.backend), []
-        for start in range(0, x.shape[-2], _ROWS):
-            rows = slice(start, start + _ROWS)
-            part = transformed(x[rows] if x.ndim == 2 else x[:, rows], self.transform, self.dtype, start)
-            parts.append(self.ops.softmax(self.logits(self.backend.asarray(part))))
-        return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts, axis=1)
+        return probabilities(self, x, views, standardised=standardised)
+
+    def folded(self) -> Network:
+        """Return networks of raw, standardised features that predict the same: pooling and projection go into W1.
+
+        Every feature is standardised by the mean and the deviation of its square of pixels.
+
+        Raises:
+            ConfigError: The transform is not known.
+        """
+        return folded(self)
 
     def logits(self, x: Array) -> Array:
         """Return the logits (R, n, classes) with the running statistics, for standardised samples, unchecked."""
@@ -257,8 +264,8 @@ class Network:
 
     def description(self) -> dict[str, Any]:
         """Return the description of the network, without its tensors, in types that JSON has."""
-        pool = 1 if self.transform is None else self.transform.pool
-        return description(self.config, self.seeds, self.class_names, self.image_shape, self.feature_names, pool)
+        names = self.class_names, self.image_shape, self.feature_names
+        return description(self.config, self.seeds, *names, self.transform.pool if self.transform else 1)
 
     @classmethod
     @takes(path=a_path, backend=optional(kind(Backend)))
@@ -291,12 +298,4 @@ class Network:
             ArrayError: `x` is not (n, d) or (R, n, d) of this network's dtype on its device, or `labels` are not
                 classes of its samples.
         """
-        x, hint = self.backend.own("x", x), "convert it with x.astype"
-        if self.transform is not None:
-            hint = f'transform raw samples with network.transform(x, "{self.dtype}")'
-        check_samples(x, self.config.inputs, self.replicas, self.dtype, hint=hint)
-        if labels is None and not needed:
-            return x, None
-        labels = self.backend.own("labels", labels)
-        check_labels(labels, x, self.config.classes, self.backend)
-        return x, labels
+        return checked(self, x, labels, needed=needed)

@@ -126,7 +126,7 @@ class Runner:
             both = {**experiment.settings, **experiment.check, **cell}
             check = {name: both.pop(name) for name in ("choose", "samples", "features", "h") if name in both}
             settings = Settings.from_mapping({"split": "b1b2"} | {k: v for k, v in both.items() if k != "split"})
-            seed, features = settings.run.seed, check.get("features", data.features)
+            seed, features = settings.run.seed, check.get("features", data.inputs)
             network = Network(settings.network_config(features, data.classes), dtype="float64", seed=seed)
             x, labels = checked_samples(data, check["samples"], check.get("choose", "first"), seed, network)
             report = check_network(

@@ -32,7 +32,7 @@ class Batches:
         samples: Samples in the training set.
         config: Its `batch_size` and `drop_last` are used.
         backend: The device of the batches; the host if not given.
-        augmentation: How the samples are changed; None for none.
+        image_shape: (channels, height, width) of the pictures, if `config` changes them at random.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Batches:
         samples: int,
         config: TrainConfig,
         backend: Backend | None = None,
-        augmentation: Augmentation | None = None,
+        image_shape: tuple[int, int, int] | None = None,
     ) -> None:
-        self._augmentation = augmentation
+        self._augmentation = Augmentation.of(config, image_shape)
         self._orders, self._samples, self._config, self._backend = orders, samples, config, backend
         self._prepared: tuple[int, list[Array]] | None = None
 

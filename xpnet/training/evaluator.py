@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +52,12 @@ class Evaluator:
             return metrics, active.numbers
         return metrics, active.numbers[~(finite(active.living) & np.isfinite(metrics.losses[active.numbers]))]
 
-    def of_views(self, views: int) -> Metrics | None:
+    def final(self, wanted: Sequence[str], views: int) -> dict[str, Any]:
+        """Return the figures after the last step by the names of :class:`TrainResult`; NaN for sets not `wanted`."""
+        figures: dict[str, Any] = {name: self._at_end(name, wanted=name in wanted) for name in SETS}
+        return figures | {"test_views": self._of_views(views) if "test" in wanted else None}
+
+    def _of_views(self, views: int) -> Metrics | None:
         """Return the figures of the test set over several views; None if one view is evaluated."""
         if self._data.views is None:
             return None
@@ -59,7 +67,7 @@ class Evaluator:
             figures[:, numbers] = seen.arrays()
         return Metrics(*figures)
 
-    def at_end(self, which: str, *, wanted: bool) -> Metrics:
+    def _at_end(self, which: str, *, wanted: bool) -> Metrics:
         """Return the figures of a set after the last step; NaN if they are not wanted."""
         if not wanted:
             return Metrics.unknown(self._active.network.replicas)

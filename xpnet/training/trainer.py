@@ -13,7 +13,6 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
-from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.batches import Batches
@@ -66,9 +65,8 @@ class Trainer:
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
         self.length = config.length(int(data.train.x.shape[0]))
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
-        self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
-        self.rho = np.broadcast_to(np.asarray(config.momentum, float), (replicas,))
-        self.smoothing = np.broadcast_to(np.asarray(config.label_smoothing, float), (replicas,))
+        settings = config.lam, config.momentum, config.label_smoothing
+        self.lam, self.rho, self.smoothing = (np.broadcast_to(np.asarray(v, float), (replicas,)) for v in settings)
         self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
@@ -76,12 +74,10 @@ class Trainer:
         self.stopped = False
         # Pruning after the last step would save nothing.
         self._prune_at = sorted({s for callback in callbacks for s in callback.prune_at if 0 < s < self.length.steps})
-        # The host only launches a GPU's steps, so their time cannot be measured here.
-        self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL
+        self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        augmentation = Augmentation.of(config, data.data.image_shape)
-        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place, augmentation)
+        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place, data.data.image_shape)
         self._evaluator = Evaluator(self.active, data, self.lam)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
@@ -286,15 +282,11 @@ class Trainer:
     def result(self, final: Sequence[str], *, interrupted: bool = False) -> TrainResult:
         """Evaluate the sets of `final` and return the result."""
         begin = time.perf_counter()
-        train, validation, test = (self._evaluator.at_end(name, wanted=name in final) for name in SETS)
-        test_views = self._evaluator.of_views(self.config.views) if "test" in final else None
+        figures = self._evaluator.final(final, self.config.views)
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
-            train=train,
-            validation=validation,
-            test=test,
-            test_views=test_views,
+            **figures,
             views=self.config.views,
             epochs=len(self.history),
             steps=self.step,

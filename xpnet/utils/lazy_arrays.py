@@ -130,8 +130,8 @@ def slice_rows(x: Features, rows: slice) -> Features:
 
 
 def on_host(x: Any) -> bool:
-    """Return whether features, an array or :class:`StandardisedRows`, are in the host's memory or on its disk."""
-    return isinstance(x.x if isinstance(x, StandardisedRows) else x, (np.ndarray, Rows))
+    """Return whether features, an array or rows that are computed on reading, are on the host, or on its disk."""
+    return isinstance(getattr(x, "x", x), (np.ndarray, Rows))
 
 
 def kept_as_bytes(x: Any) -> bool:

@@ -55,6 +55,7 @@ def check_network(
     labels: Any,
     lam: float = 0.0,
     *,
+    label_smoothing: float = 0.0,
     gradients: Mapping[str, Any] | None = None,
     coverage: Any = None,
     h: float = H,
@@ -78,6 +79,7 @@ def check_network(
         x: Standardised features (n, d), in NumPy or on the network's device.
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
+        label_smoothing: Share of each label that is spread evenly over all classes.
         gradients: Gradients to check instead of the network's own, by the names of its parameters.
         coverage: ``"all"``, a fraction (float) or a count (int) of entries, sampled with `seed` and
             stratified over tensors.  Default: all of up to 2 million, else a sample of 10,000.
@@ -109,7 +111,7 @@ def check_network(
             f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
             f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
         )
-    problem = Problem.of(network, x, labels, lam)
+    problem = Problem.of(network, x, labels, lam, label_smoothing)
     count = parse_coverage(coverage, problem.size)
 
     cost, running_kept, own = own_gradients(network, problem)
@@ -136,6 +138,7 @@ def check_network(
         "seed": seed,
         "samples": len(problem.x),
         "lambda": problem.lam,
+        "label_smoothing": problem.smoothing,
         "precision": str(network.dtype),
         "device": network.backend.device,
     }
@@ -160,8 +163,9 @@ def gradcheck(
         x: Standardised features (n, d).
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
-        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``gradients``, ``coverage``, ``h``,
-            ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
+        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``label_smoothing``, ``gradients``,
+            ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``,
+            ``should_stop``, ``threads``.
 
     Returns:
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.

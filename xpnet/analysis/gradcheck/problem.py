@@ -42,6 +42,7 @@ class Problem:
         x: Features (n, d).
         labels: Classes (n,).
         lam: Strength of the L2 penalty.
+        smoothing: Label smoothing.
         ops: The reference operations: fast operations must not judge themselves.
     """
 
@@ -51,19 +52,21 @@ class Problem:
     x: Floats
     labels: Indices
     lam: float
+    smoothing: float
     ops: Ops
 
     @classmethod
-    def of(cls, network: Network, x: Any, labels: Any, lam: float) -> Problem:
+    def of(cls, network: Network, x: Any, labels: Any, lam: float, smoothing: float = 0.0) -> Problem:
         """Return the problem of a `network` of one replica, on any device and in any precision.
 
         Raises:
-            ConfigError: The network has several replicas, or `lam` is not a finite number of at least 0.
+            ConfigError: The network has several replicas, `lam` is not a finite number of at least 0, or `smoothing` is
+                not from 0 to below 1.
             ArrayError: `x` or `labels` do not fit the network.
         """
         if network.replicas != 1:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
-        lam = argument("lambda", lam, real(0))
+        lam, smoothing = argument("lambda", lam, real(0)), argument("label_smoothing", smoothing, real(0, below=1))
         x, labels = network.backend.asarray(x), network.backend.asarray(labels)
         if x.ndim != 2 or x.dtype.kind not in "biuf":
             wanted = f"real numbers of the shape (n, {network.config.inputs})"
@@ -75,7 +78,7 @@ class Problem:
             raise ArrayError("x: has values that are not finite")
         parameters = {name: np.array(on_host(network, p), np.float64) for name, p in network.parameters.items()}
         reference = get_reference(get_backend("cpu"))
-        return cls(network.config, network.layers, parameters, x, labels, lam, reference)
+        return cls(network.config, network.layers, parameters, x, labels, lam, smoothing, reference)
 
     @property
     def size(self) -> int:
@@ -109,7 +112,7 @@ class Problem:
         tape = Tape()
         s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape)
         outputs = [getattr(record.activation, "y", record.activation) for record in tape.layers[:-1]]
-        return losses(s[0].T, self.labels), [y[0] > 0 for y in outputs]
+        return losses(s[0].T, self.labels, self.smoothing), [y[0] > 0 for y in outputs]
 
     def penalty(self, parameters: dict[str, Floats]) -> float:
         """Return lam * sum over layers of sum(W**2)."""
@@ -131,9 +134,9 @@ def on_host(network: Network, values: Any) -> Any:
 def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict[str, Floats]]:
     """Return the network's own cost, whether its running statistics are unchanged, and its gradients (flat)."""
     before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
-    cost, gradients = network.cost_and_gradients(
-        network.backend.asarray(problem.x, dtype=network.dtype), network.backend.asarray(problem.labels), problem.lam
-    )
+    x = network.backend.asarray(problem.x, dtype=network.dtype)
+    labels = network.backend.asarray(problem.labels)
+    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing)
     kept = all(np.array_equal(before[name], on_host(network, value)) for name, value in network.running.items())
     return float(on_host(network, cost)[0]), kept, flat_gradients(gradients, problem, network)
 
@@ -155,14 +158,17 @@ def flat_gradients(gradients: Mapping[str, Any], problem: Problem, network: Netw
     return flat
 
 
-def losses(s: Floats, labels: Indices, shift: Floats | None = None) -> Floats:
+def losses(s: Floats, labels: Indices, smoothing: float = 0.0, shift: Floats | None = None) -> Floats:
     """Return log(sum exp(s)) - s[label] for logits with the classes first: (c, n, ...) to (n, ...).
 
-    The reference operation also computes gradients and hits, which are not needed here.
+    With `smoothing`, it is log(sum exp(s)) - sum over classes of s times the smoothed label.  The reference operation
+    also computes gradients and hits, which are not needed here.
     `shift` (n, ...) is about the largest logit; it is found if not given.
     """
     shifted = s - (s.max(axis=0) if shift is None else shift)
     label_logits = shifted[labels, np.arange(len(labels))]
+    if smoothing:
+        label_logits = (1 - smoothing) * label_logits + smoothing * shifted.mean(axis=0)
     result: Floats = np.log(np.exp(shifted, out=shifted).sum(axis=0))
     result -= label_logits
     return result

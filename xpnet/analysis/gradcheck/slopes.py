@@ -102,7 +102,7 @@ class FastSlopes:
             _note_kinks(kinked, y)
             y[0] -= self._x[number + 1][:, columns]
             logits = self._above(number + 1, y, columns, kinked)
-        loss = losses(logits, self.problem.labels, self._shift)
+        loss = losses(logits, self.problem.labels, self.problem.smoothing, self._shift)
         difference = np.mean(loss[:, :count] - loss[:, count:], axis=0)
         if kind in ("gamma", "beta"):
             p = self._p[name].reshape(-1)[j]

@@ -34,6 +34,7 @@ def sweep_h(
     labels: Any,
     lam: float = 0.0,
     *,
+    label_smoothing: float = 0.0,
     steps: Sequence[float] = STEPS,
     entries: int = 200,
     eps: float = 1e-6,
@@ -49,6 +50,7 @@ def sweep_h(
         x: Standardised features (n, d).
         labels: Classes (n,).
         lam: Strength of the L2 penalty.
+        label_smoothing: Share of each label that is spread evenly over all classes.
         steps: Values of h.
         entries: Size of the sample, stratified over tensors.
         eps: Smallest denominator of the relative error.
@@ -60,7 +62,7 @@ def sweep_h(
         left out: their gradient is zero.
     """
     network = network_of(network, seed)
-    problem = Problem.of(network, x, labels, lam)
+    problem = Problem.of(network, x, labels, lam, label_smoothing)
     _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]
     chosen = choose({name: problem.parameters[name].size for name in names}, entries, seed)
