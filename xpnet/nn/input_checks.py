@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +12,9 @@ from xpnet.data.feature_table import plain_array, table_of
 from xpnet.errors import ArrayError, ConfigError, DataError
 from xpnet.utils.lazy_arrays import Rows
 
-if TYPE_CHECKING:
-    from xpnet.nn.network import Network
 
-
-def checked(network: Network, x: Array, labels: Array | None, *, needed: bool) -> tuple[Array, Array]:
-    """Return samples and labels, checked for device, shape, dtype and range; see :meth:`xpnet.Network.checked`."""
+def checked(network: Any, x: Array, labels: Array | None, *, needed: bool) -> tuple[Array, Array]:
+    """Return samples and labels for a :class:`~xpnet.Network`, checked; see its method of the same name."""
     x, hint = network.backend.own("x", x), "convert it with x.astype"
     if network.transform is not None:
         hint = f'transform raw samples with network.transform(x, "{network.dtype}")'
@@ -29,7 +26,7 @@ def checked(network: Network, x: Array, labels: Array | None, *, needed: bool) -
     return x, labels
 
 
-def numbers_of(network: Network, name: str, value: Any) -> Array:
+def numbers_of(network: Any, name: str, value: Any) -> Array:
     """Return a number, or one for each replica (R,), as an array on the network's device.
 
     Raises:

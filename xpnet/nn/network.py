@@ -87,9 +87,7 @@ class Network:
         self.seeds = seeds_of(seed, replicas)
         if name := unknown("reference", config):
             raise ConfigError(f"{name}: is a setting that no network has yet")
-        self.config = config
-        self.backend = backend or get_backend("cpu")
-        self.dtype = np.dtype(dtype)
+        self.config, self.backend, self.dtype = config, backend or get_backend("cpu"), np.dtype(dtype)
         check_room(config, len(self.seeds))
         parameters = stacked_parameters(config, self.seeds, self.dtype)
         self._build(parameters, initial_statistics(config, len(self.seeds), self.dtype))
@@ -131,7 +129,7 @@ class Network:
     @property
     def size(self) -> int:
         """Number of parameters of one replica."""
-        return sum(int(np.prod(p.shape[1:])) for p in self.parameters.values())
+        return sum(p[0].size for p in self.parameters.values())
 
     @property
     def features(self) -> int:
@@ -222,14 +220,15 @@ class Network:
         Raises:
             ConfigError: The transform is not known.
         """
-        return folded(self)
+        plain: Network = folded(self)
+        return plain
 
     def logits(self, x: Array) -> Array:
         """Return the logits (R, n, classes) with the running statistics, for standardised samples, unchecked."""
         return inference(self.ops, self.layers, self.parameters, self.running, self.config.bn_eps, x)
 
     def scores(self, x: Array) -> Array:
-        """Return the logits, under the earlier name of :meth:`logits`."""
+        """Return the logits; the earlier name of :meth:`logits`."""
         warnings.warn("Network.scores is now called Network.logits", DeprecationWarning, stacklevel=2)
         return self.logits(x)
 

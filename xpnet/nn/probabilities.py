@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,11 @@ from xpnet.data.views import evaluated_views
 from xpnet.errors import ConfigError, DataError
 from xpnet.nn.input_checks import raw_samples, transformed
 
-if TYPE_CHECKING:
-    from xpnet.nn.network import Network
-
 # Number of raw samples that are transformed at a time.
 _ROWS = 1000
 
 
-def probabilities(network: Network, x: Any, views: int, *, standardised: bool) -> Array:
+def probabilities(network: Any, x: Any, views: int, *, standardised: bool) -> Array:
     """Return the probabilities (R, n, classes); see :meth:`xpnet.Network.predict_proba`."""
     transform = network.transform
     if standardised or transform is None:
@@ -36,7 +33,7 @@ def probabilities(network: Network, x: Any, views: int, *, standardised: bool) -
     return parts[0] if len(parts) == 1 else network.backend.xp.concatenate(parts, axis=1)
 
 
-def _inputs_of(network: Network, transform: Transform, x: Any, views: int) -> Iterator[list[Array]]:
+def _inputs_of(network: Any, transform: Transform, x: Any, views: int) -> Iterator[list[Array]]:
     """Yield the inputs of some raw samples at a time, on the host: an array for each view of them.
 
     Raises:
@@ -56,7 +53,7 @@ def _inputs_of(network: Network, transform: Transform, x: Any, views: int) -> It
         yield inputs
 
 
-def folded(network: Network) -> Network:
+def folded(network: Any) -> Any:
     """Return networks whose first weights include the transform; see :meth:`xpnet.Network.folded`."""
     if network.transform is None:
         raise ConfigError("folded: this network does not say how its data was transformed; train it with xpnet")
