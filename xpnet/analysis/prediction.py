@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset, LabelledSet
 from xpnet.data.formats import uses
 from xpnet.data.labels import same_classes, value_of, without_numbering
@@ -19,22 +20,23 @@ from xpnet.data.readers.columns import places_of
 from xpnet.data.readers.tabular import names_columns
 from xpnet.errors import DataError, RunError
 from xpnet.nn.network import Network
-from xpnet.training.device_data import set_to_device
-from xpnet.training.evaluation import confusion_matrix, evaluate
+from xpnet.training.device_data import check_views, raw_set, set_to_device
+from xpnet.training.evaluation import confusion_matrix, evaluate, evaluate_views
 from xpnet.training.history import Metrics
 
 
-def predict(network: Network, x: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the class probabilities (n, classes) of raw features, averaged over the networks.
+def predict(network: Network, x: NDArray[Any], views: int = 1) -> NDArray[np.float64]:
+    """Return the class probabilities (n, classes) of raw features, averaged over views of pictures and the networks.
 
     Networks that have diverged are left out.
 
     Raises:
+        DataError: See :meth:`xpnet.Network.predict_proba`.
         RunError: The network does not know how its data was standardised, or all networks have diverged.
     """
     if network.transform is None:
         raise RunError("the network does not say how its data was standardised; train it with xpnet train")
-    probabilities = network.backend.to_numpy(network.predict_proba(x)).astype(np.float64)
+    probabilities = network.backend.to_numpy(network.predict_proba(x, views=views)).astype(np.float64)
     good = np.isfinite(probabilities).all(axis=(1, 2))
     if not good.any():
         raise RunError("the network has diverged in training; it predicts nothing")
@@ -55,11 +57,30 @@ def evaluate_sets(
         figures.append(evaluate(network, part.x, part.labels, lam))
         matrices.append(confusion_matrix(network, part.x, part.labels))
         counts.append(len(getattr(data, name)))
+    return _weighted(figures, counts), np.sum(matrices, axis=0), sum(counts)
+
+
+def evaluate_sets_in_views(network: Network, data: Dataset, sets: Sequence[str], views: int) -> Metrics:
+    """Return the figures over all samples of some sets, with probabilities averaged over views of each picture.
+
+    Raises:
+        DataError: The data has no pictures.
+    """
+    check_views(data, TrainConfig(views=views))
+    figures, counts = [], []
+    for name in sets:
+        part = raw_set(data, name, network.backend, network.dtype)
+        figures.append(evaluate_views(network, part.x, part.labels, views))
+        counts.append(len(getattr(data, name)))
+    return _weighted(figures, counts)
+
+
+def _weighted(figures: Sequence[Metrics], counts: Sequence[int]) -> Metrics:
+    """Return the figures of several sets together, which have `counts` samples."""
     if len(figures) == 1:
-        return figures[0], matrices[0], counts[0]
+        return figures[0]
     weights = np.array(counts) / sum(counts)
-    means = (weights @ np.stack([getattr(f, field) for f in figures]) for field in ("accuracies", "losses", "costs"))
-    return Metrics(*means), np.sum(matrices, axis=0), sum(counts)
+    return Metrics(*(weights @ np.stack(values) for values in zip(*(one.arrays() for one in figures), strict=True)))
 
 
 def as_trained(network: Network, data: Dataset) -> Dataset:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
 
-@with_settings(*DATA, "device", unset="the run's")
+@with_settings(*DATA, "device", "views", unset="the run's")
 def evaluate(
     run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
     /,
@@ -45,7 +45,7 @@ def evaluate(
     Without --data, it is the test set of the run's own data. Other data is read as xpnet train reads it, except that
     the column of the labels and the size and colours of images are the run's.
     """
-    from xpnet.analysis.prediction import evaluate_sets, names_of_classes
+    from xpnet.analysis.prediction import evaluate_sets, evaluate_sets_in_views, names_of_classes
 
     refuse_taken(figure)
     network, data, settings = _load(run, given(options))
@@ -59,6 +59,8 @@ def evaluate(
     lam = [row.get("lambda", settings.train.lam) for row in rows] or settings.train.lam
     sets = ("train", "validation", "test") if on == "all" else (on,)
     metrics, matrices, samples = evaluate_sets(network, data, sets, np.asarray(lam))
+    views = settings.train.views
+    seen = evaluate_sets_in_views(network, data, sets, views) if views > 1 else None
     finite = np.isfinite(metrics.losses)
     networks = int(finite.sum())
     confusion = matrices[finite].sum(axis=0)  # (classes, classes), over the networks that have not diverged
@@ -72,6 +74,8 @@ def evaluate(
         "device": network.backend.device,
         "run": str(run),
     }
+    if seen is not None:
+        result["views"] = {"views": views, "accuracy": seen.accuracy, "loss": seen.loss}
     if figure is not None:
         title = f"{data.name}, {which}: {percent(metrics['accuracy'])}"
         result["figure"] = _draw(figure, confusion, names, title, networks)
@@ -84,6 +88,8 @@ def evaluate(
             tables.append(table(result["replicas"][0], cells, left=()))
     accuracy, loss, cost = figures(metrics)
     summary = f"accuracy {accuracy}, loss {loss}, cost {cost}, {samples:,} samples"
+    if seen is not None:
+        summary += f"; accuracy {percent(seen.accuracy)} averaged over {views} views"
     output.result(result, *tables, _matrix(names, confusion, accuracies, networks), summary)
 
 

@@ -12,9 +12,10 @@ from cyclopts import Group, Parameter
 
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import setting_name
+from xpnet.config.recipes import recipe
 from xpnet.config.settings import VARYING, Settings, settings_without_effect
 from xpnet.config.settings import read_settings as settings_in
-from xpnet.errors import RunError
+from xpnet.errors import ConfigError, RunError
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -140,9 +141,17 @@ def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def read_settings(options: Any, config: Path | None) -> Settings:
-    """Return the settings of the options, of the configuration file, and the defaults, in this order."""
+def read_settings(options: Any, config: Path | None, recipe_name: str | None = None) -> Settings:
+    """Return the settings of the options, of the configuration file or the recipe, and the defaults, in this order.
+
+    Raises:
+        ConfigError: A setting is wrong, there is no such recipe, or both a file and a recipe are named.
+    """
+    if recipe_name is not None and config is not None:
+        raise ConfigError(f"recipe = {recipe_name}, config = {config}: name one of them, not both")
     on_file = {} if config is None else settings_in(config)[0]
+    if recipe_name is not None:
+        on_file = dict(recipe(recipe_name).settings)
     on_line = given(options)
     # A schedule or a length on the command line removes the file's settings of other schedules or lengths.
     replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []

@@ -22,7 +22,7 @@ from xpnet.nn.model_file import model_path
 _COLUMNS, _LIKELIEST = 12, 3
 
 
-@with_settings("target", "header", "device")
+@with_settings("target", "header", "device", "views")
 def predict(
     run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
     inputs: Annotated[list[Path], Parameter(help="Images, or one .csv, .parquet, .npz or .npy file.")],
@@ -55,7 +55,7 @@ def predict(
     if network.replicas > 1:
         output.note(f"mean probabilities of the {network.replicas} networks of {run}")
     try:
-        probabilities = probabilities_of(network, read.x)
+        probabilities = probabilities_of(network, read.x, settings.train.views)
     except DataError as error:
         raise DataError(f"{inputs[0]}: {error}") from None
     classes = names_of_classes(network)

@@ -13,7 +13,15 @@ from cyclopts import Parameter
 from rich.table import Column, Table
 
 from xpnet.cli import command_line
-from xpnet.cli.console import STANDARD, Interrupt, Output, finish_on_interrupt, left_out_if_not_drawn
+from xpnet.cli.console import (
+    STANDARD,
+    Interrupt,
+    Output,
+    finish_on_interrupt,
+    left_out_if_not_drawn,
+    number,
+    percent,
+)
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
 from xpnet.cli.tables import combinations_table, figures
 from xpnet.config.settings import CONFIG, Settings, read_config
@@ -37,6 +45,12 @@ def train(
         Path | None,
         Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        Parameter(
+            group=OUTPUT, metavar="NAME", help="Settings of a recipe (xpnet recipes); options on the line go first."
+        ),
+    ] = None,
     out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder of the run. [default: runs/TIME]")] = None,
     resume: Annotated[
         Path | None,
@@ -56,9 +70,9 @@ def train(
     if resume is None:
         if allow_changes:
             raise ConfigError("allow_changes = true: is for a run that is resumed; name it with --resume RUN")
-        exit_code = train_anew(read_settings(options, config), out, output)
+        exit_code = train_anew(read_settings(options, config, recipe), out, output)
     else:
-        for name, value in (("config", config), ("out", out)):
+        for name, value in (("config", config), ("recipe", recipe), ("out", out)):
             if value is not None:
                 raise ConfigError(f"{name} = {value}: a run that is resumed has its own; leave --{name} out")
         exit_code = _resume(resume, options, output, allow_changes=allow_changes)
@@ -259,7 +273,8 @@ def _summary(result: TrainResult) -> str:
     median = f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)" if epochs else ""
     return (
         f"{counted(result.epochs, 'epoch')}, {counted(result.steps, 'step')} on {result.device}; "
-        f"training {sum(epochs):.2f} s{median}, evaluation {result.seconds_evaluation:.2f} s"
+        f"transforms {result.seconds_transforms:.2f} s, training {sum(epochs):.2f} s{median}, "
+        f"evaluation {result.seconds_evaluation:.2f} s"
     )
 
 
@@ -267,4 +282,7 @@ def _table(result: TrainResult) -> Table:
     table = Table("", *(Column(head, justify="right") for head in ("accuracy", "loss", "cost")))
     for name, metrics in (("training", result.train), ("validation", result.validation), ("test", result.test)):
         table.add_row(name, *figures(metrics))
+    if result.test_views is not None:
+        seen = result.test_views
+        table.add_row(f"test, {result.views} views", percent(seen.accuracy), number(seen.loss), "")
     return table
