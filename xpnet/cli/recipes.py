@@ -18,10 +18,8 @@ def recipes(output: Output = STANDARD) -> None:
     """
     known = all_recipes().values()
     rows = [(recipe.name, *_reached(recipe), recipe.about) for recipe in known]
-    where = sorted({recipe.reached["where"] for recipe in known if recipe.reached})
-    notes = (
-        [f"accuracy on the test set, with one view and averaged over six; seconds: {'; '.join(where)}"] if where else []
-    )
+    where = "; ".join(sorted({recipe.reached["where"] for recipe in known if recipe.reached}))
+    notes = [f"accuracy on the test set, with one view and averaged over six; seconds: {where}"] if where else []
     settings = [f"{recipe.name}: {_settings(recipe)}" for recipe in known]
     heads = ("", "accuracy", "six views", "seconds", "TFLOP", "about")
     output.result(

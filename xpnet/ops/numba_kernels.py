@@ -271,6 +271,31 @@ def scale_rows(rows, by_column, sums):
 
 
 @compiled
+def momentum(p, velocity, step, shrink, rho, nesterov, sums):
+    """Take a step with momentum on p (R, d, m), and add the squares of p before it to `sums` (R,)."""
+    R, d, m = p.shape
+    for r in range(R):
+        k, f = shrink[r], rho[r]
+        for i in range(d):
+            row, v, g = p[r, i], velocity[r, i], step[r, i]
+            square = p.dtype.type(0)
+            for j in range(m):
+                square += row[j] * row[j]
+            sums[r] += square
+            if nesterov:
+                for j in range(m):
+                    full = row[j] * k + g[j]
+                    moved = v[j] * f - full
+                    v[j] = moved
+                    row[j] = row[j] - full + moved * f
+            else:
+                for j in range(m):
+                    moved = v[j] * f - (row[j] * k + g[j])
+                    v[j] = moved
+                    row[j] += moved
+
+
+@compiled
 def norm_inference(s, scale, shift):
     R, n, m = s.shape
     zero = s.dtype.type(0)

@@ -96,6 +96,27 @@ def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array
     return None
 
 
+def descend_with_momentum(
+    p: Array,
+    velocity: Array,
+    steps: list[Array],
+    shrink: Array | None,
+    rho: Array,
+    nesterov: bool,
+    squares: Array | None = None,
+    out: Any = None,
+) -> Any:
+    if p.ndim != 3 or p.strides[-1] != p.itemsize or any(step.dtype != p.dtype for step in steps):
+        return numpy_ops.descend_with_momentum(p, velocity, steps, shrink, rho, nesterov, squares, out)
+    step = numpy_ops.concatenated(steps, p.shape, out)
+    sums = np.zeros(len(p)) if squares is None else squares
+    shrinks, rhos = (
+        np.broadcast_to(np.asarray(0 if v is None else v, p.dtype).reshape(-1), len(p)) for v in (shrink, rho)
+    )
+    numba_kernels.momentum(p, velocity, step, shrinks, rhos, nesterov, sums)
+    return step if len(steps) > 1 else None
+
+
 def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
     if g.shape != y.shape or g.ndim != 3:
         return numpy_ops.relu_gradient(g, y, out)

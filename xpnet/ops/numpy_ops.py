@@ -206,7 +206,7 @@ def softmax_cross_entropy(
     return out
 
 
-def _joined(tensors: list[Array], shape: tuple[int, ...], out: Array | None) -> Array:
+def concatenated(tensors: list[Array], shape: tuple[int, ...], out: Array | None) -> Array:
     """Return tensors (R, ...) side by side in `out`; a single one as it is."""
     if len(tensors) == 1:
         return tensors[0].reshape(shape)
@@ -228,14 +228,14 @@ def penalty(weights: list[Array]) -> Array:
 
 
 def average(running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
-    joined = _joined(batch, running.shape, out)
+    joined = concatenated(batch, running.shape, out)
     np.multiply(running, alpha, out=running)
     np.add(running, (1 - alpha) * joined, out=running)
     return joined if len(batch) > 1 else None
 
 
 def descend(p: Array, steps: list[Array], keep: Array | None, squares: Array | None = None, out: Any = None) -> Any:
-    step = _joined(steps, p.shape, out)
+    step = concatenated(steps, p.shape, out)
     if squares is not None:
         squares += penalty([p])
     if keep is not None:
@@ -277,7 +277,7 @@ def descend_with_momentum(
     out: Any = None,
 ) -> Any:
     joined, full = (None, np.empty_like(p)) if out is None else out
-    step = _joined(steps, p.shape, joined)
+    step = concatenated(steps, p.shape, joined)
     if squares is not None:
         squares += penalty([p])
     if shrink is None:
