@@ -42,6 +42,7 @@ KNOWN: dict[str, Known] = {
     # Steppers.
     "plain": _ALL | _SAMPLES,
     "population": _ALL | _SAMPLES,
+    "units": _ALL | _SAMPLES,
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES},
     "fused": {**_ALL, **_NO_SAMPLES},
     "graph": {**_ALL, **_NO_SAMPLES},

@@ -77,7 +77,8 @@ class TrainConfig(Checked):
             ``"full"``: one more pass over the training set after each epoch.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
-            step for small networks; on the CPU ``"split"`` and ``"population"``: networks dealt out to the cores.
+            step for small networks; on the CPU ``"split"`` and ``"units"``: the first layer or all layers
+            dealt out to the cores, ``"population"``: networks dealt out to them.
     """
 
     lam: PerReplica = setting(
@@ -136,7 +137,7 @@ class TrainConfig(Checked):
     )
     stepper: str = chosen(
         "auto",
-        "auto|plain|fused|graph|small|split|population",
+        "auto|plain|fused|graph|small|split|units|population",
         "How steps are executed (fused, graph, small: on a GPU).",
     )
 

@@ -148,6 +148,19 @@ def wait_for(flags, index, value, give_way):
 
 
 @compiled
+def meet(flags, mine, threads, apart, meeting, give_way, leave):
+    """Wait until the flags of all threads are at least `meeting`; return whether one of them says that it has left."""
+    raise_flag(flags, mine * apart, meeting)
+    for thread in range(threads):
+        if thread != mine:
+            wait_for(flags, thread * apart, meeting, give_way)
+    for thread in range(threads):  # noqa: SIM110
+        if read_flag(flags, thread * apart) >= leave:
+            return True
+    return False
+
+
+@compiled
 def prefetch(address, size):
     """Prefetch `size` bytes from `address` on, without waiting."""
     for offset in range(0, size, _CACHE_LINE):

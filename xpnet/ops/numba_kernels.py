@@ -51,97 +51,6 @@ def gather_floats(rows, x, first, out, memmove):
         copy_bytes(memmove, out.ctypes.data + i * size, base + rows[i] * row, size)
 
 
-@compiled
-def gather_pictures(rows, x, shape, pool, constant, whole, rest, factor, out):
-    """Write the standardised pixels, or means of squares of pixels, of `rows` (n,) of x (N, d) into out (n, d').
-
-    :func:`xpnet.data.transformed_rows.transformed` defines them.  The pixels of a line are added up in a buffer with
-    room for a moved picture's border on both sides, mirrored if the view is.
-    """
-    channels, height, width = shape
-    n, samples, room = len(rows), x.shape[1], 32
-    lines, cells = height // pool, width // pool
-    line = np.zeros(width + 2 * room, out.dtype)
-    inner = line[room : room + width]
-    share = out.dtype.type(1 / (pool * pool))
-    base, size = x.ctypes.data, samples * x.itemsize
-    for i in range(n):
-        row = rows[i]
-        source, target = x[row & 0xFFFFFFFF], out[i]
-        if i + 1 < n:
-            prefetch(base + (rows[i + 1] & 0xFFFFFFFF) * size, size)
-        flip = (row >> 32) & 1
-        down, right = (row >> 33) & 63, (row >> 39) & 63
-        down, right = down - 64 * (down >> 5), right - 64 * (right >> 5)
-        start = room + right if flip else room - right
-        for c in range(channels):
-            for y in range(lines):
-                for k in range(pool):
-                    place = y * pool + k - down
-                    outside = place < 0 or place >= height
-                    place = abs(place)
-                    if place >= height:
-                        place = 2 * (height - 1) - place
-                    pixels = source[(c * height + place) * width : (c * height + place + 1) * width]
-                    if outside and constant:
-                        if k == 0:
-                            inner[:] = 0
-                    elif flip:
-                        if k == 0:
-                            for j in range(width):
-                                inner[j] = pixels[width - 1 - j]
-                        else:
-                            for j in range(width):
-                                inner[j] += pixels[width - 1 - j]
-                    elif k == 0:
-                        for j in range(width):
-                            inner[j] = pixels[j]
-                    else:
-                        for j in range(width):
-                            inner[j] += pixels[j]
-                for k in range(abs(right)):
-                    line[room - 1 - k] = 0 if constant else line[room + 1 + k]
-                    line[room + width + k] = 0 if constant else line[room + width - 2 - k]
-                moved = line[start : start + width]
-                at = (c * lines + y) * cells
-                a, b, f, to = (
-                    whole[at : at + cells],
-                    rest[at : at + cells],
-                    factor[at : at + cells],
-                    target[at : at + cells],
-                )
-                if pool == 1:
-                    for j in range(cells):
-                        to[j] = (moved[j] - a[j] - b[j]) * f[j]
-                elif pool == 2:
-                    for j in range(cells):
-                        to[j] = ((moved[2 * j] + moved[2 * j + 1]) * share - a[j] - b[j]) * f[j]
-                else:
-                    for j in range(cells):
-                        total = moved[j * pool]
-                        for k in range(1, pool):
-                            total += moved[j * pool + k]
-                        to[j] = (total * share - a[j] - b[j]) * f[j]
-
-
-@compiled
-def cut_out(rows, shape, pool, side, out):
-    """Set the inputs (n, d') whose centres lie in the square that their rows cut out to 0."""
-    channels, height, width = shape
-    lines, cells = height // pool, width // pool
-    for i in range(len(rows)):
-        row, column = ((rows[i] >> 45) & 511) - 1, ((rows[i] >> 54) & 511) - 1
-        if row < 0:
-            continue
-        for y in range(lines):
-            if abs(2 * (y * pool - row) + pool - 1) >= side:
-                continue
-            for j in range(cells):
-                if abs(2 * (j * pool - column) + pool - 1) < side:
-                    for c in range(channels):
-                        out[i, (c * lines + y) * cells + j] = 0
-
-
 # Each loop for wide layers has only a few arrays: with more, the compiler cannot tell that they do not overlap, and
 # does not vectorise.  A row stays in the first cache from one loop to the next.  For narrow layers the loops by row
 # cost more than they gain: 100 x 10 numbers take half as long in the simple loops.
@@ -271,17 +180,17 @@ def scale_rows(rows, by_column, sums):
 
 
 @compiled
-def momentum(p, velocity, step, shrink, rho, nesterov, sums):
-    """Take a step with momentum on p (R, d, m), and add the squares of p before it to `sums` (R,)."""
-    R, d, m = p.shape
+def momentum(p, velocity, step, first, shrink, rho, nesterov, sums):
+    """Take a step (R, d, m) with momentum on m columns of p from `first` on; add their squares before it to `sums`."""
+    R, d, m = step.shape
+    short = np.empty(m, p.dtype)
     for r in range(R):
         k, f = shrink[r], rho[r]
+        short[:] = 0
         for i in range(d):
-            row, v, g = p[r, i], velocity[r, i], step[r, i]
-            square = p.dtype.type(0)
-            for j in range(m):
-                square += row[j] * row[j]
-            sums[r] += square
+            row, v, g = p[r, i][first : first + m], velocity[r, i][first : first + m], step[r, i]
+            for j in range(m):  # a sum by column is vectorised
+                short[j] += row[j] * row[j]
             if nesterov:
                 for j in range(m):
                     full = row[j] * k + g[j]
@@ -293,6 +202,8 @@ def momentum(p, velocity, step, shrink, rho, nesterov, sums):
                     moved = v[j] * f - (row[j] * k + g[j])
                     v[j] = moved
                     row[j] += moved
+        for j in range(m):
+            sums[r] += short[j]
 
 
 @compiled

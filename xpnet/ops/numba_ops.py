@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
-from xpnet.ops import numba_kernels, numpy_ops, wide_products
+from xpnet.ops import numba_kernels, numba_pictures, numpy_ops, wide_products
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
@@ -64,9 +64,12 @@ def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
     into = out.reshape(-1, x.shape[1])
     z = into if x.projection is None else _borrowed((len(flat), len(x.factor)), x.dtype)
     constant = x.border == "constant"
-    numba_kernels.gather_pictures(flat, table, x.image_shape, x.pool, constant, x.whole, x.rest, x.factor, z)
+    if x.pool == 2 and table.dtype == np.uint8:
+        numba_pictures.gather_halved(flat, table, x.image_shape, constant, x.whole, x.rest, x.factor, z)
+    else:
+        numba_pictures.gather_pictures(flat, table, x.image_shape, x.pool, constant, x.whole, x.rest, x.factor, z)
     if x.cutout:
-        numba_kernels.cut_out(flat, x.image_shape, x.pool, x.cutout, z)
+        numba_pictures.cut_out(flat, x.image_shape, x.pool, x.cutout, z)
     if x.projection is not None:
         np.matmul(z, x.projection, out=into)
     return out
@@ -113,7 +116,7 @@ def descend_with_momentum(
     shrinks, rhos = (
         np.broadcast_to(np.asarray(0 if v is None else v, p.dtype).reshape(-1), len(p)) for v in (shrink, rho)
     )
-    numba_kernels.momentum(p, velocity, step, shrinks, rhos, nesterov, sums)
+    numba_kernels.momentum(p, velocity, step, 0, shrinks, rhos, nesterov, sums)
     return step if len(steps) > 1 else None
 
 

@@ -21,6 +21,7 @@ from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.streaming import StreamingStepper
+from xpnet.training.steppers.unit_parallel import UnitParallelStepper, threads_for_units
 
 
 class Stepper(Protocol):
@@ -37,7 +38,7 @@ class Stepper(Protocol):
         """
 
 
-_BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population", "split", "plain")}
+_BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population", "split", "units", "plain")}
 
 
 def check_known(network: Any, hyper: Hyperparameters, kind: str, training: TrainConfig | None = None) -> set[str]:
@@ -91,13 +92,22 @@ def make_stepper(
     if kind == "plain":
         return PlainStepper(network, x, labels, hyper)
     if kind in ("fused", "graph", "small"):
-        raise ConfigError(f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split and population")
+        raise ConfigError(
+            f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split, units and population"
+        )
     several = network.replicas > 1 and backend.name == "cpu" and "population" in known
     if kind == "population" or (kind == "auto" and several):
         return ReplicaParallelStepper(network, x, labels, hyper)
     threads = threads_to_split(network, x) if kind in ("auto", "split") and "split" in known else 1
     if threads > 1:
         return FeatureParallelStepper(network, x, labels, hyper, threads)
+    units = threads_for_units(network, batch) if kind in ("auto", "units") and "units" in known else 1
+    if units > 1:
+        return UnitParallelStepper(network, x, labels, hyper, units)
+    if kind == "units":
+        raise ConfigError(
+            "stepper = units: is for one network with hidden layers of 128 units and more, with Numba and several cores"
+        )
     if kind == "split":
         raise ConfigError(
             "stepper = split: is for one network without momentum whose first layer is nearly all of it, on images "
@@ -109,7 +119,7 @@ def make_stepper(
 def _on_gpu(
     network: Any, hyper: Hyperparameters, kind: str, batch: int, known: set[str], x: Array, labels: Array
 ) -> Stepper:
-    if kind in ("split", "population"):
+    if kind in ("split", "units", "population"):
         able = "plain, fused, graph and small"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")
     from xpnet.training.steppers.cuda_graph import GraphStepper
@@ -134,6 +144,7 @@ __all__ = [
     "State",
     "StepMetrics",
     "Stepper",
+    "UnitParallelStepper",
     "check_known",
     "make_stepper",
 ]

@@ -65,7 +65,7 @@ class PlainStepper:
         self._buffers: dict[str, Any] = {}
         rho, smoothing = hyper.rho, hyper.smoothing
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
-        self._smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
+        self.smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
@@ -98,8 +98,8 @@ class PlainStepper:
         ops, layers, parameters = self.ops, self.layers, state.parameters
         s = forward(ops, layers, parameters, self.config.bn_eps, x, tape)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, rates.scale, tape.entropy)
-        if self._smoothing is not None:
-            ops.smooth_labels(entropy, s, labels, self._smoothing, rates.scale)
+        if self.smoothing is not None:
+            ops.smooth_labels(entropy, s, labels, self.smoothing, rates.scale)
         self._average(state, tape, rates.alpha)
         for gradient in backward(ops, layers, parameters, tape, entropy.g):
             self._use(gradient, state, rates)

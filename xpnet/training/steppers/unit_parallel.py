@@ -1,0 +1,286 @@
+"""One network on several cores: each core keeps a share of every hidden layer's units."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.data import TransformedRows, samples_of
+from xpnet.nn.layers import Layer
+from xpnet.ops import fast_is_on
+from xpnet.ops.blas import blas_threads, one_blas_thread
+from xpnet.training.steppers.plain import PlainStepper
+from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+_MOST_THREADS = 16
+# With fewer units of a layer per thread, or fewer multiplications of a step, synchronising costs more than it gains.
+_FEWEST_UNITS, _FEWEST_PRODUCTS = 64, 20_000_000
+_APART = 16  # words between the flags of two threads: two cache lines
+# Value of a flag that tells the other threads to return.
+_LEAVE = 2**62
+
+
+class UnitParallelStepper(PlainStepper):
+    """Splits every hidden layer by its units, and the last layer by its inputs; all of a step runs on all cores.
+
+    A thread computes x W for its own columns of W, normalises its own units, and updates its own columns: batch
+    normalisation needs no numbers of other threads, and a share of W stays in the cache of its core.  Between two
+    layers the threads wait for each other, by flags in memory.  The last layer has few outputs: every thread multiplies
+    its own units by their rows of W, and the first thread adds up the logits and computes the losses.
+    """
+
+    def __init__(self, network: Network, x: Any, labels: Array, hyper: Hyperparameters, threads: int) -> None:
+        super().__init__(network, x, labels, hyper)
+        from xpnet.ops import numba_kernels
+        from xpnet.ops.numba_intrinsics import addresses, meet
+
+        self.momentum_on_columns, self._meet = numba_kernels.momentum, meet
+        self._give_way = (addresses() or (0, 0, 0, 0))[3]
+        self.threads = threads
+        self._memory: dict[int, tuple[_Shared, list[_Share]]] = {}
+
+    def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
+        """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
+        state.pack(np)
+        steps, n = perm.shape
+        if n not in self._memory:
+            shared = _Shared(self, n)
+            self._memory[n] = shared, [_Share(self, shared, number) for number in range(self.threads)]
+        shared, shares = self._memory[n]
+        shared.begin(self, state, perm, eta, metrics)
+        workers = [threading.Thread(target=share.work, args=(steps,), daemon=True) for share in shares[1:]]
+        with one_blas_thread():
+            for worker in workers:
+                worker.start()
+            shares[0].work(steps)
+            for worker in workers:
+                worker.join()
+        if shared.errors:
+            raise shared.errors[0]
+        metrics.penalty[:, 0] = shared.squares.sum(axis=0)
+        state.step += steps
+
+    def meet(self, flags: Array, number: int, meeting: int) -> bool:
+        """Wait until all threads have come to this meeting; return whether one of them has left."""
+        return bool(self._meet(flags, number, self.threads, _APART, meeting, self._give_way, _LEAVE))
+
+
+class _Shared:
+    """What all threads read: the batch, the outputs of the layers and their gradients, for batches of n samples."""
+
+    def __init__(self, stepper: UnitParallelStepper, n: int) -> None:
+        sizes, dtype = stepper.config.hidden, stepper.dtype
+        # A thread may gather the next batch while another one still reads this one.
+        self.x = [np.empty((n, stepper.config.inputs), dtype) for _ in range(2)]
+        self.y = [np.empty((n, m), dtype) for m in sizes]
+        self.g = [np.empty((n, m), dtype) for m in sizes]
+        self.logits = np.empty((stepper.threads, n, stepper.config.classes), dtype)
+        self.last_g: Any = None  # of the logits (n, classes)
+        self.errors: list[BaseException] = []
+
+    def begin(self, stepper: UnitParallelStepper, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
+        """Prepare the steps of one call."""
+        steps, n = perm.shape
+        self.state, self.perm, self.metrics = state, perm, metrics
+        self.samples = samples_of(perm) if isinstance(stepper.x, TransformedRows) else perm
+        self.alpha = np.full(steps, stepper.config.bn_alpha, stepper.dtype)
+        if state.step == 0 and steps > 0:
+            self.alpha[0] = 0  # running statistics start from the first batch
+        shrink = 2 * eta * stepper.hyper.lam
+        self.scale, self.shrink, self.keep = (
+            values[..., None, None].astype(stepper.dtype) for values in (eta / n, shrink, 1 - shrink)
+        )
+        self.squares = np.zeros((stepper.threads, steps))
+        self.flags = np.zeros(stepper.threads * _APART, np.int64)
+        self.errors = []
+
+
+class _Share:
+    """A thread's share of the network, and its own memory."""
+
+    def __init__(self, stepper: UnitParallelStepper, shared: _Shared, number: int) -> None:
+        self.stepper, self.shared, self.number = stepper, shared, number
+        n, threads = len(shared.x[0]), stepper.threads
+        self.rows = slice(n * number // threads, n * (number + 1) // threads)
+        self.units = [slice(*edges_of(m, threads)[number]) for m in stepper.config.hidden]
+        hidden = stepper.layers[:-1]
+        self.inner: list[tuple[Layer, slice]] = list(zip(hidden, self.units, strict=True))
+        self.s: list[Any] = [None] * len(hidden)
+        self.activations: list[Any] = [None] * len(hidden)
+        self.below: list[Any] = [None] * len(hidden)
+        self.gradients: list[Any] = [None] * len(hidden)
+        self.steps: dict[str, Any] = {}
+        self.entropy: Any = None
+        rho = stepper.hyper.rho
+        self.rho = None if rho is None else np.asarray(rho, stepper.dtype).reshape(1)
+
+    def work(self, steps: int) -> None:
+        """Take the steps, in step with the other threads."""
+        self._meetings = 0
+        try:
+            with np.errstate(all="ignore"):  # overflow shows in the metrics
+                for t in range(steps):
+                    if self._step(t):
+                        return
+        except BaseException as error:  # raised by `run`, after the other threads have returned
+            self.shared.errors.append(error)
+        finally:
+            self.shared.flags[self.number * _APART] = _LEAVE if self.shared.errors else self._meetings
+
+    def _left(self) -> bool:
+        self._meetings += 1
+        return self.stepper.meet(self.shared.flags, self.number, self._meetings)
+
+    def _step(self, t: int) -> bool:
+        """Take a step; return whether another thread has left."""
+        stepper, shared = self.stepper, self.shared
+        x = shared.x[t % 2]
+        stepper.ops.gather(shared.perm[t][self.rows], stepper.x, x[self.rows])
+        if self._left() or self._forward(t, x) or self._losses(t) or self._backward(t):
+            return True
+        inputs = [x, *shared.y]
+        for (layer, own), x, gradient in zip(self.inner, inputs, self.gradients, strict=False):
+            self._update(t, layer, own, x, gradient)
+        return False
+
+    def _forward(self, t: int, x: Array) -> bool:
+        ops, parameters, running = self.stepper.ops, self.shared.state.parameters, self.shared.state.running
+        for index, (layer, own) in enumerate(self.inner):
+            s = self.s[index] = np.matmul(x, parameters[layer.W][:, :, own], out=self.s[index])
+            b = None if layer.b is None else parameters[layer.b][..., own]
+            if layer.gamma is None:
+                y = self.activations[index] = ops.bias_relu(s, b, self.activations[index])
+            else:
+                if b is not None:
+                    s += b
+                gamma, beta = (parameters[name or ""][..., own] for name in (layer.gamma, layer.beta))
+                eps = self.stepper.config.bn_eps
+                norm = self.activations[index] = ops.batch_norm_relu(s, gamma, beta, eps, self.activations[index])
+                y = norm.y
+                for name, batch in ((layer.mean, norm.mean), (layer.var, norm.var)):
+                    ops.average(running[name or ""][..., own], [batch], self.shared.alpha[t])
+            self.shared.y[index][:, own] = y[0]
+            x = self.shared.y[index]
+            if self._left():
+                return True
+        return False
+
+    def _losses(self, t: int) -> bool:
+        """Compute the logits, and in the first thread the losses and their gradient."""
+        stepper, shared, last = self.stepper, self.shared, self.stepper.layers[-1]
+        parameters, own = shared.state.parameters, self.units[-1]
+        np.matmul(self._output(), parameters[last.W][0, own], out=shared.logits[self.number])
+        if self._left():
+            return True
+        if self.number == 0:
+            s = shared.logits.sum(axis=0, keepdims=True) + parameters[last.b or ""]
+            labels = stepper.ops.gather(shared.samples[t], stepper.labels)
+            self.entropy = stepper.ops.softmax_cross_entropy(s, labels, shared.scale[t], self.entropy)
+            if stepper.smoothing is not None:
+                stepper.ops.smooth_labels(self.entropy, s, labels, stepper.smoothing, shared.scale[t])
+            shared.metrics.loss[t] = self.entropy.losses.sum(axis=-1, dtype="float64")
+            shared.metrics.correct[t] = self.entropy.correct.sum(axis=-1)
+            shared.last_g = self.entropy.g[0]
+        return self._left()
+
+    def _output(self) -> Array:
+        """Return this thread's outputs of the last hidden layer (n, units)."""
+        activation = self.activations[-1]
+        return activation[0] if self.stepper.layers[-2].gamma is None else activation.y[0]
+
+    def _backward(self, t: int) -> bool:
+        """Compute the gradients of this thread's units, and update its rows of the last layer."""
+        ops, shared, last = self.stepper.ops, self.shared, self.stepper.layers[-1]
+        parameters, g = shared.state.parameters, shared.last_g
+        above, last_own = last, self.units[-1]
+        for index in range(len(self.inner) - 1, -1, -1):
+            layer, own = self.inner[index]
+            below = np.matmul(g, parameters[above.W][0, own].T, out=self.below[index])
+            self.below[index] = below
+            activation = self.activations[index]
+            if layer.gamma is None:
+                gradient = ops.relu_gradient(below[None], activation, self.gradients[index])
+                own_g = gradient[0]
+            else:
+                gamma = parameters[layer.gamma][..., own]
+                gradient = ops.batch_norm_relu_gradients(below[None], activation, gamma, self.gradients[index])
+                own_g = gradient.s[0]
+            self.gradients[index] = gradient
+            if above is last:
+                self._update_last(t, last_own)
+            if index > 0:
+                shared.g[index][:, own] = own_g
+                if self._left():
+                    return True
+                g, above = shared.g[index], layer
+        return self._left()
+
+    def _update_last(self, t: int, own: slice) -> None:
+        last, g = self.stepper.layers[-1], self.shared.last_g
+        parameters, velocities = self.shared.state.parameters, self.shared.state.velocities
+        name = last.W
+        step = self.steps[name] = np.matmul(self._output().T, g, out=self.steps.get(name))
+        velocity = None if self.rho is None else velocities[name][:, own]
+        self._descend(t, parameters[name][:, own], velocity, step[None], penalised=True)
+        if self.number == 0 and last.b is not None:
+            velocity = None if self.rho is None else velocities[last.b]
+            step = self.stepper.ops.bias_gradient(g[None], self.steps.get(last.b))
+            self.steps[last.b] = step
+            self._descend(t, parameters[last.b], velocity, step, penalised=False)
+
+    def _update(self, t: int, layer: Layer, own: slice, x: Array, gradient: Any) -> None:
+        """Update this thread's columns of a layer."""
+        shared, ops = self.shared, self.stepper.ops
+        parameters, velocities = shared.state.parameters, shared.state.velocities
+        g = gradient if layer.gamma is None else gradient.s
+        W = parameters[layer.W]
+        if self.rho is None:
+            squares = shared.squares[self.number, t : t + 1]
+            buffer = self.steps.get(layer.W)
+            self.steps[layer.W] = ops.descend_by_product(W[:, :, own], x, g, shared.keep[t], squares, buffer)
+        else:
+            step = self.steps[layer.W] = np.matmul(x.T, g[0], out=self.steps.get(layer.W))
+            self.stepper.momentum_on_columns(
+                W, velocities[layer.W], step[None], own.start, shared.shrink[t, 0, 0], self.rho,
+                self.stepper.hyper.nesterov, shared.squares[self.number, t : t + 1],
+            )  # fmt: skip
+        steps = [] if layer.b is None else [(layer.b, ops.bias_gradient(g, self.steps.get(layer.b)))]
+        if layer.gamma is not None and layer.beta is not None:
+            steps += [(layer.gamma, gradient.gamma), (layer.beta, gradient.beta)]
+        for name, small in steps:
+            velocity = None if self.rho is None else velocities[name][..., own]
+            self._descend(t, parameters[name][..., own], velocity, small, penalised=False)
+
+    def _descend(self, t: int, p: Array, velocity: Any, step: Array, *, penalised: bool) -> None:
+        ops, shared, hyper = self.stepper.ops, self.shared, self.stepper.hyper
+        squares = shared.squares[self.number, t : t + 1] if penalised else None
+        if self.rho is None:
+            ops.descend(p, [step], shared.keep[t] if penalised else None, squares)
+            return
+        shrink = shared.shrink[t] if penalised else None
+        rho = self.rho.reshape(1, 1, 1)
+        ops.descend_with_momentum(p, velocity, [step], shrink, rho, hyper.nesterov, squares)
+
+
+def edges_of(units: int, threads: int) -> list[tuple[int, int]]:
+    """Return the units of each thread, as (first, last + 1); all but the last have a multiple of 16."""
+    edges = [16 * (units * i // (16 * threads)) for i in range(threads)] + [units]
+    return list(pairwise(edges))
+
+
+def threads_for_units(network: Network, batch_size: int) -> int:
+    """Return the best number of threads for splitting the units of every layer; 1 if that is not worthwhile."""
+    config = network.config
+    if network.replicas > 1 or network.backend.name != "cpu" or not fast_is_on() or not config.hidden:
+        return 1
+    sizes = (config.inputs, *config.hidden, config.classes)
+    if batch_size * sum(a * b for a, b in pairwise(sizes)) < _FEWEST_PRODUCTS:
+        return 1
+    return max(1, min(blas_threads(), _MOST_THREADS, min(config.hidden) // _FEWEST_UNITS, batch_size))
