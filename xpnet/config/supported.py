@@ -43,8 +43,8 @@ KNOWN: dict[str, Known] = {
     "plain": _ALL | _SAMPLES,
     "population": _ALL | _SAMPLES,
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES},
-    "fused": {**_ALL, **_NO_SAMPLES},
-    "graph": {**_ALL, **_NO_SAMPLES},
+    "fused": _ALL | _SAMPLES,
+    "graph": _ALL | _SAMPLES,
     "small": {**_NO_MOMENTUM, **_NO_SAMPLES},
 }
 
