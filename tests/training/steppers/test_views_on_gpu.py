@@ -133,6 +133,7 @@ def test_a_captured_step_in_views_is_few_launches_and_never_waits(gpu):
     run(1)  # captured
     assert gpu.xp.launches - launches <= 42
     run(3)
+    assert [pool.bytes() for pool in gpu.xp.pools] == [0, 0]  # nothing is allocated in a step
     graphs, launches = gpu.xp.graph_launches, gpu.xp.launches
     run(3)
     assert gpu.xp.graph_launches - graphs == 1
