@@ -11,7 +11,7 @@ from resumed import check_resumed
 from strict import gpu_backend
 
 import xpnet
-from xpnet.data import Transform, TransformedRows, on_host
+from xpnet.data import LabelledSet, Rows, Transform, TransformedRows, on_host
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.training.device_data import seen_in_views, to_device
@@ -91,6 +91,20 @@ def test_pictures_that_do_not_fit_on_the_device_train_the_same(monkeypatch, gpu,
     monkeypatch.setattr("xpnet.training.steppers.streaming._BLOCK_BYTES", size)
     gpu.xp.free = 2_000  # bytes; every set of pictures has more
     check_equal(trained(gpu, data, stepper, **settings), fits)
+
+
+@pytest.mark.parametrize("free", [2**33, 2_000])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_pictures_on_the_disk_and_of_other_types_train_the_same(monkeypatch, gpu, kind, free):
+    monkeypatch.setattr("xpnet.training.steppers.streaming._BLOCK_BYTES", 2 * 20 * 72 * 8)
+    data, gpu.xp.free = pictures(pool=1, pca=4), free
+
+    def on_disk(part):
+        return LabelledSet(Rows(part.x, np.arange(len(part)), kind), part.labels)
+
+    sets = {name: on_disk(getattr(data, name)) for name in ("train", "validation", "test")}
+    found = trained(gpu, dataclasses.replace(data, **sets), views=2, **ALL)
+    check_equal(found, trained(xpnet.get_backend("cpu"), data, views=2, **ALL), rtol=1e-9)
 
 
 def test_where_pictures_lie_depends_on_the_free_memory(gpu):
