@@ -25,9 +25,14 @@ def gpu() -> Backend:
         pytest.skip(str(error))
 
 
-def trained(backend, stepper="auto", *, dtype="float64", batch_norm=True, **config):
-    data = xpnet.load_data("patterns:1200/200")
-    network = xpnet.NetworkConfig(inputs=data.features, hidden=(20, 15), batch_norm=batch_norm)
+# Settings of pictures in views, and of their inputs.
+VIEWS = {"flip": "random", "shift": 3, "cutout": 6, "label_smoothing": (0.1, 0.2), "views": 6}
+INPUTS = [{}, {"pool": 2}, {"pool": 4, "pca": 30}]
+
+
+def trained(backend, stepper="auto", *, dtype="float64", batch_norm=True, inputs=None, **config):
+    data = xpnet.load_data("patterns:1200/200", **(inputs or {}))
+    network = xpnet.NetworkConfig(inputs=data.inputs, hidden=(20, 15), batch_norm=batch_norm)
     net = xpnet.Network(network, backend=backend, dtype=dtype, replicas=2)
     stepper = stepper if backend.name == "gpu" else "auto"
     return xpnet.train(net, data, xpnet.TrainConfig(epochs=4, stepper=stepper, **config)), net
@@ -49,6 +54,30 @@ def test_training_from_one_seed_gives_the_same_curves(gpu, stepper, momentum, ba
     np.testing.assert_allclose(on_gpu.test.losses, on_cpu.test.losses, rtol=1e-9)
 
 
+@pytest.mark.parametrize("inputs", INPUTS, ids=str)
+@pytest.mark.parametrize(("stepper", "border"), [("plain", "reflect"), ("fused", "constant"), ("graph", "reflect")])
+def test_training_in_views_gives_the_curves_of_the_cpu(gpu, stepper, border, inputs):
+    settings = {**VIEWS, "border": border, "shuffle": "independent", "train_metrics": "full", "batch_size": 70}
+    on_gpu, on_cpu = (
+        trained(backend, stepper, inputs=inputs, momentum=0.5, **settings)[0]
+        for backend in (gpu, xpnet.get_backend("cpu"))
+    )
+    for column in ("train_loss", "train_cost", "validation_loss"):
+        np.testing.assert_allclose(on_gpu.history[column], on_cpu.history[column], rtol=1e-9)
+    np.testing.assert_allclose(on_gpu.test.losses, on_cpu.test.losses, rtol=1e-9)
+    np.testing.assert_allclose(on_gpu.test_views.losses, on_cpu.test_views.losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("inputs", INPUTS[1:], ids=str)
+def test_pictures_that_stay_on_the_host_train_the_same_in_views(gpu, inputs, monkeypatch):
+    fits, _ = trained(gpu, "graph", inputs=inputs, **VIEWS)
+    monkeypatch.setattr("xpnet.training.device_data._SHARE", 0.0)
+    monkeypatch.setattr("xpnet.training.steppers.streaming._BLOCK_BYTES", 2 * 100 * 3072)
+    streamed, _ = trained(gpu, "graph", inputs=inputs, **VIEWS)
+    np.testing.assert_array_equal(streamed.history["train_loss"], fits.history["train_loss"])
+    np.testing.assert_array_equal(streamed.test_views.losses, fits.test_views.losses)
+
+
 def test_gradients_are_those_of_the_cpu(gpu):
     config = xpnet.NetworkConfig(inputs=9, hidden=(6, 5), classes=4)
     rng = np.random.default_rng(0)
@@ -67,9 +96,11 @@ def test_mixing_is_named(gpu):
         net.predict_proba(np.ones((2, 3), np.float32))
 
 
-@pytest.mark.parametrize("stepper", ["graph", "small"])
-def test_the_same_seed_gives_the_same_bits(gpu, stepper):
-    (first, one), (second, other) = (trained(gpu, stepper, dtype="float32") for _ in range(2))
+@pytest.mark.parametrize(
+    ("stepper", "settings"), [("graph", {}), ("small", {}), ("graph", {"inputs": INPUTS[2], **VIEWS})], ids=str
+)
+def test_the_same_seed_gives_the_same_bits(gpu, stepper, settings):
+    (first, one), (second, other) = (trained(gpu, stepper, dtype="float32", **settings) for _ in range(2))
     for name, tensor in one.parameters.items():
         np.testing.assert_array_equal(gpu.to_numpy(tensor), gpu.to_numpy(other.parameters[name]), err_msg=name)
     np.testing.assert_array_equal(first.history["train_loss"], second.history["train_loss"])

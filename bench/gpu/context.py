@@ -16,6 +16,7 @@ from xpnet.analysis.step_benchmark import noise
 from xpnet.backend import Backend, get_backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.data import Dataset
+from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet, to_device
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
@@ -124,15 +125,27 @@ class Steps:
         batch: int = 100,
         own_orders: bool = False,
         most: int | None = None,
+        augmentation: Augmentation | None = None,
+        rho: float | None = None,
+        smoothing: float | None = None,
     ) -> None:
-        """Prepare an epoch on `part`, or its first `most` steps, with an order of samples for all or for each."""
+        """Prepare an epoch on `part`, or its first `most` steps, with an order of samples for all or for each.
+
+        `augmentation` are the views of pictures, `rho` is Nesterov's momentum, and `smoothing` that of the labels.
+        """
         backend, replicas = network.backend, network.replicas
-        hyper = Hyperparameters(backend.asarray(np.geomspace(1e-5, 1e-1, replicas)))
+        momentum, soft = (None if v is None else backend.asarray(np.full(replicas, v)) for v in (rho, smoothing))
+        lam = backend.asarray(np.geomspace(1e-5, 1e-1, replicas))
+        hyper = Hyperparameters(lam, momentum, rho is not None, soft)
         self.stepper = make_stepper(network, part.x, part.labels, hyper, kind, batch)
-        self._state = State(network.parameters, {}, network.running)
+        zeros = backend.xp.zeros_like
+        velocities = {} if rho is None else {name: zeros(p) for name, p in network.parameters.items()}
+        self._state = State(network.parameters, velocities, network.running)
         samples, rng = int(part.labels.shape[0]), np.random.default_rng(0)
         self.count = min(samples // batch, most or samples)
         orders = [rng.permutation(samples)[: self.count * batch] for _ in range(replicas if own_orders else 1)]
+        if augmentation is not None:
+            orders = [augmentation.rows(order, seed, 0) for seed, order in enumerate(orders)]
         rows = np.stack(orders, axis=1).reshape(self.count, batch, -1).swapaxes(1, 2)
         self._perm = backend.asarray(np.ascontiguousarray(rows if own_orders else rows[:, 0]))
         self._eta = backend.asarray(np.full((self.count, replicas), 1e-3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from bench.problem import NINE
 from xpnet.analysis.step_benchmark import noise
 from xpnet.backend import Backend
 from xpnet.config.training import TrainConfig
-from xpnet.data import Dataset
+from xpnet.data import Dataset, TransformedRows
+from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
 from xpnet.ops import get_ops, reference
 from xpnet.training.device_data import to_device
@@ -61,6 +63,8 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
     forward = reference.batch_norm_relu(np, s, gamma, b, 1e-5)[:5]
     parts = [real(R, 1, 700), real(R, 1, m)]
     block = real(R, 1, 700 + m)
+    entropy = reference.softmax_cross_entropy(np, logits, labels, 0.01)
+    pictures, rows = _pictures(draw, n, 32 if d == 3072 else 12, m, dtype)
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("affine", (x, W, b)),
         ("input_gradient", (g, W)),
@@ -73,7 +77,9 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("batch_norm_relu_inference", (s, b, np.abs(gamma), gamma, b, 1e-5)),
         ("softmax", (logits,)),
         ("softmax_cross_entropy", (logits, labels, 0.01)),
+        ("smooth_labels", (entropy, logits, labels, 0.1 * np.ones((R, 1, 1), dtype), 0.01)),
         ("gather", (draw.integers(0, n, n), x)),
+        *(("gather", (rows, source)) for source in pictures),
         ("descend", (block, parts, keep, np.zeros(R))),
         ("descend_by_product", (W, x, g, keep, np.zeros(R))),
         ("descend_with_momentum", (block, real(*block.shape), parts, keep, keep, True, np.zeros(R))),
@@ -86,13 +92,32 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         expected = _arrays((getattr(reference, name)(np, *here), *here))
         got = [backend.to_numpy(a) for a in _arrays((getattr(ops, name)(*there), *there), backend.xp.ndarray)]
         got = got[len(got) - len(expected) :] if len(got) < len(expected) else got[: len(expected)]
-        errors[name] = max(_error(a, e) for a, e in zip(got, expected, strict=True))
+        error = max(_error(a, e) for a, e in zip(got, expected, strict=True))
+        errors[name] = max(error, errors.get(name, 0))
     return errors
+
+
+def _pictures(
+    draw: np.random.Generator, n: int, side: int, k: int, dtype: str
+) -> tuple[list[TransformedRows], np.ndarray[Any, Any]]:
+    """Return pictures as bytes and as values, with and without a projection on `k` inputs, and `n` rows in views."""
+    size = 3 * (side // 2) ** 2
+    mean, rest, factor = 99 * np.ones(size), draw.random(size), draw.random(size)
+    x = draw.integers(0, 256, (20, 3 * side**2), np.uint8)
+    plain = TransformedRows(
+        x, (3, side, side), 2, mean.astype(dtype), rest.astype(dtype), factor.astype(dtype), None, cutout=side // 3
+    )
+    projection = draw.standard_normal((size, k)).astype(dtype)
+    sources = [plain, replace(plain, projection=projection, border="constant"), replace(plain, x=x.astype(dtype))]
+    views = Augmentation("random", 2, side // 3, side, side)
+    return sources, views.rows(draw.integers(0, len(x), n), 0, 1)
 
 
 def _copied(value: Any, to: Any) -> Any:
     if isinstance(value, np.ndarray):
         return to(value)
+    if isinstance(value, TransformedRows):
+        return value.to(to)
     if isinstance(value, (list, tuple)):
         parts = [_copied(part, to) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)

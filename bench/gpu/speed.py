@@ -14,12 +14,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from bench.gpu.context import Context, Steps, figures, timed
 from bench.problem import NINE
 from xpnet.analysis.step_benchmark import noise, wins_from
 from xpnet.backend import give_back
+from xpnet.config.definitions import NetworkConfig
+from xpnet.data import TransformedRows
+from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
-from xpnet.training.device_data import to_device
+from xpnet.ops import get_ops
+from xpnet.training.device_data import DeviceSet, to_device
 
 NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "3072-50-50-10 with BN": ((50, 50), True, 100),
@@ -27,6 +33,8 @@ NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "nine layers with BN": (NINE, True, 100),
     "3072-512-512-10 with BN": ((512, 512), True, 100),
 }
+# Flips and shifts of pictures of 32 x 32, pooled to 768 features and projected on 300; batches of 500.
+RECIPE = "300-1024-512-10 in views"
 REPLICAS = (1, 2, 5, 10, 50, 200, 1000)
 KINDS = ("auto", "small", "graph")
 # Replicas of the population that is timed with an order of samples for each.
@@ -46,6 +54,15 @@ def epochs(context: Context) -> dict[str, Any]:
         if network.startswith("3072-512") and not context.small:
             row = partial(_ours, context, "graph", hidden, batch_norm, batch, tf32=True)
             _contender(context, rows, network, "xpnet graph, TF32", row)
+    rows[RECIPE] = {}
+    for name, kind, options in (
+        ("xpnet graph", "graph", {}),
+        ("xpnet graph, TF32", "graph", {"tf32": True}),
+        ("xpnet graph, inputs stored", "graph", {"stored": True}),
+        ("xpnet fused", "fused", {}),
+        ("xpnet plain", "plain", {}),
+    ):
+        _contender(context, rows, RECIPE, name, partial(_recipe, context, kind, **options))
     return {"rows": rows, "summary": _first(rows)}
 
 
@@ -74,6 +91,24 @@ def _ours(
     backend = replace(context.backend, tf32=True) if tf32 else context.backend
     network = Network(context.network(hidden, batch_norm), backend=backend)
     steps = Steps(network, context.on_device, kind, batch=batch)
+    return figures(context.seconds(steps.epoch, epochs=3 if kind == "plain" else None), steps.count)
+
+
+def _recipe(context: Context, kind: str, *, tf32: bool = False, stored: bool = False) -> dict[str, Any]:
+    """Time steps on pictures in views, or on their inputs, computed before; with momentum and smoothed labels."""
+    backend = replace(context.backend, tf32=True) if tf32 else context.backend
+    side, k, hidden, batch = (4, 6, (12, 8), 50) if context.small else (32, 300, (1024, 512), 500)
+    size, held = 3 * (side // 2) ** 2, context.on_device
+    ones, draw = np.ones(size, np.float32), np.random.default_rng(0)
+    projection = draw.standard_normal((size, k)).astype(np.float32) / np.float32(size**0.5)
+    pictures = TransformedRows(held.x.x, (3, side, side), 2, 127 * ones, ones / 2, ones / 37, projection)
+    x: Any = pictures.to(backend.asarray)
+    if stored:
+        x = get_ops(backend).gather(backend.xp.arange(context.samples), x)
+    network = Network(NetworkConfig(inputs=k, hidden=hidden), backend=backend)
+    views = None if stored else Augmentation("random", 2, 0, side, side)
+    part = DeviceSet(x, held.labels)
+    steps = Steps(network, part, kind, batch=batch, augmentation=views, rho=0.9, smoothing=0.1)
     return figures(context.seconds(steps.epoch, epochs=3 if kind == "plain" else None), steps.count)
 
 

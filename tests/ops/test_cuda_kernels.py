@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,12 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_pair import Both
+from kernel_pair import Both, close
 from strict import Module
 
 import xpnet
-from xpnet.data import StandardisedRows
+from xpnet.data import StandardisedRows, TransformedRows, transformed
+from xpnet.data.views import View, row_of
 from xpnet.errors import DeviceError
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import Kernels, source
@@ -62,6 +64,85 @@ def test_gathers(both, shape, shared):
     )
     got = both.ops.gather(both.to(rows), kept.to(both.xp.asarray))
     np.testing.assert_array_equal(both.back(got), kept.take(rows))  # to the last bit: the same order of operations
+
+
+pictures = st.fixed_dictionaries(
+    {
+        "replicas": st.integers(1, 3),
+        "n": st.sampled_from([1, 7, 40]),
+        "channels": st.sampled_from([1, 3]),
+        "pool": st.sampled_from([1, 2, 4]),
+        "cells": st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        "border": st.sampled_from(["reflect", "constant"]),
+        "cutout": st.sampled_from([0, 1, 2, 5, 8]),
+        "inputs": st.sampled_from([None, 1, 6]),
+        "bytes": st.booleans(),
+        "seed": st.integers(0, 1000),
+        "dtype": st.sampled_from(["float32", "float64"]),
+    }
+)
+
+
+def seen(s, samples=20):
+    """Return pictures, and rows (R, n) of them in views as far moved as views may be."""
+    height, width = (s.pool * cells for cells in s.cells)
+    d, size = s.channels * height * width, s.channels * s.cells[0] * s.cells[1]
+    x = s.rng.integers(0, 256, (samples, d), np.uint8) if s.bytes else s.real(samples, d)
+    scale = np.floor(s.real(size) * 9).astype(s.dtype), s.real(size), np.abs(s.real(size))
+    projection = None if s.inputs is None else s.real(size, s.inputs)
+    shape = s.channels, height, width
+    source = TransformedRows(x, shape, s.pool, *scale, projection, s.border, s.cutout)
+    most, size = min(31, height - 1, width - 1), (s.replicas, s.n) if s.replicas > 1 else (s.n,)
+    moves = (s.rng.integers(-most, most + 1, size) for _ in range(2))
+    centres = s.rng.integers(0, height, size), s.rng.integers(0, width, size)
+    nothing = s.rng.random(size) < 0.2  # is cut out of these
+    view = View(s.rng.integers(0, 2, size), *moves, *(np.where(nothing, -1, centre) for centre in centres))
+    return source, row_of(s.rng.integers(0, samples, size), view)
+
+
+@many
+@given(picture=pictures)
+def test_gathers_pictures_in_views(both, picture):
+    s = draw(picture)
+    source, rows = seen(s)
+    there = source.to(both.xp.asarray)
+    expected, out = transformed(np, source, rows), None
+    for both.xp.backwards in (False, True, False):
+        out = both.ops.gather(both.to(rows), there, out, both.ops.room_for_pictures(rows.size, there))
+        got = both.back(out)
+        if s.inputs is None and s.bytes:
+            np.testing.assert_array_equal(got, expected)  # to the last bit: the same order of operations
+        assert got.shape == (*rows.shape, source.shape[1])
+        close(got, expected, s.dtype, "gather")
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32, np.float64])
+def test_pictures_of_any_type_are_gathered(both, kind):
+    picture = {"replicas": 1, "n": 9, "channels": 3, "pool": 2, "cells": (3, 5), "border": "reflect", "cutout": 3}
+    s = draw(picture | {"inputs": 4, "bytes": True, "seed": 0, "dtype": "float32"})
+    source, rows = seen(s)
+    source = replace(source, x=source.x.astype(kind))
+    expected = transformed(np, source, rows)
+    for there in (source.to(both.xp.asarray), replace(source.to(both.xp.asarray), x=both.to(source.x))):
+        got = both.back(both.ops.gather(both.to(rows), there))
+        assert got.dtype == np.float32
+        close(got, expected, "float32", "gather")
+
+
+@many
+@given(shape=shapes, per_replica=st.booleans(), own_labels=st.booleans(), one=st.booleans())
+def test_smoothed_labels(both, shape, per_replica, own_labels, one):
+    s = draw(shape)
+    logits = 5 * s.real(s.replicas, s.n, s.m)
+    labels = s.rng.integers(0, s.m, (s.replicas, s.n) if own_labels else (s.n,))
+    scale = np.abs(s.real(s.replicas, 1, 1)) if per_replica else 0.25
+    alpha = s.rng.random((1 if one else s.replicas, 1, 1)).astype(s.dtype)
+    expected = reference.softmax_cross_entropy(np, logits, labels, scale)
+    entropy, *others = (both.to(a) for a in (expected, logits, labels, alpha, scale))
+    both.ops.smooth_labels(entropy, *others)
+    reference.smooth_labels(np, expected, logits, labels, alpha, scale)
+    for got, want, name in zip(both.back(entropy), expected, expected._fields, strict=False):
+        close(got, want, s.dtype, name)
 
 
 @many
@@ -141,7 +222,8 @@ def test_what_is_not_a_number_stays_so(both):
 @pytest.mark.parametrize(("replicas", "orders", "n"), [(1, 1, 100), (1000, 1, 7), (30, 30, 100)])
 def test_what_begins_a_step_is_dealt_out_to_many_blocks(both, monkeypatch, replicas, orders, n, dtype):
     rng, xp, step = np.random.default_rng(replicas), both.xp, 2
-    perm = rng.integers(0, 500, (4, orders, n))
+    samples = rng.integers(0, 500, (4, orders, n))
+    perm = samples | rng.integers(0, 2**31, samples.shape) << 32  # in views
     eta, lam, labels = rng.random((4, replicas)), rng.random(replicas), rng.integers(0, 9, 500).astype(np.int32)
     alphas = rng.random(4).astype(dtype)
     given = (np.array([step], np.int32), perm, eta, lam, alphas, labels)
@@ -163,7 +245,7 @@ def test_what_begins_a_step_is_dealt_out_to_many_blocks(both, monkeypatch, repli
         both.ops.begin_step(n, orders, *arrays)
         rows, batch_labels, scale, keep, shrink, alpha, squares = (both.back(a) for a in arrays[6:])
         np.testing.assert_array_equal(rows, perm[step])
-        np.testing.assert_array_equal(batch_labels, labels[perm[step]])
+        np.testing.assert_array_equal(batch_labels, labels[samples[step]])
         decay = 2 * eta[step] * lam
         for got, want in ((scale, eta[step] / n), (shrink, decay), (keep, 1 - decay), (alpha, alphas[step : step + 1])):
             np.testing.assert_array_equal(got, want.astype(dtype))

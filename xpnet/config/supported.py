@@ -44,8 +44,8 @@ KNOWN: dict[str, Known] = {
     "population": _ALL | _SAMPLES,
     "units": _ALL | _SAMPLES,
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES},
-    "fused": {**_ALL, **_NO_SAMPLES},
-    "graph": {**_ALL, **_NO_SAMPLES},
+    "fused": _ALL | _SAMPLES,
+    "graph": _ALL | _SAMPLES,
     "small": {**_NO_MOMENTUM, **_NO_SAMPLES},
 }
 

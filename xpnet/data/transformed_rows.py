@@ -73,12 +73,19 @@ class TransformedRows:
         out[...] = inputs
         return out
 
-    def to(self, asarray: Callable[[Any], Any]) -> TransformedRows:
-        """Return the same samples on the device for which `asarray` makes arrays."""
-        x = self.x[:] if isinstance(self.x, Rows) else self.x
+    @property
+    def kind(self) -> Any:
+        """The type in which a device holds the raw features: uint8 stays, others become the inputs' type."""
+        return self.x.dtype if self.x.dtype == np.uint8 else self.dtype
+
+    def to(self, asarray: Callable[[Any], Any], *, move_x: bool = True) -> TransformedRows:
+        """Return the same samples on the device for which `asarray` makes arrays; without `move_x`, x is not moved."""
+        x: Any = self.x
+        if move_x and isinstance(x, np.ndarray | Rows):
+            x = asarray(np.ascontiguousarray(x[:], self.kind))
         projection = None if self.projection is None else asarray(self.projection)
         whole, rest, factor = (asarray(part) for part in (self.whole, self.rest, self.factor))
-        return replace(self, x=asarray(x), whole=whole, rest=rest, factor=factor, projection=projection)
+        return replace(self, x=x, whole=whole, rest=rest, factor=factor, projection=projection)
 
     def part(self, rows: slice) -> TransformedRows:
         """Return some of the samples."""

@@ -51,6 +51,11 @@ def row_of(samples: Any, view: View) -> Any:
     return samples | (view.flip << _FLIP) | sum(moves) | sum(places)
 
 
+def with_samples(rows: Any, samples: Any) -> Any:
+    """Return rows of other samples, in the views of `rows`."""
+    return rows - samples_of(rows) + samples
+
+
 def view_of(rows: Any) -> View:
     """Return the view of rows (n,), an array of int64 of any array module."""
 

@@ -15,15 +15,15 @@ import numpy as np
 from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
+from xpnet.ops.cuda.buffers import THREADS, Members, Sums, ceil_div
 from xpnet.ops.cuda.kernels import Kernels
 from xpnet.ops.cuda.products import Products, fits
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
-_THREADS = 256
 # Units of a block in kernels with a unit for each column of threads: a memory sector holds eight float32.
 _COLUMNS = 8
-# Numbers of a replica's weights that one block sums.
-_SUMMED = 8 * _THREADS
+# Cells of a picture that one block computes: several to a thread, which looks up the view once.
+_CELLS = 4 * THREADS
 
 
 class CudaOps:
@@ -45,34 +45,58 @@ class CudaOps:
 
     def _by_number(self, name: str, like: Array, replicas: int, *arguments: Any) -> None:
         """Launch a kernel with a thread for each number of a replica of `like`."""
-        self.launch(name, like.dtype, (_ceil(like.size // replicas, _THREADS), replicas), (_THREADS,), *arguments)
+        self.launch(name, like.dtype, (ceil_div(like.size // replicas, THREADS), replicas), (THREADS,), *arguments)
 
     def _by_unit(self, name: str, like: Array, *arguments: Any) -> None:
         """Launch a kernel that sums over the samples of each unit of `like` (R, n, m)."""
         replicas, n, m = like.shape
         rows = 32 if n <= 256 else 128
-        grid, shared = (_ceil(m, _COLUMNS), replicas), _COLUMNS * rows * like.dtype.itemsize
+        grid, shared = (ceil_div(m, _COLUMNS), replicas), _COLUMNS * rows * like.dtype.itemsize
         self.launch(name, like.dtype, grid, (_COLUMNS, rows), *arguments, np.int32(n), np.int32(m), shared=shared)
 
     def _by_replica(self, name: str, like: Array, *arguments: Any) -> None:
         """Launch a kernel with a block for each replica of `like`."""
-        self.launch(name, like.dtype, (like.shape[0],), (_THREADS,), *arguments)
+        self.launch(name, like.dtype, (like.shape[0],), (THREADS,), *arguments)
 
     def _empty(self, like: Array, *shape: int) -> Array:
         """Return a new array of the type of `like`, and of its shape if no other is given."""
         return self._xp.empty(shape or like.shape, dtype=like.dtype)
 
-    def gather(self, rows: Array, x: Any, out: Array | None = None) -> Array:
-        if x.ndim != 2 or isinstance(x, TransformedRows):
+    def gather(self, rows: Array, x: Any, out: Array | None = None, work: Array | None = None) -> Array:
+        """Gather as :func:`xpnet.ops.reference.gather`; `work` is what :meth:`room_for_pictures` returned."""
+        if x.ndim != 2:
             return reference.gather(self._xp, rows, x)
         if rows.dtype != np.int64:
             rows = rows.astype("int64")
+        if isinstance(x, TransformedRows):
+            return self._gather_pictures(rows, x, out, work)
         d = int(x.shape[1])
         out = self._empty(x, *rows.shape, d) if out is None else out
         raw = isinstance(x, StandardisedRows)
         sources = (x.x, x.whole, x.rest, x.factor) if raw else (x,)
-        name, grid = "gather_bytes" if raw else "gather_values", (int(rows.size), _ceil(d, 4 * _THREADS))
-        self.launch(name, out.dtype, grid, (_THREADS,), rows, *sources, out, np.int32(d))
+        name, grid = "gather_bytes" if raw else "gather_values", (int(rows.size), ceil_div(d, 4 * THREADS))
+        self.launch(name, out.dtype, grid, (THREADS,), rows, *sources, out, np.int32(d))
+        return out
+
+    def room_for_pictures(self, rows: int, x: Any) -> Array | None:
+        """Return memory for the inputs of so many rows before their projection; None if `x` has no projection."""
+        projects = isinstance(x, TransformedRows) and x.projection is not None
+        return self._empty(x, rows, len(x.factor)) if projects else None
+
+    def _gather_pictures(self, rows: Array, x: TransformedRows, out: Array | None, work: Array | None) -> Array:
+        as_bytes = x.x.dtype == np.uint8
+        if x.image_shape is None or not (as_bytes or x.x.dtype == x.dtype):  # no pictures, or of another type
+            return reference.gather(self._xp, rows, x)
+        count, width = int(rows.size), x.shape[1]
+        out = self._empty(x, *rows.shape, width) if out is None else out
+        pixels = out if x.projection is None else self.room_for_pictures(count, x) if work is None else work
+        name = "gather_picture_bytes" if as_bytes else "gather_picture_values"
+        grid, sizes = (count, ceil_div(len(x.factor), _CELLS)), map(np.int32, (*x.image_shape, x.pool))
+        view = (np.bool_(x.border == "constant"), np.int32(x.cutout))
+        arguments = (rows, x.x, x.whole, x.rest, x.factor, pixels, *sizes, *view)
+        self.launch(name, x.dtype, grid, (THREADS,), *arguments)
+        if x.projection is not None:
+            self._product(pixels, x.projection, out.reshape(1, count, width))
         return out
 
     def affine(self, x: Array, W: Array, b: Array | None, out: Array | None = None) -> Array:
@@ -152,7 +176,7 @@ class CudaOps:
     def softmax(self, s: Array) -> Array:
         out, c = self._empty(s), int(s.shape[-1])
         rows = s.size // c
-        self.launch("softmax", s.dtype, (_ceil(rows, 8),), (32, 8), s, out, np.int32(rows), np.int32(c))
+        self.launch("softmax", s.dtype, (ceil_div(rows, 8),), (32, 8), s, out, np.int32(rows), np.int32(c))
         return out
 
     def softmax_cross_entropy(
@@ -162,27 +186,35 @@ class CudaOps:
         if out is None:
             correct = self._xp.empty((replicas, n), dtype=bool)
             out = CrossEntropy(self._empty(s, replicas, n), correct, self._empty(s))
-        if labels.dtype != np.int32 or not labels.flags.c_contiguous:  # the kernel knows no strides
-            labels = self._xp.ascontiguousarray(labels, dtype="int32")
-        of_replica = np.int64(labels.shape[-1] if labels.ndim == 2 and labels.shape[0] > 1 else 0)
-        same = isinstance(scale, (int, float))
-        scales = (None, np.int64(0), real(scale)) if same else (scale, _stride(scale), real(1))
-        arguments = (s, labels, of_replica, *scales, *out[:3], np.int32(n), np.int32(c))
-        self.launch("softmax_cross_entropy", s.dtype, (_ceil(n, 8), replicas), (32, 8), *arguments)
+        labels, of_replica = self._labels(labels)
+        arguments = (s, labels, of_replica, *_scales(scale, real), *out[:3], np.int32(n), np.int32(c))
+        self.launch("softmax_cross_entropy", s.dtype, (ceil_div(n, 8), replicas), (32, 8), *arguments)
         return out
+
+    def smooth_labels(self, entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, scale: Array | float) -> None:
+        (replicas, n, c), (labels, of_replica) = s.shape, self._labels(labels)
+        scales = (alpha, _stride(alpha), *_scales(scale, s.dtype.type))
+        arguments = (s, labels, of_replica, *scales, entropy.losses, entropy.g, np.int32(n), np.int32(c))
+        self.launch("smooth_labels", s.dtype, (ceil_div(n, 8), replicas), (32, 8), *arguments)
+
+    def _labels(self, labels: Array) -> tuple[Array, np.int64]:
+        """Return labels as the kernels read them, which know no strides, and how many a replica has for itself."""
+        if labels.dtype != np.int32 or not labels.flags.c_contiguous:
+            labels = self._xp.ascontiguousarray(labels, dtype="int32")
+        return labels, np.int64(labels.shape[-1] if labels.ndim == 2 and labels.shape[0] > 1 else 0)
 
     def add_squares(self, W: Array, squares: Array, out: Any = None) -> Any:
         return self._square_and_scale(W, None, squares, out)
 
-    def _square_and_scale(self, W: Array, keep: Array | None, squares: Array, sums: _Sums | None) -> _Sums:
+    def _square_and_scale(self, W: Array, keep: Array | None, squares: Array, sums: Sums | None) -> Sums:
         replicas, size = W.shape[0], W.size // W.shape[0]
-        sums = sums or _Sums(self._xp, replicas, size)
+        sums = sums or Sums(self._xp, replicas, size)
         arguments = (W, _stride(W), np.int64(size), keep, *sums.arrays, squares)
-        self.launch("square_and_scale", W.dtype, (sums.blocks, replicas), (_THREADS,), *arguments)
+        self.launch("square_and_scale", W.dtype, (sums.blocks, replicas), (THREADS,), *arguments)
         return sums
 
     def average(self, running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
-        members = _Members.of(self._xp, batch, out)
+        members = Members.of(self._xp, batch, out)
         arguments = (running, _stride(running), np.int32(running.shape[2]), *members.arrays, alpha)
         self._by_number("average", running, running.shape[0], *arguments)
         return members
@@ -215,11 +247,11 @@ class CudaOps:
         """Launch the update of parameters (R, 1, q), the first of `moved`, by `steps`; return its buffers."""
         p = moved[0]
         replicas, _, size = p.shape
-        members = _Members.of(self._xp, steps, None if work is None else work[0])
-        sums = _Sums(self._xp, replicas, size) if work is None else work[1]
+        members = Members.of(self._xp, steps, None if work is None else work[0])
+        sums = Sums(self._xp, replicas, size) if work is None else work[1]
         summed = (None, None, None) if squares is None else (*sums.arrays, squares)
         arguments = (*moved, _stride(p), np.int32(size), *members.arrays, *settings, *summed)
-        self.launch(name, p.dtype, (sums.blocks, replicas), (_THREADS,), *arguments)
+        self.launch(name, p.dtype, (sums.blocks, replicas), (THREADS,), *arguments)
         return members, sums
 
     def tally(self, entropy: CrossEntropy, losses: Array, hits: Array) -> None:
@@ -231,7 +263,7 @@ class CudaOps:
         scale = arrays[6]
         replicas = int(scale.shape[0])
         arguments = (cursor, perm, np.int64(orders), *arrays, np.int32(n), np.int32(replicas))
-        self.launch("begin_step", scale.dtype, (_ceil(max(orders * n, replicas), _THREADS),), (_THREADS,), *arguments)
+        self.launch("begin_step", scale.dtype, (ceil_div(max(orders * n, replicas), THREADS),), (THREADS,), *arguments)
 
     def end_step(self, n: int, cursor: Array, counter: Array, *arrays: Array) -> None:
         """Launch the kernel ``end_step`` for batches of `n`."""
@@ -244,34 +276,9 @@ def cuda_ops(backend: Backend) -> CudaOps:
     return CudaOps(backend)
 
 
-class _Sums:
-    """Memory for the partial sums of blocks; see ``Squares`` in ``common.cuh``."""
-
-    def __init__(self, xp: Any, replicas: int, size: int) -> None:
-        self.blocks = min(_THREADS, _ceil(size, _SUMMED))
-        self.arrays = (xp.empty((replicas, self.blocks), dtype="float64"), xp.zeros((replicas,), dtype="uint32"))
-
-
-class _Members:
-    """Addresses of tensors that are read as if they lay side by side; see ``Members`` in ``update.cu``."""
-
-    def __init__(self, xp: Any, tensors: list[Array]) -> None:
-        self._tensors = tensors  # the addresses must stay valid
-        sizes = [t.size // t.shape[0] for t in tensors]
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        addresses = np.array([t.data.ptr for t in tensors], np.uint64)
-        self.arrays = (xp.asarray(addresses), xp.asarray(starts), np.int32(len(tensors)))
-
-    @classmethod
-    def of(cls, xp: Any, tensors: list[Array], known: _Members | None) -> _Members:
-        """Return `known` if it has the same tensors, else a new object."""
-        if known is not None and all(a is b for a, b in zip(tensors, known._tensors, strict=True)):
-            return known
-        return cls(xp, tensors)
-
-
-def _ceil(a: int, b: int) -> int:
-    return -(-int(a) // b)
+def _scales(scale: Array | float, real: Any) -> tuple[Any, np.int64, Any]:
+    """Return a factor as kernels take it: one for each replica, their stride, and one for all."""
+    return (None, np.int64(0), real(scale)) if isinstance(scale, (int, float)) else (scale, _stride(scale), real(1))
 
 
 def _stride(tensor: Array) -> np.int64:

@@ -12,7 +12,7 @@ from xpnet.backend import Array, Backend, free_memory
 from xpnet.config.arguments import floating, kind, takes
 from xpnet.config.fields import optional
 from xpnet.config.training import MOST_SIDE, TrainConfig
-from xpnet.data import Dataset, Rows
+from xpnet.data import Dataset, Rows, StandardisedRows, TransformedRows, on_host
 from xpnet.errors import DataError
 from xpnet.ops import keeps_bytes
 
@@ -97,16 +97,21 @@ def set_to_device(data: Dataset, which: str, backend: Backend, dtype: Any) -> De
     """Return one set of `data`, ``train``, ``validation`` or ``test``, on a device; see :func:`to_device`."""
     dtype, samples = np.dtype(dtype), getattr(data, which)
     x, labels = samples.x, backend.asarray(samples.labels)
-    raw, on_gpu = stays_raw(data, backend, dtype), backend.name == "gpu"
+    raw = stays_raw(data, backend, dtype)
     as_bytes = raw and x.dtype == np.uint8
-    free = free_memory(backend) if on_gpu else None
-    fits = free is None or x.size * (1 if as_bytes else dtype.itemsize) <= _SHARE * free
-    if on_gpu and as_bytes:
+    fits = _fits(x.size * (1 if as_bytes else dtype.itemsize), backend)
+    if backend.name == "gpu" and as_bytes:
         return DeviceSet(data.transform.standardised(x, str(dtype)).to(backend.asarray, move_x=fits), labels)
     if raw and (backend.name == "cpu" or not fits):
         return DeviceSet(data.transform.standardised(x, str(dtype)), labels)
     values = data.transform(x, str(dtype))
     return DeviceSet(backend.asarray(values) if fits else values, labels)
+
+
+def _fits(size: int, backend: Backend) -> bool:
+    """Return whether the device has room for a set of `size` bytes."""
+    free = free_memory(backend) if backend.name == "gpu" else None
+    return free is None or size <= _SHARE * free
 
 
 def seen_in_views(data: DeviceData, config: TrainConfig) -> DeviceData:
@@ -121,9 +126,9 @@ def seen_in_views(data: DeviceData, config: TrainConfig) -> DeviceData:
     if config.augments or config.views > 1:
         check_views(data.data, config)
     if config.augments:
-        sets["train"] = raw_set(data.data, "train", data.backend, data.dtype, config.border, config.cutout)
+        sets["train"] = raw_set(data.data, "train", data.backend, data.dtype, config.border, config.cutout, data.train)
     if config.views > 1:
-        sets["views"] = raw_set(data.data, "test", data.backend, data.dtype, config.border)
+        sets["views"] = raw_set(data.data, "test", data.backend, data.dtype, config.border, held=data.test)
     return replace(data, **sets)
 
 
@@ -147,12 +152,27 @@ def check_views(data: Dataset, config: TrainConfig) -> None:
 
 
 def raw_set(
-    data: Dataset, which: str, backend: Backend, dtype: Any, border: str = "reflect", cutout: int = 0
+    data: Dataset,
+    which: str,
+    backend: Backend,
+    dtype: Any,
+    border: str = "reflect",
+    cutout: int = 0,
+    held: DeviceSet | None = None,
 ) -> DeviceSet:
-    """Return a set of pictures whose inputs are computed when they are read, in the views that its rows name."""
+    """Return a set of pictures whose inputs are computed when they are read, in the views that its rows name.
+
+    The features stay on the host if they are too large for the device. They are not moved again if `held`, the same
+    samples, has them on the device as they are.
+    """
     samples = getattr(data, which)
     x = data.transform.lazily(samples.x, str(np.dtype(dtype)), data.image_shape, border, cutout)
-    return DeviceSet(x if backend.name == "cpu" else x.to(backend.asarray), backend.asarray(samples.labels))
+    if backend.name == "cpu":
+        return DeviceSet(x, backend.asarray(samples.labels))
+    if held is not None and isinstance(held.x, StandardisedRows | TransformedRows) and not on_host(held.x):
+        return DeviceSet(replace(x, x=held.x.x).to(backend.asarray), held.labels)
+    fits = _fits(samples.x.size * x.kind.itemsize, backend)
+    return DeviceSet(x.to(backend.asarray, move_x=fits), backend.asarray(samples.labels))
 
 
 def stays_raw(data: Dataset, backend: Backend, dtype: Any) -> bool:

@@ -125,8 +125,8 @@ class _OnDevice:
         self._network, self._x, self._labels = network, x, labels.astype("int32")
         self._chunks = _chunks(network, int(x.shape[0]))
         self._on_host = on_host(x)
-        bytes_kept = kept_as_bytes(x) and not self._on_host
-        self._rows = [xp.arange(rows.start, rows.stop) if bytes_kept else rows for rows in self._chunks]
+        lazy = (kept_as_bytes(x) or isinstance(x, TransformedRows)) and not self._on_host
+        self._rows = [xp.arange(rows.start, rows.stop) if lazy else rows for rows in self._chunks]
         self._figures = [xp.zeros((replicas,), dtype=dtype) for dtype in ("float64", "int64", "float64")]
         self._work: dict[str, Any] = {}
         self._passes = 0
@@ -173,13 +173,17 @@ def evaluate_views(network: Network, x: TransformedRows, labels: Array, views: i
         The figures; costs are NaN.
     """
     xp, n = network.backend.xp, int(x.shape[0])
+    moved = network.backend.name == "gpu" and on_host(x)
     losses, hits = xp.zeros((network.replicas,), dtype="float64"), xp.zeros((network.replicas,), dtype="int64")
 
     def chunk(rows: slice) -> tuple[Array, Array]:
         samples, true = xp.arange(rows.start, rows.stop), labels[rows]
+        pictures = x
         mean: Any = 0.0
+        if moved:
+            pictures, samples = x.part(rows).to(network.backend.asarray), xp.arange(rows.stop - rows.start)
         for view in evaluated_views(views):
-            mean = mean + network.ops.softmax(network.logits(network.ops.gather(samples | view, x)))
+            mean = mean + network.ops.softmax(network.logits(network.ops.gather(samples | view, pictures)))
         mean = mean / views
         of_label = xp.take_along_axis(mean, xp.broadcast_to(true, mean.shape[:-1])[..., None], axis=-1)[..., 0]
         return -xp.log(of_label).sum(axis=-1, dtype="float64"), (mean.argmax(axis=-1) == true).sum(axis=-1)
@@ -207,11 +211,14 @@ def confusion_matrix(network: Network, x: Array, labels: Array) -> NDArray[np.in
 
 
 def _transferred(network: Network, x: Any, rows: slice) -> Array:
-    """Return the standardised values of `rows` of samples that stay on the host."""
+    """Return the inputs of `rows` of samples that stay on the host."""
     backend = network.backend
-    if not kept_as_bytes(x):
+    if isinstance(x, TransformedRows):
+        on_device: Any = x.part(rows).to(backend.asarray)
+    elif kept_as_bytes(x):
+        on_device = StandardisedRows(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
+    else:
         return backend.asarray(x[rows])
-    on_device = StandardisedRows(backend.asarray(x.x[rows]), x.whole, x.rest, x.factor)
     return network.ops.gather(backend.xp.arange(rows.stop - rows.start), on_device)
 
 

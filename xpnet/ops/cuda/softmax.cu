@@ -56,6 +56,27 @@ extern "C" __global__ void softmax_cross_entropy(const real* s, const int* label
     }
 }
 
+// losses += alpha (s[label] - mean s), g += scale alpha (onehot - 1 / c), as for labels (1 - alpha) onehot + alpha / c.
+// `scale` is that of softmax_cross_entropy.
+extern "C" __global__ void smooth_labels(const real* s, const int* labels, int64 labels_stride, const real* alphas,
+                                         int64 alpha_stride, const real* scales, int64 scale_stride, real factor,
+                                         real* losses, real* g, int n, int c) {
+    const int r = blockIdx.y, i = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
+    if (i >= n) return;  // the same for all lanes of a warp
+    const int64 row = (int64)r * n + i;
+    const int label = labels[r * labels_stride + i];
+    const real alpha = alphas[r * alpha_stride], share = real(1) / c;
+    const real step = (scales ? factor * scales[r * scale_stride] : factor) * alpha;
+    real towards = 0;
+    for (int k = lane; k < c; k += 32) {
+        const real direction = (k == label ? real(1) : real(0)) - share;
+        towards += s[row * c + k] * direction;
+        g[row * c + k] += step * direction;
+    }
+    towards = warp_sum(towards);
+    if (lane == 0) losses[row] += alpha * towards;
+}
+
 // p = exp(s) / sum exp(s) over the c classes of each of the rows.
 extern "C" __global__ void softmax(const real* s, real* p, int rows, int c) {
     const int64 row = (int64)blockIdx.x * blockDim.y + threadIdx.y;

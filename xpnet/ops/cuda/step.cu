@@ -12,7 +12,7 @@ extern "C" __global__ void begin_step(const int* cursor, const int64* perm, int6
     if (i < count) {
         const int64 row = perm[step * count + i];
         rows[i] = row;
-        batch_labels[i] = labels[row];
+        batch_labels[i] = labels[row & 0xffffffff];  // the high bits are a view
     }
     if (i < replicas) {
         const double rate = eta[(int64)step * replicas + i], decay = 2 * rate * lam[i];

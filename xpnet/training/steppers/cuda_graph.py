@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xpnet.backend import Array
 from xpnet.nn.backprop import Tape
 from xpnet.ops.cuda.graphs import captured
@@ -32,7 +34,7 @@ class GraphStepper(PlainStepper):
     ) -> None:
         super().__init__(network, x, labels, hyper)
         self._capture = capture
-        self._cuda = cuda_ops(network.backend)
+        self.cuda = cuda_ops(network.backend)
         self._replicas = network.replicas
         # Kernels read labels of four bytes.
         self.labels = labels.astype("int32", copy=False)
@@ -62,14 +64,14 @@ class GraphStepper(PlainStepper):
         # The buffers hold addresses of tensors for this batch shape, which its graphs read at every launch.
         self._buffers = program.buffers
         scale, keep, shrink, squares, alpha = rates = places.rates
-        self._cuda.begin_step(
+        self.cuda.begin_step(
             n, program.orders, places.cursor, places.perm, places.eta, program.lam, places.alphas, self.labels,
             places.rows, places.labels, scale, keep, shrink, alpha, squares,
         )  # fmt: skip
-        program.x = self.ops.gather(places.rows, self.x, program.x)
+        program.x = self.cuda.gather(places.rows, self.x, program.x, program.pixels)
         entropy = self._step(state, program.tape, program.x, places.labels, rates)
         figures = (entropy.losses, entropy.correct, squares)
-        self._cuda.end_step(n, places.cursor, places.counter, *figures, *places.metrics.arrays())
+        self.cuda.end_step(n, places.cursor, places.counter, *figures, *places.metrics.arrays())
 
 
 class _Places:
@@ -104,6 +106,8 @@ class Program:
         self.buffers: dict[str, Any] = {}
         self.tape = Tape()
         self.x: Any = None
+        # Inputs of pictures before their projection, so that a step allocates nothing.
+        self.pixels = stepper.cuda.room_for_pictures(int(np.prod(shape)), stepper.x)
         self.memory: Any = None
         self._graphs: dict[int, Any] = {}
         self._warm = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.data import StandardisedRows
+from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.nn.layers import layers_of
 from xpnet.training.steppers.cuda_graph import GraphStepper, Program
 from xpnet.training.steppers.stepper_state import Hyperparameters, State
@@ -47,6 +47,8 @@ class SmallStepper(GraphStepper):
             return f"the batch has more than {_SAMPLES} samples"
         if x.ndim != 2:
             return "samples must be rows of features"
+        if isinstance(x, TransformedRows):
+            return "it reads no pictures in views"
         xp = network.backend.xp
         most = int(xp.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
         need = max(_Memory.bytes_of(network, batch))
@@ -74,7 +76,7 @@ class SmallStepper(GraphStepper):
         x: Any = self.x
         raw = isinstance(x, StandardisedRows)
         samples = (x.x, None, x.whole, x.rest, x.factor) if raw else (None, x, None, None, None)
-        self._cuda.launch(
+        self.cuda.launch(
             "small_first", W.dtype, (memory.slices, replicas), (_FIRST_THREADS,),
             places.cursor, places.perm, np.int64(program.orders), places.eta, program.lam, *samples,
             W, np.int64(W.strides[0] // self.dtype.itemsize), memory.g1, memory.parts, memory.squares,
@@ -84,14 +86,14 @@ class SmallStepper(GraphStepper):
     def _rest(self, state: State, program: Program) -> None:
         memory, places, n, dtype = program.memory, program.places, program.shape[-1], self.dtype
         replicas, _, m = state.parameters[self.layers[0].W].shape
-        self._cuda.launch(
+        self.cuda.launch(
             "small_sum", dtype, (-(-n * m // 64), replicas), (64, 4),
             memory.parts, memory.s1, np.int32(n * m), np.int32(memory.slices), shared=256 * dtype.itemsize,
         )  # fmt: skip
         weights, units = state.parameters.flat.get("weights"), state.parameters.flat["units"]
         tensors = (weights, units, state.running.flat.get("all"))
         strided = [part for t in tensors for part in (t, np.int64(0 if t is None else t.shape[-1]))]
-        self._cuda.launch(
+        self.cuda.launch(
             "small_rest", dtype, (replicas,), (_REST_THREADS[dtype.itemsize],),
             places.cursor, places.counter, places.perm, np.int64(program.orders), places.eta, program.lam,
             places.alphas, self.labels, memory.layout, np.int32(len(self.layers) - 1), *strided,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import StandardisedRows, kept_as_bytes
+from xpnet.data import StandardisedRows, TransformedRows, kept_as_bytes, samples_of
+from xpnet.data.views import with_samples
 from xpnet.training.steppers.stepper_state import State, StepMetrics
 
 # Most bytes of samples to copy at a time; at least one step's samples are copied.
@@ -26,7 +28,7 @@ class StreamingStepper:
 
     Args:
         backend: The device.
-        x: Features (N, d) on the host: standardised, or bytes that are standardised by a mean and factor on the device.
+        x: Features (N, d) on the host: standardised, or raw ones from which the device computes the inputs.
         labels: Classes (N,), on the device.
         make: Returns a stepper for features and labels on the device.
     """
@@ -54,37 +56,48 @@ class _Block:
 
     def __init__(self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper) -> None:
         xp = self._xp = backend.xp
-        self._bytes_kept = kept_as_bytes(x)
-        # Bytes are standardised on the device, other raw features on the host.
-        self._source = x.x if self._bytes_kept else x
+        # Bytes are standardised on the device, and pictures are seen in their views there; the host standardises other
+        # raw features.
+        self._views, lazy = isinstance(x, TransformedRows), kept_as_bytes(x) or isinstance(x, TransformedRows)
+        self._source = x.x if lazy else x
         self._labels, self._shape = labels, shape
-        each, d = int(np.prod(shape)), int(x.shape[1])
-        dtype = self._source.dtype
+        each, d = int(np.prod(shape)), int(self._source.shape[1])
+        dtype = x.kind if self._views else self._source.dtype
         self.steps = max(1, _BLOCK_BYTES // (each * d * dtype.itemsize))
         count = self.steps * each
-        self._pinned = _pinned(xp, (count, d), dtype), _pinned(xp, (count,), np.dtype(np.int32))
-        self._ahead = xp.empty((count, d), dtype=dtype), xp.empty((count,), dtype="int32")
-        self._here = xp.empty((count, d), dtype=dtype), xp.empty((count,), dtype="int32")
-        self._positions = xp.arange(count).reshape(self.steps, *shape)
+        # Features, labels, and the rows of the block, whose views change with every step.
+        parts = [((count, d), dtype), ((count,), np.dtype(np.int32)), ((count,), np.dtype(np.int64))]
+        parts = parts if self._views else parts[:2]
+        self._pinned = [_pinned(xp, *part) for part in parts]
+        self._ahead, self._here = ([xp.empty(size, dtype=kind) for size, kind in parts] for _ in range(2))
+        self._places = np.arange(count)
+        self._rows = self._here[2] if self._views else xp.arange(count)
         self._stream = xp.cuda.Stream(non_blocking=True)
         self._arrived, self._taken = xp.cuda.Event(), xp.cuda.Event()
         self._waiting = 0
         x_here = self._here[0]
-        features = StandardisedRows(x_here, x.whole, x.rest, x.factor) if self._bytes_kept else x_here
+        if self._views:
+            features = replace(x.to(backend.asarray, move_x=False), x=x_here)
+        else:
+            features = StandardisedRows(x_here, x.whole, x.rest, x.factor) if lazy else x_here
         self.stepper = make(features, self._here[1])
 
     def copy(self, rows: Any) -> None:
-        """Gather the samples `rows` (k, ...) and start to copy them to the device."""
+        """Gather the samples of `rows` (k, ...) and start to copy them to the device."""
         flat = rows.reshape(-1)
         count = self._waiting = len(flat)
         self._stream.synchronize()  # wait for the last copy from the pinned memory
+        samples = samples_of(flat) if self._views else flat
+        x, labels = (pinned[:count] for pinned in self._pinned[:2])
         if isinstance(self._source, StandardisedRows):
-            self._source.take(flat, out=self._pinned[0][:count])
-        elif isinstance(self._source, np.ndarray):
-            np.take(self._source, flat, axis=0, out=self._pinned[0][:count], mode="clip")
+            self._source.take(samples, out=x)
+        elif isinstance(self._source, np.ndarray) and self._source.dtype == x.dtype:
+            np.take(self._source, samples, axis=0, out=x, mode="clip")
         else:
-            self._pinned[0][:count] = self._source[flat]
-        np.take(self._labels, flat, out=self._pinned[1][:count], mode="clip")
+            x[...] = self._source[samples]
+        np.take(self._labels, samples, out=labels, mode="clip")
+        if self._views:
+            self._pinned[2][:count] = with_samples(flat, self._places[:count])
         with self._stream:
             self._stream.wait_event(self._taken)
             for ahead, pinned in zip(self._ahead, self._pinned, strict=True):
@@ -92,13 +105,13 @@ class _Block:
             self._arrived.record(self._stream)
 
     def take(self) -> Array:
-        """Move the copied samples to the memory that the steps read; return the positions of each step's samples."""
+        """Move the copied samples to the memory that the steps read; return the rows of each step's samples there."""
         count, current = self._waiting, self._xp.cuda.get_current_stream()
         current.wait_event(self._arrived)
         for here, ahead in zip(self._here, self._ahead, strict=True):
             here[:count] = ahead[:count]
         self._taken.record(current)
-        return self._positions[: count // int(np.prod(self._shape))]
+        return self._rows[:count].reshape(-1, *self._shape)
 
 
 def _pinned(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
