@@ -62,6 +62,11 @@ def evaluate_sets(
     return Metrics(*means), np.sum(matrices, axis=0), sum(counts)
 
 
+def as_it_is(config: DataConfig) -> DataConfig:
+    """Return settings for reading the same data, without pooling and components: those of a network replace them."""
+    return dataclasses.replace(config, pool=1, pca=None)
+
+
 def as_trained(network: Network, data: Dataset) -> Dataset:
     """Return data in the form that a network takes: with its transform, its columns and its class numbers.
 
