@@ -110,6 +110,10 @@ class Module:
 
         for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "gt", "ge", "lt", "le", "eq", "ne"):
             setattr(Array, f"__{name}__", binary(name))
+        for name in ("and", "or"):
+            setattr(Array, f"__{name}__", binary(f"{name}_"))
+        for name in ("lshift", "rshift"):
+            setattr(Array, f"__{name}__", binary(name))
         for name in ("add", "sub", "mul", "truediv", "pow"):
             setattr(Array, f"__r{name}__", reflected(name))
             setattr(Array, f"__i{name}__", binary(f"i{name}"))
