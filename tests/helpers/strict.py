@@ -84,8 +84,12 @@ class Module:
             def swapaxes(self, *axes: int) -> Array:
                 return module._wrap(self._a.swapaxes(*axes))
 
+            def __neg__(self) -> Array:
+                module._launched()
+                return module._wrap(-self._a)
+
             def __getattr__(self, name: str) -> Any:
-                if name not in {"sum", "mean", "max", "min", "astype", "copy"}:
+                if name not in {"sum", "mean", "max", "min", "argmax", "astype", "copy"}:
                     raise AttributeError(name)
                 return module._function(getattr(self._a, name))
 
@@ -110,10 +114,8 @@ class Module:
 
         for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "gt", "ge", "lt", "le", "eq", "ne"):
             setattr(Array, f"__{name}__", binary(name))
-        for name in ("and", "or"):
-            setattr(Array, f"__{name}__", binary(f"{name}_"))
-        for name in ("lshift", "rshift"):
-            setattr(Array, f"__{name}__", binary(name))
+        for name in ("and_", "or_", "rshift", "lshift"):
+            setattr(Array, f"__{name.strip('_')}__", binary(name))
         for name in ("add", "sub", "mul", "truediv", "pow"):
             setattr(Array, f"__r{name}__", reflected(name))
             setattr(Array, f"__i{name}__", binary(f"i{name}"))
