@@ -75,8 +75,8 @@ def test_gradcheck_figure_is_not_overwritten(run: Any, tmp_path: Path):
 def test_gradcheck_of_wrong_gradients_exits_with_1(run: Any, monkeypatch: pytest.MonkeyPatch):
     original = Network.cost_and_gradients
 
-    def broken(self: Any, x: Any, labels: Any, lam: Any = 0.0) -> Any:
-        cost, gradients = original(self, x, labels, lam)
+    def broken(self: Any, x: Any, labels: Any, *numbers: Any) -> Any:
+        cost, gradients = original(self, x, labels, *numbers)
         return cost, {name: g * (0.9 if name == "gamma2" else 1) for name, g in gradients.items()}
 
     monkeypatch.setattr(Network, "cost_and_gradients", broken)

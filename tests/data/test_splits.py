@@ -6,8 +6,9 @@ from data_files import few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnet.config.definitions import DataConfig
 from xpnet.data import RawDataset, Standardiser, parse_split, split_raw
-from xpnet.errors import DataError
+from xpnet.errors import ConfigError, DataError
 
 
 def numbers(rows: int) -> RawDataset:
@@ -39,14 +40,14 @@ def test_sizes(split: str, sizes: tuple[int, int]):
 def test_malformed_splits_say_what_is_accepted(split: str):
     with pytest.raises(DataError, match=r"^split = .*: must be 45k, 49k, b1b2, 9k, or N/M with both at least 1"):
         parse_split(split)
-    with pytest.raises(DataError, match="must be 45k"):
-        split_raw(numbers(20), split)
+    with pytest.raises(DataError if split.strip() else ConfigError, match="must be 45k"):
+        split_raw(numbers(20), DataConfig(split=split))
 
 
 @few_examples
 @given(n=st.integers(1, 30), m=st.integers(1, 30), more=st.integers(0, 10))
 def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
-    data = split_raw(numbers(n + m + more), f"{n}/{m}")
+    data = split_raw(numbers(n + m + more), DataConfig(split=f"{n}/{m}"))
     assert data.split == f"{n}/{m}"
     assert data.train.x.ravel().tolist() == list(range(n))
     assert data.validation.x.ravel().tolist() == list(range(n, n + m))
@@ -59,7 +60,7 @@ def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
 @given(n=st.integers(1, 30), m=st.integers(1, 30))
 def test_more_than_there_is(n: int, m: int):
     with pytest.raises(DataError, match=f"split = {n}/{m}: asks for {n + m} samples, but numbers has {n + m - 1};"):
-        split_raw(numbers(n + m - 1), f"{n}/{m}")
+        split_raw(numbers(n + m - 1), DataConfig(split=f"{n}/{m}"))
 
 
 def test_the_default_is_the_sources_own():
@@ -70,6 +71,6 @@ def test_the_default_is_the_sources_own():
 
 
 def test_the_standardiser_knows_the_training_rows_alone():
-    data = split_raw(numbers(20), "5/10")
+    data = split_raw(numbers(20), DataConfig(split="5/10"))
     expected = Standardiser.fit(np.arange(5, dtype=np.float32).reshape(-1, 1))
     assert (data.standardiser.mean, data.standardiser.std) == (expected.mean, expected.std) == ([2.0], [2**0.5])

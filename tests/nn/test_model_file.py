@@ -195,7 +195,7 @@ def described(path: Path, config: Any = None, drop: str = "", tensors: Any = Non
     if config == {"inputs": GONE}:
         about["config"].pop("inputs")
     about.pop(drop, None)
-    found = {**model.tensors, "standardise.mean": model.standardiser.mean, "standardise.std": model.standardiser.std}
+    found = {**model.tensors, **model.transform.tensors()}
     found |= tensors or {}
     write_model(path, {name: t for name, t in found.items() if t is not None}, about)
 
@@ -231,9 +231,9 @@ W1 = np.zeros((2, 4, 5), np.float32)
         ({"class_names": [1, 2, 3]}, r"class_names\[0\]: must be text, and is 1"),
         ({"class_names": ["a"] * 4}, "class_names has 4 names for 3 classes"),
         ({"class_names": ["\ud800"]}, "half of a character"),
-        ({"feature_names": ["a"]}, "feature_names has 1 names for 4 inputs"),
+        ({"feature_names": ["a"]}, "feature_names has 1 names for 4 features"),
         ({"image_shape": [1, 2]}, "image_shape: must have 3 values"),
-        ({"image_shape": [1, 2, 3]}, "images of 1 x 2 x 3 are not 4 inputs"),
+        ({"image_shape": [1, 2, 3]}, "images of 1 x 2 x 3 are not 4 features"),
         ({"image_shape": [2, 2, 1]}, "in 1 or 3 channels"),
         ({"image_shape": [2**60, 2**60, 1]}, "image_shape"),
         ({"tensors": {"parameters.W1": W1.astype(np.float64)}}, "is float32 .*, not float64"),
@@ -243,8 +243,10 @@ W1 = np.zeros((2, 4, 5), np.float32)
         ({"tensors": {"parameters.W9": W1}}, "has the tensor parameters.W9, which is none of its network"),
         ({"tensors": {"running.var1": np.full((2, 1, 5), -1, np.float32)}}, "running.var1 has a variance below 0"),
         ({"tensors": {"standardise.std": np.zeros(4)}}, "std above 0"),
-        ({"tensors": {"standardise.std": np.ones(3)}}, "must both be there, a number for each of 4 inputs"),
-        ({"tensors": {"standardise.mean": None}}, "must both be there"),
+        ({"tensors": {"standardise.std": np.ones(3)}}, r"mean \(4,\) and std \(3,\) must be two"),
+        ({"tensors": {"standardise.mean": None}}, "it has no standardise.mean"),
+        ({"tensors": {"standardise.std": None}}, "it has no standardise.std"),
+        ({"tensors": {"standardise.more": np.ones(4)}}, "it has an unknown standardise.more"),
     ],
 )
 def test_descriptions_that_are_wrong(tmp_path, changes, words):

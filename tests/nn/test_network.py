@@ -269,12 +269,12 @@ def test_raw_samples_are_predicted_as_they_were_trained_on(of_bytes):
 def test_raw_samples_in_parts_are_those_at_once(of_bytes, monkeypatch):
     net, data = of_bytes
     whole = net.predict_proba(data.train.x), net.predict_proba(np.stack([data.train.x] * 2))
-    monkeypatch.setattr(xpnet.nn.network, "_ROWS", 7)
+    monkeypatch.setattr("xpnet.nn.probabilities._ROWS", 7)
     for x, expected in zip((data.train.x, np.stack([data.train.x] * 2)), whole, strict=True):
         np.testing.assert_allclose(net.predict_proba(x), expected, rtol=1e-5)
 
 
-def test_a_network_without_a_standardiser_takes_samples_as_they_are():
+def test_a_network_without_a_transform_takes_samples_as_they_are():
     net = small(batch_norm=True)
     np.testing.assert_array_equal(net.predict_proba(X), net.predict_proba(X, standardised=True))
     np.testing.assert_array_equal(net.predict(X), net.predict_proba(X).argmax(axis=-1))
@@ -300,9 +300,9 @@ def test_what_is_no_raw_sample_is_refused(of_bytes):
         with pytest.raises(error, match=message):
             net.predict(bad)
     # Whoever passes raw samples where standardised ones belong is told how to make them.
-    with pytest.raises(ArrayError, match=r'x: is uint8, .*; standardise raw samples with network.standardiser\(x, "f'):
+    with pytest.raises(ArrayError, match=r'x: is uint8, .*; transform raw samples with network.transform\(x, "f'):
         net.predict_proba(data.test.x, standardised=True)
-    with pytest.raises(ArrayError, match=r"x: is uint8, .* with network\.standardiser"):
+    with pytest.raises(ArrayError, match=r"x: is uint8, .* with network\.transform"):
         xpnet.evaluate(net, data.test.x, data.test.labels)
     with pytest.raises(ArrayError, match="x: has masked values"):
         net.cost_and_gradients(np.ma.masked_greater(data.standardiser(x), 1), data.test.labels)

@@ -217,7 +217,8 @@ def test_load_returns_the_network_of_a_checkpoint(tmp_path, dataset):
 
     def save(point):
         about = {"network": network.description()}
-        path = write_checkpoint(tmp_path, point.state(), about, {"mean": np.zeros(12), "std": np.ones(12)})
+        transform = {"standardise.mean": np.zeros(12), "standardise.std": np.ones(12)}
+        path = write_checkpoint(tmp_path, point.state(), about, transform)
         logits[path] = network.predict_proba(dataset.test.x[:9], standardised=True)
 
     train(network, dataset, xpnet.TrainConfig(epochs=3), callbacks=[Calls(on_checkpoint=save)])

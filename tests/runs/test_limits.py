@@ -98,11 +98,11 @@ def test_model_beyond_the_header_is_not_written(monkeypatch):
     ("change", "words"),
     [
         ({"class_names": ("a", "b", "c")}, "class_names has 3 names for 2 classes"),
-        ({"feature_names": ("a",)}, "feature_names has 1 names for 4 inputs"),
+        ({"feature_names": ("a",)}, "feature_names has 1 names for 4 features"),
         ({"class_names": ("\ud800", "b")}, r"class_names\[0\] holds text that is none: half of a character"),
         ({"class_names": (1, 2)}, r"class_names\[0\]: must be text, and is 1"),
         ({"class_names": ({1}, 2)}, "its description cannot be written"),
-        ({"image_shape": (2, 2, 1)}, "are not 4 inputs in 1 or 3 channels"),
+        ({"image_shape": (2, 2, 1)}, "are not 4 features in 1 or 3 channels"),
     ],
 )
 def test_model_that_the_reader_would_refuse_is_not_written(change, words, harm):
@@ -153,7 +153,7 @@ def run(*options):
 @pytest.mark.parametrize(
     ("name", "limit", "words"),
     [
-        ("MOST_JSON", 1_500, "a checkpoint that this training would write: has 1,"),
+        ("MOST_JSON", 1_900, "a checkpoint that this training would write: has 2,0"),
         ("MOST_JSON", 20_500, "make a metrics.json of up to"),
         ("MOST_VALUES", 30, "the model that this training would write: its description: holds more than 30"),
         ("MOST_VALUES", 225, "make a metrics.json of up to"),

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpnet
-from xpnet.training.schedules import FIRST_RATE, constant, cosine, learning_rates, step_decay, triangular
+from xpnet.errors import ConfigError
+from xpnet.training.schedules import FIRST_RATE, constant, cosine, learning_rates, one_cycle, step_decay, triangular
 
 
 def test_triangular_at_its_corners_has_the_known_rates():
@@ -31,6 +32,77 @@ def test_other_schedules_have_the_known_rates():
     np.testing.assert_allclose(step_decay([0, 9, 10, 25], 0.1, 0.5, 10), [0.1, 0.1, 0.05, 0.025])
     np.testing.assert_allclose(constant([0, 5], 0.3), [0.3, 0.3])
     np.testing.assert_allclose(cosine([0, 50, 100], 0.1, 0.02, 100), [0.1, 0.06, 0.02])
+
+
+@pytest.mark.parametrize(
+    ("warmup", "anneal", "expected"),
+    [
+        (0.2, "linear", [0.25, 0.75, 15 / 16, 13 / 16, 11 / 16, 9 / 16, 7 / 16, 5 / 16, 3 / 16, 1 / 16]),
+        (0.2, "cosine", [0.25, 0.75, *((1 + np.cos(np.pi * (i + 0.5) / 8)) / 2 for i in range(8))]),
+        (0.0, "linear", [(19 - 2 * i) / 20 for i in range(10)]),
+        (0.0, "cosine", [(1 + np.cos(np.pi * (i + 0.5) / 10)) / 2 for i in range(10)]),
+    ],
+)
+def test_one_cycle_has_the_known_rates(warmup, anneal, expected):
+    np.testing.assert_allclose(one_cycle(np.arange(10), 0.0, 1.0, 10, warmup, anneal), expected, rtol=1e-12)
+    scaled = one_cycle(np.arange(10)[:, None], [0.02, 0.0], [0.1, 0.5], 10, warmup, anneal)
+    np.testing.assert_allclose(scaled, np.transpose([0.02 + 0.08 * np.array(expected), 0.5 * np.array(expected)]))
+    config = xpnet.TrainConfig(
+        schedule="one-cycle", eta_min=0.02, eta_max=0.1, warmup=warmup, anneal=anneal, epochs=2.5, batch_size=25
+    )
+    rates = learning_rates(config, config.length(100), 2)
+    np.testing.assert_allclose(rates[:, 0], scaled[:, 0])
+    np.testing.assert_array_equal(rates[:, 0], rates[:, 1])
+
+
+anneals = st.sampled_from(["linear", "cosine"])
+
+
+@given(st.integers(1, 5000), st.floats(0, 0.999), anneals, st.integers(0, 9), st.integers(0, 9))
+def test_one_cycle_rises_and_falls_once_within_its_bounds(steps, warmup, anneal, a, b):
+    low, high = min(a, b), max(a, b)
+    eta = one_cycle(np.arange(steps), low, high, steps, warmup, anneal)
+    assert ((eta >= low - 1e-12) & (eta <= high + 1e-12)).all()
+    peak, change = int(eta.argmax()), np.diff(eta)
+    assert (change[:peak] >= -1e-12).all()
+    assert (change[peak:] <= 1e-12).all()
+    if high > low:
+        assert abs(peak - warmup * steps) <= 1
+
+
+def test_settings_of_one_schedule_have_no_effect_on_another():
+    for name, value in (("warmup", 0.3), ("anneal", "linear")):
+        message = rf"^{name} = {value}: has no effect on the schedule cosine, which is set by eta, eta_min$"
+        with pytest.raises(ConfigError, match=message):
+            xpnet.Settings.from_mapping({"schedule": "cosine", name: value})
+    with pytest.raises(
+        ConfigError, match=r"^eta = 0\.1: has no effect on the schedule one-cycle, which is set by eta_min"
+    ):
+        xpnet.Settings.from_mapping({"schedule": "one-cycle", "eta": 0.1})
+    with pytest.raises(ConfigError, match=r"^eta_min = 0\.2, eta_max = 0\.1: eta_min must be at most eta_max$"):
+        xpnet.TrainConfig(schedule="one-cycle", eta_min=0.2)
+    with pytest.raises(ConfigError, match=r"^cycles = 2: the schedule one-cycle has no cycles; set epochs$"):
+        xpnet.TrainConfig(schedule="one-cycle", cycles=2)
+    for warmup in (-0.1, 1, "half"):
+        with pytest.raises(ConfigError, match=r"^warmup = .*: must be a finite number of at least 0 and below 1$"):
+            xpnet.TrainConfig(schedule="one-cycle", warmup=warmup)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "begun"),
+    [(3, 30, 3), (3.0, 30, 3), (2.5, 25, 3), (2.6, 26, 3), (0.5, 5, 1), (0.01, 1, 1), (2.04, 20, 2), (1e-9, 1, 1)],
+)
+def test_epochs_in_parts_end_within_an_epoch(epochs, steps, begun):
+    config = xpnet.TrainConfig(epochs=epochs, batch_size=10)
+    length = config.length(95)
+    assert (length.steps, length.epochs, length.steps_per_epoch) == (steps, begun, 10)
+    assert isinstance(config.epochs, int if epochs == int(epochs) else float)
+
+
+@pytest.mark.parametrize("epochs", [0, -1, float("nan"), float("inf"), "some", True, 2.0**54])
+def test_epochs_that_are_no_length_are_refused(epochs):
+    with pytest.raises(ConfigError, match=r"^epochs = .*: must be a (finite )?number above 0"):
+        xpnet.TrainConfig(epochs=epochs)
 
 
 @pytest.mark.parametrize(

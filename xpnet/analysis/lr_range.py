@@ -152,7 +152,8 @@ class _Test:
         rho = each(config.momentum) if np.any(np.asarray(config.momentum) > 0) else None
         velocities = {} if rho is None else {n: backend.xp.zeros_like(p) for n, p in network.parameters.items()}
         self.state = State(network.parameters, velocities, network.running)
-        hyper = Hyperparameters(each(config.lam), rho, config.nesterov)
+        smoothing = each(config.label_smoothing) if np.any(np.asarray(config.label_smoothing)) else None
+        hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing)
         self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
         self.smooth_loss, self.smooth_accuracy = Smoothing(len(rates)), Smoothing(len(rates))
@@ -210,12 +211,12 @@ class _Test:
         """Yield the batches of the steps between two validation passes: parts (k, n) or (k, R, n), on the device."""
         backend, samples = self.network.backend, int(self.data.train.x.shape[0])
         host_rows = backend.xp is np or on_host(self.data.train.x)
-        orders = order_seeds(self.config, self.network.seeds)
+        orders, shape = order_seeds(self.config, self.network.seeds), self.data.data.image_shape
         left = len(self.rates)
         stretch = wanted = -(-left // _PASSES)
         held: list[Array] = []
         for epoch in itertools.count():
-            for batches in Batches(orders, samples, self.config).of_epoch(epoch):
+            for batches in Batches(orders, samples, self.config, image_shape=shape).of_epoch(epoch):
                 while len(batches):
                     part, batches = batches[:wanted], batches[wanted:]
                     held.append(part if host_rows else backend.asarray(part))

@@ -83,6 +83,11 @@ def _weighted(figures: Sequence[Metrics], counts: Sequence[int]) -> Metrics:
     return Metrics(*(weights @ np.stack(values) for values in zip(*(one.arrays() for one in figures), strict=True)))
 
 
+def as_it_is(config: DataConfig) -> DataConfig:
+    """Return settings for reading the same data, without pooling and components: those of a network replace them."""
+    return dataclasses.replace(config, pool=1, pca=None)
+
+
 def as_trained(network: Network, data: Dataset) -> Dataset:
     """Return data in the form that a network takes: with its transform, its columns and its class numbers.
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
 
-@with_settings(*DATA, "device", "views", unset="the run's")
+# The network has its own transform.
+_READ = tuple(name for name in DATA if name not in ("pool", "pca", "pca_eps"))
+
+
+@with_settings(*_READ, "device", "views", unset="the run's")
 def evaluate(
     run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
     /,
@@ -95,7 +99,7 @@ def evaluate(
 
 def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Settings]:
     """Return the network of a run, the data as the network takes it, and the settings."""
-    from xpnet.analysis.prediction import as_trained, read_like
+    from xpnet.analysis.prediction import as_it_is, as_trained, read_like
     from xpnet.backend import get_backend
     from xpnet.data import load_data
     from xpnet.runs.checkpoints import load_network
@@ -106,7 +110,7 @@ def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Setting
     if network.transform is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
     config = read_like(network, own, settings.data) if "data" in on_line else settings.data
-    return network, as_trained(network, load_data(config)), settings
+    return network, as_trained(network, load_data(as_it_is(config))), settings
 
 
 def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]:

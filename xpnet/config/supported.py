@@ -28,7 +28,7 @@ _TRAINING = dict.fromkeys([
 _STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
 _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
-_NAMES = {"lam": "lambda", "rho": "momentum"}
+_NAMES = {"lam": "lambda", "rho": "momentum", "smoothing": "label_smoothing"}
 
 # Settings that concern no stepper.
 _ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views"])

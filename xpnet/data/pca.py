@@ -68,7 +68,7 @@ def principal_components(
         raise DataError(f"pca = {count}: the training set has {rank} components that vary; take at most so many")
     scale = (variances[:count] + eps) ** -0.5
     scale /= np.sqrt((scale**2 * variances[:count]).mean())
-    return standardiser, vectors[:, :count] * scale
+    return standardiser, np.ascontiguousarray(vectors[:, :count] * scale)
 
 
 def _second_moments(values: Any) -> Floats:

@@ -86,7 +86,8 @@ class Transform:
             return self.standardiser(x, dtype)
         if getattr(x, "ndim", 2) != 2 or x.shape[1] != self.features:
             raise DataError(f"transform: features must be (n, {self.features}), got {tuple(x.shape)}")
-        projection = None if self.projection is None else self.projection.astype(dtype)
+        # In one layout, so that a projection that was read from a file gives the same bits.
+        projection = None if self.projection is None else np.ascontiguousarray(self.projection, dtype)
         out = np.empty((x.shape[0], self.inputs), dtype)
         for rows in chunks_of(x):
             values = x[rows]
@@ -106,7 +107,7 @@ class Transform:
         """
         few = np.empty((0, len(self.standardiser.mean)), np.uint8 if x.dtype == np.uint8 else dtype)
         scale = self.standardiser.lazily(few, dtype)
-        projection = None if self.projection is None else np.ascontiguousarray(self.projection.astype(dtype))
+        projection = None if self.projection is None else np.ascontiguousarray(self.projection, dtype)
         shape = self.image_shape or image_shape
         return TransformedRows(x, shape, self.pool, scale.whole, scale.rest, scale.factor, projection, border, cutout)
 

@@ -31,7 +31,8 @@ from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
 from xpnet.nn.input_checks import checked, numbers_of
 from xpnet.nn.layers import layers_of
-from xpnet.nn.model_file import Model, description, model_path, read_model, save_network
+from xpnet.nn.model_description import Model, description
+from xpnet.nn.model_file import model_path, read_model, save_network
 from xpnet.nn.probabilities import folded, probabilities
 from xpnet.ops import get_ops
 
@@ -57,14 +58,12 @@ class Network:
         replicas: Number of networks R; if not given, the number of seeds, or 1.
 
     Attributes:
-        config: The architecture.
-        backend: Device of the arrays.
+        config, backend: The architecture, and the device of the arrays.
         dtype: NumPy dtype of all parameters.
         seeds: Seed of each replica; a single network with this seed has the same initial weights.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
-        transform: Function that brings raw features to the inputs of the network, as for the training; :meth:`predict`
-            applies it by itself.  None if it is not known.
+        transform: Function that brings raw features to the inputs, as for the training; None if it is not known.
         class_names: Names of the classes; empty if they are not known.
         image_shape: (channels, height, width) of the images that it was trained on; None for other data.
         feature_names: Names of the columns that it was trained on; empty if they have none.

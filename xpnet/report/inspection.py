@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.analysis.prediction import as_trained, read_like
+from xpnet.analysis.prediction import as_it_is, as_trained, read_like
 from xpnet.config.definitions import DataConfig
 from xpnet.data import Dataset, load_data
 from xpnet.errors import DataError, XpnetError
@@ -92,15 +92,15 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
         network = Network.load(record.path)
         # The split belongs to the run's own data; the test set does not depend on it.
         own = record.settings.data
-        dataset = load_data(own if data is None else read_like(network, own, DataConfig(data=data)))
+        dataset = load_data(as_it_is(own) if data is None else read_like(network, own, DataConfig(data=data)))
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
     if network.transform is None:
         return "The model does not say how its data was standardised, so nothing can be said about single samples."
-    if dataset.features != record.inputs or dataset.classes > network.config.classes:
+    if dataset.features != network.features or dataset.classes > network.config.classes:
         return (
             f"The data at {dataset.location} has {dataset.features} features and {dataset.classes} classes, but the "
-            f"network takes {record.inputs} and tells {network.config.classes} apart, so it is left out here."
+            f"network takes {network.features} and tells {network.config.classes} apart, so it is left out here."
         )
     try:
         dataset = as_trained(network, dataset)
@@ -147,9 +147,9 @@ def _inspect(record: RunRecord, network: Network, data: Dataset, members: list[i
 
 def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]) -> Mistake:
     """Return a misclassified sample of the test set, for the networks' probabilities `p` (classes,)."""
-    x, true, standardiser = data.test.x[index], int(data.test.labels[index]), network.standardiser
-    assert standardiser is not None
-    shape = image_shape(data)
+    x, true, shape = data.test.x[index], int(data.test.labels[index]), image_shape(data)
+    assert network.transform is not None
+    standardiser = network.transform.plain_standardiser()
     z = (np.asarray(x, float) - standardiser.mean) / standardiser.std
     far = np.argsort(-np.abs(z), kind="stable")[:4]
     picture = None if shape is None else picture_of(to_bytes(x, data), shape)
@@ -205,8 +205,14 @@ def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
 
 
 def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int] | None:
-    """Return the first layer's weights (d, m) of the first of `members`, and the number of this replica."""
+    """Return the weights of the features (d, m) of the first of `members`, and the number of this replica.
+
+    If features are pooled or projected, these are the weights of :meth:`xpnet.Network.folded`.
+    """
     if record.inputs is None:
         return None
     which = members[0] if members else 0
-    return np.asarray(Network.load(record.path).parameters["W1"])[which], which
+    network = Network.load(record.path).select([which])
+    if network.transform is not None and not network.transform.plain:
+        network = network.folded()
+    return np.asarray(network.parameters["W1"])[0], which

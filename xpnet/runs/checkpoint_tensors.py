@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import RunError, one_line
-from xpnet.nn.model_file import TRANSFORM
+from xpnet.nn.model_description import TRANSFORM
 from xpnet.training.history import OF_NETWORKS
 from xpnet.training.result import Divergence
 from xpnet.training.state import Tensors, TrainState

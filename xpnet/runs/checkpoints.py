@@ -22,7 +22,7 @@ from xpnet.config.arguments import kind, takes
 from xpnet.config.arguments import path as a_path
 from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, RunError
-from xpnet.nn.model_file import DESCRIPTION, TRANSFORM, described
+from xpnet.nn.model_description import DESCRIPTION, TRANSFORM, described
 from xpnet.nn.network import Network
 from xpnet.nn.tensor_file import check_header, tensors_in
 from xpnet.runs.checkpoint_tensors import check_training, state_of, tensors_of

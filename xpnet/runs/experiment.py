@@ -15,7 +15,7 @@ from xpnet.config.settings import Settings
 from xpnet.config.training import Length
 from xpnet.data import CIFAR10_HINT, Dataset, Transform, as_earlier, fingerprint, load_data
 from xpnet.errors import DivergedError, RunError
-from xpnet.nn.model_file import description
+from xpnet.nn.model_description import description
 from xpnet.nn.network import Network
 from xpnet.runs.checkpoints import check_description
 from xpnet.runs.folder import CHECKPOINTS, LOCK

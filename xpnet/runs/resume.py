@@ -52,11 +52,7 @@ class ResumePoint:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the newest checkpoint, with present defaults for settings that it lacks."""
-        saved: dict[str, Any] = self.about.get("settings", {})
-        try:
-            return Settings.from_mapping(saved).to_mapping()
-        except ConfigError:
-            return saved  # the comparison of settings will report it
+        return _complete(self.about.get("settings", {}))
 
     @property
     def data(self) -> dict[str, Any]:
@@ -241,12 +237,20 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with present defaults for those that they lack, as those of earlier versions do."""
+    try:
+        return Settings.from_mapping(settings).to_mapping()
+    except ConfigError:
+        return dict(settings)  # the comparison of settings will report it
+
+
 def _batch_changes(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the differences, in settings and data, that change the batches of an epoch."""
     changes: list[str] = []
     if now.get("settings"):
         # Settings that are None are missing from the mapping.
-        settings = (source.get("settings", {}) for source in (about, now))
+        settings = (_complete(source.get("settings", {})) for source in (about, now))
         changes += differences(*({name: source.get(name) for name in _BATCHES} for source in settings))
     saved, current = about.get("data", {}), now.get("data", {})
     both = saved.keys() & current.keys()

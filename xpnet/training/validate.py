@@ -13,7 +13,8 @@ from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset, LabelledSet
 from xpnet.errors import ConfigError
 from xpnet.nn.layers import parameter_shapes
-from xpnet.nn.model_file import check_description, description
+from xpnet.nn.model_description import description
+from xpnet.nn.model_file import check_description
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData, check_views, seen_in_views, set_to_device, to_device
 from xpnet.training.state import TrainState, check_compatible

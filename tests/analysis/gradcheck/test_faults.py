@@ -44,8 +44,8 @@ def gradients(change: Any) -> Any:
     def fault(net: Any) -> None:
         original = net.cost_and_gradients
 
-        def changed(x: Any, labels: Any, lam: Any = 0.0) -> Any:
-            cost, found = original(x, labels, lam)
+        def changed(x: Any, labels: Any, lam: Any = 0.0, label_smoothing: Any = 0.0) -> Any:
+            cost, found = original(x, labels, lam, label_smoothing)
             change(found, net, lam)
             return cost, found
 
@@ -191,8 +191,8 @@ def altered_batch_norm(net: Any) -> None:
 def term_of_the_cost_without_gradient(net: Any) -> None:
     original = net.cost_and_gradients
 
-    def with_another_term(x: Any, labels: Any, lam: Any = 0.0) -> Any:
-        cost, found = original(x, labels, lam)
+    def with_another_term(x: Any, labels: Any, *numbers: Any) -> Any:
+        cost, found = original(x, labels, *numbers)
         return cost + 1e-3 * sum(abs(p).sum() for p in net.parameters.values()), found
 
     net.cost_and_gradients = with_another_term
@@ -201,9 +201,9 @@ def term_of_the_cost_without_gradient(net: Any) -> None:
 def changed_running_statistics(net: Any) -> None:
     original = net.cost_and_gradients
 
-    def careless(x: Any, labels: Any, lam: Any = 0.0) -> Any:
+    def careless(x: Any, labels: Any, *numbers: Any) -> Any:
         net.running["mean1"] = net.running["mean1"] + 0.1
-        return original(x, labels, lam)
+        return original(x, labels, *numbers)
 
     net.cost_and_gradients = careless
 

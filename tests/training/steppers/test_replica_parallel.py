@@ -7,7 +7,7 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from stepping import check_same, state_of, take
+from stepping import check_same, check_step_is_gradient, state_of, take
 
 import xpnet
 from xpnet.nn.network import Network
@@ -58,6 +58,17 @@ def test_a_population_takes_the_steps_of_the_plain_stepper(R, order, momentum, s
     check_same(states[1], states[0], tolerance, tolerance)
     np.testing.assert_allclose(found[1].loss, found[0].loss, rtol=tolerance)
     np.testing.assert_allclose(found[1].penalty, found[0].penalty, rtol=tolerance)
+
+
+@pytest.mark.parametrize("order", ["shared", "independent"])
+@pytest.mark.parametrize("smoothing", [None, [0.0, 0.1, 0.5, 0.0, 0.2]])
+def test_a_step_of_a_population_is_eta_times_the_gradient(order, smoothing):
+    x, labels, rng = problem()
+    net, _ = population(5)
+    rows, eta, lam = rng.integers(0, N, 8 if order == "shared" else (5, 8)), 0.01 * (1 + rng.random(5)), rng.random(5)
+    alpha = None if smoothing is None else np.array(smoothing)
+    stepper = ReplicaParallelStepper(net, x, labels, Hyperparameters(lam, smoothing=alpha))
+    check_step_is_gradient(stepper, net, rows, eta, lam, alpha)
 
 
 @pytest.mark.parametrize("order", ["shared", "independent"])
