@@ -30,6 +30,7 @@ TOOLS = {
     "gpu": "everything that needs a GPU: are its results right, and how fast is it",
     "guarantees": "write docs/guarantees.md, the promises and how they were tested, from a record of the tests",
     "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills",
+    "learn": "seconds and TFLOP to test accuracies on CIFAR-10, recipe by recipe, and docs/learning.md",
     "soak": "train, kill, resume, corrupt and search at random for a while",
     "page": "write the figures of docs/performance.md and the README from the newest results",
 }
@@ -129,8 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] and given[0] in TOOLS:
-            module = "bench.gpu" if given[0] == "gpu" else f"bench.{given[0]}"
-            return int(importlib.import_module(module).main(given[1:]))
+            return int(importlib.import_module(f"bench.{given[0]}").main(given[1:]))
         options = _parser().parse_args(given)
         if options.out is not None and options.out.exists():
             raise BenchError(f"{options.out}: exists already; --out takes a new file")

@@ -77,7 +77,21 @@ POPULATION_PEERS = {
     "PyTorch eager R times": PEERS["PyTorch eager"]._replace(single=True, best="one network timed, times R"),
     "JAX vmap": Entry("bench.peers.jax_vmap:Vmap", ("jax",), best="vmap over networks, jit, buffers donated"),
 }
-ALL = OURS | TRAIN | PEERS | POPULATION_PEERS
+# Steps on pictures that are augmented, pooled and projected: those of recipes.
+PICTURES = {
+    "xpnet": Entry("bench.learn.ours:Stepper", ("numba",), fast=True, best="the stepper of training, with `fast`"),
+    "xpnet without Numba": Entry("bench.learn.ours:Stepper", fast=False, best="the same, NumPy alone"),
+    "products": Entry("bench.learn.ours:Products", fast=False, best="matrix products alone, NumPy"),
+    "PyTorch": Entry(
+        "bench.peers.torch_pictures:Eager",
+        ("torch",),
+        best="pooled tables by parity of the shift, windows of bytes, nn.Sequential, fused SGD",
+    ),
+    "PyTorch compiled": Entry(
+        "bench.peers.torch_pictures:Compiled", ("torch",), best="the same tables; the whole step compiled"
+    ),
+}
+ALL = OURS | TRAIN | PEERS | POPULATION_PEERS | PICTURES
 
 
 def missing(entry: Entry) -> str | None:

@@ -123,7 +123,9 @@ def _machines(results: Newest) -> str:
     if not results:
         return _EMPTY
     lines = {}
-    for path, result in results.values():
+    for suite, (path, result) in results.items():
+        if suite not in TABLES:
+            continue
         machine = result["machine"]
         packages = dict(machine["packages"])
         for found in result["suites"].values():

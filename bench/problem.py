@@ -52,7 +52,11 @@ class Problem:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Problem:
-        """Return the problem that `values` describe."""
+        """Return the problem that `values` describe: one of pictures, if they name a recipe."""
+        if "recipe" in values:
+            from bench.learn.pictures import PictureProblem
+
+            cls = PictureProblem
         return cls(**(values | {"hidden": tuple(values["hidden"])}))
 
     def to_json(self) -> dict[str, Any]:

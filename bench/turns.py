@@ -110,8 +110,18 @@ def workers(names: list[str], problem: Problem, left_out: dict[str, str]) -> Ite
         yield found
 
 
-def measure(names: list[str], problem: Problem, rounds: int, steps: int, pause: float = PAUSE) -> dict[str, Any]:
-    """Let `names` train `problem`, `steps` steps a round in turn; return the case with a row for each."""
+def measure(
+    names: list[str],
+    problem: Problem,
+    rounds: int,
+    steps: int,
+    pause: float = PAUSE,
+    reference: str = REFERENCE,
+) -> dict[str, Any]:
+    """Let `names` train `problem`, `steps` steps a round in turn; return the case with a row for each.
+
+    `reference` is the contender that the others' speed is divided by.
+    """
     left_out: dict[str, str] = {}
     answers: dict[str, list[dict[str, Any]]] = {}
     rows: dict[str, dict[str, Any]] = {}
@@ -143,16 +153,16 @@ def measure(names: list[str], problem: Problem, rounds: int, steps: int, pause: 
     case: dict[str, Any] = {
         "what": problem.words,
         "unit": "us a step",
-        "reference": REFERENCE if REFERENCE in rows else None,
+        "reference": reference if reference in rows else None,
         "steps": steps,
         "steps_an_epoch": per_epoch,
         "scaled": steps != per_epoch,
         "rows": rows,
         "left_out": left_out,
     }
-    if REFERENCE in rows:
+    if reference in rows:
         for row in rows.values():
-            row["floor_reached"] = rows[REFERENCE]["median"] / row["median"]
+            row["floor_reached"] = rows[reference]["median"] / row["median"]
     case["agreement"] = _agreement(rows)
     return case
 

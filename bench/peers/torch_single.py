@@ -29,7 +29,9 @@ def initial(problem: Problem) -> dict[str, torch.Tensor]:
     }
 
 
-def loss_of(p: dict[str, torch.Tensor], x: torch.Tensor, labels: torch.Tensor, *, batch_norm: bool) -> Any:
+def loss_of(
+    p: dict[str, torch.Tensor], x: torch.Tensor, labels: torch.Tensor, *, batch_norm: bool, smoothing: float = 0.0
+) -> Any:
     """Return the mean loss of one network, and with it (the same, the batch statistics)."""
     last, statistics = len(layers(p)), {}
     for number in range(1, last):
@@ -41,7 +43,7 @@ def loss_of(p: dict[str, torch.Tensor], x: torch.Tensor, labels: torch.Tensor, *
         else:
             s = s + p[f"b{number}"]
         x = torch.relu(s)
-    loss = functional.cross_entropy(x @ p[f"W{last}"] + p[f"b{last}"], labels)
+    loss = functional.cross_entropy(x @ p[f"W{last}"] + p[f"b{last}"], labels, label_smoothing=smoothing)
     return loss, (loss.detach(), statistics)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset, LabelledSet, Standardiser, Transform
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceSet
@@ -53,13 +54,27 @@ def order(samples: int, batch: int, steps: int, seed: int) -> NDArray[np.int64]:
 class Steps:
     """Training steps of a network, by the stepper that training uses, on data as training keeps it."""
 
-    def __init__(self, network: Network, part: DeviceSet, lam: Any) -> None:
-        """Prepare steps of `network` on a set from :func:`xpnet.to_device` with the penalty `lam`, () or (R,)."""
+    def __init__(self, network: Network, part: DeviceSet, lam: Any, config: TrainConfig | None = None) -> None:
+        """Prepare steps of `network` on a set from :func:`xpnet.to_device` with the penalty `lam`, () or (R,).
+
+        Momentum, label smoothing and the stepper are those of `config`; without it, there is neither of the first two.
+        """
         self._backend = backend = network.backend
-        lam = np.broadcast_to(np.asarray(lam, float), (network.replicas,))
-        hyper = Hyperparameters(backend.asarray(lam))
-        self._stepper = make_stepper(network, part.x, part.labels, hyper)
-        self.state = State(network.parameters, {}, network.running)
+        config = config or TrainConfig()
+        lam, rho, smoothing = (
+            np.broadcast_to(np.asarray(value, float), (network.replicas,))
+            for value in (lam, config.momentum, config.label_smoothing)
+        )
+        hyper = Hyperparameters(
+            backend.asarray(lam),
+            backend.asarray(rho) if rho.any() else None,
+            config.nesterov,
+            backend.asarray(smoothing) if smoothing.any() else None,
+        )
+        self._stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size, config)
+        zeros = backend.xp.zeros_like
+        velocities = {name: zeros(p) for name, p in network.parameters.items()} if rho.any() else {}
+        self.state = State(network.parameters, velocities, network.running)
 
     def __call__(self, perm: NDArray[np.int64], eta: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the steps of `perm` (k, n) with the rates `eta` (k,); wait, and return each replica's mean loss (R,)."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import textwrap
 
 from xpnet.cli.console import STANDARD, Output
 from xpnet.cli.tables import table
 from xpnet.config.fields import shown
 from xpnet.config.recipes import Recipe
 from xpnet.config.recipes import recipes as all_recipes
+
+# Columns of a line.
+_WIDTH = 100
 
 
 def recipes(output: Output = STANDARD) -> None:
@@ -17,16 +22,14 @@ def recipes(output: Output = STANDARD) -> None:
     A recipe is trained with xpnet train --recipe NAME; options on the line replace its settings.
     """
     known = all_recipes().values()
-    rows = [(recipe.name, *_reached(recipe), recipe.about) for recipe in known]
+    rows = [(recipe.name, *_reached(recipe)) for recipe in known]
     where = "; ".join(sorted({recipe.reached["where"] for recipe in known if recipe.reached}))
     notes = [f"accuracy on the test set, with one view and averaged over six; seconds: {where}"] if where else []
-    settings = [f"{recipe.name}: {_settings(recipe)}" for recipe in known]
-    heads = ("", "accuracy", "six views", "seconds", "TFLOP", "about")
     output.result(
         {recipe.name: dataclasses.asdict(recipe) for recipe in known},
-        table(heads, rows, left=("", "about"), gap=2),
-        *notes,
-        "\n".join(settings),
+        table(("", "accuracy", "six views", "seconds", "TFLOP"), rows),
+        *(line for note in notes for line in textwrap.wrap(note, _WIDTH)),
+        "\n".join(line for recipe in known for line in _lines(recipe)),
     )
 
 
@@ -36,5 +39,10 @@ def _reached(recipe: Recipe) -> list[str]:
     return [*shares, *(f"{reached[name]:.3g}" if name in reached else "" for name in ("seconds", "tflop"))]
 
 
-def _settings(recipe: Recipe) -> str:
-    return " ".join(f"--{name.replace('_', '-')} {shown(value)}" for name, value in recipe.settings.items())
+def _lines(recipe: Recipe) -> list[str]:
+    """Return a recipe's sentence and its settings, which wrap between two options."""
+    # A no-break space keeps an option and its value on one line.
+    options = [f"--{name.replace('_', '-')}\N{NO-BREAK SPACE}{shown(value)}" for name, value in recipe.settings.items()]
+    wrap = functools.partial(textwrap.wrap, width=_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    lines = wrap(" ".join(options), initial_indent="    ")
+    return [*wrap(f"{recipe.name}: {recipe.about}"), *(line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)]

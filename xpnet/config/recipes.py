@@ -34,11 +34,22 @@ class Recipe:
 @cache
 def recipes() -> dict[str, Recipe]:
     """Return all recipes by name, from the fastest to the best."""
-    content = tomllib.loads(files("xpnet.config").joinpath("recipes.toml").read_text("utf-8"))
+    content, reached = (_read(name) for name in ("recipes.toml", "recipes_reached.toml"))
     return {
-        name: Recipe(name, entry["about"], entry["settings"], entry.get("reached", {}))
+        name: Recipe(name, entry["about"], _settings(content, name), reached.get(name, {}))
         for name, entry in content.items()
     }
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(files("xpnet.config").joinpath(name).read_text("utf-8"))
+
+
+def _settings(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the settings of a recipe: those of its base, and its own in their place."""
+    entry = content[name]
+    base = _settings(content, entry["base"]) if "base" in entry else {}
+    return base | dict(entry["settings"])
 
 
 def recipe(name: str) -> Recipe:
