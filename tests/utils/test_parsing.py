@@ -150,7 +150,7 @@ def test_shapes_name_the_key(value, words):
 
 
 def test_the_page_of_files_states_the_limits_that_are_kept():
-    from xpnet.config import definitions, fields, settings
+    from xpnet.config import fields, settings, training
     from xpnet.nn import tensor_file
     from xpnet.report import search_file
     from xpnet.runs import records
