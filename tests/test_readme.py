@@ -34,8 +34,9 @@ def test_readme_python_runs():
         ("learning-rate", r"[^$]*Suggestion\(eta_min=[^$]*"),
         ("resuming", r"True\n"),
         ("search", r".*'lambda'.*\n0\.[2-5]\d*\n"),
+        ("training", r"0\.[89]\d* 0\.\d+\n3072 \d\.\d+e-0[5-7]\n"),
     ],
-    ids=["populations", "learning-rate", "resuming", "search"],
+    ids=["populations", "learning-rate", "resuming", "search", "training"],
 )
 def test_page_python_runs(capsys, page, output):
     run_python_of(f"docs/{page}.md")

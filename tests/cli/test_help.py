@@ -31,7 +31,7 @@ def options(command, monkeypatch):
 )
 def test_help_of_every_option_with_a_value_names_it_and_its_default(options, words):
     # None of these has a default: what they ask for is done where they are given.
-    asked_for = {"--config", "--resume", "--figure", "--figures"}
+    asked_for = {"--config", "--recipe", "--resume", "--figure", "--figures"}
     found = options(*words)
     assert {"--json", "--quiet", "--debug"} <= found.keys()
     for name, text in found.items():

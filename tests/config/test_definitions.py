@@ -66,6 +66,8 @@ def test_wrong_values(name, value, wanted):
         ({"eta": 0.5}, "eta = 0.5: has no effect on the schedule triangular, which is set by eta_min, eta_max, n_s"),
         ({"schedule": "decay", "eta_max": 0.5}, "eta_max = 0.5: has no effect on the schedule decay"),
         ({"bias_before_bn": True, "batch_norm": False}, "bias_before_bn = true: has no meaning without batch_norm"),
+        ({"in_memory": "raw", "pool": 2}, "in_memory = raw: has no effect with pool or pca"),
+        ({"in_memory": "raw", "pca": 3}, "in_memory = raw: has no effect with pool or pca"),
         ({"lamda": 1}, "lamda = 1: there is no such setting; did you mean lambda?"),
         ({"xyzzy": 1}, "xyzzy = 1: there is no such setting; known are data, split, target"),
     ],

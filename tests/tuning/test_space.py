@@ -42,8 +42,8 @@ def test_how_a_dimension_is_written(text, name, low, high, log, values):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_a_range_that_can_be_trained(name):
-    schedule = {"schedule": "decay"} if name in ("decay", "epochs") else {}
-    Space.of(name).check({"n_s": 10, **schedule} if name not in ("n_s", "decay", "epochs") else schedule)
+    schedule = {"decay": "decay", "epochs": "decay", "warmup": "one-cycle"}.get(name)
+    Space.of(name).check({"n_s": 10} if schedule is None and name != "n_s" else {"schedule": schedule or "triangular"})
 
 
 def test_two_at_once_and_mappings():
@@ -93,7 +93,9 @@ def test_points_become_settings():
     point = {"lambda": 0.01, "eta": 0.2, "sigma": 0.1, "width": 30, "depth": 3}
     settings = space.settings(point, {"seed": 4, "hidden": [50, 50]})
     assert settings == {"seed": 4, "hidden": [30, 30, 30], "lambda": 0.01, "eta_max": 0.2, "init": 0.1}
-    assert Space.of("eta").settings({"eta": 0.2}, {"schedule": "constant"}) == {"schedule": "constant", "eta": 0.2}
+    for schedule, setting in (("constant", "eta"), ("cosine", "eta"), ("one-cycle", "eta_max")):
+        base = {"schedule": schedule}
+        assert Space.of("eta").settings({"eta": 0.2}, base) == {**base, setting: 0.2}
     # Of width and depth, the one that is not searched is as it is set.
     assert Space.of("depth").settings({"depth": 3}, {"hidden": [20]})["hidden"] == [20, 20, 20]
     assert Space.of("width").settings({"width": 7}, {})["hidden"] == [7, 7]
@@ -111,11 +113,15 @@ def test_ends_that_cannot_be_trained_are_found_with_their_names():
         Space.of("momentum=0..1.5").check({})
     with pytest.raises(ConfigError, match="eta_min must be at most eta_max"):
         Space.of("eta=1e-7..0.1").check({"eta_min": 1e-5})
+    with pytest.raises(ConfigError, match=r"warmup = 0\.05: has no effect on the schedule triangular"):
+        Space.of("warmup").check({})
+    with pytest.raises(ConfigError, match=r"label_smoothing = 1\.0: must be"):
+        Space.of("label_smoothing=0..1").check({})
 
 
 def test_what_stacks():
     assert {name for name in KINDS if stacks(name)} == {
-        *("lambda", "eta", "eta_max", "eta_min", "momentum", "sigma", "init")
+        *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init")
     }
 
 

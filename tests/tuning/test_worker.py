@@ -14,7 +14,7 @@ from strict import strict_backend
 
 import xpnet
 from xpnet.config.settings import Settings
-from xpnet.errors import ConfigError, RunError
+from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn.network import Network
 from xpnet.training import evaluation, evaluator
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
@@ -63,6 +63,33 @@ def test_points_that_do_not_stack_train_in_populations_of_their_own(begin, train
     )
     assert result.outcome.counts()["complete"] == 24
     assert {tuple(trial.point.values()) for trial in result.trials} == set(itertools.product(*space.values()))
+
+
+def test_smoothed_labels_stack_and_shifts_train_in_populations_of_their_own(trained):
+    data = xpnet.load_data("patterns:200/50")
+    space = {"label_smoothing": [0, 0.1], "shift": [0, 2], "eta": [0.01, 0.1]}
+    settings = {"hidden": [4], "schedule": "one-cycle", "epochs": 2, "flip": "random", "views": 2, **FLOAT64}
+    result = xpnet.search(space, data, settings=settings, final="same")
+    assert sorted((p.train.shift, p.train.label_smoothing, p.train.eta_max) for p in trained) == [
+        (shift, (0.0, 0.0, 0.1, 0.1), (0.01, 0.1, 0.01, 0.1)) for shift in (0, 2)
+    ]
+    best = result.best.point
+    config = xpnet.TrainConfig(
+        schedule="one-cycle", epochs=2, flip="random", views=2, shift=best["shift"], eta_max=best["eta"],
+        label_smoothing=best["label_smoothing"],
+    )  # fmt: skip
+    network = Network(xpnet.NetworkConfig(inputs=data.inputs, hidden=(4,)), dtype="float64")
+    alone = train(network, data, config)
+    assert result.best.score == alone.validation.accuracy
+    averaged = result.network.predict(data.test.x, views=2)[0]
+    assert result.final["test_views"]["views"] == 2
+    assert result.final["test_views"]["accuracy"] == pytest.approx((averaged == data.test.labels).mean(), abs=1e-9)
+
+
+def test_shifts_of_data_without_pictures_are_refused_before_anything_is_trained(blobs, trained):
+    with pytest.raises(DataError, match="shift = 4: needs pictures, and arrays has features of another kind"):
+        xpnet.search("shift", blobs, settings=SMALL, final="none")
+    assert trained == []
 
 
 def test_lists_without_a_number_of_trials_are_tried_completely(blobs):
@@ -421,6 +448,7 @@ def test_joining_worker_takes_everything_from_the_storage():
         ("lambda", {}, {"trails": 3}, "is no setting of a search"),
         ("lambda", {}, {"final": "220/30"}, "these are arrays in memory"),
         ("bn_alpha", {"batch_norm": False}, {}, "has no effect without batch_norm"),
+        ("warmup", {}, {}, "warmup = 0.05: has no effect on the schedule triangular"),
     ],
 )
 def test_impossible_search_is_refused_before_anything_is_trained(blobs, space, settings, how, words, monkeypatch):

@@ -22,6 +22,7 @@ from xpnet.config.fields import (
     text_of,
     whole,
 )
+from xpnet.errors import ConfigError
 
 # Networks of one population, which keeps settings and figures of each.
 MOST_NETWORKS = 20_000
@@ -145,6 +146,11 @@ class DataConfig(Checked):
     pca_eps: float = setting(
         1.0, real(0), "Added to the variance of a component before it is scaled to 1.", metavar="X"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.in_memory == "raw" and (self.pool > 1 or self.pca is not None):
+            raise ConfigError("in_memory = raw: has no effect with pool or pca, whose inputs are a float copy")
 
 
 @dataclass(frozen=True, kw_only=True)

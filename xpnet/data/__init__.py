@@ -1,4 +1,4 @@
-"""Data sets: reading, checking, splitting and standardising them; one module a format in ``readers``."""
+"""Data sets: reading, checking, splitting and transforming them; one module a format in ``readers``."""
 
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
 from xpnet.data.find import CIFAR10_HINT, find_cifar10

@@ -186,7 +186,7 @@ class Search:
                 settings = Settings.from_mapping(winner or {})
                 if not config.trains_again:
                     if not isinstance(kept, str):
-                        return store.finish(with_all_sets(*kept, data, settings.train.lam) | {"trained_again": False})
+                        return store.finish(with_all_sets(*kept, data, settings.train) | {"trained_again": False})
                     warn(f"trial {best.number} won, and its networks cannot be had ({kept}): it is trained again")
                 metrics = (train or self._train)(settings)
                 return None if metrics is None else metrics | {"trained_again": True}

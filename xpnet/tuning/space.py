@@ -39,7 +39,7 @@ class Kind:
 
 KINDS = {
     "lambda": Kind("lambda", 1e-5, 1e-1),
-    "eta": Kind("eta", 1e-3, 0.5),  # eta_max with the triangular schedule
+    "eta": Kind("eta", 1e-3, 0.5),  # eta_max with schedules that have one
     "eta_max": Kind("eta_max", 1e-3, 0.5),
     "eta_min": Kind("eta_min", 1e-6, 1e-3),
     "n_s": Kind("n_s", 500, 5000, whole=True),
@@ -47,6 +47,8 @@ KINDS = {
     "epochs": Kind("epochs", 5, 50, whole=True),
     "momentum": Kind("momentum", 0, 0.95, log=False, least=0, most=0.999),
     "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
+    "warmup": Kind("warmup", 0.05, 0.5, log=False, least=0, most=0.999),
+    "label_smoothing": Kind("label_smoothing", 0, 0.3, log=False, least=0, most=0.999),
     "sigma": Kind("init", 1e-3, 0.3),
     "init": Kind("init", 1e-3, 0.3),
     "init_bias": Kind("init_bias", 1e-3, 0.3),
@@ -54,6 +56,8 @@ KINDS = {
     "width": Kind("hidden", 10, 500, whole=True),
     "depth": Kind("hidden", 1, 6, log=False, whole=True),
     "batch_size": Kind("batch_size", 20, 500, whole=True),
+    "shift": Kind("shift", 0, 4, log=False, whole=True),
+    "cutout": Kind("cutout", 0, 16, log=False, whole=True),
 }
 
 
@@ -190,8 +194,8 @@ class Space:
     def settings(self, values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of ``xpnet train`` for a point: `base` with the values of the point.
 
-        ``eta`` is eta_max with the triangular schedule.  ``width`` and ``depth`` give all hidden layers the same size;
-        if one of the two is missing, `base` has its value.
+        ``eta`` is eta_max with the triangular and one-cycle schedules.  ``width`` and ``depth`` give all hidden layers
+        the same size; if one of the two is missing, `base` has its value.
         """
         merged = dict(base)
         merged.update({target: values[name] for target, name in self.targets(base).items() if name in values})
@@ -203,9 +207,9 @@ class Space:
 
     def targets(self, base: Mapping[str, Any]) -> dict[str, str]:
         """Return the settings that the search sets, except ``hidden``, each with the dimension that sets it."""
-        triangular = base.get("schedule", "triangular") == "triangular"
+        highest = base.get("schedule", "triangular") in ("triangular", "one-cycle")
         names = [name for name in self.names if name not in ("width", "depth")]
-        return {"eta" if name == "eta" and not triangular else _setting(name): name for name in names}
+        return {"eta" if name == "eta" and not highest else _setting(name): name for name in names}
 
     def refuse(self, given: Mapping[str, Any]) -> None:
         """Raise :class:`ConfigError` if a searched setting is among the `given` ones."""

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.config.settings import Settings
+from xpnet.config.training import TrainConfig
 from xpnet.errors import RunError
 from xpnet.nn.network import Network
-from xpnet.training.device_data import DeviceData
-from xpnet.training.evaluation import evaluate
+from xpnet.training.device_data import DeviceData, seen_in_views
+from xpnet.training.evaluation import evaluate, evaluate_views
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, current
 from xpnet.tuning.trials import Outcome
@@ -33,15 +34,21 @@ def winner_settings(rounds: Rounds, outcome: Outcome) -> dict[str, Any] | None:
     return Settings.from_mapping(settings).to_mapping()
 
 
-def with_all_sets(network: Network, metrics: Metrics, data: DeviceData, lam: Any) -> Metrics:
-    """Return the figures of networks with those of training and test set; only this function uses the test set."""
+def with_all_sets(network: Network, metrics: Metrics, data: DeviceData, config: TrainConfig) -> Metrics:
+    """Return the figures of networks with those of training and test set; only this function uses the test set.
+
+    `config` has the settings of the training.
+    """
     metrics = dict(metrics)
     for which in ("train", "test"):
         rows = getattr(data, which)
-        figures = evaluate(network, rows.x, rows.labels, lam)
+        figures = evaluate(network, rows.x, rows.labels, config.lam)
         metrics[which] = dict(figures)
         if replicas := metrics.get("replicas"):
             metrics["replicas"] = [entry | {which: dict(figures.part([r]))} for r, entry in enumerate(replicas)]
+    if (views := seen_in_views(data, config).views) is not None:
+        seen = evaluate_views(network, views.x, views.labels, config.views)
+        metrics["test_views"] = {"views": config.views, "accuracy": seen.accuracy, "loss": seen.loss}
     return metrics
 
 
