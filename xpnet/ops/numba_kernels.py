@@ -251,3 +251,18 @@ def cross_entropy(s, labels, scale, losses, correct, g):
             for j in range(c):
                 g[r, i, j] *= factor
             g[r, i, label] -= scale[r, 0, 0]
+
+
+@compiled
+def smooth_labels(s, labels, alpha, scale, losses, g):
+    R, n, c = s.shape
+    for r in range(R):
+        each, factor = s.dtype.type(1) / c, scale[r] * alpha[r]
+        for i in range(n):
+            mean = s.dtype.type(0)
+            for j in range(c):
+                mean += s[r, i, j]
+                g[r, i, j] -= factor * each
+            label = labels[r, i]
+            losses[r, i] += alpha[r] * (s[r, i, label] - mean * each)
+            g[r, i, label] += factor

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
-from xpnet.ops import numba_kernels, numba_pictures, numpy_ops, wide_products
+from xpnet.ops import numba_kernels, numba_pictures, numpy_ops, reference, wide_products
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
@@ -99,6 +99,14 @@ def descend_by_product(W: Array, x: Array, g: Array, keep: Array, squares: Array
     return None
 
 
+def _by_replica(values: Array | None, like: Array) -> Array:
+    """Return numbers (R, 1, 1) as (R,), zeros in place of None."""
+    if values is None:
+        return np.zeros(len(like), like.dtype)
+    flat = values.reshape(-1)
+    return flat if len(flat) == len(like) else np.repeat(flat, len(like))
+
+
 def descend_with_momentum(
     p: Array,
     velocity: Array,
@@ -113,10 +121,8 @@ def descend_with_momentum(
         return numpy_ops.descend_with_momentum(p, velocity, steps, shrink, rho, nesterov, squares, out)
     step = numpy_ops.concatenated(steps, p.shape, out)
     sums = np.zeros(len(p)) if squares is None else squares
-    shrinks, rhos = (
-        np.broadcast_to(np.asarray(0 if v is None else v, p.dtype).reshape(-1), len(p)) for v in (shrink, rho)
-    )
-    numba_kernels.momentum(p, velocity, step, 0, shrinks, rhos, nesterov, sums)
+    shrink, rho = _by_replica(shrink, p), _by_replica(rho, p)
+    numba_kernels.momentum(p, velocity, step, 0, shrink, rho, nesterov, sums)
     return step if len(steps) > 1 else None
 
 
@@ -183,3 +189,15 @@ def softmax_cross_entropy(
         scale = np.broadcast_to(np.asarray(scale, s.dtype), (R, 1, 1))
     numba_kernels.cross_entropy(s, labels, scale, out.losses, out.correct, out.g)
     return out
+
+
+def smooth_labels(entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, scale: Array | float) -> None:
+    by_replica = isinstance(scale, np.ndarray) and scale.shape == (len(s), 1, 1)
+    if s.ndim != 3 or alpha.ndim != 3 or len(alpha) not in (1, len(s)) or not (by_replica or np.ndim(scale) == 0):
+        reference.smooth_labels(np, entropy, s, labels, alpha, scale)
+        return
+    R, n, _ = s.shape
+    if labels.ndim == 1:
+        labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
+    scales = scale.reshape(-1) if isinstance(scale, np.ndarray) and by_replica else np.full(R, scale, s.dtype)
+    numba_kernels.smooth_labels(s, labels, _by_replica(alpha, s), scales, entropy.losses, entropy.g)
