@@ -39,7 +39,8 @@ def inputs(
                 square = [picture[top + i][left + j] for i in range(pool) for j in range(pool)]
                 value = (sum(square) / pool**2 - mean[len(z)]) / std[len(z)]
                 centre = top + (pool - 1) / 2, left + (pool - 1) / 2
-                far = abs(centre[0] - view.row) >= cutout / 2 or abs(centre[1] - view.column) >= cutout / 2
+                apart = centre[0] - view.row, centre[1] - view.column
+                far = any(not -cutout / 2 <= distance < cutout / 2 for distance in apart)
                 z.append(value if view.row < 0 or far else 0.0)
     if projection is None:
         return z

@@ -149,7 +149,8 @@ def _kept(xp: Any, source: TransformedRows, rows: Any) -> Any:
 
     def far(size: int, centre: Any) -> Any:
         places = xp.arange(size // pool) * pool + (pool - 1) / 2
-        return xp.abs(places - centre[:, None]) >= half
+        apart = places - centre[:, None]
+        return (apart < -half) | (apart >= half)
 
     down, across = far(height, view.row), far(width, view.column)
     kept = down[:, None, :, None] | across[:, None, None, :] | (view.row < 0)[:, None, None, None]

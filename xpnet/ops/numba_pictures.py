@@ -160,9 +160,9 @@ def cut_out(rows, shape, pool, side, out):
         if row < 0:
             continue
         for y in range(lines):
-            if abs(2 * (y * pool - row) + pool - 1) >= side:
+            if not -side <= 2 * (y * pool - row) + pool - 1 < side:
                 continue
             for j in range(cells):
-                if abs(2 * (j * pool - column) + pool - 1) < side:
+                if -side <= 2 * (j * pool - column) + pool - 1 < side:
                     for c in range(channels):
                         out[i, (c * lines + y) * cells + j] = 0

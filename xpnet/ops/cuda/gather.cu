@@ -77,7 +77,7 @@ __device__ void pictures(const int64* rows, const T* x, const real* whole, const
             }
         }
         if (pool > 1) mean *= share;
-        const bool cut = cut_line >= 0 && -cutout < below && below < cutout && -cutout < beside && beside < cutout;
+        const bool cut = cut_line >= 0 && -cutout <= below && below < cutout && -cutout <= beside && beside < cutout;
         out[(int64)blockIdx.x * size + k] = cut ? real(0) : (mean - whole[k] - rest[k]) * factor[k];
     }
 }
