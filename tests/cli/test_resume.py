@@ -31,6 +31,8 @@ CASES = {
     "cosine, Nesterov": "--schedule cosine --momentum .5 --nesterov --batch-size 70 --no-batch-norm",
     "decay": "--schedule decay --save-every 2 --keep 1 --train-metrics full",
     "a cycle and a half": "--n-s 8",
+    "pictures": "--schedule one-cycle --runs 2 --momentum .9 --label-smoothing .1 --pool 2 --pca 12 "
+    "--flip alternating --shift 2 --cutout 5",
 }
 
 
@@ -168,7 +170,9 @@ def test_killed_at_calls_to_the_file_system(commands, undisturbed, run, harm):
 
 
 @pytest.mark.guarantee("signals", "resume")
-@pytest.mark.parametrize(("case", "step"), [("one network", 2), ("population", 9), ("chunks", 28), ("decay", 23)])
+@pytest.mark.parametrize(
+    ("case", "step"), [("one network", 2), ("population", 9), ("chunks", 28), ("decay", 23), ("pictures", 15)]
+)
 def test_stopped_within_an_epoch(commands, undisturbed, run, harm, case, step):
     number, code = (signal.SIGINT, 130) if step % 2 else (signal.SIGTERM, 143)
     stopped = commands.train(run, case, code=code, signals=[(step, number)])

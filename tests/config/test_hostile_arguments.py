@@ -82,6 +82,7 @@ def entries():
     network.save("here/model.safetensors", replace=True)
     standardiser = xpnet.Standardiser.fit(X)
     history = xpnet.train(network, data, TRAIN).history
+    projected = xpnet.data_from_arrays(X, LABELS, pca=2)
     of_training = {"start": None, "callbacks": ()}
     batch = {"x": ROWS, "labels": CLASSES}
     return {
@@ -100,14 +101,15 @@ def entries():
         "data_from_arrays": (
             xpnet.data_from_arrays,
             {"x_train": X, "labels_train": LABELS, "x_test": X, "labels_test": LABELS, "split": "60/30", "seed": 0}
-            | {"class_names": ["a", "b", "c"], "test_fraction": None, "in_memory": "auto"},
+            | {"class_names": ["a", "b", "c"], "test_fraction": None, "in_memory": "auto"}
+            | {"pool": 1, "pca": 2, "pca_eps": 1.0},
         ),
         "load_data": (xpnet.load_data, {"source": "patterns:60/20", "split": None}),
         "load": (xpnet.load, {"path": "here", "backend": None}),
         "Network.load": (xpnet.Network.load, {"path": "here/model.safetensors", "backend": None}),
         "Network.save": (network.save, {"path": "here/model.safetensors", "replace": True}),
-        "Network.cost_and_gradients": (network.cost_and_gradients, batch | {"lam": 0.0}),
-        "Network.predict_proba": (network.predict_proba, {"x": ROWS}),
+        "Network.cost_and_gradients": (network.cost_and_gradients, batch | {"lam": 0.0, "label_smoothing": 0.1}),
+        "Network.predict_proba": (network.predict_proba, {"x": ROWS, "views": 1}),
         "Network.select": (network.select, {"replicas": [0]}),
         "Network.checked": (network.checked, batch),
         "Network.learn_about": (network.learn_about, {"data": data}),
@@ -131,16 +133,19 @@ def entries():
             xpnet.gradcheck,
             batch
             | {"network": CONFIG, "lam": 0.0, "gradients": None, "coverage": None, "h": 6e-6, "eps": 1e-6, "seed": 0}
-            | {"tolerance": 1e-5, "method": "fast", "precision": "float64", "threads": None}
+            | {"label_smoothing": 0.1, "tolerance": 1e-5, "method": "fast", "precision": "float64", "threads": None}
             | none_of("progress", "should_stop"),
         ),
-        "sweep_h": (sweep_h, batch | {"network": CONFIG, "steps": (1e-6,), "entries": 5, "eps": 1e-6, "seed": 0}),
+        "sweep_h": (
+            sweep_h,
+            batch | {"network": CONFIG, "steps": (1e-6,), "entries": 5, "eps": 1e-6, "seed": 0, "label_smoothing": 0.1},
+        ),
         "lr_range": (
             xpnet.lr_range,
             {"config": CONFIG, "data": data, "train": TRAIN, "from_": 1e-6, "to": 10.0, "steps": 20, "seeds": 0}
             | {"spacing": "log", "backend": None, "dtype": "float32", "callbacks": ()},
         ),
-        "to_device": (xpnet.to_device, {"data": data, "backend": backend, "dtype": "float32"}),
+        "to_device": (xpnet.to_device, {"data": data, "backend": backend, "dtype": "float32", "config": TRAIN}),
         "write_report": (lambda path, **more: xpnet.write_report(path, **more), {"path": "here", "data": None}),
         "search": (
             xpnet.search,
@@ -150,6 +155,8 @@ def entries():
         ),
         "Population.of": (xpnet.Population.of, {"settings": SETTINGS, "inputs": 4, "classes": 3}),
         "Population.part": (population.part, {"start": 0, "stop": 1}),
+        "Transform()": (projected.transform, {"x": X, "dtype": "float32"}),
+        "Transform.lazily": (projected.transform.lazily, {"x": X, "dtype": "float32"}),
         "Standardiser": (xpnet.Standardiser, {"mean": np.zeros(4), "std": np.ones(4)}),
         "Standardiser.fit": (xpnet.Standardiser.fit, {"x": X}),
         "Standardiser()": (standardiser, {"x": X, "dtype": "float32"}),
@@ -175,7 +182,16 @@ NAMES = [
     *("Network.cost_and_gradients", "Network.predict_proba", "Network.select", "Network.checked"),
     *("Network.learn_about", "train", "train_population", "train_with_diagnosis", "diagnose", "evaluate", "gradcheck"),
     *("sweep_h", "lr_range", "to_device", "write_report", "search", "Population.of", "Population.part"),
-    *("Standardiser", "Standardiser.fit", "Standardiser()", "Standardiser.lazily", "History", "History[]"),
+    *(
+        "Transform()",
+        "Transform.lazily",
+        "Standardiser",
+        "Standardiser.fit",
+        "Standardiser()",
+        "Standardiser.lazily",
+        "History",
+        "History[]",
+    ),
     *("check_gradients", "assert_gradients"),
 ]
 # What mappings raise for a key that they lack, and what tests raise.

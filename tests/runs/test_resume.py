@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,11 @@ def test_changes_after_all_steps_are_refused(run):
         ({"seed": 4}, {}, 10),
         ({"shuffle": "independent"}, {}, 10),
         ({"shuffle_seed": 4}, {}, 10),
+        ({"flip": "random"}, {}, 10),
+        ({"shift": 2}, {}, 10),
+        ({"shift": 0}, {}, 13),
+        ({"cutout": 2}, {}, 10),
+        ({"views": 6, "label_smoothing": 0.1}, {}, 13),
         ({}, {"check sum": "2"}, 10),
     ],
 )
@@ -144,6 +150,104 @@ def test_within_an_epoch_batches_cannot_change(run, states, settings, data, step
         save(run, chunk, dataclasses.replace(state, step=13, step_metrics=totals(3, chunk[1] - chunk[0])), **about)
     now = {"settings": about["settings"] | settings, "data": about["data"] | data}
     assert set(steps_of(find(run, now=now)).values()) == {step}
+
+
+def test_within_an_epoch_a_border_cannot_change(run, states):
+    about = {"settings": {"batch_size": 90, "shift": 2, "border": "constant"}}
+    for chunk in (FIRST, LAST):
+        for path in chunk_folder(run, chunk).glob("step-0000000[12][05].*"):
+            path.unlink()
+        (chunk_folder(run, chunk) / "step-000000005.json").unlink()
+        state = states[chunk, 10]
+        save(run, chunk, dataclasses.replace(state, step=13, step_metrics=totals(3, chunk[1] - chunk[0])), **about)
+    assert set(steps_of(find(run, now=about)).values()) == {13}
+    for changes, words in (
+        ({"border": "reflect"}, "border = reflect (it has constant)"),
+        ({"shift": 3}, "shift = 3 (it has 2)"),
+    ):
+        with pytest.raises(RunError, match=re.escape(f"within an epoch, whose batches would change: {words}; train")):
+            find(run, now={"settings": about["settings"] | changes})
+
+
+def of_pictures(**settings: Any) -> tuple[Settings, Any]:
+    """Return settings of a training on pooled and projected pictures, and the pictures."""
+    rng = np.random.default_rng(0)
+    values = {
+        "hidden": [5],
+        "epochs": 3,
+        "runs": 2,
+        "batch_size": 20,
+        "pool": 2,
+        "pca": 6,
+        "flip": "random",
+        "shift": 1,
+    }
+    own = Settings.from_mapping({"keep": 9, **values, **settings})
+    config = own.data
+    images, labels = rng.integers(0, 256, (150, 6, 8, 3), np.uint8), np.arange(150) % 3
+    data = xpnet.data_from_arrays(
+        images, labels, split="100/20", pool=config.pool, pca=config.pca, pca_eps=config.pca_eps
+    )
+    return own, data
+
+
+def experiment_of(settings: Settings, data: Any) -> Experiment:
+    population = Population.of(settings, data.inputs, data.classes)
+    return Experiment(settings, xpnet.get_backend("cpu"), data, {}, population)
+
+
+def saved(experiment: Experiment, run: Path, point: ResumePoint, stop: int | None = None) -> Any:
+    """Train from a point, and save; stop after some steps."""
+    taken: list[int] = []
+    callback = Calls(on_steps=taken.append, should_stop=lambda: stop is not None and sum(taken) >= stop)
+    with contextlib.closing(Saver(experiment, run, pytest.fail)) as saver:
+        return experiment.train(run, point, [callback, saver])
+
+
+@pytest.mark.parametrize("stop", [2, 7, 10])
+def test_transform_of_a_checkpoint_is_that_of_the_resumed_run(tmp_path, stop):
+    """Components that were fitted again might have other last bits."""
+    settings, data = of_pictures()
+    run, other = tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    other.mkdir()
+    experiment = experiment_of(settings, data)
+    network, result = saved(experiment, other, ResumePoint())
+    assert saved(experiment, run, ResumePoint(), stop)[1].interrupted
+    changed = dataclasses.replace(data.transform, projection=data.transform.projection * 1.01)
+    again = dataclasses.replace(experiment, data=dataclasses.replace(data, transform=changed))
+    point = find_resume_point(run, experiment.population, experiment.length, "float32", now=experiment.about)
+    assert 0 < point.step < experiment.length.steps
+    resumed, same = saved(again, run, point)
+    for name, tensor in network.parameters.items():
+        np.testing.assert_array_equal(resumed.parameters[name], tensor, err_msg=name)
+    np.testing.assert_array_equal(same.history["validation_loss"], result.history["validation_loss"])
+    np.testing.assert_array_equal(same.test.losses, result.test.losses)
+    for name, tensor in data.transform.tensors().items():
+        np.testing.assert_array_equal(resumed.transform.tensors()[name], tensor)
+    path = max(run.glob("checkpoints/0-2/*.json"))
+    np.testing.assert_array_equal(xpnet.load(path).predict_proba(data.test.x), resumed.predict_proba(data.test.x))
+
+
+def test_transform_of_other_settings_or_other_data_is_their_own(tmp_path):
+    settings, data = of_pictures()
+    experiment = experiment_of(settings, data)
+    assert saved(experiment, tmp_path, ResumePoint(), 6)[1].interrupted
+    point = find_resume_point(tmp_path, experiment.population, experiment.length, "float32")
+    other = experiment_of(*of_pictures(pca_eps=0.01))
+    found = saved(other, tmp_path, point)[0].transform
+    np.testing.assert_array_equal(found.projection, other.data.transform.projection)
+    assert np.abs(found.projection - data.transform.projection).max() > 1e-6
+    wider = xpnet.data_from_arrays(
+        np.random.default_rng(1).integers(0, 256, (150, 6, 10, 3), np.uint8),
+        np.arange(150) % 3,
+        split="100/20",
+        pool=2,
+        pca=6,
+    )
+    other = dataclasses.replace(experiment_of(settings, wider), fingerprint={"features": 180})
+    found = saved(other, tmp_path, point)[0].transform
+    np.testing.assert_array_equal(found.projection, wider.transform.projection)
 
 
 def test_checkpoint_of_a_newer_xpnet_is_not_skipped(run, states, monkeypatch):

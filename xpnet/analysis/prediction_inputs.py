@@ -93,10 +93,10 @@ def image_form(network: Network) -> Form:
             f"the network was trained on the columns {', '.join(network.feature_names[:5])}..., not on images"
         )
     for channels in (3, 1):
-        side = math.isqrt(network.config.inputs // channels)
-        if channels * side * side == network.config.inputs and side > 3:
+        side = math.isqrt(network.features // channels)
+        if channels * side * side == network.features and side > 3:
             return Form(channels, side, side)
-    raise RunError(f"the network takes {network.config.inputs} features, which are no image; pass a table")
+    raise RunError(f"the network takes {network.features} features, which are no image; pass a table")
 
 
 def _read_images(paths: Sequence[Path], network: Network) -> Inputs:
@@ -146,7 +146,7 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
                 f"{path}: its first line, of numbers, names the columns as the network knows them; if it is a sample, "
                 "pass --no-header"
             )
-    inputs = network.config.inputs
+    inputs = network.features
     if x.shape[1] != inputs:
         hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""
         raise DataError(f"{path}: has {x.shape[1]:,} features, and the network takes {inputs:,}{hint}")
@@ -158,7 +158,7 @@ def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[
     table = table_of(pieces, str(path))
     x = np.concatenate(list(table.chunks()))
     shape = table.image_shape
-    if shape is None or x.shape[1] == network.config.inputs:
+    if shape is None or x.shape[1] == network.features:
         return x, []
     form = image_form(network)
     if x.dtype != np.uint8:

@@ -59,7 +59,7 @@ class Standardiser:
         Raises:
             DataError: `x` is not of two dimensions, or is empty.
         """
-        x = _features(x, "a training set must be (n, d) and not empty")
+        x = numeric_features(x, "a training set must be (n, d) and not empty")
         if x.size == 0:
             raise DataError(f"Standardiser: a training set must be (n, d) and not empty, got {x.shape}")
         mean, std = _moments_uint8(x) if x.dtype == np.uint8 else _moments(x)
@@ -76,7 +76,7 @@ class Standardiser:
         Raises:
             DataError: `x` has another number of features.
         """
-        x = _features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
+        x = numeric_features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
         out = np.empty(x.shape, np.dtype(dtype))
         lazy = self.lazily(x, str(out.dtype)) if x.dtype == np.uint8 else None
         for rows in chunks_of(x):
@@ -94,7 +94,7 @@ class Standardiser:
             DataError: `x` has another number of features, or a feature's mean or deviation lies beyond the normal
                 numbers of `dtype`.
         """
-        x = _features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
+        x = numeric_features(x, f"features must be (n, {len(self.mean)})", len(self.mean))
         limits = np.finfo(dtype)
         beyond = (np.abs(self.mean) + self.std > limits.max) | (self.std < limits.tiny)
         if beyond.any():
@@ -114,8 +114,8 @@ class Standardiser:
         )
 
 
-def _features(given: Any, wanted: str, width: int | None = None) -> Features:
-    """Return numeric features (n, d), with d = `width` if it is given; `wanted` describes them in errors.
+def numeric_features(given: Any, wanted: str, width: int | None = None, who: str = "Standardiser") -> Features:
+    """Return numeric features (n, d), with d = `width` if it is given; `who` wants them, as `wanted` says.
 
     Raises:
         DataError: `given` is something else.
@@ -123,11 +123,11 @@ def _features(given: Any, wanted: str, width: int | None = None) -> Features:
     try:
         x: Features = given if isinstance(given, Rows) else np.asarray(given)
     except ValueError as error:
-        raise DataError(f"Standardiser: {wanted}, and are no array ({error})") from None
+        raise DataError(f"{who}: {wanted}, and are no array ({error})") from None
     if x.ndim != 2 or (width is not None and x.shape[1] != width):
-        raise DataError(f"Standardiser: {wanted}, got {x.shape}")
+        raise DataError(f"{who}: {wanted}, got {x.shape}")
     if x.dtype.kind not in "biuf":
-        raise DataError(f"Standardiser: {wanted}, of numbers, got {x.dtype}")
+        raise DataError(f"{who}: {wanted}, of numbers, got {x.dtype}")
     return x
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xpnet.config.arguments import floating, takes
 from xpnet.data.pca import principal_components
-from xpnet.data.standardise import Standardiser, chunks_of
+from xpnet.data.standardise import Standardiser, chunks_of, numeric_features
 from xpnet.data.transformed_rows import TransformedRows, pooled
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import Features, StandardisedRows
@@ -80,12 +80,11 @@ class Transform:
         """Return the inputs (n, k) of raw features `x` (n, d), in the floating type `dtype`: a new array.
 
         Raises:
-            DataError: `x` has another number of features.
+            DataError: `x` has another number of features, or is not made of numbers.
         """
         if self.plain:
             return self.standardiser(x, dtype)
-        if getattr(x, "ndim", 2) != 2 or x.shape[1] != self.features:
-            raise DataError(f"transform: features must be (n, {self.features}), got {tuple(x.shape)}")
+        x = self._checked(x)
         # In one layout, so that a projection that was read from a file gives the same bits.
         projection = None if self.projection is None else np.ascontiguousarray(self.projection, dtype)
         out = np.empty((x.shape[0], self.inputs), dtype)
@@ -97,19 +96,25 @@ class Transform:
             out[rows] = z if projection is None else z @ projection
         return out
 
+    @takes(dtype=floating)
     def lazily(
         self, x: Features, dtype: str, image_shape: Shape | None = None, border: str = "reflect", cutout: int = 0
     ) -> TransformedRows:
         """Return a view of `x` (n, d) whose inputs are computed when they are read, in any view of its pictures.
 
         Raises:
-            DataError: See :meth:`Standardiser.lazily`.
+            DataError: See :meth:`Standardiser.lazily`; or `x` has another number of features.
         """
+        x = self._checked(x)
         few = np.empty((0, len(self.standardiser.mean)), np.uint8 if x.dtype == np.uint8 else dtype)
         scale = self.standardiser.lazily(few, dtype)
         projection = None if self.projection is None else np.ascontiguousarray(self.projection, dtype)
         shape = self.image_shape or image_shape
         return TransformedRows(x, shape, self.pool, scale.whole, scale.rest, scale.factor, projection, border, cutout)
+
+    def _checked(self, x: Any) -> Features:
+        """Return features (n, d) of numbers; refuse others."""
+        return numeric_features(x, f"features must be (n, {self.features})", self.features, "transform")
 
     def standardised(self, x: Features, dtype: str) -> StandardisedRows:
         """Return a view of `x` (n, d) that is standardised when it is read, for a transform that does no more."""

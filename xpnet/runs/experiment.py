@@ -138,6 +138,8 @@ class Experiment:
         known = self.settings.to_mapping()
         if not tensors or any(point.settings.get(name) != known.get(name) for name in ("pool", "pca", "pca_eps")):
             return self.data
+        if point.data != self.fingerprint:  # other data, which the user has allowed, has a transform of its own
+            return self.data
         transform = Transform.of(tensors, self.data.image_shape, self.settings.data.pool)
         return dataclasses.replace(self.data, transform=transform or self.data.transform)
 
