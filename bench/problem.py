@@ -89,14 +89,14 @@ class Problem:
 
     def raw(self) -> Any:
         """Return the same data as xpnet loads it: not standardised yet, images as bytes."""
-        from xpnet.data import Dataset, LabelledSet, Standardiser
+        from xpnet.data import Dataset, LabelledSet, Standardiser, Transform
 
         folder = Path(self.folder)
         train = LabelledSet(np.load(folder / "raw.npy")[: self.samples], self.labels().copy())
         one = LabelledSet(train.x[:1], train.labels[:1])
         scale = np.load(folder / "scale.npy")
         names = tuple(map(str, range(CLASSES)))
-        return Dataset("benchmark", self.folder, "", train, one, one, names, None, Standardiser(*scale))
+        return Dataset("benchmark", self.folder, "", train, one, one, names, None, Transform(Standardiser(*scale)))
 
     def labels(self) -> np.ndarray:
         """Return the labels alone (N,)."""
