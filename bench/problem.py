@@ -96,7 +96,8 @@ class Problem:
         one = LabelledSet(train.x[:1], train.labels[:1])
         scale = np.load(folder / "scale.npy")
         names = tuple(map(str, range(CLASSES)))
-        return Dataset("benchmark", self.folder, "", train, one, one, names, None, Transform(Standardiser(*scale)))
+        transform = Transform(Standardiser(*scale))
+        return Dataset("benchmark", self.folder, "", train, one, one, names, None, transform)
 
     def labels(self) -> np.ndarray:
         """Return the labels alone (N,)."""
