@@ -42,9 +42,10 @@ def _ladder(results: dict[str, tuple[Path, dict[str, Any]]], name: str, figure: 
     header += ["s: median [min, max]", "PyTorch, s", "ratio"]
     rows = [_row(rung, case) for rung, case in suite["cases"].items() if "xpnet" in case["rows"]]
     seeds = sorted({len(case["rows"]["xpnet"]["runs"]) for case in suite["cases"].values() if "xpnet" in case["rows"]})
+    count = f"{' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
     words = (
-        f"Accuracies are means ± standard deviations over {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}; a rung in bold is "
-        "reached. PyTorch's seconds are the median of the faster of its ways that were measured, with its accuracy for "
+        f"Accuracies are means ± standard deviations over {count}; a rung in bold is reached. "
+        "PyTorch's seconds are the median of the faster of its ways that were measured, with its accuracy for "
         "one view; the ratio is PyTorch's median divided by xpnet's.\n\n"
     )
     shown = f"{figure}\n\n" if figure else ""

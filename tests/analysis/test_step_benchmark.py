@@ -72,3 +72,17 @@ def test_turns_and_summaries():
 def test_a_gpu_wins_from_where_it_never_loses_again(gpu_times, size):
     points = [(n, 5.0, float(t)) for n, t in zip((50, 100, 200), gpu_times, strict=True)]
     assert step_benchmark.wins_from(points) == size
+
+
+def test_steps_take_the_momentum_of_the_training():
+    config = xpnet.NetworkConfig(inputs=12, hidden=(5,), classes=3)
+    moved = []
+    for training in (None, xpnet.TrainConfig(momentum=0.9, nesterov=True)):
+        network = xpnet.Network(config, dtype="float64")
+        before = network.parameters["W1"].copy()
+        data = xpnet.to_device(step_benchmark.noise(20, 12, 3), network.backend, network.dtype)
+        steps = step_benchmark.Steps(network, data.train, 0.0, training)
+        steps(np.arange(10)[None], np.array([0.1]))
+        moved.append(steps.state.parameters["W1"] - before)
+    # The first step of Nesterov's form goes 1 + rho times as far.
+    np.testing.assert_allclose(moved[1], 1.9 * moved[0], rtol=1e-9)

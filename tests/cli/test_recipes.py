@@ -1,0 +1,22 @@
+"""``xpnet recipes``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from xpnet.config.recipes import recipe
+
+
+def test_list_of_recipes_fits_in_100_columns_and_can_be_typed(command):
+    lines = command("recipes").out.splitlines()
+    assert max(map(len, (line.rstrip() for line in lines))) <= 100
+    text = "\n".join(lines)
+    assert "\N{NO-BREAK SPACE}" not in text
+    block = text.partition("fast-60: ")[2].partition("fast-65: ")[0]
+    words = shlex.split(block.partition("\n")[2])
+    names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
+    assert dict(zip(names, words[1::2], strict=True))["hidden"] == "512,256"
+    assert set(names) == set(recipe("fast-60").settings)
+    listed = json.loads(command("recipes", "--json").out)
+    assert listed["fast-60"]["settings"]["epochs"] == 7.9
