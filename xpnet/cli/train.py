@@ -113,8 +113,8 @@ def _recipe_hint(experiment: Experiment) -> list[str]:
     settings, reached = experiment.settings, recipe("fast-65").reached
     if experiment.data.name != "cifar10" or settings.network or settings.train != TrainConfig() or not reached:
         return []
-    accuracy, seconds = 100 * reached["accuracy"], reached["seconds"]
-    return [f"--recipe fast-65 reaches {accuracy:.0f} % in {seconds:.0f} s of training; xpnet recipes lists more"]
+    figures = f"{100 * reached['accuracy']:.0f} % in {reached['seconds']:.0f} s of training"
+    return [f"--recipe fast-65 reaches {figures}; xpnet recipes lists more"]
 
 
 def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:

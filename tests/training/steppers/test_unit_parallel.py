@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_edges_cover_all_units_in_multiples_of_16(units, threads):
     edges = edges_of(units, threads)
     assert [edges[0][0], edges[-1][1]] == [0, units]
     assert len(edges) == threads
-    for (_, stop), (start, _) in zip(edges, edges[1:], strict=False):
+    for (_, stop), (start, _) in pairwise(edges):
         assert stop == start
         assert start % 16 == 0
 
