@@ -295,7 +295,6 @@ def _table(result: TrainResult) -> Table:
     table = Table("", *(Column(head, justify="right") for head in ("accuracy", "loss", "cost")))
     for name, metrics in (("training", result.train), ("validation", result.validation), ("test", result.test)):
         table.add_row(name, *figures(metrics))
-    if result.test_views is not None:
-        seen = result.test_views
+    if (seen := result.test_views) is not None:
         table.add_row(f"test, {result.views} views", percent(seen.accuracy), number(seen.loss), "")
     return table
