@@ -165,6 +165,17 @@ def test_other_commands_take_the_settings_of_the_run(command, run):
     command("diagnose", run.name)
 
 
+def test_a_range_test_takes_the_settings_of_pictures_and_labels(command):
+    data = ["--data", "patterns:200/50", "--hidden", "4", "--steps", "20", "--pool", "4"]
+    losses = set()
+    for number, more in enumerate(
+        ([], ["--label-smoothing", ".2"], ["--flip", "random", "--shift", "2", "--cutout", "9"])
+    ):
+        command.json("lr-range", *data, *more, "--out", f"range-{number}")
+        losses.add(Path(f"range-{number}/lr_range.csv").read_text().splitlines()[1].split(",", 2)[2])
+    assert len(losses) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -327,6 +327,12 @@ def test_probabilities_of_views_are_the_mean_over_moved_and_mirrored_pictures(fo
         np.testing.assert_array_equal(network.predict(x, views=views), found.argmax(axis=-1))
 
 
+def test_pictures_in_their_own_shape_are_seen_in_views():
+    network, data = trained("both")
+    own, flat = data.test.x.reshape(-1, *SHAPE).transpose(0, 2, 3, 1), data.test.x
+    np.testing.assert_array_equal(network.predict_proba(own, views=6), network.predict_proba(flat, views=6))
+
+
 @examples(5)
 @given(st.sampled_from(["pool", "both"]), st.sampled_from([2, 6]), st.integers(1, 20))
 def test_probabilities_of_views_in_parts_are_those_at_once(form, views, rows):

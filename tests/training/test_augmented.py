@@ -14,7 +14,7 @@ from training_cases import assert_same_bits
 
 import xpnet
 from xpnet.config.settings import Settings
-from xpnet.data import samples_of
+from xpnet.data import Rows, samples_of
 from xpnet.data.views import Augmentation, view_of
 from xpnet.errors import ConfigError, DataError
 from xpnet.training.batches import Batches, order_seeds
@@ -197,6 +197,35 @@ def test_prepared_data_serves_trainings_with_and_without_augmentation():
         first, again = xpnet.train(net, data, config), xpnet.train(other, prepared, config)
         assert_same_bits((net, first), (other, again))
         assert (again.test_views is None) == ("views" not in settings)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_full_training_figures_are_of_the_pictures_as_they_are(form):
+    data = pictures(form)
+    net, result, _ = run(data, xpnet.TrainConfig(**ALL, epochs=2, train_metrics="full"), dtype="float64")
+    expected = xpnet.evaluate(net, data.transform(data.train.x, "float64"), data.train.labels, 0.005)
+    np.testing.assert_allclose(result.train.costs, expected.costs, rtol=1e-9)
+    np.testing.assert_allclose(result.history["train_cost"][-1], expected.costs, rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_pictures_on_the_disk_train_as_those_in_memory(monkeypatch, form, dtype):
+    monkeypatch.setattr("xpnet.data.readers.npy.MAPPED_FROM", 1000)
+    gray = IMAGES[..., 0].astype(dtype)
+    np.save("x.npy", gray)
+    np.save("y.npy", LABELS)
+    found = []
+    for data in (
+        xpnet.load_data("x.npy", test_fraction=0.2, **FORMS[form]),
+        xpnet.data_from_arrays(gray, LABELS, test_fraction=0.2, **FORMS[form]),
+    ):
+        net, result, _ = run(data, xpnet.TrainConfig(**ALL, epochs=2, views=6), dtype="float64")
+        found.append((net.parameters["W1"], result.test_views.losses))
+        on_disk = isinstance(data.train.x, Rows)
+        assert on_disk == (len(found) == 1)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
 
 
 def test_a_part_of_an_epoch_is_a_shorter_record():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calls import Calls
 from examples import examples
 from gradcheck_cases import network as checked_network
 from gradcheck_cases import samples
@@ -86,6 +87,16 @@ def test_values_for_each_replica_are_single_trainings(blobs, dtype, values):
         for column in FIGURES[2:]:
             np.testing.assert_allclose(both.history[column][:, r], single.history[column], rtol=10 * limit)
     assert abs(both.history["train_loss"][-1, 0] - both.history["train_loss"][-1, 1]) > 0.01
+
+
+def test_replicas_keep_their_smoothing_when_others_are_dropped(blobs):
+    settings = {"epochs": 2, "batch_size": 50, "shuffle": "shared", "label_smoothing": (0.5, 0.0, 0.1)}
+    whole, fewer = network(3, dtype="float64"), network(3, dtype="float64")
+    xpnet.train(whole, blobs, xpnet.TrainConfig(**settings))
+    callback = Calls(prune_at=[3], on_prune=lambda _: [0])
+    result = xpnet.train(fewer, blobs, xpnet.TrainConfig(**settings), callbacks=[callback])
+    assert result.dropped == {0: 3}
+    np.testing.assert_allclose(fewer.parameters["W1"][1:], whole.parameters["W1"][1:], rtol=1e-9, atol=1e-12)
 
 
 def test_smoothing_of_0_is_a_training_without_it(blobs):

@@ -51,7 +51,7 @@ def one_cycle(
     g = (f - warmup) / (1 - warmup)
     falling = 1 - g if anneal == "linear" else (1 + np.cos(np.pi * g)) / 2
     low, high = np.asarray(eta_min, float), np.asarray(eta_max, float)
-    return np.asarray(low + np.where(f < warmup, f / (warmup or 1), falling) * (high - low))
+    return np.asarray(low + np.where(f < warmup, np.minimum(f, warmup) / (warmup or 1), falling) * (high - low))
 
 
 # The setting that is the rate of the first step, by schedule.
