@@ -89,6 +89,7 @@ def test_one_function_opens_files():
     assert sorted(found) == [
         "cli/__init__.py: Path(os.devnull).open",
         "cli/__init__.py: os.open",  # the same
+        "config/recipes.py: files('xpnet.config').joinpath(name).read_text",  # of the package
         "data/download.py: (work / 'new').open",
         "data/download.py: path.open",  # a new file
         "data/readers/archive.py: tarfile.open",  # of an open file, as those below
