@@ -123,7 +123,7 @@ def test_train_quiet_prints_nothing(command):
         (["--epoch", "3"], "Unknown option: --epoch"),
         (["--hidden"], "--hidden"),
         (["--out", "."], "out = .: exists already"),
-        (["--device", "cpu", "--stepper", "graph"], "stepper = graph: needs a GPU; on cpu there are plain, split, units and"),
+        (["--device", "cpu", "--stepper", "graph"], "stepper = graph: needs a GPU; on cpu there are plain, split"),
         (["--stepper", "split", "--momentum", "0.5"], "stepper = split: does not know the setting momentum"),
         (["--stepper", "odd"], "stepper = odd: must be auto, plain, fused, graph, small, split, units or population"),
         (["--device", "cpu", "--tf32"], "tf32 = true: is a mode of NVIDIA's GPUs, and this would compute on the CPU"),
