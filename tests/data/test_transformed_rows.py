@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from operation_tables import REFERENCE, TABLES
 from strict import strict_backend
 
 from xpnet.data import Standardiser, Transform, TransformedRows
-from xpnet.data.views import View, row_of, view_of
+from xpnet.data.views import Augmentation, View, row_of, view_of
 from xpnet.utils.lazy_arrays import Rows
 
 OPERATIONS = {"reference": REFERENCE, **TABLES}
@@ -200,3 +201,30 @@ def test_rows_read_by_several_threads_at_once_are_the_same(seed, border):
         found = list(pool.map(lambda rows: TABLES["numba"].gather(rows, source), parts))
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_halves_of_even_and_odd_components_give_the_products_with_all_pixels(dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (60, 3 * 8 * 12), dtype=np.uint8)
+    source = Transform.fit(x, (3, 8, 12), 2, 20).lazily(x, dtype, (3, 8, 12))
+    assert source.halves is not None
+    even, odd = source.halves
+    assert even.shape[1] + odd.shape[1] == 20
+    assert min(even.shape[1], odd.shape[1]) > 0
+    rows = Augmentation("random", 5, 0, 8, 12).rows(rng.integers(0, 60, 200), 1, 1)
+    numba_ops = pytest.importorskip("xpnet.ops.numba_ops")
+    atol = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(numba_ops.gather(rows, source), source.take(rows), rtol=0, atol=atol)
+
+
+def test_halves_are_those_of_even_and_odd_components_alone():
+    x = np.random.default_rng(0).integers(0, 256, (60, 64), dtype=np.uint8)
+    transform = Transform.fit(x, (1, 8, 8), 2, 6)
+    source = transform.lazily(x, "float32", (1, 8, 8))
+    assert source.halves is not None
+    assert transform.lazily(x, "float32", (1, 8, 8), "reflect", 3).halves is None  # a cutout is no mirror image
+    changed = source.projection.copy()
+    changed[0] += 1
+    assert dataclasses.replace(source, projection=changed).halves is None
+    assert dataclasses.replace(source, projection=None).halves is None

@@ -33,7 +33,8 @@ def principal_components(
     With the eigenvalues l of the covariance of the standardised features, descending, a component is scaled by
     (l + eps)^(-1/2), and all of them by one number, so that their mean variance is 1: a regularised whitening.  The
     covariance of pictures is that of pictures moved at random and its mirror image together, and their standard
-    deviation is that of a channel.
+    deviation is that of a channel.  Every component of pictures equals its mirror image, or the negative of it; those
+    that equal it come first.
 
     Args:
         x: Training samples (n, d).
@@ -52,6 +53,7 @@ def principal_components(
     check_room(4 * min(n, _SAMPLES) * width + 24 * width**2, f"pca = {count}: the covariance of {width} features")
     some = generator(0, Purpose.PCA).permutation(n)[:_SAMPLES]
     some.sort()
+    side = (0, 0) if image_shape is None else (image_shape[1] // pool, image_shape[2] // pool)
     if image_shape is None:
         standardiser = Standardiser.fit(x)
         values = standardiser(x[some], "float32")
@@ -59,7 +61,6 @@ def principal_components(
         variances, vectors = _sorted([(np.eye(width), _second_moments(values))])
     else:
         values = _moved(x, some, image_shape, pool)
-        side = image_shape[1] // pool, image_shape[2] // pool
         standardiser = _by_channel(values, image_shape[0], side)
         values *= (1 / standardiser.std).astype(np.float32)
         variances, vectors = _sorted(_even_and_odd(values, _mirror(image_shape[0], side)))
@@ -68,7 +69,10 @@ def principal_components(
         raise DataError(f"pca = {count}: the training set has {rank} components that vary; take at most so many")
     scale = (variances[:count] + eps) ** -0.5
     scale /= np.sqrt((scale**2 * variances[:count]).mean())
-    return standardiser, np.ascontiguousarray(vectors[:, :count] * scale)
+    projection = vectors[:, :count] * scale
+    if image_shape is not None:
+        projection = _even_first(projection, _mirror(image_shape[0], side))
+    return standardiser, np.ascontiguousarray(projection)
 
 
 def _second_moments(values: Any) -> Floats:
@@ -128,6 +132,13 @@ def _even_and_odd(values: NDArray[np.float32], mirror: NDArray[np.int64]) -> lis
     differences = (one - other) * np.float32(root)
     parts = (even, _second_moments(sums)), (odd, _second_moments(differences))
     return [part for part in parts if part[0].shape[1]]
+
+
+def _even_first(projection: Floats, mirror: NDArray[np.int64]) -> Floats:
+    """Return components that equal their mirror images, and then those that equal their negatives, free of rounding."""
+    parity = np.sign((projection * projection[mirror]).sum(axis=0))
+    exact = (projection + parity * projection[mirror]) / 2
+    return np.asarray(exact[:, np.argsort(-parity, kind="stable")])
 
 
 def _sorted(parts: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:

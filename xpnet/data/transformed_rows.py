@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,29 @@ class TransformedRows:
     def dtype(self) -> Any:
         """The floating type of the inputs."""
         return self.factor.dtype
+
+    @cached_property
+    def halves(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """The left halves (d' / 2, k) of the even and the odd components, or None if the components are none of these.
+
+        An even component equals its mirror image, an odd one the negative of it.  So a picture's products with them are
+        those of the sums and of the differences of its left and its mirrored right half: half the arithmetic.
+        """
+        if self.image_shape is None or not isinstance(self.projection, np.ndarray) or self.cutout:
+            return None
+        channels, height, width = (
+            side // n for side, n in zip(self.image_shape, (1, self.pool, self.pool), strict=True)
+        )
+        if width % 2:
+            return None
+        left, right = np.split(np.arange(channels * height * width).reshape(-1, width), 2, axis=1)
+        left, right = left.reshape(-1), right[:, ::-1].reshape(-1)
+        P = self.projection
+        even = int((P[left] == P[right]).all(axis=0).sum())
+        alike = all((part[left] == part[right]).all() for part in (self.whole, self.rest, self.factor, P[:, :even]))
+        if not alike or (P[left, even:] != -P[right, even:]).any():
+            return None
+        return np.ascontiguousarray(P[left, :even]), np.ascontiguousarray(P[left, even:])
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return the inputs of `rows`, a slice or an array, on the host."""

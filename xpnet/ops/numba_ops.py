@@ -61,13 +61,21 @@ def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
     if x.image_shape is None or not readable or table.dtype.kind not in "uf":
         return x.take(rows, out)
     out = np.empty((*rows.shape, x.shape[1]), x.dtype) if out is None else out
-    into = out.reshape(-1, x.shape[1])
-    z = into if x.projection is None else _borrowed((len(flat), len(x.factor)), x.dtype)
-    constant = x.border == "constant"
-    if x.pool == 2 and table.dtype == np.uint8:
-        numba_pictures.gather_halved(flat, table, x.image_shape, constant, x.whole, x.rest, x.factor, z)
+    into, constant = out.reshape(-1, x.shape[1]), x.border == "constant"
+    scale, bytes_of_2 = (x.whole, x.rest, x.factor), x.pool == 2 and table.dtype == np.uint8
+    halves, n, width = x.halves if bytes_of_2 else None, len(flat), len(x.factor)
+    if halves is not None:
+        even, odd = _borrowed((2 * n, width // 2), x.dtype).reshape(2, n, -1)
+        numba_pictures.gather_halved(flat, table, x.image_shape, constant, *scale, even, odd, True)
+        count = halves[0].shape[1]
+        np.matmul(even, halves[0], out=into[:, :count])
+        np.matmul(odd, halves[1], out=into[:, count:])
+        return out
+    z = into if x.projection is None else _borrowed((n, width), x.dtype)
+    if bytes_of_2:
+        numba_pictures.gather_halved(flat, table, x.image_shape, constant, *scale, z, z, False)
     else:
-        numba_pictures.gather_pictures(flat, table, x.image_shape, x.pool, constant, x.whole, x.rest, x.factor, z)
+        numba_pictures.gather_pictures(flat, table, x.image_shape, x.pool, constant, *scale, z)
     if x.cutout:
         numba_pictures.cut_out(flat, x.image_shape, x.pool, x.cutout, z)
     if x.projection is not None:

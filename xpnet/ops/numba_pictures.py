@@ -94,8 +94,10 @@ def gather_pictures(rows, x, shape, pool, constant, whole, rest, factor, out):
 
 
 @compiled
-def gather_halved(rows, x, shape, constant, whole, rest, factor, out):
+def gather_halved(rows, x, shape, constant, whole, rest, factor, out, odd_out, apart):
     """Write the standardised means of squares of 2 x 2 pixels of bytes: :func:`gather_pictures` for `pool` = 2.
+
+    If `apart`, out and odd_out (n, d' / 2) get the sums and the differences of the left and the mirrored right halves.
 
     The sums of two lines are kept as their even and their odd pixels, which are read side by side whatever the move,
     without a stride.
@@ -105,8 +107,9 @@ def gather_halved(rows, x, shape, constant, whole, rest, factor, out):
     even, odd = np.zeros(cells + 2 * room, out.dtype), np.zeros(cells + 2 * room, out.dtype)
     inner_even, inner_odd = even[room : room + cells], odd[room : room + cells]
     share, size = out.dtype.type(0.25), x.shape[1]
+    target = np.empty(channels * lines * cells, out.dtype)
     for i in range(n):
-        source, target = x[rows[i] & 0xFFFFFFFF], out[i]
+        source = x[rows[i] & 0xFFFFFFFF]
         if i + 1 < n:
             prefetch(x.ctypes.data + (rows[i + 1] & 0xFFFFFFFF) * size, size)
         flip, down, right = _moves(rows[i])
@@ -146,8 +149,19 @@ def gather_halved(rows, x, shape, constant, whole, rest, factor, out):
             else:
                 for j in range(cells):
                     to[j] = first[j] + second[j]
+        if not apart:
+            z = out[i]
+            for j in range(len(target)):
+                z[j] = (target[j] * share - whole[j] - rest[j]) * factor[j]
+            continue
         for j in range(len(target)):
             target[j] = (target[j] * share - whole[j] - rest[j]) * factor[j]
+        for line in range(channels * lines):
+            z, at = target[line * cells : (line + 1) * cells], line * (cells // 2)
+            sums, differences = out[i][at : at + cells // 2], odd_out[i][at : at + cells // 2]
+            for j in range(cells // 2):
+                sums[j] = z[j] + z[cells - 1 - j]
+                differences[j] = z[j] - z[cells - 1 - j]
 
 
 @compiled
