@@ -14,7 +14,7 @@ from xpnet.report.theme import mean_and_std
 PAGE, FIGURE = Path("docs/learning.md"), Path("docs/images/learning")
 REACHED = Path("xpnet/config/recipes_reached.toml")
 _EMPTY = "Not measured yet."
-_KNOWN = {"read": "read at the source", "cited": "cited by others", "memory": "from memory, not looked up"}
+_KNOWN = {"read": "read at the source", "cited": "cited by others"}
 
 
 def page(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:

@@ -12,7 +12,7 @@ from bench.learn.pictures import PictureProblem, write_pictures
 from bench.turns import measure
 
 # 300 components, 1024-512, batches of 500; and 200 components, 512-256, batches of 250.
-RECIPES = ("fast-70", "fast-60")
+RECIPES = ("fast-70", "fast-65")
 FLOOR = "products"
 # xpnet is to be this much as fast as the faster PyTorch, and to take this share of its time for products.
 TIMES, SHARE = 1.5, 0.8

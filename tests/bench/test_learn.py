@@ -70,7 +70,7 @@ def test_rungs_are_the_recipes_from_50_percent_on():
 def test_tflop_counts_the_projection_and_all_products_but_one():
     settings = settings_of("fast-65")
     sample = 2 * (768 * 200 + 2 * 200 * 512 + 3 * (512 * 256 + 256 * 10))
-    assert tflop(settings, 3097) == pytest.approx(3097 * 250 * sample / 1e12)
+    assert tflop(settings, 3097) == pytest.approx(3097 * 500 * sample / 1e12)
     plain = {"hidden": "50,50", "batch_size": 100, "epochs": 1}
     assert tflop(plain, 10) == pytest.approx(10 * 100 * 2 * (2 * 3072 * 50 + 3 * (50 * 50 + 50 * 10)) / 1e12)
 
@@ -211,7 +211,7 @@ def test_steps_are_measured_beside_their_products(monkeypatch, capsys):
     assert main(["learn", "--steps", *few, "--out", "out.json"]) == 0
     suite = read(Path("out.json"))["suites"]["learn-steps"]
     case = suite["cases"]["fast-60"]
-    assert case["what"] == "768 → 200-512-256-10, batch 250, shift 2"
+    assert case["what"] == "768 → 200-384-192-10, batch 500, shift 1"
     assert {"xpnet without Numba", "products"} <= set(case["rows"])
     assert case["reference"] == "products"
     assert "products take" in capsys.readouterr().out
@@ -302,7 +302,7 @@ def test_page_holds_the_ladder_the_steps_and_their_source():
     Path("one.json").write_text(json.dumps(measured()))
     text = page.page(newest(Path()))
     row = next(line for line in text.splitlines() if line.startswith("| **fast-60**"))
-    assert "| 60 % | 512-256 | 200 | 2 | 250 | 7.9 | 0.588 | 61.00 ± 1.00 | 63.00 ± 1.00 | 9.5 [8.5, 10.5] |" in row
+    assert "| 60 % | 384-192 | 200 | 1 | 500 | 6.3 | 0.827 | 61.00 ± 1.00 | 63.00 ± 1.00 | 9.5 [8.5, 10.5] |" in row
     assert row.endswith("| 16.5 (61.00 ± 1.00 %) | 1.74 |")
     assert "| times as fast as the faster PyTorch (bar: 1.5) | 2.00 |" in text
     assert "| products / xpnet (bar: 80 %) | 90 % |" in text
