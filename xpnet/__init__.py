@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from xpnet.analysis.lr_suggestion import LRRange
     from xpnet.backend import Backend, get_backend
     from xpnet.config.definitions import DataConfig, NetworkConfig
+    from xpnet.config.recipes import recipe
     from xpnet.config.settings import Settings
     from xpnet.config.training import TrainConfig
-    from xpnet.data import Data, Dataset, Standardiser, data_from_arrays, load_data
+    from xpnet.data import Data, Dataset, Standardiser, Transform, data_from_arrays, load_data
     from xpnet.errors import XpnetError
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
@@ -44,9 +45,10 @@ _NAMES = {
     "analysis.lr_suggestion": "LRRange",
     "backend": "Backend get_backend",
     "config.definitions": "DataConfig NetworkConfig",
+    "config.recipes": "recipe",
     "config.settings": "Settings",
     "config.training": "TrainConfig",
-    "data": "Data Dataset Standardiser data_from_arrays load_data",
+    "data": "Data Dataset Standardiser Transform data_from_arrays load_data",
     "errors": "XpnetError",
     "nn.network": "Network",
     "report.write": "write_report",
@@ -80,6 +82,7 @@ __all__ = [
     "Standardiser",
     "TrainConfig",
     "TrainResult",
+    "Transform",
     "XpnetError",
     "data_from_arrays",
     "diagnose",
@@ -89,6 +92,7 @@ __all__ = [
     "load",
     "load_data",
     "lr_range",
+    "recipe",
     "search",
     "to_device",
     "train",

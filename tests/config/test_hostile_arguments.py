@@ -155,6 +155,7 @@ def entries():
         ),
         "Population.of": (xpnet.Population.of, {"settings": SETTINGS, "inputs": 4, "classes": 3}),
         "Population.part": (population.part, {"start": 0, "stop": 1}),
+        "recipe": (xpnet.recipe, {"name": "fast-50"}),
         "Transform()": (projected.transform, {"x": X, "dtype": "float32"}),
         "Transform.lazily": (projected.transform.lazily, {"x": X, "dtype": "float32"}),
         "Standardiser": (xpnet.Standardiser, {"mean": np.zeros(4), "std": np.ones(4)}),
@@ -192,7 +193,7 @@ NAMES = [
         "History",
         "History[]",
     ),
-    *("check_gradients", "assert_gradients"),
+    *("check_gradients", "assert_gradients", "recipe"),
 ]
 # What mappings raise for a key that they lack, and what tests raise.
 OTHERS = {"History[]": KeyError, "assert_gradients": AssertionError}
@@ -233,6 +234,7 @@ def test_every_public_name_is_put_to_the_test():
         "Population",
         "Settings",
         "TrainResult",
+        "Transform",
         "XpnetError",
     }
     assert set(xpnet.__all__) - held <= set(NAMES)

@@ -10,7 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from xpnet.errors import ConfigError
+from xpnet.config.fields import shown
+from xpnet.errors import ConfigError, printable
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,20 @@ def _settings(content: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def recipe(name: str) -> Recipe:
-    """Return a recipe.
+    """Return settings that were measured together on CIFAR-10.
+
+    Args:
+        name: Name of a recipe, as ``xpnet recipes`` lists them.
+
+    Returns:
+        The recipe: ``xpnet.Settings.from_mapping(recipe.settings)`` are all settings of a run.
 
     Raises:
         ConfigError: There is no such recipe.
     """
     known = recipes()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+    if not isinstance(name, str) or name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise ConfigError(f"recipe = {name}: there is no such recipe; {hint}")
+        raise ConfigError(f"recipe = {printable(shown(name))}: there is no such recipe; {hint}")
     return known[name]
