@@ -14,7 +14,7 @@ import pytest
 import xpnet
 from xpnet.data import load_data
 from xpnet.report.inspection import first_layer
-from xpnet.report.page import Gallery
+from xpnet.report.page import Gallery, Table
 from xpnet.report.records import read_run
 from xpnet.report.write import build_page
 
@@ -112,6 +112,15 @@ def test_report_shows_mistakes_and_weights_of_the_raw_pictures(run):
     wrong = np.flatnonzero(p.argmax(axis=1) != data.test.labels)
     worst = wrong[np.argsort(p[wrong, data.test.labels[wrong]], kind="stable")][0]
     assert gallery.pictures[0].alt.startswith(f"Test sample {worst}: ")
+
+
+def test_report_shows_the_figures_averaged_over_views(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    (result,) = (section for section in build_page([run]).sections if section.name == "result")
+    rows = [row for block in result.blocks if isinstance(block, Table) for row in block.rows]
+    (row,) = (row for row in rows if "views" in str(row[0]))
+    assert "6 views" in str(row[0])
+    assert f"{100 * metrics['test_views']['accuracy']:.2f} %" in str(row[1])
 
 
 def test_report_of_a_table_of_components_names_raw_features(trained):

@@ -106,6 +106,9 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
         [words, *(metric_cell(name, figures[which][name]) for name in names), samples.get(which)]
         for which, words in SET_NAMES.items()
     ]
+    if views := metrics.get("test_views"):
+        seen = [metric_cell(n, spread_of(record.figures("test_views", n)[members])) for n in ("accuracy", "loss")]
+        rows.append([f"test, mean of {views['views']} views", *seen, None, samples.get("test")])
     caption = "Final figures, by full passes with the running statistics"
     blocks: list[Block] = [facts, table(["set", *names, "samples"], rows, caption)]
     if best:
