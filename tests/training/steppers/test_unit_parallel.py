@@ -111,6 +111,26 @@ def test_an_error_in_a_thread_is_raised_and_no_thread_stays(operation, threads):
     assert numpy_blas().threads == before
 
 
+def test_threads_that_have_started_return_if_another_one_cannot_start(monkeypatch):
+    _, values, labels, rng = pictures("float64")
+    net = network("float64")
+    stepper = UnitParallelStepper(net, values, labels, Hyperparameters(np.array([0.0])), 3)
+    start, started, before = threading.Thread.start, [], numpy_blas().threads
+
+    def refused_twice(self):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused_twice)
+    with pytest.raises(RuntimeError, match="new thread"):
+        take(stepper, state_of(net), rng.integers(0, N, (5, 8)), np.ones((5, 1)))
+    started[0].join(timeout=60)
+    assert not started[0].is_alive()
+    assert numpy_blas().threads == before
+
+
 @pytest.mark.parametrize(("units", "threads"), [(64, 2), (65, 2), (1024, 3), (130, 4), (64, 1)])
 def test_edges_cover_all_units_in_multiples_of_16(units, threads):
     edges = edges_of(units, threads)

@@ -57,8 +57,12 @@ class UnitParallelStepper(PlainStepper):
         shared.begin(self, state, perm, eta, metrics)
         workers = [threading.Thread(target=share.work, args=(steps,), daemon=True) for share in shares[1:]]
         with one_blas_thread():
-            for worker in workers:
-                worker.start()
+            try:
+                for worker in workers:
+                    worker.start()
+            except BaseException:
+                shared.flags[0] = _LEAVE  # those that have started would wait for ever
+                raise
             shares[0].work(steps)
             for worker in workers:
                 worker.join()
