@@ -61,7 +61,7 @@ class UnitParallelStepper(PlainStepper):
                 for worker in workers:
                     worker.start()
             except BaseException:
-                shared.flags[0] = _LEAVE  # those that have started would wait for ever
+                shared.flags[:] = _LEAVE  # those that have started would wait for ever
                 raise
             shares[0].work(steps)
             for worker in workers:
