@@ -160,3 +160,18 @@ def test_units_are_shared_only_where_it_gains(monkeypatch):
     _, values, labels, _ = pictures("float32")
     with pytest.raises(ConfigError, match="stepper = units: is for one network with hidden layers of 128 units"):
         make_stepper(network("float32"), values, labels, Hyperparameters(np.zeros(1)), "units")
+
+
+def test_units_are_shared_by_default_where_it_was_measured_to_be_faster(monkeypatch):
+    monkeypatch.setenv("XPNET_FAST", "1")
+    monkeypatch.setattr("xpnet.training.steppers.unit_parallel.blas_threads", lambda: 2)
+    rng = np.random.default_rng(0)
+
+    def kind(inputs=300, batch=500, rho=0.9):
+        net = Network(xpnet.NetworkConfig(inputs=inputs, hidden=(256, 128), classes=4))
+        x, labels = np.zeros((4, inputs), np.float32), rng.integers(0, 4, 4)
+        hyper = Hyperparameters(np.zeros(1), None if rho is None else np.array([rho]))
+        return type(make_stepper(net, x, labels, hyper, batch=batch))
+
+    assert kind() is UnitParallelStepper
+    assert kind(batch=250) is kind(inputs=3072) is kind(rho=None) is PlainStepper

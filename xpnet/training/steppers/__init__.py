@@ -21,7 +21,7 @@ from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.streaming import StreamingStepper
-from xpnet.training.steppers.unit_parallel import UnitParallelStepper, threads_for_units
+from xpnet.training.steppers.unit_parallel import UnitParallelStepper, threads_for_units, units_pay
 
 
 class Stepper(Protocol):
@@ -101,7 +101,8 @@ def make_stepper(
     threads = threads_to_split(network, x) if kind in ("auto", "split") and "split" in known else 1
     if threads > 1:
         return FeatureParallelStepper(network, x, labels, hyper, threads)
-    units = threads_for_units(network, batch) if kind in ("auto", "units") and "units" in known else 1
+    pays = kind == "units" or (kind == "auto" and units_pay(network, hyper, batch))
+    units = threads_for_units(network, batch) if pays and "units" in known else 1
     if units > 1:
         return UnitParallelStepper(network, x, labels, hyper, units)
     if kind == "units":

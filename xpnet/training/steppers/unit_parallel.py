@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_THREADS = 16
 # With fewer units of a layer per thread, or fewer multiplications of a step, synchronising costs more than it gains.
 _FEWEST_UNITS, _FEWEST_PRODUCTS = 64, 20_000_000
+# Batches and inputs for which it was measured to be faster.
+_SMALLEST_BATCH, _MOST_INPUTS = 400, 1024
 _APART = 16  # words between the flags of two threads: two cache lines
 # Value of a flag that tells the other threads to return.
 _LEAVE = 2**62
@@ -87,7 +89,6 @@ class _Shared:
         self.g = [np.empty((n, m), dtype) for m in sizes]
         self.logits = np.empty((stepper.threads, n, stepper.config.classes), dtype)
         self.last_g: Any = None  # of the logits (n, classes)
-        self.errors: list[BaseException] = []
 
     def begin(self, stepper: UnitParallelStepper, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Prepare the steps of one call."""
@@ -103,7 +104,7 @@ class _Shared:
         )
         self.squares = np.zeros((stepper.threads, steps))
         self.flags = np.zeros(stepper.threads * _APART, np.int64)
-        self.errors = []
+        self.errors: list[BaseException] = []
 
 
 class _Share:
@@ -271,6 +272,15 @@ class _Share:
         shrink = shared.shrink[t] if penalised else None
         rho = self.rho.reshape(1, 1, 1)
         ops.descend_with_momentum(p, velocity, [step], shrink, rho, hyper.nesterov, squares)
+
+
+def units_pay(network: Network, hyper: Hyperparameters, batch_size: int) -> bool:
+    """Return whether sharing units is faster than one operation after another, as far as that was measured.
+
+    Small batches make the products of a thread inefficient, as a wide first layer does; and without momentum an update
+    of W is part of a product, which shares of columns slow down.
+    """
+    return hyper.rho is not None and batch_size >= _SMALLEST_BATCH and network.config.inputs <= _MOST_INPUTS
 
 
 def edges_of(units: int, threads: int) -> list[tuple[int, int]]:
