@@ -21,6 +21,8 @@ from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
 # Above this many logits, NumPy's vectorised exponential is faster than a loop.
 _FEW_LOGITS = 4096
+# With fewer components, taking a picture's halves apart costs more than the halved products save.
+_FEWEST_HALVED = 250
 # Up to this many units in a row the simple loops are faster.
 _NARROW = 64
 
@@ -63,7 +65,9 @@ def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
     out = np.empty((*rows.shape, x.shape[1]), x.dtype) if out is None else out
     into, constant = out.reshape(-1, x.shape[1]), x.border == "constant"
     scale, bytes_of_2 = (x.whole, x.rest, x.factor), x.pool == 2 and table.dtype == np.uint8
-    halves, n, width = x.halves if bytes_of_2 else None, len(flat), len(x.factor)
+    halves, n, width = None, len(flat), len(x.factor)
+    if bytes_of_2 and x.shape[1] >= _FEWEST_HALVED:
+        halves = x.halves
     if halves is not None:
         even, odd = _borrowed((2 * n, width // 2), x.dtype).reshape(2, n, -1)
         numba_pictures.gather_halved(flat, table, x.image_shape, constant, *scale, even, odd, True)
