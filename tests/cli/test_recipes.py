@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from types import SimpleNamespace
 
+from xpnet.cli.train import _recipe_hint
 from xpnet.config.recipes import recipe
+from xpnet.config.settings import Settings
 
 
 def test_list_of_recipes_fits_in_100_columns_and_can_be_typed(command):
@@ -20,3 +23,14 @@ def test_list_of_recipes_fits_in_100_columns_and_can_be_typed(command):
     assert set(names) == set(recipe("fast-60").settings)
     listed = json.loads(command("recipes", "--json").out)
     assert listed["fast-60"]["settings"]["epochs"] == recipe("fast-60").settings["epochs"]
+
+
+def test_training_of_cifar_10_with_default_settings_names_a_recipe():
+    def hint(name="cifar10", **changes):
+        settings = Settings.from_mapping(changes)
+        return _recipe_hint(SimpleNamespace(data=SimpleNamespace(name=name), settings=settings))
+
+    (sentence,) = hint(seed=3)
+    assert sentence.startswith(f"--recipe fast-65 reaches {100 * recipe('fast-65').reached['accuracy']:.0f} % in ")
+    assert "; xpnet recipes lists more" in sentence
+    assert hint("mnist") == hint(hidden=(20,)) == hint(epochs=3) == []

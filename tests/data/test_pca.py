@@ -166,8 +166,8 @@ def test_constant_features_are_of_no_component():
 @pytest.mark.parametrize(
     ("x", "shape", "pool", "count", "message"),
     [
-        (table(), None, 1, 8, "pca = 8: is more than the 7 features that the components are made of"),
-        (pictures(30, 1, 4, 4), (1, 4, 4), 2, 5, "pca = 5: is more than the 4 features that the components are made"),
+        (table(), None, 1, 8, "pca = 8: is more than the 7 features that there are; take at most so many"),
+        (pictures(30, 1, 4, 4), (1, 4, 4), 2, 5, "pca = 5: is more than the 4 features that there are"),
         (table(5), None, 1, 5, "pca = 5: the training set has 4 components that vary; take at most so many"),
         (np.repeat(table(20, 3), 2, axis=1), None, 1, 4, "pca = 4: the training set has 3 components that vary"),
         (np.full((9, 3), 7.0), None, 1, 1, "pca = 1: the training set has 0 components that vary"),

@@ -170,7 +170,9 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 
 def test_eps_without_components_has_no_effect_and_is_refused():
-    with pytest.raises(ConfigError, match=r"^pca_eps = 2\.?0?: has no effect without pca$"):
+    with pytest.raises(
+        ConfigError, match=r"^pca_eps = 2\.?0?: has no effect without pca; set it, or leave pca_eps out$"
+    ):
         xpnet.Settings.from_mapping({"pca_eps": 2})
     assert "pca_eps" not in xpnet.Settings.from_mapping({}).to_mapping()
     assert xpnet.Settings.from_mapping({"pca": 5, "pca_eps": 2}).to_mapping()["pca_eps"] == 2

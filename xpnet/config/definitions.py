@@ -150,7 +150,9 @@ class DataConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.in_memory == "raw" and (self.pool > 1 or self.pca is not None):
-            raise ConfigError("in_memory = raw: has no effect with pool or pca, whose inputs are a float copy")
+            raise ConfigError(
+                "in_memory = raw: has no effect with pool or pca, whose inputs are a float copy; leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,9 @@ class Settings:
             group = known[name][0]
             of = {"train": train, "data": DataConfig(**groups["data"])}[group]
             if name in groups[group] and not getattr(of, needed):
-                raise ConfigError(f"{name} = {shown(values[name])}: has no effect without {needed}")
+                raise ConfigError(
+                    f"{name} = {shown(values[name])}: has no effect without {needed}; set it, or leave {name} out"
+                )
         network = NetworkConfig(inputs=1, **groups["network"])
         if network.bias_before_bn and not network.batch_norm:
             raise ConfigError("bias_before_bn = true: has no meaning without batch_norm, where biases always exist")

@@ -49,7 +49,7 @@ def principal_components(
     n, d = x.shape
     width = d // pool**2
     if count > width:
-        raise DataError(f"pca = {count}: is more than the {width} features that the components are made of")
+        raise DataError(f"pca = {count}: is more than the {width} features that there are; take at most so many")
     check_room(4 * min(n, _SAMPLES) * width + 24 * width**2, f"pca = {count}: the covariance of {width} features")
     some = generator(0, Purpose.PCA).permutation(n)[:_SAMPLES]
     some.sort()
