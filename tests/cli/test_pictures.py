@@ -114,6 +114,16 @@ def test_report_shows_mistakes_and_weights_of_the_raw_pictures(run):
     assert gallery.pictures[0].alt.startswith(f"Test sample {worst}: ")
 
 
+def test_evaluate_and_predict_average_over_the_views_that_are_asked_for(command, run):
+    metrics, found = json.loads((run / "metrics.json").read_text()), command.json("evaluate", run.name)["views"]
+    assert found["accuracy"] == metrics["test_views"]["accuracy"] != metrics["test"]["accuracy"]
+    network, x = xpnet.load(run), load_data("patterns:400/100").test.x[:9]
+    np.savez("x.npz", x=x)
+    predicted = command.json("predict", run.name, "x.npz", "--views", "6")["predictions"]
+    p = network.predict_proba(x, views=6)[0]
+    np.testing.assert_allclose([one["probability"] for one in predicted], p.max(axis=1), rtol=1e-5)
+
+
 def test_report_shows_the_figures_averaged_over_views(run):
     metrics = json.loads((run / "metrics.json").read_text())
     (result,) = (section for section in build_page([run]).sections if section.name == "result")
