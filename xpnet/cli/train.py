@@ -110,8 +110,10 @@ def _recipe_hint(experiment: Experiment) -> list[str]:
     from xpnet.config.recipes import recipe
     from xpnet.config.training import TrainConfig
 
-    settings, reached = experiment.settings, recipe("fast-65").reached
-    if experiment.data.name != "cifar10" or settings.network or settings.train != TrainConfig() or not reached:
+    settings = experiment.settings
+    if experiment.data.name != "cifar10" or settings.network or settings.train != TrainConfig():
+        return []
+    if not (reached := recipe("fast-65").reached):
         return []
     figures = f"{100 * reached['accuracy']:.0f} % in {reached['seconds']:.0f} s ({reached['where']})"
     return [f"--recipe fast-65 reaches {figures}; xpnet recipes lists more"]
