@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
+from xpnet.config.arithmetic import flop_of_sample
 from xpnet.config.recipes import recipe
 from xpnet.config.settings import Settings
 
@@ -29,18 +29,10 @@ def settings_of(name: str, epochs_scale: float = 1.0) -> dict[str, Any]:
 
 
 def tflop(settings: dict[str, Any], steps: int) -> float:
-    """Return the arithmetic of a training by formula, in 10^12 floating point operations.
-
-    A sample costs 2 (d k + 2 k m_1 + 3 (m_1 m_2 + ...)): the projection of d pooled features on k components, which is
-    fixed; the products forward and of the weights' gradients; and those of the inputs' gradients, except that of the
-    first layer, which nothing needs.  Evaluation, the fit of the components and elementwise work are not counted.
-    """
+    """Return the arithmetic of a training by formula, in 10^12 floating point operations; the fit is not counted."""
     checked = Settings.from_mapping(settings)
-    d = FEATURES // checked.data.pool**2
-    k = checked.data.pca or d
-    sizes = (k, *checked.network["hidden"], CLASSES)
-    first, *others = (a * b for a, b in pairwise(sizes))
-    sample = 2 * ((d * k if checked.data.pca else 0) + 2 * first + 3 * sum(others))
+    d, k = FEATURES // checked.data.pool**2, checked.data.pca
+    sample = flop_of_sample(checked.network_config(k or d, CLASSES), d if k else None)
     return steps * checked.train.batch_size * sample / 1e12
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from types import SimpleNamespace
 
 from xpnet.cli.train import _recipe_hint
 from xpnet.config.recipes import recipe
@@ -28,7 +27,7 @@ def test_list_of_recipes_fits_in_100_columns_and_can_be_typed(command):
 def test_training_of_cifar_10_with_default_settings_names_a_recipe():
     def hint(name="cifar10", **changes):
         settings = Settings.from_mapping(changes)
-        return _recipe_hint(SimpleNamespace(data=SimpleNamespace(name=name), settings=settings))
+        return _recipe_hint(name, settings)
 
     (sentence,) = hint(seed=3)
     assert sentence.startswith(f"--recipe fast-65 reaches {100 * recipe('fast-65').reached['accuracy']:.0f} % in ")

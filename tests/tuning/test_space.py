@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet.errors import ConfigError
-from xpnet.tuning.space import KINDS, Dimension, Space, stacks
+from xpnet.tuning.searchable import KINDS
+from xpnet.tuning.space import Dimension, Space, stacks
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,8 @@ def test_how_a_dimension_is_written(text, name, low, high, log, values):
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_a_range_that_can_be_trained(name):
     schedule = {"decay": "decay", "epochs": "decay", "warmup": "one-cycle"}.get(name)
-    Space.of(name).check({"n_s": 10} if schedule is None and name != "n_s" else {"schedule": schedule or "triangular"})
+    base = {"n_s": 10} if schedule is None and name != "n_s" else {"schedule": schedule or "triangular"}
+    Space.of(name).check(base | ({"pca": 5} if name == "pca_eps" else {}))
 
 
 def test_two_at_once_and_mappings():

@@ -456,3 +456,75 @@ def test_impossible_search_is_refused_before_anything_is_trained(blobs, space, s
     monkeypatch.setattr("xpnet.tuning.search_config.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=words):
         xpnet.search(space, blobs, settings={**base, **settings}, **how)
+
+
+def test_transforms_of_trials_are_those_of_a_run_with_their_settings():
+    space = {"pca": [5, 9], "pool": [4, 8], "pca_eps": [0.1, 1.0]}
+    settings = {"data": "patterns:200/50", "hidden": [4], "epochs": 2, "seed": 1, **FLOAT64}
+    result = xpnet.search(space, settings=settings)
+    for trial in result.trials:
+        data = xpnet.load_data("patterns:200/50", **trial.point)
+        network = Network(xpnet.NetworkConfig(inputs=trial.point["pca"], hidden=(4,)), dtype="float64", seed=1)
+        alone = train(network, data, xpnet.TrainConfig(epochs=2))
+        assert (trial.score, trial.losses[0]) == (
+            alone.validation.accuracy,
+            pytest.approx(alone.validation.loss, rel=1e-9),
+        )
+    tested = alone if result.best.point == trial.point else None
+    data = xpnet.load_data("patterns:200/50", **result.best.point)
+    assert result.network.transform.pool == result.best.point["pool"]
+    found = xpnet.evaluate(result.network, data.transform(data.test.x, "float64"), data.test.labels, lam=0.005)
+    assert result.final["test"]["accuracy"] == found.accuracy
+    assert tested is None or tested.test.accuracy == found.accuracy
+
+
+def test_budget_gives_every_trial_the_same_arithmetic(trained):
+    data = xpnet.load_data("patterns:200/50", pool=2, pca=12)
+    settings = {"schedule": "one-cycle", "batch_size": 20, "hidden": [4], "eta_max": 0.1}
+    result = xpnet.search(
+        {"width": [4, 16], "depth": [1, 2], "lambda": [0, 0.01]}, data, settings=settings, budget=5e-5
+    )
+    pooled, k, c, samples = len(data.standardiser.mean), 12, data.classes, len(data.train)
+    for population in trained:
+        hidden = population.network.hidden
+        flop = 2 * (pooled * k + 2 * k * hidden[0] + 3 * sum(np.multiply(hidden, [*hidden[1:], c])))
+        assert population.train.epochs == pytest.approx(5e7 / flop / samples, rel=1e-5)
+        assert len(population) == 2
+    assert len({population.train.epochs for population in trained}) == 4
+    assert result.outcome.counts()["complete"] == 8
+
+
+def test_budget_is_compared_after_eighths_of_it(trained):
+    settings = {"schedule": "one-cycle", "batch_size": 20, "eta_max": 0.1, "data": "patterns:200/50", "pool": 4}
+    space = {"width": [4, 40], "lambda": [0.0, 1.0, 3.0]}
+    result = xpnet.search(space, settings=settings, budget=2e-5, prune="halving")
+    pruned = [trial for trial in result.trials if trial.state == "pruned"]
+    assert pruned
+    assert {trial.cycle for trial in pruned} <= {1, 2, 4}
+    lengths = {p.network.hidden[0]: p.train.length(180) for p in trained}
+    for trial in pruned:
+        length = lengths[trial.point["width"]]
+        assert trial.epochs == length.steps * trial.cycle // 8 // length.steps_per_epoch
+
+
+_COSINE = {"schedule": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "how", "message"),
+    [
+        ({"pca": [5, 5000]}, {}, {}, "pca = 5000: is more than the 3072 features that there are; take fewer"),
+        ({"pool": [1, 3]}, {}, {}, "pool = 3: does not divide pictures of 32 x 32; take a divisor of both"),
+        ("pca_eps", {}, {}, "search pca_eps=log:0.01..10: pca_eps = 0.01: has no effect without pca"),
+        ("lambda", _COSINE | {"epochs": 2}, {"budget": 1}, "epochs: the budget decides how long trials train; leave"),
+        ("epochs", _COSINE, {"budget": 1}, "epochs: the budget decides how long trials train"),
+        ("lambda", {}, {"budget": 1}, "budget: cuts the cycles of the schedule triangular; take one that lasts as"),
+        ("lambda", _COSINE, {"budget": 1, "round_cycles": (1,)}, "round_cycles: the budget decides how long trials"),
+        ("lambda", _COSINE, {"budget": 1e-9}, "budget = 1e-09: is less than a step of 3072-50-50-10 with BN with"),
+        ("lambda", _COSINE, {"budget": 0}, "budget = 0"),
+    ],
+)  # fmt: skip
+def test_budgets_and_transforms_that_cannot_be_trained_are_refused(space, settings, how, message):
+    with pytest.raises((ConfigError, DataError)) as caught:
+        xpnet.search(space, settings={"data": "patterns:200/50"} | settings, **how)
+    assert message in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +103,11 @@ class Dataset:
     def standardiser(self) -> Standardiser:
         """The step of `transform` that brings features to mean 0 and standard deviation 1 over the training set."""
         return self.transform.standardiser
+
+    def refitted(self, pool: int = 1, pca: int | None = None, pca_eps: float = 1.0) -> Dataset:
+        """Return this data with another transform, fitted on its training set; see :meth:`Transform.fit`."""
+        transform = Transform.fit(self.train.x, self.image_shape, pool, pca, pca_eps)
+        return dataclasses.replace(self, transform=transform)
 
     @property
     def classes(self) -> int:

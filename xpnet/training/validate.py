@@ -57,15 +57,20 @@ def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Dataset
     check_description(about, architecture, len(seeds), data.transform)
 
 
-def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig) -> None:
-    """Raise :class:`ConfigError` unless networks of an architecture, the data and the settings fit together."""
-    samples = len(data.train)
+def check_sizes(
+    architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig, inputs: int | None = None
+) -> None:
+    """Raise :class:`ConfigError` unless networks of an architecture, the data and the settings fit together.
+
+    `inputs` is the number of inputs after transforming the data; None takes that of the transform of `data`.
+    """
+    samples, inputs = len(data.train), data.inputs if inputs is None else inputs
     for name, count in zip(("train on", "validate with", "test with"), data.counts.values(), strict=True):
         if count == 0:
             raise ConfigError(f"data: {data.name} has no samples to {name}; every set needs at least one")
-    if architecture.inputs != data.inputs:
+    if architecture.inputs != inputs:
         raise ConfigError(
-            f"inputs = {architecture.inputs}: the data {data.name} has {data.inputs} features; "
+            f"inputs = {architecture.inputs}: the data {data.name} has {inputs} features; "
             "build the network with that many inputs"
         )
     if config.augments or config.views > 1:

@@ -54,7 +54,7 @@ class NetworkStore:
 
     def keep(self, attempt: int, settings: Settings, network: Network, result: TrainResult) -> None:
         """Keep the networks of an attempt; networks that cannot be kept are trained again if they win."""
-        self._runs[attempt] = network, self.metrics(settings, result)
+        self._runs[attempt] = network, self.metrics(settings, network, result)
 
     def attempts(self) -> list[int]:
         """Return the attempts whose networks are kept."""
@@ -76,9 +76,9 @@ class NetworkStore:
         """Keep the winner's figures of all sets, and return them."""
         return metrics
 
-    def metrics(self, settings: Settings, result: TrainResult) -> dict[str, Any]:
+    def metrics(self, settings: Settings, network: Network, result: TrainResult) -> dict[str, Any]:
         """Return the figures of networks in the form of ``metrics.json``, with warnings about these networks only."""
-        population = Population.of(settings, self._data.inputs, self._data.classes)
+        population = Population.of(settings, network.config.inputs, network.config.classes)
         result = judged(result, population.network, population.train, self._data, population.rows)
         metrics = result.to_json() | {"samples": self._data.counts}
         return metrics | ({"replicas": list(replicas_json(population, result))} if len(population) > 1 else {})
@@ -123,7 +123,7 @@ class FolderStore(NetworkStore):
             write_environment(temporary, self._environment)
             network.save(temporary / MODEL)
             rewrite(temporary / HISTORY, result.history.to_csv().encode())
-            write_metrics(temporary, self.metrics(settings, result))
+            write_metrics(temporary, self.metrics(settings, network, result))
             temporary.rename(run)
             sync_folder(self._kept)
         except (OSError, RunError) as error:

@@ -7,9 +7,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xpnet.config.arithmetic import flop_of_sample
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.data import Dataset
+from xpnet.data.transform import check_pool
 from xpnet.errors import ConfigError
 from xpnet.training.validate import check_sizes
 from xpnet.tuning.samplers import adaptive_sampler, draw
@@ -29,10 +31,11 @@ class Rounds:
         space: The space of the search.
         base: The settings that all trials share, by name.
         config: The settings of the search.
+        data: The data set; its transform may be another one than that of a point.
     """
 
-    def __init__(self, space: Space, base: Mapping[str, Any], config: SearchConfig) -> None:
-        self.space, self.config = space, config
+    def __init__(self, space: Space, base: Mapping[str, Any], config: SearchConfig, data: Dataset) -> None:
+        self.space, self.config, self._data = space, config, data
         self.base = {name: value for name, value in base.items() if name not in space.targets(base)}
         settings = Settings.from_mapping(self.base)
         for name in settings.varying:
@@ -42,6 +45,8 @@ class Rounds:
         space.check(self.base)
         if config.round_cycles is not None and {"cycles", "epochs"} & set(space.names):
             raise ConfigError("round_cycles: the search sets the length of training; leave one of them out")
+        if config.budget is not None:
+            _check_budget({**self.base, **dict.fromkeys(space.names)}, settings.train.schedule)
         if "bn_alpha" in space.names and not settings.network_config(1, 2).batch_norm:
             raise ConfigError("search bn_alpha: has no effect without batch_norm")
         self.lengths: tuple[int | None, ...] = config.round_cycles or (None,) * config.rounds
@@ -56,15 +61,31 @@ class Rounds:
             space = refined(space, ranked, tried, self.config.refine, self.config.best)
         return space
 
-    def check(self, data: Dataset) -> None:
-        """Raise :class:`ConfigError` if an end of a range, or a value of a list, does not fit the data."""
+    def check(self) -> None:
+        """Raise :class:`ConfigError` or :class:`DataError` if an end of a range, or a value, does not fit the data."""
         for _, point in self.space.ends(lambda dimension: dimension.low):
-            self.check_point(point, 0, data)
+            self.check_point(point, 0)
 
-    def check_point(self, point: Point, number: int, data: Dataset) -> None:
-        """Raise :class:`ConfigError` unless a point of a round can be trained on `data`."""
+    def check_point(self, point: Point, number: int) -> None:
+        """Raise :class:`ConfigError` or :class:`DataError` unless a point of a round can be trained on the data."""
         settings = Settings.from_mapping(self.settings(point, number))
-        check_sizes(settings.network_config(data.inputs, data.classes), 1, data, settings.train)
+        inputs, projected = self._inputs(settings)
+        if projected is not None and inputs > projected:
+            raise ConfigError(f"pca = {inputs}: is more than the {projected} features that there are; take fewer")
+        check_sizes(settings.network_config(inputs, self._data.classes), 1, self._data, settings.train, inputs)
+
+    def _inputs(self, settings: Settings) -> tuple[int, int | None]:
+        """Return the number of inputs of a network, and of the features that are projected on them, if they are.
+
+        Raises:
+            DataError: The data cannot be pooled.
+        """
+        if not self.space.transforms:
+            transform = self._data.transform
+            return transform.inputs, None if transform.projection is None else len(transform.standardiser.mean)
+        check_pool(self._data.image_shape, settings.data.pool)
+        pooled = self._data.features // settings.data.pool**2
+        return (pooled, None) if settings.data.pca is None else (settings.data.pca, pooled)
 
     def slots(self, number: int, space: Space) -> list[Slot]:
         """Return the slots of a round."""
@@ -84,7 +105,25 @@ class Rounds:
             length = "cycles" if settings.get("schedule", "triangular") == "triangular" else "epochs"
             settings.pop("epochs", None)
             settings[length] = self.config.round_cycles[number]
+        if self.config.budget is not None:
+            settings["epochs"] = self._epochs(self.config.budget, settings)
         return settings
+
+    def _epochs(self, budget: float, values: Mapping[str, Any]) -> float:
+        """Return the number of epochs that take `budget`, in 10^12 operations.
+
+        Raises:
+            ConfigError: They are less than a step.
+        """
+        settings = Settings.from_mapping(values)
+        inputs, projected = self._inputs(settings)
+        network = settings.network_config(inputs, self._data.classes)
+        samples = budget * 1e12 / flop_of_sample(network, projected)
+        epochs = float(f"{samples / len(self._data.train):.6g}")
+        if samples < settings.train.batch_size:
+            each = f"a step of {network.in_words()} with batches of {settings.train.batch_size}"
+            raise ConfigError(f"budget = {budget:g}: is less than {each} takes; take a larger one")
+        return epochs
 
     def kind(self, point: Point | None) -> Hashable:
         """Return the values in which points must agree in order to train as one population."""
@@ -96,6 +135,22 @@ class Rounds:
         # If rounds have different ranges, TPE models settings one by one.
         multivariate = len(self.space.names) > 1 and self.config.rounds == 1
         return adaptive_sampler(self.config.draw, seed, multivariate=multivariate)
+
+
+def _check_budget(given: Mapping[str, Any], schedule: str) -> None:
+    """Refuse settings that contradict a budget.
+
+    Raises:
+        ConfigError: The length of training is given or searched too, or the schedule does not end with it.
+    """
+    for name in ("epochs", "cycles"):
+        if name in given:
+            raise ConfigError(f"{name}: the budget decides how long trials train; leave one of them out")
+    if schedule == "triangular":
+        raise ConfigError(
+            "budget: cuts the cycles of the schedule triangular; take one that lasts as long as the training, such as "
+            "schedule = one-cycle"
+        )
 
 
 def _distribution(dimension: Dimension) -> Any:

@@ -106,8 +106,8 @@ class Search:
             ConfigError: A point of the space cannot be trained, or not on this data.
             RunError: The storage has another search of this name.
         """
-        rounds = Rounds(space, {**settings.to_mapping(), "data": data.location, "split": data.split}, config)
-        rounds.check(data)
+        rounds = Rounds(space, {**settings.to_mapping(), "data": data.location, "split": data.split}, config, data)
+        rounds.check()
         searched = identity(space.texts(), rounds.base, config.to_mapping(), data)
         return cls(rounds, TrialQueue(storage, name, searched, difference), data, backend, settings.run.max_replicas)
 
@@ -135,7 +135,7 @@ class Search:
         base = {**stored["settings"], **{k: v for k, v in own.items() if k in OWN}}
         data = load(Settings.from_mapping(base).data)
         check_data(stored, data)
-        rounds = Rounds(Space.of(stored["space"]), {**base, "data": data.location}, config)
+        rounds = Rounds(Space.of(stored["space"]), {**base, "data": data.location}, config, data)
         return cls(rounds, queue, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
 
     def run(
@@ -186,9 +186,10 @@ class Search:
                 settings = Settings.from_mapping(winner or {})
                 if not config.trains_again:
                     if not isinstance(kept, str):
-                        return store.finish(with_all_sets(*kept, data, settings.train) | {"trained_again": False})
+                        figures = with_all_sets(*kept, worker.data_of(settings), settings.train)
+                        return store.finish(figures | {"trained_again": False})
                     warn(f"trial {best.number} won, and its networks cannot be had ({kept}): it is trained again")
-                metrics = (train or self._train)(settings)
+                metrics = self._train(settings, worker) if train is None else train(settings)
                 return None if metrics is None else metrics | {"trained_again": True}
 
             if config.final != "none":
@@ -210,9 +211,10 @@ class Search:
         samples = len(self.data.train)
         return warnings + few_steps(config.length(samples).steps, config, samples)
 
-    def _train(self, settings: Settings) -> Metrics:
+    def _train(self, settings: Settings, worker: SearchWorker) -> Metrics:
         """Train the winner in memory."""
-        data = self.data if settings.data.split == self.data.split else load_data(settings.data)
+        same = settings.data.split == self.data.split
+        data = worker.data_of(settings).data if same else load_data(settings.data)
         population = Population.of(settings, data.inputs, data.classes)
         _, result = train_population(population, data, backend=self.backend, dtype=settings.run.dtype)
         return result.to_json()
@@ -273,7 +275,7 @@ def search(
         on_change: Called with the outcome so far whenever it has changed.
         callbacks: Instances of :class:`xpnet.Callback`, called during training; the search ends when one stops.
         **how: Fields of :class:`xpnet.tuning.SearchConfig`: ``draw``, ``trials``, ``rounds``, ``refine``, ``best``,
-            ``round_cycles``, ``prune``, ``final``, ``final_runs``, ``lease``.
+            ``round_cycles``, ``budget``, ``prune``, ``final``, ``final_runs``, ``lease``.
 
     Returns:
         The trials, the best of them, and the winner's settings, networks and figures.

@@ -33,8 +33,10 @@ class SearchConfig(Checked):
         refine: ``"two-best"``: best ± distance of the two best, in the exponent; ``"k-best"``: around the `best` best.
         best: Number of best points for `refine`.
         round_cycles: Cycles (epochs with other schedules) of each round; None trains all rounds equally long.
+        budget: Floating point operations of each training, in 10^12, by :func:`xpnet.config.arithmetic.flop_of_sample`:
+            the number of epochs follows from the size of the network. None trains all trials equally many epochs.
         prune: ``"none"``; ``"median"``: stop trials below the median at a cycle's end; ``"halving"``: stop all but the
-            better half after 1, 2, 4, ... cycles.
+            better half after 1, 2, 4, ... cycles. Trials with a budget are compared after every eighth of it.
         final: Split on which the winner is trained again, for its test figures; ``"same"``: its networks are tested as
             the search trained them; ``"none"``: they are not tested.
         final_runs: Seeds with which the winner is trained again; None takes those of the trials.
@@ -64,6 +66,13 @@ class SearchConfig(Checked):
         "Cycles of each round, such as 1,4 (epochs, with schedules that have no cycles).",
         metavar="N,N,...",
         unset="all of the same length",
+    )
+    budget: float | None = setting(
+        None,
+        optional(real(above=0, high=1e9)),
+        "Arithmetic of each training, in 10^12 operations; it decides the epochs, by the size of the network.",
+        metavar="TFLOP",
+        unset="all trials train equally many epochs",
     )
     prune: str = setting(
         "none",
@@ -100,6 +109,8 @@ class SearchConfig(Checked):
                 f"round_cycles = {shown(self.round_cycles)}: has {counted(len(self.round_cycles), 'number')} for "
                 f"{counted(self.rounds, 'round')}; give one for each"
             )
+        if self.budget is not None and self.round_cycles is not None:
+            raise ConfigError("round_cycles: the budget decides how long trials train; leave one of them out")
         package = _NEEDED.get(self.draw)
         if package is not None and find_spec(package) is None:
             raise ConfigError(f"draw = {self.draw}: needs the package {package}, which is not installed; take tpe")

@@ -61,7 +61,13 @@ class TrialBatch(Callback):
         self.population = Population.of_cells(settings, cells, seeds, dataset.inputs, dataset.classes)
         self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
         self._length = settings.train.length(len(dataset.train))
-        self.prune_at = self._cycles = cycle_ends(settings.train, self._length) if self._rule != "none" else {}
+        if self._rule == "none":
+            self._cycles = {}
+        elif rounds.config.budget is not None:
+            self._cycles = eighths(self._length)
+        else:
+            self._cycles = cycle_ends(settings.train, self._length)
+        self.prune_at = self._cycles
         # Figures by cycle and position; by position, the cycle after which a claim was pruned.
         self._figures: dict[int, dict[int, Figures]] = {}
         self._pruned: dict[int, int] = {}
@@ -71,7 +77,7 @@ class TrialBatch(Callback):
         begin = time.perf_counter()
         network, result = None, None
         with contextlib.suppress(DivergedError):
-            network, result = train(self.population, self)
+            network, result = train(self.population, self._data, self)
         interrupted = result is not None and result.interrupted
         seconds = self._shares(time.perf_counter() - begin, result)
         ended: dict[int, Figures] = {}
@@ -206,13 +212,21 @@ def cycle_ends(config: TrainConfig, length: Length) -> dict[int, int]:
     return {step: step // every for step in range(every, length.steps, every)}
 
 
+def eighths(length: Length) -> dict[int, int]:
+    """Return the steps that end an eighth of a training, each with the number of eighths that have ended.
+
+    Trials with one budget train different numbers of epochs, and are compared after equal shares of it.
+    """
+    return {step: part for part in range(1, 8) if 0 < (step := length.steps * part // 8) < length.steps}
+
+
 def to_prune(rule: str, cycle: int, accuracies: Mapping[int, float], own: Sequence[int]) -> list[int]:
     """Return the trials to prune.
 
     Args:
         rule: ``"median"``: those below the median; ``"halving"``: those that are not among the better half, after
             1, 2, 4, ... cycles (successive halving of Jamieson and Talwalkar, 2016, as each comes, as Li et al., 2020).
-        cycle: Number of cycles, or epochs, after which trials are compared.
+        cycle: Number of cycles, epochs or eighths of a budget after which trials are compared.
         accuracies: Accuracy of every trial that has reached this cycle, by number.
         own: The trials to decide on.
     """

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xpnet.errors import ConfigError
+from xpnet.config.settings import Settings
+from xpnet.errors import ConfigError, DataError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback
 from xpnet.training.chance_level import Guessing
@@ -20,6 +21,7 @@ from xpnet.tuning.kept_networks import BestNetworks, NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.samplers import suggest
 from xpnet.tuning.trial_batch import TrialBatch
+from xpnet.tuning.trial_data import TrialData
 from xpnet.tuning.trial_queue import Slot, TrialQueue, current
 from xpnet.tuning.trials import Outcome, Trial
 
@@ -57,6 +59,7 @@ class SearchWorker:
     ) -> None:
         self.rounds, self.queue, self.data, self._most = rounds, queue, data, most
         self._on_change, self._callbacks = on_change, callbacks
+        self.data_of = TrialData(data, rounds.space).of
         self._best = None if store is None else BestNetworks(store, self._ranking)
         self._guessing = Guessing.of(data.data, ["validation"])
         self._study: Any = None
@@ -141,22 +144,28 @@ class SearchWorker:
                 if self._should_stop():
                     self.queue.release(some)
                 else:
-                    TrialBatch(self.queue, self.rounds, self.data, some, self._best).run(self._train_population)
+                    data = self.data_of(self._settings_of(some[0]))
+                    TrialBatch(self.queue, self.rounds, data, some, self._best).run(self._train_population)
                     self._forget_beaten()
+
+    def _settings_of(self, slot: Slot) -> Settings:
+        return Settings.from_mapping(self.rounds.settings(slot.point or {}, slot.round))
 
     def _can_be_trained(self, slot: Slot) -> bool:
         """Return whether a slot can be trained on this data; if not, reject it for good, with the reason."""
         try:
-            self.rounds.check_point(slot.point or {}, slot.round, self.data.data)
-        except ConfigError as error:
+            self.rounds.check_point(slot.point or {}, slot.round)
+            self.data_of(self._settings_of(slot))
+        except (ConfigError, DataError) as error:
             self.queue.reject(slot, str(error))
             return False
         return True
 
     def _trials_at_once(self, claims: Sequence[Slot]) -> int:
         """Return the number of complete trials that fit into memory; seeds that train apart cannot be compared."""
-        one = TrialBatch(self.queue, self.rounds, self.data, claims[:1]).population
-        fit = most_in_memory(one, self.data, self.data.backend, str(self.data.dtype))
+        data = self.data_of(self._settings_of(claims[0]))
+        one = TrialBatch(self.queue, self.rounds, data, claims[:1]).population
+        fit = most_in_memory(one, data, data.backend, str(data.dtype))
         return len(claims) if fit is None else max(1, min(len(claims), fit // len(self.rounds.seeds)))
 
     def _forget_beaten(self) -> None:
@@ -169,14 +178,16 @@ class SearchWorker:
             if attempt in ended and (best is None or attempt != best.attempt):
                 self._best.store.forget(attempt)
 
-    def _train_population(self, population: Population, batch: Callback) -> tuple[Network, TrainResult]:
+    def _train_population(
+        self, population: Population, data: DeviceData, batch: Callback
+    ) -> tuple[Network, TrainResult]:
         """Train a population of this search, without using the test set."""
         # Memory may hold fewer networks; with many seeds, a single trial may exceed the requested number.
         most = self._most if self._most is not None and len(population) > self._most else None
         return train_population(
             population,
-            self.data,
-            backend=self.data.backend,
+            data,
+            backend=data.backend,
             dtype=self.rounds.dtype,
             max_replicas=most,
             callbacks=[*self._callbacks, batch],
