@@ -510,6 +510,17 @@ def test_budget_is_compared_after_eighths_of_it(trained):
 _COSINE = {"schedule": "cosine"}
 
 
+def test_settings_may_need_what_is_searched(trained):
+    settings = {"data": "patterns:100/50", "hidden": [3], "epochs": 1, "pca_eps": 0.5, "nesterov": True}
+    settings |= {"flip": "random", "border": "constant", "pool": 4}
+    result = xpnet.search({"pca": [5], "momentum": [0.5, 0.9], "shift": [1, 2]}, settings=settings, final="none")
+    assert result.outcome.counts()["complete"] == 4
+    assert {(p.train.nesterov, p.train.border, p.train.momentum) for p in trained} == {(True, "constant", (0.5, 0.9))}
+    assert result.settings["pca_eps"] == 0.5
+    with pytest.raises(ConfigError, match="border = constant: has no effect without shift"):
+        xpnet.search("lambda", settings=settings | {"nesterov": False})
+
+
 @pytest.mark.parametrize(
     ("space", "settings", "how", "message"),
     [

@@ -141,7 +141,12 @@ def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def read_settings(options: Any, config: Path | None, recipe_name: str | None = None) -> Settings:
+def read_settings(
+    options: Any,
+    config: Path | None,
+    recipe_name: str | None = None,
+    check: Callable[[Mapping[str, Any]], Settings] = Settings.from_mapping,
+) -> Settings:
     """Return the settings of the options, of the configuration file or the recipe, and the defaults, in this order.
 
     Raises:
@@ -157,4 +162,4 @@ def read_settings(options: Any, config: Path | None, recipe_name: str | None = N
     replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
     replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
     on_file = {name: value for name, value in on_file.items() if name not in replaced}
-    return Settings.from_mapping(on_file | on_line)
+    return check(on_file | on_line)

@@ -156,11 +156,11 @@ class _Asked:
         # Everything that can be wrong is found before the folder is made.
         space = Space.of(names)
         space.refuse(self.own)
-        settings = read_settings(self.options, self.config)
+        settings = read_settings(self.options, self.config, check=space.checked)
         how = SearchConfig(**self.searched)
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         self.output.note(f"device: {backend.device} ({backend.reason})")
-        data = load_data(settings.data)
+        data = load_data(space.data_settings(settings.data))
         self.output.note(about_data(data, settings))
         check_final(how, settings.data, data)
         rounds = Rounds(space, resolved(settings, data), how, data)

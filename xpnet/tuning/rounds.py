@@ -37,7 +37,7 @@ class Rounds:
     def __init__(self, space: Space, base: Mapping[str, Any], config: SearchConfig, data: Dataset) -> None:
         self.space, self.config, self._data = space, config, data
         self.base = {name: value for name, value in base.items() if name not in space.targets(base)}
-        settings = Settings.from_mapping(self.base)
+        settings = space.checked(self.base)
         for name in settings.varying:
             raise ConfigError(f"{name} = {shown(base[name])}: is a list; name it among what is searched, as {name}=...")
         self.seed, self.dtype = settings.run.seed, settings.run.dtype

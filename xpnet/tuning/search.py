@@ -33,8 +33,6 @@ from xpnet.tuning.winner import Metrics, find_once, winner_settings, with_all_se
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
 
-Loader = Callable[[DataConfig], Dataset]
-
 
 @dataclass
 class SearchResult:
@@ -113,7 +111,13 @@ class Search:
 
     @classmethod
     def join(
-        cls, storage: Any, name: str, own: Mapping[str, Any], backend: Backend, *, load: Loader = load_data
+        cls,
+        storage: Any,
+        name: str,
+        own: Mapping[str, Any],
+        backend: Backend,
+        *,
+        load: Callable[[DataConfig], Dataset] = load_data,
     ) -> Search:
         """Join an existing search, or continue an interrupted one.
 
@@ -133,10 +137,12 @@ class Search:
             raise RunError(f"study = {name}: was ended before it was known what to search; begin it anew")
         config = SearchConfig.from_mapping({**stored["search"], **{k: v for k, v in own.items() if k == "lease"}})
         base = {**stored["settings"], **{k: v for k, v in own.items() if k in OWN}}
-        data = load(Settings.from_mapping(base).data)
+        space = Space.of(stored["space"])
+        settings = space.checked(base)
+        data = load(space.data_settings(settings.data))
         check_data(stored, data)
-        rounds = Rounds(Space.of(stored["space"]), {**base, "data": data.location}, config, data)
-        return cls(rounds, queue, data, backend, Settings.from_mapping(rounds.base).run.max_replicas)
+        rounds = Rounds(space, {**base, "data": data.location}, config, data)
+        return cls(rounds, queue, data, backend, settings.run.max_replicas)
 
     def run(
         self,
@@ -287,8 +293,8 @@ def search(
     given = dict(settings or {})
     searched = Space.of(space)
     searched.refuse(given)
-    config, base = SearchConfig.from_mapping(how), Settings.from_mapping(given)
-    data = data if data is not None else load_data(base.data)
+    config, base = SearchConfig.from_mapping(how), searched.checked(given)
+    data = data if data is not None else load_data(searched.data_settings(base.data))
     check_final(config, base.data, data)
     is_optunas = not (storage is None or isinstance(storage, str) or hasattr(storage, "__fspath__"))
     optunas = storage if is_optunas else open_storage(storage)

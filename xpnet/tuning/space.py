@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.config.definitions import NetworkConfig
+from xpnet.config.definitions import DataConfig, NetworkConfig
 from xpnet.config.fields import shown, whole
 from xpnet.config.settings import VARYING, Settings
 from xpnet.errors import ConfigError
@@ -181,6 +182,27 @@ class Space:
                 raise ConfigError(
                     f"{target} = {shown(given[target])}: cannot be set, since {name} is searched; leave it out"
                 )
+
+    def checked(self, given: Mapping[str, Any]) -> Settings:
+        """Return settings that all trials share as :class:`Settings`.
+
+        Where they need a setting that is searched, as ``nesterov`` needs a momentum, it has the upper end of its range.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        try:
+            return Settings.from_mapping(given)
+        except ConfigError as error:
+            upper = {d.name: d.values[-1] if d.values else d.rounded(d.high) for d in self.dimensions}
+            try:
+                return Settings.from_mapping(self.settings(upper, given))
+            except ConfigError:
+                raise error from None
+
+    def data_settings(self, settings: DataConfig) -> DataConfig:
+        """Return the settings with which the data of all trials is read: without a transform, if it is searched."""
+        return dataclasses.replace(settings, pool=1, pca=None, pca_eps=1.0) if self.transforms else settings
 
     def check(self, base: Mapping[str, Any]) -> None:
         """Raise :class:`ConfigError` if an end of a range, or a value of a list, cannot be trained with `base`."""
