@@ -27,9 +27,9 @@ from xpnet.tuning import Outcome, Search, SearchConfig, SearchResult, Space, ope
 from xpnet.tuning.folder import BEST, OutcomeFiles, read_search, result_json, write_search
 from xpnet.tuning.kept_networks import BEST_RUN, FolderStore, free_winner
 from xpnet.tuning.rounds import Rounds
-from xpnet.tuning.search import check_final
 from xpnet.tuning.search_identity import OWN
 from xpnet.tuning.storage import JOURNAL, absolute, check_exists, close_storage, database_errors, without_password
+from xpnet.tuning.winner import check_final
 from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,8 @@ from xpnet.config.arguments import function, kind, path, takes
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import optional, text_of
 from xpnet.config.settings import Settings
-from xpnet.data import IN_MEMORY, Dataset, load_data
-from xpnet.errors import ConfigError, RunError
+from xpnet.data import Dataset, load_data
+from xpnet.errors import RunError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback, callbacks_of
 from xpnet.training.device_data import to_device
@@ -29,7 +28,7 @@ from xpnet.tuning.space import Space
 from xpnet.tuning.storage import close_storage, open_storage
 from xpnet.tuning.trial_queue import TrialQueue
 from xpnet.tuning.trials import Outcome, Trial
-from xpnet.tuning.winner import Metrics, find_once, winner_settings, with_all_sets
+from xpnet.tuning.winner import Metrics, check_final, find_once, winner_settings, with_all_sets
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
 
@@ -224,19 +223,6 @@ class Search:
         population = Population.of(settings, data.inputs, data.classes)
         _, result = train_population(population, data, backend=self.backend, dtype=settings.run.dtype)
         return result.to_json()
-
-
-def check_final(config: SearchConfig, settings: DataConfig, data: Dataset) -> None:
-    """Raise an error, before any training, if the winner cannot be trained on the requested split.
-
-    Raises:
-        ConfigError: The data does not come from a file or a built-in set.
-        DataError: There is no such split.
-    """
-    if config.final not in ("same", "none"):
-        if data.location == IN_MEMORY:
-            raise ConfigError(f"final = {config.final}: needs data that can be split again; these are {IN_MEMORY}")
-        load_data(dataclasses.replace(settings, data=data.location, split=config.final))
 
 
 def _storage(value: Any) -> Any:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.config.definitions import DataConfig
 from xpnet.config.settings import Settings
 from xpnet.config.training import TrainConfig
-from xpnet.errors import RunError
+from xpnet.data import IN_MEMORY, Dataset, load_data
+from xpnet.errors import ConfigError, RunError
 from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData, seen_in_views
 from xpnet.training.evaluation import evaluate, evaluate_views
 from xpnet.tuning.rounds import Rounds
+from xpnet.tuning.search_config import SearchConfig
 from xpnet.tuning.trial_queue import ATTEMPTS, Slot, TrialQueue, current
 from xpnet.tuning.trials import Outcome
 
@@ -95,3 +99,16 @@ def find_once(
                 return dict(attempt.user_attrs["result"])
             time.sleep(_SECONDS_TO_WAIT)
     return None
+
+
+def check_final(config: SearchConfig, settings: DataConfig, data: Dataset) -> None:
+    """Raise an error, before any training, if the winner cannot be trained on the requested split.
+
+    Raises:
+        ConfigError: The data does not come from a file or a built-in set.
+        DataError: There is no such split.
+    """
+    if config.final not in ("same", "none"):
+        if data.location == IN_MEMORY:
+            raise ConfigError(f"final = {config.final}: needs data that can be split again; these are {IN_MEMORY}")
+        load_data(dataclasses.replace(settings, data=data.location, split=config.final))
