@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 
+import pytest
+
 from xpnet.cli.train import _recipe_hint
-from xpnet.config.recipes import recipe
+from xpnet.config.recipes import recipe, recipes
 from xpnet.config.settings import Settings
 
 
@@ -24,12 +26,23 @@ def test_list_of_recipes_fits_in_100_columns_and_can_be_typed(command):
     assert listed["fast-60"]["settings"]["epochs"] == recipe("fast-60").settings["epochs"]
 
 
-def test_training_of_cifar_10_with_default_settings_names_a_recipe():
-    def hint(name="cifar10", **changes):
-        settings = Settings.from_mapping(changes)
-        return _recipe_hint(name, settings)
+def hint(name="cifar10", **changes):
+    return _recipe_hint(name, Settings.from_mapping(changes))
 
+
+def test_training_of_cifar_10_with_default_settings_names_a_recipe():
     (sentence,) = hint(seed=3)
     assert sentence.startswith(f"--recipe fast-65 reaches {100 * recipe('fast-65').reached['accuracy']:.0f} % in ")
     assert "; xpnet recipes lists more" in sentence
     assert hint("mnist") == hint(hidden=(20,)) == hint(epochs=3) == []
+
+
+def test_training_without_a_recipe_does_not_open_the_files_of_recipes(monkeypatch):
+    def closed(name):
+        raise PermissionError(name)
+
+    recipes.cache_clear()
+    monkeypatch.setattr("xpnet.config.recipes._read", closed)
+    assert hint("patterns") == hint(epochs=3) == []
+    with pytest.raises(PermissionError):
+        hint()
