@@ -67,7 +67,7 @@ def close(got, want, dtype, name):
     np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
 
 
-WITHOUT_OUT = {"softmax", "batch_norm_relu_inference", "tally"}
+WITHOUT_OUT = {"softmax", "bias_relu_inference", "batch_norm_relu_inference", "tally"}
 
 
 # Their `out` holds addresses of the tensors of one call.

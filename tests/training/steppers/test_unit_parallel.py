@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_bits():
     check_same(first, second)
 
 
-@pytest.mark.parametrize(("operation", "threads"), [("softmax_cross_entropy", 3), ("batch_norm_relu", 2)])
+@pytest.mark.parametrize(("operation", "threads"), [("softmax_cross_entropy", 3), ("batch_norm_activation", 2)])
 def test_an_error_in_a_thread_is_raised_and_no_thread_stays(operation, threads):
     _, values, labels, rng = pictures("float64")
     net = network("float64")
