@@ -49,7 +49,7 @@ KNOWN: dict[str, Known] = {
     "plain": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
     "population": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
     "units": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
-    "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS},
     "fused": {**_ALL, **_SAMPLES, **_CUDA},
     "graph": {**_ALL, **_SAMPLES, **_CUDA},
     "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},

@@ -26,15 +26,17 @@ class Kind:
         log: Whether values are drawn uniformly in the exponent.
         whole: Whether values are whole numbers.
         least, most: The limits of the setting, which a finer round must not leave.
+        values: The default list of a setting that has names and no range.
     """
 
     setting: str
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     log: bool = True
     whole: bool = False
     least: float = 1e-12
     most: float = 1e3
+    values: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -52,6 +54,7 @@ KINDS = {
     "sigma": Kind("init", 1e-3, 0.3),
     "init": Kind("init", 1e-3, 0.3),
     "init_bias": Kind("init_bias", 1e-3, 0.3),
+    "activation": Kind("activation", log=False, values=("relu", "leaky-relu", "gelu", "silu", "tanh")),
     "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False, least=0, most=0.999),
     "width": Kind("hidden", 10, 500, whole=True),
     "depth": Kind("hidden", 1, 6, log=False, whole=True),
@@ -94,7 +97,7 @@ class Dimension:
             raise ConfigError(f"search {name}: is nothing that can be searched; {hint}")
         kind = KINDS[name]
         if given is None:
-            return cls(name, kind.low, kind.high, kind.log, kind.whole)
+            return cls(name, kind.low, kind.high, kind.log, kind.whole, kind.values)
         text, log = shown(given), kind.log
         if isinstance(given, str):
             given, log = _parsed(name, given)
@@ -106,6 +109,8 @@ class Dimension:
             raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
         if isinstance(given, list):
             return cls(name, log=kind.log, whole=kind.whole, values=_values(name, given, text))
+        if kind.values:
+            raise ConfigError(f"search {name}={text}: has no range; list values, such as {','.join(kind.values[:2])}")
         low, high = given
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"search {name}={text}: needs a lower end that is below the upper one")
