@@ -2,7 +2,9 @@
 
 The loops normalise, take gradients through the normalisation, and do what comes before and after tanh in one pass each.
 NumPy's tanh is vectorised, and the tanh and exp of compiled loops are not (in float32, 16 and 2.3 ns a number); so tanh
-itself and identity are left to :mod:`xpnet.ops.numpy_activations`.
+itself and identity are left to :mod:`xpnet.ops.numpy_activations`.  BN with GELU takes, in us forward and backward, 10
+and 5 for 100 x 50 float32, against 29 and 15 there (ReLU: 4 and 4); 522 and 228 for 500 x 1024, against 1143 and 502
+(ReLU: 170 and 218).
 """
 
 from __future__ import annotations
