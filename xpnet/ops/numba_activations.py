@@ -43,6 +43,10 @@ def bias_activation(kind: Activation, s: Array, b: Array, out: Activated | None 
     return out
 
 
+def bias_activation_inference(kind: Activation, s: Array, b: Array) -> Array:
+    return bias_activation(kind, s, b).y
+
+
 def batch_norm_activation(
     kind: Activation, s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormActivation | None = None
 ) -> BatchNormActivation:
@@ -72,6 +76,15 @@ def batch_norm_activation_gradients(
         tensors = numba_ops.as_one(work.product, *tensors[1:])
     norm_backward(*tensors)
     return out
+
+
+def batch_norm_activation_inference(
+    kind: Activation, s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
+) -> Array:
+    z = numpy_norm.normalised_inference(s, mean, var, gamma, beta, eps)
+    y = np.empty_like(z)
+    activate(kind, z, y, np.empty_like(z))
+    return y
 
 
 @compiled

@@ -104,6 +104,10 @@ def bias_activation(kind: Activation, s: Array, b: Array, out: Activated | None 
     return out
 
 
+def bias_activation_inference(kind: Activation, s: Array, b: Array) -> Array:
+    return bias_activation(kind, s, b).y
+
+
 def activation_gradient(kind: Activation, g: Array, forward: Activated, out: Array | None = None) -> Array:
     return np.multiply(g, forward.slope, out=out)
 
@@ -141,5 +145,7 @@ def batch_norm_activation_gradients(
 def batch_norm_activation_inference(
     kind: Activation, s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
 ) -> Array:
-    y: Array = kind.y(np, numpy_norm.normalised_inference(s, mean, var, gamma, beta, eps))
+    z = numpy_norm.normalised_inference(s, mean, var, gamma, beta, eps)
+    y = np.empty_like(z)
+    activate(kind, z, y, np.empty_like(z))
     return y
