@@ -71,9 +71,9 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("weight_gradient", (x, g)),
         ("bias_gradient", (g,)),
         ("relu", (s,)),
-        ("relu_gradient", (g, s)),
+        ("relu_gradient", (g, reference.Activated(s))),
         ("batch_norm_relu", (s, gamma, b, 1e-5)),
-        ("batch_norm_relu_gradients", (g, reference.BatchNormReLU(*forward), gamma)),
+        ("batch_norm_relu_gradients", (g, reference.BatchNormActivation(*forward), gamma)),
         ("batch_norm_relu_inference", (s, b, np.abs(gamma), gamma, b, 1e-5)),
         ("softmax", (logits,)),
         ("softmax_cross_entropy", (logits, labels, 0.01)),
@@ -90,7 +90,10 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
     for name, arguments in calls:
         here, there = _copied(arguments, np.array), _copied(arguments, backend.asarray)
         expected = _arrays((getattr(reference, name)(np, *here), *here))
-        got = [backend.to_numpy(a) for a in _arrays((getattr(ops, name)(*there), *there), backend.xp.ndarray)]
+        got = [
+            backend.to_numpy(a)
+            for a in _arrays((getattr(ops, name.replace("relu", "activation"))(*there), *there), backend.xp.ndarray)
+        ]
         got = got[len(got) - len(expected) :] if len(got) < len(expected) else got[: len(expected)]
         error = max(_error(a, e) for a, e in zip(got, expected, strict=True))
         errors[name] = max(error, errors.get(name, 0))

@@ -9,7 +9,7 @@ import numpy as np
 
 import xpnet
 from xpnet.nn.backprop import Tape, forward
-from xpnet.ops.reference import BatchNormGradients, BatchNormReLU
+from xpnet.ops.reference import BatchNormActivation, BatchNormGradients
 
 Gradients = dict[str, Any]
 
@@ -34,7 +34,7 @@ def network(hidden: tuple[int, ...] = (6, 6), *, seed: int = 0, inputs: int = 5,
 def broken_bn(change: Callable[..., Gradients]) -> Callable[..., BatchNormGradients]:
     """Return a backward pass of BN with ReLU in which `change` replaces some of its parts."""
 
-    def gradients(g: Any, forward: BatchNormReLU, gamma: Any, out: Any = None) -> BatchNormGradients:
+    def gradients(g: Any, forward: BatchNormActivation, gamma: Any, out: Any = None) -> BatchNormGradients:
         n = g.shape[-2]
         changed = change(g=g, forward=forward, n=n)
         g = changed.get("g", g * (forward.y > 0))
@@ -66,6 +66,18 @@ def sizes_of_terms(net: xpnet.Network, x: Any) -> dict[str, float]:
     return terms
 
 
+# PyTorch's own activations, of `torch.nn.functional`.
+TORCH: dict[str, Callable[[Any, Any], Any]] = {
+    "relu": lambda F, y: F.relu(y),
+    "leaky-relu": lambda F, y: F.leaky_relu(y, 0.01),
+    "gelu": lambda F, y: F.gelu(y, approximate="tanh"),
+    "silu": lambda F, y: F.silu(y),
+    "tanh": lambda F, y: F.tanh(y),
+    "sigmoid": lambda F, y: F.sigmoid(y),
+    "identity": lambda F, y: y,
+}
+
+
 def torch_gradients(net: xpnet.Network, x: Any, labels: Any, lam: float) -> tuple[float, dict[str, Any]]:
     """Return cost and gradients by PyTorch's autograd, with PyTorch's own layers."""
     import torch
@@ -82,7 +94,7 @@ def torch_gradients(net: xpnet.Network, x: Any, labels: Any, lam: float) -> tupl
             y = torch.nn.functional.batch_norm(
                 y, None, None, p[layer.gamma][0], p[layer.beta][0], training=True, eps=net.config.bn_eps
             )
-        y = torch.relu(y)
+        y = TORCH[net.config.activation](torch.nn.functional, y)
     cost = torch.nn.functional.cross_entropy(y, torch.tensor(labels))
     cost = cost + lam * sum((p[layer.W] ** 2).sum() for layer in net.layers)
     cost.backward()

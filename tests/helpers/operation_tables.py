@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.ops import numba_ops, numpy_ops, table
+from xpnet.ops import numba_activations, numba_ops, numpy_activations, numpy_ops, table
 
 REFERENCE = table(np)
-MODULES = {"numpy": numpy_ops, "numba": numba_ops}
-TABLES = {"numpy": table(np, numpy_ops), "numba": table(np, numba_ops, numpy_ops)}
+MODULES = {
+    "numpy": numpy_ops,
+    "numba": numba_ops,
+    "numpy activations": numpy_activations,
+    "numba activations": numba_activations,
+}
+STACKS = {
+    "numpy": (numpy_ops, numpy_activations),
+    "numba": (numba_ops, numba_activations, numpy_ops, numpy_activations),
+}
+TABLES = {name: table(np, *modules) for name, modules in STACKS.items()}

@@ -22,7 +22,7 @@ from xpnet.errors import DeviceError
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import Kernels, source
 from xpnet.ops.cuda.products import Products
-from xpnet.ops.reference import BatchNormReLU, CrossEntropy
+from xpnet.ops.reference import Activated, BatchNormActivation, CrossEntropy
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 shapes = st.fixed_dictionaries(
@@ -170,7 +170,7 @@ def test_batch_normalisation(both, shape):
         both("batch_norm_relu", x, gamma, beta, 1e-3, dtype=s.dtype)
     forward = reference.batch_norm_relu(np, x, gamma, beta, 1e-3)
     g = s.real(s.replicas, s.n, s.m)
-    both("batch_norm_relu_gradients", g, BatchNormReLU(*forward[:5]), gamma, dtype=s.dtype)
+    both("batch_norm_relu_gradients", g, BatchNormActivation(*forward[:5]), gamma, dtype=s.dtype)
     var = np.abs(s.real(s.replicas, 1, s.m))
     both("batch_norm_relu_inference", x, beta, var, gamma, beta, 1e-3, dtype=s.dtype)
 
@@ -188,7 +188,7 @@ def test_softmax_and_relu(both, shape, per_replica):
     both("softmax", logits, dtype=s.dtype)
     both("relu", logits, dtype=s.dtype)
     both("bias_relu", logits, s.real(s.replicas, 1, s.m), dtype=s.dtype)
-    both("relu_gradient", s.real(*logits.shape), np.maximum(logits, 0), dtype=s.dtype)
+    both("relu_gradient", s.real(*logits.shape), Activated(np.maximum(logits, 0)), dtype=s.dtype)
     entropy = CrossEntropy(losses, correct, logits)
     both("tally", entropy, s.rng.random(s.replicas), s.rng.integers(0, 9, s.replicas), dtype=s.dtype)
 
@@ -268,7 +268,8 @@ def test_what_cublas_answers(monkeypatch, call, status, error):
 
 def test_every_kernel_is_launched():
     folder = Path(xpnet.__file__).parent
-    text = "".join((folder / part).read_text() for part in ("ops/cuda_ops.py", "training/steppers/cuda_small.py"))
+    parts = ("ops/cuda_ops.py", "ops/cuda/activation_ops.py", "training/steppers/cuda_small.py")
+    text = "".join((folder / part).read_text() for part in parts)
     for name in emulator.signatures(source()):
         assert f'"{name}"' in text, f"nothing launches {name}"
 

@@ -42,7 +42,8 @@ class Call(NamedTuple):
 def call(request):
     """Return a caller of operations by name; its method `host` copies a result to the host."""
     if request.param != "cuda":
-        return Call(lambda name, *arguments: getattr(OPERATIONS[request.param], name)(*arguments))
+        table = OPERATIONS[request.param]
+        return Call(lambda name, *arguments: getattr(table, name.replace("relu", "activation"))(*arguments))
     if emulator.compiler() is None:
         pytest.skip("there is no C++ compiler")
     both = Both()

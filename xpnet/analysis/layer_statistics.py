@@ -1,7 +1,7 @@
 """Statistics of every layer of every replica, on one batch of samples.
 
 Rows are samples.  A layer has inputs, sums s = x W + b (R, n, m), and outputs y (R, n, m) after batch normalisation and
-ReLU; the outputs of the last layer are the logits s themselves.  The network computes in its own precision; the
+activation; the outputs of the last layer are the logits s themselves.  The network computes in its own precision; the
 statistics are accumulated in float64.
 """
 
@@ -20,6 +20,7 @@ from xpnet.errors import ConfigError
 from xpnet.nn.backprop import Tape, backward, forward
 from xpnet.nn.initialisers import per_replica
 from xpnet.nn.network import Network
+from xpnet.ops.activations import ACTIVATIONS
 
 Values = NDArray[np.float64]
 
@@ -50,8 +51,9 @@ class Diagnosis:
         update_ratio: eta * W_gradient_rms / W_rms, the length of a step of plain gradient descent relative to the
             weights; the inverse of the trust ratio of You et al. (2017, arXiv:1708.03888), times eta.
         dead: Share of units with y = 0 for all samples (Lu et al. 2019, arXiv:1903.06733, on the samples at
-            hand); not a number in the last layer, which has no ReLU.
-        inactive: Share of entries with y = 0; not a number in the last layer.
+            hand); not a number in the last layer, which has no ReLU, and with other activations, whose units
+            cannot rest at 0.
+        inactive: Share of entries with y = 0; not a number where `dead` is none.
         effective_rank: exp(-sum p log p) of p = singular values of y (n, m) / their sum, from 1 to min(n, m)
             (Roy and Vetterli 2007, EUSIPCO, definition 1; y is not centred, as in Daneshmand et al. 2020,
             arXiv:2003.01652, on the collapse of ranks with depth).  Not a number if y = 0.
@@ -114,6 +116,7 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
     if int(x.shape[-2]) < 2:
         raise ConfigError("x: has 1 sample; a diagnosis compares samples, pass at least 2")
     ops, backend, tape = network.ops, network.backend, Tape()
+    rests = ACTIVATIONS[network.config.activation].rests
     with np.errstate(all="ignore"):  # a network that diverges gives numbers that are not finite
         logits = forward(ops, network.layers, network.parameters, network.config.bn_eps, x, tape)
         replicas, samples = int(logits.shape[0]), int(logits.shape[-2])
@@ -127,11 +130,11 @@ def diagnose(network: Network, x: Array, labels: Array, lam: Any = 0.0, eta: Any
         parts = backward(ops, network.layers, network.parameters, tape, entropy.g)
         for part, record in zip(parts, reversed(tape.layers), strict=True):
             last = part.layer == network.layers[-1]
-            y = record.s if last else getattr(record.activation, "y", record.activation)
+            y = record.s if last else record.activation.y
             gradient = ops.weight_gradient(part.x, part.g)
             columns.append(
                 _of_sums(backend, record.s)
-                | _of_outputs(backend, y, relu=not last)
+                | _of_outputs(backend, y, rests=rests and not last)
                 | {"gradient_rms": _rms(backend, part.g)}
                 | _of_weights(backend, network.parameters[part.layer.W], gradient, lams, etas)
             )
@@ -158,7 +161,7 @@ def _of_sums(backend: Backend, s: Array) -> dict[str, Values]:
     }
 
 
-def _of_outputs(backend: Backend, y: Array, *, relu: bool) -> dict[str, Values]:
+def _of_outputs(backend: Backend, y: Array, *, rests: bool) -> dict[str, Values]:
     """Return the measures of y (R, n, m)."""
     xp, to_numpy = backend.xp, backend.to_numpy
     y = y.astype("float64")
@@ -175,8 +178,8 @@ def _of_outputs(backend: Backend, y: Array, *, relu: bool) -> dict[str, Values]:
     return {
         "y_mean": means.mean(axis=-1),
         "y_std": to_numpy(xp.std(y - y[:, :1, :1], axis=(-2, -1))),
-        "dead": to_numpy(xp.all(zero, axis=-2)).mean(axis=-1) if relu else nan,
-        "inactive": to_numpy(zero.mean(axis=(-2, -1))) if relu else nan,
+        "dead": to_numpy(xp.all(zero, axis=-2)).mean(axis=-1) if rests else nan,
+        "inactive": to_numpy(zero.mean(axis=(-2, -1))) if rests else nan,
         "effective_rank": _effective_rank(to_numpy(gram)),
         "similarity": _similarity(backend, y_unit),
         "relative_spread": _quotient(np.sqrt(_variances(backend, y).mean(axis=-1)), np.sqrt((means**2).mean(axis=-1))),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BENCH = Group("Benchmark", sort_key=3)
 
 
-@with_settings("hidden", "batch_norm", "batch_size")
+@with_settings("hidden", "batch_norm", "activation", "batch_size")
 def bench(
     options: Any = None,
     *,

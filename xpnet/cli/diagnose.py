@@ -118,7 +118,7 @@ def diagnose(
         "settings": settings.to_mapping(),
     } | history.to_json()
     _write(folder, found, history, population, output)
-    lines = [*_networks(history), *_repetition(repeated), f"folder: {folder}"]
+    lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
     output.result(found, title, *_tables(history, population), *lines)
     if diverged is not None:
         raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
@@ -275,6 +275,16 @@ def _networks(history: LayerHistory) -> list[str]:
     if len(found.loss) > _SHOWN:
         lines.append(f"diagnosis.csv has {counted(len(found.loss) - _SHOWN, 'network')} more")
     return lines
+
+
+def _no_dead_units(network: Network) -> list[str]:
+    """Return a line on why no shares of dead units are shown, for an activation that has none."""
+    from xpnet.ops.activations import ACTIVATIONS
+
+    activation = network.config.activation
+    if ACTIVATIONS[activation].rests:
+        return []
+    return [f"dead, inactive: not measured, since outputs of {activation} are not exactly 0 for a range of inputs"]
 
 
 def _repetition(repeated: dict[str, Any] | None) -> list[str]:

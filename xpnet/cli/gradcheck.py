@@ -72,6 +72,7 @@ _DEFAULTS = Check()
         *DATA,
         "hidden",
         "batch_norm",
+        "activation",
         "bias_before_bn",
         "init",
         "init_bias",

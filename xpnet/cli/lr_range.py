@@ -29,7 +29,7 @@ FIGURE, TABLE = "lr_range", "lr_range.csv"
 
 # Without the settings of rates and schedules: the test suggests the rates.
 @with_settings(
-    *(*DATA, "hidden", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
+    *(*DATA, "hidden", "batch_norm", "activation", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
     *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
     *("label_smoothing", "flip", "shift", "border", "cutout"),
     *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),

@@ -36,11 +36,13 @@ class NetworkConfig(Checked):
         inputs: Number of features d.
         hidden: Units of each hidden layer; ``()`` gives a linear softmax classifier.
         classes: Number of classes.
-        batch_norm: Normalise each hidden layer over the batch, before its ReLU.
+        batch_norm: Normalise each hidden layer over the batch, before its activation.
+        activation: Function of the hidden units: ``relu``; ``leaky-relu``, with the slope 0.01 below 0; ``gelu``, in
+            its form with tanh; ``silu``; ``tanh``; ``sigmoid``; or ``identity``.
         bias_before_bn: Keep biases in front of batch normalisation.  They have no effect and
             a gradient of exactly zero; some reports have them.
-        init: ``"he"``: W ~ N(0, 2 / fan_in); ``"xavier"``: N(0, 1 / fan_in); a number sigma:
-            N(0, sigma**2).  A tuple has one for each replica.
+        init: ``"he"``: W ~ N(0, 2 / fan_in), with another gain than 2 for other activations than ReLU;
+            ``"xavier"``: N(0, 1 / fan_in); a number sigma: N(0, sigma**2).  A tuple has one for each replica.
         init_bias: Standard deviation of the initial biases; 0 sets them to zero.
         bn_eps: Added to the variance under the root.
         bn_alpha: Weight of the old value in the running statistics.
@@ -49,7 +51,10 @@ class NetworkConfig(Checked):
     inputs: int = setting(..., whole(1), "Number of features.")
     hidden: tuple[int, ...] = setting((50, 50), hidden_sizes, "Units of each hidden layer.", metavar="N,N,...")
     classes: int = setting(10, whole(2), "Number of classes.")
-    batch_norm: bool = setting(True, flag, "Normalise each hidden layer over the batch, before its ReLU.")
+    batch_norm: bool = setting(True, flag, "Normalise each hidden layer over the batch, before its activation.")
+    activation: str = chosen(
+        "relu", "relu|leaky-relu|gelu|silu|tanh|sigmoid|identity", "Activation of the hidden units."
+    )
     bn_alpha: float = setting(
         0.9, real(0, below=1), "Weight of the old value in BN's running mean and variance.", metavar="ALPHA"
     )
@@ -64,9 +69,10 @@ class NetworkConfig(Checked):
     init_bias: float = setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
 
     def in_words(self) -> str:
-        """Return sizes and normalisation, such as ``3072-50-50-10 with BN``."""
+        """Return sizes, normalisation and activation, such as ``3072-50-50-10 with BN`` (and ReLU)."""
         sizes = "-".join(map(str, (self.inputs, *self.hidden, self.classes)))
-        return f"{sizes} {'with' if self.batch_norm and self.hidden else 'without'} BN"
+        activation = f" and {self.activation}" if self.hidden and self.activation != "relu" else ""
+        return f"{sizes} {'with' if self.batch_norm and self.hidden else 'without'} BN{activation}"
 
 
 @dataclass(frozen=True, kw_only=True)

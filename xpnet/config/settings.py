@@ -93,6 +93,8 @@ class Settings:
         network = NetworkConfig(inputs=1, **groups["network"])
         if network.bias_before_bn and not network.batch_norm:
             raise ConfigError("bias_before_bn = true: has no meaning without batch_norm, where biases always exist")
+        if network.activation != "relu" and not network.hidden:
+            raise ConfigError(f"activation = {network.activation}: has no effect without hidden layers; leave it out")
         checked = {name: getattr(network, name) for name in groups["network"]}
         run = RunConfig(**groups["run"])
         if "seed" in varying and run.runs > 1:

@@ -36,17 +36,23 @@ _ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views"])
 _SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _ELSEWHERE
 _NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
 
+# Activations: steppers that call the operations have those of the operations.
+_ACTIVATIONS: Known = {"activation": None}
+_CUDA: Known = {"activation": ["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid", "identity"]}  # of activation.cu
+_RELU: Known = {"activation": ["relu"]}
+
 KNOWN: dict[str, Known] = {
     # Operations, by their module; the passes over the reference define a network.
-    **dict.fromkeys(("reference", "numpy_ops", "numba_ops", "cuda_ops"), _NETWORK),
+    **{name: {**_NETWORK, **_ACTIVATIONS} for name in ("reference", "numpy_ops", "numba_ops")},
+    "cuda_ops": {**_NETWORK, **_CUDA},
     # Steppers.
-    "plain": _ALL | _SAMPLES,
-    "population": _ALL | _SAMPLES,
-    "units": _ALL | _SAMPLES,
-    "split": {**_NO_MOMENTUM, **_NO_SAMPLES},
-    "fused": _ALL | _SAMPLES,
-    "graph": _ALL | _SAMPLES,
-    "small": {**_NO_MOMENTUM, **_NO_SAMPLES},
+    "plain": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
+    "population": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
+    "units": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
+    "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS},
+    "fused": {**_ALL, **_SAMPLES, **_CUDA},
+    "graph": {**_ALL, **_SAMPLES, **_CUDA},
+    "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
 }
 
 

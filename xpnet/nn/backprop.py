@@ -22,7 +22,7 @@ class _LayerTape:
 
     x: Any = None
     s: Any = None
-    activation: Any = None  # BatchNormReLU, or y of a plain ReLU
+    activation: Any = None  # BatchNormActivation, or Activated without BN
     s_gradient: Any = None
     x_gradient: Any = None
 
@@ -57,17 +57,17 @@ def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: fl
     for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
         record.x = x
         b = None if layer.b is None else parameters[layer.b]
-        plain = number < last and layer.gamma is None  # the ReLU operation adds the bias
+        plain = number < last and layer.gamma is None  # the activation adds the bias
         s = record.s = ops.affine(x, parameters[layer.W], None if plain else b, record.s)
         if number == last:
             break
         if layer.gamma is None:
-            x = record.activation = ops.bias_relu(s, b, record.activation)
+            record.activation = ops.bias_activation(s, b, record.activation)
         else:
-            record.activation = ops.batch_norm_relu(
+            record.activation = ops.batch_norm_activation(
                 s, parameters[layer.gamma], parameters[layer.beta or ""], eps, record.activation
             )
-            x = record.activation.y
+        x = record.activation.y
     return s
 
 
@@ -90,10 +90,10 @@ def backward(
             return
         layer, record = layers[index - 1], tape.layers[index - 1]
         if layer.gamma is None:
-            g = record.s_gradient = ops.relu_gradient(below, record.activation, record.s_gradient)
+            g = record.s_gradient = ops.activation_gradient(below, record.activation, record.s_gradient)
             gamma = beta = None
         else:
-            record.s_gradient = ops.batch_norm_relu_gradients(
+            record.s_gradient = ops.batch_norm_activation_gradients(
                 below, record.activation, parameters[layer.gamma], record.s_gradient
             )
             g, gamma, beta = record.s_gradient[:3]
@@ -138,9 +138,9 @@ def inference(
         b = None if layer.b is None else parameters[layer.b]
         s = ops.affine(x, parameters[layer.W], None if layer.gamma is None else b)
         if layer.gamma is None:
-            x = ops.bias_relu(s, b)
+            x = ops.bias_activation_inference(s, b)
         else:
-            x = ops.batch_norm_relu_inference(
+            x = ops.batch_norm_activation_inference(
                 s,
                 running[layer.mean or ""],
                 running[layer.var or ""],

@@ -13,19 +13,21 @@ import numpy as np
 from xpnet.config.definitions import MOST_NETWORKS, NetworkConfig
 from xpnet.errors import ConfigError
 from xpnet.nn.layers import layers_of
+from xpnet.ops.activations import ACTIVATIONS
 from xpnet.utils import memory
 from xpnet.utils.parsing import DIGITS
 from xpnet.utils.rng import Purpose, generator
 
 
-def weight_std(init: str | float, fan_in: int) -> float:
+def weight_std(init: str | float, fan_in: int, activation: str = "relu") -> float:
     """Return the standard deviation of the initial weights of a layer with `fan_in` inputs.
 
-    He et al. (2015) for ReLU layers: sqrt(2 / fan_in).  Xavier, as in Glorot and Bengio (2010)
-    with the fan-in alone: sqrt(1 / fan_in).  A number is the standard deviation itself.
+    He: sqrt(gain / fan_in) with the gain of the network's activation, sqrt(2 / fan_in) for ReLU (He et al., 2015).
+    Xavier, as in Glorot and Bengio (2010) with the fan-in alone: sqrt(1 / fan_in).  A number is the standard deviation
+    itself.
     """
     if init == "he":
-        return math.sqrt(2 / fan_in)
+        return math.sqrt(ACTIVATIONS[activation].gain / fan_in)
     if init == "xavier":
         return math.sqrt(1 / fan_in)
     return float(init)
@@ -49,7 +51,8 @@ def initial_parameters(config: NetworkConfig, seed: int, dtype: Any = "float64")
     parameters: dict[str, np.ndarray[Any, Any]] = {}
     for layer, (d, m) in enumerate(pairwise(sizes), start=1):
         normalised = config.batch_norm and layer < len(sizes) - 1
-        parameters[f"W{layer}"] = weight_std(init, d) * generator(seed, Purpose.WEIGHTS, layer).standard_normal((d, m))
+        std = weight_std(init, d, config.activation)
+        parameters[f"W{layer}"] = std * generator(seed, Purpose.WEIGHTS, layer).standard_normal((d, m))
         if config.bias_before_bn or not normalised:
             draw = generator(seed, Purpose.BIASES, layer)
             parameters[f"b{layer}"] = config.init_bias * draw.standard_normal((1, m))

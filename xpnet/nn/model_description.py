@@ -26,6 +26,9 @@ OPTIONAL = {
 }
 SEEDS = schema.items(schema.whole(0, None))
 REQUIRED = {"config": schema.record({"inputs": schema.anything}), "class_names": schema.items(schema.text)}
+# Settings that earlier versions lack.  They are left out of files where they have their defaults, so that earlier
+# versions can read these.
+_LATER = ("activation",)
 DESCRIPTION = schema.record({"seeds": SEEDS, **REQUIRED}, OPTIONAL, closed=True)
 
 
@@ -64,8 +67,12 @@ def description(
     pool: int = 1,
 ) -> dict[str, Any]:
     """Return the description of networks, all that a file holds beside their tensors, in types that JSON has."""
+    settings = dataclasses.asdict(config)
+    for field in dataclasses.fields(config):
+        if field.name in _LATER and settings[field.name] == field.default:
+            del settings[field.name]
     described: dict[str, Any] = {
-        "config": dataclasses.asdict(config),
+        "config": settings,
         "seeds": list(seeds),
         "class_names": list(class_names),
     }

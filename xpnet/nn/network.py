@@ -48,7 +48,7 @@ def _some_of(replicas: int, value: Any) -> tuple[int, ...]:
 
 
 class Network:
-    """R fully connected ReLU classifiers of one architecture.
+    """R fully connected classifiers of one architecture.
 
     Args:
         config: The architecture, and how the initial weights are drawn.

@@ -16,23 +16,28 @@ from xpnet.backend import Backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.supported import unknown
 from xpnet.errors import ConfigError
-from xpnet.ops import reference
+from xpnet.ops import activations, reference
 
 
 class Ops(NamedTuple):
-    """The operations of one backend; see :mod:`xpnet.ops.reference` for what each computes."""
+    """The operations of one backend and one activation.
+
+    See :mod:`xpnet.ops.reference` for what each computes, and :mod:`xpnet.ops.activations` for those with
+    ``activation`` in their names.
+    """
 
     gather: Callable[..., Any]
     affine: Callable[..., Any]
     input_gradient: Callable[..., Any]
     weight_gradient: Callable[..., Any]
     bias_gradient: Callable[..., Any]
-    relu: Callable[..., Any]
-    bias_relu: Callable[..., Any]
-    relu_gradient: Callable[..., Any]
-    batch_norm_relu: Callable[..., Any]
-    batch_norm_relu_gradients: Callable[..., Any]
-    batch_norm_relu_inference: Callable[..., Any]
+    activation: Callable[..., Any]
+    bias_activation: Callable[..., Any]
+    bias_activation_inference: Callable[..., Any]
+    activation_gradient: Callable[..., Any]
+    batch_norm_activation: Callable[..., Any]
+    batch_norm_activation_gradients: Callable[..., Any]
+    batch_norm_activation_inference: Callable[..., Any]
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
     smooth_labels: Callable[..., Any]
@@ -53,25 +58,33 @@ def _faster(backend: Backend) -> list[Any]:
         return [cuda_ops(backend)]
     if backend.name != "cpu":
         return []
-    from xpnet.ops import numpy_ops
+    from xpnet.ops import numpy_activations, numpy_ops
 
     if not fast_is_on():
-        return [numpy_ops]
+        return [numpy_ops, numpy_activations]
     try:
-        from xpnet.ops import numba_ops
+        from xpnet.ops import numba_activations, numba_ops
     # An incompatible version, an environment variable that Numba cannot read, or too little memory for LLVM.
     except (ImportError, ValueError, OSError) as error:
         why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
         raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
-    return [numba_ops, numpy_ops]
+    return [numba_ops, numba_activations, numpy_ops, numpy_activations]
 
 
-def table(xp: Any, *modules: Any) -> Ops:
-    """Return the operations of array module `xp`, each from the first of `modules` that has it, or the reference."""
+def table(xp: Any, *modules: Any, activation: str = "relu") -> Ops:
+    """Return the operations of array module `xp` for networks with an activation.
+
+    Each is that of the first of `modules` that has it, or the definition.  ReLU has operations of its own, with
+    ``relu`` in their names; the operations with any activation take its row as their first argument.
+    """
 
     def find(name: str) -> Callable[..., Any]:
+        varies = "activation" in name
+        if varies and activation == "relu":
+            name, varies = name.replace("activation", "relu"), False
         found = (getattr(module, name) for module in modules if hasattr(module, name))
-        return next(found, partial(getattr(reference, name), xp))
+        operation = next(found, None) or partial(getattr(activations if varies else reference, name), xp)
+        return partial(operation, activations.ACTIVATIONS[activation]) if varies else operation
 
     return Ops(**{name: find(name) for name in Ops._fields})
 
@@ -103,7 +116,7 @@ def get_ops(backend: Backend, config: NetworkConfig | None = None) -> Ops:
     if config is not None and faster:
         name = str(getattr(faster[0], "__name__", type(faster[0]).__module__)).rpartition(".")[2]
         faster = [] if unknown(name, config) else faster
-    return table(backend.xp, *faster)
+    return table(backend.xp, *faster, activation="relu" if config is None else config.activation)
 
 
 def keeps_bytes(backend: Backend) -> bool:
@@ -111,6 +124,6 @@ def keeps_bytes(backend: Backend) -> bool:
     return backend.name == "gpu" or (backend.name == "cpu" and fast_is_on())
 
 
-def get_reference(backend: Backend) -> Ops:
-    """Return the reference operations on `backend`, for comparison."""
-    return table(backend.xp)
+def get_reference(backend: Backend, config: NetworkConfig | None = None) -> Ops:
+    """Return the reference operations on `backend`, for comparison; those of ReLU without a `config`."""
+    return table(backend.xp, activation="relu" if config is None else config.activation)

@@ -15,52 +15,22 @@ import numpy as np
 from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
+from xpnet.ops.cuda.activation_ops import ActivationOps
 from xpnet.ops.cuda.buffers import THREADS, Members, Sums, ceil_div
-from xpnet.ops.cuda.kernels import Kernels
+from xpnet.ops.cuda.launches import stride_of as _stride
 from xpnet.ops.cuda.products import Products, fits
-from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
+from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
-# Units of a block in kernels with a unit for each column of threads: a memory sector holds eight float32.
-_COLUMNS = 8
 # Cells of a picture that one block computes: several to a thread, which looks up the view once.
 _CELLS = 4 * THREADS
 
 
-class CudaOps:
+class CudaOps(ActivationOps):
     """The operations of one GPU; its methods are the entries of :class:`xpnet.ops.Ops`."""
 
     def __init__(self, backend: Backend) -> None:
-        self._xp = backend.xp
+        super().__init__(backend.xp)
         self._products = Products(backend.xp, backend.tf32)
-        self._kernels: dict[Any, Kernels] = {}
-
-    def launch(
-        self, name: str, dtype: Any, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any, shared: int = 0
-    ) -> None:
-        """Launch a kernel for numbers of `dtype`; see :class:`xpnet.ops.cuda.kernels.Kernels`."""
-        kernels = self._kernels.get(dtype)
-        if kernels is None:
-            kernels = self._kernels[dtype] = Kernels(self._xp, dtype)
-        kernels(name, grid, block, *arguments, shared=shared)
-
-    def _by_number(self, name: str, like: Array, replicas: int, *arguments: Any) -> None:
-        """Launch a kernel with a thread for each number of a replica of `like`."""
-        self.launch(name, like.dtype, (ceil_div(like.size // replicas, THREADS), replicas), (THREADS,), *arguments)
-
-    def _by_unit(self, name: str, like: Array, *arguments: Any) -> None:
-        """Launch a kernel that sums over the samples of each unit of `like` (R, n, m)."""
-        replicas, n, m = like.shape
-        rows = 32 if n <= 256 else 128
-        grid, shared = (ceil_div(m, _COLUMNS), replicas), _COLUMNS * rows * like.dtype.itemsize
-        self.launch(name, like.dtype, grid, (_COLUMNS, rows), *arguments, np.int32(n), np.int32(m), shared=shared)
-
-    def _by_replica(self, name: str, like: Array, *arguments: Any) -> None:
-        """Launch a kernel with a block for each replica of `like`."""
-        self.launch(name, like.dtype, (like.shape[0],), (THREADS,), *arguments)
-
-    def _empty(self, like: Array, *shape: int) -> Array:
-        """Return a new array of the type of `like`, and of its shape if no other is given."""
-        return self._xp.empty(shape or like.shape, dtype=like.dtype)
 
     def gather(self, rows: Array, x: Any, out: Array | None = None, work: Array | None = None) -> Array:
         """Gather as :func:`xpnet.ops.reference.gather`; `work` is what :meth:`room_for_pictures` returned."""
@@ -133,29 +103,32 @@ class CudaOps:
         self._by_number("relu", s, 1, s, out, np.int64(s.size))
         return out
 
-    def bias_relu(self, s: Array, b: Array, out: Array | None = None) -> Array:
-        out = self._empty(s) if out is None else out
+    def bias_relu(self, s: Array, b: Array, out: Activated | None = None) -> Activated:
+        out = Activated(self._empty(s)) if out is None else out
         replicas, n, m = s.shape
-        self._by_number("bias_relu", s, replicas, s, b, _stride(b), out, np.int64(n * m), np.int32(m))
+        self._by_number("bias_relu", s, replicas, s, b, _stride(b), out.y, np.int64(n * m), np.int32(m))
         return out
 
-    def relu_gradient(self, g: Array, y: Array, out: Array | None = None) -> Array:
+    def bias_relu_inference(self, s: Array, b: Array) -> Array:
+        return self.bias_relu(s, b).y
+
+    def relu_gradient(self, g: Array, forward: Activated, out: Array | None = None) -> Array:
         out = self._empty(g) if out is None else out
-        self._by_number("relu_gradient", g, 1, g, y, out, np.int64(g.size))
+        self._by_number("relu_gradient", g, 1, g, forward.y, out, np.int64(g.size))
         return out
 
     def batch_norm_relu(
-        self, s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None
-    ) -> BatchNormReLU:
+        self, s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormActivation | None = None
+    ) -> BatchNormActivation:
         if out is None:
             units = [self._empty(s, s.shape[0], 1, s.shape[2]) for _ in range(3)]
-            out = BatchNormReLU(self._empty(s), self._empty(s), *units)
+            out = BatchNormActivation(self._empty(s), self._empty(s), *units)
         scales = (gamma, _stride(gamma), beta, _stride(beta), s.dtype.type(eps))
         self._by_unit("batch_norm_relu", s, s, *scales, *out[:5])
         return out
 
     def batch_norm_relu_gradients(
-        self, g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
+        self, g: Array, forward: BatchNormActivation, gamma: Array, out: BatchNormGradients | None = None
     ) -> BatchNormGradients:
         if out is None:
             units = [self._empty(g, g.shape[0], 1, g.shape[2]) for _ in range(2)]
@@ -279,8 +252,3 @@ def cuda_ops(backend: Backend) -> CudaOps:
 def _scales(scale: Array | float, real: Any) -> tuple[Any, np.int64, Any]:
     """Return a factor as kernels take it: one for each replica, their stride, and one for all."""
     return (None, np.int64(0), real(scale)) if isinstance(scale, (int, float)) else (scale, _stride(scale), real(1))
-
-
-def _stride(tensor: Array) -> np.int64:
-    """Return the stride between replicas, counted in numbers; 0 for a single replica, which all share."""
-    return np.int64(0 if tensor.shape[0] == 1 else tensor.strides[0] // tensor.dtype.itemsize)

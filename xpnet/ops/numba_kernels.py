@@ -57,9 +57,9 @@ def gather_floats(rows, x, first, out, memmove):
 
 
 @compiled
-def norm_forward(s, gamma, beta, eps, y, centred, inv_std, mean, var, scale):
+def norm_forward(s, gamma, beta, eps, lowest, y, centred, inv_std, mean, var, scale):
     R, n, m = s.shape
-    one, zero = s.dtype.type(1), s.dtype.type(0)
+    one = s.dtype.type(1)
     for r in range(R):
         mu, v, k, shift = mean[r, 0], var[r, 0], scale[r, 0], beta[r, 0]
         mu[:] = 0
@@ -84,7 +84,7 @@ def norm_forward(s, gamma, beta, eps, y, centred, inv_std, mean, var, scale):
             c, row = centred[r, i], y[r, i]
             for j in range(m):
                 z = c[j] * k[j] + shift[j]
-                row[j] = zero if z < zero else z  # a NaN stays one
+                row[j] = lowest if z < lowest else z  # a NaN stays one
 
 
 @compiled
@@ -114,9 +114,9 @@ def norm_backward(g, y, centred, inv_std, scale, ds, dgamma, dbeta, mean_g, mean
 
 
 @compiled
-def norm_forward_narrow(s, gamma, beta, eps, y, centred, inv_std, mean, var, scale):
+def norm_forward_narrow(s, gamma, beta, eps, lowest, y, centred, inv_std, mean, var, scale):
     R, n, m = s.shape
-    one, zero = s.dtype.type(1), s.dtype.type(0)
+    one = s.dtype.type(1)
     for r in range(R):
         mu, v, k = mean[r, 0], var[r, 0], scale[r, 0]
         mu[:] = 0
@@ -138,7 +138,7 @@ def norm_forward_narrow(s, gamma, beta, eps, y, centred, inv_std, mean, var, sca
         for i in range(n):
             for j in range(m):
                 z = centred[r, i, j] * k[j] + beta[r, 0, j]
-                y[r, i, j] = zero if z < zero else z  # a NaN stays one
+                y[r, i, j] = lowest if z < lowest else z  # a NaN stays one
 
 
 @compiled

@@ -15,9 +15,9 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
-from xpnet.ops import numba_kernels, numba_pictures, numpy_ops, reference, wide_products
+from xpnet.ops import numba_kernels, numba_pictures, numpy_norm, numpy_ops, reference, wide_products
 from xpnet.ops.blas import numpy_blas
-from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
+from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
 # Above this many logits, NumPy's vectorised exponential is faster than a loop.
 _FEW_LOGITS = 4096
@@ -27,7 +27,7 @@ _FEWEST_HALVED = 250
 _NARROW = 64
 
 
-def _as_one(*tensors: Array) -> tuple[Array, ...]:
+def as_one(*tensors: Array) -> tuple[Array, ...]:
     """Return tensors whose replicas lie side by side, viewed as those of one network with R m units.
 
     Every unit is normalised by itself, so the computation is the same, along longer rows.
@@ -40,7 +40,8 @@ def _as_one(*tensors: Array) -> tuple[Array, ...]:
     )
 
 
-def _lies_side_by_side(a: Array) -> bool:
+def lies_side_by_side(a: Array) -> bool:
+    """Return whether the replicas of `a` (R, n, m) lie side by side in memory, as those of a shared batch do."""
     return a.shape[1] > 1 and wide_products.side_by_side(a) is not None
 
 
@@ -138,41 +139,51 @@ def descend_with_momentum(
     return step if len(steps) > 1 else None
 
 
-def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
+def relu_gradient(g: Array, forward: Activated, out: Array | None = None) -> Array:
+    y = forward.y
     if g.shape != y.shape or g.ndim != 3:
-        return numpy_ops.relu_gradient(g, y, out)
+        return numpy_ops.relu_gradient(g, forward, out)
     out = np.empty_like(y) if out is None else out
     numba_kernels.relu_backward(g, y, out)
     return out
 
 
-def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None) -> BatchNormReLU:
+def batch_norm_relu(
+    s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormActivation | None = None
+) -> BatchNormActivation:
     if s.shape[0] != gamma.shape[0]:
         return numpy_ops.batch_norm_relu(s, gamma, beta, eps, out)
-    out = numpy_ops.new_batch_norm_relu(s, gamma) if out is None else out
-    y, centred, inv_std, mean, var, work = out
-    tensors = (s, gamma, beta, y, centred, inv_std, mean, var, work.scale)
-    if _lies_side_by_side(s):
-        tensors = _as_one(*tensors)
-    s, gamma, beta, y, centred, inv_std, mean, var, scale = tensors
-    forward = numba_kernels.norm_forward if s.shape[2] > _NARROW else numba_kernels.norm_forward_narrow
-    forward(s, gamma, beta, s.dtype.type(eps), y, centred, inv_std, mean, var, scale)
+    out = numpy_norm.new_results(s, gamma) if out is None else out
+    normalise(s, gamma, beta, eps, 0, out, out.y)
     return out
 
 
+def normalise(
+    s: Array, gamma: Array, beta: Array, eps: float, lowest: float, out: BatchNormActivation, z: Array
+) -> None:
+    """Write gamma s_hat + beta into `z`, but at least `lowest`, and everything but y into `out`."""
+    tensors = (s, gamma, beta, z, *out[1:5], out.work.scale)
+    if lies_side_by_side(s):
+        tensors = as_one(*tensors)
+    s, gamma, beta, z, centred, inv_std, mean, var, scale = tensors
+    forward = numba_kernels.norm_forward if s.shape[2] > _NARROW else numba_kernels.norm_forward_narrow
+    real = s.dtype.type
+    forward(s, gamma, beta, real(eps), real(lowest), z, centred, inv_std, mean, var, scale)
+
+
 def batch_norm_relu_gradients(
-    g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
+    g: Array, forward: BatchNormActivation, gamma: Array, out: BatchNormGradients | None = None
 ) -> BatchNormGradients:
-    y, centred, inv_std, _, _, norm = forward
+    y, centred, inv_std, _, _, norm = forward[:6]
     if not g.shape[0] == y.shape[0] == centred.shape[0] == gamma.shape[0]:
         return numpy_ops.batch_norm_relu_gradients(g, forward, gamma, out)
-    out = numpy_ops.new_batch_norm_gradients(g, y) if out is None else out
+    out = numpy_norm.new_gradients(g, y) if out is None else out
     ds, dgamma, dbeta, work = out
     tensors = (g, y, centred, inv_std, norm.scale, ds, dgamma, dbeta, work.mean_g, work.mean_product)
-    if _lies_side_by_side(y):
+    if lies_side_by_side(y):
         # Into the memory order of y; and not into ds itself, since loops over overlapping arrays are not vectorised.
         np.copyto(work.product, g)
-        tensors = _as_one(work.product, *tensors[1:])
+        tensors = as_one(work.product, *tensors[1:])
     backward = numba_kernels.norm_backward if tensors[0].shape[2] > _NARROW else numba_kernels.norm_backward_narrow
     backward(*tensors)
     return out

@@ -8,34 +8,15 @@ instead of the normalised ones, which saves a pass; an index into a flat view re
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
-from xpnet.ops import wide_products
+from xpnet.ops import numpy_norm, wide_products
 from xpnet.ops.blas import numpy_blas, rows_contiguous
-from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
-
-
-@lru_cache(maxsize=64)
-def _ones_row(n: int, value: float, dtype: Any) -> Array:
-    row = np.full((1, n), value, dtype)
-    row.setflags(write=False)
-    return row
-
-
-def _sum(a: Array, out: Array) -> Array:
-    """Return the sum of `a` (R, n, m) over the samples in `out` (R, 1, m)."""
-    return np.matmul(_ones_row(a.shape[-2], 1.0, a.dtype), a, out=out)
-
-
-def _mean(a: Array, out: Array) -> Array:
-    """Return the mean of `a` (R, n, m) over the samples in `out` (R, 1, m)."""
-    n = a.shape[-2]
-    return np.matmul(_ones_row(n, 1.0 / n, a.dtype), a, out=out)
+from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
@@ -67,98 +48,53 @@ def weight_gradient(x: Array, g: Array, out: Array | None = None) -> Array:
 def bias_gradient(g: Array, out: Array | None = None) -> Array:
     if out is None:
         out = np.empty((*g.shape[:-2], 1, g.shape[-1]), g.dtype)
-    return _sum(g, out)
+    return numpy_norm.sum_of_samples(g, out)
 
 
 def relu(s: Array, out: Array | None = None) -> Array:
     return np.maximum(s, 0, out=out)
 
 
-def bias_relu(s: Array, b: Array, out: Array | None = None) -> Array:
-    return relu(np.add(s, b, out=s), out)
+def bias_relu(s: Array, b: Array, out: Activated | None = None) -> Activated:
+    if out is None:
+        return Activated(bias_relu_inference(s, b))
+    relu(np.add(s, b, out=s), out.y)
+    return out
 
 
-def relu_gradient(g: Array, y: Array, out: Array | None = None) -> Array:
+def bias_relu_inference(s: Array, b: Array) -> Array:
+    return relu(np.add(s, b, out=s))
+
+
+def relu_gradient(g: Array, forward: Activated | BatchNormActivation, out: Array | None = None) -> Array:
     # The mask, as 0 or 1, goes into the result's own memory.
+    y = forward.y
     if out is None:
         out = np.empty_like(y) if y.shape == g.shape else np.empty(np.broadcast_shapes(g.shape, y.shape), g.dtype)
     np.greater(y, 0, out=out)
     return np.multiply(out, g, out=out)
 
 
-class _NormWork(NamedTuple):
-    square: Array  # (R, n, m)
-    scale: Array  # (R, 1, m) gamma * inv_std
-
-
-def new_batch_norm_relu(s: Array, gamma: Array) -> BatchNormReLU:
-    """Return memory for the results of :func:`batch_norm_relu`."""
-    shape = np.broadcast_shapes(s.shape, gamma.shape)
-    work = _NormWork(np.empty_like(s), np.empty((*shape[:-2], 1, shape[-1]), s.dtype))
-    inv_std, mean, var = (np.empty((*s.shape[:-2], 1, s.shape[-1]), s.dtype) for _ in range(3))
-    # empty_like keeps the memory order of `s`, so that passes run along it.
-    y = np.empty_like(s) if shape == s.shape else np.empty(shape, s.dtype)
-    return BatchNormReLU(y, np.empty_like(s), inv_std, mean, var, work)
-
-
-def batch_norm_relu(s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None) -> BatchNormReLU:
-    out = new_batch_norm_relu(s, gamma) if out is None else out
-    y, centred, inv_std, mean, var, work = out
-    np.subtract(s, _mean(s, mean), out=centred)
-    np.multiply(centred, centred, out=work.square)
-    _mean(work.square, var)
-    np.add(var, eps, out=inv_std)
-    np.sqrt(inv_std, out=inv_std)
-    np.reciprocal(inv_std, out=inv_std)
-    np.multiply(gamma, inv_std, out=work.scale)
-    np.multiply(centred, work.scale, out=y)
-    np.add(y, beta, out=y)
-    np.maximum(y, 0, out=y)
+def batch_norm_relu(
+    s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormActivation | None = None
+) -> BatchNormActivation:
+    out = numpy_norm.new_results(s, gamma) if out is None else out
+    numpy_norm.normalise(s, gamma, beta, eps, out, out.y)
+    np.maximum(out.y, 0, out=out.y)
     return out
-
-
-class _NormBackwardWork(NamedTuple):
-    product: Array  # (R, n, m)
-    mean_g: Array  # (R, 1, m)
-    mean_product: Array  # (R, 1, m)
-
-
-def new_batch_norm_gradients(g: Array, y: Array) -> BatchNormGradients:
-    """Return memory for the results of :func:`batch_norm_relu_gradients`."""
-    rows = [np.empty((*g.shape[:-2], 1, g.shape[-1]), g.dtype) for _ in range(4)]
-    like = y if y.shape == g.shape else g
-    work = _NormBackwardWork(np.empty_like(like), rows[0], rows[1])
-    return BatchNormGradients(np.empty_like(like), rows[2], rows[3], work)
 
 
 def batch_norm_relu_gradients(
-    g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
+    g: Array, forward: BatchNormActivation, gamma: Array, out: BatchNormGradients | None = None
 ) -> BatchNormGradients:
-    y, centred, inv_std, _, _, norm = forward
-    out = new_batch_norm_gradients(g, y) if out is None else out
-    ds, dgamma, dbeta, work = out
-    relu_gradient(g, y, out=ds)
-    n = g.shape[-2]
-    _sum(ds, dbeta)
-    np.multiply(ds, centred, out=work.product)
-    _sum(work.product, dgamma)
-    np.multiply(dgamma, inv_std, out=dgamma)
-    # s_hat mean(g s_hat) = centred * (inv_std * dgamma / n), so s_hat itself is not needed.
-    np.multiply(dgamma, inv_std, out=work.mean_product)
-    np.multiply(work.mean_product, 1.0 / n, out=work.mean_product)
-    np.multiply(dbeta, 1.0 / n, out=work.mean_g)
-    np.multiply(centred, work.mean_product, out=work.product)
-    np.add(work.product, work.mean_g, out=work.product)
-    np.subtract(ds, work.product, out=ds)
-    np.multiply(ds, norm.scale, out=ds)
-    return out
+    out = numpy_norm.new_gradients(g, forward.y) if out is None else out
+    relu_gradient(g, forward, out=out.s)
+    return numpy_norm.through_norm(forward, out)
 
 
 def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float) -> Array:
-    scale = gamma / np.sqrt(var + eps)
-    y = s * scale
-    y += beta - mean * scale
-    return np.maximum(y, 0, out=y)
+    z = numpy_norm.normalised_inference(s, mean, var, gamma, beta, eps)
+    return np.maximum(z, 0, out=z)
 
 
 class _EntropyWork(NamedTuple):

@@ -4,6 +4,8 @@ Each function defines its operation; the tests compare every faster version with
 module.  Shapes: n samples, d inputs, m outputs, c classes, R replicas; activations are (R, n, m), or (n, d) for
 an input that all replicas share; weights are (R, d, m), tensors of units (R, 1, m).  An R of 1 broadcasts.
 
+Hidden layers have ReLU here; :mod:`xpnet.ops.activations` defines the same operations with any activation.
+
 `out` is the result of an earlier call with the same shapes: an implementation may write into it instead of allocating.
 Only functions that say "in place" change their inputs.
 """
@@ -16,15 +18,23 @@ from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows, transformed
 
 
-class BatchNormReLU(NamedTuple):
-    """The results of batch normalisation with ReLU, and inputs of its backward pass."""
+class Activated(NamedTuple):
+    """The results of an activation, and inputs of its backward pass."""
 
-    y: Array  # (R, n, m) max(0, gamma s_hat + beta)
+    y: Array  # (R, n, m)
+    slope: Any = None  # (R, n, m) dy/dz of its inputs z; None for ReLU, whose slope is 1 where y > 0, else 0
+
+
+class BatchNormActivation(NamedTuple):
+    """The results of batch normalisation with an activation, and inputs of its backward pass."""
+
+    y: Array  # (R, n, m) the activation of gamma s_hat + beta
     centred: Array  # (R, n, m) s - mean
     inv_std: Array  # (R, 1, m) 1 / sqrt(var + eps)
     mean: Array  # (R, 1, m)
     var: Array  # (R, 1, m), biased
     work: Any = None  # an implementation's own buffers
+    slope: Any = None  # as in Activated
 
 
 class BatchNormGradients(NamedTuple):
@@ -78,43 +88,44 @@ def relu(xp: Any, s: Array, out: Array | None = None) -> Array:
     return xp.maximum(s, 0)
 
 
-def bias_relu(xp: Any, s: Array, b: Array, out: Array | None = None) -> Array:
+def bias_relu(xp: Any, s: Array, b: Array, out: Activated | None = None) -> Activated:
+    """Add the bias to `s` (R, n, m) in place, s <- s + b, and return max(0, s)."""
+    s += b
+    return Activated(relu(xp, s))
+
+
+def bias_relu_inference(xp: Any, s: Array, b: Array) -> Array:
     """Add the bias to `s` (R, n, m) in place, s <- s + b, and return max(0, s)."""
     s += b
     return relu(xp, s)
 
 
-def relu_gradient(xp: Any, g: Array, y: Array, out: Array | None = None) -> Array:
+def relu_gradient(xp: Any, g: Array, forward: Activated, out: Array | None = None) -> Array:
     """Return dJ/ds for y = max(0, s): g where y > 0, else 0."""
-    return g * (y > 0)
+    return g * (forward.y > 0)
 
 
-def batch_norm_relu(
-    xp: Any, s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormReLU | None = None
-) -> BatchNormReLU:
-    """Normalise `s` (R, n, m) over its n samples, scale, shift, and apply ReLU.
+def normalised(xp: Any, s: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array, Array, Array]:
+    """Normalise `s` (R, n, m) over its n samples, scale and shift (Ioffe and Szegedy, 2015, algorithm 1).
 
-    s_hat = (s - mean) / sqrt(var + eps), y = max(0, gamma s_hat + beta), with the biased
-    variance (Ioffe and Szegedy, 2015, algorithm 1).
+    s_hat = (s - mean) / sqrt(var + eps), with the biased variance.
+
+    Returns:
+        gamma s_hat + beta, then centred, inv_std, mean and var as in :class:`BatchNormActivation`.
     """
     mean = xp.mean(s, axis=-2, keepdims=True)
     centred = s - mean
     var = xp.mean(centred * centred, axis=-2, keepdims=True)
     inv_std = 1 / xp.sqrt(var + eps)
-    y = xp.maximum(gamma * (centred * inv_std) + beta, 0)
-    return BatchNormReLU(y, centred, inv_std, mean, var)
+    return gamma * (centred * inv_std) + beta, centred, inv_std, mean, var
 
 
-def batch_norm_relu_gradients(
-    xp: Any, g: Array, forward: BatchNormReLU, gamma: Array, out: BatchNormGradients | None = None
-) -> BatchNormGradients:
-    """Return the gradients for `g` = dJ/dy (R, n, m).
+def gradients_through_norm(xp: Any, g: Array, forward: BatchNormActivation, gamma: Array) -> BatchNormGradients:
+    """Return the gradients of batch normalisation for `g` = dJ/d(gamma s_hat + beta) (R, n, m).
 
-    With g <- g where y > 0 and s_hat = centred * inv_std: dgamma = sum g s_hat,
-    dbeta = sum g, and, since mean and var depend on every sample,
-    ds = gamma inv_std (g - mean(g) - s_hat mean(g s_hat)), all sums and means over the samples.
+    With s_hat = centred * inv_std: dgamma = sum g s_hat, dbeta = sum g, and, since mean and var depend on every
+    sample, ds = gamma inv_std (g - mean(g) - s_hat mean(g s_hat)), all sums and means over the samples.
     """
-    g = g * (forward.y > 0)
     s_hat = forward.centred * forward.inv_std
     samples = g.shape[-2]
     gamma_gradient = xp.sum(g * s_hat, axis=-2, keepdims=True)
@@ -122,6 +133,21 @@ def batch_norm_relu_gradients(
     scale = gamma * forward.inv_std
     s = scale * (g - beta_gradient / samples - s_hat * (gamma_gradient / samples))
     return BatchNormGradients(s, gamma_gradient, beta_gradient)
+
+
+def batch_norm_relu(
+    xp: Any, s: Array, gamma: Array, beta: Array, eps: float, out: BatchNormActivation | None = None
+) -> BatchNormActivation:
+    """Normalise `s` (R, n, m) over its n samples, scale, shift, and apply ReLU: y = max(0, gamma s_hat + beta)."""
+    z, *statistics = normalised(xp, s, gamma, beta, eps)
+    return BatchNormActivation(xp.maximum(z, 0), *statistics)
+
+
+def batch_norm_relu_gradients(
+    xp: Any, g: Array, forward: BatchNormActivation, gamma: Array, out: BatchNormGradients | None = None
+) -> BatchNormGradients:
+    """Return the gradients for `g` = dJ/dy (R, n, m): those of batch normalisation for g <- g where y > 0, else 0."""
+    return gradients_through_norm(xp, g * (forward.y > 0), forward, gamma)
 
 
 def batch_norm_relu_inference(

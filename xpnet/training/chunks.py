@@ -46,7 +46,8 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     # The network's tensors, the copies that a call works on, and squares in float64; with momentum also velocities,
     # their copies, gradients and updates.  A replica in float64 is trained in place.
     copies = (4 if size < 8 else 3) * (2 if momentum else 1)
-    activations = 9 * train_config.batch_size * sum((*config.hidden, config.classes))
+    arrays = 9 if config.activation == "relu" else 10  # slopes are kept, except ReLU's
+    activations = arrays * train_config.batch_size * sum((*config.hidden, config.classes))
     length = train_config.length(samples)
     # Learning rates on the host, for the stepper, and during their computation; an epoch's figures by step; its record.
     by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 3 * 7 * length.epochs)

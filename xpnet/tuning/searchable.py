@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -15,15 +16,17 @@ class Kind:
         log: Whether values are drawn uniformly in the exponent.
         whole: Whether values are whole numbers.
         least, most: The limits of the setting, which a finer round must not leave.
+        values: The default list of a setting that has names and no range.
     """
 
     setting: str
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     log: bool = True
     whole: bool = False
     least: float = 1e-12
     most: float = 1e3
+    values: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -41,6 +44,7 @@ KINDS = {
     "sigma": Kind("init", 1e-3, 0.3),
     "init": Kind("init", 1e-3, 0.3),
     "init_bias": Kind("init_bias", 1e-3, 0.3),
+    "activation": Kind("activation", log=False, values=("relu", "leaky-relu", "gelu", "silu", "tanh")),
     "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False, least=0, most=0.999),
     "width": Kind("hidden", 10, 500, whole=True),
     "depth": Kind("hidden", 1, 6, log=False, whole=True),

@@ -51,7 +51,7 @@ class Dimension:
             raise ConfigError(f"search {name}: is nothing that can be searched; {hint}")
         kind = KINDS[name]
         if given is None:
-            return cls(name, kind.low, kind.high, kind.log, kind.whole)
+            return cls(name, kind.low, kind.high, kind.log, kind.whole, kind.values)
         text, log = shown(given), kind.log
         if isinstance(given, str):
             given, log = _parsed(name, given)
@@ -63,6 +63,8 @@ class Dimension:
             raise ConfigError(f"search {name} = {given}: must be a pair (low, high), a list of values, or a text")
         if isinstance(given, list):
             return cls(name, log=kind.log, whole=kind.whole, values=_values(name, given, text))
+        if kind.values:
+            raise ConfigError(f"search {name}={text}: has no range; list values, such as {','.join(kind.values[:2])}")
         low, high = given
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"search {name}={text}: needs a lower end that is below the upper one")

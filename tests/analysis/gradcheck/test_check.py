@@ -11,6 +11,7 @@ from gradcheck_cases import network, samples
 
 import xpnet
 from xpnet.analysis.gradcheck import check_network
+from xpnet.ops.activations import ACTIVATIONS
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 
 NETWORKS = {
@@ -24,6 +25,8 @@ NETWORKS = {
     "xavier, drawn biases": {"init": "xavier", "init_bias": 0.1, "batch_norm": False},
     "sigma": {"init": 0.01},
     "large bn_eps": {"bn_eps": 0.1},
+    **{name: {"activation": name} for name in ACTIVATIONS if name != "relu"},
+    **{f"{name}, plain": {"activation": name, "batch_norm": False} for name in ACTIVATIONS if name != "relu"},
 }
 
 
@@ -66,7 +69,7 @@ def test_round_off_that_bn_magnifies_is_no_error():
 def test_every_setting_of_a_network_is_checked():
     # A setting that is added may change the computation; then it belongs above.
     known = {"inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"}
-    assert {field.name for field in dataclasses.fields(xpnet.NetworkConfig)} == known
+    assert {field.name for field in dataclasses.fields(xpnet.NetworkConfig)} == known | {"activation"}
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)

@@ -33,7 +33,7 @@ def bn(**changes: Any) -> Any:
     broken = broken_bn(change)
 
     def fault(net: Any) -> None:
-        net.ops = net.ops._replace(batch_norm_relu_gradients=broken)
+        net.ops = net.ops._replace(batch_norm_activation_gradients=broken)
 
     return fault
 
@@ -119,14 +119,14 @@ FAULTS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     ),
     "BN: sign of the gradient": (bn(s_factor=-1), "W2", {}),
     "BN: ReLU mask dropped": (bn(g=lambda g, **_: g), "beta2", {}),
-    "ReLU mask dropped": (replaced("relu_gradient", lambda original, g, y, *out: g), "b2", {"batch_norm": False}),
+    "ReLU mask dropped": (replaced("activation_gradient", lambda original, g, *_: g), "b2", {"batch_norm": False}),
     "ReLU mask of the wrong sign": (
-        replaced("relu_gradient", lambda original, g, y, *out: g * (y <= 0)),
+        replaced("activation_gradient", lambda original, g, forward, *out: g * (forward.y <= 0)),
         "b2",
         {"batch_norm": False},
     ),
     "leaky ReLU backwards": (
-        replaced("relu_gradient", lambda original, g, y, *out: g * np.where(y > 0, 1, 1e-3)),
+        replaced("activation_gradient", lambda original, g, forward, *out: g * np.where(forward.y > 0, 1, 1e-3)),
         "b2",
         {"batch_norm": False},
     ),
@@ -182,9 +182,9 @@ def test_fault_is_found_where_it_is(fault: str):
 
 
 def altered_batch_norm(net: Any) -> None:
-    original = net.ops.batch_norm_relu
+    original = net.ops.batch_norm_activation
     net.ops = net.ops._replace(
-        batch_norm_relu=lambda s, gamma, beta, eps, out=None: original(s * 1.01, gamma, beta, 4 * eps)
+        batch_norm_activation=lambda s, gamma, beta, eps, out=None: original(s * 1.01, gamma, beta, 4 * eps)
     )
 
 

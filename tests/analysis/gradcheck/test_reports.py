@@ -224,7 +224,7 @@ def with_defect(
     """Return the check of a network in whose backward pass of BN something has been changed."""
     net = xpnet.Network(settings, dtype="float64")
     broken = broken_bn(lambda **about: {key: value(**about) for key, value in changes.items()})
-    net.ops = net.ops._replace(batch_norm_relu_gradients=broken)
+    net.ops = net.ops._replace(batch_norm_activation_gradients=broken)
     return check_network(net, x, labels, h=h, coverage=coverage)
 
 

@@ -15,6 +15,7 @@ from xpnet.analysis.gradcheck.problem import Problem, losses
 from xpnet.analysis.gradcheck.slopes import FastSlopes, naive_slopes
 from xpnet.backend import get_backend
 from xpnet.ops import get_reference
+from xpnet.ops.activations import ACTIVATIONS
 
 nets = st.fixed_dictionaries(
     {
@@ -22,6 +23,7 @@ nets = st.fixed_dictionaries(
         "batch_norm": st.booleans(),
         "bias_before_bn": st.booleans(),
         "seed": st.integers(0, 1000),
+        "activation": st.sampled_from([*ACTIVATIONS]),
     }
 ).map(lambda options: options | {"bias_before_bn": options["bias_before_bn"] and options["batch_norm"]})
 

@@ -45,12 +45,13 @@ def run(kind, x, labels, perm, eta, dtype, *threads, **settings):
 
 
 @examples(10, 50)
-@given(st.integers(2, 4), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.integers(2, 9))
-def test_a_split_step_is_the_plain_step(threads, as_bytes, single, batch_norm, bias, n):
+@given(st.integers(2, 4), *[st.booleans()] * 4, st.integers(2, 9), st.sampled_from(["relu", "leaky-relu", "gelu"]))
+def test_a_split_step_is_the_plain_step(threads, as_bytes, single, batch_norm, bias, n, activation):
     dtype = "float32" if single else "float64"
     raw, values, labels, rng = sources(dtype)
     perm, eta = rng.integers(0, N, (4, n)), 0.05 * rng.random((4, 1))
     settings = {"batch_norm": batch_norm, "bias_before_bn": bias and batch_norm, "init_bias": 0.1}
+    settings["activation"] = activation
     expected, figures = run(PlainStepper, values, labels, perm, eta, dtype, **settings)
     x = raw if as_bytes else values
     actual, metrics = run(FeatureParallelStepper, x, labels, perm, eta, dtype, threads, **settings)

@@ -59,8 +59,11 @@ def run(kind, x, labels, perm, eta, hyper, dtype, *threads, **settings):
     hidden=st.sampled_from([(70,), (70, 50), (64, 33, 80)]),
     norm=st.sampled_from([(True, False), (True, True), (False, False)]),
     n=st.integers(5, 12),
+    activation=st.sampled_from(["relu", "leaky-relu", "gelu"]),
 )
-def test_a_step_of_shared_units_is_the_plain_step(threads, single, momentum, smoothing, views, hidden, norm, n):
+def test_a_step_of_shared_units_is_the_plain_step(
+    threads, single, momentum, smoothing, views, hidden, norm, n, activation
+):
     dtype = "float32" if single else "float64"
     seen, values, labels, rng = pictures(dtype)
     perm, eta = rng.integers(0, N, (4, n)), 0.05 * rng.random((4, 1))
@@ -69,6 +72,7 @@ def test_a_step_of_shared_units_is_the_plain_step(threads, single, momentum, smo
     rho = None if momentum is None else np.array([0.9])
     hyper = Hyperparameters(np.array([0.01]), rho, bool(momentum), np.array([0.2]) if smoothing else None)
     settings = {"hidden": hidden, "batch_norm": norm[0], "bias_before_bn": norm[1], "init_bias": 0.1}
+    settings["activation"] = activation
     x = seen if views else values
     expected, figures = run(PlainStepper, x, labels, perm, eta, hyper, dtype, **settings)
     actual, metrics = run(UnitParallelStepper, x, labels, perm, eta, hyper, dtype, threads, **settings)
@@ -94,7 +98,7 @@ def test_the_same_seed_gives_the_same_bits():
     check_same(first, second)
 
 
-@pytest.mark.parametrize(("operation", "threads"), [("softmax_cross_entropy", 3), ("batch_norm_relu", 2)])
+@pytest.mark.parametrize(("operation", "threads"), [("softmax_cross_entropy", 3), ("batch_norm_activation", 2)])
 def test_an_error_in_a_thread_is_raised_and_no_thread_stays(operation, threads):
     _, values, labels, rng = pictures("float64")
     net = network("float64")

@@ -135,11 +135,13 @@ def _along(
 
 
 def _at_kinks(problem: Problem) -> dict[str, Flags]:
-    """Return which entries of b or beta (1, 1, m) have a ReLU input of exactly 0, by name.
+    """Return which entries of b or beta (1, 1, m) have an input of ReLU, or of another kink, of exactly 0, by name.
 
     If all units of a layer are off for a sample, the next layer's ReLU input is its b, which is 0 at first.  Any
     direction that moves such a b meets a kink.
     """
+    if not problem.kinked:
+        return {}
     tape = Tape()
     forward(problem.ops, problem.layers, problem.parameters, problem.config.bn_eps, problem.x, tape)
     fixed = {}

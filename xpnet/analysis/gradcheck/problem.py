@@ -21,6 +21,7 @@ from xpnet.nn.backprop import Tape, forward
 from xpnet.nn.layers import Layer
 from xpnet.nn.network import Network
 from xpnet.ops import Ops, get_reference
+from xpnet.ops.activations import ACTIVATIONS
 from xpnet.utils.rng import Purpose, generator
 
 Floats = NDArray[np.float64]
@@ -77,7 +78,7 @@ class Problem:
         if not np.isfinite(x).all():
             raise ArrayError("x: has values that are not finite")
         parameters = {name: np.array(on_host(network, p), np.float64) for name, p in network.parameters.items()}
-        reference = get_reference(get_backend("cpu"))
+        reference = get_reference(get_backend("cpu"), network.config)
         return cls(network.config, network.layers, parameters, x, labels, lam, smoothing, reference)
 
     @property
@@ -104,14 +105,19 @@ class Problem:
         """Return the derivative of the penalty with respect to the entries `p` of a parameter."""
         return 2 * self.lam * p if self.owners[name][1] == "W" else np.zeros(len(p))
 
+    @property
+    def kinked(self) -> bool:
+        """Whether the activation has a kink at 0, as ReLU has."""
+        return ACTIVATIONS[self.config.activation].kinked
+
     def evaluate(self, parameters: dict[str, Floats]) -> tuple[Floats, list[Flags]]:
-        """Return the loss of each sample (n,), and which ReLU inputs are positive, by hidden layer (n, m).
+        """Return the loss of each sample (n,), and which units are on the right of a kink, by hidden layer (n, m).
 
         The forward pass is complete and in training mode: BN uses the statistics of these samples.
         """
         tape = Tape()
         s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape)
-        outputs = [getattr(record.activation, "y", record.activation) for record in tape.layers[:-1]]
+        outputs = [record.activation.y for record in tape.layers[:-1]] if self.kinked else []
         return losses(s[0].T, self.labels, self.smoothing), [y[0] > 0 for y in outputs]
 
     def penalty(self, parameters: dict[str, Floats]) -> float:

@@ -40,7 +40,7 @@ def naive_slopes(problem: Problem, name: str, flat: Indices, plus: Floats, minus
 
     Returns:
         The slopes (J(p + plus) - J(p + minus)) / (plus - minus) of the entries `flat` (k,) of a tensor, and whether the
-        sign of any ReLU input differs between the two sides (k,).
+        side of any kink, of ReLU at 0, differs between the two (k,).
     """
     slopes, kinked = np.empty(len(flat)), np.zeros(len(flat), bool)
     for number, index in enumerate(flat):
@@ -99,7 +99,7 @@ class FastSlopes:
             if kind in ("gamma", "beta"):
                 scales[("gamma", "beta").index(kind)] += steps
             y = self._activate(column[None], *scales)
-            _note_kinks(kinked, y)
+            self._note_kinks(kinked, y)
             y[0] -= self._x[number + 1][:, columns]
             logits = self._above(number + 1, y, columns, kinked)
         loss = losses(logits, self.problem.labels, self.problem.smoothing, self._shift)
@@ -110,10 +110,20 @@ class FastSlopes:
         return difference / (plus - minus), kinked
 
     def _activate(self, s: Floats, gamma: Floats | None = None, beta: Floats | None = None) -> Floats:
-        """Return ReLU of sums `s` (units, n, 2 P), after BN where there are gamma and beta."""
+        """Return the activation of sums `s` (units, n, 2 P), after BN where there are gamma and beta."""
         ops = self.problem.ops
-        y: Floats = ops.relu(s) if gamma is None else ops.batch_norm_relu(s, gamma, beta, self.problem.config.bn_eps).y
+        y: Floats = (
+            ops.activation(s)
+            if gamma is None
+            else ops.batch_norm_activation(s, gamma, beta, self.problem.config.bn_eps).y
+        )
         return y
+
+    def _note_kinks(self, kinked: Flags, y: Floats) -> None:
+        """Mark the copies with an output `y` (units, n, 2 P) that is on another side of a kink for one offset."""
+        if self.problem.kinked:
+            active, count = y > 0, len(kinked)
+            kinked |= np.logical_or.reduce(active[..., :count] != active[..., count:], axis=(0, 1))
 
     def _above(self, number: int, change: Floats, columns: Indices, kinked: Flags) -> Floats:
         """Return the logits (c, n, 2 P) after a `change` (1, n, 2 P) of the inputs `columns` of a layer."""
@@ -122,7 +132,7 @@ class FastSlopes:
         s += self._s[number].T[:, :, None]
         for layer, above in zip(layers[number:-1], layers[number + 1 :], strict=True):
             y = self._activate(s, *(self._p[name].T[:, :, None] for name in _scales_of(layer)))
-            _note_kinks(kinked, y)
+            self._note_kinks(kinked, y)
             b = None if above.b is None else self._p[above.b].T
             # (x W + b)' = W' x' + b', with one product for all copies.
             s = self.problem.ops.affine(self._p[above.W].T, y.reshape(len(y), -1), b).reshape(-1, *y.shape[1:])
@@ -132,13 +142,6 @@ class FastSlopes:
 def _scales_of(layer: Layer) -> list[str]:
     """Return the names of gamma and beta of a layer, where it has them."""
     return [name for name in (layer.gamma, layer.beta) if name is not None]
-
-
-def _note_kinks(kinked: Flags, y: Floats) -> None:
-    """Mark the copies with a ReLU output `y` (units, n, 2 P) that is positive on one side only."""
-    active = y > 0
-    count = len(kinked)
-    kinked |= np.logical_or.reduce(active[..., :count] != active[..., count:], axis=(0, 1))
 
 
 class Workers:

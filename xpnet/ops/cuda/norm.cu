@@ -5,10 +5,11 @@
 
 DYNAMIC_MEMORY;
 
-// mean = sum s / n, var = sum (s - mean)^2 / n, y = max(0, gamma (s - mean) / sqrt(var + eps) + beta).
-extern "C" __global__ void batch_norm_relu(const real* s, const real* gamma, int64 gamma_stride, const real* beta,
-                                           int64 beta_stride, real eps, real* y, real* centred, real* inv_std,
-                                           real* mean, real* var, int n, int m) {
+// mean = sum s / n, var = sum (s - mean)^2 / n; put(k, t) gets t = gamma (s - mean) / sqrt(var + eps) + beta of the
+// number k, and writes what the activation makes of it.
+template <typename Put>
+__device__ void batch_norm(const real* s, const real* gamma, int64 gamma_stride, const real* beta, int64 beta_stride,
+                           real eps, real* centred, real* inv_std, real* mean, real* var, int n, int m, Put put) {
     real* part = reinterpret_cast<real*>(dynamic_memory);
     const int r = blockIdx.y, j = blockIdx.x * blockDim.x + threadIdx.x;
     const bool inside = j < m;
@@ -30,10 +31,11 @@ extern "C" __global__ void batch_norm_relu(const real* s, const real* gamma, int
     const real scale = 1 / sqrt(v + eps);
     const real g = gamma[r * gamma_stride + j], b = beta[r * beta_stride + j];
     for (int i = threadIdx.y; i < n; i += blockDim.y) {
-        const real c = s[at + (int64)i * m] - mu;
+        const int64 k = at + (int64)i * m;
+        const real c = s[k] - mu;
         const real t = g * (c * scale) + b;
-        centred[at + (int64)i * m] = c;
-        y[at + (int64)i * m] = t < 0 ? 0 : t;  // lets a value that is not a number through
+        centred[k] = c;
+        put(k, t);
     }
     if (threadIdx.y == 0) {
         inv_std[(int64)r * m + j] = scale;
@@ -42,11 +44,19 @@ extern "C" __global__ void batch_norm_relu(const real* s, const real* gamma, int
     }
 }
 
-// With g <- g where y > 0 and s_hat = centred inv_std: dgamma = sum g s_hat, dbeta = sum g,
-// ds = gamma inv_std (g - dbeta / n - s_hat dgamma / n).
-extern "C" __global__ void batch_norm_relu_gradients(const real* g, const real* y, const real* centred,
-                                                     const real* inv_std, const real* gamma, int64 gamma_stride,
-                                                     real* ds, real* dgamma, real* dbeta, int n, int m) {
+// y = max(0, gamma (s - mean) / sqrt(var + eps) + beta).
+extern "C" __global__ void batch_norm_relu(const real* s, const real* gamma, int64 gamma_stride, const real* beta,
+                                           int64 beta_stride, real eps, real* y, real* centred, real* inv_std,
+                                           real* mean, real* var, int n, int m) {
+    batch_norm(s, gamma, gamma_stride, beta, beta_stride, eps, centred, inv_std, mean, var, n, m,
+               [=](int64 k, real t) { y[k] = t < 0 ? 0 : t; });  // lets a value that is not a number through
+}
+
+// With open(k), the gradient g for the number k behind the activation, and s_hat = centred inv_std: dgamma = sum g s_hat,
+// dbeta = sum g, ds = gamma inv_std (g - dbeta / n - s_hat dgamma / n).
+template <typename Open>
+__device__ void batch_norm_gradients(const real* centred, const real* inv_std, const real* gamma, int64 gamma_stride,
+                                     real* ds, real* dgamma, real* dbeta, int n, int m, Open open) {
     real* part = reinterpret_cast<real*>(dynamic_memory);
     const int r = blockIdx.y, j = blockIdx.x * blockDim.x + threadIdx.x;
     const bool inside = j < m;
@@ -56,9 +66,9 @@ extern "C" __global__ void batch_norm_relu_gradients(const real* g, const real* 
     if (inside) {
         for (int i = threadIdx.y; i < n; i += blockDim.y) {
             const int64 k = at + (int64)i * m;
-            const real open = y[k] > 0 ? g[k] : real(0);
-            with_s += open * (centred[k] * scale);
-            alone += open;
+            const real g = open(k);
+            with_s += g * (centred[k] * scale);
+            alone += g;
         }
     }
     with_s = column_sum(with_s, part);
@@ -67,13 +77,20 @@ extern "C" __global__ void batch_norm_relu_gradients(const real* g, const real* 
     const real factor = gamma[r * gamma_stride + j] * scale, mean_with = with_s / n, mean_alone = alone / n;
     for (int i = threadIdx.y; i < n; i += blockDim.y) {
         const int64 k = at + (int64)i * m;
-        const real open = y[k] > 0 ? g[k] : real(0);
-        ds[k] = factor * (open - mean_alone - centred[k] * scale * mean_with);
+        ds[k] = factor * (open(k) - mean_alone - centred[k] * scale * mean_with);
     }
     if (threadIdx.y == 0) {
         dgamma[(int64)r * m + j] = with_s;
         dbeta[(int64)r * m + j] = alone;
     }
+}
+
+// The gradients for g <- g where y > 0, else 0.
+extern "C" __global__ void batch_norm_relu_gradients(const real* g, const real* y, const real* centred,
+                                                     const real* inv_std, const real* gamma, int64 gamma_stride,
+                                                     real* ds, real* dgamma, real* dbeta, int n, int m) {
+    batch_norm_gradients(centred, inv_std, gamma, gamma_stride, ds, dgamma, dbeta, n, m,
+                         [=](int64 k) { return y[k] > 0 ? g[k] : real(0); });
 }
 
 // out = sum over the samples of g: the gradient of a bias.

@@ -133,7 +133,7 @@ def _on_gpu(
         if kind == "small":
             raise ConfigError(f"stepper = small: cannot train this network: {reason}; take graph")
     if kind == "plain" or (kind == "auto" and "graph" not in known):
-        return PlainStepper(network, x, labels, hyper, get_reference(network.backend))
+        return PlainStepper(network, x, labels, hyper, get_reference(network.backend, network.config))
     return GraphStepper(network, x, labels, hyper, capture=kind != "fused")
 
 

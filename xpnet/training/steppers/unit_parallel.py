@@ -161,17 +161,17 @@ class _Share:
             s = self.s[index] = np.matmul(x, parameters[layer.W][:, :, own], out=self.s[index])
             b = None if layer.b is None else parameters[layer.b][..., own]
             if layer.gamma is None:
-                y = self.activations[index] = ops.bias_relu(s, b, self.activations[index])
+                results = self.activations[index] = ops.bias_activation(s, b, self.activations[index])
             else:
                 if b is not None:
                     s += b
                 gamma, beta = (parameters[name or ""][..., own] for name in (layer.gamma, layer.beta))
                 eps = self.stepper.config.bn_eps
-                norm = self.activations[index] = ops.batch_norm_relu(s, gamma, beta, eps, self.activations[index])
-                y = norm.y
-                for name, batch in ((layer.mean, norm.mean), (layer.var, norm.var)):
+                results = ops.batch_norm_activation(s, gamma, beta, eps, self.activations[index])
+                self.activations[index] = results
+                for name, batch in ((layer.mean, results.mean), (layer.var, results.var)):
                     ops.average(running[name or ""][..., own], [batch], self.shared.alpha[t])
-            self.shared.y[index][:, own] = y[0]
+            self.shared.y[index][:, own] = results.y[0]
             x = self.shared.y[index]
             if self._left():
                 return True
@@ -197,8 +197,8 @@ class _Share:
 
     def _output(self) -> Array:
         """Return this thread's outputs of the last hidden layer (n, units)."""
-        activation = self.activations[-1]
-        return activation[0] if self.stepper.layers[-2].gamma is None else activation.y[0]
+        output: Array = self.activations[-1].y[0]
+        return output
 
     def _backward(self, t: int) -> bool:
         """Compute the gradients of this thread's units, and update its rows of the last layer."""
@@ -211,11 +211,11 @@ class _Share:
             self.below[index] = below
             activation = self.activations[index]
             if layer.gamma is None:
-                gradient = ops.relu_gradient(below[None], activation, self.gradients[index])
+                gradient = ops.activation_gradient(below[None], activation, self.gradients[index])
                 own_g = gradient[0]
             else:
                 gamma = parameters[layer.gamma][..., own]
-                gradient = ops.batch_norm_relu_gradients(below[None], activation, gamma, self.gradients[index])
+                gradient = ops.batch_norm_activation_gradients(below[None], activation, gamma, self.gradients[index])
                 own_g = gradient.s[0]
             self.gradients[index] = gradient
             if above is last:
