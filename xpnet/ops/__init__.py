@@ -33,6 +33,8 @@ class Ops(NamedTuple):
     batch_norm_relu: Callable[..., Any]
     batch_norm_relu_gradients: Callable[..., Any]
     batch_norm_relu_inference: Callable[..., Any]
+    dropout: Callable[..., Any]
+    dropout_gradient: Callable[..., Any]
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
     smooth_labels: Callable[..., Any]

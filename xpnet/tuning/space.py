@@ -49,6 +49,8 @@ KINDS = {
     "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
     "warmup": Kind("warmup", 0.05, 0.5, log=False, least=0, most=0.999),
     "label_smoothing": Kind("label_smoothing", 0, 0.3, log=False, least=0, most=0.999),
+    "dropout": Kind("dropout", 0, 0.5, log=False, least=0, most=0.999),
+    "input_dropout": Kind("input_dropout", 0, 0.3, log=False, least=0, most=0.999),
     "sigma": Kind("init", 1e-3, 0.3),
     "init": Kind("init", 1e-3, 0.3),
     "init_bias": Kind("init_bias", 1e-3, 0.3),
@@ -217,9 +219,8 @@ class Space:
         lengths = [(other, one) for one, other in (("cycles", "epochs"), ("epochs", "cycles")) if one in self.names]
         for target, name in targets + lengths:
             if target in given:
-                raise ConfigError(
-                    f"{target} = {shown(given[target])}: cannot be set, since {name} is searched; leave it out"
-                )
+                text = f"{target} = {shown(given[target])}"
+                raise ConfigError(f"{text}: cannot be set, since {name} is searched; leave it out")
 
     def check(self, base: Mapping[str, Any]) -> None:
         """Raise :class:`ConfigError` if an end of a range, or a value of a list, cannot be trained with `base`."""
@@ -296,5 +297,4 @@ def _values(name: str, items: list[Any], text: str) -> tuple[Any, ...]:
 
 
 def _middle(dimension: Dimension) -> float:
-    low, high = dimension.low, dimension.high
-    return math.sqrt(low * high) if dimension.log else (low + high) / 2
+    return math.sqrt(dimension.low * dimension.high) if dimension.log else (dimension.low + dimension.high) / 2
