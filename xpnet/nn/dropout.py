@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array
+from xpnet.backend import Array, Backend
 from xpnet.config.arguments import seeds as some_seeds
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import argument, per_replica, real, shown, whole
@@ -66,19 +66,25 @@ class Dropout:
         return replace(self, hidden=of(self.hidden), inputs=of(self.inputs), seeds=of(self.seeds))
 
     def masks(self, network: Any, replicas: int | None = None) -> Masks | None:
-        """Return the masks for a :class:`~xpnet.Network`, on its device; None if nothing is dropped.
+        """Return the masks for a :class:`~xpnet.Network`; see :meth:`masks_for`."""
+        return self.masks_for(network.config, network.backend, network.dtype, replicas)
+
+    def masks_for(
+        self, config: NetworkConfig, backend: Backend, dtype: Any, replicas: int | None = None
+    ) -> Masks | None:
+        """Return the masks for networks of an architecture on a device; None if nothing is dropped.
 
         `replicas` is their number, if it is not that of the seeds.
 
         Raises:
             ConfigError: There are neither one value nor one for each replica, or `hidden` has no effect.
         """
-        check_dropout(network.config, self.hidden)
+        check_dropout(config, self.hidden)
         if not self:
             return None
-        asarray = network.backend.asarray
         if replicas is None:
             replicas = len(self.seeds) if isinstance(self.seeds, tuple) else 1
+        asarray = backend.asarray
         hidden, inputs, seeds = (
             _each(name, values, replicas)
             for name, values in (("dropout", self.hidden), ("input_dropout", self.inputs), ("seeds", self.seeds))
@@ -94,10 +100,10 @@ class Dropout:
             chosen = np.array(p[:count])
             limits, scales = np.floor(chosen * 2.0**32).astype(np.uint32), 1 / (1 - chosen)
             of_seeds = np.array([keys[seed] for seed in seeds[:count]], np.uint32)
-            scales = scales[:, None, None].astype(network.dtype)
+            scales = scales[:, None, None].astype(dtype)
             return Mask(asarray(of_seeds), asarray(limits), asarray(scales), step, layer)
 
-        return tuple(map(mask, range(len(network.layers))))
+        return tuple(map(mask, range(len(config.hidden) + 1)))
 
 
 def _each(name: str, values: Any, replicas: int) -> tuple[Any, ...]:

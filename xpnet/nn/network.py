@@ -58,8 +58,7 @@ class Network:
         replicas: Number of networks R; if not given, the number of seeds, or 1.
 
     Attributes:
-        config, backend: The architecture, and the device of the arrays.
-        dtype: NumPy dtype of all parameters.
+        config, backend, dtype: The architecture, the device of the arrays, and the NumPy dtype of all parameters.
         seeds: Seed of each replica; a single network with this seed has the same initial weights.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
@@ -157,7 +156,8 @@ class Network:
         Args:
             x: Standardised features (n, d), or (R, n, d) with a batch for each replica.
             labels: Classes (n,) or (R, n), whole numbers.
-            lam, label_smoothing: As in :class:`xpnet.TrainConfig`; each a number, or one for each replica (R,).
+            lam: Strength of the penalty, a number or one for each replica (R,).
+            label_smoothing: Share of each label that is spread evenly over all classes, likewise.
             dropout: What is dropped, as in a step of a training; None for nothing.
 
         Returns:

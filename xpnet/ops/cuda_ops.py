@@ -16,6 +16,7 @@ from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
 from xpnet.ops.cuda.buffers import THREADS, Members, Sums, ceil_div
+from xpnet.ops.cuda.dropout import DropoutKernels
 from xpnet.ops.cuda.kernels import Kernels
 from xpnet.ops.cuda.products import Products, fits
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
@@ -26,7 +27,7 @@ _COLUMNS = 8
 _CELLS = 4 * THREADS
 
 
-class CudaOps:
+class CudaOps(DropoutKernels):
     """The operations of one GPU; its methods are the entries of :class:`xpnet.ops.Ops`."""
 
     def __init__(self, backend: Backend) -> None:
