@@ -7,6 +7,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.masks import Dropped, Mask
 from xpnet.ops.numba_intrinsics import compiled
+from xpnet.ops.numpy_dropout import new_dropped
 
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _FACTOR_0, _FACTOR_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -65,17 +66,8 @@ def drop_gradient(g, kept, scales):
 
 
 def dropout(x: Array, mask: Mask, out: Dropped | None = None) -> Dropped:
-    K, (n, m) = len(mask.keys), x.shape[-2:]
-    shared = x.ndim == 2 and K == 1
-    if out is None:
-        R = max(K, 1 if x.ndim == 2 else len(x))
-        y = np.empty_like(x) if shared or x.shape == (R, n, m) else np.empty((R, n, m), x.dtype)
-        out = Dropped(y, np.empty((n, m) if shared else (K, n, m), bool), mask.scales[0] if shared else mask.scales)
-    y, kept, _ = out
-    if x.ndim == 2:
-        x = x[None]
-    if shared:
-        y, kept = y[None], kept[None]
+    out = new_dropped(x, mask) if out is None else out
+    x, y, kept = (array if array.ndim == 3 else array[None] for array in (x, *out[:2]))
     drop(x, mask.keys, mask.limits, mask.scales, mask.step, mask.layer, mask.sample, mask.unit, y, kept)
     return out
 
