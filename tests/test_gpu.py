@@ -25,8 +25,9 @@ def gpu() -> Backend:
         pytest.skip(str(error))
 
 
-# Settings of pictures in views, and of their inputs.
+# Settings of pictures in views, with dropout, and of their inputs.
 VIEWS = {"flip": "random", "shift": 3, "cutout": 6, "label_smoothing": (0.1, 0.2), "views": 6}
+VIEWS |= {"dropout": (0.1, 0.2), "input_dropout": 0.1}
 INPUTS = [{}, {"pool": 2}, {"pool": 4, "pca": 30}]
 
 

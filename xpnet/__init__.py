@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet.config.training import TrainConfig
     from xpnet.data import Data, Dataset, Standardiser, Transform, data_from_arrays, load_data
     from xpnet.errors import XpnetError
+    from xpnet.nn.dropout import Dropout
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
     from xpnet.training.callback import Callback
@@ -50,6 +51,7 @@ _NAMES = {
     "config.training": "TrainConfig",
     "data": "Data Dataset Standardiser Transform data_from_arrays load_data",
     "errors": "XpnetError",
+    "nn.dropout": "Dropout",
     "nn.network": "Network",
     "report.write": "write_report",
     "training.callback": "Callback",
@@ -72,6 +74,7 @@ __all__ = [
     "Data",
     "DataConfig",
     "Dataset",
+    "Dropout",
     "History",
     "LRRange",
     "Metrics",

@@ -19,6 +19,7 @@ from xpnet.data import Dataset, TransformedRows
 from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
 from xpnet.ops import get_ops, reference
+from xpnet.ops.masks import Mask
 from xpnet.training.device_data import to_device
 from xpnet.training.schedules import triangular
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
@@ -65,6 +66,11 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
     block = real(R, 1, 700 + m)
     entropy = reference.softmax_cross_entropy(np, logits, labels, 0.01)
     pictures, rows = _pictures(draw, n, 32 if d == 3072 else 12, m, dtype)
+    words, step = draw.integers(0, 2**32, (R, 2), np.uint32), np.array([7], np.int32)
+    masks = [
+        Mask(words[:K], np.full(K, 2**31, np.uint32), np.full((K, 1, 1), 2, dtype), step, layer)
+        for layer, K in ((1, 1), (0, R))
+    ]
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("affine", (x, W, b)),
         ("input_gradient", (g, W)),
@@ -78,6 +84,9 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("softmax", (logits,)),
         ("softmax_cross_entropy", (logits, labels, 0.01)),
         ("smooth_labels", (entropy, logits, labels, 0.1 * np.ones((R, 1, 1), dtype), 0.01)),
+        ("dropout", (s, masks[0])),
+        ("dropout", (x, masks[1])),
+        ("dropout_gradient", (g, reference.dropout(np, s, masks[0]))),
         ("gather", (draw.integers(0, n, n), x)),
         *(("gather", (rows, source)) for source in pictures),
         ("descend", (block, parts, keep, np.zeros(R))),

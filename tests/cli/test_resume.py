@@ -32,7 +32,7 @@ CASES = {
     "decay": "--schedule decay --save-every 2 --keep 1 --train-metrics full",
     "a cycle and a half": "--n-s 8",
     "pictures": "--schedule one-cycle --runs 2 --momentum .9 --label-smoothing .1 --pool 2 --pca 12 "
-    "--flip alternating --shift 2 --cutout 5",
+    "--flip alternating --shift 2 --cutout 5 --dropout .2 --input-dropout .1",
 }
 
 

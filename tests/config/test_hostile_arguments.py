@@ -108,7 +108,11 @@ def entries():
         "load": (xpnet.load, {"path": "here", "backend": None}),
         "Network.load": (xpnet.Network.load, {"path": "here/model.safetensors", "backend": None}),
         "Network.save": (network.save, {"path": "here/model.safetensors", "replace": True}),
-        "Network.cost_and_gradients": (network.cost_and_gradients, batch | {"lam": 0.0, "label_smoothing": 0.1}),
+        "Network.cost_and_gradients": (
+            network.cost_and_gradients,
+            batch | {"lam": 0.0, "label_smoothing": 0.1, "dropout": xpnet.Dropout(hidden=0.1)},
+        ),
+        "Dropout": (xpnet.Dropout, fields(xpnet.Dropout(hidden=(0.1,), inputs=0.2, seeds=3))),
         "Network.predict_proba": (network.predict_proba, {"x": ROWS, "views": 1}),
         "Network.select": (network.select, {"replicas": [0]}),
         "Network.checked": (network.checked, batch),
@@ -133,12 +137,15 @@ def entries():
             xpnet.gradcheck,
             batch
             | {"network": CONFIG, "lam": 0.0, "gradients": None, "coverage": None, "h": 6e-6, "eps": 1e-6, "seed": 0}
-            | {"label_smoothing": 0.1, "tolerance": 1e-5, "method": "fast", "precision": "float64", "threads": None}
+            | {"label_smoothing": 0.1, "dropout": 0.1, "input_dropout": 0.1}
+            | {"tolerance": 1e-5, "method": "fast", "precision": "float64", "threads": None}
             | none_of("progress", "should_stop"),
         ),
         "sweep_h": (
             sweep_h,
-            batch | {"network": CONFIG, "steps": (1e-6,), "entries": 5, "eps": 1e-6, "seed": 0, "label_smoothing": 0.1},
+            batch
+            | {"network": CONFIG, "steps": (1e-6,), "entries": 5, "eps": 1e-6, "seed": 0, "label_smoothing": 0.1}
+            | {"dropout": 0.1, "input_dropout": 0.1},
         ),
         "lr_range": (
             xpnet.lr_range,
@@ -180,7 +187,7 @@ NAMES = [
     *("Network", "NetworkConfig", "TrainConfig", "TrainConfig.length", "DataConfig", "SearchConfig"),
     *("Settings.from_mapping", "Settings.network_config", "get_backend", "Backend.asarray", "Backend.to_numpy"),
     *("Backend.own", "data_from_arrays", "load_data", "load", "Network.load", "Network.save"),
-    *("Network.cost_and_gradients", "Network.predict_proba", "Network.select", "Network.checked"),
+    *("Network.cost_and_gradients", "Network.predict_proba", "Network.select", "Network.checked", "Dropout"),
     *("Network.learn_about", "train", "train_population", "train_with_diagnosis", "diagnose", "evaluate", "gradcheck"),
     *("sweep_h", "lr_range", "to_device", "write_report", "search", "Population.of", "Population.part"),
     *(

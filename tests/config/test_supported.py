@@ -32,8 +32,8 @@ class WithGate(NetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithDropout(TrainConfig):
-    dropout: float = setting(0.5, float, "What no kernel knows.")
+class WithNoisyLabels(TrainConfig):
+    noisy_labels: float = setting(0.5, float, "What no kernel knows.")
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def test_of_a_setting_some_values_may_be_known(backend, monkeypatch):
 
 @pytest.mark.parametrize("which", ["network", "training", "hyper"])
 def test_what_a_stepper_does_not_know_is_refused_by_name_or_goes_to_another(backend, monkeypatch, which):
-    name = {"network": "gate", "training": "dropout", "hyper": "noise"}[which]
+    name = {"network": "gate", "training": "noisy_labels", "hyper": "noise"}[which]
     network = config(WithGate if which == "network" else NetworkConfig)
-    training = WithDropout if which == "training" else TrainConfig
+    training = WithNoisyLabels if which == "training" else TrainConfig
     hyper = WithNoise if which == "hyper" else Hyperparameters
     knows(monkeypatch, name, "reference")
     for kind in ("auto", *kinds(backend)):
@@ -158,12 +158,12 @@ def test_a_network_that_the_kernels_do_not_know_is_trained_and_evaluated_by_othe
 
 def test_a_training_is_refused_before_anything_is_made():
     net, data = Network(config()), images()
-    with pytest.raises(ConfigError, match="dropout: is a setting that no stepper on cpu knows yet"):
-        check_stepper(net, data, WithDropout())
-    with pytest.raises(ConfigError, match="dropout: is a setting that no stepper on cpu knows yet"):
-        xpnet.train(net, data, WithDropout(epochs=1))
-    with pytest.raises(ConfigError, match="dropout: is a setting that no stepper on cpu knows yet"):
-        xpnet.lr_range(net.config, data, WithDropout())
+    with pytest.raises(ConfigError, match="noisy_labels: is a setting that no stepper on cpu knows yet"):
+        check_stepper(net, data, WithNoisyLabels())
+    with pytest.raises(ConfigError, match="noisy_labels: is a setting that no stepper on cpu knows yet"):
+        xpnet.train(net, data, WithNoisyLabels(epochs=1))
+    with pytest.raises(ConfigError, match="noisy_labels: is a setting that no stepper on cpu knows yet"):
+        xpnet.lr_range(net.config, data, WithNoisyLabels())
 
 
 def test_other_backends_have_the_plain_stepper():

@@ -114,7 +114,7 @@ class Module:
 
         for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "gt", "ge", "lt", "le", "eq", "ne"):
             setattr(Array, f"__{name}__", binary(name))
-        for name in ("and_", "or_", "rshift", "lshift"):
+        for name in ("and_", "or_", "xor", "rshift", "lshift"):
             setattr(Array, f"__{name.strip('_')}__", binary(name))
         for name in ("add", "sub", "mul", "truediv", "pow"):
             setattr(Array, f"__r{name}__", reflected(name))

@@ -374,7 +374,7 @@ def test_a_border_without_a_shift_has_no_effect_and_is_refused():
         ({"flip": "random"}, "flip = random"),
         ({"shift": 2}, "shift = 2"),
         ({"cutout": 3}, "cutout = 3"),
-        ({"label_smoothing": 0.1}, "label_smoothing"),
+        ({"label_smoothing": 0.1}, "label_smoothing = 0.1"),
     ],
 )
 def test_a_stepper_without_a_setting_refuses_it_by_name(stepper, settings, name):

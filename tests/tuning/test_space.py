@@ -21,6 +21,8 @@ from xpnet.tuning.space import Dimension, Space, stacks
         ("lambda=lin:0..0.01", "lambda", 0.0, 0.01, False, ()),
         ("lambda=0..0.01", "lambda", 0.0, 0.01, False, ()),
         ("momentum=0..0.9", "momentum", 0.0, 0.9, False, ()),
+        ("dropout=0..0.4", "dropout", 0.0, 0.4, False, ()),
+        ("input-dropout=0,0.2", "input_dropout", None, None, False, (0.0, 0.2)),
         ("momentum=log:0.1..0.9", "momentum", 0.1, 0.9, True, ()),
         ("lambda=1e-3,1e-4", "lambda", None, None, True, (1e-3, 1e-4)),
         ("width=20..80", "width", 20.0, 80.0, True, ()),
@@ -123,7 +125,8 @@ def test_ends_that_cannot_be_trained_are_found_with_their_names():
 
 def test_what_stacks():
     assert {name for name in KINDS if stacks(name)} == {
-        *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init")
+        *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init"),
+        *("dropout", "input_dropout"),
     }
 
 

@@ -154,6 +154,7 @@ class _Test:
         self.state = State(network.parameters, velocities, network.running)
         smoothing = each(config.label_smoothing) if np.any(np.asarray(config.label_smoothing)) else None
         hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing)
+        hyper = hyper.with_dropout(config, order_seeds(config, network.seeds))
         self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
         self.smooth_loss, self.smooth_accuracy = Smoothing(len(rates)), Smoothing(len(rates))

@@ -57,7 +57,8 @@ class Steps:
     def __init__(self, network: Network, part: DeviceSet, lam: Any, config: TrainConfig | None = None) -> None:
         """Prepare steps of `network` on a set from :func:`xpnet.to_device` with the penalty `lam`, () or (R,).
 
-        Momentum, label smoothing and the stepper are those of `config`; without it, there is neither of the first two.
+        Momentum, label smoothing, dropout and the stepper are those of `config`; without it, there is none of the first
+        three.
         """
         self._backend = backend = network.backend
         config = config or TrainConfig()
@@ -70,7 +71,7 @@ class Steps:
             backend.asarray(rho) if rho.any() else None,
             config.nesterov,
             backend.asarray(smoothing) if smoothing.any() else None,
-        )
+        ).with_dropout(config, network.seeds)
         self._stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size, config)
         zeros = backend.xp.zeros_like
         velocities = {name: zeros(p) for name, p in network.parameters.items()} if rho.any() else {}

@@ -79,6 +79,8 @@ _DEFAULTS = Check()
         "bn_eps",
         "lambda",
         "label_smoothing",
+        "dropout",
+        "input_dropout",
         "seed",
         "device",
     ),
@@ -96,9 +98,9 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     settings = Settings.from_mapping(given(options)).single("xpnet gradcheck")
     refuse_taken(check.figure)
     network, data = _network(settings, check, output)
-    lam, smoothing, seed = settings.train.lam, settings.train.label_smoothing, settings.run.seed
+    lam, seed = settings.train.lam, settings.run.seed
     assert isinstance(lam, float)  # of one network
-    assert isinstance(smoothing, float)
+    of_cost: Any = {name: getattr(settings.train, name) for name in ("label_smoothing", "dropout", "input_dropout")}
     x, labels = checked_samples(data, check.samples, check.choose, seed, network)
     total = parse_coverage(check.coverage, network.size)
     with (
@@ -110,7 +112,7 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
             x,
             labels,
             lam,
-            label_smoothing=smoothing,
+            **of_cost,
             coverage=check.coverage,
             h=check.h,
             eps=check.eps,
@@ -122,7 +124,7 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
         )
     sweep = None
     if check.sweep_h:
-        sweep = sweep_h(network, x, labels, lam, label_smoothing=smoothing, eps=check.eps, seed=seed)
+        sweep = sweep_h(network, x, labels, lam, **of_cost, eps=check.eps, seed=seed)
     title = f"{network.config.in_words()}, {len(x)} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
     if check.figure is not None:
         from xpnet.report.curves_chart import save_figure

@@ -22,7 +22,18 @@ from xpnet.utils.parsing import MOST_TOML, read_text, read_toml
 CONFIG = "config.toml"
 
 # Settings that may be lists: networks that differ in them train as one population.
-VARYING = ("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum", "label_smoothing")
+VARYING = (
+    "seed",
+    "init",
+    "lambda",
+    "eta_min",
+    "eta_max",
+    "eta",
+    "momentum",
+    "label_smoothing",
+    "dropout",
+    "input_dropout",
+)
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,16 @@ _TRAINING = dict.fromkeys([
 _STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
 _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
-_NAMES = {"lam": "lambda", "rho": "momentum", "smoothing": "label_smoothing"}
+_NAMES = {"lam": "lambda", "rho": "momentum", "smoothing": "label_smoothing", "masks": "dropout"}
 
 # Settings that concern no stepper.
 _ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views"])
-# Settings of the samples and of the labels: steppers that call the operations of a step one by one know all values.
-_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _ELSEWHERE
-_NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
+# Settings of the samples, the labels and dropout: steppers that call the operations of a step one by one know all
+# values.
+_DROPOUT = ("dropout", "input_dropout")
+_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing", *_DROPOUT, "masks"]) | _ELSEWHERE
+_NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
+_NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,))
 
 # Activations: steppers that call the operations have those of the operations.
 _ACTIVATIONS: Known = {"activation": None}

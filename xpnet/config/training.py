@@ -36,8 +36,8 @@ MOST_SHIFT, MOST_SIDE = 31, 510
 class TrainConfig(Checked):
     """How a network is trained.
 
-    ``lam``, ``eta_min``, ``eta_max``, ``eta`` and ``momentum`` may be tuples with one value
-    for each replica.
+    ``lam``, ``eta_min``, ``eta_max``, ``eta``, ``momentum``, ``label_smoothing``, ``dropout`` and ``input_dropout`` may
+    be tuples with one value for each replica.
 
     Attributes:
         lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2).
@@ -60,6 +60,9 @@ class TrainConfig(Checked):
         nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
         label_smoothing: Share a of every label that is spread evenly over all c classes: the loss is the cross-entropy
             with (1 - a) onehot(label) + a / c (Szegedy et al., 2016).
+        dropout: Probability with which each output of a hidden layer is set to 0 in a step; the others are divided by
+            1 - dropout (Srivastava et al., 2014).  Evaluations drop nothing.
+        input_dropout: The same of the inputs of the network.
         flip: ``"random"``: each sample of an epoch is mirrored with probability 1/2; ``"alternating"``: a random half
             is mirrored in the even epochs, and the other half in the odd ones.
         shift: Each sample of an epoch is moved by up to so many pixels, in both directions.
@@ -68,8 +71,8 @@ class TrainConfig(Checked):
             0 for none.
         views: Number of views whose mean probabilities are evaluated on the test set too: 2 for the picture and its
             mirror image, 6 for these, as they are and moved by a pixel along both diagonal directions.
-        shuffle_seed: Seed of the order of the samples, and of their flips, shifts and cutouts; None takes the network's
-            seed.
+        shuffle_seed: Seed of the order of the samples, of their flips, shifts and cutouts, and of dropout; None takes
+            the network's seed.
         shuffle: None: replicas of one seed share an order, and each seed has its own;
             ``"shared"``: one order for all replicas; ``"independent"``: replica r has the order of
             shuffle seed + r.
@@ -116,6 +119,15 @@ class TrainConfig(Checked):
     nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
     label_smoothing: PerReplica = setting(
         0.0, per_replica(real(0, below=1)), "Share of each label spread evenly over all classes.", metavar="X"
+    )
+    dropout: PerReplica = setting(
+        0.0,
+        per_replica(real(0, below=1)),
+        "Probability that a hidden layer's output is set to 0 in a step.",
+        metavar="P",
+    )
+    input_dropout: PerReplica = setting(
+        0.0, per_replica(real(0, below=1)), "Probability that an input is set to 0 in a step.", metavar="P"
     )
     flip: str = chosen("none", "none|random|alternating", "Which pictures are mirrored in an epoch.")
     shift: int = setting(0, whole(0, MOST_SHIFT), "Pixels by which pictures are moved at most.", metavar="N")

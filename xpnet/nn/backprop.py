@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
+from xpnet.nn.dropout import Masks
 from xpnet.nn.layers import Layer
 from xpnet.ops import Ops
 
@@ -20,6 +21,7 @@ Parameters = Mapping[str, Array]
 class _LayerTape:
     """The results of the passes through one layer."""
 
+    dropped: Any = None  # Dropped, if dropout made x
     x: Any = None
     s: Any = None
     activation: Any = None  # BatchNormActivation, or Activated without BN
@@ -49,12 +51,23 @@ class LayerGradient(NamedTuple):
     beta: Array | None
 
 
-def forward(ops: Ops, layers: tuple[Layer, ...], parameters: Parameters, eps: float, x: Array, tape: Tape) -> Array:
-    """Return the logits (R, n, classes) of a pass in training mode, recorded on `tape`."""
+def forward(
+    ops: Ops,
+    layers: tuple[Layer, ...],
+    parameters: Parameters,
+    eps: float,
+    x: Array,
+    tape: Tape,
+    masks: Masks | None = None,
+) -> Array:
+    """Return the logits (R, n, classes) of a pass in training mode, recorded on `tape`; `masks` are for dropout."""
     if not tape.layers:
         tape.layers = [_LayerTape() for _ in layers]
     last = len(layers) - 1
     for number, (layer, record) in enumerate(zip(layers, tape.layers, strict=True)):
+        if masks is not None and (mask := masks[number]) is not None:
+            record.dropped = ops.dropout(x, mask, record.dropped)
+            x = record.dropped.y
         record.x = x
         b = None if layer.b is None else parameters[layer.b]
         plain = number < last and layer.gamma is None  # the activation adds the bias
@@ -85,6 +98,8 @@ def backward(
         below = None
         if index > 0:
             below = record.x_gradient = ops.input_gradient(g, parameters[layer.W], record.x_gradient)
+            if record.dropped is not None:
+                ops.dropout_gradient(below, record.dropped)
         yield LayerGradient(layer, record.x, g, gamma, beta)
         if index == 0:
             return
@@ -108,13 +123,14 @@ def cost_and_gradients(
     labels: Array,
     lam: Array,
     smoothing: Array | None = None,
+    masks: Masks | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the costs (R,) and their gradients; see :meth:`xpnet.Network.cost_and_gradients`.
 
     `lam` and `smoothing`, which is None for labels as they are, are numbers () or one for each replica (R,).
     """
     tape = Tape()
-    s = forward(ops, layers, parameters, eps, x, tape)
+    s = forward(ops, layers, parameters, eps, x, tape, masks)
     entropy = ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
     if smoothing is not None:
         ops.smooth_labels(entropy, s, labels, smoothing[..., None, None], 1.0 / s.shape[-2])

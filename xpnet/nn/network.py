@@ -1,8 +1,7 @@
 """The network: parameters, cost, gradients and probabilities.  One implementation for every device.
 
-Rows are samples.  Every parameter carries a leading replica axis R, so R networks of one
-architecture are one object: W (R, d, m); b, gamma, beta (R, 1, m); activations (R, n, m).
-Parameters with R = 1 broadcast against inputs with R > 1.
+Rows are samples.  Every parameter has a leading replica axis R, so R networks of one architecture are one object: W
+(R, d, m); b, gamma, beta (R, 1, m); activations (R, n, m).  Parameters with R = 1 broadcast against inputs with R > 1.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from xpnet.config.supported import unknown
 from xpnet.data import Dataset, Standardiser, Transform
 from xpnet.errors import ConfigError
 from xpnet.nn.backprop import cost_and_gradients, inference
+from xpnet.nn.dropout import Dropout
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
 from xpnet.nn.input_checks import checked, numbers_of
@@ -58,8 +58,7 @@ class Network:
         replicas: Number of networks R; if not given, the number of seeds, or 1.
 
     Attributes:
-        config, backend: The architecture, and the device of the arrays.
-        dtype: NumPy dtype of all parameters.
+        config, backend, dtype: The architecture, the device of the arrays, and the NumPy dtype of all parameters.
         seeds: Seed of each replica; a single network with this seed has the same initial weights.
         parameters: ``"W1"`` (R, d, m), ``"b1"``, ``"gamma1"``, ``"beta1"`` (R, 1, m), ``"W2"``, ...
         running: Running statistics of batch normalisation, ``"mean1"``, ``"var1"`` (R, 1, m), ...
@@ -146,9 +145,9 @@ class Network:
         for name in _OF_DATA:
             setattr(self, name, getattr(data, name))
 
-    @takes(lam=numbers, label_smoothing=numbers)
+    @takes(lam=numbers, label_smoothing=numbers, dropout=optional(kind(Dropout)))
     def cost_and_gradients(
-        self, x: Array, labels: Array, lam: Any = 0.0, label_smoothing: Any = 0.0
+        self, x: Array, labels: Array, lam: Any = 0.0, label_smoothing: Any = 0.0, *, dropout: Dropout | None = None
     ) -> tuple[Array, dict[str, Array]]:
         """Return the cost and its gradients in training mode; running statistics do not change.
 
@@ -159,18 +158,20 @@ class Network:
             labels: Classes (n,) or (R, n), whole numbers.
             lam: Strength of the penalty, a number or one for each replica (R,).
             label_smoothing: Share of each label that is spread evenly over all classes, likewise.
+            dropout: What is dropped, as in a step of a training; None for nothing.
 
         Returns:
             The costs (R,) and the gradients under the names of the parameters, fresh arrays.
 
         Raises:
             ArrayError: See :meth:`checked`.
-            ConfigError: `lam` or `label_smoothing` is not a number of at least 0, or one for each replica.
+            ConfigError: An argument is out of its range, for another number of replicas, or without effect.
         """
         x, labels = self.checked(x, labels, needed=True)
         lam = numbers_of(self, "lam", lam)
         alpha = numbers_of(self, "label_smoothing", label_smoothing) if np.any(np.asarray(label_smoothing)) else None
-        return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, lam, alpha)
+        masks, eps = None if dropout is None else dropout.masks(self, self.replicas), self.config.bn_eps
+        return cost_and_gradients(self.ops, self.layers, self.parameters, eps, x, labels, lam, alpha, masks)
 
     def predict(self, x: Any, *, standardised: bool = False, views: int = 1) -> Array:
         """Return each network's most probable class for each sample.
@@ -184,8 +185,7 @@ class Network:
             The classes (R, n), whole numbers from 0, with names in `class_names`; -1 for a network that has diverged.
 
         Raises:
-            ArrayError: See :meth:`predict_proba`.
-            DataError: See :meth:`predict_proba`.
+            ArrayError, DataError: See :meth:`predict_proba`.
         """
         xp, probabilities = self.backend.xp, self.predict_proba(x, standardised=standardised, views=views)
         return xp.where(xp.isnan(probabilities[..., 0]), -1, xp.argmax(probabilities, axis=-1))

@@ -38,6 +38,8 @@ class Ops(NamedTuple):
     batch_norm_activation: Callable[..., Any]
     batch_norm_activation_gradients: Callable[..., Any]
     batch_norm_activation_inference: Callable[..., Any]
+    dropout: Callable[..., Any]
+    dropout_gradient: Callable[..., Any]
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
     smooth_labels: Callable[..., Any]

@@ -17,6 +17,7 @@ from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
 from xpnet.ops.cuda.activation_ops import ActivationOps
 from xpnet.ops.cuda.buffers import THREADS, Members, Sums, ceil_div
+from xpnet.ops.cuda.dropout import DropoutKernels
 from xpnet.ops.cuda.launches import stride_of as _stride
 from xpnet.ops.cuda.products import Products, fits
 from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
@@ -25,7 +26,7 @@ from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradien
 _CELLS = 4 * THREADS
 
 
-class CudaOps(ActivationOps):
+class CudaOps(ActivationOps, DropoutKernels):
     """The operations of one GPU; its methods are the entries of :class:`xpnet.ops.Ops`."""
 
     def __init__(self, backend: Backend) -> None:

@@ -17,6 +17,8 @@ from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import numba_kernels, numba_pictures, numpy_norm, numpy_ops, reference, wide_products
 from xpnet.ops.blas import numpy_blas
+from xpnet.ops.numba_dropout import dropout as dropout
+from xpnet.ops.numba_dropout import dropout_gradient as dropout_gradient
 from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
 # Above this many logits, NumPy's vectorised exponential is faster than a loop.

@@ -16,6 +16,8 @@ from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import numpy_norm, wide_products
 from xpnet.ops.blas import numpy_blas, rows_contiguous
+from xpnet.ops.numpy_dropout import dropout as dropout
+from xpnet.ops.numpy_dropout import dropout_gradient as dropout_gradient
 from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows, transformed
+from xpnet.ops import masks
+from xpnet.ops.masks import Dropped, Mask
 
 
 class Activated(NamedTuple):
@@ -156,6 +158,22 @@ def batch_norm_relu_inference(
     """Return max(0, gamma (s - mean) / sqrt(var + eps) + beta) with the running mean and variance."""
     scale = gamma / xp.sqrt(var + eps)
     return xp.maximum(s * scale + (beta - mean * scale), 0)
+
+
+def dropout(xp: Any, x: Array, mask: Mask, out: Dropped | None = None) -> Dropped:
+    """Return `x` (R, n, m) or (n, m) with every value set to 0 with probability p, else multiplied by 1 / (1 - p).
+
+    So every value has the expected value x (Srivastava et al., 2014, section 10: "inverted" dropout).
+    """
+    kept, scales = masks.kept(xp, mask, *x.shape[-2:]), mask.scales
+    if x.ndim == 2 and len(kept) == 1:
+        kept, scales = kept[0], scales[0]
+    return Dropped(xp.where(kept, x * scales, x.dtype.type(0)), kept, scales)
+
+
+def dropout_gradient(xp: Any, g: Array, dropped: Dropped) -> None:
+    """Change dJ/dy of a dropout's result `dropped` to dJ/dx, in place: g / (1 - p) where x was kept, else 0."""
+    g[...] = xp.where(dropped.kept, g * dropped.scales, g.dtype.type(0))
 
 
 def softmax(xp: Any, s: Array) -> Array:

@@ -37,7 +37,8 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     """Return an estimate of the memory in bytes of each network of a population during training.
 
     It includes parameters and running statistics, gradients and velocities, the activations of a batch with the
-    workspace of the backward pass, the order of an epoch's samples, rates and figures of every step, and the history.
+    workspace of the backward pass and of dropout, the order of an epoch's samples, rates and figures of every step, and
+    the history.
     """
     size = np.dtype(dtype).itemsize
     one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
@@ -48,6 +49,9 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     copies = (4 if size < 8 else 3) * (2 if momentum else 1)
     arrays = 9 if config.activation == "relu" else 10  # slopes are kept, except ReLU's
     activations = arrays * train_config.batch_size * sum((*config.hidden, config.classes))
+    # What dropout keeps, and a byte a value: counted as a number, as the bytes of several networks are few.
+    widths = (config.hidden, train_config.dropout), ((config.inputs,), train_config.input_dropout)
+    activations += 2 * train_config.batch_size * sum(sum(units) for units, p in widths if np.any(p))
     length = train_config.length(samples)
     # Learning rates on the host, for the stepper, and during their computation; an epoch's figures by step; its record.
     by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 3 * 7 * length.epochs)

@@ -70,8 +70,7 @@ class Trainer:
         self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
-        self.seconds_evaluation = 0.0
-        self.stopped = False
+        self.seconds_evaluation, self.stopped = 0.0, False
         # Pruning after the last step would save nothing.
         self._prune_at = sorted({s for callback in callbacks for s in callback.prune_at if 0 < s < self.length.steps})
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
@@ -145,6 +144,7 @@ class Trainer:
         orders = tuple(self.orders[r] for r in active.numbers)
         smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
         hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
+        hyper = hyper.with_dropout(config, orders, active.numbers)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
         self._stepper: Stepper = make_stepper(
             active.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config

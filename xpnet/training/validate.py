@@ -12,6 +12,7 @@ from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset, LabelledSet
 from xpnet.errors import ConfigError
+from xpnet.nn.dropout import check_dropout
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_description import description
 from xpnet.nn.model_file import check_description
@@ -83,6 +84,7 @@ def check_sizes(
     for name, count in config.replica_counts().items():
         if count != replicas:
             raise ConfigError(f"{name}: has {count} values for {replicas} replicas; give one, or one for each")
+    check_dropout(architecture, config.dropout)
     config.length(samples)
     rest = samples % config.batch_size
     smallest = rest if rest and not config.drop_last else min(config.batch_size, samples)

@@ -41,6 +41,8 @@ KINDS = {
     "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
     "warmup": Kind("warmup", 0.05, 0.5, log=False, least=0, most=0.999),
     "label_smoothing": Kind("label_smoothing", 0, 0.3, log=False, least=0, most=0.999),
+    "dropout": Kind("dropout", 0, 0.5, log=False, least=0, most=0.999),
+    "input_dropout": Kind("input_dropout", 0, 0.3, log=False, least=0, most=0.999),
     "sigma": Kind("init", 1e-3, 0.3),
     "init": Kind("init", 1e-3, 0.3),
     "init_bias": Kind("init_bias", 1e-3, 0.3),

@@ -181,9 +181,8 @@ class Space:
         lengths = [(other, one) for one, other in (("cycles", "epochs"), ("epochs", "cycles")) if one in self.names]
         for target, name in targets + lengths:
             if target in given:
-                raise ConfigError(
-                    f"{target} = {shown(given[target])}: cannot be set, since {name} is searched; leave it out"
-                )
+                text = f"{target} = {shown(given[target])}"
+                raise ConfigError(f"{text}: cannot be set, since {name} is searched; leave it out")
 
     def checked(self, given: Mapping[str, Any]) -> Settings:
         """Return settings that all trials share as :class:`Settings`.
@@ -281,5 +280,4 @@ def _values(name: str, items: list[Any], text: str) -> tuple[Any, ...]:
 
 
 def _middle(dimension: Dimension) -> float:
-    low, high = dimension.low, dimension.high
-    return math.sqrt(low * high) if dimension.log else (low + high) / 2
+    return math.sqrt(dimension.low * dimension.high) if dimension.log else (dimension.low + dimension.high) / 2

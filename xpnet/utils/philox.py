@@ -6,6 +6,8 @@ Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 20
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ Words = NDArray[np.uint32]
 
 _ROUNDS = 10
 _FACTORS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+_KEY_STEPS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -28,17 +30,21 @@ def philox(counter: tuple[Words | int, Words | int, Words | int, Words | int], k
         Four arrays of the broadcast shape.
     """
     c = [np.asarray(word).astype(np.uint64) for word in np.broadcast_arrays(*counter)]
-    k = [int(word) for word in key]
+    return [word.astype(np.uint32) for word in rounds(c, [np.uint64(word) for word in key])]
+
+
+def rounds(c: list[Any], k: list[Any]) -> list[Any]:
+    """Return the four words of every counter `c`, four arrays of uint64 of any array module, for the two words `k`."""
     for _ in range(_ROUNDS):
-        first, second = _FACTORS[0] * c[0], _FACTORS[1] * c[2]
+        first, second = c[0] * _FACTORS[0], c[2] * _FACTORS[1]
         c = [
-            (second >> _HALF) ^ c[1] ^ np.uint64(k[0]),
+            (second >> _HALF) ^ c[1] ^ k[0],
             second & _LOW,
-            (first >> _HALF) ^ c[3] ^ np.uint64(k[1]),
+            (first >> _HALF) ^ c[3] ^ k[1],
             first & _LOW,
         ]
-        k = [(word + step) & 0xFFFFFFFF for word, step in zip(k, _KEY_STEPS, strict=True)]
-    return [word.astype(np.uint32) for word in c]
+        k = [(word + step) & _LOW for word, step in zip(k, _KEY_STEPS, strict=True)]
+    return c
 
 
 def below(words: Words, limit: int) -> NDArray[np.int64]:

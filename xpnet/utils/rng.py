@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     BIASES = 4
     VIEWS = 5
     PCA = 6
+    DROPOUT = 7
     CHECK_ENTRIES = 100
     CHECK_DIRECTION = 101
     CHECK_PENALTY = 102

@@ -50,6 +50,16 @@ def test_a_data_set_larger_than_the_device_trains_the_same(monkeypatch, gpu, ste
     check_equal(trained(gpu, data, replicas, shuffle=shuffle, stepper=stepper), fits)
 
 
+def test_dropout_does_not_depend_on_where_blocks_end(gpu):
+    data, settings = (
+        xpnet.data_from_arrays(*pixels()),
+        {"stepper": "graph", "dropout": (0.2, 0.5), "input_dropout": 0.1},
+    )
+    fits = trained(gpu, data, 2, **settings)
+    gpu.xp.free = 4_000
+    check_equal(trained(gpu, data, 2, **settings), fits)
+
+
 def test_a_training_set_that_fits_is_kept_on_the_device(gpu):
     data = xpnet.data_from_arrays(*pixels())
     assert not on_host(to_device(data, gpu, "float32").train.x)

@@ -19,7 +19,8 @@ from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.ops.blas import numpy_blas
 from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, UnitParallelStepper, make_stepper
-from xpnet.training.steppers.unit_parallel import edges_of, threads_for_units
+from xpnet.training.steppers.unit_parallel import threads_for_units
+from xpnet.training.steppers.unit_shares import edges_of
 
 pytest.importorskip("numba")
 N, SHAPE = 40, (1, 8, 8)

@@ -31,6 +31,7 @@ from xpnet.config.arguments import function, kind, takes
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import Check, choice, optional, real, whole
 from xpnet.errors import ConfigError
+from xpnet.nn.dropout import Dropout
 from xpnet.nn.network import Network
 from xpnet.utils.rng import Purpose, generator
 
@@ -40,6 +41,7 @@ _CHECKS: dict[str, Check] = {
     "network": kind(Network, NetworkConfig),
     "gradients": optional(kind(Mapping)),
     "seed": whole(0),
+    **dict.fromkeys(("dropout", "input_dropout"), real(0, below=1)),
     "threads": optional(whole(1, 1000)),
     **dict.fromkeys(("h", "eps"), real(above=0, high=1)),
     "tolerance": optional(real(above=0)),
@@ -56,6 +58,8 @@ def check_network(
     lam: float = 0.0,
     *,
     label_smoothing: float = 0.0,
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
     gradients: Mapping[str, Any] | None = None,
     coverage: Any = None,
     h: float = H,
@@ -80,6 +84,8 @@ def check_network(
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
         label_smoothing: Share of each label that is spread evenly over all classes.
+        dropout: Probability with which an output of a hidden layer is dropped; what is, is the same for all probes.
+        input_dropout: Probability with which an input is dropped, likewise.
         gradients: Gradients to check instead of the network's own, by the names of its parameters.
         coverage: ``"all"``, a fraction (float) or a count (int) of entries, sampled with `seed` and
             stratified over tensors.  Default: all of up to 2 million, else a sample of 10,000.
@@ -87,7 +93,7 @@ def check_network(
         eps: Smallest denominator of the relative error.
         tolerance: Largest relative error that passes; default 1e-5, or 1e-2 for float32 gradients,
             which must also agree to 1e-4 by norm.
-        seed: Seed of the sample, of the random direction, and of a new network.
+        seed: Seed of the sample, of the random direction, of dropout, and of a new network.
         method: ``"fast"``, or ``"naive"``: a complete forward pass for each probe.
         precision: Type of the differences; only float64 is accepted.
         progress: Called with the number of entries done, now and then.
@@ -111,7 +117,8 @@ def check_network(
             f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
             f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
         )
-    problem = Problem.of(network, x, labels, lam, label_smoothing)
+    dropped = Dropout(hidden=dropout, inputs=input_dropout, seeds=seed)
+    problem = Problem.of(network, x, labels, lam, label_smoothing, dropped)
     count = parse_coverage(coverage, problem.size)
 
     cost, running_kept, own = own_gradients(network, problem)
@@ -139,6 +146,8 @@ def check_network(
         "samples": len(problem.x),
         "lambda": problem.lam,
         "label_smoothing": problem.smoothing,
+        "dropout": problem.dropout.hidden,
+        "input_dropout": problem.dropout.inputs,
         "precision": str(network.dtype),
         "device": network.backend.device,
     }
@@ -163,9 +172,9 @@ def gradcheck(
         x: Standardised features (n, d).
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
-        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``label_smoothing``, ``gradients``,
-            ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``,
-            ``should_stop``, ``threads``.
+        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``label_smoothing``, ``dropout``,
+            ``input_dropout``, ``gradients``, ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``, ``method``,
+            ``precision``, ``progress``, ``should_stop``, ``threads``.
 
     Returns:
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.

@@ -143,7 +143,7 @@ def _at_kinks(problem: Problem) -> dict[str, Flags]:
     if not problem.kinked:
         return {}
     tape = Tape()
-    forward(problem.ops, problem.layers, problem.parameters, problem.config.bn_eps, problem.x, tape)
+    forward(problem.ops, problem.layers, problem.parameters, problem.config.bn_eps, problem.x, tape, problem.masks)
     fixed = {}
     for layer, record in zip(problem.layers[:-1], tape.layers, strict=False):
         name, inputs = layer.b, record.s

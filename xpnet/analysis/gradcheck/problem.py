@@ -18,6 +18,7 @@ from xpnet.config.fields import argument, real
 from xpnet.data import Dataset
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.nn.backprop import Tape, forward
+from xpnet.nn.dropout import Dropout, Masks
 from xpnet.nn.layers import Layer
 from xpnet.nn.network import Network
 from xpnet.ops import Ops, get_reference
@@ -44,6 +45,8 @@ class Problem:
         labels: Classes (n,).
         lam: Strength of the L2 penalty.
         smoothing: Label smoothing.
+        dropout: What is dropped, which stays the same whatever the parameters.
+        masks: The masks of `dropout`; None if nothing is dropped.
         ops: The reference operations: fast operations must not judge themselves.
     """
 
@@ -54,15 +57,25 @@ class Problem:
     labels: Indices
     lam: float
     smoothing: float
+    dropout: Dropout
+    masks: Masks | None
     ops: Ops
 
     @classmethod
-    def of(cls, network: Network, x: Any, labels: Any, lam: float, smoothing: float = 0.0) -> Problem:
+    def of(
+        cls,
+        network: Network,
+        x: Any,
+        labels: Any,
+        lam: float,
+        smoothing: float = 0.0,
+        dropout: Dropout = Dropout(),  # noqa: B008 - it is frozen
+    ) -> Problem:
         """Return the problem of a `network` of one replica, on any device and in any precision.
 
         Raises:
             ConfigError: The network has several replicas, `lam` is not a finite number of at least 0, or `smoothing` is
-                not from 0 to below 1.
+                not from 0 to below 1, or dropout has no effect.
             ArrayError: `x` or `labels` do not fit the network.
         """
         if network.replicas != 1:
@@ -78,8 +91,10 @@ class Problem:
         if not np.isfinite(x).all():
             raise ArrayError("x: has values that are not finite")
         parameters = {name: np.array(on_host(network, p), np.float64) for name, p in network.parameters.items()}
-        reference = get_reference(get_backend("cpu"), network.config)
-        return cls(network.config, network.layers, parameters, x, labels, lam, smoothing, reference)
+        cpu = get_backend("cpu")
+        settings = lam, smoothing, dropout, dropout.masks_for(network.config, cpu, np.dtype("float64"), 1)
+        reference = get_reference(cpu, network.config)
+        return cls(network.config, network.layers, parameters, x, labels, *settings, reference)
 
     @property
     def size(self) -> int:
@@ -116,7 +131,7 @@ class Problem:
         The forward pass is complete and in training mode: BN uses the statistics of these samples.
         """
         tape = Tape()
-        s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape)
+        s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape, self.masks)
         outputs = [record.activation.y for record in tape.layers[:-1]] if self.kinked else []
         return losses(s[0].T, self.labels, self.smoothing), [y[0] > 0 for y in outputs]
 
@@ -142,7 +157,8 @@ def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict
     before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
     x = network.backend.asarray(problem.x, dtype=network.dtype)
     labels = network.backend.asarray(problem.labels)
-    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing)
+    dropping = {} if problem.masks is None else {"dropout": problem.dropout}
+    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing, **dropping)
     kept = all(np.array_equal(before[name], on_host(network, value)) for name, value in network.running.items())
     return float(on_host(network, cost)[0]), kept, flat_gradients(gradients, problem, network)
 

@@ -64,10 +64,14 @@ class FastSlopes:
         self.problem = problem
         self._p = {name: p[0] for name, p in problem.parameters.items()}
         tape = Tape()
-        logits = forward(problem.ops, problem.layers, problem.parameters, problem.config.bn_eps, problem.x, tape)
+        eps, masks = problem.config.bn_eps, problem.masks
+        logits = forward(problem.ops, problem.layers, problem.parameters, eps, problem.x, tape, masks)
         # Inputs and sums of each layer, samples first: (n, d) and (n, m).
         self._x = [np.ascontiguousarray(np.reshape(record.x, (len(problem.x), -1))) for record in tape.layers]
         self._s = [record.s[0] for record in tape.layers]
+        # The factors by which dropout multiplies the inputs of each layer above the first (n, d), 0 for dropped ones.
+        factors = [None if (d := record.dropped) is None else d.kept * d.scales for record in tape.layers[1:]]
+        self._factors = [None, *(None if factor is None else factor[0] for factor in factors)]
         self._shift: Floats = logits[0].max(axis=1)[:, None]
 
     def chunk(self, name: str) -> int:
@@ -100,6 +104,8 @@ class FastSlopes:
                 scales[("gamma", "beta").index(kind)] += steps
             y = self._activate(column[None], *scales)
             self._note_kinks(kinked, y)
+            if (factor := self._factors[number + 1]) is not None:
+                y[0] *= factor[:, columns]
             y[0] -= self._x[number + 1][:, columns]
             logits = self._above(number + 1, y, columns, kinked)
         loss = losses(logits, self.problem.labels, self.problem.smoothing, self._shift)
@@ -130,9 +136,13 @@ class FastSlopes:
         layers = self.problem.layers
         s: Floats = change * self._p[layers[number].W][columns].T[:, None, :]
         s += self._s[number].T[:, :, None]
-        for layer, above in zip(layers[number:-1], layers[number + 1 :], strict=True):
+        for layer, above, factor in zip(
+            layers[number:-1], layers[number + 1 :], self._factors[number + 1 :], strict=True
+        ):
             y = self._activate(s, *(self._p[name].T[:, :, None] for name in _scales_of(layer)))
             self._note_kinks(kinked, y)
+            if factor is not None:
+                y *= factor.T[:, :, None]
             b = None if above.b is None else self._p[above.b].T
             # (x W + b)' = W' x' + b', with one product for all copies.
             s = self.problem.ops.affine(self._p[above.W].T, y.reshape(len(y), -1), b).reshape(-1, *y.shape[1:])

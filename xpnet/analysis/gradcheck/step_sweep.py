@@ -12,6 +12,7 @@ from xpnet.analysis.gradcheck.slopes import Workers
 from xpnet.config.arguments import kind, takes
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import real, whole
+from xpnet.nn.dropout import Dropout
 from xpnet.nn.network import Network
 
 STEPS = tuple(float(10**power) for power in np.arange(-11, -1.99, 0.5))
@@ -27,7 +28,14 @@ def _steps(value: Any) -> tuple[float, ...]:
     return steps
 
 
-@takes(network=kind(Network, NetworkConfig), entries=whole(1), eps=real(above=0), seed=whole(0), steps=_steps)
+@takes(
+    network=kind(Network, NetworkConfig),
+    **dict.fromkeys(("dropout", "input_dropout"), real(0, below=1)),
+    entries=whole(1),
+    eps=real(above=0),
+    seed=whole(0),
+    steps=_steps,
+)
 def sweep_h(
     network: Network | NetworkConfig,
     x: Any,
@@ -35,6 +43,8 @@ def sweep_h(
     lam: float = 0.0,
     *,
     label_smoothing: float = 0.0,
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
     steps: Sequence[float] = STEPS,
     entries: int = 200,
     eps: float = 1e-6,
@@ -51,10 +61,12 @@ def sweep_h(
         labels: Classes (n,).
         lam: Strength of the L2 penalty.
         label_smoothing: Share of each label that is spread evenly over all classes.
+        dropout: Probability with which an output of a hidden layer is dropped; what is, is the same for all probes.
+        input_dropout: Probability with which an input is dropped, likewise.
         steps: Values of h.
         entries: Size of the sample, stratified over tensors.
         eps: Smallest denominator of the relative error.
-        seed: Seed of the sample and of a new network.
+        seed: Seed of the sample, of dropout, and of a new network.
 
     Returns:
         Rows with ``h``, ``kind`` (W, b, gamma, beta, or all), ``median`` and ``largest`` relative
@@ -62,7 +74,8 @@ def sweep_h(
         left out: their gradient is zero.
     """
     network = network_of(network, seed)
-    problem = Problem.of(network, x, labels, lam, label_smoothing)
+    dropped = Dropout(hidden=dropout, inputs=input_dropout, seeds=seed)
+    problem = Problem.of(network, x, labels, lam, label_smoothing, dropped)
     _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]
     chosen = choose({name: problem.parameters[name].size for name in names}, entries, seed)

@@ -47,7 +47,7 @@ def check_known(network: Any, hyper: Hyperparameters, kind: str, training: Train
     Raises:
         ConfigError: The requested stepper, or every stepper, lacks a setting.
     """
-    settings = [network.config, hyper, *([] if training is None else [training])]
+    settings = [network.config, *([] if training is None else [training]), hyper]
     wrong = {name: unknown(name, *settings) for name in _BY_DEVICE["gpu" if network.backend.name == "gpu" else "cpu"]}
     known = {name for name, setting in wrong.items() if setting is None}
     if not known:

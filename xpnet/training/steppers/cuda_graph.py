@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.nn.backprop import Tape
+from xpnet.nn.dropout import step_of
 from xpnet.ops.cuda.graphs import captured
 from xpnet.ops.cuda_ops import cuda_ops
 from xpnet.training.steppers.plain import PlainStepper, Rates
@@ -68,6 +69,8 @@ class GraphStepper(PlainStepper):
             n, program.orders, places.cursor, places.perm, places.eta, program.lam, places.alphas, self.labels,
             places.rows, places.labels, scale, keep, shrink, alpha, squares,
         )  # fmt: skip
+        if self.masks is not None:
+            self.cuda.step_of_masks(self.dtype, places.first, places.cursor, step_of(self.masks))
         program.x = self.cuda.gather(places.rows, self.x, program.x, program.pixels)
         entropy = self._step(state, program.tape, program.x, places.labels, rates)
         figures = (entropy.losses, entropy.correct, squares)
@@ -84,6 +87,7 @@ class _Places:
         self.metrics = StepMetrics.empty(xp, CAPACITY, replicas)
         self.cursor = xp.zeros((1,), dtype="int32")
         self.counter = xp.zeros((1,), dtype="uint32")
+        self.first = xp.zeros((1,), dtype="int32")  # number of the step at cursor 0, for dropout
         # Inputs of the step at the cursor.
         self.rows = xp.zeros(shape, dtype="int64")
         self.labels = xp.zeros(shape, dtype="int32")
@@ -123,6 +127,8 @@ class Program:
         if state.step == 0:
             places.alphas[:1] = 0  # running statistics start from the first batch
         places.cursor[...] = 0
+        if stepper.masks is not None:
+            places.first[...] = state.step
         left = steps
         if left and not (capture and self._warm):
             # The first step is not captured: it allocates the memory of all others, and compiles and loads the kernels.

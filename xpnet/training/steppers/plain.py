@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from xpnet.backend import Array
 from xpnet.data import TransformedRows, samples_of
 from xpnet.nn.backprop import LayerGradient, Tape, backward, forward
+from xpnet.nn.dropout import step_of
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class PlainStepper:
         rho, smoothing = hyper.rho, hyper.smoothing
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
         self.smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
+        self.masks = None if hyper.masks is None else hyper.masks.masks(network)
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
@@ -87,6 +89,8 @@ class PlainStepper:
             x = work.x = self.ops.gather(perm[t], self.x, work.x)
             labels = work.labels = self.ops.gather(samples[t], self.labels, work.labels)
             rates = Rates(scale[t], keep[t], shrink[t], metrics.penalty[t], alpha[t])
+            if self.masks is not None:
+                step_of(self.masks)[...] = state.step + t
             entropy = self._step(state, work.tape, x, labels, rates)
             losses[t], hits[t] = entropy.losses, entropy.correct
         losses.sum(axis=-1, dtype="float64", out=metrics.loss)
@@ -96,7 +100,7 @@ class PlainStepper:
     def _step(self, state: State, tape: Tape, x: Array, labels: Array, rates: Rates) -> CrossEntropy:
         """Take one step on a batch."""
         ops, layers, parameters = self.ops, self.layers, state.parameters
-        s = forward(ops, layers, parameters, self.config.bn_eps, x, tape)
+        s = forward(ops, layers, parameters, self.config.bn_eps, x, tape, self.masks)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, rates.scale, tape.entropy)
         if self.smoothing is not None:
             ops.smooth_labels(entropy, s, labels, self.smoothing, rates.scale)

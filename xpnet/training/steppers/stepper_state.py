@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backend import Array
+from xpnet.config.training import TrainConfig
+from xpnet.nn.dropout import Dropout
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 
 
@@ -66,6 +69,7 @@ class Hyperparameters:
         smoothing: Label smoothing; None for training without it.
         orders: A number for each replica's order of samples, if known: replicas with equal numbers see the same
             batches. None means that the batches of each call are compared.
+        masks: What dropout depends on, with a seed for each replica; the step is that of the state. None without it.
     """
 
     lam: Array
@@ -73,6 +77,15 @@ class Hyperparameters:
     nesterov: bool = False
     smoothing: Array | None = None
     orders: tuple[int, ...] | None = None
+    masks: Dropout | None = None
+
+    def with_dropout(self, config: TrainConfig, seeds: Sequence[int], replicas: Any = slice(None)) -> Hyperparameters:
+        """Return these settings of `replicas` (A,), which have the orders of samples `seeds` (A,), with dropout.
+
+        `replicas` are their numbers among those for which `config` has its values; all by default.
+        """
+        dropout = Dropout(hidden=config.dropout, inputs=config.input_dropout).select(replicas)
+        return replace(self, masks=replace(dropout, seeds=tuple(seeds))) if dropout else self
 
     def part(self, start: int, stop: int) -> Hyperparameters:
         """Return the settings of the replicas from `start` up to `stop`."""
@@ -81,7 +94,8 @@ class Hyperparameters:
             return values[start:stop] if getattr(values, "ndim", 0) else values
 
         rho, smoothing = (None if values is None else cut(values) for values in (self.rho, self.smoothing))
-        return replace(self, lam=cut(self.lam), rho=rho, smoothing=smoothing, orders=None)
+        masks = None if self.masks is None else self.masks.select(slice(start, stop))
+        return replace(self, lam=cut(self.lam), rho=rho, smoothing=smoothing, orders=None, masks=masks)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from xpnet.ops import fast_is_on
 from xpnet.ops.blas import blas_threads, one_blas_thread
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.unit_shares import DropoutOfShare, edges_of
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -121,8 +122,11 @@ class _Share:
         self.activations: list[Any] = [None] * len(hidden)
         self.below: list[Any] = [None] * len(hidden)
         self.gradients: list[Any] = [None] * len(hidden)
+        masks = stepper.masks
+        self.dropout = None if masks is None else DropoutOfShare(stepper.ops, masks, self.rows.start, self.units)
         self.steps: dict[str, Any] = {}
         self.entropy: Any = None
+        self.output: Any = None  # of the last hidden layer, this thread's (n, units)
         rho = stepper.hyper.rho
         self.rho = None if rho is None else np.asarray(rho, stepper.dtype).reshape(1)
 
@@ -147,7 +151,9 @@ class _Share:
         """Take a step; return whether another thread has left."""
         stepper, shared = self.stepper, self.shared
         x = shared.x[t % 2]
-        stepper.ops.gather(shared.perm[t][self.rows], stepper.x, x[self.rows])
+        gathered = stepper.ops.gather(shared.perm[t][self.rows], stepper.x, x[self.rows])
+        if self.dropout is not None:
+            x[self.rows] = self.dropout(0, gathered, shared.state.step + t)
         if self._left() or self._forward(t, x) or self._losses(t) or self._backward(t):
             return True
         inputs = [x, *shared.y]
@@ -171,7 +177,10 @@ class _Share:
                 self.activations[index] = results
                 for name, batch in ((layer.mean, results.mean), (layer.var, results.var)):
                     ops.average(running[name or ""][..., own], [batch], self.shared.alpha[t])
-            self.shared.y[index][:, own] = results.y[0]
+            y = results.y
+            if self.dropout is not None:
+                y = self.dropout(index + 1, y, self.shared.state.step + t)
+            self.output = self.shared.y[index][:, own] = y[0]
             x = self.shared.y[index]
             if self._left():
                 return True
@@ -181,7 +190,7 @@ class _Share:
         """Compute the logits, and in the first thread the losses and their gradient."""
         stepper, shared, last = self.stepper, self.shared, self.stepper.layers[-1]
         parameters, own = shared.state.parameters, self.units[-1]
-        np.matmul(self._output(), parameters[last.W][0, own], out=shared.logits[self.number])
+        np.matmul(self.output, parameters[last.W][0, own], out=shared.logits[self.number])
         if self._left():
             return True
         if self.number == 0:
@@ -195,11 +204,6 @@ class _Share:
             shared.last_g = self.entropy.g[0]
         return self._left()
 
-    def _output(self) -> Array:
-        """Return this thread's outputs of the last hidden layer (n, units)."""
-        output: Array = self.activations[-1].y[0]
-        return output
-
     def _backward(self, t: int) -> bool:
         """Compute the gradients of this thread's units, and update its rows of the last layer."""
         ops, shared, last = self.stepper.ops, self.shared, self.stepper.layers[-1]
@@ -209,6 +213,8 @@ class _Share:
             layer, own = self.inner[index]
             below = np.matmul(g, parameters[above.W][0, own].T, out=self.below[index])
             self.below[index] = below
+            if self.dropout is not None:
+                self.dropout.gradient(index + 1, below[None])
             activation = self.activations[index]
             if layer.gamma is None:
                 gradient = ops.activation_gradient(below[None], activation, self.gradients[index])
@@ -231,7 +237,7 @@ class _Share:
         last, g = self.stepper.layers[-1], self.shared.last_g
         parameters, velocities = self.shared.state.parameters, self.shared.state.velocities
         name = last.W
-        step = self.steps[name] = np.matmul(self._output().T, g, out=self.steps.get(name))
+        step = self.steps[name] = np.matmul(self.output.T, g, out=self.steps.get(name))
         velocity = None if self.rho is None else velocities[name][:, own]
         self._descend(t, parameters[name][:, own], velocity, step[None], penalised=True)
         if self.number == 0 and last.b is not None:
@@ -281,12 +287,6 @@ def units_pay(network: Network, hyper: Hyperparameters, batch_size: int) -> bool
     of W is part of a product, which shares of columns slow down.
     """
     return hyper.rho is not None and batch_size >= _SMALLEST_BATCH and network.config.inputs <= _MOST_INPUTS
-
-
-def edges_of(units: int, threads: int) -> list[tuple[int, int]]:
-    """Return the units of each thread, as (first, last + 1); all but the last have a multiple of 16."""
-    edges = [16 * (units * i // (16 * threads)) for i in range(threads)] + [units]
-    return list(pairwise(edges))
 
 
 def threads_for_units(network: Network, batch_size: int) -> int:
