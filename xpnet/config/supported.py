@@ -16,7 +16,7 @@ from xpnet.config.fields import setting_name, shown
 Known = Mapping[str, Collection[Any] | None]
 
 # Settings that all support.  These lists do not grow: a new setting is added below, to the lines of the steppers and
-# operations that compute it, such as "plain": _ALL | {"activation": None} and "small": _ALL | {"activation": ["relu"]}.
+# operations that compute it, as the activations are.
 _NETWORK = dict.fromkeys(
     ["inputs", "hidden", "classes", "batch_norm", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"]
 )
