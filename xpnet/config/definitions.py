@@ -63,10 +63,15 @@ class NetworkConfig(Checked):
     )
     init_bias: float = setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
 
+    @property
+    def normalises(self) -> bool:
+        """Whether there is a layer with batch normalisation."""
+        return self.batch_norm and bool(self.hidden)
+
     def in_words(self) -> str:
         """Return sizes and normalisation, such as ``3072-50-50-10 with BN``."""
         sizes = "-".join(map(str, (self.inputs, *self.hidden, self.classes)))
-        return f"{sizes} {'with' if self.batch_norm and self.hidden else 'without'} BN"
+        return f"{sizes} {'with' if self.normalises else 'without'} BN"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import (
     Checked,
     argument,
@@ -41,7 +42,8 @@ class TrainConfig(Checked):
 
     Attributes:
         lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2).
-        batch_size: Samples in a step.
+        batch_size: Samples in a step.  With batch normalisation, a last batch of one sample is joined to the one before
+            it, since one sample has no variance.
         drop_last: Drop an incomplete batch at the end of an epoch instead of using it.
         schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
             back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
@@ -169,15 +171,21 @@ class TrainConfig(Checked):
         values = {setting_name(f): getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: len(value) for name, value in values.items() if isinstance(value, tuple)}
 
-    def length(self, samples: int) -> Length:
+    def length(self, samples: int, network: NetworkConfig | None = None) -> Length:
         """Return how many steps and epochs training takes on `samples` samples.
+
+        Args:
+            samples: Number of training samples.
+            network: The architecture; if it has batch normalisation, a last batch of one sample is joined to the batch
+                before it.
 
         Raises:
             ConfigError: No batch would be complete although incomplete ones are dropped, or there are too many steps.
         """
         samples = argument("samples", samples, whole(0))
         full, rest = divmod(samples, self.batch_size)
-        per_epoch = full if self.drop_last else full + (rest > 0)
+        joined = network is not None and network.normalises and rest == 1 and full > 0 and not self.drop_last
+        per_epoch = full if self.drop_last or joined else full + (rest > 0)
         if per_epoch == 0:
             larger = f"batch_size = {self.batch_size}: larger than the {samples} training samples"
             raise ConfigError(f"{larger}, and drop_last leaves no batch; take a smaller batch_size")
@@ -186,16 +194,20 @@ class TrainConfig(Checked):
         steps = max(1, round((self.epochs or 20) * per_epoch)) if by_epochs else (self.cycles or 2) * 2 * n_s
         if steps > MOST_STEPS:
             raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
-        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s)
+        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s, joined=joined)
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle."""
+    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle.
+
+    With `joined`, the last batch of an epoch has one sample more than the others.
+    """
 
     steps: int
     steps_per_epoch: int
     n_s: int
+    joined: bool = False
 
     @property
     def epochs(self) -> int:

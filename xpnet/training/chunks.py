@@ -47,7 +47,7 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     # their copies, gradients and updates.  A replica in float64 is trained in place.
     copies = (4 if size < 8 else 3) * (2 if momentum else 1)
     activations = 9 * train_config.batch_size * sum((*config.hidden, config.classes))
-    length = train_config.length(samples)
+    length = train_config.length(samples, one)
     # Learning rates on the host, for the stepper, and during their computation; an epoch's figures by step; its record.
     by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 3 * 7 * length.epochs)
     return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)

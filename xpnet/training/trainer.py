@@ -63,7 +63,7 @@ class Trainer:
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
-        self.length = config.length(int(data.train.x.shape[0]))
+        self.length = config.length(int(data.train.x.shape[0]), network.config)
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         settings = config.lam, config.momentum, config.label_smoothing
         self.lam, self.rho, self.smoothing = (np.broadcast_to(np.asarray(v, float), (replicas,)) for v in settings)
@@ -77,7 +77,8 @@ class Trainer:
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place, data.data.image_shape)
+        samples, shape = int(data.train.x.shape[0]), data.data.image_shape
+        self._batches = Batches(orders, samples, config, place, shape, joined=self.length.joined)
         self._evaluator = Evaluator(self.active, data, self.lam)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
@@ -146,8 +147,9 @@ class Trainer:
         smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
         hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
+        largest = config.batch_size + self.length.joined
         self._stepper: Stepper = make_stepper(
-            active.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config
+            active.living, train.x, train.labels, hyper, config.stepper, largest, config
         )
 
     def _epoch(self, epoch: int) -> None:

@@ -78,13 +78,11 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
     for name, count in config.replica_counts().items():
         if count != replicas:
             raise ConfigError(f"{name}: has {count} values for {replicas} replicas; give one, or one for each")
-    config.length(samples)
-    rest = samples % config.batch_size
-    smallest = rest if rest and not config.drop_last else min(config.batch_size, samples)
-    if architecture.batch_norm and architecture.hidden and smallest == 1:
+    config.length(samples, architecture)
+    if architecture.normalises and min(config.batch_size, samples) == 1:
         raise ConfigError(
             f"batch_size = {config.batch_size}: leaves a batch of one of the {samples} training samples, which "
-            "has no variance to normalise by; take another batch_size, drop_last, or no batch_norm"
+            "has no variance to normalise by; take a larger batch_size, more samples, or no batch_norm"
         )
 
 

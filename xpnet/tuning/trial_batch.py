@@ -60,7 +60,7 @@ class TrialBatch(Callback):
         settings, dataset = Settings.from_mapping(first), data.data
         self.population = Population.of_cells(settings, cells, seeds, dataset.inputs, dataset.classes)
         self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
-        self._length = settings.train.length(len(dataset.train))
+        self._length = settings.train.length(len(dataset.train), self.population.network)
         self.prune_at = self._cycles = cycle_ends(settings.train, self._length) if self._rule != "none" else {}
         # Figures by cycle and position; by position, the cycle after which a claim was pruned.
         self._figures: dict[int, dict[int, Figures]] = {}
