@@ -276,10 +276,8 @@ def _draw(experiment: Experiment, folder: Path, result: TrainResult, output: Out
     from xpnet.report.population_chart import population_figure
 
     with left_out_if_not_drawn(output):
-        if experiment.compares:
-            chart = population_figure(experiment.population, result, experiment.title)
-        else:
-            chart = curves(result.history, experiment.title)
+        compares, title = experiment.compares, experiment.title
+        chart = population_figure(experiment.population, result, title) if compares else curves(result.history, title)
         save_figure(chart, folder / "curves", rewrite)
 
 

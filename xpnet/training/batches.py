@@ -70,8 +70,9 @@ class Batches:
     def sizes(self, steps: int) -> NDArray[np.float64]:
         """Return how many samples each of the first `steps` batches of an epoch has (steps,)."""
         size, places = self._config.batch_size, np.arange(steps)
-        sizes = np.minimum(size, self._samples - places * size)
-        return (sizes + (self._joined & (places == self._samples // size - 1))).astype(float)
+        sizes: NDArray[np.float64] = np.minimum(size, self._samples - places * size).astype(float)
+        sizes += self._joined & (places == self._samples // size - 1)
+        return sizes
 
     def _on_host(self, epoch: int) -> list[NDArray[np.int64]]:
         n, orders, samples = self._config.batch_size, self._orders, self._samples
