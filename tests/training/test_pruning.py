@@ -96,6 +96,16 @@ def test_prune_all_networks_ends_the_training(blobs):
     np.testing.assert_array_equal(net.parameters["W1"], short.parameters["W1"])
 
 
+def test_all_networks_pruned_with_momentum_can_be_saved(blobs):
+    states = []
+    callback = Calls(
+        prune_at=[4], on_prune=lambda point: point.replicas, on_checkpoint=lambda point: states.append(point.state())
+    )
+    result = xpnet.train(network(3), blobs, xpnet.TrainConfig(epochs=2, momentum=0.5), callbacks=[callback])
+    assert result.steps == 4
+    assert (states[-1].alive, states[-1].dropped) == ((), {0: 4, 1: 4, 2: 4})
+
+
 def test_final_evaluates_only_the_sets_it_names(blobs):
     _, result = run(population(), blobs, final=("validation",))
     assert np.isnan(result.test.accuracies).all()

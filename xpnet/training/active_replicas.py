@@ -116,7 +116,8 @@ class ActiveReplicas:
         velocities = {}
         for name, tensor in self.state.velocities.items():
             velocities[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
-            velocities[name][self.numbers] = to_numpy(tensor)
+            if len(self):
+                velocities[name][self.numbers] = to_numpy(tensor)
         return {
             "step": self.state.step,
             "parameters": {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()},
