@@ -103,7 +103,10 @@ class ActiveReplicas:
             return
         xp, asarray = self.network.backend.xp, self.network.backend.asarray
         if batches.ndim == 3:
-            batches = batches[:, self.numbers if isinstance(batches, np.ndarray) else asarray(self.numbers)]
+            on_host = isinstance(batches, np.ndarray)
+            batches = batches[:, self.numbers if on_host else asarray(self.numbers)]
+            if len(self) == 1:  # steppers of one network know batches (k, n) alone
+                batches = (np if on_host else xp).ascontiguousarray(batches[:, 0])
         some = StepMetrics.empty(xp, int(batches.shape[0]), len(self))
         stepper.run(self.state, batches, eta, some)
         for values, of_active in zip(metrics.arrays(), some.arrays(), strict=True):
