@@ -233,6 +233,15 @@ def test_memory_for_few_networks_cuts_between_trials(begin, monkeypatch, trained
     assert [population.seeds for population in trained] == [(0, 0, 1, 1), (0, 0, 1, 1), (0, 1)]
 
 
+def test_networks_that_patience_stopped_keep_the_figures_that_they_stopped_with(begin):
+    settings = {"cycles": 12, "eta_max": 1.0, "runs": 2, "patience": 1, "restore": "best", **FLOAT64}
+    found = begin(prune="median", settings=settings, trials=6).run()
+    assert {trial.state for trial in found.trials} <= {"complete", "pruned"}
+    assert all(None not in trial.accuracies for trial in found.trials)
+    ended = [trial for trial in found.trials if trial.state == "complete"]
+    assert min(trial.epochs for trial in ended) < 12
+
+
 def test_point_that_cannot_be_trained_fails_alone(begin):
     found = begin(["eta=0.1,0.001", "eta_min=1e-4,0.05"], draw="grid").run()
     assert sorted(trial.state for trial in found.trials) == ["complete"] * 3 + ["failed"]

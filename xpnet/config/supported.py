@@ -31,7 +31,7 @@ _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
 _NAMES = {"lam": "lambda", "rho": "momentum", "smoothing": "label_smoothing"}
 
 # Settings that concern no stepper.
-_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views"])
+_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views", "patience", "restore"])
 # Settings of the samples and of the labels: steppers that call the operations of a step one by one know all values.
 _SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _ELSEWHERE
 _NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}

@@ -77,6 +77,10 @@ class TrainConfig(Checked):
             shuffle seed + r.
         train_metrics: ``"running"``: training loss and accuracy of the batches during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
+        patience: Epochs without a better validation accuracy (or an equal one with a lower loss) after which a network
+            stops; None trains all networks to the end.  Each replica stops by itself.
+        restore: Weights and running statistics that each network has at the end: the ``"last"`` ones, or those of its
+            ``"best"`` epoch.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
             step for small networks; on the CPU ``"split"`` and ``"units"``: the first layer or all layers
@@ -137,6 +141,14 @@ class TrainConfig(Checked):
     train_metrics: str = chosen(
         "running", "running|full", "Training figures as met during the epoch, or from a full pass after it."
     )
+    patience: int | None = setting(
+        None,
+        whole(1),
+        "Epochs without a better validation accuracy after which a network stops.",
+        metavar="N",
+        unset="trains to the end",
+    )
+    restore: str = chosen("last", "last|best", "Weights at the end: the last ones, or those of the best epoch.")
     stepper: str = chosen(
         "auto",
         "auto|plain|fused|graph|small|split|units|population",

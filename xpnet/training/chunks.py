@@ -44,8 +44,9 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
     momentum = np.any(np.asarray(train_config.momentum) > 0)
     # The network's tensors, the copies that a call works on, and squares in float64; with momentum also velocities,
-    # their copies, gradients and updates.  A replica in float64 is trained in place.
-    copies = (4 if size < 8 else 3) * (2 if momentum else 1)
+    # their copies, gradients and updates.  A replica in float64 is trained in place.  The best
+    # weights are one more copy.
+    copies = (4 if size < 8 else 3) * (2 if momentum else 1) + (train_config.restore == "best")
     activations = 9 * train_config.batch_size * sum((*config.hidden, config.classes))
     length = train_config.length(samples, one)
     # Learning rates on the host, for the stepper, and during their computation; an epoch's figures by step; its record.
@@ -129,6 +130,8 @@ def join(population: Population, done: list[Trained], length: Length) -> Trained
         interrupted=any(result.interrupted for result in results),
         diverged={a + r: place for a, one in zip(starts, results, strict=False) for r, place in one.diverged.items()},
         dropped={a + r: step for a, one in zip(starts, results, strict=False) for r, step in one.dropped.items()},
+        stopped={a + r: epoch for a, one in zip(starts, results, strict=False) for r, epoch in one.stopped.items()},
+        weights=[epoch for result in results for epoch in result.weights],
     )
 
 

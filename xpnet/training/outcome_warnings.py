@@ -86,7 +86,7 @@ class _Training:
         if self.guessing is not None:
             sentences += self._at_chance(self.guessing) + self._far_below(self.guessing)
         sentences += self._tall_loss()
-        if not self.result.interrupted:
+        if not self.result.interrupted and not self.result.stopped:
             sentences += few_steps(
                 self.result.steps, self.config, self.config.length(len(self.data.train), self.network)
             )

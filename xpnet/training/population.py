@@ -116,8 +116,9 @@ def check_metrics(population: Population, epochs: int) -> None:
     """
     replicas, settings = len(population), len(population.rows[0])
     # Figures of all networks, figures and settings of each network, and the seconds of each epoch, a line for each.
-    values = replicas * (9 + 16 + settings) + epochs + 200
-    size = replicas * (9 * 36 + 600 + 70 * settings) + 36 * epochs + 20_000
+    patient = 4 if population.train.patience is not None or population.train.restore == "best" else 0
+    values = replicas * (9 + 16 + settings + patient) + epochs + 200
+    size = replicas * (9 * 36 + 600 + 70 * settings + 36 * patient) + 36 * epochs + 20_000
     if values > parsing.MOST_VALUES or size > parsing.MOST_JSON:
         raise ConfigError(
             f"epochs: {epochs:,} epochs of {replicas:,} networks make a metrics.json of up to {size:,} bytes and "
@@ -133,4 +134,6 @@ def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[
         entry = row | {name: dict(metrics.part([r])) for name, metrics in sets.items()}
         if r in result.diverged:
             entry["diverged_at"] = result.diverged[r].step
+        if result.weights:
+            entry |= {"stopped_after": result.stopped.get(r), "weights_of": result.weights[r]}
         yield entry

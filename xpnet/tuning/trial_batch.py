@@ -180,6 +180,8 @@ class TrialBatch(Callback):
         steps = np.full(len(self.population), float(result.steps if result else self._length.steps))
         for replica, taken in (result.dropped if result else {}).items():
             steps[replica] = taken
+        for replica, epochs in (result.stopped if result else {}).items():
+            steps[replica] = epochs * self._length.steps_per_epoch
         of_claims = np.array([steps[members].sum() for members in self._members])
         return [float(share) for share in seconds * of_claims / max(1.0, of_claims.sum())]
 
