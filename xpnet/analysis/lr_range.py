@@ -26,7 +26,7 @@ from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation
 from xpnet.training.history import Values
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
-from xpnet.training.validate import on_device_of
+from xpnet.training.validate import on_device_of, weights_on
 
 # The test ends when the smoothed loss is more than this many times its lowest, as in fastai's lr_find.
 DIVERGED = 4.0
@@ -154,7 +154,8 @@ class _Test:
         velocities = {} if rho is None else {n: backend.xp.zeros_like(p) for n, p in network.parameters.items()}
         self.state = State(network.parameters, velocities, network.running)
         smoothing = each(config.label_smoothing) if np.any(np.asarray(config.label_smoothing)) else None
-        hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing)
+        weights = weights_on(network, data.data, config)
+        hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing, weights=weights)
         largest = config.batch_size + self.length.joined
         self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, largest, config)
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)

@@ -78,6 +78,7 @@ _DEFAULTS = Check()
         "bn_eps",
         "lambda",
         "label_smoothing",
+        "class_weight",
         "seed",
         "device",
     ),
@@ -90,7 +91,8 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     The exit code is 0 if they agree and 1 if not.
     """
     from xpnet.analysis.gradcheck import check_network, sweep_h
-    from xpnet.analysis.gradcheck.problem import checked_samples, parse_coverage
+    from xpnet.analysis.gradcheck.problem import checked_rows, checked_samples, parse_coverage
+    from xpnet.data.weights import loss_weights
 
     settings = Settings.from_mapping(given(options)).single("xpnet gradcheck")
     refuse_taken(check.figure)
@@ -99,6 +101,9 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     assert isinstance(lam, float)  # of one network
     assert isinstance(smoothing, float)
     x, labels = checked_samples(data, check.samples, check.choose, seed, network)
+    weights = loss_weights(data, settings.train.class_weight)
+    if weights is not None:
+        weights = weights[checked_rows(data, check.samples, check.choose, seed, network)]
     total = parse_coverage(check.coverage, network.size)
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
@@ -110,6 +115,7 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
             labels,
             lam,
             label_smoothing=smoothing,
+            sample_weight=weights,
             coverage=check.coverage,
             h=check.h,
             eps=check.eps,
@@ -121,7 +127,9 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
         )
     sweep = None
     if check.sweep_h:
-        sweep = sweep_h(network, x, labels, lam, label_smoothing=smoothing, eps=check.eps, seed=seed)
+        sweep = sweep_h(
+            network, x, labels, lam, label_smoothing=smoothing, sample_weight=weights, eps=check.eps, seed=seed
+        )
     title = f"{network.config.in_words()}, {len(x)} samples of {data.name}, \N{GREEK SMALL LETTER LAMDA} = {lam:g}"
     if check.figure is not None:
         from xpnet.report.curves_chart import save_figure

@@ -28,12 +28,17 @@ _TRAINING = dict.fromkeys([
 _STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
 _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
-_NAMES = {"lam": "lambda", "rho": "momentum", "smoothing": "label_smoothing"}
+_NAMES = {
+    "lam": "lambda",
+    "rho": "momentum",
+    "smoothing": "label_smoothing",
+    "weights": "class_weight or sample_weight",
+}
 
 # Settings that concern no stepper.
-_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views", "patience", "restore"])
+_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views", "patience", "restore", "class_weight"])
 # Settings of the samples and of the labels: steppers that call the operations of a step one by one know all values.
-_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _ELSEWHERE
+_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing", "weights"]) | _ELSEWHERE
 _NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
 
 KNOWN: dict[str, Known] = {

@@ -12,6 +12,7 @@ from xpnet.config.fields import (
     Checked,
     argument,
     chosen,
+    class_weights,
     epochs,
     flag,
     half_cycle,
@@ -31,6 +32,8 @@ PerReplica: TypeAlias = "float | tuple[float, ...]"
 MOST_STEPS = 100_000_000
 # Larger shifts and sides of pictures do not fit into the number of a view; see :mod:`xpnet.data.views`.
 MOST_SHIFT, MOST_SIDE = 31, 510
+# Settings whose tuples do not have a value for each replica.
+NOT_BY_REPLICA = ("hidden", "class_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,9 @@ class TrainConfig(Checked):
         nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
         label_smoothing: Share a of every label that is spread evenly over all c classes: the loss is the cross-entropy
             with (1 - a) onehot(label) + a / c (Szegedy et al., 2016).
+        class_weight: Weights of the classes in the loss: ``"balanced"``: the number of training samples divided by the
+            number of classes and by the samples of the class; or a number for each class, in the order of the class
+            names.  They multiply the weights of the samples, and all are divided by their mean over the training set.
         flip: ``"random"``: each sample of an epoch is mirrored with probability 1/2; ``"alternating"``: a random half
             is mirrored in the even epochs, and the other half in the odd ones.
         shift: Each sample of an epoch is moved by up to so many pixels, in both directions.
@@ -123,6 +129,13 @@ class TrainConfig(Checked):
     label_smoothing: PerReplica = setting(
         0.0, per_replica(real(0, below=1)), "Share of each label spread evenly over all classes.", metavar="X"
     )
+    class_weight: str | tuple[float, ...] | None = setting(
+        None,
+        class_weights,
+        "Weights of the classes in the loss, by their numbers of samples or as given.",
+        metavar="balanced|X,X,...",
+        unset="1 for each class",
+    )
     flip: str = chosen("none", "none|random|alternating", "Which pictures are mirrored in an epoch.")
     shift: int = setting(0, whole(0, MOST_SHIFT), "Pixels by which pictures are moved at most.", metavar="N")
     border: str = chosen("reflect", "reflect|constant", "Pixels that a shift brings in: mirrored ones, or 0.")
@@ -181,7 +194,7 @@ class TrainConfig(Checked):
     def replica_counts(self) -> dict[str, int]:
         """Return how many replicas each setting that is a tuple is made for, by name."""
         values = {setting_name(f): getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: len(value) for name, value in values.items() if isinstance(value, tuple)}
+        return {n: len(value) for n, value in values.items() if isinstance(value, tuple) and n not in NOT_BY_REPLICA}
 
     def length(self, samples: int, network: NetworkConfig | None = None) -> Length:
         """Return how many steps and epochs training takes on `samples` samples.

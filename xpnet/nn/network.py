@@ -29,7 +29,7 @@ from xpnet.errors import ConfigError
 from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
-from xpnet.nn.input_checks import checked, numbers_of
+from xpnet.nn.input_checks import checked, settings_of_cost
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_description import Model, description
 from xpnet.nn.model_file import model_path, read_model, save_network
@@ -148,29 +148,29 @@ class Network:
 
     @takes(lam=numbers, label_smoothing=numbers)
     def cost_and_gradients(
-        self, x: Array, labels: Array, lam: Any = 0.0, label_smoothing: Any = 0.0
+        self, x: Array, labels: Array, lam: Any = 0.0, label_smoothing: Any = 0.0, sample_weight: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         """Return the cost and its gradients in training mode; running statistics do not change.
 
-        cost = mean cross-entropy + lam * sum over layers of sum(W**2), for each replica.
+        cost = mean of weight * cross-entropy + lam * sum over layers of sum(W**2), for each replica.
 
         Args:
             x: Standardised features (n, d), or (R, n, d) with a batch for each replica.
             labels: Classes (n,) or (R, n), whole numbers.
             lam: Strength of the penalty, a number or one for each replica (R,).
             label_smoothing: Share of each label that is spread evenly over all classes, likewise.
+            sample_weight: Weight of each sample's loss (n,) or (R, n), as it is; None for 1.
 
         Returns:
             The costs (R,) and the gradients under the names of the parameters, fresh arrays.
 
         Raises:
-            ArrayError: See :meth:`checked`.
+            ArrayError: See :meth:`checked`; or `sample_weight` has not one finite number of at least 0 for each sample.
             ConfigError: `lam` or `label_smoothing` is not a number of at least 0, or one for each replica.
         """
         x, labels = self.checked(x, labels, needed=True)
-        lam = numbers_of(self, "lam", lam)
-        alpha = numbers_of(self, "label_smoothing", label_smoothing) if np.any(np.asarray(label_smoothing)) else None
-        return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, lam, alpha)
+        settings = settings_of_cost(self, x, lam, label_smoothing, sample_weight)
+        return cost_and_gradients(self.ops, self.layers, self.parameters, self.config.bn_eps, x, labels, *settings)
 
     def predict(self, x: Any, *, standardised: bool = False, views: int = 1) -> Array:
         """Return each network's most probable class for each sample.

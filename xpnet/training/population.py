@@ -11,7 +11,7 @@ from xpnet.config.arguments import kind, takes, whole_numbers
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import whole
 from xpnet.config.settings import VARYING, Settings
-from xpnet.config.training import TrainConfig
+from xpnet.config.training import NOT_BY_REPLICA, TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.training.result import TrainResult
 from xpnet.utils import parsing
@@ -87,9 +87,8 @@ class Population:
         """
 
         def cut(config: Any) -> Any:
-            lists = {
-                name: value for name, value in vars(config).items() if isinstance(value, tuple) and name != "hidden"
-            }
+            values = vars(config).items()
+            lists = {name: v for name, v in values if isinstance(v, tuple) and name not in NOT_BY_REPLICA}
             return dataclasses.replace(config, **{name: value[start:stop] for name, value in lists.items()})
 
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])

@@ -25,7 +25,7 @@ from xpnet.training.result import Divergence, TrainResult, all_diverged, first_l
 from xpnet.training.schedules import learning_rates
 from xpnet.training.state import Chunk, TrainState
 from xpnet.training.steppers import Hyperparameters, StepMetrics, Stepper, make_stepper
-from xpnet.training.validate import check_start
+from xpnet.training.validate import check_start, weights_on
 
 # Approximate seconds of a call of the stepper, and its most steps; callbacks are called in between.
 _SECONDS_A_CALL = 0.05
@@ -68,6 +68,7 @@ class Trainer:
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         settings = config.lam, config.momentum, config.label_smoothing
         self.lam, self.rho, self.smoothing = (np.broadcast_to(np.asarray(v, float), (replicas,)) for v in settings)
+        self._weights = weights_on(network, data.data, config)
         self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
@@ -150,7 +151,8 @@ class Trainer:
         rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
         orders = tuple(self.orders[r] for r in active.numbers)
         smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
-        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
+        lam = asarray(self.lam[active.numbers])
+        hyper = Hyperparameters(lam, rho, config.nesterov, smoothing, orders, self._weights)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
         largest = config.batch_size + self.length.joined
         self._stepper: Stepper = make_stepper(

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import Array
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset, LabelledSet
+from xpnet.data.weights import loss_weights
 from xpnet.errors import ConfigError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_description import description
@@ -78,6 +80,7 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
     for name, count in config.replica_counts().items():
         if count != replicas:
             raise ConfigError(f"{name}: has {count} values for {replicas} replicas; give one, or one for each")
+    loss_weights(data, config.class_weight)
     config.length(samples, architecture)
     if architecture.normalises and min(config.batch_size, samples) == 1:
         raise ConfigError(
@@ -86,11 +89,18 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
         )
 
 
+def weights_on(network: Network, data: Dataset, config: TrainConfig) -> Array | None:
+    """Return the weight of each training sample in the loss (N,) on the network's device; None if all are equal."""
+    weights = loss_weights(data, config.class_weight)
+    return None if weights is None else network.backend.asarray(weights.astype(network.dtype))
+
+
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the requested stepper can train `network` on its device."""
     xp, replicas = network.backend.xp, network.replicas
     momentum = any(rho > 0 for rho in np.ravel(config.momentum))
-    hyper = Hyperparameters(xp.zeros((replicas,)), xp.zeros((replicas,)) if momentum else None)
+    rho, weights = xp.zeros((replicas,)) if momentum else None, weights_on(network, data, config)
+    hyper = Hyperparameters(xp.zeros((replicas,)), rho, weights=weights)
     if config.stepper == "auto":
         check_known(network, hyper, "auto", config)
         return

@@ -56,6 +56,7 @@ def check_network(
     lam: float = 0.0,
     *,
     label_smoothing: float = 0.0,
+    sample_weight: Any = None,
     gradients: Mapping[str, Any] | None = None,
     coverage: Any = None,
     h: float = H,
@@ -80,6 +81,7 @@ def check_network(
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
         label_smoothing: Share of each label that is spread evenly over all classes.
+        sample_weight: Weight of each sample's loss (n,), as it is; None for 1.
         gradients: Gradients to check instead of the network's own, by the names of its parameters.
         coverage: ``"all"``, a fraction (float) or a count (int) of entries, sampled with `seed` and
             stratified over tensors.  Default: all of up to 2 million, else a sample of 10,000.
@@ -111,7 +113,7 @@ def check_network(
             f"precision = {precision}: differences are computed in float64 alone; in float32 the round-off of a loss "
             f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
         )
-    problem = Problem.of(network, x, labels, lam, label_smoothing)
+    problem = Problem.of(network, x, labels, lam, label_smoothing, sample_weight)
     count = parse_coverage(coverage, problem.size)
 
     cost, running_kept, own = own_gradients(network, problem)
@@ -139,6 +141,7 @@ def check_network(
         "samples": len(problem.x),
         "lambda": problem.lam,
         "label_smoothing": problem.smoothing,
+        "weighted": problem.weights is not None,
         "precision": str(network.dtype),
         "device": network.backend.device,
     }
@@ -163,9 +166,9 @@ def gradcheck(
         x: Standardised features (n, d).
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
-        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``label_smoothing``, ``gradients``,
-            ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``, ``progress``,
-            ``should_stop``, ``threads``.
+        **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``label_smoothing``, ``sample_weight``,
+            ``gradients``, ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``, ``method``, ``precision``,
+            ``progress``, ``should_stop``, ``threads``.
 
     Returns:
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.

@@ -18,6 +18,7 @@ from xpnet.config.fields import argument, real
 from xpnet.data import Dataset
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.nn.backprop import Tape, forward
+from xpnet.nn.input_checks import settings_of_cost
 from xpnet.nn.layers import Layer
 from xpnet.nn.network import Network
 from xpnet.ops import Ops, get_reference
@@ -44,6 +45,7 @@ class Problem:
         lam: Strength of the L2 penalty.
         smoothing: Label smoothing.
         ops: The reference operations: fast operations must not judge themselves.
+        weights: Weight of each sample's loss (n,); None for 1.
     """
 
     config: NetworkConfig
@@ -54,15 +56,18 @@ class Problem:
     lam: float
     smoothing: float
     ops: Ops
+    weights: Floats | None = None
 
     @classmethod
-    def of(cls, network: Network, x: Any, labels: Any, lam: float, smoothing: float = 0.0) -> Problem:
+    def of(
+        cls, network: Network, x: Any, labels: Any, lam: float, smoothing: float = 0.0, weights: Any = None
+    ) -> Problem:
         """Return the problem of a `network` of one replica, on any device and in any precision.
 
         Raises:
             ConfigError: The network has several replicas, `lam` is not a finite number of at least 0, or `smoothing` is
                 not from 0 to below 1.
-            ArrayError: `x` or `labels` do not fit the network.
+            ArrayError: `x`, `labels` or `weights` do not fit the network.
         """
         if network.replicas != 1:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
@@ -73,12 +78,14 @@ class Problem:
             raise ArrayError(f"x: is {x.dtype} of the shape {x.shape}; a gradient check of this network takes {wanted}")
         # The network and the checker must compute the same function: features are rounded as the network rounds them.
         x, labels = network.checked(x.astype(network.dtype), labels, needed=True)
+        if weights is not None:
+            weights = on_host(network, settings_of_cost(network, x, 0.0, 0.0, weights)[2]).astype(np.float64)
         x, labels = on_host(network, x).astype(np.float64), on_host(network, labels).astype(np.int64)
         if not np.isfinite(x).all():
             raise ArrayError("x: has values that are not finite")
         parameters = {name: np.array(on_host(network, p), np.float64) for name, p in network.parameters.items()}
         reference = get_reference(get_backend("cpu"))
-        return cls(network.config, network.layers, parameters, x, labels, lam, smoothing, reference)
+        return cls(network.config, network.layers, parameters, x, labels, lam, smoothing, reference, weights)
 
     @property
     def size(self) -> int:
@@ -105,14 +112,15 @@ class Problem:
         return 2 * self.lam * p if self.owners[name][1] == "W" else np.zeros(len(p))
 
     def evaluate(self, parameters: dict[str, Floats]) -> tuple[Floats, list[Flags]]:
-        """Return the loss of each sample (n,), and which ReLU inputs are positive, by hidden layer (n, m).
+        """Return the weighted loss of each sample (n,), and which ReLU inputs are positive, by hidden layer (n, m).
 
         The forward pass is complete and in training mode: BN uses the statistics of these samples.
         """
         tape = Tape()
         s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape)
         outputs = [getattr(record.activation, "y", record.activation) for record in tape.layers[:-1]]
-        return losses(s[0].T, self.labels, self.smoothing), [y[0] > 0 for y in outputs]
+        loss = losses(s[0].T, self.labels, self.smoothing)
+        return loss if self.weights is None else loss * self.weights, [y[0] > 0 for y in outputs]
 
     def penalty(self, parameters: dict[str, Floats]) -> float:
         """Return lam * sum over layers of sum(W**2)."""
@@ -136,7 +144,8 @@ def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict
     before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
     x = network.backend.asarray(problem.x, dtype=network.dtype)
     labels = network.backend.asarray(problem.labels)
-    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing)
+    settings = problem.lam, problem.smoothing, problem.weights
+    cost, gradients = network.cost_and_gradients(x, labels, *settings)
     kept = all(np.array_equal(before[name], on_host(network, value)) for name, value in network.running.items())
     return float(on_host(network, cost)[0]), kept, flat_gradients(gradients, problem, network)
 
@@ -177,7 +186,18 @@ def losses(s: Floats, labels: Indices, smoothing: float = 0.0, shift: Floats | N
 def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
     """Return standardised features (n, d), float64, and labels (n,) of n `samples` of the training set.
 
-    `choose` is ``"first"``, or ``"random"`` for a choice by `seed`.  The network takes the first d of the features.
+    They are those of :func:`checked_rows`.  The network takes the first d of the features.
+
+    Raises:
+        ConfigError: See :func:`checked_rows`.
+    """
+    rows = checked_rows(data, samples, choose, seed, network)
+    x = data.transform(data.train.x[rows], "float64")[:, : network.config.inputs]
+    return np.ascontiguousarray(x), data.train.labels[rows]
+
+
+def checked_rows(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> Indices:
+    """Return the numbers of n `samples` of the training set: the ``"first"``, or a ``"random"`` choice by `seed`.
 
     Raises:
         ConfigError: The training set has fewer samples, or a network with batch normalisation would get a single one.
@@ -187,9 +207,7 @@ def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network
         raise ConfigError(f"samples = {samples}: must be from 1 to {count:,}, which the training set has")
     if samples == 1 and network.config.batch_norm and network.config.hidden:
         raise ConfigError("samples = 1: batch normalisation of one sample gives nothing but beta; take at least 2")
-    rows = choose_rows(count, samples, seed) if choose == "random" else np.arange(samples)
-    x = data.transform(data.train.x[rows], "float64")[:, : network.config.inputs]
-    return np.ascontiguousarray(x), data.train.labels[rows]
+    return choose_rows(count, samples, seed) if choose == "random" else np.arange(samples)
 
 
 def choose_rows(count: int, samples: int, seed: int) -> Indices:

@@ -35,6 +35,7 @@ def sweep_h(
     lam: float = 0.0,
     *,
     label_smoothing: float = 0.0,
+    sample_weight: Any = None,
     steps: Sequence[float] = STEPS,
     entries: int = 200,
     eps: float = 1e-6,
@@ -51,6 +52,7 @@ def sweep_h(
         labels: Classes (n,).
         lam: Strength of the L2 penalty.
         label_smoothing: Share of each label that is spread evenly over all classes.
+        sample_weight: Weight of each sample's loss (n,), as it is; None for 1.
         steps: Values of h.
         entries: Size of the sample, stratified over tensors.
         eps: Smallest denominator of the relative error.
@@ -62,7 +64,7 @@ def sweep_h(
         left out: their gradient is zero.
     """
     network = network_of(network, seed)
-    problem = Problem.of(network, x, labels, lam, label_smoothing)
+    problem = Problem.of(network, x, labels, lam, label_smoothing, sample_weight)
     _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]
     chosen = choose({name: problem.parameters[name].size for name in names}, entries, seed)

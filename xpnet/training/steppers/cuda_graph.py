@@ -69,7 +69,7 @@ class GraphStepper(PlainStepper):
             places.rows, places.labels, scale, keep, shrink, alpha, squares,
         )  # fmt: skip
         program.x = self.cuda.gather(places.rows, self.x, program.x, program.pixels)
-        entropy = self._step(state, program.tape, program.x, places.labels, rates)
+        entropy = self._step(state, program.tape, program.x, places.labels, rates, places.rows)
         figures = (entropy.losses, entropy.correct, squares)
         self.cuda.end_step(n, places.cursor, places.counter, *figures, *places.metrics.arrays())
 

@@ -66,6 +66,7 @@ class PlainStepper:
         rho, smoothing = hyper.rho, hyper.smoothing
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
         self.smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
+        self.weights = None if hyper.weights is None else self.xp.asarray(hyper.weights).astype(self.dtype, copy=False)
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
@@ -87,19 +88,21 @@ class PlainStepper:
             x = work.x = self.ops.gather(perm[t], self.x, work.x)
             labels = work.labels = self.ops.gather(samples[t], self.labels, work.labels)
             rates = Rates(scale[t], keep[t], shrink[t], metrics.penalty[t], alpha[t])
-            entropy = self._step(state, work.tape, x, labels, rates)
+            entropy = self._step(state, work.tape, x, labels, rates, samples[t])
             losses[t], hits[t] = entropy.losses, entropy.correct
         losses.sum(axis=-1, dtype="float64", out=metrics.loss)
         hits.sum(axis=-1, out=metrics.correct)
         state.step += steps
 
-    def _step(self, state: State, tape: Tape, x: Array, labels: Array, rates: Rates) -> CrossEntropy:
-        """Take one step on a batch."""
+    def _step(self, state: State, tape: Tape, x: Array, labels: Array, rates: Rates, rows: Array) -> CrossEntropy:
+        """Take one step on a batch, the samples `rows`."""
         ops, layers, parameters = self.ops, self.layers, state.parameters
         s = forward(ops, layers, parameters, self.config.bn_eps, x, tape)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, rates.scale, tape.entropy)
         if self.smoothing is not None:
             ops.smooth_labels(entropy, s, labels, self.smoothing, rates.scale)
+        if self.weights is not None:
+            ops.weigh_samples(entropy, self.weights, rows)
         self._average(state, tape, rates.alpha)
         for gradient in backward(ops, layers, parameters, tape, entropy.g):
             self._use(gradient, state, rates)

@@ -66,6 +66,7 @@ class Hyperparameters:
         smoothing: Label smoothing; None for training without it.
         orders: A number for each replica's order of samples, if known: replicas with equal numbers see the same
             batches. None means that the batches of each call are compared.
+        weights: Weight of each training sample in the loss (N,); None for 1.
     """
 
     lam: Array
@@ -73,6 +74,7 @@ class Hyperparameters:
     nesterov: bool = False
     smoothing: Array | None = None
     orders: tuple[int, ...] | None = None
+    weights: Array | None = None
 
     def part(self, start: int, stop: int) -> Hyperparameters:
         """Return the settings of the replicas from `start` up to `stop`."""
