@@ -78,6 +78,7 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("softmax", (logits,)),
         ("softmax_cross_entropy", (logits, labels, 0.01)),
         ("smooth_labels", (entropy, logits, labels, 0.1 * np.ones((R, 1, 1), dtype), 0.01)),
+        ("weigh_samples", (entropy, np.linspace(0, 2, n).astype(dtype))),
         ("gather", (draw.integers(0, n, n), x)),
         *(("gather", (rows, source)) for source in pictures),
         ("descend", (block, parts, keep, np.zeros(R))),

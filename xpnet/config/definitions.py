@@ -86,6 +86,7 @@ class DataConfig(Checked):
         split: ``45k``, ``49k``, ``b1b2``, ``9k`` or ``N/M``; None takes the data's own default.
         target: Of a table, the column of the labels, by name or by its number from 0 (-1 is the last); of a ``.npy``
             file of features, the file of the labels.
+        weight: Of a table, the column of the samples' weights in the loss, by name or by number; it is not a feature.
         header: Whether the first line of a CSV file names its columns; None decides by its content.
         test_fraction: Share of the samples that becomes the test set, class by class.
         data_seed: Seed of the order of the samples and of the choice of the test set; None takes 0.
@@ -120,6 +121,13 @@ class DataConfig(Checked):
         "Column of a table's labels; a .npy file's labels.",
         metavar="NAME|INDEX",
         unset="a column called label, labels, target or class",
+    )
+    weight: str | None = setting(
+        None,
+        text_of("the name or the number of a column"),
+        "Column of a table's weights of the samples in the loss.",
+        metavar="NAME|INDEX",
+        unset="all are equal",
     )
     header: bool | None = setting(None, flag, "Whether a CSV file's first line names its columns.", unset="looks")
     test_fraction: float | None = setting(

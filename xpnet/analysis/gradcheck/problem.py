@@ -144,8 +144,8 @@ def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict
     before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
     x = network.backend.asarray(problem.x, dtype=network.dtype)
     labels = network.backend.asarray(problem.labels)
-    settings = problem.lam, problem.smoothing, problem.weights
-    cost, gradients = network.cost_and_gradients(x, labels, *settings)
+    weights = {} if problem.weights is None else {"sample_weight": problem.weights}
+    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing, **weights)
     kept = all(np.array_equal(before[name], on_host(network, value)) for name, value in network.running.items())
     return float(on_host(network, cost)[0]), kept, flat_gradients(gradients, problem, network)
 

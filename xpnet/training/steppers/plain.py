@@ -66,7 +66,7 @@ class PlainStepper:
         rho, smoothing = hyper.rho, hyper.smoothing
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
         self.smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
-        self.weights = None if hyper.weights is None else self.xp.asarray(hyper.weights).astype(self.dtype, copy=False)
+        self.weights = None if hyper.weights is None else hyper.weights.astype(self.dtype, copy=False)
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
