@@ -87,6 +87,7 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("dropout", (s, masks[0])),
         ("dropout", (x, masks[1])),
         ("dropout_gradient", (g, reference.dropout(np, s, masks[0]))),
+        ("weigh_samples", (entropy, np.linspace(0, 2, n).astype(dtype))),
         ("gather", (draw.integers(0, n, n), x)),
         *(("gather", (rows, source)) for source in pictures),
         ("descend", (block, parts, keep, np.zeros(R))),

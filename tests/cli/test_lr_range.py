@@ -102,7 +102,7 @@ def test_lr_range_overwrites_nothing_and_is_quiet(command):
         (["--spacing", "cubic"], "spacing = cubic: must be log or linear"),
         (["--eta-max", "1"], "Unknown option: --eta-max"),
         (["--lambda", "0,1"], "lambda = [0.0, 1.0]: must be one value for xpnet lr-range"),
-        (["--batch-size", "269"], "leaves a batch of one"),
+        (["--batch-size", "1"], "leaves a batch of one"),
         (["--config", "lists.toml"], "eta_max = [0.1, 0.2]: the test finds the rates; leave eta_max out"),
         (["--config", "cosine.toml", "--cycles", "2"], "cycles = 2: the schedule cosine has no cycles; set epochs"),
         (["--no-batch-norm", "--init", "1e30", "--out", "x"], "the loss was not finite at the lowest rate"),

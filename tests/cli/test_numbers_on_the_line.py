@@ -34,7 +34,6 @@ def rows():
     ("arguments", "message"),
     [
         (["--batch-size", "1"], "batch_size = 1: leaves a batch of one of the 270 training samples"),
-        (["--batch-size", "269"], "batch_size = 269: leaves a batch of one"),
         (["--batch-size", "999", "--drop-last"], "drop_last leaves no batch"),
         (["--split", "300/0"], "split = '300/0': must be 45k"),
         (["--init", "1e300"], "init = 1e+300: gives W1 numbers of"),

@@ -27,7 +27,7 @@ FOUR = (*SMALL, "--epochs", "4")
 CASES = {
     "one network": "",
     "population": "--lambda 0,.01,.1 --runs 2 --momentum .9 --shuffle shared",
-    "chunks": "--runs 5 --max-replicas 2 --dtype float64",
+    "chunks": "--runs 5 --max-replicas 2 --dtype float64 --patience 1 --restore best",
     "cosine, Nesterov": "--schedule cosine --momentum .5 --nesterov --batch-size 70 --no-batch-norm",
     "decay": "--schedule decay --save-every 2 --keep 1 --train-metrics full",
     "a cycle and a half": "--n-s 8",
@@ -125,7 +125,7 @@ def check_same(one: Path, other: Path) -> None:
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     assert history(one) == history(other)
     figures = [load_json(folder / "metrics.json") for folder in (one, other)]
-    for name in ("test", "validation", "train", "epochs", "steps", "interrupted", "replicas"):
+    for name in ("test", "validation", "train", "epochs", "steps", "interrupted", "replicas", "stopped"):
         assert figures[0].get(name) == figures[1].get(name), name
     assert figures[0]["interrupted"] is False
     assert (one / "config.toml").read_text() == (other / "config.toml").read_text()

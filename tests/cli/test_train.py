@@ -118,7 +118,7 @@ def test_train_quiet_prints_nothing(command):
         (["--data", "cifar10"], "data = cifar10: is not in "),
         (["--device", "gpu"], "device = gpu: cannot be used: CuPy"),
         (["--device", "cuda"], "device = cuda: must be auto, cpu, gpu or gpu:N"),
-        (["--batch-size", "539"], "leaves a batch of one"),
+        (["--batch-size", "1"], "leaves a batch of one"),
         (["--config", "none.toml"], "config = none.toml: there is no such file"),
         (["--epoch", "3"], "Unknown option: --epoch"),
         (["--hidden"], "--hidden"),

@@ -101,7 +101,7 @@ def train(
     v = {name: np.zeros_like(tensor) for name, tensor in p.items()}
     x, labels = data.standardiser(data.train.x, "float64"), data.train.labels
     x_valid = data.standardiser(data.validation.x, "float64")
-    length = config.length(len(labels))
+    length = config.length(len(labels), network)
     running: dict = {}
     steps: list[float] = []
     all_squares: list[float] = []
@@ -110,7 +110,8 @@ def train(
     ties: list[float] = []
     with np.errstate(all="ignore"):
         for epoch in range(length.epochs):
-            batches = [rows for part in Batches((order,), len(labels), config).of_epoch(epoch) for rows in part]
+            parts = Batches((order,), len(labels), config, joined=length.joined).of_epoch(epoch)
+            batches = [rows for part in parts for rows in part]
             met, tied = [], 0
             for rows in batches[: length.steps - len(steps)]:
                 squares = sum((w**2).sum() for name, w in p.items() if name.startswith("W"))

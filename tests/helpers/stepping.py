@@ -24,14 +24,21 @@ def take(stepper: Any, state: State, perm: Any, eta: Any) -> StepMetrics:
 
 
 def check_step_is_gradient(
-    stepper: Any, net: Any, rows: Any, eta: Any, lam: Any, smoothing: Any = None, dropout: Any = None
+    stepper: Any,
+    net: Any,
+    rows: Any,
+    eta: Any,
+    lam: Any,
+    smoothing: Any = None,
+    weights: Any = None,
+    dropout: Any = None,
 ) -> None:
     """Take one step on the samples `rows` at the rates `eta` (R,): (W - W_after) / eta must be the gradient."""
     to, back = net.backend.asarray, net.backend.to_numpy
     x, labels = stepper.x[to(rows)], stepper.labels[to(rows)]
-    cost, gradients = net.cost_and_gradients(
-        x, labels, to(lam), 0.0 if smoothing is None else to(smoothing), dropout=dropout
-    )
+    of_rows = None if weights is None else to(weights[rows])
+    alpha = 0.0 if smoothing is None else to(smoothing)
+    cost, gradients = net.cost_and_gradients(x, labels, to(lam), alpha, of_rows, dropout=dropout)
     before = {name: back(p).copy() for name, p in net.parameters.items()}
     state, metrics = state_of(net), StepMetrics.empty(net.backend.xp, 1, len(eta))
     stepper.run(state, to(rows[None]), to(eta[None]), metrics)

@@ -146,6 +146,23 @@ def test_smoothed_labels(both, shape, per_replica, own_labels, one):
 
 
 @many
+@given(shape=shapes, own=st.booleans(), by_rows=st.booleans())
+def test_weighed_samples(both, shape, own, by_rows):
+    s = draw(shape)
+    logits, labels = 5 * s.real(s.replicas, s.n, s.m), s.rng.integers(0, s.m, (s.n,))
+    size = (s.replicas, s.n) if own else (s.n,)
+    weights = s.rng.random(7 if by_rows else size).astype(s.dtype)
+    rows = s.rng.integers(0, 7, size) if by_rows else None
+    expected = reference.softmax_cross_entropy(np, logits, labels, 0.25)
+    entropy = both.to(expected)
+    # The high bits of a row are a view of the sample.
+    both.ops.weigh_samples(entropy, both.to(weights), None if rows is None else both.to(rows | (5 << 32)))
+    reference.weigh_samples(np, expected, weights, rows)
+    for got, want, name in zip(both.back(entropy), expected, expected._fields, strict=False):
+        close(got, want, s.dtype, name)
+
+
+@many
 @given(shape=shapes, shared=st.booleans(), bias=st.booleans())
 def test_products(both, shape, shared, bias):
     s = draw(shape)

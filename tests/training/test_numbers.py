@@ -73,6 +73,8 @@ UNUSUAL = {
     "a last batch of one sample": ({}, {"batch_norm": False}, {"batch_size": 13}),
     "a last batch of one sample, dropped": ({}, {}, {"batch_size": 13, "drop_last": True}),
     "a last batch of two samples": ({}, {}, {"batch_size": 19}),
+    "a normalised rest of one, joined to the last batch": ({}, {}, {"batch_size": 13}),
+    "a normalised rest of one, joined to the only batch": ({}, {}, {"batch_size": 39}),
     "one validation sample": ({"split": "40/1"}, {}, {}),
     "one unit": ({}, {"hidden": (1,)}, {}),
     "layers of one unit": ({}, {"hidden": (1, 1)}, {}),
@@ -103,7 +105,7 @@ DEVICES = [("strict", 2, "float64"), ("gpu", 2, "float64")]
 
 @pytest.mark.parametrize(
     ("device", "replicas", "dtype", "name"),
-    [(*on, name) for on in CPU for name in UNUSUAL] + [(*on, name) for on in DEVICES for name in list(UNUSUAL)[:14]],
+    [(*on, name) for on in CPU for name in UNUSUAL] + [(*on, name) for on in DEVICES for name in list(UNUSUAL)[:16]],
 )
 def test_train_unusual_case_gives_the_figures_of_the_definition(device, replicas, dtype, name, backend, harm):
     of_data, of_network, settings = UNUSUAL[name]
@@ -132,7 +134,6 @@ def test_batch_of_one_sample_is_normalised_to_its_shift():
 
 SENTENCES = {
     "a normalised batch of one": ({}, {}, {"batch_size": 1}, "batch_size = 1: leaves a batch of one of the 40"),
-    "a normalised rest of one": ({}, {}, {"batch_size": 13}, "batch_size = 13: leaves a batch of one"),
     "one normalised sample": ({"split": "1/10"}, {}, {}, "leaves a batch of one of the 1 training samples"),
     "no batch": ({}, {}, {"batch_size": 41, "drop_last": True}, "drop_last leaves no batch"),
     "no validation set": ({"split": "40/0"}, {}, {}, "split = '40/0': must be .*, or N/M with both at least 1"),

@@ -162,10 +162,10 @@ def test_population_that_guesses_has_no_best(blobs: Dataset, most: int | None):
 )
 def test_few_steps_are_a_warning_with_a_length_that_suffices(how: dict[str, object], enough: str):
     config = xpnet.TrainConfig(batch_size=100, **how)
-    (warning,) = few_steps(config.length(2000).steps, config, 2000)
+    (warning,) = few_steps(config.length(2000).steps, config, config.length(2000))
     assert warning.startswith(f"{config.length(2000).steps} steps are few")
     assert enough in warning
-    assert few_steps(FEW_STEPS, config, 2000) == []
+    assert few_steps(FEW_STEPS, config, config.length(2000)) == []
 
 
 @given(st.integers(2, 12), st.integers(0, 2**32 - 1), st.integers(1, 40))

@@ -9,7 +9,9 @@ from calls import Calls
 from strict import strict_backend
 from training_cases import assert_same_bits, network
 
+import xpnet
 from xpnet.training.population import Population
+from xpnet.training.steppers.feature_parallel import threads_to_split
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 from xpnet.training.train import train
 from xpnet.training.train_population import train_population
@@ -94,6 +96,30 @@ def test_prune_all_networks_ends_the_training(blobs):
     assert result.dropped == {0: 10, 1: 10, 2: 10}
     assert np.isnan(result.test.losses).all()
     np.testing.assert_array_equal(net.parameters["W1"], short.parameters["W1"])
+
+
+def test_all_networks_pruned_with_momentum_can_be_saved(blobs):
+    states = []
+    callback = Calls(
+        prune_at=[4], on_prune=lambda point: point.replicas, on_checkpoint=lambda point: states.append(point.state())
+    )
+    result = xpnet.train(network(3), blobs, xpnet.TrainConfig(epochs=2, momentum=0.5), callbacks=[callback])
+    assert result.steps == 4
+    assert (states[-1].alive, states[-1].dropped) == ((), {0: 4, 1: 4, 2: 4})
+
+
+def test_last_network_with_batches_of_its_own_is_trained_as_one_alone(monkeypatch):
+    monkeypatch.setenv("XPNET_FAST", "1")
+    monkeypatch.setattr("xpnet.training.steppers.feature_parallel.blas_threads", lambda: 2)
+    data, config = xpnet.load_data("patterns:300/50"), xpnet.TrainConfig(epochs=2)
+    architecture = xpnet.NetworkConfig(inputs=data.inputs, hidden=(8,), classes=data.classes)
+    net, alone = xpnet.Network(architecture, replicas=2), xpnet.Network(architecture, seed=1)
+    assert threads_to_split(alone, xpnet.to_device(data, alone.backend, "float32").train.x) == 2
+    result = train(net, data, config, callbacks=[Calls(prune_at=[1], on_prune=lambda _: [0])])
+    expected = train(alone, data, config)
+    assert result.dropped == {0: 1}
+    np.testing.assert_allclose(net.parameters["W1"][1], alone.parameters["W1"][0], atol=1e-4)
+    np.testing.assert_allclose(result.test.losses[1], expected.test.losses[0], rtol=1e-3)
 
 
 def test_final_evaluates_only_the_sets_it_names(blobs):

@@ -20,6 +20,7 @@ SETTINGS = {
     "decay, momentum": {"schedule": "decay", "epochs": 4, "momentum": 0.9},
     "cosine, Nesterov": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "momentum": 0.5, "nesterov": True},
     "own orders": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "shuffle": "independent"},
+    "a joined last batch": {"schedule": "cosine", "epochs": 4, "batch_size": 57, "shuffle": "independent"},
     "full metrics": {"schedule": "constant", "epochs": 4, "train_metrics": "full"},
 }
 CYCLES = xpnet.TrainConfig(n_s=9, cycles=2)

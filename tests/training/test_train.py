@@ -199,8 +199,7 @@ def test_train_on_prepared_data_gives_the_same(blobs):
     ("net", "config", "message"),
     [
         ({}, {"lam": (0.1, 0.2)}, "lambda: has 2 values for 1 replicas"),
-        ({}, {"batch_size": 399}, "batch_size = 399: leaves a batch of one of the 400 training samples"),
-        ({}, {"batch_size": 1}, "batch_size = 1: leaves a batch of one"),
+        ({}, {"batch_size": 1}, "batch_size = 1: leaves a batch of one of the 400 training samples"),
         ({}, {"batch_size": 500, "drop_last": True}, "larger than the 400 training samples"),
         ({"inputs": 5}, {}, "inputs = 5: the data arrays has 12 features"),
         ({"classes": 3}, {}, "classes = 3: the data arrays has 4 classes"),

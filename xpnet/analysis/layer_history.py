@@ -121,7 +121,7 @@ class Recorder(Callback):
         every = argument("every", every, whole(1))
         self.history = LayerHistory()
         self._network, self._lam, self._every = network, config.lam, every
-        length = config.length(count)
+        length = config.length(count, network.config)
         self._last = length.epochs
         rows = np.sort(generator(0, Purpose.DIAGNOSIS_ROWS).permutation(count)[: self.samples])
         x = np.ascontiguousarray(data.transform(data.train.x[rows], str(network.dtype)))

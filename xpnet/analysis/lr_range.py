@@ -26,7 +26,7 @@ from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation
 from xpnet.training.history import Values
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
-from xpnet.training.validate import on_device_of
+from xpnet.training.validate import on_device_of, weights_on
 
 # The test ends when the smoothed loss is more than this many times its lowest, as in fastai's lr_find.
 DIVERGED = 4.0
@@ -122,7 +122,7 @@ def lr_range(
     seeds = seeds if isinstance(seeds, Sequence) else (seeds,)
     network = Network(config, backend=backend or get_backend("cpu"), dtype=dtype, seed=seeds)
     on_device = on_device_of(network, data, train)
-    asked = asked or max(_STEPS, train.length(int(on_device.train.x.shape[0])).steps_per_epoch)
+    asked = asked or max(_STEPS, train.length(int(on_device.train.x.shape[0]), config).steps_per_epoch)
     return _Test(network, on_device, train, rising_rates(first, last, asked, spacing)).run(callbacks)
 
 
@@ -144,6 +144,7 @@ class _Test:
 
     def __init__(self, network: Network, data: DeviceData, config: TrainConfig, rates: Values) -> None:
         self.network, self.data, self.config, self.rates = network, data, config, rates
+        self.length = config.length(int(data.train.x.shape[0]), network.config)
         backend, replicas, train = network.backend, network.replicas, data.train
 
         def each(value: Any) -> Array:
@@ -153,9 +154,11 @@ class _Test:
         velocities = {} if rho is None else {n: backend.xp.zeros_like(p) for n, p in network.parameters.items()}
         self.state = State(network.parameters, velocities, network.running)
         smoothing = each(config.label_smoothing) if np.any(np.asarray(config.label_smoothing)) else None
-        hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing)
+        weights = weights_on(network, data.data, config)
+        hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing, weights=weights)
         hyper = hyper.with_dropout(config, order_seeds(config, network.seeds))
-        self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
+        largest = config.batch_size + self.length.joined
+        self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, largest, config)
         self.evaluation = Evaluation(network, data.validation.x, data.validation.labels)
         self.smooth_loss, self.smooth_accuracy = Smoothing(len(rates)), Smoothing(len(rates))
 
@@ -217,7 +220,8 @@ class _Test:
         stretch = wanted = -(-left // _PASSES)
         held: list[Array] = []
         for epoch in itertools.count():
-            for batches in Batches(orders, samples, self.config, image_shape=shape).of_epoch(epoch):
+            joined = self.length.joined
+            for batches in Batches(orders, samples, self.config, image_shape=shape, joined=joined).of_epoch(epoch):
                 while len(batches):
                     part, batches = batches[:wanted], batches[wanted:]
                     held.append(part if host_rows else backend.asarray(part))
@@ -259,7 +263,7 @@ class _Test:
     def _too_short(self) -> str | None:
         """Return a note if the test is short for a deep network; None if it is not."""
         network, steps = self.network, len(self.rates)
-        planned = self.config.length(int(self.data.train.x.shape[0])).steps
+        planned = self.length.steps
         if not network.config.batch_norm or len(network.layers) < _DEEP or steps >= _FEW * planned:
             return None
         return (

@@ -98,7 +98,7 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
     transform = network.transform or data.transform
     if network.feature_names and data.feature_names and network.feature_names != data.feature_names:
         order = places_of(network.feature_names, data.feature_names, place)
-        data = _with_sets(data, lambda part: LabelledSet(part.x[:, order], part.labels))
+        data = _with_sets(data, lambda part: dataclasses.replace(part, x=part.x[:, order]))
         data = dataclasses.replace(data, feature_names=network.feature_names)
     names = _names_for(network, data)
     more = names != network.class_names and data.classes > network.config.classes
@@ -112,7 +112,11 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
     if names is None or names[: data.classes] == data.class_names:
         return data
     theirs = data.class_names
-    data = _with_sets(data, lambda part: LabelledSet(part.x, same_classes(part.labels, theirs, names, place)))
+
+    def renamed(part: LabelledSet) -> LabelledSet:
+        return dataclasses.replace(part, labels=same_classes(part.labels, theirs, names, place))
+
+    data = _with_sets(data, renamed)
     notes = without_numbering(data.notes)
     return dataclasses.replace(data, class_names=network.class_names or names, notes=notes)
 

@@ -98,7 +98,7 @@ def diagnose(
     title = describe(settings, data)
     if "init" not in settings.varying:
         title += f", init {population.network.init}"
-    epochs = counted(population.train.length(len(data.train)).epochs, "epoch")
+    epochs = counted(population.train.length(len(data.train), population.network).epochs, "epoch")
     output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
 
     exit_code, diverged = _train(network, data, population, orders, recorder, output)

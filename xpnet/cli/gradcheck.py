@@ -81,6 +81,7 @@ _DEFAULTS = Check()
         "label_smoothing",
         "dropout",
         "input_dropout",
+        "class_weight",
         "seed",
         "device",
     ),
@@ -93,7 +94,8 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     The exit code is 0 if they agree and 1 if not.
     """
     from xpnet.analysis.gradcheck import check_network, sweep_h
-    from xpnet.analysis.gradcheck.problem import checked_samples, parse_coverage
+    from xpnet.analysis.gradcheck.problem import checked_rows, checked_samples, parse_coverage
+    from xpnet.data.weights import loss_weights
 
     settings = Settings.from_mapping(given(options)).single("xpnet gradcheck")
     refuse_taken(check.figure)
@@ -102,6 +104,9 @@ def gradcheck(options: Any = None, *, check: Check = _DEFAULTS, output: Output =
     assert isinstance(lam, float)  # of one network
     of_cost: Any = {name: getattr(settings.train, name) for name in ("label_smoothing", "dropout", "input_dropout")}
     x, labels = checked_samples(data, check.samples, check.choose, seed, network)
+    weights = loss_weights(data, settings.train.class_weight)
+    if weights is not None:
+        of_cost["sample_weight"] = weights[checked_rows(data, check.samples, check.choose, seed, network)]
     total = parse_coverage(check.coverage, network.size)
     with (
         finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,

@@ -31,7 +31,7 @@ FIGURE, TABLE = "lr_range", "lr_range.csv"
 @with_settings(
     *(*DATA, "hidden", "batch_norm", "activation", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
     *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
-    *("label_smoothing", "dropout", "input_dropout", "flip", "shift", "border", "cutout"),
+    *("label_smoothing", "class_weight", "dropout", "input_dropout", "flip", "shift", "border", "cutout"),
     *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
     help={
         "n_s": "Of the training that is suggested: half a cycle, in steps, or in epochs as 5ep. [default: 5ep]",

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Column, Table
 
 from xpnet.cli.console import number, percent
+from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
     from xpnet.training.population import Population
@@ -87,4 +88,28 @@ def combinations_table(population: Population, result: TrainResult) -> Table:
         notes = ["best validation"] if index == best else []
         notes += [f"{diverged} of {len(members)} diverged"] if diverged and several else []
         made.add_row(*cells, "; ".join(notes), style="bold" if index == best else None)
+    return made
+
+
+def in_words(result: TrainResult) -> str:
+    """Return the length of a training, its wall times, and when it was stopped, in a line or two."""
+    from xpnet.training.result import stops_in_words
+
+    epochs = sorted(result.seconds_training)
+    median = f" ({epochs[len(epochs) // 2]:.3f} s an epoch)" if epochs else ""
+    stops = f"\n{stops_in_words(result.stops())}" if result.weights else ""
+    return (
+        f"{counted(result.epochs, 'epoch')}, {counted(result.steps, 'step')} on {result.device}; "
+        f"transforms {result.seconds_transforms:.2f} s, training {sum(epochs):.2f} s{median}, "
+        f"evaluation {result.seconds_evaluation:.2f} s{stops}"
+    )
+
+
+def result_table(result: TrainResult) -> Table:
+    """Return one row for each set: accuracy, loss and cost."""
+    made = Table("", *(Column(head, justify="right") for head in ("accuracy", "loss", "cost")))
+    for name, which in (("training", "train"), ("validation", "validation"), ("test", "test")):
+        made.add_row(name, *figures(getattr(result, which)))
+    if (seen := result.test_views) is not None:
+        made.add_row(f"test, {result.views} views", percent(seen.accuracy), number(seen.loss), "")
     return made

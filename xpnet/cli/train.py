@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.table import Column, Table
 
 from xpnet.cli import command_line
 from xpnet.cli.console import (
@@ -19,11 +18,9 @@ from xpnet.cli.console import (
     Output,
     finish_on_interrupt,
     left_out_if_not_drawn,
-    number,
-    percent,
 )
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
-from xpnet.cli.tables import combinations_table, figures
+from xpnet.cli.tables import combinations_table, in_words, result_table
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.errors import ConfigError, RunError
 from xpnet.utils.atomic_files import rewrite
@@ -237,11 +234,11 @@ def _print_result(
         RunError: Not everything could be saved.
         OSError: The result cannot be printed; everything is saved.
     """
-    table = combinations_table(experiment.population, result) if experiment.compares else _table(result)
+    table = combinations_table(experiment.population, result) if experiment.compares else result_table(result)
     folder = saver.folder
     not_printed: OSError | None = None
     try:
-        output.result(metrics, experiment.title, table, _summary(result), f"run folder: {folder}")
+        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}")
     except OSError as error:
         not_printed = error
     _warn(metrics, output)
@@ -274,27 +271,6 @@ def _draw(experiment: Experiment, folder: Path, result: TrainResult, output: Out
     from xpnet.report.population_chart import population_figure
 
     with left_out_if_not_drawn(output):
-        if experiment.compares:
-            chart = population_figure(experiment.population, result, experiment.title)
-        else:
-            chart = curves(result.history, experiment.title)
+        compares, title = experiment.compares, experiment.title
+        chart = population_figure(experiment.population, result, title) if compares else curves(result.history, title)
         save_figure(chart, folder / "curves", rewrite)
-
-
-def _summary(result: TrainResult) -> str:
-    epochs = result.seconds_training
-    median = f" ({sorted(epochs)[len(epochs) // 2]:.3f} s an epoch)" if epochs else ""
-    return (
-        f"{counted(result.epochs, 'epoch')}, {counted(result.steps, 'step')} on {result.device}; "
-        f"transforms {result.seconds_transforms:.2f} s, training {sum(epochs):.2f} s{median}, "
-        f"evaluation {result.seconds_evaluation:.2f} s"
-    )
-
-
-def _table(result: TrainResult) -> Table:
-    table = Table("", *(Column(head, justify="right") for head in ("accuracy", "loss", "cost")))
-    for name, metrics in (("training", result.train), ("validation", result.validation), ("test", result.test)):
-        table.add_row(name, *figures(metrics))
-    if (seen := result.test_views) is not None:
-        table.add_row(f"test, {result.views} views", percent(seen.accuracy), number(seen.loss), "")
-    return table

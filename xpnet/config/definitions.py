@@ -68,11 +68,16 @@ class NetworkConfig(Checked):
     )
     init_bias: float = setting(0.0, real(0), "Standard deviation of initial biases.", metavar="SIGMA")
 
+    @property
+    def normalises(self) -> bool:
+        """Whether there is a layer with batch normalisation."""
+        return self.batch_norm and bool(self.hidden)
+
     def in_words(self) -> str:
         """Return sizes, normalisation and activation, such as ``3072-50-50-10 with BN`` (and ReLU)."""
         sizes = "-".join(map(str, (self.inputs, *self.hidden, self.classes)))
         activation = f" and {self.activation}" if self.hidden and self.activation != "relu" else ""
-        return f"{sizes} {'with' if self.batch_norm and self.hidden else 'without'} BN{activation}"
+        return f"{sizes} {'with' if self.normalises else 'without'} BN{activation}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,7 @@ class DataConfig(Checked):
         split: ``45k``, ``49k``, ``b1b2``, ``9k`` or ``N/M``; None takes the data's own default.
         target: Of a table, the column of the labels, by name or by its number from 0 (-1 is the last); of a ``.npy``
             file of features, the file of the labels.
+        weight: Of a table, the column of the samples' weights in the loss, by name or by number; it is not a feature.
         header: Whether the first line of a CSV file names its columns; None decides by its content.
         test_fraction: Share of the samples that becomes the test set, class by class.
         data_seed: Seed of the order of the samples and of the choice of the test set; None takes 0.
@@ -121,6 +127,13 @@ class DataConfig(Checked):
         "Column of a table's labels; a .npy file's labels.",
         metavar="NAME|INDEX",
         unset="a column called label, labels, target or class",
+    )
+    weight: str | None = setting(
+        None,
+        text_of("the name or the number of a column"),
+        "Column of a table's weights of the samples in the loss.",
+        metavar="NAME|INDEX",
+        unset="all are equal",
     )
     header: bool | None = setting(None, flag, "Whether a CSV file's first line names its columns.", unset="looks")
     test_fraction: float | None = setting(

@@ -127,6 +127,25 @@ def image_size(value: Any) -> str:
     return f"{height}x{width}"
 
 
+def class_weights(value: Any) -> str | tuple[float, ...]:
+    """Check for balanced, or numbers of at least 0 such as ``(1, 2.5)`` or ``"1,2.5"``, one for each class."""
+    if value == "balanced" and isinstance(value, str):
+        return value
+    items = value.split(",") if isinstance(value, str) else value
+    try:
+        weights = tuple(float(real(0)(item)) for item in ([items] if _is_one(items) else items))
+    except (TypeError, ValueError):
+        weights = ()
+    if not weights or isinstance(value, Mapping) or not any(weights):
+        raise ValueError("balanced, or a finite number of at least 0 for each class, such as 1,2.5, not all of them 0")
+    return weights
+
+
+def _is_one(value: Any) -> bool:
+    """Return whether a value is a single number and not a sequence."""
+    return isinstance(value, (int, float)) or getattr(value, "ndim", None) == 0
+
+
 def initial_weights(value: Any) -> str | float:
     """Check for he, xavier or a standard deviation."""
     if value in ("he", "xavier"):

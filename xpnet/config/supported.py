@@ -28,14 +28,22 @@ _TRAINING = dict.fromkeys([
 _STEPS = dict.fromkeys(["lam", "rho", "nesterov", "orders"])
 _ALL = _NETWORK | _TRAINING | _STEPS
 _NO_MOMENTUM: Known = {name: None for name in _ALL if name != "rho"}
-_NAMES = {"lam": "lambda", "rho": "momentum", "smoothing": "label_smoothing", "masks": "dropout"}
+_NAMES = {
+    "lam": "lambda",
+    "rho": "momentum",
+    "smoothing": "label_smoothing",
+    "masks": "dropout",
+    "weights": "class_weight or sample_weight",
+}
 
 # Settings that concern no stepper.
-_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views"])
+_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views", "patience", "restore", "class_weight"])
 # Settings of the samples, the labels and dropout: steppers that call the operations of a step one by one know all
 # values.
 _DROPOUT = ("dropout", "input_dropout")
-_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing", *_DROPOUT, "masks"]) | _ELSEWHERE
+_SAMPLES = _ELSEWHERE | dict.fromkeys([
+    "flip", "shift", "cutout", "label_smoothing", "smoothing", "weights", *_DROPOUT, "masks",
+])  # fmt: skip
 _NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
 _NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,))
 

@@ -7,10 +7,12 @@ import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import (
     Checked,
     argument,
     chosen,
+    class_weights,
     epochs,
     flag,
     half_cycle,
@@ -30,6 +32,8 @@ PerReplica: TypeAlias = "float | tuple[float, ...]"
 MOST_STEPS = 100_000_000
 # Larger shifts and sides of pictures do not fit into the number of a view; see :mod:`xpnet.data.views`.
 MOST_SHIFT, MOST_SIDE = 31, 510
+# Settings whose tuples do not have a value for each replica.
+NOT_BY_REPLICA = ("hidden", "class_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,8 @@ class TrainConfig(Checked):
 
     Attributes:
         lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2).
-        batch_size: Samples in a step.
+        batch_size: Samples in a step.  With batch normalisation, a last batch of one sample is joined to the one before
+            it, since one sample has no variance.
         drop_last: Drop an incomplete batch at the end of an epoch instead of using it.
         schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
             back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
@@ -63,6 +68,9 @@ class TrainConfig(Checked):
         dropout: Probability with which each output of a hidden layer is set to 0 in a step; the others are divided by
             1 - dropout (Srivastava et al., 2014).  Evaluations drop nothing.
         input_dropout: The same of the inputs of the network.
+        class_weight: Weights of the classes in the loss: ``"balanced"``: the number of training samples divided by the
+            number of classes and by the samples of the class; or a number for each class, in the order of the class
+            names.  They multiply the weights of the samples, and all are divided by their mean over the training set.
         flip: ``"random"``: each sample of an epoch is mirrored with probability 1/2; ``"alternating"``: a random half
             is mirrored in the even epochs, and the other half in the odd ones.
         shift: Each sample of an epoch is moved by up to so many pixels, in both directions.
@@ -78,6 +86,10 @@ class TrainConfig(Checked):
             shuffle seed + r.
         train_metrics: ``"running"``: training loss and accuracy of the batches during the epoch;
             ``"full"``: one more pass over the training set after each epoch.
+        patience: Epochs without a better validation accuracy (or an equal one with a lower loss) after which a network
+            stops; None trains all networks to the end.  Each replica stops by itself.
+        restore: Weights and running statistics that each network has at the end: the ``"last"`` ones, or those of its
+            ``"best"`` epoch.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
             step for small networks; on the CPU ``"split"`` and ``"units"``: the first layer or all layers
@@ -129,6 +141,13 @@ class TrainConfig(Checked):
     input_dropout: PerReplica = setting(
         0.0, per_replica(real(0, below=1)), "Probability that an input is set to 0 in a step.", metavar="P"
     )
+    class_weight: str | tuple[float, ...] | None = setting(
+        None,
+        class_weights,
+        "Weights of the classes in the loss, by their numbers of samples or as given.",
+        metavar="balanced|X,X,...",
+        unset="1 for each class",
+    )
     flip: str = chosen("none", "none|random|alternating", "Which pictures are mirrored in an epoch.")
     shift: int = setting(0, whole(0, MOST_SHIFT), "Pixels by which pictures are moved at most.", metavar="N")
     border: str = chosen("reflect", "reflect|constant", "Pixels that a shift brings in: mirrored ones, or 0.")
@@ -147,6 +166,14 @@ class TrainConfig(Checked):
     train_metrics: str = chosen(
         "running", "running|full", "Training figures as met during the epoch, or from a full pass after it."
     )
+    patience: int | None = setting(
+        None,
+        whole(1),
+        "Epochs without a better validation accuracy after which a network stops.",
+        metavar="N",
+        unset="trains to the end",
+    )
+    restore: str = chosen("last", "last|best", "Weights at the end: the last ones, or those of the best epoch.")
     stepper: str = chosen(
         "auto",
         "auto|plain|fused|graph|small|split|units|population",
@@ -179,17 +206,23 @@ class TrainConfig(Checked):
     def replica_counts(self) -> dict[str, int]:
         """Return how many replicas each setting that is a tuple is made for, by name."""
         values = {setting_name(f): getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: len(value) for name, value in values.items() if isinstance(value, tuple)}
+        return {n: len(value) for n, value in values.items() if isinstance(value, tuple) and n not in NOT_BY_REPLICA}
 
-    def length(self, samples: int) -> Length:
+    def length(self, samples: int, network: NetworkConfig | None = None) -> Length:
         """Return how many steps and epochs training takes on `samples` samples.
+
+        Args:
+            samples: Number of training samples.
+            network: The architecture; if it has batch normalisation, a last batch of one sample is joined to the batch
+                before it.
 
         Raises:
             ConfigError: No batch would be complete although incomplete ones are dropped, or there are too many steps.
         """
         samples = argument("samples", samples, whole(0))
         full, rest = divmod(samples, self.batch_size)
-        per_epoch = full if self.drop_last else full + (rest > 0)
+        joined = network is not None and network.normalises and rest == 1 and full > 0 and not self.drop_last
+        per_epoch = full if self.drop_last or joined else full + (rest > 0)
         if per_epoch == 0:
             larger = f"batch_size = {self.batch_size}: larger than the {samples} training samples"
             raise ConfigError(f"{larger}, and drop_last leaves no batch; take a smaller batch_size")
@@ -198,16 +231,20 @@ class TrainConfig(Checked):
         steps = max(1, round((self.epochs or 20) * per_epoch)) if by_epochs else (self.cycles or 2) * 2 * n_s
         if steps > MOST_STEPS:
             raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
-        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s)
+        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s, joined=joined)
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle."""
+    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle.
+
+    With `joined`, the last batch of an epoch has one sample more than the others.
+    """
 
     steps: int
     steps_per_epoch: int
     n_s: int
+    joined: bool = False
 
     @property
     def epochs(self) -> int:

@@ -18,6 +18,7 @@ from xpnet.data.feature_table import ChunkedArray, Table, table_of
 from xpnet.data.growing_table import reorder
 from xpnet.data.labels import as_labels, check_count, classes_of_numbers, numbering, same_classes
 from xpnet.data.splits import nine_tenths
+from xpnet.data.weights import as_weights
 from xpnet.errors import DataError, printable
 from xpnet.utils.lazy_arrays import Features, Rows
 from xpnet.utils.memory import check_room
@@ -25,12 +26,13 @@ from xpnet.utils.rng import Purpose, generator
 
 
 class Arrays(NamedTuple):
-    """Training and test arrays, or their names in messages."""
+    """Training and test arrays, or their names in messages; `weights` are those of the training samples."""
 
     x: Any
     y: Any
     x_test: Any = None
     y_test: Any = None
+    weights: Any = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def raw_from_arrays(
         has, lacks = (names.x_test, names.y_test)[:: 1 if arrays.y_test is None else -1]
         raise DataError(f"{has} is given without {lacks}; a test set needs both")
     table, labels = _samples(arrays.x, arrays.y, names.x, names.y)
+    weights = None if arrays.weights is None else as_weights(arrays.weights, names.weights, table.rows, names.x)
     # Before the split, since test rows may be the only rows of a class.
     if metadata.class_names is None:
         labels, classes = classes_of_numbers(labels, names.y)
@@ -100,7 +103,7 @@ def raw_from_arrays(
         else:
             _check_named(y_test, classes, names.y_test)
         test = x_test, y_test
-    return raw_from_table(table, labels, test, classes, metadata, names.x, policy)
+    return raw_from_table(table, labels, test, classes, metadata, names.x, policy, weights)
 
 
 def _check_named(labels: NDArray[np.int64], classes: Sequence[str], name: str) -> None:
@@ -140,6 +143,7 @@ def raw_from_table(
     metadata: DatasetMetadata,
     name: str,
     policy: SplitPolicy | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> RawDataset:
     """Read features into a data set.
 
@@ -154,6 +158,7 @@ def raw_from_table(
         metadata: Other facts.
         name: Name of the features in messages.
         policy: Seed, and the share that becomes the test set.
+        weights: Weight of each row in the loss.
     """
     policy = policy or SplitPolicy()
     if test is not None and policy.fraction is not None:
@@ -184,6 +189,7 @@ def raw_from_table(
         feature_names=table.feature_names,
         notes=metadata.notes,
         about={**metadata.about, "test_set": "split off" if test is None else "its own"},
+        weights=None if weights is None else weights[order[:rest]],
     )
 
 

@@ -27,6 +27,7 @@ class RawDataset:
         labels_test: Classes of the test set (m,).
         default_split: The split to use if none is given.
         about: Facts for `xpnet data info`, such as its kind and the files that were left out.
+        weights: Weight of each sample of `x` in the loss (n,); None for 1.
     """
 
     name: str
@@ -41,14 +42,16 @@ class RawDataset:
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """Samples: raw features `x` (n, d) and classes `labels` (n,)."""
+    """Samples: raw features `x` (n, d), classes `labels` (n,), and their `weights` in the loss (n,), None for 1."""
 
     x: Features
     labels: NDArray[np.int64]
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.dataset import Dataset, LabelledSet
+from xpnet.data.dataset import Dataset
 from xpnet.data.labels import without_numbering
 
 # The checksum covers all features of sets up to this size; of larger sets, which may be on a disk, a sample of rows.
@@ -28,7 +28,7 @@ def as_earlier(data: Dataset, seen: Mapping[str, Any]) -> Dataset:
     if int(numbers.max()) + 1 != seen.get("classes") or seen["classes"] > 2 * data.classes + 10:
         return data
     sets: dict[str, Any] = {
-        name: LabelledSet(samples.x, numbers[samples.labels])
+        name: dataclasses.replace(samples, labels=numbers[samples.labels])
         for name, samples in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
     earlier = dataclasses.replace(
@@ -56,6 +56,8 @@ def fingerprint(data: Dataset) -> dict[str, Any]:
         "classes": data.classes,
         "check sum": f"{crc:08x}",
     }
+    if data.train.weights is not None:
+        facts["weights"] = f"{zlib.crc32(np.ascontiguousarray(data.train.weights).tobytes()):08x}"
     # A network stores the names of columns and uses them to predict.
     if data.feature_names:
         facts["names of features"] = f"{zlib.crc32(chr(10).join(data.feature_names).encode()):08x}"

@@ -70,6 +70,7 @@ def data_from_arrays(
     x_test: Any = None,
     labels_test: Any = None,
     *,
+    sample_weight: Any = None,
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
@@ -91,6 +92,8 @@ def data_from_arrays(
             order, and the ``class_names`` of the data set. With `class_names`, the labels are the classes, from 0.
         x_test: Features of the test set; without them, the last tenth of the shuffled rows becomes the test set.
         labels_test: Labels of the test set.
+        sample_weight: Weight of each row of `x_train` in the loss of a training (n,), numbers of at least 0; None for
+            equal weights.
         split: ``"N/M"``; None takes a tenth for validation.
         class_names: Names of all classes, even of classes without samples; None takes the labels that occur.
         seed: Seed of the shuffle.
@@ -117,8 +120,8 @@ def data_from_arrays(
         pca_eps=pca_eps,
     )
     raw = raw_from_arrays(
-        Arrays(x_train, labels_train, x_test, labels_test),
-        Arrays("x_train", "labels_train", "x_test", "labels_test"),
+        Arrays(x_train, labels_train, x_test, labels_test, sample_weight),
+        Arrays("x_train", "labels_train", "x_test", "labels_test", "sample_weight"),
         DatasetMetadata("arrays", IN_MEMORY, class_names),
         SplitPolicy.of(config),
     )

@@ -52,13 +52,18 @@ def split_raw(raw: RawDataset, config: DataConfig | None = None) -> Dataset:
             f"take a smaller N/M, or leave it out for {raw.default_split}"
         )
     stop = training + validation
-    train = LabelledSet(slice_rows(raw.x, slice(training)), raw.labels[:training])
+
+    def part(rows: slice) -> LabelledSet:
+        weights = None if raw.weights is None else raw.weights[rows]
+        return LabelledSet(slice_rows(raw.x, rows), raw.labels[rows], weights)
+
+    train = part(slice(training))
     return Dataset(
         name=raw.name,
         location=raw.location,
         split=split,
         train=train,
-        validation=LabelledSet(slice_rows(raw.x, slice(training, stop)), raw.labels[training:stop]),
+        validation=part(slice(training, stop)),
         test=LabelledSet(raw.x_test, raw.labels_test),
         class_names=raw.class_names,
         image_shape=raw.image_shape,

@@ -124,16 +124,20 @@ def cost_and_gradients(
     lam: Array,
     smoothing: Array | None = None,
     masks: Masks | None = None,
+    weights: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the costs (R,) and their gradients; see :meth:`xpnet.Network.cost_and_gradients`.
 
-    `lam` and `smoothing`, which is None for labels as they are, are numbers () or one for each replica (R,).
+    `lam` and `smoothing`, which is None for labels as they are, are numbers () or one for each replica (R,).  `weights`
+    of the samples are (n,) or (R, n); None for 1.
     """
     tape = Tape()
     s = forward(ops, layers, parameters, eps, x, tape, masks)
     entropy = ops.softmax_cross_entropy(s, labels, 1.0 / s.shape[-2])
     if smoothing is not None:
         ops.smooth_labels(entropy, s, labels, smoothing[..., None, None], 1.0 / s.shape[-2])
+    if weights is not None:
+        ops.weigh_samples(entropy, weights)
     lam_W = 2 * (lam[:, None, None] if lam.ndim else lam)
     gradients: dict[str, Array] = {}
     for layer, inputs, g, gamma, beta in backward(ops, layers, parameters, tape, entropy.g):

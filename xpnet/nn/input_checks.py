@@ -77,6 +77,32 @@ def check_labels(labels: Array, x: Array, classes: int, backend: Backend) -> Non
         raise ArrayError(f"labels: range from {lowest} to {highest}; this network has classes 0 to {classes - 1}")
 
 
+def settings_of_cost(network: Any, x: Array, lam: Any, smoothing: Any, weights: Any) -> tuple[Any, Any, Any]:
+    """Return penalty, label smoothing and weights for the cost on `x`, checked; the last two are None if not used."""
+    alpha = numbers_of(network, "label_smoothing", smoothing) if np.any(np.asarray(smoothing)) else None
+    of_samples = None if weights is None else _checked_weights(network, weights, x)
+    return numbers_of(network, "lam", lam), alpha, of_samples
+
+
+def _checked_weights(network: Any, weights: Any, x: Array) -> Array:
+    """Return weights of the samples `x`, (n,) or (R, n), in the network's dtype on its device.
+
+    Raises:
+        ArrayError: They are not finite numbers of at least 0, or not one for each sample.
+    """
+    weights = network.backend.asarray(weights)
+    if weights.dtype.kind not in "biuf" or weights.shape not in (x.shape[-2:-1], x.shape[:-1]):
+        raise ArrayError(
+            f"sample_weight: is {weights.dtype} of the shape {tuple(weights.shape)} for x of shape {tuple(x.shape)}; "
+            f"weights must be numbers of the shape {tuple(x.shape[-2:-1])}"
+        )
+    weights = weights.astype(network.dtype)
+    lowest, highest = (float(network.backend.to_numpy(weight)) for weight in (weights.min(), weights.max()))
+    if not (lowest >= 0 and np.isfinite(highest)):  # also for NaN
+        raise ArrayError(f"sample_weight: ranges from {lowest:g} to {highest:g}; weights must be finite and at least 0")
+    return weights
+
+
 def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
     """Return raw samples of any array-like type on the host, (n, d) or (R, n, d).
 

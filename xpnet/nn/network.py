@@ -29,7 +29,7 @@ from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.dropout import Dropout
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
-from xpnet.nn.input_checks import checked, numbers_of
+from xpnet.nn.input_checks import checked, settings_of_cost
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_description import Model, description
 from xpnet.nn.model_file import model_path, read_model, save_network
@@ -147,31 +147,38 @@ class Network:
 
     @takes(lam=numbers, label_smoothing=numbers, dropout=optional(kind(Dropout)))
     def cost_and_gradients(
-        self, x: Array, labels: Array, lam: Any = 0.0, label_smoothing: Any = 0.0, *, dropout: Dropout | None = None
+        self,
+        x: Array,
+        labels: Array,
+        lam: Any = 0.0,
+        label_smoothing: Any = 0.0,
+        sample_weight: Any = None,
+        *,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         """Return the cost and its gradients in training mode; running statistics do not change.
 
-        cost = mean cross-entropy + lam * sum over layers of sum(W**2), for each replica.
+        cost = mean of weight * cross-entropy + lam * sum over layers of sum(W**2), for each replica.
 
         Args:
             x: Standardised features (n, d), or (R, n, d) with a batch for each replica.
             labels: Classes (n,) or (R, n), whole numbers.
             lam: Strength of the penalty, a number or one for each replica (R,).
             label_smoothing: Share of each label that is spread evenly over all classes, likewise.
+            sample_weight: Weight of each sample's loss (n,) or (R, n), as it is; None for 1.
             dropout: What is dropped, as in a step of a training; None for nothing.
 
         Returns:
             The costs (R,) and the gradients under the names of the parameters, fresh arrays.
 
         Raises:
-            ArrayError: See :meth:`checked`.
-            ConfigError: An argument is out of its range, for another number of replicas, or without effect.
+            ArrayError: See :meth:`checked`; or `sample_weight` has not one finite number of at least 0 for each sample.
+            ConfigError: Another argument is out of its range, for another number of replicas, or without effect.
         """
         x, labels = self.checked(x, labels, needed=True)
-        lam = numbers_of(self, "lam", lam)
-        alpha = numbers_of(self, "label_smoothing", label_smoothing) if np.any(np.asarray(label_smoothing)) else None
+        lam, alpha, weights = settings_of_cost(self, x, lam, label_smoothing, sample_weight)
         masks, eps = None if dropout is None else dropout.masks(self, self.replicas), self.config.bn_eps
-        return cost_and_gradients(self.ops, self.layers, self.parameters, eps, x, labels, lam, alpha, masks)
+        return cost_and_gradients(self.ops, self.layers, self.parameters, eps, x, labels, lam, alpha, masks, weights)
 
     def predict(self, x: Any, *, standardised: bool = False, views: int = 1) -> Array:
         """Return each network's most probable class for each sample.

@@ -43,6 +43,7 @@ class Ops(NamedTuple):
     softmax: Callable[..., Any]
     softmax_cross_entropy: Callable[..., Any]
     smooth_labels: Callable[..., Any]
+    weigh_samples: Callable[..., Any]
     penalty: Callable[..., Any]
     tally: Callable[..., Any]
     add_squares: Callable[..., Any]

@@ -171,6 +171,13 @@ class CudaOps(ActivationOps, DropoutKernels):
         arguments = (s, labels, of_replica, *scales, entropy.losses, entropy.g, np.int32(n), np.int32(c))
         self.launch("smooth_labels", s.dtype, (ceil_div(n, 8), replicas), (32, 8), *arguments)
 
+    def weigh_samples(self, entropy: CrossEntropy, weights: Array, rows: Array | None = None) -> None:
+        replicas, n, c = entropy.g.shape
+        places = weights if rows is None else rows
+        own = np.int64(n if places.ndim == 2 and places.shape[0] > 1 else 0)
+        arguments = (weights, rows, own, entropy.losses, entropy.g, np.int32(n), np.int32(c))
+        self.launch("weigh_samples", entropy.g.dtype, (ceil_div(n, 8), replicas), (32, 8), *arguments)
+
     def _labels(self, labels: Array) -> tuple[Array, np.int64]:
         """Return labels as the kernels read them, which know no strides, and how many a replica has for itself."""
         if labels.dtype != np.int32 or not labels.flags.c_contiguous:

@@ -212,6 +212,18 @@ def smooth_labels(xp: Any, entropy: CrossEntropy, s: Array, labels: Array, alpha
     g += (scale * alpha) * towards
 
 
+def weigh_samples(xp: Any, entropy: CrossEntropy, weights: Array, rows: Array | None = None) -> None:
+    """Multiply losses and gradients of samples by their weights, in place: loss <- w loss, g <- w g.
+
+    `weights` are those of the samples, (n,) or (R, n); or with `rows`, of the same shapes, those of all N samples of a
+    set (N,), of which `rows` has the numbers.
+    """
+    weights = weights if rows is None else xp.take(weights, rows)
+    losses, _, g = entropy[:3]
+    losses *= weights
+    g *= weights[..., None]
+
+
 def _join(xp: Any, tensors: list[Array]) -> Array:
     """Return tensors (R, ...) side by side, as one (R, 1, q); a single tensor is returned unchanged."""
     if len(tensors) == 1:

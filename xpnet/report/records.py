@@ -17,6 +17,7 @@ from xpnet.runs.folder import ENVIRONMENT, HISTORY, METRICS
 from xpnet.runs.records import read_environment, read_history, read_metrics
 from xpnet.training.chance_level import none_better
 from xpnet.training.history import evenly
+from xpnet.training.result import stops_in_words
 from xpnet.training.schedules import FIRST_RATE
 
 SEARCH = "search.json"
@@ -191,6 +192,9 @@ def _notes(metrics: Mapping[str, Any] | None) -> list[str]:
     if metrics is None:
         return [f"The run did not end: it has no {METRICS}, so there are no final figures."]
     notes = ["The run was stopped before its end."] if metrics.get("interrupted") else []
+    if stopped := metrics.get("stopped"):
+        words = stops_in_words(stopped)
+        notes.append(f"{words[0].upper()}{words[1:]}.")
     if diverged := metrics.get("diverged"):
         notes.append(f"{diverged} of its networks diverged, and are left out of all figures from there on.")
     return [*notes, *metrics.get("warnings", [])]

@@ -32,6 +32,8 @@ from xpnet.utils.plural import counted
 _MISTAKES = 24
 # Most rows of a table, and most networks in a chart.
 MOST_ROWS, MOST_POINTS = 1000, 2000
+# Columns of networks that may be stopped by patience, by their key in metrics.json.
+_STOPS = {"epochs": "stopped after epoch", "weights": "weights of epoch"}
 _UNTESTED = "The test set was not looked at in this run."
 
 
@@ -168,6 +170,8 @@ def _every_network(record: RunRecord) -> Table:
         order = np.argsort(-np.nan_to_num(accuracies["validation"], nan=-1.0), kind="stable")[:MOST_ROWS]
     # A set without any figures was not evaluated; its missing figures do not mean divergence.
     missing = {which: Cell("diverged" if np.isfinite(of_set).any() else "-") for which, of_set in accuracies.items()}
+    stops = {} if record.metrics is None else dict(record.metrics.get("stopped") or {})
+    stops = {name: epochs for name, epochs in stops.items() if len(epochs) == len(record.replicas)}
     rows = []
     for r in order.tolist():
         shares = [
@@ -175,8 +179,11 @@ def _every_network(record: RunRecord) -> Table:
             for which, of_set in accuracies.items()
         ]
         loss = metric_cell("loss", float(losses[r]) if np.isfinite(losses[r]) else None)
-        rows.append([r, *record.replicas[r].values(), *shares, loss])
+        rows.append(
+            [r, *record.replicas[r].values(), *shares, loss, *(stops[name][r] for name in _STOPS if name in stops)]
+        )
     head = ["network", *record.replicas[0], *(f"{words} accuracy" for words in SET_NAMES.values()), "test loss"]
+    head += [words for name, words in _STOPS.items() if name in stops]
     return table(head, rows, "Every network", tall=True)
 
 

@@ -102,7 +102,7 @@ class Experiment:
     @property
     def length(self) -> Length:
         """Length of the training in steps and epochs."""
-        return self.settings.train.length(len(self.data.train))
+        return self.settings.train.length(len(self.data.train), self.population.network)
 
     @property
     def compares(self) -> bool:

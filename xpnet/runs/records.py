@@ -227,6 +227,7 @@ METRICS_SHAPE = schema.record(
         "diverged": schema.whole(0),
         "test_views": schema.record({"views": schema.whole(1), "accuracy": FIGURE_SHAPE, "loss": FIGURE_SHAPE}),
         "replicas": schema.items(schema.record({}, _SETS)),
+        "stopped": schema.record(dict.fromkeys(("epochs", "weights"), schema.items(schema.optional(schema.whole(1))))),
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),
         "chunks": schema.items(schema.whole(1)),

@@ -62,24 +62,24 @@ class ResumePoint:
     @property
     def step(self) -> int:
         """Number of steps that the next chunk to train has taken."""
-        return self._steps_taken[self._next] if self.chunks else 0
+        chunk = self.chunks[self._next] if self.chunks else None
+        return self.starts[chunk].step if chunk in self.starts else 0
 
     @property
     def ends(self) -> bool:
-        """Whether all chunks have taken all steps."""
-        return bool(self.chunks) and set(self._steps_taken) == {self.steps}
+        """Whether all chunks have taken all steps, or have no network left to train."""
+        return bool(self.chunks) and all(map(self._ended, self.chunks))
 
     def next_chunk(self) -> str:
         """Return words on which chunk is trained next, if there are several."""
         return f", chunk {self._next + 1} of {len(self.chunks)}" if len(self.chunks) > 1 else ""
 
-    @property
-    def _steps_taken(self) -> list[int]:
-        return [self.starts[chunk].step if chunk in self.starts else 0 for chunk in self.chunks]
+    def _ended(self, chunk: Chunk) -> bool:
+        return chunk in self.starts and (self.starts[chunk].step == self.steps or not self.starts[chunk].alive)
 
     @property
     def _next(self) -> int:
-        unfinished = (i for i, steps in enumerate(self._steps_taken) if steps < self.steps)
+        unfinished = (i for i, chunk in enumerate(self.chunks) if not self._ended(chunk))
         return next(unfinished, len(self.chunks) - 1)
 
 
@@ -293,8 +293,8 @@ def validate_resume(
             "be of some of its networks alone; resume it to its end first"
         )
     if point.ends:  # the run would claim settings that it was not trained with
-        reasons.append(
-            f"{run}: nothing is left to train with {changes[0]}: its {point.steps} steps are done; ask for more with "
-            "--epochs, or train a new run from it with --config"
-        )
+        done = f"its {point.steps} steps are done; ask for more with --epochs, or"
+        done = done if point.step == point.steps else "all its networks have stopped;"
+        why = f"nothing is left to train with {changes[0]}: {done} train a new run from it with --config"
+        reasons.append(f"{run}: {why}")
     return reasons

@@ -29,6 +29,7 @@ class ActiveReplicas:
         numbers: Numbers of the active replicas, ascending (A,).
         diverged: Replicas that diverged, each with step, rate and loss.
         dropped: Pruned replicas, each with the number of its steps.
+        stopped: Replicas that stopped because they no longer got better, each with the number of its epochs.
     """
 
     def __init__(self, network: Network, *, momentum: bool) -> None:
@@ -39,6 +40,7 @@ class ActiveReplicas:
         self.numbers: NDArray[np.int64] = np.arange(network.replicas)
         self.diverged: dict[int, Divergence] = {}
         self.dropped: dict[int, int] = {}
+        self.stopped: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -59,6 +61,21 @@ class ActiveReplicas:
         """Remove pruned replicas from the training; their tensors do not change."""
         self.dropped |= dict.fromkeys(replicas, self.state.step)
         self._keep_others(replicas)
+
+    def stop(self, replicas: list[int], epoch: int) -> None:
+        """Train replicas no further than the end of `epoch`; their tensors do not change until :meth:`gather`."""
+        self.stopped |= dict.fromkeys(replicas, epoch)
+        self._keep_others(replicas)
+
+    def gather(self, replicas: list[int]) -> None:
+        """Make `replicas` the active ones, with the tensors that `network` has for them, after the last step."""
+        network, places = self.network, self.network.backend.asarray(np.array(replicas, np.int64))
+        self.numbers = np.array(replicas, np.int64)
+        whole = State(network.parameters, {}, network.running, self.state.step)
+        self.state = whole if self.all_active else whole.select(places)
+        self.living = network
+        if not self.all_active:
+            self.living = network.sharing(replicas, self.state.parameters, self.state.running)
 
     def leave_out(self, diverged: Mapping[int, Divergence]) -> None:
         """Remove diverged replicas from the training, and set their tensors to NaN.
@@ -103,7 +120,10 @@ class ActiveReplicas:
             return
         xp, asarray = self.network.backend.xp, self.network.backend.asarray
         if batches.ndim == 3:
-            batches = batches[:, self.numbers if isinstance(batches, np.ndarray) else asarray(self.numbers)]
+            on_host = isinstance(batches, np.ndarray)
+            batches = batches[:, self.numbers if on_host else asarray(self.numbers)]
+            if len(self) == 1:  # steppers of one network know batches (k, n) alone
+                batches = (np if on_host else xp).ascontiguousarray(batches[:, 0])
         some = StepMetrics.empty(xp, int(batches.shape[0]), len(self))
         stepper.run(self.state, batches, eta, some)
         for values, of_active in zip(metrics.arrays(), some.arrays(), strict=True):
@@ -116,7 +136,8 @@ class ActiveReplicas:
         velocities = {}
         for name, tensor in self.state.velocities.items():
             velocities[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
-            velocities[name][self.numbers] = to_numpy(tensor)
+            if len(self):
+                velocities[name][self.numbers] = to_numpy(tensor)
         return {
             "step": self.state.step,
             "parameters": {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()},
@@ -125,6 +146,7 @@ class ActiveReplicas:
             "alive": tuple(map(int, self.numbers)),
             "diverged": dict(self.diverged),
             "dropped": dict(self.dropped),
+            "stopped": dict(self.stopped),
         }
 
     def restore(self, start: TrainState) -> None:
@@ -137,7 +159,7 @@ class ActiveReplicas:
             for name in home.keys() & tensors.keys():  # a training without momentum drops velocities
                 home[name][...] = self.network.backend.asarray(tensors[name])
         self.state.step = start.step
-        self.diverged, self.dropped = dict(start.diverged), dict(start.dropped)
+        self.diverged, self.dropped, self.stopped = dict(start.diverged), dict(start.dropped), dict(start.stopped)
         alive = np.asarray(start.alive, np.int64)
         if 0 < len(alive) < self.network.replicas:
             self.keep(alive)

@@ -33,6 +33,7 @@ class Batches:
         config: Its `batch_size` and `drop_last` are used.
         backend: The device of the batches; the host if not given.
         image_shape: (channels, height, width) of the pictures, if `config` changes them at random.
+        joined: Whether the last sample of an epoch belongs to the last full batch; see :meth:`TrainConfig.length`.
     """
 
     def __init__(
@@ -42,17 +43,20 @@ class Batches:
         config: TrainConfig,
         backend: Backend | None = None,
         image_shape: tuple[int, int, int] | None = None,
+        *,
+        joined: bool = False,
     ) -> None:
         self._augmentation = Augmentation.of(config, image_shape)
         self._orders, self._samples, self._config, self._backend = orders, samples, config, backend
+        self._joined = joined
         self._prepared: tuple[int, list[Array]] | None = None
 
     def of_epoch(self, epoch: int) -> list[Array]:
         """Return the order of samples of an epoch, counted from 0; they are rows, with a view each, of augmented data.
 
         Returns:
-            Full batches, then an incomplete batch unless it is dropped: (k, R, n), or (k, n) if replicas share the
-                order.
+            Full batches, then an incomplete batch unless it is dropped, or a joined one: (k, R, n), or (k, n) if
+                replicas share the order.
         """
         if self._prepared is not None and self._prepared[0] == epoch:
             return self._prepared[1]
@@ -65,8 +69,10 @@ class Batches:
 
     def sizes(self, steps: int) -> NDArray[np.float64]:
         """Return how many samples each of the first `steps` batches of an epoch has (steps,)."""
-        size = self._config.batch_size
-        return np.minimum(size, self._samples - np.arange(steps) * size).astype(float)
+        size, places = self._config.batch_size, np.arange(steps)
+        sizes: NDArray[np.float64] = np.minimum(size, self._samples - places * size).astype(float)
+        sizes += self._joined & (places == self._samples // size - 1)
+        return sizes
 
     def _on_host(self, epoch: int) -> list[NDArray[np.int64]]:
         n, orders, samples = self._config.batch_size, self._orders, self._samples
@@ -75,7 +81,7 @@ class Batches:
         if self._augmentation is not None:
             drawn = {seed: self._augmentation.rows(order, seed, epoch) for seed, order in drawn.items()}
         rows = np.stack([drawn[seed] for seed in (orders if each else orders[:1])])
-        full = samples // n * n
+        full = (samples // n - self._joined) * n
         batches = [rows[:, :full].reshape(len(rows), -1, n)]
         if full < samples and not self._config.drop_last:
             batches.append(rows[:, full:][:, None, :])

@@ -45,14 +45,15 @@ def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples
     parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
     momentum = np.any(np.asarray(train_config.momentum) > 0)
     # The network's tensors, the copies that a call works on, and squares in float64; with momentum also velocities,
-    # their copies, gradients and updates.  A replica in float64 is trained in place.
-    copies = (4 if size < 8 else 3) * (2 if momentum else 1)
+    # their copies, gradients and updates.  A replica in float64 is trained in place.  The best
+    # weights are one more copy.
+    copies = (4 if size < 8 else 3) * (2 if momentum else 1) + (train_config.restore == "best")
     arrays = 9 if config.activation == "relu" else 10  # slopes are kept, except ReLU's
     activations = arrays * train_config.batch_size * sum((*config.hidden, config.classes))
     # What dropout keeps, and a byte a value: counted as a number, as the bytes of several networks are few.
     widths = (config.hidden, train_config.dropout), ((config.inputs,), train_config.input_dropout)
     activations += 2 * train_config.batch_size * sum(sum(units) for units, p in widths if np.any(p))
-    length = train_config.length(samples)
+    length = train_config.length(samples, one)
     # Learning rates on the host, for the stepper, and during their computation; an epoch's figures by step; its record.
     by_step = 8 * (3 * length.steps + 3 * length.steps_per_epoch + 3 * 7 * length.epochs)
     return int(size * (copies * parameters + activations) + 2 * 8 * samples + by_step)
@@ -134,6 +135,8 @@ def join(population: Population, done: list[Trained], length: Length) -> Trained
         interrupted=any(result.interrupted for result in results),
         diverged={a + r: place for a, one in zip(starts, results, strict=False) for r, place in one.diverged.items()},
         dropped={a + r: step for a, one in zip(starts, results, strict=False) for r, step in one.dropped.items()},
+        stopped={a + r: epoch for a, one in zip(starts, results, strict=False) for r, epoch in one.stopped.items()},
+        weights=[epoch for result in results for epoch in result.weights],
     )
 
 

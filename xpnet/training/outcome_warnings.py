@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.config.definitions import NetworkConfig
-from xpnet.config.training import TrainConfig
+from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset
 from xpnet.training.chance_level import Guessing, class_counts, percent
 from xpnet.training.result import TrainResult
@@ -47,11 +47,10 @@ def judged(
     return dataclasses.replace(result, guessing=guessing, warnings=training.warnings(), no_better=training.guess)
 
 
-def few_steps(steps: int, config: TrainConfig, samples: int) -> list[str]:
-    """Return a sentence if `steps` are too few to judge by, with a sufficient length for `samples` samples."""
+def few_steps(steps: int, config: TrainConfig, length: Length) -> list[str]:
+    """Return a sentence if `steps` are too few to judge by, with a sufficient length, for the `length` of `config`."""
     if steps >= FEW_STEPS:
         return []
-    length = config.length(samples)
     name, one = "epochs", length.steps_per_epoch
     if config.epochs is None and config.schedule == "triangular":
         name, one = "cycles", 2 * length.n_s
@@ -87,8 +86,10 @@ class _Training:
         if self.guessing is not None:
             sentences += self._at_chance(self.guessing) + self._far_below(self.guessing)
         sentences += self._tall_loss()
-        if not self.result.interrupted:
-            sentences += few_steps(self.result.steps, self.config, len(self.data.train))
+        if not self.result.interrupted and not self.result.stopped:
+            sentences += few_steps(
+                self.result.steps, self.config, self.config.length(len(self.data.train), self.network)
+            )
         return sentences
 
     def _at_chance(self, guessing: Guessing) -> list[str]:

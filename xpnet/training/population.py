@@ -11,7 +11,7 @@ from xpnet.config.arguments import kind, takes, whole_numbers
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import whole
 from xpnet.config.settings import VARYING, Settings
-from xpnet.config.training import TrainConfig
+from xpnet.config.training import NOT_BY_REPLICA, TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.training.result import TrainResult
 from xpnet.utils import parsing
@@ -87,9 +87,8 @@ class Population:
         """
 
         def cut(config: Any) -> Any:
-            lists = {
-                name: value for name, value in vars(config).items() if isinstance(value, tuple) and name != "hidden"
-            }
+            values = vars(config).items()
+            lists = {name: v for name, v in values if isinstance(v, tuple) and name not in NOT_BY_REPLICA}
             return dataclasses.replace(config, **{name: value[start:stop] for name, value in lists.items()})
 
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
@@ -116,8 +115,9 @@ def check_metrics(population: Population, epochs: int) -> None:
     """
     replicas, settings = len(population), len(population.rows[0])
     # Figures of all networks, figures and settings of each network, and the seconds of each epoch, a line for each.
-    values = replicas * (9 + 16 + settings) + epochs + 200
-    size = replicas * (9 * 36 + 600 + 70 * settings) + 36 * epochs + 20_000
+    patient = 4 if population.train.patience is not None or population.train.restore == "best" else 0
+    values = replicas * (9 + 16 + settings + patient) + epochs + 200
+    size = replicas * (9 * 36 + 600 + 70 * settings + 36 * patient) + 36 * epochs + 20_000
     if values > parsing.MOST_VALUES or size > parsing.MOST_JSON:
         raise ConfigError(
             f"epochs: {epochs:,} epochs of {replicas:,} networks make a metrics.json of up to {size:,} bytes and "
@@ -133,4 +133,6 @@ def replicas_json(population: Population, result: TrainResult) -> Iterator[dict[
         entry = row | {name: dict(metrics.part([r])) for name, metrics in sets.items()}
         if r in result.diverged:
             entry["diverged_at"] = result.diverged[r].step
+        if result.weights:
+            entry |= {"stopped_after": result.stopped.get(r), "weights_of": result.weights[r]}
         yield entry

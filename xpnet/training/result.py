@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from xpnet.config.training import TrainConfig
 from xpnet.errors import DivergedError
 from xpnet.training.chance_level import Guessing, none_better
 from xpnet.training.history import History, Metrics, Values
+from xpnet.utils.plural import counted
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ class TrainResult:
         interrupted: Whether training was stopped before its end.
         diverged: Replicas whose loss became infinite or not a number, with the step.
         dropped: Replicas that callbacks pruned, with the number of steps taken.
+        stopped: Replicas that `patience` stopped, with the number of epochs trained.
+        weights: Number of the epoch whose weights each replica has, None if it diverged or was pruned; empty without
+            `patience` and ``restore = "best"``.
         guessing: Figures of guessing on the validation set, or on the test set if there are no validation figures.
         no_better: Replicas that are no better than guessing.
         warnings: Sentences about poor results, with advice; empty if there are none.
@@ -103,6 +108,8 @@ class TrainResult:
     interrupted: bool
     diverged: dict[int, Divergence] = field(default_factory=dict)
     dropped: dict[int, int] = field(default_factory=dict)
+    stopped: dict[int, int] = field(default_factory=dict)
+    weights: list[int | None] = field(default_factory=list)
     guessing: Guessing | None = None
     no_better: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -137,4 +144,26 @@ class TrainResult:
             "interrupted": self.interrupted,
             "guessing": None if self.guessing is None else self.guessing.to_json(self.no_better),
             "warnings": list(self.warnings),
-        } | ({"diverged": len(self.diverged)} if self.diverged else {})
+            **({"diverged": len(self.diverged)} if self.diverged else {}),
+            **({"stopped": self.stops()} if self.weights else {}),
+        }
+
+    def stops(self) -> dict[str, list[int | None]]:
+        """Return for each network the epoch after which it was stopped, and that whose weights it has."""
+        return {"epochs": [self.stopped.get(r) for r in range(len(self.weights))], "weights": list(self.weights)}
+
+
+def stops_in_words(stopped: Mapping[str, Any]) -> str:
+    """Return the entry ``"stopped"`` of ``metrics.json`` as a sentence without its full stop."""
+    after, weights = ([epoch for epoch in stopped[name] if epoch is not None] for name in ("epochs", "weights"))
+    networks = len(stopped["epochs"])
+    of = f"the weights are those of {_span(weights)}" if weights else "no epoch was finished"
+    if not after:
+        return of
+    who = "training stopped" if networks == 1 else f"{len(after)} of {counted(networks, 'network')} stopped"
+    return f"{who} after {_span(after)}; {of}"
+
+
+def _span(epochs: list[int]) -> str:
+    low, high = min(epochs), max(epochs)
+    return f"epoch {low}" if low == high else f"epochs {low} to {high}"

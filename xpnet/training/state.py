@@ -37,6 +37,9 @@ class TrainState:
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
         validated: Whether the last validation figures are valid for the data and settings of the continued training.
         transform: Arrays of the transform of the inputs, by the names in files; empty if it is not known.
+        stopped: Networks that stopped because they no longer got better, with the number of epochs trained.
+        best: ``epoch``, the number of each network's best epoch (R,), and its tensors (R, ...), such as
+            ``parameters.W1``; empty unless networks end with them.
     """
 
     step: int
@@ -52,6 +55,8 @@ class TrainState:
     seconds_of_epoch: float
     validated: bool = True
     transform: Tensors = field(default_factory=dict)
+    stopped: Mapping[int, int] = field(default_factory=dict)
+    best: Tensors = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -80,6 +85,8 @@ class TrainState:
             alive=tuple(r - start for r in self.alive if start <= r < stop),
             diverged=renumbered(self.diverged),
             dropped=renumbered(self.dropped),
+            stopped=renumbered(self.stopped),
+            best=rows(self.best),
             step_metrics=tuple(values[:, start:stop] for values in self.step_metrics),
             history={**self.history, **history, "seconds": self.history["seconds"] * share},
             seconds_evaluation=self.seconds_evaluation * share,
@@ -101,7 +108,7 @@ def check_compatible(state: TrainState, shapes: Mapping[str, tuple[int, ...]], d
         if str(tensors[name].dtype) != dtype:
             return f"{name} is {tensors[name].dtype}, not {dtype}"
     replicas = len(next(iter(tensors.values())))
-    numbers = [*state.alive, *state.diverged, *state.dropped]
+    numbers = [*state.alive, *state.diverged, *state.dropped, *state.stopped]
     if sorted(set(numbers)) != list(range(replicas)) or list(state.alive) != sorted(set(state.alive)):
-        return f"its networks are {numbers}, not {replicas} each of which trains, has diverged or was dropped"
+        return f"its networks are {numbers}, not {replicas} each of which trains, has diverged, stopped or was dropped"
     return ""

@@ -112,7 +112,8 @@ class _PopulationTraining:
     starts: dict[Chunk, TrainState]
 
     def __post_init__(self) -> None:
-        self.length = self.population.train.length(int(self.data.train.x.shape[0]))
+        samples = int(self.data.train.x.shape[0])
+        self.length = self.population.train.length(samples, self.population.network)
         self.orders = order_seeds(self.population.train, self.population.seeds)
         self.everything: Chunk = (0, len(self.population))
         start = self.starts.get(self.everything)

@@ -20,11 +20,12 @@ from xpnet.training.callback import Callback, PruningPoint, SavePoint
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluator import SETS, Evaluator
 from xpnet.training.history import EpochRecord, History, Metrics, Values, running_metrics
+from xpnet.training.patience import Patience
 from xpnet.training.result import Divergence, TrainResult, all_diverged, first_lost
 from xpnet.training.schedules import learning_rates
 from xpnet.training.state import Chunk, TrainState
 from xpnet.training.steppers import Hyperparameters, StepMetrics, Stepper, make_stepper
-from xpnet.training.validate import check_start
+from xpnet.training.validate import check_start, weights_on
 
 # Approximate seconds of a call of the stepper, and its most steps; callbacks are called in between.
 _SECONDS_A_CALL = 0.05
@@ -41,7 +42,7 @@ class Trainer:
         network: The networks, trained in place.
         active: The networks that have neither diverged nor been pruned, and their tensors.
         history: The epochs so far.
-        stopped: Whether a callback has stopped the training, or all networks were pruned.
+        stopped: Whether a callback has stopped the training, or no network is left to train.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class Trainer:
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
-        self.length = config.length(int(data.train.x.shape[0]))
+        self.length = config.length(int(data.train.x.shape[0]), network.config)
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         settings = config.lam, config.momentum, config.label_smoothing
         self.lam, self.rho, self.smoothing = (np.broadcast_to(np.asarray(v, float), (replicas,)) for v in settings)
+        self._weights = weights_on(network, data.data, config)
         self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
@@ -76,8 +78,10 @@ class Trainer:
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place, data.data.image_shape)
+        samples, shape = int(data.train.x.shape[0]), data.data.image_shape
+        self._batches = Batches(orders, samples, config, place, shape, joined=self.length.joined)
         self._evaluator = Evaluator(self.active, data, self.lam)
+        self._patience = Patience.of(network, config)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
@@ -99,7 +103,7 @@ class Trainer:
             DivergedError: No network is left.
         """
         if not len(self.active):  # a chunk without active networks; other chunks continue
-            if self.active.diverged:
+            if self.active.diverged and not self.active.stopped:
                 raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
             return self.result(final)
         for epoch in range(len(self.history), self.length.epochs):
@@ -119,12 +123,15 @@ class Trainer:
             history=self.history.columns(),
             seconds_evaluation=self.seconds_evaluation,
             seconds_of_epoch=self._seconds_before,
+            best={} if self._patience is None else self._patience.saved(),
         )
 
     def _restore(self, start: TrainState) -> None:
         """Continue from a state."""
         self.active.restore(start)
         self.history = History(self.eta[0], start.history)
+        if self._patience is not None:
+            self._patience.restore(start, self.history)
         self.seconds_evaluation, self._seconds_before = start.seconds_evaluation, start.seconds_of_epoch
         if start.validated and self.history.epochs and self.history.epochs[-1].step == start.step:
             self._evaluator.validated = start.step, self.history.epochs[-1].validation
@@ -143,11 +150,13 @@ class Trainer:
         rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
         orders = tuple(self.orders[r] for r in active.numbers)
         smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
-        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
+        lam = asarray(self.lam[active.numbers])
+        hyper = Hyperparameters(lam, rho, config.nesterov, smoothing, orders, weights=self._weights)
         hyper = hyper.with_dropout(config, orders, active.numbers)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
+        largest = config.batch_size + self.length.joined
         self._stepper: Stepper = make_stepper(
-            active.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config
+            active.living, train.x, train.labels, hyper, config.stepper, largest, config
         )
 
     def _epoch(self, epoch: int) -> None:
@@ -184,7 +193,24 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_epoch_end(record)
         if done == count:
+            self._stop_those_without_patience()
             self._checkpoint()
+
+    def _stop_those_without_patience(self) -> None:
+        """Judge the epoch that has ended, and stop networks that have waited too long for a better one."""
+        if self._patience is None:
+            return
+        late = self._patience.after_epoch(self.history, self.active)
+        if late and self.step < self.length.steps:
+            self.active.stop(late, len(self.history))
+            self._go_on_without()
+
+    def _go_on_without(self) -> None:
+        """Train the networks that are left, if there are any."""
+        if len(self.active):
+            self._set_up()
+        else:
+            self.stopped = True
 
     def _train_epoch(self, epoch: int, first: int, count: int, metrics: StepMetrics) -> int:
         """Take the remaining steps of an epoch of `count` steps; return the number of steps done."""
@@ -224,7 +250,8 @@ class Trainer:
                     self._leave_out_diverged(loss, penalty, first)
             for callback in self.callbacks:
                 callback.on_steps(size)
-            self.stopped = any(callback.should_stop() for callback in self.callbacks)
+            asked = any(callback.should_stop() for callback in self.callbacks)
+            self.stopped = self.stopped or asked
             if prune and not self.stopped:
                 self._prune()
         return taken
@@ -234,6 +261,8 @@ class Trainer:
         begin = time.perf_counter()
         self.active.write_back()
         figures = self._validate()
+        if self._patience is not None:
+            figures = self._patience.standing(figures, self.history, self.active.stopped)
         self.seconds_evaluation += time.perf_counter() - begin
         first, end = self.chunk
         around = first, self.population - end
@@ -243,9 +272,7 @@ class Trainer:
         pruned = {int(replica) for callback in asked for replica in callback.on_prune(point)}
         if dropped := [replica - first for replica in point.replicas if replica in pruned]:
             self.active.drop(dropped)
-            self.stopped = not len(self.active)
-            if not self.stopped:
-                self._set_up()
+            self._go_on_without()
 
     def _validate(self) -> Metrics:
         """Return validation figures of the present parameters, and leave out replicas without a finite loss."""
@@ -269,9 +296,9 @@ class Trainer:
         """
         if lost:
             self.active.leave_out({r: Divergence(step, float(self.eta[step, r]), loss) for r, step, loss in lost})
-            if not len(self.active):
+            if not len(self.active) and not self.active.stopped:
                 raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
-            self._set_up()
+            self._go_on_without()
 
     def _checkpoint(self) -> None:
         """Let callbacks save the training."""
@@ -282,13 +309,19 @@ class Trainer:
     def result(self, final: Sequence[str], *, interrupted: bool = False) -> TrainResult:
         """Evaluate the sets of `final` and return the result."""
         begin = time.perf_counter()
+        epochs, weights = len(self.history), []
+        if self._patience is not None:
+            weights = self._patience.epochs_of_weights(self.active, epochs)
+            if self._patience.finish(self.active):
+                self._evaluator.validated = None
+                self._evaluator.set_up()
         figures = self._evaluator.final(final, self.config.views)
         self.seconds_evaluation += time.perf_counter() - begin
         return TrainResult(
             history=self.history,
             **figures,
             views=self.config.views,
-            epochs=len(self.history),
+            epochs=epochs,
             steps=self.step,
             seconds_training=[record.seconds_training for record in self.history.epochs],
             seconds_evaluation=self.seconds_evaluation,
@@ -297,4 +330,6 @@ class Trainer:
             interrupted=interrupted,
             diverged=self.active.diverged,
             dropped=self.active.dropped,
+            stopped=self.active.stopped,
+            weights=weights,
         )

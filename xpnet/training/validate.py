@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import Array
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset, LabelledSet
+from xpnet.data.weights import loss_weights
 from xpnet.errors import ConfigError
 from xpnet.nn.dropout import check_dropout
 from xpnet.nn.layers import parameter_shapes
@@ -85,21 +87,27 @@ def check_sizes(
         if count != replicas:
             raise ConfigError(f"{name}: has {count} values for {replicas} replicas; give one, or one for each")
     check_dropout(architecture, config.dropout)
-    config.length(samples)
-    rest = samples % config.batch_size
-    smallest = rest if rest and not config.drop_last else min(config.batch_size, samples)
-    if architecture.batch_norm and architecture.hidden and smallest == 1:
+    loss_weights(data, config.class_weight)
+    config.length(samples, architecture)
+    if architecture.normalises and min(config.batch_size, samples) == 1:
         raise ConfigError(
             f"batch_size = {config.batch_size}: leaves a batch of one of the {samples} training samples, which "
-            "has no variance to normalise by; take another batch_size, drop_last, or no batch_norm"
+            "has no variance to normalise by; take a larger batch_size, more samples, or no batch_norm"
         )
+
+
+def weights_on(network: Network, data: Dataset, config: TrainConfig) -> Array | None:
+    """Return the weight of each training sample in the loss (N,) on the network's device; None if all are equal."""
+    weights = loss_weights(data, config.class_weight)
+    return None if weights is None else network.backend.asarray(weights.astype(network.dtype))
 
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the requested stepper can train `network` on its device."""
     xp, replicas = network.backend.xp, network.replicas
     momentum = any(rho > 0 for rho in np.ravel(config.momentum))
-    hyper = Hyperparameters(xp.zeros((replicas,)), xp.zeros((replicas,)) if momentum else None)
+    rho, weights = xp.zeros((replicas,)) if momentum else None, weights_on(network, data, config)
+    hyper = Hyperparameters(xp.zeros((replicas,)), rho, weights=weights)
     if config.stepper == "auto":
         check_known(network, hyper, "auto", config)
         return

@@ -226,4 +226,6 @@ def part_of(result: TrainResult, members: list[int], validation: Metrics, share:
         seconds_evaluation=result.seconds_evaluation * share,
         diverged={at: result.diverged[r] for at, r in enumerate(members) if r in result.diverged},
         dropped={},
+        stopped={at: result.stopped[r] for at, r in enumerate(members) if r in result.stopped},
+        weights=[result.weights[r] for r in members] if result.weights else [],
     )

@@ -212,9 +212,10 @@ class Search:
             ranked = outcome.ranked()
             words = outcome.guessing.none_better([trial.score for trial in ranked], counted(len(ranked), "trial"))
             warnings.append(f"{words}. Try other ranges, more steps, or other settings of what all trials share.")
-        config = Settings.from_mapping(self.rounds.settings(best.point, best.round)).train
-        samples = len(self.data.train)
-        return warnings + few_steps(config.length(samples).steps, config, samples)
+        settings = Settings.from_mapping(self.rounds.settings(best.point, best.round))
+        network = settings.network_config(self.data.inputs, self.data.classes)
+        length = settings.train.length(len(self.data.train), network)
+        return warnings + few_steps(length.steps, settings.train, length)
 
     def _train(self, settings: Settings, worker: SearchWorker) -> Metrics:
         """Train the winner in memory."""

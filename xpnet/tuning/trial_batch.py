@@ -60,7 +60,7 @@ class TrialBatch(Callback):
         settings, dataset = Settings.from_mapping(first), data.data
         self.population = Population.of_cells(settings, cells, seeds, dataset.inputs, dataset.classes)
         self._members = [list(range(at, len(self.population), len(claims))) for at in range(len(claims))]
-        self._length = settings.train.length(len(dataset.train))
+        self._length = settings.train.length(len(dataset.train), self.population.network)
         if self._rule == "none":
             self._cycles = {}
         elif rounds.config.budget is not None:
@@ -186,6 +186,8 @@ class TrialBatch(Callback):
         steps = np.full(len(self.population), float(result.steps if result else self._length.steps))
         for replica, taken in (result.dropped if result else {}).items():
             steps[replica] = taken
+        for replica, epochs in (result.stopped if result else {}).items():
+            steps[replica] = epochs * self._length.steps_per_epoch
         of_claims = np.array([steps[members].sum() for members in self._members])
         return [float(share) for share in seconds * of_claims / max(1.0, of_claims.sum())]
 

@@ -267,13 +267,13 @@ def test_steppers_of_the_other_device_are_refused(gpu, device, kinds, reason):
             Training(gpu if device == "gpu" else xpnet.get_backend("cpu"), kind)
 
 
-@pytest.mark.parametrize(("batch_norm", "replicas"), [(True, 1), (False, 2)])
-def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas):
+@pytest.mark.parametrize(("batch_norm", "replicas", "batch_size"), [(True, 1, 20), (False, 2, 20), (True, 1, 59)])
+def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas, batch_size):
     results = []
     for backend in (gpu, xpnet.get_backend("cpu")):
         config = xpnet.NetworkConfig(inputs=7, hidden=(9, 8), classes=4, batch_norm=batch_norm)
         net = Network(config, backend=backend, dtype="float64", replicas=replicas)
-        results.append(xpnet.train(net, small_data(), xpnet.TrainConfig(epochs=3, batch_size=20, lam=0.01)))
+        results.append(xpnet.train(net, small_data(), xpnet.TrainConfig(epochs=3, batch_size=batch_size, lam=0.01)))
     found, expected = results
     for column in ("train_loss", "train_cost", "train_accuracy", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(found.history[column], expected.history[column], rtol=1e-9, err_msg=column)

@@ -21,9 +21,13 @@ def network(inputs, hidden, classes, *, dtype="float64", seed=0, replicas=1, **s
     return Network(config, dtype=dtype, seed=seed, replicas=replicas)
 
 
-def stepper_for(net, x, labels, lam=0.0, rho=None, nesterov=False, smoothing=None) -> tuple[PlainStepper, State]:
+def stepper_for(
+    net, x, labels, lam=0.0, rho=None, nesterov=False, smoothing=None, weights=None
+) -> tuple[PlainStepper, State]:
     lam = np.broadcast_to(np.asarray(lam, float), (net.replicas,))
-    hyper = Hyperparameters(lam, None if rho is None else np.full(net.replicas, rho), nesterov, smoothing)
+    hyper = Hyperparameters(
+        lam, None if rho is None else np.full(net.replicas, rho), nesterov, smoothing, weights=weights
+    )
     return PlainStepper(net, x, labels, hyper), state_of(net, momentum=rho is not None)
 
 
@@ -41,16 +45,19 @@ def samples():
     replicas=st.integers(1, 3),
     independent=st.booleans(),
     smoothed=st.booleans(),
+    weighted=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-def test_a_step_is_eta_times_the_gradient(hidden, batch_norm, bias, replicas, independent, smoothed, seed):
+def test_a_step_is_eta_times_the_gradient(hidden, batch_norm, bias, replicas, independent, smoothed, weighted, seed):
     settings = {"batch_norm": batch_norm, "bias_before_bn": bias, "init_bias": 0.3}
     net, rng = network(4, hidden, 3, seed=seed, replicas=replicas, **settings), np.random.default_rng(seed)
     x, labels = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
     rows = rng.integers(0, 20, (replicas, 8) if independent else 8)
     lam, eta = rng.random(replicas), 0.01 * (1 + rng.random(replicas))
     smoothing = rng.choice([0, 0.1, 0.9], replicas) if smoothed else None
-    check_step_is_gradient(stepper_for(net, x, labels, lam, smoothing=smoothing)[0], net, rows, eta, lam, smoothing)
+    weights = rng.choice([0, 0.5, 2.0], 20) if weighted else None
+    stepper, _ = stepper_for(net, x, labels, lam, smoothing=smoothing, weights=weights)
+    check_step_is_gradient(stepper, net, rows, eta, lam, smoothing, weights)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

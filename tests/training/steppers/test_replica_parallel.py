@@ -67,8 +67,9 @@ def test_a_step_of_a_population_is_eta_times_the_gradient(order, smoothing):
     net, _ = population(5)
     rows, eta, lam = rng.integers(0, N, 8 if order == "shared" else (5, 8)), 0.01 * (1 + rng.random(5)), rng.random(5)
     alpha = None if smoothing is None else np.array(smoothing)
-    stepper = ReplicaParallelStepper(net, x, labels, Hyperparameters(lam, smoothing=alpha))
-    check_step_is_gradient(stepper, net, rows, eta, lam, alpha)
+    weights = None if smoothing is None else rng.random(N)
+    stepper = ReplicaParallelStepper(net, x, labels, Hyperparameters(lam, smoothing=alpha, weights=weights))
+    check_step_is_gradient(stepper, net, rows, eta, lam, alpha, weights)
 
 
 @pytest.mark.parametrize("order", ["shared", "independent"])

@@ -56,6 +56,7 @@ def run(kind, x, labels, perm, eta, hyper, dtype, *threads, **settings):
     single=st.booleans(),
     momentum=st.sampled_from([None, False, True]),  # True: Nesterov's
     smoothing=st.booleans(),
+    weighted=st.booleans(),
     views=st.booleans(),
     hidden=st.sampled_from([(70,), (70, 50), (64, 33, 80)]),
     norm=st.sampled_from([(True, False), (True, True), (False, False)]),
@@ -63,7 +64,7 @@ def run(kind, x, labels, perm, eta, hyper, dtype, *threads, **settings):
     activation=st.sampled_from(["relu", "leaky-relu", "gelu"]),
 )
 def test_a_step_of_shared_units_is_the_plain_step(
-    threads, single, momentum, smoothing, views, hidden, norm, n, activation
+    threads, single, momentum, smoothing, weighted, views, hidden, norm, n, activation
 ):
     dtype = "float32" if single else "float64"
     seen, values, labels, rng = pictures(dtype)
@@ -71,7 +72,10 @@ def test_a_step_of_shared_units_is_the_plain_step(
     if views:
         perm = Augmentation("random", 3, 2, 8, 8).rows(perm.reshape(-1), 5, 1).reshape(perm.shape)
     rho = None if momentum is None else np.array([0.9])
-    hyper = Hyperparameters(np.array([0.01]), rho, bool(momentum), np.array([0.2]) if smoothing else None)
+    weights = rng.random(N) if weighted else None
+    hyper = Hyperparameters(
+        np.array([0.01]), rho, bool(momentum), np.array([0.2]) if smoothing else None, weights=weights
+    )
     settings = {"hidden": hidden, "batch_norm": norm[0], "bias_before_bn": norm[1], "init_bias": 0.1}
     settings["activation"] = activation
     x = seen if views else values

@@ -21,12 +21,15 @@ from xpnet.training.steppers.cuda_small import SmallStepper
 from xpnet.training.steppers.stepper_state import State
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
-ALL = {"flip": "random", "shift": 1, "cutout": 2, "label_smoothing": (0.1, 0.3)}
+ALL = {
+    "flip": "random", "shift": 1, "cutout": 2, "label_smoothing": (0.1, 0.3), "class_weight": (1, 2, 3, 0.5),
+}  # fmt: skip
 SETTINGS = [
     {"flip": "alternating"},
     {"shift": 2, "border": "constant"},
     {"cutout": 3},
     {"label_smoothing": 0.2},
+    {"class_weight": (1, 2, 3, 0)},
     {**ALL, "shuffle": "shared"},
     {**ALL, "shuffle": "independent", "momentum": 0.5, "train_metrics": "full"},
 ]

@@ -60,6 +60,7 @@ def check_network(
     label_smoothing: float = 0.0,
     dropout: float = 0.0,
     input_dropout: float = 0.0,
+    sample_weight: Any = None,
     gradients: Mapping[str, Any] | None = None,
     coverage: Any = None,
     h: float = H,
@@ -86,6 +87,7 @@ def check_network(
         label_smoothing: Share of each label that is spread evenly over all classes.
         dropout: Probability with which an output of a hidden layer is dropped; what is, is the same for all probes.
         input_dropout: Probability with which an input is dropped, likewise.
+        sample_weight: Weight of each sample's loss (n,), as it is; None for 1.
         gradients: Gradients to check instead of the network's own, by the names of its parameters.
         coverage: ``"all"``, a fraction (float) or a count (int) of entries, sampled with `seed` and
             stratified over tensors.  Default: all of up to 2 million, else a sample of 10,000.
@@ -118,7 +120,7 @@ def check_network(
             f"of 2.3 divided by h = {h:g} is {noise:.1g}, larger than most gradients"
         )
     dropped = Dropout(hidden=dropout, inputs=input_dropout, seeds=seed)
-    problem = Problem.of(network, x, labels, lam, label_smoothing, dropped)
+    problem = Problem.of(network, x, labels, lam, label_smoothing, dropped, sample_weight)
     count = parse_coverage(coverage, problem.size)
 
     cost, running_kept, own = own_gradients(network, problem)
@@ -148,6 +150,7 @@ def check_network(
         "label_smoothing": problem.smoothing,
         "dropout": problem.dropout.hidden,
         "input_dropout": problem.dropout.inputs,
+        "weighted": problem.weights is not None,
         "precision": str(network.dtype),
         "device": network.backend.device,
     }
@@ -173,8 +176,8 @@ def gradcheck(
         labels: Classes (n,), whole numbers.
         lam: Strength of the L2 penalty.
         **options: Options of :func:`xpnet.analysis.gradcheck.check_network`: ``label_smoothing``, ``dropout``,
-            ``input_dropout``, ``gradients``, ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``, ``method``,
-            ``precision``, ``progress``, ``should_stop``, ``threads``.
+            ``input_dropout``, ``sample_weight``, ``gradients``, ``coverage``, ``h``, ``eps``, ``tolerance``, ``seed``,
+            ``method``, ``precision``, ``progress``, ``should_stop``, ``threads``.
 
     Returns:
         ``report.passed`` and ``report.reason``, and the errors of each tensor in ``report.parameters``.

@@ -19,6 +19,7 @@ from xpnet.data import Dataset
 from xpnet.errors import ArrayError, ConfigError
 from xpnet.nn.backprop import Tape, forward
 from xpnet.nn.dropout import Dropout, Masks
+from xpnet.nn.input_checks import settings_of_cost
 from xpnet.nn.layers import Layer
 from xpnet.nn.network import Network
 from xpnet.ops import Ops, get_reference
@@ -48,6 +49,7 @@ class Problem:
         dropout: What is dropped, which stays the same whatever the parameters.
         masks: The masks of `dropout`; None if nothing is dropped.
         ops: The reference operations: fast operations must not judge themselves.
+        weights: Weight of each sample's loss (n,); None for 1.
     """
 
     config: NetworkConfig
@@ -60,6 +62,7 @@ class Problem:
     dropout: Dropout
     masks: Masks | None
     ops: Ops
+    weights: Floats | None = None
 
     @classmethod
     def of(
@@ -70,13 +73,14 @@ class Problem:
         lam: float,
         smoothing: float = 0.0,
         dropout: Dropout = Dropout(),  # noqa: B008 - it is frozen
+        weights: Any = None,
     ) -> Problem:
         """Return the problem of a `network` of one replica, on any device and in any precision.
 
         Raises:
             ConfigError: The network has several replicas, `lam` is not a finite number of at least 0, or `smoothing` is
                 not from 0 to below 1, or dropout has no effect.
-            ArrayError: `x` or `labels` do not fit the network.
+            ArrayError: `x`, `labels` or `weights` do not fit the network.
         """
         if network.replicas != 1:
             raise ConfigError(f"replicas = {network.replicas}: a gradient check takes a network of one replica")
@@ -87,6 +91,8 @@ class Problem:
             raise ArrayError(f"x: is {x.dtype} of the shape {x.shape}; a gradient check of this network takes {wanted}")
         # The network and the checker must compute the same function: features are rounded as the network rounds them.
         x, labels = network.checked(x.astype(network.dtype), labels, needed=True)
+        if weights is not None:
+            weights = on_host(network, settings_of_cost(network, x, 0.0, 0.0, weights)[2]).astype(np.float64)
         x, labels = on_host(network, x).astype(np.float64), on_host(network, labels).astype(np.int64)
         if not np.isfinite(x).all():
             raise ArrayError("x: has values that are not finite")
@@ -94,7 +100,7 @@ class Problem:
         cpu = get_backend("cpu")
         settings = lam, smoothing, dropout, dropout.masks_for(network.config, cpu, np.dtype("float64"), 1)
         reference = get_reference(cpu, network.config)
-        return cls(network.config, network.layers, parameters, x, labels, *settings, reference)
+        return cls(network.config, network.layers, parameters, x, labels, *settings, reference, weights)
 
     @property
     def size(self) -> int:
@@ -126,14 +132,15 @@ class Problem:
         return ACTIVATIONS[self.config.activation].kinked
 
     def evaluate(self, parameters: dict[str, Floats]) -> tuple[Floats, list[Flags]]:
-        """Return the loss of each sample (n,), and which units are on the right of a kink, by hidden layer (n, m).
+        """Return the weighted loss of each sample (n,), and which units are on the right of a kink, by layer (n, m).
 
         The forward pass is complete and in training mode: BN uses the statistics of these samples.
         """
         tape = Tape()
         s = forward(self.ops, self.layers, parameters, self.config.bn_eps, self.x, tape, self.masks)
         outputs = [record.activation.y for record in tape.layers[:-1]] if self.kinked else []
-        return losses(s[0].T, self.labels, self.smoothing), [y[0] > 0 for y in outputs]
+        loss = losses(s[0].T, self.labels, self.smoothing)
+        return loss if self.weights is None else loss * self.weights, [y[0] > 0 for y in outputs]
 
     def penalty(self, parameters: dict[str, Floats]) -> float:
         """Return lam * sum over layers of sum(W**2)."""
@@ -157,8 +164,9 @@ def own_gradients(network: Network, problem: Problem) -> tuple[float, bool, dict
     before = {name: np.array(on_host(network, value)) for name, value in network.running.items()}
     x = network.backend.asarray(problem.x, dtype=network.dtype)
     labels = network.backend.asarray(problem.labels)
-    dropping = {} if problem.masks is None else {"dropout": problem.dropout}
-    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing, **dropping)
+    given: dict[str, Any] = {} if problem.masks is None else {"dropout": problem.dropout}
+    given |= {} if problem.weights is None else {"sample_weight": problem.weights}
+    cost, gradients = network.cost_and_gradients(x, labels, problem.lam, problem.smoothing, **given)
     kept = all(np.array_equal(before[name], on_host(network, value)) for name, value in network.running.items())
     return float(on_host(network, cost)[0]), kept, flat_gradients(gradients, problem, network)
 
@@ -199,7 +207,18 @@ def losses(s: Floats, labels: Indices, smoothing: float = 0.0, shift: Floats | N
 def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> tuple[Any, Any]:
     """Return standardised features (n, d), float64, and labels (n,) of n `samples` of the training set.
 
-    `choose` is ``"first"``, or ``"random"`` for a choice by `seed`.  The network takes the first d of the features.
+    They are those of :func:`checked_rows`.  The network takes the first d of the features.
+
+    Raises:
+        ConfigError: See :func:`checked_rows`.
+    """
+    rows = checked_rows(data, samples, choose, seed, network)
+    x = data.transform(data.train.x[rows], "float64")[:, : network.config.inputs]
+    return np.ascontiguousarray(x), data.train.labels[rows]
+
+
+def checked_rows(data: Dataset, samples: int, choose: str, seed: int, network: Network) -> Indices:
+    """Return the numbers of n `samples` of the training set: the ``"first"``, or a ``"random"`` choice by `seed`.
 
     Raises:
         ConfigError: The training set has fewer samples, or a network with batch normalisation would get a single one.
@@ -209,9 +228,7 @@ def checked_samples(data: Dataset, samples: int, choose: str, seed: int, network
         raise ConfigError(f"samples = {samples}: must be from 1 to {count:,}, which the training set has")
     if samples == 1 and network.config.batch_norm and network.config.hidden:
         raise ConfigError("samples = 1: batch normalisation of one sample gives nothing but beta; take at least 2")
-    rows = choose_rows(count, samples, seed) if choose == "random" else np.arange(samples)
-    x = data.transform(data.train.x[rows], "float64")[:, : network.config.inputs]
-    return np.ascontiguousarray(x), data.train.labels[rows]
+    return choose_rows(count, samples, seed) if choose == "random" else np.arange(samples)
 
 
 def choose_rows(count: int, samples: int, seed: int) -> Indices:

@@ -115,8 +115,8 @@ class GradcheckReport:
         direction: Both values of that derivative, and its verdict.
         cost: The network's own cost and the checker's, and their relative difference.
         interrupted: Whether the check was stopped before its end.
-        settings: h, eps, tolerance, coverage, method, seed, samples, lambda, label_smoothing,
-            dropout, input_dropout, precision, device.
+        settings: h, eps, tolerance, coverage, method, seed, samples, lambda, label_smoothing, dropout, input_dropout,
+            weighted, precision, device.
         seconds: How long it took.
     """
 

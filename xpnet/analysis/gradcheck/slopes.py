@@ -109,7 +109,10 @@ class FastSlopes:
             y[0] -= self._x[number + 1][:, columns]
             logits = self._above(number + 1, y, columns, kinked)
         loss = losses(logits, self.problem.labels, self.problem.smoothing, self._shift)
-        difference = np.mean(loss[:, :count] - loss[:, count:], axis=0)
+        change = loss[:, :count] - loss[:, count:]
+        if self.problem.weights is not None:
+            change *= self.problem.weights[:, None]
+        difference = np.mean(change, axis=0)
         if kind in ("gamma", "beta"):
             p = self._p[name].reshape(-1)[j]
             return difference / ((p + plus) - (p + minus)), kinked

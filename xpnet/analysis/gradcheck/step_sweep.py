@@ -45,6 +45,7 @@ def sweep_h(
     label_smoothing: float = 0.0,
     dropout: float = 0.0,
     input_dropout: float = 0.0,
+    sample_weight: Any = None,
     steps: Sequence[float] = STEPS,
     entries: int = 200,
     eps: float = 1e-6,
@@ -63,6 +64,7 @@ def sweep_h(
         label_smoothing: Share of each label that is spread evenly over all classes.
         dropout: Probability with which an output of a hidden layer is dropped; what is, is the same for all probes.
         input_dropout: Probability with which an input is dropped, likewise.
+        sample_weight: Weight of each sample's loss (n,), as it is; None for 1.
         steps: Values of h.
         entries: Size of the sample, stratified over tensors.
         eps: Smallest denominator of the relative error.
@@ -75,7 +77,7 @@ def sweep_h(
     """
     network = network_of(network, seed)
     dropped = Dropout(hidden=dropout, inputs=input_dropout, seeds=seed)
-    problem = Problem.of(network, x, labels, lam, label_smoothing, dropped)
+    problem = Problem.of(network, x, labels, lam, label_smoothing, dropped, sample_weight)
     _, _, analytic = own_gradients(network, problem)
     names = [name for name in problem.parameters if not problem.zero_by_construction(name)]
     chosen = choose({name: problem.parameters[name].size for name in names}, entries, seed)

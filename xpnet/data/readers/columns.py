@@ -125,27 +125,36 @@ def find_target(names: Sequence[str], named: bool, target: str | None, path: str
         target: A name, or a number from 0, which may be negative; None takes a column with a usual name.
         path: Name of the file in messages.
     """
-    shown = ", ".join(map(printable, names[:10])) + (", ..." if len(names) > 10 else "")
-    has = f"its columns are {shown}" if named else f"it has {len(names)} columns without names"
     if target is None:
         usual = [i for i, name in enumerate(names) if named and name.strip().lower() in _USUAL]
         if len(usual) != 1:
+            has = _listed(names, named)
             raise DataError(f"{path}: needs --target, the name or the number of the column of labels; {has}")
         return usual[0]
-    matches = [i for i, name in enumerate(names) if named and name.strip() == target.strip()]
+    return find_column(names, named, target, path, "target")
+
+
+def find_column(names: Sequence[str], named: bool, given: str, path: str, setting: str) -> int:
+    """Return the position of a column, `given` by its name or its number, by the setting of that name."""
+    matches = [i for i, name in enumerate(names) if named and name.strip() == given.strip()]
     if len(matches) == 1:
         return matches[0]
     if len(matches) > 1:
-        raise DataError(f"target = {target}: {path} has {len(matches)} columns of that name; give its number from 0")
+        raise DataError(f"{setting} = {given}: {path} has {len(matches)} columns of that name; give its number from 0")
     try:
-        number = int(target)
+        number = int(given)
     except ValueError:
-        close = difflib.get_close_matches(target, names, n=1) if named else []
-        hint = f"did you mean {printable(close[0])}?" if close else has
-        raise DataError(f"target = {target}: {path} has no such column; {hint}") from None
+        close = difflib.get_close_matches(given, names, n=1) if named else []
+        hint = f"did you mean {printable(close[0])}?" if close else _listed(names, named)
+        raise DataError(f"{setting} = {given}: {path} has no such column; {hint}") from None
     if not -len(names) <= number < len(names):
-        raise DataError(f"target = {target}: {path} has the columns 0 to {len(names) - 1}")
+        raise DataError(f"{setting} = {given}: {path} has the columns 0 to {len(names) - 1}")
     return number % len(names)
+
+
+def _listed(names: Sequence[str], named: bool) -> str:
+    shown = ", ".join(map(printable, names[:10])) + (", ..." if len(names) > 10 else "")
+    return f"its columns are {shown}" if named else f"it has {len(names)} columns without names"
 
 
 def missing_value(place: str) -> DataError:

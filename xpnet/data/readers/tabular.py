@@ -13,6 +13,7 @@ from xpnet.data.labels import classes_of_texts, numbering, same_classes
 from xpnet.data.readers.columns import TableRows, are_names
 from xpnet.data.readers.csv import first_line, read_csv
 from xpnet.data.readers.parquet import is_parquet, read_parquet
+from xpnet.data.readers.weight_column import split_weights
 from xpnet.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
@@ -26,13 +27,17 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Raw
     """
     if test is None and config.test_fraction is None:
         test = _test_table(path)
-    train = _read(path, config)
+    train, weights = _read(path, config), None
+    if config.weight is not None:
+        train, weights = split_weights(train, config.weight, path)
     name = f"{path}: {train.columns.title(train.columns.target)}"
     labels, classes = classes_of_texts(train.labels, name)
     about = {"what": f"{'Parquet' if is_parquet(path) else 'CSV'} table"}
     tested = None
     if test is not None:
         other = _read(test, config)
+        if config.weight is not None:
+            other, _ = split_weights(other, config.weight, test)
         if other.columns.features != train.columns.features or other.x.shape[1] != train.x.shape[1]:
             raise DataError(
                 f"{test}: has other columns than {path}; the two must have the same, or pass --test-fraction with the "
@@ -43,7 +48,7 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Raw
     notes = train.columns.notes + numbering(classes, name)
     metadata = DatasetMetadata(path.stem, str(path.resolve()), notes=notes, about=about)
     policy = SplitPolicy.of(config, 0.1 if test is None else None)
-    return raw_from_table(_table(train, path), labels, tested, classes, metadata, str(path), policy)
+    return raw_from_table(_table(train, path), labels, tested, classes, metadata, str(path), policy, weights)
 
 
 def tables_in(folder: Path) -> tuple[Path, Path | None] | None:

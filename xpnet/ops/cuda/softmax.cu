@@ -77,6 +77,18 @@ extern "C" __global__ void smooth_labels(const real* s, const int* labels, int64
     if (lane == 0) losses[row] += alpha * towards;
 }
 
+// losses *= w, g *= w, with the weight w of each sample: weights[i], or weights[rows[i]] where `rows` is given, whose high
+// bits are a view.  A replica has `own` of these places for itself, 0 if all share them.
+extern "C" __global__ void weigh_samples(const real* weights, const int64* rows, int64 own, real* losses, real* g, int n,
+                                         int c) {
+    const int r = blockIdx.y, i = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
+    if (i >= n) return;  // the same for all lanes of a warp
+    const int64 row = (int64)r * n + i, place = r * own + i;
+    const real w = weights[rows ? rows[place] & 0xffffffff : place];
+    for (int k = lane; k < c; k += 32) g[row * c + k] *= w;
+    if (lane == 0) losses[row] *= w;
+}
+
 // p = exp(s) / sum exp(s) over the c classes of each of the rows.
 extern "C" __global__ void softmax(const real* s, real* p, int rows, int c) {
     const int64 row = (int64)blockIdx.x * blockDim.y + threadIdx.y;

@@ -7,6 +7,7 @@ as the state changes by the network's gradients.  One test holds for every stepp
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -88,7 +89,9 @@ def make_stepper(
     load(backend)
     if backend.name == "gpu":
         make = partial(_on_gpu, network, hyper, kind, batch, known)
-        return StreamingStepper(backend, x, labels, make) if on_host(x) else make(x, labels)
+        # A block's weights are read where they are, and so have the type of the network.
+        weights = None if hyper.weights is None else hyper.weights.astype(network.dtype, copy=False)
+        return StreamingStepper(backend, x, labels, make, weights) if on_host(x) else make(x, labels, weights)
     if kind == "plain":
         return PlainStepper(network, x, labels, hyper)
     if kind in ("fused", "graph", "small"):
@@ -118,8 +121,16 @@ def make_stepper(
 
 
 def _on_gpu(
-    network: Any, hyper: Hyperparameters, kind: str, batch: int, known: set[str], x: Array, labels: Array
+    network: Any,
+    hyper: Hyperparameters,
+    kind: str,
+    batch: int,
+    known: set[str],
+    x: Array,
+    labels: Array,
+    weights: Array | None,
 ) -> Stepper:
+    hyper = replace(hyper, weights=weights)
     if kind in ("split", "units", "population"):
         able = "plain, fused, graph and small"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")

@@ -72,7 +72,7 @@ class GraphStepper(PlainStepper):
         if self.masks is not None:
             self.cuda.step_of_masks(self.dtype, places.first, places.cursor, step_of(self.masks))
         program.x = self.cuda.gather(places.rows, self.x, program.x, program.pixels)
-        entropy = self._step(state, program.tape, program.x, places.labels, rates)
+        entropy = self._step(state, program.tape, program.x, places.labels, rates, places.rows)
         figures = (entropy.losses, entropy.correct, squares)
         self.cuda.end_step(n, places.cursor, places.counter, *figures, *places.metrics.arrays())
 

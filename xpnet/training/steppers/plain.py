@@ -68,6 +68,7 @@ class PlainStepper:
         self._rho = None if rho is None else self._column(self.xp.asarray(rho))
         self.smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
         self.masks = None if hyper.masks is None else hyper.masks.masks(network)
+        self.weights = None if hyper.weights is None else hyper.weights.astype(self.dtype, copy=False)
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
@@ -91,19 +92,21 @@ class PlainStepper:
             rates = Rates(scale[t], keep[t], shrink[t], metrics.penalty[t], alpha[t])
             if self.masks is not None:
                 step_of(self.masks)[...] = state.step + t
-            entropy = self._step(state, work.tape, x, labels, rates)
+            entropy = self._step(state, work.tape, x, labels, rates, samples[t])
             losses[t], hits[t] = entropy.losses, entropy.correct
         losses.sum(axis=-1, dtype="float64", out=metrics.loss)
         hits.sum(axis=-1, out=metrics.correct)
         state.step += steps
 
-    def _step(self, state: State, tape: Tape, x: Array, labels: Array, rates: Rates) -> CrossEntropy:
-        """Take one step on a batch."""
+    def _step(self, state: State, tape: Tape, x: Array, labels: Array, rates: Rates, rows: Array) -> CrossEntropy:
+        """Take one step on a batch, the samples `rows`."""
         ops, layers, parameters = self.ops, self.layers, state.parameters
         s = forward(ops, layers, parameters, self.config.bn_eps, x, tape, self.masks)
         entropy = tape.entropy = ops.softmax_cross_entropy(s, labels, rates.scale, tape.entropy)
         if self.smoothing is not None:
             ops.smooth_labels(entropy, s, labels, self.smoothing, rates.scale)
+        if self.weights is not None:
+            ops.weigh_samples(entropy, self.weights, rows)
         self._average(state, tape, rates.alpha)
         for gradient in backward(ops, layers, parameters, tape, entropy.g):
             self._use(gradient, state, rates)

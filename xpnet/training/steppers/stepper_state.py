@@ -70,6 +70,7 @@ class Hyperparameters:
         orders: A number for each replica's order of samples, if known: replicas with equal numbers see the same
             batches. None means that the batches of each call are compared.
         masks: What dropout depends on, with a seed for each replica; the step is that of the state. None without it.
+        weights: Weight of each training sample in the loss (N,); None for 1.
     """
 
     lam: Array
@@ -78,6 +79,7 @@ class Hyperparameters:
     smoothing: Array | None = None
     orders: tuple[int, ...] | None = None
     masks: Dropout | None = None
+    weights: Array | None = None
 
     def with_dropout(self, config: TrainConfig, seeds: Sequence[int], replicas: Any = slice(None)) -> Hyperparameters:
         """Return these settings of `replicas` (A,), which have the orders of samples `seeds` (A,), with dropout.

@@ -16,7 +16,7 @@ from xpnet.training.steppers.stepper_state import State, StepMetrics
 # Most bytes of samples to copy at a time; at least one step's samples are copied.
 _BLOCK_BYTES = 64 * 2**20
 
-MakeStepper = Callable[[Any, Array], Any]
+MakeStepper = Callable[[Any, Array, "Array | None"], Any]
 
 
 class StreamingStepper:
@@ -30,12 +30,16 @@ class StreamingStepper:
         backend: The device.
         x: Features (N, d) on the host: standardised, or raw ones from which the device computes the inputs.
         labels: Classes (N,), on the device.
-        make: Returns a stepper for features and labels on the device.
+        make: Returns a stepper for features, labels and weights on the device.
+        weights: Weight of each sample in the loss (N,), on the device; None for 1.
     """
 
-    def __init__(self, backend: Backend, x: Any, labels: Array, make: MakeStepper) -> None:
+    def __init__(
+        self, backend: Backend, x: Any, labels: Array, make: MakeStepper, weights: Array | None = None
+    ) -> None:
         self._backend, self._x, self._make = backend, x, make
         self._labels = backend.to_numpy(labels).astype(np.int32)
+        self._weights = None if weights is None else backend.to_numpy(weights)
         self._blocks: dict[tuple[int, ...], _Block] = {}
 
     def run(self, state: State, perm: Any, eta: Array, metrics: StepMetrics) -> None:
@@ -43,7 +47,8 @@ class StreamingStepper:
         shape = tuple(perm.shape[1:])
         block = self._blocks.get(shape)
         if block is None:
-            block = self._blocks[shape] = _Block(self._backend, self._x, self._labels, shape, self._make)
+            one = _Block(self._backend, self._x, self._labels, shape, self._make, self._weights)
+            block = self._blocks[shape] = one
         for start in range(0, len(perm), block.steps):
             part = slice(start, min(start + block.steps, len(perm)))
             # The previous steps are only launched, so the device computes them while the host gathers.
@@ -54,20 +59,23 @@ class StreamingStepper:
 class _Block:
     """The samples of some steps with one batch shape, in pinned memory and on the device."""
 
-    def __init__(self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper) -> None:
+    def __init__(
+        self, backend: Backend, x: Any, labels: Any, shape: tuple[int, ...], make: MakeStepper, weights: Any
+    ) -> None:
         xp = self._xp = backend.xp
         # Bytes are standardised on the device, and pictures are seen in their views there; the host standardises other
         # raw features.
         self._views, lazy = isinstance(x, TransformedRows), kept_as_bytes(x) or isinstance(x, TransformedRows)
         self._source = x.x if lazy else x
-        self._labels, self._shape = labels, shape
+        self._labels, self._shape, self._weights = labels, shape, weights
         each, d = int(np.prod(shape)), int(self._source.shape[1])
         dtype = x.kind if self._views else self._source.dtype
         self.steps = max(1, _BLOCK_BYTES // (each * d * dtype.itemsize))
         count = self.steps * each
-        # Features, labels, and the rows of the block, whose views change with every step.
-        parts = [((count, d), dtype), ((count,), np.dtype(np.int32)), ((count,), np.dtype(np.int64))]
-        parts = parts if self._views else parts[:2]
+        # Features, labels, the rows of the block, whose views change with every step, and weights.
+        parts = [((count, d), dtype), ((count,), np.dtype(np.int32))]
+        parts += [((count,), np.dtype(np.int64))] if self._views else []
+        parts += [((count,), weights.dtype)] if weights is not None else []
         self._pinned = [_pinned(xp, *part) for part in parts]
         self._ahead, self._here = ([xp.empty(size, dtype=kind) for size, kind in parts] for _ in range(2))
         self._places = np.arange(count)
@@ -80,7 +88,7 @@ class _Block:
             features = replace(x.to(backend.asarray, move_x=False), x=x_here)
         else:
             features = StandardisedRows(x_here, x.whole, x.rest, x.factor) if lazy else x_here
-        self.stepper = make(features, self._here[1])
+        self.stepper = make(features, self._here[1], self._here[-1] if weights is not None else None)
 
     def copy(self, rows: Any) -> None:
         """Gather the samples of `rows` (k, ...) and start to copy them to the device."""
@@ -98,6 +106,8 @@ class _Block:
         np.take(self._labels, samples, out=labels, mode="clip")
         if self._views:
             self._pinned[2][:count] = with_samples(flat, self._places[:count])
+        if self._weights is not None:
+            np.take(self._weights, samples, out=self._pinned[-1][:count], mode="clip")
         with self._stream:
             self._stream.wait_event(self._taken)
             for ahead, pinned in zip(self._ahead, self._pinned, strict=True):

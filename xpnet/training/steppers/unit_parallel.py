@@ -199,6 +199,8 @@ class _Share:
             self.entropy = stepper.ops.softmax_cross_entropy(s, labels, shared.scale[t], self.entropy)
             if stepper.smoothing is not None:
                 stepper.ops.smooth_labels(self.entropy, s, labels, stepper.smoothing, shared.scale[t])
+            if stepper.weights is not None:
+                stepper.ops.weigh_samples(self.entropy, stepper.weights, shared.samples[t])
             shared.metrics.loss[t] = self.entropy.losses.sum(axis=-1, dtype="float64")
             shared.metrics.correct[t] = self.entropy.correct.sum(axis=-1)
             shared.last_g = self.entropy.g[0]
