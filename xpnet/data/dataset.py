@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.column import Column
 from xpnet.data.standardise import Standardiser
 from xpnet.data.transform import Transform
 from xpnet.utils.lazy_arrays import Features
@@ -26,6 +27,7 @@ class RawDataset:
         labels_test: Classes of the test set (m,).
         default_split: The split to use if none is given.
         about: Facts for `xpnet data info`, such as its kind and the files that were left out.
+        columns: What the features of a table mean; see :class:`Dataset`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class RawDataset:
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,8 @@ class Dataset:
         notes: Sentences for users of the data, such as which files were left out.
         in_memory: How features are held during training: ``"auto"``, ``"raw"`` or ``"float"``; see
             :class:`xpnet.DataConfig`.
+        columns: What the features of a table mean: numbers, booleans, or numbers of categories; see
+            :class:`xpnet.data.Column`.  Empty if all features are numbers.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_memory: str = "auto"
+    columns: tuple[Column, ...] = ()
 
     @property
     def features(self) -> int:

@@ -84,7 +84,9 @@ def mistakes(found: Inspection) -> list[Block]:
     rows = []
     for m in found.mistakes:
         shares = [metric_cell("accuracy", share) for share in (m.confidence, m.probability)]
-        features = "; ".join(f"feature {i}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features)
+        features = "; ".join(
+            f"{i if isinstance(i, str) else f'feature {i}'}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features
+        )
         rows.append([m.index, names[m.true], names[m.predicted], *shares, features])
     head = ["test row", "true", "predicted", "probability", "of the true class", "features farthest from their mean"]
     return [Text(words), table(head, rows, "The worst mistakes; rows count from 0")]
