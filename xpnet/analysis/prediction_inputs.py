@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.column import adapted, check_numbers
+from xpnet.data.column import adapted, check_numbers, is_number
 from xpnet.data.encoder import Encoder
 from xpnet.data.feature_table import ChunkedArray, table_of
 from xpnet.data.readers.columns import TableRows
-from xpnet.data.readers.csv import is_number, read_csv
+from xpnet.data.readers.csv import read_csv
 from xpnet.data.readers.image_decoding import Form, decode, image_size_of, resized
 from xpnet.data.readers.images import SUFFIXES, deep_notes
 from xpnet.data.readers.npy import npy_array, npz_arrays

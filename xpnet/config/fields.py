@@ -121,7 +121,7 @@ def column_names(value: Any) -> tuple[str, ...]:
     """Check for names or numbers of columns, such as ``("id", "date")`` or ``"id,date"``."""
     wanted = "names or numbers of columns, such as id,date"
     items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
-    if isinstance(items, Mapping) or not isinstance(items, Iterable):
+    if isinstance(items, Mapping) or not isinstance(items, Iterable) or getattr(items, "ndim", 1) == 0:
         raise ValueError(wanted)
     one = text_of(wanted)
     names = tuple(one(item).strip() for item in items)

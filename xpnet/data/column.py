@@ -23,6 +23,7 @@ LARGEST = 1e150
 KINDS = ("number", "boolean", "category")
 # Cells that are missing, in lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SHOWN = 3
 
 
@@ -52,6 +53,11 @@ class Column:
 
 
 NUMBER = Column()
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is written as a number."""
+    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def number_of(cell: str) -> float | None:

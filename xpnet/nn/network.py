@@ -214,8 +214,7 @@ class Network:
     def folded(self) -> Network:
         """Return networks of raw, standardised features that predict the same: pooling and projection go into W1.
 
-        Every feature is standardised by the mean and the deviation of its square of pixels.  Columns of a table that
-        are encoded still are.
+        Every feature is standardised by the mean and the deviation of its square of pixels; tables stay encoded.
 
         Raises:
             ConfigError: The transform is not known.

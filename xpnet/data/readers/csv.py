@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.column import MISSING, NUMBER, missing_value
+from xpnet.data.column import MISSING, NUMBER, is_number, missing_value
 from xpnet.data.column_coder import ColumnCoder
 from xpnet.data.feature_table import in_range
 from xpnet.data.growing_table import GrowingTable
@@ -39,7 +38,6 @@ _CHARACTERS = 2**18  # in lines that are converted together
 _MOST_BLANK = 10_000
 # Limit for a gzipped table: numbers as text shrink to a third or a tenth, only malicious files to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class _Line(NamedTuple):
@@ -279,11 +277,6 @@ def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> l
         if total > most:
             break
     return batch
-
-
-def is_number(cell: str) -> bool:
-    """Return whether a cell is written as a number."""
-    return _NUMBER.fullmatch(cell.strip()) is not None
 
 
 def _is_header(first: list[str], second: list[str] | None) -> bool:

@@ -18,6 +18,7 @@ from xpnet.data.feature_table import in_range
 from xpnet.data.growing_table import GrowingTable
 from xpnet.data.labels import MOST_LETTERS, TextLabels
 from xpnet.data.readers.columns import MOST_COLUMNS, Columns, TableRows, smallest
+from xpnet.data.readers.parquet_types import is_number, is_text, leaves, width
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
@@ -90,9 +91,9 @@ class _Reader:
         self.columns: Columns = Columns.of(names, True, config, wanted, str(path))
         target = self.columns.target
         self._labels = TextLabels(f"{path}: {self.columns.title(target)}" if wanted is None else "")
-        leaves = [_leaves(field.type) for field in schema]
+        counts = [leaves(field.type) for field in schema]
         # A column of lists or structures has several columns in the file, or one of another kind.
-        self._leaf = list(itertools.accumulate(leaves, initial=0))
+        self._leaf = list(itertools.accumulate(counts, initial=0))
         self._coders = {
             number: self._coder(number) for number in self.columns.kept if self._is_text(number, schema.field(number))
         }
@@ -102,7 +103,7 @@ class _Reader:
         if target >= 0 and schema.field(target).type.num_fields:
             kind = schema.field(target).type
             raise DataError(f"{path}: {self.columns.title(target)}: is of type {kind}; labels are numbers or texts")
-        self._label_width = _width(schema.field(target).type) if target >= 0 else 1
+        self._label_width = width(schema.field(target).type) if target >= 0 else 1
         if self._label_width > _MOST_WIDTH:
             raise DataError(
                 f"{path}: {self.columns.title(target)}: has labels of {self._label_width:,} bytes; shorten them"
@@ -143,10 +144,10 @@ class _Reader:
         from pyarrow import types
 
         kind, title = field.type, f"{self._path}: {self.columns.title(number)}"
-        if _is_number(kind):
+        if is_number(kind):
             return False
         of_category = kind.value_type if types.is_dictionary(kind) else kind
-        if _is_text(of_category) or (types.is_dictionary(kind) and _is_number(of_category)):
+        if is_text(of_category) or (types.is_dictionary(kind) and is_number(of_category)):
             return True
         drop = f"leave the column out with --drop-columns {printable(self.columns.names[number])}"
         if types.is_temporal(kind):
@@ -229,35 +230,6 @@ class _Reader:
         return largest / columns
 
 
-def _leaves(kind: Any) -> int:
-    """Return how many columns of the file make up a column: those of a structure lie side by side."""
-    count, below = 0, [kind]
-    while below:
-        top = below.pop()
-        below += [top.field(i).type for i in range(top.num_fields)]
-        count += not top.num_fields
-    return count
-
-
-def _width(kind: Any) -> int:
-    """Return the bytes in memory of each value of a type that is not read as a dictionary."""
-    from pyarrow import types
-
-    return max(1, kind.byte_width) if types.is_fixed_size_binary(kind) else 1
-
-
-def _is_number(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
-
-
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_string(kind) or types.is_large_string(kind))
-
-
 def _of_texts(coder: ColumnCoder, column: Any, start: int) -> NDArray[np.float64]:
     """Return the codes of some rows of a column of texts, of which `start` is the first."""
     if not hasattr(column, "dictionary"):
@@ -290,7 +262,7 @@ def _plain(column: Any) -> Any:
     import pyarrow as pa
     from pyarrow import compute, types
 
-    if types.is_dictionary(column.type) and _is_number(column.type.value_type):
+    if types.is_dictionary(column.type) and is_number(column.type.value_type):
         column = column.dictionary_decode()
     if not types.is_floating(column.type):
         return column
