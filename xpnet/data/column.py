@@ -99,9 +99,10 @@ def check_usable(columns: Sequence[Column]) -> None:
     Raises:
         DataError: A column has a problem.
     """
-    for column in columns:
-        if column.problem:
-            raise DataError(column.problem)
+    problems = [column.problem for column in columns if column.problem]
+    if problems:
+        more = f" (xpnet data info names {len(problems) - 1:,} more columns of the kind)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more)
 
 
 def check_numbers(columns: Sequence[Column], titles: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ All of it is learned on training rows.  :mod:`xpnet.data.numeric_scales` has the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,19 +139,22 @@ class Encoder:
 
     def output_names(self, names: Sequence[str] = ()) -> tuple[str, ...]:
         """Return a name for each output, made of the names of the columns, or of their numbers."""
-        return tuple(self._names(names))
+        return tuple(itertools.chain.from_iterable(self.outputs_of(names).values()))
 
-    def _names(self, names: Sequence[str]) -> Iterator[str]:
-        for j, column in enumerate(self.columns):
-            name, width = names[j] if len(names) else f"column {j}", int(self._widths[j])
-            if column.kind == "category" and width:
-                at = {int(p): c or "missing" for c, p in zip(column.categories, self._places[j], strict=False)}
-                yield from (f"{name} = {at[i]}" for i in range(width - 1))
-                yield f"{name} = other"
-            else:
-                yield from (name if width == 1 else f"{name} [{i}]" for i in range(width))
-            if self.uses[j] & _GAP:
-                yield f"{name} missing"
+    def outputs_of(self, names: Sequence[str] = ()) -> dict[int, tuple[str, ...]]:
+        """Return the names of the outputs of each column, by its number."""
+        return {j: tuple(self._names(j, names[j] if len(names) else f"column {j}")) for j in range(self.features)}
+
+    def _names(self, j: int, name: str) -> Iterator[str]:
+        column, width = self.columns[j], int(self._widths[j])
+        if column.kind == "category" and width:
+            at = {int(p): c or "missing" for c, p in zip(column.categories, self._places[j], strict=False)}
+            yield from (f"{name} = {at[i]}" for i in range(width - 1))
+            yield f"{name} = other"
+        else:
+            yield from (name if width == 1 else f"{name} [{i}]" for i in range(width))
+        if self.uses[j] & _GAP:
+            yield f"{name} missing"
 
     def unused(self) -> list[int]:
         """Return the columns that have one value in all training rows, and are left out."""
@@ -178,7 +182,7 @@ class Encoder:
         names = {kind[0]: kind for kind in KINDS}
         kinds, categories = about["kinds"], iter(about["categories"])
         if not kinds or set(kinds) - names.keys():
-            raise DataError(f"encoder.kinds must be letters of {', '.join(names)}")
+            raise DataError(f"encoder.kinds must be first letters of {', '.join(KINDS)}")
         named = sum(kind != "n" for kind in kinds)
         if named != len(about["categories"]):
             raise DataError(f"encoder.categories has {len(about['categories'])} lists for {named} columns")
