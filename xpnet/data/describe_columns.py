@@ -39,7 +39,7 @@ def describe_columns(raw: RawDataset, config: DataConfig) -> list[dict[str, Any]
     outputs = {} if encoder is None else encoder.outputs_of(names)
     described = []
     for j, (name, column) in enumerate(zip(names, raw.columns, strict=True)):
-        codes = raw.x[:, j]
+        codes = np.concatenate([raw.x[:, j], raw.x_test[:, j]])
         if column.kind == "category":
             empty = column.categories[:1] == ("",)
             missing = int((codes == 0).sum()) if empty else 0

@@ -89,6 +89,12 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "npz, LZMA": (lambda f: _packed(f, zipfile.ZIP_LZMA), "packed.npz", {}),
     "npy": (_npy, "x.npy", {}),
     "csv": (lambda f: data_files.write_csv(f / "p.csv", 30), "p.csv", {"target": "animal"}),
+    "csv, mixed": (lambda f: data_files.write_columns(f / "p.csv", data_files.people(30)), "p.csv", {}),
+    "parquet, mixed": (
+        lambda f: data_files.write_parquet(f / "p.parquet", columns=data_files.people(30)),
+        "p.parquet",
+        {},
+    ),
     "parquet": (_parquet, "p.parquet", {"target": "animal"}),
     "csv, gzipped": (_csv_gz, "p.csv.gz", {"target": "animal"}),
     "parquet, gzip": (lambda f: _parquet_as(f, "gzip"), "q.parquet", {"target": "animal"}),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.column import Column
+from xpnet.data.column import Column, is_number
 from xpnet.data.labels import TextLabels
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
@@ -131,6 +131,21 @@ def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
     except DataError:
         return False
     return bool(wanted)
+
+
+def are_mostly_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether the cells of a line include most of the names `wanted`, none of which is a number."""
+    known = {name.strip() for name in wanted} & {cell.strip() for cell in cells}
+    return len(known) > len(wanted) / 2 and not any(map(is_number, known))
+
+
+def is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
+    """Return whether the first line names columns: it has a text above a number, and no number above a text."""
+    numbers = [is_number(cell) for cell in first]
+    if second is None or len(second) != len(first):
+        return not any(numbers)
+    pairs = set(zip(numbers, map(is_number, second), strict=True))
+    return (False, True) in pairs and (True, False) not in pairs
 
 
 def find_target(names: Sequence[str], named: bool, target: str | None, path: str) -> int:

@@ -23,7 +23,9 @@ from xpnet.data.readers.columns import (
     MOST_COLUMNS,
     Columns,
     TableRows,
+    are_mostly_names,
     are_names,
+    is_header,
     is_label_name,
     smallest,
 )
@@ -89,8 +91,12 @@ class _Reader:
         second = next(records, None)
         named = config.header
         if named is None:
-            said = any(is_label_name(cell, config.target) for cell in cells) or are_names(cells, wanted or ())
-            named = said or _is_header(cells, second[1] if second else None)
+            said = are_names(cells, wanted or ()) or are_mostly_names(cells, wanted or ())
+            named = (
+                said
+                or any(is_label_name(cell, config.target) for cell in cells)
+                or is_header(cells, second[1] if second else None)
+            )
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
         self._columns = columns = Columns.of(names, named, config, wanted, str(self._path))
         if config.header is None and not named:
@@ -128,6 +134,8 @@ class _Reader:
             return (
                 f"{self._path}: its first line, 0 to {numbers[-1]}, is a sample; if it names columns, pass --header",
             )
+        if not wanted and not any(map(is_number, cells)):
+            return (f"{self._path}: its first line is a sample; if it names columns, pass --header",)
         note = "its first line is a sample, and its columns are those that the network knows, in their order"
         return (f"{self._path}: {note}",) if wanted else ()
 
@@ -277,15 +285,6 @@ def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> l
         if total > most:
             break
     return batch
-
-
-def _is_header(first: list[str], second: list[str] | None) -> bool:
-    """Return whether the first line names columns: it has a text above a number, and no number above a text."""
-    numbers = [is_number(cell) for cell in first]
-    if second is None or len(second) != len(first):
-        return not any(numbers)
-    pairs = set(zip(numbers, map(is_number, second), strict=True))
-    return (False, True) in pairs and (True, False) not in pairs
 
 
 def is_text(start: bytes) -> bool:
