@@ -129,7 +129,8 @@ def test_numbers_of_few_values_are_scaled():
 BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no array": ({"encode.uses": None}, {}, "it has no encode.uses"),
     "type": ({"encode.fill": np.zeros(4, np.float32)}, {}, "it has no encode.fill"),
-    "length": ({"encode.fill": np.zeros(5)}, {}, "must have an entry for each of 4 columns"),
+    "length": ({"encode.fill": np.zeros(5)}, {}, "it has no encode.fill for 4 columns"),
+    "rows": ({"encode.knots": np.zeros((5, 2))}, {}, "must have an entry for each of 4 columns"),
     "places": ({"encode.places": np.zeros(9, np.int64)}, {}, "encode.places must have an entry"),
     "far places": ({"encode.places": np.array([0, 1, 2, 2**60, 3])}, {}, "encode.places of column 2"),
     "uses": ({"encode.uses": np.full(4, 9)}, {}, "encode.uses be 0 to 3"),

@@ -2,7 +2,7 @@
 
 from xpnet.data.column import Column
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
-from xpnet.data.encoder import EncodedRows, Encoder
+from xpnet.data.encoder import Encoder
 from xpnet.data.find import CIFAR10_HINT, find_cifar10
 from xpnet.data.fingerprint import as_earlier, fingerprint
 from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_raw
@@ -24,7 +24,6 @@ __all__ = [
     "Column",
     "Data",
     "Dataset",
-    "EncodedRows",
     "Encoder",
     "LabelledSet",
     "NamedColumns",

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.config.definitions import DataConfig
 from xpnet.data.dataset import RawDataset
-from xpnet.data.encoder import Encoder
+from xpnet.data.encoder import Encoder, are_encoded
 from xpnet.data.splits import parse_split
 from xpnet.errors import DataError, printable
 
@@ -29,8 +29,8 @@ def describe_columns(raw: RawDataset, config: DataConfig) -> list[dict[str, Any]
     if not raw.columns:
         return []
     training, _ = parse_split(raw.default_split if config.split is None else config.split)
-    encoder, why = None, ""
-    if not any(column.problem for column in raw.columns):
+    encoder, why = None, "" if are_encoded(raw.columns, config.numeric) else f"1 input: {_WORDS['standard']}"
+    if not why and not any(column.problem for column in raw.columns):
         try:
             encoder = Encoder.fit(raw.x[:training], raw.columns, config.numeric, config.max_categories)
         except DataError as error:

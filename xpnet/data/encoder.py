@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.column import KINDS, Column
+from xpnet.data.column import KINDS, NUMBER, Column
 from xpnet.data.numeric_scales import NUMERIC, NumericScale, check_knots, knots_of
 from xpnet.errors import DataError
 from xpnet.utils import schema
 from xpnet.utils.lazy_arrays import Features, Rows
 
-PREFIX = "encode."
+PREFIX = "encode."  # of the names of its arrays
 # A category is rare if fewer than 1 % of the training rows have it; a smallest and a largest number of rows bound this.
 _SHARE, _LEAST, _MOST = 100, 2, 10
 # Of `uses`: the column's values are inputs, and so is whether they are missing.
@@ -33,6 +33,11 @@ DESCRIPTION = schema.record(
     },
     closed=True,
 )
+
+
+def are_encoded(columns: Sequence[Column], numeric: str) -> bool:
+    """Return whether columns need an encoder; others are only standardised."""
+    return numeric != "standard" or any(column.kind == "category" or column.gap for column in columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +191,10 @@ class Encoder:
         named = sum(kind != "n" for kind in kinds)
         if named != len(about["categories"]):
             raise DataError(f"encoder.categories has {len(about['categories'])} lists for {named} columns")
-        columns = tuple(Column(names[k], tuple(next(categories)) if k != "n" else ()) for k in kinds)
+        fill = tensors.get(f"{PREFIX}fill")
+        if fill is None or fill.shape != (len(kinds),):
+            raise DataError(f"it has no {PREFIX}fill for {len(kinds):,} columns")
+        columns = tuple(NUMBER if k == "n" else Column(names[k], tuple(next(categories))) for k in kinds)
         for column in columns:
             if list(column.categories) != sorted(set(column.categories)):
                 raise DataError("encoder.categories must be sorted, each once")
@@ -270,25 +278,6 @@ class Encoder:
         """Return the code of a missing cell of a column of categories."""
         categories = self.columns[j].categories
         return 0 if categories[:1] == ("",) else len(categories)
-
-
-class EncodedRows(Rows):
-    """Codes (n, d) of a table whose encoded rows (n, k), float64, are computed when they are read."""
-
-    def __init__(self, x: Features, encoder: Encoder) -> None:
-        self.x, self.encoder, self.dtype = x, encoder, np.dtype(np.float64)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and encoded numbers."""
-        return int(self.x.shape[0]), self.encoder.outputs
-
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return the encoded values of `rows`, a slice or indices."""
-        return self.encoder(self.x[rows])
 
 
 def _places(codes: NDArray[np.float64], column: Column, most: int) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from xpnet.config.arguments import floating, takes
 from xpnet.data.column import Column
-from xpnet.data.encoder import PREFIX, EncodedRows, Encoder
+from xpnet.data.encoded_rows import EncodedRows
+from xpnet.data.encoder import PREFIX, Encoder, are_encoded
 from xpnet.data.pca import principal_components
 from xpnet.data.standardise import Standardiser, chunks_of, numeric_features
 from xpnet.data.transformed_rows import TransformedRows, pooled
@@ -78,7 +79,7 @@ class Transform:
         begin = time.perf_counter()
         if image_shape is not None and numeric != "standard":
             raise DataError(f"numeric = {numeric}: is for columns of tables, and this data has pictures")
-        if numeric != "standard" or any(column.kind == "category" or column.gap for column in columns):
+        if are_encoded(columns, numeric):
             encoder = Encoder.fit(x, columns, numeric, max_categories)
             standardiser, projection = _fit_encoded(EncodedRows(x, encoder), pool, pca, pca_eps)
             return cls(standardiser, None, 1, projection, time.perf_counter() - begin, encoder)
