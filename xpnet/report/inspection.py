@@ -208,8 +208,10 @@ def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
     return [picture_of(np.ascontiguousarray(weights), shape) for weights in scaled.T]
 
 
-def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int] | None:
-    """Return the weights of the features (d, m) of the first of `members`, and the number of this replica.
+def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int, tuple[str, ...]] | None:
+    """Return the weights of the features (d, m) of the first of `members`, the number of this replica, and names.
+
+    Names are those of encoded columns, and empty for other features.
 
     If features are pooled or projected, these are the weights of :meth:`xpnet.Network.folded`.
     """
@@ -219,4 +221,6 @@ def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], in
     network = Network.load(record.path).select([which])
     if network.transform is not None and not network.transform.plain:
         network = network.folded()
-    return np.asarray(network.parameters["W1"])[0], which
+    encoder = None if network.transform is None else network.transform.encoder
+    names = () if encoder is None else encoder.output_names(network.feature_names)
+    return np.asarray(network.parameters["W1"])[0], which, names
