@@ -80,6 +80,33 @@ def test_text_in_a_late_row_is_as_in_the_first(tmp_path_factory: Any, cells: lis
         np.testing.assert_array_equal(whole.x[:, 1].astype(np.float32), numbers)
 
 
+_ODD = ["", "NA", "x", "inf", "1e400", "-0", "true", "2024-01-01", "1_0", " 3 ", "\u00fc", "=1+1", "0x10", "1,5", '"']
+
+
+@few_examples
+@given(
+    odd=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 3), st.sampled_from(_ODD)), max_size=25),
+    numeric=st.sampled_from(["standard", "robust", "quantile", "ple"]),
+)
+def test_table_with_odd_cells_is_encoded_or_refused_in_one_sentence(tmp_path_factory: Any, odd: Any, numeric: str):
+    people = data_files.people(60)
+    columns = list(people.values())
+    for row, column, cell in odd:
+        columns[column][row] = cell
+    path = data_files.write_columns(tmp_path_factory.mktemp("t") / "p.csv", people)
+    try:
+        data = load_data(path, numeric=numeric)
+    except DataError as error:
+        lines = str(error).splitlines()
+    else:
+        lines = []
+    if lines:
+        assert len(lines) == 1
+        return
+    for part in (data.train, data.validation, data.test):
+        assert np.isfinite(data.transform(part.x, "float64")).all()
+
+
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
