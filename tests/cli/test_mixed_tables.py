@@ -88,6 +88,8 @@ def test_predict_refuses_columns_of_another_kind_in_one_sentence(command, run, t
         assert message in command.refused("predict", "run", name)
     else:
         assert "height" in command.refused("predict", "run", name)
+    np.save("a.npy", np.ones((3, 4)))
+    assert "a.npy: column 1: holds numbers, where" in command.refused("predict", "run", "a.npy")
     short = written("short.csv", rows, ["age", "job", "member"])
     assert "has no column height, which the network was trained on" in command.refused("predict", "run", short)
 

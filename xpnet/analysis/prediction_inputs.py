@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.column import adapted, check_numbers, is_number
+from xpnet.data.column import NUMBER, adapted, check_numbers, is_number
 from xpnet.data.encoder import Encoder
 from xpnet.data.feature_table import ChunkedArray, table_of
-from xpnet.data.readers.columns import TableRows
 from xpnet.data.readers.csv import read_csv
 from xpnet.data.readers.image_decoding import Form, decode, image_size_of, resized
 from xpnet.data.readers.images import SUFFIXES, deep_notes
@@ -135,10 +134,11 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         if config.target is not None or config.header is not None:
             raise DataError(f"{path}: is an array, whose columns have no names; leave --target and --header out")
         x, notes = _array(path, kind, network)
+        kinds, titles = (NUMBER,) * x.shape[1], [f"{path}: column {j}" for j in range(x.shape[1])]
     else:
         wanted = network.feature_names
         rows = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
-        columns, x = rows.columns, rows.x
+        columns, x, kinds, titles = rows.columns, rows.x, rows.kinds, rows.titles(path)
         notes = list(columns.notes)
         others = len(columns.names) - len(columns.kept)
         if wanted and columns.named and others:
@@ -154,18 +154,12 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
     if x.shape[1] != inputs:
         hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""
         raise DataError(f"{path}: has {x.shape[1]:,} features, and the network takes {inputs:,}{hint}")
-    if kind not in ("npy", "npz"):
-        x = _codes(rows, network, path)
-    return Inputs([str(row) for row in range(len(x))], x, notes)
-
-
-def _codes(rows: TableRows, network: Network, path: Path) -> NDArray[Any]:
-    """Return the features of a table as the codes of the network's columns."""
-    encoder, titles = _encoder(network), rows.titles(path)
+    encoder = _encoder(network)
     if encoder is None:
-        check_numbers(rows.kinds, titles)
-        return rows.x
-    return adapted(rows.x, rows.kinds, encoder.columns, titles)
+        check_numbers(kinds, titles)
+    else:
+        x = adapted(x, kinds, encoder.columns, titles)
+    return Inputs([str(row) for row in range(len(x))], x, notes)
 
 
 def _encoder(network: Network) -> Encoder | None:
