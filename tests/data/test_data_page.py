@@ -25,6 +25,7 @@ def files() -> None:
     data_files.write_cifar100(Path("cifar-100-python"), "python")
     data_files.write_idx(Path("MNIST/raw"), zipped=True)
     data_files.write_csv(Path("pets.csv"))
+    data_files.write_columns(Path("people.csv"), data_files.people())
     data_files.write_images(Path("pictures"))
     x, y = np.arange(360.0).reshape(90, 4), np.arange(90) % 3
     np.savez("mine.npz", x=x, y=y)

@@ -135,6 +135,29 @@ def write_csv(path: Path, rows: int = 60, *, delimiter: str = ",", header: bool 
     return path
 
 
+def people(rows: int = 120, *, seed: int = 0) -> dict[str, list[object]]:
+    """Return columns of a table of numbers, booleans and categories with missing cells (None), and labels."""
+    rng = np.random.default_rng(seed)
+    rich = rng.random(rows) < 0.5
+    jobs = ("baker", "clerk", "smith", None)
+    return {
+        "age": [None if gone else float(age) for gone, age in zip(rng.random(rows) < 0.1, 40 + 9 * rich, strict=True)],
+        "job": [jobs[j] for j in (rich + rng.integers(0, 3, rows)).tolist()],
+        "member": (rng.random(rows) < 0.3).tolist(),
+        "height": np.round(rng.normal(170, 9, rows) + 4 * rich, 2).tolist(),
+        "label": ["rich" if r else "poor" for r in rich],
+    }
+
+
+def write_columns(path: Path, columns: dict[str, list[object]], *, delimiter: str = ",") -> Path:
+    """Write columns as a CSV file; None is an empty cell."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
 def write_parquet(path: Path, rows: int = 60, columns: object = None, **options: object) -> Path:
     """Write columns, or the table of :func:`write_csv`, as a Parquet file; skip the test where pyarrow is missing."""
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

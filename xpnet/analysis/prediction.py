@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
 from xpnet.config.training import TrainConfig
-from xpnet.data import Dataset, LabelledSet
+from xpnet.data import Dataset, Encoder, LabelledSet, parse_split, split_raw
+from xpnet.data.column import NUMBER, adapted, check_numbers
 from xpnet.data.formats import uses
 from xpnet.data.labels import same_classes, value_of, without_numbering
+from xpnet.data.load import read_any
 from xpnet.data.readers.columns import places_of
-from xpnet.data.readers.tabular import names_columns
-from xpnet.errors import DataError, RunError
+from xpnet.data.readers.tabular import names_columns, unknown_columns
+from xpnet.errors import DataError, RunError, printable
 from xpnet.nn.network import Network
 from xpnet.training.device_data import check_views, raw_set, set_to_device
 from xpnet.training.evaluation import confusion_matrix, evaluate, evaluate_views
@@ -83,9 +85,16 @@ def _weighted(figures: Sequence[Metrics], counts: Sequence[int]) -> Metrics:
     return Metrics(*(weights @ np.stack(values) for values in zip(*(one.arrays() for one in figures), strict=True)))
 
 
-def as_it_is(config: DataConfig) -> DataConfig:
-    """Return settings for reading the same data, without pooling and components: those of a network replace them."""
-    return dataclasses.replace(config, pool=1, pca=None)
+def load_for(network: Network, config: DataConfig) -> Dataset:
+    """Return a data set, read and split for :func:`as_trained`: the transform is the network's, and none is fitted.
+
+    Raises:
+        DataError: The data is missing or broken, or too small for the split.
+    """
+    config = dataclasses.replace(config, pool=1, pca=None, numeric="standard", max_categories=32)
+    if config.split is not None:
+        parse_split(config.split)  # before anything that takes long
+    return split_raw(read_any(config), config, network.transform)
 
 
 def as_trained(network: Network, data: Dataset) -> Dataset:
@@ -99,7 +108,8 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
     if network.feature_names and data.feature_names and network.feature_names != data.feature_names:
         order = places_of(network.feature_names, data.feature_names, place)
         data = _with_sets(data, lambda part: dataclasses.replace(part, x=part.x[:, order]))
-        data = dataclasses.replace(data, feature_names=network.feature_names)
+        columns = tuple(data.columns[i] for i in order) if data.columns else ()
+        data = dataclasses.replace(data, feature_names=network.feature_names, columns=columns)
     names = _names_for(network, data)
     more = names != network.class_names and data.classes > network.config.classes
     features = network.features
@@ -108,7 +118,7 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
             f"{place}: has {data.features} features and {data.classes} classes, but the network "
             f"takes {features} and tells {network.config.classes} apart"
         )
-    data = dataclasses.replace(data, transform=transform)
+    data = dataclasses.replace(_with_codes(data, transform.encoder, place), transform=transform)
     if names is None or names[: data.classes] == data.class_names:
         return data
     theirs = data.class_names
@@ -119,6 +129,20 @@ def as_trained(network: Network, data: Dataset) -> Dataset:
     data = _with_sets(data, renamed)
     notes = without_numbering(data.notes)
     return dataclasses.replace(data, class_names=network.class_names or names, notes=notes)
+
+
+def _with_codes(data: Dataset, encoder: Encoder | None, place: str) -> Dataset:
+    """Return data whose features are the codes that an encoder, of a network, takes."""
+    names = data.feature_names or tuple(map(str, range(data.features)))
+    titles = [f"{place}: column {printable(name)}" for name in names]
+    if encoder is None:
+        check_numbers(data.columns, titles[: len(data.columns)])
+        return data
+    own = data.columns or (NUMBER,) * data.features
+    if [(c.kind, c.categories) for c in own] == [(c.kind, c.categories) for c in encoder.columns]:
+        return data
+    data = _with_sets(data, lambda part: LabelledSet(adapted(part.x[:], own, encoder.columns, titles), part.labels))
+    return dataclasses.replace(data, columns=encoder.columns)
 
 
 def _with_sets(data: Dataset, change: Callable[[LabelledSet], LabelledSet]) -> Dataset:
@@ -154,6 +178,8 @@ def read_like(network: Network, own: DataConfig, other: DataConfig) -> DataConfi
     path = Path(other.data or "").expanduser()
     used = uses(path) if other.data else ()
     guess: dict[str, Any] = {"target": own.target, "header": own.header}
+    if "drop_columns" in used:
+        guess["drop_columns"] = unknown_columns(path, network.feature_names, other.target or own.target) or None
     if own.header is None and "header" in used and names_columns(path, network.feature_names):
         guess["header"] = True
     if network.image_shape is not None:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
+from xpnet.data.column import NUMBER, adapted, check_numbers, is_number
+from xpnet.data.encoder import Encoder
 from xpnet.data.feature_table import ChunkedArray, table_of
-from xpnet.data.readers.csv import is_number, read_csv
+from xpnet.data.readers.csv import read_csv
 from xpnet.data.readers.image_decoding import Form, decode, image_size_of, resized
 from xpnet.data.readers.images import SUFFIXES, deep_notes
 from xpnet.data.readers.npy import npy_array, npz_arrays
@@ -132,9 +134,11 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
         if config.target is not None or config.header is not None:
             raise DataError(f"{path}: is an array, whose columns have no names; leave --target and --header out")
         x, notes = _array(path, kind, network)
+        kinds, titles = (NUMBER,) * x.shape[1], [f"{path}: column {j}" for j in range(x.shape[1])]
     else:
         wanted = network.feature_names
-        columns, x, _ = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
+        rows = (read_parquet if is_parquet(path) else read_csv)(path, config, wanted=wanted)
+        columns, x, kinds, titles = rows.columns, rows.x, rows.kinds, rows.titles(path)
         notes = list(columns.notes)
         others = len(columns.names) - len(columns.kept)
         if wanted and columns.named and others:
@@ -150,12 +154,21 @@ def _read_table(path: Path, network: Network, config: DataConfig) -> Inputs:
     if x.shape[1] != inputs:
         hint = "; --target names a column of labels, which is left out" if x.shape[1] == inputs + 1 else ""
         raise DataError(f"{path}: has {x.shape[1]:,} features, and the network takes {inputs:,}{hint}")
+    encoder = _encoder(network)
+    if encoder is None:
+        check_numbers(kinds, titles)
+    else:
+        x = adapted(x, kinds, encoder.columns, titles)
     return Inputs([str(row) for row in range(len(x))], x, notes)
+
+
+def _encoder(network: Network) -> Encoder | None:
+    return None if network.transform is None else network.transform.encoder
 
 
 def _array(path: Path, kind: str, network: Network) -> tuple[NDArray[Any], list[str]]:
     pieces = npy_array(path)[0] if kind == "npy" else _of_npz(path)
-    table = table_of(pieces, str(path))
+    table = table_of(pieces, str(path), missing=_encoder(network) is not None)
     x = np.concatenate(list(table.chunks()))
     shape = table.image_shape
     if shape is None or x.shape[1] == network.features:

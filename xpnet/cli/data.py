@@ -12,6 +12,8 @@ from xpnet.cli.options import DATA, FLAG, OUTPUT, given, refuse_taken, with_sett
 from xpnet.cli.tables import facts, table
 from xpnet.utils.plural import counted
 
+# Columns of a table that are listed; with --json, all of them are.
+_MOST_COLUMNS = 100
 _FETCH = Group("Fetching", sort_key=1)
 
 
@@ -76,21 +78,26 @@ def info(
     ] = None,
     output: Output = STANDARD,
 ) -> None:
-    """Describe a data set: shapes, classes with counts, value ranges, duplicates, constant features."""
+    """Describe a data set: shapes, classes with counts, value ranges, duplicates, constant features.
+
+    Of a table it says what each column is, and what becomes of it.
+    """
     from xpnet.config.settings import Settings
-    from xpnet.data import read_raw
     from xpnet.data.describe import describe_raw
+    from xpnet.data.describe_columns import describe_columns
+    from xpnet.data.load import read_any
 
     refuse_taken(figure)
     settings = Settings.from_mapping(given(options) | ({"data": data} if data else {}))
-    source = read_raw(settings.data)
+    source = read_any(settings.data)
     output.notes(*source.notes)
-    result = describe_raw(source)
+    result = describe_raw(source) | {"columns": describe_columns(source, settings.data)}
     counts = [
         [safe(f"{number} {row['class']}"), *(f"{row[name]:,}" for name in result["samples"])]
         for number, row in enumerate(result["classes"])
     ]
     shown: list[Any] = [facts(_facts(result)), table(["class", *result["samples"]], counts, left=("class",))]
+    shown += _columns(result["columns"])
     if result["left_out"]:
         shown.append("left out:\n" + "\n".join(f"  {name}" for name in result["left_out"]))
     if figure is not None:
@@ -102,6 +109,23 @@ def info(
         result["figure"] = [str(path) for path in paths]
         shown.append(f"figure: {paths[0]}, {paths[1]}")
     output.result(result, *shown)
+
+
+def _columns(columns: list[dict[str, Any]]) -> list[Any]:
+    """Return the table of a table's columns, unless all of them are numbers that are standardised."""
+    if all(row["kind"] == "number" and row["becomes"] == "1 input: standardised" for row in columns):
+        return []
+    rows = [
+        [
+            safe(row["column"]),
+            f"{row['categories']:,} categories" if row["categories"] is not None else f"{row['kind']}s",
+            f"{row['missing']:,}",
+            safe(row["becomes"]),
+        ]
+        for row in columns[:_MOST_COLUMNS]
+    ]
+    more = [] if len(columns) <= _MOST_COLUMNS else [f"and {len(columns) - _MOST_COLUMNS:,} more columns"]
+    return [table(["column", "kind", "missing", "becomes"], rows, left=("column", "kind", "becomes")), *more]
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, Any]]:

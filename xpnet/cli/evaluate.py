@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # The network has its own transform.
-_READ = tuple(name for name in DATA if name not in ("pool", "pca", "pca_eps"))
+_READ = tuple(name for name in DATA if name not in ("pool", "pca", "pca_eps", "numeric", "max_categories"))
 
 
 @with_settings(*_READ, "device", "views", unset="the run's")
@@ -99,9 +99,8 @@ def evaluate(
 
 def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Settings]:
     """Return the network of a run, the data as the network takes it, and the settings."""
-    from xpnet.analysis.prediction import as_it_is, as_trained, read_like
+    from xpnet.analysis.prediction import as_trained, load_for, read_like
     from xpnet.backend import get_backend
-    from xpnet.data import load_data
     from xpnet.runs.checkpoints import load_network
 
     model_path(run)  # before slow work begins
@@ -110,7 +109,7 @@ def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Setting
     if network.transform is None:
         raise RunError(f"{run}: does not say how its data was standardised; train it with xpnet train")
     config = read_like(network, own, settings.data) if "data" in on_line else settings.data
-    return network, as_trained(network, load_data(as_it_is(config))), settings
+    return network, as_trained(network, load_for(network, config)), settings
 
 
 def _settings(run: Path, on_line: dict[str, Any]) -> tuple[Settings, DataConfig]:

@@ -22,7 +22,7 @@ from xpnet.nn.model_file import model_path
 _COLUMNS, _LIKELIEST = 12, 3
 
 
-@with_settings("target", "header", "device", "views")
+@with_settings("target", "header", "drop_columns", "device", "views")
 def predict(
     run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
     inputs: Annotated[list[Path], Parameter(help="Images, or one .csv, .parquet, .npz or .npy file.")],

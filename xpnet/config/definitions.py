@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from xpnet.config.fields import (
     Checked,
     chosen,
+    column_names,
     flag,
     hidden_sizes,
     image_size,
@@ -105,6 +106,10 @@ class DataConfig(Checked):
             features themselves.
         pca_eps: Added to the variance of a principal component, which is divided by the root of this sum; the variances
             are those of features with variance 1.
+        numeric: How columns of numbers become inputs: ``standard`` (mean 0, deviation 1), ``robust`` (median 0,
+            quartiles 1 apart, smoothly clipped), ``quantile`` (to a normal distribution) or ``ple`` (piecewise linear).
+        max_categories: Most inputs of a column of categories; the rarest categories share one of them.
+        drop_columns: Columns of a table to leave out, by name or by number from 0; None leaves out none.
     """
 
     data: str | None = setting(
@@ -164,6 +169,13 @@ class DataConfig(Checked):
     )
     pca_eps: float = setting(
         1.0, real(0), "Added to the variance of a component before it is scaled to 1.", metavar="X"
+    )
+    numeric: str = chosen("standard", "standard|robust|quantile|ple", "How a table's columns of numbers become inputs.")
+    max_categories: int = setting(
+        32, whole(2, 10_000), "Most inputs of a column of categories; rare ones share an input.", metavar="N"
+    )
+    drop_columns: tuple[str, ...] | None = setting(
+        None, column_names, "Columns of a table to leave out.", metavar="NAME,...", unset="none"
     )
 
     def __post_init__(self) -> None:

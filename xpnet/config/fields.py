@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -115,6 +115,19 @@ def hidden_sizes(value: Any) -> tuple[int, ...]:
         return tuple(whole(1, MOST_UNITS)(item) for item in items)
     except (TypeError, ValueError):
         raise ValueError(wanted) from None
+
+
+def column_names(value: Any) -> tuple[str, ...]:
+    """Check for names or numbers of columns, such as ``("id", "date")`` or ``"id,date"``."""
+    wanted = "names or numbers of columns, such as id,date"
+    items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if isinstance(items, Mapping) or not isinstance(items, Iterable) or getattr(items, "ndim", 1) == 0:
+        raise ValueError(wanted)
+    one = text_of(wanted)
+    names = tuple(one(item).strip() for item in items)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{wanted}, each once")
+    return names
 
 
 def image_size(value: Any) -> str:

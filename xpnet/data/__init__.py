@@ -1,9 +1,12 @@
 """Data sets: reading, checking, splitting and transforming them; one module a format in ``readers``."""
 
+from xpnet.data.column import Column
 from xpnet.data.dataset import Dataset, LabelledSet, RawDataset
+from xpnet.data.encoder import Encoder
 from xpnet.data.find import CIFAR10_HINT, find_cifar10
 from xpnet.data.fingerprint import as_earlier, fingerprint
 from xpnet.data.load import IN_MEMORY, data_from_arrays, load_data, read_raw
+from xpnet.data.named_columns import NamedColumns
 from xpnet.data.patterns import patterns
 from xpnet.data.splits import parse_split, split_raw
 from xpnet.data.standardise import Standardiser
@@ -18,9 +21,12 @@ Data = Dataset
 __all__ = [
     "CIFAR10_HINT",
     "IN_MEMORY",
+    "Column",
     "Data",
     "Dataset",
+    "Encoder",
     "LabelledSet",
+    "NamedColumns",
     "RawDataset",
     "Rows",
     "StandardisedRows",

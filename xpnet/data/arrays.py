@@ -16,7 +16,16 @@ from xpnet.config.definitions import DataConfig
 from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import ChunkedArray, Table, table_of
 from xpnet.data.growing_table import reorder
-from xpnet.data.labels import as_labels, check_count, classes_of_numbers, numbering, same_classes
+from xpnet.data.labels import (
+    TextLabels,
+    as_labels,
+    check_count,
+    classes_of_numbers,
+    classes_of_texts,
+    numbering,
+    same_classes,
+)
+from xpnet.data.named_columns import NamedColumns
 from xpnet.data.splits import nine_tenths
 from xpnet.data.weights import as_weights
 from xpnet.errors import DataError, printable
@@ -73,9 +82,9 @@ def raw_from_arrays(
 
     Args:
         arrays: Features (n, d) or images (n, height, width[, channels]) or (n, channels, height, width), as arrays,
-            :class:`~xpnet.data.feature_table.ChunkedArray` or :class:`~xpnet.data.feature_table.Table`; and labels,
-            whole numbers. With class names, a label is the position of its name, from 0; without, the values that occur
-            become the classes.
+            :class:`~xpnet.data.feature_table.ChunkedArray` or :class:`~xpnet.data.feature_table.Table`, or columns by
+            name; and labels, whole numbers or texts. With class names, a label is the position of its name, from 0, or
+            its name; without, the values that occur become the classes.
         names: Names of the arrays in messages.
         metadata: Names and other facts.
         policy: How test rows are split off; see :func:`raw_from_table`.
@@ -85,8 +94,11 @@ def raw_from_arrays(
         raise DataError(f"{has} is given without {lacks}; a test set needs both")
     table, labels = _samples(arrays.x, arrays.y, names.x, names.y)
     weights = None if arrays.weights is None else as_weights(arrays.weights, names.weights, table.rows, names.x)
+    texts = isinstance(labels, TextLabels)
     # Before the split, since test rows may be the only rows of a class.
-    if metadata.class_names is None:
+    if isinstance(labels, TextLabels):
+        labels, classes = _classes_of(labels, metadata.class_names, names.y)
+    elif metadata.class_names is None:
         labels, classes = classes_of_numbers(labels, names.y)
         metadata = replace(metadata, notes=(*metadata.notes, *numbering(classes, names.y)))
     else:
@@ -94,10 +106,14 @@ def raw_from_arrays(
         _check_named(labels, classes, names.y)
     test = None
     if arrays.x_test is not None:
-        x_test, y_test = _samples(arrays.x_test, arrays.y_test, names.x_test, names.y_test)
+        x_test, y_test = _samples(arrays.x_test, arrays.y_test, names.x_test, names.y_test, table)
         if x_test.width != table.width:
             raise DataError(f"{names.x_test} has {x_test.width} features and {names.x} has {table.width}")
-        if metadata.class_names is None:
+        if isinstance(y_test, TextLabels) != texts:
+            raise DataError(f"{names.y_test} and {names.y}: one has texts as labels, and the other numbers")
+        if isinstance(y_test, TextLabels):
+            y_test = same_classes(y_test.codes(), y_test.names, classes, names.y_test)
+        elif metadata.class_names is None:
             values, codes = np.unique(y_test, return_inverse=True)
             y_test = same_classes(codes, list(map(str, values.tolist())), classes, names.y_test)
         else:
@@ -130,9 +146,27 @@ def _class_names(given: Any) -> tuple[str, ...]:
     return names
 
 
-def _samples(x: Any, y: Any, x_name: str, y_name: str) -> tuple[Table, NDArray[np.int64]]:
-    table = x if isinstance(x, Table) else table_of(x, x_name)
+def _samples(
+    x: Any, y: Any, x_name: str, y_name: str, like: Table | None = None
+) -> tuple[Table, NDArray[np.int64] | TextLabels]:
+    """Return features and labels; the features in the columns of the table `like`, if it has names."""
+    if isinstance(x, Mapping):
+        if like is not None and not like.columns:
+            raise DataError(f"{x_name} is a mapping of columns, and the training features are not; give both alike")
+        table = NamedColumns.of(x, x_name).table(like, x_name)
+    else:
+        if like is not None and like.columns:
+            raise DataError(f"{x_name} has no names of columns, which the training features have; give both alike")
+        table = x if isinstance(x, Table) else table_of(x, x_name, missing=True)
     return table, as_labels(y, y_name, table.rows, x_name)
+
+
+def _classes_of(labels: TextLabels, known: Any, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return classes of texts, and the names of all classes: those that are known, or those that occur."""
+    if known is None:
+        return classes_of_texts(labels, name)
+    classes = _class_names(known)
+    return same_classes(labels.codes(), labels.names, classes, name), classes
 
 
 def raw_from_table(
@@ -190,6 +224,7 @@ def raw_from_table(
         notes=metadata.notes,
         about={**metadata.about, "test_set": "split off" if test is None else "its own"},
         weights=None if weights is None else weights[order[:rest]],
+        columns=table.described(None if test is None else test[0]),
     )
 
 

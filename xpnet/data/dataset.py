@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.definitions import DataConfig
+from xpnet.data.column import Column
 from xpnet.data.standardise import Standardiser
 from xpnet.data.transform import Transform
 from xpnet.utils.lazy_arrays import Features
@@ -28,6 +30,7 @@ class RawDataset:
         default_split: The split to use if none is given.
         about: Facts for `xpnet data info`, such as its kind and the files that were left out.
         weights: Weight of each sample of `x` in the loss (n,); None for 1.
+        columns: What the features of a table mean; see :class:`Dataset`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class RawDataset:
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = None
+    columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,8 @@ class Dataset:
         notes: Sentences for users of the data, such as which files were left out.
         in_memory: How features are held during training: ``"auto"``, ``"raw"`` or ``"float"``; see
             :class:`xpnet.DataConfig`.
+        columns: What the features of a table mean: numbers, booleans, or numbers of categories; see
+            :class:`xpnet.data.Column`.  Empty if all features are numbers.
     """
 
     name: str
@@ -91,6 +97,7 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_memory: str = "auto"
+    columns: tuple[Column, ...] = ()
 
     @property
     def features(self) -> int:
@@ -107,10 +114,11 @@ class Dataset:
         """The step of `transform` that brings features to mean 0 and standard deviation 1 over the training set."""
         return self.transform.standardiser
 
-    def refitted(self, pool: int = 1, pca: int | None = None, pca_eps: float = 1.0) -> Dataset:
-        """Return this data with another transform, fitted on its training set; see :meth:`Transform.fit`."""
-        transform = Transform.fit(self.train.x, self.image_shape, pool, pca, pca_eps)
-        return dataclasses.replace(self, transform=transform)
+    def refitted(self, config: DataConfig) -> Dataset:
+        """Return this data with the transform of other settings, fitted on its training set."""
+        encoding: Any = {"numeric": config.numeric, "max_categories": config.max_categories, "columns": self.columns}
+        shape, settings = self.image_shape, (config.pool, config.pca, config.pca_eps)
+        return dataclasses.replace(self, transform=Transform.fit(self.train.x, shape, *settings, **encoding))
 
     @property
     def classes(self) -> int:

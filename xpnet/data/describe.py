@@ -23,7 +23,9 @@ def describe_raw(raw: RawDataset) -> dict[str, Any]:
     """
     sets = {"training and validation": (raw.x, raw.labels), "test": (raw.x_test, raw.labels_test)}
     counts = {name: np.bincount(labels, minlength=len(raw.class_names)) for name, (_, labels) in sets.items()}
-    ranges = {name: _ranges(x) for name, (x, _) in sets.items()}
+    kinds = [column.kind for column in raw.columns] or ["number"] * raw.x.shape[1]
+    numbers = np.array(kinds) == "number"
+    ranges = {name: _ranges(x, numbers) for name, (x, _) in sets.items()}
     constant = np.flatnonzero(ranges["training and validation"][0] == ranges["training and validation"][1])
     names = raw.feature_names
     return {
@@ -43,9 +45,9 @@ def describe_raw(raw: RawDataset) -> dict[str, Any]:
             for number, name in enumerate(raw.class_names)
         ],
         "values": {
-            name: {"min": float(low.min()), "max": float(high.max()), "mean": float(mean)}
+            name: {"min": float(np.min(low[numbers])), "max": float(np.max(high[numbers])), "mean": float(mean)}
             for name, (low, high, mean) in ranges.items()
-            if low.size
+            if np.isfinite(mean)
         },
         "constant_features": {
             "count": len(constant),
@@ -62,16 +64,19 @@ def _chunks(x: Features) -> Iterator[NDArray[Any]]:
     return (x[start : start + rows] for start in range(0, len(x), rows))
 
 
-def _ranges(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Return the lowest and highest value of each feature, and the mean of all values."""
+def _ranges(x: Features, numbers: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the lowest and highest value of each feature, and the mean of all `numbers`; NaN if there are none."""
     low = np.full(x.shape[1], np.inf)
     high = np.full(x.shape[1], -np.inf)
-    total = 0.0
+    total, count = 0.0, 0
     for chunk in _chunks(x):
-        np.minimum(low, chunk.min(axis=0), out=low)
-        np.maximum(high, chunk.max(axis=0), out=high)
-        total += float(chunk.sum(dtype=np.float64))
-    return (low, high, total / x.size) if x.size else (np.empty(0), np.empty(0), 0.0)
+        np.fmin(low, np.fmin.reduce(chunk, axis=0), out=low)
+        np.fmax(high, np.fmax.reduce(chunk, axis=0), out=high)
+        values = chunk if numbers.all() else chunk[:, numbers]
+        gaps = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+        total += float((np.nan_to_num(values) if gaps else values).sum(dtype=np.float64))
+        count += values.size - gaps
+    return low, high, total / count if count else float("nan")
 
 
 def _duplicates(raw: RawDataset) -> dict[str, int]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.column import LARGEST, Column
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import FileRows
 from xpnet.utils.memory import check_room
 
-# Squares of larger values overflow when a variance is taken.
-LARGEST = 1e150
 CHUNK_BYTES = 4 * 2**20
 
 
@@ -36,6 +35,8 @@ class Table:
         disk: The rows in a file, if they stay on the disk.
         feature_names: Names of the columns; empty if they have none.
         owned: All rows, if the reader had to hold them in memory; they may be reordered in place.
+        columns: What the values of each column mean; empty for numbers.
+        gaps: Place of the first missing value of each column that has any, known once the chunks have been read.
     """
 
     rows: int
@@ -46,14 +47,26 @@ class Table:
     disk: NDArray[Any] | FileRows | None = None
     feature_names: tuple[str, ...] = ()
     owned: NDArray[Any] | None = None
+    columns: tuple[Column, ...] = ()
+    gaps: dict[int, str] = field(default_factory=dict)
+
+    def described(self, other: Table | None = None) -> tuple[Column, ...]:
+        """Return what the values of each column mean, after they have been read, with the gaps of another table too."""
+        gaps = {**self.gaps, **({} if other is None else other.gaps)}
+        columns = self.columns or ((Column(),) * self.width if gaps else ())
+        return tuple(replace(c, gap=gaps[j]) if j in gaps else c for j, c in enumerate(columns)) if gaps else columns
 
 
 def table_in_memory(
-    array: NDArray[Any], image_shape: tuple[int, int, int] | None = None, feature_names: tuple[str, ...] = ()
+    array: NDArray[Any],
+    image_shape: tuple[int, int, int] | None = None,
+    feature_names: tuple[str, ...] = (),
+    columns: tuple[Column, ...] = (),
 ) -> Table:
     """Return a table of rows (n, d) in memory, which may be reordered in place."""
     rows, width = array.shape
-    return Table(rows, width, array.dtype, lambda: [array], image_shape, None, feature_names, owned=array)
+    gaps = {j: column.gap for j, column in enumerate(columns) if column.gap}
+    return Table(rows, width, array.dtype, lambda: [array], image_shape, None, feature_names, array, columns, gaps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +148,10 @@ def plain_array(values: Any, name: str, ragged: str = _RAGGED) -> NDArray[Any]:
         raise DataError(f"{name} has {ragged}") from None
 
 
-def table_of(values: Any, name: str) -> Table:
+def table_of(values: Any, name: str, *, missing: bool = False) -> Table:
     """Return a table of the features in an array, nested lists, or a :class:`ChunkedArray`.
+
+    With `missing`, features other than images may have NaN where a value is missing.
 
     uint8, float32 and float64 are kept, booleans become uint8, and other integers float32 if that holds
     them exactly, float64 otherwise.  Images become channel planes (n, channels, height, width), as CIFAR-10 has them.
@@ -151,8 +166,11 @@ def table_of(values: Any, name: str) -> Table:
         raise DataError(f"{name} has the shape {shape} and thus no values; it needs rows to learn from")
     image_shape, channels_last = _image_shape(shape)
     final = np.dtype(_final_dtype(array))
+    gaps: dict[int, str] = {}
+    allowed = gaps if missing and image_shape is None else None
     if array.fortran:
-        return table_in_memory(_rows_of_columns(array, final, channels_last, name), image_shape)
+        x = _rows_of_columns(array, final, channels_last, name, allowed)
+        return replace(table_in_memory(x, image_shape), gaps=gaps)
 
     def converted() -> Iterator[NDArray[Any]]:
         for chunk in array.read():
@@ -163,10 +181,13 @@ def table_of(values: Any, name: str) -> Table:
                 chunk = flat.view(np.uint8) if flat.dtype == np.bool_ else flat.astype(final, copy=False)
             yield chunk  # outside of the block, whose setting would reach the caller
 
-    return Table(shape[0], math.prod(shape[1:]), final, lambda: _finite(converted(), name), image_shape)
+    chunks = lambda: _finite(converted(), name, allowed)  # noqa: E731
+    return Table(shape[0], math.prod(shape[1:]), final, chunks, image_shape, gaps=gaps)
 
 
-def _rows_of_columns(array: ChunkedArray, dtype: np.dtype[Any], channels_last: bool, name: str) -> NDArray[Any]:
+def _rows_of_columns(
+    array: ChunkedArray, dtype: np.dtype[Any], channels_last: bool, name: str, gaps: dict[int, str] | None
+) -> NDArray[Any]:
     """Return the rows of an array in Fortran order, filled column by column."""
     rows, width = array.shape[0], math.prod(array.shape[1:])
     check_room(rows * width * dtype.itemsize, name)
@@ -186,7 +207,7 @@ def _rows_of_columns(array: ChunkedArray, dtype: np.dtype[Any], channels_last: b
             to: Any = place[column : column + block.shape[1]]
             x[:, slice(to[0], to[-1] + 1) if len(array.shape) == 2 else to] = block
         done += len(chunk)
-    for _ in _finite(ChunkedArray.of(x).read(), name):
+    for _ in _finite(ChunkedArray.of(x).read(), name, gaps):
         pass
     return x
 
@@ -215,19 +236,27 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int, int] | None, b
     return None, False
 
 
-def _finite(chunks: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
-    """Yield chunks of rows; count values that are not finite, and refuse them after the last chunk."""
+def _finite(chunks: Iterable[NDArray[Any]], name: str, gaps: dict[int, str] | None = None) -> Iterator[NDArray[Any]]:
+    """Yield chunks of rows; count values that are not finite, and refuse them after the last chunk.
+
+    With `gaps`, missing values may be NaN; it gets the place of the first one of each column.
+    """
     rows = count = 0
     first = 0, 0
     for chunk in chunks:
-        finite = np.isfinite(chunk) if chunk.dtype.kind == "f" else np.True_
-        if not finite.all():
+        wrong = ~np.isfinite(chunk) if chunk.dtype.kind == "f" else np.False_
+        if wrong.any() and gaps is not None:
+            missing = np.isnan(chunk)
+            wrong &= ~missing
+            for column in np.flatnonzero(missing.any(axis=0)).tolist():
+                gaps.setdefault(column, f"{name}: row {rows + int(np.argmax(missing[:, column]))}, column {column}")
+        if wrong.any():
             if not count:
-                row, column = np.argwhere(~finite)[0]
+                row, column = np.argwhere(wrong)[0]
                 first = rows + int(row), int(column)
-            count += int(np.count_nonzero(~finite))
-        elif chunk.dtype.kind == "f" and not in_range(chunk):
-            row, column = np.argwhere(np.abs(chunk) > LARGEST)[0]
+            count += int(np.count_nonzero(wrong))
+        elif chunk.dtype == np.float64 and not in_range(chunk) and (beyond := np.abs(chunk) > LARGEST).any():
+            row, column = np.argwhere(beyond)[0]
             raise DataError(
                 f"{name} has values beyond {LARGEST:g}, which cannot be squared, the first in row {rows + row}, "
                 f"column {column} (from 0); rescale it"

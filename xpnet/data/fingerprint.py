@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -61,6 +62,9 @@ def fingerprint(data: Dataset) -> dict[str, Any]:
     # A network stores the names of columns and uses them to predict.
     if data.feature_names:
         facts["names of features"] = f"{zlib.crc32(chr(10).join(data.feature_names).encode()):08x}"
+    categories = [column.categories for column in data.columns if column.kind == "category"]
+    if categories:
+        facts["categories"] = f"{zlib.crc32(json.dumps(categories).encode()):08x}"
     if data.image_shape is not None:
         facts["shape of images"] = list(data.image_shape)
     return facts

@@ -22,7 +22,9 @@ ACCEPTED = (
     "a folder of MNIST's IDX files, a folder of images with one subfolder a class, a .csv, .parquet, .npz or .npy file"
 )
 # Settings that say how data is read; a format that does not use one refuses it.
-_SETTINGS = ("target", "header", "weight", "test_fraction", "data_seed", "image_size", "image_mode", "labels")
+_SETTINGS = (
+    *("target", "header", "weight", "test_fraction", "data_seed", "image_size", "image_mode", "labels", "drop_columns"),
+)
 _SPLIT = ("test_fraction", "data_seed")
 
 
@@ -43,8 +45,8 @@ _CIFAR_ARCHIVE = Format(lambda path, config: cifar.read_archive(path, config.lab
 _IDX = Format(lambda path, _: idx.read_idx(path), ())
 _NPZ = Format(npy.read_npz, _SPLIT)
 _NPY = Format(npy.read_npy, (*_SPLIT, "target"))
-_TABLE = Format(tabular.read_tables, (*_SPLIT, "target", "header", "weight"))
-_TABLES = Format(_read_folder_of_tables, (*_SPLIT, "target", "header", "weight"))
+_TABLE = Format(tabular.read_tables, (*_SPLIT, "target", "header", "weight", "drop_columns"))
+_TABLES = Format(_read_folder_of_tables, (*_SPLIT, "target", "header", "weight", "drop_columns"))
 _IMAGES = Format(images.read_images, (*_SPLIT, "image_size", "image_mode"))
 
 

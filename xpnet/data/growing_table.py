@@ -39,6 +39,10 @@ class GrowingTable:
             self._widen(dtype)
         self._array[row : row + len(chunk), column : column + chunk.shape[1]] = chunk
 
+    def column(self, number: int) -> NDArray[Any]:
+        """Return the values of a column that have been written, not a copy."""
+        return self._array[: self.rows, number]
+
     def _resize(self, rows: int, width: int, dtype: np.dtype[Any]) -> None:
         self._array = np.empty((0, 0))
         # Large arrays grow in place: the system moves pages, not values.

@@ -7,7 +7,7 @@ that they cannot be classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,17 +19,22 @@ from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 
 _WANTED = "labels must be whole numbers"
+_REGRESSION = "this is a regression target, and xpnet tells classes apart"
 _LARGEST = 2**31
 _MOST_CLASSES = 10_000
 # Characters of all different labels of a table together.
 MOST_LETTERS = 4 * 2**20
 _LISTED = 4
+# Numbers with fractions, such as grades, are labels only if there are few.
+_MOST_FRACTIONS = 20
 _OTHER_COLUMN = ", name another column with --target"
 _ARE = " are the classes "
 
 
-def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int64]:
-    """Return labels as int64 (n,), with their values; the shape (n, 1) and floats with whole values are accepted.
+def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int64] | TextLabels:
+    """Return labels as int64 (n,), with their values, or as texts.
+
+    The shape (n, 1), floats with whole values, and arrays of texts are accepted.
 
     Args:
         values: The labels.
@@ -38,8 +43,8 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
         x_name: Name of the features in messages.
     """
     y = plain_array(values, name, f"entries of different lengths; {_WANTED}, one a row")
-    if y.dtype.kind not in "biuf":
-        raise DataError(f"{name} is an array of {y.dtype}; {_WANTED}")
+    if y.dtype.kind not in "biufUTO":
+        raise DataError(f"{name} is an array of {y.dtype}; {_WANTED}, or texts")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -47,6 +52,8 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
         raise DataError(f"{name} has the shape {y.shape}; labels must be one whole number a row, (n,){hint}")
     if len(y) != rows:
         raise DataError(f"{name} has {len(y):,} labels for {rows:,} rows of {x_name}; there must be one for each")
+    if y.dtype.kind in "UTO":
+        return _as_texts(y, name)
     good = np.ones(len(y), bool)
     if y.dtype.kind == "f":
         good = y == np.rint(y)  # False for NaN
@@ -54,8 +61,23 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
         good &= (y <= _LARGEST) & (y >= -_LARGEST)
     if not good.all():
         row = int(np.argmin(good))
+        if y.dtype.kind == "f" and np.isfinite(y[row]) and abs(y[row]) <= _LARGEST:
+            raise DataError(f"{name} has the label {y[row]} in row {row}: {_REGRESSION}; {_WANTED}")
         raise DataError(f"{name} has the label {y[row]} in row {row}; {_WANTED} of at most {_LARGEST:,}")
     return y.astype(np.int64)
+
+
+def _as_texts(labels: NDArray[Any], name: str) -> TextLabels:
+    """Return labels that are texts, booleans or whole numbers among them included."""
+    texts = []
+    for row, label in enumerate(labels.tolist()):
+        if not isinstance(label, (str, int)) or (isinstance(label, str) and not label.strip()):
+            shown = "is missing" if label is None or label != label or label == "" else f"is a {type(label).__name__}"
+            raise DataError(f"{name}: the label in row {row} {shown}; {_WANTED}, or texts")
+        texts.append(str(label))
+    found = TextLabels(name)
+    found.add(texts)
+    return found
 
 
 def classes_of_numbers(labels: NDArray[np.int64], name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -120,8 +142,9 @@ def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], 
     first: dict[Decimal | str, str] = {}
     for text in texts:
         first.setdefault(value_of(text), text)
-    check_count(len(first), len(codes), printable(texts[0]), name, _OTHER_COLUMN)
     numbers = [value for value in first if isinstance(value, Decimal)]
+    _check_fractions(numbers, first, len(codes), name)
+    check_count(len(first), len(codes), printable(texts[0]), name, _OTHER_COLUMN)
     if len(numbers) < len(first):
         values: list[Any] = sorted(first, key=first.__getitem__)
         names = [first[value] for value in values]
@@ -151,6 +174,19 @@ def check_count(classes: int, rows: int, first: str, name: str, hint: str = "") 
         raise DataError(f"{name} has the label {first} alone; there must be at least 2 classes")
     if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
         raise DataError(f"{name} has {classes:,} different labels in {rows:,} rows; these are hardly classes{hint}")
+
+
+def _check_fractions(numbers: Sequence[Decimal], labels: Mapping[Any, str], rows: int, name: str) -> None:
+    """Refuse labels that are many different numbers with fractions: those of a regression."""
+    several = len(labels) > _MOST_FRACTIONS or (len(labels) > 2 and len(labels) > rows / 2)
+    if not several or len(numbers) < len(labels):
+        return
+    fraction = next((number for number in numbers if abs(number) < 2**53 and number % 1), None)
+    if fraction is not None:
+        raise DataError(
+            f"{name} has {len(labels):,} different numbers such as {printable(labels[fraction])}: {_REGRESSION}"
+            f"{_OTHER_COLUMN}"
+        )
 
 
 def value_of(label: str) -> Decimal | str:

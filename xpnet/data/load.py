@@ -10,6 +10,7 @@ from typing import Any
 
 from xpnet.config.definitions import DataConfig
 from xpnet.data.arrays import Arrays, DatasetMetadata, SplitPolicy, raw_from_arrays
+from xpnet.data.column import check_usable
 from xpnet.data.dataset import Dataset, RawDataset
 from xpnet.data.find import CIFAR10_HINT, NAMES, find, places
 from xpnet.data.formats import check_used, read_path
@@ -79,6 +80,8 @@ def data_from_arrays(
     pool: int = 1,
     pca: int | None = None,
     pca_eps: float = 1.0,
+    numeric: str = "standard",
+    max_categories: int = 32,
 ) -> Dataset:
     """Return data from arrays in memory, checked, shuffled and split.
 
@@ -87,9 +90,12 @@ def data_from_arrays(
 
     Args:
         x_train: Features (n, d), or images (n, height, width), (n, height, width, channels) or
-            (n, channels, height, width); uint8 is kept, other numbers become floating.
-        labels_train: Labels (n,), whole numbers. The values that occur become the classes 0, 1, ..., in ascending
-            order, and the ``class_names`` of the data set. With `class_names`, the labels are the classes, from 0.
+            (n, channels, height, width); uint8 is kept, other numbers become floating.  Or the columns of a table: a
+            mapping of names to arrays (n,) of numbers, booleans or texts; see :class:`xpnet.data.NamedColumns`.  NaN
+            stands for a missing value in both.
+        labels_train: Labels (n,), whole numbers or texts. The values that occur become the classes 0, 1, ..., in
+            ascending order, and the ``class_names`` of the data set. With `class_names`, numbers are the classes, from
+            0.
         x_test: Features of the test set; without them, the last tenth of the shuffled rows becomes the test set.
         labels_test: Labels of the test set.
         sample_weight: Weight of each row of `x_train` in the loss of a training (n,), numbers of at least 0; None for
@@ -98,10 +104,12 @@ def data_from_arrays(
         class_names: Names of all classes, even of classes without samples; None takes the labels that occur.
         seed: Seed of the shuffle.
         test_fraction: Share of every class that becomes the test set.
-        in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`, also for the next three.
+        in_memory: ``"auto"``, ``"raw"`` or ``"float"``; see :class:`xpnet.DataConfig`, also for all that follow.
         pool: Side of the squares of pixels that are averaged.
         pca: Number of principal components that become the inputs of a network.
         pca_eps: Added to their variances.
+        numeric: Scale of numbers in a table: ``"standard"``, ``"robust"``, ``"quantile"`` or ``"ple"``.
+        max_categories: Most inputs of a column of categories.
 
     Returns:
         The data set, split, with a transform that was fitted on its training set.
@@ -118,6 +126,8 @@ def data_from_arrays(
         pool=pool,
         pca=pca,
         pca_eps=pca_eps,
+        numeric=numeric,
+        max_categories=max_categories,
     )
     raw = raw_from_arrays(
         Arrays(x_train, labels_train, x_test, labels_test, sample_weight),
@@ -125,6 +135,7 @@ def data_from_arrays(
         DatasetMetadata("arrays", IN_MEMORY, class_names),
         SplitPolicy.of(config),
     )
+    check_usable(raw.columns)
     return split_raw(raw, config)
 
 
@@ -132,10 +143,17 @@ def read_raw(source: str | Path | DataConfig | None = None, **settings: Any) -> 
     """Read a data set without splitting it; see :func:`load_data`.
 
     Raises:
-        DataError: The data is missing or broken, or a setting has no meaning for it.
+        DataError: The data is missing or broken, a setting has no meaning for it, or nothing can be learned from a
+            column of a table.
         ConfigError: There is no such setting, or its value is out of range.
     """
-    config = data_config(source, **settings)
+    raw = read_any(data_config(source, **settings))
+    check_usable(raw.columns)
+    return raw
+
+
+def read_any(config: DataConfig) -> RawDataset:
+    """Read a data set as :func:`read_raw` does, with columns from which nothing can be learned."""
     data = config.data
     if data is None or data in NAMES:
         path = find(data or "cifar10")

@@ -26,7 +26,12 @@ Floats = NDArray[np.float64]
 
 
 def principal_components(
-    x: Features, image_shape: Shape | None, pool: int, count: int, eps: float
+    x: Features,
+    image_shape: Shape | None,
+    pool: int,
+    count: int,
+    eps: float,
+    standardiser: Standardiser | None = None,
 ) -> tuple[Standardiser, Floats]:
     """Return the standardiser of a training set, and the projection (d', count) on its principal components.
 
@@ -42,6 +47,7 @@ def principal_components(
         pool: Side of the squares of pixels that are averaged.
         count: Number of components.
         eps: Added to the variances.
+        standardiser: That of data other than pictures, if it is known.
 
     Raises:
         DataError: There are fewer components with a variance.
@@ -55,7 +61,7 @@ def principal_components(
     some.sort()
     side = (0, 0) if image_shape is None else (image_shape[1] // pool, image_shape[2] // pool)
     if image_shape is None:
-        standardiser = Standardiser.fit(x)
+        standardiser = standardiser or Standardiser.fit(x)
         values = standardiser(x[some], "float32")
         values -= values.mean(axis=0, dtype=np.float64).astype(np.float32)
         variances, vectors = _sorted([(np.eye(width), _second_moments(values))])

@@ -1,9 +1,9 @@
-"""How raw samples become the inputs of a network: pooled, standardised, projected on principal components."""
+"""How raw samples become the inputs of a network: encoded or pooled, standardised, projected on components."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.arguments import floating, takes
+from xpnet.data.column import Column
+from xpnet.data.encoded_rows import EncodedRows
+from xpnet.data.encoder import PREFIX, Encoder, are_encoded
 from xpnet.data.pca import principal_components
 from xpnet.data.standardise import Standardiser, chunks_of, numeric_features
 from xpnet.data.transformed_rows import TransformedRows, pooled
@@ -25,7 +28,8 @@ PROJECTION = "standardise.projection"
 class Transform:
     """Brings raw samples to the inputs of a network; fitted on a training set, and stored with the network.
 
-    The inputs are z = ((p - mean) / std) projection, where p are the raw features, or the means of squares of pixels.
+    The inputs are z = ((p - mean) / std) projection, where p are the raw features, the means of squares of pixels, or
+    what an encoder makes of the columns of a table.
 
     Attributes:
         standardiser: Mean and standard deviation of the pooled features (d',).
@@ -33,6 +37,7 @@ class Transform:
         pool: Side of the squares of pixels that are averaged; 1 without pooling.
         projection: (d', k) float64; None without principal components.
         seconds: Seconds that fitting has taken.
+        encoder: Encodes the columns of a table; None where all features are numbers, to be standardised.
     """
 
     standardiser: Standardiser
@@ -40,18 +45,44 @@ class Transform:
     pool: int = 1
     projection: NDArray[np.float64] | None = None
     seconds: float = 0.0
+    encoder: Encoder | None = None
 
     @classmethod
     def fit(
-        cls, x: Features, image_shape: Shape | None, pool: int = 1, pca: int | None = None, pca_eps: float = 1.0
+        cls,
+        x: Features,
+        image_shape: Shape | None = None,
+        pool: int = 1,
+        pca: int | None = None,
+        pca_eps: float = 1.0,
+        *,
+        columns: Sequence[Column] = (),
+        numeric: str = "standard",
+        max_categories: int = 32,
     ) -> Transform:
-        """Return the transform of a training set `x` (n, d); the other arguments are those of `DataConfig`.
+        """Return the transform of a training set `x` (n, d).
+
+        Args:
+            x: Raw features: numbers, or the codes of `columns`.
+            image_shape: (channels, height, width) of pictures; None for other data.
+            pool: As in :class:`xpnet.DataConfig`.
+            pca: Likewise.
+            pca_eps: Likewise.
+            columns: What the features mean; empty if all are numbers, and none of them is missing.
+            numeric: As in :class:`xpnet.DataConfig`.
+            max_categories: Likewise.
 
         Raises:
-            DataError: `x` is not of two dimensions or is empty, `pool` does not divide the pictures, there are none, or
-                `pca` is larger than the number of components with any variance.
+            DataError: `x` is not of two dimensions or is empty, `pool` does not divide the pictures, there are none,
+                `pca` is larger than the number of components with any variance, or `numeric` is for tables.
         """
         begin = time.perf_counter()
+        if image_shape is not None and numeric != "standard":
+            raise DataError(f"numeric = {numeric}: is for columns of tables, and this data has pictures")
+        if are_encoded(columns, numeric):
+            encoder = Encoder.fit(x, columns, numeric, max_categories)
+            standardiser, projection = _fit_encoded(EncodedRows(x, encoder), pool, pca, pca_eps)
+            return cls(standardiser, None, 1, projection, time.perf_counter() - begin, encoder)
         check_pool(image_shape, pool)
         shape = image_shape if pool > 1 else None
         if pca is None:
@@ -63,6 +94,8 @@ class Transform:
     @property
     def features(self) -> int:
         """Number of raw features d."""
+        if self.encoder is not None:
+            return self.encoder.features
         return len(self.standardiser.mean) if self.image_shape is None else int(np.prod(self.image_shape))
 
     @property
@@ -73,7 +106,7 @@ class Transform:
     @property
     def plain(self) -> bool:
         """Whether the inputs are the raw features, standardised."""
-        return self.pool == 1 and self.projection is None
+        return self.pool == 1 and self.projection is None and self.encoder is None
 
     @takes(dtype=floating)
     def __call__(self, x: Features, dtype: str = "float32") -> NDArray[Any]:
@@ -92,6 +125,8 @@ class Transform:
             values = x[rows]
             if self.image_shape is not None:
                 values = pooled(values.reshape(-1, *self.image_shape), self.pool, dtype)
+            elif self.encoder is not None:
+                values = self.encoder(values)
             z = self.standardiser(values, dtype)
             out[rows] = z if projection is None else z @ projection
         return out
@@ -103,9 +138,12 @@ class Transform:
         """Return a view of `x` (n, d) whose inputs are computed when they are read, in any view of its pictures.
 
         Raises:
-            DataError: See :meth:`Standardiser.lazily`; or `x` has another number of features.
+            DataError: See :meth:`Standardiser.lazily`; or `x` has another number of features, or is a table of columns
+                that are encoded.
         """
         x = self._checked(x)
+        if self.encoder is not None:
+            raise DataError("the encoded columns of a table have no views; transform them at once")
         few = np.empty((0, len(self.standardiser.mean)), np.uint8 if x.dtype == np.uint8 else dtype)
         scale = self.standardiser.lazily(few, dtype)
         projection = None if self.projection is None else np.ascontiguousarray(self.projection, dtype)
@@ -124,17 +162,31 @@ class Transform:
     def tensors(self) -> dict[str, NDArray[np.float64]]:
         """Return the arrays, by the names that files give them."""
         tensors = {"standardise.mean": self.standardiser.mean, "standardise.std": self.standardiser.std}
+        tensors |= {} if self.encoder is None else self.encoder.tensors()
         return tensors if self.projection is None else tensors | {PROJECTION: self.projection}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, NDArray[Any]], image_shape: Shape | None, pool: int) -> Transform | None:
+    def of(
+        cls,
+        tensors: Mapping[str, NDArray[Any]],
+        image_shape: Shape | None,
+        pool: int,
+        encoder: Mapping[str, Any] | None = None,
+    ) -> Transform | None:
         """Return the transform that wrote `tensors`, for pictures of `image_shape`; None if there are none.
+
+        `encoder` is the description of its encoder, if it has one.
 
         Raises:
             DataError: They do not fit together.
         """
         if not tensors:
             return None
+        of_encoder = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+        if bool(of_encoder) != (encoder is not None):
+            raise DataError("it has an encoder's arrays without their description, or the other way round")
+        encodes = None if encoder is None else Encoder.of(of_encoder, encoder)
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in of_encoder}
         names = {"standardise.mean", "standardise.std"}
         if wrong := sorted((names - tensors.keys()) or (tensors.keys() - names - {PROJECTION})):
             raise DataError(f"it {'has no' if names - tensors.keys() else 'has an unknown'} {wrong[0]}")
@@ -146,7 +198,9 @@ class Transform:
             if not np.isfinite(projection).all():
                 raise DataError(f"{PROJECTION} has a number that is not finite")
         check_pool(image_shape, pool)
-        transform = cls(standardiser, image_shape if pool > 1 else None, pool, projection)
+        transform = cls(standardiser, image_shape if pool > 1 else None, pool, projection, encoder=encodes)
+        if encodes is not None and (encodes.outputs != width or pool > 1):
+            raise DataError(f"its encoder gives {encodes.outputs:,} numbers, and standardise.mean has {width:,}")
         if pool > 1 and transform.features != width * pool**2:
             raise DataError(f"standardise.mean has {width} numbers for pictures of {transform.features}")
         return transform
@@ -194,6 +248,19 @@ def check_pool(image_shape: Shape | None, pool: int) -> None:
     _, height, width = image_shape
     if height % pool or width % pool:
         raise DataError(f"pool = {pool}: does not divide pictures of {height} x {width}; take a divisor of both")
+
+
+def _fit_encoded(
+    x: EncodedRows, pool: int, pca: int | None, pca_eps: float
+) -> tuple[Standardiser, NDArray[np.float64] | None]:
+    """Return the standardiser of encoded columns, which leaves alone what is scaled already, and the projection."""
+    check_pool(None, pool)
+    moments, encoder = Standardiser.fit(x), x.encoder
+    mean = np.where(encoder.centred, moments.mean, 0)
+    standardiser = Standardiser(mean, np.where(encoder.scaled, moments.std, 1))
+    if pca is None:
+        return standardiser, None
+    return principal_components(x, None, 1, pca, pca_eps, standardiser)
 
 
 def _fit_pooled(x: Features, image_shape: Any, pool: int) -> Standardiser:

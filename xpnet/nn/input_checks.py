@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.data import Transform
+from xpnet.data import NamedColumns, Transform
 from xpnet.data.feature_table import plain_array, table_of
 from xpnet.errors import ArrayError, ConfigError, DataError
 from xpnet.utils.lazy_arrays import Rows
@@ -103,13 +104,19 @@ def _checked_weights(network: Any, weights: Any, x: Array) -> Array:
     return weights
 
 
-def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
-    """Return raw samples of any array-like type on the host, (n, d) or (R, n, d).
+def raw_samples(x: Any, network: Any) -> Any:
+    """Return raw samples of any array-like type, or columns by name, on the host: (n, d) or (R, n, d).
 
     Raises:
         ArrayError: The samples have another shape, or lie on another device.
-        DataError: The samples are not real numbers, or not finite.
+        DataError: The samples are not real numbers, or not finite; or columns are missing, or of another kind.
     """
+    d, replicas, backend = network.features, network.replicas, network.backend
+    encoder = network.transform.encoder
+    if isinstance(x, Mapping):
+        if not network.feature_names:
+            raise DataError("x: has columns by name, and the network was trained on columns without names")
+        return NamedColumns.of(x, "x").like(network.feature_names, encoder.columns if encoder else (), "x")
     if isinstance(x, Rows):
         return x
     on_device = isinstance(x, backend.xp.ndarray) and not isinstance(x, np.ndarray)
@@ -121,7 +128,7 @@ def raw_samples(x: Any, d: int, replicas: int, backend: Backend) -> Any:
     by_replica = x.ndim == 3 and x.shape[-1] == d and _fits_replicas(x, replicas)
     if x.ndim < 2 or not x.size or not (by_replica or np.prod(x.shape[1:]) == d):
         raise _wrong_shape(x, d, replicas)
-    table = table_of(x.reshape(-1, d) if by_replica else x, "x")
+    table = table_of(x.reshape(-1, d) if by_replica else x, "x", missing=encoder is not None)
     flat = np.concatenate(list(table.chunks()))
     return flat.reshape(x.shape) if by_replica else flat
 

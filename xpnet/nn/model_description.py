@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import NetworkConfig
 from xpnet.data import Transform
+from xpnet.data.encoder import DESCRIPTION as ENCODER
+from xpnet.data.encoder import PREFIX
 from xpnet.errors import ConfigError, RunError, one_line
 from xpnet.nn.layers import parameter_shapes
 from xpnet.utils import schema
 
-TRANSFORM = "standardise."  # of the names of a transform's tensors
+TRANSFORM = ("standardise.", PREFIX)  # of the names of a transform's tensors
 Tensors = Mapping[str, NDArray[Any]]
 
 OPTIONAL = {
     "feature_names": schema.items(schema.text),
     "image_shape": schema.items(schema.whole(1), length=3),
     "pool": schema.whole(2, 64),
+    "encoder": ENCODER,
 }
 SEEDS = schema.items(schema.whole(0, None))
 REQUIRED = {"config": schema.record({"inputs": schema.anything}), "class_names": schema.items(schema.text)}
@@ -64,7 +67,7 @@ def description(
     class_names: Sequence[str],
     image_shape: Sequence[int] | None,
     feature_names: Sequence[str],
-    pool: int = 1,
+    transform: Transform | None,
 ) -> dict[str, Any]:
     """Return the description of networks, all that a file holds beside their tensors, in types that JSON has."""
     settings = dataclasses.asdict(config)
@@ -81,8 +84,10 @@ def description(
         described["image_shape"] = list(image_shape)
     if feature_names:
         described["feature_names"] = list(feature_names)
-    if pool > 1:
-        described["pool"] = pool
+    if transform is not None and transform.pool > 1:
+        described["pool"] = transform.pool
+    if transform is not None and transform.encoder is not None:
+        described["encoder"] = transform.encoder.description()
     return described
 
 
@@ -135,7 +140,7 @@ def _model(tensors: Tensors, about: Mapping[str, Any]) -> Model:
     if len(class_names) > config.classes:
         raise ValueError(f"class_names has {len(class_names):,} names for {config.classes:,} classes")
     image_shape = tuple(about["image_shape"]) if about.get("image_shape") else None
-    transform = _transform(tensors, config.inputs, image_shape, about.get("pool", 1))
+    transform = _transform(tensors, config.inputs, image_shape, about)
     features = config.inputs if transform is None else transform.features
     if feature_names and len(feature_names) != features:
         raise ValueError(f"feature_names has {len(feature_names):,} names for {features:,} features")
@@ -159,9 +164,10 @@ def _config(values: Mapping[str, Any], tensors: int) -> NetworkConfig:
         raise ValueError(f"config: {error}") from None
 
 
-def _transform(tensors: Tensors, inputs: int, image_shape: Any, pool: int) -> Transform | None:
+def _transform(tensors: Tensors, inputs: int, image_shape: Any, about: Mapping[str, Any]) -> Transform | None:
+    pool = about.get("pool", 1)
     own = {name: tensor for name, tensor in tensors.items() if name.startswith(TRANSFORM)}
-    transform = Transform.of(own, image_shape, pool)
+    transform = Transform.of(own, image_shape, pool, about.get("encoder"))
     if transform is None and pool > 1:
         raise ValueError(f"it pools {pool} x {pool} pixels, and has no standardise.mean")
     if transform is not None and transform.inputs != inputs:

@@ -204,7 +204,7 @@ class Network:
         Args:
             x: Samples (n, d), or (R, n, d) with samples for each replica: raw samples in the form of the training data,
                 of any type, such as ``data.test.x``; images may have their own shape, as in
-                :func:`xpnet.data_from_arrays`.  The network transforms them.
+                :func:`xpnet.data_from_arrays`, and so may columns by name.  The network transforms them.
             standardised: Whether `x` is transformed already, in the network's dtype and on its device.  A network
                 without a `transform` always takes such samples.
             views: Number of views of each picture that are averaged; see :class:`xpnet.TrainConfig`.
@@ -221,7 +221,7 @@ class Network:
     def folded(self) -> Network:
         """Return networks of raw, standardised features that predict the same: pooling and projection go into W1.
 
-        Every feature is standardised by the mean and the deviation of its square of pixels.
+        Every feature is standardised by the mean and the deviation of its square of pixels; tables stay encoded.
 
         Raises:
             ConfigError: The transform is not known.
@@ -270,7 +270,7 @@ class Network:
     def description(self) -> dict[str, Any]:
         """Return the description of the network, without its tensors, in types that JSON has."""
         names = self.class_names, self.image_shape, self.feature_names
-        return description(self.config, self.seeds, *names, self.transform.pool if self.transform else 1)
+        return description(self.config, self.seeds, *names, self.transform)
 
     @classmethod
     @takes(path=a_path, backend=optional(kind(Backend)))

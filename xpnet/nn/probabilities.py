@@ -26,7 +26,7 @@ def probabilities(network: Any, x: Any, views: int, *, standardised: bool) -> Ar
             raise DataError(f"views = {views}: needs raw pictures, and a network that was trained on pictures")
         x, _ = network.checked(x)
         return network.ops.softmax(network.logits(x))
-    x, parts = raw_samples(x, network.features, network.replicas, network.backend), []
+    x, parts = raw_samples(x, network), []
     for inputs in _inputs_of(network, transform, x, views):
         seen = [network.ops.softmax(network.logits(network.backend.asarray(view))) for view in inputs]
         parts.append(seen[0] if views == 1 else sum(seen[1:], seen[0]) / views)
@@ -57,7 +57,8 @@ def folded(network: Any) -> Any:
     """Return networks whose first weights include the transform; see :meth:`xpnet.Network.folded`."""
     if network.transform is None:
         raise ConfigError("folded: this network does not say how its data was transformed; train it with xpnet")
-    config = dataclasses.replace(network.config, inputs=network.features)
+    standardiser = network.transform.plain_standardiser()
+    config = dataclasses.replace(network.config, inputs=len(standardiser.mean))
     plain = type(network)(config, backend=network.backend, dtype=str(network.dtype), seed=network.seeds)
     W1 = network.transform.unfolded(network.backend.to_numpy(network.parameters["W1"]))
     for group in ("parameters", "running"):
@@ -65,5 +66,5 @@ def folded(network: Any) -> Any:
             getattr(plain, group)[name] = network.backend.asarray(W1) if name == "W1" else tensor
     for name in ("class_names", "image_shape", "feature_names"):
         setattr(plain, name, getattr(network, name))
-    plain.transform = Transform(network.transform.plain_standardiser())
+    plain.transform = Transform(standardiser, encoder=network.transform.encoder)
     return plain

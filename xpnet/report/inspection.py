@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.analysis.prediction import as_it_is, as_trained, read_like
+from xpnet.analysis.prediction import as_trained, load_for, read_like
 from xpnet.config.definitions import DataConfig
-from xpnet.data import Dataset, load_data
+from xpnet.data import Dataset
 from xpnet.errors import DataError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.report.format import class_label
@@ -49,7 +49,7 @@ class Mistake:
     confidence: float
     probability: float
     picture: str | None
-    features: list[tuple[int, float, float]]
+    features: list[tuple[int | str, float, float]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
         network = Network.load(record.path)
         # The split belongs to the run's own data; the test set does not depend on it.
         own = record.settings.data
-        dataset = load_data(as_it_is(own) if data is None else read_like(network, own, DataConfig(data=data)))
+        dataset = load_for(network, own if data is None else read_like(network, own, DataConfig(data=data)))
     except XpnetError as error:
         return f"Confusion matrix and mistakes need the data, which cannot be read: {error}."
     if network.transform is None:
@@ -149,11 +149,15 @@ def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]
     """Return a misclassified sample of the test set, for the networks' probabilities `p` (classes,)."""
     x, true, shape = data.test.x[index], int(data.test.labels[index]), image_shape(data)
     assert network.transform is not None
-    standardiser = network.transform.plain_standardiser()
-    z = (np.asarray(x, float) - standardiser.mean) / standardiser.std
+    standardiser, encoder = network.transform.plain_standardiser(), network.transform.encoder
+    values = np.asarray(x, float) if encoder is None else encoder(x[None])[0]
+    z = (values - standardiser.mean) / standardiser.std
     far = np.argsort(-np.abs(z), kind="stable")[:4]
     picture = None if shape is None else picture_of(to_bytes(x, data), shape)
-    features = [(int(i), float(x[i]), float(z[i])) for i in far]
+    names = None if encoder is None else encoder.output_names(network.feature_names)
+    features: list[tuple[int | str, float, float]] = [
+        (int(i) if names is None else names[i], float(values[i]), float(z[i])) for i in far
+    ]
     return Mistake(index, true, int(p.argmax()), float(p.max()), float(p[true]), picture, features)
 
 
@@ -204,8 +208,10 @@ def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
     return [picture_of(np.ascontiguousarray(weights), shape) for weights in scaled.T]
 
 
-def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int] | None:
-    """Return the weights of the features (d, m) of the first of `members`, and the number of this replica.
+def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int, tuple[str, ...]] | None:
+    """Return the weights of the features (d, m) of the first of `members`, the number of this replica, and names.
+
+    Names are those of encoded columns, and empty for other features.
 
     If features are pooled or projected, these are the weights of :meth:`xpnet.Network.folded`.
     """
@@ -215,4 +221,6 @@ def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], in
     network = Network.load(record.path).select([which])
     if network.transform is not None and not network.transform.plain:
         network = network.folded()
-    return np.asarray(network.parameters["W1"])[0], which
+    encoder = None if network.transform is None else network.transform.encoder
+    names = () if encoder is None else encoder.output_names(network.feature_names)
+    return np.asarray(network.parameters["W1"])[0], which, names

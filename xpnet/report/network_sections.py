@@ -84,7 +84,9 @@ def mistakes(found: Inspection) -> list[Block]:
     rows = []
     for m in found.mistakes:
         shares = [metric_cell("accuracy", share) for share in (m.confidence, m.probability)]
-        features = "; ".join(f"feature {i}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features)
+        features = "; ".join(
+            f"{i if isinstance(i, str) else f'feature {i}'}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features
+        )
         rows.append([m.index, names[m.true], names[m.predicted], *shares, features])
     head = ["test row", "true", "predicted", "probability", "of the true class", "features farthest from their mean"]
     return [Text(words), table(head, rows, "The worst mistakes; rows count from 0")]
@@ -95,7 +97,7 @@ def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
     layer = first_layer(record, members)
     if layer is None:
         return [Text("There is no model in the folder.")]
-    W, which = layer
+    W, which, names = layer
     features, units = W.shape
     norms = np.sqrt((W.astype(float) ** 2).sum(axis=0))
     if not np.isfinite(norms).all():
@@ -121,16 +123,16 @@ def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
             f"{W[d, u]:.3g}, of feature {d} in unit {u}."
         )
         panel = weights_matrix(f"{prefix}weights-map", f"Weights{of_network}", alt, rows)
-        return [Panels([panel], _largest_weights(W, "The largest weights as a table"))]
-    return [_largest_weights(W)]
+        return [Panels([panel], _largest_weights(W, names, "The largest weights as a table"))]
+    return [_largest_weights(W, names)]
 
 
-def _largest_weights(W: Any, folded: str | None = None) -> Table:
+def _largest_weights(W: Any, names: tuple[str, ...], folded: str | None = None) -> Table:
     norms = np.sqrt((W.astype(float) ** 2).sum(axis=1))
     rows = []
     for d in np.argsort(-norms, kind="stable")[:_LISTED].tolist():
         u = int(np.abs(W[d]).argmax())
         numbers = [metric_cell("weight", float(value)) for value in (norms[d], W[d, u])]
-        rows.append([Cell(f"feature {d}", float(d)), *numbers, u])
+        rows.append([Cell(names[d] if names else f"feature {d}", float(d)), *numbers, u])
     caption = f"The {len(rows)} features with the largest weights, features standardised"
     return table(["feature", "norm of its weights", "largest weight", "in unit"], rows, caption, folded)

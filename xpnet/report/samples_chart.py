@@ -72,9 +72,11 @@ def _cells(source: RawDataset, chosen: Chosen, title: str) -> Any:
     features = int(source.x.shape[1])
     count = min(features, _MOST_FEATURES)
     some = source.x[: min(len(source.labels), _ROWS)][:, :count].astype(np.float64)
-    mean, std = some.mean(axis=0), some.std(axis=0)
+    gaps = np.isnan(some)
+    mean = np.where(gaps, 0, some).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1)
+    std = np.where(gaps, mean, some).std(axis=0)
     rows = [
-        {"class": name, "sample": place, "feature": j, "value": float(np.clip(value, -3, 3))}
+        {"class": name, "sample": place, "feature": j, "value": float(np.clip(np.nan_to_num(value), -3, 3))}
         for name, members in chosen.items()
         for place, sample in enumerate((source.x[members][:, :count] - mean) / np.where(std > 0, std, 1))
         for j, value in enumerate(sample)

@@ -152,7 +152,7 @@ def _check_layout(tensors: Tensors, replicas: int, epochs: int) -> None:
             raise ValueError(f"it has no {name}")
         if tensor.shape != shape or tensor.dtype.kind != kind or tensor.dtype.itemsize != 8:
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not {shape}")
-    groups = (*_GROUPS, _BEST, TRANSFORM)
+    groups = (*_GROUPS, _BEST, *TRANSFORM)
     if others := [name for name in tensors if name not in (_LAYOUT | optional) and not name.startswith(groups)]:
         raise ValueError(f"it has the tensor {one_line(min(others), 60)}")
     for name, low in (("history.step", 1), ("history.seconds", 0), ("history.eta", 0)):

@@ -186,7 +186,7 @@ def load_network(path: str | Path, *, backend: Backend | None = None) -> Network
     if "network" not in about:
         raise RunError(f"{path}: does not say what network it is of; take one of a run folder")
     schema.check(about["network"], DESCRIPTION, f"{path}: network", RunError)
-    kept = ("parameters.", "running.", TRANSFORM)
+    kept = ("parameters.", "running.", *TRANSFORM)
     tensors = {name: tensor for name, tensor in _read_tensors(path, about).items() if name.startswith(kept)}
     return Network.of(described(tensors, about["network"], str(path)), backend=backend)
 

@@ -28,6 +28,9 @@ from xpnet.training.validate import check_fit, check_names, check_stepper
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.locks import only_one
 
+# Settings of which the transform is a function.
+_FITTED = ("pool", "pca", "pca_eps", "numeric", "max_categories", "drop_columns")
+
 
 def describe(settings: Settings, data: Dataset) -> str:
     """Return a run in a few words: data, split, sizes, normalisation, lambda, settings that vary, runs."""
@@ -127,7 +130,7 @@ class Experiment:
         """
         data, population = self.data, self.population
         check_names(population.network, population.seeds, data)
-        names = data.class_names, data.image_shape, data.feature_names, data.transform.pool
+        names = data.class_names, data.image_shape, data.feature_names, data.transform
         network = description(population.network, population.seeds, *names)
         check_description({**self.about, "network": network}, len(population))
         check_metrics(population, self.length.epochs)
@@ -136,11 +139,13 @@ class Experiment:
         """Return the data with the transform that the training began with: another fit may round otherwise."""
         tensors = next((start.transform for start in point.starts.values() if start.transform), {})
         known = self.settings.to_mapping()
-        if not tensors or any(point.settings.get(name) != known.get(name) for name in ("pool", "pca", "pca_eps")):
+        if not tensors or any(point.settings.get(name) != known.get(name) for name in _FITTED):
             return self.data
         if point.data != self.fingerprint:  # other data, which the user has allowed, has a transform of its own
             return self.data
-        transform = Transform.of(tensors, self.data.image_shape, self.settings.data.pool)
+        encoder = self.data.transform.encoder
+        about = None if encoder is None else encoder.description()
+        transform = Transform.of(tensors, self.data.image_shape, self.settings.data.pool, about)
         return dataclasses.replace(self.data, transform=transform or self.data.transform)
 
     def train(self, folder: Path, point: ResumePoint, callbacks: Sequence[Callback]) -> tuple[Network, TrainResult]:

@@ -54,9 +54,7 @@ def check_fit(network: Network, data: Dataset, config: TrainConfig) -> None:
 
 def check_names(architecture: NetworkConfig, seeds: Sequence[int], data: Dataset) -> None:
     """Raise :class:`ConfigError` unless a model file with the names of `data` can be read again."""
-    about = description(
-        architecture, seeds, data.class_names, data.image_shape, data.feature_names, data.transform.pool
-    )
+    about = description(architecture, seeds, data.class_names, data.image_shape, data.feature_names, data.transform)
     check_description(about, architecture, len(seeds), data.transform)
 
 

@@ -84,7 +84,8 @@ class Rounds:
             transform = self._data.transform
             return transform.inputs, None if transform.projection is None else len(transform.standardiser.mean)
         check_pool(self._data.image_shape, settings.data.pool)
-        pooled = self._data.features // settings.data.pool**2
+        encoded = self._data.transform.encoder is not None
+        pooled = len(self._data.standardiser.mean) if encoded else self._data.features // settings.data.pool**2
         return (pooled, None) if settings.data.pca is None else (settings.data.pca, pooled)
 
     def slots(self, number: int, space: Space) -> list[Slot]:

@@ -33,6 +33,6 @@ class TrialData:
         transform = tuple(getattr(settings.data, name) for name in OF_TRANSFORM)
         if self._last is None or self._last[0] != transform:
             self._last = None  # frees its memory first
-            data = self._data.data.refitted(*transform)
+            data = self._data.data.refitted(settings.data)
             self._last = transform, to_device(data, self._data.backend, self._data.dtype)
         return self._last[1]

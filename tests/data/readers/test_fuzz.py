@@ -89,6 +89,12 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "npz, LZMA": (lambda f: _packed(f, zipfile.ZIP_LZMA), "packed.npz", {}),
     "npy": (_npy, "x.npy", {}),
     "csv": (lambda f: data_files.write_csv(f / "p.csv", 30), "p.csv", {"target": "animal"}),
+    "csv, mixed": (lambda f: data_files.write_columns(f / "p.csv", data_files.people(30)), "p.csv", {}),
+    "parquet, mixed": (
+        lambda f: data_files.write_parquet(f / "p.parquet", columns=data_files.people(30)),
+        "p.parquet",
+        {},
+    ),
     "parquet": (_parquet, "p.parquet", {"target": "animal"}),
     "csv, gzipped": (_csv_gz, "p.csv.gz", {"target": "animal"}),
     "parquet, gzip": (lambda f: _parquet_as(f, "gzip"), "q.parquet", {"target": "animal"}),
@@ -129,10 +135,11 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any)
             if lines:
                 assert len(lines) == 1, number
                 continue
-            # What is read is whole: an array for every label, and nothing that is not a number.
+            # What is read is whole: an array for every label, and nothing that is no number, except missing cells.
+            gaps = np.array([bool(column.gap) for column in raw.columns] or [False] * raw.x.shape[1])
             for x, labels in ((raw.x, raw.labels), (raw.x_test, raw.labels_test)):
                 assert len(x) == len(labels), number
-                assert np.isfinite(x[:]).all(), number
+                assert (np.isfinite(x[:]) | (np.isnan(x[:]) & gaps)).all(), number
                 assert labels.min(initial=0) >= 0, number
                 assert labels.max(initial=0) < len(raw.class_names), number
             refused += bool(raw.notes)

@@ -269,7 +269,9 @@ class TestPaths:
         data_files.write_images(tmp_path / "p")
         (tmp_path / "p" / "red").rename(tmp_path / "p" / "\x1b[31mred")
         assert load_data(tmp_path / "p").class_names[0] == "\\x1b[31mred"
-        (tmp_path / "p.csv").write_text("a,\x1b]0;x\x07,label\nx,1,2\n" * 3)
+        (tmp_path / "p.csv").write_text(
+            "a,\x1b]0;x\x07,label\n" + "".join(f"1,{x},{x % 2}\n" for x in range(9)) + "1,x,1\n"
+        )
         with pytest.raises(DataError) as caught:
             load_data(tmp_path / "p.csv")
         assert str(caught.value).isprintable()

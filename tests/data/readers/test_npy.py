@@ -72,7 +72,7 @@ def test_it_is_known_by_its_content(tmp_path: Path):
         ({"x": X, "y": np.zeros(20, "i4,i4")}, "y is an array of"),
         ({"x": X, "y": np.eye(2)[Y]}, "y has the shape .*argmax"),
         (
-            {"x": np.where(X == 7, np.nan, X), "y": Y},
+            {"x": np.where(X == 7, np.inf, X), "y": Y},
             "x has 1 values that are not finite, the first in row 2, column 1",
         ),
     ],

@@ -1,17 +1,18 @@
-"""Columns of a table: which are features and which is the label; and errors about unusable values."""
+"""Columns of a table: which are features, which is the label, and which are left out."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data.feature_table import LARGEST
+from xpnet.config.definitions import DataConfig
+from xpnet.data.column import Column, is_number
 from xpnet.data.labels import TextLabels
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
@@ -42,19 +43,23 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(
-        cls, names: tuple[str, ...], named: bool, target: str | None, wanted: Sequence[str] | None, path: str
+        cls, names: tuple[str, ...], named: bool, config: DataConfig, wanted: Sequence[str] | None, path: str
     ) -> Columns:
         """Return the columns of a table.
 
         Args:
             names: Their names, or their numbers.
             named: Whether the file names them.
-            target: Name or number of the column of labels, as in the settings.
+            config: Its `target` names the column of labels, its `drop_columns` those to leave out.
             wanted: Names of the features, for samples without labels; None or empty for all columns except the labels.
             path: Name of the file in messages.
         """
+        target = config.target
         place = find_target(names, named, target, path) if wanted is None or target is not None else -1
-        kept = tuple(i for i in range(len(names)) if i != place)
+        dropped = [find_column("drop_columns", name, names, named, path) for name in config.drop_columns or ()]
+        if place in dropped:
+            raise DataError(f"drop_columns = {names[place]}: {path} has its labels in this column; name others")
+        kept = tuple(i for i in range(len(names)) if i != place and i not in dropped)
         if named and wanted:
             kept = tuple(kept[i] for i in places_of(wanted, [names[i] for i in kept], path))
         return cls(names, named, place, kept)
@@ -70,11 +75,23 @@ class Columns(NamedTuple):
 
 
 class TableRows(NamedTuple):
-    """A table that has been read: its columns, the features (n, d), and the labels as texts."""
+    """A table that has been read.
+
+    Attributes:
+        columns: Its columns.
+        x: The codes of the features (n, d); see :mod:`xpnet.data.column`.
+        labels: The labels, as texts.
+        kinds: What the codes of each feature mean.
+    """
 
     columns: Columns
     x: NDArray[Any]
     labels: TextLabels
+    kinds: tuple[Column, ...]
+
+    def titles(self, path: Path) -> list[str]:
+        """Return file, number and name of every feature, for messages."""
+        return [f"{path}: {self.columns.title(i)}" for i in self.columns.kept]
 
 
 def is_label_name(cell: str, target: str | None) -> bool:
@@ -116,6 +133,21 @@ def are_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
     return bool(wanted)
 
 
+def are_mostly_names(cells: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether the cells of a line include most of the names `wanted`, none of which is a number."""
+    known = {name.strip() for name in wanted} & {cell.strip() for cell in cells}
+    return len(known) > len(wanted) / 2 and not any(map(is_number, known))
+
+
+def is_header(first: Sequence[str], second: Sequence[str] | None) -> bool:
+    """Return whether the first line names columns: it has a text above a number, and no number above a text."""
+    numbers = [is_number(cell) for cell in first]
+    if second is None or len(second) != len(first):
+        return not any(numbers)
+    pairs = set(zip(numbers, map(is_number, second), strict=True))
+    return (False, True) in pairs and (True, False) not in pairs
+
+
 def find_target(names: Sequence[str], named: bool, target: str | None, path: str) -> int:
     """Return the position of the column of labels.
 
@@ -131,24 +163,24 @@ def find_target(names: Sequence[str], named: bool, target: str | None, path: str
             has = _listed(names, named)
             raise DataError(f"{path}: needs --target, the name or the number of the column of labels; {has}")
         return usual[0]
-    return find_column(names, named, target, path, "target")
+    return find_column("target", target, names, named, path)
 
 
-def find_column(names: Sequence[str], named: bool, given: str, path: str, setting: str) -> int:
-    """Return the position of a column, `given` by its name or its number, by the setting of that name."""
-    matches = [i for i, name in enumerate(names) if named and name.strip() == given.strip()]
+def find_column(setting: str, column: str, names: Sequence[str], named: bool, path: str) -> int:
+    """Return the position of a column, which a setting gives by name or by number; see :func:`find_target`."""
+    matches = [i for i, name in enumerate(names) if named and name.strip() == column.strip()]
     if len(matches) == 1:
         return matches[0]
     if len(matches) > 1:
-        raise DataError(f"{setting} = {given}: {path} has {len(matches)} columns of that name; give its number from 0")
+        raise DataError(f"{setting} = {column}: {path} has {len(matches)} columns of that name; give its number from 0")
     try:
-        number = int(given)
+        number = int(column)
     except ValueError:
-        close = difflib.get_close_matches(given, names, n=1) if named else []
+        close = difflib.get_close_matches(column, names, n=1) if named else []
         hint = f"did you mean {printable(close[0])}?" if close else _listed(names, named)
-        raise DataError(f"{setting} = {given}: {path} has no such column; {hint}") from None
+        raise DataError(f"{setting} = {column}: {path} has no such column; {hint}") from None
     if not -len(names) <= number < len(names):
-        raise DataError(f"{setting} = {given}: {path} has the columns 0 to {len(names) - 1}")
+        raise DataError(f"{setting} = {column}: {path} has the columns 0 to {len(names) - 1}")
     return number % len(names)
 
 
@@ -157,22 +189,11 @@ def _listed(names: Sequence[str], named: bool) -> str:
     return f"its columns are {shown}" if named else f"it has {len(names)} columns without names"
 
 
-def missing_value(place: str) -> DataError:
-    """Return the error for a value that is missing; `place` is file, row and column."""
-    return DataError(f"{place}: the value is missing; fill it in, or remove the row")
-
-
-def bad_value(place: str, text: str, value: float | None) -> DataError:
-    """Return the error for a cell whose `value` is not a number, is not finite, or cannot be squared."""
-    if value is not None and np.isfinite(value):
-        return DataError(f"{place}: {text} is beyond {LARGEST:g}, which cannot be squared; rescale the column")
-    hint = "; decimals need a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-    return DataError(f"{place}: {text!r} is not a finite number{hint}")
-
-
 def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
-    """Return numbers in the smallest type that holds them."""
+    """Return numbers, which may be NaN, in the smallest type that holds them."""
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if np.isnan(low):
+        return values.astype(np.promote_types(smallest(np.nan_to_num(values)).dtype, np.float32))
     if low >= 0 and high <= 255 and not (values % 1).any():
         return values.astype(np.uint8)
     if max(-low, high) > 2**24:

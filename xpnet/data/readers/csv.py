@@ -1,11 +1,10 @@
-"""CSV files: numbers, and a column of labels."""
+"""CSV files: numbers, booleans and categories, and a column of labels."""
 
 from __future__ import annotations
 
 import csv
 import io
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -15,21 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.feature_table import LARGEST, in_range
+from xpnet.data.column import MISSING, NUMBER, is_number, missing_value
+from xpnet.data.column_coder import ColumnCoder
+from xpnet.data.feature_table import in_range
 from xpnet.data.growing_table import GrowingTable
 from xpnet.data.labels import TextLabels
 from xpnet.data.readers.columns import (
     MOST_COLUMNS,
     Columns,
     TableRows,
+    are_mostly_names,
     are_names,
-    bad_value,
+    is_header,
     is_label_name,
-    missing_value,
     smallest,
 )
 from xpnet.data.readers.compressed import open_unzipped
-from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.memory import check_room
 
@@ -40,8 +40,6 @@ _CHARACTERS = 2**18  # in lines that are converted together
 _MOST_BLANK = 10_000
 # Limit for a gzipped table: numbers as text shrink to a third or a tenth, only malicious files to a hundredth.
 _MOST_RATIO, _LARGE = 100, 64 * 2**20
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class _Line(NamedTuple):
@@ -54,14 +52,14 @@ _Item = TypeVar("_Item")
 
 
 def read_csv(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
-    """Read a CSV file whose columns are numbers, except the labels.
+    """Read a CSV file: the codes of its features (see :mod:`xpnet.data.column`), and its labels.
 
-    Values become uint8 if all are whole numbers from 0 to 255, else float32, or float64 if they are too large for
+    Codes become uint8 if all are whole numbers from 0 to 255, else float32, or float64 if they are too large for
     float32.
 
     Args:
         path: The file, UTF-8, its columns separated by comma, semicolon, tab or bar.
-        config: `target` and `header`.
+        config: `target`, `header` and `drop_columns`.
         wanted: For samples without labels: names of the features, of which there may be none; columns of other names
             are ignored, and a first line with these names is not a sample. None for samples with labels.
     """
@@ -79,6 +77,7 @@ class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file, self._delimiter = path, file, ""
         self._x, self._rows = GrowingTable(), 0
+        self._coders: list[ColumnCoder] = []  # none as long as all cells are numbers
 
     def first(self) -> list[str]:
         return next(self._records(self._lines()), (0, []))[1]
@@ -92,10 +91,14 @@ class _Reader:
         second = next(records, None)
         named = config.header
         if named is None:
-            said = any(is_label_name(cell, config.target) for cell in cells) or are_names(cells, wanted or ())
-            named = said or _is_header(cells, second[1] if second else None)
+            said = are_names(cells, wanted or ()) or are_mostly_names(cells, wanted or ())
+            named = (
+                said
+                or any(is_label_name(cell, config.target) for cell in cells)
+                or is_header(cells, second[1] if second else None)
+            )
         names = tuple(cell.strip() for cell in cells) if named else tuple(map(str, range(len(cells))))
-        self._columns = columns = Columns.of(names, named, config.target, wanted, str(self._path))
+        self._columns = columns = Columns.of(names, named, config, wanted, str(self._path))
         if config.header is None and not named:
             self._columns = columns._replace(notes=self._doubts(names, cells, wanted or ()))
         self._labels = TextLabels(f"{self._path}: {columns.title(columns.target)}" if wanted is None else "")
@@ -107,11 +110,23 @@ class _Reader:
                 records = self._records(itertools.chain(batch, lines))
                 while some := _batch(records, lambda record: 50 + 50 * len(record[1]), 20 * _CHARACTERS):
                     self._add_records(some)
-            elif not self._add_lines(batch):
-                self._add_records(list(self._records(iter(batch))))
+            elif self._coders or not self._add_lines(batch):
+                self._add_records(self._split(batch))
         if not self._rows:
             raise DataError(f"{self._path}: has no rows beneath its header; it must have one for each sample")
-        return TableRows(self._columns, self._x.finish(), self._labels)
+        return self._finish()
+
+    def _finish(self) -> TableRows:
+        kinds = [NUMBER] * len(self._columns.kept)
+        for j, coder in enumerate(self._coders):
+            kinds[j], codes = coder.finish(self._x.column(j))
+            if coder.is_category:
+                self._x.put(smallest(codes[:, None]), 0, j)
+        return TableRows(self._columns, self._x.finish(), self._labels, tuple(kinds))
+
+    def _coder(self, column: int) -> ColumnCoder:
+        title, name = self._columns.title(column), self._columns.names[column]
+        return ColumnCoder(f"{self._path}: {title}", name, lambda line: f"{self._path}: line {line}, {title}")
 
     def _doubts(self, numbers: Sequence[str], cells: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
         """Return a note where the first line, which was read as a sample, may name columns."""
@@ -119,6 +134,8 @@ class _Reader:
             return (
                 f"{self._path}: its first line, 0 to {numbers[-1]}, is a sample; if it names columns, pass --header",
             )
+        if not wanted and not any(map(is_number, cells)):
+            return (f"{self._path}: its first line is a sample; if it names columns, pass --header",)
         note = "its first line is a sample, and its columns are those that the network knows, in their order"
         return (f"{self._path}: {note}",) if wanted else ()
 
@@ -179,6 +196,12 @@ class _Reader:
             if text.strip():
                 yield _Line(number, text)
 
+    def _split(self, lines: list[_Line]) -> list[_Record]:
+        """Return the cells of lines without quotes."""
+        if self._delimiter and all(line.text.count(self._delimiter) < MOST_COLUMNS for line in lines):
+            return [(line.number, line.text.rstrip("\r\n").split(self._delimiter)) for line in lines]
+        return list(self._records(iter(lines)))
+
     def _add_lines(self, lines: list[_Line]) -> bool:
         """Add lines without quotes, all at once; return False, with nothing added, if something is wrong."""
         columns, delimiter = self._columns, self._delimiter
@@ -198,58 +221,59 @@ class _Reader:
                 labels = [text.split(delimiter, target + 1)[target].strip() for text in texts]
             else:
                 labels = [text.rsplit(delimiter, after + 1)[1].strip() for text in texts]
-            if any(label.lower() in _MISSING for label in labels):
+            if any(label.lower() in MISSING for label in labels):
                 return False
             self._labels.add(labels)
         self._add(values)
         return True
 
     def _add_records(self, rows: list[_Record]) -> None:
-        """Add records one by one; an error names the wrong cell."""
+        """Add records, column by column."""
         columns = self._columns
         width, target = len(columns.names), columns.target
         for number, row in rows:
             if len(row) != width:
                 raise self._error(number, f"has {len(row)} columns, and the first line {width}")
-            if target >= 0 and row[target].strip().lower() in _MISSING:
-                raise missing_value(self._place(number, target))
+            if target >= 0 and row[target].strip().lower() in MISSING:
+                raise missing_value(f"{self._path}: line {number}, {columns.title(target)}")
         if not rows:
             return
-        try:
-            cells: Callable[[list[str]], Any] = itemgetter(*columns.kept) if columns.kept else lambda _: ()
-            values = np.array([cells(row) for _, row in rows], np.float64).reshape(len(rows), len(columns.kept))
-        except ValueError:
-            values = None
-        if values is None or not in_range(values):
-            for number, row in rows:
-                for column in columns.kept:
-                    self._check_cell(row[column], number, column)
-            raise DataError(f"{self._path}: line {rows[0][0]}: and those after it hold something that is no number")
+        values = None if self._coders else self._numbers(rows)
+        if values is None:
+            self._coders = self._coders or [self._coder(column) for column in columns.kept]
+            values = self._codes(rows)
         if target >= 0:
             self._labels.add(row[target] for _, row in rows)
         self._add(values)
+
+    def _numbers(self, rows: list[_Record]) -> NDArray[np.float64] | None:
+        """Return the features of records if all are numbers."""
+        kept = self._columns.kept
+        cells: Callable[[list[str]], Any] = itemgetter(*kept) if kept else lambda _: ()
+        try:
+            values = np.array([cells(row) for _, row in rows], np.float64).reshape(len(rows), len(kept))
+        except ValueError:
+            return None
+        return values if in_range(values) else None
+
+    def _codes(self, rows: list[_Record]) -> NDArray[np.float64]:
+        """Return the codes of the features of records."""
+        lines, kept = [number for number, _ in rows], self._columns.kept
+        values = np.empty((len(rows), len(kept)))
+        for j, (column, coder) in enumerate(zip(kept, self._coders, strict=True)):
+            before = coder.is_category
+            values[:, j] = coder.add([row[column] for _, row in rows], lines)
+            if coder.is_category and not before and self._rows:
+                self._x.put(smallest(coder.recoded(self._x.column(j))[:, None]), 0, j)
+        return values
 
     def _add(self, values: NDArray[np.float64]) -> None:
         check_room(4 * values.nbytes, f"{self._path}: after {self._x.nbytes:,} bytes")
         self._rows += len(values)
         self._x.add(smallest(values))
 
-    def _check_cell(self, cell: str, line: int, column: int) -> None:
-        text = cell.strip()
-        if text.lower() in _MISSING:
-            raise missing_value(self._place(line, column))
-        try:
-            value = float(text)
-        except ValueError:
-            value = None
-        if value is None or not abs(value) <= LARGEST:
-            raise bad_value(self._place(line, column), printable(text), value)
-
     def _error(self, line: int, text: str) -> DataError:
         return DataError(f"{self._path}: line {line}: {text}")
-
-    def _place(self, line: int, column: int) -> str:
-        return f"{self._path}: line {line}, {self._columns.title(column)}"
 
 
 def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> list[_Item]:
@@ -261,20 +285,6 @@ def _batch(items: Iterator[_Item], size: Callable[[_Item], int], most: int) -> l
         if total > most:
             break
     return batch
-
-
-def is_number(cell: str) -> bool:
-    """Return whether a cell is written as a number."""
-    return _NUMBER.fullmatch(cell.strip()) is not None
-
-
-def _is_header(first: list[str], second: list[str] | None) -> bool:
-    """Return whether the first line names columns: it has a text above a number, and no number above a text."""
-    numbers = [is_number(cell) for cell in first]
-    if second is None or len(second) != len(first):
-        return not any(numbers)
-    pairs = set(zip(numbers, map(is_number, second), strict=True))
-    return (False, True) in pairs and (True, False) not in pairs
 
 
 def is_text(start: bytes) -> bool:

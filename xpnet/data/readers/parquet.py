@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
-from xpnet.data.feature_table import LARGEST, in_range
+from xpnet.data.column import LARGEST, NUMBER, Column, bad_value, missing_value
+from xpnet.data.column_coder import ColumnCoder
+from xpnet.data.feature_table import in_range
 from xpnet.data.growing_table import GrowingTable
 from xpnet.data.labels import MOST_LETTERS, TextLabels
-from xpnet.data.readers.columns import MOST_COLUMNS, Columns, TableRows, bad_value, missing_value, smallest
+from xpnet.data.readers.columns import MOST_COLUMNS, Columns, TableRows, smallest
+from xpnet.data.readers.parquet_types import is_number, is_text, leaves, width
+from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import check_room
@@ -35,6 +41,20 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
+def parquet_names(path: Path) -> list[str]:
+    """Return the names of the columns of a Parquet file; none if it cannot be read."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        return []
+    try:
+        with open_regular(path, links=True) as handle:
+            return [str(name) for name in pq.read_schema(handle, memory_map=False).names]
+    except (pa.ArrowException, OSError, ValueError, OverflowError, NotImplementedError):
+        return []
+
+
 def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
     """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for the arguments and the result."""
     try:
@@ -46,8 +66,8 @@ def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None
         with open_regular(path, links=True) as handle:
             with pq.ParquetFile(handle, memory_map=False) as file:
                 reader = _Reader(path, file.metadata, file.schema_arrow, config, wanted)
-            # Read as a dictionary, so that a label of many rows is stored once.
-            texts = [reader.columns.names[reader.columns.target]] if reader.columns.target >= 0 else []
+            # Read as a dictionary, so that a text of many rows is stored once.
+            texts = [reader.columns.names[number] for number in reader.texts]
             options = {"memory_map": False, "buffer_size": _BUFFER, "metadata": file.metadata}
             with pq.ParquetFile(handle, read_dictionary=texts, **options) as file:
                 return reader.read(file)
@@ -68,20 +88,22 @@ class _Reader:
             raise DataError(f"{path}: has {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
         if self._rows < 1:
             raise DataError(f"{path}: has no rows; it must have one for each sample")
-        self.columns: Columns = Columns.of(names, True, config.target, wanted, str(path))
+        self.columns: Columns = Columns.of(names, True, config, wanted, str(path))
         target = self.columns.target
         self._labels = TextLabels(f"{path}: {self.columns.title(target)}" if wanted is None else "")
-        leaves = [_leaves(field.type) for field in schema]
+        counts = [leaves(field.type) for field in schema]
         # A column of lists or structures has several columns in the file, or one of another kind.
-        self._leaf = list(itertools.accumulate(leaves, initial=0))
-        for number in self.columns.kept:
-            if not _is_number(schema.field(number).type):
-                kind = schema.field(number).type
-                raise DataError(f"{path}: {self.columns.title(number)}: is of type {kind}; it must be numbers")
+        self._leaf = list(itertools.accumulate(counts, initial=0))
+        self._coders = {
+            number: self._coder(number) for number in self.columns.kept if self._is_text(number, schema.field(number))
+        }
+        self._booleans = {number for number in self.columns.kept if str(schema.field(number).type) == "bool"}
+        self._gaps: dict[int, str] = {}
+        self.texts = [*self._coders, *([target] if target >= 0 else [])]
         if target >= 0 and schema.field(target).type.num_fields:
             kind = schema.field(target).type
             raise DataError(f"{path}: {self.columns.title(target)}: is of type {kind}; labels are numbers or texts")
-        self._label_width = _width(schema.field(target).type) if target >= 0 else 1
+        self._label_width = width(schema.field(target).type) if target >= 0 else 1
         if self._label_width > _MOST_WIDTH:
             raise DataError(
                 f"{path}: {self.columns.title(target)}: has labels of {self._label_width:,} bytes; shorten them"
@@ -103,7 +125,34 @@ class _Reader:
         if large:
             # A batch of rows with a number that float32 cannot hold is read again, all of it as float64.
             self._fill(file, x, large)
-        return TableRows(self.columns, x.finish(), self._labels)
+        kinds = []
+        for j, number in enumerate(self.columns.kept):
+            gap = self._gaps.get(number, "")
+            column = Column("boolean", ("false", "true"), gap=gap) if number in self._booleans else NUMBER
+            if number in self._coders:
+                column, codes = self._coders[number].finish(x.column(j))
+                x.put(smallest(codes[:, None]), 0, j)
+            kinds.append(replace(column, gap=gap) if gap else column)
+        return TableRows(self.columns, x.finish(), self._labels, tuple(kinds))
+
+    def _coder(self, column: int) -> ColumnCoder:
+        title = f"{self._path}: {self.columns.title(column)}"
+        return ColumnCoder(title, self.columns.names[column], lambda row: self._place(row, column), is_text=True)
+
+    def _is_text(self, number: int, field: Any) -> bool:
+        """Return whether a column is of categories; refuse what is neither text nor numbers."""
+        from pyarrow import types
+
+        kind, title = field.type, f"{self._path}: {self.columns.title(number)}"
+        if is_number(kind):
+            return False
+        of_category = kind.value_type if types.is_dictionary(kind) else kind
+        if is_text(of_category) or (types.is_dictionary(kind) and is_number(of_category)):
+            return True
+        drop = f"leave the column out with --drop-columns {printable(self.columns.names[number])}"
+        if types.is_temporal(kind):
+            raise DataError(f"{title}: holds dates or times; make numbers of them, such as days, or {drop}")
+        raise DataError(f"{title}: is of type {kind}; it must be numbers or texts, or {drop}")
 
     def _fill(self, file: Any, x: GrowingTable, large: set[int]) -> set[int]:
         """Read numbers into the table; return the batches of rows that have a number too large for float32."""
@@ -112,10 +161,9 @@ class _Reader:
             for start, batch in self._batches(file, block, self._batch):
                 values = np.empty((len(batch), len(block)))
                 for into, column in enumerate(block):
-                    self._check_missing(batch.column(into), start, column)
-                    values[:, into] = batch.column(into).to_numpy(zero_copy_only=False)
-                if not in_range(values):
-                    row, into = np.argwhere(~(np.abs(values) <= LARGEST))[0]
+                    values[:, into] = self._codes(batch.column(into), start, column)
+                if not in_range(values) and (wrong := np.abs(values) > LARGEST).any():
+                    row, into = np.argwhere(wrong)[0]
                     value = float(values[row, into])
                     raise bad_value(self._place(start + row, block[into]), f"{value:g}", value)
                 narrow, number = smallest(values), start // self._batch
@@ -123,6 +171,17 @@ class _Reader:
                     too_large.add(number)
                 x.put(values if number in large else narrow, start, first)
         return too_large if len(self._blocks()) > 1 and not large else set()
+
+    def _codes(self, values: Any, start: int, column: int) -> NDArray[Any]:
+        """Return the codes of some rows of a column, of which `start` is the first."""
+        coder = self._coders.get(column)
+        if coder is not None:
+            codes: NDArray[Any] = _of_texts(coder, values, start)
+            return codes
+        numbers = (values.cast("uint8") if column in self._booleans else values).to_numpy(zero_copy_only=False)
+        if (gaps := np.isnan(numbers) if numbers.dtype.kind == "f" else np.False_).any() and column not in self._gaps:
+            self._gaps[column] = self._place(start + int(np.argmax(gaps)), column)
+        return np.asarray(numbers)
 
     def _check_missing(self, values: Any, start: int, column: int) -> None:
         if values.null_count:
@@ -159,7 +218,9 @@ class _Reader:
         for number in range(self._metadata.num_row_groups):
             group = self._metadata.row_group(number)
             size, rows = int(group.total_byte_size), int(group.num_rows)
-            most = (_MOST_NUMBER * len(self.columns.kept) + _MOST_LABEL) * rows + _MOST_HEADERS * columns + MOST_LETTERS
+            texts = max(1, len(self.texts))
+            most = _MOST_NUMBER * rows * (len(self.columns.kept) - len(self._coders)) + _MOST_HEADERS * columns
+            most += (_MOST_LABEL * rows + MOST_LETTERS) * texts
             if all_read and size > most:
                 raise DataError(
                     f"{self._path}: takes {size:,} bytes in {rows:,} rows of {columns:,} columns; at most "
@@ -169,27 +230,17 @@ class _Reader:
         return largest / columns
 
 
-def _leaves(kind: Any) -> int:
-    """Return how many columns of the file make up a column: those of a structure lie side by side."""
-    count, below = 0, [kind]
-    while below:
-        top = below.pop()
-        below += [top.field(i).type for i in range(top.num_fields)]
-        count += not top.num_fields
-    return count
-
-
-def _width(kind: Any) -> int:
-    """Return the bytes in memory of each value of a type that is not read as a dictionary."""
-    from pyarrow import types
-
-    return max(1, kind.byte_width) if types.is_fixed_size_binary(kind) else 1
-
-
-def _is_number(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+def _of_texts(coder: ColumnCoder, column: Any, start: int) -> NDArray[np.float64]:
+    """Return the codes of some rows of a column of texts, of which `start` is the first."""
+    if not hasattr(column, "dictionary"):
+        texts = ["" if value is None else _label(value) for value in column.to_pylist()]
+        return coder.add(texts, range(start, start + len(texts)))
+    indices = column.indices.fill_null(-1).to_numpy()
+    used, first, places = np.unique(indices, return_index=True, return_inverse=True)
+    if used[0] < -1 or used[-1] >= len(column.dictionary):
+        raise ValueError("a text is none of those that its column has")
+    texts = ["" if place < 0 else _label(column.dictionary[int(place)].as_py()) for place in used]
+    return coder.add(texts, (start + first).tolist())[places]
 
 
 def _add_labels(labels: TextLabels, column: Any) -> None:
@@ -211,7 +262,7 @@ def _plain(column: Any) -> Any:
     import pyarrow as pa
     from pyarrow import compute, types
 
-    if types.is_dictionary(column.type) and _is_number(column.type.value_type):
+    if types.is_dictionary(column.type) and is_number(column.type.value_type):
         column = column.dictionary_decode()
     if not types.is_floating(column.type):
         return column

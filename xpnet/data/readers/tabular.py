@@ -7,12 +7,13 @@ from pathlib import Path
 
 from xpnet.config.definitions import DataConfig
 from xpnet.data.arrays import DatasetMetadata, SplitPolicy, raw_from_table
+from xpnet.data.column import adapted
 from xpnet.data.dataset import RawDataset
 from xpnet.data.feature_table import Table, table_in_memory
 from xpnet.data.labels import classes_of_texts, numbering, same_classes
-from xpnet.data.readers.columns import TableRows, are_names
+from xpnet.data.readers.columns import TableRows, are_names, is_label_name
 from xpnet.data.readers.csv import first_line, read_csv
-from xpnet.data.readers.parquet import is_parquet, read_parquet
+from xpnet.data.readers.parquet import is_parquet, parquet_names, read_parquet
 from xpnet.data.readers.weight_column import split_weights
 from xpnet.errors import DataError
 
@@ -43,7 +44,11 @@ def read_tables(path: Path, config: DataConfig, test: Path | None = None) -> Raw
                 f"{test}: has other columns than {path}; the two must have the same, or pass --test-fraction with the "
                 "one file"
             )
-        tested = _table(other, test), same_classes(other.labels.codes(), other.labels.names, classes, str(test))
+        codes = adapted(other.x, other.kinds, train.kinds, other.titles(test))
+        tested = (
+            _table(other._replace(x=codes), test),
+            same_classes(other.labels.codes(), other.labels.names, classes, str(test)),
+        )
         about["test file"] = str(test)
     notes = train.columns.notes + numbering(classes, name)
     metadata = DatasetMetadata(path.stem, str(path.resolve()), notes=notes, about=about)
@@ -64,6 +69,20 @@ def names_columns(path: Path, wanted: Sequence[str]) -> bool:
     """Return whether the first line of a CSV file, or of a folder's training table, has the names `wanted`."""
     tables = tables_in(path) if path.is_dir() else (path, None)
     return tables is not None and not is_parquet(tables[0]) and are_names(first_line(tables[0]), wanted)
+
+
+def unknown_columns(path: Path, wanted: Sequence[str], target: str | None) -> tuple[str, ...]:
+    """Return the columns of a table, or of a folder's, that are neither `wanted` nor the labels, if they have names."""
+    tables = tables_in(path) if path.is_dir() else (path, None)
+    if tables is None or not wanted:
+        return ()
+    names = parquet_names(tables[0]) if is_parquet(tables[0]) else [cell.strip() for cell in first_line(tables[0])]
+    if not are_names(names, wanted):
+        return ()
+    others = [name for name in names if name not in wanted and name != target and not is_label_name(name, target)]
+    if target is not None and target.lstrip("-").isdecimal() and -len(names) <= int(target) < len(names):
+        others = [name for name in others if name != names[int(target)]]
+    return tuple(name for name in others if name and others.count(name) == 1)
 
 
 def _test_table(path: Path) -> Path | None:
@@ -88,4 +107,4 @@ def _read(path: Path, config: DataConfig) -> TableRows:
 def _table(rows: TableRows, path: Path) -> Table:
     if not rows.x.shape[1]:
         raise DataError(f"{path}: has a column of labels alone; it needs features to learn from")
-    return table_in_memory(rows.x, feature_names=rows.columns.features)
+    return table_in_memory(rows.x, feature_names=rows.columns.features, columns=rows.kinds)

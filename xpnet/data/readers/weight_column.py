@@ -24,11 +24,16 @@ def split_weights(rows: TableRows, weight: str, path: Path) -> tuple[TableRows, 
         DataError: There is no such column, it is that of the labels, or its values are no weights.
     """
     columns = rows.columns
-    place = find_column(columns.names, columns.named, weight, str(path), "weight")
+    place = find_column("weight", weight, columns.names, columns.named, str(path))
     title = columns.title(place)
     if place == columns.target:
         raise DataError(f"weight = {weight}: {path}: {title} has the labels; name another column")
+    if place not in columns.kept:
+        raise DataError(f"weight = {weight}: {path}: {title} is left out by drop_columns; name it in one of them")
     at = columns.kept.index(place)
+    if rows.kinds and rows.kinds[at].kind != "number":
+        raise DataError(f"{path}: {title} holds no numbers, and cannot be the weights of samples; name another column")
     weights = as_weights(rows.x[:, at], f"{path}: {title}", len(rows.x), str(path))
     kept = columns.kept[:at] + columns.kept[at + 1 :]
-    return rows._replace(columns=columns._replace(kept=kept), x=np.delete(rows.x, at, axis=1)), weights
+    kinds = rows.kinds[:at] + rows.kinds[at + 1 :]
+    return rows._replace(columns=columns._replace(kept=kept), x=np.delete(rows.x, at, axis=1), kinds=kinds), weights
