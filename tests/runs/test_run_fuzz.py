@@ -176,7 +176,7 @@ def refusals(victim: Path, read: Callable[[], Any], count: int, mutate: Callable
 
 # How often a file is mutated and shown; of a history little that is changed can be shown.
 SHOWN = {
-    "config.toml": 20,
+    "config.toml": 30,
     "history.csv": 40,
     "metrics.json": 12,
     "environment.json": 8,
