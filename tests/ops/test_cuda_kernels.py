@@ -268,7 +268,8 @@ def test_what_cublas_answers(monkeypatch, call, status, error):
 
 def test_every_kernel_is_launched():
     folder = Path(xpnet.__file__).parent
-    text = "".join((folder / part).read_text() for part in ("ops/cuda_ops.py", "training/steppers/cuda_small.py"))
+    parts = ("ops/cuda_ops.py", "ops/cuda/updates.py", "training/steppers/cuda_small.py")
+    text = "".join((folder / part).read_text() for part in parts)
     for name in emulator.signatures(source()):
         assert f'"{name}"' in text, f"nothing launches {name}"
 

@@ -1,7 +1,7 @@
 """The formulas: their definitions, and faster versions for NumPy, Numba and CUDA.
 
-:mod:`~xpnet.ops.reference` defines every operation in plain array code.  The table of a backend takes each operation
-from the fastest module that has it.
+:mod:`~xpnet.ops.reference` defines every operation in plain array code, but for two optimisers, which
+:mod:`~xpnet.ops.moments` defines.  The table of a backend takes each operation from the fastest module that has it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from xpnet.backend import Backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.supported import unknown
 from xpnet.errors import ConfigError
-from xpnet.ops import reference
+from xpnet.ops import moments, reference
 
 
 class Ops(NamedTuple):
-    """The operations of one backend; see :mod:`xpnet.ops.reference` for what each computes."""
+    """The operations of one backend; see :mod:`xpnet.ops.reference` and :mod:`xpnet.ops.moments` for them."""
 
     gather: Callable[..., Any]
     affine: Callable[..., Any]
@@ -43,6 +43,8 @@ class Ops(NamedTuple):
     descend: Callable[..., Any]
     descend_by_product: Callable[..., Any]
     descend_with_momentum: Callable[..., Any]
+    descend_adamw: Callable[..., Any]
+    descend_lion: Callable[..., Any]
 
 
 def _faster(backend: Backend) -> list[Any]:
@@ -53,17 +55,17 @@ def _faster(backend: Backend) -> list[Any]:
         return [cuda_ops(backend)]
     if backend.name != "cpu":
         return []
-    from xpnet.ops import numpy_ops
+    from xpnet.ops import numpy_moments, numpy_ops
 
     if not fast_is_on():
-        return [numpy_ops]
+        return [numpy_ops, numpy_moments]
     try:
-        from xpnet.ops import numba_ops
+        from xpnet.ops import numba_moments, numba_ops
     # An incompatible version, an environment variable that Numba cannot read, or too little memory for LLVM.
     except (ImportError, ValueError, OSError) as error:
         why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
         raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
-    return [numba_ops, numpy_ops]
+    return [numba_ops, numba_moments, numpy_ops, numpy_moments]
 
 
 def table(xp: Any, *modules: Any) -> Ops:
@@ -71,7 +73,8 @@ def table(xp: Any, *modules: Any) -> Ops:
 
     def find(name: str) -> Callable[..., Any]:
         found = (getattr(module, name) for module in modules if hasattr(module, name))
-        return next(found, partial(getattr(reference, name), xp))
+        definition = getattr(reference, name, None) or getattr(moments, name)
+        return next(found, partial(definition, xp))
 
     return Ops(**{name: find(name) for name in Ops._fields})
 

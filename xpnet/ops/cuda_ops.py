@@ -15,52 +15,17 @@ import numpy as np
 from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
-from xpnet.ops.cuda.buffers import THREADS, Members, Sums, ceil_div
-from xpnet.ops.cuda.kernels import Kernels
-from xpnet.ops.cuda.products import Products, fits
+from xpnet.ops.cuda.buffers import THREADS, ceil_div
+from xpnet.ops.cuda.products import fits
+from xpnet.ops.cuda.updates import CudaUpdates, stride_of
 from xpnet.ops.reference import BatchNormGradients, BatchNormReLU, CrossEntropy
 
-# Units of a block in kernels with a unit for each column of threads: a memory sector holds eight float32.
-_COLUMNS = 8
 # Cells of a picture that one block computes: several to a thread, which looks up the view once.
 _CELLS = 4 * THREADS
 
 
-class CudaOps:
+class CudaOps(CudaUpdates):
     """The operations of one GPU; its methods are the entries of :class:`xpnet.ops.Ops`."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._xp = backend.xp
-        self._products = Products(backend.xp, backend.tf32)
-        self._kernels: dict[Any, Kernels] = {}
-
-    def launch(
-        self, name: str, dtype: Any, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any, shared: int = 0
-    ) -> None:
-        """Launch a kernel for numbers of `dtype`; see :class:`xpnet.ops.cuda.kernels.Kernels`."""
-        kernels = self._kernels.get(dtype)
-        if kernels is None:
-            kernels = self._kernels[dtype] = Kernels(self._xp, dtype)
-        kernels(name, grid, block, *arguments, shared=shared)
-
-    def _by_number(self, name: str, like: Array, replicas: int, *arguments: Any) -> None:
-        """Launch a kernel with a thread for each number of a replica of `like`."""
-        self.launch(name, like.dtype, (ceil_div(like.size // replicas, THREADS), replicas), (THREADS,), *arguments)
-
-    def _by_unit(self, name: str, like: Array, *arguments: Any) -> None:
-        """Launch a kernel that sums over the samples of each unit of `like` (R, n, m)."""
-        replicas, n, m = like.shape
-        rows = 32 if n <= 256 else 128
-        grid, shared = (ceil_div(m, _COLUMNS), replicas), _COLUMNS * rows * like.dtype.itemsize
-        self.launch(name, like.dtype, grid, (_COLUMNS, rows), *arguments, np.int32(n), np.int32(m), shared=shared)
-
-    def _by_replica(self, name: str, like: Array, *arguments: Any) -> None:
-        """Launch a kernel with a block for each replica of `like`."""
-        self.launch(name, like.dtype, (like.shape[0],), (THREADS,), *arguments)
-
-    def _empty(self, like: Array, *shape: int) -> Array:
-        """Return a new array of the type of `like`, and of its shape if no other is given."""
-        return self._xp.empty(shape or like.shape, dtype=like.dtype)
 
     def gather(self, rows: Array, x: Any, out: Array | None = None, work: Array | None = None) -> Array:
         """Gather as :func:`xpnet.ops.reference.gather`; `work` is what :meth:`room_for_pictures` returned."""
@@ -103,7 +68,7 @@ class CudaOps:
         s = self._product(x, W, out)
         if b is not None:
             replicas, n, m = s.shape
-            self._by_number("add_bias", s, replicas, s, b, _stride(b), np.int64(n * m), np.int32(m))
+            self._by_number("add_bias", s, replicas, s, b, stride_of(b), np.int64(n * m), np.int32(m))
         return s
 
     def input_gradient(self, g: Array, W: Array, out: Array | None = None) -> Array:
@@ -136,7 +101,7 @@ class CudaOps:
     def bias_relu(self, s: Array, b: Array, out: Array | None = None) -> Array:
         out = self._empty(s) if out is None else out
         replicas, n, m = s.shape
-        self._by_number("bias_relu", s, replicas, s, b, _stride(b), out, np.int64(n * m), np.int32(m))
+        self._by_number("bias_relu", s, replicas, s, b, stride_of(b), out, np.int64(n * m), np.int32(m))
         return out
 
     def relu_gradient(self, g: Array, y: Array, out: Array | None = None) -> Array:
@@ -150,7 +115,7 @@ class CudaOps:
         if out is None:
             units = [self._empty(s, s.shape[0], 1, s.shape[2]) for _ in range(3)]
             out = BatchNormReLU(self._empty(s), self._empty(s), *units)
-        scales = (gamma, _stride(gamma), beta, _stride(beta), s.dtype.type(eps))
+        scales = (gamma, stride_of(gamma), beta, stride_of(beta), s.dtype.type(eps))
         self._by_unit("batch_norm_relu", s, s, *scales, *out[:5])
         return out
 
@@ -160,7 +125,7 @@ class CudaOps:
         if out is None:
             units = [self._empty(g, g.shape[0], 1, g.shape[2]) for _ in range(2)]
             out = BatchNormGradients(self._empty(g), *units)
-        inputs = (g, forward.y, forward.centred, forward.inv_std, gamma, _stride(gamma))
+        inputs = (g, forward.y, forward.centred, forward.inv_std, gamma, stride_of(gamma))
         self._by_unit("batch_norm_relu_gradients", g, *inputs, *out[:3])
         return out
 
@@ -168,7 +133,7 @@ class CudaOps:
         self, s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
     ) -> Array:
         (replicas, n, m), out = s.shape, self._empty(s)
-        units = [part for array in (mean, var, gamma, beta) for part in (array, _stride(array))]
+        units = [part for array in (mean, var, gamma, beta) for part in (array, stride_of(array))]
         sizes = (np.int64(n * m), np.int32(m))
         self._by_number("batch_norm_relu_inference", s, replicas, s, *units, s.dtype.type(eps), out, *sizes)
         return out
@@ -193,7 +158,7 @@ class CudaOps:
 
     def smooth_labels(self, entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, scale: Array | float) -> None:
         (replicas, n, c), (labels, of_replica) = s.shape, self._labels(labels)
-        scales = (alpha, _stride(alpha), *_scales(scale, s.dtype.type))
+        scales = (alpha, stride_of(alpha), *_scales(scale, s.dtype.type))
         arguments = (s, labels, of_replica, *scales, entropy.losses, entropy.g, np.int32(n), np.int32(c))
         self.launch("smooth_labels", s.dtype, (ceil_div(n, 8), replicas), (32, 8), *arguments)
 
@@ -202,57 +167,6 @@ class CudaOps:
         if labels.dtype != np.int32 or not labels.flags.c_contiguous:
             labels = self._xp.ascontiguousarray(labels, dtype="int32")
         return labels, np.int64(labels.shape[-1] if labels.ndim == 2 and labels.shape[0] > 1 else 0)
-
-    def add_squares(self, W: Array, squares: Array, out: Any = None) -> Any:
-        return self._square_and_scale(W, None, squares, out)
-
-    def _square_and_scale(self, W: Array, keep: Array | None, squares: Array, sums: Sums | None) -> Sums:
-        replicas, size = W.shape[0], W.size // W.shape[0]
-        sums = sums or Sums(self._xp, replicas, size)
-        arguments = (W, _stride(W), np.int64(size), keep, *sums.arrays, squares)
-        self.launch("square_and_scale", W.dtype, (sums.blocks, replicas), (THREADS,), *arguments)
-        return sums
-
-    def average(self, running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
-        members = Members.of(self._xp, batch, out)
-        arguments = (running, _stride(running), np.int32(running.shape[2]), *members.arrays, alpha)
-        self._by_number("average", running, running.shape[0], *arguments)
-        return members
-
-    def descend(
-        self, p: Array, steps: list[Array], keep: Array | None, squares: Array | None = None, out: Any = None
-    ) -> Any:
-        return self._move("descend", (p,), steps, (keep,), squares, out)
-
-    def descend_by_product(self, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
-        sums = self._square_and_scale(W, keep, squares, out)
-        self._products(x, g, W, transpose_a=True, alpha=-1.0, beta=1.0)
-        return sums
-
-    def descend_with_momentum(
-        self,
-        p: Array,
-        velocity: Array,
-        steps: list[Array],
-        shrink: Array | None,
-        rho: Array,
-        nesterov: bool,
-        squares: Array | None = None,
-        out: Any = None,
-    ) -> Any:
-        moved = [tensor.reshape((p.shape[0], 1, -1)) for tensor in (p, velocity)]
-        return self._move("descend_with_momentum", moved, steps, (shrink, rho, np.bool_(nesterov)), squares, out)
-
-    def _move(self, name: str, moved: Any, steps: list[Array], settings: Any, squares: Array | None, work: Any) -> Any:
-        """Launch the update of parameters (R, 1, q), the first of `moved`, by `steps`; return its buffers."""
-        p = moved[0]
-        replicas, _, size = p.shape
-        members = Members.of(self._xp, steps, None if work is None else work[0])
-        sums = Sums(self._xp, replicas, size) if work is None else work[1]
-        summed = (None, None, None) if squares is None else (*sums.arrays, squares)
-        arguments = (*moved, _stride(p), np.int32(size), *members.arrays, *settings, *summed)
-        self.launch(name, p.dtype, (sums.blocks, replicas), (THREADS,), *arguments)
-        return members, sums
 
     def tally(self, entropy: CrossEntropy, losses: Array, hits: Array) -> None:
         n = np.int32(entropy.losses.shape[1])
@@ -278,9 +192,4 @@ def cuda_ops(backend: Backend) -> CudaOps:
 
 def _scales(scale: Array | float, real: Any) -> tuple[Any, np.int64, Any]:
     """Return a factor as kernels take it: one for each replica, their stride, and one for all."""
-    return (None, np.int64(0), real(scale)) if isinstance(scale, (int, float)) else (scale, _stride(scale), real(1))
-
-
-def _stride(tensor: Array) -> np.int64:
-    """Return the stride between replicas, counted in numbers; 0 for a single replica, which all share."""
-    return np.int64(0 if tensor.shape[0] == 1 else tensor.strides[0] // tensor.dtype.itemsize)
+    return (None, np.int64(0), real(scale)) if isinstance(scale, (int, float)) else (scale, stride_of(scale), real(1))

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset, LabelledSet
@@ -90,9 +88,7 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the requested stepper can train `network` on its device."""
-    xp, replicas = network.backend.xp, network.replicas
-    momentum = any(rho > 0 for rho in np.ravel(config.momentum))
-    hyper = Hyperparameters(xp.zeros((replicas,)), xp.zeros((replicas,)) if momentum else None)
+    hyper = Hyperparameters.of(config, network.replicas, network.backend.asarray)
     if config.stepper == "auto":
         check_known(network, hyper, "auto", config)
         return

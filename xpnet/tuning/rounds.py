@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xpnet.config.cycles import CYCLIC
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.data import Dataset
@@ -81,7 +82,7 @@ class Rounds:
         """Return all settings of a point in a round."""
         settings = self.space.settings(point, self.base)
         if self.config.round_cycles is not None:
-            length = "cycles" if settings.get("schedule", "triangular") == "triangular" else "epochs"
+            length = "cycles" if settings.get("schedule", "triangular") in CYCLIC else "epochs"
             settings.pop("epochs", None)
             settings[length] = self.config.round_cycles[number]
         return settings

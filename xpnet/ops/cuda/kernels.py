@@ -12,7 +12,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 # `common.cuh` comes first: the others use it.
-SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "step.cu", "small.cu")
+SOURCES = ("common.cuh", "gather.cu", "norm.cu", "softmax.cu", "update.cu", "moments.cu", "step.cu", "small.cu")
 # CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)
 REALS = {"float32": "float", "float64": "double"}
