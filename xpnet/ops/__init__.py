@@ -37,6 +37,7 @@ class Ops(NamedTuple):
     softmax_cross_entropy: Callable[..., Any]
     smooth_labels: Callable[..., Any]
     penalty: Callable[..., Any]
+    scale_gradient: Callable[..., Any]
     tally: Callable[..., Any]
     add_squares: Callable[..., Any]
     average: Callable[..., Any]

@@ -82,7 +82,7 @@ class Trainer:
         self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
         if start is not None:
-            check_start(start, network, self.length)
+            check_start(start, network, self.length, config.optimiser)
             self._restore(start)
         if len(self.active):
             self._set_up()

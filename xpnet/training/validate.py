@@ -98,8 +98,8 @@ def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
 
 
-def check_start(start: TrainState, network: Network, length: Length) -> None:
-    """Raise :class:`ConfigError` unless `start` is a state of this network within a training of this length."""
+def check_start(start: TrainState, network: Network, length: Length, optimiser: str) -> None:
+    """Raise :class:`ConfigError` unless `start` is a state of this network within such a training."""
     reason = check_compatible(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
     step = min(start.epochs * length.steps_per_epoch + len(start.step_metrics[0]), length.steps)
     if not reason and start.epochs > length.epochs:
@@ -107,5 +107,8 @@ def check_start(start: TrainState, network: Network, length: Length) -> None:
     if not reason and start.step != step:
         each = length.steps_per_epoch
         reason = f"it stands at step {start.step}, which would be step {step} with epochs of {each} steps"
+    needed = {"adamw": ("velocities", "second_moments"), "lion": ("velocities",)}.get(optimiser, ())
+    if not reason and start.step and (missing := [name for name in needed if not getattr(start, name)]):
+        reason = f"it has no {missing[-1]}, which the optimiser {optimiser} needs"
     if reason:
         raise ConfigError(f"start: the network cannot go on from it, {reason}")

@@ -51,6 +51,10 @@ class CudaUpdates:
         """Return a new array of the type of `like`, and of its shape if no other is given."""
         return self._xp.empty(shape or like.shape, dtype=like.dtype)
 
+    def scale_gradient(self, g: Array, factor: Array) -> None:
+        replicas, size = g.shape[0], g.size // g.shape[0]
+        self._by_number("scale_gradient", g, replicas, g, factor, stride_of(factor), np.int64(size))
+
     def add_squares(self, W: Array, squares: Array, out: Any = None) -> Any:
         return self._square_and_scale(W, None, squares, out)
 

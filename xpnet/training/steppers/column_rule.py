@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnet.backend import Array
 from xpnet.training.steppers.stepper_state import Hyperparameters
 from xpnet.training.steppers.update_rule import Rates, UpdateRule
+
+if TYPE_CHECKING:
+    from xpnet.ops import Ops
 
 
 class ColumnRule:
@@ -22,12 +25,12 @@ class ColumnRule:
         self._of_moments = numba_moments.adamw if hyper.optimiser == "adamw" else numba_moments.lion
         self._rho = None if hyper.rho is None else np.asarray(hyper.rho, dtype).reshape(1)
 
-    def __call__(self, group: int, start: int, tensors: list[Array], step: Array, rates: Rates) -> None:
+    def __call__(self, ops: Ops, group: int, start: int, tensors: list[Array], step: Array, rates: Rates) -> None:
         """Update m columns of W and its moments, `tensors`, from `start` on, by `step` (1, d, m)."""
         if not self._rule.scaled:
             self._of_moments(*tensors, step, start, rates.numbers[group], rates.squares)
             return
-        self._rule.scale(group, step)
+        self._rule.scale(ops, group, step)
         shrink = self._rule.penalty(group, rates)[1]
         assert shrink is not None, "weights have a penalty"
         W, velocity = tensors

@@ -130,7 +130,7 @@ class PlainStepper:
             steps[layer.b] = ops.bias_gradient(g, steps.get(layer.b))
         group = FIRST if layer is self.layers[0] else WEIGHTS
         if layer.W in state.parameters.large and self.rule.by_product:
-            self.rule.scale(group, g)
+            self.rule.scale(ops, group, g)
             keep, _ = self.rule.penalty(group, rates)
             buffer = self._buffers.get(layer.W)
             self._buffers[layer.W] = ops.descend_by_product(W, x, g, keep, rates.squares, buffer)

@@ -249,12 +249,12 @@ class _Share:
         group, rates, W = FIRST if layer is self.inner[0][0] else WEIGHTS, self._rates(t), layer.W
         tensors = [tensors[W] for tensors in self.shared.tensors]
         if rule.by_product:
-            rule.scale(group, g)
+            rule.scale(ops, group, g)
             keep, buffer = rule.penalty(group, rates)[0], self.steps.get(W)
             self.steps[W] = ops.descend_by_product(tensors[0][:, :, own], x, g, keep, rates.squares, buffer)
         else:
             step = self.steps[W] = np.matmul(x.T, g[0], out=self.steps.get(W))
-            self.stepper.on_columns(group, own.start, tensors, step[None], rates)
+            self.stepper.on_columns(ops, group, own.start, tensors, step[None], rates)
         for name, step in small:
             self._descend(t, UNITS, name, (..., own), step)
 

@@ -114,19 +114,19 @@ class UpdateRule:
         if not self.scaled:
             descend = ops.descend_adamw if self._hyper.optimiser == "adamw" else ops.descend_lion
             return descend(p, *moments, steps, rates.numbers[group], squares, out)
-        self.scale(group, *steps)
+        self.scale(ops, group, *steps)
         keep, shrink = self.penalty(group, rates)
         if self._rho is None:
             return ops.descend(p, steps, keep, squares, out)
         nesterov = self._hyper.nesterov
         return ops.descend_with_momentum(p, moments[0], steps, shrink, self._rho, nesterov, squares, out)
 
-    def scale(self, group: int, *gradients: Array) -> None:
+    def scale(self, ops: Ops, group: int, *gradients: Array) -> None:
         """Multiply gradients by the factor of the group, in place; with moments, the factor is part of the rate."""
         factor = self.factors[group]
         if factor is not None:
             for gradient in gradients:
-                gradient *= factor
+                ops.scale_gradient(gradient, factor)
 
     def penalty(self, group: int, rates: Rates) -> tuple[Array | None, Array | None]:
         """Return `keep` and `shrink` (R, 1, 1) of a group with SGD."""
