@@ -16,7 +16,7 @@ CASES: dict[str, dict[str, Any]] = {
         "optimiser": "adamw",
         "beta1": (0.9, 0.5, 0.0, 0.8, 0.7),
         "beta2": (0.999, 0.9, 0.99, 0.5, 0.0),
-        "adam_eps": 1e-3,
+        "adam_eps": (1e-3, 1e-2, 1e-4, 0.1, 1e-3),
         "weight_decay": (0.5, 0.0, 2.0, 1.0, 0.1),
         "lam": 0.01,
     },

@@ -25,8 +25,8 @@ CONFIG = "config.toml"
 
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = (
-    *("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum", "beta1", "beta2", "weight_decay"),
-    *("lr_first", "lr_bn", "label_smoothing"),
+    *("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum", "beta1", "beta2", "adam_eps"),
+    *("weight_decay", "lr_first", "lr_bn", "label_smoothing"),
 )
 
 

@@ -145,15 +145,22 @@ class TrainConfig(Checked):
     momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
     nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
     beta1: PerReplica | None = setting(
-        None, per_replica(real(0, below=1)), "Weight of the old average of gradients (adamw, lion).", unset="0.9"
+        None,
+        per_replica(real(0, below=1)),
+        "Weight of the old average of gradients (adamw, lion).",
+        metavar="BETA",
+        unset="0.9",
     )
     beta2: PerReplica | None = setting(
         None,
         per_replica(real(0, below=1)),
         "Weight of the old average of squares (adamw), or of gradients (lion).",
+        metavar="BETA",
         unset="0.999 with adamw, 0.99 with lion",
     )
-    adam_eps: float = setting(1e-8, real(1e-30), "Added to the root of the average of squares (adamw).", metavar="X")
+    adam_eps: PerReplica = setting(
+        1e-8, per_replica(real(1e-30)), "Added to the root of the average of squares (adamw).", metavar="X"
+    )
     weight_decay: PerReplica = setting(
         0.0, per_replica(real(0)), "Decay of the weights, times the learning rate (adamw, lion).", metavar="X"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.backend import Array
+from xpnet.config.optimisers import OPTIMISERS
 from xpnet.config.training import TrainConfig
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 
@@ -106,7 +107,7 @@ class Hyperparameters:
     optimiser: str = "sgd"
     beta1: Any = None
     beta2: Any = None
-    adam_eps: float | None = None
+    adam_eps: Array | None = None
     weight_decay: Array | None = None
     factor_first: Array | None = None
     factor_units: Array | None = None
@@ -136,7 +137,7 @@ class Hyperparameters:
 
         moments = {}
         if config.optimiser != "sgd":
-            moments = {name: array(name, None) for name in ("beta1", "beta2", "weight_decay")}
+            moments = {name: array(name, None) for name in OPTIMISERS[config.optimiser]}
         return cls(
             lam=array("lam", None),
             rho=array("momentum", 0.0),
@@ -144,7 +145,6 @@ class Hyperparameters:
             smoothing=array("label_smoothing", 0.0),
             orders=orders,
             optimiser=config.optimiser,
-            adam_eps=config.adam_eps if config.optimiser == "adamw" else None,
             factor_first=array("lr_first", 1.0),
             factor_units=array("lr_bn", 1.0),
             **moments,

@@ -86,7 +86,7 @@ class UpdateRule:
         if hyper.optimiser == "adamw":
             root, rate = (1 - hyper.beta2**t) ** -0.5, eta / (1 - hyper.beta1**t)
         betas = [one * value for value in (hyper.beta1, 1 - hyper.beta1, hyper.beta2, 1 - hyper.beta2)]
-        rest = [*betas, root * one, one * (hyper.adam_eps or 0.0)]
+        rest = [*betas, root * one, 0 * one if hyper.adam_eps is None else one * hyper.adam_eps]
         groups = []
         for group, factor in enumerate((hyper.factor_first, None, hyper.factor_units)):
             times = 1.0 if factor is None else factor
