@@ -42,22 +42,23 @@ _ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views", "restart_fact
 # xpnet.training.steppers.update_rule; the settings of AdamW and Lion have no effect on SGD.
 _MOMENTS = dict.fromkeys(["beta1", "beta2", "adam_eps", "weight_decay"])
 _RULES = dict.fromkeys(["optimiser", "lr_first", "lr_bn", "factor_first", "factor_units"]) | _MOMENTS
-_NO_RULES: Known = {"optimiser": ["sgd"], "lr_first": [1.0], "lr_bn": [1.0], **_MOMENTS}
-# Settings of the samples and of the labels: steppers that call the operations of a step one by one know all values.
-_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _ELSEWHERE
-_NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
+_NO_RULES: Known = {"optimiser": ["sgd"], "lr_first": [1.0], "lr_bn": [1.0], **_MOMENTS, **_ELSEWHERE}
+# Settings of the samples, the labels and the updates: steppers that call the operations of a step one by one know all
+# values.
+_SAMPLES = dict.fromkeys(["flip", "shift", "cutout", "label_smoothing", "smoothing"]) | _RULES | _ELSEWHERE
+_NO_SAMPLES: Known = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_NO_RULES}
 
 KNOWN: dict[str, Known] = {
     # Operations, by their module; the passes over the reference define a network.
     **dict.fromkeys(("reference", "numpy_ops", "numba_ops", "cuda_ops"), _NETWORK),
     # Steppers.
-    "plain": _ALL | _SAMPLES | _RULES,
-    "population": _ALL | _SAMPLES | _RULES,
-    "units": _ALL | _SAMPLES | _RULES,
-    "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_NO_RULES},
-    "fused": _ALL | _SAMPLES | _RULES,
-    "graph": _ALL | _SAMPLES | _RULES,
-    "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_NO_RULES},
+    "plain": _ALL | _SAMPLES,
+    "population": _ALL | _SAMPLES,
+    "units": _ALL | _SAMPLES,
+    "split": {**_NO_MOMENTUM, **_NO_SAMPLES},
+    "fused": _ALL | _SAMPLES,
+    "graph": _ALL | _SAMPLES,
+    "small": {**_NO_MOMENTUM, **_NO_SAMPLES},
 }
 
 
