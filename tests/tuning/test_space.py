@@ -43,7 +43,9 @@ def test_how_a_dimension_is_written(text, name, low, high, log, values):
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_a_range_that_can_be_trained(name):
     schedule = {"decay": "decay", "epochs": "decay", "warmup": "one-cycle"}.get(name)
-    Space.of(name).check({"n_s": 10} if schedule is None and name != "n_s" else {"schedule": schedule or "triangular"})
+    base = {"n_s": 10} if schedule is None and name != "n_s" else {"schedule": schedule or "triangular"}
+    optimiser = "adamw" if name in ("beta1", "beta2", "adam_eps", "weight_decay") else "sgd"
+    Space.of(name).check(base | {"optimiser": optimiser})
 
 
 def test_two_at_once_and_mappings():
@@ -121,7 +123,8 @@ def test_ends_that_cannot_be_trained_are_found_with_their_names():
 
 def test_what_stacks():
     assert {name for name in KINDS if stacks(name)} == {
-        *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init")
+        *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init"),
+        *("beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
     }
 
 
