@@ -14,7 +14,8 @@ from xpnet.training.history import OF_NETWORKS
 from xpnet.training.result import Divergence
 from xpnet.training.state import Tensors, TrainState
 
-_GROUPS = ("parameters.", "running.", "velocities.")
+_GROUPS = ("parameters.", "running.", "velocities.", "second_moments.")
+_MOMENTS = ("velocities", "second_moments")
 _METRICS = ("totals.loss", "totals.correct", "totals.penalty")
 # Tensors whose lengths are sizes of other tensors: networks that are alive, have diverged or were dropped, and steps of
 # the unfinished epoch.
@@ -69,6 +70,7 @@ def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
         parameters=group("parameters."),
         running=group("running."),
         velocities=group("velocities."),
+        second_moments=group("second_moments."),
         alive=tuple(tensors["alive"].tolist()),
         diverged={replica: Divergence(*numbers) for replica, *numbers in diverged},
         dropped=dict(dropped),
@@ -99,7 +101,7 @@ def check_training(tensors: Tensors, epochs: int, called: str) -> None:
 
 
 def _check_networks(tensors: Tensors) -> int:
-    """Check parameters, running statistics and velocities; return the number of networks."""
+    """Check parameters, running statistics and moments; return the number of networks."""
     parameters = [name for name in tensors if name.startswith("parameters.")]
     if not parameters:
         raise ValueError("it has no parameters")
@@ -110,8 +112,9 @@ def _check_networks(tensors: Tensors) -> int:
             continue
         if tensor.ndim < 2 or len(tensor) != replicas or tensor.dtype != first.dtype or tensor.dtype.kind != "f":
             raise ValueError(f"{one_line(name, 60)} is {tensor.dtype} {tensor.shape}, for {replicas} networks")
-        parameter = tensors.get(name.replace("velocities.", "parameters.", 1))
-        if name.startswith("velocities.") and (parameter is None or parameter.shape != tensor.shape):
+        group, _, of = name.partition(".")
+        parameter = tensors.get(f"parameters.{of}")
+        if group in _MOMENTS and (parameter is None or parameter.shape != tensor.shape):
             raise ValueError(f"{one_line(name, 60)} is of no parameter")
     return replicas
 
