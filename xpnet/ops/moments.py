@@ -1,7 +1,7 @@
-"""The definitions of AdamW and Lion, in the manner of :mod:`xpnet.ops.reference`.
+"""The definitions of AdamW, Lion and factors of the rate, in the manner of :mod:`xpnet.ops.reference`.
 
-Both keep averages of past gradients, *moments*, with the shapes of the parameters.  The numbers of one step are an
-array `numbers` (9, R) with a row for each of :data:`NUMBERS`, so that a captured step can read them from memory.
+AdamW and Lion keep averages of past gradients, *moments*, with the shapes of the parameters.  The numbers of one step
+are an array `numbers` (9, R) with a row for each of :data:`NUMBERS`, so that a captured step can read them from memory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from xpnet.ops.reference import _join, penalty
 # Of step t, counted from 1: `rate` is eta, for AdamW eta / (1 - beta1**t); `keep` is 1 - eta * weight_decay; `shrink`
 # is 2 lambda; `new1` and `new2` are 1 - beta1 and 1 - beta2; `root` is 1 / sqrt(1 - beta2**t).
 NUMBERS = ("rate", "keep", "shrink", "beta1", "new1", "beta2", "new2", "root", "eps")
+
+
+def scale_gradient(xp: Any, g: Array, factor: Array) -> None:
+    """Multiply `g` (R, n, m) by a number for each replica in place, g <- factor g, for `factor` (R, 1, 1)."""
+    g *= factor
 
 
 def descend_adamw(

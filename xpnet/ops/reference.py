@@ -212,11 +212,6 @@ def smooth_labels(xp: Any, entropy: CrossEntropy, s: Array, labels: Array, alpha
     g += (scale * alpha) * towards
 
 
-def scale_gradient(xp: Any, g: Array, factor: Array) -> None:
-    """Multiply `g` (R, n, m) by a number for each replica in place, g <- factor g, for `factor` (R, 1, 1)."""
-    g *= factor
-
-
 def _join(xp: Any, tensors: list[Array]) -> Array:
     """Return tensors (R, ...) side by side, as one (R, 1, q); a single tensor is returned unchanged."""
     if len(tensors) == 1:
