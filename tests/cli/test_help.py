@@ -69,8 +69,14 @@ def test_help_of_unset_settings_says_what_none_becomes():
     unset = {name: field.metadata["unset"] for name, (_, field) in Settings.fields().items() if field.default is None}
     assert unset["cycles"] == "2"
     assert xpnet.TrainConfig(n_s=7).length(100).steps == 2 * 2 * 7
-    assert unset["epochs"] == "20, with schedules other than triangular"
+    assert unset["epochs"] == "20, with schedules without cycles"
     assert xpnet.TrainConfig(schedule="cosine").length(100).epochs == 20
+    assert unset["lambda"] == "0.005 with sgd, else 0"
+    assert unset["beta2"] == "0.999 with adamw, 0.99 with lion"
+    defaults = {name: xpnet.TrainConfig(optimiser=name) for name in ("sgd", "adamw", "lion")}
+    assert [config.lam for config in defaults.values()] == [0.005, 0, 0]
+    assert [defaults[name].beta1 for name in ("adamw", "lion")] == [float(unset["beta1"])] * 2
+    assert [defaults[name].beta2 for name in ("adamw", "lion")] == [0.999, 0.99]
     assert unset["data"] == "cifar10 if it is found, else patterns"
     assert xpnet.load_data().name == "patterns"
     assert unset["split"] == "45k for CIFAR, else 90 % and 10 %"

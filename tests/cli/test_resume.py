@@ -31,6 +31,8 @@ CASES = {
     "cosine, Nesterov": "--schedule cosine --momentum .5 --nesterov --batch-size 70 --no-batch-norm",
     "decay": "--schedule decay --save-every 2 --keep 1 --train-metrics full",
     "a cycle and a half": "--n-s 8",
+    "AdamW": "--schedule cosine-restarts --n-s 1ep --restart-factor 1.5 --optimiser adamw --weight-decay 0,.1 "
+    "--lr-first .5",
     "pictures": "--schedule one-cycle --runs 2 --momentum .9 --label-smoothing .1 --pool 2 --pca 12 "
     "--flip alternating --shift 2 --cutout 5 --dropout .2 --input-dropout .1",
 }
@@ -537,6 +539,14 @@ class TestChanges:
     def test_velocities_are_lost_without_momentum(self, commands, run):
         commands.train(run, "cosine, Nesterov", code=143, signals=[(10, signal.SIGTERM)])
         commands.resume(run, "--momentum", "0", "--no-nesterov", "--allow-changes")
+
+    def test_moments_of_another_optimiser_are_refused(self, commands, run):
+        commands.train(run, "cosine, Nesterov", code=143, signals=[(10, signal.SIGTERM)])
+        options = ["--optimiser", "adamw", "--allow-changes"]
+        done = commands("train", "--resume", run.name, *options, code=2)
+        assert (
+            "cannot be resumed with optimiser = adamw (it has sgd), whose moments it lacks; train a new" in done["err"]
+        )
 
 
 def test_checkpoints_are_kept_as_often_and_as_many_as_asked_for(commands, run):

@@ -28,7 +28,7 @@ WRONG = [
     ("batch_size", 2.5, "a whole number of at least 1"),
     ("batch_size", True, "a whole number of at least 1"),
     ("batch_size", "1e400", "a whole number of at least 1"),
-    ("schedule", "linear", "triangular, decay, constant, cosine or one-cycle"),
+    ("schedule", "linear", "triangular, decay, constant, cosine, one-cycle, cosine-restarts or coslog4"),
     ("eta_min", -1, "a finite number of at least 0"),
     ("eta_max", 0, "a finite number above 0"),
     ("n_s", "5epochs", "a whole number of steps of at least 1, or of epochs, such as 5ep"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from optimisers import ByDefinition
 
 import xpnet
 from xpnet.training.batches import Batches
@@ -36,6 +37,13 @@ def eta_at(config: xpnet.TrainConfig, t: int, steps: int, per_epoch: int, n_s: i
         return config.eta_min + min(up, down) * (config.eta_max - config.eta_min)
     if config.schedule == "cosine":
         return config.eta_min + (config.eta - config.eta_min) * (1 + np.cos(np.pi * t / steps)) / 2
+    if config.schedule == "coslog4":
+        return config.eta * np.sin(np.pi * np.log2(1 + 15 * (t + 0.5) / steps)) ** 2
+    if config.schedule == "cosine-restarts":
+        length = 2.0 * n_s
+        while t >= round(length):
+            t, length = t - round(length), length * config.restart_factor
+        return config.eta_min + (config.eta - config.eta_min) * np.cos(np.pi * t / round(length) / 2) ** 2
     return config.eta * (config.decay ** (t // per_epoch) if config.schedule == "decay" else 1)
 
 
@@ -98,7 +106,7 @@ def train(
 ) -> Trained:
     """Train one network with one value of each setting, from the parameters `start`, in the order of a seed."""
     p = {name: np.array(tensor, np.float64) for name, tensor in start.items()}
-    v = {name: np.zeros_like(tensor) for name, tensor in p.items()}
+    update = ByDefinition(config, p)
     x, labels = data.standardiser(data.train.x, "float64"), data.train.labels
     x_valid = data.standardiser(data.validation.x, "float64")
     length = config.length(len(labels), network)
@@ -122,9 +130,7 @@ def train(
                 alpha = network.bn_alpha if running else 0
                 running = {name: alpha * running.get(name, 0) + (1 - alpha) * value for name, value in batch.items()}
                 eta = eta_at(config, len(steps), length.steps, length.steps_per_epoch, length.n_s)
-                for name, g in found.items():
-                    v[name] = config.momentum * v[name] - eta * g
-                    p[name] += config.momentum * v[name] - eta * g if config.nesterov else v[name]
+                update(p, found, eta)
                 steps.append(losses.mean())
                 all_squares.append(squares)
             loss, squares, hits, seen = np.sum(met, axis=0)

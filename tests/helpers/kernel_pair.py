@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from strict import gpu_backend
 
-from xpnet.ops import activations, reference
+from xpnet.ops import activations, moments, reference
 from xpnet.ops.cuda_ops import CudaOps
 
 # Of the largest number of a result: sums are taken in another order.
@@ -39,7 +39,9 @@ class Both:
     def __call__(self, name, *arguments, dtype, **options):
         """Compare results, and what was changed in place; forwards, backwards and into memory used before."""
         expected_arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-        definition = getattr(reference, name, None) or getattr(activations, name)
+        definition = next(
+            getattr(module, name) for module in (reference, activations, moments) if hasattr(module, name)
+        )
         expected = definition(np, *expected_arguments, **options)
         seen, out = [], None
         for self.xp.backwards in (False, True, False):
@@ -68,10 +70,10 @@ def close(got, want, dtype, name):
     np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
 
 
-WITHOUT_OUT = {"softmax", "tally"} | {
+WITHOUT_OUT = {"softmax", "tally", "scale_gradient"} | {
     f"{start}_{kind}_inference" for start in ("bias", "batch_norm") for kind in ("relu", "activation")
 }
 
 
 # Their `out` holds addresses of the tensors of one call.
-FRESH = {"average", "descend", "descend_with_momentum"}
+FRESH = {"average", "descend", "descend_with_momentum", "descend_adamw", "descend_lion"}

@@ -10,12 +10,21 @@ from calls import Calls
 import xpnet
 
 
-def check_resumed(backend: Any, data: Any, hidden: tuple[int, ...], dtype: str, config: Any, stops: list[int]) -> None:
-    """Train two networks whole, and stopped after about so many steps; both must end alike."""
+def check_resumed(
+    backend: Any,
+    data: Any,
+    hidden: tuple[int, ...],
+    dtype: str,
+    config: Any,
+    stops: list[int],
+    replicas: int = 2,
+    **architecture: Any,
+) -> None:
+    """Train networks whole, and stopped after about so many steps; both must end alike."""
 
     def run(start: Any = None, stop: int | None = None) -> Any:
-        settings = xpnet.NetworkConfig(inputs=data.features, hidden=hidden, classes=data.classes)
-        network = xpnet.Network(settings, backend=backend, dtype=dtype, replicas=2)
+        settings = xpnet.NetworkConfig(inputs=data.features, hidden=hidden, classes=data.classes, **architecture)
+        network = xpnet.Network(settings, backend=backend, dtype=dtype, replicas=replicas)
         steps: list[int] = []
         kept: list[Any] = []
         result = xpnet.train(

@@ -9,11 +9,9 @@ import numpy as np
 from xpnet.training.steppers import State, StepMetrics
 
 
-def state_of(net: Any, *, momentum: bool = False) -> State:
+def state_of(net: Any, *, momentum: bool = False, moments: int = 0) -> State:
     """Return the state of a network before its first step."""
-    zeros_like = net.backend.xp.zeros_like
-    velocities = {name: zeros_like(p) for name, p in net.parameters.items()} if momentum else {}
-    return State(net.parameters, velocities, net.running)
+    return State.of(net, max(moments, int(momentum)))
 
 
 def take(stepper: Any, state: State, perm: Any, eta: Any) -> StepMetrics:
@@ -51,7 +49,7 @@ def check_step_is_gradient(
 
 def check_same(actual: State, expected: State, rtol: float = 0, atol: float = 0, keep: Any = slice(None)) -> None:
     """Compare all tensors of two states, those of some replicas of the second."""
-    for group in ("parameters", "velocities", "running"):
+    for group in ("parameters", "velocities", "running", "second_moments"):
         for name, tensor in getattr(expected, group).items():
             found = getattr(actual, group)[name]
             np.testing.assert_allclose(found, tensor[keep], rtol=rtol, atol=atol, err_msg=name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from operation_tables import MODULES, REFERENCE, TABLES
 
 from xpnet.data import Standardiser
-from xpnet.ops import Ops, activations, reference
+from xpnet.ops import Ops, activations, moments, reference
 
 FAST = TABLES["numpy"]
 shapes = st.tuples(st.integers(1, 3), st.integers(2, 7), st.integers(1, 6), st.integers(1, 5))
@@ -68,14 +68,19 @@ PARTS = {"normalised", "gradients_through_norm"}  # of several operations
 
 def test_the_table_holds_every_operation_of_the_reference():
     fields = set(Ops._fields)
-    assert {name.replace("activation", "relu") for name in fields} == operations_of(reference)
+    defined = operations_of(reference) | operations_of(moments)
+    assert {name.replace("activation", "relu") for name in fields} == defined
     assert {name for name in fields if "activation" in name} == operations_of(activations)
+
+
+def definition_of(name):
+    return next((getattr(m, name) for m in (reference, moments, activations) if hasattr(m, name)), None)
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 def test_signatures_agree(module):
     for name in operations_of(module):
-        definition = getattr(reference, name, None) or getattr(activations, name, None)
+        definition = definition_of(name)
         if definition is None:  # a part of several operations
             continue
         expected = list(inspect.signature(definition).parameters)[1:]
@@ -228,6 +233,34 @@ def test_updates(shape, seed, nesterov, penalised):
             found += [p, v, q, running]
         ops.add_squares(start, squares)
         results.append((*found, squares, ops.penalty([start, velocity])))
+    for actual, expected in zip(*results, strict=True):
+        close(actual, expected)
+
+
+@examples(15)
+@given(shapes, seeds, st.booleans())
+def test_updates_by_moments(shape, seed, some_gradients_are_zero):
+    R, _, d, m = shape
+    rng = np.random.default_rng(seed)
+    start, step, first, second = rng.standard_normal((4, R, d, m))
+    second *= second
+    if some_gradients_are_zero:  # for Lion, those of parameters that do not move
+        step[:, 0], first[:, 0], start[:, 0] = 0, 0, 0
+    numbers = 0.1 + 0.8 * rng.random((len(moments.NUMBERS), R))
+    parts = [rng.standard_normal((R, 1, size)) for size in (3, d, 1)]
+    flat, flat_second = rng.standard_normal((R, 1, d + 4)), rng.random((R, 1, d + 4))
+    wide = np.array(start.transpose(1, 0, 2), order="C").transpose(1, 0, 2)  # in memory (d, R, m)
+    results = []
+    for ops in (FAST, REFERENCE):
+        squares, found = np.ones(R), []
+        cases = [(start, first, second, [step]), (wide, first, second, [step]), (flat, flat / 2, flat_second, parts)]
+        for p, *kept, steps in cases:
+            for descend, count in ((ops.descend_adamw, 2), (ops.descend_lion, 1)):
+                tensors = [p.copy("K"), *(tensor.copy() for tensor in kept[:count])]
+                buffer = descend(*tensors, [s.copy() for s in steps], numbers)
+                descend(*tensors, [2 * s for s in steps], numbers, squares, buffer)
+                found += tensors
+        results.append((*found, squares))
     for actual, expected in zip(*results, strict=True):
         close(actual, expected)
 

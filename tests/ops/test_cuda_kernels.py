@@ -22,6 +22,7 @@ from xpnet.errors import DeviceError
 from xpnet.ops import reference
 from xpnet.ops.cuda.kernels import Kernels, source
 from xpnet.ops.cuda.products import Products
+from xpnet.ops.moments import NUMBERS
 from xpnet.ops.reference import Activated, BatchNormActivation, CrossEntropy
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
@@ -223,6 +224,10 @@ def test_updates(both, shape, parts, nesterov):
     both("descend", p, steps, None, dtype=s.dtype)
     both("descend_with_momentum", p, v, steps, keep, rho, nesterov, squares, dtype=s.dtype)
     both("descend_with_momentum", p, v, steps, None, rho, nesterov, dtype=s.dtype)
+    numbers = (0.1 + s.rng.random((len(NUMBERS), R))).astype(s.dtype)
+    both("descend_adamw", p, v, np.abs(s.real(R, 1, size)), steps, numbers, squares, dtype=s.dtype)
+    both("descend_lion", p, v, steps, numbers, dtype=s.dtype)
+    both("scale_gradient", p, keep, dtype=s.dtype)
     both("average", p, steps, np.array([0.9], s.dtype), dtype=s.dtype)
     both("add_squares", s.real(R, s.d, s.m), squares, dtype=s.dtype)
 
@@ -285,7 +290,10 @@ def test_what_cublas_answers(monkeypatch, call, status, error):
 
 def test_every_kernel_is_launched():
     folder = Path(xpnet.__file__).parent
-    parts = ("ops/cuda_ops.py", "ops/cuda/activation_ops.py", "ops/cuda/dropout.py", "training/steppers/cuda_small.py")
+    parts = (
+        *("ops/cuda_ops.py", "ops/cuda/activation_ops.py", "ops/cuda/dropout.py", "ops/cuda/updates.py"),
+        "training/steppers/cuda_small.py",
+    )
     text = "".join((folder / part).read_text() for part in parts)
     for name in emulator.signatures(source()):
         assert f'"{name}"' in text, f"nothing launches {name}"

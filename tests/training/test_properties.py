@@ -31,8 +31,9 @@ def trainings(draw):
         one = st.floats(low, high)
         return draw(st.one_of(one, st.tuples(*[one] * replicas)))
 
-    schedule = draw(st.sampled_from(["triangular", "decay", "constant", "cosine"]))
-    momentum = each(0.1, 0.9) if draw(st.booleans()) else 0.0
+    schedule = draw(st.sampled_from(["triangular", "decay", "constant", "cosine", "cosine-restarts", "coslog4"]))
+    optimiser = draw(st.sampled_from(["sgd", "sgd", "adamw"]))
+    momentum = each(0.1, 0.9) if optimiser == "sgd" and draw(st.booleans()) else 0.0
     values = {
         "lam": each(0, 0.3),
         "batch_size": draw(st.integers(4, 40)),
@@ -42,10 +43,18 @@ def trainings(draw):
         "nesterov": bool(momentum) and draw(st.booleans()),
         "shuffle": draw(st.sampled_from([None, "shared", "independent"])),
         "train_metrics": "running",
+        "optimiser": optimiser,
+        "lr_first": each(0, 2) if draw(st.booleans()) else 1.0,
+        "lr_bn": each(0, 2) if draw(st.booleans()) else 1.0,
     }
+    if optimiser == "adamw":
+        values |= {"beta1": each(0, 0.95), "beta2": each(0, 0.999), "adam_eps": 1e-3, "weight_decay": each(0, 2)}
     if schedule == "triangular":
         values |= {"eta_max": each(0.01, 0.1), "n_s": draw(st.integers(1, 7))}
         values |= {"cycles": 1} if draw(st.booleans()) else {"epochs": draw(st.integers(1, 3))}
+    elif schedule == "cosine-restarts":
+        values |= {"eta": each(0.01, 0.1), "n_s": draw(st.integers(1, 4)), "restart_factor": draw(st.floats(1, 3))}
+        values |= {"cycles": 2} if draw(st.booleans()) else {"epochs": draw(st.integers(1, 3))}
     else:
         values |= {"eta": each(0.01, 0.1), "epochs": draw(st.integers(1, 3)), "decay": draw(st.floats(0.5, 1))}
     dtype = draw(st.sampled_from(["float32", "float64"]))

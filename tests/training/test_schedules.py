@@ -8,8 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpnet
+from xpnet.config.cycles import cycle_ends, steps_of_cycles
 from xpnet.errors import ConfigError
-from xpnet.training.schedules import FIRST_RATE, constant, cosine, learning_rates, one_cycle, step_decay, triangular
+from xpnet.training.schedules import (
+    FIRST_RATE,
+    constant,
+    cosine,
+    cosine_restarts,
+    coslog4,
+    learning_rates,
+    one_cycle,
+    step_decay,
+    triangular,
+)
 
 
 def test_triangular_at_its_corners_has_the_known_rates():
@@ -70,6 +81,53 @@ def test_one_cycle_rises_and_falls_once_within_its_bounds(steps, warmup, anneal,
         assert abs(peak + 0.5 - warmup * steps) <= 1 + 1e-9
 
 
+def test_cosine_restarts_at_known_steps_has_the_known_rates():
+    t = np.array([0, 5, 9, 10, 20, 29, 30, 50, 70])  # cycles of 10, 20 and 40 steps
+    falls = (1 + np.cos(np.pi * np.array([0, 0.5, 0.9, 0, 0.5, 0.95, 0, 0.5, 0]))) / 2
+    np.testing.assert_allclose(cosine_restarts(t, 0.5, 0.1, 10, 2), 0.1 + 0.4 * falls, rtol=1e-12)
+    config = xpnet.TrainConfig(
+        schedule="cosine-restarts", n_s=5, restart_factor=2, cycles=3, eta=(0.5, 1), eta_min=0.1, batch_size=10
+    )
+    length = config.length(100)
+    assert length.steps == 70
+    rates = learning_rates(config, length, 2)
+    np.testing.assert_allclose(rates[t[:-1], 0], 0.1 + 0.4 * falls[:-1], rtol=1e-12)
+    np.testing.assert_allclose(rates[:, 1], 0.1 + 0.9 * (rates[:, 0] - 0.1) / 0.4, rtol=1e-12)
+
+
+@given(st.integers(2, 50), st.floats(1, 3), st.integers(1, 6))
+def test_cosine_restarts_begin_again_at_the_end_of_each_cycle(first, factor, cycles):
+    steps = steps_of_cycles(first, factor, cycles, 10**8)
+    eta = cosine_restarts(np.arange(steps), 1.0, 0.0, first, factor)
+    ends = cycle_ends(first, factor, steps)
+    assert len(ends) == cycles - 1
+    assert eta[[0, *ends]].tolist() == [1.0] * cycles
+    assert np.flatnonzero(np.diff(eta) > 0).tolist() == [end - 1 for end in ends]
+    lengths = np.diff([0, *ends, steps])
+    np.testing.assert_allclose(lengths, first * factor ** np.arange(cycles), atol=0.5 + 1e-9)
+
+
+def test_coslog4_has_four_waves_each_twice_as_long():
+    eta = coslog4(np.arange(15_000), 0.3, 15_000)
+    peaks = np.flatnonzero((eta[1:-1] > eta[:-2]) & (eta[1:-1] >= eta[2:])) + 1
+    np.testing.assert_allclose(eta[peaks], 0.3, rtol=1e-6)
+    np.testing.assert_allclose(peaks, [1000 * (2 ** (wave + 0.5) - 1) for wave in range(4)], atol=1)
+    ends = [1000, 3000, 7000]
+    assert (eta[[0, *ends, -1]] < 1e-5).all()
+    assert eta[0] > 0
+    config = xpnet.TrainConfig(schedule="coslog4", eta=(0.3, 0.6), epochs=1500, batch_size=10)
+    np.testing.assert_allclose(learning_rates(config, config.length(100), 2), eta[:, None] * [1, 2], rtol=1e-12)
+
+
+def test_steps_of_cycles_are_refused_before_they_are_counted():
+    assert steps_of_cycles(10, 1, 2**53, 100) > 100
+    assert steps_of_cycles(10, 3, 60, 10**8) > 10**8
+    for cycles in (2**53, 60):
+        config = xpnet.TrainConfig(schedule="cosine-restarts", n_s=1, restart_factor=2, cycles=cycles)
+        with pytest.raises(ConfigError, match=r"^epochs, cycles, n_s: make [\d,]+ steps, and may make 100,000,000$"):
+            config.length(100)
+
+
 def test_settings_of_one_schedule_have_no_effect_on_another():
     for name, value in (("warmup", 0.3), ("anneal", "linear")):
         message = rf"^{name} = {value}: has no effect on the schedule cosine, which is set by eta, eta_min$"
@@ -83,6 +141,15 @@ def test_settings_of_one_schedule_have_no_effect_on_another():
         xpnet.TrainConfig(schedule="one-cycle", eta_min=0.2)
     with pytest.raises(ConfigError, match=r"^cycles = 2: the schedule one-cycle has no cycles; set epochs$"):
         xpnet.TrainConfig(schedule="one-cycle", cycles=2)
+    with pytest.raises(ConfigError, match=r"^restart_factor = 0\.5: must be a finite number of at least 1$"):
+        xpnet.TrainConfig(schedule="cosine-restarts", restart_factor=0.5)
+    with pytest.raises(ConfigError, match=r"^restart_factor = 2: has no effect on the schedule triangular, which is"):
+        xpnet.Settings.from_mapping({"restart_factor": 2})
+    for schedule, name in (("coslog4", "eta_min"), ("cosine-restarts", "eta_max")):
+        with pytest.raises(ConfigError, match=rf"^{name} = 0\.001: has no effect on the schedule {schedule}, which"):
+            xpnet.Settings.from_mapping({"schedule": schedule, name: 0.001})
+    with pytest.raises(ConfigError, match=r"^cycles = 2: the schedule coslog4 has no cycles; set epochs$"):
+        xpnet.TrainConfig(schedule="coslog4", cycles=2)
     for warmup in (-0.1, 1, "half"):
         with pytest.raises(ConfigError, match=r"^warmup = .*: must be a finite number of at least 0 and below 1$"):
             xpnet.TrainConfig(schedule="one-cycle", warmup=warmup)

@@ -21,6 +21,8 @@ SETTINGS = {
     "cosine, Nesterov": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "momentum": 0.5, "nesterov": True},
     "own orders": {"schedule": "cosine", "epochs": 4, "batch_size": 70, "shuffle": "independent"},
     "a joined last batch": {"schedule": "cosine", "epochs": 4, "batch_size": 57, "shuffle": "independent"},
+    "AdamW": {"schedule": "cosine-restarts", "n_s": 3, "restart_factor": 2, "optimiser": "adamw", "lr_bn": 0.5},
+    "Lion": {"schedule": "coslog4", "epochs": 4, "optimiser": "lion", "eta": 1e-3, "weight_decay": 0.1},
     "full metrics": {"schedule": "constant", "epochs": 4, "train_metrics": "full"},
 }
 CYCLES = xpnet.TrainConfig(n_s=9, cycles=2)

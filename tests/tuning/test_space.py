@@ -47,7 +47,8 @@ def test_how_a_dimension_is_written(text, name, low, high, log, values):
 def test_every_kind_has_a_range_that_can_be_trained(name):
     schedule = {"decay": "decay", "epochs": "decay", "warmup": "one-cycle"}.get(name)
     base = {"n_s": 10} if schedule is None and name != "n_s" else {"schedule": schedule or "triangular"}
-    Space.of(name).check(base | ({"pca": 5} if name == "pca_eps" else {}))
+    optimiser = "adamw" if name in ("beta1", "beta2", "adam_eps", "weight_decay") else "sgd"
+    Space.of(name).check(base | {"optimiser": optimiser} | ({"pca": 5} if name == "pca_eps" else {}))
 
 
 def test_two_at_once_and_mappings():
@@ -126,7 +127,7 @@ def test_ends_that_cannot_be_trained_are_found_with_their_names():
 def test_what_stacks():
     assert {name for name in KINDS if stacks(name)} == {
         *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init"),
-        *("dropout", "input_dropout"),
+        *("dropout", "input_dropout", "beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
     }
 
 

@@ -98,7 +98,7 @@ def lr_range(
     Args:
         config: The architecture.
         data: A data set, or one that :func:`xpnet.to_device` has prepared.
-        train: Penalty, batches and momentum.  Its schedule has no effect; its length decides only whether a note says
+        train: Penalty, batches and optimiser.  Its schedule has no effect; its length decides only whether a note says
             that the test is short.
         from_: The first learning rate.
         to: The last learning rate.
@@ -145,17 +145,10 @@ class _Test:
     def __init__(self, network: Network, data: DeviceData, config: TrainConfig, rates: Values) -> None:
         self.network, self.data, self.config, self.rates = network, data, config, rates
         self.length = config.length(int(data.train.x.shape[0]), network.config)
-        backend, replicas, train = network.backend, network.replicas, data.train
-
-        def each(value: Any) -> Array:
-            return backend.asarray(np.broadcast_to(np.asarray(value, float), (replicas,)).copy())
-
-        rho = each(config.momentum) if np.any(np.asarray(config.momentum) > 0) else None
-        velocities = {} if rho is None else {n: backend.xp.zeros_like(p) for n, p in network.parameters.items()}
-        self.state = State(network.parameters, velocities, network.running)
-        smoothing = each(config.label_smoothing) if np.any(np.asarray(config.label_smoothing)) else None
+        backend, train = network.backend, data.train
+        self.state = State.of(network, config.moments)
         weights = weights_on(network, data.data, config)
-        hyper = Hyperparameters(each(config.lam), rho, config.nesterov, smoothing, weights=weights)
+        hyper = Hyperparameters.of(config, network.replicas, backend.asarray, weights=weights)
         hyper = hyper.with_dropout(config, order_seeds(config, network.seeds))
         largest = config.batch_size + self.length.joined
         self.stepper = make_stepper(network, train.x, train.labels, hyper, config.stepper, largest, config)

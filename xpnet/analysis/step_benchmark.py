@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -57,25 +58,17 @@ class Steps:
     def __init__(self, network: Network, part: DeviceSet, lam: Any, config: TrainConfig | None = None) -> None:
         """Prepare steps of `network` on a set from :func:`xpnet.to_device` with the penalty `lam`, () or (R,).
 
-        Momentum, label smoothing, dropout and the stepper are those of `config`; without it, there is none of the first
-        three.
+        The optimiser, label smoothing, dropout and the stepper are those of `config`; without it, there is no momentum,
+        no smoothing and no dropout.
         """
         self._backend = backend = network.backend
         config = config or TrainConfig()
-        lam, rho, smoothing = (
-            np.broadcast_to(np.asarray(value, float), (network.replicas,))
-            for value in (lam, config.momentum, config.label_smoothing)
-        )
-        hyper = Hyperparameters(
-            backend.asarray(lam),
-            backend.asarray(rho) if rho.any() else None,
-            config.nesterov,
-            backend.asarray(smoothing) if smoothing.any() else None,
+        hyper = replace(
+            Hyperparameters.of(config, network.replicas, backend.asarray),
+            lam=backend.asarray(np.broadcast_to(np.asarray(lam, float), (network.replicas,)).copy()),
         ).with_dropout(config, network.seeds)
         self._stepper = make_stepper(network, part.x, part.labels, hyper, config.stepper, config.batch_size, config)
-        zeros = backend.xp.zeros_like
-        velocities = {name: zeros(p) for name, p in network.parameters.items()} if rho.any() else {}
-        self.state = State(network.parameters, velocities, network.running)
+        self.state = State.of(network, config.moments)
 
     def __call__(self, perm: NDArray[np.int64], eta: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the steps of `perm` (k, n) with the rates `eta` (k,); wait, and return each replica's mean loss (R,)."""

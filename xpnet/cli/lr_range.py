@@ -30,7 +30,8 @@ FIGURE, TABLE = "lr_range", "lr_range.csv"
 # Without the settings of rates and schedules: the test suggests the rates.
 @with_settings(
     *(*DATA, "hidden", "batch_norm", "activation", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
-    *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs", "momentum", "nesterov"),
+    *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs"),
+    *("optimiser", "momentum", "nesterov", "beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
     *("label_smoothing", "class_weight", "dropout", "input_dropout", "flip", "shift", "border", "cutout"),
     *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
     help={

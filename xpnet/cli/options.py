@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter
 
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import setting_name
+from xpnet.config.optimisers import OPTIMISERS, without_effect_on
 from xpnet.config.recipes import recipe
 from xpnet.config.settings import VARYING, Settings, settings_without_effect
 from xpnet.config.settings import read_settings as settings_in
@@ -158,8 +159,9 @@ def read_settings(
     if recipe_name is not None:
         on_file = dict(recipe(recipe_name).settings)
     on_line = given(options)
-    # A schedule or a length on the command line removes the file's settings of other schedules or lengths.
+    # A schedule, an optimiser or a length on the command line removes the file's settings of others.
     replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
+    replaced += without_effect_on(on_line["optimiser"]) if on_line.get("optimiser") in OPTIMISERS else []
     replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
     on_file = {name: value for name, value in on_file.items() if name not in replaced}
     return check(on_file | on_line)

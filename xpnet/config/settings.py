@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xpnet.config.cycles import CYCLIC
 from xpnet.config.definitions import MOST_NETWORKS, DataConfig, NetworkConfig, RunConfig
 from xpnet.config.fields import setting_name, shown
+from xpnet.config.optimisers import no_effect, without_effect_on
 from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.utils.parsing import MOST_TOML, read_text, read_toml
@@ -23,16 +25,8 @@ CONFIG = "config.toml"
 
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = (
-    "seed",
-    "init",
-    "lambda",
-    "eta_min",
-    "eta_max",
-    "eta",
-    "momentum",
-    "label_smoothing",
-    "dropout",
-    "input_dropout",
+    *("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum", "beta1", "beta2", "adam_eps"),
+    *("weight_decay", "lr_first", "lr_bn", "label_smoothing", "dropout", "input_dropout"),
 )
 
 
@@ -94,6 +88,9 @@ class Settings:
                     f"{name} = {shown(values[name])}: has no effect on the schedule {train.schedule}, "
                     f"which is set by {', '.join(_USED[train.schedule])}"
                 )
+        for name in without_effect_on(train.optimiser):
+            if name in groups["train"]:
+                raise no_effect(name, values[name], train.optimiser)
         for name, needed in _NEEDS.items():
             group = known[name][0]
             of = {"train": train, "data": DataConfig(**groups["data"])}[group]
@@ -124,6 +121,7 @@ class Settings:
         owners = {"data": self.data, "network": network, "train": self.train, "run": self.run}
         unused = [
             *_UNUSED[self.train.schedule],
+            *without_effect_on(self.train.optimiser),
             *(n for n, of in _NEEDS.items() if not getattr(owners[fields[n][0]], of)),
         ]
         mapping = {
@@ -200,18 +198,18 @@ _USED = {
     "constant": ("eta",),
     "cosine": ("eta", "eta_min"),
     "one-cycle": ("eta_min", "eta_max", "warmup", "anneal"),
+    "cosine-restarts": ("eta", "eta_min", "n_s", "restart_factor"),
+    "coslog4": ("eta",),
 }
+_OF_SCHEDULES = tuple(dict.fromkeys(itertools.chain(*_USED.values())))
 # Settings without an effect unless another one is on.
 _NEEDS = {"border": "shift", "pca_eps": "pca"}
-_UNUSED = {
-    schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay", "warmup", "anneal") if name not in used]
-    for schedule, used in _USED.items()
-}
+_UNUSED = {schedule: [name for name in _OF_SCHEDULES if name not in used] for schedule, used in _USED.items()}
 
 
 def settings_without_effect(schedule: str) -> list[str]:
     """Return the settings of other schedules, which have no effect on `schedule`."""
-    return [*_UNUSED.get(schedule, ()), *(["cycles"] if schedule != "triangular" else [])]
+    return [*_UNUSED.get(schedule, ()), *(["cycles"] if schedule not in CYCLIC else [])]
 
 
 def _items(value: Any) -> list[Any] | None:

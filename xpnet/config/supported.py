@@ -34,18 +34,28 @@ _NAMES = {
     "smoothing": "label_smoothing",
     "masks": "dropout",
     "weights": "class_weight or sample_weight",
+    "factor_first": "lr_first",
+    "factor_units": "lr_bn",
 }
 
 # Settings that concern no stepper.
-_ELSEWHERE = dict.fromkeys(["warmup", "anneal", "border", "views", "patience", "restore", "class_weight"])
-# Settings of the samples, the labels and dropout: steppers that call the operations of a step one by one know all
-# values.
+_ELSEWHERE = dict.fromkeys([
+    "warmup", "anneal", "restart_factor", "border", "views", "patience", "restore", "class_weight",
+])  # fmt: skip
+# Optimisers and their settings, which steppers know that update parameters by a rule of
+# xpnet.training.steppers.update_rule; the settings of AdamW and Lion have no effect on SGD.
+_MOMENTS = dict.fromkeys(["beta1", "beta2", "adam_eps", "weight_decay"])
+_RULES = dict.fromkeys(["optimiser", "lr_first", "lr_bn", "factor_first", "factor_units"]) | _MOMENTS
+_NO_RULES: dict[str, Any] = {"optimiser": ["sgd"], "lr_first": [1.0], "lr_bn": [1.0], **_MOMENTS}
+# Settings of the samples, the labels, dropout and the updates: steppers that call the operations of a step one by one
+# know all values.
 _DROPOUT = ("dropout", "input_dropout")
-_SAMPLES = _ELSEWHERE | dict.fromkeys([
+_SAMPLES = dict.fromkeys([
     "flip", "shift", "cutout", "label_smoothing", "smoothing", "weights", *_DROPOUT, "masks",
 ])  # fmt: skip
-_NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0], **_ELSEWHERE}
-_NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,))
+_SAMPLES |= _RULES | _ELSEWHERE
+_NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0]}
+_NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,)) | _NO_RULES | _ELSEWHERE
 
 # Activations: steppers that call the operations have those of the operations.
 _ACTIVATIONS: Known = {"activation": None}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from xpnet.config.cycles import CYCLIC, steps_of_cycles
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import (
     Checked,
@@ -24,6 +25,7 @@ from xpnet.config.fields import (
     views,
     whole,
 )
+from xpnet.config.optimisers import defaults_of, refuse_others
 from xpnet.errors import ConfigError
 
 PerReplica: TypeAlias = "float | tuple[float, ...]"
@@ -40,29 +42,42 @@ NOT_BY_REPLICA = ("hidden", "class_weight")
 class TrainConfig(Checked):
     """How a network is trained.
 
-    ``lam``, ``eta_min``, ``eta_max``, ``eta``, ``momentum``, ``label_smoothing``, ``dropout`` and ``input_dropout`` may
-    be tuples with one value for each replica.
+    Settings of the type PerReplica may be tuples with one value for each replica.
 
     Attributes:
-        lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2).
+        lam: Strength of the L2 penalty: cost = loss + lam * sum over layers of sum(W**2), with every optimiser; None
+            takes 0.005 with ``"sgd"`` and 0 with the others, which have `weight_decay`.
         batch_size: Samples in a step.  With batch normalisation, a last batch of one sample is joined to the one before
             it, since one sample has no variance.
         drop_last: Drop an incomplete batch at the end of an epoch instead of using it.
         schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
             back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
             ``"constant"``; ``"cosine"``: from `eta` down to `eta_min` along half a cosine; ``"one-cycle"``: from
-            `eta_min` up to `eta_max` in a straight line, during the share `warmup` of all steps, and down again.
-        eta_min: Lowest learning rate, of the triangular, cosine and one-cycle schedules.
+            `eta_min` up to `eta_max` in a straight line, during the share `warmup` of all steps, and down again;
+            ``"cosine-restarts"``: cosines from `eta` to `eta_min`, the first in 2 `n_s` steps; ``"coslog4"``: four
+            waves from 0 up to `eta` and back, each twice as long as the one before.
+        eta_min: Lowest learning rate, of the triangular, cosine, cosine-restarts and one-cycle schedules.
         eta_max: Highest learning rate of the triangular and one-cycle schedules.
         n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
-        eta: First learning rate of the decay, constant and cosine schedules.
+        eta: First learning rate of the decay, constant, cosine and cosine-restarts schedules, highest of coslog4.
         decay: Factor of the decay schedule after every epoch.
         warmup: Share of the steps in which the rate of the one-cycle schedule rises.
         anneal: How the rate of the one-cycle schedule falls: along half a ``"cosine"``, or ``"linear"``.
-        cycles: Length of training in cycles; the default is 2 with the triangular schedule.
+        restart_factor: Length of each cycle of the cosine-restarts schedule, in lengths of the one before.
+        cycles: Length of training in cycles; the default is 2 with the schedules that have cycles.
         epochs: Length of training in epochs, such as 20 or 2.6; the default is 20 with the other schedules.
+        optimiser: How a gradient becomes a step: ``"sgd"``: gradient descent, with momentum or without; ``"adamw"``
+            (Loshchilov and Hutter, 2019); ``"lion"`` (Chen et al., 2023).
         momentum: rho in v <- rho v - eta g, W <- W + v.
         nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
+        beta1: Weight of the old average of the gradients; None takes 0.9.
+        beta2: Weight of the old average of their squares (adamw) or of the gradients that are remembered (lion); None
+            takes 0.999 or 0.99.
+        adam_eps: Added to the root of the average of squares.
+        weight_decay: W <- (1 - eta weight_decay) W in every step of adamw and lion; biases, gamma and beta do not
+            decay.
+        lr_first: Factor of the learning rate for the first layer's weights.
+        lr_bn: Factor of the learning rate for biases, gamma and beta.
         label_smoothing: Share a of every label that is spread evenly over all c classes: the loss is the cross-entropy
             with (1 - a) onehot(label) + a / c (Szegedy et al., 2016).
         dropout: Probability with which each output of a hidden layer is set to 0 in a step; the others are divided by
@@ -97,38 +112,79 @@ class TrainConfig(Checked):
     """
 
     lam: PerReplica = setting(
-        0.005, per_replica(real(0)), "Strength of the L2 penalty on the weights.", name="lambda", metavar="X"
+        None,
+        per_replica(real(0)),
+        "Strength of the L2 penalty on the weights.",
+        name="lambda",
+        metavar="X",
+        unset="0.005 with sgd, else 0",
     )
     batch_size: int = setting(100, whole(1), "Samples in a step.", metavar="N")
     drop_last: bool = setting(False, flag, "Drop an incomplete last batch instead of using it.")
-    schedule: str = chosen("triangular", "triangular|decay|constant|cosine|one-cycle", "How the learning rate changes.")
+    schedule: str = chosen(
+        "triangular",
+        "triangular|decay|constant|cosine|one-cycle|cosine-restarts|coslog4",
+        "How the learning rate changes.",
+    )
     eta_min: PerReplica = setting(
-        1e-5, per_replica(real(0)), "Lowest learning rate (triangular, cosine, one-cycle).", metavar="X"
+        1e-5, per_replica(real(0)), "Lowest learning rate (triangular, one-cycle, cosine ...).", metavar="X"
     )
     eta_max: PerReplica = setting(
         1e-1, per_replica(real(above=0)), "Highest learning rate (triangular, one-cycle).", metavar="X"
     )
     n_s: int | str = setting(
-        "5ep", half_cycle, "Half a cycle, in steps, or in epochs as 5ep (triangular).", metavar="N|Nep"
+        "5ep", half_cycle, "Half a cycle, in steps, or in epochs as 5ep (triangular, cosine-restarts).", metavar="N|Nep"
     )
     eta: PerReplica = setting(
-        0.01, per_replica(real(above=0)), "Initial learning rate (decay, constant, cosine).", metavar="X"
+        0.01, per_replica(real(above=0)), "Initial learning rate (decay, constant, cosine ...).", metavar="X"
     )
     decay: float = setting(0.95, real(above=0, high=1), "Factor after every epoch (decay).", metavar="X")
     warmup: float = setting(
         0.2, real(0, below=1), "Share of the steps in which the rate rises (one-cycle).", metavar="X"
     )
     anneal: str = chosen("cosine", "cosine|linear", "How the rate falls (one-cycle).")
-    cycles: int | None = setting(None, whole(1), "Length of training in cycles (triangular).", metavar="N", unset="2")
+    restart_factor: float = setting(
+        1.0, real(1), "Length of a cycle, in lengths of the one before (cosine-restarts).", metavar="X"
+    )
+    cycles: int | None = setting(
+        None, whole(1), "Length of training in cycles (triangular, cosine-restarts).", metavar="N", unset="2"
+    )
     epochs: float | None = setting(
         None,
         epochs,
         "Length of training in epochs, such as 2.6, instead of cycles.",
         metavar="N",
-        unset="20, with schedules other than triangular",
+        unset="20, with schedules without cycles",
     )
+    optimiser: str = chosen("sgd", "sgd|adamw|lion", "How a gradient becomes a step.")
     momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")
     nesterov: bool = setting(False, flag, "Nesterov's form of momentum.")
+    beta1: PerReplica | None = setting(
+        None,
+        per_replica(real(0, below=1)),
+        "Weight of the old average of gradients (adamw, lion).",
+        metavar="BETA",
+        unset="0.9",
+    )
+    beta2: PerReplica | None = setting(
+        None,
+        per_replica(real(0, below=1)),
+        "Weight of the old average of squares (adamw), or of gradients (lion).",
+        metavar="BETA",
+        unset="0.999 with adamw, 0.99 with lion",
+    )
+    adam_eps: PerReplica = setting(
+        1e-8, per_replica(real(1e-30)), "Added to the root of the average of squares (adamw).", metavar="X"
+    )
+    weight_decay: PerReplica = setting(
+        0.0, per_replica(real(0)), "Decay of the weights, times the learning rate (adamw, lion).", metavar="X"
+    )
+    lr_first: PerReplica = setting(
+        1.0, per_replica(real(0)), "Factor of the learning rate for the first layer's weights.", metavar="X"
+    )
+    lr_bn: PerReplica = setting(
+        1.0, per_replica(real(0)), "Factor of the learning rate for biases, gamma and beta.", metavar="X"
+    )
     label_smoothing: PerReplica = setting(
         0.0, per_replica(real(0, below=1)), "Share of each label spread evenly over all classes.", metavar="X"
     )
@@ -184,10 +240,14 @@ class TrainConfig(Checked):
         super().__post_init__()
         if self.cycles is not None and self.epochs is not None:
             raise ConfigError(f"cycles = {self.cycles} and epochs = {self.epochs}: set one of them, not both")
-        if self.cycles is not None and self.schedule != "triangular":
+        if self.cycles is not None and self.schedule not in CYCLIC:
             raise ConfigError(f"cycles = {self.cycles}: the schedule {self.schedule} has no cycles; set epochs")
-        if (high := {"triangular": "eta_max", "cosine": "eta", "one-cycle": "eta_max"}.get(self.schedule)) is not None:
-            self._check_order("eta_min", high)
+        if self.schedule in ("triangular", "one-cycle", "cosine", "cosine-restarts"):
+            self._check_order("eta_min", "eta" if self.schedule.startswith("cosine") else "eta_max")
+        refuse_others(self)
+        for name, value in defaults_of(self.optimiser).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if self.nesterov and not all(rho > 0 for rho in _tuple(self.momentum)):
             raise ConfigError(f"nesterov = true: needs a momentum above 0, got momentum = {shown(self.momentum)}")
 
@@ -197,6 +257,13 @@ class TrainConfig(Checked):
         if any(a > b for a, b in (itertools.product(lows, highs) if one else zip(lows, highs, strict=False))):
             both = f"{low} = {shown(getattr(self, low))}, {high} = {shown(getattr(self, high))}"
             raise ConfigError(f"{both}: {low} must be at most {high}")
+
+    @property
+    def moments(self) -> int:
+        """How many tensors of its own the optimiser keeps for each parameter."""
+        if self.optimiser == "sgd":
+            return int(any(rho > 0 for rho in _tuple(self.momentum)))
+        return 2 if self.optimiser == "adamw" else 1
 
     @property
     def augments(self) -> bool:
@@ -227,8 +294,12 @@ class TrainConfig(Checked):
             larger = f"batch_size = {self.batch_size}: larger than the {samples} training samples"
             raise ConfigError(f"{larger}, and drop_last leaves no batch; take a smaller batch_size")
         n_s = int(self.n_s[:-2]) * per_epoch if isinstance(self.n_s, str) else self.n_s
-        by_epochs = self.epochs is not None or self.schedule != "triangular"
-        steps = max(1, round((self.epochs or 20) * per_epoch)) if by_epochs else (self.cycles or 2) * 2 * n_s
+        by_epochs = self.epochs is not None or self.schedule not in CYCLIC
+        if by_epochs:
+            steps = max(1, round((self.epochs or 20) * per_epoch))
+        else:
+            factor = self.restart_factor if self.schedule == "cosine-restarts" else 1
+            steps = steps_of_cycles(2 * n_s, factor, self.cycles or 2, MOST_STEPS)
         if steps > MOST_STEPS:
             raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
         return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s, joined=joined)
@@ -252,5 +323,5 @@ class Length:
         return -(-self.steps // self.steps_per_epoch)
 
 
-def _tuple(value: PerReplica) -> tuple[float, ...]:
+def _tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)

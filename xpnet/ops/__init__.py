@@ -1,7 +1,7 @@
 """The formulas: their definitions, and faster versions for NumPy, Numba and CUDA.
 
-:mod:`~xpnet.ops.reference` defines every operation in plain array code.  The table of a backend takes each operation
-from the fastest module that has it.
+:mod:`~xpnet.ops.reference` defines every operation in plain array code, but for two optimisers, which
+:mod:`~xpnet.ops.moments` defines.  The table of a backend takes each operation from the fastest module that has it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from xpnet.backend import Backend
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.supported import unknown
 from xpnet.errors import ConfigError
-from xpnet.ops import activations, reference
+from xpnet.ops import activations, moments, reference
 
 
 class Ops(NamedTuple):
     """The operations of one backend and one activation.
 
-    See :mod:`xpnet.ops.reference` for what each computes, and :mod:`xpnet.ops.activations` for those with
-    ``activation`` in their names.
+    See :mod:`xpnet.ops.reference` and :mod:`xpnet.ops.moments` for what each computes, and :mod:`xpnet.ops.activations`
+    for those with ``activation`` in their names.
     """
 
     gather: Callable[..., Any]
@@ -45,12 +45,15 @@ class Ops(NamedTuple):
     smooth_labels: Callable[..., Any]
     weigh_samples: Callable[..., Any]
     penalty: Callable[..., Any]
+    scale_gradient: Callable[..., Any]
     tally: Callable[..., Any]
     add_squares: Callable[..., Any]
     average: Callable[..., Any]
     descend: Callable[..., Any]
     descend_by_product: Callable[..., Any]
     descend_with_momentum: Callable[..., Any]
+    descend_adamw: Callable[..., Any]
+    descend_lion: Callable[..., Any]
 
 
 def _faster(backend: Backend) -> list[Any]:
@@ -61,17 +64,17 @@ def _faster(backend: Backend) -> list[Any]:
         return [cuda_ops(backend)]
     if backend.name != "cpu":
         return []
-    from xpnet.ops import numpy_activations, numpy_ops
+    from xpnet.ops import numpy_activations, numpy_moments, numpy_ops
 
     if not fast_is_on():
-        return [numpy_ops, numpy_activations]
+        return [numpy_ops, numpy_activations, numpy_moments]
     try:
-        from xpnet.ops import numba_activations, numba_ops
+        from xpnet.ops import numba_activations, numba_moments, numba_ops
     # An incompatible version, an environment variable that Numba cannot read, or too little memory for LLVM.
     except (ImportError, ValueError, OSError) as error:
         why = str(error.__context__ if isinstance(error, OSError) and error.__context__ else error).rstrip(".")
         raise ConfigError(f"Numba: cannot be loaded ({why}); mend that, or go without it: XPNET_FAST=0") from None
-    return [numba_ops, numba_activations, numpy_ops, numpy_activations]
+    return [numba_ops, numba_activations, numba_moments, numpy_ops, numpy_activations, numpy_moments]
 
 
 def table(xp: Any, *modules: Any, activation: str = "relu") -> Ops:
@@ -86,7 +89,9 @@ def table(xp: Any, *modules: Any, activation: str = "relu") -> Ops:
         if varies and activation == "relu":
             name, varies = name.replace("activation", "relu"), False
         found = (getattr(module, name) for module in modules if hasattr(module, name))
-        operation = next(found, None) or partial(getattr(activations if varies else reference, name), xp)
+        definitions = (activations,) if varies else (reference, moments)
+        definition = next(getattr(module, name) for module in definitions if hasattr(module, name))
+        operation = next(found, None) or partial(definition, xp)
         return partial(operation, activations.ACTIVATIONS[activation]) if varies else operation
 
     return Ops(**{name: find(name) for name in Ops._fields})

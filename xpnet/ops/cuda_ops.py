@@ -16,17 +16,18 @@ from xpnet.backend import Array, Backend
 from xpnet.data import StandardisedRows, TransformedRows
 from xpnet.ops import reference
 from xpnet.ops.cuda.activation_ops import ActivationOps
-from xpnet.ops.cuda.buffers import THREADS, Members, Sums, ceil_div
+from xpnet.ops.cuda.buffers import THREADS, ceil_div
 from xpnet.ops.cuda.dropout import DropoutKernels
-from xpnet.ops.cuda.launches import stride_of as _stride
+from xpnet.ops.cuda.launches import stride_of
 from xpnet.ops.cuda.products import Products, fits
+from xpnet.ops.cuda.updates import UpdateKernels
 from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
 # Cells of a picture that one block computes: several to a thread, which looks up the view once.
 _CELLS = 4 * THREADS
 
 
-class CudaOps(ActivationOps, DropoutKernels):
+class CudaOps(ActivationOps, DropoutKernels, UpdateKernels):
     """The operations of one GPU; its methods are the entries of :class:`xpnet.ops.Ops`."""
 
     def __init__(self, backend: Backend) -> None:
@@ -74,7 +75,7 @@ class CudaOps(ActivationOps, DropoutKernels):
         s = self._product(x, W, out)
         if b is not None:
             replicas, n, m = s.shape
-            self._by_number("add_bias", s, replicas, s, b, _stride(b), np.int64(n * m), np.int32(m))
+            self._by_number("add_bias", s, replicas, s, b, stride_of(b), np.int64(n * m), np.int32(m))
         return s
 
     def input_gradient(self, g: Array, W: Array, out: Array | None = None) -> Array:
@@ -107,7 +108,7 @@ class CudaOps(ActivationOps, DropoutKernels):
     def bias_relu(self, s: Array, b: Array, out: Activated | None = None) -> Activated:
         out = Activated(self._empty(s)) if out is None else out
         replicas, n, m = s.shape
-        self._by_number("bias_relu", s, replicas, s, b, _stride(b), out.y, np.int64(n * m), np.int32(m))
+        self._by_number("bias_relu", s, replicas, s, b, stride_of(b), out.y, np.int64(n * m), np.int32(m))
         return out
 
     def bias_relu_inference(self, s: Array, b: Array) -> Array:
@@ -124,7 +125,7 @@ class CudaOps(ActivationOps, DropoutKernels):
         if out is None:
             units = [self._empty(s, s.shape[0], 1, s.shape[2]) for _ in range(3)]
             out = BatchNormActivation(self._empty(s), self._empty(s), *units)
-        scales = (gamma, _stride(gamma), beta, _stride(beta), s.dtype.type(eps))
+        scales = (gamma, stride_of(gamma), beta, stride_of(beta), s.dtype.type(eps))
         self._by_unit("batch_norm_relu", s, s, *scales, *out[:5])
         return out
 
@@ -134,7 +135,7 @@ class CudaOps(ActivationOps, DropoutKernels):
         if out is None:
             units = [self._empty(g, g.shape[0], 1, g.shape[2]) for _ in range(2)]
             out = BatchNormGradients(self._empty(g), *units)
-        inputs = (g, forward.y, forward.centred, forward.inv_std, gamma, _stride(gamma))
+        inputs = (g, forward.y, forward.centred, forward.inv_std, gamma, stride_of(gamma))
         self._by_unit("batch_norm_relu_gradients", g, *inputs, *out[:3])
         return out
 
@@ -142,7 +143,7 @@ class CudaOps(ActivationOps, DropoutKernels):
         self, s: Array, mean: Array, var: Array, gamma: Array, beta: Array, eps: float
     ) -> Array:
         (replicas, n, m), out = s.shape, self._empty(s)
-        units = [part for array in (mean, var, gamma, beta) for part in (array, _stride(array))]
+        units = [part for array in (mean, var, gamma, beta) for part in (array, stride_of(array))]
         sizes = (np.int64(n * m), np.int32(m))
         self._by_number("batch_norm_relu_inference", s, replicas, s, *units, s.dtype.type(eps), out, *sizes)
         return out
@@ -167,7 +168,7 @@ class CudaOps(ActivationOps, DropoutKernels):
 
     def smooth_labels(self, entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, scale: Array | float) -> None:
         (replicas, n, c), (labels, of_replica) = s.shape, self._labels(labels)
-        scales = (alpha, _stride(alpha), *_scales(scale, s.dtype.type))
+        scales = (alpha, stride_of(alpha), *_scales(scale, s.dtype.type))
         arguments = (s, labels, of_replica, *scales, entropy.losses, entropy.g, np.int32(n), np.int32(c))
         self.launch("smooth_labels", s.dtype, (ceil_div(n, 8), replicas), (32, 8), *arguments)
 
@@ -183,57 +184,6 @@ class CudaOps(ActivationOps, DropoutKernels):
         if labels.dtype != np.int32 or not labels.flags.c_contiguous:
             labels = self._xp.ascontiguousarray(labels, dtype="int32")
         return labels, np.int64(labels.shape[-1] if labels.ndim == 2 and labels.shape[0] > 1 else 0)
-
-    def add_squares(self, W: Array, squares: Array, out: Any = None) -> Any:
-        return self._square_and_scale(W, None, squares, out)
-
-    def _square_and_scale(self, W: Array, keep: Array | None, squares: Array, sums: Sums | None) -> Sums:
-        replicas, size = W.shape[0], W.size // W.shape[0]
-        sums = sums or Sums(self._xp, replicas, size)
-        arguments = (W, _stride(W), np.int64(size), keep, *sums.arrays, squares)
-        self.launch("square_and_scale", W.dtype, (sums.blocks, replicas), (THREADS,), *arguments)
-        return sums
-
-    def average(self, running: Array, batch: list[Array], alpha: Array, out: Any = None) -> Any:
-        members = Members.of(self._xp, batch, out)
-        arguments = (running, _stride(running), np.int32(running.shape[2]), *members.arrays, alpha)
-        self._by_number("average", running, running.shape[0], *arguments)
-        return members
-
-    def descend(
-        self, p: Array, steps: list[Array], keep: Array | None, squares: Array | None = None, out: Any = None
-    ) -> Any:
-        return self._move("descend", (p,), steps, (keep,), squares, out)
-
-    def descend_by_product(self, W: Array, x: Array, g: Array, keep: Array, squares: Array, out: Any = None) -> Any:
-        sums = self._square_and_scale(W, keep, squares, out)
-        self._products(x, g, W, transpose_a=True, alpha=-1.0, beta=1.0)
-        return sums
-
-    def descend_with_momentum(
-        self,
-        p: Array,
-        velocity: Array,
-        steps: list[Array],
-        shrink: Array | None,
-        rho: Array,
-        nesterov: bool,
-        squares: Array | None = None,
-        out: Any = None,
-    ) -> Any:
-        moved = [tensor.reshape((p.shape[0], 1, -1)) for tensor in (p, velocity)]
-        return self._move("descend_with_momentum", moved, steps, (shrink, rho, np.bool_(nesterov)), squares, out)
-
-    def _move(self, name: str, moved: Any, steps: list[Array], settings: Any, squares: Array | None, work: Any) -> Any:
-        """Launch the update of parameters (R, 1, q), the first of `moved`, by `steps`; return its buffers."""
-        p = moved[0]
-        replicas, _, size = p.shape
-        members = Members.of(self._xp, steps, None if work is None else work[0])
-        sums = Sums(self._xp, replicas, size) if work is None else work[1]
-        summed = (None, None, None) if squares is None else (*sums.arrays, squares)
-        arguments = (*moved, _stride(p), np.int32(size), *members.arrays, *settings, *summed)
-        self.launch(name, p.dtype, (sums.blocks, replicas), (THREADS,), *arguments)
-        return members, sums
 
     def tally(self, entropy: CrossEntropy, losses: Array, hits: Array) -> None:
         n = np.int32(entropy.losses.shape[1])
@@ -259,4 +209,4 @@ def cuda_ops(backend: Backend) -> CudaOps:
 
 def _scales(scale: Array | float, real: Any) -> tuple[Any, np.int64, Any]:
     """Return a factor as kernels take it: one for each replica, their stride, and one for all."""
-    return (None, np.int64(0), real(scale)) if isinstance(scale, (int, float)) else (scale, _stride(scale), real(1))
+    return (None, np.int64(0), real(scale)) if isinstance(scale, (int, float)) else (scale, stride_of(scale), real(1))

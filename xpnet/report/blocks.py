@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.config.fields import shown
+from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import Settings
 from xpnet.report.charts import lines, metric_curves
 from xpnet.report.format import SET_NAMES, setting_label
@@ -41,9 +42,11 @@ def settings_text(values: Mapping[str, Any]) -> str:
 def settings_table(given: Mapping[str, Any], caption: str) -> Table:
     """Return a table of settings with their defaults and meanings."""
     rows, known = [], Settings.fields()
+    of_optimiser = defaults_of(str(given.get("optimiser", "sgd")))
     for name, (_, field) in known.items():
         if name in given:
             value, default = given[name], field.default
+            default = of_optimiser.get(field.name, default)
             differs = value != (list(default) if isinstance(default, tuple) else default)
             usual = field.metadata["unset"] if default is None else cell(default).text
             rows.append([name, Cell(cell(value).text, strong=differs), usual, field.metadata["help"]])

@@ -131,6 +131,8 @@ class RunRecord:
     def initial_eta(self) -> Values:
         """The learning rate of every network's first step (R,)."""
         name = FIRST_RATE[self.settings.train.schedule]
+        if name is None:
+            return np.zeros(len(self.replicas))
         return np.array([float(row.get(name, getattr(self.settings.train, name))) for row in self.replicas])
 
 

@@ -14,7 +14,8 @@ from xpnet.training.history import OF_NETWORKS
 from xpnet.training.result import Divergence
 from xpnet.training.state import Tensors, TrainState
 
-_GROUPS = ("parameters.", "running.", "velocities.")
+_GROUPS = ("parameters.", "running.", "velocities.", "second_moments.")
+_MOMENTS = ("velocities", "second_moments")
 # Parameters and running statistics of each network's best epoch, where networks end with them.
 _BEST = "best."
 _BEST_EPOCH = f"{_BEST}epoch"
@@ -84,6 +85,7 @@ def state_of(tensors: Tensors, about: Mapping[str, Any]) -> TrainState:
         parameters=group("parameters."),
         running=group("running."),
         velocities=group("velocities."),
+        second_moments=group("second_moments."),
         alive=tuple(tensors["alive"].tolist()),
         diverged={replica: Divergence(*numbers) for replica, *numbers in diverged},
         dropped=dict(dropped),
@@ -116,7 +118,7 @@ def check_training(tensors: Tensors, epochs: int, called: str) -> None:
 
 
 def _check_networks(tensors: Tensors) -> int:
-    """Check parameters, running statistics and velocities; return the number of networks."""
+    """Check parameters, running statistics and moments; return the number of networks."""
     parameters = [name for name in tensors if name.startswith("parameters.")]
     if not parameters:
         raise ValueError("it has no parameters")
@@ -127,7 +129,8 @@ def _check_networks(tensors: Tensors) -> int:
             continue
         if tensor.ndim < 2 or len(tensor) != replicas or tensor.dtype != first.dtype or tensor.dtype.kind != "f":
             raise ValueError(f"{one_line(name, 60)} is {tensor.dtype} {tensor.shape}, for {replicas} networks")
-        last = name.replace("velocities.", "parameters.", 1).removeprefix(_BEST)
+        group, _, of = name.partition(".")
+        last = (f"parameters.{of}" if group in _MOMENTS else name).removeprefix(_BEST)
         if last not in tensors or not last.startswith(_GROUPS) or tensors[last].shape != tensor.shape:
             raise ValueError(f"{one_line(name, 60)} is of no parameter")
     best = {name.removeprefix(_BEST) for name in tensors if name.startswith(_BEST) and name != _BEST_EPOCH}

@@ -25,6 +25,7 @@ from xpnet.utils.plural import counted
 
 # Settings that may always change: the data's location, the device, how often to save, and how the test set is seen.
 _FREE = ("data", "device", "save_every", "keep", "views")
+_LACKS_MOMENTS = "{}: cannot be resumed with {}, whose moments it lacks; train a new run from it with --config"
 # Settings that determine the batches of an epoch.
 _BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs", "flip", "shift", "border", "cutout")
 
@@ -276,8 +277,7 @@ def validate_resume(
         location: Location of the data.
         allow_changes: Whether the user allows changes; some are impossible anyway.
     """
-    changes = [*settings, *data]
-    if not changes:
+    if not (changes := [*settings, *data]):
         return []
     if not allow_changes:
         other = f"other data than it has seen ({location}): " if data else ""
@@ -292,6 +292,7 @@ def validate_resume(
             f"{run}: its chunks have finished {', '.join(map(str, sorted(epochs)))} epochs, so {of_networks[0]} would "
             "be of some of its networks alone; resume it to its end first"
         )
+    reasons += [_LACKS_MOMENTS.format(run, text) for text in settings if text.startswith("optimiser = ")]
     if point.ends:  # the run would claim settings that it was not trained with
         done = f"its {point.steps} steps are done; ask for more with --epochs, or"
         done = done if point.step == point.steps else "all its networks have stopped;"

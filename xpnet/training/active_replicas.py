@@ -25,18 +25,16 @@ class ActiveReplicas:
     Attributes:
         network: All R replicas.
         living: The active replicas, as a network on the tensors of `state`.
-        state: All that a step changes: parameters, velocities and running statistics of the active replicas.
+        state: All that a step changes: parameters, moments and running statistics of the active replicas.
         numbers: Numbers of the active replicas, ascending (A,).
         diverged: Replicas that diverged, each with step, rate and loss.
         dropped: Pruned replicas, each with the number of its steps.
         stopped: Replicas that stopped because they no longer got better, each with the number of its epochs.
     """
 
-    def __init__(self, network: Network, *, momentum: bool) -> None:
-        zeros = network.backend.xp.zeros_like
-        velocities = {name: zeros(p) for name, p in network.parameters.items()} if momentum else {}
+    def __init__(self, network: Network, *, moments: int) -> None:
         self.network = self.living = network
-        self.state = State(network.parameters, velocities, network.running)
+        self.state = State.of(network, moments)
         self.numbers: NDArray[np.int64] = np.arange(network.replicas)
         self.diverged: dict[int, Divergence] = {}
         self.dropped: dict[int, int] = {}
@@ -133,16 +131,21 @@ class ActiveReplicas:
         """Return copies of the attributes of :class:`TrainState` that :meth:`restore` needs."""
         self.write_back()
         network, to_numpy = self.network, self.network.backend.to_numpy
-        velocities = {}
-        for name, tensor in self.state.velocities.items():
-            velocities[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
-            if len(self):
-                velocities[name][self.numbers] = to_numpy(tensor)
+
+        def of_all(tensors: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
+            saved = {}
+            for name, tensor in tensors.items():
+                saved[name] = np.zeros((network.replicas, *tensor.shape[1:]), network.dtype)
+                if len(self):
+                    saved[name][self.numbers] = to_numpy(tensor)
+            return saved
+
         return {
             "step": self.state.step,
             "parameters": {name: np.array(to_numpy(tensor)) for name, tensor in network.parameters.items()},
             "running": {name: np.array(to_numpy(tensor)) for name, tensor in network.running.items()},
-            "velocities": velocities,
+            "velocities": of_all(self.state.velocities),
+            "second_moments": of_all(self.state.second_moments),
             "alive": tuple(map(int, self.numbers)),
             "diverged": dict(self.diverged),
             "dropped": dict(self.dropped),
@@ -155,6 +158,7 @@ class ActiveReplicas:
             (self.network.parameters, start.parameters),
             (self.network.running, start.running),
             (self.state.velocities, start.velocities),
+            (self.state.second_moments, start.second_moments),
         ):
             for name in home.keys() & tensors.keys():  # a training without momentum drops velocities
                 home[name][...] = self.network.backend.asarray(tensors[name])

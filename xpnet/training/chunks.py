@@ -36,18 +36,17 @@ _EVALUATION_BYTES = 4 * 16 * 2**20
 def bytes_of_a_replica(config: NetworkConfig, train_config: TrainConfig, samples: int, dtype: Any) -> int:
     """Return an estimate of the memory in bytes of each network of a population during training.
 
-    It includes parameters and running statistics, gradients and velocities, the activations of a batch with the
+    It includes parameters and running statistics, gradients and moments, the activations of a batch with the
     workspace of the backward pass and of dropout, the order of an epoch's samples, rates and figures of every step, and
     the history.
     """
     size = np.dtype(dtype).itemsize
     one = dataclasses.replace(config, init="he") if isinstance(config.init, tuple) else config
     parameters = sum(int(np.prod(shape)) for shape in parameter_shapes(one, 1).values())
-    momentum = np.any(np.asarray(train_config.momentum) > 0)
-    # The network's tensors, the copies that a call works on, and squares in float64; with momentum also velocities,
-    # their copies, gradients and updates.  A replica in float64 is trained in place.  The best
-    # weights are one more copy.
-    copies = (4 if size < 8 else 3) * (2 if momentum else 1) + (train_config.restore == "best")
+    # The network's tensors, the copies that a call works on, and squares in float64; with moments also these,
+    # their copies, gradients and updates.  A replica in float64 is trained in place.  The best weights are one more
+    # copy.
+    copies = (4 if size < 8 else 3) * (1 + train_config.moments) + (train_config.restore == "best")
     arrays = 9 if config.activation == "relu" else 10  # slopes are kept, except ReLU's
     activations = arrays * train_config.batch_size * sum((*config.hidden, config.classes))
     # What dropout keeps, and a byte a value: counted as a number, as the bytes of several networks are few.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.config.cycles import CYCLIC
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import Length, TrainConfig
 from xpnet.data import Dataset
@@ -52,7 +53,7 @@ def few_steps(steps: int, config: TrainConfig, length: Length) -> list[str]:
     if steps >= FEW_STEPS:
         return []
     name, one = "epochs", length.steps_per_epoch
-    if config.epochs is None and config.schedule == "triangular":
+    if config.epochs is None and config.schedule in CYCLIC and config.restart_factor == 1:
         name, one = "cycles", 2 * length.n_s
     enough = -(-FEW_STEPS // one)
     words = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xpnet.config.cycles import cycle_ends, cycle_lengths
 from xpnet.config.training import Length, TrainConfig
 
 
@@ -54,8 +55,40 @@ def one_cycle(
     return np.asarray(low + np.where(f < warmup, np.minimum(f, warmup) / (warmup or 1), falling) * (high - low))
 
 
-# The setting that is the rate of the first step, by schedule.
-FIRST_RATE = {"triangular": "eta_min", "decay": "eta", "constant": "eta", "cosine": "eta", "one-cycle": "eta_min"}
+def cosine_restarts(t: ArrayLike, eta: ArrayLike, eta_min: ArrayLike, first: int, factor: float) -> NDArray[np.float64]:
+    """Return half a cosine from `eta` down to `eta_min` in each cycle (SGDR of Loshchilov and Hutter, 2017).
+
+    The first cycle has `first` steps, and each `factor` times those of the one before.  With c steps taken in a cycle
+    of T, the rate is eta_min + (eta - eta_min) (1 + cos(pi c / T)) / 2.
+    """
+    t = np.asarray(t)
+    ends = [0, *cycle_ends(first, factor, int(t.max(initial=0)) + 1)]
+    lengths = np.fromiter(cycle_lengths(first, factor), np.int64, len(ends))
+    cycle = np.searchsorted(ends, t, side="right") - 1
+    low, high = np.asarray(eta_min, float), np.asarray(eta, float)
+    share = (t - np.asarray(ends)[cycle]) / lengths[cycle]
+    return np.asarray(low + (high - low) * (1 + np.cos(np.pi * share)) / 2)
+
+
+def coslog4(t: ArrayLike, eta: ArrayLike, steps: int) -> NDArray[np.float64]:
+    """Return four waves between 0 and `eta`, each twice as long as the one before (Holzmueller et al., 2024).
+
+    With the share f = (t + 1/2) / steps of the training, the rate is eta (1 - cos(2 pi log2(1 + 15 f))) / 2.
+    """
+    f = (np.asarray(t) + 0.5) / steps
+    return np.asarray(np.asarray(eta, float) * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * f))) / 2)
+
+
+# The setting that is the rate of the first step, by schedule; None for a rate near 0.
+FIRST_RATE: dict[str, str | None] = {
+    "triangular": "eta_min",
+    "decay": "eta",
+    "constant": "eta",
+    "cosine": "eta",
+    "one-cycle": "eta_min",
+    "cosine-restarts": "eta",
+    "coslog4": None,
+}
 
 
 def learning_rates(config: TrainConfig, length: Length, replicas: int) -> NDArray[np.float64]:
@@ -74,4 +107,8 @@ def learning_rates(config: TrainConfig, length: Length, replicas: int) -> NDArra
             return cosine(t, eta, low, length.steps)
         case "one-cycle":
             return one_cycle(t, low, high, length.steps, config.warmup, config.anneal)
+        case "cosine-restarts":
+            return cosine_restarts(t, eta, low, 2 * length.n_s, config.restart_factor)
+        case "coslog4":
+            return coslog4(t, eta, length.steps)
     raise AssertionError(config.schedule)  # the settings allow no other

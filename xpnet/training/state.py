@@ -27,7 +27,8 @@ class TrainState:
         step: Steps taken.
         parameters: By name, (R, ...).
         running: Running statistics by name, (R, 1, m).
-        velocities: Velocities by name, (R, ...), zero for networks no longer trained; empty without momentum.
+        velocities: Velocities by name, (R, ...), zero for networks no longer trained; the first moments of AdamW and
+            Lion; empty without momentum.
         alive: Numbers of the networks still in training.
         diverged: Networks that diverged, with step, rate and loss.
         dropped: Networks that were pruned, with the number of steps taken.
@@ -37,6 +38,7 @@ class TrainState:
         seconds_of_epoch: Wall time of the steps of the unfinished epoch.
         validated: Whether the last validation figures are valid for the data and settings of the continued training.
         transform: Arrays of the transform of the inputs, by the names in files; empty if it is not known.
+        second_moments: Those of AdamW, as `velocities`; empty with other optimisers.
         stopped: Networks that stopped because they no longer got better, with the number of epochs trained.
         best: ``epoch``, the number of each network's best epoch (R,), and its tensors (R, ...), such as
             ``parameters.W1``; empty unless networks end with them.
@@ -55,6 +57,7 @@ class TrainState:
     seconds_of_epoch: float
     validated: bool = True
     transform: Tensors = field(default_factory=dict)
+    second_moments: Tensors = field(default_factory=dict)
     stopped: Mapping[int, int] = field(default_factory=dict)
     best: Tensors = field(default_factory=dict)
 
@@ -82,6 +85,7 @@ class TrainState:
             parameters=rows(self.parameters),
             running=rows(self.running),
             velocities=rows(self.velocities),
+            second_moments=rows(self.second_moments),
             alive=tuple(r - start for r in self.alive if start <= r < stop),
             diverged=renumbered(self.diverged),
             dropped=renumbered(self.dropped),

@@ -66,10 +66,9 @@ class Trainer:
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
         self.length = config.length(int(data.train.x.shape[0]), network.config)
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
-        settings = config.lam, config.momentum, config.label_smoothing
-        self.lam, self.rho, self.smoothing = (np.broadcast_to(np.asarray(v, float), (replicas,)) for v in settings)
+        self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
         self._weights = weights_on(network, data.data, config)
-        self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
+        self.active = ActiveReplicas(network, moments=config.moments)
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
         self.seconds_evaluation, self.stopped = 0.0, False
@@ -86,7 +85,7 @@ class Trainer:
         self._metrics: StepMetrics | None = None
         self._seconds_before = 0.0
         if start is not None:
-            check_start(start, network, self.length)
+            check_start(start, network, self.length, config.optimiser)
             self._restore(start)
         if len(self.active):
             self._set_up()
@@ -147,11 +146,9 @@ class Trainer:
         """Prepare training and evaluation of the active replicas."""
         active, train, config, asarray = self.active, self.data.train, self.config, self.network.backend.asarray
         self._evaluator.set_up()
-        rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
         orders = tuple(self.orders[r] for r in active.numbers)
-        smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
-        lam = asarray(self.lam[active.numbers])
-        hyper = Hyperparameters(lam, rho, config.nesterov, smoothing, orders, weights=self._weights)
+        replicas, weights = self.network.replicas, self._weights
+        hyper = Hyperparameters.of(config, replicas, asarray, active.numbers, orders, weights)
         hyper = hyper.with_dropout(config, orders, active.numbers)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
         largest = config.batch_size + self.length.joined

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from xpnet.backend import Array
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import Length, TrainConfig
@@ -102,10 +100,8 @@ def weights_on(network: Network, data: Dataset, config: TrainConfig) -> Array | 
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless the requested stepper can train `network` on its device."""
-    xp, replicas = network.backend.xp, network.replicas
-    momentum = any(rho > 0 for rho in np.ravel(config.momentum))
-    rho, weights = xp.zeros((replicas,)) if momentum else None, weights_on(network, data, config)
-    hyper = Hyperparameters(xp.zeros((replicas,)), rho, weights=weights)
+    weights = weights_on(network, data, config)
+    hyper = Hyperparameters.of(config, network.replicas, network.backend.asarray, weights=weights)
     if config.stepper == "auto":
         check_known(network, hyper, "auto", config)
         return
@@ -115,8 +111,8 @@ def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:
     make_stepper(network, train.x, train.labels, hyper, config.stepper, config.batch_size, config)
 
 
-def check_start(start: TrainState, network: Network, length: Length) -> None:
-    """Raise :class:`ConfigError` unless `start` is a state of this network within a training of this length."""
+def check_start(start: TrainState, network: Network, length: Length, optimiser: str) -> None:
+    """Raise :class:`ConfigError` unless `start` is a state of this network within such a training."""
     reason = check_compatible(start, parameter_shapes(network.config, network.replicas), str(network.dtype))
     step = min(start.epochs * length.steps_per_epoch + len(start.step_metrics[0]), length.steps)
     if not reason and start.epochs > length.epochs:
@@ -124,5 +120,8 @@ def check_start(start: TrainState, network: Network, length: Length) -> None:
     if not reason and start.step != step:
         each = length.steps_per_epoch
         reason = f"it stands at step {start.step}, which would be step {step} with epochs of {each} steps"
+    needed = {"adamw": ("velocities", "second_moments"), "lion": ("velocities",)}.get(optimiser, ())
+    if not reason and start.step and (missing := [name for name in needed if not getattr(start, name)]):
+        reason = f"it has no {missing[-1]}, which the optimiser {optimiser} needs"
     if reason:
         raise ConfigError(f"start: the network cannot go on from it, {reason}")

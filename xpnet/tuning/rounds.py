@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from xpnet.config.arithmetic import flop_of_sample
+from xpnet.config.cycles import CYCLIC
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.data import Dataset
@@ -103,7 +104,7 @@ class Rounds:
         """Return all settings of a point in a round."""
         settings = self.space.settings(point, self.base)
         if self.config.round_cycles is not None:
-            length = "cycles" if settings.get("schedule", "triangular") == "triangular" else "epochs"
+            length = "cycles" if settings.get("schedule", "triangular") in CYCLIC else "epochs"
             settings.pop("epochs", None)
             settings[length] = self.config.round_cycles[number]
         if self.config.budget is not None:
@@ -147,9 +148,9 @@ def _check_budget(given: Mapping[str, Any], schedule: str) -> None:
     for name in ("epochs", "cycles"):
         if name in given:
             raise ConfigError(f"{name}: the budget decides how long trials train; leave one of them out")
-    if schedule == "triangular":
+    if schedule in CYCLIC:
         raise ConfigError(
-            "budget: cuts the cycles of the schedule triangular; take one that lasts as long as the training, such as "
+            f"budget: cuts the cycles of the schedule {schedule}; take one that lasts as long as the training, such as "
             "schedule = one-cycle"
         )
 

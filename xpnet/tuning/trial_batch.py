@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.config import cycles
 from xpnet.config.settings import Settings
 from xpnet.config.training import Length, TrainConfig
 from xpnet.errors import DivergedError
@@ -210,8 +211,11 @@ def cycle_ends(config: TrainConfig, length: Length) -> dict[int, int]:
     Trials are compared at the ends of cycles, where the learning rate is lowest: at the high rates in the middle of a
     cycle, accuracy is mostly noise.  With schedules without cycles, they are compared at the ends of epochs.
     """
-    every = 2 * length.n_s if config.schedule == "triangular" else length.steps_per_epoch
-    return {step: step // every for step in range(every, length.steps, every)}
+    if config.schedule not in cycles.CYCLIC:
+        every = length.steps_per_epoch
+        return {step: step // every for step in range(every, length.steps, every)}
+    factor = config.restart_factor if config.schedule == "cosine-restarts" else 1
+    return {step: cycle for cycle, step in enumerate(cycles.cycle_ends(2 * length.n_s, factor, length.steps), 1)}
 
 
 def eighths(length: Length) -> dict[int, int]:

@@ -7,6 +7,8 @@ import gc
 import emulator
 import numpy as np
 import pytest
+from optimisers import CASES as OPTIMISERS
+from optimisers import hyper_of
 from resumed import check_resumed
 from stepping import check_step_is_gradient, state_of
 from strict import StrictError, gpu_backend
@@ -21,6 +23,7 @@ from xpnet.training.evaluation import Evaluation
 from xpnet.training.steppers import Hyperparameters, StepMetrics, make_stepper
 from xpnet.training.steppers.cuda_graph import GraphStepper
 from xpnet.training.steppers.cuda_small import SmallStepper
+from xpnet.training.steppers.stepper_state import GROUPS
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 
@@ -38,8 +41,9 @@ class Training:
     """A network on a pretended GPU with a stepper of some kind."""
 
     def __init__(
-        self, backend, kind, *, replicas=1, rho=None, nesterov=False, kept_as_bytes=False, inputs=7, **network
-    ):
+        self, backend, kind, *, replicas=1, rho=None, nesterov=False, optimiser=None, kept_as_bytes=False, inputs=7,
+        **network,
+    ):  # fmt: skip
         config = xpnet.NetworkConfig(inputs=inputs, **{"hidden": (6, 5), "classes": 4, "init_bias": 0.2} | network)
         self.backend, xp = backend, backend.xp
         self.net = Network(config, backend=backend, dtype="float64", replicas=replicas)
@@ -52,10 +56,11 @@ class Training:
             x = xp.asarray(standardiser(raw, "float64"))
         self.lam = np.linspace(0.01, 0.1, replicas)
         momentum = None if rho is None else xp.asarray(np.full(replicas, rho))
-        self.stepper = make_stepper(
-            self.net, x, labels, Hyperparameters(xp.asarray(self.lam), momentum, nesterov), kind, batch=10
-        )
-        self.state = state_of(self.net, momentum=rho is not None)
+        hyper = Hyperparameters(xp.asarray(self.lam), momentum, nesterov)
+        if optimiser is not None:
+            hyper = hyper_of(optimiser, replicas, xp.asarray)
+        self.stepper = make_stepper(self.net, x, labels, hyper, kind, batch=10)
+        self.state = state_of(self.net, moments=hyper.moments)
 
     def run(self, steps, n=10, independent=False):
         xp, replicas = self.backend.xp, self.net.replicas
@@ -66,7 +71,7 @@ class Training:
         return self.everything(metrics)
 
     def everything(self, metrics):
-        groups = {group: getattr(self.state, group) for group in ("parameters", "running", "velocities")}
+        groups = {group: getattr(self.state, group) for group in GROUPS}
         groups["metrics"] = dict(enumerate(metrics.arrays()))
         return {f"{group} {name}": t._a.copy() for group, tensors in groups.items() for name, t in tensors.items()}
 
@@ -90,6 +95,7 @@ CASES = [
     {"rho": 0.8},
     {"replicas": 2, "rho": 0.8, "nesterov": True},
     {"hidden": ()},
+    *({"replicas": 2, "optimiser": optimiser} for optimiser in OPTIMISERS),
 ]
 SMALL = [
     *CASES[:4],
@@ -100,7 +106,11 @@ SMALL = [
     {"hidden": (5,), "inputs": 70, "large": 300},  # several blocks of features, and W1 has a memory of its own
 ]
 # The weights of the first layer move within the product.
-LARGE = [{"large": 40}, {"large": 40, "rho": 0.5}]
+LARGE = [
+    {"large": 40},
+    {"large": 40, "rho": 0.5},
+    *({"large": 40, "replicas": 3, "optimiser": optimiser} for optimiser in OPTIMISERS),
+]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +258,13 @@ def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
     assert type(Training(gpu, "auto", rho=0.5).stepper) is GraphStepper
 
 
+@pytest.mark.parametrize(("optimiser", "name"), [("adamw", "optimiser = adamw"), ("sgd, factors", "lr_first")])
+def test_optimisers_are_refused_by_name_or_trained_by_another(gpu, optimiser, name):
+    with pytest.raises(ConfigError, match=f"stepper = small: does not know the setting {name}; take auto, graph"):
+        Training(gpu, "small", optimiser=optimiser)
+    assert type(Training(gpu, "auto", optimiser=optimiser).stepper) is GraphStepper
+
+
 def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
     ours, plain = Training(gpu, "small"), Training(gpu, "plain")
     for n in (300, 10):
@@ -285,3 +302,10 @@ def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas, batch_size):
 def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, kind):
     config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper=kind)
     check_resumed(gpu, small_data(), (6, 5), "float64", config, [1, 5])
+
+
+@pytest.mark.guarantee("resume")
+def test_a_training_by_adamw_that_is_resumed_ends_with_the_same_bits(gpu):
+    settings = {"optimiser": "adamw", "weight_decay": 0.1, "lr_bn": 0.5, "eta_max": 0.01}
+    config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper="graph", **settings)
+    check_resumed(gpu, small_data(), (6, 5), "float64", config, [5])

@@ -7,6 +7,7 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from optimisers import CASES, hyper_of
 from stepping import check_same, check_step_is_gradient, state_of, take
 
 import xpnet
@@ -90,6 +91,24 @@ def test_dropping_replicas_changes_no_bit_of_the_rest(order, momentum, keep):
     check_same(chosen, state, keep=keep)
     np.testing.assert_array_equal(rest.loss, all_of_them.loss[:, keep])
     np.testing.assert_array_equal(rest.penalty, all_of_them.penalty[:, keep])
+
+
+@examples(8, 40)
+@given(st.integers(2, 5), st.sampled_from(["shared", "independent", "pairs"]), st.sampled_from([*CASES]), st.booleans())
+def test_a_population_takes_the_steps_of_the_plain_stepper_with_any_optimiser(R, order, optimiser, single):
+    dtype = "float32" if single and optimiser != "lion" else "float64"
+    x, labels, rng = problem(dtype)
+    perm = rng.integers(0, N, (4, 8) if order == "shared" else (4, R, 8))
+    if order == "pairs":
+        perm = perm[:, np.arange(R) // 2]
+    eta, h, states = 0.01 * (1 + rng.random((4, R))), hyper_of(optimiser, R), []
+    for kind in (PlainStepper, ReplicaParallelStepper):
+        net = population(R, dtype)[0]
+        state = state_of(net, moments=h.moments)
+        take(kind(net, x, labels, h), state, perm, eta)
+        states.append(state)
+    tolerance = 2e-3 if dtype == "float32" else 1e-10
+    check_same(states[1], states[0], tolerance, tolerance)
 
 
 def test_a_replica_that_overflows_leaves_the_others_alone():

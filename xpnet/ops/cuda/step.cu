@@ -24,6 +24,12 @@ extern "C" __global__ void begin_step(const int* cursor, const int64* perm, int6
     if (i == 0) *alpha = alphas[step];
 }
 
+// row = table[cursor], for a table of `size` numbers a step.
+extern "C" __global__ void read_row(const int* cursor, const double* table, real* row, int size) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < size) row[i] = table[(int64)(*cursor) * size + i];
+}
+
 // Write the step's figures at `cursor` and move on.  A block a replica.
 extern "C" __global__ void end_step(int* cursor, unsigned int* counter, const real* losses, const bool* correct,
                                     const double* squares, double* total_loss, int64* total_correct,

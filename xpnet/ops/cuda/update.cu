@@ -20,6 +20,12 @@ __device__ real member(const Members& members, int r, int i) {
     return members.sources[low][(int64)r * size + (i - start)];
 }
 
+// g <- factor g, for `size` numbers a replica.
+extern "C" __global__ void scale_gradient(real* g, const real* factor, int64 stride, int64 size) {
+    const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < size) g[blockIdx.y * size + i] *= factor[blockIdx.y * stride];
+}
+
 // totals += sum W^2, then W <- keep W where `keep` is given.
 extern "C" __global__ void square_and_scale(real* W, int64 stride, int64 size, const real* keep, double* parts,
                                             unsigned int* counters, double* totals) {

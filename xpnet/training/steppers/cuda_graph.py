@@ -12,8 +12,9 @@ from xpnet.nn.backprop import Tape
 from xpnet.nn.dropout import step_of
 from xpnet.ops.cuda.graphs import captured
 from xpnet.ops.cuda_ops import cuda_ops
-from xpnet.training.steppers.plain import PlainStepper, Rates
+from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.update_rule import Rates
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -64,13 +65,15 @@ class GraphStepper(PlainStepper):
         places, n = program.places, program.shape[-1]
         # The buffers hold addresses of tensors for this batch shape, which its graphs read at every launch.
         self._buffers = program.buffers
-        scale, keep, shrink, squares, alpha = rates = places.rates
+        scale, keep, shrink, squares, alpha, numbers = rates = places.rates
         self.cuda.begin_step(
             n, program.orders, places.cursor, places.perm, places.eta, program.lam, places.alphas, self.labels,
             places.rows, places.labels, scale, keep, shrink, alpha, squares,
         )  # fmt: skip
         if self.masks is not None:
             self.cuda.step_of_masks(self.dtype, places.first, places.cursor, step_of(self.masks))
+        if numbers is not None:
+            self.cuda.read_row(places.cursor, places.numbers, numbers)
         program.x = self.cuda.gather(places.rows, self.x, program.x, program.pixels)
         entropy = self._step(state, program.tape, program.x, places.labels, rates, places.rows)
         figures = (entropy.losses, entropy.correct, squares)
@@ -80,7 +83,9 @@ class GraphStepper(PlainStepper):
 class _Places:
     """Memory that the kernels of a captured step access at the same address in every step."""
 
-    def __init__(self, xp: Any, shape: tuple[int, ...], replicas: int, dtype: Any) -> None:
+    def __init__(
+        self, xp: Any, shape: tuple[int, ...], replicas: int, dtype: Any, numbers: tuple[int, ...] | None
+    ) -> None:
         self.perm = xp.zeros((CAPACITY, *shape), dtype="int64")
         self.eta = xp.zeros((CAPACITY, replicas), dtype="float64")
         self.alphas = xp.zeros((CAPACITY,), dtype=dtype)
@@ -93,7 +98,10 @@ class _Places:
         self.labels = xp.zeros(shape, dtype="int32")
         scale, keep, shrink = (xp.zeros((replicas, 1, 1), dtype=dtype) for _ in range(3))
         squares, alpha = xp.zeros((replicas,), dtype="float64"), xp.zeros((1,), dtype=dtype)
-        self.rates = Rates(scale, keep, shrink, squares, alpha)
+        own = None if numbers is None else xp.zeros(numbers, dtype=dtype)
+        self.rates = Rates(scale, keep, shrink, squares, alpha, own)
+        # The numbers of an update rule, of every step.
+        self.numbers = None if numbers is None else xp.zeros((CAPACITY, *numbers), dtype="float64")
 
 
 class Program:
@@ -105,7 +113,7 @@ class Program:
         self.orders = shape[0] if len(shape) == 2 else 1
         self.lam = xp.zeros((replicas,), dtype="float64")
         self.lam[...] = stepper.hyper.lam
-        self.places = _Places(xp, shape, replicas, stepper.dtype)
+        self.places = _Places(xp, shape, replicas, stepper.dtype, stepper.rule.shape(replicas))
         # Further memory of a stepper's kernels.
         self.buffers: dict[str, Any] = {}
         self.tape = Tape()
@@ -122,7 +130,9 @@ class Program:
         """Take the steps of `perm`, at most :data:`CAPACITY`, by the kernels of `stepper`."""
         places, steps = self.places, int(perm.shape[0])
         places.perm[:steps] = perm
-        places.eta[:steps] = eta
+        places.eta[:steps] = stepper.rule.rates(eta)
+        if places.numbers is not None:
+            places.numbers[:steps] = stepper.rule.numbers(state.step, eta)
         places.alphas[...] = stepper.config.bn_alpha
         if state.step == 0:
             places.alphas[:1] = 0  # running statistics start from the first batch

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from xpnet.backend import Array
 from xpnet.data import TransformedRows, samples_of
 from xpnet.nn.backprop import LayerGradient, Tape, backward, forward
 from xpnet.nn.dropout import step_of
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
+from xpnet.training.steppers.update_rule import FIRST, UNITS, WEIGHTS, Rates, UpdateRule
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
     from xpnet.ops import Ops
     from xpnet.ops.reference import CrossEntropy
-
-
-class Rates(NamedTuple):
-    """The numbers of one step that depend on its learning rates, on the device."""
-
-    scale: Array  # (R, 1, 1) eta / n, which multiplies the gradient of the loss
-    keep: Array | None  # (R, 1, 1) 1 - 2 eta lambda; None without penalty, like the next two
-    shrink: Array | None  # (R, 1, 1) 2 eta lambda
-    squares: Array | None  # (R,) float64: receives sum(W**2) before the update
-    alpha: Array  # of the running statistics; 0 at the first step
-
-
-_NO_PENALTY = Rates(None, None, None, None, None)
 
 
 class _Workspace:
@@ -64,8 +53,8 @@ class PlainStepper:
         # shapes.
         self._steps: dict[str, Any] = {}
         self._buffers: dict[str, Any] = {}
-        rho, smoothing = hyper.rho, hyper.smoothing
-        self._rho = None if rho is None else self._column(self.xp.asarray(rho))
+        self.rule = UpdateRule(self.xp, self.dtype, hyper)
+        smoothing = hyper.smoothing
         self.smoothing = None if smoothing is None else self._column(self.xp.asarray(smoothing))
         self.masks = None if hyper.masks is None else hyper.masks.masks(network)
         self.weights = None if hyper.weights is None else hyper.weights.astype(self.dtype, copy=False)
@@ -76,6 +65,8 @@ class PlainStepper:
         steps, n = perm.shape[0], perm.shape[-1]
         state.pack(self.xp)
         # (k, R, 1, 1) in the network's dtype, from products in float64.
+        numbers = self.numbers(state.step, eta)
+        eta = self.rule.rates(eta)
         scale = self._column(eta / n)
         shrink64 = 2 * eta * self.hyper.lam
         shrink, keep = self._column(shrink64), self._column(1 - shrink64)
@@ -89,7 +80,7 @@ class PlainStepper:
         for t in range(steps):
             x = work.x = self.ops.gather(perm[t], self.x, work.x)
             labels = work.labels = self.ops.gather(samples[t], self.labels, work.labels)
-            rates = Rates(scale[t], keep[t], shrink[t], metrics.penalty[t], alpha[t])
+            rates = Rates(scale[t], keep[t], shrink[t], metrics.penalty[t], alpha[t], numbers[t])
             if self.masks is not None:
                 step_of(self.masks)[...] = state.step + t
             entropy = self._step(state, work.tape, x, labels, rates, samples[t])
@@ -110,10 +101,16 @@ class PlainStepper:
         self._average(state, tape, rates.alpha)
         for gradient in backward(ops, layers, parameters, tape, entropy.g):
             self._use(gradient, state, rates)
+        tensors = [parameters, *state.moments]
         for kind, names in parameters.members.items():
-            velocity = None if self._rho is None else state.velocities.flat[kind]
-            steps = [self._steps[name] for name in names]
-            self._descend(kind, parameters.flat[kind], velocity, steps, rates if kind == "weights" else _NO_PENALTY)
+            flat = [group.flat[kind] for group in tensors]
+            group = WEIGHTS if kind == "weights" else UNITS
+            if self.rule.first_apart and names[0] == layers[0].W:
+                size, names = self._steps[names[0]][0].size, names[1:]
+                self._descend(layers[0].W, FIRST, [group[layers[0].W] for group in tensors], [layers[0].W], rates)
+                flat = [tensor[..., size:] for tensor in flat]
+            if names:
+                self._descend(kind, group, flat, names, rates)
         return cast("CrossEntropy", entropy)
 
     def _average(self, state: State, tape: Tape, alpha: Array) -> None:
@@ -131,31 +128,37 @@ class PlainStepper:
     def _use(self, gradient: LayerGradient, state: State, rates: Rates) -> None:
         """Update one layer's large weights, after adding up their squares, and store the steps of its other tensors.
 
-        `gradient.g` already includes the factor eta.
+        `gradient.g` includes the factor eta unless the optimiser has moments that follow the gradient itself.
         """
         ops, steps = self.ops, self._steps
         layer, x, g, gamma, beta = gradient
         W = state.parameters[layer.W]
-        if layer.W in state.parameters.large and self._rho is None:
-            buffer = self._buffers.get(layer.W)
-            self._buffers[layer.W] = ops.descend_by_product(W, x, g, rates.keep, rates.squares, buffer)
-        else:
-            step = steps[layer.W] = ops.weight_gradient(x, g, steps.get(layer.W))
-            if layer.W in state.parameters.large:
-                self._descend(layer.W, W, state.velocities[layer.W], [step], rates)
         if layer.b is not None:
             steps[layer.b] = ops.bias_gradient(g, steps.get(layer.b))
+        group = FIRST if layer is self.layers[0] else WEIGHTS
+        if layer.W in state.parameters.large and self.rule.by_product:
+            self.rule.scale(ops, group, g)
+            keep, _ = self.rule.penalty(group, rates)
+            buffer = self._buffers.get(layer.W)
+            self._buffers[layer.W] = ops.descend_by_product(W, x, g, keep, rates.squares, buffer)
+        else:
+            steps[layer.W] = ops.weight_gradient(x, g, steps.get(layer.W))
+            if layer.W in state.parameters.large:
+                tensors = [W, *(moments[layer.W] for moments in state.moments)]
+                self._descend(layer.W, group, tensors, [layer.W], rates)
         if layer.gamma is not None and layer.beta is not None:
             steps[layer.gamma], steps[layer.beta] = gamma, beta
 
-    def _descend(self, name: str, p: Array, velocity: Array | None, steps: list[Array], rates: Rates) -> None:
-        out = self._buffers.get(name)
-        if velocity is None:
-            self._buffers[name] = self.ops.descend(p, steps, rates.keep, rates.squares, out)
-        else:
-            self._buffers[name] = self.ops.descend_with_momentum(
-                p, velocity, steps, rates.shrink, self._rho, self.hyper.nesterov, rates.squares, out
-            )
+    def _descend(self, key: str, group: int, tensors: list[Array], names: Sequence[str], rates: Rates) -> None:
+        """Update `tensors`, parameters and their moments, by the steps of the parameters `names`."""
+        steps = [self._steps[name] for name in names]
+        out = self._buffers.get(key)
+        self._buffers[key] = self.rule(self.ops, group, tensors[0], tensors[1:], steps, rates, out)
+
+    def numbers(self, step: int, eta: Array) -> Any:
+        """Return what :meth:`UpdateRule.numbers` does, in the network's dtype; without any, k times None."""
+        numbers = self.rule.numbers(step, eta)
+        return [None] * len(eta) if numbers is None else numbers.astype(self.dtype)
 
     def _column(self, values: Array) -> Array:
         """Return (..., R) as (..., R, 1, 1) in the network's dtype."""

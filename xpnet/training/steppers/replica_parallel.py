@@ -69,7 +69,7 @@ class ReplicaParallelStepper:
     def _side_by_side(self, part: State, start: int, stop: int) -> list[tuple[Array, Array]]:
         """Move the first layer of a part to memory for wide products; return pairs of (original, temporary) arrays."""
         borrowed = []
-        for group in ("parameters", "velocities"):
+        for group in ("parameters", "velocities", "second_moments"):
             tensors = getattr(part, group)
             if "W1" not in tensors.large or len(tensors["W1"]) == 1:
                 continue

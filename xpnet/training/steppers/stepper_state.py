@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from xpnet.backend import Array
+from xpnet.config.optimisers import OPTIMISERS
 from xpnet.config.training import TrainConfig
 from xpnet.nn.dropout import Dropout
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+
+GROUPS = ("parameters", "velocities", "running", "second_moments")
 
 
 @dataclass
@@ -18,19 +27,37 @@ class State:
 
     Attributes:
         parameters: Parameters by name, with the leading replica axis.
-        velocities: Velocities with the same names and shapes; empty without momentum.
+        velocities: Velocities with the same names and shapes, or the first moments of AdamW and Lion; empty if the
+            optimiser has none.
         running: Running statistics by name.
         step: Steps taken so far.
+        second_moments: The second moments of AdamW; empty with other optimisers.
     """
 
     parameters: Any
     velocities: Any
     running: Any
     step: int = 0
+    second_moments: Any = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: Network, moments: int) -> State:
+        """Return the state of a network before its first step, with as many moments, all zero."""
+        zeros = network.backend.xp.zeros_like
+        first, second = (
+            {name: zeros(p) for name, p in network.parameters.items()} if moments > number else {}
+            for number in range(2)
+        )
+        return cls(network.parameters, first, network.running, second_moments=second)
+
+    @property
+    def moments(self) -> list[Any]:
+        """The groups of tensors that the optimiser keeps for the parameters."""
+        return [group for group in (self.velocities, self.second_moments) if group]
 
     def pack(self, xp: Any) -> None:
         """Move small tensors side by side in memory, if they are not yet; the dictionaries then hold views."""
-        for group in ("parameters", "velocities", "running"):
+        for group in GROUPS:
             tensors = getattr(self, group)
             if not isinstance(tensors, FlatParameters):
                 kinds = {} if group == "running" else {"kind": parameter_kind}
@@ -46,16 +73,14 @@ class State:
                 return tensors.select(replicas)
             return {name: array[replicas] for name, array in tensors.items()}
 
-        return State(chosen(self.parameters), chosen(self.velocities), chosen(self.running), self.step)
+        return self._each(chosen)
 
     def part(self, start: int, stop: int) -> State:
         """Return the replicas from `start` up to `stop` of a packed state, as views of the same memory."""
-        return State(
-            self.parameters.part(start, stop),
-            self.velocities.part(start, stop),
-            self.running.part(start, stop),
-            self.step,
-        )
+        return self._each(lambda tensors: tensors.part(start, stop))
+
+    def _each(self, function: Callable[[Any], Any]) -> State:
+        return replace(self, **{group: function(getattr(self, group)) for group in GROUPS})
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,10 @@ class Hyperparameters:
             batches. None means that the batches of each call are compared.
         masks: What dropout depends on, with a seed for each replica; the step is that of the state. None without it.
         weights: Weight of each training sample in the loss (N,); None for 1.
+        optimiser: ``"sgd"``, ``"adamw"`` or ``"lion"``.
+        beta1, beta2, adam_eps, weight_decay: Settings of AdamW and Lion; None with SGD.
+        factor_first, factor_units: Factors of the learning rate for the first layer's weights, and for biases, gamma
+            and beta; None for 1.
     """
 
     lam: Array
@@ -80,6 +109,59 @@ class Hyperparameters:
     orders: tuple[int, ...] | None = None
     masks: Dropout | None = None
     weights: Array | None = None
+    optimiser: str = "sgd"
+    beta1: Any = None
+    beta2: Any = None
+    adam_eps: Array | None = None
+    weight_decay: Array | None = None
+    factor_first: Array | None = None
+    factor_units: Array | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: TrainConfig,
+        replicas: int,
+        asarray: Callable[[Any], Array],
+        numbers: Any = slice(None),
+        orders: tuple[int, ...] | None = None,
+        weights: Array | None = None,
+    ) -> Hyperparameters:
+        """Return the settings of a training of `replicas` networks, for those with the given `numbers`.
+
+        Args:
+            config: The settings of the training.
+            replicas: Number of all its networks, R.
+            asarray: Returns a NumPy array on the device.
+            numbers: Numbers of the networks that the stepper trains.
+            orders: See above.
+            weights: See above.
+        """
+
+        def array(name: str, usual: float | None) -> Array | None:
+            values = np.broadcast_to(np.asarray(getattr(config, name), float), (replicas,))
+            return None if usual is not None and (values == usual).all() else asarray(values[numbers].copy())
+
+        moments = {}
+        if config.optimiser != "sgd":
+            moments = {name: array(name, None) for name in OPTIMISERS[config.optimiser]}
+        return cls(
+            lam=array("lam", None),
+            rho=array("momentum", 0.0),
+            nesterov=config.nesterov,
+            smoothing=array("label_smoothing", 0.0),
+            orders=orders,
+            weights=weights,
+            optimiser=config.optimiser,
+            factor_first=array("lr_first", 1.0),
+            factor_units=array("lr_bn", 1.0),
+            **moments,
+        )
+
+    @property
+    def moments(self) -> int:
+        """How many tensors of its own the optimiser keeps for each parameter."""
+        return {"adamw": 2, "lion": 1}.get(self.optimiser, int(self.rho is not None))
 
     def with_dropout(self, config: TrainConfig, seeds: Sequence[int], replicas: Any = slice(None)) -> Hyperparameters:
         """Return these settings of `replicas` (A,), which have the orders of samples `seeds` (A,), with dropout.
@@ -91,13 +173,10 @@ class Hyperparameters:
 
     def part(self, start: int, stop: int) -> Hyperparameters:
         """Return the settings of the replicas from `start` up to `stop`."""
-
-        def cut(values: Array) -> Array:
-            return values[start:stop] if getattr(values, "ndim", 0) else values
-
-        rho, smoothing = (None if values is None else cut(values) for values in (self.rho, self.smoothing))
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "orders"}
+        cut = {name: value[start:stop] for name, value in values.items() if getattr(value, "ndim", 0)}
         masks = None if self.masks is None else self.masks.select(slice(start, stop))
-        return replace(self, lam=cut(self.lam), rho=rho, smoothing=smoothing, orders=None, masks=masks)
+        return replace(self, orders=None, masks=masks, **cut)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from xpnet.data import TransformedRows, samples_of
 from xpnet.nn.layers import Layer
 from xpnet.ops import fast_is_on
 from xpnet.ops.blas import blas_threads, one_blas_thread
+from xpnet.training.steppers.column_rule import ColumnRule
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.unit_shares import DropoutOfShare, edges_of
+from xpnet.training.steppers.update_rule import FIRST, UNITS, WEIGHTS, Rates
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -41,10 +43,10 @@ class UnitParallelStepper(PlainStepper):
 
     def __init__(self, network: Network, x: Any, labels: Array, hyper: Hyperparameters, threads: int) -> None:
         super().__init__(network, x, labels, hyper)
-        from xpnet.ops import numba_kernels
         from xpnet.ops.numba_intrinsics import addresses, meet
 
-        self.momentum_on_columns, self._meet = numba_kernels.momentum, meet
+        self._meet = meet
+        self.on_columns = ColumnRule(self.rule, hyper, self.dtype)
         self._give_way = (addresses() or (0, 0, 0, 0))[3]
         self.threads = threads
         self._memory: dict[int, tuple[_Shared, list[_Share]]] = {}
@@ -99,11 +101,14 @@ class _Shared:
         self.alpha = np.full(steps, stepper.config.bn_alpha, stepper.dtype)
         if state.step == 0 and steps > 0:
             self.alpha[0] = 0  # running statistics start from the first batch
+        self.numbers = stepper.numbers(state.step, eta)
+        eta = stepper.rule.rates(eta)
         shrink = 2 * eta * stepper.hyper.lam
         self.scale, self.shrink, self.keep = (
             values[..., None, None].astype(stepper.dtype) for values in (eta / n, shrink, 1 - shrink)
         )
         self.squares = np.zeros((stepper.threads, steps))
+        self.tensors = [state.parameters, *state.moments]
         self.flags = np.zeros(stepper.threads * _APART, np.int64)
         self.errors: list[BaseException] = []
 
@@ -127,8 +132,6 @@ class _Share:
         self.steps: dict[str, Any] = {}
         self.entropy: Any = None
         self.output: Any = None  # of the last hidden layer, this thread's (n, units)
-        rho = stepper.hyper.rho
-        self.rho = None if rho is None else np.asarray(rho, stepper.dtype).reshape(1)
 
     def work(self, steps: int) -> None:
         """Take the steps, in step with the other threads."""
@@ -237,58 +240,49 @@ class _Share:
 
     def _update_last(self, t: int, own: slice) -> None:
         last, g = self.stepper.layers[-1], self.shared.last_g
-        parameters, velocities = self.shared.state.parameters, self.shared.state.velocities
         name = last.W
         step = self.steps[name] = np.matmul(self.output.T, g, out=self.steps.get(name))
-        velocity = None if self.rho is None else velocities[name][:, own]
-        self._descend(t, parameters[name][:, own], velocity, step[None], penalised=True)
+        self._descend(t, WEIGHTS, name, (slice(None), own), step[None])
         if self.number == 0 and last.b is not None:
-            velocity = None if self.rho is None else velocities[last.b]
-            step = self.stepper.ops.bias_gradient(g[None], self.steps.get(last.b))
-            self.steps[last.b] = step
-            self._descend(t, parameters[last.b], velocity, step, penalised=False)
+            step = self.steps[last.b] = self.stepper.ops.bias_gradient(g[None], self.steps.get(last.b))
+            self._descend(t, UNITS, last.b, ..., step)
 
     def _update(self, t: int, layer: Layer, own: slice, x: Array, gradient: Any) -> None:
         """Update this thread's columns of a layer."""
-        shared, ops = self.shared, self.stepper.ops
-        parameters, velocities = shared.state.parameters, shared.state.velocities
+        ops, rule = self.stepper.ops, self.stepper.rule
         g = gradient if layer.gamma is None else gradient.s
-        W = parameters[layer.W]
-        if self.rho is None:
-            squares = shared.squares[self.number, t : t + 1]
-            buffer = self.steps.get(layer.W)
-            self.steps[layer.W] = ops.descend_by_product(W[:, :, own], x, g, shared.keep[t], squares, buffer)
-        else:
-            step = self.steps[layer.W] = np.matmul(x.T, g[0], out=self.steps.get(layer.W))
-            self.stepper.momentum_on_columns(
-                W, velocities[layer.W], step[None], own.start, shared.shrink[t, 0, 0], self.rho,
-                self.stepper.hyper.nesterov, shared.squares[self.number, t : t + 1],
-            )  # fmt: skip
-        steps = [] if layer.b is None else [(layer.b, ops.bias_gradient(g, self.steps.get(layer.b)))]
+        small = [] if layer.b is None else [(layer.b, ops.bias_gradient(g, self.steps.get(layer.b)))]
         if layer.gamma is not None and layer.beta is not None:
-            steps += [(layer.gamma, gradient.gamma), (layer.beta, gradient.beta)]
-        for name, small in steps:
-            velocity = None if self.rho is None else velocities[name][..., own]
-            self._descend(t, parameters[name][..., own], velocity, small, penalised=False)
+            small += [(layer.gamma, gradient.gamma), (layer.beta, gradient.beta)]
+        group, rates, W = FIRST if layer is self.inner[0][0] else WEIGHTS, self._rates(t), layer.W
+        tensors = [tensors[W] for tensors in self.shared.tensors]
+        if rule.by_product:
+            rule.scale(ops, group, g)
+            keep, buffer = rule.penalty(group, rates)[0], self.steps.get(W)
+            self.steps[W] = ops.descend_by_product(tensors[0][:, :, own], x, g, keep, rates.squares, buffer)
+        else:
+            step = self.steps[W] = np.matmul(x.T, g[0], out=self.steps.get(W))
+            self.stepper.on_columns(ops, group, own.start, tensors, step[None], rates)
+        for name, step in small:
+            self._descend(t, UNITS, name, (..., own), step)
 
-    def _descend(self, t: int, p: Array, velocity: Any, step: Array, *, penalised: bool) -> None:
-        ops, shared, hyper = self.stepper.ops, self.shared, self.stepper.hyper
-        squares = shared.squares[self.number, t : t + 1] if penalised else None
-        if self.rho is None:
-            ops.descend(p, [step], shared.keep[t] if penalised else None, squares)
-            return
-        shrink = shared.shrink[t] if penalised else None
-        rho = self.rho.reshape(1, 1, 1)
-        ops.descend_with_momentum(p, velocity, [step], shrink, rho, hyper.nesterov, squares)
+    def _descend(self, t: int, group: int, name: str, place: Any, step: Array) -> None:
+        p, *moments = (tensors[name][place] for tensors in self.shared.tensors)
+        self.stepper.rule(self.stepper.ops, group, p, moments, [step], self._rates(t), None)
+
+    def _rates(self, t: int) -> Rates:
+        shared = self.shared
+        squares = shared.squares[self.number, t : t + 1]
+        return Rates(shared.scale[t], shared.keep[t], shared.shrink[t], squares, shared.alpha[t], shared.numbers[t])
 
 
 def units_pay(network: Network, hyper: Hyperparameters, batch_size: int) -> bool:
     """Return whether sharing units is faster than one operation after another, as far as that was measured.
 
-    Small batches make the products of a thread inefficient, as a wide first layer does; and without momentum an update
-    of W is part of a product, which shares of columns slow down.
+    Small batches make the products of a thread inefficient, as a wide first layer does; and without momentum or
+    other moments an update of W is part of a product, which shares of columns slow down.
     """
-    return hyper.rho is not None and batch_size >= _SMALLEST_BATCH and network.config.inputs <= _MOST_INPUTS
+    return hyper.moments > 0 and batch_size >= _SMALLEST_BATCH and network.config.inputs <= _MOST_INPUTS
 
 
 def threads_for_units(network: Network, batch_size: int) -> int:
