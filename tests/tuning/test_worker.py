@@ -537,6 +537,7 @@ def test_settings_may_need_what_is_searched(trained):
         ("lambda", _COSINE | {"epochs": 2}, {"budget": 1}, "epochs: the budget decides how long trials train; leave"),
         ("epochs", _COSINE, {"budget": 1}, "epochs: the budget decides how long trials train"),
         ("lambda", {}, {"budget": 1}, "budget: cuts the cycles of the schedule triangular; take one that lasts as"),
+        ("lambda", {"schedule": "cosine-restarts"}, {"budget": 1}, "budget: cuts the cycles of the schedule cosine-"),
         ("lambda", _COSINE, {"budget": 1, "round_cycles": (1,)}, "round_cycles: the budget decides how long trials"),
         ("lambda", _COSINE, {"budget": 1e-9}, "budget = 1e-09: is less than a step of 3072-50-50-10 with BN with"),
         ("lambda", _COSINE, {"budget": 0}, "budget = 0"),

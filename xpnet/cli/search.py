@@ -104,8 +104,8 @@ def search(
 ) -> None:
     """Search settings: train many networks at once, choose by validation accuracy, and test the winner.
 
-    Trials that differ in lambda, learning rates, numbers of the optimiser, label smoothing or initial weights train as
-    one population.
+    Trials that differ in lambda, learning rates, numbers of the optimiser, label smoothing, dropout or initial weights
+    train as one population.
     Any number of workers, on any machines, share a search; one that is killed loses nothing: --resume goes on.
     """
     # Refuse text that the search's files cannot hold, before anything is created.
