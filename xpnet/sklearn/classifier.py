@@ -28,7 +28,7 @@ class XpnetClassifier(Fitting):
     Args:
         hidden: Units of each hidden layer; ``()`` gives multinomial logistic regression.
         batch_norm: Normalise each hidden layer over the batch, before its ReLU.
-        lam: Strength of the L2 penalty on the weights.
+        lam: Strength of the L2 penalty on the weights; ``"auto"``: 2 / rows, at most 5e-3.
         batch_size: Rows in a step; ``"auto"`` chooses by the number of rows.
         epochs: Passes over the rows, such as 20 or 2.6; ``"auto"`` chooses by the number of rows.
         members: Networks in the ensemble, trained together, each with its own weights and order of rows.
@@ -65,7 +65,7 @@ class XpnetClassifier(Fitting):
         *,
         hidden: Sequence[int] | int | str = (64, 64),
         batch_norm: bool = True,
-        lam: float | Sequence[float] = 1e-4,
+        lam: float | Sequence[float] | str = "auto",
         batch_size: int | str = "auto",
         epochs: float | str = "auto",
         members: int = 1,

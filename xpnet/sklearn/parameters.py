@@ -26,6 +26,8 @@ _ELSEWHERE = {
     "shuffle_seed",  # follows from random_state
     "patience", "restore",  # follow from early_stopping and n_iter_no_change
 }  # fmt: skip
+# Penalty by the number of rows; see `automatic_lam`.
+_PENALTY, _LEAST_LAM, _MOST_LAM = 2.0, 1e-5, 5e-3
 # Length of training by the number of rows; see `automatic_epochs`.
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 10, 100
 
@@ -75,12 +77,23 @@ def network_config(estimator: Any, inputs: int, classes: int) -> NetworkConfig:
 def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
     """Return how an estimator trains on so many rows; `changes` replace its parameters."""
     values = {name: getattr(estimator, name) for name in settings_of(TrainConfig)} | changes
+    if _is_auto(values["lam"]):
+        values["lam"] = automatic_lam(rows)
     if _is_auto(values["batch_size"]):
         values["batch_size"] = automatic_batch_size(rows)
     if _is_auto(values["epochs"]):
         epochs = automatic_epochs(rows, int(values["batch_size"]))
         values["epochs"] = None if values["cycles"] is not None else epochs
     return TrainConfig(**values)
+
+
+def automatic_lam(rows: int) -> float:
+    """Return the strength of the penalty for so many training rows: 2 / rows, from 1e-5 to 5e-3.
+
+    A prior on the weights counts as much as a fixed number of rows, so its share of the mean loss falls with their
+    number.
+    """
+    return min(_MOST_LAM, max(_LEAST_LAM, _PENALTY / max(rows, 1)))
 
 
 def automatic_batch_size(rows: int) -> int:
