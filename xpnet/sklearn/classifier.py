@@ -28,7 +28,8 @@ class XpnetClassifier(Fitting):
     Args:
         hidden: Units of each hidden layer; ``()`` gives multinomial logistic regression.
         batch_norm: Normalise each hidden layer over the batch, before its ReLU.
-        lam: Strength of the L2 penalty on the weights; ``"auto"``: 2 / rows, at most 5e-3.
+        lam: Strength of the L2 penalty on the weights; ``"auto"``: 0.12 / sqrt(rows),
+            from 3e-4 to 5e-3.
         batch_size: Rows in a step; ``"auto"`` chooses by the number of rows.
         epochs: Passes over the rows, such as 20 or 2.6; ``"auto"`` chooses by the number of rows.
         members: Networks in the ensemble, trained together, each with its own weights and order of rows.
@@ -37,7 +38,7 @@ class XpnetClassifier(Fitting):
         selection: Weights of the members' probabilities: ``"mean"``, or ``"greedy"`` for those with the lowest log-loss
             on validation rows (Caruana et al., 2004).
         early_stopping: Whether rows are held back for validation, by which each member keeps its best epoch;
-            ``"auto"``: from 2,000 rows on.
+            ``"auto"``: from 10,000 rows on.
         validation_fraction: Share of each class that is held back.
         n_iter_no_change: Epochs without improvement after which training stops; None trains for all epochs.
         warm_start: Whether :meth:`fit` continues with the networks of the call before.
@@ -56,6 +57,7 @@ class XpnetClassifier(Fitting):
         member_weights_: Weight of each member in the probabilities (members,).
         history_: :class:`xpnet.History` of the last :meth:`fit`.
         n_iter_: Epochs trained.
+        n_samples_seen_: Rows of :meth:`fit`, or of all calls of :meth:`partial_fit`.
         loss_curve_: Training loss of each epoch, the mean of the members.
         validation_scores_: Validation accuracy of each epoch, the mean of the members; None without validation rows.
     """
@@ -139,6 +141,7 @@ class XpnetClassifier(Fitting):
         best = BestEpoch(checked["n_iter_no_change"]) if validates else None
         new._train(data, config, [seed + r for r in range(checked["members"])], best)
         new._weigh_members(data, checked["selection"])
+        new.n_samples_seen_ = len(features)
         self._become(new)
         return self
 
@@ -179,7 +182,8 @@ class XpnetClassifier(Fitting):
         if not goes_on:
             new._build(data, seed, checked["members"])
         before = None if not goes_on else {k: v.copy() for k, v in new.network_.running.items()}
-        config = train_config(new, len(data.train), schedule="constant", epochs=1, cycles=None)
+        new.n_samples_seen_ = len(features) + getattr(self, "n_samples_seen_", 0)
+        config = train_config(new, new.n_samples_seen_, schedule="constant", epochs=1, cycles=None)
         epochs = getattr(self, "n_iter_", 0)
         new._train(data, config, [(seed + r + epochs) % 2**31 for r in range(checked["members"])], None)
         if before is not None:

@@ -23,8 +23,8 @@ from xpnet.training.history import History
 from xpnet.training.progress import Progress
 from xpnet.training.train import train
 
-# Rows from which early_stopping="auto" holds rows back for validation.
-_ENOUGH_ROWS = 2000
+# Rows from which early_stopping="auto" holds rows back for validation: with fewer, training on them is worth more.
+_ENOUGH_ROWS = 10_000
 _CHECKS = {
     "members": whole(1, MOST_NETWORKS),
     "diversity": flag,

@@ -26,10 +26,12 @@ _ELSEWHERE = {
     "shuffle_seed",  # follows from random_state
     "patience", "restore",  # follow from early_stopping and n_iter_no_change
 }  # fmt: skip
-# Penalty by the number of rows; see `automatic_lam`.
-_PENALTY, _LEAST_LAM, _MOST_LAM = 2.0, 1e-5, 5e-3
-# Length of training by the number of rows; see `automatic_epochs`.
-_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 10, 100
+# Settings by the number of rows, chosen by accuracy and log-loss on digits, breast_cancer, wine, iris and four tables
+# of make_classification (1,500 to 20,000 rows, with and without noise in the labels).  Small batches helped most:
+# their noise regularises.
+_PENALTY, _LEAST_LAM, _MOST_LAM = 0.12, 3e-4, 5e-3
+_SMALLEST_BATCH, _LARGEST_BATCH, _MOST_STEPS_AN_EPOCH = 32, 256, 800
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 60
 
 
 def settings_of(kind: type) -> dict[str, dataclasses.Field[Any]]:
@@ -88,28 +90,26 @@ def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
 
 
 def automatic_lam(rows: int) -> float:
-    """Return the strength of the penalty for so many training rows: 2 / rows, from 1e-5 to 5e-3.
-
-    A prior on the weights counts as much as a fixed number of rows, so its share of the mean loss falls with their
-    number.
-    """
-    return min(_MOST_LAM, max(_LEAST_LAM, _PENALTY / max(rows, 1)))
+    """Return the strength of the penalty for so many training rows: 0.12 / sqrt(rows), from 3e-4 to 5e-3."""
+    return float(min(_MOST_LAM, max(_LEAST_LAM, _PENALTY / np.sqrt(max(rows, 1)))))
 
 
 def automatic_batch_size(rows: int) -> int:
-    """Return the batch size for so many training rows: a power of two, about rows / 20, from 16 to 256.
+    """Return the batch size for so many training rows: 32, and from 25,600 rows on 64, 128 or 256.
 
     No batch is left with one row, which batch normalisation could not normalise.
     """
-    size = int(min(256, max(16, 2 ** np.ceil(np.log2(max(rows, 1) / 20)))))
+    size = _SMALLEST_BATCH
+    while size < _LARGEST_BATCH and rows >= size * _MOST_STEPS_AN_EPOCH:
+        size *= 2
     while rows > size and rows % size == 1:
         size += 1
     return size
 
 
 def automatic_epochs(rows: int, batch_size: int) -> int:
-    """Return the epochs for so many training rows: as many as make 2,000 steps, from 10 to 100."""
-    steps = -(-rows // batch_size)
+    """Return the epochs for so many training rows: as many as make 4,000 steps, from 15 to 60."""
+    steps = -(-max(rows, 1) // batch_size)
     return int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
 
 
