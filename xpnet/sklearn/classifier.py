@@ -19,7 +19,7 @@ from xpnet.training.callback import Callback
 from xpnet.version import __version__
 
 
-@with_settings(schedule="one-cycle", eta_max=0.1, momentum=0.9)
+@with_settings(schedule="one-cycle", eta_max="auto", momentum="auto")
 class XpnetClassifier(Fitting):
     """A fully connected network, or an ensemble of them, as a scikit-learn classifier.
 
@@ -141,7 +141,6 @@ class XpnetClassifier(Fitting):
         best = BestEpoch(checked["n_iter_no_change"]) if validates else None
         new._train(data, config, [seed + r for r in range(checked["members"])], best)
         new._weigh_members(data, checked["selection"])
-        new.n_samples_seen_ = len(features)
         self._become(new)
         return self
 
@@ -182,7 +181,7 @@ class XpnetClassifier(Fitting):
         if not goes_on:
             new._build(data, seed, checked["members"])
         before = None if not goes_on else {k: v.copy() for k, v in new.network_.running.items()}
-        new.n_samples_seen_ = len(features) + getattr(self, "n_samples_seen_", 0)
+        new.n_samples_seen_ += getattr(self, "n_samples_seen_", 0)
         config = train_config(new, new.n_samples_seen_, schedule="constant", epochs=1, cycles=None)
         epochs = getattr(self, "n_iter_", 0)
         new._train(data, config, [(seed + r + epochs) % 2**31 for r in range(checked["members"])], None)

@@ -71,6 +71,7 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return bool(self.early_stopping) or checked["selection"] == "greedy"
 
     def _data(self, X: Any, labels: Any, validation: float | None, rng: Any, goes_on: bool) -> Dataset:
+        self.n_samples_seen_ = len(X)
         names = tuple(map(str, getattr(self, "feature_names_in_", ())))
         return rows.data_set(
             X,

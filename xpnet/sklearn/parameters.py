@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -79,14 +79,19 @@ def network_config(estimator: Any, inputs: int, classes: int) -> NetworkConfig:
 def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
     """Return how an estimator trains on so many rows; `changes` replace its parameters."""
     values = {name: getattr(estimator, name) for name in settings_of(TrainConfig)} | changes
-    if _is_auto(values["lam"]):
-        values["lam"] = automatic_lam(rows)
-    if _is_auto(values["batch_size"]):
-        values["batch_size"] = automatic_batch_size(rows)
-    if _is_auto(values["epochs"]):
-        epochs = automatic_epochs(rows, int(values["batch_size"]))
-        values["epochs"] = None if values["cycles"] is not None else epochs
+    for name, automatic in _AUTOMATIC.items():
+        if isinstance(values[name], str) and values[name] == "auto":
+            values[name] = automatic(values, rows)
+    if isinstance(weights := values.get("class_weight"), Mapping):
+        values["class_weight"] = _by_class(weights, estimator.classes_.tolist())
     return TrainConfig(**values)
+
+
+def _by_class(weights: Mapping[Any, float], classes: Sequence[Any]) -> tuple[float, ...]:
+    """Return scikit-learn's weights by class in the order of the classes; those that are not given are 1."""
+    if others := [str(name) for name in weights if name not in classes]:
+        raise ValueError(f"class_weight: {', '.join(others)} is none of the classes of y")
+    return tuple(float(weights.get(c, 1.0)) for c in classes)
 
 
 def automatic_lam(rows: int) -> float:
@@ -113,5 +118,19 @@ def automatic_epochs(rows: int, batch_size: int) -> int:
     return int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
 
 
-def _is_auto(value: Any) -> bool:
-    return isinstance(value, str) and value == "auto"
+def _descends(values: Mapping[str, Any]) -> bool:
+    """Return whether the update is plain gradient descent, with or without momentum."""
+    return bool(values.get("optimiser", "sgd") == "sgd")
+
+
+# Parameters that may be "auto", and their values, from the settings (those before them in this table are known) and the
+# number of rows.
+_AUTOMATIC: dict[str, Callable[[Mapping[str, Any], int], Any]] = {
+    "lam": lambda _, rows: automatic_lam(rows),
+    "batch_size": lambda _, rows: automatic_batch_size(rows),
+    "epochs": lambda values, rows: (
+        automatic_epochs(rows, int(values["batch_size"])) if values["cycles"] is None else None
+    ),
+    "momentum": lambda values, _: 0.9 if _descends(values) else 0.0,
+    "eta_max": lambda values, _: 0.1 if _descends(values) else 0.003,
+}
