@@ -80,7 +80,7 @@ class XpnetClassifier(Fitting):
         random_state: Any = None,
         device: str = "auto",
         dtype: str = "float32",
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | None = (),
         verbose: int = 0,
         **settings: Any,
     ) -> None:
