@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from xpnet.training.evaluation import evaluate
     from xpnet.training.history import History, Metrics
     from xpnet.training.population import Population
+    from xpnet.training.progress import Progress
     from xpnet.training.result import TrainResult
     from xpnet.training.train import train
     from xpnet.training.train_population import train_population
@@ -59,6 +60,7 @@ _NAMES = {
     "training.evaluation": "evaluate",
     "training.history": "History Metrics",
     "training.population": "Population",
+    "training.progress": "Progress",
     "training.result": "TrainResult",
     "training.train": "train",
     "training.train_population": "train_population",
@@ -66,7 +68,7 @@ _NAMES = {
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 # Modules that are attributes of the package too.
-_MODULES = ("testing",)
+_MODULES = ("sklearn", "testing")
 
 __all__ = [
     "Backend",
@@ -81,6 +83,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "Population",
+    "Progress",
     "Settings",
     "Standardiser",
     "TrainConfig",
