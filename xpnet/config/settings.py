@@ -76,7 +76,7 @@ class Settings:
                 if len(items) == 1:
                     del varying[name]
             groups[group][field.name] = value
-        train = TrainConfig(**groups["train"])
+        train, run = TrainConfig(**groups["train"]), RunConfig(**groups["run"])
         for name in _UNUSED[train.schedule]:
             if name in groups["train"]:
                 raise ConfigError(
@@ -85,7 +85,7 @@ class Settings:
                 )
         for name, needed in _NEEDS.items():
             group = known[name][0]
-            of = {"train": train, "data": DataConfig(**groups["data"])}[group]
+            of = {"train": train, "run": run, "data": DataConfig(**groups["data"])}[group]
             if name in groups[group] and not getattr(of, needed):
                 raise ConfigError(
                     f"{name} = {shown(values[name])}: has no effect without {needed}; set it, or leave {name} out"
@@ -94,7 +94,6 @@ class Settings:
         if network.bias_before_bn and not network.batch_norm:
             raise ConfigError("bias_before_bn = true: has no meaning without batch_norm, where biases always exist")
         checked = {name: getattr(network, name) for name in groups["network"]}
-        run = RunConfig(**groups["run"])
         if "seed" in varying and run.runs > 1:
             raise ConfigError(
                 f"seed = {shown(varying['seed'])}, runs = {run.runs}: give a list of seeds, or runs, not both"
@@ -189,7 +188,7 @@ _USED = {
     "one-cycle": ("eta_min", "eta_max", "warmup", "anneal"),
 }
 # Settings without an effect unless another one is on.
-_NEEDS = {"border": "shift", "pca_eps": "pca"}
+_NEEDS = {"border": "shift", "pca_eps": "pca", "stratify": "cv"}
 _UNUSED = {
     schedule: [name for name in ("eta_min", "eta_max", "n_s", "eta", "decay", "warmup", "anneal") if name not in used]
     for schedule, used in _USED.items()

@@ -60,6 +60,20 @@ class DeviceData:
     views: DeviceSet | None = None
     seconds: float = 0.0
 
+    @property
+    def samples(self) -> int:
+        """Number of samples that each network trains on."""
+        return int(self.train.x.shape[0])
+
+    @property
+    def offsets(self) -> tuple[int, ...] | None:
+        """The first row of each network's samples in the training set; None if all networks train on all rows."""
+        return None
+
+    def part(self, start: int, stop: int) -> DeviceData:  # noqa: ARG002 - for data that differs between networks
+        """Return the data of the networks from `start` up to `stop`."""
+        return self
+
 
 @takes(data=kind(Dataset), backend=kind(Backend), dtype=floating, config=optional(kind(TrainConfig)))
 def to_device(data: Dataset, backend: Backend, dtype: Any, config: TrainConfig | None = None) -> DeviceData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,14 +85,20 @@ class Population:
         Raises:
             ConfigError: `start` or `stop` is not a whole number of at least 0.
         """
+        return self._with_lists(lambda values: values[start:stop])
 
-        def cut(config: Any) -> Any:
-            lists = {
-                name: value for name, value in vars(config).items() if isinstance(value, tuple) and name != "hidden"
-            }
-            return dataclasses.replace(config, **{name: value[start:stop] for name, value in lists.items()})
+    def repeated(self, times: int) -> Population:
+        """Return all replicas, `times` times one after another."""
+        return self._with_lists(lambda values: values * times)
 
-        return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
+    def _with_lists(self, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Population:
+        """Return a population whose tuples with a value for each replica are changed by a function."""
+
+        def changed(config: Any) -> Any:
+            lists = {name: v for name, v in vars(config).items() if isinstance(v, tuple) and name != "hidden"}
+            return dataclasses.replace(config, **{name: change(values) for name, values in lists.items()})
+
+        return Population(changed(self.network), changed(self.train), change(self.seeds), change(self.rows))
 
     def of_each_init(self) -> list[Population]:
         """Return the first network for each value of `init`."""

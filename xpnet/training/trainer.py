@@ -15,7 +15,7 @@ from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
-from xpnet.training.batches import Batches
+from xpnet.training.batches import Batches, same_order
 from xpnet.training.callback import Callback, PruningPoint, SavePoint
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluator import SETS, Evaluator
@@ -63,7 +63,7 @@ class Trainer:
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
-        self.length = config.length(int(data.train.x.shape[0]))
+        self.length = config.length(data.samples)
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         settings = config.lam, config.momentum, config.label_smoothing
         self.lam, self.rho, self.smoothing = (np.broadcast_to(np.asarray(v, float), (replicas,)) for v in settings)
@@ -77,7 +77,7 @@ class Trainer:
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        self._batches = Batches(orders, int(data.train.x.shape[0]), config, place, data.data.image_shape)
+        self._batches = Batches(orders, data.samples, config, place, data.data.image_shape, data.offsets)
         self._evaluator = Evaluator(self.active, data, self.lam)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
@@ -142,7 +142,7 @@ class Trainer:
         active, train, config, asarray = self.active, self.data.train, self.config, self.network.backend.asarray
         self._evaluator.set_up()
         rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
-        orders = tuple(self.orders[r] for r in active.numbers)
+        orders = tuple(same_order(self.orders, self.data.offsets)[r] for r in active.numbers)
         smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
         hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))

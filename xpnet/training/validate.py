@@ -19,6 +19,7 @@ from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData, check_views, seen_in_views, set_to_device, to_device
 from xpnet.training.state import TrainState, check_compatible
 from xpnet.training.steppers import Hyperparameters, check_known, make_stepper
+from xpnet.utils.lazy_arrays import slice_rows
 
 
 def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData:
@@ -86,6 +87,18 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
             f"batch_size = {config.batch_size}: leaves a batch of one of the {samples} training samples, which "
             "has no variance to normalise by; take another batch_size, drop_last, or no batch_norm"
         )
+
+
+def check_folds(
+    architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig, sizes: Sequence[int]
+) -> None:
+    """Raise :class:`ConfigError` unless networks can train on folds with training sets of these `sizes`."""
+    for size in sorted(set(sizes)):
+        train = LabelledSet(slice_rows(data.train.x, slice(size)), data.train.labels[:size])
+        try:
+            check_sizes(architecture, replicas, dataclasses.replace(data, train=train), config)
+        except ConfigError as error:
+            raise ConfigError(f"cv = {len(sizes)}: {error}") from None
 
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     BIASES = 4
     VIEWS = 5
     PCA = 6
+    FOLDS = 20
     CHECK_ENTRIES = 100
     CHECK_DIRECTION = 101
     CHECK_PENALTY = 102
