@@ -83,9 +83,13 @@ def rows_of(samples: LabelledSet, rows: RowNumbers | slice) -> LabelledSet:
 def with_training_rows(
     data: Dataset, rows: RowNumbers, config: DataConfig, *, validation: LabelledSet, test: LabelledSet
 ) -> Dataset:
-    """Return `data` with some of its training rows, a transform that is fitted on these, and other sets beside them."""
-    train = rows_of(data.train, rows)
-    transform = Transform.fit(train.x, data.image_shape, config.pool, config.pca, config.pca_eps)
+    """Return `data` with some of its training rows, and other sets beside them.
+
+    Its transform is of the same kind as before, with the ``pca_eps`` of `config`, and fitted on these rows.
+    """
+    train, before = rows_of(data.train, rows), data.transform
+    components = None if before.projection is None else before.inputs
+    transform = Transform.fit(train.x, data.image_shape, before.pool, components, config.pca_eps)
     return dataclasses.replace(data, train=train, validation=validation, test=test, transform=transform)
 
 

@@ -19,6 +19,8 @@ from xpnet.training.device_data import DeviceData, DeviceSet, stays_raw, to_devi
 _SHARE = 0.25
 # Bytes in a uint8 data set's floating copies, up to which folds are worth them.
 _COPIES = 256 * 2**20
+# Steppers that are made for one network, or for few.
+_OF_ONE_SET = ("split", "units", "small")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def folds_at_once(data: Dataset, backend: Backend, dtype: Any, config: TrainConf
     free = free_memory(backend)
     # Folds take their memory twice while they are put side by side.
     fit: int = _COPIES // size if free is None else int(_SHARE * free) // (2 * size)
-    if config.augments or config.views > 1 or isinstance(data.train.x, Rows) or data.in_memory == "raw":
+    computed = config.augments or config.views > 1 or isinstance(data.train.x, Rows) or data.in_memory == "raw"
+    if computed or config.stepper in _OF_ONE_SET:
         return 1
     if stays_raw(data, backend, dtype):
         fit = min(fit, _COPIES // size)

@@ -114,16 +114,21 @@ class Population:
         return [(dict(zip(names, values, strict=True)), members) for values, members in found.items()]
 
 
-def check_metrics(population: Population, epochs: int) -> None:
+def check_metrics(population: Population, epochs: int, folds: int = 0) -> None:
     """Refuse a training whose ``metrics.json`` would be larger than its limits for reading.
+
+    Args:
+        population: The networks.
+        epochs: Epochs of their training.
+        folds: Folds of their cross-validation.
 
     Raises:
         ConfigError: There are too many networks or epochs.
     """
     replicas, settings = len(population), len(population.rows[0])
     # Figures of all networks, figures and settings of each network, and the seconds of each epoch, a line for each.
-    values = replicas * (9 + 16 + settings) + epochs + 200
-    size = replicas * (9 * 36 + 600 + 70 * settings) + 36 * epochs + 20_000
+    values = replicas * (9 + 16 + settings + 4 * folds) + epochs + 200
+    size = replicas * (9 * 36 + 600 + 70 * settings + 4 * 36 * folds) + 36 * epochs + 20_000
     if values > parsing.MOST_VALUES or size > parsing.MOST_JSON:
         raise ConfigError(
             f"epochs: {epochs:,} epochs of {replicas:,} networks make a metrics.json of up to {size:,} bytes and "

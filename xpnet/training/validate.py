@@ -89,16 +89,15 @@ def check_sizes(architecture: NetworkConfig, replicas: int, data: Dataset, confi
         )
 
 
-def check_folds(
-    architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig, sizes: Sequence[int]
-) -> None:
-    """Raise :class:`ConfigError` unless networks can train on folds with training sets of these `sizes`."""
-    for size in sorted(set(sizes)):
+def check_folds(architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig, folds: int) -> None:
+    """Raise :class:`ConfigError` unless networks can train on the training set without one of `folds` folds."""
+    samples = len(data.train)
+    for size in sorted({samples - samples // folds, samples + -samples // folds}):
         train = LabelledSet(slice_rows(data.train.x, slice(size)), data.train.labels[:size])
         try:
             check_sizes(architecture, replicas, dataclasses.replace(data, train=train), config)
         except ConfigError as error:
-            raise ConfigError(f"cv = {len(sizes)}: {error}") from None
+            raise ConfigError(f"cv = {folds}: {error}") from None
 
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:

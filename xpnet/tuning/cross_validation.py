@@ -243,7 +243,7 @@ def cross_validate(
     """
     config, labels = config or DataConfig(), data.train.labels
     made = make_folds(labels, folds, seed=config.data_seed or 0, stratified=stratify, class_names=data.class_names)
-    check_folds(population.network, len(population), data, population.train, [len(fold.train) for fold in made])
+    check_folds(population.network, len(population), data, population.train, folds)
     trainer = FoldTrainer(fold_data(data, made, config), backend or get_backend("cpu"), dtype)
     figures = np.full((2, len(population), folds), np.nan)
     seconds, interrupted = 0.0, False

@@ -10,8 +10,9 @@ from typing import Any
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.data import Dataset
+from xpnet.data.folds import Fold, make_folds
 from xpnet.errors import ConfigError
-from xpnet.training.validate import check_sizes
+from xpnet.training.validate import check_folds, check_sizes
 from xpnet.tuning.samplers import adaptive_sampler, draw
 from xpnet.tuning.search_config import SearchConfig
 from xpnet.tuning.space import Dimension, Space, stacks
@@ -37,7 +38,13 @@ class Rounds:
         settings = Settings.from_mapping(self.base)
         for name in settings.varying:
             raise ConfigError(f"{name} = {shown(base[name])}: is a list; name it among what is searched, as {name}=...")
-        self.seed, self.dtype = settings.run.seed, settings.run.dtype
+        self.seed, self.dtype, self.cv = settings.run.seed, settings.run.dtype, settings.run.cv
+        self.stratify, self.data_config = settings.run.stratify, settings.data
+        if self.cv is not None and config.prune != "none":
+            raise ConfigError(
+                f"cv = {self.cv}, prune = {config.prune}: trials are compared once all their folds are trained, and "
+                "cannot be pruned before; leave one of the two out"
+            )
         self.seeds = tuple(range(self.seed, self.seed + settings.run.runs))
         space.check(self.base)
         if config.round_cycles is not None and {"cycles", "epochs"} & set(space.names):
@@ -57,14 +64,25 @@ class Rounds:
         return space
 
     def check(self, data: Dataset) -> None:
-        """Raise :class:`ConfigError` if an end of a range, or a value of a list, does not fit the data."""
+        """Raise an error if an end of a range, or a value of a list, does not fit the data, or folds do not."""
+        self.folds(data)
         for _, point in self.space.ends(lambda dimension: dimension.low):
             self.check_point(point, 0, data)
 
     def check_point(self, point: Point, number: int, data: Dataset) -> None:
         """Raise :class:`ConfigError` unless a point of a round can be trained on `data`."""
         settings = Settings.from_mapping(self.settings(point, number))
-        check_sizes(settings.network_config(data.inputs, data.classes), 1, data, settings.train)
+        architecture = settings.network_config(data.inputs, data.classes)
+        check_sizes(architecture, 1, data, settings.train)
+        if self.cv is not None:
+            check_folds(architecture, 1, data, settings.train, self.cv)
+
+    def folds(self, data: Dataset) -> list[Fold]:
+        """Return the folds by which trials are scored; an empty list if they are scored by the validation set."""
+        if self.cv is None:
+            return []
+        seed, names = self.data_config.data_seed or 0, data.class_names
+        return make_folds(data.train.labels, self.cv, seed=seed, stratified=self.stratify, class_names=names)
 
     def slots(self, number: int, space: Space) -> list[Slot]:
         """Return the slots of a round."""

@@ -184,7 +184,7 @@ class Search:
 
             def test_winner() -> Metrics | None:
                 settings = Settings.from_mapping(winner or {})
-                if not config.trains_again:
+                if not config.trains_again and self.rounds.cv is None:
                     if not isinstance(kept, str):
                         return store.finish(with_all_sets(*kept, data, settings.train) | {"trained_again": False})
                     warn(f"trial {best.number} won, and its networks cannot be had ({kept}): it is trained again")
