@@ -66,7 +66,7 @@ _NAMES = {
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 # Modules that are attributes of the package too.
-_MODULES = ("testing",)
+_MODULES = ("sklearn", "testing")
 
 __all__ = [
     "Backend",

@@ -1,0 +1,126 @@
+"""What the estimator does to fit: rows become a data set, networks are built and trained, members weighed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from xpnet.backend import get_backend
+from xpnet.config.definitions import MOST_NETWORKS
+from xpnet.config.fields import argument, choice, flag, optional, real, whole
+from xpnet.data import Dataset
+from xpnet.nn.network import Network
+from xpnet.sklearn import rows
+from xpnet.sklearn.ensemble import BestEpoch, greedy_weights
+from xpnet.sklearn.parameters import network_config
+from xpnet.sklearn.prediction import log_probabilities, without_validation
+from xpnet.training.history import History
+from xpnet.training.progress import Progress
+from xpnet.training.train import train
+
+# Rows from which early_stopping="auto" holds rows back for validation.
+_ENOUGH_ROWS = 2000
+_CHECKS = {
+    "members": whole(1, MOST_NETWORKS),
+    "diversity": flag,
+    "selection": choice("mean", "greedy"),
+    "validation_fraction": real(above=0, below=1),
+    "n_iter_no_change": optional(whole(1)),
+    "warm_start": flag,
+    "verbose": whole(0),
+}
+
+
+class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Steps of fitting, for an estimator with the parameters of :class:`~xpnet.sklearn.XpnetClassifier`."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def _copy(self, *, fitted: bool) -> Any:
+        """Return an estimator of the same parameters, and a copy of what was fitted, to work on until all is well."""
+        new = copy.copy(self)
+        for name in list(vars(new)):
+            if name.endswith("_") and not fitted:
+                delattr(new, name)
+        if fitted and new.__sklearn_is_fitted__():
+            new.network_ = copy.deepcopy(self.network_)
+        return new
+
+    def _become(self, new: Any) -> None:
+        """Take over what was fitted."""
+        self.__dict__.clear()
+        self.__dict__.update(new.__dict__)
+
+    def _checked_parameters(self) -> dict[str, Any]:
+        """Return the parameters that are no settings, checked."""
+        checked = {name: argument(name, getattr(self, name), check) for name, check in _CHECKS.items()}
+        if self.early_stopping not in (True, False, "auto"):
+            raise ValueError(f"early_stopping = {self.early_stopping}: must be True, False or 'auto'")
+        return checked
+
+    def _validates(self, count: int, checked: Mapping[str, Any]) -> bool:
+        """Return whether some of so many rows validate."""
+        if isinstance(self.early_stopping, str):
+            return count >= _ENOUGH_ROWS or checked["selection"] == "greedy"
+        return bool(self.early_stopping) or checked["selection"] == "greedy"
+
+    def _data(self, X: Any, labels: Any, validation: float | None, rng: Any, goes_on: bool) -> Dataset:
+        names = tuple(map(str, getattr(self, "feature_names_in_", ())))
+        return rows.data_set(
+            X,
+            labels,
+            tuple(map(str, self.classes_.tolist())),
+            validation=validation,
+            rng=rng,
+            feature_names=names,
+            transform=self.network_.transform if goes_on else None,
+        )
+
+    def _build(self, data: Dataset, seed: int, members: int) -> None:
+        config = network_config(self, data.inputs, data.classes)
+        self.network_ = Network(
+            config, backend=get_backend(self.device), dtype=self.dtype, seed=[seed + r for r in range(members)]
+        )
+
+    def _train(self, data: Dataset, config: Any, orders: list[int], best: BestEpoch | None) -> None:
+        """Train the networks, and set what tells of the training."""
+        bars = [Progress()] if self.verbose else []
+        callbacks = [*self.callbacks, *([] if best is None else [best]), *bars]
+        try:
+            result = train(self.network_, data, config, callbacks=callbacks, orders=orders, final=())
+        finally:
+            for bar in bars:
+                bar.close()
+        if best is not None:
+            best.restore(self.network_)
+        self.history_: History = result.history if best is not None else without_validation(result.history)
+        self.n_iter_ = len(self.history_)
+        columns = self.history_.columns()
+        self.loss_curve_ = columns["train.losses"].mean(axis=1).tolist()
+        self.validation_scores_ = None if best is None else columns["validation.accuracies"].mean(axis=1).tolist()
+
+    def _weigh_members(self, data: Dataset, selection: str) -> None:
+        """Give each member its weight in the mean of probabilities; one that has diverged has none."""
+        parameters = self.network_.backend.to_numpy(self.network_.parameters["W1"])
+        finite = np.isfinite(parameters).all(axis=(1, 2))
+        self.member_weights_ = finite / finite.sum()
+        if selection == "greedy" and len(finite) > 1:
+            held = data.validation
+            one = np.eye(len(finite))
+            each = [log_probabilities(self.network_, held.x, one[r]) for r in np.flatnonzero(finite)]
+            self.member_weights_ = np.zeros(len(finite))
+            self.member_weights_[finite] = greedy_weights(np.stack(each), held.labels)
+
+
+def require_several(classes: NDArray[Any]) -> None:
+    """Refuse a single class."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class, {classes[0]!s}, in the rows with a weight; there must be at least 2 classes"
+        )
