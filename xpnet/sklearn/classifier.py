@@ -126,8 +126,8 @@ class XpnetClassifier(Fitting):
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - checked["members"]))
         goes_on = new.__sklearn_is_fitted__()
-        if goes_on and not np.array_equal(classes, new.classes_):
-            raise ValueError("warm_start: y has other classes than before; warm_start=False starts again")
+        if goes_on:
+            new._require_same(classes, "warm_start")
         new.classes_ = classes
         validates = new._validates(len(features), checked)
         data = new._data(features, labels, checked["validation_fraction"] if validates else None, rng, goes_on)
@@ -166,10 +166,10 @@ class XpnetClassifier(Fitting):
             raise ValueError("classes must be given in the first call of partial_fit, with all classes of all calls")
         features, y = rows.features_and_targets(new, X, y, reset=not goes_on)
         known = np.unique(classes) if classes is not None else new.classes_
-        if goes_on and not np.array_equal(known, new.classes_):
-            raise ValueError("classes: differ from those of the first call of partial_fit")
+        if goes_on:
+            new._require_same(known, "partial_fit")
         if not np.isin(y, known).all():
-            raise ValueError(f"y has the class {y[~np.isin(y, known)][0]!r}, which is none of `classes`")
+            raise ValueError(f"y has the class {y[~np.isin(y, known)][0]}, which is none of `classes`")
         require_several(known)
         new.classes_ = known
         features, labels = rows.weighted(features, np.searchsorted(known, y), sample_weight, new)

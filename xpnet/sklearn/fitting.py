@@ -82,6 +82,14 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             transform=self.network_.transform if goes_on else None,
         )
 
+    def _require_same(self, classes: NDArray[Any], what: str) -> None:
+        """Refuse to train on networks of other classes, of another architecture, or of another number."""
+        config = self.network_.config
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(f"{what}: the classes differ from those before; fit anew, with warm_start=False")
+        if network_config(self, config.inputs, config.classes) != config or self.members != self.network_.replicas:
+            raise ValueError(f"{what}: members or settings of the network differ from those before; fit anew")
+
     def _build(self, data: Dataset, seed: int, members: int) -> None:
         config = network_config(self, data.inputs, data.classes)
         self.network_ = Network(

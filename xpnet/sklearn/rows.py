@@ -123,8 +123,6 @@ def weighted(
     if sample_weight is None:
         return X, labels
     weights = _check_sample_weight(_plain(sample_weight, None), X, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError("sample_weight: all weights are zero; at least one must be above 0")
     repeats = np.rint(weights)
     if (repeats != weights).any() or repeats.sum() > _MOST_REPEATED * len(weights):
         raise ValueError(
