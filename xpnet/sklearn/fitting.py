@@ -190,6 +190,25 @@ def training_of(new: Any, start: Start) -> TrainConfig:
     return train_config(new, len(start.data.train), **diverse(config, start.members, start.rng))
 
 
+def adopt(new: Any, prepared: Any, start: Start, network: Network, history: History) -> None:
+    """Make the unfitted estimator `new` what its fit would: with networks that were trained elsewhere.
+
+    Args:
+        new: An estimator of the same parameters as the networks.
+        prepared: The estimator with which :func:`prepare` has read the rows.
+        start: What it returned.
+        network: The trained members.
+        history: The history of their training.
+    """
+    for name in ("classes_", "n_features_in_", "feature_names_in_"):
+        if hasattr(prepared, name):
+            setattr(new, name, getattr(prepared, name))
+    new.network_ = network
+    network.learn_about(start.data)
+    new._tell(history, validated=start.validates)
+    new._weigh_members(start.data, start.checked["selection"])
+
+
 def require_several(classes: NDArray[Any]) -> None:
     """Refuse a single class."""
     if len(classes) < 2:

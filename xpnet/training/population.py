@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,20 +85,32 @@ class Population:
         Raises:
             ConfigError: `start` or `stop` is not a whole number of at least 0.
         """
-        return self._with_lists(lambda values: values[start:stop])
 
-    def repeated(self, times: int) -> Population:
-        """Return all replicas, `times` times one after another."""
-        return self._with_lists(lambda values: values * times)
+        def cut(config: Any) -> Any:
+            lists = {
+                name: value for name, value in vars(config).items() if isinstance(value, tuple) and name != "hidden"
+            }
+            return dataclasses.replace(config, **{name: value[start:stop] for name, value in lists.items()})
 
-    def _with_lists(self, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Population:
-        """Return a population whose tuples with a value for each replica are changed by a function."""
+        return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
 
-        def changed(config: Any) -> Any:
-            lists = {name: v for name, v in vars(config).items() if isinstance(v, tuple) and name != "hidden"}
-            return dataclasses.replace(config, **{name: change(values) for name, values in lists.items()})
+    @classmethod
+    def joined(cls, parts: Sequence[Population]) -> Population:
+        """Return the replicas of several populations, which differ only in what replicas may differ in."""
 
-        return Population(changed(self.network), changed(self.train), change(self.seeds), change(self.rows))
+        def join(configs: Sequence[Any]) -> Any:
+            changes = {}
+            for name, value in vars(configs[0]).items():
+                values = [getattr(config, name) for config in configs]
+                same = all(other == value for other in values)
+                if name != "hidden" and not (same and not isinstance(value, tuple)):
+                    pairs = zip(values, parts, strict=True)
+                    each = [own if isinstance(own, tuple) else (own,) * len(part) for own, part in pairs]
+                    changes[name] = tuple(one for own in each for one in own)
+            return dataclasses.replace(configs[0], **changes)
+
+        seeds, rows = (tuple(one for part in parts for one in getattr(part, name)) for name in ("seeds", "rows"))
+        return cls(join([part.network for part in parts]), join([part.train for part in parts]), seeds, rows)
 
     def of_each_init(self) -> list[Population]:
         """Return the first network for each value of `init`."""

@@ -91,15 +91,17 @@ class FoldTrainer:
         *,
         max_replicas: int | None = None,
         callbacks: Sequence[Callback] = (),
+        orders: Callable[[Population], tuple[int, ...]] = lambda own: order_seeds(own.train, own.seeds),
         final: Sequence[str] = SETS,
     ) -> Iterator[TrainedFolds]:
         """Train a population on each fold, and yield the networks of some folds at a time, until a callback stops it.
 
         Args:
             population_for: Function that returns the population for the data of a fold; populations for data of one
-                kind are equal.
+                kind have equally many networks, and differ only in what networks of one population may differ in.
             max_replicas: Most networks trained at once; None for as many as memory holds.
             callbacks: Called as if every part that is yielded were a training of its own.
+            orders: Function that returns the seed of each network's order of samples; by default that of its settings.
             final: Sets to evaluate at the end.
         """
         for group in self._groups:
@@ -108,23 +110,23 @@ class FoldTrainer:
                 known = self._kept.get(tuple(left))
                 first = self._folds[left[0]].dataset() if known is None else known[0][0]
                 population = population_for(first)
-                count = self._at_once(first, population, len(left))
+                count = self._at_once(first, population, len(left), max_replicas or MOST_NETWORKS)
                 some, left = tuple(left[:count]), left[count:]
                 data: Dataset | FoldedData = first
                 datasets = [first]
                 if count > 1:
                     datasets, data = self._together(some, first, keep=len(some) == len(group))
                     data = data.for_networks(len(population))
-                orders = order_seeds(population.train, population.seeds) * count
+                populations = [population, *map(population_for, datasets[1:])]
                 try:
                     network, result = train_population(
-                        population.repeated(count),
+                        Population.joined(populations),
                         data,
                         backend=self._backend,
                         dtype=self._dtype,
                         max_replicas=max_replicas,
                         callbacks=callbacks,
-                        orders=orders,
+                        orders=tuple(order for own in populations for order in orders(own)),
                         final=final,
                     )
                 except DivergedError:
@@ -134,9 +136,9 @@ class FoldTrainer:
                 if result.interrupted:
                     return
 
-    def _at_once(self, data: Dataset, population: Population, left: int) -> int:
+    def _at_once(self, data: Dataset, population: Population, left: int, networks: int) -> int:
         """Return how many of the folds that are left train together: nearly equal numbers, as few times as possible."""
-        most = min(folds_at_once(data, self._backend, self._dtype, population.train), MOST_NETWORKS // len(population))
+        most = min(folds_at_once(data, self._backend, self._dtype, population.train), networks // len(population))
         return -(-left // -(-left // max(1, most)))
 
     def _together(self, numbers: tuple[int, ...], first: Dataset, *, keep: bool) -> tuple[list[Dataset], FoldedData]:
