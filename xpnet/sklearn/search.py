@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_method_params, indexable
 
 from xpnet.config.fields import argument, optional, whole
+from xpnet.ops.blas import one_blas_thread
 from xpnet.sklearn.fits_together import Fit, FitsTogether, Job, can_train_together, last_step
 from xpnet.training.callback import Callback, callbacks_of
 
@@ -170,7 +171,10 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
             self.max_members,
             self.callbacks,
         )
-        found = {(fit.job, fit.split): score(jobs[fit.job], fit.split, fit) for fit in together(able)}
+        found = {}
+        for fit in together(able):
+            with one_blas_thread():  # others would keep cores busy between the small products of each score
+                found[fit.job, fit.split] = score(jobs[fit.job], fit.split, fit)
         return [
             found[job.number, split] if (job.number, split) in found else score(job, split)
             for candidate in range(len(candidates))
