@@ -30,13 +30,17 @@ def test_readme_python_runs():
 @pytest.mark.parametrize(
     ("page", "output"),
     [
+        (
+            "estimator",
+            r"cross-validated: 0\.9\d*\nbest: {.*}\n\['grower 0', 'grower 0'\] .*\n8 networks, 60 epochs, .* 0\.0\d?\n",
+        ),
         ("populations", r"({.*'lambda'.*\n){4}"),
         ("learning-rate", r"[^$]*Suggestion\(eta_min=[^$]*"),
         ("resuming", r"True\n"),
         ("search", r".*'lambda'.*\n0\.[2-5]\d*\n"),
         ("training", r"0\.[89]\d* 0\.\d+\n3072 \d\.\d+e-0[5-7]\n"),
     ],
-    ids=["populations", "learning-rate", "resuming", "search", "training"],
+    ids=["estimator", "populations", "learning-rate", "resuming", "search", "training"],
 )
 def test_page_python_runs(capsys, page, output):
     run_python_of(f"docs/{page}.md")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xpnet.data.standardise import Standardiser
 from xpnet.data.transform import Transform
+from xpnet.utils.display import Displayed
 from xpnet.utils.lazy_arrays import Features
 
 
@@ -53,8 +54,8 @@ class LabelledSet:
         return len(self.labels)
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Displayed):
     """A data set, split and ready to train on.
 
     Attributes:
@@ -112,3 +113,9 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Number of samples by set."""
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+    def _facts(self) -> Mapping[str, str]:
+        samples = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        shape = {} if self.image_shape is None else {"image_shape": "x".join(map(str, self.image_shape))}
+        sizes = {"features": f"{self.features:,}", "inputs": f"{self.inputs:,}", "classes": str(self.classes)}
+        return {"": self.name, "samples": samples} | sizes | shape

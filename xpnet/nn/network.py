@@ -33,6 +33,7 @@ from xpnet.nn.input_checks import checked, numbers_of
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_description import Model, description
 from xpnet.nn.model_file import model_path, read_model, save_network
+from xpnet.nn.network_display import NetworkDisplay
 from xpnet.nn.probabilities import folded, probabilities
 from xpnet.ops import get_ops
 
@@ -47,7 +48,7 @@ def _some_of(replicas: int, value: Any) -> tuple[int, ...]:
     return chosen
 
 
-class Network:
+class Network(NetworkDisplay):
     """R fully connected ReLU classifiers of one architecture.
 
     Args:

@@ -13,7 +13,7 @@ from xpnet.training.callback import Callback, SavePoint
 from xpnet.training.history import EpochRecord
 
 # Factors between which `diversity` draws the settings of each member.
-_SPREADS = {"eta_max": 3.0, "eta": 3.0, "lam": 10.0, "dropout": 2.0}
+_SPREADS = {"eta_max": 2.0, "eta": 2.0, "lam": 4.0, "dropout": 2.0}
 # Rounds of the greedy selection: members, with repetition, in the mean.
 _ROUNDS = 50
 

@@ -25,8 +25,8 @@ from xpnet.training.history import History
 from xpnet.training.progress import Progress
 from xpnet.training.train import train
 
-# Rows from which early_stopping="auto" holds rows back for validation.
-_ENOUGH_ROWS = 2000
+# Rows from which early_stopping="auto" holds rows back for validation: with fewer, training on them is worth more.
+_ENOUGH_ROWS = 10_000
 _CHECKS = {
     "members": whole(1, MOST_NETWORKS),
     "diversity": flag,
@@ -73,6 +73,7 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return bool(self.early_stopping) or checked["selection"] == "greedy"
 
     def _data(self, X: Any, labels: Any, validation: float | None, rng: Any, goes_on: bool) -> Dataset:
+        self.n_samples_seen_ = len(X)
         names = tuple(map(str, getattr(self, "feature_names_in_", ())))
         return rows.data_set(
             X,

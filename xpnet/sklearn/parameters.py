@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,8 +26,12 @@ _ELSEWHERE = {
     "shuffle_seed",  # follows from random_state
     "patience", "restore",  # follow from early_stopping and n_iter_no_change
 }  # fmt: skip
-# Length of training by the number of rows; see `automatic_epochs`.
-_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 2000, 10, 100
+# Settings by the number of rows, chosen by accuracy and log-loss on digits, breast_cancer, wine, iris and four tables
+# of make_classification (1,500 to 20,000 rows, with and without noise in the labels).  Small batches helped most:
+# their noise regularises.
+_PENALTY, _LEAST_LAM, _MOST_LAM = 0.12, 3e-4, 5e-3
+_SMALLEST_BATCH, _LARGEST_BATCH, _MOST_STEPS_AN_EPOCH = 32, 256, 800
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 60
 
 
 def settings_of(kind: type) -> dict[str, dataclasses.Field[Any]]:
@@ -75,30 +79,58 @@ def network_config(estimator: Any, inputs: int, classes: int) -> NetworkConfig:
 def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
     """Return how an estimator trains on so many rows; `changes` replace its parameters."""
     values = {name: getattr(estimator, name) for name in settings_of(TrainConfig)} | changes
-    if _is_auto(values["batch_size"]):
-        values["batch_size"] = automatic_batch_size(rows)
-    if _is_auto(values["epochs"]):
-        epochs = automatic_epochs(rows, int(values["batch_size"]))
-        values["epochs"] = None if values["cycles"] is not None else epochs
+    for name, automatic in _AUTOMATIC.items():
+        if isinstance(values[name], str) and values[name] == "auto":
+            values[name] = automatic(values, rows)
+    if isinstance(weights := values.get("class_weight"), Mapping):
+        values["class_weight"] = _by_class(weights, estimator.classes_.tolist())
     return TrainConfig(**values)
 
 
+def _by_class(weights: Mapping[Any, float], classes: Sequence[Any]) -> tuple[float, ...]:
+    """Return scikit-learn's weights by class in the order of the classes; those that are not given are 1."""
+    if others := [str(name) for name in weights if name not in classes]:
+        raise ValueError(f"class_weight: {', '.join(others)} is none of the classes of y")
+    return tuple(float(weights.get(c, 1.0)) for c in classes)
+
+
+def automatic_lam(rows: int) -> float:
+    """Return the strength of the penalty for so many training rows: 0.12 / sqrt(rows), from 3e-4 to 5e-3."""
+    return float(min(_MOST_LAM, max(_LEAST_LAM, _PENALTY / np.sqrt(max(rows, 1)))))
+
+
 def automatic_batch_size(rows: int) -> int:
-    """Return the batch size for so many training rows: a power of two, about rows / 20, from 16 to 256.
+    """Return the batch size for so many training rows: 32, and from 25,600 rows on 64, 128 or 256.
 
     No batch is left with one row, which batch normalisation could not normalise.
     """
-    size = int(min(256, max(16, 2 ** np.ceil(np.log2(max(rows, 1) / 20)))))
+    size = _SMALLEST_BATCH
+    while size < _LARGEST_BATCH and rows >= size * _MOST_STEPS_AN_EPOCH:
+        size *= 2
     while rows > size and rows % size == 1:
         size += 1
     return size
 
 
 def automatic_epochs(rows: int, batch_size: int) -> int:
-    """Return the epochs for so many training rows: as many as make 2,000 steps, from 10 to 100."""
-    steps = -(-rows // batch_size)
+    """Return the epochs for so many training rows: as many as make 4,000 steps, from 15 to 60."""
+    steps = -(-max(rows, 1) // batch_size)
     return int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
 
 
-def _is_auto(value: Any) -> bool:
-    return isinstance(value, str) and value == "auto"
+def _descends(values: Mapping[str, Any]) -> bool:
+    """Return whether the update is plain gradient descent, with or without momentum."""
+    return bool(values.get("optimiser", "sgd") == "sgd")
+
+
+# Parameters that may be "auto", and their values, from the settings (those before them in this table are known) and the
+# number of rows.
+_AUTOMATIC: dict[str, Callable[[Mapping[str, Any], int], Any]] = {
+    "lam": lambda _, rows: automatic_lam(rows),
+    "batch_size": lambda _, rows: automatic_batch_size(rows),
+    "epochs": lambda values, rows: (
+        automatic_epochs(rows, int(values["batch_size"])) if values["cycles"] is None else None
+    ),
+    "momentum": lambda values, _: 0.9 if _descends(values) else 0.0,
+    "eta_max": lambda values, _: 0.1 if _descends(values) else 0.003,
+}

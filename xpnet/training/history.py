@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import NoneType
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.errors import ConfigError
+from xpnet.utils.display import Displayed, mean_and_spread
 
 Values = NDArray[np.float64]
 
@@ -144,7 +145,7 @@ class EpochRecord:
         return [[self.epoch, self.step, r, *row, *seconds] for r, row in enumerate(values.tolist())]
 
 
-class History:
+class History(Displayed):
     """The epochs of a run.
 
     ``history["train_loss"]`` is an array (epochs,) for one network and (epochs, R) for several; so are ``eta``,
@@ -214,6 +215,18 @@ class History:
             return columns["seconds"][:, int(column == "seconds_evaluation")].copy()
         values = columns[_METRICS.get(column, column)]
         return (values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values).copy()
+
+    def _facts(self) -> Mapping[str, str]:
+        if not self.epochs:
+            return {"epochs": "0"}
+        last = self.epochs[-1]
+        names = [f"{which}_{figure}" for which in _SETS for figure in ("loss", "accuracy")]
+        values = {name: mean_and_spread(self[name][-1:].reshape(-1).tolist()) for name in names}
+        return {"epochs": str(len(self)), "steps": str(last.step)} | values
+
+    def _curves(self) -> Mapping[str, Sequence[float]]:
+        losses = {f"{which} loss": self.columns()[f"{which}.losses"] for which in _SETS}
+        return {name: values.mean(axis=1).tolist() for name, values in losses.items()}
 
     def to_csv(self) -> str:
         """Return the history as CSV with a header: one row for each epoch and replica."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from xpnet.config.training import TrainConfig
 from xpnet.errors import DivergedError
 from xpnet.training.chance_level import Guessing, none_better
 from xpnet.training.history import History, Metrics, Values
+from xpnet.utils.display import Displayed, mean_and_spread
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def all_diverged(
     return error
 
 
-@dataclass(frozen=True)
-class TrainResult:
+@dataclass(frozen=True, repr=False)
+class TrainResult(Displayed):
     """The result of a training.
 
     Attributes:
@@ -115,6 +117,15 @@ class TrainResult:
         """Whether no network is better than guessing (diverged ones aside), so that none can be called the best."""
         known = np.flatnonzero(np.isfinite(self.validation.accuracies)).tolist()
         return none_better({"no_better": self.no_better}, known)
+
+    def _facts(self) -> Mapping[str, str]:
+        sets = {"test": self.test, "validation": self.validation, "train": self.train}
+        figures = {f"{name}_accuracy": mean_and_spread(metrics.accuracies.tolist()) for name, metrics in sets.items()}
+        lengths = {"epochs": str(self.epochs), "steps": str(self.steps), "device": self.device}
+        return figures | lengths | ({"diverged": str(len(self.diverged))} if self.diverged else {})
+
+    def _curves(self) -> Mapping[str, Sequence[float]]:
+        return self.history._curves()
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as ``metrics.json`` holds them."""

@@ -28,7 +28,7 @@ from xpnet.tuning.search_identity import OWN, check_data, difference, identity
 from xpnet.tuning.space import Space
 from xpnet.tuning.storage import close_storage, open_storage
 from xpnet.tuning.trial_queue import TrialQueue
-from xpnet.tuning.trials import Outcome, Trial
+from xpnet.tuning.trials import Outcome, ResultDisplay, Trial
 from xpnet.tuning.winner import Metrics, find_once, winner_settings, with_all_sets
 from xpnet.tuning.worker import SearchWorker
 from xpnet.utils.plural import counted
@@ -36,8 +36,8 @@ from xpnet.utils.plural import counted
 Loader = Callable[[DataConfig], Dataset]
 
 
-@dataclass
-class SearchResult:
+@dataclass(repr=False)
+class SearchResult(ResultDisplay):
     """The result of a search.
 
     Attributes:

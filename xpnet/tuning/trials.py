@@ -12,6 +12,7 @@ from xpnet.errors import RunError
 from xpnet.training.chance_level import Guessing, none_better
 from xpnet.training.history import csv_lines, evenly, summary
 from xpnet.tuning.trial_queue import Slot, current, given_up
+from xpnet.utils.display import Displayed
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
 
@@ -221,3 +222,22 @@ class Outcome:
     def to_csv(self) -> str:
         """Return the trials as CSV."""
         return csv_lines([self.columns(), *map(self.row, self.trials)])
+
+
+class ResultDisplay(Displayed):
+    """Base of :class:`~xpnet.tuning.search.SearchResult`: the number of trials, and the winner."""
+
+    def _facts(self: Any) -> Mapping[str, str]:
+        states = {state: str(count) for state, count in self.outcome.counts().items() if count}
+        best = self.best
+        if best is None:
+            return {"trials": str(len(self.trials)), **states, "best": "none"}
+        point = ", ".join(
+            f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+            for name, value in best.point.items()
+        )
+        return {"trials": str(len(self.trials)), **states, "best": point, "score": f"{best.score:.4f}"}
+
+    def _curves(self: Any) -> Mapping[str, Sequence[float]]:
+        ranked = self.outcome.ranked()[:4]
+        return {f"trial {trial.number}": [accuracy for _, accuracy in trial.curve] for trial in ranked}

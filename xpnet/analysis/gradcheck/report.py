@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from xpnet.analysis.gradcheck.problem import Floats, Indices
+from xpnet.utils.display import Displayed
 
 PASSED = "passed"
 FAILED = "failed"
@@ -101,8 +102,8 @@ class TensorReport:
         return dict(_finite(values | {"passed": self.passed}))
 
 
-@dataclass(frozen=True)
-class GradcheckReport:
+@dataclass(frozen=True, repr=False)
+class GradcheckReport(Displayed):
     """The check of a network.
 
     Attributes:
@@ -147,6 +148,11 @@ class GradcheckReport:
     def kinks(self) -> int:
         """Entries left out because of kinks."""
         return sum(tensor.kinks for tensor in self.parameters)
+
+    def _facts(self) -> Mapping[str, str]:
+        worst = "none" if self.worst is None else f"{self.worst.max_relative_error:.1e} in {self.worst.name}"
+        words = {"": PASSED if self.passed else FAILED, "checked": f"{self.checked:,} of {self.of:,}"}
+        return words | {"worst_relative_error": worst}
 
     def to_json(self) -> dict[str, Any]:
         """Return the report in the form that ``xpnet gradcheck --json`` prints."""
