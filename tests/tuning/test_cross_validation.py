@@ -12,13 +12,15 @@ from training_cases import network, population
 from xpnet.backend import get_backend
 from xpnet.config.definitions import DataConfig
 from xpnet.config.settings import Settings
+from xpnet.data import Transform
 from xpnet.data.folds import make_folds, rows_of
 from xpnet.errors import ConfigError, DataError
 from xpnet.training import fold_data as fold_data_module
 from xpnet.training.batches import order_seeds
+from xpnet.training.fold_data import side_by_side
 from xpnet.training.train import train
 from xpnet.tuning import cross_validation
-from xpnet.tuning.cross_validation import FoldTrainer, cross_validate, fold_data
+from xpnet.tuning.cross_validation import FoldData, FoldTrainer, cross_validate, fold_data, for_data
 
 SETTINGS = {"hidden": [6], "n_s": 8, "epochs": 2, "batch_size": 32, "lambda": [0.0, 0.05], "runs": 2}
 
@@ -65,15 +67,17 @@ def check_each_is_its_solo_training(settings, people, parts):
     [
         ({}, None),
         ({"shuffle": "independent", "schedule": "constant", "eta": [0.1, 0.01], "n_s": None}, None),
-        ({"momentum": 0.9, "drop_last": True, "lambda": 0.01, "batch_norm": False, "runs": 3}, 2),
+        ({"momentum": 0.9, "drop_last": True, "lambda": 0.01, "batch_norm": False, "runs": 3}, 4),
         ({"label_smoothing": [0.0, 0.1], "shuffle_seed": 7}, None),
     ],
 )
-def test_networks_of_folds_equal_trainings_on_the_rows_of_each_fold(blobs, values, most):
+def test_networks_of_folds_equal_trainings_on_the_rows_of_each_fold(blobs, values, most, monkeypatch):
     """Three folds of 398 rows: two train on 265 of them and one on 266, in batches of other sizes."""
     settings = {name: value for name, value in {**SETTINGS, **values}.items() if value is not None}
     data = with_rows(blobs, 398)
-    people, parts = trained(settings, data, make_folds(data.train.labels, 3), max_replicas=most)
+    if most:  # networks that fit in memory: chunks end within a fold
+        monkeypatch.setattr("xpnet.training.train_population.most_in_memory", lambda *_: most)
+    people, parts = trained(settings, data, make_folds(data.train.labels, 3))
     assert sorted(len(part.folds) for part in parts) == [1, 2]
     check_each_is_its_solo_training(settings, people, parts)
 
@@ -103,6 +107,26 @@ def test_population_on_folds_is_drawn_and_standardised_once_for_several_training
         people = population(**{**SETTINGS, "lambda": lam})
         assert [part.folds for part in trainer.train(lambda _, people=people: people)] == [(0, 1, 2, 3)]
     assert len(made) == 4
+
+
+def test_values_by_training_row_follow_the_folds(blobs):
+    few, other = with_rows(blobs, 30), dataclasses.replace(with_rows(blobs, 30), name="other")
+    data = side_by_side([few, other], get_backend("cpu"), "float64")
+    assert data.by_training_row(lambda _: None) is None
+    values = data.by_training_row(lambda own: np.full(30, 2.0) if own.name == "other" else None)
+    np.testing.assert_array_equal(values, np.repeat([1.0, 2.0], 30))
+    assert data.parts[0].by_training_row(lambda own: own.train.labels) is few.train.labels
+
+
+def test_folds_with_other_inputs_train_apart(blobs):
+    """Encoded tables may have other inputs on other rows; here a projection stands for that."""
+    few = with_rows(blobs, 120)
+    projected = dataclasses.replace(few, transform=Transform.fit(few.train.x, None, pca=5))
+    folds = [FoldData(120, lambda data=data: data) for data in (few, projected, few)]
+    trainer = FoldTrainer(folds, get_backend("cpu"), "float32")
+    parts = list(trainer.train(for_data(population(**SETTINGS))))
+    assert [part.folds for part in parts] == [(0,), (1,), (2,)]
+    assert [part.network.config.inputs for part in parts] == [12, 5, 12]
 
 
 def test_cross_validate_gives_figures_of_each_network_and_fold(blobs):

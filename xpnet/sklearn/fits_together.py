@@ -126,16 +126,16 @@ class FitsTogether:
         """Fit jobs whose networks may differ within a population."""
         begin = time.perf_counter()
         starts = [start for split in range(len(self.splits)) if (start := self._start(jobs[0], split)) is not None]
-        jobs = [job for job in jobs if all(_fits(job, one.start) for one in starts)]
+        jobs = [job for job in jobs if all(_fits(job, one) for one in starts)]
         if not starts or not jobs:
             return
         seconds = (time.perf_counter() - begin) / (len(jobs) * len(starts))
         first, classifier = starts[0].start, jobs[0].classifier
-        of_data = {id(one.start.data): one.start for one in starts}
+        of_data = {id(one.start.data): one for one in starts}
         trainer = FoldTrainer(
             [_fold(one.start.data) for one in starts], get_backend(classifier.device), classifier.dtype
         )
-        most = self._most(jobs[0], first)
+        most = self._most(jobs[0], starts[0])
         for some in _cut(jobs, max(1, most // (first.members * len(starts)))):
             best = BestEpochs(first.members, first.checked["n_iter_no_change"]) if first.validates else None
             parts = trainer.train(
@@ -150,13 +150,13 @@ class FitsTogether:
                     best.restore(part.network)
                 yield from _finished(part, some, [starts[fold] for fold in part.folds], seconds)
 
-    def _most(self, job: Job, start: Start) -> int:
+    def _most(self, job: Job, begun: _SplitStart) -> int:
         """Return the most networks that train together."""
         if self.max_members is not None:
             return self.max_members
         classifier = job.classifier
         backend = get_backend(classifier.device)
-        fit = most_in_memory(_population([job], start), start.data, backend, str(np.dtype(classifier.dtype)))
+        fit = most_in_memory(_population([job], begun), begun.start.data, backend, str(np.dtype(classifier.dtype)))
         return MOST_NETWORKS if fit is None else min(MOST_NETWORKS, fit)
 
     def _start(self, job: Job, split: int) -> _SplitStart | None:
@@ -198,23 +198,26 @@ def _fold(data: Dataset) -> FoldData:
     return FoldData((len(data.train), data.inputs, data.classes), lambda: data)
 
 
-def _fits(job: Job, start: Start) -> bool:
+def _fits(job: Job, begun: _SplitStart) -> bool:
     """Return whether a job's parameters are valid; if not, its own fit says so."""
     try:
-        _population([job], start)
+        _population([job], begun)
     except Exception:
         return False
     return True
 
 
-def _population(jobs: Sequence[Job], start: Start) -> Population:
+def _population(jobs: Sequence[Job], begun: _SplitStart) -> Population:
     """Return the networks of jobs on one split: the members of the first job, those of the second, ..."""
+    start, classes = begun.start, begun.classifier.classes_
     data, seeds = start.data, tuple(start.seeds)
     rows = tuple({"seed": seed} for seed in seeds)
     parts = []
     for job in jobs:
-        training = training_of(job.classifier, start._replace(rng=copy.deepcopy(start.rng)))
-        parts.append(Population(network_config(job.classifier, data.inputs, data.classes), training, seeds, rows))
+        own = copy.copy(job.classifier)
+        own.classes_ = classes
+        training = training_of(own, start._replace(rng=copy.deepcopy(start.rng)))
+        parts.append(Population(network_config(own, data.inputs, data.classes), training, seeds, rows))
     return Population.joined(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,10 +66,13 @@ class DeviceData:
         """Number of samples that each network trains on."""
         return int(self.train.x.shape[0])
 
-    @property
-    def offsets(self) -> tuple[int, ...] | None:
-        """The first row of each network's samples in the training set; None if all networks train on all rows."""
+    def offsets_of(self, numbers: Iterable[int] | None = None) -> tuple[int, ...] | None:  # noqa: ARG002
+        """Return the first row of the samples of some networks, or all; None if all networks train on all rows."""
         return None
+
+    def by_training_row(self, values: Callable[[Dataset], Array | None]) -> Array | None:
+        """Return an array with a value for each row of the training set, such as weights, which a function makes."""
+        return values(self.data)
 
     def part(self, start: int, stop: int) -> DeviceData:  # noqa: ARG002 - for data that differs between networks
         """Return the data of the networks from `start` up to `stop`."""

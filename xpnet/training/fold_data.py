@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -43,10 +43,18 @@ class FoldedData(DeviceData):
         """Number of samples that each network trains on: those of one fold."""
         return self.parts[0].samples
 
-    @property
-    def offsets(self) -> tuple[int, ...]:
-        """The first row of each network's samples in the training set."""
-        return tuple(fold * self.samples for fold in self.folds)
+    def offsets_of(self, numbers: Iterable[int] | None = None) -> tuple[int, ...]:
+        """Return the first row of the samples of some networks, or all."""
+        folds = self.folds if numbers is None else [self.folds[r] for r in numbers]
+        return tuple(fold * self.samples for fold in folds)
+
+    def by_training_row(self, values: Callable[[Dataset], Array | None]) -> Array | None:
+        """Return an array with a value for each row of the training set, fold after fold; None stands for ones."""
+        parts = [values(part.data) for part in self.parts]
+        if all(part is None for part in parts):
+            return None
+        xp = self.backend.xp
+        return xp.concatenate([xp.ones((self.samples,), self.dtype) if part is None else part for part in parts])
 
     def for_networks(self, count: int) -> FoldedData:
         """Return the data for a population with `count` networks in each fold, fold by fold."""

@@ -97,13 +97,13 @@ class Population:
     @classmethod
     def joined(cls, parts: Sequence[Population]) -> Population:
         """Return the replicas of several populations, which differ only in what replicas may differ in."""
+        varying = {field.name for name, (_, field) in Settings.fields().items() if name in VARYING}
 
         def join(configs: Sequence[Any]) -> Any:
             changes = {}
-            for name, value in vars(configs[0]).items():
+            for name in sorted(varying & vars(configs[0]).keys()):
                 values = [getattr(config, name) for config in configs]
-                same = all(other == value for other in values)
-                if name != "hidden" and not (same and not isinstance(value, tuple)):
+                if any(isinstance(value, tuple) or value != values[0] for value in values):
                     pairs = zip(values, parts, strict=True)
                     each = [own if isinstance(own, tuple) else (own,) * len(part) for own, part in pairs]
                     changes[name] = tuple(one for own in each for one in own)

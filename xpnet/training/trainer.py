@@ -70,14 +70,13 @@ class Trainer:
         self.active = ActiveReplicas(network, momentum=bool(self.rho.any()))
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
-        self.seconds_evaluation = 0.0
-        self.stopped = False
+        self.seconds_evaluation, self.stopped = 0.0, False
         # Pruning after the last step would save nothing.
         self._prune_at = sorted({s for callback in callbacks for s in callback.prune_at if 0 < s < self.length.steps})
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        self._batches = Batches(orders, data.samples, config, place, data.data.image_shape, data.offsets)
+        self._batches = Batches(orders, data.samples, config, place, data.data.image_shape, data.offsets_of())
         self._evaluator = Evaluator(self.active, data, self.lam)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
         self._metrics: StepMetrics | None = None
@@ -142,9 +141,10 @@ class Trainer:
         active, train, config, asarray = self.active, self.data.train, self.config, self.network.backend.asarray
         self._evaluator.set_up()
         rho = asarray(self.rho[active.numbers]) if active.state.velocities else None
-        orders = tuple(same_order(self.orders, self.data.offsets)[r] for r in active.numbers)
+        orders = tuple(self.orders[r] for r in active.numbers)
+        same = same_order(orders, self.data.offsets_of(active.numbers))
         smoothing = asarray(self.smoothing[active.numbers]) if self.smoothing.any() else None
-        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, orders)
+        hyper = Hyperparameters(asarray(self.lam[active.numbers]), rho, config.nesterov, smoothing, same)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
         self._stepper: Stepper = make_stepper(
             active.living, train.x, train.labels, hyper, config.stepper, config.batch_size, config

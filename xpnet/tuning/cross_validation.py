@@ -6,6 +6,7 @@ the order of a training on these rows alone.  So in float64 it equals that train
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,8 +38,8 @@ class FoldData:
     """The data of one fold.
 
     Attributes:
-        kind: Folds of equal kinds may train as one population: their training sets have one size, their networks the
-            same inputs and classes.
+        kind: Folds of equal kinds may train as one population: their training sets have one size, and their networks
+            the same classes and, unless a transform of their own makes them differ, the same inputs.
         dataset: Function that returns the sets, with a transform that is fitted on the fold's training set.
     """
 
@@ -107,17 +108,11 @@ class FoldTrainer:
         for group in self._groups:
             left = list(group)
             while left:
-                known = self._kept.get(tuple(left))
-                first = self._folds[left[0]].dataset() if known is None else known[0][0]
-                population = population_for(first)
-                count = self._at_once(first, population, len(left), max_replicas or MOST_NETWORKS)
-                some, left = tuple(left[:count]), left[count:]
-                data: Dataset | FoldedData = first
-                datasets = [first]
-                if count > 1:
-                    datasets, data = self._together(some, first, keep=len(some) == len(group))
-                    data = data.for_networks(len(population))
-                populations = [population, *map(population_for, datasets[1:])]
+                datasets, data = self._next(left, population_for, max_replicas or MOST_NETWORKS)
+                populations = list(map(population_for, datasets))
+                if isinstance(data, FoldedData):
+                    data = data.for_networks(len(populations[0]))
+                some, left = tuple(left[: len(datasets)]), left[len(datasets) :]
                 try:
                     network, result = train_population(
                         Population.joined(populations),
@@ -136,20 +131,33 @@ class FoldTrainer:
                 if result.interrupted:
                     return
 
-    def _at_once(self, data: Dataset, population: Population, left: int, networks: int) -> int:
-        """Return how many of the folds that are left train together: nearly equal numbers, as few times as possible."""
-        most = min(folds_at_once(data, self._backend, self._dtype, population.train), networks // len(population))
-        return -(-left // -(-left // max(1, most)))
+    def _next(
+        self, left: list[int], population_for: Callable[[Dataset], Population], most: int
+    ) -> tuple[list[Dataset], Dataset | FoldedData]:
+        """Return the data of the first of some folds that can train together, by fold and as one.
 
-    def _together(self, numbers: tuple[int, ...], first: Dataset, *, keep: bool) -> tuple[list[Dataset], FoldedData]:
-        """Return several folds and their data on the device; kept for later populations if they are of one kind."""
-        if numbers not in self._kept:
-            datasets = [first, *(self._folds[number].dataset() for number in numbers[1:])]
-            together = datasets, side_by_side(datasets, self._backend, self._dtype)
-            if not keep:
-                return together
-            self._kept[numbers] = together
-        return self._kept[numbers]
+        They are as many as memory holds, and at most `most` networks; all folds take as few turns as possible.  If all
+        can train together, their data is kept for later populations.
+        """
+        kept = self._kept.get(tuple(left))
+        first = self._folds[left[0]].dataset() if kept is None else kept[0][0]
+        population = population_for(first)
+        fit = min(folds_at_once(first, self._backend, self._dtype, population.train), most // len(population))
+        count = -(-len(left) // -(-len(left) // max(1, fit)))
+        if kept is not None and count == len(left):
+            return kept
+        datasets = [first]
+        for fold in left[1:count]:
+            data = self._folds[fold].dataset()
+            if data.inputs != first.inputs:
+                break
+            datasets.append(data)
+        if len(datasets) == 1:
+            return datasets, first
+        together = datasets, side_by_side(datasets, self._backend, self._dtype)
+        if len(datasets) == len(left) and left in self._groups:
+            self._kept[tuple(left)] = together
+        return together
 
 
 @dataclass(frozen=True)
@@ -195,6 +203,16 @@ def fold_data(
         return with_training_rows(data, fold.train, config, **sets)
 
     return [FoldData(len(fold.train), partial(dataset, fold)) for fold in folds]
+
+
+def for_data(population: Population) -> Callable[[Dataset], Population]:
+    """Return a function that returns a population for the data of a fold, whose transform may give other inputs."""
+
+    def of(data: Dataset) -> Population:
+        network = dataclasses.replace(population.network, inputs=data.inputs)
+        return dataclasses.replace(population, network=network)
+
+    return of
 
 
 @takes(
@@ -249,7 +267,8 @@ def cross_validate(
     trainer = FoldTrainer(fold_data(data, made, config), backend or get_backend("cpu"), dtype)
     figures = np.full((2, len(population), folds), np.nan)
     seconds, interrupted = 0.0, False
-    for trained in trainer.train(lambda _: population, max_replicas=max_replicas, callbacks=callbacks, final=("test",)):
+    parts = trainer.train(for_data(population), max_replicas=max_replicas, callbacks=callbacks, final=("test",))
+    for trained in parts:
         result = trained.result
         if result is None:
             continue

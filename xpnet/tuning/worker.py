@@ -16,7 +16,7 @@ from xpnet.training.device_data import DeviceData
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
-from xpnet.tuning.cross_validation import FoldTrainer, fold_data
+from xpnet.tuning.cross_validation import FoldTrainer, fold_data, for_data
 from xpnet.tuning.fold_averages import averaged
 from xpnet.tuning.kept_networks import BestNetworks, NetworkStore
 from xpnet.tuning.rounds import Rounds
@@ -179,7 +179,7 @@ class SearchWorker:
         """Train a population of this search, without using the test set."""
         if self._folds is not None:
             parts = self._folds.train(
-                lambda _: population,
+                for_data(population),
                 max_replicas=self._most,
                 callbacks=[*self._callbacks, batch],
                 final=("validation",),
