@@ -24,6 +24,7 @@ SUITES = {
     "startup": ("bench.startup", "imports, xpnet --help, and the time to a first step"),
     "memory": ("bench.memory", "peak memory of a training run"),
     "search": ("bench.search", "a search of 50 values of lambda, and 50 runs one after another"),
+    "sklearn": ("bench.scikit_learn", "cross-validated searches and fits, beside those of scikit-learn"),
 }
 TOOLS = {
     "compare": "compare OLD.json NEW.json: exit code 1 if NEW is slower beyond the noise",
@@ -94,7 +95,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     print("machine:", result["machine"]["processor"], result["probe_before"], flush=True)
     with tempfile.TemporaryDirectory(prefix="xpnet-bench-") as name:
         folder = Path(name)
-        if set(options.suites) - {"gradcheck", "startup", "search"}:
+        if set(options.suites) - {"gradcheck", "startup", "search", "sklearn"}:
             result["data"] = write_data(folder, options.samples, options.data)
         result |= {"samples": options.samples, "rounds": options.rounds, "suites": {}}
         for suite in dict.fromkeys(options.suites):

@@ -13,8 +13,9 @@ PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{path.name}" fo
 
 
 def run_python_of(page: str) -> dict[str, Any]:
-    """Run the only block of Python of a page, and return its names."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    """Run the blocks of Python of a page, one after another, and return their names."""
+    block = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL))
+    assert block
     names: dict[str, Any] = {}
     exec(compile(block, page, "exec"), names)
     return names
@@ -32,13 +33,16 @@ def test_readme_python_runs():
     [
         (
             "estimator",
-            r"cross-validated: 0\.9\d*\nbest: {.*}\n\['grower 0', 'grower 0'\] .*\n8 networks, 60 epochs, .* 0\.0\d?\n",
+            (
+                r"cross-validated: 0\.9\d*\nbest: {.*}\n\['grower 0', 'grower 0'\] .*\n"
+                r"8 networks, 60 epochs, .* 0\.0\d?\n{.*} 0\.[89]\d? 8\n"
+            ),
         ),
         ("populations", r"({.*'lambda'.*\n){4}"),
         ("learning-rate", r"[^$]*Suggestion\(eta_min=[^$]*"),
         ("resuming", r"True\n"),
         ("search", r".*'lambda'.*\n0\.[2-5]\d*\n"),
-        ("training", r"0\.[89]\d* 0\.\d+\n3072 \d\.\d+e-0[5-7]\n"),
+        ("training", r"0\.[89]\d* 0\.\d+\n3072 \d\.\d+e-0[5-7]\n\[0\.\d+ *0\.\d+\]\n"),
     ],
     ids=["estimator", "populations", "learning-rate", "resuming", "search", "training"],
 )

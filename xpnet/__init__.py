@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from xpnet.training.result import TrainResult
     from xpnet.training.train import train
     from xpnet.training.train_population import train_population
+    from xpnet.tuning.cross_validation import cross_validate
     from xpnet.tuning.search import search
 
 # Public names by the module that defines them.
@@ -64,6 +65,7 @@ _NAMES = {
     "training.result": "TrainResult",
     "training.train": "train",
     "training.train_population": "train_population",
+    "tuning.cross_validation": "cross_validate",
     "tuning.search": "search",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -90,6 +92,7 @@ __all__ = [
     "TrainResult",
     "Transform",
     "XpnetError",
+    "cross_validate",
     "data_from_arrays",
     "diagnose",
     "evaluate",

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from xpnet.cli.train import _recipe_hint
+from xpnet.cli.recipes import recipe_hint
 from xpnet.config.recipes import recipe, recipes
 from xpnet.config.settings import Settings
 
@@ -27,7 +27,7 @@ def test_list_of_recipes_fits_in_100_columns_and_can_be_typed(command):
 
 
 def hint(name="cifar10", **changes):
-    return _recipe_hint(name, Settings.from_mapping(changes))
+    return recipe_hint(Settings.from_mapping(changes), name)
 
 
 def test_training_of_cifar_10_with_default_settings_names_a_recipe():

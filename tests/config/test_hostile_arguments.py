@@ -124,7 +124,12 @@ def entries():
         "train_population": (
             xpnet.train_population,
             {"population": population, "data": data, "backend": None, "dtype": "float32", "max_replicas": None}
-            | {"final": ("test",), "cuts": None, "starts": {}, "callbacks": ()},
+            | {"final": ("test",), "cuts": None, "starts": {}, "callbacks": (), "orders": None},
+        ),
+        "cross_validate": (
+            xpnet.cross_validate,
+            {"population": population, "data": data, "folds": 2, "stratify": True, "config": None, "backend": None}
+            | {"dtype": "float32", "max_replicas": None, "callbacks": ()},
         ),
         "train_with_diagnosis": (
             xpnet.train_with_diagnosis,
@@ -190,6 +195,7 @@ NAMES = [
     *("Network.cost_and_gradients", "Network.predict_proba", "Network.select", "Network.checked", "Dropout"),
     *("Network.learn_about", "train", "train_population", "train_with_diagnosis", "diagnose", "evaluate", "gradcheck"),
     *("sweep_h", "lr_range", "to_device", "write_report", "search", "Population.of", "Population.part"),
+    "cross_validate",
     *(
         "Transform()",
         "Transform.lazily",

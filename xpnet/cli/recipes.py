@@ -9,8 +9,10 @@ import textwrap
 from xpnet.cli.console import STANDARD, Output
 from xpnet.cli.tables import table
 from xpnet.config.fields import shown
-from xpnet.config.recipes import Recipe
+from xpnet.config.recipes import Recipe, recipe
 from xpnet.config.recipes import recipes as all_recipes
+from xpnet.config.settings import Settings
+from xpnet.config.training import TrainConfig
 
 # Columns of a line.
 _WIDTH = 100
@@ -31,6 +33,16 @@ def recipes(output: Output = STANDARD) -> None:
         *(line for note in notes for line in textwrap.wrap(note, _WIDTH)),
         "\n".join(line for recipe in known for line in _lines(recipe)),
     )
+
+
+def recipe_hint(settings: Settings, data: str) -> list[str]:
+    """Return a sentence on what a recipe reaches, for default settings and the data set CIFAR-10."""
+    if data != "cifar10" or settings.network or settings.train != TrainConfig():
+        return []
+    if not (reached := recipe("fast-65").reached):
+        return []
+    figures = f"{100 * reached['accuracy']:.0f} % in {reached['seconds']:.0f} s ({reached['where']})"
+    return [f"--recipe fast-65 reaches {figures}; xpnet recipes lists more"]
 
 
 def _reached(recipe: Recipe) -> list[str]:

@@ -65,27 +65,48 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def combinations_table(population: Population, result: TrainResult) -> Table:
+def combinations_table(
+    population: Population, result: TrainResult, folds: Sequence[Mapping[str, Any]] | None = None
+) -> Table:
     """Return one row for each combination of settings: validation and test figures over its seeds.
 
-    The combination with the best validation accuracy is bold, unless no network is better than guessing. The test set
-    has no influence on this choice, and a diverged network counts as worse than all others.
+    The combination with the best validation accuracy is bold, unless no network is better than guessing; with the
+    figures of each network's `folds`, that with the best mean accuracy over them.  The test set has no influence on
+    this choice, and a diverged network counts as worse than all others.
     """
     import numpy as np
+
+    from xpnet.training.history import summary
 
     trained = len(result.test.losses)
     combinations = [(c, [r for r in members if r < trained]) for c, members in population.combinations()]
     combinations = [(c, members) for c, members in combinations if members]
-    accuracies = [float(np.nan_to_num(result.validation.accuracies[m], nan=-1).mean()) for _, m in combinations]
+    judged, by = result.validation.accuracies, "validation"
+    if folds is not None:
+        values = np.array([one["accuracy"]["values"] for one in folds], dtype=float)
+        judged, by = np.nan_to_num(values, nan=-1).mean(axis=1), "folds"
+    accuracies = [float(np.nan_to_num(judged[m], nan=-1).mean()) for _, m in combinations]
     best = None if result.none_better else int(np.argmax(accuracies))
     several = max(len(members) for _, members in combinations) > 1
     runs = ["runs"] if several else []
-    made = table([*combinations[0][0], *runs, "validation", "test", "test loss", "test cost", ""])
+    made = table(
+        [
+            *combinations[0][0],
+            *runs,
+            *([] if folds is None else ["folds"]),
+            "validation",
+            "test",
+            "test loss",
+            "test cost",
+            "",
+        ]
+    )
     for index, (combination, members) in enumerate(combinations):
         cells = [*map(plain, combination.values()), *([str(len(members))] if several else [])]
+        cells += [] if folds is None else [percent(summary(values[members].reshape(-1)))]
         cells += [percent(result.validation.part(members).accuracy), *figures(result.test.part(members))]
         diverged = sum(r in result.diverged for r in members)
-        notes = ["best validation"] if index == best else []
+        notes = [f"best {by}"] if index == best else []
         notes += [f"{diverged} of {len(members)} diverged"] if diverged and several else []
         made.add_row(*cells, "; ".join(notes), style="bold" if index == best else None)
     return made
@@ -105,11 +126,13 @@ def in_words(result: TrainResult) -> str:
     )
 
 
-def result_table(result: TrainResult) -> Table:
-    """Return one row for each set: accuracy, loss and cost."""
+def result_table(result: TrainResult, folds: Mapping[str, Any] | None = None) -> Table:
+    """Return one row for each set, and for the folds of a cross-validation: accuracy, loss and cost."""
     made = Table("", *(Column(head, justify="right") for head in ("accuracy", "loss", "cost")))
     for name, which in (("training", "train"), ("validation", "validation"), ("test", "test")):
         made.add_row(name, *figures(getattr(result, which)))
+    if folds is not None:
+        made.add_row(f"{folds['folds']} folds", percent(folds["accuracy"]), number(folds["loss"]), "")
     if (seen := result.test_views) is not None:
         made.add_row(f"test, {result.views} views", percent(seen.accuracy), number(seen.loss), "")
     return made

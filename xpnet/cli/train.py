@@ -20,6 +20,7 @@ from xpnet.cli.console import (
     left_out_if_not_drawn,
 )
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
+from xpnet.cli.recipes import recipe_hint
 from xpnet.cli.tables import combinations_table, in_words, result_table
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.errors import ConfigError, RunError
@@ -89,7 +90,7 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
     from xpnet.runs.resume import ResumePoint
 
     experiment = Experiment.of(settings, output.note)
-    output.notes(*_recipe_hint(experiment.data.name, settings))
+    output.notes(*recipe_hint(settings, experiment.data.name))
     folder = create_run_folder(out)
     try:
         write_config(folder, experiment.config)
@@ -100,18 +101,6 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
         return _train_in(experiment, folder, ResumePoint(), output)
-
-
-def _recipe_hint(data_name: str, settings: Settings) -> list[str]:
-    """Return a sentence on what a recipe reaches, for a training of CIFAR-10 with the default settings."""
-    from xpnet.config.recipes import recipe
-    from xpnet.config.training import TrainConfig
-
-    if data_name != "cifar10" or settings.network or settings.train != TrainConfig():
-        return []
-    reached = recipe("fast-65").reached  # here, since other trainings must not need the files of the recipes
-    figures = f"{100 * reached['accuracy']:.0f} % in {reached['seconds']:.0f} s ({reached['where']})"
-    return [f"--recipe fast-65 reaches {figures}; xpnet recipes lists more"]
 
 
 def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
@@ -197,12 +186,16 @@ def _resume_point(run: Path, experiment: Experiment, output: Output, allow_chang
 
 def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output) -> int:
     """Train from a point to the end, fill the folder, print the result; return 0, or the exit code of a signal."""
+    from xpnet.cli.cross_validation import cross_validation
     from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
     from xpnet.report import render
     from xpnet.runs.saver import Saver
 
     render.load()
-    population = experiment.population
+    population, folds = experiment.population, cross_validation(experiment, folder, output)
+    if isinstance(folds, int):
+        return folds
+    of_folds = None if folds is None else folds.to_json
     output.note(f"training: {experiment.title}, {counted(experiment.length.steps, 'step')}; run folder {folder}")
     with finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt:
         with (
@@ -216,7 +209,7 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
             settings = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
             sentence = divergence.sentence(population.train, replica)
             output.note(f"warning: {sentence} ({settings}); it was left out from there on")
-        metrics = saver.write_results(network, result, lambda: _draw(experiment, folder, result, output))
+        metrics = saver.write_results(network, result, lambda: _draw(experiment, folder, result, output), of_folds)
     return _print_result(experiment, output, metrics, result, saver, interrupt)
 
 
@@ -234,7 +227,13 @@ def _print_result(
         RunError: Not everything could be saved.
         OSError: The result cannot be printed; everything is saved.
     """
-    table = combinations_table(experiment.population, result) if experiment.compares else result_table(result)
+    folds = metrics.get("cv")
+    by_network = None if folds is None else [entry["cv"] for entry in metrics.get("replicas", ())]
+    table = (
+        combinations_table(experiment.population, result, by_network)
+        if experiment.compares
+        else result_table(result, folds)
+    )
     folder = saver.folder
     not_printed: OSError | None = None
     try:

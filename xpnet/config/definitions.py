@@ -188,10 +188,19 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
-    """Where and in which precision a run computes, and how often it is saved."""
+    """Where and in which precision a run computes, and how often it is saved.
+
+    Attributes:
+        cv: Number of folds of the training set.  Each fold is held out once, while networks train on the others.
+        stratify: Whether every fold has the same share of each class; see :func:`xpnet.data.folds.make_folds`.
+    """
 
     seed: int = setting(0, whole(0), "Seed of the initial weights; run r has seed + r.", metavar="N")
     runs: int = setting(1, whole(1), "Networks of each setting, each with its own seed.", metavar="R")
+    cv: int | None = setting(
+        None, whole(2), "Folds of the training set for cross-validation.", metavar="K", unset="no cross-validation"
+    )
+    stratify: bool = setting(True, flag, "Deal the rows of each class to the folds evenly (cv).")
     max_replicas: int | None = setting(
         None, whole(1), "Most networks trained at once.", metavar="N", unset="what fits in memory"
     )

@@ -81,7 +81,7 @@ class Settings:
                 if len(items) == 1:
                     del varying[name]
             groups[group][field.name] = value
-        train = TrainConfig(**groups["train"])
+        train, run = TrainConfig(**groups["train"]), RunConfig(**groups["run"])
         for name in _UNUSED[train.schedule]:
             if name in groups["train"]:
                 raise ConfigError(
@@ -93,7 +93,7 @@ class Settings:
                 raise no_effect(name, values[name], train.optimiser)
         for name, needed in _NEEDS.items():
             group = known[name][0]
-            of = {"train": train, "data": DataConfig(**groups["data"])}[group]
+            of = {"train": train, "run": run, "data": DataConfig(**groups["data"])}[group]
             if name in groups[group] and not getattr(of, needed):
                 raise ConfigError(
                     f"{name} = {shown(values[name])}: has no effect without {needed}; set it, or leave {name} out"
@@ -104,7 +104,6 @@ class Settings:
         if network.activation != "relu" and not network.hidden:
             raise ConfigError(f"activation = {network.activation}: has no effect without hidden layers; leave it out")
         checked = {name: getattr(network, name) for name in groups["network"]}
-        run = RunConfig(**groups["run"])
         if "seed" in varying and run.runs > 1:
             raise ConfigError(
                 f"seed = {shown(varying['seed'])}, runs = {run.runs}: give a list of seeds, or runs, not both"
@@ -203,7 +202,7 @@ _USED = {
 }
 _OF_SCHEDULES = tuple(dict.fromkeys(itertools.chain(*_USED.values())))
 # Settings without an effect unless another one is on.
-_NEEDS = {"border": "shift", "pca_eps": "pca"}
+_NEEDS = {"border": "shift", "pca_eps": "pca", "stratify": "cv"}
 _UNUSED = {schedule: [name for name in _OF_SCHEDULES if name not in used] for schedule, used in _USED.items()}
 
 

@@ -79,10 +79,13 @@ def stacked_parameters(config: NetworkConfig, seeds: Sequence[int], dtype: Any) 
     """
     inits = per_replica("init", config.init, len(seeds))
     with np.errstate(over="ignore"):  # overflow raises an error below
-        drawn = [
-            initial_parameters(replace(config, init=init), seed, dtype) for seed, init in zip(seeds, inits, strict=True)
-        ]
-        return {name: np.stack([one[name] for one in drawn]).astype(dtype) for name in drawn[0]}
+        # Networks of one seed have the same initial parameters, which are drawn once.
+        drawn = {
+            (seed, init): initial_parameters(replace(config, init=init), seed, dtype)
+            for seed, init in dict.fromkeys(zip(seeds, inits, strict=True))
+        }
+        networks = [drawn[both] for both in zip(seeds, inits, strict=True)]
+        return {name: np.stack([one[name] for one in networks]).astype(dtype) for name in networks[0]}
 
 
 def initial_statistics(config: NetworkConfig, replicas: int, dtype: Any) -> dict[str, np.ndarray[Any, Any]]:

@@ -14,6 +14,7 @@ from xpnet.backend import Backend, get_backend
 from xpnet.config.settings import Settings
 from xpnet.config.training import Length
 from xpnet.data import CIFAR10_HINT, Dataset, Transform, as_earlier, fingerprint, load_data
+from xpnet.data.folds import make_folds
 from xpnet.errors import DivergedError, RunError
 from xpnet.nn.model_description import description
 from xpnet.nn.network import Network
@@ -24,7 +25,7 @@ from xpnet.training.callback import Callback
 from xpnet.training.population import Population, check_metrics
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
-from xpnet.training.validate import check_fit, check_names, check_stepper
+from xpnet.training.validate import check_fit, check_folds, check_names, check_stepper
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.locks import only_one
 
@@ -89,6 +90,7 @@ class Experiment:
             check_fit(Network(first.network, dtype=settings.run.dtype, seed=first.seeds), data, first.train)
         if settings.train.stepper != "auto":
             check_stepper(experiment.network(population, backend), data, population.train)
+        experiment.check_folds()
         experiment.check_files()
         return experiment
 
@@ -122,6 +124,20 @@ class Experiment:
         """Return the untrained networks of a part of the population."""
         return Network(population.network, backend=backend, dtype=self.settings.run.dtype, seed=population.seeds)
 
+    def check_folds(self) -> None:
+        """Refuse a cross-validation for which the training set is too small.
+
+        Raises:
+            DataError: There are fewer rows than folds, or fewer rows of a class.
+            ConfigError: The settings do not fit the rows of a fold.
+        """
+        run, data, population = self.settings.run, self.data, self.population
+        if run.cv is None:
+            return
+        seed, names = self.settings.data.data_seed or 0, data.class_names
+        make_folds(data.train.labels, run.cv, seed=seed, stratified=run.stratify, class_names=names)
+        check_folds(population.network, len(population), data, population.train, run.cv)
+
     def check_files(self) -> None:
         """Refuse a training whose files would be too large to be read again.
 
@@ -133,7 +149,7 @@ class Experiment:
         names = data.class_names, data.image_shape, data.feature_names, data.transform
         network = description(population.network, population.seeds, *names)
         check_description({**self.about, "network": network}, len(population))
-        check_metrics(population, self.length.epochs)
+        check_metrics(population, self.length.epochs, self.settings.run.cv or 0)
 
     def _data_at(self, point: ResumePoint) -> Dataset:
         """Return the data with the transform that the training began with: another fit may round otherwise."""

@@ -2,6 +2,7 @@
 
 config.toml        the settings; ``xpnet train --config`` repeats the run
 history.csv        one row for each epoch and replica
+cv.json            figures of cross-validation by network and fold, with the settings and data that they belong to
 environment.json   hardware, versions and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
@@ -26,6 +27,7 @@ from xpnet.utils.parsing import json_bytes, toml_bytes
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 ENVIRONMENT = "environment.json"
+CROSS_VALIDATION = "cv.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"  # in CHECKPOINTS; it is never replaced
 
@@ -105,6 +107,11 @@ def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write the final figures of a run; replace the file if there is one."""
     _write_json(folder / METRICS, metrics)
+
+
+def write_cross_validation(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Write the figures of a run's cross-validation; replace the file if there is one."""
+    _write_json(folder / CROSS_VALIDATION, figures)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

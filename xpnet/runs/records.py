@@ -231,7 +231,16 @@ METRICS_SHAPE = schema.record(
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),
         "chunks": schema.items(schema.whole(1)),
+        "cv": schema.record({"folds": schema.whole(2), "accuracy": FIGURE_SHAPE, "loss": FIGURE_SHAPE}),
     },
+)
+_BY_FOLD = schema.items(schema.items(_SOME))
+CROSS_VALIDATION_SHAPE = schema.record(
+    {
+        **dict.fromkeys(("settings", "data"), schema.mapping(schema.anything)),
+        **dict.fromkeys(("accuracies", "losses"), _BY_FOLD),
+        "seconds": _SECONDS,
+    }
 )
 
 
@@ -242,6 +251,15 @@ def read_metrics(path: Path) -> dict[str, Any]:
         RunError: The file is damaged; the message names the line or the key.
     """
     return _read_checked(path, METRICS_SHAPE)
+
+
+def read_cross_validation(path: Path) -> dict[str, Any]:
+    """Return the content of ``cv.json``.
+
+    Raises:
+        RunError: The file is damaged; the message names the line or the key.
+    """
+    return _read_checked(path, CROSS_VALIDATION_SHAPE)
 
 
 _SCALAR = schema.either("text, a number or null", schema.optional(schema.text), schema.number(), schema.flag)

@@ -150,18 +150,29 @@ class Saver(Callback):
                 last = last if self.folder.exists() else "but its folder is gone, with everything in it"
                 self._warn(f"warning: {self.first_failure}; training goes on, {last}")
 
-    def write_results(self, network: Network, result: TrainResult, draw: Callable[[], None]) -> dict[str, Any]:
+    def write_results(
+        self,
+        network: Network,
+        result: TrainResult,
+        draw: Callable[[], None],
+        of_folds: Callable[[int | None], dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:
         """Write the network, the curves and the final figures, each even if another fails; return the figures.
 
         Args:
             network: The trained networks.
             result: The result of their training.
             draw: Draws the curves into the folder; may raise OSError or RunError.
+            of_folds: Function that returns the figures of cross-validation: of one network, or of all for None.
         """
         experiment, folder = self._experiment, self.folder
         metrics = result.to_json() | {"run": str(folder), "samples": experiment.data.counts}
         if len(experiment.population) > 1:
             metrics["replicas"] = list(replicas_json(experiment.population, result))
+        if of_folds is not None:
+            metrics["cv"] = of_folds(None)
+            for number, entry in enumerate(metrics.get("replicas", ())):
+                entry["cv"] = of_folds(number)
         if len(self.chunks) > 1:  # in float32, the last bits depend on the networks in a chunk
             metrics["chunks"] = [stop - start for start, stop in self.chunks]
         if not (folder / CONFIG).is_file():  # the folder was deleted; write the results anyway

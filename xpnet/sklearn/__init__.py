@@ -11,5 +11,6 @@ except ImportError as _error:
     ) from None
 
 from xpnet.sklearn.classifier import XpnetClassifier
+from xpnet.sklearn.search import PopulationSearchCV
 
-__all__ = ["XpnetClassifier"]
+__all__ = ["PopulationSearchCV", "XpnetClassifier"]

@@ -11,8 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.sklearn import rows
-from xpnet.sklearn.ensemble import BestEpoch, diverse
-from xpnet.sklearn.fitting import Fitting, require_several
+from xpnet.sklearn.ensemble import BestEpoch
+from xpnet.sklearn.fitting import Fitting, prepare, require_several, training_of
 from xpnet.sklearn.parameters import train_config, with_settings
 from xpnet.sklearn.prediction import continued_statistics, log_probabilities
 from xpnet.training.callback import Callback
@@ -120,27 +120,12 @@ class XpnetClassifier(Fitting):
             DivergedError: All members have diverged.
         """
         new = self._copy(fitted=bool(self.warm_start))
-        checked = new._checked_parameters()
-        features, y = rows.features_and_targets(new, X, y)
-        classes, labels = np.unique(y, return_inverse=True)
-        features, labels = rows.weighted(features, labels, sample_weight, new)
-        require_several(classes[np.unique(labels)])
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(2**31 - checked["members"]))
-        goes_on = new.__sklearn_is_fitted__()
-        if goes_on:
-            new._require_same(classes, "warm_start")
-        new.classes_ = classes
-        validates = new._validates(len(features), checked)
-        data = new._data(features, labels, checked["validation_fraction"] if validates else None, rng, goes_on)
+        goes_on, start = new.__sklearn_is_fitted__(), prepare(new, X, y, sample_weight)
         if not goes_on:
-            new._build(data, seed, checked["members"])
-        config = train_config(new, len(data.train))
-        if checked["diversity"]:
-            config = train_config(new, len(data.train), **diverse(config, checked["members"], rng))
-        best = BestEpoch(checked["n_iter_no_change"]) if validates else None
-        new._train(data, config, [seed + r for r in range(checked["members"])], best)
-        new._weigh_members(data, checked["selection"])
+            new._build(start.data, start.seed, start.members)
+        best = BestEpoch(start.checked["n_iter_no_change"]) if start.validates else None
+        new._train(start.data, training_of(new, start), start.seeds, best)
+        new._weigh_members(start.data, start.checked["selection"])
         self._become(new)
         return self
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 
 from xpnet.backend import get_backend
 from xpnet.config.definitions import MOST_NETWORKS
 from xpnet.config.fields import argument, choice, flag, optional, real, whole
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.nn.network import Network
 from xpnet.sklearn import rows
-from xpnet.sklearn.ensemble import BestEpoch, greedy_weights
-from xpnet.sklearn.parameters import network_config
+from xpnet.sklearn.ensemble import BestEpoch, diverse, greedy_weights
+from xpnet.sklearn.parameters import network_config, train_config
 from xpnet.sklearn.prediction import log_probabilities, without_validation
 from xpnet.training.history import History
 from xpnet.training.progress import Progress
@@ -108,11 +110,15 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 bar.close()
         if best is not None:
             best.restore(self.network_)
-        self.history_: History = result.history if best is not None else without_validation(result.history)
+        self._tell(result.history, validated=best is not None)
+
+    def _tell(self, history: History, *, validated: bool) -> None:
+        """Set what tells of a training with this history."""
+        self.history_: History = history if validated else without_validation(history)
         self.n_iter_ = len(self.history_)
         columns = self.history_.columns()
         self.loss_curve_ = columns["train.losses"].mean(axis=1).tolist()
-        self.validation_scores_ = None if best is None else columns["validation.accuracies"].mean(axis=1).tolist()
+        self.validation_scores_ = columns["validation.accuracies"].mean(axis=1).tolist() if validated else None
 
     def _weigh_members(self, data: Dataset, selection: str) -> None:
         """Give each member its weight in the mean of probabilities; one that has diverged has none."""
@@ -125,6 +131,83 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             each = [log_probabilities(self.network_, held.x, one[r]) for r in np.flatnonzero(finite)]
             self.member_weights_ = np.zeros(len(finite))
             self.member_weights_[finite] = greedy_weights(np.stack(each), held.labels)
+
+
+class Start(NamedTuple):
+    """What a fit knows before it trains.
+
+    Attributes:
+        checked: The parameters that are no settings.
+        data: The rows, split and transformed.
+        seed: Seed of the first member.
+        validates: Whether some of the rows validate.
+        rng: Generator for the draws that follow.
+    """
+
+    checked: dict[str, Any]
+    data: Dataset
+    seed: int
+    validates: bool
+    rng: np.random.RandomState
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return int(self.checked["members"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seed of each member."""
+        return [self.seed + r for r in range(self.members)]
+
+
+def prepare(new: Any, X: Any, y: Any, sample_weight: Any = None) -> Start:
+    """Return what a fit of the estimator `new` begins with, and set what the rows tell: its classes and features.
+
+    Raises:
+        ValueError: See :meth:`xpnet.sklearn.XpnetClassifier.fit`.
+    """
+    checked = new._checked_parameters()
+    features, y = rows.features_and_targets(new, X, y)
+    classes, labels = np.unique(y, return_inverse=True)
+    features, labels = rows.weighted(features, labels, sample_weight, new)
+    require_several(classes[np.unique(labels)])
+    rng = check_random_state(new.random_state)
+    seed = int(rng.randint(2**31 - checked["members"]))
+    goes_on = new.__sklearn_is_fitted__()
+    if goes_on:
+        new._require_same(classes, "warm_start")
+    new.classes_ = classes
+    validates = new._validates(len(features), checked)
+    data = new._data(features, labels, checked["validation_fraction"] if validates else None, rng, goes_on)
+    return Start(checked, data, seed, validates, rng)
+
+
+def training_of(new: Any, start: Start) -> TrainConfig:
+    """Return how the members of the estimator `new` train."""
+    config = train_config(new, len(start.data.train))
+    if not start.checked["diversity"]:
+        return config
+    return train_config(new, len(start.data.train), **diverse(config, start.members, start.rng))
+
+
+def adopt(new: Any, prepared: Any, start: Start, network: Network, history: History) -> None:
+    """Make the unfitted estimator `new` what its fit would: with networks that were trained elsewhere.
+
+    Args:
+        new: An estimator of the same parameters as the networks.
+        prepared: The estimator with which :func:`prepare` has read the rows.
+        start: What it returned.
+        network: The trained members.
+        history: The history of their training.
+    """
+    for name in ("classes_", "n_features_in_", "feature_names_in_"):
+        if hasattr(prepared, name):
+            setattr(new, name, getattr(prepared, name))
+    new.network_ = network
+    network.learn_about(start.data)
+    new._tell(history, validated=start.validates)
+    new._weigh_members(start.data, start.checked["selection"])
 
 
 def require_several(classes: NDArray[Any]) -> None:

@@ -24,6 +24,20 @@ def order_seeds(config: TrainConfig, seeds: Sequence[int]) -> tuple[int, ...]:
     return tuple(seeds) if config.shuffle_seed is None else tuple(base + seed - min(seeds) for seed in seeds)
 
 
+def same_order(orders: tuple[int, ...], offsets: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return a number for each replica; replicas with equal numbers see the same batches.
+
+    Args:
+        orders: Seed of each replica's order.
+        offsets: First row of each replica's samples; None if it is the same for all.
+    """
+    if offsets is None:
+        return orders
+    batches = list(zip(orders, offsets, strict=True))
+    numbers = {both: number for number, both in enumerate(dict.fromkeys(batches))}
+    return tuple(numbers[both] for both in batches)
+
+
 class Batches:
     """The batches of every epoch of a training.
 
@@ -34,6 +48,8 @@ class Batches:
         backend: The device of the batches; the host if not given.
         image_shape: (channels, height, width) of the pictures, if `config` changes them at random.
         joined: Whether the last sample of an epoch belongs to the last full batch; see :meth:`TrainConfig.length`.
+        offsets: First row of each replica's samples, if replicas train on different rows; see
+            :class:`~xpnet.training.fold_data.FoldedData`.
     """
 
     def __init__(
@@ -45,10 +61,12 @@ class Batches:
         image_shape: tuple[int, int, int] | None = None,
         *,
         joined: bool = False,
+        offsets: tuple[int, ...] | None = None,
     ) -> None:
         self._augmentation = Augmentation.of(config, image_shape)
         self._orders, self._samples, self._config, self._backend = orders, samples, config, backend
         self._joined = joined
+        self._offsets = offsets
         self._prepared: tuple[int, list[Array]] | None = None
 
     def of_epoch(self, epoch: int) -> list[Array]:
@@ -76,11 +94,13 @@ class Batches:
 
     def _on_host(self, epoch: int) -> list[NDArray[np.int64]]:
         n, orders, samples = self._config.batch_size, self._orders, self._samples
-        each = len(set(orders)) > 1
+        each = len(set(orders if self._offsets is None else zip(orders, self._offsets, strict=True))) > 1
         drawn = {seed: generator(seed, Purpose.SHUFFLE, epoch).permutation(samples) for seed in set(orders)}
         if self._augmentation is not None:
             drawn = {seed: self._augmentation.rows(order, seed, epoch) for seed, order in drawn.items()}
         rows = np.stack([drawn[seed] for seed in (orders if each else orders[:1])])
+        if self._offsets is not None:
+            rows += np.array(self._offsets[: len(rows)])[:, None]
         full = (samples // n - self._joined) * n
         batches = [rows[:, :full].reshape(len(rows), -1, n)]
         if full < samples and not self._config.drop_last:

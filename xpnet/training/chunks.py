@@ -86,7 +86,7 @@ def most_in_memory(population: Population, data: Dataset | DeviceData, backend: 
     free = free_memory(backend)
     if free is None:
         return None
-    samples = int(data.train.x.shape[0])
+    samples = data.samples if isinstance(data, DeviceData) else len(data.train)
     each = bytes_of_a_replica(population.network, population.train, samples, dtype)
     room = int(free * _SHARE) - _EVALUATION_BYTES
     if room < each:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +60,23 @@ class DeviceData:
     test: DeviceSet
     views: DeviceSet | None = None
     seconds: float = 0.0
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that each network trains on."""
+        return int(self.train.x.shape[0])
+
+    def offsets_of(self, numbers: Iterable[int] | None = None) -> tuple[int, ...] | None:  # noqa: ARG002
+        """Return the first row of the samples of some networks, or all; None if all networks train on all rows."""
+        return None
+
+    def by_training_row(self, values: Callable[[Dataset], Array | None]) -> Array | None:
+        """Return an array with a value for each row of the training set, such as weights, which a function makes."""
+        return values(self.data)
+
+    def part(self, start: int, stop: int) -> DeviceData:  # noqa: ARG002 - for data that differs between networks
+        """Return the data of the networks from `start` up to `stop`."""
+        return self
 
 
 @takes(data=kind(Dataset), backend=kind(Backend), dtype=floating, config=optional(kind(TrainConfig)))

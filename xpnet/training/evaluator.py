@@ -8,12 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluation import Evaluation, evaluate_views, finite
+from xpnet.training.fold_data import FoldedData
 from xpnet.training.history import Metrics, Values
 
 SETS = ("train", "validation", "test")
+
+
+class _EvaluationByFold:
+    """Full passes of networks over one set, each network over the set of its own fold.
+
+    Args:
+        network: The networks.
+        groups: The data of each fold with its networks, as :meth:`FoldedData.groups` returns them.
+        which: The set: ``train``, ``validation`` or ``test``.
+    """
+
+    def __init__(self, network: Network, groups: Sequence[tuple[DeviceData, int, int]], which: str) -> None:
+        self._network, self._which = network, which
+        self._groups = [(getattr(data, which), start, stop) for data, start, stop in groups]
+
+    def __call__(self, lam: Values) -> Metrics:
+        """Return the figures (R,) of the networks in their present state."""
+        network, figures = self._network, []
+        for samples, start, stop in self._groups:
+            tensors = network.parameters.part(start, stop), network.running.part(start, stop)
+            part = network.sharing(range(start, stop), *tensors)
+            figures.append(Evaluation(part, samples.x, samples.labels)(lam[start:stop]))
+        return Metrics.joined(figures)
 
 
 class Evaluator:
@@ -25,13 +50,18 @@ class Evaluator:
 
     def __init__(self, active: ActiveReplicas, data: DeviceData, lam: Values) -> None:
         self._active, self._data, self._lam = active, data, lam
-        self._passes: dict[str, Evaluation] = {}
+        self._passes: dict[str, Evaluation | _EvaluationByFold] = {}
         self.validated: tuple[int, Metrics] | None = None
 
     def set_up(self) -> None:
         """Prepare passes of the present active replicas."""
-        sets = {name: getattr(self._data, name) for name in SETS}
-        self._passes = {name: Evaluation(self._active.living, one.x, one.labels) for name, one in sets.items()}
+        living, data = self._active.living, self._data
+        if isinstance(data, FoldedData):
+            groups = data.groups(self._active.numbers.tolist())
+            self._passes = {name: _EvaluationByFold(living, groups, name) for name in SETS}
+        else:
+            sets = {name: getattr(data, name) for name in SETS}
+            self._passes = {name: Evaluation(living, one.x, one.labels) for name, one in sets.items()}
 
     def __call__(self, which: str) -> Metrics:
         """Return figures (R,) of a full pass over a set; NaN for inactive replicas."""

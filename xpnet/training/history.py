@@ -196,6 +196,12 @@ class History(Displayed):
         """
         return {name: column[: len(self.epochs)] for name, column in self._columns.items()}
 
+    def part(self, members: list[int], share: float = 1.0) -> History:
+        """Return the history of some networks, with a `share` of the wall times."""
+        columns = self.columns()
+        own = {name: columns[name][:, members] for name in OF_NETWORKS}
+        return History(self.initial_eta[members], {**columns, **own, "seconds": columns["seconds"] * share})
+
     def __len__(self) -> int:
         return len(self.epochs)
 

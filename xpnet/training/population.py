@@ -93,6 +93,24 @@ class Population:
 
         return Population(cut(self.network), cut(self.train), self.seeds[start:stop], self.rows[start:stop])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Population]) -> Population:
+        """Return the replicas of several populations, which differ only in what replicas may differ in."""
+        varying = {field.name for name, (_, field) in Settings.fields().items() if name in VARYING}
+
+        def join(configs: Sequence[Any]) -> Any:
+            changes = {}
+            for name in sorted(varying & vars(configs[0]).keys()):
+                values = [getattr(config, name) for config in configs]
+                if any(isinstance(value, tuple) or value != values[0] for value in values):
+                    pairs = zip(values, parts, strict=True)
+                    each = [own if isinstance(own, tuple) else (own,) * len(part) for own, part in pairs]
+                    changes[name] = tuple(one for own in each for one in own)
+            return dataclasses.replace(configs[0], **changes)
+
+        seeds, rows = (tuple(one for part in parts for one in getattr(part, name)) for name in ("seeds", "rows"))
+        return cls(join([part.network for part in parts]), join([part.train for part in parts]), seeds, rows)
+
     def of_each_init(self) -> list[Population]:
         """Return the first network for each value of `init`."""
         inits = self.network.init if isinstance(self.network.init, tuple) else (self.network.init,)
@@ -107,8 +125,13 @@ class Population:
         return [(dict(zip(names, values, strict=True)), members) for values, members in found.items()]
 
 
-def check_metrics(population: Population, epochs: int) -> None:
+def check_metrics(population: Population, epochs: int, folds: int = 0) -> None:
     """Refuse a training whose ``metrics.json`` would be larger than its limits for reading.
+
+    Args:
+        population: The networks.
+        epochs: Epochs of their training.
+        folds: Folds of their cross-validation.
 
     Raises:
         ConfigError: There are too many networks or epochs.
@@ -116,8 +139,8 @@ def check_metrics(population: Population, epochs: int) -> None:
     replicas, settings = len(population), len(population.rows[0])
     # Figures of all networks, figures and settings of each network, and the seconds of each epoch, a line for each.
     patient = 4 if population.train.patience is not None or population.train.restore == "best" else 0
-    values = replicas * (9 + 16 + settings + patient) + epochs + 200
-    size = replicas * (9 * 36 + 600 + 70 * settings + 36 * patient) + 36 * epochs + 20_000
+    values = replicas * (9 + 16 + settings + 4 * folds + patient) + epochs + 200
+    size = replicas * (9 * 36 + 600 + 70 * settings + 4 * 36 * folds + 36 * patient) + 36 * epochs + 20_000
     if values > parsing.MOST_VALUES or size > parsing.MOST_JSON:
         raise ConfigError(
             f"epochs: {epochs:,} epochs of {replicas:,} networks make a metrics.json of up to {size:,} bytes and "

@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import Any
 
 from xpnet.backend import Backend, get_backend, give_back, out_of_memory
-from xpnet.config.arguments import floating, kind, some_of, takes
+from xpnet.config.arguments import floating, kind, seeds, some_of, takes
 from xpnet.config.fields import optional, whole
 from xpnet.data import Dataset
 from xpnet.errors import DivergedError
+from xpnet.nn.initialisers import per_replica
 from xpnet.nn.network import Network
 from xpnet.training.batches import order_seeds
 from xpnet.training.callback import Callback, TrainPlan, callbacks_of
@@ -48,6 +49,7 @@ def _chunks_of(value: Any) -> list[Chunk]:
     dtype=floating,
     max_replicas=optional(whole(1)),
     callbacks=callbacks_of,
+    orders=optional(seeds),
     final=some_of(*SETS),
     cuts=optional(_chunks_of),
     starts=kind(Mapping),
@@ -60,6 +62,7 @@ def train_population(
     dtype: str = "float32",
     max_replicas: int | None = None,
     callbacks: Sequence[Callback] = (),
+    orders: Sequence[int] | None = None,
     final: Sequence[str] = SETS,
     cuts: Sequence[Chunk] | None = None,
     starts: Mapping[Chunk, TrainState] = MappingProxyType({}),
@@ -74,6 +77,7 @@ def train_population(
         max_replicas: Most networks in a chunk; if not given, as many as fit into half of the free memory.
         callbacks: Instances of :class:`xpnet.Callback`.  With several chunks, `on_epoch_end` is called after all are
             trained, and `on_prune` for each chunk.
+        orders: Seed of each network's order of samples; by default :func:`order_seeds` of the settings.
         final: Sets to evaluate at the end.
         cuts: The chunks, if an earlier training has chosen them.
         starts: States from which chunks continue.
@@ -92,7 +96,10 @@ def train_population(
         data = to_device(data, backend, dtype, population.train)
     if cuts is None:
         cuts = chunks(population, max_replicas or most_in_memory(population, data, backend, dtype))
-    network, result = _PopulationTraining(population, data, backend, dtype, callbacks, final, dict(starts))(list(cuts))
+    own = order_seeds(population.train, population.seeds)
+    own = own if orders is None else per_replica("orders", orders, len(population))
+    training = _PopulationTraining(population, data, backend, dtype, callbacks, own, final, dict(starts))
+    network, result = training(list(cuts))
     result = judged(result, population.network, population.train, data.data, population.rows)
     for callback in callbacks:
         callback.on_train_end(result)
@@ -108,13 +115,12 @@ class _PopulationTraining:
     backend: Backend
     dtype: str
     callbacks: Sequence[Callback]
+    orders: tuple[int, ...]
     final: Sequence[str]
     starts: dict[Chunk, TrainState]
 
     def __post_init__(self) -> None:
-        samples = int(self.data.train.x.shape[0])
-        self.length = self.population.train.length(samples, self.population.network)
-        self.orders = order_seeds(self.population.train, self.population.seeds)
+        self.length = self.population.train.length(self.data.samples, self.population.network)
         self.everything: Chunk = (0, len(self.population))
         start = self.starts.get(self.everything)
         self.records = () if start is None else tuple(records_of(start.history))
@@ -157,7 +163,7 @@ class _PopulationTraining:
     def _train_chunk(self, chunk: Chunk) -> Trained:
         population = self.population.part(*chunk)
         network = Network(population.network, backend=self.backend, dtype=self.dtype, seed=population.seeds)
-        data = on_device_of(network, self.data, population.train)
+        data = on_device_of(network, self.data.part(*chunk), population.train)
         network.learn_about(data.data)
         trainer = Trainer(
             network,

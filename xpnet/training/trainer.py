@@ -15,7 +15,7 @@ from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
-from xpnet.training.batches import Batches
+from xpnet.training.batches import Batches, same_order
 from xpnet.training.callback import Callback, PruningPoint, SavePoint
 from xpnet.training.device_data import DeviceData
 from xpnet.training.evaluator import SETS, Evaluator
@@ -64,10 +64,10 @@ class Trainer:
         """
         backend, replicas = network.backend, network.replicas
         self.network, self.data, self.config, self.callbacks = network, data, config, callbacks
-        self.length = config.length(int(data.train.x.shape[0]), network.config)
+        self.length = config.length(data.samples, network.config)
         self.orders, self.chunk, self.population = orders, chunk or (0, replicas), population or replicas
         self.lam = np.broadcast_to(np.asarray(config.lam, float), (replicas,))
-        self._weights = weights_on(network, data.data, config)
+        self._weights = data.by_training_row(lambda of: weights_on(network, of, config))
         self.active = ActiveReplicas(network, moments=config.moments)
         self.eta = learning_rates(config, self.length, replicas)
         self.history = History(self.eta[0])
@@ -77,8 +77,8 @@ class Trainer:
         self._steps_a_call = 1 if backend.xp is np else _STEPS_A_CALL  # a GPU's steps are only launched here
         # Samples on the host are gathered on the host, so their order must be on the host.
         place = None if backend.xp is np or on_host(data.train.x) else backend
-        samples, shape = int(data.train.x.shape[0]), data.data.image_shape
-        self._batches = Batches(orders, samples, config, place, shape, joined=self.length.joined)
+        shape, joined = data.data.image_shape, self.length.joined
+        self._batches = Batches(orders, data.samples, config, place, shape, offsets=data.offsets_of(), joined=joined)
         self._evaluator = Evaluator(self.active, data, self.lam)
         self._patience = Patience.of(network, config)
         # For the unfinished epoch: the figures of its steps, and the seconds of steps from an earlier training.
@@ -148,7 +148,8 @@ class Trainer:
         self._evaluator.set_up()
         orders = tuple(self.orders[r] for r in active.numbers)
         replicas, weights = self.network.replicas, self._weights
-        hyper = Hyperparameters.of(config, replicas, asarray, active.numbers, orders, weights)
+        same = same_order(orders, self.data.offsets_of(active.numbers))
+        hyper = Hyperparameters.of(config, replicas, asarray, active.numbers, same, weights)
         hyper = hyper.with_dropout(config, orders, active.numbers)
         self._eta_on_device = asarray(np.ascontiguousarray(self.eta[:, active.numbers]))
         largest = config.batch_size + self.length.joined

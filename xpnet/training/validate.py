@@ -20,6 +20,7 @@ from xpnet.nn.network import Network
 from xpnet.training.device_data import DeviceData, check_views, seen_in_views, set_to_device, to_device
 from xpnet.training.state import TrainState, check_compatible
 from xpnet.training.steppers import Hyperparameters, check_known, make_stepper
+from xpnet.utils.lazy_arrays import slice_rows
 
 
 def on_device_of(network: Network, data: Any, config: TrainConfig) -> DeviceData:
@@ -96,6 +97,17 @@ def weights_on(network: Network, data: Dataset, config: TrainConfig) -> Array | 
     """Return the weight of each training sample in the loss (N,) on the network's device; None if all are equal."""
     weights = loss_weights(data, config.class_weight)
     return None if weights is None else network.backend.asarray(weights.astype(network.dtype))
+
+
+def check_folds(architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig, folds: int) -> None:
+    """Raise :class:`ConfigError` unless networks can train on the training set without one of `folds` folds."""
+    samples = len(data.train)
+    for size in sorted({samples - samples // folds, samples + -samples // folds}):
+        train = LabelledSet(slice_rows(data.train.x, slice(size)), data.train.labels[:size])
+        try:
+            check_sizes(architecture, replicas, dataclasses.replace(data, train=train), config)
+        except ConfigError as error:
+            raise ConfigError(f"cv = {folds}: {error}") from None
 
 
 def check_stepper(network: Network, data: Dataset, config: TrainConfig) -> None:

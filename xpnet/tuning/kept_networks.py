@@ -26,7 +26,7 @@ from xpnet.nn.model_file import MODEL, read_model
 from xpnet.nn.network import Network
 from xpnet.runs.folder import HISTORY, METRICS, write_config, write_environment, write_metrics
 from xpnet.runs.records import read_metrics
-from xpnet.training.history import History, Metrics
+from xpnet.training.history import Metrics
 from xpnet.training.outcome_warnings import judged
 from xpnet.training.population import Population, replicas_json
 from xpnet.training.result import TrainResult
@@ -210,11 +210,7 @@ def part_of(result: TrainResult, members: list[int], validation: Metrics, share:
         validation: Their validation figures.
         share: Their share of the training time.
     """
-    history = History(result.history.initial_eta[members])
-    for record in result.history.epochs:
-        figures = {name: getattr(record, name).part(members) for name in ("train", "validation")}
-        seconds = {name: getattr(record, name) * share for name in ("seconds_training", "seconds_evaluation")}
-        history.append(dataclasses.replace(record, eta=record.eta[members], **figures, **seconds))
+    history = result.history.part(members, share)
     unknown = Metrics(*np.full((3, len(members)), np.nan))
     return dataclasses.replace(
         result,

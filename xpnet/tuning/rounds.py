@@ -12,9 +12,10 @@ from xpnet.config.cycles import CYCLIC
 from xpnet.config.fields import shown
 from xpnet.config.settings import Settings
 from xpnet.data import Dataset
+from xpnet.data.folds import Fold, make_folds
 from xpnet.data.transform import check_pool
 from xpnet.errors import ConfigError
-from xpnet.training.validate import check_sizes
+from xpnet.training.validate import check_folds, check_sizes
 from xpnet.tuning.samplers import adaptive_sampler, draw
 from xpnet.tuning.search_config import SearchConfig
 from xpnet.tuning.space import Dimension, Space, stacks
@@ -41,7 +42,18 @@ class Rounds:
         settings = space.checked(self.base)
         for name in settings.varying:
             raise ConfigError(f"{name} = {shown(base[name])}: is a list; name it among what is searched, as {name}=...")
-        self.seed, self.dtype = settings.run.seed, settings.run.dtype
+        self.seed, self.dtype, self.cv = settings.run.seed, settings.run.dtype, settings.run.cv
+        self.stratify, self.data_config = settings.run.stratify, settings.data
+        if self.cv is not None and config.prune != "none":
+            raise ConfigError(
+                f"cv = {self.cv}, prune = {config.prune}: trials are compared once all their folds are trained, and "
+                "cannot be pruned before; leave one of the two out"
+            )
+        if self.cv is not None and space.transforms:
+            raise ConfigError(
+                f"cv = {self.cv}, search {' '.join(space.names)}: pool, pca and pca_eps cannot be searched by folds; "
+                "leave cv out"
+            )
         self.seeds = tuple(range(self.seed, self.seed + settings.run.runs))
         space.check(self.base)
         if config.round_cycles is not None and {"cycles", "epochs"} & set(space.names):
@@ -63,7 +75,8 @@ class Rounds:
         return space
 
     def check(self) -> None:
-        """Raise :class:`ConfigError` or :class:`DataError` if an end of a range, or a value, does not fit the data."""
+        """Raise an error if an end of a range, or a value of a list, does not fit the data, or folds do not."""
+        self.folds()
         for _, point in self.space.ends(lambda dimension: dimension.low):
             self.check_point(point, 0)
 
@@ -73,7 +86,17 @@ class Rounds:
         inputs, projected = self._inputs(settings)
         if projected is not None and inputs > projected:
             raise ConfigError(f"pca = {inputs}: is more than the {projected} features that there are; take fewer")
-        check_sizes(settings.network_config(inputs, self._data.classes), 1, self._data, settings.train, inputs)
+        architecture = settings.network_config(inputs, self._data.classes)
+        check_sizes(architecture, 1, self._data, settings.train, inputs)
+        if self.cv is not None:
+            check_folds(architecture, 1, self._data, settings.train, self.cv)
+
+    def folds(self) -> list[Fold]:
+        """Return the folds by which trials are scored; an empty list if they are scored by the validation set."""
+        if self.cv is None:
+            return []
+        seed, names = self.data_config.data_seed or 0, self._data.class_names
+        return make_folds(self._data.train.labels, self.cv, seed=seed, stratified=self.stratify, class_names=names)
 
     def _inputs(self, settings: Settings) -> tuple[int, int | None]:
         """Return the number of inputs of a network, and of the features that are projected on them, if they are.

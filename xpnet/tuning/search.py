@@ -189,7 +189,7 @@ class Search:
 
             def test_winner() -> Metrics | None:
                 settings = Settings.from_mapping(winner or {})
-                if not config.trains_again:
+                if not config.trains_again and self.rounds.cv is None:
                     if not isinstance(kept, str):
                         figures = with_all_sets(*kept, worker.data_of(settings), settings.train)
                         return store.finish(figures | {"trained_again": False})

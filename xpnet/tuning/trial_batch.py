@@ -73,8 +73,11 @@ class TrialBatch(Callback):
         self._figures: dict[int, dict[int, Figures]] = {}
         self._pruned: dict[int, int] = {}
 
-    def run(self, train: Callable[..., tuple[Network, TrainResult]]) -> None:
-        """Train and prune, and write the result of each claim; `train` trains a population."""
+    def run(self, train: Callable[..., tuple[Network | None, TrainResult]]) -> None:
+        """Train and prune, and write the result of each claim; `train` trains a population.
+
+        With cross-validation, it returns no networks, and figures that are means over the folds.
+        """
         begin = time.perf_counter()
         network, result = None, None
         with contextlib.suppress(DivergedError):
@@ -82,10 +85,11 @@ class TrialBatch(Callback):
         interrupted = result is not None and result.interrupted
         seconds = self._shares(time.perf_counter() - begin, result)
         ended: dict[int, Figures] = {}
-        if network is not None and result is not None and not interrupted:
+        if result is not None and not interrupted:
             unpruned = [place for place in range(len(self._claims)) if place not in self._pruned]
             ended = {place: self._figures_of(place, result.validation) for place in unpruned}
-            self._keep_best(network, result, ended, seconds)
+            if network is not None:
+                self._keep_best(network, result, ended, seconds)
         nothing = np.full(len(self._members[0]), np.nan)
         for place, slot in enumerate(self._claims):
             if place in self._pruned:

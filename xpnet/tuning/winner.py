@@ -35,6 +35,8 @@ def winner_settings(rounds: Rounds, outcome: Outcome) -> dict[str, Any] | None:
         settings["split"] = config.final
     if config.final_runs is not None:
         settings["runs"] = config.final_runs
+    for name in ("cv", "stratify"):  # which were for the choice of the winner
+        settings.pop(name, None)
     return Settings.from_mapping(settings).to_mapping()
 
 

@@ -17,6 +17,8 @@ from xpnet.training.device_data import DeviceData
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
+from xpnet.tuning.cross_validation import FoldTrainer, fold_data, for_data
+from xpnet.tuning.fold_averages import averaged
 from xpnet.tuning.kept_networks import BestNetworks, NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.samplers import suggest
@@ -60,7 +62,11 @@ class SearchWorker:
         self.rounds, self.queue, self.data, self._most = rounds, queue, data, most
         self._on_change, self._callbacks = on_change, callbacks
         self.data_of = TrialData(data, rounds.space).of
-        self._best = None if store is None else BestNetworks(store, self._ranking)
+        folds = rounds.folds()
+        held_out = fold_data(data.data, folds, rounds.data_config, validate_held_out=True)
+        self._folds = FoldTrainer(held_out, data.backend, rounds.dtype) if folds else None
+        # The networks of folds are not those of the winner, which has all rows of the training set.
+        self._best = None if store is None or folds else BestNetworks(store, self._ranking)
         self._guessing = Guessing.of(data.data, ["validation"])
         self._study: Any = None
         self._next_report = 0.0
@@ -180,8 +186,16 @@ class SearchWorker:
 
     def _train_population(
         self, population: Population, data: DeviceData, batch: Callback
-    ) -> tuple[Network, TrainResult]:
+    ) -> tuple[Network | None, TrainResult]:
         """Train a population of this search, without using the test set."""
+        if self._folds is not None:
+            parts = self._folds.train(
+                for_data(population),
+                max_replicas=self._most,
+                callbacks=[*self._callbacks, batch],
+                final=("validation",),
+            )
+            return None, averaged(list(parts))
         # Memory may hold fewer networks; with many seeds, a single trial may exceed the requested number.
         most = self._most if self._most is not None and len(population) > self._most else None
         return train_population(

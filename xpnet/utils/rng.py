@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     VIEWS = 5
     PCA = 6
     DROPOUT = 7
+    FOLDS = 20
     CHECK_ENTRIES = 100
     CHECK_DIRECTION = 101
     CHECK_PENALTY = 102
