@@ -15,8 +15,8 @@ from command_line import code_of
 import xpnet
 from xpnet.analysis.lr_range import check_range
 from xpnet.config.definitions import MOST_NETWORKS
+from xpnet.config.length import MOST_STEPS, Length
 from xpnet.config.settings import read_config
-from xpnet.config.training import MOST_STEPS, Length
 from xpnet.errors import ConfigError, DataError, RunError
 from xpnet.nn import tensor_file
 from xpnet.runs.checkpoints import check_description

@@ -16,8 +16,8 @@ import pytest
 from calls import Calls
 
 import xpnet
+from xpnet.config.length import Length
 from xpnet.config.settings import Settings
-from xpnet.config.training import Length
 from xpnet.errors import RunError
 from xpnet.runs import checkpoints
 from xpnet.runs.checkpoints import write_checkpoint

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xpnet.config.training import Length, TrainConfig
+from xpnet.config.length import Length
+from xpnet.config.training import TrainConfig
 from xpnet.tuning import Outcome, Trial, open_storage
 from xpnet.tuning.trial_batch import cycle_ends, to_prune
 from xpnet.tuning.trial_queue import TWICE

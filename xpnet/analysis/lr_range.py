@@ -16,7 +16,8 @@ from xpnet.config.arguments import floating, kind, takes
 from xpnet.config.arguments import seeds as seeds_of_networks
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import argument, choice, optional, real, whole
-from xpnet.config.training import MOST_STEPS, TrainConfig
+from xpnet.config.length import MOST_STEPS
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset, on_host
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.nn.network import Network

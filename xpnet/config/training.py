@@ -7,11 +7,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from xpnet.config.cycles import CYCLIC, steps_of_cycles
+from xpnet.config.cycles import CYCLIC
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import (
     Checked,
-    argument,
     chosen,
     class_weights,
     epochs,
@@ -25,13 +24,12 @@ from xpnet.config.fields import (
     views,
     whole,
 )
+from xpnet.config.length import Length, length_of
 from xpnet.config.optimisers import defaults_of, refuse_others
 from xpnet.errors import ConfigError
 
 PerReplica: TypeAlias = "float | tuple[float, ...]"
 """One value for all replicas, or a tuple with one for each."""
-# Weeks of training; the learning rates of all steps are in memory.
-MOST_STEPS = 100_000_000
 # Larger shifts and sides of pictures do not fit into the number of a view; see :mod:`xpnet.data.views`.
 MOST_SHIFT, MOST_SIDE = 31, 510
 # Settings whose tuples do not have a value for each replica.
@@ -286,41 +284,7 @@ class TrainConfig(Checked):
         Raises:
             ConfigError: No batch would be complete although incomplete ones are dropped, or there are too many steps.
         """
-        samples = argument("samples", samples, whole(0))
-        full, rest = divmod(samples, self.batch_size)
-        joined = network is not None and network.normalises and rest == 1 and full > 0 and not self.drop_last
-        per_epoch = full if self.drop_last or joined else full + (rest > 0)
-        if per_epoch == 0:
-            larger = f"batch_size = {self.batch_size}: larger than the {samples} training samples"
-            raise ConfigError(f"{larger}, and drop_last leaves no batch; take a smaller batch_size")
-        n_s = int(self.n_s[:-2]) * per_epoch if isinstance(self.n_s, str) else self.n_s
-        by_epochs = self.epochs is not None or self.schedule not in CYCLIC
-        if by_epochs:
-            steps = max(1, round((self.epochs or 20) * per_epoch))
-        else:
-            factor = self.restart_factor if self.schedule == "cosine-restarts" else 1
-            steps = steps_of_cycles(2 * n_s, factor, self.cycles or 2, MOST_STEPS)
-        if steps > MOST_STEPS:
-            raise ConfigError(f"epochs, cycles, n_s: make {steps:,} steps, and may make {MOST_STEPS:,}")
-        return Length(steps=steps, steps_per_epoch=per_epoch, n_s=n_s, joined=joined)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long training takes: steps in all, steps of an epoch, and steps of half a cycle.
-
-    With `joined`, the last batch of an epoch has one sample more than the others.
-    """
-
-    steps: int
-    steps_per_epoch: int
-    n_s: int
-    joined: bool = False
-
-    @property
-    def epochs(self) -> int:
-        """Epochs begun; the last may be cut short."""
-        return -(-self.steps // self.steps_per_epoch)
+        return length_of(self, samples, network)
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

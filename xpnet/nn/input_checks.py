@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
+from xpnet.config.arguments import seeds
 from xpnet.data import NamedColumns, Transform
 from xpnet.data.feature_table import plain_array, table_of
 from xpnet.errors import ArrayError, ConfigError, DataError
@@ -149,3 +150,11 @@ def transformed(x: Any, transform: Transform, dtype: Any, first: int) -> Array:
             f"trained on for {dtype}"
         )
     return z
+
+
+def some_of(replicas: int, value: Any) -> tuple[int, ...]:
+    """Return a sequence of numbers of replicas; raise ValueError, with what it must be, if it is none."""
+    chosen = seeds(value)
+    if not isinstance(chosen, tuple) or not chosen or max(chosen) >= replicas:
+        raise ValueError(f"a sequence of numbers from 0 to {replicas - 1}")
+    return chosen

@@ -29,7 +29,7 @@ from xpnet.nn.backprop import cost_and_gradients, inference
 from xpnet.nn.dropout import Dropout
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind
 from xpnet.nn.initialisers import check_room, initial_statistics, seeds_of, stacked_parameters
-from xpnet.nn.input_checks import checked, settings_of_cost
+from xpnet.nn.input_checks import checked, settings_of_cost, some_of
 from xpnet.nn.layers import layers_of
 from xpnet.nn.model_description import Model, description
 from xpnet.nn.model_file import model_path, read_model, save_network
@@ -39,13 +39,6 @@ from xpnet.ops import get_ops
 
 _REPLICAS = optional(whole(1, MOST_NETWORKS))
 _OF_DATA = ("transform", "class_names", "image_shape", "feature_names")
-
-
-def _some_of(replicas: int, value: Any) -> tuple[int, ...]:
-    chosen = seeds(value)
-    if not isinstance(chosen, tuple) or not chosen or max(chosen) >= replicas:
-        raise ValueError(f"a sequence of numbers from 0 to {replicas - 1}")
-    return chosen
 
 
 class Network(NetworkDisplay):
@@ -245,7 +238,7 @@ class Network(NetworkDisplay):
         Raises:
             ConfigError: `replicas` are not numbers of this network's replicas, from 0.
         """
-        replicas = argument("replicas", replicas, partial(_some_of, self.replicas))
+        replicas = argument("replicas", replicas, partial(some_of, self.replicas))
         places = self.backend.asarray(np.asarray(replicas, np.int64))
         return self.sharing(replicas, self.parameters.select(places), self.running.select(places))
 

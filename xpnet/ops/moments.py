@@ -1,4 +1,4 @@
-"""The definitions of AdamW, Lion and factors of the rate, in the manner of :mod:`xpnet.ops.reference`.
+"""The definitions of momentum, AdamW, Lion and factors of the rate, in the manner of :mod:`xpnet.ops.reference`.
 
 AdamW and Lion keep averages of past gradients, *moments*, with the shapes of the parameters.  The numbers of one step
 are an array `numbers` (9, R) with a row for each of :data:`NUMBERS`, so that a captured step can read them from memory.
@@ -19,6 +19,32 @@ NUMBERS = ("rate", "keep", "shrink", "beta1", "new1", "beta2", "new2", "root", "
 def scale_gradient(xp: Any, g: Array, factor: Array) -> None:
     """Multiply `g` (R, n, m) by a number for each replica in place, g <- factor g, for `factor` (R, 1, 1)."""
     g *= factor
+
+
+def descend_with_momentum(
+    xp: Any,
+    p: Array,
+    velocity: Array,
+    steps: list[Array],
+    shrink: Array | None,
+    rho: Array,
+    nesterov: bool,
+    squares: Array | None = None,
+    out: Any = None,
+) -> Any:
+    """Take a step with momentum in place: v <- rho v - step - shrink p, p <- p + v.
+
+    `steps` and `squares` are those of :func:`descend`; `shrink` = 2 eta lambda (R, 1, 1), None without penalty.
+    Nesterov's form adds rho v - step - shrink p to p instead, with the new v (Sutskever et al., 2013).
+    """
+    if squares is not None:
+        squares += penalty(xp, [p])
+    step = _join(xp, steps).reshape(p.shape)
+    full = step if shrink is None else step + shrink * p
+    velocity *= rho
+    velocity -= full
+    p += rho * velocity - full if nesterov else velocity
+    return None
 
 
 def descend_adamw(

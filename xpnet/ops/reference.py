@@ -283,29 +283,3 @@ def descend_by_product(xp: Any, W: Array, x: Array, g: Array, keep: Array, squar
     implementation may do both in one pass over W.  Returns the implementation's buffers, as :func:`descend` does.
     """
     return descend(xp, W, [weight_gradient(xp, x, g)], keep, squares)
-
-
-def descend_with_momentum(
-    xp: Any,
-    p: Array,
-    velocity: Array,
-    steps: list[Array],
-    shrink: Array | None,
-    rho: Array,
-    nesterov: bool,
-    squares: Array | None = None,
-    out: Any = None,
-) -> Any:
-    """Take a step with momentum in place: v <- rho v - step - shrink p, p <- p + v.
-
-    `steps` and `squares` are those of :func:`descend`; `shrink` = 2 eta lambda (R, 1, 1), None without penalty.
-    Nesterov's form adds rho v - step - shrink p to p instead, with the new v (Sutskever et al., 2013).
-    """
-    if squares is not None:
-        squares += penalty(xp, [p])
-    step = _join(xp, steps).reshape(p.shape)
-    full = step if shrink is None else step + shrink * p
-    velocity *= rho
-    velocity -= full
-    p += rho * velocity - full if nesterov else velocity
-    return None

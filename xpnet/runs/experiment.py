@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from xpnet.backend import Backend, get_backend
+from xpnet.config.length import Length
 from xpnet.config.settings import Settings
-from xpnet.config.training import Length
 from xpnet.data import CIFAR10_HINT, Dataset, Transform, as_earlier, fingerprint, load_data
 from xpnet.data.folds import make_folds
 from xpnet.errors import DivergedError, RunError

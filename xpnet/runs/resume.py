@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from xpnet.config.fields import shown
+from xpnet.config.length import Length
 from xpnet.config.settings import Settings
-from xpnet.config.training import Length
 from xpnet.errors import ConfigError, RunError
 from xpnet.nn.layers import parameter_shapes
 from xpnet.nn.model_file import MODEL
@@ -52,7 +52,7 @@ class ResumePoint:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the newest checkpoint, with present defaults for settings that it lacks."""
+        """The settings of the newest checkpoint, with present defaults for those that it lacks."""
         return _complete(self.about.get("settings", {}))
 
     @property
@@ -80,8 +80,7 @@ class ResumePoint:
 
     @property
     def _next(self) -> int:
-        unfinished = (i for i, chunk in enumerate(self.chunks) if not self._ended(chunk))
-        return next(unfinished, len(self.chunks) - 1)
+        return next((i for i, chunk in enumerate(self.chunks) if not self._ended(chunk)), len(self.chunks) - 1)
 
 
 @dataclass

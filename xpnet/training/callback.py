@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.config.training import Length
+from xpnet.config.length import Length
 from xpnet.nn.network import Network
 from xpnet.training.history import EpochRecord, Metrics
 from xpnet.training.result import TrainResult

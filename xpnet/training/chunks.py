@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from xpnet.backend import Backend, free_memory
 from xpnet.config.definitions import NetworkConfig
-from xpnet.config.training import Length, TrainConfig
+from xpnet.config.length import Length
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.nn.flat_parameters import FlatParameters, parameter_kind

@@ -12,7 +12,8 @@ import numpy as np
 
 from xpnet.config.cycles import CYCLIC
 from xpnet.config.definitions import NetworkConfig
-from xpnet.config.training import Length, TrainConfig
+from xpnet.config.length import Length
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.training.chance_level import Guessing, class_counts, percent
 from xpnet.training.result import TrainResult

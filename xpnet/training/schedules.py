@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xpnet.config.cycles import cycle_ends, cycle_lengths
-from xpnet.config.training import Length, TrainConfig
+from xpnet.config.length import Length
+from xpnet.config.training import TrainConfig
 
 
 def triangular(t: ArrayLike, eta_min: ArrayLike, eta_max: ArrayLike, n_s: int) -> NDArray[np.float64]:

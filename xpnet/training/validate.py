@@ -8,7 +8,8 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.config.definitions import NetworkConfig
-from xpnet.config.training import Length, TrainConfig
+from xpnet.config.length import Length
+from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset, LabelledSet
 from xpnet.data.weights import loss_weights
 from xpnet.errors import ConfigError

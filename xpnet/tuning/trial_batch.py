@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.config import cycles
+from xpnet.config.length import Length
 from xpnet.config.settings import Settings
-from xpnet.config.training import Length, TrainConfig
+from xpnet.config.training import TrainConfig
 from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.callback import Callback, PruningPoint
