@@ -18,7 +18,7 @@ from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset, TransformedRows
 from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
-from xpnet.ops import get_ops, reference
+from xpnet.ops import get_ops, moments, reference
 from xpnet.ops.masks import Mask
 from xpnet.training.device_data import to_device
 from xpnet.training.schedules import triangular
@@ -64,6 +64,8 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
     forward = reference.batch_norm_relu(np, s, gamma, b, 1e-5)[:5]
     parts = [real(R, 1, 700), real(R, 1, m)]
     block = real(R, 1, 700 + m)
+    kept = real(*block.shape), draw.random(block.shape).astype(dtype)
+    numbers = (0.1 + 0.8 * draw.random((len(moments.NUMBERS), R))).astype(dtype)
     entropy = reference.softmax_cross_entropy(np, logits, labels, 0.01)
     pictures, rows = _pictures(draw, n, 32 if d == 3072 else 12, m, dtype)
     words, step = draw.integers(0, 2**32, (R, 2), np.uint32), np.array([7], np.int32)
@@ -92,13 +94,17 @@ def _operations(backend: Backend, replicas: int, n: int, d: int, m: int, dtype: 
         ("descend", (block, parts, keep, np.zeros(R))),
         ("descend_by_product", (W, x, g, keep, np.zeros(R))),
         ("descend_with_momentum", (block, real(*block.shape), parts, keep, keep, True, np.zeros(R))),
+        ("descend_adamw", (block, *kept, parts, numbers, np.zeros(R))),
+        ("descend_lion", (block, kept[0], parts, numbers, np.zeros(R))),
+        ("scale_gradient", (g, keep)),
         ("average", (block, parts, np.array([0.9], dtype))),
         ("add_squares", (W, np.zeros(R))),
     ]
     ops, errors = get_ops(backend), {}
     for name, arguments in calls:
         here, there = _copied(arguments, np.array), _copied(arguments, backend.asarray)
-        expected = _arrays((getattr(reference, name)(np, *here), *here))
+        definition = getattr(reference, name, None) or getattr(moments, name)
+        expected = _arrays((definition(np, *here), *here))
         got = [
             backend.to_numpy(a)
             for a in _arrays((getattr(ops, name.replace("relu", "activation"))(*there), *there), backend.xp.ndarray)

@@ -57,7 +57,8 @@ def trainings(draw):
         values |= {"cycles": 2} if draw(st.booleans()) else {"epochs": draw(st.integers(1, 3))}
     else:
         values |= {"eta": each(0.01, 0.1), "epochs": draw(st.integers(1, 3)), "decay": draw(st.floats(0.5, 1))}
-    dtype = draw(st.sampled_from(["float32", "float64"]))
+    # AdamW divides by the size of the gradient, and so enlarges its rounding.
+    dtype = "float64" if optimiser == "adamw" else draw(st.sampled_from(["float32", "float64"]))
     network = {
         "inputs": draw(st.sampled_from([1, 3, 20])),
         "hidden": draw(st.lists(st.sampled_from([1, 2, 7, 65]), max_size=3).map(tuple)),
