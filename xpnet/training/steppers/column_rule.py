@@ -32,6 +32,5 @@ class ColumnRule:
             return
         self._rule.scale(ops, group, step)
         shrink = self._rule.penalty(group, rates)[1]
-        assert shrink is not None, "weights have a penalty"
         W, velocity = tensors
         self._momentum(W, velocity, step, start, shrink[0, 0], self._rho, self._hyper.nesterov, rates.squares)

@@ -101,7 +101,7 @@ class PlainStepper:
         self._average(state, tape, rates.alpha)
         for gradient in backward(ops, layers, parameters, tape, entropy.g):
             self._use(gradient, state, rates)
-        tensors = [parameters, *state.moments]
+        tensors = [parameters] if self.rule.by_product else [parameters, *state.moments]
         for kind, names in parameters.members.items():
             flat = [group.flat[kind] for group in tensors]
             group = WEIGHTS if kind == "weights" else UNITS

@@ -35,7 +35,7 @@ class UpdateRule:
     Attributes:
         by_product: Whether a large W is updated by the product that gives its gradient.
         scaled: Whether the gradients include eta.
-        factors: Factor of the learning rate of each group, (R, 1, 1) or None.
+        first_apart: Whether the first layer's weights have numbers of their own.
     """
 
     def __init__(self, xp: Any, dtype: Any, hyper: Hyperparameters) -> None:
@@ -47,16 +47,12 @@ class UpdateRule:
             None if f is None or not self.scaled else self._column(xp.asarray(f))
             for f in (hyper.factor_first, hyper.factor_units)
         )
-        self.factors = first, None, units
+        self._factors = None if first is None and units is None else (first, None, units)
+        self.first_apart = hyper.factor_first is not None
 
     def _column(self, values: Array) -> Array:
         """Return (R,) as (R, 1, 1) in the network's dtype."""
         return values[..., None, None].astype(self._dtype)
-
-    @property
-    def first_apart(self) -> bool:
-        """Whether the first layer's weights have numbers of their own."""
-        return self._hyper.factor_first is not None
 
     def rates(self, eta: Array) -> Array:
         """Return what multiplies the gradient of the loss: `eta`, or 1 with moments that follow it."""
@@ -110,12 +106,15 @@ class UpdateRule:
             rates: The numbers of the step.
             out: The buffers of the last call for the same parameters, or None.
         """
-        squares = None if group == UNITS else rates.squares
+        keep = shrink = squares = None
+        if group != UNITS:
+            squares = rates.squares
+            keep, shrink = (rates.keep, rates.shrink) if self._factors is None else self.penalty(group, rates)
         if not self.scaled:
             descend = ops.descend_adamw if self._hyper.optimiser == "adamw" else ops.descend_lion
             return descend(p, *moments, steps, rates.numbers[group], squares, out)
-        self.scale(ops, group, *steps)
-        keep, shrink = self.penalty(group, rates)
+        if self._factors is not None:
+            self.scale(ops, group, *steps)
         if self._rho is None:
             return ops.descend(p, steps, keep, squares, out)
         nesterov = self._hyper.nesterov
@@ -123,15 +122,13 @@ class UpdateRule:
 
     def scale(self, ops: Ops, group: int, *gradients: Array) -> None:
         """Multiply gradients by the factor of the group, in place; with moments, the factor is part of the rate."""
-        factor = self.factors[group]
+        factor = None if self._factors is None else self._factors[group]
         if factor is not None:
             for gradient in gradients:
                 ops.scale_gradient(gradient, factor)
 
-    def penalty(self, group: int, rates: Rates) -> tuple[Array | None, Array | None]:
-        """Return `keep` and `shrink` (R, 1, 1) of a group with SGD."""
-        if group == UNITS:
-            return None, None
-        if group == FIRST and self.first_apart:
+    def penalty(self, group: int, rates: Rates) -> tuple[Array, Array]:
+        """Return `keep` and `shrink` (R, 1, 1) of a group of weights with SGD."""
+        if self.scaled and group == FIRST and self.first_apart:
             return rates.numbers[0][:, None, None], rates.numbers[1][:, None, None]
         return rates.keep, rates.shrink
