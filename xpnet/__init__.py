@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xpnet.training.evaluation import evaluate
     from xpnet.training.history import History, Metrics
     from xpnet.training.population import Population
+    from xpnet.training.progress import Progress
     from xpnet.training.result import TrainResult
     from xpnet.training.train import train
     from xpnet.training.train_population import train_population
@@ -58,6 +59,7 @@ _NAMES = {
     "training.evaluation": "evaluate",
     "training.history": "History Metrics",
     "training.population": "Population",
+    "training.progress": "Progress",
     "training.result": "TrainResult",
     "training.train": "train",
     "training.train_population": "train_population",
@@ -80,6 +82,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "Population",
+    "Progress",
     "Settings",
     "Standardiser",
     "TrainConfig",

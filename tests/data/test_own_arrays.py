@@ -197,10 +197,7 @@ def test_named_classes_stay_without_samples():
         (LABELS[:19], "labels_train has 19 labels for 20 rows of x_train; there must be one for each"),
         (np.eye(2)[LABELS], r"labels_train has the shape \(20, 2\); .* one-hot, take its argmax"),
         (np.zeros((20, 1, 1)), r"labels_train has the shape \(20, 1, 1\)"),
-        (
-            [*(19 * [0]), 0.5],
-            "labels_train has the label 0.5 in row 19, as in a regression target; labels must be whole numbers",
-        ),
+        ([*(19 * [0]), 0.5], "labels_train has the label 0.5 in row 19; labels must be whole numbers"),
         ([*(19 * [0]), np.nan], "labels_train has the label nan in row 19"),
         ([*(19 * [0]), np.inf], "labels_train has the label inf"),
         ([*(19 * [0]), 2**40], f"labels_train has the label {2**40}"),

@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from strict import pretended_cupy
 
 import xpnet
 from xpnet.errors import ConfigError, DivergedError
@@ -177,6 +178,9 @@ def test_tensors_come_by_dlpack(table):
         (pd.DataFrame({"town": ["a", "b"] * 60}), None, "X has the column 'town' of type .*String"),
         (pl.DataFrame({"day": [None, *[1] * 119]}), None, "Input X contains NaN"),
         (csr_array(np.eye(120)), None, "Sparse data was passed"),
+        (pd.DataFrame(np.eye(120)[:, :2], columns=["a", "a"]), None, "Expected unique column names"),
+        (None, [*["ash"] * 119, None], "y has labels of the types NoneType, str; they must be of one type"),
+        (None, pd.Series([1, 2, None] * 40, dtype="Int64"), "Input y contains NaN"),
         (np.empty((0, 4)), [], r"Found array with 0 sample\(s\)"),
     ],
 )
@@ -197,12 +201,14 @@ def test_bad_input_is_one_sentence_and_leaves_the_estimator_as_it_was(table, X, 
         pd.Categorical(["x", "y"], ["y", "x"]),
         pl.Series(["a", "b"], dtype=pl.Categorical),
         np.array([1.0, 2.0]),
+        pd.Series(["a", "b"]),
+        pd.Series([4, 5], dtype="Int64"),
     ],
 )
 def test_classes_are_predicted_in_their_own_type(names):
     X = np.repeat([[-1.0], [1.0]], 20, axis=0) + np.linspace(0, 0.1, 40)[:, None]
     y = np.repeat(np.asarray(names), 20)
-    y = type(names)(y) if isinstance(names, (pd.Categorical, pl.Series)) else y
+    y = type(names)(y) if isinstance(names, (pd.Categorical, pd.Series, pl.Series)) else y
     fitted = quick(epochs=20).fit(X, y)
     assert fitted.classes_.tolist() == sorted(np.asarray(names).tolist())
     assert fitted.predict(X).tolist() == np.asarray(y).tolist()
@@ -460,8 +466,9 @@ def test_pipelines_searches_and_workers_of_joblib_take_it():
 
 
 def test_importing_xpnet_does_not_import_scikit_learn():
-    code = "import sys, xpnet; assert 'sklearn' not in sys.modules; xpnet.sklearn.XpnetClassifier"
+    code = "import sys, xpnet; assert 'sklearn' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+    assert xpnet.sklearn.XpnetClassifier is XpnetClassifier
 
 
 def test_without_scikit_learn_a_sentence_names_the_extra():
@@ -473,3 +480,14 @@ def test_without_scikit_learn_a_sentence_names_the_extra():
 
 def test_configuration_errors_are_value_errors():
     assert issubclass(ConfigError, ValueError)
+
+
+def test_a_gpu_trains_and_predicts_the_same(table, monkeypatch):
+    X, y = table
+    settings = {"members": 2, "early_stopping": True, "dtype": "float64", "selection": "greedy"}
+    expected = quick(**settings).fit(X, y).partial_fit(X, y)
+    module = pretended_cupy(monkeypatch)
+    fitted = quick(**settings, device="gpu").fit(X, y).partial_fit(X, y)
+    assert isinstance(fitted.network_.parameters["W1"], module.ndarray)
+    np.testing.assert_allclose(fitted.predict_proba(X), expected.predict_proba(X), rtol=1e-6)
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(fitted)).predict_proba(X), fitted.predict_proba(X))

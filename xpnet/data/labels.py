@@ -54,8 +54,7 @@ def as_labels(values: Any, name: str, rows: int, x_name: str) -> NDArray[np.int6
         good &= (y <= _LARGEST) & (y >= -_LARGEST)
     if not good.all():
         row = int(np.argmin(good))
-        target = ", as in a regression target" if np.isfinite(y[row]) and y[row] % 1 else ""
-        raise DataError(f"{name} has the label {y[row]} in row {row}{target}; {_WANTED} of at most {_LARGEST:,}")
+        raise DataError(f"{name} has the label {y[row]} in row {row}; {_WANTED} of at most {_LARGEST:,}")
     return y.astype(np.int64)
 
 
@@ -121,9 +120,7 @@ def classes_of_texts(labels: TextLabels, name: str) -> tuple[NDArray[np.int64], 
     first: dict[Decimal | str, str] = {}
     for text in texts:
         first.setdefault(value_of(text), text)
-    parts = (value for value in first if isinstance(value, Decimal) and value != value.to_integral_value())
-    fraction = next((printable(first[value]) for value in parts), "")
-    check_count(len(first), len(codes), printable(texts[0]), name, _OTHER_COLUMN, fraction)
+    check_count(len(first), len(codes), printable(texts[0]), name, _OTHER_COLUMN)
     numbers = [value for value in first if isinstance(value, Decimal)]
     if len(numbers) < len(first):
         values: list[Any] = sorted(first, key=first.__getitem__)
@@ -148,22 +145,12 @@ def same_classes(labels: NDArray[Any], names: Sequence[str], of: Sequence[str], 
     return classes
 
 
-def check_count(classes: int, rows: int, first: str, name: str, hint: str = "", fraction: str = "") -> None:
-    """Refuse labels with one class, or with too many different values to be classes.
-
-    Args:
-        classes: Number of different labels.
-        rows: Number of labels.
-        first: The first label.
-        name: Their name in messages.
-        hint: Advice for messages.
-        fraction: A label that is a number with a fraction, if there is one.
-    """
+def check_count(classes: int, rows: int, first: str, name: str, hint: str = "") -> None:
+    """Refuse labels with one class, or with too many different values to be classes."""
     if classes < 2:
         raise DataError(f"{name} has the label {first} alone; there must be at least 2 classes")
     if classes > _MOST_CLASSES or (classes > 20 and classes > rows / 2):
-        why = f"this is a regression target, with values such as {fraction}" if fraction else "these are hardly classes"
-        raise DataError(f"{name} has {classes:,} different labels in {rows:,} rows; {why}{hint}")
+        raise DataError(f"{name} has {classes:,} different labels in {rows:,} rows; these are hardly classes{hint}")
 
 
 def value_of(label: str) -> Decimal | str:

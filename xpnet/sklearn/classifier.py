@@ -46,7 +46,7 @@ class XpnetClassifier(Fitting):
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"gpu:N"``.
         dtype: ``"float32"`` or ``"float64"``, of the weights in training.
         callbacks: Instances of :class:`xpnet.Callback`.
-        verbose: 1 shows a progress bar.
+        verbose: 1 shows a progress bar, and in notebooks a curve of the losses.
         **settings:
 
     Attributes:
@@ -80,7 +80,7 @@ class XpnetClassifier(Fitting):
         random_state: Any = None,
         device: str = "auto",
         dtype: str = "float32",
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | None = (),
         verbose: int = 0,
         **settings: Any,
     ) -> None:

@@ -101,8 +101,8 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _train(self, data: Dataset, config: Any, orders: list[int], best: BestEpoch | None) -> None:
         """Train the networks, and set what tells of the training."""
-        bars = [Progress()] if self.verbose else []
-        callbacks = [*self.callbacks, *([] if best is None else [best]), *bars]
+        bars = [Progress(validation=best is not None)] if self.verbose else []
+        callbacks = [*(self.callbacks or ()), *([] if best is None else [best]), *bars]
         try:
             result = train(self.network_, data, config, callbacks=callbacks, orders=orders, final=())
         finally:

@@ -39,7 +39,9 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) 
         ValueError: X or y is malformed, or y is a regression target.
     """
     names = None if reset else getattr(estimator, "feature_names_in_", None)
-    X, y = validate_data(estimator, _plain(X, names), _plain(y, None), reset=reset, dtype="numeric")
+    X, y = validate_data(estimator, _plain(X, names), _labels(y), reset=reset, dtype="numeric")
+    if y.dtype == object and len(kinds := sorted({type(label).__name__ for label in y})) > 1:
+        raise ValueError(f"y has labels of the types {', '.join(kinds)}; they must be of one type, and none missing")
     if type_of_target(y) == "continuous":
         raise ValueError(
             f"Unknown label type: continuous. y is a regression target, with values such as {y[y != np.rint(y)][0]:g}; "
@@ -47,6 +49,12 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) 
         )
     check_classification_targets(y)
     return _checked_features(X), y
+
+
+def _labels(y: Any) -> Any:
+    """Return a column, or a frame of labels, as an array; other values as they are."""
+    frame = nw.from_native(y, pass_through=True, allow_series=True)
+    return frame.to_numpy() if isinstance(frame, nw.DataFrame | nw.Series) else _plain(y, None)
 
 
 def _plain(values: Any, names: Any) -> Any:

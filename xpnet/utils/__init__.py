@@ -1,1 +1,1 @@
-"""Atomic files, locks, parsing, random streams, lazy arrays: nothing about networks."""
+"""Atomic files, locks, parsing, random streams, lazy arrays, display: nothing about networks."""

@@ -18,7 +18,6 @@ from xpnet.data import growing_table, load_data, read_raw
 from xpnet.data.growing_table import GrowingTable
 from xpnet.data.readers import parquet
 from xpnet.data.readers.csv import read_csv
-from xpnet.errors import DataError
 
 
 def rows_of(raw) -> dict[bytes, str]:
@@ -125,13 +124,6 @@ def test_labels_become_classes_and_keep_their_names(tmp_path: Path, labels: str,
     of_row = {int(x): int(y) for x, y in zip(raw.x[:, 0], raw.labels, strict=True)}
     of_row |= {int(x): int(y) for x, y in zip(raw.x_test[:, 0], raw.labels_test, strict=True)}
     assert of_row == dict(enumerate(numbers * 5))
-
-
-def test_labels_of_a_regression_are_called_that():
-    Path("prices.csv").write_text("x,label\n" + "".join(f"{i},{i + i / 7}\n" for i in range(50)))
-    message = r"has 50 different labels in 50 rows; this is a regression target, with values such as 1\.14.*--target$"
-    with pytest.raises(DataError, match=message):
-        read_raw("prices.csv")
 
 
 def csv_with(line: int, text: bytes) -> bytes:
