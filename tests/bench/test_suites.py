@@ -262,3 +262,25 @@ def test_wrong_options_are_one_sentence(capsys):
         with pytest.raises(SystemExit) as stop:
             main(wrong)
         assert stop.value.code == 2
+
+
+@pytest.mark.slow
+def test_sklearn_times_searches_and_fits_of_one_problem(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import load_iris
+
+    from bench import scikit_learn
+
+    monkeypatch.setattr(scikit_learn, "_data", lambda _: {"digits": load_iris(return_X_y=True)})
+    monkeypatch.setattr(scikit_learn, "_SEARCHES", {"digits": (2, 2)})
+    monkeypatch.setattr(scikit_learn, "_HIDDEN", (4,))
+    monkeypatch.setattr(scikit_learn, "_JOBS", 1)
+    monkeypatch.setattr("xpnet.sklearn.parameters.automatic_epochs", lambda *_: 2)
+    assert main(["sklearn", *SMALL, "--networks", "a", "--out", str(tmp_path / "found.json")]) == 0
+    cases = json.loads((tmp_path / "found.json").read_text())["suites"]["sklearn"]["cases"]
+    assert list(cases) == ["search digits", "fit digits"]
+    search, fit = (case["rows"] for case in cases.values())
+    assert list(search) == ["PopulationSearchCV", "GridSearchCV, 1 jobs", "MLPClassifier, GridSearchCV, 1 jobs"]
+    assert list(fit) == ["XpnetClassifier", "MLPClassifier"]
+    assert all(row["median"] > 0 and len(row["values"]) == 2 for row in (*search.values(), *fit.values()))
+    assert "PopulationSearchCV" in capsys.readouterr().out

@@ -79,7 +79,7 @@ def test_train_cv_keeps_its_figures_while_the_network_trains_and_refuses_damaged
         (("--cv", "2.5"), "cv = 2.5: must be a whole number of at least 2"),
         (("--cv", "600"), "cv = 600: the training set has 540 rows"),
         (("--cv", "100"), "cv = 100: the class "),
-        (("--cv", "100", "--no-stratify", "--batch-size", "534"), "cv = 100: batch_size = 534: leaves a batch of one"),
+        (("--cv", "2", "--drop-last", "--batch-size", "300"), "cv = 2: batch_size = 300: larger than the 270 training"),
         (("--no-stratify",), "stratify = false: has no effect without cv"),
         (("--resume", "run", "--cv", "4"), "run: cannot be resumed with cv = 4 (it has 3)"),
     ],

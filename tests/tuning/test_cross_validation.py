@@ -58,8 +58,9 @@ def check_each_is_its_solo_training(settings, people, parts):
                     got, wanted = getattr(part.result, which), getattr(result, which)
                     assert got.losses[r] == pytest.approx(wanted.loss, rel=1e-9), which
                     assert got.accuracies[r] == wanted.accuracy
-                losses = part.result.history.columns()["train.losses"][:, r]
-                np.testing.assert_allclose(losses, result.history["train_loss"])
+                wanted = result.history["train_loss"]  # shorter where the network stopped early
+                losses = part.result.history.columns()["train.losses"][: len(wanted), r]
+                np.testing.assert_allclose(losses, wanted)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,6 @@ def test_cross_validate_that_a_callback_stops_is_interrupted(blobs):
         ({}, 1, ConfigError, "folds = 1: must be"),
         ({}, 500, DataError, "cv = 500: the training set has 400 rows"),
         ({"batch_size": 390, "drop_last": True}, 2, ConfigError, "cv = 2: batch_size = 390: larger than the 200"),
-        ({"batch_size": 199}, 2, ConfigError, "cv = 2: batch_size = 199: leaves a batch of one"),
     ],
 )
 def test_cross_validate_refuses_what_does_not_fit(blobs, values, folds, error, message):
