@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet.errors import ConfigError
-from xpnet.tuning.space import KINDS, Dimension, Space, stacks
+from xpnet.tuning.kinds import KINDS
+from xpnet.tuning.space import Dimension, Space, stacks
 
 
 @pytest.mark.parametrize(

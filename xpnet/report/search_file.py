@@ -11,8 +11,8 @@ from typing import IO, Any
 from xpnet.errors import RunError
 from xpnet.runs.records import ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
 from xpnet.tuning.journal import MOST_LINE
+from xpnet.tuning.kinds import KINDS
 from xpnet.tuning.search_identity import SETTINGS_SHAPE
-from xpnet.tuning.space import KINDS
 from xpnet.utils import schema
 from xpnet.utils.parsing import MOST_JSON, json_object, opened, read_json
 

@@ -12,59 +12,9 @@ from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import shown, whole
 from xpnet.config.settings import VARYING, Settings
 from xpnet.errors import ConfigError
+from xpnet.tuning.kinds import KINDS
 
 _SYNTAX = "NAME, NAME=LOW..HIGH, NAME=log:LOW..HIGH, NAME=lin:LOW..HIGH or NAME=VALUE,VALUE,..."
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A setting that can be searched.
-
-    Attributes:
-        setting: The setting of ``xpnet train`` that it sets; ``hidden`` for width and depth.
-        low, high: The default range.
-        log: Whether values are drawn uniformly in the exponent.
-        whole: Whether values are whole numbers.
-        least, most: The limits of the setting, which a finer round must not leave.
-    """
-
-    setting: str
-    low: float
-    high: float
-    log: bool = True
-    whole: bool = False
-    least: float = 1e-12
-    most: float = 1e3
-
-
-KINDS = {
-    "lambda": Kind("lambda", 1e-5, 1e-1),
-    "eta": Kind("eta", 1e-3, 0.5),  # eta_max with schedules that have one
-    "eta_max": Kind("eta_max", 1e-3, 0.5),
-    "eta_min": Kind("eta_min", 1e-6, 1e-3),
-    "n_s": Kind("n_s", 500, 5000, whole=True),
-    "cycles": Kind("cycles", 1, 5, log=False, whole=True),
-    "epochs": Kind("epochs", 5, 50, whole=True),
-    "momentum": Kind("momentum", 0, 0.95, log=False, least=0, most=0.999),
-    "beta1": Kind("beta1", 0.8, 0.98, log=False, least=0, most=0.999),
-    "beta2": Kind("beta2", 0.9, 0.999, log=False, least=0, most=0.9999),
-    "adam_eps": Kind("adam_eps", 1e-10, 1e-4),
-    "weight_decay": Kind("weight_decay", 1e-3, 10),
-    "lr_first": Kind("lr_first", 0.1, 10),
-    "lr_bn": Kind("lr_bn", 0.1, 10),
-    "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
-    "warmup": Kind("warmup", 0.05, 0.5, log=False, least=0, most=0.999),
-    "label_smoothing": Kind("label_smoothing", 0, 0.3, log=False, least=0, most=0.999),
-    "sigma": Kind("init", 1e-3, 0.3),
-    "init": Kind("init", 1e-3, 0.3),
-    "init_bias": Kind("init_bias", 1e-3, 0.3),
-    "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False, least=0, most=0.999),
-    "width": Kind("hidden", 10, 500, whole=True),
-    "depth": Kind("hidden", 1, 6, log=False, whole=True),
-    "batch_size": Kind("batch_size", 20, 500, whole=True),
-    "shift": Kind("shift", 0, 4, log=False, whole=True),
-    "cutout": Kind("cutout", 0, 16, log=False, whole=True),
-}
 
 
 @dataclass(frozen=True)
@@ -72,7 +22,7 @@ class Dimension:
     """One setting of a search.
 
     Attributes:
-        name: Its name in ``KINDS``.
+        name: Its name in :data:`xpnet.tuning.kinds.KINDS`.
         low, high: Its range; NaN if it has a list.
         log: Whether values are drawn uniformly in the exponent.
         whole: Whether values are whole numbers.
