@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from training_cases import network, population
 from xpnet.backend import get_backend
 from xpnet.config.definitions import DataConfig
 from xpnet.config.settings import Settings
-from xpnet.data import Transform
+from xpnet.data import Transform, load_data
 from xpnet.data.folds import make_folds, rows_of
 from xpnet.errors import ConfigError, DataError
 from xpnet.training import fold_data as fold_data_module
 from xpnet.training.batches import order_seeds
 from xpnet.training.fold_data import side_by_side
+from xpnet.training.population import Population
 from xpnet.training.train import train
 from xpnet.tuning import cross_validation
 from xpnet.tuning.cross_validation import FoldData, FoldTrainer, cross_validate, fold_data, for_data
@@ -70,6 +72,9 @@ def check_each_is_its_solo_training(settings, people, parts):
         ({"shuffle": "independent", "schedule": "constant", "eta": [0.1, 0.01], "n_s": None}, None),
         ({"momentum": 0.9, "drop_last": True, "lambda": 0.01, "batch_norm": False, "runs": 3}, 4),
         ({"label_smoothing": [0.0, 0.1], "shuffle_seed": 7}, None),
+        ({"class_weight": "balanced", "dropout": [0.0, 0.3], "epochs": 3}, None),
+        ({"patience": 1, "restore": "best", "eta_max": 0.5, "epochs": 6}, None),
+        ({"optimiser": "adamw", "eta_max": [0.01, 0.02], "lambda": 0.01}, None),
     ],
 )
 def test_networks_of_folds_equal_trainings_on_the_rows_of_each_fold(blobs, values, most, monkeypatch):
@@ -128,6 +133,31 @@ def test_folds_with_other_inputs_train_apart(blobs):
     parts = list(trainer.train(for_data(population(**SETTINGS))))
     assert [part.folds for part in parts] == [(0,), (1,), (2,)]
     assert [part.network.config.inputs for part in parts] == [12, 5, 12]
+
+
+def test_each_fold_of_a_table_encodes_the_categories_of_its_own_rows():
+    rng = np.random.default_rng(0)
+    lines = [
+        f"{rng.normal():.3f},{'abcdefgh'[k % 8] if k > 2 else 'rare'},{'' if k % 7 == 0 else k},{k % 2}"
+        for k in range(90)
+    ]
+    Path("t.csv").write_text("\n".join(["x,colour,count,label", *lines]) + "\n")
+    data = load_data("t.csv")
+    folds = make_folds(data.train.labels, 3)
+    for fold, own in zip(folds, fold_data(data, folds, DataConfig()), strict=True):
+        transform = own.dataset().transform
+        expected = rows_of(data.train, fold.train)
+        np.testing.assert_array_equal(
+            transform(expected.x), data_with(data, expected).refitted(DataConfig()).transform(expected.x)
+        )
+    people = Population.of(
+        Settings.from_mapping({"hidden": [4], "epochs": 1, "batch_size": 10}), data.inputs, data.classes
+    )
+    assert np.isfinite(cross_validate(people, data, 3).losses).all()
+
+
+def data_with(data, train):
+    return dataclasses.replace(data, train=train)
 
 
 def test_cross_validate_gives_figures_of_each_network_and_fold(blobs):
