@@ -120,7 +120,7 @@ def test_console_of_few_letters_gets_their_escapes(monkeypatch):
 
 def test_sigterm_ends_other_commands_in_order(monkeypatch, command, trained):
     trained(*SMALL)
-    monkeypatch.setattr("xpnet.data.load_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("xpnet.analysis.prediction.read_any", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     assert command("evaluate", "run", code=143).err.splitlines()[-1] == "xpnet: terminated"
 
 
