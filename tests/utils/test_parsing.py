@@ -150,7 +150,7 @@ def test_shapes_name_the_key(value, words):
 
 
 def test_the_page_of_files_states_the_limits_that_are_kept():
-    from xpnet.config import fields, settings, training
+    from xpnet.config import fields, length, settings
     from xpnet.nn import tensor_file
     from xpnet.report import search_file
     from xpnet.runs import records
@@ -174,6 +174,6 @@ def test_the_page_of_files_states_the_limits_that_are_kept():
         f"| {records.MOST_EPOCHS:,} epochs, of all networks that a run may have;",
         f"{records.MOST_HISTORY_LINE:,} bytes a line |",
         f"| {search_file.MOST_TRIALS:,} trials, {journal.MOST_LINE // 2**20} MiB a line",
-        f"| steps of a training | {training.MOST_STEPS:,} |",
+        f"| steps of a training | {length.MOST_STEPS:,} |",
     ):
         assert words in page

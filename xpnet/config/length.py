@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from xpnet.config.cycles import CYCLIC, steps_of_cycles
 from xpnet.config.definitions import NetworkConfig
 from xpnet.config.fields import argument, whole
 from xpnet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from xpnet.config.training import TrainConfig
 
 # Weeks of training; the learning rates of all steps are in memory.
 MOST_STEPS = 100_000_000
@@ -35,8 +32,8 @@ class Length:
         return -(-self.steps // self.steps_per_epoch)
 
 
-def length_of(config: TrainConfig, samples: int, network: NetworkConfig | None) -> Length:
-    """Return the length of a training; see :meth:`xpnet.TrainConfig.length`."""
+def length_of(config: Any, samples: int, network: NetworkConfig | None) -> Length:
+    """Return the length of a training with the settings `config`; see :meth:`xpnet.TrainConfig.length`."""
     samples = argument("samples", samples, whole(0))
     full, rest = divmod(samples, config.batch_size)
     joined = network is not None and network.normalises and rest == 1 and full > 0 and not config.drop_last

