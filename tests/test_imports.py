@@ -138,6 +138,7 @@ for arguments in sys.argv[1].split(";"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "commands",
     [

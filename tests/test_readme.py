@@ -28,6 +28,7 @@ def test_readme_python_runs():
     assert names["result"].test.accuracy["mean"] > 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "output"),
     [

@@ -154,6 +154,7 @@ def test_it_can_be_stopped(blobs):
     assert len(test.rates) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["strict", "gpu"])
 def test_on_a_device_it_is_that_of_the_cpu(blobs, monkeypatch, which):
     backend = strict_backend() if which == "strict" else gpu_backend(monkeypatch)

@@ -158,6 +158,7 @@ def test_the_page_has_peers_and_marks_those_without_a_graph(tmp_path):
     assert "peers: hung: it was ended after 70 s" in page
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_told_and_the_others_go_on(tmp_path):
     done = script("--dry-run", "--parts", "accuracies,gradients", "--data", "nowhere", cwd=tmp_path)
     assert done.returncode == 1

@@ -90,6 +90,7 @@ def run(suite: Path, *options: str) -> dict:
     return json.loads((suite / "record.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_run_is_recorded_by_promise_and_test(suite: Path):
     assert run(suite) == {
         "kept": {

@@ -203,6 +203,7 @@ class InProcess(worker.Worker):
         pass
 
 
+@pytest.mark.slow
 def test_steps_are_measured_beside_their_products(monkeypatch, capsys):
     monkeypatch.setenv("XPNET_FAST", "0")
     monkeypatch.setattr(turns, "Worker", InProcess)

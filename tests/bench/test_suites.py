@@ -181,6 +181,7 @@ def _trained(name: str, problem: Problem) -> tuple[list[float | None], list[np.n
     return losses, contender.weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _installed(PEERS))
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.filterwarnings("ignore")  # of other libraries

@@ -23,6 +23,7 @@ def files(folder: str | Path) -> set[str]:
     return {path.name for path in Path(folder).iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_diagnose_repeats_a_run_bit_for_bit(command, trained):
     Path("here").mkdir()
@@ -52,6 +53,7 @@ def test_diagnose_repeats_a_run_bit_for_bit(command, trained):
     assert (folder / "diagnosis.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.slow
 def test_diagnose_first_networks_are_the_same_in_float64(command, trained):
     trained(*SMALL, "--lambda", "0.01,0.1", "--seed", "5,9", "--dtype", "float64")
     everything = command.json("diagnose", "run")
@@ -126,6 +128,7 @@ def test_diagnose_divergence_keeps_what_was_measured_before(command):
     assert files("d") == FILES
 
 
+@pytest.mark.slow
 def test_diagnose_on_a_device_is_that_of_the_cpu(command, monkeypatch):
     arguments = ["diagnose", *SMALL, "--dtype", "float64", "--runs", "2"]
     on_cpu = command.json(*arguments, "--device", "cpu")

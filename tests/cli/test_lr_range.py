@@ -66,6 +66,7 @@ def test_lr_range_runs_are_a_population(command):
     assert Path(result["folder"]).parent == Path("runs")
 
 
+@pytest.mark.slow
 def test_lr_range_takes_settings_of_a_file_and_replaces_its_schedule(command):
     Path("c.toml").write_text('data = "patterns:300/50"\nhidden = [4]\nschedule = "cosine"\neta = 0.1\nepochs = 3\n')
     command("lr-range", "--config", "c.toml", *SHORT[4:], "--out", "test")

@@ -68,6 +68,7 @@ def test_data_in_such_a_folder_is_refused_before_anything_is_made(command, monke
     assert [path.name for path in Path().iterdir()] == ["x.csv"]
 
 
+@pytest.mark.slow
 def test_working_in_such_a_folder_writes_files_that_are_read_from_outside(command, monkeypatch):
     Path(NAME).mkdir()
     monkeypatch.chdir(NAME)

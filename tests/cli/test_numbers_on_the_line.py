@@ -51,6 +51,7 @@ def test_train_impossible_numbers_are_refused_without_a_folder(command, argument
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -68,6 +69,7 @@ def test_train_overflow_is_one_sentence_and_keeps_the_folder(command, arguments,
     assert rows() == []
 
 
+@pytest.mark.slow
 def test_train_costs_beyond_the_largest_number_are_written_and_left_out_of_figures(command, monkeypatch):
     monkeypatch.setattr(render, "svg", lambda spec: json.dumps(render.drawable(spec)))
     lam = ["--schedule", "constant", "--eta", "1e-315", "--lambda"]

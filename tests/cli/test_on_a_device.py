@@ -19,6 +19,7 @@ def gpu(monkeypatch) -> Module:
     return pretended_cupy(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", ["1", "2"])
 def test_run_on_a_device_is_that_of_the_cpu(command, gpu, runs):
     arguments = [*SMALL, "--epochs", "2", "--dtype", "float64", "--momentum", "0.5", "--runs", runs, "--json"]

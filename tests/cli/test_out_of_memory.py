@@ -67,6 +67,7 @@ def chunks(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").glob("*-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.guarantee("memory", "resume")
 @pytest.mark.usefixtures("short_of_memory")
 def test_halves_continue_from_checkpoints_of_the_population(undisturbed, capsys, harm):
@@ -109,6 +110,7 @@ def test_halves_start_again_without_checkpoints(undisturbed):
     check_same(Path("run"), undisturbed)
 
 
+@pytest.mark.slow
 def test_resume_takes_smaller_chunks(undisturbed, capsys):
     """A run after its second epoch continues with one network at a time."""
     assert code_of("train", *OPTIONS, "--keep", "9", "--out", "run") == 0

@@ -30,6 +30,7 @@ def run(trained) -> Path:
     return trained(*RUN)
 
 
+@pytest.mark.slow
 def test_run_has_the_settings_figures_and_network_that_were_asked_for(run):
     settings = tomllib.loads((run / "config.toml").read_text())
     asked = {"pool": 2, "pca": 20, "pca_eps": 1.0, "flip": "random", "shift": 2, "border": "reflect", "cutout": 0}
@@ -77,6 +78,7 @@ def test_predict_gives_the_networks_probabilities(command, run):
     assert "the network takes 3,072" in command.refused("predict", run.name, "narrow.npy", notes=True)
 
 
+@pytest.mark.slow
 def test_resume_of_the_finished_run_trains_on_with_more_epochs(command, run):
     assert "is finished" in command("train", "--resume", run.name).err
     constant = [*RUN[:14], "--label-smoothing", ".1", "--views", "6", "--schedule", "constant"]
@@ -89,6 +91,7 @@ def test_resume_of_the_finished_run_trains_on_with_more_epochs(command, run):
     assert Path("shorter/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_views_of_a_finished_run_may_change_when_it_is_resumed(command, run):
     shutil.rmtree(run)
     command("train", *RUN[:-2], "--out", run.name)
@@ -176,6 +179,7 @@ def test_pictures_that_are_not_square_are_trained_on_and_reported(command, pictu
     assert build_page([Path("r")]).panels()
 
 
+@pytest.mark.slow
 def test_other_commands_take_the_settings_of_the_run(command, run):
     assert command.json("gradcheck", *RUN[:4], *RUN[6:10], "--samples", "20", "--label-smoothing", "0.2")["settings"][
         "label_smoothing"
@@ -184,6 +188,7 @@ def test_other_commands_take_the_settings_of_the_run(command, run):
     command("diagnose", run.name)
 
 
+@pytest.mark.slow
 def test_a_range_test_takes_the_settings_of_pictures_and_labels(command):
     data = ["--data", "patterns:200/50", "--hidden", "4", "--steps", "20", "--pool", "4"]
     losses = set()

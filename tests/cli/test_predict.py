@@ -184,6 +184,7 @@ def test_predict_takes_columns_of_equal_names_one_after_the_other(command, colum
     assert again["confusion"] == expected["confusion"]
 
 
+@pytest.mark.slow
 def test_predict_takes_parquet_columns_of_equal_names(command, columns):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     x, noise, labels = columns

@@ -46,6 +46,7 @@ def test_report_of_a_run_before_its_first_epoch_is_a_page(command, trained, more
     assert '<section id="curves"' in Path("both.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_report_writes_figures_as_png_svg_and_csv(command, trained):
     trained(*SMALL, "--runs", "2")

@@ -40,6 +40,7 @@ def test_reproduce_mistakes_get_one_sentence(command):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_reproduce_sets_figures_side_by_side(command, cifar10):
     done = command("reproduce", "D.model1", "A.fine", "--quick", "--out", "there", "--json")
     result = json.loads(done.out)

@@ -582,6 +582,7 @@ def test_checkpoint_is_evaluated_and_predicts(commands, undisturbed):
     assert len(outputs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES"])
 def test_target_of_compiled_code_is_remembered(capsys, monkeypatch, name):
     monkeypatch.setenv("XPNET_FAST", "0")

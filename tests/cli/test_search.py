@@ -126,6 +126,7 @@ def test_the_table_shows_the_best_first(capsys):
     assert json.loads(Path("s/search.json").read_text())["test"] is None
 
 
+@pytest.mark.slow
 def test_database_is_joined_by_its_study(capsys, tmp_path):
     url = f"sqlite:///{tmp_path / 'db'}"
     one = json.loads(run(capsys, "lambda", *SMALL, "--storage", url, "--study", "mine", "--out", "a", "--json").out)

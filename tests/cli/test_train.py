@@ -80,6 +80,7 @@ def test_train_options_go_before_the_file(command):
     assert not {"n_s", "eta_max", "eta_min", "decay"} & set(settings)
 
 
+@pytest.mark.slow
 def test_train_without_data_uses_patterns_and_says_how_to_get_cifar10(command):
     done = command("train", "--epochs", "1", "--hidden", "4")
     assert "data: patterns, built in, split 9000/1000" in done.err

@@ -31,6 +31,7 @@ def python() -> Iterator[Callable[..., Caller]]:
         one.kill()
 
 
+@pytest.mark.slow
 def test_python_without_docstrings_trains_and_shows_help(python):
     process = python(PYTHONOPTIMIZE="2")
     done = process.call(*TRAIN)
@@ -44,6 +45,7 @@ def test_python_without_docstrings_trains_and_shows_help(python):
     assert done.err == "xpnet: figures: cannot be drawn by a Python that leaves docstrings out; run it without -OO\n"
 
 
+@pytest.mark.slow
 @numba
 def test_numba_that_may_not_compile_is_not_used(python):
     process = python(XPNET_FAST="1", NUMBA_DISABLE_JIT="1")

@@ -107,6 +107,7 @@ def test_gather_of_any_pictures_is_the_definition_pixel_by_pixel(seed, raw, dtyp
     check(source, drawn(source, seed, shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("border", ["reflect", "constant"])
 @pytest.mark.parametrize("pool", [1, 2])
 def test_gather_of_pictures_moved_by_the_most_pixels(border, pool):

@@ -95,6 +95,7 @@ class Compiling:
         self._process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.guarantee("concurrency")
 def test_processes_that_compile_one_function_at_once_mix_nothing(sums: Path, harm):
     both = [Compiling("float32"), Compiling("float64")]

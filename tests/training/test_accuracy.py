@@ -44,6 +44,7 @@ def test_train_without_data_takes_cifar10(capsys, cifar, monkeypatch):
     assert json.loads(captured.out)["test"]["accuracy"] > 0.3
 
 
+@pytest.mark.slow
 def test_three_layer_network_passes_75_percent_on_patterns(capsys):
     main(["train", "--data", "patterns:6000/1000", "--json"])
     assert json.loads(capsys.readouterr().out)["test"]["accuracy"] > 0.75

@@ -205,6 +205,7 @@ def cupy_error(name: str, status: int) -> RuntimeError:
     return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), cupy_error("CUDARuntimeError", 2), cupy_error("CUDADriverError", 2), cupy_error("CUBLASError", 3)],

@@ -123,6 +123,7 @@ def test_lock_whose_holder_stands_still_is_waited_for_once(path, write, monkeypa
     assert attributes(path) == {"about", "c"} | {f"a{number}" for number in range(4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_database_keeps_a_search(tmp_path, begin, kind, request):
     url = f"sqlite:///{tmp_path / 'db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")

@@ -465,6 +465,7 @@ def test_impossible_search_is_refused_before_anything_is_trained(blobs, space, s
         xpnet.search(space, blobs, settings={**base, **settings}, **how)
 
 
+@pytest.mark.slow
 def test_transforms_of_trials_are_those_of_a_run_with_their_settings():
     space = {"pca": [5, 9], "pool": [4, 8], "pca_eps": [0.1, 1.0]}
     settings = {"data": "patterns:200/50", "hidden": [4], "epochs": 2, "seed": 1, **FLOAT64}

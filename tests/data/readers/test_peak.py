@@ -283,6 +283,7 @@ def test_tables_that_are_traps(tmp_path: Path, harm: Any):
         harm.did("bombs")
 
 
+@pytest.mark.slow
 def test_parquet_files_that_are_traps(tmp_path: Path, harm: Any):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     rows = 20_000
