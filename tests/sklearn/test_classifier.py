@@ -238,14 +238,72 @@ def test_whole_weights_equal_repeated_rows_in_any_order(table):
     [
         (np.zeros(120), "at least one non-zero number"),
         (-np.ones(120), "Negative values in data passed to `sample_weight`"),
-        (np.full(120, 0.5), "takes whole numbers"),
         (np.full(120, np.nan), "NaN"),
+        (np.full(120, np.inf), "infinity"),
+        (np.ones(119), "sample_weight.shape == "),
         (np.arange(120) % 3 == 0, "y has one class, ash"),
     ],
 )
 def test_bad_weights_are_one_sentence(table, weights, message):
     with pytest.raises(ValueError, match=message):
         quick().fit(*table, sample_weight=weights)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_other_weights_are_those_of_the_loss_in_any_order_and_of_any_scale(table, members):
+    X, y = table
+    weights = np.where(y == "ash", 2.5, 0.5) * (np.arange(120) % 5 > 0)  # every fifth row is left out
+    fitted, same, scaled, plain = (
+        quick(dtype="float64", members=members).fit(X[rows], y[rows], sample_weight=None if w is None else w[rows])
+        for rows, w in (
+            (np.arange(120), weights),
+            (np.random.default_rng(0).permutation(120), weights),
+            (np.arange(120), 1e6 * weights),
+            (weights > 0, None),
+        )
+    )
+    probabilities = fitted.predict_proba(X)
+    np.testing.assert_array_equal(same.predict_proba(X), probabilities)
+    np.testing.assert_allclose(scaled.predict_proba(X), probabilities, rtol=1e-9)
+    assert (probabilities[:, 0] > plain.predict_proba(X)[:, 0]).mean() > 0.9
+    assert fitted.n_samples_seen_ == 96
+    np.testing.assert_allclose(fitted.network_.standardiser.mean, X[weights > 0].mean(axis=0))
+    by_class = quick(dtype="float64", members=members, class_weight={"ash": 5}).fit(X[weights > 0], y[weights > 0])
+    np.testing.assert_allclose(by_class.predict_proba(X), probabilities, rtol=1e-9)
+
+
+def test_weights_beyond_few_repetitions_are_those_of_the_loss(table):
+    X, y = table
+    weights = 100 + np.arange(120)
+    fitted = quick(dtype="float64").fit(X, y, sample_weight=weights)
+    halved = quick(dtype="float64").fit(X, y, sample_weight=weights / 2)
+    assert fitted.n_samples_seen_ == 120
+    np.testing.assert_allclose(fitted.predict_proba(X), halved.predict_proba(X), rtol=1e-9)
+
+
+def test_balanced_classes_have_equal_sums_of_weights(table):
+    X, y = table[0][:100], np.where(np.arange(100) < 80, "ash", "beech")
+    weights = np.random.default_rng(0).uniform(0.1, 3, 100)
+    balance = weights / np.where(y == "ash", weights[:80].sum(), weights[80:].sum())
+    fits = [
+        quick(dtype="float64", class_weight=by_class).fit(X, y, sample_weight=w)
+        for by_class, w in (("balanced", weights), (None, balance))
+    ]
+    np.testing.assert_allclose(*(fitted.predict_proba(X) for fitted in fits), rtol=1e-9)
+    unweighted = quick(dtype="float64", class_weight="balanced").fit(X, y)
+    given = quick(dtype="float64", class_weight=(1, 4)).fit(X, y)
+    np.testing.assert_allclose(unweighted.predict_proba(X), given.predict_proba(X), rtol=1e-9)
+
+
+def test_partial_fit_takes_weights_of_the_loss(table):
+    X, y = table
+    fits = [
+        quick(dtype="float64").partial_fit(X, y, classes=np.unique(y), sample_weight=w).partial_fit(X, y, None, w)
+        for w in (np.linspace(0.1, 1, 120), np.linspace(0.2, 2, 120), None)
+    ]
+    first, second, plain = (fitted.predict_proba(X) for fitted in fits)
+    np.testing.assert_allclose(first, second, rtol=1e-9)
+    assert np.abs(first - plain).max() > 1e-3
 
 
 def test_weights_are_routed_through_a_search(table):
@@ -293,11 +351,12 @@ def test_early_stopping_keeps_the_best_epoch_of_every_member(table):
 
 def _validation_rows(X, y):
     from xpnet.sklearn.rows import data_set
+    from xpnet.sklearn.weights import WeightedRows
 
     rng = np.random.RandomState(0)
     rng.randint(2**31 - 3)
     classes, labels = np.unique(y, return_inverse=True)
-    data = data_set(X, labels, tuple(classes), validation=0.3, rng=rng)
+    data = data_set(WeightedRows(X, labels), tuple(classes), validation=0.3, rng=rng)
     assert data.counts == {"train": 84, "validation": 36, "test": 1}
     return data.validation.x, classes[data.validation.labels]
 

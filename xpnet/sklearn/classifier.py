@@ -15,6 +15,7 @@ from xpnet.sklearn.ensemble import BestEpoch
 from xpnet.sklearn.fitting import Fitting, prepare, require_several, training_of
 from xpnet.sklearn.parameters import train_config, with_settings
 from xpnet.sklearn.prediction import continued_statistics, log_probabilities
+from xpnet.sklearn.weights import weighted
 from xpnet.training.callback import Callback
 from xpnet.version import __version__
 
@@ -110,7 +111,7 @@ class XpnetClassifier(Fitting):
         Args:
             X: Features (n, d): an array of real numbers, a pandas or polars frame with numeric columns, or a tensor.
             y: Classes (n,): whole numbers, booleans, texts or categories.
-            sample_weight: How often each row counts (n,), whole numbers.
+            sample_weight: Weight of each row in the loss (n,), at least 0; small whole numbers repeat rows.
 
         Returns:
             The estimator.
@@ -159,10 +160,10 @@ class XpnetClassifier(Fitting):
             raise ValueError(f"y has the class {y[~np.isin(y, known)][0]}, which is none of `classes`")
         require_several(known)
         new.classes_ = known
-        features, labels = rows.weighted(features, np.searchsorted(known, y), sample_weight, new)
+        samples = weighted(features, np.searchsorted(known, y), sample_weight)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - checked["members"]))
-        data = new._data(features, labels, None, rng, goes_on)
+        data = new._data(samples, None, rng, goes_on)
         if not goes_on:
             new._build(data, seed, checked["members"])
         before = None if not goes_on else {k: v.copy() for k, v in new.network_.running.items()}

@@ -21,6 +21,7 @@ from xpnet.sklearn import rows
 from xpnet.sklearn.ensemble import BestEpoch, diverse, greedy_weights
 from xpnet.sklearn.parameters import network_config, train_config
 from xpnet.sklearn.prediction import log_probabilities, without_validation
+from xpnet.sklearn.weights import WeightedRows, weighted
 from xpnet.training.history import History
 from xpnet.training.progress import Progress
 from xpnet.training.train import train
@@ -72,15 +73,15 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return count >= _ENOUGH_ROWS or checked["selection"] == "greedy"
         return bool(self.early_stopping) or checked["selection"] == "greedy"
 
-    def _data(self, X: Any, labels: Any, validation: float | None, rng: Any, goes_on: bool) -> Dataset:
-        self.n_samples_seen_ = len(X)
+    def _data(self, samples: WeightedRows, validation: float | None, rng: Any, goes_on: bool) -> Dataset:
+        self.n_samples_seen_ = len(samples.x)
         names = tuple(map(str, getattr(self, "feature_names_in_", ())))
         return rows.data_set(
-            X,
-            labels,
+            samples,
             tuple(map(str, self.classes_.tolist())),
             validation=validation,
             rng=rng,
+            balances=isinstance(self.class_weight, str),
             feature_names=names,
             transform=self.network_.transform if goes_on else None,
         )
@@ -170,16 +171,16 @@ def prepare(new: Any, X: Any, y: Any, sample_weight: Any = None) -> Start:
     checked = new._checked_parameters()
     features, y = rows.features_and_targets(new, X, y)
     classes, labels = np.unique(y, return_inverse=True)
-    features, labels = rows.weighted(features, labels, sample_weight, new)
-    require_several(classes[np.unique(labels)])
+    samples = weighted(features, labels, sample_weight)
+    require_several(classes[np.unique(samples.labels)])
     rng = check_random_state(new.random_state)
     seed = int(rng.randint(2**31 - checked["members"]))
     goes_on = new.__sklearn_is_fitted__()
     if goes_on:
         new._require_same(classes, "warm_start")
     new.classes_ = classes
-    validates = new._validates(len(features), checked)
-    data = new._data(features, labels, checked["validation_fraction"] if validates else None, rng, goes_on)
+    validates = new._validates(len(samples.x), checked)
+    data = new._data(samples, checked["validation_fraction"] if validates else None, rng, goes_on)
     return Start(checked, data, seed, validates, rng)
 
 
