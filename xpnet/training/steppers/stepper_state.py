@@ -173,7 +173,7 @@ class Hyperparameters:
 
     def part(self, start: int, stop: int) -> Hyperparameters:
         """Return the settings of the replicas from `start` up to `stop`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "orders"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("orders", "weights")}
         cut = {name: value[start:stop] for name, value in values.items() if getattr(value, "ndim", 0)}
         masks = None if self.masks is None else self.masks.select(slice(start, stop))
         return replace(self, orders=None, masks=masks, **cut)
