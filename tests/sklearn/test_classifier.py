@@ -47,6 +47,7 @@ def test_every_setting_of_a_training_and_a_network_is_a_parameter_once():
     assert len(names) == len(set(names))
     settings = [f.name for kind in (xpnet.NetworkConfig, xpnet.TrainConfig) for f in dataclasses.fields(kind)]
     assert set(settings) - set(names) == _ELSEWHERE & set(settings)
+    assert {"numeric", "max_categories"} <= set(names)
     assert list(XpnetClassifier().get_params()) == sorted(names)
     assert all(f"        {name}: " in XpnetClassifier.__doc__ for name in names)
     with pytest.raises(TypeError, match="unexpected keyword argument 'lamda'"):
@@ -70,6 +71,8 @@ def test_settings_reach_the_network_and_the_training(table):
         ({"early_stopping": "yes"}, "early_stopping = yes: must be True, False or 'auto'"),
         ({"validation_fraction": 1}, "validation_fraction = 1: must be"),
         ({"lam": (0.1, 0.2)}, "lambda: has 2 values for 1 replicas"),
+        ({"numeric": "ranks"}, "numeric = ranks: must be standard, robust, quantile or ple"),
+        ({"max_categories": 1}, "max_categories = 1: must be a whole number"),
         ({"device": "tpu"}, "device = tpu: must be auto, cpu, gpu or gpu:N"),
     ],
 )
@@ -175,8 +178,14 @@ def test_tensors_come_by_dlpack(table):
         (None, [*[0.0] * 119, np.nan], "Input y contains NaN"),
         (np.full((120, 4), np.inf), None, "Input X contains infinity"),
         (np.full((120, 4), 1e200), None, r"X has values beyond 1e\+150"),
-        (pd.DataFrame({"town": ["a", "b"] * 60}), None, "X has the column 'town' of type .*String"),
-        (pl.DataFrame({"day": [None, *[1] * 119]}), None, "Input X contains NaN"),
+        (
+            pd.DataFrame({"day": pd.to_datetime(["2020-01-01"] * 120)}),
+            None,
+            "X has the column 'day' of type .*Datetime",
+        ),
+        (pl.DataFrame({"town": [[1], [2]] * 60}), None, "X has the column 'town' of type .*List"),
+        (pd.DataFrame({"name": list(map("n{}".format, range(120)))}), None, "X: column name: is text or identifiers"),
+        (pl.DataFrame({"day": [None, None] * 60}), None, "no column has different values in the training rows"),
         (csr_array(np.eye(120)), None, "Sparse data was passed"),
         (pd.DataFrame(np.eye(120)[:, :2], columns=["a", "a"]), None, "Expected unique column names"),
         (None, [*["ash"] * 119, None], "y has labels of the types NoneType, str; they must be of one type"),

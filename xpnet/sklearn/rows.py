@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_array, check_X_y
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
 from xpnet.data import Dataset, LabelledSet, Transform
-from xpnet.data.column import LARGEST
+from xpnet.data.column import LARGEST, Column, check_usable
+from xpnet.data.encoder import are_encoded
 from xpnet.data.feature_table import in_range
-from xpnet.sklearn.frames import labels_of, plain
+from xpnet.sklearn.frames import Coded, coded_array, coded_frame, frame_of, labels_of, plain
 from xpnet.sklearn.weights import WeightedRows, balanced
 
 # Rows that stand in for validation rows where none are split off; their figures are not shown.
 _STAND_IN = 1
 _ROWS_AT_A_TIME = 10_000
+_NO_TARGETS = "no_validation"  # scikit-learn's word for y in predictions
 
 
 def features_of(estimator: Any, X: Any) -> NDArray[Any]:
-    """Return X for prediction as an array (n, d) of uint8, float32 or float64; named columns may come in any order.
+    """Return X for prediction as the codes (n, d) of a fitted estimator's columns, which may come in any order.
 
     Raises:
         ValueError: X is not what the estimator was fitted on.
     """
-    names = getattr(estimator, "feature_names_in_", None)
-    return _checked_features(validate_data(estimator, plain(X, names), reset=False, dtype="numeric"))
+    coded, _ = _coded(estimator, X, reset=False)
+    return _codes(estimator, coded)
 
 
-def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return X and y for fitting: (n, d) of uint8, float32 or float64, and (n,) of any type.
+def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[Coded, NDArray[Any]]:
+    """Return X for fitting, and y (n,) of any type.
 
-    This sets ``n_features_in_`` and ``feature_names_in_`` of the estimator, unless `reset` is False.
+    This sets ``n_features_in_`` and ``feature_names_in_`` of the estimator.  If not `reset`, X has these columns, and
+    gets their codes.
 
     Raises:
-        ValueError: X or y is malformed, or y is a regression target.
+        ValueError: X or y is malformed, a column of X teaches nothing, or y is a regression target.
     """
-    names = None if reset else getattr(estimator, "feature_names_in_", None)
-    X, y = validate_data(estimator, plain(X, names), labels_of(y), reset=reset, dtype="numeric")
+    coded, y = _coded(estimator, X, labels_of(y), reset=reset)
+    if reset:
+        check_usable(coded.columns)
+        coded = coded._replace(columns=coded.columns if are_encoded(coded.columns, estimator.numeric) else ())
+    else:
+        coded = Coded(_codes(estimator, coded), columns_of(estimator))
     if y.dtype == object and len(kinds := sorted({type(label).__name__ for label in y})) > 1:
         raise ValueError(f"y has labels of the types {', '.join(kinds)}; they must be of one type, and none missing")
     if type_of_target(y) == "continuous":
@@ -48,7 +57,35 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) 
             f"{type(estimator).__name__} needs classes, such as whole numbers or texts"
         )
     check_classification_targets(y)
-    return _checked_features(X), y
+    return coded, y
+
+
+def columns_of(estimator: Any) -> tuple[Column, ...]:
+    """Return the columns on which an estimator was fitted; empty if all were numbers of which none was missing."""
+    encoder = estimator.network_.transform.encoder
+    return () if encoder is None else encoder.columns
+
+
+def _codes(estimator: Any, coded: Coded) -> NDArray[Any]:
+    return coded.like(columns_of(estimator), getattr(estimator, "feature_names_in_", ()))
+
+
+def _coded(estimator: Any, X: Any, y: Any = _NO_TARGETS, *, reset: bool) -> tuple[Coded, Any]:
+    """Return X, and y if it is given, checked as scikit-learn does."""
+    alone = isinstance(y, str) and y == _NO_TARGETS
+    frame = frame_of(X, None if reset else getattr(estimator, "feature_names_in_", None))
+    checks = {"dtype": "numeric", "ensure_all_finite": "allow-nan"}
+    if frame is None:
+        checked = validate_data(estimator, plain(X), y, reset=reset, **checks)
+        X, y = (checked, y) if alone else checked
+        return coded_array(_checked_features(X)), y
+    validate_data(estimator, frame.to_native(), reset=reset, skip_check_array=True)
+    coded = coded_frame(frame)
+    if alone:
+        check_array(coded.x, estimator=estimator, input_name="X", **checks)
+    else:
+        _, y = check_X_y(coded.x, y, estimator=estimator, **checks)
+    return coded._replace(x=_checked_features(coded.x)), y
 
 
 def _checked_features(X: NDArray[Any]) -> NDArray[Any]:
@@ -62,7 +99,7 @@ def _checked_features(X: NDArray[Any]) -> NDArray[Any]:
     if X.dtype == np.uint8:
         return X
     X = X.astype(np.float32 if size <= 4 else np.float64, copy=False)
-    if not in_range(X):
+    if not in_range(X) and not in_range(np.nan_to_num(X)):
         raise ValueError(f"X has values beyond {LARGEST:g}, infinity or too large to be squared; rescale it")
     return X
 
@@ -77,7 +114,9 @@ def canonical_order(rows: WeightedRows) -> NDArray[np.int64]:
     codes = np.empty(len(X), np.uint64)
     for start in range(0, len(X), _ROWS_AT_A_TIME):
         part = slice(start, start + _ROWS_AT_A_TIME)
-        bits = (X[part].astype(np.float64) + 0.0).view(np.uint64)  # -0 becomes 0
+        values = X[part].astype(np.float64) + 0.0  # -0 becomes 0
+        values[np.isnan(values)] = np.nan  # of which there are many
+        bits = values.view(np.uint64)
         bits ^= bits >> np.uint64(29)
         codes[part] = bits @ factors[:-1] + labels[part].astype(np.uint64) * factors[-1]
     return np.argsort(codes, kind="stable") if weights is None else np.lexsort((weights, codes))
@@ -92,6 +131,8 @@ def data_set(
     balances: bool = False,
     feature_names: tuple[str, ...] = (),
     transform: Transform | None = None,
+    columns: tuple[Column, ...] = (),
+    encoding: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Return a data set for training.
 
@@ -103,6 +144,8 @@ def data_set(
         balances: Whether the training will balance the classes.
         feature_names: Names of the columns, or none.
         transform: Brings features to inputs; if not given, it is fitted on the training rows.
+        columns: What the features mean; empty if all are numbers of which none is missing.
+        encoding: How they are encoded: arguments of :meth:`xpnet.data.Transform.fit`.
     """
     X, labels, weights = samples
     order = canonical_order(samples)
@@ -125,8 +168,9 @@ def data_set(
         test=LabelledSet(seen.x[:_STAND_IN], seen.labels[:_STAND_IN]),
         class_names=class_names,
         image_shape=None,
-        transform=transform or Transform.fit(train.x, None),
+        transform=transform or Transform.fit(train.x, columns=columns, **(encoding or {})),
         feature_names=feature_names,
+        columns=columns,
     )
 
 
