@@ -85,11 +85,21 @@ def with_training_rows(
 ) -> Dataset:
     """Return `data` with some of its training rows, and other sets beside them.
 
-    Its transform is of the same kind as before, with the ``pca_eps`` of `config`, and fitted on these rows.
+    Its transform is of the same kind as before, with `pca_eps` and `max_categories` of `config`, and fitted on these
+    rows.
     """
     train, before = rows_of(data.train, rows), data.transform
     components = None if before.projection is None else before.inputs
-    transform = Transform.fit(train.x, data.image_shape, before.pool, components, config.pca_eps)
+    transform = Transform.fit(
+        train.x,
+        data.image_shape,
+        before.pool,
+        components,
+        config.pca_eps,
+        columns=data.columns,
+        numeric="standard" if before.encoder is None else before.encoder.numeric,
+        max_categories=config.max_categories,
+    )
     return dataclasses.replace(data, train=train, validation=validation, test=test, transform=transform)
 
 
