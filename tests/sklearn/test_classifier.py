@@ -26,6 +26,7 @@ from strict import pretended_cupy
 import xpnet
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.sklearn import XpnetClassifier
+from xpnet.sklearn.ensemble import diverse
 from xpnet.sklearn.parameters import _AUTOMATIC, _ELSEWHERE, _by_class, automatic_batch_size, automatic_epochs
 
 QUICK = {"hidden": (8,), "epochs": 4, "random_state": 0}
@@ -468,6 +469,23 @@ def test_diversity_gives_each_member_its_own_rate_and_penalty(table):
     rates = fitted.history_["eta"][0]
     assert len(set(rates)) == 8
     assert 0.01 <= rates.min() < rates.max() <= 0.04
+
+
+@pytest.mark.parametrize(("given", "low", "high"), [(0.0, 0.01, 0.3), (0.4, 0.2, 0.8), (0.8, 0.4, 0.9)])
+def test_diversity_draws_dropout_of_networks_with_hidden_layers(given, low, high):
+    config = xpnet.TrainConfig(dropout=given)
+    drawn = diverse(config, 500, np.random.RandomState(0), drops=True)
+    assert low <= min(drawn["dropout"]) < low * 1.1
+    assert high * 0.9 < max(drawn["dropout"]) <= high
+    linear = diverse(config, 500, np.random.RandomState(0), drops=False)
+    assert all(linear[name] == drawn[name] for name in ("eta_max", "eta", "lam"))
+    assert ("dropout" in linear) == (given > 0)
+
+
+def test_diversity_drops_outputs_of_hidden_layers(table):
+    assert quick(members=2, diversity=True, hidden=()).fit(*table).network_.replicas == 2
+    fits = [quick(members=2, diversity=True, dropout=dropout).fit(*table) for dropout in (0.0, 0.5)]
+    assert (fits[0].predict_proba(table[0]) != fits[1].predict_proba(table[0])).all()
 
 
 def test_diverged_members_have_no_weight(table):

@@ -202,7 +202,9 @@ def training_of(new: Any, start: Start) -> TrainConfig:
     config = train_config(new, len(start.data.train))
     if not start.checked["diversity"]:
         return config
-    return train_config(new, len(start.data.train), **diverse(config, start.members, start.rng))
+    hidden = network_config(new, start.data.inputs, start.data.classes).hidden
+    drawn = diverse(config, start.members, start.rng, drops=bool(hidden))
+    return train_config(new, len(start.data.train), **drawn)
 
 
 def adopt(new: Any, prepared: Any, start: Start, network: Network, history: History) -> None:
