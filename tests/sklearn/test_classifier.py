@@ -94,6 +94,7 @@ def test_automatic_rates_follow_from_the_optimiser(values, expected):
 
 def test_weights_of_classes_are_put_in_their_order():
     assert _by_class({"b": 2, "a": 3}, ["a", "b", "c"]) == (3.0, 2.0, 1.0)
+    assert _by_class({"b": 2, "a": 3, "c": 4}, ["a", "c"]) == (3.0, 4.0)
     with pytest.raises(ValueError, match="class_weight: d, e is none of the classes of y"):
         _by_class({"d": 1, "e": 1}, ["a", "b"])
 

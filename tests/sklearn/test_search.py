@@ -172,6 +172,14 @@ def test_population_search_takes_weights_of_the_loss(digits, settings):
     check_same_results(*searches)
 
 
+def test_population_search_weighs_the_classes_that_a_split_has(digits):
+    X, y = digits
+    own = [np.flatnonzero((y == 0) | (y == other))[:18] for other in (1, 2)]
+    estimator = classifier(class_weight={0: 1.0, 1: 5.0, 2: 0.2, 3: 1} | dict.fromkeys(range(4, 10), 1.0))
+    options = {"cv": [(rows, rows) for rows in own], "scoring": "neg_log_loss", "refit": False}
+    check_same_results(*(kind(estimator, GRID, **options).fit(X, y) for kind in (PopulationSearchCV, GridSearchCV)))
+
+
 def test_population_search_with_weights_trains_folds_together(digits, trainings):
     weights = np.linspace(0.1, 1, len(digits[1]))
     PopulationSearchCV(classifier(class_weight="balanced"), GRID, cv=4, refit=False).fit(*digits, sample_weight=weights)

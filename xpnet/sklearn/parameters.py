@@ -97,8 +97,12 @@ def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
 
 
 def _by_class(weights: Mapping[Any, float], classes: Sequence[Any]) -> tuple[float, ...]:
-    """Return scikit-learn's weights by class in the order of the classes; those that are not given are 1."""
-    if others := [str(name) for name in weights if name not in classes]:
+    """Return scikit-learn's weights by class in the order of the classes; those that are not given are 1.
+
+    As in scikit-learn, other classes may have weights if all of these have, such as where a split lacks a class.
+    """
+    others = [str(name) for name in weights if name not in classes]
+    if others and any(name not in weights for name in classes):
         raise ValueError(f"class_weight: {', '.join(others)} is none of the classes of y")
     return tuple(float(weights.get(c, 1.0)) for c in classes)
 
