@@ -71,7 +71,7 @@ class Coded(NamedTuple):
 
 def coded_array(x: NDArray[Any]) -> Coded:
     """Return numbers (n, d), of which NaN are missing."""
-    if x.dtype.kind != "f":
+    if x.dtype.kind != "f" or not np.isnan(x.min(initial=0)):
         return Coded(x, (Column(),) * x.shape[1])
     gaps = np.isnan(x)
     titles, missing = _titles(x.shape[1], ()), gaps.any(axis=0)
@@ -84,7 +84,7 @@ def coded_frame(frame: nw.DataFrame[Any]) -> Coded:
     Raises:
         ValueError: A column holds something else.
     """
-    x, columns = np.empty(frame.shape), []
+    x, columns = np.empty(frame.shape, order="F"), []
     for j, ((name, dtype), series) in enumerate(zip(frame.schema.items(), frame.iter_columns(), strict=True)):
         title = f"X: column {name}"
         if series.null_count() == len(series):
