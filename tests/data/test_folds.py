@@ -62,9 +62,10 @@ def test_training_rows_of_a_fold_determine_its_transform(blobs):
 @pytest.mark.parametrize("numeric", ["standard", "quantile"])
 def test_columns_of_a_fold_are_encoded_as_those_of_all_rows(numeric):
     columns = {"a": [None if i % 7 == 0 else float(i) for i in range(60)], "b": ["x", "y", "z"] * 20}
+    config = DataConfig(numeric=numeric)
     data = xpnet.data_from_arrays(columns, np.arange(60) % 2, numeric=numeric)
     rows = np.flatnonzero(data.train.x[:, 1] < 2)
-    fold = with_training_rows(data, rows, DataConfig(), validation=data.validation, test=data.test)
+    fold = with_training_rows(data, rows, config, validation=data.validation, test=data.test)
     encoder = fold.transform.encoder
     assert (encoder.numeric, encoder.columns) == (numeric, data.transform.encoder.columns)
     assert fold.inputs == data.inputs - 1

@@ -164,7 +164,7 @@ def test_cross_validate_that_a_callback_stops_is_interrupted(blobs):
         ({}, 1, ConfigError, "folds = 1: must be"),
         ({}, 500, DataError, "cv = 500: the training set has 400 rows"),
         ({"batch_size": 390, "drop_last": True}, 2, ConfigError, "cv = 2: batch_size = 390: larger than the 200"),
-        ({"batch_size": 1}, 2, ConfigError, "cv = 2: batch_size = 1: leaves a batch of one"),
+        ({"batch_size": 199}, 2, ConfigError, "cv = 2: batch_size = 199: leaves a batch of one"),
     ],
 )
 def test_cross_validate_refuses_what_does_not_fit(blobs, values, folds, error, message):

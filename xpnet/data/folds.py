@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from xpnet.config.definitions import DataConfig
 from xpnet.data.dataset import Dataset, LabelledSet
-from xpnet.data.transform import Transform
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import Features, Rows
 from xpnet.utils.rng import Purpose, generator
@@ -85,22 +84,13 @@ def with_training_rows(
 ) -> Dataset:
     """Return `data` with some of its training rows, and other sets beside them.
 
-    Its transform is of the same kind as before, with `pca_eps` and `max_categories` of `config`, and fitted on these
-    rows.
+    Its transform is of the same kind as before, with the other settings of `config`, and fitted on these rows.
     """
-    train, before = rows_of(data.train, rows), data.transform
+    before = data.transform
     components = None if before.projection is None else before.inputs
-    transform = Transform.fit(
-        train.x,
-        data.image_shape,
-        before.pool,
-        components,
-        config.pca_eps,
-        columns=data.columns,
-        numeric="standard" if before.encoder is None else before.encoder.numeric,
-        max_categories=config.max_categories,
-    )
-    return dataclasses.replace(data, train=train, validation=validation, test=test, transform=transform)
+    config = dataclasses.replace(config, pool=before.pool, pca=components, in_memory="auto")
+    fold = dataclasses.replace(data, train=rows_of(data.train, rows), validation=validation, test=test)
+    return fold.refitted(config)
 
 
 def _taken(values: Features | Any, rows: Any) -> Any:
