@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xpnet
 from xpnet.config.definitions import DataConfig
 from xpnet.data.folds import make_folds, with_training_rows
 from xpnet.errors import DataError
@@ -56,3 +57,16 @@ def test_training_rows_of_a_fold_determine_its_transform(blobs):
     assert len(data.train) == 300
     np.testing.assert_allclose(data.transform(data.train.x, "float64").mean(axis=0), 0, atol=1e-12)
     np.testing.assert_array_equal(data.train.labels, blobs.train.labels[fold.train])
+
+
+@pytest.mark.parametrize("numeric", ["standard", "quantile"])
+def test_columns_of_a_fold_are_encoded_as_those_of_all_rows(numeric):
+    columns = {"a": [None if i % 7 == 0 else float(i) for i in range(60)], "b": ["x", "y", "z"] * 20}
+    config = DataConfig(numeric=numeric)
+    data = xpnet.data_from_arrays(columns, np.arange(60) % 2, numeric=numeric)
+    rows = np.flatnonzero(data.train.x[:, 1] < 2)
+    fold = with_training_rows(data, rows, config, validation=data.validation, test=data.test)
+    encoder = fold.transform.encoder
+    assert (encoder.numeric, encoder.columns) == (numeric, data.transform.encoder.columns)
+    assert fold.inputs == data.inputs - 1
+    assert np.isfinite(fold.transform(data.test.x)).all()

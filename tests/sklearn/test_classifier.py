@@ -26,6 +26,7 @@ from strict import pretended_cupy
 import xpnet
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.sklearn import XpnetClassifier
+from xpnet.sklearn.ensemble import diverse
 from xpnet.sklearn.parameters import _AUTOMATIC, _ELSEWHERE, _by_class, automatic_batch_size, automatic_epochs
 
 QUICK = {"hidden": (8,), "epochs": 4, "random_state": 0}
@@ -47,6 +48,7 @@ def test_every_setting_of_a_training_and_a_network_is_a_parameter_once():
     assert len(names) == len(set(names))
     settings = [f.name for kind in (xpnet.NetworkConfig, xpnet.TrainConfig) for f in dataclasses.fields(kind)]
     assert set(settings) - set(names) == _ELSEWHERE & set(settings)
+    assert {"numeric", "max_categories"} <= set(names)
     assert list(XpnetClassifier().get_params()) == sorted(names)
     assert all(f"        {name}: " in XpnetClassifier.__doc__ for name in names)
     with pytest.raises(TypeError, match="unexpected keyword argument 'lamda'"):
@@ -70,6 +72,8 @@ def test_settings_reach_the_network_and_the_training(table):
         ({"early_stopping": "yes"}, "early_stopping = yes: must be True, False or 'auto'"),
         ({"validation_fraction": 1}, "validation_fraction = 1: must be"),
         ({"lam": (0.1, 0.2)}, "lambda: has 2 values for 1 replicas"),
+        ({"numeric": "ranks"}, "numeric = ranks: must be standard, robust, quantile or ple"),
+        ({"max_categories": 1}, "max_categories = 1: must be a whole number"),
         ({"device": "tpu"}, "device = tpu: must be auto, cpu, gpu or gpu:N"),
     ],
 )
@@ -90,6 +94,7 @@ def test_automatic_rates_follow_from_the_optimiser(values, expected):
 
 def test_weights_of_classes_are_put_in_their_order():
     assert _by_class({"b": 2, "a": 3}, ["a", "b", "c"]) == (3.0, 2.0, 1.0)
+    assert _by_class({"b": 2, "a": 3, "c": 4}, ["a", "c"]) == (3.0, 4.0)
     with pytest.raises(ValueError, match="class_weight: d, e is none of the classes of y"):
         _by_class({"d": 1, "e": 1}, ["a", "b"])
 
@@ -175,8 +180,14 @@ def test_tensors_come_by_dlpack(table):
         (None, [*[0.0] * 119, np.nan], "Input y contains NaN"),
         (np.full((120, 4), np.inf), None, "Input X contains infinity"),
         (np.full((120, 4), 1e200), None, r"X has values beyond 1e\+150"),
-        (pd.DataFrame({"town": ["a", "b"] * 60}), None, "X has the column 'town' of type .*String"),
-        (pl.DataFrame({"day": [None, *[1] * 119]}), None, "Input X contains NaN"),
+        (
+            pd.DataFrame({"day": pd.to_datetime(["2020-01-01"] * 120)}),
+            None,
+            "X has the column 'day' of type .*Datetime",
+        ),
+        (pl.DataFrame({"town": [[1], [2]] * 60}), None, "X has the column 'town' of type .*List"),
+        (pd.DataFrame({"name": list(map("n{}".format, range(120)))}), None, "X: column name: is text or identifiers"),
+        (pl.DataFrame({"day": [None, None] * 60}), None, "no column has different values in the training rows"),
         (csr_array(np.eye(120)), None, "Sparse data was passed"),
         (pd.DataFrame(np.eye(120)[:, :2], columns=["a", "a"]), None, "Expected unique column names"),
         (None, [*["ash"] * 119, None], "y has labels of the types NoneType, str; they must be of one type"),
@@ -238,14 +249,72 @@ def test_whole_weights_equal_repeated_rows_in_any_order(table):
     [
         (np.zeros(120), "at least one non-zero number"),
         (-np.ones(120), "Negative values in data passed to `sample_weight`"),
-        (np.full(120, 0.5), "takes whole numbers"),
         (np.full(120, np.nan), "NaN"),
+        (np.full(120, np.inf), "infinity"),
+        (np.ones(119), "sample_weight.shape == "),
         (np.arange(120) % 3 == 0, "y has one class, ash"),
     ],
 )
 def test_bad_weights_are_one_sentence(table, weights, message):
     with pytest.raises(ValueError, match=message):
         quick().fit(*table, sample_weight=weights)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_other_weights_are_those_of_the_loss_in_any_order_and_of_any_scale(table, members):
+    X, y = table
+    weights = np.where(y == "ash", 2.5, 0.5) * (np.arange(120) % 5 > 0)  # every fifth row is left out
+    fitted, same, scaled, plain = (
+        quick(dtype="float64", members=members).fit(X[rows], y[rows], sample_weight=None if w is None else w[rows])
+        for rows, w in (
+            (np.arange(120), weights),
+            (np.random.default_rng(0).permutation(120), weights),
+            (np.arange(120), 1e6 * weights),
+            (weights > 0, None),
+        )
+    )
+    probabilities = fitted.predict_proba(X)
+    np.testing.assert_array_equal(same.predict_proba(X), probabilities)
+    np.testing.assert_allclose(scaled.predict_proba(X), probabilities, rtol=1e-9)
+    assert (probabilities[:, 0] > plain.predict_proba(X)[:, 0]).mean() > 0.9
+    assert fitted.n_samples_seen_ == 96
+    np.testing.assert_allclose(fitted.network_.standardiser.mean, X[weights > 0].mean(axis=0))
+    by_class = quick(dtype="float64", members=members, class_weight={"ash": 5}).fit(X[weights > 0], y[weights > 0])
+    np.testing.assert_allclose(by_class.predict_proba(X), probabilities, rtol=1e-9)
+
+
+def test_weights_beyond_few_repetitions_are_those_of_the_loss(table):
+    X, y = table
+    weights = 100 + np.arange(120)
+    fitted = quick(dtype="float64").fit(X, y, sample_weight=weights)
+    halved = quick(dtype="float64").fit(X, y, sample_weight=weights / 2)
+    assert fitted.n_samples_seen_ == 120
+    np.testing.assert_allclose(fitted.predict_proba(X), halved.predict_proba(X), rtol=1e-9)
+
+
+def test_balanced_classes_have_equal_sums_of_weights(table):
+    X, y = table[0][:100], np.where(np.arange(100) < 80, "ash", "beech")
+    weights = np.random.default_rng(0).uniform(0.1, 3, 100)
+    balance = weights / np.where(y == "ash", weights[:80].sum(), weights[80:].sum())
+    fits = [
+        quick(dtype="float64", class_weight=by_class).fit(X, y, sample_weight=w)
+        for by_class, w in (("balanced", weights), (None, balance))
+    ]
+    np.testing.assert_allclose(*(fitted.predict_proba(X) for fitted in fits), rtol=1e-9)
+    unweighted = quick(dtype="float64", class_weight="balanced").fit(X, y)
+    given = quick(dtype="float64", class_weight=(1, 4)).fit(X, y)
+    np.testing.assert_allclose(unweighted.predict_proba(X), given.predict_proba(X), rtol=1e-9)
+
+
+def test_partial_fit_takes_weights_of_the_loss(table):
+    X, y = table
+    fits = [
+        quick(dtype="float64").partial_fit(X, y, classes=np.unique(y), sample_weight=w).partial_fit(X, y, None, w)
+        for w in (np.linspace(0.1, 1, 120), np.linspace(0.2, 2, 120), None)
+    ]
+    first, second, plain = (fitted.predict_proba(X) for fitted in fits)
+    np.testing.assert_allclose(first, second, rtol=1e-9)
+    assert np.abs(first - plain).max() > 1e-3
 
 
 def test_weights_are_routed_through_a_search(table):
@@ -293,11 +362,12 @@ def test_early_stopping_keeps_the_best_epoch_of_every_member(table):
 
 def _validation_rows(X, y):
     from xpnet.sklearn.rows import data_set
+    from xpnet.sklearn.weights import WeightedRows
 
     rng = np.random.RandomState(0)
     rng.randint(2**31 - 3)
     classes, labels = np.unique(y, return_inverse=True)
-    data = data_set(X, labels, tuple(classes), validation=0.3, rng=rng)
+    data = data_set(WeightedRows(X, labels), tuple(classes), validation=0.3, rng=rng)
     assert data.counts == {"train": 84, "validation": 36, "test": 1}
     return data.validation.x, classes[data.validation.labels]
 
@@ -400,6 +470,23 @@ def test_diversity_gives_each_member_its_own_rate_and_penalty(table):
     rates = fitted.history_["eta"][0]
     assert len(set(rates)) == 8
     assert 0.01 <= rates.min() < rates.max() <= 0.04
+
+
+@pytest.mark.parametrize(("given", "low", "high"), [(0.0, 0.01, 0.3), (0.4, 0.2, 0.8), (0.8, 0.4, 0.9)])
+def test_diversity_draws_dropout_of_networks_with_hidden_layers(given, low, high):
+    config = xpnet.TrainConfig(dropout=given)
+    drawn = diverse(config, 500, np.random.RandomState(0), drops=True)
+    assert low <= min(drawn["dropout"]) < low * 1.1
+    assert high * 0.9 < max(drawn["dropout"]) <= high
+    linear = diverse(config, 500, np.random.RandomState(0), drops=False)
+    assert all(linear[name] == drawn[name] for name in ("eta_max", "eta", "lam"))
+    assert ("dropout" in linear) == (given > 0)
+
+
+def test_diversity_drops_outputs_of_hidden_layers(table):
+    assert quick(members=2, diversity=True, hidden=()).fit(*table).network_.replicas == 2
+    fits = [quick(members=2, diversity=True, dropout=dropout).fit(*table) for dropout in (0.0, 0.5)]
+    assert (fits[0].predict_proba(table[0]) != fits[1].predict_proba(table[0])).all()
 
 
 def test_diverged_members_have_no_weight(table):

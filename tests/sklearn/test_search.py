@@ -71,6 +71,13 @@ CASES = {
     "patience": ({"early_stopping": True, "n_iter_no_change": 1, "epochs": 8}, {"eta_max": [0.5, 5.0]}, {}),
     "ensembles": ({"members": 2, "diversity": True, "selection": "greedy"}, {"lam": [1e-4, 0.01]}, {}),
     "initial weights": ({"batch_norm": False}, {"init": ["he", 0.1], "label_smoothing": [0.0, 0.1]}, {}),
+    "class weights": ({"class_weight": "balanced", "members": 2}, GRID | {"class_weight": [None, "balanced"]}, {}),
+    "class weights by class": (
+        {"early_stopping": True},
+        {"class_weight": [{0: 3.0, 7: 0.5}, {3: 2}], "lam": [0.1, 1e-3]},
+        {"scoring": "neg_log_loss"},
+    ),
+    "dropout": ({"diversity": True, "members": 2, "dropout": 0.2}, {"lam": [1e-4, 0.1]}, {"scoring": "neg_log_loss"}),
     "generator": ({"random_state": np.random.RandomState(3)}, {"lam": [1e-4, 0.1]}, {}),
     "lists of grids": ({}, [{"lam": [0.1]}, {"eta_max": [0.2], "lam": [1e-3]}], {}),
     "callable refit": ({}, GRID, {"refit": lambda results: int(np.argmin(results["mean_test_score"]))}),
@@ -142,6 +149,41 @@ def test_population_search_takes_groups_weights_frames_and_texts(digits):
     check_same_results(*(search.fit(X, y, **more) for search in searches))
     assert searches[0].classes_.tolist() == searches[1].classes_.tolist()
     assert searches[0].feature_names_in_.tolist() == X.columns.tolist()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"class_weight": "balanced", "members": 2},
+        {"early_stopping": True, "n_iter_no_change": 1, "epochs": 8, "validation_fraction": 0.2},
+    ],
+)
+def test_population_search_takes_weights_of_the_loss(digits, settings):
+    X, y = digits
+    # In the last split all weights are equal.
+    weights = np.where(np.arange(len(y)) < 54, 0.3 + np.arange(len(y)) % 3, 1.0)
+    splits = [(rows, np.arange(104)) for rows in (np.arange(30, 80), np.arange(50), np.arange(54, 104))]
+    options = {"cv": splits, "scoring": "neg_log_loss"}
+    searches = [
+        kind(classifier(**settings), GRID | {"eta_max": [0.1, 2.0]}, **options).fit(X, y, sample_weight=weights)
+        for kind in (PopulationSearchCV, GridSearchCV)
+    ]
+    check_same_results(*searches)
+
+
+def test_population_search_weighs_the_classes_that_a_split_has(digits):
+    X, y = digits
+    own = [np.flatnonzero((y == 0) | (y == other))[:18] for other in (1, 2)]
+    estimator = classifier(class_weight={0: 1.0, 1: 5.0, 2: 0.2, 3: 1} | dict.fromkeys(range(4, 10), 1.0))
+    options = {"cv": [(rows, rows) for rows in own], "scoring": "neg_log_loss", "refit": False}
+    check_same_results(*(kind(estimator, GRID, **options).fit(X, y) for kind in (PopulationSearchCV, GridSearchCV)))
+
+
+def test_population_search_with_weights_trains_folds_together(digits, trainings):
+    weights = np.linspace(0.1, 1, len(digits[1]))
+    PopulationSearchCV(classifier(class_weight="balanced"), GRID, cv=4, refit=False).fit(*digits, sample_weight=weights)
+    assert trainings == [16]
 
 
 def test_population_search_draws_candidates_as_a_randomised_search(digits):

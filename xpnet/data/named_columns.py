@@ -160,8 +160,10 @@ def _missing(value: Any) -> bool:
         return True
     try:
         return bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA is neither equal to itself nor not
+    except TypeError:  # pandas.NA is neither equal to itself nor not
         return True
+    except ValueError:  # an array, which :func:`_text` refuses
+        return False
 
 
 def _text(cell: Any, title: str) -> str:

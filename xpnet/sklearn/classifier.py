@@ -15,6 +15,7 @@ from xpnet.sklearn.ensemble import BestEpoch
 from xpnet.sklearn.fitting import Fitting, prepare, require_several, training_of
 from xpnet.sklearn.parameters import train_config, with_settings
 from xpnet.sklearn.prediction import continued_statistics, log_probabilities
+from xpnet.sklearn.weights import weighted
 from xpnet.training.callback import Callback
 from xpnet.version import __version__
 
@@ -23,7 +24,8 @@ from xpnet.version import __version__
 class XpnetClassifier(Fitting):
     """A fully connected network, or an ensemble of them, as a scikit-learn classifier.
 
-    Features are standardised; see :func:`fit` for what X and y may be.
+    Columns of numbers are standardised, or scaled as `numeric` says; those of categories become one number for each
+    frequent category; missing cells are filled.  See :meth:`fit` for what X and y may be.
 
     Args:
         hidden: Units of each hidden layer; ``()`` gives multinomial logistic regression.
@@ -108,9 +110,10 @@ class XpnetClassifier(Fitting):
         """Train on the rows of X.
 
         Args:
-            X: Features (n, d): an array of real numbers, a pandas or polars frame with numeric columns, or a tensor.
+            X: Features (n, d): an array of real numbers, a tensor, or a pandas, polars or Arrow frame with columns of
+                numbers, booleans, texts and categories.  Missing cells may be NaN, and in frames null.
             y: Classes (n,): whole numbers, booleans, texts or categories.
-            sample_weight: How often each row counts (n,), whole numbers.
+            sample_weight: Weight of each row in the loss (n,), at least 0; small whole numbers repeat rows.
 
         Returns:
             The estimator.
@@ -159,10 +162,10 @@ class XpnetClassifier(Fitting):
             raise ValueError(f"y has the class {y[~np.isin(y, known)][0]}, which is none of `classes`")
         require_several(known)
         new.classes_ = known
-        features, labels = rows.weighted(features, np.searchsorted(known, y), sample_weight, new)
+        samples = weighted(features.x, np.searchsorted(known, y), sample_weight)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - checked["members"]))
-        data = new._data(features, labels, None, rng, goes_on)
+        data = new._data(samples, features.columns, None, rng, goes_on)
         if not goes_on:
             new._build(data, seed, checked["members"])
         before = None if not goes_on else {k: v.copy() for k, v in new.network_.running.items()}
@@ -181,7 +184,7 @@ class XpnetClassifier(Fitting):
         """Return log-probabilities (n, c); for two classes the logarithm of their ratio (n,), above 0 for the second.
 
         Raises:
-            ValueError: X has other columns than in :meth:`fit`.
+            ValueError: X has other columns than in :meth:`fit`; or a cell is missing, and none was in :meth:`fit`.
             NotFittedError: The estimator has not been fitted.
         """
         logs = self.predict_log_proba(X)

@@ -12,32 +12,45 @@ from xpnet.nn.network import Network
 from xpnet.training.callback import Callback, SavePoint
 from xpnet.training.history import EpochRecord
 
-# Factors between which `diversity` draws the settings of each member.
+# Factors between which `diversity` draws the settings of each member, around those that are given.
 _SPREADS = {"eta_max": 2.0, "eta": 2.0, "lam": 4.0, "dropout": 2.0}
+# Between which it draws dropout if none is given, and the largest that follows from a given one.
+_LOW_DROPOUT, _HIGH_DROPOUT, _MOST_DROPOUT = 0.01, 0.3, 0.9
 # Rounds of the greedy selection: members, with repetition, in the mean.
 _ROUNDS = 50
 
 
-def diverse(config: TrainConfig, members: int, rng: np.random.RandomState) -> dict[str, tuple[float, ...]]:
-    """Return learning rates, penalties and dropout of each member, drawn log-uniformly around those of `config`."""
+def diverse(
+    config: TrainConfig, members: int, rng: np.random.RandomState, *, drops: bool
+) -> dict[str, tuple[float, ...]]:
+    """Return learning rates, penalties and dropout of each member, drawn log-uniformly.
+
+    Args:
+        config: The settings around which they are drawn.
+        members: Number of members.
+        rng: Draws them.
+        drops: Whether there are hidden layers, whose outputs may be dropped.
+    """
     drawn = {}
     for name, spread in _SPREADS.items():
-        factors = np.exp(rng.uniform(-np.log(spread), np.log(spread), members))
-        value = getattr(config, name, 0.0)
-        if np.any(value):
-            values = np.broadcast_to(np.asarray(value, float), (members,)) * factors
-            if name == "dropout":
-                values = np.minimum(values, 0.9)
-            drawn[name] = tuple(values.tolist())
-    return drawn
+        places = rng.uniform(-1, 1, members)
+        value, factors = getattr(config, name), spread**places
+        if name != "dropout" and np.any(value):
+            drawn[name] = value * factors
+        elif name == "dropout" and np.any(value):
+            drawn[name] = np.minimum(value * factors, _MOST_DROPOUT)
+        elif name == "dropout" and drops:
+            drawn[name] = _LOW_DROPOUT * (_HIGH_DROPOUT / _LOW_DROPOUT) ** ((places + 1) / 2)
+    return {name: tuple(values.tolist()) for name, values in drawn.items()}
 
 
 class BestEpoch(Callback):
     """Stops a training when no network improves, and keeps each network as it was in its best epoch.
 
-    The best epoch has the lowest validation loss.  This is the only place that stops early: once
-    :class:`~xpnet.TrainConfig` has `patience` and `restore`, `XpnetClassifier` passes ``patience=n_iter_no_change,
-    restore="best"`` to it, and this class goes.
+    The best epoch has the lowest validation loss.  `patience` and `restore` of :class:`~xpnet.TrainConfig` do not take
+    its place, since they do other things: they compare accuracies first, of which small validation sets have few
+    values, and which say nothing of how good probabilities are; and they stop each network by itself, so that the means
+    over the members of an epoch would be those of fewer members.
 
     Args:
         patience: Epochs without improvement of any network after which training stops; None trains to the end.

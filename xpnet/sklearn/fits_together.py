@@ -195,7 +195,8 @@ def _cut(jobs: list[Job], most: int) -> list[list[Job]]:
 
 
 def _fold(data: Dataset) -> FoldData:
-    return FoldData((len(data.train), data.inputs, data.classes), lambda: data)
+    # The names of the classes, since weights by class are in their order.
+    return FoldData((len(data.train), data.inputs, data.class_names), lambda: data)
 
 
 def _fits(job: Job, begun: _SplitStart) -> bool:

@@ -15,12 +15,13 @@ from xpnet.backend import get_backend
 from xpnet.config.definitions import MOST_NETWORKS
 from xpnet.config.fields import argument, choice, flag, optional, real, whole
 from xpnet.config.training import TrainConfig
-from xpnet.data import Dataset
+from xpnet.data import Column, Dataset
 from xpnet.nn.network import Network
 from xpnet.sklearn import rows
 from xpnet.sklearn.ensemble import BestEpoch, diverse, greedy_weights
-from xpnet.sklearn.parameters import network_config, train_config
+from xpnet.sklearn.parameters import encoding, network_config, train_config
 from xpnet.sklearn.prediction import log_probabilities, without_validation
+from xpnet.sklearn.weights import WeightedRows, weighted
 from xpnet.training.history import History
 from xpnet.training.progress import Progress
 from xpnet.training.train import train
@@ -43,6 +44,11 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def _copy(self, *, fitted: bool) -> Any:
         """Return an estimator of the same parameters, and a copy of what was fitted, to work on until all is well."""
@@ -72,26 +78,33 @@ class Fitting(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return count >= _ENOUGH_ROWS or checked["selection"] == "greedy"
         return bool(self.early_stopping) or checked["selection"] == "greedy"
 
-    def _data(self, X: Any, labels: Any, validation: float | None, rng: Any, goes_on: bool) -> Dataset:
-        self.n_samples_seen_ = len(X)
+    def _data(
+        self, samples: WeightedRows, columns: tuple[Column, ...], validation: float | None, rng: Any, goes_on: bool
+    ) -> Dataset:
+        self.n_samples_seen_ = len(samples.x)
         names = tuple(map(str, getattr(self, "feature_names_in_", ())))
         return rows.data_set(
-            X,
-            labels,
+            samples,
             tuple(map(str, self.classes_.tolist())),
             validation=validation,
             rng=rng,
+            balances=isinstance(self.class_weight, str),
             feature_names=names,
             transform=self.network_.transform if goes_on else None,
+            columns=columns,
+            encoding=encoding(self),
         )
 
     def _require_same(self, classes: NDArray[Any], what: str) -> None:
         """Refuse to train on networks of other classes, of another architecture, or of another number."""
-        config = self.network_.config
+        config, transform = self.network_.config, self.network_.transform
         if not np.array_equal(classes, self.classes_):
             raise ValueError(f"{what}: the classes differ from those before; fit anew, with warm_start=False")
         if network_config(self, config.inputs, config.classes) != config or self.members != self.network_.replicas:
             raise ValueError(f"{what}: members or settings of the network differ from those before; fit anew")
+        encoder = None if transform is None else transform.encoder
+        if encoding(self)["numeric"] != ("standard" if encoder is None else encoder.numeric):
+            raise ValueError(f"{what}: numeric = {self.numeric} differs from that before; fit anew")
 
     def _build(self, data: Dataset, seed: int, members: int) -> None:
         config = network_config(self, data.inputs, data.classes)
@@ -168,18 +181,19 @@ def prepare(new: Any, X: Any, y: Any, sample_weight: Any = None) -> Start:
         ValueError: See :meth:`xpnet.sklearn.XpnetClassifier.fit`.
     """
     checked = new._checked_parameters()
-    features, y = rows.features_and_targets(new, X, y)
+    goes_on = new.__sklearn_is_fitted__()
+    features, y = rows.features_and_targets(new, X, y, reset=not goes_on)
     classes, labels = np.unique(y, return_inverse=True)
-    features, labels = rows.weighted(features, labels, sample_weight, new)
-    require_several(classes[np.unique(labels)])
+    samples = weighted(features.x, labels, sample_weight)
+    require_several(classes[np.unique(samples.labels)])
     rng = check_random_state(new.random_state)
     seed = int(rng.randint(2**31 - checked["members"]))
-    goes_on = new.__sklearn_is_fitted__()
     if goes_on:
         new._require_same(classes, "warm_start")
     new.classes_ = classes
-    validates = new._validates(len(features), checked)
-    data = new._data(features, labels, checked["validation_fraction"] if validates else None, rng, goes_on)
+    validates = new._validates(len(samples.x), checked)
+    validation = checked["validation_fraction"] if validates else None
+    data = new._data(samples, features.columns, validation, rng, goes_on)
     return Start(checked, data, seed, validates, rng)
 
 
@@ -188,7 +202,9 @@ def training_of(new: Any, start: Start) -> TrainConfig:
     config = train_config(new, len(start.data.train))
     if not start.checked["diversity"]:
         return config
-    return train_config(new, len(start.data.train), **diverse(config, start.members, start.rng))
+    hidden = network_config(new, start.data.inputs, start.data.classes).hidden
+    drawn = diverse(config, start.members, start.rng, drops=bool(hidden))
+    return train_config(new, len(start.data.train), **drawn)
 
 
 def adopt(new: Any, prepared: Any, start: Start, network: Network, history: History) -> None:

@@ -1,4 +1,4 @@
-"""The parameters of the estimator: those of its own, and every setting of a network and its training.
+"""The parameters of the estimator: those of its own, and every setting of a network, its training and its columns.
 
 Settings are defined once, as fields of :class:`~xpnet.NetworkConfig` and :class:`~xpnet.TrainConfig`.
 :func:`with_settings` appends them to the signature of the estimator, so a new field is a new parameter without any
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xpnet.config.definitions import NetworkConfig
+from xpnet.config.definitions import DataConfig, NetworkConfig
 from xpnet.config.training import TrainConfig
 
 Estimator = TypeVar("Estimator", bound=type)
@@ -26,12 +26,20 @@ _ELSEWHERE = {
     "shuffle_seed",  # follows from random_state
     "patience", "restore",  # follow from early_stopping and n_iter_no_change
 }  # fmt: skip
+# Settings of the data that are parameters too.
+_ENCODING = ("numeric", "max_categories")
 # Settings by the number of rows, chosen by accuracy and log-loss on digits, breast_cancer, wine, iris and four tables
 # of make_classification (1,500 to 20,000 rows, with and without noise in the labels).  Small batches helped most:
 # their noise regularises.
 _PENALTY, _LEAST_LAM, _MOST_LAM = 0.12, 3e-4, 5e-3
 _SMALLEST_BATCH, _LARGEST_BATCH, _MOST_STEPS_AN_EPOCH = 32, 256, 800
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 60
+
+
+def encoding(estimator: Any) -> dict[str, Any]:
+    """Return how an estimator encodes the columns of a table: arguments of :meth:`xpnet.data.Transform.fit`."""
+    config = DataConfig(**{name: getattr(estimator, name) for name in _ENCODING})
+    return {name: getattr(config, name) for name in _ENCODING}
 
 
 def settings_of(kind: type) -> dict[str, dataclasses.Field[Any]]:
@@ -49,7 +57,8 @@ def with_settings(**defaults: Any) -> Callable[[Estimator], Estimator]:
         init = estimator.__init__  # type: ignore[misc]
         signature = inspect.signature(init)
         named = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        fields = settings_of(NetworkConfig) | settings_of(TrainConfig)
+        of_data = {field.name: field for field in dataclasses.fields(DataConfig) if field.name in _ENCODING}
+        fields = settings_of(NetworkConfig) | settings_of(TrainConfig) | of_data
         others = {name: field for name, field in fields.items() if name not in signature.parameters}
         values = {name: defaults.get(name, field.default) for name, field in others.items()}
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -88,8 +97,12 @@ def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
 
 
 def _by_class(weights: Mapping[Any, float], classes: Sequence[Any]) -> tuple[float, ...]:
-    """Return scikit-learn's weights by class in the order of the classes; those that are not given are 1."""
-    if others := [str(name) for name in weights if name not in classes]:
+    """Return scikit-learn's weights by class in the order of the classes; those that are not given are 1.
+
+    As in scikit-learn, other classes may have weights if all of these have, such as where a split lacks a class.
+    """
+    others = [str(name) for name in weights if name not in classes]
+    if others and any(name not in weights for name in classes):
         raise ValueError(f"class_weight: {', '.join(others)} is none of the classes of y")
     return tuple(float(weights.get(c, 1.0)) for c in classes)
 

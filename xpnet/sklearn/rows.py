@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_array, check_X_y
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
 from xpnet.data import Dataset, LabelledSet, Transform
-from xpnet.data.column import LARGEST
+from xpnet.data.column import LARGEST, Column, check_usable
+from xpnet.data.encoder import are_encoded
 from xpnet.data.feature_table import in_range
+from xpnet.sklearn.frames import Coded, coded_array, coded_frame, frame_of, labels_of, plain
+from xpnet.sklearn.weights import WeightedRows, balanced
 
 # Rows that stand in for validation rows where none are split off; their figures are not shown.
 _STAND_IN = 1
-# Sum of whole-numbered weights, relative to the number of rows, up to which rows are repeated.
-_MOST_REPEATED = 20
 _ROWS_AT_A_TIME = 10_000
+_NO_TARGETS = "no_validation"  # scikit-learn's word for y in predictions
 
 
 def features_of(estimator: Any, X: Any) -> NDArray[Any]:
-    """Return X for prediction as an array (n, d) of uint8, float32 or float64; named columns may come in any order.
+    """Return X for prediction as the codes (n, d) of a fitted estimator's columns, which may come in any order.
 
     Raises:
         ValueError: X is not what the estimator was fitted on.
     """
-    names = getattr(estimator, "feature_names_in_", None)
-    return _checked_features(validate_data(estimator, _plain(X, names), reset=False, dtype="numeric"))
+    coded, _ = _coded(estimator, X, reset=False)
+    return _codes(estimator, coded)
 
 
-def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return X and y for fitting: (n, d) of uint8, float32 or float64, and (n,) of any type.
+def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[Coded, NDArray[Any]]:
+    """Return X for fitting, and y (n,) of any type.
 
-    This sets ``n_features_in_`` and ``feature_names_in_`` of the estimator, unless `reset` is False.
+    This sets ``n_features_in_`` and ``feature_names_in_`` of the estimator.  If not `reset`, X has these columns, and
+    gets their codes.
 
     Raises:
-        ValueError: X or y is malformed, or y is a regression target.
+        ValueError: X or y is malformed, a column of X teaches nothing, or y is a regression target.
     """
-    names = None if reset else getattr(estimator, "feature_names_in_", None)
-    X, y = validate_data(estimator, _plain(X, names), _labels(y), reset=reset, dtype="numeric")
+    coded, y = _coded(estimator, X, labels_of(y), reset=reset)
+    if reset:
+        check_usable(coded.columns)
+        coded = coded._replace(columns=coded.columns if are_encoded(coded.columns, estimator.numeric) else ())
+    else:
+        coded = Coded(_codes(estimator, coded), columns_of(estimator))
     if y.dtype == object and len(kinds := sorted({type(label).__name__ for label in y})) > 1:
         raise ValueError(f"y has labels of the types {', '.join(kinds)}; they must be of one type, and none missing")
     if type_of_target(y) == "continuous":
@@ -49,58 +57,35 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) 
             f"{type(estimator).__name__} needs classes, such as whole numbers or texts"
         )
     check_classification_targets(y)
-    return _checked_features(X), y
+    return coded, y
 
 
-def _labels(y: Any) -> Any:
-    """Return a column, or a frame of labels, as an array; other values as they are."""
-    frame = nw.from_native(y, pass_through=True, allow_series=True)
-    return frame.to_numpy() if isinstance(frame, nw.DataFrame | nw.Series) else _plain(y, None)
+def columns_of(estimator: Any) -> tuple[Column, ...]:
+    """Return the columns on which an estimator was fitted; empty if all were numbers of which none was missing."""
+    encoder = estimator.network_.transform.encoder
+    return () if encoder is None else encoder.columns
 
 
-def _plain(values: Any, names: Any) -> Any:
-    """Return data frames with numeric columns, in the order of `names` if these are theirs, and tensors as arrays.
-
-    Other values are returned as they are.  This is the only place that knows frames: an encoder of categories and
-    missing cells takes the place of `_numeric`.
-    """
-    if isinstance(values, np.ndarray):
-        return values
-    frame = nw.from_native(values, pass_through=True, allow_series=True)
-    if isinstance(frame, nw.LazyFrame):
-        frame = frame.collect()
-    if isinstance(frame, nw.DataFrame):
-        if names is not None and list(names) != frame.columns and set(names) <= set(frame.columns):
-            frame = frame.select(*names) if len(names) == len(frame.columns) else frame
-        return _numeric(frame)
-    if isinstance(frame, nw.Series):
-        return frame.to_numpy()
-    if hasattr(values, "__dlpack__") and not hasattr(values, "__array_function__"):
-        return _from_dlpack(values)
-    return values
+def _codes(estimator: Any, coded: Coded) -> NDArray[Any]:
+    return coded.like(columns_of(estimator), getattr(estimator, "feature_names_in_", ()))
 
 
-def _numeric(frame: nw.DataFrame[Any]) -> Any:
-    """Return a frame in its own library, with columns of float64; refuse a column that is not numeric."""
-    for name, dtype in frame.schema.items():
-        if not (dtype.is_numeric() or dtype == nw.Boolean):
-            raise ValueError(
-                f"X has the column {name!r} of type {dtype}, which holds no numbers; encode it, such as with "
-                "sklearn.preprocessing.OneHotEncoder, or leave it out"
-            )
-    return frame.select(nw.all().cast(nw.Float64)).to_native()
-
-
-def _from_dlpack(values: Any) -> NDArray[Any]:
-    """Return a tensor of another library as an array on the host."""
-    kind = f"{type(values).__module__.split('.')[0]}.{type(values).__name__}"
-    try:
-        try:
-            return np.from_dlpack(values)
-        except (RuntimeError, BufferError, TypeError, ValueError):  # lies on a GPU
-            return np.from_dlpack(values, device="cpu", copy=True)
-    except Exception as error:  # each library has errors of its own
-        raise ValueError(f"a {kind} cannot become a NumPy array ({error}); pass one on the host, detached") from None
+def _coded(estimator: Any, X: Any, y: Any = _NO_TARGETS, *, reset: bool) -> tuple[Coded, Any]:
+    """Return X, and y if it is given, checked as scikit-learn does."""
+    alone = isinstance(y, str) and y == _NO_TARGETS
+    frame = frame_of(X, None if reset else getattr(estimator, "feature_names_in_", None))
+    checks = {"dtype": "numeric", "ensure_all_finite": "allow-nan"}
+    if frame is None:
+        checked = validate_data(estimator, plain(X), y, reset=reset, **checks)
+        X, y = (checked, y) if alone else checked
+        return coded_array(_checked_features(X)), y
+    validate_data(estimator, frame.to_native(), reset=reset, skip_check_array=True)
+    coded = coded_frame(frame)
+    if alone:
+        check_array(coded.x, estimator=estimator, input_name="X", **checks)
+    else:
+        _, y = check_X_y(coded.x, y, estimator=estimator, **checks)
+    return coded._replace(x=_checked_features(coded.x)), y
 
 
 def _checked_features(X: NDArray[Any]) -> NDArray[Any]:
@@ -114,76 +99,64 @@ def _checked_features(X: NDArray[Any]) -> NDArray[Any]:
     if X.dtype == np.uint8:
         return X
     X = X.astype(np.float32 if size <= 4 else np.float64, copy=False)
-    if not in_range(X):
+    if not in_range(X) and not in_range(np.nan_to_num(X)):
         raise ValueError(f"X has values beyond {LARGEST:g}, infinity or too large to be squared; rescale it")
     return X
 
 
-def weighted(
-    X: NDArray[Any], labels: NDArray[np.int64], sample_weight: Any, estimator: Any
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the rows with their weights: a whole number w repeats a row w times, and 0 leaves it out.
-
-    Training on the result equals training on a table with repeated rows, in batches and in statistics.
-
-    Raises:
-        ValueError: The weights are not one number of at least 0 for each row, are all 0, or are not whole.
-    """
-    if sample_weight is None:
-        return X, labels
-    weights = _check_sample_weight(_plain(sample_weight, None), X, dtype=np.float64, ensure_non_negative=True)
-    repeats = np.rint(weights)
-    if (repeats != weights).any() or repeats.sum() > _MOST_REPEATED * len(weights):
-        raise ValueError(
-            f"sample_weight: {type(estimator).__name__} takes whole numbers that repeat each row "
-            f"{_MOST_REPEATED} times or less on average; round or rescale the weights"
-        )
-    rows = np.repeat(np.arange(len(X)), repeats.astype(np.int64))
-    return X[rows], labels[rows]
-
-
-def canonical_order(X: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def canonical_order(rows: WeightedRows) -> NDArray[np.int64]:
     """Return an order of the rows (n,) that depends on their values alone: by a hash of each row with its label.
 
     So a fit does not depend on the order of the rows, and a weight of 2 is the same as a repeated row.
     """
+    X, labels, weights = rows
     factors = np.random.default_rng(0).integers(2**63, size=X.shape[1] + 1, dtype=np.uint64) * 2 + 1
     codes = np.empty(len(X), np.uint64)
     for start in range(0, len(X), _ROWS_AT_A_TIME):
         part = slice(start, start + _ROWS_AT_A_TIME)
-        bits = (X[part].astype(np.float64) + 0.0).view(np.uint64)  # -0 becomes 0
+        values = X[part].astype(np.float64) + 0.0  # -0 becomes 0
+        values[np.isnan(values)] = np.nan  # of which there are many
+        bits = values.view(np.uint64)
         bits ^= bits >> np.uint64(29)
         codes[part] = bits @ factors[:-1] + labels[part].astype(np.uint64) * factors[-1]
-    return np.argsort(codes, kind="stable")
+    return np.argsort(codes, kind="stable") if weights is None else np.lexsort((weights, codes))
 
 
 def data_set(
-    X: NDArray[Any],
-    labels: NDArray[np.int64],
+    samples: WeightedRows,
     class_names: tuple[str, ...],
     *,
     validation: float | None,
     rng: np.random.RandomState,
+    balances: bool = False,
     feature_names: tuple[str, ...] = (),
     transform: Transform | None = None,
+    columns: tuple[Column, ...] = (),
+    encoding: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Return a data set for training.
 
     Args:
-        X: Features (n, d).
-        labels: Classes (n,), from 0.
+        samples: Features (n, d), classes (n,) from 0, and weights (n,).
         class_names: Name of each class.
         validation: Share of the rows, class by class, that validates; None trains on all rows.
         rng: Draws the rows that validate.
+        balances: Whether the training will balance the classes.
         feature_names: Names of the columns, or none.
         transform: Brings features to inputs; if not given, it is fitted on the training rows.
+        columns: What the features mean; empty if all are numbers of which none is missing.
+        encoding: How they are encoded: arguments of :meth:`xpnet.data.Transform.fit`.
     """
-    order = canonical_order(X, labels)
+    X, labels, weights = samples
+    order = canonical_order(samples)
     validates = np.zeros(len(X), bool)
     if validation is not None:
         validates[_split(labels[order], validation, rng)] = True
     rows, others = order[~validates], order[validates]
-    train = LabelledSet(np.ascontiguousarray(X[rows]), labels[rows])
+    weights = None if weights is None else weights[rows]
+    if balances and weights is not None:
+        weights = balanced(weights, labels[rows])
+    train = LabelledSet(np.ascontiguousarray(X[rows]), labels[rows], weights)
     seen = train if validation is not None else LabelledSet(train.x[:_STAND_IN], train.labels[:_STAND_IN])
     held = LabelledSet(np.ascontiguousarray(X[others]), labels[others]) if validation is not None else seen
     return Dataset(
@@ -195,8 +168,9 @@ def data_set(
         test=LabelledSet(seen.x[:_STAND_IN], seen.labels[:_STAND_IN]),
         class_names=class_names,
         image_shape=None,
-        transform=transform or Transform.fit(train.x, None),
+        transform=transform or Transform.fit(train.x, columns=columns, **(encoding or {})),
         feature_names=feature_names,
+        columns=columns,
     )
 
 

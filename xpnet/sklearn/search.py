@@ -31,7 +31,7 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
     """A cross-validated search over parameters of :class:`XpnetClassifier`, trained as populations.
 
     It takes the place of ``GridSearchCV`` and ``RandomizedSearchCV``: candidates that differ in learning rates,
-    penalties, momentum, label smoothing or initial weights train together on all splits.  Others, such as those with
+    penalties, momentum, dropout or initial weights train together on all splits.  Others, such as those with
     other layers or batch sizes, train one population after another.  Candidates that are no :class:`XpnetClassifier`,
     and fits with arguments that a Pipeline distributes, are fitted one by one.
 

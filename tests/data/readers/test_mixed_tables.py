@@ -192,6 +192,7 @@ def test_table_of_numbers_alone_is_standardised_as_ever(tmp_path: Path):
         ({"a": [[1], [2, 3]]}, "x_train: column a: has values of different lengths"),
         ({"a": [1, np.inf]}, "x_train: column a: row 1: inf is not a finite number"),
         ({"a": [object(), None]}, "x_train: column a: holds a object"),
+        ({"a": np.array([np.zeros(2), None], object)}, "x_train: column a: holds a ndarray"),
         ({"a": np.zeros(2, "M8[D]")}, "x_train: column a: holds dates or times"),
         ({"a": [1j, 2]}, "x_train: column a: is an array of complex128"),
         ({"a": ["\ud800", "b"]}, "x_train: column a: holds a text with half of a character"),
