@@ -244,3 +244,14 @@ def test_missing_numbers_of_an_array_are_filled():
     assert data.inputs in (3, 4)
     for part in (data.train, data.validation, data.test):
         assert np.isfinite(data.transform(part.x)).all()
+
+
+def test_parquet_with_a_nan_that_signals_has_a_missing_number(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    values = np.arange(40.0)
+    values.view(np.uint64)[7] = 0x7FF0000000000001  # as damage may leave it; computing with it would warn
+    pq.write_table(pa.table({"x": values, "label": ["a", "b"] * 20}), tmp_path / "t.parquet")
+    data = xpnet.load_data(tmp_path / "t.parquet")
+    inputs = np.concatenate([data.transform(part.x) for part in (data.train, data.validation, data.test)])
+    assert np.isfinite(inputs).all()
+    assert sum(np.isnan(part.x).sum() for part in (data.train, data.validation, data.test)) == 1

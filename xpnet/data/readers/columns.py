@@ -193,7 +193,10 @@ def smallest(values: NDArray[np.float64]) -> NDArray[Any]:
     """Return numbers, which may be NaN, in the smallest type that holds them."""
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if np.isnan(low):
-        return values.astype(np.promote_types(smallest(np.nan_to_num(values)).dtype, np.float32))
+        missing = np.isnan(values)
+        kind = np.promote_types(smallest(np.where(missing, 0.0, values)).dtype, np.float32)
+        # Files may hold NaNs that raise an error when they are computed with; this one does not.
+        return np.where(missing, np.nan, values).astype(kind)
     if low >= 0 and high <= 255 and not (values % 1).any():
         return values.astype(np.uint8)
     if max(-low, high) > 2**24:
