@@ -162,16 +162,16 @@ def _tried() -> str:
     text += _table(["in place of the recipe", "points"], rows)
     measured = [[one["what"], one["points"].replace("-", "−", 1)] for one in _published()["measured"]]
     text += (
-        "\nThe same of xpnet's own settings at 0.30 TFLOP: `fast-60` on the split of 45,000 and 5,000, whose mean over three "
-        "seeds is 61.65 ± 0.20 %. Differences of less than 0.4 points are noise.\n\n"
+        "\nThe same of xpnet's own settings at 0.30 TFLOP: `fast-60` on the split of 45,000 and 5,000, whose mean over "
+        "three seeds is 61.65 ± 0.20 %. Differences of less than 0.4 points are noise.\n\n"
     )
     text += _table(["`xpnet train --recipe fast-60` with", "points"], measured)
     text += (
-        "\nA [search](learning-search.html) over widths, components, rates, penalties, shifts, smoothing and dropout at 0.33 "
-        "TFLOP a trial (`xpnet search --budget`) finds the optimum flat: networks of 171 to 386 units a layer reach 59 to "
-        "60 %.\n\nWhat measured nothing and would need code of its own was not built: averages of weights, batch "
-        "normalisation after the activation, residual connections, max-norm, mixup. Whitening without a projection (ZCA) "
-        "differs from all components by a rotation, which Gaussian weights and SGD with an L2 penalty do not see.\n"
+        "A [search](learning-search.html) over widths, components, rates, penalties, shifts, smoothing and dropout at "
+        "0.33 TFLOP a trial (`xpnet search --budget`) finds the optimum flat: 171 to 386 units a layer reach "
+        "59 to 60 %.\n\nWhat measured nothing and would need code of its own was not built: averages of weights, batch "
+        "normalisation after the activation, residual connections, max-norm, mixup. Whitening without a projection "
+        "(ZCA) differs from all components by a rotation, which Gaussian weights and SGD with L2 do not see.\n"
     )
     return text
 

@@ -92,7 +92,7 @@ def test_of_a_part_that_hangs_and_one_that_crashes_all_others_are_in_the_file(tm
     parts = json.loads((tmp_path / "out.json").read_text())["parts"]
     assert list(parts) == list(PARTS)
     assert {name for name, part in parts.items() if "failed" in part} == {"kernels", "populations"}
-    check_crashed(parts["kernels"], "20 operations")
+    check_crashed(parts["kernels"], "24 operations")
     for part in (parts["populations"], parts["populations"]["again"]):
         assert part["failed"] == "hung: it was ended after 15 s"
         assert "Timeout" in part["stderr"]
