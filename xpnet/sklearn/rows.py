@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_array, check_X_y
+from sklearn.utils import assert_all_finite, check_array, check_X_y
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
@@ -51,6 +51,8 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool = True) 
         coded = Coded(_codes(estimator, coded), columns_of(estimator))
     if y.dtype == object and len(kinds := sorted({type(label).__name__ for label in y})) > 1:
         raise ValueError(f"y has labels of the types {', '.join(kinds)}; they must be of one type, and none missing")
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")  # before its type is looked at, which casts it
     if type_of_target(y) == "continuous":
         raise ValueError(
             f"Unknown label type: continuous. y is a regression target, with values such as {y[y != np.rint(y)][0]:g}; "
