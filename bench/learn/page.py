@@ -162,8 +162,9 @@ def _tried() -> str:
     text += _table(["in place of the recipe", "points"], rows)
     measured = [[one["what"], one["points"].replace("-", "−", 1)] for one in _published()["measured"]]
     text += (
-        "\nThe same of xpnet's own settings at 0.30 TFLOP: `fast-60` on the split of 45,000 and 5,000, whose mean over "
-        "three seeds is 61.65 ± 0.20 %. Differences of less than 0.4 points are noise.\n\n"
+        "The same of xpnet's own settings at 0.30 TFLOP: `fast-60` on the split of 45,000 and 5,000, whose mean over "
+        "three seeds is 61.65 ± 0.20 %. Differences of less than 0.4 points are noise; AdamW and Lion go "
+        "without the recipe's momentum and L2.\n\n"
     )
     text += _table(["`xpnet train --recipe fast-60` with", "points"], measured)
     text += (
