@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,17 @@ from bench.__main__ import main
 from bench.contenders import OURS, PEERS, POPULATION_PEERS, make, missing
 from bench.problem import Problem, write_data
 from bench.suites import exponent
+
+
+@pytest.fixture(autouse=True)
+def sklearn_as_it_was():
+    """Undo what a contender sets in scikit-learn, whose settings are those of the process."""
+    sklearn = sys.modules.get("sklearn")
+    before = {} if sklearn is None else sklearn.get_config()
+    yield
+    if (sklearn := sys.modules.get("sklearn")) is not None:
+        sklearn.set_config(**(before or {"assume_finite": False, "skip_parameter_validation": False}))
+
 
 PROBE = machine.probe
 SMALL = ["--samples", "500", "--rounds", "2", "--pause", "0"]
