@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnet.config.definitions import DataConfig
 from xpnet.errors import ConfigError
 from xpnet.tuning.searchable import KINDS
 from xpnet.tuning.space import Dimension, Space, stacks
@@ -136,3 +137,9 @@ def test_rounding_stays_within_the_range(value):
     dimension = Dimension.of("width", (3, 70))
     assert 3 <= dimension.rounded(value) <= 70
     assert isinstance(dimension.rounded(value), int)
+
+
+def test_data_of_a_search_is_read_without_the_transforms_that_trials_have():
+    config = DataConfig(data="patterns:60/20", pool=2, pca=5, pca_eps=0.1)
+    assert Space.of("pca=5,9").data_settings(config) == DataConfig(data="patterns:60/20")
+    assert Space.of("lambda").data_settings(config) == config
