@@ -47,6 +47,7 @@ _ELSEWHERE = dict.fromkeys([
 _MOMENTS = dict.fromkeys(["beta1", "beta2", "adam_eps", "weight_decay"])
 _RULES = dict.fromkeys(["optimiser", "lr_first", "lr_bn", "factor_first", "factor_units"]) | _MOMENTS
 _NO_RULES: dict[str, Any] = {"optimiser": ["sgd"], "lr_first": [1.0], "lr_bn": [1.0], **_MOMENTS}
+_NO_RULES |= {"factor_first": (), "factor_units": ()}
 # Settings of the samples, the labels, dropout and the updates: steppers that call the operations of a step one by one
 # know all values.
 _DROPOUT = ("dropout", "input_dropout")
@@ -55,7 +56,8 @@ _SAMPLES = dict.fromkeys([
 ])  # fmt: skip
 _SAMPLES |= _RULES | _ELSEWHERE
 _NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0]}
-_NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,)) | _NO_RULES | _ELSEWHERE
+_NO_DROPOUT: dict[str, Any] = {**dict.fromkeys(_DROPOUT, (0.0,)), "masks": ()}
+_NO_SAMPLES |= _NO_DROPOUT | _NO_RULES | _ELSEWHERE
 
 # Activations: steppers that call the operations have those of the operations.
 _ACTIVATIONS: Known = {"activation": None}
@@ -70,6 +72,7 @@ KNOWN: dict[str, Known] = {
     "plain": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
     "population": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
     "units": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
+    "compiled": {**_ALL, **_SAMPLES, **_NO_RULES, **_NO_DROPOUT, **_RELU},
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS},
     "fused": {**_ALL, **_SAMPLES, **_CUDA},
     "graph": {**_ALL, **_SAMPLES, **_CUDA},

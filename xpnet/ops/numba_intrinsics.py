@@ -63,15 +63,16 @@ def _call(context, builder, values, result, kinds):
 
 
 @intrinsic
-def gemm(context, function, trans, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """C <- alpha op(A) B + beta C, row-major; a, b and c are addresses, alpha and beta of the matrices' type."""
+def gemm(context, function, of_a, of_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """C <- alpha op(A) op(B) + beta C, row-major; a, b and c are addresses, alpha and beta of the matrices' type."""
     real = alpha
     word = types.int64
-    signature = types.void(word, types.int32, word, word, word, real, word, word, word, word, real, word, word)
+    kind = types.int32
+    signature = types.void(word, kind, kind, word, word, word, real, word, word, word, word, real, word, word)
 
     def codegen(context, builder, signature, values):
-        address, transposed, *rest = values
-        values = [address, ir.Constant(_I32, 101), transposed, ir.Constant(_I32, AS_IT_IS), *rest]
+        address, *rest = values
+        values = [address, ir.Constant(_I32, 101), *rest]
         number = context.get_value_type(real)
         kinds = [*[_I32] * 3, *[_I64] * 3, number, *[_I64] * 4, number, *[_I64] * 2]
         return _call(context, builder, values, ir.VoidType(), kinds)

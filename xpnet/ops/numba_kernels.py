@@ -53,7 +53,9 @@ def gather_floats(rows, x, first, out, memmove):
 
 # Each loop for wide layers has only a few arrays: with more, the compiler cannot tell that they do not overlap, and
 # does not vectorise.  A row stays in the first cache from one loop to the next.  For narrow layers the loops by row
-# cost more than they gain: 100 x 10 numbers take half as long in the simple loops.
+# cost more than they gain: 100 x 10 numbers take half as long in the simple loops.  Up to this many units a row is
+# narrow.
+NARROW = 64
 
 
 @compiled
@@ -179,6 +181,25 @@ def scale_rows(rows, by_column, sums):
         sums[j] += short[j]
 
 
+# A sum in order waits for every addition, which takes longer than the rest of a step; so many sums do not.
+_SUMS = 64
+
+
+@compiled
+def total(values):
+    """Return the sum of `values` (m,), in float64."""
+    m = len(values)
+    sums = np.zeros(_SUMS)
+    for start in range(0, m, _SUMS):
+        part = values[start : min(start + _SUMS, m)]
+        for j in range(len(part)):
+            sums[j] += part[j]
+    result = 0.0
+    for j in range(_SUMS):
+        result += sums[j]
+    return result
+
+
 @compiled
 def momentum(p, velocity, step, first, shrink, rho, nesterov, sums):
     """Take a step (R, d, m) with momentum on m columns of p from `first` on; add their squares before it to `sums`."""
@@ -202,8 +223,7 @@ def momentum(p, velocity, step, first, shrink, rho, nesterov, sums):
                     moved = v[j] * f - (row[j] * k + g[j])
                     v[j] = moved
                     row[j] += moved
-        for j in range(m):
-            sums[r] += short[j]
+        sums[r] += total(short)
 
 
 @compiled
@@ -226,43 +246,3 @@ def relu_backward(g, y, out):
             source, active, target = g[r, i], y[r, i], out[r, i]
             for j in range(m):
                 target[j] = source[j] if active[j] > zero else zero
-
-
-@compiled
-def cross_entropy(s, labels, scale, losses, correct, g):
-    R, n, c = s.shape
-    for r in range(R):
-        for i in range(n):
-            best = 0
-            for j in range(1, c):
-                # As argmax: the first largest logit; NaN counts as the largest.
-                if s[r, i, j] > s[r, i, best] or (s[r, i, j] != s[r, i, j] and s[r, i, best] == s[r, i, best]):
-                    best = j
-            top = s[r, i, best]
-            total = s.dtype.type(0)
-            for j in range(c):
-                e = math.exp(s[r, i, j] - top)
-                g[r, i, j] = e
-                total += e
-            label = labels[r, i]
-            losses[r, i] = math.log(total) - (s[r, i, label] - top)
-            correct[r, i] = best == label
-            factor = scale[r, 0, 0] / total
-            for j in range(c):
-                g[r, i, j] *= factor
-            g[r, i, label] -= scale[r, 0, 0]
-
-
-@compiled
-def smooth_labels(s, labels, alpha, scale, losses, g):
-    R, n, c = s.shape
-    for r in range(R):
-        each, factor = s.dtype.type(1) / c, scale[r] * alpha[r]
-        for i in range(n):
-            mean = s.dtype.type(0)
-            for j in range(c):
-                mean += s[r, i, j]
-                g[r, i, j] -= factor * each
-            label = labels[r, i]
-            losses[r, i] += alpha[r] * (s[r, i, label] - mean * each)
-            g[r, i, label] += factor

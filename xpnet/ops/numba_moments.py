@@ -10,6 +10,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops import numpy_moments
 from xpnet.ops.numba_intrinsics import compiled
+from xpnet.ops.numba_kernels import total
 from xpnet.ops.numpy_ops import concatenated
 
 
@@ -34,8 +35,7 @@ def adamw(p, first, second, step, start, numbers, sums):
                 u[j] = mean
                 v[j] = square
                 row[j] = keep * row[j] - rate * mean / (root * math.sqrt(square) + eps)
-        for j in range(m):
-            sums[r] += short[j]
+        sums[r] += total(short)
 
 
 @compiled
@@ -58,8 +58,7 @@ def lion(p, first, step, start, numbers, sums):
                 u[j] = beta2 * u[j] + new2 * full
                 move = rate if mean > zero else (-rate if mean < zero else mean)  # a NaN stays one
                 row[j] = keep * row[j] - move
-        for j in range(m):
-            sums[r] += short[j]
+        sums[r] += total(short)
 
 
 def _compiles(p: Array, steps: list[Array], numbers: Array) -> bool:

@@ -15,18 +15,18 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows, TransformedRows
-from xpnet.ops import numba_kernels, numba_pictures, numpy_norm, numpy_ops, reference, wide_products
+from xpnet.ops import numba_entropy, numba_kernels, numba_pictures, numpy_norm, numpy_ops, reference, wide_products
 from xpnet.ops.blas import numpy_blas
 from xpnet.ops.numba_dropout import dropout as dropout
 from xpnet.ops.numba_dropout import dropout_gradient as dropout_gradient
 from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
 
-# Above this many logits, NumPy's vectorised exponential is faster than a loop.
+# Above this many logits, NumPy's vectorised exponential between two loops is faster than one loop.
 _FEW_LOGITS = 4096
+# Gradients of so many numbers each are used one after another: to copy them into one array would take longer.
+_LARGE = 1 << 13
 # With fewer components, taking a picture's halves apart costs more than the halved products save.
 _FEWEST_HALVED = 250
-# Up to this many units in a row the simple loops are faster.
-_NARROW = 64
 
 
 def as_one(*tensors: Array) -> tuple[Array, ...]:
@@ -134,11 +134,17 @@ def descend_with_momentum(
 ) -> Any:
     if p.ndim != 3 or p.strides[-1] != p.itemsize or any(step.dtype != p.dtype for step in steps):
         return numpy_ops.descend_with_momentum(p, velocity, steps, shrink, rho, nesterov, squares, out)
-    step = numpy_ops.concatenated(steps, p.shape, out)
     sums = np.zeros(len(p)) if squares is None else squares
     shrink, rho = _by_replica(shrink, p), _by_replica(rho, p)
-    numba_kernels.momentum(p, velocity, step, 0, shrink, rho, nesterov, sums)
-    return step if len(steps) > 1 else None
+    if len(steps) > 1 and (p.size < _LARGE * len(steps) or not all(step.flags.c_contiguous for step in steps)):
+        out = numpy_ops.concatenated(steps, p.shape, out)
+        steps = [out]
+    start = 0
+    for step in steps:
+        flat = step.reshape(p.shape) if step.size == p.size else step.reshape(len(p), 1, -1)
+        numba_kernels.momentum(p, velocity, flat, start, shrink, rho, nesterov, sums)
+        start += flat.shape[2]
+    return out
 
 
 def relu_gradient(g: Array, forward: Activated, out: Array | None = None) -> Array:
@@ -168,7 +174,7 @@ def normalise(
     if lies_side_by_side(s):
         tensors = as_one(*tensors)
     s, gamma, beta, z, centred, inv_std, mean, var, scale = tensors
-    forward = numba_kernels.norm_forward if s.shape[2] > _NARROW else numba_kernels.norm_forward_narrow
+    forward = numba_kernels.norm_forward if s.shape[2] > numba_kernels.NARROW else numba_kernels.norm_forward_narrow
     real = s.dtype.type
     forward(s, gamma, beta, real(eps), real(lowest), z, centred, inv_std, mean, var, scale)
 
@@ -186,7 +192,11 @@ def batch_norm_relu_gradients(
         # Into the memory order of y; and not into ds itself, since loops over overlapping arrays are not vectorised.
         np.copyto(work.product, g)
         tensors = as_one(work.product, *tensors[1:])
-    backward = numba_kernels.norm_backward if tensors[0].shape[2] > _NARROW else numba_kernels.norm_backward_narrow
+    backward = (
+        numba_kernels.norm_backward
+        if tensors[0].shape[2] > numba_kernels.NARROW
+        else numba_kernels.norm_backward_narrow
+    )
     backward(*tensors)
     return out
 
@@ -203,8 +213,7 @@ def batch_norm_relu_inference(s: Array, mean: Array, var: Array, gamma: Array, b
 def softmax_cross_entropy(
     s: Array, labels: Array, scale: Array | float, out: CrossEntropy | None = None
 ) -> CrossEntropy:
-    # In float64 the figures of a replica must not depend on the number of replicas.
-    if s.ndim != 3 or (s.size > _FEW_LOGITS and s.dtype == np.float32):
+    if s.ndim != 3:
         return numpy_ops.softmax_cross_entropy(s, labels, scale, out)
     out = numpy_ops.new_cross_entropy(s) if out is None else out
     R, n, _ = s.shape
@@ -212,7 +221,13 @@ def softmax_cross_entropy(
         labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
     if not (isinstance(scale, np.ndarray) and scale.shape == (R, 1, 1)):
         scale = np.broadcast_to(np.asarray(scale, s.dtype), (R, 1, 1))
-    numba_kernels.cross_entropy(s, labels, scale, out.losses, out.correct, out.g)
+    # In float64 the figures of a replica must not depend on the number of replicas.
+    if s.size > _FEW_LOGITS and s.dtype == np.float32:
+        numba_entropy.shift_logits(s, labels, out.correct, out.work.picked, out.g)
+        np.exp(out.g, out=out.g)
+        numba_entropy.entropy_of_exponentials(labels, scale, out.work.picked, out.losses, out.g)
+    else:
+        numba_entropy.cross_entropy(s, labels, scale, out.losses, out.correct, out.g)
     return out
 
 
@@ -225,4 +240,4 @@ def smooth_labels(entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, 
     if labels.ndim == 1:
         labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
     scales = scale.reshape(-1) if isinstance(scale, np.ndarray) and by_replica else np.full(R, scale, s.dtype)
-    numba_kernels.smooth_labels(s, labels, _by_replica(alpha, s), scales, entropy.losses, entropy.g)
+    numba_entropy.smooth_labels(s, labels, _by_replica(alpha, s), scales, entropy.losses, entropy.g)

@@ -275,7 +275,7 @@ def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
     ("device", "kinds", "reason"),
     [
         ("gpu", ("split", "population"), "is made for the CPU; on gpu:0 there are plain, fused"),
-        ("cpu", ("fused", "graph", "small"), "needs a GPU; on cpu there are plain, split, units and popul"),
+        ("cpu", ("fused", "graph", "small"), "needs a GPU; on cpu there are plain, split, units, compiled and popul"),
     ],
 )
 def test_steppers_of_the_other_device_are_refused(gpu, device, kinds, reason):

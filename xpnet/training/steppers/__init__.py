@@ -17,6 +17,7 @@ from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
 from xpnet.errors import ConfigError
 from xpnet.ops import get_reference, load
+from xpnet.training.steppers.compiled import CompiledStepper, can_compile, compiling_pays
 from xpnet.training.steppers.feature_parallel import FeatureParallelStepper, threads_to_split
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
@@ -39,7 +40,7 @@ class Stepper(Protocol):
         """
 
 
-_BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("population", "split", "units", "plain")}
+_BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("compiled", "population", "split", "units", "plain")}
 
 
 def check_known(network: Any, hyper: Hyperparameters, kind: str, training: TrainConfig | None = None) -> set[str]:
@@ -96,8 +97,13 @@ def make_stepper(
         return PlainStepper(network, x, labels, hyper)
     if kind in ("fused", "graph", "small"):
         raise ConfigError(
-            f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split, units and population"
+            f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split, units, compiled and population"
         )
+    compiles = kind in ("auto", "compiled") and "compiled" in known and can_compile(network)
+    if kind == "compiled" and not compiles:
+        raise ConfigError("stepper = compiled: needs Numba, and a BLAS library that compiled code can call; take plain")
+    if compiles and (kind == "compiled" or compiling_pays(network, hyper, batch)):
+        return CompiledStepper(network, x, labels, hyper)
     several = network.replicas > 1 and backend.name == "cpu" and "population" in known
     if kind == "population" or (kind == "auto" and several):
         return ReplicaParallelStepper(network, x, labels, hyper)
@@ -131,7 +137,7 @@ def _on_gpu(
     weights: Array | None,
 ) -> Stepper:
     hyper = replace(hyper, weights=weights)
-    if kind in ("split", "units", "population"):
+    if kind in ("split", "units", "compiled", "population"):
         able = "plain, fused, graph and small"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")
     from xpnet.training.steppers.cuda_graph import GraphStepper
@@ -149,6 +155,7 @@ def _on_gpu(
 
 
 __all__ = [
+    "CompiledStepper",
     "FeatureParallelStepper",
     "Hyperparameters",
     "PlainStepper",

@@ -28,7 +28,7 @@ def forward_share(calls, x, standard, rows, first, batch, W, s):
         gather_floats(rows, x, first, batch, calls[1])
     (n, d), m = batch.shape, W.shape[1]
     one, zero = W.dtype.type(1), W.dtype.type(0)
-    gemm(calls[0], AS_IT_IS, n, m, d, one, batch.ctypes.data, d, W.ctypes.data, m, zero, s.ctypes.data, m)
+    gemm(calls[0], AS_IT_IS, AS_IT_IS, n, m, d, one, batch.ctypes.data, d, W.ctypes.data, m, zero, s.ctypes.data, m)
     return _squares(W)
 
 
@@ -37,7 +37,7 @@ def update_share(calls, batch, g, W, keep):
     """Compute W <- keep W - batch' g in place."""
     (n, d), m = batch.shape, W.shape[1]
     minus = -W.dtype.type(1)
-    gemm(calls[0], TRANSPOSED, d, m, n, minus, batch.ctypes.data, d, g.ctypes.data, m, keep, W.ctypes.data, m)
+    gemm(calls[0], TRANSPOSED, AS_IT_IS, d, m, n, minus, batch.ctypes.data, d, g.ctypes.data, m, keep, W.ctypes.data, m)
 
 
 @compiled
