@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet.config.training import TrainConfig
     from xpnet.data import Data, Dataset, Standardiser, Transform, data_from_arrays, load_data
     from xpnet.errors import XpnetError
+    from xpnet.exporters.export import export
     from xpnet.nn.dropout import Dropout
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
@@ -53,6 +54,7 @@ _NAMES = {
     "config.training": "TrainConfig",
     "data": "Data Dataset Standardiser Transform data_from_arrays load_data",
     "errors": "XpnetError",
+    "exporters.export": "export",
     "nn.dropout": "Dropout",
     "nn.network": "Network",
     "report.write": "write_report",
@@ -96,6 +98,7 @@ __all__ = [
     "data_from_arrays",
     "diagnose",
     "evaluate",
+    "export",
     "get_backend",
     "gradcheck",
     "load",
