@@ -26,10 +26,11 @@ class TableArrays:
     group      arrays, beside the columns it takes       formula
     =========  ========================================  =======================================================
     linear                                               x
-    robust     robust_median, robust_factor              z / sqrt(1 + (z / 3)**2), z = factor (x - median), cut at
-                                                         1e6
+    robust     robust_median, robust_rest, robust_factor z / sqrt(1 + (z / 3)**2), z = (x - median - rest) factor, cut
+                                                         at -1e6 and 1e6
     quantile   quantile_knots, quantile_values (c, t)    linear between the knots, constant beyond
-    ple        ple_low, ple_width, ple_least, ple_most   (x - low) / width, cut at least and most
+    ple        ple_low, ple_rest, ple_width, ple_least,  (x - low - rest) / width, cut at least and most; rest is what
+               ple_most                                  float32 loses of low
     category   category_last, category_first,            1 for the output places[first + code], with the code x cut
                category_places, category_outputs         at 0 and last; else 0
     missing                                              1 where x was missing, else 0
@@ -100,19 +101,23 @@ def _add_number(groups: _Groups, scale: NumericScale, j: int, outputs: range, *,
     if not is_number or scale.numeric == "standard":
         groups.add("linear", j, outputs)
     elif scale.numeric == "robust":
-        groups.add("robust", j, outputs, median=knots[0], factor=knots[1])
+        groups.add("robust", j, outputs, median=knots[0], rest=_rest(knots[0]), factor=knots[1])
     elif scale.numeric == "quantile":
-        exact = np.unique(knots)
-        values = scale(exact, j)[:, 0]
-        # Knots that float32 does not tell apart are one.
-        distinct, place, counts = np.unique(exact.astype(np.float32), return_inverse=True, return_counts=True)
-        groups.add("quantile", j, outputs, knots=distinct, values=np.bincount(place, values) / counts)
+        # The values at the knots as float32 has them, so that rounding moves no value along the slopes.
+        rounded = np.unique(knots.astype(np.float32))
+        groups.add("quantile", j, outputs, knots=rounded, values=scale(rounded.astype(np.float64), j)[:, 0])
     else:
         edges = knots[np.isfinite(knots)]
         last = len(edges) - 2
         for t, output in enumerate(outputs):
             least, most = -np.inf if t == 0 else 0.0, np.inf if t == last else 1.0
-            groups.add("ple", j, [output], low=edges[t], width=edges[t + 1] - edges[t], least=least, most=most)
+            low, width = edges[t], edges[t + 1] - edges[t]
+            groups.add("ple", j, [output], low=low, rest=_rest(low), width=width, least=least, most=most)
+
+
+def _rest(value: float) -> float:
+    """Return what float32 loses of a number."""
+    return float(value) - float(np.float32(value))
 
 
 def _finished(group: str, more: dict[str, list[Any]]) -> dict[str, NDArray[Any]]:

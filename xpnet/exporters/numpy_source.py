@@ -56,7 +56,7 @@ def codes(rows):
 _COLUMNS = {
     "linear": ['parts.append(x[:, A["linear"]])'],
     "robust": [
-        'z = np.clip((x[:, A["robust"]] - A["robust_median"]) * A["robust_factor"], -1e6, 1e6)',
+        'z = np.clip((x[:, A["robust"]] - A["robust_median"] - A["robust_rest"]) * A["robust_factor"], -1e6, 1e6)',
         "parts.append(z / np.sqrt(1 + (z / 3) ** 2))",
     ],
     "quantile": [
@@ -64,7 +64,7 @@ _COLUMNS = {
         "    parts.append(np.interp(x[:, j], knots, values)[:, None])",
     ],
     "ple": [
-        'share = (x[:, A["ple"]] - A["ple_low"]) / A["ple_width"]',
+        'share = (x[:, A["ple"]] - A["ple_low"] - A["ple_rest"]) / A["ple_width"]',
         'parts.append(np.clip(share, A["ple_least"], A["ple_most"]))',
     ],
     "category": [

@@ -156,8 +156,13 @@ def _linear(_: _Graph, __: dict[str, NDArray[Any]], v: str) -> str:
     return v
 
 
+def _less(graph: _Graph, v: str, value: NDArray[Any], rest: NDArray[Any]) -> str:
+    v = graph("Sub", v, value)
+    return graph("Sub", v, rest) if rest.any() else v
+
+
 def _robust(graph: _Graph, arrays: dict[str, NDArray[Any]], v: str) -> str:
-    z = graph("Mul", graph("Sub", v, arrays["robust_median"]), arrays["robust_factor"])
+    z = graph("Mul", _less(graph, v, arrays["robust_median"], arrays["robust_rest"]), arrays["robust_factor"])
     z = graph("Clip", z, -1e6, 1e6)
     third = graph("Mul", z, 1 / 3)
     return graph("Div", z, graph("Sqrt", graph("Add", graph("Mul", third, third), 1.0)))
@@ -176,7 +181,7 @@ def _quantile(graph: _Graph, arrays: dict[str, NDArray[Any]], v: str) -> str:
 
 
 def _ple(graph: _Graph, arrays: dict[str, NDArray[Any]], v: str) -> str:
-    share = graph("Div", graph("Sub", v, arrays["ple_low"]), arrays["ple_width"])
+    share = graph("Div", _less(graph, v, arrays["ple_low"], arrays["ple_rest"]), arrays["ple_width"])
     return graph("Min", graph("Max", share, arrays["ple_least"]), arrays["ple_most"])
 
 

@@ -45,7 +45,7 @@ CLASSES = {names}
 _COLUMNS = {
     "linear": ["parts.append(x[:, self.linear])"],
     "robust": [
-        "z = ((x[:, self.robust] - self.robust_median) * self.robust_factor).clamp(-1e6, 1e6)",
+        "z = ((x[:, self.robust] - self.robust_median - self.robust_rest) * self.robust_factor).clamp(-1e6, 1e6)",
         "parts.append(z / (1 + (z / 3) ** 2).sqrt())",
     ],
     "quantile": [
@@ -54,7 +54,7 @@ _COLUMNS = {
         "parts.append((v - self.quantile_start[at]) * self.quantile_slope[at] + self.quantile_value[at])",
     ],
     "ple": [
-        "share = (x[:, self.ple] - self.ple_low) / self.ple_width",
+        "share = (x[:, self.ple] - self.ple_low - self.ple_rest) / self.ple_width",
         "parts.append(torch.minimum(torch.maximum(share, self.ple_least), self.ple_most))",
     ],
     "category": [
