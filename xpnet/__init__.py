@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from xpnet.training.population import Population
     from xpnet.training.progress import Progress
     from xpnet.training.result import TrainResult
+    from xpnet.training.tensorboard import TensorBoard
     from xpnet.training.train import train
     from xpnet.training.train_population import train_population
     from xpnet.tuning.cross_validation import cross_validate
@@ -65,6 +66,7 @@ _NAMES = {
     "training.population": "Population",
     "training.progress": "Progress",
     "training.result": "TrainResult",
+    "training.tensorboard": "TensorBoard",
     "training.train": "train",
     "training.train_population": "train_population",
     "tuning.cross_validation": "cross_validate",
@@ -90,6 +92,7 @@ __all__ = [
     "Progress",
     "Settings",
     "Standardiser",
+    "TensorBoard",
     "TrainConfig",
     "TrainResult",
     "Transform",

@@ -21,7 +21,8 @@ from xpnet.utils.plural import counted
 FORMAT = "xpnet-arrays-1"
 ACTIVATIONS = ("relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid", "identity")
 # A mean that is so many deviations away from 0 is subtracted before the first product: within it, the product of the
-# mean would take digits of float32 from that of the difference.
+# mean would take digits of float32 from that of the difference.  Components of little variance, which are multiplied by
+# large factors, have none to give.
 _FAR = 4.0
 # From so many deviations on, float32 itself holds only the first three digits of the difference.
 _TOO_FAR = 2.0**14
@@ -184,7 +185,7 @@ def _with_transform(network: Network, layers: list[tuple[Floats, Floats]]) -> tu
     names = transform.encoder.output_names(network.feature_names) if transform.encoder else network.feature_names
     notes += _far_notes(standardiser, names)
     mean, std = standardiser.mean[order], standardiser.std[order]
-    far = np.abs(mean) > _FAR * std
+    far = np.abs(mean) > (_FAR if transform.projection is None else 0.0) * std
     centre = np.where(far, mean, 0.0).astype(np.float32)
     W, b = layers[0]
     R, p, m = W.shape
