@@ -46,8 +46,7 @@ else:
         help={
             "max_replicas": "Most networks trained at once. [default: what fits in memory, at most 20 on the CPU and "
             "200 on a GPU]",
-            "save_every": "Epochs between checkpoints of the winner, if it is trained again (trials have none); 0: "
-            "none. [default: 1]",
+            "save_every": "Epochs between checkpoints of the winner, if it is trained again; 0: none. [default: 1]",
             "keep": "Last checkpoints of the winner that are kept, beside the best. [default: 2]",
         },
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xpnet.config.arguments import path as a_path
-from xpnet.config.arguments import takes
+from xpnet.config.arguments import function, takes
 from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, one_line
 from xpnet.training.callback import Callback, TrainPlan
@@ -48,10 +48,10 @@ class TensorBoard(Callback):
         warn: Function that is called with a sentence if a file cannot be written; by default a Python warning is given.
 
     Raises:
-        ConfigError: `folder` is not a path, or `names` are no names of folders.
+        ConfigError: `folder` is not a path, `names` are no names of folders, or `warn` is no function.
     """
 
-    @takes(folder=a_path, names=optional(_names))
+    @takes(folder=a_path, names=optional(_names), warn=function)
     def __init__(
         self, folder: str | Path, names: Sequence[str] | None = None, warn: Callable[[str], None] = _warn
     ) -> None:
