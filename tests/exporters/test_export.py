@@ -231,7 +231,7 @@ def test_numbers_beyond_float32_are_told_or_refused(blobs, change, error, words)
     ("path", "to", "error", "words"),
     [
         ("m", None, ConfigError, "its ending says no format; it must be one of .onnx"),
-        ("m.npz", "onnx", ConfigError, "must end with .onnx for to = onnx, such as m.onnx"),
+        ("m.npz", "onnx", ConfigError, "must end with .onnx for to = onnx, such as model.onnx"),
         ("m.onnx", "tf", ConfigError, "to = tf: must be onnx, torch, numpy or npz"),
         ("my-model.py", None, ConfigError, "names a Python module too"),
         ("none/m.onnx", None, RunError, "there is no folder none"),

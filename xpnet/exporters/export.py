@@ -103,7 +103,7 @@ def files_of(path: Path, to: str | None) -> tuple[Path, ...]:
     to = to or _by_ending(path)
     first, *rest = ENDINGS[to]
     if path.suffix != first:
-        raise ConfigError(f"out = {path}: must end with {first} for to = {to}, such as {path.with_suffix(first)}")
+        raise ConfigError(f"out = {path}: must end with {first} for to = {to}, such as model{first}")
     if to in ("torch", "numpy") and not re.fullmatch(r"[A-Za-z_]\w*", path.stem, re.ASCII):
         raise ConfigError(
             f"out = {path}: names a Python module too, so it must be of letters, digits and _, such as model{first}"

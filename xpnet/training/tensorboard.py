@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.config.arguments import path as a_path
 from xpnet.config.arguments import function, takes
+from xpnet.config.arguments import path as a_path
 from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, one_line
 from xpnet.training.callback import Callback, TrainPlan
