@@ -25,12 +25,22 @@ class Tensor:
         return (2, 0) if self.there else (1, 0)
 
 
+class Fetched(Tensor):
+    """A tensor on a GPU that brings itself to the host, but not by DLPack."""
+
+    def __dlpack__(self, **_):
+        raise BufferError("lies on a GPU")
+
+    def get(self):
+        return self.values
+
+
 def of_torch(values):
     return pytest.importorskip("torch").from_numpy(values)
 
 
 @pytest.mark.parametrize(
-    "wrap", [Tensor, lambda values: Tensor(values, there=False), of_torch], ids=["gpu", "cpu", "torch"]
+    "wrap", [Tensor, lambda values: Tensor(values, there=False), Fetched, of_torch], ids=["gpu", "cpu", "get", "torch"]
 )
 def test_tensors_are_data_as_arrays_are(wrap):
     rng = np.random.default_rng(0)

@@ -32,9 +32,11 @@ def array_of(tensor: Any, name: str = "") -> NDArray[Any]:
         except (RuntimeError, BufferError, TypeError, ValueError):  # lies on a GPU
             return np.from_dlpack(tensor, device="cpu", copy=True)
     except Exception as error:  # each library has errors of its own
-        if hasattr(tensor, "__array__"):  # Arrow's arrays of texts
+        # Older CuPy, which hands nothing over to the host, and Arrow's arrays of texts.
+        bring = next((getattr(tensor, name) for name in ("get", "__array__") if hasattr(tensor, name)), None)
+        if bring is not None:
             with contextlib.suppress(Exception):
-                return np.asarray(tensor)
+                return np.asarray(bring())
         kind = f"{type(tensor).__module__.split('.')[0]}.{type(tensor).__name__}"
         start = f"{name} is a {kind}, which" if name else f"a {kind}"
         raise DataError(f"{start} cannot become a NumPy array ({error}); pass one on the host, detached") from None
