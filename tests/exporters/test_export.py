@@ -213,8 +213,9 @@ def test_arrays_have_the_names_of_the_documentation(blobs):
     [
         (lambda net: setattr(net.transform.standardiser.mean, "flat", 1.7e9), None, "hardly holds"),
         (lambda net: setattr(net.transform.standardiser.std, "flat", 1e-44), ConfigError, "weights are beyond float32"),
+        (lambda net: setattr(net.transform.standardiser.mean, "flat", 1e60), ConfigError, "biases are beyond float32"),
     ],
-    ids=["told", "refused"],
+    ids=["told", "refused", "mean"],
 )
 def test_numbers_beyond_float32_are_told_or_refused(blobs, change, error, words):
     net = network()

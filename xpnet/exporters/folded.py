@@ -121,7 +121,8 @@ def fold(network: Network, weights: Any = None, class_names: Any = None) -> Fold
     layers = _layers(network, kept)
     first: dict[str, Any] = {}
     if network.transform is not None:
-        first, more = _with_transform(network, layers)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is refused below
+            first, more = _with_transform(network, layers)
         notes += more
     names = tuple(class_names if class_names is not None else network.class_names)
     names += tuple(str(c) for c in range(len(names), config.classes))
