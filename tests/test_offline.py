@@ -37,6 +37,7 @@ COMMANDS = (
     "train --resume run --quiet",
     "evaluate run --figure confusion --quiet",
     "predict run rows.npy",
+    "export run --quiet",
     f"gradcheck {TINY} --features 20 --figure check",
     f"lr-range {TINY} --out rates",
     "diagnose run --out diagnosis --quiet",

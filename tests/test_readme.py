@@ -39,13 +39,14 @@ def test_readme_python_runs():
                 r"8 networks, 60 epochs, .* 0\.0\d?\nas it is: [01]\.[089]\n\(2,\)\n{.*} 0\.[89]\d? 8\n"
             ),
         ),
+        ("exporting", r"True\n"),
         ("populations", r"({.*'lambda'.*\n){4}"),
         ("learning-rate", r"[^$]*Suggestion\(eta_min=[^$]*"),
         ("resuming", r"True\n"),
         ("search", r".*'lambda'.*\n0\.[2-5]\d*\n"),
         ("training", r"0\.[89]\d* 0\.\d+\n3072 \d\.\d+e-0[5-7]\n\[0\.\d+ *0\.\d+\]\n"),
     ],
-    ids=["estimator", "populations", "learning-rate", "resuming", "search", "training"],
+    ids=["estimator", "exporting", "populations", "learning-rate", "resuming", "search", "training"],
 )
 def test_page_python_runs(capsys, page, output):
     run_python_of(f"docs/{page}.md")

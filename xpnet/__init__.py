@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpnet.config.training import TrainConfig
     from xpnet.data import Data, Dataset, Standardiser, Transform, data_from_arrays, load_data
     from xpnet.errors import XpnetError
+    from xpnet.exporters.export import export
     from xpnet.nn.dropout import Dropout
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from xpnet.training.population import Population
     from xpnet.training.progress import Progress
     from xpnet.training.result import TrainResult
+    from xpnet.training.tensorboard import TensorBoard
     from xpnet.training.train import train
     from xpnet.training.train_population import train_population
     from xpnet.tuning.cross_validation import cross_validate
@@ -53,6 +55,7 @@ _NAMES = {
     "config.training": "TrainConfig",
     "data": "Data Dataset Standardiser Transform data_from_arrays load_data",
     "errors": "XpnetError",
+    "exporters.export": "export",
     "nn.dropout": "Dropout",
     "nn.network": "Network",
     "report.write": "write_report",
@@ -63,6 +66,7 @@ _NAMES = {
     "training.population": "Population",
     "training.progress": "Progress",
     "training.result": "TrainResult",
+    "training.tensorboard": "TensorBoard",
     "training.train": "train",
     "training.train_population": "train_population",
     "tuning.cross_validation": "cross_validate",
@@ -88,6 +92,7 @@ __all__ = [
     "Progress",
     "Settings",
     "Standardiser",
+    "TensorBoard",
     "TrainConfig",
     "TrainResult",
     "Transform",
@@ -96,6 +101,7 @@ __all__ = [
     "data_from_arrays",
     "diagnose",
     "evaluate",
+    "export",
     "get_backend",
     "gradcheck",
     "load",

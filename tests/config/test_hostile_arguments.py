@@ -113,6 +113,8 @@ def entries():
             batch | {"lam": 0.0, "label_smoothing": 0.1, "dropout": xpnet.Dropout(hidden=0.1)},
         ),
         "Progress": (xpnet.Progress, {"validation": True}),
+        "TensorBoard": (xpnet.TensorBoard, {"folder": "there", "names": None, "warn": print}),
+        "export": (xpnet.export, {"network": network, "path": "here/m.npz", "to": "npz"}),
         "Dropout": (xpnet.Dropout, fields(xpnet.Dropout(hidden=(0.1,), inputs=0.2, seeds=3))),
         "Network.predict_proba": (network.predict_proba, {"x": ROWS, "views": 1}),
         "Network.select": (network.select, {"replicas": [0]}),
@@ -196,7 +198,7 @@ NAMES = [
     *("Network.cost_and_gradients", "Network.predict_proba", "Network.select", "Network.checked", "Dropout"),
     *("Network.learn_about", "train", "train_population", "train_with_diagnosis", "diagnose", "evaluate", "gradcheck"),
     *("sweep_h", "lr_range", "to_device", "write_report", "search", "Population.of", "Population.part"),
-    *("cross_validate", "Progress"),
+    *("cross_validate", "Progress", "TensorBoard", "export"),
     *(
         "Transform()",
         "Transform.lazily",

@@ -26,6 +26,7 @@ COMMANDS = {
     "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
     "evaluate": "Evaluate the network of a run: accuracy, overall and by class, and confusion matrix.",
     "predict": "Predict classes and probabilities of images, or of the rows of a table.",
+    "export": "Write the network of a run for ONNX runtimes, PyTorch, or NumPy alone.",
     "lr-range": "Suggest learning rates from a short training whose rate rises step by step.",
     "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
     "reproduce": "Repeat the experiments of five reports and compare the figures.",

@@ -53,7 +53,7 @@ COLUMNS = {
 }
 
 
-@with_settings(*(name for name in Settings.fields() if name not in ("cv", "stratify")), lists=True)
+@with_settings(*(name for name in Settings.fields() if name not in ("cv", "stratify", "log")), lists=True)
 def diagnose(
     run: Annotated[
         Path | None,

@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     HowOptions: TypeAlias = Any
 else:
     TrainOptions = settings_options(
+        *(name for name in Settings.fields() if name != "log"),
         help={
             "max_replicas": "Most networks trained at once. [default: what fits in memory, at most 20 on the CPU and "
             "200 on a GPU]",
-            "save_every": "Epochs between checkpoints of the winner, if it is trained again (trials have none); 0: "
-            "none. [default: 1]",
+            "save_every": "Epochs between checkpoints of the winner, if it is trained again; 0: none. [default: 1]",
             "keep": "Last checkpoints of the winner that are kept, beside the best. [default: 2]",
-        }
+        },
     )
     HowOptions = config_options(SearchConfig, _SEARCH)
 

@@ -189,6 +189,7 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
     from xpnet.cli.cross_validation import cross_validation
     from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
     from xpnet.report import render
+    from xpnet.runs.loggers import loggers
     from xpnet.runs.saver import Saver
 
     render.load()
@@ -203,6 +204,7 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
             ProgressBars(shown=output.show_progress) as bars,
         ):
             callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt)]
+            callbacks += loggers(experiment, folder, output.note)
             network, result = experiment.train(folder, point, callbacks)
         interrupt.message = "writing the results; press Ctrl-C again to leave at once"
         for replica, divergence in sorted(result.diverged.items()):

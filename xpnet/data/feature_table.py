@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.column import LARGEST, Column
+from xpnet.data.tensors import array_of, is_tensor
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import FileRows
 from xpnet.utils.memory import check_room
@@ -134,7 +135,12 @@ _RAGGED = "rows of different lengths; they must all have as many features"
 
 
 def plain_array(values: Any, name: str, ragged: str = _RAGGED) -> NDArray[Any]:
-    """Return values as a plain NumPy array; `ragged` is the message for lists of different lengths."""
+    """Return values, such as tensors of other libraries, as a plain NumPy array.
+
+    `ragged` is the message for lists of different lengths.
+    """
+    if is_tensor(values):
+        return array_of(values, name)
     for part in values if isinstance(values, (list, tuple)) else [values]:
         # NumPy's module of masked arrays is loaded only if an array may be masked.
         if isinstance(part, np.ndarray) and type(part) is not np.ndarray and np.ma.is_masked(part):

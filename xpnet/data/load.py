@@ -90,7 +90,8 @@ def data_from_arrays(
 
     Args:
         x_train: Features (n, d), or images (n, height, width), (n, height, width, channels) or
-            (n, channels, height, width); uint8 is kept, other numbers become floating.  Or the columns of a table: a
+            (n, channels, height, width), of NumPy or, like labels and weights, of another library with DLPack, such as
+            PyTorch; uint8 is kept, other numbers become floating.  Or the columns of a table: a
             mapping of names to arrays (n,) of numbers, booleans or texts; see :class:`xpnet.data.NamedColumns`.  NaN
             stands for a missing value in both.
         labels_train: Labels (n,), whole numbers or texts. The values that occur become the classes 0, 1, ..., in

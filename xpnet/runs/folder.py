@@ -6,6 +6,7 @@ cv.json            figures of cross-validation by network and fold, with the set
 environment.json   hardware, versions and the command
 metrics.json       final figures, as ``xpnet train --json`` prints them
 curves.png, .svg   loss, cost, accuracy and learning rate by epoch
+tensorboard/       event files of ``--log tensorboard``, with a folder for each network of a population
 checkpoints/       states from which ``--resume`` continues; see :mod:`xpnet.runs.checkpoints`
 model.safetensors  the network; see :mod:`xpnet.nn.model_file`
 """

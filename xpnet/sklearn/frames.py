@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xpnet.data.column import Column, adapted, check_numbers
 from xpnet.data.named_columns import NamedColumns
+from xpnet.data.tensors import array_of, is_tensor
 
 
 def labels_of(y: Any) -> Any:
@@ -41,9 +42,7 @@ def plain(values: Any) -> Any:
     series = nw.from_native(values, pass_through=True, allow_series=True)
     if isinstance(series, nw.Series):
         return series.to_numpy()
-    if hasattr(values, "__dlpack__") and not hasattr(values, "__array_function__"):
-        return _from_dlpack(values)
-    return values
+    return array_of(values) if is_tensor(values) else values
 
 
 class Coded(NamedTuple):
@@ -125,15 +124,3 @@ def _titles(count: int, names: Sequence[str]) -> list[str]:
 
 def _place(gaps: NDArray[np.bool_], title: str) -> str:
     return f"{title}: row {int(np.argmax(gaps))}"
-
-
-def _from_dlpack(values: Any) -> NDArray[Any]:
-    """Return a tensor of another library as an array on the host."""
-    kind = f"{type(values).__module__.split('.')[0]}.{type(values).__name__}"
-    try:
-        try:
-            return np.from_dlpack(values)
-        except (RuntimeError, BufferError, TypeError, ValueError):  # lies on a GPU
-            return np.from_dlpack(values, device="cpu", copy=True)
-    except Exception as error:  # each library has errors of its own
-        raise ValueError(f"a {kind} cannot become a NumPy array ({error}); pass one on the host, detached") from None

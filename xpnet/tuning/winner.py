@@ -35,7 +35,7 @@ def winner_settings(rounds: Rounds, outcome: Outcome) -> dict[str, Any] | None:
         settings["split"] = config.final
     if config.final_runs is not None:
         settings["runs"] = config.final_runs
-    for name in ("cv", "stratify"):  # which were for the choice of the winner
+    for name in ("cv", "stratify", "log"):  # which were for the choice of the winner, or for runs of xpnet train
         settings.pop(name, None)
     return Settings.from_mapping(settings).to_mapping()
 

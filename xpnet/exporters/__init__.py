@@ -1,0 +1,1 @@
+"""Networks in the formats of other programs: ONNX, PyTorch, NumPy alone, and plain arrays."""
