@@ -11,8 +11,9 @@ import numpy as np
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, left_out_if_not_drawn, percent
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, percent
 from xpnet.cli.console import number as number_text
+from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import DATA, OUTPUT, given, number, with_settings
 from xpnet.cli.tables import table
 from xpnet.config.settings import CONFIG, Settings, read_settings
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend
     from xpnet.data import Dataset
     from xpnet.nn.network import Network
+    from xpnet.report.drawing_process import Drawer
     from xpnet.training.population import Population
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
 # The settings that may differ from those of the repeated run.
-_WITH_RUN = (*DATA, "device")
+_WITH_RUN = (*DATA, "figures", "device")
 # Number of networks in the printed tables; the files have all of them.
 _SHOWN = 4
 COLUMNS = {
@@ -80,14 +82,29 @@ def diagnose(
     The training of a run is repeated from its settings and measured before its first step and after its epochs. Without
     a run, options describe a training as those of xpnet train do.
     """
+    settings = _settings(run, given(options))
+    if out is not None and out.exists():
+        raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
+    with drawer(settings.run.figures, output) as draws:
+        _diagnose(run, settings, samples, every, replicas, out, output, draws)
+
+
+def _diagnose(
+    run: Path | None,
+    settings: Settings,
+    samples: int | None,
+    every: int,
+    replicas: int | None,
+    out: Path | None,
+    output: Output,
+    draws: Drawer,
+) -> None:
+    """Train, measure, write the folder of the diagnosis, and print the result."""
     from xpnet.analysis.layer_history import Recorder
     from xpnet.nn.network import Network
     from xpnet.runs.experiment import describe
     from xpnet.training.batches import order_seeds
 
-    settings = _settings(run, given(options))
-    if out is not None and out.exists():
-        raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
     everything, data, backend = _load(settings, run, output)
     population = _first(everything, replicas, data, backend, settings.run.dtype)
     # The chosen networks keep the sample orders that they have in the full population.
@@ -117,7 +134,11 @@ def diagnose(
         "replicas": [dict(row) for row in population.rows],
         "settings": settings.to_mapping(),
     } | history.to_json()
-    _write(folder, found, history, population, output)
+    write_new(folder / "diagnosis.csv", history.to_csv().encode())
+    write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
+    if draws.kinds:
+        pending = draws.draw("diagnosis", history, population, title, recorder.samples)
+        write_figures(pending, folder, output)
     lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
     output.result(found, title, *_tables(history, population), *lines)
     if diverged is not None:
@@ -131,10 +152,8 @@ def _train(
 ) -> tuple[int, DivergedError | None]:
     """Train and record; return the exit code of an interruption, or 0, and the error of a training that diverged."""
     from xpnet.cli.progress import ProgressBars, StopOnInterrupt
-    from xpnet.report import render
     from xpnet.training.train import train
 
-    render.load()
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
         ProgressBars(shown=output.show_progress) as bars,
@@ -223,17 +242,6 @@ def _compare(run: Path, network: Network) -> dict[str, Any] | None:
         identical &= bool(np.array_equal(theirs, ours, equal_nan=True))
         largest = max(largest, float(np.nan_to_num(np.max(np.abs(theirs.astype(float) - ours)))))
     return {"identical": identical, "largest_difference": largest}
-
-
-def _write(folder: Path, found: dict[str, Any], history: LayerHistory, population: Population, output: Output) -> None:
-    from xpnet.report.curves_chart import save_figure
-    from xpnet.report.diagnosis_chart import diagnosis_figure
-
-    write_new(folder / "diagnosis.csv", history.to_csv().encode())
-    write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
-    with left_out_if_not_drawn(output):
-        chart = diagnosis_figure(history, population, found["title"], found["samples"])
-        save_figure(chart, folder / "diagnosis")
 
 
 def _tables(history: LayerHistory, population: Population) -> list[Table]:
