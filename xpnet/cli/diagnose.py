@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from xpnet.backend import Backend
     from xpnet.data import Dataset
     from xpnet.nn.network import Network
-    from xpnet.report.drawing_process import Drawer
     from xpnet.training.population import Population
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
@@ -82,69 +81,55 @@ def diagnose(
     The training of a run is repeated from its settings and measured before its first step and after its epochs. Without
     a run, options describe a training as those of xpnet train do.
     """
-    settings = _settings(run, given(options))
-    if out is not None and out.exists():
-        raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
-    with drawer(settings.run.figures, output) as draws:
-        _diagnose(run, settings, samples, every, replicas, out, output, draws)
-
-
-def _diagnose(
-    run: Path | None,
-    settings: Settings,
-    samples: int | None,
-    every: int,
-    replicas: int | None,
-    out: Path | None,
-    output: Output,
-    draws: Drawer,
-) -> None:
-    """Train, measure, write the folder of the diagnosis, and print the result."""
     from xpnet.analysis.layer_history import Recorder
     from xpnet.nn.network import Network
     from xpnet.runs.experiment import describe
     from xpnet.training.batches import order_seeds
 
-    everything, data, backend = _load(settings, run, output)
-    population = _first(everything, replicas, data, backend, settings.run.dtype)
-    # The chosen networks keep the sample orders that they have in the full population.
-    orders = order_seeds(everything.train, everything.seeds)[: len(population)]
-    network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
-    recorder = Recorder(network, data, population.train, samples=samples, every=every)
-    folder = create_run_folder(out, stem=_stem(run))
-    title = describe(settings, data)
-    if "init" not in settings.varying:
-        title += f", init {population.network.init}"
-    epochs = counted(population.train.length(len(data.train), population.network).epochs, "epoch")
-    output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
+    settings = _settings(run, given(options))
+    if out is not None and out.exists():
+        raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
+    with drawer(settings.run.figures, output) as draws:
+        everything, data, backend = _load(settings, run, output)
+        population = _first(everything, replicas, data, backend, settings.run.dtype)
+        # The chosen networks keep the sample orders that they have in the full population.
+        orders = order_seeds(everything.train, everything.seeds)[: len(population)]
+        network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
+        recorder = Recorder(network, data, population.train, samples=samples, every=every)
+        folder = create_run_folder(out, stem=_stem(run))
+        title = describe(settings, data)
+        if "init" not in settings.varying:
+            title += f", init {population.network.init}"
+        epochs = counted(population.train.length(len(data.train), population.network).epochs, "epoch")
+        output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
 
-    exit_code, diverged = _train(network, data, population, orders, recorder, output)
-    complete = exit_code == 0 and diverged is None
-    history = recorder.history
-    repeated = _compare(run, network) if run is not None and complete else None
-    found = {
-        "run": None if run is None else str(run),
-        "folder": str(folder),
-        "title": title,
-        "samples": recorder.samples,
-        "dtype": settings.run.dtype,
-        "device": backend.device,
-        "repeats_run": repeated,
-        "interrupted": exit_code != 0,
-        "replicas": [dict(row) for row in population.rows],
-        "settings": settings.to_mapping(),
-    } | history.to_json()
-    write_new(folder / "diagnosis.csv", history.to_csv().encode())
-    write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
-    if draws.kinds:
-        pending = draws.draw("diagnosis", history, population, title, recorder.samples)
-        write_figures(pending, folder, output)
-    lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
-    output.result(found, title, *_tables(history, population), *lines)
-    if diverged is not None:
-        raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
-    if exit_code:
-        sys.exit(exit_code)
+        exit_code, diverged = _train(network, data, population, orders, recorder, output)
+        complete = exit_code == 0 and diverged is None
+        history = recorder.history
+        repeated = _compare(run, network) if run is not None and complete else None
+        found = {
+            "run": None if run is None else str(run),
+            "folder": str(folder),
+            "title": title,
+            "samples": recorder.samples,
+            "dtype": settings.run.dtype,
+            "device": backend.device,
+            "repeats_run": repeated,
+            "interrupted": exit_code != 0,
+            "replicas": [dict(row) for row in population.rows],
+            "settings": settings.to_mapping(),
+        } | history.to_json()
+        write_new(folder / "diagnosis.csv", history.to_csv().encode())
+        write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
+        if draws.kinds:
+            pending = draws.draw("diagnosis", history, population, title, recorder.samples)
+            write_figures(pending, folder, output)
+        lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
+        output.result(found, title, *_tables(history, population), *lines)
+        if diverged is not None:
+            raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
+        if exit_code:
+            sys.exit(exit_code)
 
 
 def _train(

@@ -12,21 +12,18 @@ from cyclopts import Group, Parameter
 from xpnet.backend import get_backend
 from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, percent
-from xpnet.cli.figures import kinds_of, left_out_if_not_drawn
+from xpnet.cli.figures import kinds_of
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.progress import StopOnInterrupt
 from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
+from xpnet.cli.search_figures import draw_search
 from xpnet.cli.train import train_anew
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
 from xpnet.errors import ConfigError, RunError
-from xpnet.report.drawing_process import Drawer
-from xpnet.report.figure import write_files
-from xpnet.report.figure_files import CURVES
 from xpnet.runs.experiment import about_data, resolved
-from xpnet.runs.folder import HISTORY, METRICS, create_run_folder
-from xpnet.runs.records import read_history, read_metrics
-from xpnet.training.history import History, columns_of
+from xpnet.runs.folder import METRICS, create_run_folder
+from xpnet.runs.records import read_metrics
 from xpnet.tuning import Outcome, Search, SearchConfig, SearchResult, Space, open_storage
 from xpnet.tuning.folder import BEST, OutcomeFiles, read_search, result_json, write_search
 from xpnet.tuning.kept_networks import BEST_RUN, FolderStore, free_winner
@@ -34,7 +31,6 @@ from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.search_identity import OWN
 from xpnet.tuning.storage import JOURNAL, absolute, check_exists, close_storage, database_errors, without_password
 from xpnet.tuning.winner import check_final
-from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.extras import installed, need
 from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
@@ -266,33 +262,12 @@ def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt, kin
     if result.best is None and not result.interrupted:
         raise RunError(f"{folder}: no trial came to an accuracy; trials.csv there says how they stand")
     if kinds and any(trial.score is not None for trial in result.trials):
-        _draw(found, folder, output, kinds)
+        draw_search(found, folder, output, kinds)
     output.result(found, *_tables(result, found, folder))
     of_winner = (result.final or {}).get("warnings", ())
     printed = of_winner if trained_again else ()  # by the training itself
     output.notes(*(f"warning: {w}" for w in dict.fromkeys((*result.warnings, *of_winner)) if w not in printed))
     return result
-
-
-def _draw(found: dict[str, Any], folder: Path, output: Output, kinds: tuple[str, ...]) -> None:
-    """Draw the trials, and the curves of the best run and of the winner's run, unless they are drawn already."""
-    from xpnet.report.records import read_run
-    from xpnet.report.search_file import winner_in
-
-    # The process begins here: a second at the end of a search is less than its memory from the beginning on.
-    with Drawer(kinds) as draws, left_out_if_not_drawn(output):
-        pending = [(draws.draw("search", found), folder)]
-        best = None if found["best_run"] is None else folder / found["best_run"]
-        for run in (best, winner_in(folder, found)):
-            if run is None or (run / f"{CURVES}.{kinds[0]}").exists():
-                continue
-            record = read_run(run)
-            history = read_history(run / HISTORY, len(record.replicas))
-            if len(history["epoch"]):
-                of_run = History(record.initial_eta, columns_of(history))
-                pending.append((draws.draw("curves", of_run, record.title), run))
-        for figures, path in pending:
-            write_files(figures.files(), path, rewrite)
 
 
 def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[Any]:

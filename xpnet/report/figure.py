@@ -102,14 +102,15 @@ def panel_files(panel: Panel, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
     spec = panel.static_spec(_WIDTH - 60) | {"config": paper_config()}
     spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}
     body = [[row.get(name) for name in panel.columns] for row in panel.rows]
-    pictures = {f"{panel.name}.{kind}": render.picture(kind, spec, 3) for kind in kinds}
-    return pictures | {f"{panel.name}.csv": csv_lines([list(panel.columns.values()), *body]).encode()}
+    pictures = render.pictures(spec, kinds, 3)
+    files = {f"{panel.name}.{kind}": content for kind, content in pictures.items()}
+    return files | {f"{panel.name}.csv": csv_lines([list(panel.columns.values()), *body]).encode()}
 
 
 def chart_files(chart: Any, stem: str, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
     """Return a chart or its specification as pictures, by the names of the files; a PNG has twice the SVG's pixels."""
     spec = chart if isinstance(chart, dict) else chart.to_dict()
-    return {f"{stem}.{kind}": render.picture(kind, spec, 2) for kind in kinds}
+    return {f"{stem}.{kind}": content for kind, content in render.pictures(spec, kinds, 2).items()}
 
 
 def write_files(

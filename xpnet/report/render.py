@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def load(*, warm: bool = False) -> None:
             import vl_convert  # noqa: F401
 
             if warm:
-                png(_SMALLEST, 1)
+                png(svg(_SMALLEST), 1)
 
 
 def svg(spec: dict[str, Any]) -> str:
@@ -76,18 +77,23 @@ def svg(spec: dict[str, Any]) -> str:
     return converted("vegalite_to_svg", drawable(spec)).decode()
 
 
-def picture(kind: str, spec: dict[str, Any], scale: float) -> bytes:
-    """Return a chart as a picture of a kind, "png" or "svg"; see :func:`png` and :func:`svg`."""
-    return svg(spec).encode() if kind == "svg" else png(spec, scale)
-
-
-def png(spec: dict[str, Any], scale: float) -> bytes:
-    """Return a chart as PNG, with `scale` times the pixels of its SVG.
+def png(svg: str, scale: float) -> bytes:
+    """Return an SVG as PNG, with `scale` times its pixels.
 
     Raises:
         DrawingError: Nothing can be drawn here.
     """
-    return converted("vegalite_to_png", drawable(spec), scale=scale)
+    return converted("svg_to_png", svg, scale=scale)
+
+
+def pictures(spec: dict[str, Any], kinds: Sequence[str], scale: float) -> dict[str, bytes]:
+    """Return a chart as pictures of some kinds, "png" or "svg", by kind; a PNG has `scale` times the SVG's pixels.
+
+    Raises:
+        DrawingError: Nothing can be drawn here.
+    """
+    drawn = svg(spec)
+    return {kind: drawn.encode() if kind == "svg" else png(drawn, scale) for kind in kinds}
 
 
 def converted(name: str, *given: Any, **options: Any) -> bytes:

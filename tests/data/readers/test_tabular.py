@@ -355,7 +355,11 @@ def test_rows_keep_their_values_as_their_type_grows(chunks, rows: int, width: in
 def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch):
     (tmp_path / "p.parquet").write_bytes(b"PAR1" + bytes(20))
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    refused(r"needs pyarrow: pip install pyarrow", tmp_path / "p.parquet", target="0")
+    refused(
+        r"a Parquet file needs pyarrow, which is not installed: pip install 'xpnet\[parquet\]'",
+        tmp_path / "p.parquet",
+        target="0",
+    )
 
 
 def test_a_table_trains(tmp_path: Path):
