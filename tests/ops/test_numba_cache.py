@@ -191,3 +191,17 @@ def test_whoever_calls_a_compiled_function_first_is_told_too(sums: Path, monkeyp
     monkeypatch.setattr(numba_cache, "free_addresses", lambda: 0)
     with pytest.raises(ConfigError, match="what Numba loads"):
         used(sums, "int64")
+
+
+@pytest.mark.slow
+def test_numba_loads_scipy_for_products_of_its_own_alone():
+    code = (
+        "import sys, numba, numpy as np\n"
+        "from xpnet.ops import numba_cache, numba_kernels\n"
+        "numba_cache.load()\n"
+        "assert 'scipy.linalg' not in sys.modules\n"
+        "product = numba.njit(lambda a, b: np.dot(a, b))\n"
+        "print(product(2 * np.eye(2), np.eye(2)).sum(), 'scipy.linalg' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "4.0 True\n"

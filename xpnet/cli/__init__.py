@@ -33,7 +33,7 @@ COMMANDS = {
     "report": "Write runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
     "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
-    "info": "Show versions, BLAS and its threads, and GPUs.",
+    "info": "Show versions, BLAS and its threads, GPUs, and extras.",
 }
 DATA_COMMANDS = {
     "fetch": "Fetch a published data set, check it, and unpack it where xpnet finds it.",
