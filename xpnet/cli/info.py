@@ -20,7 +20,7 @@ def info(output: Output = STANDARD) -> None:
 
     backend = get_backend("auto")
     cifar10 = find_cifar10()
-    data = {
+    data: dict[str, Any] = {
         "xpnet": __version__,
         "python": platform.python_version(),
         "system": system(),
