@@ -13,7 +13,7 @@ import pytest
 
 import xpnet
 from xpnet.data import Dataset
-from xpnet.report import render
+from xpnet.report import drawing_process, render
 from xpnet.utils import file_system
 
 harm = guarantees.harm
@@ -70,8 +70,9 @@ def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """
     if request.config.getoption("--pictures") or request.node.get_closest_marker("pictures"):
         return
-    monkeypatch.setattr(render, "png", lambda spec, scale: json.dumps(render.drawable(spec)).encode())
+    monkeypatch.setattr(render, "png", lambda svg, scale: svg.encode())
     monkeypatch.setattr(render, "svg", lambda spec: json.dumps(render.drawable(spec)))
+    monkeypatch.setattr(drawing_process, "started", lambda: None)
 
 
 @pytest.fixture(scope="session")

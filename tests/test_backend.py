@@ -75,7 +75,7 @@ def test_an_unknown_device_is_named(device):
 def test_without_cupy(install):
     install(None)
     with pytest.raises(
-        DeviceError, match=r"device = gpu: cannot be used: CuPy is not installed; .*pip install '\.\[cuda13\]'"
+        DeviceError, match=r"device = gpu: cannot be used: CuPy is not installed; .*pip install 'xpnet\[cuda13\]'"
     ):
         get_backend("gpu")
     auto = get_backend("auto")

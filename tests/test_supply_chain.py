@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from xpnet.utils.extras import EXTRAS
+
 pytestmark = pytest.mark.guarantee("supply-chain")
 
 ROOT = Path(__file__).parents[1]
@@ -38,16 +40,45 @@ def pins() -> dict[str, list[re.Match[str]]]:
 def asked_for() -> list[Requirement]:
     """Return what the project, its tests, its build and CI ask for."""
     lines = (ROOT / "requirements" / "ci.in").read_text().splitlines()
-    project = PROJECT["project"]
     return [
-        Requirement(text)
-        for text in (
-            *project["dependencies"],
-            *project["optional-dependencies"]["test"],
-            *PROJECT["build-system"]["requires"],
-            *(line for line in lines if line and not line.startswith("#")),
-        )
+        *map(Requirement, PROJECT["project"]["dependencies"]),
+        *of_extra("test"),
+        *map(Requirement, PROJECT["build-system"]["requires"]),
+        *(Requirement(line) for line in lines if line and not line.startswith("#")),
     ]
+
+
+def of_extra(name: str) -> list[Requirement]:
+    """Return what an extra of the project asks for, that of the extras it names included."""
+    found = []
+    for wanted in map(Requirement, PROJECT["project"]["optional-dependencies"][name]):
+        of_itself = wanted.name == PROJECT["project"]["name"]
+        found += [one for extra in sorted(wanted.extras) for one in of_extra(extra)] if of_itself else [wanted]
+    return found
+
+
+def test_default_install_is_what_training_needs():
+    names = {Requirement(text).name for text in PROJECT["project"]["dependencies"]}
+    assert names == {
+        "numpy",
+        "scipy",
+        "tqdm",
+        "rich",
+        "cyclopts",
+        "safetensors",
+        "platformdirs",
+        "threadpoolctl",
+        "tomli-w",
+    }
+
+
+def test_extras_bring_what_xpnet_says_they_do():
+    asked = PROJECT["project"]["optional-dependencies"]
+    for name, extra in EXTRAS.items():
+        assert {Requirement(text).name for text in asked[name]} == set(extra.packages.values()), name
+    together = {name for name in EXTRAS if not name.startswith("cuda")}
+    assert Requirement(*asked["all"]).extras == together
+    assert "xpnet[all]" in asked["test"]
 
 
 def test_every_package_has_hashes_and_no_address():

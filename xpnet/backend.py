@@ -20,9 +20,7 @@ from xpnet.utils.memory import free_host_memory
 Array: TypeAlias = Any
 """An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or an array with the same behaviour."""
 
-_INSTALL_HINT = (
-    "install the wheel that matches your driver, in xpnet's source folder: pip install '.[cuda13]' or '.[cuda12]'"
-)
+_INSTALL_HINT = "install the wheel that matches your driver: pip install 'xpnet[cuda13]' or 'xpnet[cuda12]'"
 _DRIVER_HINT = "install or update the NVIDIA driver (nvidia-smi shows what is there), or " + _INSTALL_HINT
 _MEMORY_HINT = "other programs hold its memory, as nvidia-smi shows: end them, or take another GPU"
 # Status of CuPy's errors that mean exhausted memory.  CuPy's own OutOfMemoryError is a MemoryError.

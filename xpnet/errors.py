@@ -38,8 +38,8 @@ class XpnetError(Exception):
     """Base of all errors that the user can put right.
 
     Subclasses are :class:`ConfigError`, :class:`DataError`, :class:`ArrayError`, :class:`DeviceError`,
-    :class:`RunError` and :class:`DivergedError` in :mod:`xpnet.errors`, and :class:`xpnet.report.render.DrawingError`,
-    which functions that draw figures raise.
+    :class:`RunError`, :class:`MissingExtraError` and :class:`DivergedError` in :mod:`xpnet.errors`, and
+    :class:`xpnet.report.render.DrawingError`, which functions that draw figures raise.
 
     Attributes:
         exit_code: The command line exits with: 2, for all of them.
@@ -69,6 +69,10 @@ class DeviceError(XpnetError, RuntimeError):
 
 class RunError(XpnetError):
     """A run folder or model file is missing, in the way, or broken."""
+
+
+class MissingExtraError(XpnetError, ImportError):
+    """Something needs an optional package that is not installed; the message has the command that installs it."""
 
 
 class DivergedError(XpnetError, ArithmeticError):

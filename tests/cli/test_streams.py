@@ -126,7 +126,7 @@ def test_sigterm_ends_other_commands_in_order(monkeypatch, command, trained):
 
 @pytest.mark.guarantee("signals")
 def test_signal_while_results_are_written_waits_for_them(monkeypatch, command, harm):
-    monkeypatch.setattr("xpnet.cli.train._draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("xpnet.cli.train.write_figures", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     err = command("train", *SMALL, "--out", "run").err
     harm.did("signals sent")
     assert "writing the results; press Ctrl-C again to leave at once" in err
@@ -137,6 +137,7 @@ def test_signal_while_results_are_written_waits_for_them(monkeypatch, command, h
 @pytest.mark.pictures
 @pytest.mark.parametrize("error", [None, "spawned"])
 def test_curves_that_cannot_be_drawn_cost_a_line(monkeypatch, command, error):
+    monkeypatch.setattr("xpnet.report.drawing_process.started", lambda: None)
     if error is None:  # altair, where docstrings are stripped
         monkeypatch.setattr("xpnet.report.curves_chart.curves", lambda *_: {}["no doc"])
     else:  # as where addresses are limited: another process draws, and ends

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpnet
-from xpnet.errors import ConfigError, RunError
-from xpnet.exporters import packages
+from xpnet.errors import ConfigError, MissingExtraError, RunError
 from xpnet.exporters.folded import ACTIVATIONS, fold
 from xpnet.ops import activations
 
@@ -258,10 +257,8 @@ def test_export_refuses_what_is_no_network(monkeypatch):
 
 def test_package_that_is_missing_is_named_with_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ConfigError, match=r"to = onnx: needs the package onnx, .*pip install '.\[export\]'"):
+    with pytest.raises(MissingExtraError, match=r"an ONNX file needs onnx, which is .*: pip install 'xpnet\[export\]'"):
         xpnet.export(network(), "m.onnx")
-    with pytest.raises(ConfigError, match="needs the package nowhere, which is not installed"):
-        packages.needed("nowhere", "export", "this")
 
 
 @pytest.mark.slow

@@ -170,11 +170,13 @@ def main() -> None:
     import xpnet.cli.progress
     import xpnet.ops.blas
     import xpnet.report.curves_chart
+    import xpnet.report.drawing_process
     import xpnet.report.population_chart
     import xpnet.runs.saver
 
     # Drawing takes most of a short run, and is tested elsewhere; so are the samples.
-    vl_convert.vegalite_to_png = lambda *_, **__: b"png"
+    xpnet.report.drawing_process.started = lambda: None
+    vl_convert.svg_to_png = lambda *_, **__: b"png"
     vl_convert.vegalite_to_svg = lambda *_, **__: "svg"
     xpnet.report.curves_chart.curves = lambda *_: {}
     xpnet.report.population_chart.population_figure = lambda *_: {}

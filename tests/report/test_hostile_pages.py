@@ -91,7 +91,7 @@ def test_control_characters_do_not_end_the_process():
     text = svg(chart)
     shown = "".join(ET.fromstring(text).itertext())
     assert shown.count("a\u241b[31m\u2400\u2407") == 4
-    assert png(chart, 1).startswith(b"\x89PNG")
+    assert png(text, 1).startswith(b"\x89PNG")
     assert drawable({"a\tb": ["naïve 猫\n"]}) == {"a\tb": ["naïve 猫\n"]}
 
 

@@ -10,9 +10,9 @@ from xpnet.report import render
 @pytest.mark.pictures
 def test_png_and_svg_of_another_process_are_the_same(monkeypatch):
     spec = {"data": {"values": [{"a": 1}]}, "mark": "point", "encoding": {"x": {"field": "a"}}}
-    here = render.svg(spec), render.png(spec, 2)
+    here = render.pictures(spec, ("png", "svg"), 2)
     monkeypatch.setattr(render, "_limited", lambda: True)
-    assert (render.svg(spec), render.png(spec, 2)) == here
+    assert render.pictures(spec, ("png", "svg"), 2) == here
 
 
 def test_converted_chart_that_another_process_refuses_is_named(monkeypatch):

@@ -14,7 +14,7 @@ from calls import Calls
 import xpnet
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
-from xpnet.report.reproduction_chart import drawings, write_figures
+from xpnet.report.reproduction_chart import drawings, reproduction_files
 from xpnet.report.reproduction_markdown import grids, markdown, markdown_page
 from xpnet.reproduction import REPORTS, CellOutcome, Experiment, Outcome, Reported, Runner, choose, load
 from xpnet.reproduction.compare import compare, plateau, spread, words_of
@@ -261,9 +261,10 @@ def test_pages_have_tables_notes_and_pictures(runner, tmp_path):
         note="Something was assumed.",
     )
     outcome = runner.run(one)
-    names = write_figures(one, outcome, tmp_path)
-    assert names == ["A-x-3-a.png"]
-    assert (tmp_path / "A-x-3-a.svg").exists()
+    names = list(reproduction_files(one, outcome))
+    assert names == ["A-x-3-a.png", "A-x-3-a.svg", "A-x-3-a.csv"]
+    assert list(reproduction_files(one, outcome, ["svg"])) == names[1:]
+    names = names[:1]
     again = Outcome.from_json(json.loads(json.dumps(outcome.to_json())))
     text = markdown_page([one], {one.name: again}, "about this", {one.name: names})
     assert text == markdown_page([one], {one.name: outcome}, "about this", {one.name: names})
@@ -273,7 +274,7 @@ def test_pages_have_tables_notes_and_pictures(runner, tmp_path):
     search = dataclasses.replace(
         one, draw={"name": "lambda", "how": "log10", "values": [-3.0, -2.0]}, figures=(), cells=(), reported=()
     )
-    assert write_figures(search, runner.run(search), tmp_path) == ["A-x-search.png"]
+    assert next(iter(reproduction_files(search, runner.run(search)))) == "A-x-search.png"
 
 
 def test_a_figure_after_an_epoch_stands_beside_the_final_one():

@@ -561,7 +561,7 @@ def test_importing_xpnet_does_not_import_scikit_learn():
 def test_without_scikit_learn_a_sentence_names_the_extra():
     code = "import sys; sys.modules['sklearn'] = None; import xpnet.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ImportError: xpnet.sklearn needs scikit-learn and narwhals" in done.stderr
+    assert "MissingExtraError: xpnet.sklearn needs scikit-learn, which is not installed: " in done.stderr
     assert "pip install 'xpnet[sklearn]'" in done.stderr
 
 

@@ -286,3 +286,17 @@ def test_process_of_this_machine_that_has_ended_is_known_at_once(now):
     assert not has_ended(gone, "another machine")
     assert has_ended(me | {"born": "1"}, me["place"])  # another process has the number now
     assert LeaseWatch(place=me["place"], clock=lambda: now[0]).expired("lease:a", LEASE | gone, 60.0)
+
+
+@pytest.mark.slow
+def test_search_in_a_journal_does_not_load_the_library_for_databases():
+    code = (
+        "import sys\n"
+        "from xpnet.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "assert not {'sqlalchemy', 'alembic'} & sys.modules.keys()"
+    )
+    small = "lambda=1e-4,1e-3 --data patterns:60/20 --hidden 2 --epochs 1 --batch-size 20 --figures none --out s"
+    command = [sys.executable, "-c", code, "search", *small.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ Only what a command needs is imported, and only when it runs, so ``xpnet --help`
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import shlex
@@ -33,7 +34,7 @@ COMMANDS = {
     "report": "Write runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
     "diagnose": "Show what happens inside a network, by layer and by epoch.",
     "bench": "Time training on the devices of this machine.",
-    "info": "Show versions, BLAS and its threads, and GPUs.",
+    "info": "Show versions, BLAS and its threads, GPUs, and extras.",
 }
 DATA_COMMANDS = {
     "fetch": "Fetch a published data set, check it, and unpack it where xpnet finds it.",
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupted by Ctrl-C, 143 by SIGTERM.
     """
     _arguments[:] = sys.argv[1:] if arguments is None else arguments
-    with _safe_streams(), _sigterm_raises(), _file_system_warnings(quiet="--quiet" in _arguments):
+    with _safe_streams(), _few_collections(), _sigterm_raises(), _file_system_warnings(quiet="--quiet" in _arguments):
         try:
             parse(_arguments)
             sys.stdout.flush()
@@ -174,6 +175,17 @@ def _safe_streams() -> Iterator[None]:
             except (OSError, ValueError):  # Python would try again at its end, and exit with 120
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+@contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """Look for unreachable objects more rarely: what is imported is reachable, and is most of a short command."""
+    before = gc.get_threshold()
+    gc.set_threshold(10_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from xpnet.cli.options import Debug, Json, Quiet
-from xpnet.errors import RunError, XpnetError, one_line, printable
+from xpnet.errors import one_line, printable
 from xpnet.report.format import number as number
 from xpnet.report.format import percent as percent
 
@@ -98,22 +98,6 @@ class NotesOnly(Output):
 
     def result(self, data: dict[str, Any], *tables: Any) -> None:
         """Print nothing: the command prints a result of its own."""
-
-
-@contextlib.contextmanager
-def left_out_if_not_drawn(output: Output) -> Iterator[None]:
-    """Turn errors of drawing into a warning, so that the command continues without the figures.
-
-    Raises:
-        OSError, RunError, MemoryError: The figures cannot be written.
-    """
-    try:
-        yield
-    except (OSError, RunError, MemoryError):
-        raise
-    except Exception as error:  # of the libraries that draw
-        why = f"{error}" if isinstance(error, XpnetError) else f"{type(error).__name__}: {error}"
-        output.note(f"warning: the figures cannot be drawn ({why}); everything else is complete")
 
 
 class Interrupt:

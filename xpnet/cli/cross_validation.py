@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from xpnet.cli.console import Output, finish_on_interrupt
 from xpnet.errors import RunError
@@ -31,6 +30,8 @@ class FoldBar(Callback):
     """
 
     def __init__(self, *, shown: bool) -> None:
+        from tqdm import tqdm
+
         self._bar = tqdm(total=0, unit="step", desc="folds", disable=not shown, dynamic_ncols=True)
 
     def on_train_begin(self, plan: TrainPlan) -> None:

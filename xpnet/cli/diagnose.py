@@ -11,8 +11,9 @@ import numpy as np
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, left_out_if_not_drawn, percent
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, percent
 from xpnet.cli.console import number as number_text
+from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import DATA, OUTPUT, given, number, with_settings
 from xpnet.cli.tables import table
 from xpnet.config.settings import CONFIG, Settings, read_settings
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
 # The settings that may differ from those of the repeated run.
-_WITH_RUN = (*DATA, "device")
+_WITH_RUN = (*DATA, "figures", "device")
 # Number of networks in the printed tables; the files have all of them.
 _SHOWN = 4
 COLUMNS = {
@@ -88,42 +89,47 @@ def diagnose(
     settings = _settings(run, given(options))
     if out is not None and out.exists():
         raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
-    everything, data, backend = _load(settings, run, output)
-    population = _first(everything, replicas, data, backend, settings.run.dtype)
-    # The chosen networks keep the sample orders that they have in the full population.
-    orders = order_seeds(everything.train, everything.seeds)[: len(population)]
-    network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
-    recorder = Recorder(network, data, population.train, samples=samples, every=every)
-    folder = create_run_folder(out, stem=_stem(run))
-    title = describe(settings, data)
-    if "init" not in settings.varying:
-        title += f", init {population.network.init}"
-    epochs = counted(population.train.length(len(data.train), population.network).epochs, "epoch")
-    output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
+    with drawer(settings.run.figures, output) as draws:
+        everything, data, backend = _load(settings, run, output)
+        population = _first(everything, replicas, data, backend, settings.run.dtype)
+        # The chosen networks keep the sample orders that they have in the full population.
+        orders = order_seeds(everything.train, everything.seeds)[: len(population)]
+        network = Network(population.network, backend=backend, dtype=settings.run.dtype, seed=population.seeds)
+        recorder = Recorder(network, data, population.train, samples=samples, every=every)
+        folder = create_run_folder(out, stem=_stem(run))
+        title = describe(settings, data)
+        if "init" not in settings.varying:
+            title += f", init {population.network.init}"
+        epochs = counted(population.train.length(len(data.train), population.network).epochs, "epoch")
+        output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
 
-    exit_code, diverged = _train(network, data, population, orders, recorder, output)
-    complete = exit_code == 0 and diverged is None
-    history = recorder.history
-    repeated = _compare(run, network) if run is not None and complete else None
-    found = {
-        "run": None if run is None else str(run),
-        "folder": str(folder),
-        "title": title,
-        "samples": recorder.samples,
-        "dtype": settings.run.dtype,
-        "device": backend.device,
-        "repeats_run": repeated,
-        "interrupted": exit_code != 0,
-        "replicas": [dict(row) for row in population.rows],
-        "settings": settings.to_mapping(),
-    } | history.to_json()
-    _write(folder, found, history, population, output)
-    lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
-    output.result(found, title, *_tables(history, population), *lines)
-    if diverged is not None:
-        raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
-    if exit_code:
-        sys.exit(exit_code)
+        exit_code, diverged = _train(network, data, population, orders, recorder, output)
+        complete = exit_code == 0 and diverged is None
+        history = recorder.history
+        repeated = _compare(run, network) if run is not None and complete else None
+        found = {
+            "run": None if run is None else str(run),
+            "folder": str(folder),
+            "title": title,
+            "samples": recorder.samples,
+            "dtype": settings.run.dtype,
+            "device": backend.device,
+            "repeats_run": repeated,
+            "interrupted": exit_code != 0,
+            "replicas": [dict(row) for row in population.rows],
+            "settings": settings.to_mapping(),
+        } | history.to_json()
+        write_new(folder / "diagnosis.csv", history.to_csv().encode())
+        write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
+        if draws.kinds:
+            pending = draws.draw("diagnosis", history, population, title, recorder.samples)
+            write_figures(pending, folder, output)
+        lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
+        output.result(found, title, *_tables(history, population), *lines)
+        if diverged is not None:
+            raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
+        if exit_code:
+            sys.exit(exit_code)
 
 
 def _train(
@@ -131,10 +137,8 @@ def _train(
 ) -> tuple[int, DivergedError | None]:
     """Train and record; return the exit code of an interruption, or 0, and the error of a training that diverged."""
     from xpnet.cli.progress import ProgressBars, StopOnInterrupt
-    from xpnet.report import render
     from xpnet.training.train import train
 
-    render.load()
     with (
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
         ProgressBars(shown=output.show_progress) as bars,
@@ -223,17 +227,6 @@ def _compare(run: Path, network: Network) -> dict[str, Any] | None:
         identical &= bool(np.array_equal(theirs, ours, equal_nan=True))
         largest = max(largest, float(np.nan_to_num(np.max(np.abs(theirs.astype(float) - ours)))))
     return {"identical": identical, "largest_difference": largest}
-
-
-def _write(folder: Path, found: dict[str, Any], history: LayerHistory, population: Population, output: Output) -> None:
-    from xpnet.report.curves_chart import save_figure
-    from xpnet.report.diagnosis_chart import diagnosis_figure
-
-    write_new(folder / "diagnosis.csv", history.to_csv().encode())
-    write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
-    with left_out_if_not_drawn(output):
-        chart = diagnosis_figure(history, population, found["title"], found["samples"])
-        save_figure(chart, folder / "diagnosis")
 
 
 def _tables(history: LayerHistory, population: Population) -> list[Table]:

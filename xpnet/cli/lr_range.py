@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, left_out_if_not_drawn
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt
+from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import DATA, OUTPUT, number, read_settings, with_settings
 from xpnet.config.settings import CONFIG, Settings
 from xpnet.config.training import TrainConfig
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from xpnet.data import Dataset
 
 _TEST = Group("Range test", sort_key=0)
-FIGURE, TABLE = "lr_range", "lr_range.csv"
+TABLE = "lr_range.csv"
 
 
 # Without the settings of rates and schedules: the test suggests the rates.
@@ -33,7 +34,7 @@ FIGURE, TABLE = "lr_range", "lr_range.csv"
     *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs"),
     *("optimiser", "momentum", "nesterov", "beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
     *("label_smoothing", "class_weight", "dropout", "input_dropout", "flip", "shift", "border", "cutout"),
-    *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "device", "tf32"),
+    *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "figures", "device", "tf32"),
     help={
         "n_s": "Of the training that is suggested: half a cycle, in steps, or in epochs as 5ep. [default: 5ep]",
         "cycles": "Of the training that is suggested: its length in cycles. [default: 2]",
@@ -66,34 +67,35 @@ def lr_range(
     from xpnet.analysis.lr_range import check_range
     from xpnet.analysis.lr_range import lr_range as test_rates
     from xpnet.cli.progress import StepBar, StopOnInterrupt
-    from xpnet.report import render
 
     settings = _settings(options, config)
     # Everything is checked before the folder is made.
     check_range(from_, to, steps, spacing)
-    backend, data = _load(settings, output)
-    written, title = resolved(settings, data), describe(settings, data)
-    folder = create_run_folder(out, prefix="lr-range-")
-    output.note(f"range test: {title}; folder {folder}")
-    render.load()
-    with (
-        finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
-        output.progress_bar(unit="step") as bar,
-    ):
-        test = test_rates(
-            settings.network_config(data.inputs, data.classes),
-            data,
-            settings.train,
-            from_=from_,
-            to=to,
-            steps=steps,
-            spacing=spacing,
-            seeds=_seeds(settings),
-            backend=backend,
-            dtype=settings.run.dtype,
-            callbacks=[StepBar(bar), StopOnInterrupt(interrupt)],
-        )
-    _write(folder, test, written, title, output)
+    with drawer(settings.run.figures, output) as draws:
+        backend, data = _load(settings, output)
+        written, title = resolved(settings, data), describe(settings, data)
+        folder = create_run_folder(out, prefix="lr-range-")
+        output.note(f"range test: {title}; folder {folder}")
+        with (
+            finish_on_interrupt(output, "stopping; press Ctrl-C again to leave at once") as interrupt,
+            output.progress_bar(unit="step") as bar,
+        ):
+            test = test_rates(
+                settings.network_config(data.inputs, data.classes),
+                data,
+                settings.train,
+                from_=from_,
+                to=to,
+                steps=steps,
+                spacing=spacing,
+                seeds=_seeds(settings),
+                backend=backend,
+                dtype=settings.run.dtype,
+                callbacks=[StepBar(bar), StopOnInterrupt(interrupt)],
+            )
+        _write(folder, test, written)
+        if draws.kinds:
+            write_figures(draws.draw("lr_range", test, title), folder, output)
     output.result(test.to_json() | {"folder": str(folder)}, title, _summary(test, folder))
     if test.interrupted:
         sys.exit(interrupt.exit_code)
@@ -133,17 +135,12 @@ def _settings(options: Any, config: Path | None) -> Settings:
     return dataclasses.replace(settings, train=dataclasses.replace(settings.train, **rates))
 
 
-def _write(folder: Path, test: LRRange, settings: dict[str, Any], title: str, output: Output) -> None:
-    """Write the curves as a table and a figure and, if rates are suggested, the settings with these rates."""
-    from xpnet.report.curves_chart import save_figure
-    from xpnet.report.lr_range_chart import range_figure
-
+def _write(folder: Path, test: LRRange, settings: dict[str, Any]) -> None:
+    """Write the curves as a table and, if rates are suggested, the settings with these rates."""
     write_new(folder / TABLE, test.to_csv().encode())
     if test.suggestion is not None:
         rates = {"eta_min": test.suggestion.eta_min, "eta_max": test.suggestion.eta_max}
         write_config(folder, settings | rates)
-    with left_out_if_not_drawn(output):
-        save_figure(range_figure(test, title), folder / FIGURE)
 
 
 def _summary(test: LRRange, folder: Path) -> str:

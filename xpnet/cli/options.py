@@ -17,6 +17,7 @@ from xpnet.config.recipes import recipe
 from xpnet.config.settings import VARYING, Settings, settings_without_effect
 from xpnet.config.settings import read_settings as settings_in
 from xpnet.errors import ConfigError, RunError
+from xpnet.utils.extras import need
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -124,11 +125,14 @@ def given(options: Any) -> dict[str, Any]:
 
 
 def refuse_taken(stem: Path | None) -> None:
-    """Refuse to overwrite a figure, before slow work begins.
+    """Refuse a figure that cannot be drawn, or would overwrite a file, before slow work begins.
 
     Raises:
+        MissingExtraError: What draws figures is not installed.
         RunError: STEM.png or STEM.svg exists, or there is no folder for them.
     """
+    if stem is not None:
+        need("figures", f"figure = {stem}: drawing")
     for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
         if path.exists():
             raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from xpnet.cli.console import Interrupt
 from xpnet.training.callback import Callback, TrainPlan
@@ -49,7 +49,7 @@ class ChunkNotes(Callback):
 class StepBar(Callback):
     """Moves a progress bar with the training steps."""
 
-    def __init__(self, bar: tqdm) -> None:
+    def __init__(self, bar: Any) -> None:
         self._bar = bar
 
     def on_steps(self, steps: int) -> None:
@@ -66,12 +66,14 @@ class ProgressBars(Callback):
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
-        self._bars: list[tqdm] = []
+        self._bars: list[Any] = []
 
     def on_train_begin(self, plan: TrainPlan) -> None:
         """Show the bars, and the epochs that are finished."""
         if not self._shown:
             return
+        from tqdm import tqdm
+
         self._length = plan.length
         self._bars = [
             tqdm(total=plan.length.epochs, unit="epoch", position=0, dynamic_ncols=True),

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import STANDARD, Output
-from xpnet.cli.options import FLAG, OUTPUT
+from xpnet.cli.figures import drawer, write_figures
+from xpnet.cli.options import FLAG, OUTPUT, given, with_settings
+from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError
 from xpnet.version import __version__
 
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xpnet.backend import Backend
+    from xpnet.report.drawing_process import Drawer
     from xpnet.reproduction import Experiment, Outcome
     from xpnet.reproduction.compare import Row
 
 _WHAT = Group("Reproduction", sort_key=0)
 
 
+@with_settings("figures")
 def reproduce(
     *names: Annotated[str, Parameter(group=_WHAT, help="A.bn3, A for all of report A, or all.")],
+    options: Any = None,
     listed: Annotated[
         bool, Parameter(name="--list", group=_WHAT, **FLAG, help="List the experiments and leave.")
     ] = False,
@@ -58,11 +63,19 @@ def reproduce(
             )
         _list(output, choose(names or ["all"]))
         return
-    _run(choose(names), quick, data, device, out, output)
+    chosen = choose(names)
+    with drawer(Settings.from_mapping(given(options)).run.figures, output) as draws:
+        _run(chosen, quick, data, device, out, output, draws)
 
 
 def _run(
-    chosen: Sequence[Experiment], quick: bool, data: str | None, device: str, out: Path | None, output: Output
+    chosen: Sequence[Experiment],
+    quick: bool,
+    data: str | None,
+    device: str,
+    out: Path | None,
+    output: Output,
+    draws: Drawer,
 ) -> None:
     from tqdm import tqdm
 
@@ -70,7 +83,6 @@ def _run(
     from xpnet.cli import command_line
     from xpnet.cli.progress import StepBar
     from xpnet.data import load_data
-    from xpnet.report.reproduction_chart import write_figures
     from xpnet.report.reproduction_markdown import markdown_page
     from xpnet.reproduction import Runner
     from xpnet.reproduction.compare import compare
@@ -94,7 +106,7 @@ def _run(
                 output.note(f"{one.name}: {one.what}" + (" (quick)" if quick else ""))
                 with tqdm(unit=" steps", disable=not output.show_progress, dynamic_ncols=True, leave=False) as bar:
                     outcome = runner.run(one, [StepBar(bar)])
-            figures[experiment.name] = write_figures(experiment, outcome, folder)
+            figures[experiment.name] = _figures(experiment, outcome, folder, output, draws)
             output.note(f"{experiment.name}: {outcome.seconds:.1f} s")
             about = _about(backend, quick, time.perf_counter() - begin)
             # All results so far, so that an early end loses nothing.
@@ -117,6 +129,14 @@ def _run(
         *tables,
         f"{result['seconds']:.0f} s in all; page: {folder / 'README.md'}; as HTML: xpnet report {folder}",
     )
+
+
+def _figures(experiment: Experiment, outcome: Outcome, folder: Path, output: Output, draws: Drawer) -> list[str]:
+    """Write the figures of an experiment; return the names of the pictures that its page shows."""
+    if not draws.kinds:
+        return []
+    paths = write_figures(draws.draw("reproduction", experiment, outcome), folder, output)
+    return [path.name for path in paths if path.suffix == f".{draws.kinds[0]}"]
 
 
 def _needed(experiment: Experiment, outcomes: dict[str, Outcome]) -> list[Experiment]:

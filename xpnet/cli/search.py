@@ -11,18 +11,19 @@ from cyclopts import Group, Parameter
 
 from xpnet.backend import get_backend
 from xpnet.cli import typed
-from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
+from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, percent
+from xpnet.cli.figures import kinds_of
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.progress import StopOnInterrupt
 from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
+from xpnet.cli.search_figures import draw_search
 from xpnet.cli.train import train_anew
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
 from xpnet.errors import ConfigError, RunError
 from xpnet.runs.experiment import about_data, resolved
-from xpnet.runs.folder import HISTORY, METRICS, create_run_folder
-from xpnet.runs.records import read_history, read_metrics
-from xpnet.training.history import History, columns_of
+from xpnet.runs.folder import METRICS, create_run_folder
+from xpnet.runs.records import read_metrics
 from xpnet.tuning import Outcome, Search, SearchConfig, SearchResult, Space, open_storage
 from xpnet.tuning.folder import BEST, OutcomeFiles, read_search, result_json, write_search
 from xpnet.tuning.kept_networks import BEST_RUN, FolderStore, free_winner
@@ -30,7 +31,7 @@ from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.search_identity import OWN
 from xpnet.tuning.storage import JOURNAL, absolute, check_exists, close_storage, database_errors, without_password
 from xpnet.tuning.winner import check_final
-from xpnet.utils.atomic_files import rewrite
+from xpnet.utils.extras import installed, need
 from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
@@ -118,6 +119,7 @@ def search(
     if coarse_to_fine:
         searched.setdefault("rounds", 2)
     asked = _Asked(options, own, searched, config, storage, study, out, output)
+    need("search", "xpnet search")
     with database_errors():
         if resume is not None or (not space and study is not None):
             if space:
@@ -127,7 +129,7 @@ def search(
             worker, folder = asked.start(space)
         try:
             with finish_on_interrupt(output, _STOPPING) as interrupt:
-                result = _run(worker, folder, output, interrupt)
+                result = _run(worker, folder, output, interrupt, asked.kinds)
         finally:
             close_storage(worker.queue.storage)
     if result.interrupted:
@@ -151,6 +153,7 @@ class _Asked:
     study: str | None
     out: Path | None
     output: Output
+    kinds: tuple[str, ...] = ()
 
     def start(self, names: tuple[str, ...]) -> tuple[Search, Path]:
         """Begin a search in a new folder."""
@@ -158,6 +161,7 @@ class _Asked:
         space = Space.of(names)
         space.refuse(self.own)
         settings = read_settings(self.options, self.config, check=space.checked)
+        self.kinds = kinds_of(settings.run.figures, self.output)
         how = SearchConfig(**self.searched)
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         self.output.note(f"device: {backend.device} ({backend.reason})")
@@ -200,6 +204,8 @@ class _Asked:
                 f"study = {study}: needs the storage it is in; name it with --storage, or use --resume RUN"
             )
         run = Settings.from_mapping({name: value for name, value in own.items() if name in OWN}).run
+        stated_figures = str(stated.get("figures", "auto")) if installed("figures") else "auto"
+        self.kinds = kinds_of(own.get("figures", stated_figures), self.output)
         own["device"] = own.get("device", stated.get("device", "auto"))
         backend = get_backend(own["device"], tf32=run.tf32 or bool(stated.get("tf32", False)))
         self.output.note(f"device: {backend.device} ({backend.reason})")
@@ -213,7 +219,7 @@ class _Asked:
         return worker, folder
 
 
-def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt) -> SearchResult:
+def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt, kinds: tuple[str, ...]) -> SearchResult:
     """Work on the search, fill the folder, print the result."""
     from xpnet.runs.environment import describe_environment
 
@@ -228,7 +234,7 @@ def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt) -> 
         display.stop()
         files.write_last()
         output.note(f"the winner is trained again, on {settings.data.split}: {run}")
-        if train_anew(settings, run, NotesOnly(as_json=False, quiet=output.quiet)):
+        if train_anew(settings, run, NotesOnly(as_json=False, quiet=output.quiet), kinds):
             return None
         trained_again = True
         return read_metrics(run / METRICS) | {"winner": run.name}
@@ -255,35 +261,13 @@ def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt) -> 
         files.write(result.outcome, found)
     if result.best is None and not result.interrupted:
         raise RunError(f"{folder}: no trial came to an accuracy; trials.csv there says how they stand")
-    if any(trial.score is not None for trial in result.trials):
-        _draw(found, folder, output)
+    if kinds and any(trial.score is not None for trial in result.trials):
+        draw_search(found, folder, output, kinds)
     output.result(found, *_tables(result, found, folder))
     of_winner = (result.final or {}).get("warnings", ())
     printed = of_winner if trained_again else ()  # by the training itself
     output.notes(*(f"warning: {w}" for w in dict.fromkeys((*result.warnings, *of_winner)) if w not in printed))
     return result
-
-
-def _draw(found: dict[str, Any], folder: Path, output: Output) -> None:
-    """Draw the trials, and the curves of the best run and of the winner's run, unless they are drawn already."""
-    from xpnet.report.curves_chart import curves, save_figure
-    from xpnet.report.figure import write_panel
-    from xpnet.report.records import read_run
-    from xpnet.report.search_chart import search_panels
-    from xpnet.report.search_file import winner_in
-
-    with left_out_if_not_drawn(output):
-        for panel in search_panels(found):
-            write_panel(panel, folder, rewrite)
-        best = None if found["best_run"] is None else folder / found["best_run"]
-        for run in (best, winner_in(folder, found)):
-            if run is None or (run / "curves.png").exists():
-                continue
-            record = read_run(run)
-            history = read_history(run / HISTORY, len(record.replicas))
-            if len(history["epoch"]):
-                drawn = curves(History(record.initial_eta, columns_of(history)), record.title)
-                save_figure(drawn, run / "curves", rewrite)
 
 
 def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[Any]:

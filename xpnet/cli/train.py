@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from xpnet.cli import command_line
-from xpnet.cli.console import (
-    STANDARD,
-    Interrupt,
-    Output,
-    finish_on_interrupt,
-    left_out_if_not_drawn,
-)
+from xpnet.cli.console import STANDARD, Interrupt, Output, finish_on_interrupt
+from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
 from xpnet.cli.tables import combinations_table, in_words, result_table
@@ -29,6 +24,7 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
+    from xpnet.report.drawing_process import Drawer
     from xpnet.runs.experiment import Experiment
     from xpnet.runs.resume import ResumePoint
     from xpnet.runs.saver import Saver
@@ -78,12 +74,25 @@ def train(
         sys.exit(exit_code)
 
 
-def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
+def train_anew(settings: Settings, out: Path | None, output: Output, kinds: tuple[str, ...] | None = None) -> int:
     """Train in a new run folder; return 0, or the exit code of a signal.
+
+    Args:
+        settings: The settings of the run.
+        out: Its folder; None makes one below ``runs/``.
+        output: Where notes and the result are printed.
+        kinds: Kinds of pictures to draw; those that the settings ask for if not given.
 
     Raises:
         RunError: Not everything could be saved.
     """
+    from xpnet.report.drawing_process import Drawer
+
+    with drawer(settings.run.figures, output) if kinds is None else Drawer(kinds) as draws:
+        return _train_anew(settings, out, output, draws)
+
+
+def _train_anew(settings: Settings, out: Path | None, output: Output, draws: Drawer) -> int:
     from xpnet.runs.environment import describe_environment
     from xpnet.runs.experiment import Experiment, alone_in
     from xpnet.runs.folder import create_run_folder, write_config, write_environment
@@ -100,7 +109,7 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
-        return _train_in(experiment, folder, ResumePoint(), output)
+        return _train_in(experiment, folder, ResumePoint(), output, draws)
 
 
 def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
@@ -128,7 +137,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
         _warn(metrics, output)
         return 0
     refuse_links(run)
-    with alone_in(run):
+    with drawer(settings.run.figures, output) as draws, alone_in(run):
         experiment = Experiment.of(settings, output.note, data_seen(run))
         point, changed = _resume_point(run, experiment, output, allow_changes)
         if point.starts:
@@ -146,7 +155,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
             write_config(run, experiment.config)
         environment = describe_environment(experiment.backend, command_line())
         output.notes(*remember_environment(run, environment, point.step))
-        return _train_in(experiment, run, point, output)
+        return _train_in(experiment, run, point, output, draws)
 
 
 def _check_is_run(run: Path) -> None:
@@ -184,19 +193,20 @@ def _resume_point(run: Path, experiment: Experiment, output: Output, allow_chang
     return point, bool(changes)
 
 
-def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output) -> int:
+def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output, draws: Drawer) -> int:
     """Train from a point to the end, fill the folder, print the result; return 0, or the exit code of a signal."""
-    from xpnet.cli.cross_validation import cross_validation
     from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
-    from xpnet.report import render
     from xpnet.runs.loggers import loggers
     from xpnet.runs.saver import Saver
 
-    render.load()
-    population, folds = experiment.population, cross_validation(experiment, folder, output)
-    if isinstance(folds, int):
-        return folds
-    of_folds = None if folds is None else folds.to_json
+    population, of_folds = experiment.population, None
+    if experiment.settings.run.cv is not None:
+        from xpnet.cli.cross_validation import cross_validation
+
+        folds = cross_validation(experiment, folder, output)
+        if isinstance(folds, int):
+            return folds
+        of_folds = None if folds is None else folds.to_json
     output.note(f"training: {experiment.title}, {counted(experiment.length.steps, 'step')}; run folder {folder}")
     with finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt:
         with (
@@ -206,12 +216,13 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
             callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt)]
             callbacks += loggers(experiment, folder, output.note)
             network, result = experiment.train(folder, point, callbacks)
+            write = _draw(experiment, folder, result, output, draws)
         interrupt.message = "writing the results; press Ctrl-C again to leave at once"
         for replica, divergence in sorted(result.diverged.items()):
             settings = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
             sentence = divergence.sentence(population.train, replica)
             output.note(f"warning: {sentence} ({settings}); it was left out from there on")
-        metrics = saver.write_results(network, result, lambda: _draw(experiment, folder, result, output), of_folds)
+        metrics = saver.write_results(network, result, write, of_folds)
     return _print_result(experiment, output, metrics, result, saver, interrupt)
 
 
@@ -262,16 +273,27 @@ def _warn(metrics: Mapping[str, Any], output: Output) -> None:
     output.notes(*(f"warning: {sentence}" for sentence in metrics.get("warnings", ())))
 
 
-def _draw(experiment: Experiment, folder: Path, result: TrainResult, output: Output) -> None:
-    """Draw the curves; continue without them if drawing fails.
+def _draw(
+    experiment: Experiment, folder: Path, result: TrainResult, output: Output, draws: Drawer
+) -> Callable[[], None]:
+    """Begin to draw the curves, and return a function that writes them; without them if drawing fails.
 
-    Raises:
-        OSError, RunError: The curves cannot be written.
+    It raises OSError or RunError if they cannot be written.
     """
-    from xpnet.report.curves_chart import curves, save_figure
-    from xpnet.report.population_chart import population_figure
+    from xpnet.report.figure import KINDS
+    from xpnet.report.figure_files import CURVES
 
-    with left_out_if_not_drawn(output):
-        compares, title = experiment.compares, experiment.title
-        chart = population_figure(experiment.population, result, title) if compares else curves(result.history, title)
-        save_figure(chart, folder / "curves", rewrite)
+    title, pending = experiment.title, None
+    if len(result.history) and draws.kinds:
+        if experiment.compares:
+            pending = draws.draw("population", experiment.population, result, title)
+        else:
+            pending = draws.draw("curves", result.history, title)
+
+    def write() -> None:
+        for kind in set(KINDS) - set(draws.kinds):  # of the part of this training that was drawn before
+            (folder / f"{CURVES}.{kind}").unlink(missing_ok=True)
+        if pending is not None:
+            write_figures(pending, folder, output, rewrite)
+
+    return write

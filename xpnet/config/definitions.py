@@ -208,5 +208,6 @@ class RunConfig(Checked):
     save_every: int = setting(1, whole(0), "Epochs between checkpoints; 0: none.", metavar="N")
     keep: int = setting(2, whole(1), "Last checkpoints that are kept, beside the best.", metavar="N")
     log: str | None = chosen(None, "tensorboard", "Also write event files for TensorBoard.", unset="no log")
+    figures: str = chosen("auto", "auto|none|png|svg|all", "Figures to draw; auto: all that can be drawn here.")
     device: str = setting("auto", text_of("auto, cpu, gpu or gpu:N"), "Where to compute.", metavar="auto|cpu|gpu|gpu:N")
     tf32: bool = setting(False, flag, "Multiply float32 with 10 bits of mantissa, which is faster (GPU).")

@@ -18,11 +18,11 @@ from xpnet.errors import ConfigError, RunError
 from xpnet.exporters.folded import FoldedModel, fold
 from xpnet.exporters.numpy_source import numpy_source
 from xpnet.exporters.onnx_file import onnx_bytes
-from xpnet.exporters.packages import needed
 from xpnet.exporters.torch_file import torch_bytes
 from xpnet.exporters.torch_source import torch_source, torch_state
 from xpnet.nn.network import Network
 from xpnet.utils.atomic_files import write_new
+from xpnet.utils.extras import need
 
 # Ending of the file of each format, and of the one beside it.
 ENDINGS = {"onnx": (".onnx",), "torch": (".pt", ".py"), "numpy": (".py", ".npz"), "npz": (".npz",)}
@@ -116,7 +116,7 @@ def check_files(files: tuple[Path, ...]) -> None:
 
     Raises:
         RunError: A file exists, or there is no folder for it.
-        ConfigError: A package is missing.
+        MissingExtraError: A package is missing.
     """
     for file in files:
         if file.exists() or file.is_symlink():
@@ -124,7 +124,7 @@ def check_files(files: tuple[Path, ...]) -> None:
     if not files[0].parent.is_dir():
         raise RunError(f"out = {files[0]}: there is no folder {files[0].parent}")
     if files[0].suffix == ENDINGS["onnx"][0]:
-        needed("onnx", "export", "to = onnx")
+        need("export", "an ONNX file")
 
 
 def _by_ending(path: Path) -> str:

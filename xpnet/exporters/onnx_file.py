@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from xpnet.errors import ConfigError
 from xpnet.exporters.columns import intervals, owner_of_outputs
 from xpnet.exporters.folded import FoldedModel
-from xpnet.exporters.packages import needed
 from xpnet.ops.activations import GELU_CUBIC, GELU_LINEAR, LEAK
+from xpnet.utils.extras import need
 from xpnet.version import __version__
 
 # Old enough for runtimes of many years; everything that is used below is in them.
@@ -56,9 +56,12 @@ def onnx_bytes(model: FoldedModel) -> bytes:
     """Return the content of an ONNX file; equal models give equal bytes.
 
     Raises:
-        ConfigError: The package onnx is missing, or the model is too large for a file.
+        MissingExtraError: The package onnx is missing.
+        ConfigError: The model is too large for a file.
     """
-    onnx = needed("onnx", "export", "to = onnx")
+    need("export", "an ONNX file")
+    import onnx
+
     size = sum(array.nbytes for array in model.arrays().values())
     if size > _MOST_BYTES:
         raise ConfigError(

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import importlib
 import pickle
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,13 @@ from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from xpnet.errors import ConfigError
-from xpnet.ops.blas import blas_threads
 from xpnet.utils.atomic_files import replace_whole
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import free_addresses
 
 _DIGEST = hashlib.sha256().digest_size
-# Bytes of address space that Numba takes at its first call, and for each thread of SciPy's BLAS, which it loads.
-_LOADED, _OF_A_THREAD = 100 * 2**20, 40 * 2**20
+# Bytes of address space that Numba takes at its first call.
+_LOADED = 100 * 2**20
 
 
 @lru_cache(maxsize=1)
@@ -37,18 +37,34 @@ def load() -> None:
     """Load the libraries that Numba would otherwise load at the first call of a compiled function, during a training.
 
     Raises:
-        ConfigError: The address space is too small; SciPy's BLAS would wait for it forever.
+        ConfigError: The address space is too small.
     """
-    needed, free = _LOADED + blas_threads() * _OF_A_THREAD, free_addresses()
-    if free is not None and free < needed:
+    free = free_addresses()
+    if free is not None and free < _LOADED:
         raise ConfigError(
-            f"memory: what Numba loads takes {needed / 2**20:,.0f} MB of addresses, of which this process may have "
+            f"memory: what Numba loads takes {_LOADED / 2**20:,.0f} MB of addresses, of which this process may have "
             f"{max(0, free) / 2**20:,.0f} more (ulimit -v); allow it more, or go without Numba: XPNET_FAST=0"
         )
-    for name in ("numpy.ma", "numba.core.runtime.context"):
-        importlib.import_module(name)
+    with _without_blas():
+        for name in ("numpy.ma", "numba.core.runtime.context", "numba.np.arraymath"):
+            importlib.import_module(name)
     cpu_target.target_context.refresh()
     cpu_target.typing_context.refresh()
+
+
+@contextlib.contextmanager
+def _without_blas() -> Iterator[None]:
+    """Keep Numba from loading ``scipy.linalg`` to see whether it is there: a fifth of a second, for nothing here.
+
+    Whoever compiles a product of Numba's loads it then: Numba asks again at each use.
+    """
+    linalg: Any = importlib.import_module("numba.np.linalg")
+    asked = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        yield
+    finally:
+        linalg.ensure_blas = asked
 
 
 class CodeCache(FunctionCache):

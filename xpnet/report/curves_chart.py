@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report import render
+from xpnet.report.figure import chart_files, write_files
 from xpnet.report.format import SET_NAMES
 from xpnet.report.theme import band_rows, epoch_axis, set_colour, titled
 from xpnet.training.history import FIGURES, History
@@ -41,11 +41,7 @@ def save_figure(chart: Any, stem: Path, write: Callable[[Path, bytes], None] = w
     Raises:
         RunError: A file exists, or cannot be written.
     """
-    spec = chart if isinstance(chart, dict) else chart.to_dict()
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write(png, render.png(spec, 2))
-    write(svg, render.svg(spec).encode())
-    return [png, svg]
+    return write_files(chart_files(chart, stem.stem), stem.parent, write)
 
 
 def _panel(history: History, figure: str) -> Any:

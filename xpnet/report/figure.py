@@ -15,6 +15,8 @@ from xpnet.report.theme import PAGE_CONFIG, paper_config
 from xpnet.training.history import csv_lines
 from xpnet.utils.atomic_files import write_new
 
+# Kinds of pictures.
+KINDS = ("png", "svg")
 _WIDTH = 430
 # vl-convert contains this font, so the layout is the same everywhere; page.css takes fonts of the same widths.
 _STATIC_FONT = "Liberation Sans"
@@ -95,20 +97,33 @@ def static_svg(panel: Panel) -> str:
     return _UNSEEN.sub("", render.svg(panel.static_spec(_WIDTH * (2 if panel.wide else 1) - 60) | {"config": config}))
 
 
-def write_panel(panel: Panel, folder: Path, write: Callable[[Path, bytes], None] = write_new) -> list[Path]:
-    """Write the chart as PNG and SVG with its title, for papers, and its data as CSV; return the paths.
+def panel_files(panel: Panel, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """Return the chart as pictures with its title, for papers, and its data as CSV, by the names of the files."""
+    spec = panel.static_spec(_WIDTH - 60) | {"config": paper_config()}
+    spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}
+    body = [[row.get(name) for name in panel.columns] for row in panel.rows]
+    pictures = render.pictures(spec, kinds, 3)
+    files = {f"{panel.name}.{kind}": content for kind, content in pictures.items()}
+    return files | {f"{panel.name}.csv": csv_lines([list(panel.columns.values()), *body]).encode()}
+
+
+def chart_files(chart: Any, stem: str, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """Return a chart or its specification as pictures, by the names of the files; a PNG has twice the SVG's pixels."""
+    spec = chart if isinstance(chart, dict) else chart.to_dict()
+    return {f"{stem}.{kind}": content for kind, content in render.pictures(spec, kinds, 2).items()}
+
+
+def write_files(
+    files: Mapping[str, bytes], folder: Path, write: Callable[[Path, bytes], None] = write_new
+) -> list[Path]:
+    """Write files by their names; return the paths.
 
     Raises:
         RunError: A file exists, unless `write` replaces files, or it cannot be written.
     """
-    spec = panel.static_spec(_WIDTH - 60) | {"config": paper_config()}
-    spec["title"] = {"text": panel.title, "anchor": "start", "fontSize": 14, "offset": 10}
-    paths = [folder / f"{panel.name}.{kind}" for kind in ("png", "svg", "csv")]
-    write(paths[0], render.png(spec, 3))
-    write(paths[1], render.svg(spec).encode())
-    body = [[row.get(name) for name in panel.columns] for row in panel.rows]
-    write(paths[2], csv_lines([list(panel.columns.values()), *body]).encode())
-    return paths
+    for name, content in files.items():
+        write(folder / name, content)
+    return [folder / name for name in files]
 
 
 def side_by_side(panels: Sequence[Panel], title: str, subtitle: str) -> dict[str, Any]:

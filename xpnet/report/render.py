@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib
-import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xpnet.errors import XpnetError
+from xpnet.utils.png import png as png_file
 
 # XML cannot hold control characters, and vl-convert ends the process over them, so Unicode's pictures for control
 # characters replace them.  Escapes would not work: Vega-Lite puts titles into expressions, which undo escapes.
@@ -20,6 +24,12 @@ _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
     0x7F: 0x2421,
     0xFFFE: 0xFFFD,
     0xFFFF: 0xFFFD,
+}
+# A chart of one point, with axes.
+_SMALLEST: dict[str, Any] = {
+    "data": {"values": [{"x": 1, "s": "a"}]},
+    "mark": "line",
+    "encoding": {"x": {"field": "x", "type": "quantitative"}, "color": {"field": "s", "type": "nominal"}},
 }
 # If fewer open files are allowed, vl-convert runs in a process of its own.
 _FILES = 100
@@ -37,11 +47,14 @@ class DrawingError(XpnetError):
     """Charts cannot be drawn on this system."""
 
 
-def load() -> None:
+def load(*, warm: bool = False) -> None:
     """Load the modules that draw figures, before a training begins.
 
     Later, memory may be short, and imports ignore signals.  Errors are ignored here; they appear when a figure is
     drawn.
+
+    Args:
+        warm: Whether to draw something too: the first figure takes half a second longer than others.
     """
     with contextlib.suppress(Exception):
         import altair  # noqa: F401
@@ -50,6 +63,9 @@ def load() -> None:
             importlib.import_module(f"xpnet.report.{name}_chart")
         if not _limited():
             import vl_convert  # noqa: F401
+
+            if warm:
+                png(svg(_SMALLEST), 1)
 
 
 def svg(spec: dict[str, Any]) -> str:
@@ -61,13 +77,23 @@ def svg(spec: dict[str, Any]) -> str:
     return converted("vegalite_to_svg", drawable(spec)).decode()
 
 
-def png(spec: dict[str, Any], scale: float) -> bytes:
-    """Return a chart as PNG, with `scale` times the pixels of its SVG.
+def png(svg: str, scale: float) -> bytes:
+    """Return an SVG as PNG, with `scale` times its pixels.
 
     Raises:
         DrawingError: Nothing can be drawn here.
     """
-    return converted("vegalite_to_png", drawable(spec), scale=scale)
+    return converted("svg_to_png", svg, scale=scale)
+
+
+def pictures(spec: dict[str, Any], kinds: Sequence[str], scale: float) -> dict[str, bytes]:
+    """Return a chart as pictures of some kinds, "png" or "svg", by kind; a PNG has `scale` times the SVG's pixels.
+
+    Raises:
+        DrawingError: Nothing can be drawn here.
+    """
+    drawn = svg(spec)
+    return {kind: drawn.encode() if kind == "svg" else png(drawn, scale) for kind in kinds}
 
 
 def converted(name: str, *given: Any, **options: Any) -> bytes:
@@ -132,8 +158,6 @@ def quoted(text: str) -> str:
     return json.dumps(drawable(text))
 
 
-def data_uri(image: Any) -> str:
-    """Return a PIL image as a PNG in a data URI."""
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+def data_uri(planes: NDArray[np.uint8]) -> str:
+    """Return channel planes (channels, height, width), one or three, as a PNG in a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png_file(planes)).decode()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet.report.charts import dots, metric_curves, surface
-from xpnet.report.curves_chart import save_figure
-from xpnet.report.figure import Panel, side_by_side
+from xpnet.report.figure import KINDS, Panel, chart_files, side_by_side
 from xpnet.report.format import SET_NAMES, capitalised, file_stem, percent, setting_label
 from xpnet.report.theme import is_wide
 from xpnet.reproduction.compare import words_of
@@ -19,7 +17,6 @@ from xpnet.reproduction.experiments import Experiment
 from xpnet.reproduction.outcome import CellOutcome, Outcome
 from xpnet.reproduction.sampling import matches
 from xpnet.training.history import csv_lines
-from xpnet.utils.atomic_files import write_new
 
 # Columns of the CSV that several charts share.
 _VALUES = {"y": "value", "l": "mean - std", "h": "mean + std"}
@@ -67,22 +64,18 @@ def drawings(experiment: Experiment, outcome: Outcome) -> list[Drawing]:
     return made
 
 
-def write_figures(experiment: Experiment, outcome: Outcome, folder: Path) -> list[str]:
-    """Write each figure as PNG, SVG and CSV; return the names of the PNGs.
-
-    Raises:
-        RunError: A file exists, or cannot be written.
-    """
-    names = []
+def reproduction_files(experiment: Experiment, outcome: Outcome, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """Return each figure as pictures and CSV, by the names of the files."""
+    files: dict[str, bytes] = {}
     for drawing in drawings(experiment, outcome):
         chart = side_by_side(drawing.panels, drawing.title, drawing.subtitle)
-        names.append(save_figure(chart, folder / drawing.stem)[0].name)
+        files |= chart_files(chart, drawing.stem, kinds)
         columns = drawing.panels[0].columns
         rows: list[list[Any]] = [["panel", *(_VALUES.get(name, words) for name, words in columns.items())]]
         for panel in drawing.panels:
             rows += [[panel.title, *(row.get(name) for name in panel.columns)] for row in panel.rows]
-        write_new(folder / f"{drawing.stem}.csv", csv_lines(rows).encode())
-    return names
+        files[f"{drawing.stem}.csv"] = csv_lines(rows).encode()
+    return files
 
 
 def _curve(cell: CellOutcome, figure: str, name: str, title: str) -> Panel:

@@ -52,20 +52,26 @@ def _images(source: RawDataset, chosen: Chosen, title: str) -> Any:
 
 def _picture(source: RawDataset, row: int) -> str:
     """Return an image as a PNG in a data URI."""
-    from PIL import Image
-
     channels, height, width = source.image_shape or (1, 1, 1)
     values = np.asarray(source.x[row : row + 1][0])
     if values.dtype != np.uint8:
         # Floating pixels: the darkest becomes black and the brightest white.
         low, high = float(values.min()), float(values.max())
         values = np.rint(255 * (values - low) / (high - low or 1)).astype(np.uint8)
-    planes = values.reshape(channels, height, width).transpose(1, 2, 0)
-    picture = Image.fromarray(planes[:, :, 0] if channels == 1 else np.ascontiguousarray(planes))
-    factor = max(1, 2 * _SIDE // max(height, width))
-    picture = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
-    picture.thumbnail((2 * _SIDE, 2 * _SIDE))
-    return render.data_uri(picture)
+    return render.data_uri(_of_size(values.reshape(channels, height, width)))
+
+
+def _of_size(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture with each pixel repeated, or with means of squares of pixels, so that it fits the figure."""
+    _, height, width = planes.shape
+    factor = 2 * _SIDE // max(height, width)
+    if factor >= 1:
+        return planes.repeat(factor, axis=1).repeat(factor, axis=2)
+    side = -(-max(height, width) // (2 * _SIDE))
+    edges = ((0, 0), (0, -height % side), (0, -width % side))
+    squares = np.pad(planes, edges, mode="edge").reshape(len(planes), -(-height // side), side, -(-width // side), side)
+    means: NDArray[np.uint8] = np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
+    return means
 
 
 def _cells(source: RawDataset, chosen: Chosen, title: str) -> Any:

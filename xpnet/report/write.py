@@ -15,11 +15,12 @@ from xpnet.config.arguments import path as a_path
 from xpnet.config.arguments import takes
 from xpnet.config.fields import optional
 from xpnet.errors import ConfigError, RunError
-from xpnet.report.figure import write_panel
+from xpnet.report.figure import panel_files, write_files
 from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
 from xpnet.runs.folder import create_run_folder
 from xpnet.utils.atomic_files import write_new
+from xpnet.utils.extras import need
 from xpnet.version import __version__
 
 PAGE = "report.html"
@@ -70,7 +71,9 @@ def write_report(
     Raises:
         RunError: A folder is not of a run, a search or a reproduction; or a file is broken, or exists already.
         ConfigError: Settings are broken, or `paths` cannot be combined.
+        MissingExtraError: The packages that draw are not installed.
     """
+    need("figures", "a report")
     folders = [Path(path) for path in paths]
     if not folders:
         raise ConfigError("report: name a folder of a run, a search or a reproduction, or several runs to compare")
@@ -82,7 +85,7 @@ def write_report(
     written: list[Path] = []
     if figures is not None:
         folder = create_run_folder(figures)
-        written = [path for panel in page.panels() for path in write_panel(panel, folder)]
+        written = [path for panel in page.panels() for path in write_files(panel_files(panel), folder)]
     target = _write(target, html, numbered=out is None)
     return Report(page.kind, target, written, list(page.notes))
 

@@ -7,13 +7,13 @@ import os
 import platform
 import time
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from xpnet.errors import RunError, printable
 from xpnet.runs.folder import ENVIRONMENT, write_environment
 from xpnet.runs.records import read_environment
+from xpnet.utils.extras import version_of
 from xpnet.utils.memory import usable_cores
 from xpnet.version import __version__
 
@@ -107,11 +107,8 @@ def system() -> str:
 
 def versions(packages: Iterable[str], distributions: dict[str, str] | None = None) -> dict[str, str]:
     """Return the versions of the installed `packages`; `distributions` has the differing names of distributions."""
-    installed = {}
-    for name in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            installed[name] = metadata.version((distributions or {}).get(name, name))
-    return installed
+    found = {name: version_of((distributions or {}).get(name, name)) for name in packages}
+    return {name: version for name, version in found.items() if version is not None}
 
 
 def processor() -> str:

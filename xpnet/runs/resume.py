@@ -24,7 +24,7 @@ from xpnet.training.state import Chunk, TrainState, check_compatible
 from xpnet.utils.plural import counted
 
 # Settings that may always change: the data's location, the device, what is saved and logged, how the test set is seen.
-_FREE = ("data", "device", "save_every", "keep", "views", "log")
+_FREE = ("data", "device", "save_every", "keep", "figures", "views", "log")
 _LACKS_MOMENTS = "{}: cannot be resumed with {}, whose moments it lacks; train a new run from it with --config"
 # Settings that determine the batches of an epoch.
 _BATCHES = ("batch_size", "drop_last", "shuffle", "shuffle_seed", "seed", "runs", "flip", "shift", "border", "cutout")

@@ -1,16 +1,10 @@
 """A classifier for scikit-learn: networks and ensembles with ``fit`` and ``predict``."""
 
-try:
-    import narwhals as _narwhals  # noqa: F401
-    import sklearn as _sklearn  # noqa: F401
-except ImportError as _error:
-    raise ImportError(
-        f"xpnet.sklearn needs scikit-learn and narwhals ({_error}); install them with xpnet's extra: "
-        "pip install 'xpnet[sklearn]'",
-        name=_error.name,
-    ) from None
+from xpnet.utils.extras import need as _need
 
-from xpnet.sklearn.classifier import XpnetClassifier
-from xpnet.sklearn.search import PopulationSearchCV
+_need("sklearn", "xpnet.sklearn")
+
+from xpnet.sklearn.classifier import XpnetClassifier  # noqa: E402
+from xpnet.sklearn.search import PopulationSearchCV  # noqa: E402
 
 __all__ = ["PopulationSearchCV", "XpnetClassifier"]

@@ -30,6 +30,7 @@ from xpnet.tuning.trial_queue import TrialQueue
 from xpnet.tuning.trials import Outcome, ResultDisplay, Trial
 from xpnet.tuning.winner import Metrics, check_final, find_once, winner_settings, with_all_sets
 from xpnet.tuning.worker import SearchWorker
+from xpnet.utils.extras import need
 from xpnet.utils.plural import counted
 
 
@@ -276,7 +277,9 @@ def search(
     Raises:
         ConfigError: An argument is out of its range, or cannot be trained.
         RunError: The storage cannot be used, or holds another search of this name.
+        MissingExtraError: Optuna is not installed.
     """
+    need("search", "xpnet.search")
     given = dict(settings or {})
     searched = Space.of(space)
     searched.refuse(given)

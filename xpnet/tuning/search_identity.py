@@ -27,7 +27,7 @@ IDENTITY_SHAPE = schema.record(
     }
 )
 # Settings that may differ between workers: where and how they compute.
-OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep", "log")
+OWN = ("data", "device", "max_replicas", "tf32", "stepper", "save_every", "keep", "figures", "log")
 
 
 def identity(space: list[str], settings: Mapping[str, Any], search: Mapping[str, Any], data: Dataset) -> dict[str, Any]:

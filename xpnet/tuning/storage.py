@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from typing import Any
 
 from xpnet.errors import ConfigError, RunError
 from xpnet.tuning.journal import journal_backend
+from xpnet.utils.extras import need
 from xpnet.utils.file_system import check_utf8, open_regular
 
 JOURNAL = "study.journal"
 _TRIES = 8
+_POSTGRESQL = ("psycopg", "psycopg2")  # drivers, the first of them from the extra
 
 
 def open_storage(location: str | Path | None, *, links: bool = True) -> Any:
@@ -29,7 +32,9 @@ def open_storage(location: str | Path | None, *, links: bool = True) -> Any:
     Raises:
         ConfigError: The URL is invalid, or its driver is not installed.
         RunError: The file or the database cannot be opened.
+        MissingExtraError: Optuna, or the driver for PostgreSQL, is not installed.
     """
+    need("search", "a search")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise Optuna would report every trial
@@ -50,8 +55,6 @@ def open_storage(location: str | Path | None, *, links: bool = True) -> Any:
 
 
 def _open_database(url: str) -> Any:
-    import sqlalchemy.exc
-
     shown = without_password(url)
     if re.match(r"sqlite(\+\w+)?://(/?$|/:memory:|\?)", url):
         raise ConfigError(f"storage = {shown}: is in memory and ends with this process; name a file, sqlite:///FILE")
@@ -61,11 +64,14 @@ def _open_database(url: str) -> Any:
             open_regular(file, links=True).close()
     except OSError as error:
         raise RunError(f"storage = {shown}: cannot be opened ({error.strerror}); name another file") from None
+    if _needs_a_driver(url) and not any(map(find_spec, _POSTGRESQL)):
+        need("postgresql", f"storage = {shown}: PostgreSQL")
+    import sqlalchemy.exc
+
     try:
         return _with_tables(_with_driver(url))
     except ImportError as error:
-        hint = "; pip install '.[postgresql]' in xpnet's source folder brings PostgreSQL's" if "postgres" in url else ""
-        raise ConfigError(f"storage = {shown}: its driver is not installed ({error}){hint}") from None
+        raise ConfigError(f"storage = {shown}: its driver is not installed ({error})") from None
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ConfigError(f"storage = {shown}: is no URL of a database ({_first_line(error)})") from None
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, OSError) as error:
@@ -142,12 +148,16 @@ def without_password(url: str) -> str:
 @contextmanager
 def database_errors() -> Iterator[None]:
     """Turn a database error during a search into an error of one sentence."""
-    import sqlalchemy.exc as sql
-    from optuna.exceptions import StorageInternalError
-
     try:
         yield
-    except (sql.SQLAlchemyError, StorageInternalError) as error:
+    except Exception as error:
+        if "sqlalchemy" not in sys.modules:  # which only a database loads
+            raise
+        import sqlalchemy.exc as sql
+        from optuna.exceptions import StorageInternalError
+
+        if not isinstance(error, (sql.SQLAlchemyError, StorageInternalError)):
+            raise
         # Optuna and SQLAlchemy wrap the driver's error, which has the actual reason.
         cause: BaseException | None = error
         of_driver: sql.DBAPIError | None = None
@@ -164,9 +174,14 @@ def database_errors() -> Iterator[None]:
 
 def _with_driver(url: str) -> str:
     """Return the URL with the installed PostgreSQL driver, if it does not name a driver."""
-    scheme, _, rest = url.partition("://")
-    drivers = ("psycopg", "psycopg2") if scheme in ("postgresql", "postgres") else ()
+    rest = url.partition("://")[2]
+    drivers = _POSTGRESQL if _needs_a_driver(url) else ()
     return next((f"postgresql+{driver}://{rest}" for driver in drivers if find_spec(driver) is not None), url)
+
+
+def _needs_a_driver(url: str) -> bool:
+    """Return whether a URL is of PostgreSQL, and leaves the driver to us."""
+    return url.partition("://")[0] in ("postgresql", "postgres")
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from xpnet.data import growing_table, load_data, read_raw
 from xpnet.data.growing_table import GrowingTable
 from xpnet.data.readers import parquet
 from xpnet.data.readers.csv import read_csv
+from xpnet.errors import MissingExtraError
 
 
 def rows_of(raw) -> dict[bytes, str]:
@@ -355,7 +356,9 @@ def test_rows_keep_their_values_as_their_type_grows(chunks, rows: int, width: in
 def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch):
     (tmp_path / "p.parquet").write_bytes(b"PAR1" + bytes(20))
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    refused(r"needs pyarrow: pip install pyarrow", tmp_path / "p.parquet", target="0")
+    words = r"a Parquet file needs pyarrow, which is not installed: pip install 'xpnet\[parquet\]'"
+    with pytest.raises(MissingExtraError, match=words):
+        load_data(tmp_path / "p.parquet", target="0")
 
 
 def test_a_table_trains(tmp_path: Path):

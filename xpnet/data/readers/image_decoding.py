@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.readers.safe_pickle import printable
+from xpnet.utils.extras import need
 from xpnet.utils.file_system import open_regular
 
 # The usual formats of photographs, whose decoders start no other programs.
@@ -44,7 +45,9 @@ def open_image(path: Path) -> Iterator[Any]:
 
     Raises:
         ValueError: It cannot be opened; the message is a short reason.
+        MissingExtraError: Pillow is not installed.
     """
+    need("images", f"{path}: reading an image")
     from PIL import Image
 
     try:
@@ -170,7 +173,12 @@ def image_size_of(path: Path) -> tuple[int, int]:
 
 
 def resized(planes: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    """Return an image in channel planes (channels, height, width) in another form, flat."""
+    """Return an image in channel planes (channels, height, width) in another form, flat.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
+    need("images", f"images: converting them to {form.width} x {form.height} pixels")
     from PIL import Image
 
     image = Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))

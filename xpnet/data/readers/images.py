@@ -19,6 +19,7 @@ from xpnet.data.feature_table import Table, table_in_memory
 from xpnet.data.readers.image_decoding import Form, decode, open_image
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
+from xpnet.utils.extras import need
 from xpnet.utils.memory import check_room
 from xpnet.utils.plural import counted
 
@@ -49,6 +50,7 @@ def read_images(folder: Path, config: DataConfig) -> RawDataset:
 
     Images of any size and mode are converted to one; files that cannot be read are left out, and listed in the notes.
     """
+    need("images", f"{folder}: a folder of images")
     training, testing = _train_and_test(folder)
     names = tuple(path.name for path in _folders(training) if _has_images(path))
     if len(names) < 2:

@@ -21,6 +21,7 @@ from xpnet.data.readers.columns import MOST_COLUMNS, Columns, TableRows, smalles
 from xpnet.data.readers.parquet_types import is_number, is_text, leaves, width
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
+from xpnet.utils.extras import need
 from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import check_room
 
@@ -57,11 +58,10 @@ def parquet_names(path: Path) -> list[str]:
 
 def read_parquet(path: Path, config: DataConfig, *, wanted: Sequence[str] | None = None) -> TableRows:
     """Read a Parquet file; see :func:`xpnet.data.readers.csv.read_csv` for the arguments and the result."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise DataError(f"{path}: is a Parquet file, which needs pyarrow: pip install pyarrow") from None
+    need("parquet", f"{path}: a Parquet file")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with open_regular(path, links=True) as handle:
             with pq.ParquetFile(handle, memory_map=False) as file:

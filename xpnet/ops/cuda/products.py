@@ -30,8 +30,7 @@ def load_cublas() -> Any:
     except (ImportError, RuntimeError, OSError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise DeviceError(
-            f"cuBLAS cannot be loaded ({why}); in xpnet's source folder: pip install "
-            "'.[cuda13]' or '.[cuda12]', which bring CUDA's libraries"
+            f"cuBLAS cannot be loaded ({why}); pip install 'xpnet[cuda13]' or 'xpnet[cuda12]' brings CUDA's libraries"
         ) from None
 
 
