@@ -126,7 +126,10 @@ def test_train_quiet_prints_nothing(command):
         (["--out", "."], "out = .: exists already"),
         (["--device", "cpu", "--stepper", "graph"], "stepper = graph: needs a GPU; on cpu there are plain, split"),
         (["--stepper", "split", "--momentum", "0.5"], "stepper = split: does not know the setting momentum"),
-        (["--stepper", "odd"], "stepper = odd: must be auto, plain, fused, graph, small, split, units or population"),
+        (
+            ["--stepper", "odd"],
+            "stepper = odd: must be auto, plain, fused, graph, small, multi, split, units or population",
+        ),
         (["--device", "cpu", "--tf32"], "tf32 = true: is a mode of NVIDIA's GPUs, and this would compute on the CPU"),
         (["--schedule", "constant", "--eta", "1e30", "--no-batch-norm"], "the loss became"),
     ],

@@ -74,6 +74,7 @@ KNOWN: dict[str, Known] = {
     "fused": {**_ALL, **_SAMPLES, **_CUDA},
     "graph": {**_ALL, **_SAMPLES, **_CUDA},
     "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
 }
 
 

@@ -35,10 +35,17 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 // Blocks run one after the other, so what they share can be static.
 #define __shared__ static
 #define DYNAMIC_MEMORY static unsigned char* dynamic_memory = nullptr
+#define EMULATED
 
 namespace emulator {
 
 enum State { ready, at_barrier, at_warp, done };
+
+struct Copy {
+    void* to;
+    const void* from;
+    int bytes;
+};
 
 struct Fiber {
     ucontext_t start;
@@ -48,6 +55,7 @@ struct Fiber {
     bool begun;
     dim3 thread;
     unsigned number;
+    std::vector<Copy> copies;  // begun, and not waited for
 };
 
 static const size_t stack_bytes = 64 * 1024;
@@ -61,6 +69,7 @@ static unsigned char slots[64][32][16];  // of each warp: what its lanes hand to
 
 static void enter() {
     body(arguments);
+    if (!current->copies.empty()) error = "a copy to shared memory is not waited for";
     current->state = done;
     _longjmp(scheduler, 1);
 }
@@ -130,6 +139,7 @@ static void run_block(unsigned count, bool backwards) {
         Fiber& fiber = fibers[i];
         fiber.state = ready;
         fiber.begun = false;
+        fiber.copies.clear();
         fiber.number = i;
         fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     }
@@ -200,6 +210,19 @@ static T __shfl_down_sync(unsigned, T value, unsigned by) {
 template <typename T>
 static T __shfl_sync(unsigned, T value, int from) {
     return emulator::shuffle(value, unsigned(from));
+}
+// A copy is made when it is waited for: until then its target holds what it held.
+template <int BYTES>
+static void copy_later(void* to, const void* from) {
+    const auto places = reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from);
+    if (places % BYTES != 0) emulator::error = "a copy to shared memory is not aligned";
+    if (!emulator::fibers_needed) emulator::error = "the first block did not wait for copies to shared memory";
+    else emulator::current->copies.push_back({to, from, BYTES});
+}
+static void copies_done() {
+    if (emulator::current == nullptr) return;
+    for (const auto& copy : emulator::current->copies) std::memcpy(copy.to, copy.from, copy.bytes);
+    emulator::current->copies.clear();
 }
 static unsigned atomicInc(unsigned* at, unsigned limit) {
     const unsigned old = *at;

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 # `common.cuh` comes first: the others use it.
 SOURCES = (
     *("common.cuh", "gather.cu", "norm.cu", "activation.cu", "softmax.cu", "update.cu", "moments.cu", "dropout.cu"),
-    *("step.cu", "small.cu"),
+    *("step.cu", "upper.cu", "small.cu", "multi.cu"),
 )
 # CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)
