@@ -17,71 +17,91 @@ constexpr int RAW_ROW = CHUNK + 4;                                   // bytes of
 constexpr int SHARE = THREADS / (CHUNK / 8 * (WIDTH / 4));           // threads that share a tile of a chunk's gradient
 constexpr int MOST_PARTS = 4;                                        // threads that share a tile of x W1, at most
 
-// The first layer, and where a block has the parts of it that it works on.
+// The first layer.  What else there is to know of it is in the plan, in shared memory: sums leave few registers free.
 struct Stream {
     Source source;
-    real* W;                // of the replica, in device memory
-    const real* g1;         // (n, padded) dJ/d(x W1) * eta of the last step
-    int n, m, padded;
-    int across;             // samples of a batch, rounded up to a multiple of eight
-    bool staged;            // bytes wait in `raw` until they are standardised
-    real *before, *now;     // the chunk's inputs: of the last batch (n, BEFORE_ROW), of the next one (CHUNK, across)
-    real* chunks;           // two chunks of W1 (CHUNK, padded)
-    uint8* raw;             // two batches (n, RAW_ROW)
-    real* scales;           // whole, rest and factor of the chunk's features (3, CHUNK)
-};
+    real* W;           // of the replica, in device memory
+    real* memory;
+    const Plan* plan;  // its at_W1: two chunks of W1 (CHUNK, padded)
+    int n;             //     at_raw: bytes of the chunk's features for two batches (n, RAW_ROW), if they are `staged`
+};                     //     at_scales: whole, rest and factor of the features (3, CHUNK), for these bytes
+                       //     at_before, at_now: inputs of the last batch (n, BEFORE_ROW), of the next (CHUNK, across)
+
+// Whether bytes wait in shared memory until they are standardised.
+__device__ bool staged(const Stream& s) { return s.source.bytes && s.source.d % 4 == 0; }
+
+// Samples of a batch, rounded up to whole tiles.
+__device__ int across(const Stream& s) { return (s.n + 7) / 8 * 8; }
+
+__device__ uint8* raw_of(const Stream& s, int which) {
+    return reinterpret_cast<uint8*>(s.memory + s.plan->at_raw) + which * s.n * RAW_ROW;
+}
 
 // Begin to bring a chunk to shared memory; `last` and `next` are the samples of the two batches, or null.
 __device__ void fetch_chunk(const Stream& s, int first, real* W, const int* last, const int* next) {
-    const int j = threadIdx.x % WIDTH;
-#pragma unroll
+    const int m = s.plan->layers[0].m, padded = s.plan->layers[0].padded, d = s.source.d, j = threadIdx.x % WIDTH;
+#pragma unroll 4
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
-        if (j >= s.padded) continue;
-        const bool there = j < s.m && first + f < s.source.d;
-        if (there) copy_later<sizeof(real)>(W + f * s.padded + j, s.W + (int64)(first + f) * s.m + j);
-        else W[f * s.padded + j] = 0;
+        if (j >= padded) continue;
+        if (j < m && first + f < d) copy_later<sizeof(real)>(W + f * padded + j, s.W + (int64)(first + f) * m + j);
+        else W[f * padded + j] = 0;
     }
-    if (!s.staged) return;
+    if (!staged(s)) return;
+#pragma unroll 1
     for (int which = 0; which < 2; ++which) {
         const int* rows = which ? next : last;
         if (!rows) continue;
-        uint8* to = s.raw + which * s.n * RAW_ROW;
+        uint8* to = raw_of(s, which);
 #pragma unroll 4
         for (int k = threadIdx.x; k < s.n * MULTI_QUADS; k += THREADS) {
             const int i = k / MULTI_QUADS, f = 4 * (k % MULTI_QUADS);
-            if (first + f < s.source.d)
-                copy_later<4>(to + i * RAW_ROW + f, s.source.bytes + (int64)rows[i] * s.source.d + first + f);
+            if (first + f < d) copy_later<4>(to + i * RAW_ROW + f, s.source.bytes + (int64)rows[i] * d + first + f);
         }
     }
     const int f = threadIdx.x % CHUNK, which = threadIdx.x / CHUNK;
     const real* from = which == 0 ? s.source.whole : which == 1 ? s.source.rest : s.source.factor;
-    if (which < 3 && first + f < s.source.d) copy_later<sizeof(real)>(s.scales + threadIdx.x, from + first + f);
+    if (which < 3 && first + f < d)
+        copy_later<sizeof(real)>(s.memory + s.plan->at_scales + threadIdx.x, from + first + f);
 }
 
-// Input f of the chunk from `first` on, of sample i of a batch.
-__device__ real chunk_input(const Stream& s, int first, const int* rows, const uint8* raw, int i, int f) {
+// Inputs f to f + 3 of the chunk from `first` on, of sample i of a batch; 0 beyond the last feature.
+__device__ real4 chunk_inputs(const Stream& s, int first, int row, const uint8* raw, int i, int f) {
     const Source& from = s.source;
-    if (first + f >= from.d) return 0;
-    const int64 at = (int64)rows[i] * from.d + first + f;
-    if (!from.bytes) return from.values[at];
-    if (s.staged) return (raw[i * RAW_ROW + f] - s.scales[f] - s.scales[CHUNK + f]) * s.scales[2 * CHUNK + f];
-    return (from.bytes[at] - from.whole[first + f] - from.rest[first + f]) * from.factor[first + f];
+    real x[4] = {};
+    if (staged(s)) {
+        const real* scales = s.memory + s.plan->at_scales + f;
+        const bytes4 quad = *reinterpret_cast<const bytes4*>(raw + i * RAW_ROW + f);
+        const uint8 of[4] = {quad.x, quad.y, quad.z, quad.w};
+#pragma unroll
+        for (int q = 0; q < 4; ++q)
+            if (first + f < from.d) x[q] = (of[q] - scales[q] - scales[CHUNK + q]) * scales[2 * CHUNK + q];
+    } else {
+        const int64 at = (int64)row * from.d;
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {
+            const int feature = first + f + q;
+            if (feature >= from.d) continue;
+            if (!from.bytes) x[q] = from.values[at + feature];
+            else x[q] = (from.bytes[at + feature] - from.whole[feature] - from.rest[feature]) * from.factor[feature];
+        }
+    }
+    return real4{x[0], x[1], x[2], x[3]};
 }
 
 // The chunk's inputs of the last batch, sample by sample, and of the next one, feature by feature: as they are read.
 __device__ void standardise_chunk(const Stream& s, int first, const int* last, const int* next) {
-    const int lane = threadIdx.x % 32;
+    real *before = s.memory + s.plan->at_before, *now = s.memory + s.plan->at_now;
+    const int lane = threadIdx.x % 32, row = across(s);
+#pragma unroll 1
     for (int f = 4 * (threadIdx.x / 32); f < CHUNK; f += 4 * (THREADS / 32)) {
-        for (int i = lane; last && i < s.n; i += 32) {
-            real x[4];
-#pragma unroll
-            for (int q = 0; q < 4; ++q) x[q] = chunk_input(s, first, last, s.raw, i, f + q);
-            *reinterpret_cast<real4*>(s.before + i * BEFORE_ROW + f) = real4{x[0], x[1], x[2], x[3]};
-        }
+        for (int i = lane; last && i < s.n; i += 32)
+            *reinterpret_cast<real4*>(before + i * BEFORE_ROW + f) = chunk_inputs(s, first, last[i], raw_of(s, 0), i, f);
         for (int i = lane; next && i < s.n; i += 32) {
-#pragma unroll
-            for (int q = 0; q < 4; ++q)
-                s.now[(f + q) * s.across + i] = chunk_input(s, first, next, s.raw + s.n * RAW_ROW, i, f + q);
+            const real4 x = chunk_inputs(s, first, next[i], raw_of(s, 1), i, f);
+            now[f * row + i] = x.x;
+            now[(f + 1) * row + i] = x.y;
+            now[(f + 2) * row + i] = x.z;
+            now[(f + 3) * row + i] = x.w;
         }
     }
 }
@@ -100,58 +120,71 @@ __device__ __forceinline__ void add_outer(real (&c)[32], real4 low, real4 high, 
 
 // W <- keep W - before' g1 of a chunk in shared memory.  SHARE lanes have a tile of eight features by four units: each
 // sums over every SHARE-th sample, and then moves some of the features.
-__device__ void update_chunk(const Stream& s, real* W, real keep) {
-    const int wide = s.padded / 4, lane = threadIdx.x % SHARE, tile = threadIdx.x / SHARE;
+__device__ void update_chunk(const Stream& s, real* W, const real* g1, real keep) {
+    const int padded = s.plan->layers[0].padded, wide = padded / 4;
+    const int lane = threadIdx.x % SHARE, tile = threadIdx.x / SHARE;
     const bool mine = tile < CHUNK / 8 * wide;
     const int j = mine ? 4 * (tile % wide) : 0, f = mine ? 8 * (tile / wide) : 0;
+    const real *x = s.memory + s.plan->at_before + f, *g = g1 + j;
     real d[32] = {};
 #pragma unroll 2
-    for (int i = lane; i < s.n; i += SHARE) {
-        const real* x = s.before + i * BEFORE_ROW + f;
-        add_outer(d, load4(x), load4(x + 4), load4(s.g1 + i * s.padded + j));
-    }
+    for (int i = lane; i < s.n; i += SHARE)
+        add_outer(d, load4(x + i * BEFORE_ROW), load4(x + i * BEFORE_ROW + 4), load4(g + i * padded));
     share_sums<32, SHARE>(d, lane);
     if (!mine) return;
 #pragma unroll
     for (int p = 0; p < 8 / SHARE; ++p) {
-        real* at = W + (f + lane * (8 / SHARE) + p) * s.padded + j;
+        real* at = W + (f + lane * (8 / SHARE) + p) * padded + j;
         const real4 w = load4(at);
         *reinterpret_cast<real4*>(at) = real4{keep * w.x - d[4 * p], keep * w.y - d[4 * p + 1],
                                               keep * w.z - d[4 * p + 2], keep * w.w - d[4 * p + 3]};
     }
 }
 
-// Write a chunk back to device memory, if `store`; returns this thread's part of its sum of squares.
-__device__ double leave_chunk(const Stream& s, int first, const real* W, bool store) {
-    const int j = threadIdx.x % WIDTH;
-    double squares = 0;
-#pragma unroll
+// Write a chunk back to device memory, if `store`; add its squares to the thread's number of `squares`.
+__device__ void leave_chunk(const Stream& s, int first, const real* W, bool store, double* squares) {
+    const int m = s.plan->layers[0].m, padded = s.plan->layers[0].padded, j = threadIdx.x % WIDTH;
+    double sum = 0;
+#pragma unroll 4
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
-        if (j >= s.m || first + f >= s.source.d) continue;
-        const real w = W[f * s.padded + j];
-        squares += (double)w * w;
-        if (store) s.W[(int64)(first + f) * s.m + j] = w;
+        if (j >= m || first + f >= s.source.d) continue;
+        const real w = W[f * padded + j];
+        sum += (double)w * w;
+        if (store) s.W[(int64)(first + f) * m + j] = w;
     }
-    return squares;
+    squares[threadIdx.x] += sum;
 }
 
-// The threads that share the sums of x W1: a thread has a tile of eight samples by four units, of some features.
+// The sums of x W1 that a thread has: a tile of eight samples by four units, over every `parts`-th feature.
 struct Tile {
     int i, j, part, parts;  // part < parts, but for threads that have none
 };
 
 __device__ Tile tile_of(const Stream& s) {
-    const int wide = s.padded / 4, tiles = s.across / 8 * wide, tile = threadIdx.x % tiles;
+    const int wide = s.plan->layers[0].padded / 4, tiles = across(s) / 8 * wide, tile = threadIdx.x % tiles;
     return {8 * (tile / wide), 4 * (tile % wide), (int)threadIdx.x / tiles, min(MOST_PARTS, THREADS / tiles)};
 }
 
+// sums += now' W of a chunk
+__device__ void multiply_chunk(const Stream& s, const real* W, real (&sums)[32]) {
+    const Tile tile = tile_of(s);
+    if (tile.part >= tile.parts) return;
+    const int padded = s.plan->layers[0].padded, row = across(s);
+    const real *x = s.memory + s.plan->at_now + tile.i, *w = W + tile.j;
+#pragma unroll 2
+    for (int f = tile.part; f < CHUNK; f += tile.parts)
+        add_outer(sums, load4(x + f * row), load4(x + f * row + 4), load4(w + f * padded));
+}
+
 // y (n, padded) <- the sum of the tiles' parts, in their order.
-__device__ void add_parts(const Stream& s, const Tile& tile, const real (&c)[32], real* y) {
+__device__ void add_parts(const Stream& s, const real (&c)[32], real* y) {
+    const Tile tile = tile_of(s);
+    const int padded = s.plan->layers[0].padded;
     for (int part = 0; part < tile.parts; ++part) {
 #pragma unroll
         for (int p = 0; p < 8; ++p) {
             if (tile.part != part || tile.i + p >= s.n) continue;
-            real4* at = reinterpret_cast<real4*>(y + (tile.i + p) * s.padded + tile.j);
+            real4* at = reinterpret_cast<real4*>(y + (tile.i + p) * padded + tile.j);
             real4 sum = {c[4 * p], c[4 * p + 1], c[4 * p + 2], c[4 * p + 3]};
             if (part) sum = real4{at->x + sum.x, at->y + sum.y, at->z + sum.z, at->w + sum.w};
             *at = sum;
@@ -160,37 +193,32 @@ __device__ void add_parts(const Stream& s, const Tile& tile, const real (&c)[32]
     }
 }
 
-// Update W1 by the batch `last` if there is one, and multiply the batch `next` by it if there is one: y = s1.
-// Returns this thread's part of the sum of squares of W1 after the update.
-__device__ double stream(const Stream& s, const int* last, const int* next, real keep, real* y) {
-    const int chunks = (s.source.d + CHUNK - 1) / CHUNK, size = CHUNK * s.padded;
-    const Tile tile = tile_of(s);
+// Update W1 by the batch `last` and its gradient g1, if there is one, and multiply the batch `next` by it, if there is
+// one: y = s1.  Each thread's number of `squares` is its part of the sum of squares of W1 after the update.
+__device__ void stream(const Stream& s, const int* last, const int* next, const real* g1, real keep, real* y,
+                       double* squares) {
     real sums[32] = {};
-    double squares = 0;
-    fetch_chunk(s, 0, s.chunks, last, next);
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-        real* W = s.chunks + chunk % 2 * size;
+    squares[threadIdx.x] = 0;
+    real* chunks = s.memory + s.plan->at_W1;
+    fetch_chunk(s, 0, chunks, last, next);
+#pragma unroll 1
+    for (int first = 0; first < s.source.d; first += CHUNK) {
+        const int size = CHUNK * s.plan->layers[0].padded, odd = first / CHUNK % 2;
+        real* W = chunks + odd * size;
         copies_done();
         __syncthreads();
-        standardise_chunk(s, chunk * CHUNK, last, next);
+        standardise_chunk(s, first, last, next);
         __syncthreads();
-        if (chunk + 1 < chunks) fetch_chunk(s, (chunk + 1) * CHUNK, s.chunks + (chunk + 1) % 2 * size, last, next);
+        if (first + CHUNK < s.source.d) fetch_chunk(s, first + CHUNK, chunks + (1 - odd) * size, last, next);
         if (last) {
-            update_chunk(s, W, keep);
+            update_chunk(s, W, g1, keep);
             __syncthreads();
         }
-        squares += leave_chunk(s, chunk * CHUNK, W, last);
-        if (next && tile.part < tile.parts) {
-#pragma unroll 2
-            for (int f = tile.part; f < CHUNK; f += tile.parts) {
-                const real* x = s.now + f * s.across + tile.i;
-                add_outer(sums, load4(x), load4(x + 4), load4(W + f * s.padded + tile.j));
-            }
-        }
+        leave_chunk(s, first, W, last, squares);
+        if (next) multiply_chunk(s, W, sums);
     }
     __syncthreads();  // y lies where the chunks were
-    if (next) add_parts(s, tile, sums, y);
-    return squares;
+    if (next) add_parts(s, sums, y);
 }
 
 // One block a replica (blockIdx.x) of THREADS threads: `steps` steps.
@@ -205,34 +233,32 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
     load_plan(plan, plan_size);
     real* memory = reinterpret_cast<real*>(dynamic_memory);
     const Plan& at = *reinterpret_cast<const Plan*>(dynamic_memory);
-    const Layer& first = at.layers[0];
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Upper u{memory, &at, sums, there, n, eps};
-    real *y = memory + first.at_y, *kept = gradient_of(u, 1);
-    const Stream s{{bytes, values, whole, rest, factor, d}, W + r * W_stride, kept, n, first.m, first.padded,
-                   (n + 7) / 8 * 8, bytes && d % 4 == 0, memory + at.at_before, memory + at.at_now,
-                   memory + at.at_W1, reinterpret_cast<uint8*>(memory + at.at_raw), memory + at.at_scales};
-    int* rows = reinterpret_cast<int*>(memory + at.at_rows);  // samples of this batch and of the last one
+    const Stream s{{bytes, values, whole, rest, factor, d}, W + r * W_stride, memory, &at, n};
+    real *y = memory + at.layers[0].at_y, *g1 = gradient_of(u, 1);  // g1 stays where no activations are
+    int* rows = reinterpret_cast<int*>(memory + at.at_rows);        // samples of this batch and of the last one
     load_upper(u);
 
-    const double lambda = lam[r];
     real keep = 1;
-    for (int step = 0; step < steps; ++step) {
-        const int *last = step ? rows + (step + 1) % 2 * n : nullptr, *next = rows + step % 2 * n;
-        if (threadIdx.x < n) {
+    for (int step = 0; step <= steps; ++step) {
+        const int *last = step ? rows + (step + 1) % 2 * n : nullptr;
+        int* next = step < steps ? rows + step % 2 * n : nullptr;
+        if (next && threadIdx.x < n) {
             const int row = perm[((int64)step * orders + (orders > 1 ? r : 0)) * n + threadIdx.x];
-            rows[step % 2 * n + threadIdx.x] = row;
-            labels_of(u)[threadIdx.x] = labels[row];
+            next[threadIdx.x] = row;
+            copy_later<4>(labels_of(u) + threadIdx.x, labels + row);
         }
-        const double rate = eta[(int64)step * replicas + r];
-        const real alpha = alphas[step];
         __syncthreads();
-        double squared = stream(s, last, next, keep, y), loss, right;
-        keep = 1 - 2 * rate * lambda;
-        upper_forward(u, alpha);
+        stream(s, last, next, g1, keep, y, sums);
+        if (!next) return;
+        double squared = sums[threadIdx.x], loss, right;
+        const double rate = eta[(int64)step * replicas + r];
+        keep = 1 - 2 * rate * lam[r];
+        upper_forward(u, alphas[step]);
         upper_loss(u, rate / n, loss, right);
         const real* g = upper_backward(u, keep, squared);
-        for (int k = threadIdx.x; g != kept && k < n * first.padded; k += THREADS) kept[k] = g[k];
+        for (int k = threadIdx.x; g != g1 && k < n * at.layers[0].padded; k += THREADS) g1[k] = g[k];
         squared = block_sum(squared, sums);  // of the weights before the updates
         if (threadIdx.x == 0) {
             const int64 k = (int64)step * replicas + r;
@@ -241,5 +267,4 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
             total_penalty[k] = squared;
         }
     }
-    stream(s, rows + (steps + 1) % 2 * n, nullptr, keep, nullptr);
 }

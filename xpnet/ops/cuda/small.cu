@@ -28,40 +28,55 @@ struct Source {
 };
 
 // Bring FEATURES numbers of each sample of a batch to shared memory, standardised; zeros beyond the last feature.
-// A thread has the same four features of several samples, the LIFTED first of which are loaded together.
+// A thread has the same four features of several samples, and loads those of LIFTED samples before it stores any.
 __device__ void small_batch(real* xs, const int64* rows, const Source& source, int first, int n) {
     constexpr int STEP = FIRST_THREADS / QUADS;
     const int d = source.d, f = first + 4 * (threadIdx.x % QUADS);
-    const bool aligned = source.bytes && d % 4 == 0 && f < d;
+    const bool quads = source.bytes && d % 4 == 0;  // four bytes are loaded at once
     real whole[4], rest[4], factor[4];
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
         const bool scaled = source.bytes && f + q < d;
         whole[q] = scaled ? source.whole[f + q] : real(0);
         rest[q] = scaled ? source.rest[f + q] : real(0);
-        factor[q] = scaled ? source.factor[f + q] : real(0);
+        factor[q] = scaled ? source.factor[f + q] : real(1);
     }
     for (int begin = threadIdx.x / QUADS; begin < n; begin += LIFTED * STEP) {
         int64 at[LIFTED];
-        bytes4 quads[LIFTED];
+        real x[4 * LIFTED];
 #pragma unroll
         for (int k = 0; k < LIFTED; ++k) at[k] = begin + k * STEP < n ? rows[begin + k * STEP] * d + f : -1;
+        if (quads) {
+            bytes4 quad[LIFTED];
 #pragma unroll
-        for (int k = 0; k < LIFTED; ++k) {
-            quads[k] = bytes4{0, 0, 0, 0};
-            if (aligned && at[k] >= 0) quads[k] = *reinterpret_cast<const bytes4*>(source.bytes + at[k]);
+            for (int k = 0; k < LIFTED; ++k) {
+                quad[k] = bytes4{0, 0, 0, 0};
+                if (at[k] >= 0 && f < d) quad[k] = *reinterpret_cast<const bytes4*>(source.bytes + at[k]);
+            }
+#pragma unroll
+            for (int k = 0; k < LIFTED; ++k) {
+                x[4 * k] = quad[k].x;
+                x[4 * k + 1] = quad[k].y;
+                x[4 * k + 2] = quad[k].z;
+                x[4 * k + 3] = quad[k].w;
+            }
+        } else if (source.bytes) {
+#pragma unroll
+            for (int k = 0; k < 4 * LIFTED; ++k)
+                x[k] = at[k / 4] >= 0 && f + k % 4 < d ? source.bytes[at[k / 4] + k % 4] : 0;
+        } else {
+#pragma unroll
+            for (int k = 0; k < 4 * LIFTED; ++k)
+                x[k] = at[k / 4] >= 0 && f + k % 4 < d ? source.values[at[k / 4] + k % 4] : real(0);
         }
 #pragma unroll
         for (int k = 0; k < LIFTED; ++k) {
             if (at[k] < 0) continue;
-            real* out = xs + (begin + k * STEP) * FEATURES + (f - first);
-            const uint8 of[4] = {quads[k].x, quads[k].y, quads[k].z, quads[k].w};
+            real out[4];
 #pragma unroll
-            for (int q = 0; q < 4; ++q) {
-                if (f + q >= d) out[q] = 0;
-                else if (!source.bytes) out[q] = source.values[at[k] + q];
-                else out[q] = ((aligned ? of[q] : source.bytes[at[k] + q]) - whole[q] - rest[q]) * factor[q];
-            }
+            for (int q = 0; q < 4; ++q) out[q] = (x[4 * k + q] - whole[q] - rest[q]) * factor[q];
+            real4* to = reinterpret_cast<real4*>(xs + (begin + k * STEP) * FEATURES + (f - first));
+            *to = real4{out[0], out[1], out[2], out[3]};
         }
     }
 }
@@ -170,15 +185,13 @@ small_rest(int* cursor, unsigned int* counter, const int64* perm, int64 orders, 
            int slices, real* g1, double* total_loss, int64* total_correct, double* total_penalty, real eps, int n) {
     __shared__ double sums[THREADS];
     const int r = blockIdx.x, replicas = gridDim.x;
-    // What is known before the plan is there is fetched meanwhile.
     const int64 step = *cursor;
+    load_plan(plan, plan_size);
+    int64 row = 0;
+    if (threadIdx.x < n) row = perm[(step * orders + (orders > 1 ? r : 0)) * n + threadIdx.x];
     const double rate = eta[step * replicas + r], lambda = lam[r];
     const real alpha = alphas[step];
-    int label = 0;
-    if (threadIdx.x < n) label = labels[perm[(step * orders + (orders > 1 ? r : 0)) * n + threadIdx.x]];
-    double squared = 0;
-    for (int i = threadIdx.x; i < slices; i += THREADS) squared += squares[(int64)r * slices + i];
-    load_plan(plan, plan_size);
+    double squared = threadIdx.x < slices ? squares[(int64)r * slices + threadIdx.x] : 0.0;
 
     real* memory = reinterpret_cast<real*>(dynamic_memory);
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
@@ -186,18 +199,22 @@ small_rest(int* cursor, unsigned int* counter, const int64* perm, int64 orders, 
     const Layer& first = u.plan->layers[0];
     load_matrix(memory + first.at_y, first.padded, n, s1 + (int64)r * n * first.m, first.m, n);
     load_upper(u);
-    if (threadIdx.x < n) labels_of(u)[threadIdx.x] = label;
+    const int label = threadIdx.x < n ? labels[row] : 0;  // is not waited for before the loss
     copies_done();
     __syncthreads();
 
     double loss, right;
     upper_forward(u, alpha);
+    if (threadIdx.x < n) labels_of(u)[threadIdx.x] = label;
+    __syncthreads();
     upper_loss(u, rate / n, loss, right);
     const real* g = upper_backward(u, 1 - 2 * rate * lambda, squared);
     const int j = threadIdx.x % WIDTH;
     for (int i = threadIdx.x / WIDTH; j < first.m && i < n; i += GROUPS)
         g1[((int64)r * n + i) * first.m + j] = g[i * first.padded + j];
 
+#pragma unroll 1
+    for (int i = threadIdx.x + THREADS; i < slices; i += THREADS) squared += squares[(int64)r * slices + i];
     squared = block_sum(squared, sums);  // of the weights before the updates
     if (threadIdx.x == 0) {
         total_loss[step * replicas + r] = loss;

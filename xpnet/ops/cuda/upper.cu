@@ -51,7 +51,9 @@ __device__ real* gradient_of(const Upper& u, int which) { return u.memory + u.pl
 // Bring the plan to the start of shared memory.
 __device__ void load_plan(const int* plan, int size) {
     int* to = reinterpret_cast<int*>(dynamic_memory);
-    for (int k = threadIdx.x; k < size; k += THREADS) to[k] = plan[k];
+#pragma unroll 1
+    for (int k = threadIdx.x; k < size; k += THREADS) copy_later<4>(to + k, plan + k);
+    copies_done();
     __syncthreads();
 }
 
