@@ -48,19 +48,31 @@ def test_multi_gives_the_curves_of_the_cpu(gpu, batch_size):
     np.testing.assert_allclose(there.test.losses, here.test.losses, rtol=1e-9)
 
 
-def test_multi_has_the_same_bits_on_every_run_and_for_more_networks_than_multiprocessors(gpu):
-    results = [trained(gpu, "multi", replicas=300)[0].history["train_loss"] for _ in range(2)]
+@pytest.mark.parametrize("batch_size", [100, 37])
+def test_multi_on_tensor_cores_gives_the_curves_of_float64(gpu, batch_size):
+    settings = {"batch_size": batch_size, "shuffle": "independent"}
+    there, _ = trained(gpu, "multi-bf16", **settings)
+    here, _ = trained(xpnet.get_backend("cpu"), "plain", dtype="float64", **settings)
+    for column in ("train_loss", "train_cost", "validation_loss"):
+        np.testing.assert_allclose(there.history[column], here.history[column], rtol=1e-3)
+
+
+@pytest.mark.parametrize("stepper", ["multi", "multi-bf16"])
+def test_multi_has_the_same_bits_on_every_run_and_for_more_networks_than_multiprocessors(gpu, stepper):
+    results = [trained(gpu, stepper, replicas=300)[0].history["train_loss"] for _ in range(2)]
     np.testing.assert_array_equal(*results)
 
 
-def test_multi_trains_the_same_from_a_data_set_that_stays_on_the_host(gpu, monkeypatch):
-    fits, _ = trained(gpu, "multi")
+@pytest.mark.parametrize("stepper", ["multi", "multi-bf16"])
+def test_multi_trains_the_same_from_a_data_set_that_stays_on_the_host(gpu, monkeypatch, stepper):
+    fits, _ = trained(gpu, stepper)
     monkeypatch.setattr("xpnet.training.device_data._SHARE", 0.0)
     monkeypatch.setattr("xpnet.training.steppers.streaming._BLOCK_BYTES", 2 * 100 * 3 * 3072)
-    streamed, _ = trained(gpu, "multi")
+    streamed, _ = trained(gpu, stepper)
     np.testing.assert_array_equal(streamed.history["train_loss"], fits.history["train_loss"])
 
 
-def test_multi_training_that_is_resumed_ends_with_the_same_bits(gpu):
+@pytest.mark.parametrize("stepper", ["multi", "multi-bf16"])
+def test_multi_training_that_is_resumed_ends_with_the_same_bits(gpu, stepper):
     data = xpnet.load_data("patterns:1200/200")
-    check_resumed(gpu, data, (20, 15), "float32", xpnet.TrainConfig(epochs=4, stepper="multi"), [23])
+    check_resumed(gpu, data, (20, 15), "float32", xpnet.TrainConfig(epochs=4, stepper=stepper), [23])

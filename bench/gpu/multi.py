@@ -1,4 +1,7 @@
-"""The part on the stepper `multi`: it has a process of its own, so that an error of its kernel costs no other part."""
+"""The part on the steppers `multi` and `multi-bf16`.
+
+It has a process of its own, so that an error of their kernels costs no other part.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from xpnet.nn.network import Network
 
 # Beside sizes of the part `populations`, one and two networks for each of an H200's multiprocessors.
 REPLICAS = (1, 10, 50, 132, 200, 264, 1000)
+KINDS = ("multi", "multi-bf16")
 
 
 def multi(context: Context) -> dict[str, Any]:
@@ -20,18 +24,21 @@ def multi(context: Context) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     context.found |= {"worst": worst, "rows": rows}
     data = noise(context.samples if context.small else 2000, context.inputs, others=50)
-    for dtype in ("float64", "float32"):
-        compare_losses(context, data, ("multi",), dtype, 3, worst)
+    compare_losses(context, data, KINDS[:1], "float64", 3, worst)
+    compare_losses(context, data, KINDS, "float32", 3, worst)
     words = check_losses(worst)
     for replicas in (1, 3) if context.small else REPLICAS:
         network = Network(context.network((50, 50)), backend=context.backend, replicas=replicas)
-        steps = Steps(network, context.on_device, "multi")
-        row = figures(context.seconds(steps.epoch, epochs=1 if context.small else 3, warm=1), steps.count)
-        # Networks x epochs: what a search of many networks waits for.
-        row["epochs_a_second"] = replicas / (1e-6 * row["median"] * steps.count)
-        rows[str(replicas)] = {"multi": row}
-        context.tell(f"R = {replicas:5} {row['median']:9.1f} us a step, {row['epochs_a_second']:9.1f} epochs a second")
+        rows[str(replicas)] = {}
+        for kind in KINDS:
+            steps = Steps(network, context.on_device, kind)
+            row = figures(context.seconds(steps.epoch, epochs=1 if context.small else 3, warm=1), steps.count)
+            # Networks x epochs: what a search of many networks waits for.
+            rate = row["epochs_a_second"] = replicas / (1e-6 * row["median"] * steps.count)
+            rows[str(replicas)][kind] = row
+            context.tell(f"R = {replicas:5} {kind:10} {row['median']:9.1f} us a step, {rate:9.1f} epochs a second")
         del network, steps
         give_back(context.backend)
-    best = max(row["multi"]["epochs_a_second"] for row in rows.values())
-    return {"worst": worst, "rows": rows, "summary": f"{words}; {best:,.0f} networks x epochs a second at most"}
+    best = {kind: max(row[kind]["epochs_a_second"] for row in rows.values()) for kind in KINDS}
+    most = ", ".join(f"{kind} {rate:,.0f}" for kind, rate in best.items())
+    return {"worst": worst, "rows": rows, "summary": f"{words}; networks x epochs a second at most: {most}"}

@@ -63,8 +63,9 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     for row in populations.values():
         steppers = {kind: figures["stepper"] for kind, figures in row.items()}
         assert steppers == {"auto": "SmallStepper", "small": "SmallStepper", "graph": "GraphStepper"}
-    assert {name: set(row) for name, row in parts["multi"]["rows"].items()} == {"1": {"multi"}, "3": {"multi"}}
-    assert all(row["multi"]["epochs_a_second"] > 0 for row in parts["multi"]["rows"].values())
+    both = {"multi", "multi-bf16"}
+    assert {name: set(row) for name, row in parts["multi"]["rows"].items()} == {"1": both, "3": both}
+    assert all(row[kind]["epochs_a_second"] > 0 for row in parts["multi"]["rows"].values() for kind in both)
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout
@@ -73,6 +74,7 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert "| 2 networks of the first kind: auto |" in page
     assert "| 2, own orders networks of the first kind: graph |" in page
     assert "| 3 networks of the first kind: multi |" in page
+    assert "| 3 networks of the first kind: multi-bf16 |" in page
     assert "Pretended" in page
 
 

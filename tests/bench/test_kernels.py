@@ -39,8 +39,14 @@ def test_the_kernels_of_small_networks_begin_many_loads_before_they_wait():
         for name, uses in recorded[dtype].items():
             for architecture, use in uses.items():
                 assert use["local"] == use["spilled"] == 0, (name, dtype, architecture)
-    # In float32 on sm_90.  Each kernel had one to eight before its loads were put in front of its stores.
-    for name, most in {"small_first": 30, "small_rest": 24, "small_sum": 8, "multi_steps": 16}.items():
+    # In float32 on sm_90.  The first three had 4, 16 and 1 with loops of load and store, and waited 52, 85 and 8 times.
+    for name, most in {
+        "small_first": 30,
+        "small_rest": 24,
+        "small_sum": 8,
+        "multi_steps": 16,
+        "multi_steps_bf16": 16,
+    }.items():
         assert recorded["float32"][name]["sm_90"]["in_flight"] >= most, name
 
 

@@ -75,6 +75,7 @@ KNOWN: dict[str, Known] = {
     "graph": {**_ALL, **_SAMPLES, **_CUDA},
     "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
     "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    "multi-bf16": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
 }
 
 

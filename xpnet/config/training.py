@@ -105,9 +105,9 @@ class TrainConfig(Checked):
             ``"best"`` epoch.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
-            step for small networks, ``"multi"``: all steps in one kernel, a small network on each multiprocessor; on
-            the CPU ``"split"`` and ``"units"``: the first layer or all layers dealt out to the cores,
-            ``"population"``: networks dealt out to them.
+            step for small networks, ``"multi"``: all steps in one kernel, a small network on each multiprocessor,
+            ``"multi-bf16"``: the same on tensor cores; on the CPU ``"split"`` and ``"units"``: the first layer or all
+            layers dealt out to the cores, ``"population"``: networks dealt out to them.
     """
 
     lam: PerReplica = setting(
@@ -231,8 +231,8 @@ class TrainConfig(Checked):
     restore: str = chosen("last", "last|best", "Weights at the end: the last ones, or those of the best epoch.")
     stepper: str = chosen(
         "auto",
-        "auto|plain|fused|graph|small|multi|split|units|population",
-        "How steps are executed (fused, graph, small, multi: on a GPU).",
+        "auto|plain|fused|graph|small|multi|multi-bf16|split|units|population",
+        "How steps are executed (fused, graph, small, multi, multi-bf16: on a GPU).",
     )
 
     def __post_init__(self) -> None:

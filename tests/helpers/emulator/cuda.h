@@ -211,6 +211,47 @@ template <typename T>
 static T __shfl_sync(unsigned, T value, int from) {
     return emulator::shuffle(value, unsigned(from));
 }
+static unsigned __float_as_uint(float x) {
+    unsigned bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
+static float __uint_as_float(unsigned bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+// A tensor core's product, as PTX defines mma.sync.m16n8k16 for bfloat16: the warp's lanes hand on what they have, and
+// each adds up its own sums.  The sixteen products of a sum are added exactly, and with it they are rounded to zero, as
+// tensor cores do.
+static void multiply_tile(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    const unsigned lane = emulator::current->number % 32, warp = emulator::current->number / 32;
+    const auto number = [](unsigned word, unsigned which) { return __uint_as_float(which ? word & 0xffff0000 : word << 16); };
+    float left[16][16], right[16][8];
+    std::memcpy(emulator::slots[warp][lane], a, 16);
+    emulator::wait(emulator::at_warp);
+    for (unsigned l = 0; l < 32; ++l) {
+        unsigned of[4];
+        std::memcpy(of, emulator::slots[warp][l], 16);
+        for (unsigned k = 0; k < 8; ++k)
+            left[l / 4 + 8 * (k / 2 % 2)][2 * (l % 4) + 8 * (k / 4) + k % 2] = number(of[k / 2], k % 2);
+    }
+    emulator::wait(emulator::at_warp);
+    std::memcpy(emulator::slots[warp][lane], b, 8);
+    emulator::wait(emulator::at_warp);
+    for (unsigned l = 0; l < 32; ++l) {
+        unsigned of[2];
+        std::memcpy(of, emulator::slots[warp][l], 8);
+        for (unsigned k = 0; k < 4; ++k) right[2 * (l % 4) + 8 * (k / 2) + k % 2][l / 4] = number(of[k / 2], k % 2);
+    }
+    emulator::wait(emulator::at_warp);
+    for (unsigned k = 0; k < 4; ++k) {
+        double sum = d[k];
+        for (unsigned q = 0; q < 16; ++q) sum += double(left[lane / 4 + 8 * (k / 2)][q]) * right[q][2 * (lane % 4) + k % 2];
+        d[k] = float(sum);
+        if (std::fabs(double(d[k])) > std::fabs(sum)) d[k] = std::nextafter(d[k], 0.0f);
+    }
+}
 // A copy is made when it is waited for: until then its target holds what it held.
 template <int BYTES>
 static void copy_later(void* to, const void* from) {

@@ -255,7 +255,7 @@ def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
 
 
 def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
-    for kind in ("small", "multi"):
+    for kind in ("small", "multi", "multi-bf16"):
         wanted = f"stepper = {kind}: does not know the setting momentum; take auto, graph, fused or plain"
         with pytest.raises(ConfigError, match=wanted):
             Training(gpu, kind, rho=0.5)
@@ -279,7 +279,11 @@ def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
     ("device", "kinds", "reason"),
     [
         ("gpu", ("split", "population"), "is made for the CPU; on gpu:0 there are plain, fused"),
-        ("cpu", ("fused", "graph", "small", "multi"), "needs a GPU; on cpu there are plain, split, units and popul"),
+        (
+            "cpu",
+            ("fused", "graph", "small", "multi", "multi-bf16"),
+            "needs a GPU; on cpu there are plain, split, units and popul",
+        ),
     ],
 )
 def test_steppers_of_the_other_device_are_refused(gpu, device, kinds, reason):

@@ -12,8 +12,8 @@ import xpnet
 from xpnet.data import Standardiser
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
-from xpnet.training.steppers import Hyperparameters, StepMetrics, make_stepper
-from xpnet.training.steppers.cuda_multi import MultiStepper
+from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, make_stepper
+from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 
@@ -38,7 +38,7 @@ def trained(backend, kind, data, *, hidden=(6, 5), numbers=(0,), n=10, steps=3, 
     there = x.to(xp.asarray) if hasattr(x, "to") else xp.asarray(x)
     lam = np.array([0.01, 0.05, 0.1])[list(numbers)]
     stepper = make_stepper(net, there, xp.asarray(labels), Hyperparameters(xp.asarray(lam)), kind, batch=n)
-    assert (type(stepper) is MultiStepper) == (kind == "multi")
+    assert type(stepper) is {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "plain": PlainStepper}[kind]
     state, rng = state_of(net), np.random.default_rng(1)
     perm, eta = rng.integers(0, 150, (steps, 3, n))[:, numbers], 0.05 * (1 + rng.random((steps, 3)))[:, numbers]
     metrics = StepMetrics.empty(xp, steps, len(numbers))
@@ -77,13 +77,32 @@ def test_multi_step_of_float32_is_that_of_plain_up_to_rounding(gpu):
     check_same(ours, plain, rtol=2e-3, atol=2e-5)
 
 
-def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu):
-    data = problem(140)
-    together = trained(gpu, "multi", data, numbers=(0, 1, 2), n=20)
+@pytest.mark.parametrize(
+    ("inputs", "settings"),
+    [
+        (128, {"hidden": (50, 50), "n": 100}),
+        (200, {"hidden": (20, 5), "n": 37}),  # the last chunk, the last tile of samples and that of units are short
+        (64, {"hidden": (), "n": 16}),
+        (68, {"hidden": (64,), "n": 2, "batch_norm": False}),
+    ],
+    ids=str,
+)
+def test_multi_on_tensor_cores_takes_the_steps_of_float64_up_to_rounding(gpu, inputs, settings):
+    exact = trained(gpu, "plain", problem(inputs), steps=2, **settings)
+    found = trained(gpu, "multi-bf16", problem(inputs, dtype="float32"), steps=2, dtype="float32", **settings)
+    assert found.keys() == exact.keys()
+    for name, value in exact.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-6 * np.abs(value).max(initial=1), err_msg=name)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("multi", "float64"), ("multi-bf16", "float32")])
+def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, kind, dtype):
+    data, settings = problem(140, dtype=dtype), {"n": 20, "dtype": dtype}
+    together = trained(gpu, kind, data, numbers=(0, 1, 2), **settings)
     gpu.xp.backwards = True
-    check_same(trained(gpu, "multi", data, numbers=(0, 1, 2), n=20), together)
+    check_same(trained(gpu, kind, data, numbers=(0, 1, 2), **settings), together)
     for r in range(3):
-        alone = trained(gpu, "multi", data, numbers=(r,), n=20)
+        alone = trained(gpu, kind, data, numbers=(r,), **settings)
         part = {name: value[:, [r]] if "metrics" in name else value[[r]] for name, value in together.items()}
         check_same(alone, part)
 
@@ -96,6 +115,42 @@ def test_multi_step_is_eta_times_the_gradient(gpu, batch_norm):
     hyper = Hyperparameters(gpu.xp.asarray(lam))
     stepper = make_stepper(net, x.to(gpu.xp.asarray), gpu.xp.asarray(labels), hyper, "multi", batch=30)
     check_step_is_gradient(stepper, net, np.arange(30), np.array([0.1, 0.2]), lam)
+
+
+def test_multi_step_on_tensor_cores_is_eta_times_the_gradient(gpu):
+    x, labels = problem(100, dtype="float32")
+    config, to = xpnet.NetworkConfig(inputs=100, hidden=(9, 5), classes=4), gpu.xp.asarray
+    net, rows, eta = Network(config, backend=gpu, dtype="float32"), np.arange(30), 64.0
+    stepper = make_stepper(net, x.to(to), to(labels), Hyperparameters(to(np.zeros(1))), "multi-bf16", batch=30)
+    before = Network(config, dtype="float64", backend=xpnet.get_backend("cpu"))
+    for name, p in net.parameters.items():
+        before.parameters[name][...] = p._a
+    inputs = (x.x[rows].astype(float) - x.whole - x.rest) * x.factor
+    _, gradients = before.cost_and_gradients(inputs, labels[rows], 0.0)
+    metrics = StepMetrics.empty(gpu.xp, 1, 1)
+    stepper.run(state_of(net), to(rows[None]), to(np.full((1, 1), eta)), metrics)
+    for name, gradient in gradients.items():
+        moved = (before.parameters[name] - net.parameters[name]._a) / eta
+        np.testing.assert_allclose(moved, gradient, rtol=0, atol=1e-6 * np.abs(gradient).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kept_as_bytes", "dtype", "reason"),
+    [
+        (8, True, "float64", "it computes in float32, not in float64"),
+        (8, False, "float32", "samples must be bytes, with a multiple of four features"),
+        (7, True, "float32", "samples must be bytes, with a multiple of four features"),
+    ],
+)
+def test_multi_on_tensor_cores_refuses_what_they_cannot_multiply(gpu, inputs, kept_as_bytes, dtype, reason):
+    with pytest.raises(ConfigError, match=f"^stepper = multi-bf16: cannot train this network: {reason}"):
+        trained(gpu, "multi-bf16", problem(inputs, kept_as_bytes, dtype), dtype=dtype)
+
+
+def test_multi_on_tensor_cores_refuses_a_gpu_without_such(gpu, monkeypatch):
+    monkeypatch.setattr(gpu.xp.cuda.Device, "compute_capability", "75")
+    with pytest.raises(ConfigError, match=r"it needs a GPU of compute capability 8\.0 or more, not 7\.5; take graph"):
+        trained(gpu, "multi-bf16", problem(8, dtype="float32"), dtype="float32")
 
 
 def test_multi_call_is_one_launch_for_fifty_steps_and_waits_for_nothing(gpu):

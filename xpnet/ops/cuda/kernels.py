@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 # `common.cuh` comes first: the others use it.
 SOURCES = (
     *("common.cuh", "gather.cu", "norm.cu", "activation.cu", "softmax.cu", "update.cu", "moments.cu", "dropout.cu"),
-    *("step.cu", "upper.cu", "small.cu", "multi.cu"),
+    *("step.cu", "upper.cu", "small.cu", "multi.cu", "tensor.cu", "multi_bf16.cu"),
 )
 # CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)

@@ -17,15 +17,23 @@ constexpr int RAW_ROW = CHUNK + 4;                                   // bytes of
 constexpr int SHARE = THREADS / (CHUNK / 8 * (WIDTH / 4));           // threads that share a tile of a chunk's gradient
 constexpr int MOST_PARTS = 4;                                        // threads that share a tile of x W1, at most
 
-// The first layer.  What else there is to know of it is in the plan, in shared memory: sums leave few registers free.
+// The first layer.  What else there is to know of it is in the plan, in shared memory, as sums leave few registers free:
+//   at_W1      two chunks of W1 (CHUNK, padded)
+//   at_raw     bytes of a chunk's features for two batches (n, RAW_ROW), if they are `staged`
+//   at_scales  whole, rest and factor of the features of two chunks (3, CHUNK)
+//   at_before  a chunk's inputs of the last batch (n, BEFORE_ROW)
+//   at_now     a chunk's inputs of the next batch (CHUNK, across)
 struct Stream {
     Source source;
-    real* W;           // of the replica, in device memory
+    real* W;  // of the replica, in device memory
     real* memory;
-    const Plan* plan;  // its at_W1: two chunks of W1 (CHUNK, padded)
-    int n;             //     at_raw: bytes of the chunk's features for two batches (n, RAW_ROW), if they are `staged`
-};                     //     at_scales: whole, rest and factor of the features (3, CHUNK), for these bytes
-                       //     at_before, at_now: inputs of the last batch (n, BEFORE_ROW), of the next (CHUNK, across)
+    const Plan* plan;
+    int n;
+};
+
+// The first layer's scores, and g1 = dJ/d(x W1) * eta of the last step, (n, padded).
+__device__ real* scores_of(const Stream& s) { return s.memory + s.plan->layers[0].at_y; }
+__device__ real* g1_of(const Stream& s) { return s.memory + s.plan->at_g + s.plan->g_size; }
 
 // Whether bytes wait in shared memory until they are standardised.
 __device__ bool staged(const Stream& s) { return s.source.bytes && s.source.d % 4 == 0; }
@@ -33,12 +41,22 @@ __device__ bool staged(const Stream& s) { return s.source.bytes && s.source.d % 
 // Samples of a batch, rounded up to whole tiles.
 __device__ int across(const Stream& s) { return (s.n + 7) / 8 * 8; }
 
+// A chunk of W1, and its scales: there is room for two, as one is computed while the next arrives.
+__device__ real* chunk_of(const Stream& s, int first) {
+    return s.memory + s.plan->at_W1 + first / CHUNK % 2 * CHUNK * s.plan->layers[0].padded;
+}
+
+__device__ real* scales_of(const Stream& s, int first) {
+    return s.memory + s.plan->at_scales + first / CHUNK % 2 * 3 * CHUNK;
+}
+
 __device__ uint8* raw_of(const Stream& s, int which) {
     return reinterpret_cast<uint8*>(s.memory + s.plan->at_raw) + which * s.n * RAW_ROW;
 }
 
 // Begin to bring a chunk to shared memory; `last` and `next` are the samples of the two batches, or null.
-__device__ void fetch_chunk(const Stream& s, int first, real* W, const int* last, const int* next) {
+__device__ void fetch_chunk(const Stream& s, int first, const int* last, const int* next) {
+    real* W = chunk_of(s, first);
     const int m = s.plan->layers[0].m, padded = s.plan->layers[0].padded, d = s.source.d, j = threadIdx.x % WIDTH;
 #pragma unroll 4
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
@@ -61,7 +79,7 @@ __device__ void fetch_chunk(const Stream& s, int first, real* W, const int* last
     const int f = threadIdx.x % CHUNK, which = threadIdx.x / CHUNK;
     const real* from = which == 0 ? s.source.whole : which == 1 ? s.source.rest : s.source.factor;
     if (which < 3 && first + f < d)
-        copy_later<sizeof(real)>(s.memory + s.plan->at_scales + threadIdx.x, from + first + f);
+        copy_later<sizeof(real)>(scales_of(s, first) + threadIdx.x, from + first + f);
 }
 
 // Inputs f to f + 3 of the chunk from `first` on, of sample i of a batch; 0 beyond the last feature.
@@ -69,7 +87,7 @@ __device__ real4 chunk_inputs(const Stream& s, int first, int row, const uint8* 
     const Source& from = s.source;
     real x[4] = {};
     if (staged(s)) {
-        const real* scales = s.memory + s.plan->at_scales + f;
+        const real* scales = scales_of(s, first) + f;
         const bytes4 quad = *reinterpret_cast<const bytes4*>(raw + i * RAW_ROW + f);
         const uint8 of[4] = {quad.x, quad.y, quad.z, quad.w};
 #pragma unroll
@@ -120,12 +138,12 @@ __device__ __forceinline__ void add_outer(real (&c)[32], real4 low, real4 high, 
 
 // W <- keep W - before' g1 of a chunk in shared memory.  SHARE lanes have a tile of eight features by four units: each
 // sums over every SHARE-th sample, and then moves some of the features.
-__device__ void update_chunk(const Stream& s, real* W, const real* g1, real keep) {
+__device__ void update_chunk(const Stream& s, real* W, real keep) {
     const int padded = s.plan->layers[0].padded, wide = padded / 4;
     const int lane = threadIdx.x % SHARE, tile = threadIdx.x / SHARE;
     const bool mine = tile < CHUNK / 8 * wide;
     const int j = mine ? 4 * (tile % wide) : 0, f = mine ? 8 * (tile / wide) : 0;
-    const real *x = s.memory + s.plan->at_before + f, *g = g1 + j;
+    const real *x = s.memory + s.plan->at_before + f, *g = g1_of(s) + j;
     real d[32] = {};
 #pragma unroll 2
     for (int i = lane; i < s.n; i += SHARE)
@@ -177,8 +195,9 @@ __device__ void multiply_chunk(const Stream& s, const real* W, real (&sums)[32])
 }
 
 // y (n, padded) <- the sum of the tiles' parts, in their order.
-__device__ void add_parts(const Stream& s, const real (&c)[32], real* y) {
+__device__ void add_parts(const Stream& s, const real (&c)[32]) {
     const Tile tile = tile_of(s);
+    real* y = scores_of(s);
     const int padded = s.plan->layers[0].padded;
     for (int part = 0; part < tile.parts; ++part) {
 #pragma unroll
@@ -194,31 +213,77 @@ __device__ void add_parts(const Stream& s, const real (&c)[32], real* y) {
 }
 
 // Update W1 by the batch `last` and its gradient g1, if there is one, and multiply the batch `next` by it, if there is
-// one: y = s1.  Each thread's number of `squares` is its part of the sum of squares of W1 after the update.
-__device__ void stream(const Stream& s, const int* last, const int* next, const real* g1, real keep, real* y,
-                       double* squares) {
+// one.  Each thread's number of `squares` is its part of the sum of squares of W1 after the update.
+__device__ void stream(const Stream& s, const int* last, const int* next, real keep, double* squares) {
     real sums[32] = {};
     squares[threadIdx.x] = 0;
-    real* chunks = s.memory + s.plan->at_W1;
-    fetch_chunk(s, 0, chunks, last, next);
+    fetch_chunk(s, 0, last, next);
 #pragma unroll 1
     for (int first = 0; first < s.source.d; first += CHUNK) {
-        const int size = CHUNK * s.plan->layers[0].padded, odd = first / CHUNK % 2;
-        real* W = chunks + odd * size;
+        real* W = chunk_of(s, first);
         copies_done();
         __syncthreads();
         standardise_chunk(s, first, last, next);
         __syncthreads();
-        if (first + CHUNK < s.source.d) fetch_chunk(s, first + CHUNK, chunks + (1 - odd) * size, last, next);
+        if (first + CHUNK < s.source.d) fetch_chunk(s, first + CHUNK, last, next);
         if (last) {
-            update_chunk(s, W, g1, keep);
+            update_chunk(s, W, keep);
             __syncthreads();
         }
         leave_chunk(s, first, W, last, squares);
         if (next) multiply_chunk(s, W, sums);
     }
-    __syncthreads();  // y lies where the chunks were
-    if (next) add_parts(s, sums, y);
+    __syncthreads();  // the scores lie where the chunks were
+    if (next) add_parts(s, sums);
+}
+
+// What a launch is given.
+struct Call {
+    int steps;
+    const int64* perm;
+    int64 orders;
+    const double *eta, *lam;
+    const real* alphas;
+    const int* labels;
+    double* total_loss;
+    int64* total_correct;
+    double* total_penalty;
+};
+
+// Train the network of this block; `work` is a form of `stream`.
+template <typename Work>
+__device__ void train_network(const Call& call, const Upper& u, const Stream& s, Work work) {
+    const int r = blockIdx.x, replicas = gridDim.x, n = u.n;
+    int* rows = reinterpret_cast<int*>(u.memory + u.plan->at_rows);  // samples of this batch and of the last one
+    load_upper(u);
+    real keep = 1;
+    for (int step = 0; step <= call.steps; ++step) {
+        const int* last = step ? rows + (step + 1) % 2 * n : nullptr;
+        int* next = step < call.steps ? rows + step % 2 * n : nullptr;
+        if (next && threadIdx.x < n) {
+            const int row = call.perm[((int64)step * call.orders + (call.orders > 1 ? r : 0)) * n + threadIdx.x];
+            next[threadIdx.x] = row;
+            copy_later<4>(labels_of(u) + threadIdx.x, call.labels + row);
+        }
+        __syncthreads();
+        work(s, last, next, keep, u.sums);
+        if (!next) return;
+        double squared = u.sums[threadIdx.x], loss, right;
+        const int64 k = (int64)step * replicas + r;
+        const double rate = call.eta[k];
+        keep = 1 - 2 * rate * call.lam[r];
+        upper_forward(u, call.alphas[step]);
+        upper_loss(u, rate / n, loss, right);
+        // g1 stays where no activations are.
+        const real *g = upper_backward(u, keep, squared), *kept = g1_of(s);
+        for (int i = threadIdx.x; g != kept && i < n * u.plan->layers[0].padded; i += THREADS) g1_of(s)[i] = g[i];
+        squared = block_sum(squared, u.sums);  // of the weights before the updates
+        if (threadIdx.x == 0) {
+            call.total_loss[k] = loss;
+            call.total_correct[k] = (int64)right;
+            call.total_penalty[k] = squared;
+        }
+    }
 }
 
 // One block a replica (blockIdx.x) of THREADS threads: `steps` steps.
@@ -229,42 +294,12 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
             int64 weights_stride, real* units, int64 units_stride, real* running, int64 running_stride,
             double* total_loss, int64* total_correct, double* total_penalty, real eps, int n, int d) {
     __shared__ double sums[THREADS];
-    const int r = blockIdx.x, replicas = gridDim.x;
+    const int r = blockIdx.x;
     load_plan(plan, plan_size);
     real* memory = reinterpret_cast<real*>(dynamic_memory);
-    const Plan& at = *reinterpret_cast<const Plan*>(dynamic_memory);
+    const Plan* at = reinterpret_cast<const Plan*>(dynamic_memory);
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
-    const Upper u{memory, &at, sums, there, n, eps};
-    const Stream s{{bytes, values, whole, rest, factor, d}, W + r * W_stride, memory, &at, n};
-    real *y = memory + at.layers[0].at_y, *g1 = gradient_of(u, 1);  // g1 stays where no activations are
-    int* rows = reinterpret_cast<int*>(memory + at.at_rows);        // samples of this batch and of the last one
-    load_upper(u);
-
-    real keep = 1;
-    for (int step = 0; step <= steps; ++step) {
-        const int *last = step ? rows + (step + 1) % 2 * n : nullptr;
-        int* next = step < steps ? rows + step % 2 * n : nullptr;
-        if (next && threadIdx.x < n) {
-            const int row = perm[((int64)step * orders + (orders > 1 ? r : 0)) * n + threadIdx.x];
-            next[threadIdx.x] = row;
-            copy_later<4>(labels_of(u) + threadIdx.x, labels + row);
-        }
-        __syncthreads();
-        stream(s, last, next, g1, keep, y, sums);
-        if (!next) return;
-        double squared = sums[threadIdx.x], loss, right;
-        const double rate = eta[(int64)step * replicas + r];
-        keep = 1 - 2 * rate * lam[r];
-        upper_forward(u, alphas[step]);
-        upper_loss(u, rate / n, loss, right);
-        const real* g = upper_backward(u, keep, squared);
-        for (int k = threadIdx.x; g != g1 && k < n * at.layers[0].padded; k += THREADS) g1[k] = g[k];
-        squared = block_sum(squared, sums);  // of the weights before the updates
-        if (threadIdx.x == 0) {
-            const int64 k = (int64)step * replicas + r;
-            total_loss[k] = loss;
-            total_correct[k] = (int64)right;
-            total_penalty[k] = squared;
-        }
-    }
+    const Call call{steps, perm, orders, eta, lam, alphas, labels, total_loss, total_correct, total_penalty};
+    train_network(call, Upper{memory, at, sums, there, n, eps},
+                  Stream{{bytes, values, whole, rest, factor, d}, W + r * W_stride, memory, at, n}, stream);
 }

@@ -24,6 +24,7 @@ struct Plan {
     int at_g, g_size;                         // two gradients
     int at_rows, at_W1, at_raw, at_scales;    // what multi_steps streams: see `Stream`
     int at_before, at_now;
+    int at_W_parts, at_g_parts, at_totals;    // of multi_steps_bf16
     Layer layers[1];                          // hidden + 1
 };
 

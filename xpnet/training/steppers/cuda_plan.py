@@ -32,15 +32,16 @@ class Plan:
         bytes: Dynamic shared memory that a block needs.
     """
 
-    def __init__(self, network: Any, dtype: Any, n: int, state: State | None = None, *, streams: bool = False) -> None:
-        """Lay out the memory for batches of `n`; with `streams` also chunks of the first layer.
+    def __init__(self, network: Any, dtype: Any, n: int, state: State | None = None, *, streams: str = "") -> None:
+        """Lay out the memory for batches of `n`.
 
         Args:
             network: The network's settings.
             dtype: Its type.
             n: Samples of a batch.
             state: Where the tensors are; None if only the size is asked for.
-            streams: Whether the block also streams W1: while it does, it has no activations, so they share memory.
+            streams: ``"float"`` or ``"bf16"`` if the block also streams W1, by multi.cu or multi_bf16.cu: while it
+                does, it has no activations, so they share memory.
         """
         self._at, size = 0, np.dtype(dtype).itemsize
         sizes = (*network.hidden, network.classes)
@@ -51,12 +52,12 @@ class Plan:
         running = 2 * sum(sizes) if state is None else _flat(state.running, "all")
         places = {"hidden": len(sizes) - 1, "units": units, "running": running, "g_size": n * max(padded)}
         kept = {"at_units": units, "at_running": running, "at_labels": n, "at_part": THREADS[size]}
-        kept |= {"at_g": 2 * places["g_size"], "at_rows": 2 * n if streams else 0}
+        kept |= {"at_g": 2 * places["g_size"], "at_rows": 2 * n if streams else 0, "at_totals": 2 * WIDTH}
         places |= {name: self._take(count) for name, count in kept.items()}
         weights = [-1, *(self._take(below * above) for below, above in pairwise(padded))]
         # From here on, activations of one phase of a step, and what streams in the other.
         begin = self._at
-        places |= {name: self._take(count) for name, count in _streamed(n, padded[0], size if streams else 0).items()}
+        places |= {name: self._take(count) for name, count in _streamed(streams, n, padded[0], size).items()}
         end, self._at = self._at, begin
         records = self._records(network, n, padded, weights, {} if state is None else offsets_of(state))
         self.bytes = max(end, self._at) * size
@@ -85,17 +86,23 @@ class Plan:
 # The numbers before the layers', and how many each layer has, in the order of the kernels' structs.
 _NAMES = (
     *("hidden", "units", "running", "at_units", "at_running", "at_labels", "at_part", "at_g", "g_size", "at_rows"),
-    *("at_W1", "at_raw", "at_scales", "at_before", "at_now"),
+    *("at_W1", "at_raw", "at_scales", "at_before", "at_now", "at_W_parts", "at_g_parts", "at_totals"),
 )
 _RECORD = 11
 
 
-def _streamed(n: int, padded: int, size: int) -> dict[str, int]:
+def _streamed(form: str, n: int, padded: int, size: int) -> dict[str, int]:
     """Return how many numbers of `size` bytes a chunk of W1 needs, as ``Stream`` in multi.cu has them; 0 without."""
-    if not size:
-        return dict.fromkeys(_NAMES[-5:], 0)
-    counts = {"at_W1": 2 * CHUNK * padded, "at_raw": -(-2 * n * ROW // size), "at_scales": 3 * CHUNK}
-    return counts | {"at_before": n * ROW, "at_now": CHUNK * (-(-n // 8) * 8)}
+    counts = dict.fromkeys(_NAMES[10:17], 0)
+    if not form:
+        return counts
+    counts |= {"at_W1": 2 * CHUNK * padded, "at_raw": -(-2 * n * ROW // size), "at_scales": 6 * CHUNK}
+    if form == "float":
+        return counts | {"at_before": n * ROW, "at_now": CHUNK * (-(-n // 8) * 8)}
+    # Two bfloat16 in four bytes, rows with eight more, samples in tiles of 16, units in tiles of 8.
+    samples, units = -(-n // 16) * 16, -(-padded // 8) * 8
+    counts |= {"at_before": CHUNK * (samples // 2 + 4), "at_now": samples * (CHUNK // 2 + 4)}
+    return counts | {"at_W_parts": 3 * units * (CHUNK // 2 + 4), "at_g_parts": 3 * units * (samples // 2 + 4)}
 
 
 def _padded(count: int) -> int:
