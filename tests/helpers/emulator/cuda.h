@@ -75,6 +75,7 @@ static void enter() {
 }
 
 static bool fibers_needed = true;
+static bool eager = false;  // copies to shared memory are made at once
 static bool waited = false;
 
 static void wait(State state) {
@@ -181,6 +182,7 @@ static const char* launch(void (*kernel)(void**), void** given, const unsigned* 
     body = kernel;
     arguments = given;
     fibers_needed = true;
+    eager = backwards;
     const std::uint64_t blocks = (std::uint64_t)grid[0] * grid[1] * grid[2];
     for (std::uint64_t k = 0; k < blocks && error.empty(); ++k) {
         const std::uint64_t b = backwards ? blocks - 1 - k : k;
@@ -252,12 +254,14 @@ static void multiply_tile(float (&d)[4], const unsigned (&a)[4], const unsigned 
         if (std::fabs(double(d[k])) > std::fabs(sum)) d[k] = std::nextafter(d[k], 0.0f);
     }
 }
-// A copy is made when it is waited for: until then its target holds what it held.
+// A copy is made as late as may be, when it is waited for, or backwards as early as may be, at once: a wait that is
+// missing shows in the one order, and a target that is still read in the other.
 template <int BYTES>
 static void copy_later(void* to, const void* from) {
     const auto places = reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from);
     if (places % BYTES != 0) emulator::error = "a copy to shared memory is not aligned";
     if (!emulator::fibers_needed) emulator::error = "the first block did not wait for copies to shared memory";
+    else if (emulator::eager) std::memcpy(to, from, BYTES);
     else emulator::current->copies.push_back({to, from, BYTES});
 }
 static void copies_done() {

@@ -13,6 +13,8 @@ typedef unsigned char uint8;
 #define DYNAMIC_MEMORY extern __shared__ __align__(32) uint8 dynamic_memory[]
 #endif
 
+DYNAMIC_MEMORY;
+
 // Four neighbours, moved at once.
 struct alignas(4) bytes4 { uint8 x, y, z, w; };
 struct alignas(4 * sizeof(real)) real4 { real x, y, z, w; };
@@ -52,6 +54,39 @@ __device__ __forceinline__ void share_sums(real* d, int s) {
         }
         share_sums<N / 2, S / 2>(d, s);
     }
+}
+
+// The largest over a warp, and of equal ones the first.
+__device__ void warp_argmax(real& value, int& index) {
+    for (int offset = 16; offset > 0; offset /= 2) {
+        const real other = __shfl_xor_sync(0xffffffff, value, offset);
+        const int at = __shfl_xor_sync(0xffffffff, index, offset);
+        if (other > value || (other == value && at < index)) {
+            value = other;
+            index = at;
+        }
+    }
+}
+
+__device__ real warp_sum(real value) {
+    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffff, value, offset);
+    return value;
+}
+
+// Returns the largest score (that of class 0 if all are NaN), the sum of exp(s - largest), and the first best class.
+__device__ void warp_softmax(const real* s, int c, int lane, real& largest, real& sum, int& best) {
+    best = lane < c ? lane : 0;
+    largest = s[best];
+    for (int k = lane + 32; k < c; k += 32) {
+        if (s[k] > largest) {
+            largest = s[k];
+            best = k;
+        }
+    }
+    warp_argmax(largest, best);
+    sum = 0;
+    for (int k = lane; k < c; k += 32) sum += exp(s[k] - largest);
+    sum = warp_sum(sum);
 }
 
 // Sum `value` over the threads of a column (threadIdx.y, a power of two of them) of a block (columns, rows).

@@ -206,6 +206,7 @@ multi_steps_bf16(int steps, const int64* perm, int64 orders, const double* eta, 
                  const real* factor, const int* plan, int plan_size, real* W, int64 W_stride, real* weights,
                  int64 weights_stride, real* units, int64 units_stride, real* running, int64 running_stride,
                  double* total_loss, int64* total_correct, double* total_penalty, real eps, int n, int d) {
+    if constexpr (sizeof(real) != sizeof(float)) return;
     __shared__ double sums[THREADS];
     const int r = blockIdx.x;
     load_plan(plan, plan_size);

@@ -19,14 +19,6 @@ constexpr int QUADS = FEATURES / 4;                      // of neighbouring feat
 constexpr int FIRST_GROUPS = FIRST_THREADS / WIDTH;      // thread j of each group has unit j
 constexpr int LIFTED = 4;                                // samples whose features a thread loads before it stores any
 
-// The samples' features, and how they are standardised.
-struct Source {
-    const uint8* bytes;  // or
-    const real* values;
-    const real *whole, *rest, *factor;
-    int d;
-};
-
 // Bring FEATURES numbers of each sample of a batch to shared memory, standardised; zeros beyond the last feature.
 // A thread has the same four features of several samples, and loads those of LIFTED samples before it stores any.
 __device__ void small_batch(real* xs, const int64* rows, const Source& source, int first, int n) {

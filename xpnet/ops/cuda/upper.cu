@@ -28,6 +28,14 @@ struct Plan {
     Layer layers[1];                          // hidden + 1
 };
 
+// The samples' features, and how they are standardised.
+struct Source {
+    const uint8* bytes;  // or
+    const real* values;
+    const real *whole, *rest, *factor;
+    int d;
+};
+
 // The tensors of a replica in device memory.
 struct Tensors {
     real *weights, *units, *running;
