@@ -13,6 +13,7 @@ from xpnet.data import Standardiser
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, make_stepper
+from xpnet.training.steppers.cuda_graph import GraphStepper
 from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
@@ -38,7 +39,8 @@ def trained(backend, kind, data, *, hidden=(6, 5), numbers=(0,), n=10, steps=3, 
     there = x.to(xp.asarray) if hasattr(x, "to") else xp.asarray(x)
     lam = np.array([0.01, 0.05, 0.1])[list(numbers)]
     stepper = make_stepper(net, there, xp.asarray(labels), Hyperparameters(xp.asarray(lam)), kind, batch=n)
-    assert type(stepper) is {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "plain": PlainStepper}[kind]
+    kinds = {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "plain": PlainStepper, "graph": GraphStepper}
+    assert type(stepper) is kinds[kind]
     state, rng = state_of(net), np.random.default_rng(1)
     perm, eta = rng.integers(0, 150, (steps, 3, n))[:, numbers], 0.05 * (1 + rng.random((steps, 3)))[:, numbers]
     metrics = StepMetrics.empty(xp, steps, len(numbers))
@@ -162,6 +164,15 @@ def test_multi_call_is_one_launch_for_fifty_steps_and_waits_for_nothing(gpu):
     (fifty, waits), (more, waits_too) = seen
     assert more - fifty <= 12  # a second kernel, with its batches, rates and metrics
     assert waits == waits_too
+
+
+def test_multi_kernels_are_compiled_only_where_they_are_used(gpu, monkeypatch):
+    compiled, original = [], gpu.xp.RawModule
+    monkeypatch.setattr(gpu.xp, "RawModule", lambda **given: compiled.append(given["code"]) or original(**given))
+    trained(gpu, "graph", problem(5))
+    assert ["multi_steps(" in code for code in compiled] == [False]
+    trained(gpu, "multi", problem(5))
+    assert ["multi_steps(" in code for code in compiled] == [False, True]
 
 
 @pytest.mark.parametrize(
