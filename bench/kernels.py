@@ -52,8 +52,10 @@ def by_nvcc(nvcc: str, dtype: str, keep: Path | None = None) -> str:
         kept = ["--keep", "--keep-dir", folder]
         command = [nvcc, "-fatbin", *given, *kept, "-o", str(Path(folder, "k")), str(text)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        for sm in ARCHITECTURES if keep is not None and not done.returncode else ():
-            shutil.copy(Path(folder, f"kernels.compute_{sm}.cubin"), Path(keep, f"sm_{sm}.cubin"))  # type: ignore[arg-type]
+        if keep is not None:
+            for sm in ARCHITECTURES:
+                for made in Path(folder).glob(f"kernels*_{sm}.cubin"):
+                    shutil.copy(made, keep / f"sm_{sm}.cubin")
     if done.returncode:
         raise CompileError(done.stderr)
     return done.stderr

@@ -225,7 +225,7 @@ static float __uint_as_float(unsigned bits) {
 }
 // A tensor core's product, as PTX defines mma.sync.m16n8k16 for bfloat16: the warp's lanes hand on what they have, and
 // each adds up its own sums.  The sixteen products of a sum are added exactly, and with it they are rounded to zero, as
-// tensor cores do.
+// tensor cores are taken to do.
 static void multiply_tile(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     const unsigned lane = emulator::current->number % 32, warp = emulator::current->number / 32;
     const auto number = [](unsigned word, unsigned which) { return __uint_as_float(which ? word & 0xffff0000 : word << 16); };
