@@ -115,10 +115,10 @@ def examine(compile_for: Any, dtype: str) -> dict[str, dict[str, dict[str, int]]
     program = disassembler()
     with tempfile.TemporaryDirectory() as folder:
         found = parse(compile_for(dtype, Path(folder)))
-        for sm in ARCHITECTURES if program is not None else ():
-            loads = read(disassembled(program, Path(folder, f"sm_{sm}.cubin")))  # type: ignore[arg-type]
+        for code in Path(folder).glob("*.cubin") if program is not None else ():
+            loads = read(disassembled(program, code))
             for kernel, uses in found.items():
-                uses[f"sm_{sm}"] |= loads[kernel]._asdict()
+                uses[code.stem] |= loads[kernel]._asdict()
     return found
 
 
