@@ -30,7 +30,7 @@ TOOLS = {
     "compare": "compare OLD.json NEW.json: exit code 1 if NEW is slower beyond the noise",
     "gpu": "everything that needs a GPU: are its results right, and how fast is it",
     "guarantees": "write docs/guarantees.md, the promises and how they were tested, from a record of the tests",
-    "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills",
+    "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills, loads in flight",
     "learn": "seconds and TFLOP to test accuracies on CIFAR-10, recipe by recipe, and docs/learning.md",
     "soak": "train, kill, resume, corrupt and search at random for a while",
     "page": "write the figures of docs/performance.md and the README from the newest results",

@@ -1,9 +1,10 @@
-"""Compiles the CUDA kernels for several GPUs, without one, and reports registers, shared memory and spills.
+"""Compiles the CUDA kernels for several GPUs, without one, and reports registers, shared memory and loads.
 
 python -m bench kernels                # nvcc where it is installed, else NVRTC
 python -m bench kernels --out FILE.json
 
-Exit code 1 if a kernel does not compile or spills registers to memory.
+The loads are read from the machine code, where nvdisasm is installed (pip install nvidia-cuda-nvdisasm).  Exit code 1
+if a kernel does not compile, or uses local memory, as one does that spills registers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.sass import disassembled, disassembler, read
 from xpnet.ops.cuda.kernels import ADDED, REALS, options, source
 
 ARCHITECTURES = (75, 80, 90, 100)
+WORDS = (
+    "Registers of a thread, float32 / float64; then, for float32 on sm_90, the most loads from device memory that are "
+    "on their way where the code waits for some, and the number of places where it waits."
+)
 _ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
@@ -32,21 +39,29 @@ class CompileError(Exception):
     """The compiler's message."""
 
 
-def by_nvcc(nvcc: str, dtype: str) -> str:
-    """Compile all kernels for `dtype` and every architecture; return what the assembler says."""
+def by_nvcc(nvcc: str, dtype: str, keep: Path | None = None) -> str:
+    """Compile all kernels for `dtype` and every architecture; return what the assembler says.
+
+    The machine code is written to the folder `keep`, one file an architecture, if there is one.
+    """
     codes = [f"-gencode=arch=compute_{sm},code=sm_{sm}" for sm in ARCHITECTURES]
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "kernels.cu")
         text.write_text(source())
         given = [*codes, *options(dtype), *ADDED, "-Xptxas", "-v"]
-        command = [nvcc, "-fatbin", *given, "-o", str(Path(folder, "k")), str(text)]
+        kept = ["--keep", "--keep-dir", folder]
+        command = [nvcc, "-fatbin", *given, *kept, "-o", str(Path(folder, "k")), str(text)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if keep is not None:
+            for sm in ARCHITECTURES:
+                for made in Path(folder).glob(f"kernels*_{sm}.cubin"):
+                    shutil.copy(made, keep / f"sm_{sm}.cubin")
     if done.returncode:
         raise CompileError(done.stderr)
     return done.stderr
 
 
-def by_nvrtc(library: Any, dtype: str) -> str:
+def by_nvrtc(library: Any, dtype: str, keep: Path | None = None) -> str:
     """Do the same by NVRTC."""
     said = []
     for sm in ARCHITECTURES:
@@ -60,9 +75,14 @@ def by_nvrtc(library: Any, dtype: str) -> str:
         library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
         log = ctypes.create_string_buffer(size.value)
         library.nvrtcGetProgramLog(program, log)
-        library.nvrtcDestroyProgram(ctypes.byref(program))
         if status:
             raise CompileError(log.value.decode())
+        if keep is not None:
+            library.nvrtcGetCUBINSize(program, ctypes.byref(size))
+            code = ctypes.create_string_buffer(size.value)
+            library.nvrtcGetCUBIN(program, code)
+            Path(keep, f"sm_{sm}.cubin").write_bytes(code.raw)
+        library.nvrtcDestroyProgram(ctypes.byref(program))
         said.append(log.value.decode())
     return "\n".join(said)
 
@@ -82,12 +102,24 @@ def nvrtc() -> Any:
 
 
 def compiler() -> tuple[str, Any] | None:
-    """Return the compiler's name and a function of the dtype, or None where there is none."""
+    """Return the compiler's name and a function of the dtype and `keep`, or None where there is none."""
     nvcc = shutil.which("nvcc")
     if nvcc is not None:
-        return "nvcc", lambda dtype: by_nvcc(nvcc, dtype)
+        return "nvcc", partial(by_nvcc, nvcc)
     library = nvrtc()
-    return None if library is None else ("NVRTC", lambda dtype: by_nvrtc(library, dtype))
+    return None if library is None else ("NVRTC", partial(by_nvrtc, library))
+
+
+def examine(compile_for: Any, dtype: str) -> dict[str, dict[str, dict[str, int]]]:
+    """Compile for `dtype`; return what :func:`parse` does, with the loads where there is a disassembler."""
+    program = disassembler()
+    with tempfile.TemporaryDirectory() as folder:
+        found = parse(compile_for(dtype, Path(folder)))
+        for code in Path(folder).glob("*.cubin") if program is not None else ():
+            loads = read(disassembled(program, code))
+            for kernel, uses in found.items():
+                uses[code.stem] |= loads[kernel]._asdict()
+    return found
 
 
 def parse(said: str) -> dict[str, dict[str, dict[str, int]]]:
@@ -111,8 +143,8 @@ def parse(said: str) -> dict[str, dict[str, dict[str, int]]]:
 def table(found: dict[str, Any]) -> str:
     """Return registers by kernel and architecture as Markdown, float32 / float64."""
     lines = [
-        "| kernel | " + " | ".join(f"sm_{sm}" for sm in ARCHITECTURES) + " | shared bytes |",
-        "|---|" + "---|" * (len(ARCHITECTURES) + 1),
+        "| kernel | " + " | ".join(f"sm_{sm}" for sm in ARCHITECTURES) + " | shared bytes | loads in flight, waits |",
+        "|---|" + "---|" * (len(ARCHITECTURES) + 2),
     ]
     for kernel in found["float32"]:
         cells = [
@@ -120,7 +152,9 @@ def table(found: dict[str, Any]) -> str:
             for sm in ARCHITECTURES
         ]
         shared = max(found[dtype][kernel]["sm_90"].get("shared", 0) for dtype in REALS)
-        lines.append(f"| `{kernel}` | {' | '.join(cells)} | {shared:,} |")
+        use = found["float32"][kernel]["sm_90"]
+        loads = f"{use['in_flight']}, {use['waits']}" if "waits" in use else "?"
+        lines.append(f"| `{kernel}` | {' | '.join(cells)} | {shared:,} | {loads} |")
     return "\n".join(lines)
 
 
@@ -135,19 +169,19 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     name, compile_for = made
     try:
-        found = {dtype: parse(compile_for(dtype)) for dtype in REALS}
+        found = {dtype: examine(compile_for, dtype) for dtype in REALS}
     except CompileError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"registers of a thread, float32 / float64, compiled by {name}\n\n{table(found)}")
+    print(f"{WORDS} Compiled by {name}.\n\n{table(found)}")
     if given.out is not None:
         given.out.write_text(json.dumps({"compiler": name, "kernels": found}, indent=1) + "\n")
     spilled = [
-        f"{kernel} ({dtype}, {sm}): spills {use['spilled']} bytes"
+        f"{kernel} ({dtype}, {sm}): spills {use['spilled']} bytes, and uses local memory {use.get('local', '?')} times"
         for dtype, kernels in found.items()
         for kernel, uses in kernels.items()
         for sm, use in uses.items()
-        if use.get("spilled")
+        if use.get("spilled") or use.get("local")
     ]
-    print("\n".join(spilled) or "\nno kernel spills registers")
+    print("\n".join(spilled) or "\nno kernel spills registers or uses local memory")
     return 1 if spilled else 0

@@ -7,6 +7,7 @@ import gc
 
 import numpy as np
 import pytest
+from gpu_settings import CASES, check_setting
 from resumed import check_resumed
 
 import xpnet
@@ -53,6 +54,12 @@ def test_training_from_one_seed_gives_the_same_curves(gpu, stepper, momentum, ba
     for column in ("train_loss", "train_cost", "validation_loss"):
         np.testing.assert_allclose(on_gpu.history[column], on_cpu.history[column], rtol=1e-9)
     np.testing.assert_allclose(on_gpu.test.losses, on_cpu.test.losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("stepper", ["graph", "small"])
+def test_every_setting_trains_as_on_the_cpu_or_is_refused_by_name(gpu, stepper, name):
+    check_setting(gpu, stepper, name)
 
 
 @pytest.mark.parametrize("inputs", INPUTS, ids=str)

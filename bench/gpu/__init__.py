@@ -23,17 +23,18 @@ from bench.results import BenchError, write
 
 # Name, seconds that it may take, and what it does, in the order of what is to be known first.
 PARTS = {
-    "kernels": (40, "every operation against its definition, on the device"),
+    "kernels": (35, "every operation against its definition, on the device"),
     "tests": (90, "the tests marked gpu"),
     "epochs": (50, "epoch times of every stepper"),
-    "populations": (60, "R networks at once"),
+    "populations": (50, "R networks at once"),
     "gradients": (25, "the gradient check of the GPU's gradients"),
     "curves": (40, "training on CPU and GPU from one seed"),
     "start": (30, "from the command to the first step"),
     "crossover": (30, "from which width and batch size on the GPU wins"),
     "memory": (15, "memory on the device"),
+    "multi": (25, "one network on each multiprocessor"),
     "accuracies": (25, "three and nine layers on CIFAR-10 (with --data)"),
-    "peers": (70, "epoch times of PyTorch and JAX, where they are installed"),
+    "peers": (60, "epoch times of PyTorch and JAX, where they are installed"),
 }
 _DEVICE = 60  # seconds to find out which it is
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,19 +166,35 @@ def curves(context: Context) -> dict[str, Any]:
     data = noise(context.samples if context.small else 5000, context.inputs, others=50)
     for dtype in ("float64", "float32"):
         for replicas in (1, 3):
-            here = _losses(context, context.cpu, data, "plain", dtype, replicas)
-            for kind in STEPPERS:
-                name = f"{kind}, R = {replicas}, {dtype}"
-                there = _losses(context, context.backend, data, kind, dtype, replicas)
-                worst[name] = float(np.abs(there / here - 1).max())
-                context.tell(f"{name:28} losses of CPU and GPU differ by {worst[name]:.1e} at most")
+            compare_losses(context, data, STEPPERS, dtype, replicas, worst)
+    return {"worst": worst, "summary": check_losses(worst)}
+
+
+def compare_losses(
+    context: Context, data: Dataset, kinds: Sequence[str], dtype: str, replicas: int, worst: dict[str, float]
+) -> None:
+    """Put into `worst` by how much losses of each step differ between the CPU and steppers of the GPU."""
+    here = losses(context, context.cpu, data, "plain", dtype, replicas)
+    for kind in kinds:
+        name = f"{kind}, R = {replicas}, {dtype}"
+        there = losses(context, context.backend, data, kind, dtype, replicas)
+        worst[name] = float(np.abs(there / here - 1).max())
+        context.tell(f"{name:28} losses of CPU and GPU differ by {worst[name]:.1e} at most")
+
+
+def check_losses(worst: dict[str, float]) -> str:
+    """Return a summary of what :func:`compare_losses` found.
+
+    Raises:
+        WrongResultError: Some differ by more than rounding.
+    """
     for name, error in worst.items():
         if not error <= (tolerance := 1e-9 if "float64" in name else 1e-3):
             raise WrongResultError(f"{name}: losses differ by {error:.1e}, more than {tolerance:.0e}")
-    return {"worst": worst, "summary": f"differ by {max(worst.values()):.1e} at most"}
+    return f"differ by {max(worst.values()):.1e} at most"
 
 
-def _losses(context: Context, backend: Backend, data: Dataset, kind: str, dtype: str, replicas: int) -> Any:
+def losses(context: Context, backend: Backend, data: Dataset, kind: str, dtype: str, replicas: int) -> Any:
     """Return the training loss of each of 100 steps."""
     # In float64 activations of fifty units and a hundred samples do not fit into one multiprocessor.
     hidden = (50, 50) if dtype == "float32" else (24, 24)
@@ -244,7 +261,7 @@ def tests(context: Context) -> dict[str, Any]:
     if context.small:
         return {"skipped": "a dry run"}
     # By name: other files import what such a machine need not have.
-    files = ["tests/test_gpu.py", "tests/analysis/gradcheck/test_devices.py"]
+    files = ["tests/test_gpu.py", "tests/analysis/gradcheck/test_devices.py", "tests/test_gpu_multi.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = [line for line in done.stdout.splitlines() if line.strip()][-25:]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.kernels import table
+from bench.kernels import WORDS, table
 from bench.results import BenchError, read
 
 # The measurements, with the bar that each is compared with.
@@ -18,7 +18,7 @@ BARS = (
 )
 _FIFTY, _START = 150, 1.5
 # Parts whose figures are the table's.
-_TABLED = ("epochs", "peers", "populations", "start")
+_TABLED = ("epochs", "peers", "populations", "multi", "start")
 
 
 def slots(folder: Path) -> dict[str, str]:
@@ -26,7 +26,7 @@ def slots(folder: Path) -> dict[str, str]:
     record = folder / "kernels.json"
     if record.exists():
         found = json.loads(record.read_text(encoding="utf-8"))
-        kernels = f"{table(found['kernels'])}\n\nRegisters of a thread, float32 / float64, by {found['compiler']}."
+        kernels = f"{table(found['kernels'])}\n\n{WORDS} By {found['compiler']}."
     else:
         kernels = "Not recorded yet."
     return {"gpu": _gpu(folder), "kernels": kernels}
@@ -61,7 +61,11 @@ def _rows(parts: dict[str, Any]) -> list[str]:
         for who, row in {**timed.get(network, {}), **others.get(network, {})}.items():
             bar = named.get((network, who))
             lines.append(f"| {network}: {who} | {f'≤ {bar}' if bar else ''} | {_value(row)} |")
-    for replicas, kinds in parts.get("populations", {}).get("rows", {}).items():
+    together: dict[str, dict[str, Any]] = {}
+    for part in ("populations", "multi"):
+        for replicas, kinds in parts.get(part, {}).get("rows", {}).items():
+            together[replicas] = together.get(replicas, {}) | kinds
+    for replicas, kinds in together.items():
         for kind, row in kinds.items():
             bar = f"≤ {_FIFTY}" if (replicas, kind) == ("50", "auto") else ""
             lines.append(f"| {replicas} networks of the first kind: {kind} | {bar} | {row['median']:,.1f} |")

@@ -51,8 +51,9 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert list(parts) == list(PARTS)
     skipped = {"start", "accuracies", "tests", "peers"}
     assert {name for name, part in parts.items() if "skipped" in part} == skipped
-    assert max(parts["curves"]["worst"].values()) < 1e-3
-    assert max(v for k, v in parts["curves"]["worst"].items() if "float64" in k) < 1e-9
+    for worst in (parts["curves"]["worst"], parts["multi"]["worst"]):
+        assert max(worst.values()) < 1e-3
+        assert max(v for k, v in worst.items() if "float64" in k) < 1e-9
     assert set(parts["epochs"]["rows"]["3072-50-50-10 with BN"]) == {
         f"xpnet {kind}" for kind in ("small", "graph", "fused", "plain")
     }
@@ -62,6 +63,9 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     for row in populations.values():
         steppers = {kind: figures["stepper"] for kind, figures in row.items()}
         assert steppers == {"auto": "SmallStepper", "small": "SmallStepper", "graph": "GraphStepper"}
+    both = {"multi", "multi-bf16"}
+    assert {name: set(row) for name, row in parts["multi"]["rows"].items()} == {"1": both, "3": both}
+    assert all(row[kind]["epochs_a_second"] > 0 for row in parts["multi"]["rows"].values() for kind in both)
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout
@@ -69,6 +73,8 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert "| 3072-50-50-10 with BN: xpnet small | ≤ 15 |" in page
     assert "| 2 networks of the first kind: auto |" in page
     assert "| 2, own orders networks of the first kind: graph |" in page
+    assert "| 3 networks of the first kind: multi |" in page
+    assert "| 3 networks of the first kind: multi-bf16 |" in page
     assert "Pretended" in page
 
 

@@ -141,6 +141,7 @@ class Module:
             def __init__(self, index: int = 0) -> None:
                 self.index = index
 
+            compute_capability = "90"
             attributes = {"MaxSharedMemoryPerBlockOptin": 227 * 1024}  # noqa: RUF012
 
             def use(self) -> None:

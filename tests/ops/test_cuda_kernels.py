@@ -293,6 +293,7 @@ def test_every_kernel_is_launched():
     parts = (
         *("ops/cuda_ops.py", "ops/cuda/activation_ops.py", "ops/cuda/dropout.py", "ops/cuda/updates.py"),
         "training/steppers/cuda_small.py",
+        "training/steppers/cuda_multi.py",
     )
     text = "".join((folder / part).read_text() for part in parts)
     for name in emulator.signatures(source()):
@@ -302,13 +303,35 @@ def test_every_kernel_is_launched():
 def test_the_emulator_notices_what_a_gpu_would_not_forgive(both):
     code = """
     extern "C" __global__ void half(int* x) { if (threadIdx.x < 5) __syncthreads(); x[threadIdx.x] = 1; }
+    extern "C" __global__ void copy(int* x) {
+        __shared__ int s[9];
+        s[threadIdx.x] = 7;
+        __syncthreads();
+        copy_later<4>(s + threadIdx.x, x + threadIdx.x);
+        x[threadIdx.x + 8] = s[(threadIdx.x + 1) % 8];
+        __syncthreads();
+        copies_done();
+    }
+    extern "C" __global__ void forgotten(int* x) {
+        __shared__ int s[9];
+        __syncthreads();
+        copy_later<4>(s + threadIdx.x, x);
+    }
     extern "C" __global__ void race(int* x) { x[threadIdx.x + 1] = x[threadIdx.x] + 1; }
     """
     kernels = emulator.program(
         "#define DYNAMIC_MEMORY static unsigned char* dynamic_memory = nullptr\nDYNAMIC_MEMORY;" + code,
         ("-DREAL=float",),
     )
+    copied = []
+    for backwards in (False, True):
+        pair = np.arange(16, dtype=np.int32)
+        kernels["copy"]((1,), (8,), (pair.ctypes.data,), backwards=backwards)
+        copied.append(pair[8:].tolist())
+    assert copied[0] == [7] * 8 != copied[1]  # copies to numbers that others still read
     x = np.zeros(9, np.int32)
+    with pytest.raises(emulator.EmulationError, match="a copy to shared memory is not waited for"):
+        kernels["forgotten"]((1,), (8,), (x.ctypes.data,))
     with pytest.raises(emulator.EmulationError, match="not reached by all threads"):
         kernels["half"]((1,), (8,), (x.ctypes.data,))
     results = []

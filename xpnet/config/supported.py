@@ -77,6 +77,8 @@ KNOWN: dict[str, Known] = {
     "fused": {**_ALL, **_SAMPLES, **_CUDA},
     "graph": {**_ALL, **_SAMPLES, **_CUDA},
     "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    "multi-bf16": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
 }
 
 

@@ -35,10 +35,17 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 // Blocks run one after the other, so what they share can be static.
 #define __shared__ static
 #define DYNAMIC_MEMORY static unsigned char* dynamic_memory = nullptr
+#define EMULATED
 
 namespace emulator {
 
 enum State { ready, at_barrier, at_warp, done };
+
+struct Copy {
+    void* to;
+    const void* from;
+    int bytes;
+};
 
 struct Fiber {
     ucontext_t start;
@@ -48,6 +55,7 @@ struct Fiber {
     bool begun;
     dim3 thread;
     unsigned number;
+    std::vector<Copy> copies;  // begun, and not waited for
 };
 
 static const size_t stack_bytes = 64 * 1024;
@@ -61,11 +69,13 @@ static unsigned char slots[64][32][16];  // of each warp: what its lanes hand to
 
 static void enter() {
     body(arguments);
+    if (!current->copies.empty()) error = "a copy to shared memory is not waited for";
     current->state = done;
     _longjmp(scheduler, 1);
 }
 
 static bool fibers_needed = true;
+static bool eager = false;  // copies to shared memory are made at once
 static bool waited = false;
 
 static void wait(State state) {
@@ -130,6 +140,7 @@ static void run_block(unsigned count, bool backwards) {
         Fiber& fiber = fibers[i];
         fiber.state = ready;
         fiber.begun = false;
+        fiber.copies.clear();
         fiber.number = i;
         fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     }
@@ -171,6 +182,7 @@ static const char* launch(void (*kernel)(void**), void** given, const unsigned* 
     body = kernel;
     arguments = given;
     fibers_needed = true;
+    eager = backwards;
     const std::uint64_t blocks = (std::uint64_t)grid[0] * grid[1] * grid[2];
     for (std::uint64_t k = 0; k < blocks && error.empty(); ++k) {
         const std::uint64_t b = backwards ? blocks - 1 - k : k;
@@ -200,6 +212,62 @@ static T __shfl_down_sync(unsigned, T value, unsigned by) {
 template <typename T>
 static T __shfl_sync(unsigned, T value, int from) {
     return emulator::shuffle(value, unsigned(from));
+}
+static unsigned __float_as_uint(float x) {
+    unsigned bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
+static float __uint_as_float(unsigned bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+// A tensor core's product, as PTX defines mma.sync.m16n8k16 for bfloat16: the warp's lanes hand on what they have, and
+// each adds up its own sums.  The sixteen products of a sum are added exactly, and with it they are rounded to zero, as
+// tensor cores are taken to do.
+static void multiply_tile(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    const unsigned lane = emulator::current->number % 32, warp = emulator::current->number / 32;
+    const auto number = [](unsigned word, unsigned which) { return __uint_as_float(which ? word & 0xffff0000 : word << 16); };
+    float left[16][16], right[16][8];
+    std::memcpy(emulator::slots[warp][lane], a, 16);
+    emulator::wait(emulator::at_warp);
+    for (unsigned l = 0; l < 32; ++l) {
+        unsigned of[4];
+        std::memcpy(of, emulator::slots[warp][l], 16);
+        for (unsigned k = 0; k < 8; ++k)
+            left[l / 4 + 8 * (k / 2 % 2)][2 * (l % 4) + 8 * (k / 4) + k % 2] = number(of[k / 2], k % 2);
+    }
+    emulator::wait(emulator::at_warp);
+    std::memcpy(emulator::slots[warp][lane], b, 8);
+    emulator::wait(emulator::at_warp);
+    for (unsigned l = 0; l < 32; ++l) {
+        unsigned of[2];
+        std::memcpy(of, emulator::slots[warp][l], 8);
+        for (unsigned k = 0; k < 4; ++k) right[2 * (l % 4) + 8 * (k / 2) + k % 2][l / 4] = number(of[k / 2], k % 2);
+    }
+    emulator::wait(emulator::at_warp);
+    for (unsigned k = 0; k < 4; ++k) {
+        double sum = d[k];
+        for (unsigned q = 0; q < 16; ++q) sum += double(left[lane / 4 + 8 * (k / 2)][q]) * right[q][2 * (lane % 4) + k % 2];
+        d[k] = float(sum);
+        if (std::fabs(double(d[k])) > std::fabs(sum)) d[k] = std::nextafter(d[k], 0.0f);
+    }
+}
+// A copy is made as late as may be, when it is waited for, or backwards as early as may be, at once: a wait that is
+// missing shows in the one order, and a target that is still read in the other.
+template <int BYTES>
+static void copy_later(void* to, const void* from) {
+    const auto places = reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from);
+    if (places % BYTES != 0) emulator::error = "a copy to shared memory is not aligned";
+    if (!emulator::fibers_needed) emulator::error = "the first block did not wait for copies to shared memory";
+    else if (emulator::eager) std::memcpy(to, from, BYTES);
+    else emulator::current->copies.push_back({to, from, BYTES});
+}
+static void copies_done() {
+    if (emulator::current == nullptr) return;
+    for (const auto& copy : emulator::current->copies) std::memcpy(copy.to, copy.from, copy.bytes);
+    emulator::current->copies.clear();
 }
 static unsigned atomicInc(unsigned* at, unsigned limit) {
     const unsigned old = *at;

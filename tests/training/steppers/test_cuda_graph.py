@@ -115,7 +115,10 @@ LARGE = [
 
 @pytest.mark.parametrize(
     ("kind", "case"),
-    [*((kind, case) for kind in ("graph", "fused") for case in CASES + LARGE), *(("small", case) for case in SMALL)],
+    [
+        *((kind, case) for kind in ("graph", "fused") for case in CASES + LARGE),
+        *((kind, case) for kind in ("small", "multi") for case in SMALL),
+    ],
     ids=str,
 )
 def test_it_trains_as_the_plain_stepper(monkeypatch, gpu, kind, case):
@@ -135,7 +138,7 @@ def test_a_step_is_eta_times_the_gradient(gpu):
     check_step_is_gradient(t.stepper, t.net, np.arange(10), np.array([0.1, 0.2]), t.lam)
 
 
-@pytest.mark.parametrize("kind", ["graph", "small"])
+@pytest.mark.parametrize("kind", ["graph", "small", "multi"])
 def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind):
     results = []
     for gpu.xp.backwards in (False, True):
@@ -252,9 +255,10 @@ def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
 
 
 def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
-    wanted = "stepper = small: does not know the setting momentum; take auto, graph, fused or plain"
-    with pytest.raises(ConfigError, match=wanted):
-        Training(gpu, "small", rho=0.5)
+    for kind in ("small", "multi", "multi-bf16"):
+        wanted = f"stepper = {kind}: does not know the setting momentum; take auto, graph, fused or plain"
+        with pytest.raises(ConfigError, match=wanted):
+            Training(gpu, kind, rho=0.5)
     assert type(Training(gpu, "auto", rho=0.5).stepper) is GraphStepper
 
 
@@ -275,7 +279,11 @@ def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
     ("device", "kinds", "reason"),
     [
         ("gpu", ("split", "population"), "is made for the CPU; on gpu:0 there are plain, fused"),
-        ("cpu", ("fused", "graph", "small"), "needs a GPU; on cpu there are plain, split, units, compiled and popul"),
+        (
+            "cpu",
+            ("fused", "graph", "small", "multi", "multi-bf16"),
+            "needs a GPU; on cpu there are plain, split, units, compiled and popul",
+        ),
     ],
 )
 def test_steppers_of_the_other_device_are_refused(gpu, device, kinds, reason):
@@ -298,7 +306,7 @@ def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas, batch_size):
 
 
 @pytest.mark.guarantee("resume")
-@pytest.mark.parametrize("kind", ["plain", "fused", "graph", "small"])
+@pytest.mark.parametrize("kind", ["plain", "fused", "graph", "small", "multi"])
 def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, kind):
     config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper=kind)
     check_resumed(gpu, small_data(), (6, 5), "float64", config, [1, 5])

@@ -40,7 +40,7 @@ def check_equal(streamed, fits, rtol=0.0):
     np.testing.assert_allclose(streamed.test.losses, fits.test.losses, rtol=rtol)
 
 
-@pytest.mark.parametrize("stepper", ["graph", "small", "plain"])
+@pytest.mark.parametrize("stepper", ["graph", "small", "multi", "plain"])
 @pytest.mark.parametrize(("replicas", "shuffle"), [(1, None), (2, "independent"), (2, "shared")])
 def test_a_data_set_larger_than_the_device_trains_the_same(monkeypatch, gpu, stepper, replicas, shuffle):
     data = xpnet.data_from_arrays(*pixels())

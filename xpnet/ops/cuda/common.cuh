@@ -13,9 +13,81 @@ typedef unsigned char uint8;
 #define DYNAMIC_MEMORY extern __shared__ __align__(32) uint8 dynamic_memory[]
 #endif
 
+DYNAMIC_MEMORY;
+
 // Four neighbours, moved at once.
 struct alignas(4) bytes4 { uint8 x, y, z, w; };
 struct alignas(4 * sizeof(real)) real4 { real x, y, z, w; };
+
+__device__ real4 load4(const real* at) { return *reinterpret_cast<const real4*>(at); }
+
+// Copies of BYTES (4 or 8) to shared memory, for which a thread does not wait: all that it begins are on their way at
+// once, and take no registers.  `copies_done` waits for those of its own thread.
+#ifndef EMULATED
+template <int BYTES>
+__device__ __forceinline__ void copy_later(void* to, const void* from) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    const unsigned int at = __cvta_generic_to_shared(to);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(at), "l"(from), "n"(BYTES) : "memory");
+#else
+    for (int k = 0; k < BYTES / 4; ++k) static_cast<int*>(to)[k] = static_cast<const int*>(from)[k];
+#endif
+}
+
+__device__ __forceinline__ void copies_done() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+#endif
+
+// Lanes s = 0 ... S - 1 of a group have parts of N sums; lane s gets sums s N / S to (s + 1) N / S in d[0 ... N / S).
+// All lanes of a warp take part.
+template <int N, int S>
+__device__ __forceinline__ void share_sums(real* d, int s) {
+    if constexpr (S > 1) {
+        const bool upper = s & (S / 2);
+#pragma unroll
+        for (int k = 0; k < N / 2; ++k) {
+            const real given = upper ? d[k] : d[k + N / 2], kept = upper ? d[k + N / 2] : d[k];
+            d[k] = kept + __shfl_xor_sync(0xffffffff, given, S / 2);
+        }
+        share_sums<N / 2, S / 2>(d, s);
+    }
+}
+
+// The largest over a warp, and of equal ones the first.
+__device__ void warp_argmax(real& value, int& index) {
+    for (int offset = 16; offset > 0; offset /= 2) {
+        const real other = __shfl_xor_sync(0xffffffff, value, offset);
+        const int at = __shfl_xor_sync(0xffffffff, index, offset);
+        if (other > value || (other == value && at < index)) {
+            value = other;
+            index = at;
+        }
+    }
+}
+
+__device__ real warp_sum(real value) {
+    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffff, value, offset);
+    return value;
+}
+
+// Returns the largest score (that of class 0 if all are NaN), the sum of exp(s - largest), and the first best class.
+__device__ void warp_softmax(const real* s, int c, int lane, real& largest, real& sum, int& best) {
+    best = lane < c ? lane : 0;
+    largest = s[best];
+    for (int k = lane + 32; k < c; k += 32) {
+        if (s[k] > largest) {
+            largest = s[k];
+            best = k;
+        }
+    }
+    warp_argmax(largest, best);
+    sum = 0;
+    for (int k = lane; k < c; k += 32) sum += exp(s[k] - largest);
+    sum = warp_sum(sum);
+}
 
 // Sum `value` over the threads of a column (threadIdx.y, a power of two of them) of a block (columns, rows).
 // `part` holds blockDim.x * blockDim.y numbers; all threads of the column get the sum.

@@ -12,18 +12,21 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 # `common.cuh` comes first: the others use it.
-SOURCES = (
+_ALWAYS = (
     *("common.cuh", "gather.cu", "norm.cu", "activation.cu", "softmax.cu", "update.cu", "moments.cu", "dropout.cu"),
-    *("step.cu", "small.cu"),
+    *("step.cu", "upper.cu", "small.cu"),
 )
+# Kernels that take as long to compile as all others are compiled when one of them is launched.
+_MULTI = ("multi.cu", "tensor.cu", "multi_bf16.cu")
+_BASE = ("common.cuh", "upper.cu")  # of the latter
 # CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)
 REALS = {"float32": "float", "float64": "double"}
 
 
-def source() -> str:
-    """Return the text of all kernels, with markers so that compiler messages name the original file and line."""
-    return "\n".join(f'#line 1 "{name}"\n{(FOLDER / name).read_text()}' for name in SOURCES)
+def source(names: tuple[str, ...] = (*_ALWAYS, *_MULTI)) -> str:
+    """Return the text of files, by default all kernels, with markers by which compilers name the file and the line."""
+    return "\n".join(f'#line 1 "{name}"\n{(FOLDER / name).read_text()}' for name in names)
 
 
 def options(dtype: Any) -> tuple[str, ...]:
@@ -41,7 +44,8 @@ class Kernels:
     def __init__(self, xp: Any, dtype: Any) -> None:
         self._xp = xp
         self._allowed: dict[tuple[str, int], int] = {}
-        self._module = xp.RawModule(code=source(), options=options(dtype))
+        self._options = options(dtype)
+        self._modules: dict[bool, Any] = {}
         self._functions: dict[str, Any] = {}
 
     def __call__(
@@ -50,10 +54,17 @@ class Kernels:
         """Launch kernel `name` on the current stream, with `shared` bytes of dynamic shared memory."""
         function = self._functions.get(name)
         if function is None:
-            function = self._functions[name] = self._module.get_function(name)
+            function = self._functions[name] = self._module(name.startswith("multi_")).get_function(name)
         if shared > _SHARED:
             self._allow(name, function, shared)
         function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
+
+    def _module(self, multi: bool) -> Any:
+        """Return the compiled kernels of ``multi*.cu``, or all others."""
+        if multi not in self._modules:
+            code = source((*_BASE, *_MULTI) if multi else _ALWAYS)
+            self._modules[multi] = self._xp.RawModule(code=code, options=self._options)
+        return self._modules[multi]
 
     def _allow(self, name: str, function: Any, shared: int) -> None:
         """Allow a kernel `shared` bytes of shared memory on the current device; a limit is never lowered."""

@@ -3,8 +3,6 @@
 // Blocks of (columns, rows) threads: a block has some units of one replica (blockIdx.y), and its rows of threads
 // share out the samples.  Dynamic shared memory: a number for each thread.
 
-DYNAMIC_MEMORY;
-
 // mean = sum s / n, var = sum (s - mean)^2 / n; put(k, t) gets t = gamma (s - mean) / sqrt(var + eps) + beta of the
 // number k, and writes what the activation makes of it.
 template <typename Put>

@@ -8,85 +8,149 @@
 //
 // small_first begins the first step of a call without an update (update = 0), and ends the last one with an update
 // alone (forward = 0).
+//
+// A load from memory takes as long as hundreds of multiplications, so each kernel begins all its loads before it waits
+// for the first: numbers by `copy_later`, bytes into registers.
 
 #define FEATURES 32
-#define WIDTH 64  // units of a layer, at most
-#define REST_THREADS (sizeof(real) == 4 ? 512 : 256)  // twice the registers for numbers of twice the size
+#define FIRST_THREADS 256
+
+constexpr int QUADS = FEATURES / 4;                      // of neighbouring features, which a thread loads at once
+constexpr int FIRST_GROUPS = FIRST_THREADS / WIDTH;      // thread j of each group has unit j
+constexpr int LIFTED = 4;                                // samples whose features a thread loads before it stores any
 
 // Bring FEATURES numbers of each sample of a batch to shared memory, standardised; zeros beyond the last feature.
-__device__ void small_batch(real* xs, const int64* rows, const uint8* bytes, const real* values, const real* whole,
-                            const real* rest, const real* factor, int first, int n, int d) {
-    for (int k = threadIdx.x; k < n * (FEATURES / 4); k += blockDim.x) {
-        const int i = k / (FEATURES / 4), f = first + 4 * (k % (FEATURES / 4));
-        const int64 at = rows[i] * d + f;
-        real* out = xs + i * FEATURES + (f - first);
-        bytes4 quad = {0, 0, 0, 0};
-        const bool aligned = d % 4 == 0 && f + 3 < d;
-        if (bytes && aligned) quad = *reinterpret_cast<const bytes4*>(bytes + at);
-        const uint8 of[4] = {quad.x, quad.y, quad.z, quad.w};
-        for (int q = 0; q < 4; ++q) {
-            if (f + q >= d) out[q] = 0;
-            else if (!bytes) out[q] = values[at + q];
-            else out[q] = ((aligned ? of[q] : bytes[at + q]) - whole[f + q] - rest[f + q]) * factor[f + q];
+// A thread has the same four features of several samples, and loads those of LIFTED samples before it stores any.
+__device__ void small_batch(real* xs, const int64* rows, const Source& source, int first, int n) {
+    constexpr int STEP = FIRST_THREADS / QUADS;
+    const int d = source.d, f = first + 4 * (threadIdx.x % QUADS);
+    const bool quads = source.bytes && d % 4 == 0;  // four bytes are loaded at once
+    real whole[4], rest[4], factor[4];
+#pragma unroll
+    for (int q = 0; q < 4; ++q) {
+        const bool scaled = source.bytes && f + q < d;
+        whole[q] = scaled ? source.whole[f + q] : real(0);
+        rest[q] = scaled ? source.rest[f + q] : real(0);
+        factor[q] = scaled ? source.factor[f + q] : real(1);
+    }
+    for (int begin = threadIdx.x / QUADS; begin < n; begin += LIFTED * STEP) {
+        int64 at[LIFTED];
+        real x[4 * LIFTED];
+#pragma unroll
+        for (int k = 0; k < LIFTED; ++k) at[k] = begin + k * STEP < n ? rows[begin + k * STEP] * d + f : -1;
+        if (quads) {
+            bytes4 quad[LIFTED];
+#pragma unroll
+            for (int k = 0; k < LIFTED; ++k) {
+                quad[k] = bytes4{0, 0, 0, 0};
+                if (at[k] >= 0 && f < d) quad[k] = *reinterpret_cast<const bytes4*>(source.bytes + at[k]);
+            }
+#pragma unroll
+            for (int k = 0; k < LIFTED; ++k) {
+                x[4 * k] = quad[k].x;
+                x[4 * k + 1] = quad[k].y;
+                x[4 * k + 2] = quad[k].z;
+                x[4 * k + 3] = quad[k].w;
+            }
+        } else if (source.bytes) {
+#pragma unroll
+            for (int k = 0; k < 4 * LIFTED; ++k)
+                x[k] = at[k / 4] >= 0 && f + k % 4 < d ? source.bytes[at[k / 4] + k % 4] : 0;
+        } else {
+#pragma unroll
+            for (int k = 0; k < 4 * LIFTED; ++k)
+                x[k] = at[k / 4] >= 0 && f + k % 4 < d ? source.values[at[k / 4] + k % 4] : real(0);
+        }
+#pragma unroll
+        for (int k = 0; k < LIFTED; ++k) {
+            if (at[k] < 0) continue;
+            real out[4];
+#pragma unroll
+            for (int q = 0; q < 4; ++q) out[q] = (x[4 * k + q] - whole[q] - rest[q]) * factor[q];
+            real4* to = reinterpret_cast<real4*>(xs + (begin + k * STEP) * FEATURES + (f - first));
+            *to = real4{out[0], out[1], out[2], out[3]};
         }
     }
 }
 
-// Blocks (slices of features, R) of 256 threads; dynamic memory n (FEATURES + WIDTH) + FEATURES WIDTH numbers.
-extern "C" __global__ void __launch_bounds__(256)
+// Blocks (slices of features, R) of FIRST_THREADS threads; dynamic memory n (2 FEATURES + WIDTH) + FEATURES WIDTH
+// numbers.
+extern "C" __global__ void __launch_bounds__(FIRST_THREADS)
 small_first(const int* cursor, const int64* perm, int64 orders, const double* eta, const double* lam,
             const uint8* bytes, const real* values, const real* whole, const real* rest, const real* factor, real* W,
             int64 W_stride, const real* g, real* parts, double* squares, bool update, bool forward, int n, int d, int m) {
-    __shared__ double part[256];
-    real* xs = reinterpret_cast<real*>(dynamic_memory);
-    real* gs = xs + n * FEATURES;
+    __shared__ double part[FIRST_THREADS];
+    real* before = reinterpret_cast<real*>(dynamic_memory);  // the batch of the last step
+    real* now = before + n * FEATURES;
+    real* gs = now + n * FEATURES;
     real* Ws = gs + n * WIDTH;
     const int slice = blockIdx.x, r = blockIdx.y, first = slice * FEATURES;
-    const int j = threadIdx.x % WIDTH, group = threadIdx.x / WIDTH, groups = blockDim.x / WIDTH;
-    const int each = FEATURES / groups;  // rows of W1 that a thread moves
-    const int64 order = orders > 1 ? r : 0;
+    const int j = threadIdx.x % WIDTH, group = threadIdx.x / WIDTH;
+    constexpr int EACH = FEATURES / FIRST_GROUPS;  // rows of W1 that a thread moves
+    const int64 step = *cursor, order = orders > 1 ? r : 0;
+    const Source source{bytes, values, whole, rest, factor, d};
     real* mine = W + r * W_stride + (int64)first * m + j;
-    for (int f = group; f < FEATURES; f += groups)
-        Ws[f * WIDTH + j] = first + f < d && j < m ? mine[(int64)f * m] : real(0);
+#pragma unroll
+    for (int f = group; f < FEATURES; f += FIRST_GROUPS) {
+        if (first + f < d && j < m) copy_later<sizeof(real)>(Ws + f * WIDTH + j, mine + (int64)f * m);
+        else Ws[f * WIDTH + j] = 0;
+    }
     if (update) {
-        const int64 step = *cursor - 1;
-        small_batch(xs, perm + (step * orders + order) * n, bytes, values, whole, rest, factor, first, n, d);
-        for (int i = group; i < n; i += groups) gs[i * WIDTH + j] = j < m ? g[((int64)r * n + i) * m + j] : real(0);
-        __syncthreads();
-        const real keep = 1 - 2 * eta[step * gridDim.y + r] * lam[r];
-        real dW[FEATURES / 4] = {};
+#pragma unroll 8
+        for (int i = group; i < n; i += FIRST_GROUPS) {
+            if (j < m) copy_later<sizeof(real)>(gs + i * WIDTH + j, g + ((int64)r * n + i) * m + j);
+            else gs[i * WIDTH + j] = 0;
+        }
+        small_batch(before, perm + ((step - 1) * orders + order) * n, source, first, n);
+    }
+    if (forward) small_batch(now, perm + (step * orders + order) * n, source, first, n);
+    const real keep = update ? 1 - 2 * eta[(step - 1) * gridDim.y + r] * lam[r] : 1.0;
+    copies_done();
+    __syncthreads();
+    if (update) {
+        real dW[EACH] = {};
+#pragma unroll 4
         for (int i = 0; i < n; ++i) {
             const real gij = gs[i * WIDTH + j];
-            const real* x = xs + i * FEATURES + group * each;
 #pragma unroll
-            for (int q = 0; q < FEATURES / 4; ++q) dW[q] += x[q] * gij;
+            for (int q = 0; q < EACH; q += 4) {
+                const real4 x = load4(before + i * FEATURES + group * EACH + q);
+                dW[q] += x.x * gij;
+                dW[q + 1] += x.y * gij;
+                dW[q + 2] += x.z * gij;
+                dW[q + 3] += x.w * gij;
+            }
         }
 #pragma unroll
-        for (int q = 0; q < FEATURES / 4; ++q) {
-            const int f = group * each + q;
+        for (int q = 0; q < EACH; ++q) {
+            const int f = group * EACH + q;
             const real w = keep * Ws[f * WIDTH + j] - dW[q];
             Ws[f * WIDTH + j] = w;
             if (first + f < d && j < m) mine[(int64)f * m] = w;
         }
-        __syncthreads();  // the batch gives way to the next one
+        __syncthreads();
     }
     if (!forward) return;
-    const int64 step = *cursor;
-    small_batch(xs, perm + (step * orders + order) * n, bytes, values, whole, rest, factor, first, n, d);
-    __syncthreads();
     real w[FEATURES];
     double sum = 0;
 #pragma unroll
     for (int f = 0; f < FEATURES; ++f) w[f] = Ws[f * WIDTH + j];
-    for (int f = group; f < FEATURES; f += groups) sum += (double)Ws[f * WIDTH + j] * Ws[f * WIDTH + j];
+    for (int f = group; f < FEATURES; f += FIRST_GROUPS) sum += (double)Ws[f * WIDTH + j] * Ws[f * WIDTH + j];
     sum = block_sum(sum, part);
     if (threadIdx.x == 0) squares[(int64)r * gridDim.x + slice] = sum;
     if (j >= m) return;
     real* out = parts + ((int64)r * gridDim.x + slice) * n * m + j;
-    for (int i = group; i < n; i += groups) {
+#pragma unroll 2
+    for (int i = group; i < n; i += FIRST_GROUPS) {
         real s = 0;
 #pragma unroll
-        for (int f = 0; f < FEATURES; ++f) s += xs[i * FEATURES + f] * w[f];
+        for (int f = 0; f < FEATURES; f += 4) {
+            const real4 x = load4(now + i * FEATURES + f);
+            s += x.x * w[f];
+            s += x.y * w[f + 1];
+            s += x.z * w[f + 2];
+            s += x.w * w[f + 3];
+        }
         out[(int64)i * m] = s;
     }
 }
@@ -95,289 +159,55 @@ small_first(const int* cursor, const int64* perm, int64 orders, const double* et
 // of its threads adds every fourth slice.
 extern "C" __global__ void small_sum(const real* parts, real* s1, int size, int slices) {
     real* part = reinterpret_cast<real*>(dynamic_memory);
-    const int r = blockIdx.y, k = blockIdx.x * blockDim.x + threadIdx.x;
+    const int r = blockIdx.y, k = blockIdx.x * 64 + threadIdx.x;
     real sum = 0;
     if (k < size) {
 #pragma unroll 8
-        for (int slice = threadIdx.y; slice < slices; slice += blockDim.y)
-            sum += parts[((int64)r * slices + slice) * size + k];
+        for (int slice = threadIdx.y; slice < slices; slice += 4) sum += parts[((int64)r * slices + slice) * size + k];
     }
     sum = column_sum(sum, part);
     if (k < size && threadIdx.y == 0) s1[(int64)r * size + k] = sum;
 }
 
-// Where a layer's tensors lie: numbers from the start of a replica's block (-1: it has none), and in shared memory.
-struct SmallLayer {
-    int m, padded;              // units, and those of a row in shared memory: a multiple of four
-    int W, b, gamma, beta;      // W in the block of weights, the others in that of units
-    int mean, var;              // in the block of running statistics
-    int at_W, at_y, at_hat;     // in shared memory: W (rows of `padded`), y, and s_hat with batch normalisation
-};
-
-// Products of matrices in shared memory, four by four numbers a thread.  Rows have a multiple of four numbers, zeros
-// beyond the last column; B and W have zeros beyond the last row, up to a multiple of four.
-
-__device__ real4 load4(const real* at) { return *reinterpret_cast<const real4*>(at); }
-
-__device__ real dot4(real4 a, real4 b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
-
-// C (n, m) = A (n, k) B (k, m)
-__device__ void small_product(const real* A, int lda, const real* B, int ldb, real* C, int n, int k) {
-    const int across = ldb / 4, tiles = (n + 3) / 4 * across;
-    for (int tile = threadIdx.x; tile < tiles; tile += blockDim.x) {
-        const int j = 4 * (tile % across), i = 4 * (tile / across);
-        real4 c[4] = {};
-        for (int q = 0; q < k; q += 4) {
-            const real4 b0 = load4(B + q * ldb + j), b1 = load4(B + (q + 1) * ldb + j);
-            const real4 b2 = load4(B + (q + 2) * ldb + j), b3 = load4(B + (q + 3) * ldb + j);
-#pragma unroll
-            for (int p = 0; p < 4; ++p) {
-                const real4 a = load4(A + min(i + p, n - 1) * lda + q);
-                c[p].x += a.x * b0.x + a.y * b1.x + a.z * b2.x + a.w * b3.x;
-                c[p].y += a.x * b0.y + a.y * b1.y + a.z * b2.y + a.w * b3.y;
-                c[p].z += a.x * b0.z + a.y * b1.z + a.z * b2.z + a.w * b3.z;
-                c[p].w += a.x * b0.w + a.y * b1.w + a.z * b2.w + a.w * b3.w;
-            }
-        }
-#pragma unroll
-        for (int p = 0; p < 4; ++p)
-            if (i + p < n) *reinterpret_cast<real4*>(C + (i + p) * ldb + j) = c[p];
-    }
-}
-
-// C (n, k) = G (n, m) W' (m, k), rows of C `ldc` long
-__device__ void small_product_transposed(const real* G, int ldg, const real* W, real* C, int ldc, int n) {
-    const int across = ldc / 4, tiles = (n + 3) / 4 * across;
-    for (int tile = threadIdx.x; tile < tiles; tile += blockDim.x) {
-        const int q = 4 * (tile % across), i = 4 * (tile / across);
-        real c[4][4] = {};
-        for (int j = 0; j < ldg; j += 4) {
-            const real4 w[4] = {load4(W + q * ldg + j), load4(W + (q + 1) * ldg + j), load4(W + (q + 2) * ldg + j),
-                                load4(W + (q + 3) * ldg + j)};
-#pragma unroll
-            for (int p = 0; p < 4; ++p) {
-                const real4 g = load4(G + min(i + p, n - 1) * ldg + j);
-#pragma unroll
-                for (int o = 0; o < 4; ++o) c[p][o] += dot4(g, w[o]);
-            }
-        }
-#pragma unroll
-        for (int p = 0; p < 4; ++p)
-            if (i + p < n) *reinterpret_cast<real4*>(C + (i + p) * ldc + q) = real4{c[p][0], c[p][1], c[p][2], c[p][3]};
-    }
-}
-
-// W (k, m) <- keep W - Y' G; to shared memory and to `out`, rows of m.  Returns this thread's part of sum W^2 before.
-__device__ double small_update(const real* Y, int ldy, const real* G, int ldg, real* W, real* out, real keep, int n,
-                               int k, int m) {
-    const int across = ldg / 4, tiles = ldy / 4 * across;
-    double squares = 0;
-    for (int tile = threadIdx.x; tile < tiles; tile += blockDim.x) {
-        const int j = 4 * (tile % across), q = 4 * (tile / across);
-        real d[4][4] = {};
-        for (int i = 0; i < n; ++i) {
-            const real4 y = load4(Y + i * ldy + q), g = load4(G + i * ldg + j);
-            const real of[4] = {y.x, y.y, y.z, y.w};
-#pragma unroll
-            for (int p = 0; p < 4; ++p) {
-                d[p][0] += of[p] * g.x;
-                d[p][1] += of[p] * g.y;
-                d[p][2] += of[p] * g.z;
-                d[p][3] += of[p] * g.w;
-            }
-        }
-#pragma unroll
-        for (int p = 0; p < 4; ++p) {
-#pragma unroll
-            for (int o = 0; o < 4; ++o) {
-                if (q + p >= k || j + o >= m) continue;
-                const real w = W[(q + p) * ldg + j + o];
-                squares += (double)w * w;
-                W[(q + p) * ldg + j + o] = keep * w - d[p][o];
-                out[(q + p) * m + j + o] = keep * w - d[p][o];
-            }
-        }
-    }
-    return squares;
-}
-
-// Sum `value` of unit j = threadIdx.x % WIDTH over the groups of threads, in their order; `part` has one number for
-// each thread.
-__device__ real small_sum_of_unit(real value, real* part) {
-    __syncthreads();
-    part[threadIdx.x] = value;
-    __syncthreads();
-    real sum = 0;
-    for (int at = threadIdx.x % WIDTH; at < blockDim.x; at += WIDTH) sum += part[at];
-    return sum;
-}
-
-// One block a replica (blockIdx.x) of REST_THREADS threads.
-extern "C" __global__ void __launch_bounds__(REST_THREADS, 1)
+// One block a replica (blockIdx.x) of THREADS threads.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 small_rest(int* cursor, unsigned int* counter, const int64* perm, int64 orders, const double* eta, const double* lam,
-           const real* alphas, const int* labels, const int* layout, int hidden, real* weights, int64 weights_stride,
+           const real* alphas, const int* labels, const int* plan, int plan_size, real* weights, int64 weights_stride,
            real* units, int64 units_stride, real* running, int64 running_stride, const real* s1, const double* squares,
-           int slices, real* g1, double* total_loss, int64* total_correct, double* total_penalty, real eps, int n,
-           int at_part, int at_g, int g_size) {
-    __shared__ double sums[REST_THREADS];
-    real* memory = reinterpret_cast<real*>(dynamic_memory);
-    real* part = memory + at_part;  // a number a thread
-    const SmallLayer* layers = reinterpret_cast<const SmallLayer*>(layout);
-    const int r = blockIdx.x, replicas = gridDim.x, threads = blockDim.x;
-    const int j = threadIdx.x % WIDTH, group = threadIdx.x / WIDTH, groups = threads / WIDTH;
+           int slices, real* g1, double* total_loss, int64* total_correct, double* total_penalty, real eps, int n) {
+    __shared__ double sums[THREADS];
+    const int r = blockIdx.x, replicas = gridDim.x;
     const int64 step = *cursor;
-    const double rate = eta[step * replicas + r];
-    const real scale = rate / n, keep = 1 - 2 * rate * lam[r], alpha = alphas[step];
-    real* of_weights = weights + r * weights_stride;
-    real* of_units = units + r * units_stride;
-    real* of_running = running + r * running_stride;
+    load_plan(plan, plan_size);
+    int64 row = 0;
+    if (threadIdx.x < n) row = perm[(step * orders + (orders > 1 ? r : 0)) * n + threadIdx.x];
+    const double rate = eta[step * replicas + r], lambda = lam[r];
+    const real alpha = alphas[step];
+    double squared = threadIdx.x < slices ? squares[(int64)r * slices + threadIdx.x] : 0.0;
 
-    // Weights of all layers but the first, with zeros around them; the first layer's scores.
-    for (int l = 1; l <= hidden; ++l) {
-        const SmallLayer layer = layers[l];
-        const int k = layers[l - 1].m, rows = layers[l - 1].padded;
-        for (int i = threadIdx.x; i < rows * layer.padded; i += threads) {
-            const int q = i / layer.padded, o = i % layer.padded;
-            memory[layer.at_W + i] = q < k && o < layer.m ? of_weights[layer.W + q * layer.m + o] : real(0);
-        }
-    }
-    for (int i = threadIdx.x; i < n * layers[0].padded; i += threads) {
-        const int o = i % layers[0].padded;
-        memory[layers[0].at_y + i] = o < layers[0].m ? s1[((int64)r * n + i / layers[0].padded) * layers[0].m + o] : real(0);
-    }
+    real* memory = reinterpret_cast<real*>(dynamic_memory);
+    const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
+    const Upper u{memory, reinterpret_cast<const Plan*>(dynamic_memory), sums, there, n, eps};
+    const Layer& first = u.plan->layers[0];
+    load_matrix(memory + first.at_y, first.padded, n, s1 + (int64)r * n * first.m, first.m, n);
+    load_upper(u);
+    const int label = threadIdx.x < n ? labels[row] : 0;  // is not waited for before the loss
+    copies_done();
     __syncthreads();
 
-    // Forward.  y of a layer holds its scores first.
-    for (int l = 0; l < hidden; ++l) {
-        const SmallLayer layer = layers[l];
-        real* y = memory + layer.at_y;
-        const bool mine = j < layer.m;
-        const real bias = mine && layer.b >= 0 ? of_units[layer.b + j] : real(0);
-        if (layer.gamma >= 0) {
-            real* hat = memory + layer.at_hat;
-            real sum = 0;
-            for (int i = group; mine && i < n; i += groups) sum += y[i * layer.padded + j] + bias;
-            const real mean = small_sum_of_unit(sum, part) / n;
-            sum = 0;
-            for (int i = group; mine && i < n; i += groups) {
-                const real c = y[i * layer.padded + j] + bias - mean;
-                sum += c * c;
-            }
-            const real var = small_sum_of_unit(sum, part) / n;
-            if (mine) {
-                const real inv_std = 1 / sqrt(var + eps);
-                const real gamma = of_units[layer.gamma + j], beta = of_units[layer.beta + j];
-                for (int i = group; i < n; i += groups) {
-                    const real h = (y[i * layer.padded + j] + bias - mean) * inv_std, t = gamma * h + beta;
-                    hat[i * layer.padded + j] = h;
-                    y[i * layer.padded + j] = t < 0 ? real(0) : t;
-                }
-                if (group == 0) {
-                    hat[n * layer.padded + j] = inv_std;  // waits behind s_hat for the backward pass
-                    real* of_mean = of_running + layer.mean + j;
-                    real* of_var = of_running + layer.var + j;
-                    *of_mean = alpha * *of_mean + (1 - alpha) * mean;
-                    *of_var = alpha * *of_var + (1 - alpha) * var;
-                }
-            }
-        } else if (mine) {
-            for (int i = group; i < n; i += groups) {
-                const real t = y[i * layer.padded + j] + bias;
-                y[i * layer.padded + j] = t < 0 ? real(0) : t;
-            }
-        }
-        __syncthreads();
-        const SmallLayer above = layers[l + 1];
-        small_product(y, layer.padded, memory + above.at_W, above.padded, memory + above.at_y, n, layer.m);
-        __syncthreads();
-    }
+    double loss, right;
+    upper_forward(u, alpha);
+    if (threadIdx.x < n) labels_of(u)[threadIdx.x] = label;
+    __syncthreads();
+    upper_loss(u, rate / n, loss, right);
+    const real* g = upper_backward(u, 1 - 2 * rate * lambda, squared);
+    const int j = threadIdx.x % WIDTH;
+    for (int i = threadIdx.x / WIDTH; j < first.m && i < n; i += GROUPS)
+        g1[((int64)r * n + i) * first.m + j] = g[i * first.padded + j];
 
-    // Loss: a warp a sample.  g takes the place of the scores.
-    const SmallLayer last = layers[hidden];
-    real* g = memory + last.at_y;
-    const int lane = threadIdx.x % 32;
-    double loss = 0, right = 0;
-    for (int i = threadIdx.x / 32; i < n; i += threads / 32) {
-        real* row = g + i * last.padded;
-        for (int k = lane; k < last.m; k += 32) row[k] += last.b >= 0 ? of_units[last.b + k] : real(0);
-        __syncwarp();
-        real largest, sum;
-        int best;
-        warp_softmax(row, last.m, lane, largest, sum, best);
-        const int label = labels[perm[(step * orders + (orders > 1 ? r : 0)) * n + i]];
-        if (lane == 0) {
-            loss += log(sum) - (row[label] - largest);
-            right += best == label ? 1 : 0;
-        }
-        __syncwarp();
-        for (int k = lane; k < last.m; k += 32) {
-            const real p = exp(row[k] - largest) / sum;
-            row[k] = (p - (k == label ? real(1) : real(0))) * scale;
-        }
-    }
-    loss = block_sum(loss, sums);
-    right = block_sum(right, sums);
-
-    // Backward.  A layer's weights move once what is below them has been computed.
-    double squared = 0;
-    for (int l = hidden; l >= 0; --l) {
-        const SmallLayer layer = layers[l];
-        if (layer.b >= 0) {
-            real sum = 0;
-            for (int i = group; j < layer.m && i < n; i += groups) sum += g[i * layer.padded + j];
-            sum = small_sum_of_unit(sum, part);
-            if (j < layer.m && group == 0) of_units[layer.b + j] -= sum;
-        }
-        if (l == 0) break;
-        const SmallLayer below = layers[l - 1];
-        real* dy = memory + at_g + (l % 2) * g_size;
-        const real* y = memory + below.at_y;
-        small_product_transposed(g, layer.padded, memory + layer.at_W, dy, below.padded, n);
-        __syncthreads();
-        squared += small_update(y, below.padded, g, layer.padded, memory + layer.at_W, of_weights + layer.W, keep, n,
-                                below.m, layer.m);
-        const bool mine = j < below.m;
-        if (below.gamma >= 0) {
-            const real* hat = memory + below.at_hat;
-            const real inv_std = mine ? hat[n * below.padded + j] : real(0);
-            real with_s = 0, alone = 0;
-            for (int i = group; mine && i < n; i += groups) {
-                const int at = i * below.padded + j;
-                const real open = y[at] > 0 ? dy[at] : real(0);
-                with_s += open * hat[at];
-                alone += open;
-            }
-            with_s = small_sum_of_unit(with_s, part);
-            alone = small_sum_of_unit(alone, part);
-            if (mine) {
-                const real gamma = of_units[below.gamma + j];
-                for (int i = group; i < n; i += groups) {
-                    const int at = i * below.padded + j;
-                    const real open = y[at] > 0 ? dy[at] : real(0);
-                    dy[at] = gamma * inv_std * (open - alone / n - hat[at] * (with_s / n));
-                }
-            }
-            __syncthreads();  // all have read gamma
-            if (mine && group == 0) {
-                of_units[below.gamma + j] -= with_s;
-                of_units[below.beta + j] -= alone;
-            }
-        } else if (mine) {
-            for (int i = group; i < n; i += groups) {
-                const int at = i * below.padded + j;
-                if (!(y[at] > 0)) dy[at] = 0;
-            }
-        }
-        g = dy;
-        __syncthreads();
-    }
-    const SmallLayer first = layers[0];
-    for (int i = threadIdx.x; i < n * first.m; i += threads)
-        g1[(int64)r * n * first.m + i] = g[i / first.m * first.padded + i % first.m];
-
-    // Figures of the step, before its updates.
-    for (int i = threadIdx.x; i < slices; i += threads) squared += squares[(int64)r * slices + i];
-    squared = block_sum(squared, sums);
+#pragma unroll 1
+    for (int i = threadIdx.x + THREADS; i < slices; i += THREADS) squared += squares[(int64)r * slices + i];
+    squared = block_sum(squared, sums);  // of the weights before the updates
     if (threadIdx.x == 0) {
         total_loss[step * replicas + r] = loss;
         total_correct[step * replicas + r] = (int64)right;

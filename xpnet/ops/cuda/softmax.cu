@@ -1,38 +1,5 @@
 // Softmax and cross-entropy: a warp has a sample, its lanes share out the classes.
 
-// The largest over a warp, and of equal ones the first.
-__device__ void warp_argmax(real& value, int& index) {
-    for (int offset = 16; offset > 0; offset /= 2) {
-        const real other = __shfl_xor_sync(0xffffffff, value, offset);
-        const int at = __shfl_xor_sync(0xffffffff, index, offset);
-        if (other > value || (other == value && at < index)) {
-            value = other;
-            index = at;
-        }
-    }
-}
-
-__device__ real warp_sum(real value) {
-    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffff, value, offset);
-    return value;
-}
-
-// Returns the largest score (that of class 0 if all are NaN), the sum of exp(s - largest), and the first best class.
-__device__ void warp_softmax(const real* s, int c, int lane, real& largest, real& sum, int& best) {
-    best = lane < c ? lane : 0;
-    largest = s[best];
-    for (int k = lane + 32; k < c; k += 32) {
-        if (s[k] > largest) {
-            largest = s[k];
-            best = k;
-        }
-    }
-    warp_argmax(largest, best);
-    sum = 0;
-    for (int k = lane; k < c; k += 32) sum += exp(s[k] - largest);
-    sum = warp_sum(sum);
-}
-
 // losses = log(sum exp s) - s[label], correct = (first best class == label), g = (p - onehot) scale.
 // `scale` is `factor`, times that of the replica where `scales` is given.
 extern "C" __global__ void softmax_cross_entropy(const real* s, const int* labels, int64 labels_stride,

@@ -40,7 +40,10 @@ class Stepper(Protocol):
         """
 
 
-_BY_DEVICE = {"gpu": ("small", "graph", "fused", "plain"), "cpu": ("compiled", "population", "split", "units", "plain")}
+_BY_DEVICE = {
+    "gpu": ("small", "graph", "multi", "multi-bf16", "fused", "plain"),
+    "cpu": ("compiled", "population", "split", "units", "plain"),
+}
 
 
 def check_known(network: Any, hyper: Hyperparameters, kind: str, training: TrainConfig | None = None) -> set[str]:
@@ -95,7 +98,7 @@ def make_stepper(
         return StreamingStepper(backend, x, labels, make, weights) if on_host(x) else make(x, labels, weights)
     if kind == "plain":
         return PlainStepper(network, x, labels, hyper)
-    if kind in ("fused", "graph", "small"):
+    if kind in ("fused", "graph", "small", "multi", "multi-bf16"):
         raise ConfigError(
             f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split, units, compiled and population"
         )
@@ -138,11 +141,18 @@ def _on_gpu(
 ) -> Stepper:
     hyper = replace(hyper, weights=weights)
     if kind in ("split", "units", "compiled", "population"):
-        able = "plain, fused, graph and small"
+        able = "plain, fused, graph, small, multi and multi-bf16"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")
     from xpnet.training.steppers.cuda_graph import GraphStepper
+    from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
     from xpnet.training.steppers.cuda_small import MANY, SmallStepper
 
+    if kind in ("multi", "multi-bf16"):
+        multi = MultiStepper if kind == "multi" else MultiBf16Stepper
+        reason = multi.why_not(network, x, batch)
+        if reason is None:
+            return multi(network, x, labels, hyper)
+        raise ConfigError(f"stepper = {kind}: cannot train this network: {reason}; take graph")
     if kind == "small" or (kind == "auto" and "small" in known and network.replicas <= MANY):
         reason = SmallStepper.why_not(network, x, batch)
         if reason is None:

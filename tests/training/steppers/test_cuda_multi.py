@@ -1,0 +1,202 @@
+"""The kernel that trains a network on each multiprocessor does the steps of the plain stepper."""
+
+from __future__ import annotations
+
+import emulator
+import numpy as np
+import pytest
+from stepping import check_step_is_gradient, state_of
+from strict import gpu_backend
+
+import xpnet
+from xpnet.data import Standardiser
+from xpnet.errors import ConfigError
+from xpnet.nn.network import Network
+from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, make_stepper
+from xpnet.training.steppers.cuda_graph import GraphStepper
+from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
+
+pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    return gpu_backend(monkeypatch)
+
+
+def problem(inputs, kept_as_bytes=True, dtype="float64"):
+    rng = np.random.default_rng(0)
+    raw, labels = rng.integers(0, 256, (150, inputs), np.uint8), rng.integers(0, 4, 150)
+    standardiser = Standardiser.fit(raw)
+    return (standardiser.lazily if kept_as_bytes else standardiser)(raw, dtype), labels
+
+
+def trained(backend, kind, data, *, hidden=(6, 5), numbers=(0,), n=10, steps=3, dtype="float64", **network):
+    """Take steps with the replicas `numbers` of a population of three; return all tensors and figures."""
+    xp, (x, labels) = backend.xp, data
+    config = xpnet.NetworkConfig(inputs=x.shape[1], hidden=hidden, classes=4, init_bias=0.2, **network)
+    net = Network(config, backend=backend, dtype=dtype, replicas=3).select(list(numbers))
+    there = x.to(xp.asarray) if hasattr(x, "to") else xp.asarray(x)
+    lam = np.array([0.01, 0.05, 0.1])[list(numbers)]
+    stepper = make_stepper(net, there, xp.asarray(labels), Hyperparameters(xp.asarray(lam)), kind, batch=n)
+    kinds = {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "plain": PlainStepper, "graph": GraphStepper}
+    assert type(stepper) is kinds[kind]
+    state, rng = state_of(net), np.random.default_rng(1)
+    perm, eta = rng.integers(0, 150, (steps, 3, n))[:, numbers], 0.05 * (1 + rng.random((steps, 3)))[:, numbers]
+    metrics = StepMetrics.empty(xp, steps, len(numbers))
+    perm = perm[:, 0] if len(numbers) == 1 else perm
+    stepper.run(state, xp.asarray(np.ascontiguousarray(perm)), xp.asarray(np.ascontiguousarray(eta)), metrics)
+    groups = {"parameters": state.parameters, "running": state.running, "metrics": dict(enumerate(metrics.arrays()))}
+    return {f"{group} {name}": t._a.copy() for group, tensors in groups.items() for name, t in tensors.items()}
+
+
+def check_same(found, expected, rtol=0.0, atol=0.0):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kept_as_bytes", "settings"),
+    [
+        (200, True, {"n": 37}),  # four chunks of features, the last one short; bytes wait in shared memory
+        (130, True, {"hidden": (33,), "n": 8}),  # rows of bytes that begin anywhere
+        (64, False, {"hidden": (3,), "batch_norm": False}),
+        (65, False, {"hidden": (), "n": 60}),
+        (96, True, {"hidden": (64, 9), "n": 1, "batch_norm": False}),
+    ],
+    ids=str,
+)
+def test_multi_takes_the_steps_of_the_plain_stepper(gpu, inputs, kept_as_bytes, settings):
+    data = problem(inputs, kept_as_bytes)
+    plain, ours = (trained(gpu, kind, data, numbers=(0, 2), **settings) for kind in ("plain", "multi"))
+    check_same(ours, plain, rtol=1e-9, atol=1e-11)
+
+
+def test_multi_step_of_float32_is_that_of_plain_up_to_rounding(gpu):
+    data, settings = problem(128, dtype="float32"), {"hidden": (50, 50), "n": 100, "steps": 2, "dtype": "float32"}
+    plain, ours = (trained(gpu, kind, data, **settings) for kind in ("plain", "multi"))
+    check_same(ours, plain, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings"),
+    [
+        (128, {"hidden": (50, 50), "n": 100}),
+        (200, {"hidden": (20, 5), "n": 37}),  # the last chunk, the last tile of samples and that of units are short
+        (64, {"hidden": (), "n": 16}),
+        (68, {"hidden": (64,), "n": 2, "batch_norm": False}),
+    ],
+    ids=str,
+)
+def test_multi_on_tensor_cores_takes_the_steps_of_float64_up_to_rounding(gpu, inputs, settings):
+    exact = trained(gpu, "plain", problem(inputs), steps=2, **settings)
+    found = trained(gpu, "multi-bf16", problem(inputs, dtype="float32"), steps=2, dtype="float32", **settings)
+    assert found.keys() == exact.keys()
+    for name, value in exact.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-6 * np.abs(value).max(initial=1), err_msg=name)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("multi", "float64"), ("multi-bf16", "float32")])
+def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, kind, dtype):
+    data, settings = problem(140, dtype=dtype), {"n": 20, "dtype": dtype}
+    together = trained(gpu, kind, data, numbers=(0, 1, 2), **settings)
+    gpu.xp.backwards = True
+    check_same(trained(gpu, kind, data, numbers=(0, 1, 2), **settings), together)
+    for r in range(3):
+        alone = trained(gpu, kind, data, numbers=(r,), **settings)
+        part = {name: value[:, [r]] if "metrics" in name else value[[r]] for name, value in together.items()}
+        check_same(alone, part)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_multi_step_is_eta_times_the_gradient(gpu, batch_norm):
+    x, labels = problem(100)
+    config = xpnet.NetworkConfig(inputs=100, hidden=(9, 5), classes=4, batch_norm=batch_norm)
+    net, lam = Network(config, backend=gpu, dtype="float64", replicas=2), np.array([0.01, 0.1])
+    hyper = Hyperparameters(gpu.xp.asarray(lam))
+    stepper = make_stepper(net, x.to(gpu.xp.asarray), gpu.xp.asarray(labels), hyper, "multi", batch=30)
+    check_step_is_gradient(stepper, net, np.arange(30), np.array([0.1, 0.2]), lam)
+
+
+def test_multi_step_on_tensor_cores_is_eta_times_the_gradient(gpu):
+    x, labels = problem(100, dtype="float32")
+    config, to = xpnet.NetworkConfig(inputs=100, hidden=(9, 5), classes=4), gpu.xp.asarray
+    net, rows, eta = Network(config, backend=gpu, dtype="float32"), np.arange(30), 64.0
+    stepper = make_stepper(net, x.to(to), to(labels), Hyperparameters(to(np.zeros(1))), "multi-bf16", batch=30)
+    before = Network(config, dtype="float64", backend=xpnet.get_backend("cpu"))
+    for name, p in net.parameters.items():
+        before.parameters[name][...] = p._a
+    inputs = (x.x[rows].astype(float) - x.whole - x.rest) * x.factor
+    _, gradients = before.cost_and_gradients(inputs, labels[rows], 0.0)
+    metrics = StepMetrics.empty(gpu.xp, 1, 1)
+    stepper.run(state_of(net), to(rows[None]), to(np.full((1, 1), eta)), metrics)
+    for name, gradient in gradients.items():
+        moved = (before.parameters[name] - net.parameters[name]._a) / eta
+        np.testing.assert_allclose(moved, gradient, rtol=0, atol=1e-6 * np.abs(gradient).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kept_as_bytes", "dtype", "reason"),
+    [
+        (8, True, "float64", "it computes in float32, not in float64"),
+        (8, False, "float32", "samples must be bytes, with a multiple of four features"),
+        (7, True, "float32", "samples must be bytes, with a multiple of four features"),
+    ],
+)
+def test_multi_on_tensor_cores_refuses_what_they_cannot_multiply(gpu, inputs, kept_as_bytes, dtype, reason):
+    with pytest.raises(ConfigError, match=f"^stepper = multi-bf16: cannot train this network: {reason}"):
+        trained(gpu, "multi-bf16", problem(inputs, kept_as_bytes, dtype), dtype=dtype)
+
+
+def test_multi_on_tensor_cores_refuses_a_gpu_without_such(gpu, monkeypatch):
+    monkeypatch.setattr(gpu.xp.cuda.Device, "compute_capability", "75")
+    with pytest.raises(ConfigError, match=r"it needs a GPU of compute capability 8\.0 or more, not 7\.5; take graph"):
+        trained(gpu, "multi-bf16", problem(8, dtype="float32"), dtype="float32")
+
+
+def test_multi_call_is_one_launch_for_fifty_steps_and_waits_for_nothing(gpu):
+    seen = []
+    for steps in (50, 51):
+        launches, waits = gpu.xp.launches, gpu.xp.synchronisations
+        trained(gpu, "multi", problem(5), hidden=(3,), steps=steps, n=2)
+        seen.append((gpu.xp.launches - launches, gpu.xp.synchronisations - waits))
+    (fifty, waits), (more, waits_too) = seen
+    assert more - fifty <= 12  # a second kernel, with its batches, rates and metrics
+    assert waits == waits_too
+
+
+def test_multi_kernels_are_compiled_only_where_they_are_used(gpu, monkeypatch):
+    compiled, original = [], gpu.xp.RawModule
+    monkeypatch.setattr(gpu.xp, "RawModule", lambda **given: compiled.append(given["code"]) or original(**given))
+    trained(gpu, "graph", problem(5))
+    assert ["multi_steps(" in code for code in compiled] == [False]
+    trained(gpu, "multi", problem(5))
+    assert ["multi_steps(" in code for code in compiled] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"hidden": (65,)}, "it has layers of more than 64 units"),
+        ({"n": 257}, "the batch has more than 256 samples"),
+        (
+            {"hidden": (64,), "n": 136},
+            "the batch has more samples than the first layer's 64 units leave threads for in ",
+        ),
+        ({"hidden": (50, 50), "n": 100}, r"it needs \d+,\d+ bytes of a multiprocessor's memory, which has 232,448"),
+    ],
+    ids=str,
+)
+def test_multi_refuses_what_it_has_no_room_for(gpu, settings, reason):
+    with pytest.raises(ConfigError, match=f"^stepper = multi: cannot train this network: {reason}"):
+        trained(gpu, "multi", problem(5), **settings)
+
+
+def test_multi_is_never_chosen_automatically(gpu):
+    x, labels = problem(5)
+    for replicas in (1, 9, 200):
+        net = Network(xpnet.NetworkConfig(inputs=5, hidden=(3,), classes=4), backend=gpu, replicas=replicas)
+        hyper = Hyperparameters(gpu.xp.asarray(np.full(replicas, 0.1)))
+        there = x.to(gpu.xp.asarray)
+        assert type(make_stepper(net, there, gpu.xp.asarray(labels), hyper, "auto", batch=10)) is not MultiStepper
