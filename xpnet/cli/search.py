@@ -15,7 +15,7 @@ from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt,
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.progress import StopOnInterrupt
 from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
-from xpnet.cli.train import train_anew
+from xpnet.cli.train import concluded, train_anew
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
 from xpnet.errors import ConfigError, RunError
@@ -297,4 +297,4 @@ def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[A
         split, again = (result.settings or {}).get("split"), " again" if found["trained_again"] else ""
         accuracy = percent(result.final["test"]["accuracy"])
         lines.append(f"test accuracy of the winner, trained{again} on {split}: {accuracy}")
-    return [*lines, f"folder: {folder}"]
+    return [*lines, f"folder: {folder}", *concluded(found)]

@@ -124,7 +124,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
     metrics = finished(run)
     if metrics is not None and not changes:
         output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
-        output.result(metrics, f"run folder: {run}")
+        output.result(metrics, f"run folder: {run}", *concluded(metrics))
         _warn(metrics, output)
         return 0
     refuse_links(run)
@@ -237,7 +237,7 @@ def _print_result(
     folder = saver.folder
     not_printed: OSError | None = None
     try:
-        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}")
+        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}", *concluded(metrics))
     except OSError as error:
         not_printed = error
     _warn(metrics, output)
@@ -253,6 +253,14 @@ def _print_result(
     if not_printed is not None:
         raise not_printed
     return 0
+
+
+def concluded(figures: Mapping[str, Any]) -> list[str]:
+    """Return the line with the conclusion of a run or a search; none if it is a warning, which is printed as such."""
+    conclusion = figures.get("conclusion")
+    if conclusion is None or conclusion["text"] in figures.get("warnings", ()):
+        return []
+    return [f"conclusion: {conclusion['text']}"]
 
 
 def _warn(metrics: Mapping[str, Any], output: Output) -> None:

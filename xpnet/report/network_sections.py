@@ -13,6 +13,7 @@ from xpnet.report.format import percent
 from xpnet.report.inspection import IMAGE_SHAPES, Inspection, first_layer, weight_pictures
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text, metric_cell, table
 from xpnet.report.records import RunRecord
+from xpnet.training.conclusions import confused
 
 # Most pictures of units; most features and units of a heat map; most features in the table.
 _UNITS, _MAP, _LISTED = 60, (48, 64), 20
@@ -39,6 +40,8 @@ def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]
     caption = f"Samples by true class (row) and prediction (column){several}"
     matrix_table = table(["true \\ predicted", *names], counts, caption, "The matrix as a table")
     words = [Text(f"Of {settings_text(best)}.")] if best else []
+    if (conclusion := confused(confusion, names)) is not None:
+        words.append(Text(conclusion.text))
     return [*words, Panels([panel], matrix_table), _by_class(names, confusion, off, len(found.members))]
 
 

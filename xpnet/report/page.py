@@ -155,6 +155,7 @@ class Page:
         sections: Its sections.
         made: Which version of xpnet made it, and when.
         notes: Notes at the top of the page.
+        conclusion: What it all says, in one sentence above everything; empty if nothing can be said.
     """
 
     kind: str
@@ -163,6 +164,7 @@ class Page:
     sections: Sequence[Section]
     made: str
     notes: Sequence[str] = field(default_factory=list)
+    conclusion: str = ""
 
     def panels(self) -> list[Panel]:
         """Return all charts, in their order."""

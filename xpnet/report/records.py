@@ -114,6 +114,11 @@ class RunRecord:
         known = np.flatnonzero(np.isfinite(self.figures("validation", "accuracy")))
         return none_better((self.metrics or {}).get("guessing"), known.tolist())
 
+    @property
+    def conclusion(self) -> str:
+        """What the run says, in one sentence; empty if nothing, and for runs of earlier versions."""
+        return str(((self.metrics or {}).get("conclusion") or {}).get("text", ""))
+
     def known(self, members: Sequence[int]) -> list[int]:
         """Return those of the networks `members` whose history was read."""
         kept = None if self.kept is None else set(self.kept)

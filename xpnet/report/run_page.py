@@ -51,7 +51,9 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
         environment_section(record.environment),
         again_section(commands),
     ]
-    return Page("run", record.label, record.title, sections, made, record.notes)
+    conclusion = record.conclusion
+    notes = [note for note in record.notes if note != conclusion]
+    return Page("run", record.label, record.title, sections, made, notes, conclusion)
 
 
 def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:
