@@ -16,7 +16,9 @@ _REPORT = Group("Report", sort_key=0)
 def report(
     *paths: Annotated[
         Path,
-        Parameter(group=_REPORT, help="Folder of a run, a search or a reproduction; or several runs to compare."),
+        Parameter(
+            group=_REPORT, help="Folder of a run, a search, a reproduction or many runs; or several runs to compare."
+        ),
     ],
     data: Annotated[
         str | None,
@@ -37,7 +39,7 @@ def report(
     ] = None,
     output: Output = STANDARD,
 ) -> None:
-    """Write a run, a search or a reproduction as one HTML page that needs no network, or compare runs.
+    """Write a run, a search, a reproduction or an index of runs as one offline HTML page, or compare runs.
 
     The page has settings, environment, curves, confusion matrix, worst mistakes, weights, timing and the command
     that makes it again. Nothing is overwritten: where report.html is taken, report_2.html is written.

@@ -1,4 +1,4 @@
-"""Writes the HTML page of run, search or reproduction folders, and its figures."""
+"""Writes the HTML page of a folder of a run, a search, a reproduction or many runs, and its figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
     """The files that were written.
 
     Attributes:
-        kind: run, comparison, search or reproduction.
+        kind: run, comparison, search, reproduction or runs.
         page: The HTML page.
         figures: Files of figures; empty if none were asked for.
         notes: Notes for the reader, such as missing data.
@@ -54,10 +54,10 @@ def write_report(
     data: str | Path | None = None,
     figures: str | Path | None = None,
 ) -> Report:
-    """Write the page of a run, a search or a reproduction, or a page that compares several runs.
+    """Write the page of a run, a search or a reproduction, or a page that lists or compares several runs.
 
     Args:
-        paths: A folder, whose kind its files show, or several run folders.
+        paths: A folder, whose kind its files show; one that holds runs, for an index of them; or several run folders.
         out: A new ``.html`` file, or a folder for ``report.html``; None takes ``report.html`` in the run's folder
             (``report_2.html`` and so on if the name is taken), or ``report-TIME.html`` in the working folder for
             several runs.
@@ -73,11 +73,13 @@ def write_report(
     """
     folders = [Path(path) for path in paths]
     if not folders:
-        raise ConfigError("report: name a folder of a run, a search or a reproduction, or several runs to compare")
+        raise ConfigError(
+            "report: name a folder of a run, a search, a reproduction or many runs, or several runs to compare"
+        )
     target = _target(out, folders)
     if figures is not None and Path(figures).exists():
         raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
-    page = build_page(folders, None if data is None else str(data))
+    page = build_page(folders, None if data is None else str(data), target)
     html = render(page).encode(errors="backslashreplace")  # for folder names that are not UTF-8
     written: list[Path] = []
     if figures is not None:
@@ -87,27 +89,31 @@ def write_report(
     return Report(page.kind, target, written, list(page.notes))
 
 
-def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
+def build_page(folders: Sequence[Path], data: str | None = None, target: Path | None = None) -> Page:
     """Return the page of these folders; see :func:`write_report`."""
     with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of diverging losses
-        return _page(folders, data)
+        return _page(folders, data, target)
 
 
-def _page(folders: Sequence[Path], data: str | None) -> Page:
+def _page(folders: Sequence[Path], data: str | None, target: Path | None) -> Page:
     kinds = [kind_of(folder) for folder in folders]
     for folder, kind in zip(folders, kinds, strict=True):
         if kind != "run" and len(folders) > 1:
-            raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
+            what = "a folder of runs" if kind == "runs" else f"a {kind}"
+            raise ConfigError(f"{folder}: is {what}; only runs are compared, name it alone")
     # Imported here, since the drawing packages take a while to load.
     from xpnet.report.compare_page import compare_page
     from xpnet.report.reproduction_page import reproduction_page
     from xpnet.report.run_page import run_page
+    from xpnet.report.runs_page import runs_page
     from xpnet.report.search_page import search_page
 
     made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
     if len(folders) > 1:
         return compare_page([read_run(folder) for folder in folders], data, made)
     (folder,) = folders
+    if kinds == ["runs"]:
+        return runs_page(folder, PAGE, made, target)
     if kinds == ["run"]:
         return run_page(read_run(folder), data, made)
     return search_page(folder, data, made) if kinds == ["search"] else reproduction_page(folder, made)
