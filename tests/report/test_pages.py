@@ -191,3 +191,28 @@ def test_labels_of_any_length_leave_a_page_of_usual_size():
     assert "x" * 100 not in text
     assert "x" * 100 not in json.dumps(charts_of(text))
     assert f"{'x' * 60}\N{HORIZONTAL ELLIPSIS} (1)" in text
+
+
+def test_colours_of_charts_on_the_dark_page_have_a_contrast_of_four_and_a_half():
+    """WCAG 2.2, contrast (minimum), for lines as for text."""
+
+    def luminance(colour: str) -> float:
+        shares = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    css = (Path(xpnet.__file__).parent / "report" / "templates" / "page.css").read_text()
+    ground = re.search(r"prefers-color-scheme:dark\)\{:root\{--page:(#\w{6})", css)[1]
+    brighter = dict(re.findall(r'\[stroke="(#\w{6})"\]\{stroke:(#\w{6})\}', css))
+    assert brighter == dict(re.findall(r'\[fill="(#\w{6})"\]\{fill:(#\w{6})\}', css))
+    assert set(brighter) == set(COLOURS)
+    for colour in brighter.values():
+        assert (luminance(colour) + 0.05) / (luminance(ground) + 0.05) >= 4.5
+
+
+def test_loss_and_cost_share_a_chart_where_they_hardly_differ():
+    small("--lambda", "0", out="free")
+    names = [panel.name for panel in build_page([Path("free")]).panels()]
+    assert ("cost" in names, "loss" in names) == (False, True)
+    small("--lambda", "0.1", out="shrunk")
+    assert "cost" in [panel.name for panel in build_page([Path("shrunk")]).panels()]

@@ -24,10 +24,10 @@ from xpnet.training.schedules import FIRST_RATE
 SEARCH = "search.json"
 RESULTS = "results.json"
 # The file by which each kind of folder is known.  The order matters: a search's folder may have settings too.
-_KINDS = {"search": SEARCH, "run": CONFIG, "reproduction": RESULTS}
+_KINDS = {"diagnosis": "diagnosis.json", "search": SEARCH, "run": CONFIG, "reproduction": RESULTS}
 _ACCEPTED = (
-    "it can be the folder of a run (with config.toml), of a search (search.json), of a reproduction (results.json), or "
-    "one that holds runs"
+    "it can be the folder of a run (with config.toml), of a search (search.json), of a reproduction (results.json), of "
+    "a diagnosis (diagnosis.json), or one that holds runs"
 )
 Values = NDArray[np.float64]
 # Most values of a history column to keep; if there are more, only some networks are drawn.
@@ -144,7 +144,7 @@ class RunRecord:
 
 
 def kind_of(path: Path) -> str:
-    """Return the kind of a folder, by the files in it: ``"run"``, ``"search"`` or ``"reproduction"``, else ``"runs"``.
+    """Return a folder's kind, by its files: ``"run"``, ``"search"``, ``"reproduction"``, ``"diagnosis"`` or ``"runs"``.
 
     Raises:
         RunError: The folder is of none of these kinds.

@@ -103,6 +103,7 @@ def _page(folders: Sequence[Path], data: str | None, target: Path | None) -> Pag
             raise ConfigError(f"{folder}: is {what}; only runs are compared, name it alone")
     # Imported here, since the drawing packages take a while to load.
     from xpnet.report.compare_page import compare_page
+    from xpnet.report.diagnosis_page import diagnosis_page
     from xpnet.report.reproduction_page import reproduction_page
     from xpnet.report.run_page import run_page
     from xpnet.report.runs_page import runs_page
@@ -112,6 +113,8 @@ def _page(folders: Sequence[Path], data: str | None, target: Path | None) -> Pag
     if len(folders) > 1:
         return compare_page([read_run(folder) for folder in folders], data, made)
     (folder,) = folders
+    if kinds == ["diagnosis"]:
+        return diagnosis_page(folder, made)
     if kinds == ["runs"]:
         return runs_page(folder, PAGE, made, target)
     if kinds == ["run"]:

@@ -116,6 +116,9 @@ def list_runs(folder: str | os.PathLike[str] = "runs") -> list[RunEntry]:
     Args:
         folder: A folder of runs, or of a single one.
 
+    Returns:
+        An entry for each run, with ``settings``, ``figures``, ``state``, ...
+
     Raises:
         RunError: There is no such folder, or it has too many runs.
     """
