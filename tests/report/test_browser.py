@@ -284,7 +284,7 @@ def test_words_of_pictures_do_not_touch_whatever_the_font(browser, pages, tmp_pa
             touching = [(a, b) for i, (a, x) in enumerate(found) for b, y in found[:i] if overlap(x, y)]
             assert not touching
             # A digit of the fonts that the picture was laid out with is 0.556 of its size wide.
-            scale = picture.size["width"] / float(picture.get_attribute("viewBox").split()[2])
+            scale = picture.size["width"] / float(picture.get_dom_attribute("viewBox").split()[2])
             assert scale >= 1  # the picture fills its column
             numbers = [(number, box["width"] / scale) for number, box in found if number.isdigit()]
             assert [w for _, w in numbers] == pytest.approx([0.556 * 12 * len(n) for n, _ in numbers], abs=0.6)

@@ -214,5 +214,23 @@ def test_loss_and_cost_share_a_chart_where_they_hardly_differ():
     small("--lambda", "0", out="free")
     names = [panel.name for panel in build_page([Path("free")]).panels()]
     assert ("cost" in names, "loss" in names) == (False, True)
-    small("--lambda", "0.1", out="shrunk")
-    assert "cost" in [panel.name for panel in build_page([Path("shrunk")]).panels()]
+
+
+def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_features():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3))
+    lines = [f"{a:.4f},{b:.4f},{c:.4f},{'high' if b > 0 else 'low'}" for a, b, c in x]
+    Path("mine.csv").write_text("\n".join(["width,weight,age,size", *lines]) + "\n")
+    settings = ["--data", "mine.csv", "--target", "size", "--hidden", "6", "--epochs", "30", "--batch-size", "20"]
+    main(["train", *settings, "--out", "run", "--quiet"])
+    sections = {section.name: section for section in build_page([Path("run")]).sections}
+    importance = sections["importance"].blocks[-1]
+    assert importance.rows[0][0].text == "weight"
+    assert {row[0].text for row in importance.rows} == {"width", "weight", "age"}
+    by_class = sections["classes"].blocks[-1]
+    assert by_class.head[1:5] == ["accuracy (recall)", "precision", "F1", "AUC"]
+    assert float(by_class.rows[0][4].text) > 0.9
+    words, panels = sections["probabilities"].blocks
+    assert "Log-loss" in words.words
+    assert panels.panels[0].name == "calibration"
+    assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
