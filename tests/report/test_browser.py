@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_cases import HOSTILE, hostile, search, small
 
@@ -308,3 +309,29 @@ def test_runs_with_the_names_of_a_minute_are_told_apart_and_fit(browser, pages):
         what,
     )
     assert wrapped < 1.5 * line
+
+
+def test_live_page_draws_a_run_as_it_trains(browser):
+    from xpnet.report.live import LivePage
+
+    data = xpnet.data_from_arrays(np.random.default_rng(0).standard_normal((200, 4)), np.arange(200) % 2)
+    config = xpnet.NetworkConfig(inputs=4, classes=2, hidden=(4,))
+    seen = []
+
+    class Look(xpnet.Callback):
+        def on_epoch_end(self, record) -> None:
+            if record.epoch == 1:
+                browser.get(page.address)
+            words = f"epoch {record.epoch} of 3"
+            until(lambda: words in browser.find_element("id", "state").text, words)
+            seen.append([len(line.get_attribute("points").split()) for line in lines()])
+
+    def lines() -> list:
+        return browser.find_elements("css selector", "#charts polyline")
+
+    with LivePage("A <b>run</b>") as page:
+        xpnet.train(xpnet.Network(config), data, xpnet.TrainConfig(epochs=3), callbacks=[page, Look()])
+    assert seen == [[epoch] * 5 for epoch in (1, 2, 3)]
+    until(lambda: browser.find_element("id", "state").text.startswith("ended"), "the end")
+    assert browser.find_element("id", "title").text == "A <b>run</b>"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

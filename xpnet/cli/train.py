@@ -58,6 +58,9 @@ def train(
         bool,
         Parameter(group=OUTPUT, **FLAG, help="With --resume: go on although settings or data differ."),
     ] = False,
+    watch: Annotated[
+        bool, Parameter(group=OUTPUT, **FLAG, help="Draw the run as it trains, on a page that only this machine sees.")
+    ] = False,
     output: Output = STANDARD,
 ) -> None:
     """Train a network and keep everything about it in a run folder.
@@ -68,17 +71,17 @@ def train(
     if resume is None:
         if allow_changes:
             raise ConfigError("allow_changes = true: is for a run that is resumed; name it with --resume RUN")
-        exit_code = train_anew(read_settings(options, config, recipe), out, output)
+        exit_code = train_anew(read_settings(options, config, recipe), out, output, watch=watch)
     else:
         for name, value in (("config", config), ("recipe", recipe), ("out", out)):
             if value is not None:
                 raise ConfigError(f"{name} = {value}: a run that is resumed has its own; leave --{name} out")
-        exit_code = _resume(resume, options, output, allow_changes=allow_changes)
+        exit_code = _resume(resume, options, output, allow_changes=allow_changes, watch=watch)
     if exit_code:
         sys.exit(exit_code)
 
 
-def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
+def train_anew(settings: Settings, out: Path | None, output: Output, *, watch: bool = False) -> int:
     """Train in a new run folder; return 0, or the exit code of a signal.
 
     Raises:
@@ -100,10 +103,10 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
-        return _train_in(experiment, folder, ResumePoint(), output)
+        return _train_in(experiment, folder, ResumePoint(), output, watch=watch)
 
 
-def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
+def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, watch: bool) -> int:
     """Continue the run in a folder to its end; return 0, or the exit code of a signal.
 
     Raises:
@@ -146,7 +149,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
             write_config(run, experiment.config)
         environment = describe_environment(experiment.backend, command_line())
         output.notes(*remember_environment(run, environment, point.step))
-        return _train_in(experiment, run, point, output)
+        return _train_in(experiment, run, point, output, watch=watch)
 
 
 def _check_is_run(run: Path) -> None:
@@ -184,9 +187,10 @@ def _resume_point(run: Path, experiment: Experiment, output: Output, allow_chang
     return point, bool(changes)
 
 
-def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output) -> int:
+def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output, *, watch: bool) -> int:
     """Train from a point to the end, fill the folder, print the result; return 0, or the exit code of a signal."""
     from xpnet.cli.cross_validation import cross_validation
+    from xpnet.cli.live_page import live_page
     from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
     from xpnet.report import render
     from xpnet.runs.saver import Saver
@@ -201,8 +205,9 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
         with (
             contextlib.closing(Saver(experiment, folder, output.note, point.step if point.starts else None)) as saver,
             ProgressBars(shown=output.show_progress) as bars,
+            live_page(experiment, output, watch=watch) as pages,
         ):
-            callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt)]
+            callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt), *pages]
             network, result = experiment.train(folder, point, callbacks)
         interrupt.message = "writing the results; press Ctrl-C again to leave at once"
         for replica, divergence in sorted(result.diverged.items()):
