@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ from report_cases import small
 
 import xpnet
 from xpnet.cli import main
+from xpnet.runs.experiment import alone_in
 
 
 @pytest.fixture
@@ -61,6 +63,19 @@ def test_runs_command_refuses_in_one_sentence(folder, arguments, words, capsys: 
 def test_runs_watch_ends_when_no_run_trains(folder, capsys: pytest.CaptureFixture[str]):
     main(["runs", "many", "--watch"])
     assert "no run in many is being trained" in capsys.readouterr().err
+
+
+def test_runs_watch_follows_a_run_to_its_end(folder, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    metrics = Path("many/one/metrics.json")
+    content = metrics.read_text()
+    metrics.unlink()
+    with contextlib.ExitStack() as training:
+        training.enter_context(alone_in(Path("many/one")))
+        looks = iter((lambda: None, training.close))  # it trains on, and has ended at the second look
+        monkeypatch.setattr("time.sleep", lambda _: next(looks)() or (metrics.write_text(content) if metrics else None))
+        main(["runs", "many", "--watch", "--json"])
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (entry["name"], entry["state"]) == ("one", "finished")
 
 
 def test_report_of_a_folder_of_runs_is_an_index_with_curves_and_links(folder):

@@ -234,3 +234,11 @@ def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_feat
     assert "Log-loss" in words.words
     assert panels.panels[0].name == "calibration"
     assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
+
+
+def test_comparison_concludes_whether_the_best_two_runs_differ():
+    page = build_page([small(out="one"), small(out="other")])
+    assert (
+        page.conclusion
+        == "one and other do not differ by more than the test samples' chance: 0.00 points apart on the test set."
+    )
