@@ -15,7 +15,8 @@ from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt,
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.progress import StopOnInterrupt
 from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
-from xpnet.cli.train import concluded, train_anew
+from xpnet.cli.tables import concluded
+from xpnet.cli.train import train_anew
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
 from xpnet.errors import ConfigError, RunError

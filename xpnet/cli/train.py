@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -21,8 +22,9 @@ from xpnet.cli.console import (
 )
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
-from xpnet.cli.tables import combinations_table, in_words, result_table
+from xpnet.cli.tables import combinations_table, concluded, in_words, result_table
 from xpnet.config.settings import CONFIG, Settings, read_config
+from xpnet.config.shared import is_shared, shared_data
 from xpnet.errors import ConfigError, RunError
 from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import check_utf8
@@ -41,7 +43,9 @@ def train(
     *,
     config: Annotated[
         Path | None,
-        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
+        Parameter(
+            group=OUTPUT, help="Settings from a TOML file, a run folder or a shared ZIP; options on the line go first."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -71,7 +75,9 @@ def train(
     if resume is None:
         if allow_changes:
             raise ConfigError("allow_changes = true: is for a run that is resumed; name it with --resume RUN")
-        exit_code = train_anew(read_settings(options, config, recipe), out, output, watch=watch)
+        settings = read_settings(options, config, recipe)
+        expected = shared_data(config) if config is not None and is_shared(config) else {}
+        exit_code = train_anew(settings, out, output, watch=watch, expected=expected)
     else:
         for name, value in (("config", config), ("recipe", recipe), ("out", out)):
             if value is not None:
@@ -81,8 +87,17 @@ def train(
         sys.exit(exit_code)
 
 
-def train_anew(settings: Settings, out: Path | None, output: Output, *, watch: bool = False) -> int:
+def train_anew(
+    settings: Settings,
+    out: Path | None,
+    output: Output,
+    *,
+    watch: bool = False,
+    expected: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Train in a new run folder; return 0, or the exit code of a signal.
+
+    If the data has another fingerprint than `expected`, a warning says so.
 
     Raises:
         RunError: Not everything could be saved.
@@ -90,10 +105,12 @@ def train_anew(settings: Settings, out: Path | None, output: Output, *, watch: b
     from xpnet.runs.environment import describe_environment
     from xpnet.runs.experiment import Experiment, alone_in
     from xpnet.runs.folder import create_run_folder, write_config, write_environment
-    from xpnet.runs.resume import ResumePoint
+    from xpnet.runs.resume import ResumePoint, differences
 
     experiment = Experiment.of(settings, output.note)
     output.notes(*recipe_hint(settings, experiment.data.name))
+    if expected and (others := differences(expected, experiment.fingerprint)):
+        output.note(f"warning: the data is not that of the shared run: {'; '.join(others)}")
     folder = create_run_folder(out)
     try:
         write_config(folder, experiment.config)
@@ -258,14 +275,6 @@ def _print_result(
     if not_printed is not None:
         raise not_printed
     return 0
-
-
-def concluded(figures: Mapping[str, Any]) -> list[str]:
-    """Return the line with the conclusion of a run or a search; none if it is a warning, which is printed as such."""
-    conclusion = figures.get("conclusion")
-    if conclusion is None or conclusion["text"] in figures.get("warnings", ()):
-        return []
-    return [f"conclusion: {conclusion['text']}"]
 
 
 def _warn(metrics: Mapping[str, Any], output: Output) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.config.arguments import path as a_path
 from xpnet.config.arguments import takes
-from xpnet.config.fields import optional
+from xpnet.config.fields import flag, optional
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.figure import write_panel
 from xpnet.report.page import Page, render
@@ -22,7 +22,7 @@ from xpnet.runs.folder import create_run_folder
 from xpnet.utils.atomic_files import write_new
 from xpnet.version import __version__
 
-PAGE = "report.html"
+PAGE, SHARED = "report.html", "report.zip"
 _PAGES = (".html", ".htm")
 
 
@@ -32,7 +32,7 @@ class Report:
 
     Attributes:
         kind: run, comparison, search, reproduction or runs.
-        page: The HTML page.
+        page: The HTML page, or the archive that holds it.
         figures: Files of figures; empty if none were asked for.
         notes: Notes for the reader, such as missing data.
     """
@@ -47,12 +47,13 @@ def _paths(value: Any) -> tuple[Path, ...]:
     return tuple(a_path(item) for item in value)
 
 
-@takes(paths=_paths, **dict.fromkeys(("out", "data", "figures"), optional(a_path)))
+@takes(paths=_paths, share=flag, **dict.fromkeys(("out", "data", "figures"), optional(a_path)))
 def write_report(
     *paths: str | Path,
     out: str | Path | None = None,
     data: str | Path | None = None,
     figures: str | Path | None = None,
+    share: bool = False,
 ) -> Report:
     """Write the page of a run, a search or a reproduction, or a page that lists or compares several runs.
 
@@ -63,6 +64,8 @@ def write_report(
             several runs.
         data: The present location of the data; None takes the location in the settings.
         figures: A new folder for every figure as PNG and SVG, and its data as CSV.
+        share: Whether to write, in place of the page, a ZIP archive of the page and of the runs' settings, figures and
+            data fingerprints, from which others can repeat the runs; `out` is then a ``.zip`` file.
 
     Returns:
         The files that were written, and notes for the reader, such as missing data.
@@ -76,11 +79,17 @@ def write_report(
         raise ConfigError(
             "report: name a folder of a run, a search, a reproduction or many runs, or several runs to compare"
         )
-    target = _target(out, folders)
+    target = _target(out, folders, SHARED if share else PAGE)
+    if share and any(kind_of(folder) != "run" for folder in folders):
+        raise ConfigError("share = true: an archive holds runs; name one, or several")
     if figures is not None and Path(figures).exists():
         raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
     page = build_page(folders, None if data is None else str(data), target)
     html = render(page).encode(errors="backslashreplace")  # for folder names that are not UTF-8
+    if share:
+        from xpnet.runs.share import shared_archive
+
+        html = shared_archive(folders, html)
     written: list[Path] = []
     if figures is not None:
         folder = create_run_folder(figures)
@@ -122,15 +131,16 @@ def _page(folders: Sequence[Path], data: str | None, target: Path | None) -> Pag
     return search_page(folder, data, made) if kinds == ["search"] else reproduction_page(folder, made)
 
 
-def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
-    """Return the file to write; refuse an existing file before anything is read."""
+def _target(out: str | Path | None, folders: Sequence[Path], name: str = PAGE) -> Path:
+    """Return the file to write, by default `name`; refuse an existing file before anything is read."""
+    suffix = Path(name).suffix
     if out is None:
         if len(folders) > 1:
-            return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}.html")
-        return folders[0] / PAGE
+            return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}{suffix}")
+        return folders[0] / name
     path = Path(out)
-    if path.suffix.lower() not in _PAGES or path.is_dir():
-        path /= PAGE
+    if path.suffix.lower() not in (_PAGES if name == PAGE else (suffix,)) or path.is_dir():
+        path /= name
     if path.exists():
         raise RunError(f"out = {path}: exists already; name another file, nothing is overwritten")
     return path
