@@ -52,6 +52,7 @@ def made(
 RISING = 0.5 - 0.3 * np.exp(-np.arange(24) / 5)
 WAVES = 0.005 * (-1.0) ** np.arange(24)
 LEVEL = np.full(24, 0.45)
+COSINES = np.r_[np.linspace(0.9, 0, 8), np.linspace(0.95, 0.1, 16)]
 TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
 
 
@@ -135,6 +136,16 @@ def test_advice_on_rates_is_borne_out_by_other_networks_of_the_same_group(rule: 
         if network["rule"] == rule and len(beside) > 1:
             own, accuracy = network["settings"][rate], network["final"]["validation"]
             assert any(better(o["settings"][rate], own) and o["final"]["validation"] > accuracy for o in beside)
+
+
+def test_restart_of_a_cosine_is_no_rate_that_is_too_large():
+    curve = LEVEL + WAVES
+    course = made(train=curve, validation=curve, eta=COSINES, schedule="cosine-restarts", loss=1 + COSINES / 4)
+    assert conclude(course).rule == "underfits"
+
+
+def test_losses_of_zero_are_no_trend():
+    assert conclude(made(train=np.ones(24), validation=np.ones(24), loss=np.zeros(24))).rule == "settled"
 
 
 def test_patience_ends_a_training_without_a_word_about_more_epochs():

@@ -32,8 +32,9 @@ _FALL, _GAIN = 0.025, 0.005
 # Small steps: this share of epochs lowers the losses. If the rate has fallen at the end, also: a small gap, so many
 # epochs, and at most this share of the fall of the validation loss in the first quarter of them.
 _SMOOTH, _SMALL_GAP, _LONG, _SLOW = 0.9, 0.05, 20, 0.65
-# Large steps: the training loss rises by this factor while the rate rises for the first time, or accuracies jump.
-_CLIMB, _JUMP, _JUMP_ERRORS = 1.05, 0.02, 1.0
+# Large steps: the training loss rises by this share of the first epoch's while the rate rises for the first time, or
+# accuracies jump.
+_CLIMB, _JUMP, _JUMP_ERRORS = 0.05, 0.02, 1.0
 # Underfitting: at most this distance to the training accuracy, which is below this share.
 _TOGETHER, _LEARNABLE = 0.03, 0.9
 # Two classes: the share of their samples that is taken for the other, the multiple of the mean of all pairs, the least
@@ -109,7 +110,7 @@ def _still_learning(course: Course) -> Conclusion | None:
     """Find networks that would go on learning, and those whose steps are too small."""
     loss, before = course.validation_loss, course.earlier()
     (was, now), (had, has) = map(course.compared, (loss, course.validation_accuracy))
-    fall, gain = 1 - now / was, has - had
+    fall, gain = (1 - now / was if was > 0 else 0.0), has - had
     falls = float((np.diff(np.stack([loss, course.train_loss]), axis=1) < 0).mean())
     smooth = falls >= _SMOOTH
     if fall < _FALL or gain < _GAIN:
@@ -134,17 +135,17 @@ def _still_learning(course: Course) -> Conclusion | None:
 
 def _large_steps(course: Course) -> Conclusion | None:
     """Find steps that undo what others have learnt."""
-    loss, peak = course.train_loss, int(course.eta.argmax())
+    loss, peak = course.train_loss, course.first_peak()
     advice = "a smaller learning rate (xpnet lr-range suggests one)"
     if course.lam * float(course.eta.max()) >= _LARGE_PRODUCT:
         advice += " or a smaller lambda: their product sets how fast weights shrink"
-    if course.schedule not in ("constant", "decay") and peak > 1:
+    if peak > 1:
         turn = int(loss[: peak + 1].argmin())
-        climb = float(loss[turn : peak + 1].max() / loss[turn])
-        if climb >= _CLIMB:
-            text = f"The learning rate is too large at its peak: the training loss rose from {loss[turn]:.3g} in epoch "
-            text += f"{turn + 1} to {climb * loss[turn]:.3g} while the rate rose from {course.eta[turn]:.2g} to "
-            evidence = {"climb": climb, "epoch": turn + 1, "peak_eta": float(course.eta[peak])}
+        low, high = float(loss[turn]), float(loss[turn : peak + 1].max())
+        if high - low >= _CLIMB * max(low, float(loss[0])):
+            text = f"The learning rate is too large at its peak: the training loss rose from {low:.3g} in epoch "
+            text += f"{turn + 1} to {high:.3g} while the rate rose from {course.eta[turn]:.2g} to "
+            evidence = {"loss": [low, high], "epoch": turn + 1, "peak_eta": float(course.eta[peak])}
             return Conclusion(f"{text}{course.eta[peak]:.2g}. Try {advice}.", "rate-too-large", evidence)
     if course.schedule == "constant":
         half = course.validation_accuracy[course.epochs // 2 :]
@@ -157,15 +158,15 @@ def _large_steps(course: Course) -> Conclusion | None:
 
 
 def _underfits(course: Course) -> Conclusion | None:
-    """Find networks that do not even learn the training samples, and have stopped to improve."""
+    """Find networks that do not even learn the training samples, and have stopped improving."""
     if course.gap > _TOGETHER or course.final["train"] > _LEARNABLE or not _flat(course):
         return None
     tries = ["a smaller lambda"] if course.lam >= _LARGE_LAMBDA else []
     tries += ["a smaller learning rate"] if course.lam * float(course.eta.max()) >= _LARGE_PRODUCT else []
     tries += ["more hidden units"]
     text = f"{course.who} underfits: it is right for only {percent(course.final['train'])} of the training samples, "
-    text += f"hardly more than of the validation samples ({percent(course.final['validation'])}), and has stopped to "
-    return Conclusion(f"{text}improve. Try {' or '.join(tries)}.", "underfits", {"gap": course.gap})
+    text += f"hardly more than of the validation samples ({percent(course.final['validation'])}), and has stopped "
+    return Conclusion(f"{text}improving. Try {' or '.join(tries)}.", "underfits", {"gap": course.gap})
 
 
 def _settled(course: Course) -> Conclusion | None:
@@ -179,7 +180,7 @@ def _settled(course: Course) -> Conclusion | None:
 
 
 def _flat(course: Course) -> bool:
-    """Return whether the validation accuracy has stopped to rise while the learning rate still allowed it."""
+    """Return whether the validation accuracy has stopped rising while the learning rate still allowed it."""
     accuracy, before = course.validation_accuracy, course.earlier()
     if course.annealed:
         return False

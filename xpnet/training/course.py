@@ -88,6 +88,12 @@ class Course:
         """Whether the rate has fallen towards the end, so that progress, or none, says little about further epochs."""
         return self.schedule in _ANNEALED or (self.cyclic and len(self.cycle_ends()) < 2)
 
+    def first_peak(self) -> int:
+        """Return the position of the epoch up to which the learning rate rises; 0 if it falls from the beginning."""
+        falls = np.flatnonzero(np.diff(self.eta) < 0)
+        rises = bool(self.epochs > 1 and self.eta[1] > self.eta[0])
+        return (int(falls[0]) if falls.size else self.epochs - 1) if rises else 0
+
     def cycle_ends(self) -> list[int]:
         """Return the positions of the epochs that end a cycle of the learning rate: it falls there, and not after."""
         eta = np.append(self.eta, np.inf)
