@@ -296,6 +296,7 @@ def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[A
         lines.append(f"{word}: {point_text(result.best)}; its settings: {folder / BEST}{kept}")
     if result.final is not None:
         split, again = (result.settings or {}).get("split"), " again" if found["trained_again"] else ""
-        accuracy = percent(result.final["test"]["accuracy"])
-        lines.append(f"test accuracy of the winner, trained{again} on {split}: {accuracy}")
+        lines.append(
+            f"test accuracy of the winner, trained{again} on {split}: {percent(result.final['test']['accuracy'])}"
+        )
     return [*lines, f"folder: {folder}", *concluded(found)]

@@ -87,7 +87,8 @@ def differences(contenders: Sequence[Contender]) -> list[Block]:
 def compared(contenders: Sequence[Contender]) -> str:
     """Return the conclusion of a comparison: which run is best, or that the best two do not differ beyond chance."""
     known = sorted((c for c in contenders if c.accuracies), key=lambda c: -_mean(c))
-    if len(known) < 2 or all(c.record.none_better for c in known):
+    same = all(known[0].shares(other, "data") for other in known[1:])
+    if len(known) < 2 or not same or all(c.record.none_better for c in known):
         return ""
     pairs = list(combinations(known, 2))
     d = holm([difference(b, a) for a, b in pairs])[0]
