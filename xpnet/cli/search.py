@@ -14,8 +14,7 @@ from xpnet.cli import typed
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, left_out_if_not_drawn, percent
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.progress import StopOnInterrupt
-from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
-from xpnet.cli.tables import concluded
+from xpnet.cli.search_display import SearchDisplay, concluded, counts_text, point_text, trials_table
 from xpnet.cli.train import train_anew
 from xpnet.config.settings import Settings
 from xpnet.data import load_data
@@ -296,7 +295,6 @@ def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[A
         lines.append(f"{word}: {point_text(result.best)}; its settings: {folder / BEST}{kept}")
     if result.final is not None:
         split, again = (result.settings or {}).get("split"), " again" if found["trained_again"] else ""
-        lines.append(
-            f"test accuracy of the winner, trained{again} on {split}: {percent(result.final['test']['accuracy'])}"
-        )
+        accuracy = percent(result.final["test"]["accuracy"])
+        lines.append(f"test accuracy of the winner, trained{again} on {split}: {accuracy}")
     return [*lines, f"folder: {folder}", *concluded(found)]
