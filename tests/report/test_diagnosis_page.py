@@ -11,6 +11,7 @@ from page_checks import charts_of, check_whole, page_of
 import xpnet
 from xpnet.analysis.layer_statistics import MEASURES
 from xpnet.errors import RunError
+from xpnet.report.write import build_page
 
 
 def diagnosis(**changes: object) -> Path:
@@ -25,6 +26,7 @@ def diagnosis(**changes: object) -> Path:
     return Path("found")
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_diagnosis_page_has_a_verdict_for_each_layer_and_charts_titled_in_words():
     text, tags = page_of(diagnosis())
@@ -38,6 +40,12 @@ def test_diagnosis_page_has_a_verdict_for_each_layer_and_charts_titled_in_words(
     assert {row["s"] for row in charts["0-dead"]["data"]["values"]} == {"layer 1", "layer 2"}
     assert '"type": "log"' in json.dumps(charts["1-update_ratio"])
     assert "Units that no sample activates" in shown
+
+
+def test_diagnosis_page_concludes_with_the_worst_verdict():
+    page = build_page([diagnosis()])
+    assert page.conclusion.startswith("Layer 1 of network 0: 50 % of the units are dead from the start")
+    assert len(page.panels()) == 18
 
 
 @pytest.mark.parametrize(

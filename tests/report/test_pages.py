@@ -216,6 +216,7 @@ def test_loss_and_cost_share_a_chart_where_they_hardly_differ():
     assert ("cost" in names, "loss" in names) == (False, True)
 
 
+@pytest.mark.slow
 def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_features():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 3))
