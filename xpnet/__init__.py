@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from xpnet.nn.dropout import Dropout
     from xpnet.nn.network import Network
     from xpnet.report.write import write_report
+    from xpnet.runs.listing import list_runs
     from xpnet.training.callback import Callback
     from xpnet.training.device_data import to_device
     from xpnet.training.evaluation import evaluate
@@ -59,6 +60,7 @@ _NAMES = {
     "nn.dropout": "Dropout",
     "nn.network": "Network",
     "report.write": "write_report",
+    "runs.listing": "list_runs",
     "training.callback": "Callback",
     "training.device_data": "to_device",
     "training.evaluation": "evaluate",
@@ -104,6 +106,7 @@ __all__ = [
     "export",
     "get_backend",
     "gradcheck",
+    "list_runs",
     "load",
     "load_data",
     "lr_range",

@@ -13,7 +13,7 @@ from strict import pretended_cupy
 
 import xpnet
 from xpnet.analysis.layer_statistics import MEASURES
-from xpnet.cli.diagnose import COLUMNS
+from xpnet.cli.diagnosis_tables import COLUMNS
 
 SMALL = ["--data", "patterns:300/50", "--epochs", "2", "--hidden", "6,5"]
 FILES = {"diagnosis.csv", "diagnosis.json", "diagnosis.png", "diagnosis.svg"}

@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_cases import HOSTILE, hostile, search, small
 
@@ -188,12 +189,16 @@ def test_charts_zoom_by_buttons_and_tell_what_the_pointer_is_on(browser, pages):
     before = ticks(browser, figure)
     buttons = {b.get_attribute("aria-label"): b for b in figure.find_elements("css selector", ".zoom button")}
     assert set(buttons) == {"Zoom in", "Zoom out", "Move left", "Move right", "Reset zoom"}
+    assert not any(button.is_displayed() for button in buttons.values())
+    figure.find_element("css selector", ".zoom summary").click()
     for name in ("Zoom in", "Move right", "Zoom out"):
         last = ticks(browser, figure)
         buttons[name].click()
         until(lambda last=last: ticks(browser, figure) != last, name)
     buttons["Reset zoom"].click()
     until(lambda: ticks(browser, figure) == before, "reset")
+    figure.find_element("css selector", ".zoom summary").click()
+    assert not buttons["Reset zoom"].is_displayed()
     plot = figure.find_element("css selector", ".live svg")
     ActionChains(browser).move_to_element(plot).move_by_offset(3, 3).perform()
     until(lambda: browser.find_elements("css selector", "#vg-tooltip-element.visible"), "the tooltip")
@@ -219,14 +224,14 @@ def test_print_opens_tables_and_is_light(browser, pages):
     drawn(browser, 1)
     browser.execute_script(
         "addEventListener('beforeprint', "
-        "() => { window.closed = document.querySelectorAll('details:not([open])').length; });"
+        "() => { window.closed = document.querySelectorAll('details:not([open]):not(.zoom)').length; });"
     )
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert pdf.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 1
     until(lambda: browser.execute_script("return window.closed") == 0, "all tables to be open")
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
-    assert browser.execute_script("return document.querySelectorAll('details:not([open])').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('details:not([open]):not(.zoom)').length") == 0
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert browser.execute_script("return document.querySelectorAll('details[open]').length") == 0
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -280,7 +285,9 @@ def test_words_of_pictures_do_not_touch_whatever_the_font(browser, pages, tmp_pa
             touching = [(a, b) for i, (a, x) in enumerate(found) for b, y in found[:i] if overlap(x, y)]
             assert not touching
             # A digit of the fonts that the picture was laid out with is 0.556 of its size wide.
-            numbers = [(number, box["width"]) for number, box in found if number.isdigit()]
+            scale = picture.size["width"] / float(picture.get_dom_attribute("viewBox").split()[2])
+            assert scale >= 1  # the picture fills its column
+            numbers = [(number, box["width"] / scale) for number, box in found if number.isdigit()]
             assert [w for _, w in numbers] == pytest.approx([0.556 * 12 * len(n) for n, _ in numbers], abs=0.6)
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -302,3 +309,29 @@ def test_runs_with_the_names_of_a_minute_are_told_apart_and_fit(browser, pages):
         what,
     )
     assert wrapped < 1.5 * line
+
+
+def test_live_page_draws_a_run_as_it_trains(browser):
+    from xpnet.report.live import LivePage
+
+    data = xpnet.data_from_arrays(np.random.default_rng(0).standard_normal((200, 4)), np.arange(200) % 2)
+    config = xpnet.NetworkConfig(inputs=4, classes=2, hidden=(4,))
+    seen = []
+
+    class Look(xpnet.Callback):
+        def on_epoch_end(self, record) -> None:
+            if record.epoch == 1:
+                browser.get(page.address)
+            words = f"epoch {record.epoch} of 3"
+            until(lambda: words in browser.find_element("id", "state").text, words)
+            seen.append([len(line.get_attribute("points").split()) for line in lines()])
+
+    def lines() -> list:
+        return browser.find_elements("css selector", "#charts polyline")
+
+    with LivePage("A <b>run</b>") as page:
+        xpnet.train(xpnet.Network(config), data, xpnet.TrainConfig(epochs=3), callbacks=[page, Look()])
+    assert seen == [[epoch] * 5 for epoch in (1, 2, 3)]
+    until(lambda: browser.find_element("id", "state").text.startswith("ended"), "the end")
+    assert browser.find_element("id", "title").text == "A <b>run</b>"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -78,6 +78,20 @@ def test_ticks_are_at_whole_epochs_each_once(blobs, epochs):
             assert max(numbers) <= epochs + 1
 
 
+def test_two_settings_are_told_apart_by_colour_and_by_dash(blobs):
+    given = {"hidden": [4], "epochs": 1, "lambda": [0.1, 0.2, 0.3], "eta_max": [0.1, 0.2]}
+    population = Population.of(Settings.from_mapping(given), 12, 4)
+    chart = population_figure(population, train_population(population, blobs)[1], "A title").to_dict()
+    for panel in chart["hconcat"]:
+        encoding = panel["encoding"]
+        assert encoding["color"]["scale"]["domain"] == ["0.1", "0.2", "0.3"]
+        assert encoding["strokeDash"]["scale"]["domain"] == ["0.1", "0.2"]
+    rows = rows_of(chart)
+    assert {(row["s"], row["c"], row["d"]) for row in rows} == {
+        (f"{lam}, {eta}", str(lam), str(eta)) for lam in given["lambda"] for eta in given["eta_max"]
+    }
+
+
 @pytest.mark.parametrize("networks", [1, 3])
 def test_counts_of_several_networks_are_called_sums(networks):
     chart = confusion_figure(np.array([[6, 0], [1, 5]]), ("a", "b"), "A title", networks)

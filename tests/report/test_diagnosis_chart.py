@@ -11,6 +11,7 @@ import pytest
 
 import xpnet
 from xpnet.analysis.layer_statistics import MEASURES
+from xpnet.analysis.layer_verdicts import LEGEND
 from xpnet.report.diagnosis_chart import diagnosis_figure
 
 
@@ -43,6 +44,8 @@ def test_the_figure_draws_medians_and_leaves_zeros_off_logarithmic_axes(blobs, s
     assert all(row["relative_spread"] > 0 for row in rows if "relative_spread" in row)
     page = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text()
     table = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
+    assert table == set(MEASURES)
     panels = [part["title"] for part in chart.to_dict()["vconcat"][0]["concat"]]
-    assert {panel["text"] for panel in panels} <= table == set(MEASURES)
-    assert [panel["subtitle"] for panel in panels] == [MEASURES[panel["text"]] for panel in panels]
+    for panel in panels:
+        name, _, words = panel["subtitle"].partition(": ")
+        assert (panel["text"], words) == (LEGEND[name][0], MEASURES[name])

@@ -191,3 +191,55 @@ def test_labels_of_any_length_leave_a_page_of_usual_size():
     assert "x" * 100 not in text
     assert "x" * 100 not in json.dumps(charts_of(text))
     assert f"{'x' * 60}\N{HORIZONTAL ELLIPSIS} (1)" in text
+
+
+def test_colours_of_charts_on_the_dark_page_have_a_contrast_of_four_and_a_half():
+    """WCAG 2.2, contrast (minimum), for lines as for text."""
+
+    def luminance(colour: str) -> float:
+        shares = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    css = (Path(xpnet.__file__).parent / "report" / "templates" / "page.css").read_text()
+    ground = re.search(r"prefers-color-scheme:dark\)\{:root\{--page:(#\w{6})", css)[1]
+    brighter = dict(re.findall(r'\[stroke="(#\w{6})"\]\{stroke:(#\w{6})\}', css))
+    assert brighter == dict(re.findall(r'\[fill="(#\w{6})"\]\{fill:(#\w{6})\}', css))
+    assert set(brighter) == set(COLOURS)
+    for colour in brighter.values():
+        assert (luminance(colour) + 0.05) / (luminance(ground) + 0.05) >= 4.5
+
+
+def test_loss_and_cost_share_a_chart_where_they_hardly_differ():
+    small("--lambda", "0", out="free")
+    names = [panel.name for panel in build_page([Path("free")]).panels()]
+    assert ("cost" in names, "loss" in names) == (False, True)
+
+
+@pytest.mark.slow
+def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_features():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3))
+    lines = [f"{a:.4f},{b:.4f},{c:.4f},{'high' if b > 0 else 'low'}" for a, b, c in x]
+    Path("mine.csv").write_text("\n".join(["width,weight,age,size", *lines]) + "\n")
+    settings = ["--data", "mine.csv", "--target", "size", "--hidden", "6", "--epochs", "30", "--batch-size", "20"]
+    main(["train", *settings, "--out", "run", "--quiet"])
+    sections = {section.name: section for section in build_page([Path("run")]).sections}
+    importance = sections["importance"].blocks[-1]
+    assert importance.rows[0][0].text == "weight"
+    assert {row[0].text for row in importance.rows} == {"width", "weight", "age"}
+    by_class = sections["classes"].blocks[-1]
+    assert by_class.head[1:5] == ["accuracy (recall)", "precision", "F1", "AUC"]
+    assert float(by_class.rows[0][4].text) > 0.9
+    words, panels = sections["probabilities"].blocks
+    assert "Log-loss" in words.words
+    assert panels.panels[0].name == "calibration"
+    assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
+
+
+def test_comparison_concludes_whether_the_best_two_runs_differ():
+    page = build_page([small(out="one"), small(out="other")])
+    assert (
+        page.conclusion
+        == "one and other do not differ by more than the test samples' chance: 0.00 points apart on the test set."
+    )

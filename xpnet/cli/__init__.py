@@ -23,6 +23,7 @@ from xpnet.version import __version__
 
 COMMANDS = {
     "train": "Train a network and keep everything about it in a run folder.",
+    "runs": "List runs: when, data, network, the settings that differ, figures, and how far each is.",
     "recipes": "List settings that were measured together, and what they reach.",
     "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
     "evaluate": "Evaluate the network of a run: accuracy, overall and by class, and confusion matrix.",

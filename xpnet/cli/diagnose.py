@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from cyclopts import Group, Parameter
-from rich.table import Table
 
-from xpnet.cli.console import STANDARD, Output, finish_on_interrupt, percent
-from xpnet.cli.console import number as number_text
+from xpnet.cli.console import STANDARD, Output, finish_on_interrupt
+from xpnet.cli.diagnosis_tables import (
+    networks_in_words,
+    no_dead_units,
+    repetition,
+    statistics_tables,
+    verdicts_in_words,
+)
 from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import DATA, OUTPUT, given, number, with_settings
-from xpnet.cli.tables import table
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.nn.model_file import MODEL, read_model
@@ -26,7 +30,7 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.analysis.layer_history import LayerHistory, Recorder
+    from xpnet.analysis.layer_history import Recorder
     from xpnet.backend import Backend
     from xpnet.data import Dataset
     from xpnet.nn.network import Network
@@ -35,23 +39,6 @@ if TYPE_CHECKING:
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
 # The settings that may differ from those of the repeated run.
 _WITH_RUN = (*DATA, "figures", "device")
-# Number of networks in the printed tables; the files have all of them.
-_SHOWN = 4
-COLUMNS = {
-    "s_std": "s std",
-    "s_spread": "s spread",
-    "y_mean": "y mean",
-    "y_std": "y std",
-    "gradient_rms": "dJ/ds",
-    "W_rms": "W",
-    "W_gradient_rms": "dJ/dW",
-    "update_ratio": "\N{GREEK SMALL LETTER ETA}|dJ/dW|/|W|",
-    "dead": "dead",
-    "inactive": "inactive",
-    "effective_rank": "rank",
-    "similarity": "cosine",
-    "relative_spread": "spread/mean",
-}
 
 
 @with_settings(*(name for name in Settings.fields() if name not in ("cv", "stratify", "log")), lists=True)
@@ -82,6 +69,7 @@ def diagnose(
     a run, options describe a training as those of xpnet train do.
     """
     from xpnet.analysis.layer_history import Recorder
+    from xpnet.analysis.layer_verdicts import layer_verdicts
     from xpnet.nn.network import Network
     from xpnet.runs.experiment import describe
     from xpnet.training.batches import order_seeds
@@ -107,6 +95,7 @@ def diagnose(
         complete = exit_code == 0 and diverged is None
         history = recorder.history
         repeated = _compare(run, network) if run is not None and complete else None
+        verdicts = layer_verdicts(history)
         found = {
             "run": None if run is None else str(run),
             "folder": str(folder),
@@ -118,14 +107,21 @@ def diagnose(
             "interrupted": exit_code != 0,
             "replicas": [dict(row) for row in population.rows],
             "settings": settings.to_mapping(),
+            "verdicts": [verdict.to_json() for verdict in verdicts],
         } | history.to_json()
         write_new(folder / "diagnosis.csv", history.to_csv().encode())
         write_new(folder / "diagnosis.json", (json.dumps(found) + "\n").encode())
         if draws.kinds:
             pending = draws.draw("diagnosis", history, population, title, recorder.samples)
             write_figures(pending, folder, output)
-        lines = [*_networks(history), *_no_dead_units(network), *_repetition(repeated), f"folder: {folder}"]
-        output.result(found, title, *_tables(history, population), *lines)
+        lines = [
+            *verdicts_in_words(verdicts, network.replicas),
+            *networks_in_words(history),
+            *no_dead_units(network),
+            *repetition(repeated),
+            f"folder: {folder}",
+        ]
+        output.result(found, title, *statistics_tables(history, population), *lines)
         if diverged is not None:
             raise DivergedError(f"{diverged}; {folder} holds the diagnosis of the epochs before it")
         if exit_code:
@@ -227,65 +223,3 @@ def _compare(run: Path, network: Network) -> dict[str, Any] | None:
         identical &= bool(np.array_equal(theirs, ours, equal_nan=True))
         largest = max(largest, float(np.nan_to_num(np.max(np.abs(theirs.astype(float) - ours)))))
     return {"identical": identical, "largest_difference": largest}
-
-
-def _tables(history: LayerHistory, population: Population) -> list[Table]:
-    """Return the last diagnosis: a table for each of the first networks, with a row for each layer."""
-    last = history.statistics[-1]
-    tables = []
-    for r, row in enumerate(population.rows[:_SHOWN]):
-        which = "" if len(population) == 1 else ", ".join(f"{name} {value}" for name, value in row.items()) + ", "
-        rows = [
-            [str(layer + 1), *(_cell(name, float(getattr(last.diagnosis, name)[r, layer])) for name in COLUMNS)]
-            for layer in range(last.diagnosis.s_std.shape[1])
-        ]
-        tables.append(table(["layer", *COLUMNS.values()], rows, title=f"{which}epoch {last.epoch}"))
-    return tables
-
-
-def _cell(name: str, value: float) -> str:
-    if np.isnan(value):
-        return "-"
-    if name in ("dead", "inactive"):
-        return f"{100 * value:.0f} %"
-    if name == "effective_rank":
-        return f"{value:.2f}"
-    return f"{value:.4f}" if name == "similarity" else f"{value:.1e}"
-
-
-def _networks(history: LayerHistory) -> list[str]:
-    """Return a line on how each of the first networks classifies the samples at the end."""
-    found, lines = history.statistics[-1].diagnosis, []
-    several = len(found.loss) > 1
-    for r in range(min(_SHOWN, len(found.loss))):
-        if np.isnan(found.loss[r]):
-            lines.append(f"network {r}: diverged")
-            continue
-        classes = int(found.predicted[r])
-        says = "every sample gets the same class" if classes == 1 else f"{classes} different classes are predicted"
-        which = f"network {r}: " if several else ""
-        lines.append(f"{which}loss {number_text(found.loss[r])}, accuracy {percent(found.accuracy[r])}; {says}")
-    if len(found.loss) > _SHOWN:
-        lines.append(f"diagnosis.csv has {counted(len(found.loss) - _SHOWN, 'network')} more")
-    return lines
-
-
-def _no_dead_units(network: Network) -> list[str]:
-    """Return a line on why no shares of dead units are shown, for an activation that has none."""
-    from xpnet.ops.activations import ACTIVATIONS
-
-    activation = network.config.activation
-    if ACTIVATIONS[activation].rests:
-        return []
-    return [f"dead, inactive: not measured, since outputs of {activation} are not exactly 0 for a range of inputs"]
-
-
-def _repetition(repeated: dict[str, Any] | None) -> list[str]:
-    """Return a line on whether the network equals that of the run, if they can be compared."""
-    if repeated is None:
-        return []
-    if repeated["identical"]:
-        return ["the repeated network is that of the run, bit for bit"]
-    difference = f"the repeated network differs from the run's by up to {repeated['largest_difference']:.1e}: "
-    why = "other hardware, libraries or networks beside it round differently, or the data or the settings have changed"
-    return [difference + why]

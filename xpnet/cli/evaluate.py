@@ -50,6 +50,7 @@ def evaluate(
     the column of the labels and the size and colours of images are the run's.
     """
     from xpnet.analysis.prediction import evaluate_sets, evaluate_sets_in_views, names_of_classes
+    from xpnet.training.conclusions import confused
 
     refuse_taken(figure)
     network, data, settings = _load(run, given(options))
@@ -94,7 +95,10 @@ def evaluate(
     summary = f"accuracy {accuracy}, loss {loss}, cost {cost}, {samples:,} samples"
     if seen is not None:
         summary += f"; accuracy {percent(seen.accuracy)} averaged over {views} views"
-    output.result(result, *tables, _matrix(names, confusion, accuracies, networks), summary)
+    conclusion = confused(confusion, names)
+    result["conclusion"] = None if conclusion is None else conclusion.to_json()
+    lines = [] if conclusion is None else [f"conclusion: {conclusion.text}"]
+    output.result(result, *tables, _matrix(names, confusion, accuracies, networks), summary, *lines)
 
 
 def _load(run: Path, on_line: dict[str, Any]) -> tuple[Network, Dataset, Settings]:

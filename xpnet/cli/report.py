@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from xpnet.cli.console import STANDARD, Output
-from xpnet.cli.options import OUTPUT
+from xpnet.cli.options import FLAG, OUTPUT
 
 _REPORT = Group("Report", sort_key=0)
 
@@ -16,7 +16,9 @@ _REPORT = Group("Report", sort_key=0)
 def report(
     *paths: Annotated[
         Path,
-        Parameter(group=_REPORT, help="Folder of a run, a search or a reproduction; or several runs to compare."),
+        Parameter(
+            group=_REPORT, help="Folder of a run, a search, a reproduction or many runs; or several runs to compare."
+        ),
     ],
     data: Annotated[
         str | None,
@@ -35,16 +37,25 @@ def report(
             "report-TIME.html here for several runs]",
         ),
     ] = None,
+    zip: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT,
+            **FLAG,
+            help="Write a ZIP file to share, with page, settings, figures and data fingerprints of runs; xpnet train "
+            "--config FILE.zip repeats one.",
+        ),
+    ] = False,
     output: Output = STANDARD,
 ) -> None:
-    """Write a run, a search or a reproduction as one HTML page that needs no network, or compare runs.
+    """Write a run, a search, a reproduction or an index of runs as one offline HTML page, or compare runs.
 
     The page has settings, environment, curves, confusion matrix, worst mistakes, weights, timing and the command
     that makes it again. Nothing is overwritten: where report.html is taken, report_2.html is written.
     """
     from xpnet.report.write import write_report
 
-    found = write_report(*paths, out=out, data=data, figures=figures)
+    found = write_report(*paths, out=out, data=data, figures=figures, share=zip)
     for note in found.notes:
         output.note(note)
     result = {
@@ -53,7 +64,7 @@ def report(
         "figures": [str(path) for path in found.figures],
         "notes": found.notes,
     }
-    lines = [f"page: {found.page} ({found.page.stat().st_size / 1e6:.2f} MB)"]
+    lines = [f"{'archive' if zip else 'page'}: {found.page} ({found.page.stat().st_size / 1e6:.2f} MB)"]
     if figures is not None:
         lines.append(f"figures: {figures} ({len(found.figures)} files)")
     output.result(result, *lines)

@@ -15,7 +15,7 @@ from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt,
 from xpnet.cli.figures import kinds_of
 from xpnet.cli.options import FLAG, OUTPUT, Debug, Json, Quiet, config_options, given, read_settings, settings_options
 from xpnet.cli.progress import StopOnInterrupt
-from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
+from xpnet.cli.search_display import SearchDisplay, concluded, counts_text, point_text, trials_table
 from xpnet.cli.search_figures import draw_search
 from xpnet.cli.train import train_anew
 from xpnet.config.settings import Settings
@@ -234,7 +234,7 @@ def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt, kin
         display.stop()
         files.write_last()
         output.note(f"the winner is trained again, on {settings.data.split}: {run}")
-        if train_anew(settings, run, NotesOnly(as_json=False, quiet=output.quiet), kinds):
+        if train_anew(settings, run, NotesOnly(as_json=False, quiet=output.quiet), kinds=kinds):
             return None
         trained_again = True
         return read_metrics(run / METRICS) | {"winner": run.name}
@@ -281,4 +281,4 @@ def _tables(result: SearchResult, found: dict[str, Any], folder: Path) -> list[A
         split, again = (result.settings or {}).get("split"), " again" if found["trained_again"] else ""
         accuracy = percent(result.final["test"]["accuracy"])
         lines.append(f"test accuracy of the winner, trained{again} on {split}: {accuracy}")
-    return [*lines, f"folder: {folder}"]
+    return [*lines, f"folder: {folder}", *concluded(found)]

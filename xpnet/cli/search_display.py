@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from xpnet.cli.console import Output, percent
+from xpnet.cli.tables import concluded as concluded
 from xpnet.errors import printable
 from xpnet.training.callback import Callback
 from xpnet.utils.plural import counted

@@ -136,3 +136,11 @@ def result_table(result: TrainResult, folds: Mapping[str, Any] | None = None) ->
     if (seen := result.test_views) is not None:
         made.add_row(f"test, {result.views} views", percent(seen.accuracy), number(seen.loss), "")
     return made
+
+
+def concluded(figures: Mapping[str, Any]) -> list[str]:
+    """Return the line with the conclusion of a run or a search; none if it is a warning, which is printed as such."""
+    conclusion = figures.get("conclusion")
+    if conclusion is None or conclusion["text"] in figures.get("warnings", ()):
+        return []
+    return [f"conclusion: {conclusion['text']}"]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -16,8 +17,9 @@ from xpnet.cli.console import STANDARD, Interrupt, Output, finish_on_interrupt
 from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
-from xpnet.cli.tables import combinations_table, in_words, result_table
+from xpnet.cli.tables import combinations_table, concluded, in_words, result_table
 from xpnet.config.settings import CONFIG, Settings, read_config
+from xpnet.config.shared import is_shared, shared_data
 from xpnet.errors import ConfigError, RunError
 from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import check_utf8
@@ -37,7 +39,9 @@ def train(
     *,
     config: Annotated[
         Path | None,
-        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
+        Parameter(
+            group=OUTPUT, help="Settings from a TOML file, a run folder or a shared ZIP; options on the line go first."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -54,6 +58,9 @@ def train(
         bool,
         Parameter(group=OUTPUT, **FLAG, help="With --resume: go on although settings or data differ."),
     ] = False,
+    watch: Annotated[
+        bool, Parameter(group=OUTPUT, **FLAG, help="Draw the run as it trains, on a page that only this machine sees.")
+    ] = False,
     output: Output = STANDARD,
 ) -> None:
     """Train a network and keep everything about it in a run folder.
@@ -64,17 +71,27 @@ def train(
     if resume is None:
         if allow_changes:
             raise ConfigError("allow_changes = true: is for a run that is resumed; name it with --resume RUN")
-        exit_code = train_anew(read_settings(options, config, recipe), out, output)
+        settings = read_settings(options, config, recipe)
+        expected = shared_data(config) if config is not None and is_shared(config) else {}
+        exit_code = train_anew(settings, out, output, watch=watch, expected=expected)
     else:
         for name, value in (("config", config), ("recipe", recipe), ("out", out)):
             if value is not None:
                 raise ConfigError(f"{name} = {value}: a run that is resumed has its own; leave --{name} out")
-        exit_code = _resume(resume, options, output, allow_changes=allow_changes)
+        exit_code = _resume(resume, options, output, allow_changes=allow_changes, watch=watch)
     if exit_code:
         sys.exit(exit_code)
 
 
-def train_anew(settings: Settings, out: Path | None, output: Output, kinds: tuple[str, ...] | None = None) -> int:
+def train_anew(
+    settings: Settings,
+    out: Path | None,
+    output: Output,
+    *,
+    kinds: tuple[str, ...] | None = None,
+    watch: bool = False,
+    expected: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Train in a new run folder; return 0, or the exit code of a signal.
 
     Args:
@@ -82,6 +99,8 @@ def train_anew(settings: Settings, out: Path | None, output: Output, kinds: tupl
         out: Its folder; None makes one below ``runs/``.
         output: Where notes and the result are printed.
         kinds: Kinds of pictures to draw; those that the settings ask for if not given.
+        watch: Draw the run as it trains, on a page of its own.
+        expected: The fingerprint of the data of a shared run; a warning says if the data has another.
 
     Raises:
         RunError: Not everything could be saved.
@@ -89,17 +108,21 @@ def train_anew(settings: Settings, out: Path | None, output: Output, kinds: tupl
     from xpnet.report.drawing_process import Drawer
 
     with drawer(settings.run.figures, output) if kinds is None else Drawer(kinds) as draws:
-        return _train_anew(settings, out, output, draws)
+        return _train_anew(settings, out, output, draws, watch=watch, expected=expected)
 
 
-def _train_anew(settings: Settings, out: Path | None, output: Output, draws: Drawer) -> int:
+def _train_anew(
+    settings: Settings, out: Path | None, output: Output, draws: Drawer, *, watch: bool, expected: Mapping[str, Any]
+) -> int:
     from xpnet.runs.environment import describe_environment
     from xpnet.runs.experiment import Experiment, alone_in
     from xpnet.runs.folder import create_run_folder, write_config, write_environment
-    from xpnet.runs.resume import ResumePoint
+    from xpnet.runs.resume import ResumePoint, differences
 
     experiment = Experiment.of(settings, output.note)
     output.notes(*recipe_hint(settings, experiment.data.name))
+    if expected and (others := differences(expected, experiment.fingerprint)):
+        output.note(f"warning: the data is not that of the shared run: {'; '.join(others)}")
     folder = create_run_folder(out)
     try:
         write_config(folder, experiment.config)
@@ -109,10 +132,10 @@ def _train_anew(settings: Settings, out: Path | None, output: Output, draws: Dra
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
-        return _train_in(experiment, folder, ResumePoint(), output, draws)
+        return _train_in(experiment, folder, ResumePoint(), output, draws, watch=watch)
 
 
-def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> int:
+def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, watch: bool) -> int:
     """Continue the run in a folder to its end; return 0, or the exit code of a signal.
 
     Raises:
@@ -133,7 +156,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
     metrics = finished(run)
     if metrics is not None and not changes:
         output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
-        output.result(metrics, f"run folder: {run}")
+        output.result(metrics, f"run folder: {run}", *concluded(metrics))
         _warn(metrics, output)
         return 0
     refuse_links(run)
@@ -155,7 +178,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
             write_config(run, experiment.config)
         environment = describe_environment(experiment.backend, command_line())
         output.notes(*remember_environment(run, environment, point.step))
-        return _train_in(experiment, run, point, output, draws)
+        return _train_in(experiment, run, point, output, draws, watch=watch)
 
 
 def _check_is_run(run: Path) -> None:
@@ -193,8 +216,11 @@ def _resume_point(run: Path, experiment: Experiment, output: Output, allow_chang
     return point, bool(changes)
 
 
-def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: Output, draws: Drawer) -> int:
+def _train_in(
+    experiment: Experiment, folder: Path, point: ResumePoint, output: Output, draws: Drawer, *, watch: bool
+) -> int:
     """Train from a point to the end, fill the folder, print the result; return 0, or the exit code of a signal."""
+    from xpnet.cli.live_page import live_page
     from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
     from xpnet.runs.loggers import loggers
     from xpnet.runs.saver import Saver
@@ -212,8 +238,9 @@ def _train_in(experiment: Experiment, folder: Path, point: ResumePoint, output: 
         with (
             contextlib.closing(Saver(experiment, folder, output.note, point.step if point.starts else None)) as saver,
             ProgressBars(shown=output.show_progress) as bars,
+            live_page(experiment, output, watch=watch) as pages,
         ):
-            callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt)]
+            callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt), *pages]
             callbacks += loggers(experiment, folder, output.note)
             network, result = experiment.train(folder, point, callbacks)
             write = _draw(experiment, folder, result, output, draws)
@@ -250,7 +277,7 @@ def _print_result(
     folder = saver.folder
     not_printed: OSError | None = None
     try:
-        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}")
+        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}", *concluded(metrics))
     except OSError as error:
         not_printed = error
     _warn(metrics, output)

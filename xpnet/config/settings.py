@@ -17,6 +17,7 @@ from xpnet.config.cycles import CYCLIC
 from xpnet.config.definitions import MOST_NETWORKS, DataConfig, NetworkConfig, RunConfig
 from xpnet.config.fields import setting_name, shown
 from xpnet.config.optimisers import no_effect, without_effect_on
+from xpnet.config.shared import is_shared, shared_settings
 from xpnet.config.training import TrainConfig
 from xpnet.errors import ConfigError
 from xpnet.utils.parsing import MOST_TOML, read_text, read_toml
@@ -183,6 +184,8 @@ def read_settings(path: Path) -> tuple[dict[str, Any], Settings]:
     try:
         return given, Settings.from_mapping(given)
     except ConfigError as error:
+        if is_shared(path):
+            raise ConfigError(f"config = {path}: {error}") from None
         path = path / CONFIG if path.is_dir() else path
         text = read_text(path, MOST_TOML, ConfigError, links=True)
         name = re.escape(str(error).partition(" = ")[0])
@@ -256,11 +259,13 @@ def _check_combinations(settings: Settings, given: Mapping[str, Any]) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the settings in a TOML file, or in the ``config.toml`` of a run folder.
+    """Return the settings in a TOML file, in the ``config.toml`` of a run folder, or in a shared study (``.zip``).
 
     Raises:
         ConfigError: There is no such file, or it is not TOML, or goes beyond a limit of :mod:`xpnet.utils.parsing`.
     """
+    if is_shared(path):
+        return shared_settings(path, CONFIG)
     named = not path.is_dir()
     path = path if named else path / CONFIG
     return read_toml(path, ConfigError, f"config = {path}", links=named)

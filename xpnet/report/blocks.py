@@ -22,6 +22,8 @@ from xpnet.training.history import FIGURES, evenly
 
 # Most epochs in a chart and its table: a page has fewer pixels, and a longer table is of no use.
 EPOCHS = 1000
+# A cost that exceeds the loss by at most this share has no chart of its own.
+_ALIKE = 0.03
 
 
 def spread_of(values: Any) -> Any:
@@ -126,12 +128,18 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
     last = f"{record.epochs[-1]:.0f} epochs"
     spread = f", mean of {len(members)} networks with one standard deviation to each side" if len(members) > 1 else ""
     panels = []
+    apart = _cost_above_loss(record, members)
     for name in FIGURES:
+        if name == "cost" and apart is not None:
+            continue
         points = [
             (SET_NAMES[which], *curve_points(record, members, f"{which}_{name}")) for which in ("train", "validation")
         ]
         words = f"{name} over {last}{spread}"
-        panels.append(metric_curves(f"{prefix}{name}", name.capitalize(), words, name, points))
+        title = name.capitalize()
+        if name == "loss" and apart is not None:
+            title += f" (the cost is at most {100 * apart:.2g} % above it)" if apart else " (which is also the cost)"
+        panels.append(metric_curves(f"{prefix}{name}", title, words, name, points))
     panels = [panel for panel in panels if panel.rows]  # a run that diverged at once has nothing to draw
     # The learning rate is drawn from the first step on, as in the run's own curves.
     rates = np.concatenate([record.initial_eta[np.newaxis, members], record.curve("eta", members)[at]])
@@ -143,6 +151,18 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
     title = "Learning rate"
     panels.append(lines(f"{prefix}learning-rate", title, alt, rows, x="epoch", y=title.lower(), series=["eta"]))
     return Panels(panels, _curve_table(record, members))
+
+
+def _cost_above_loss(record: RunRecord, members: Sequence[int]) -> float | None:
+    """Return the largest share by which the cost exceeds the loss, if they hardly differ; else None."""
+    largest = 0.0
+    for which in ("train", "validation"):
+        loss, cost = (record.curve(f"{which}_{name}", members) for name in ("loss", "cost"))
+        known = np.isfinite(loss) & np.isfinite(cost) & (loss > 0)
+        if not known.any():
+            return None
+        largest = max(largest, float(np.abs(cost[known] / loss[known] - 1).max()))
+    return largest if largest <= _ALIKE else None
 
 
 def _curve_table(record: RunRecord, members: Sequence[int]) -> Table:

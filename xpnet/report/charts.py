@@ -74,6 +74,7 @@ def lines(
     legend: str | None = None,
     percent: bool = False,
     cut: bool = True,
+    log: bool = False,
     detail: str | None = None,
     colours: Sequence[str] = COLOURS,
     wide: bool = False,
@@ -87,13 +88,15 @@ def lines(
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
     tall = bool(values) and max(values) > top > 0
     scale = alt.Scale(domain=[min(values), top]) if tall else alt.Scale(zero=False)
+    ticks = log_axis(min(values), max(values)) if log else {"tickCount": 5, **_number_format(values, percent=percent)}
+    scale = alt.Scale(type="log", nice=False, padding=6) if log else scale
     y_title = f"{y}, up to {top:.2g}" if tall else y
     x_axis = alt.Axis(grid=False, tickMinStep=1, tickCount=max(1, min(8, round(max(xs) - min(xs)))))
     base = alt.Chart(ROWS).encode(
         x=alt.X("x:Q", title=x, axis=x_axis, scale=alt.Scale(zero=False)),
         color=_colour(series, legend, colours, symbolType="stroke"),
     )
-    up = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, **_number_format(values, percent=percent)))
+    up = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(**ticks))
     points: Any = {"size": 40, "opacity": 1} if len(set(xs)) == 1 else False
     line = base.mark_line(strokeWidth=2, clip=True, point=points).encode(y=up)
     columns, tips = {"x": x, "s": "line", "y": y}, {"s:N": "line", "x:Q": x, "y:Q": y}
@@ -105,7 +108,7 @@ def lines(
     layers = [line]
     if any("l" in row for row in rows):
         tips |= {"l:Q": "-1 std", "h:Q": "+1 std"}
-        columns |= _band_columns(y)
+        columns |= {"l": f"{y}, mean - std", "h": f"{y}, mean + std"}
         band = base.mark_area(opacity=0.16, clip=True)
         layers.append(band.encode(y=alt.Y("l:Q", title=y_title, scale=scale), y2="h:Q"))
     layers.append(_under_pointer(base, up, _tooltips(tips, **dict.fromkeys("ylh", ".1%" if percent else ".4~g"))))
@@ -154,7 +157,7 @@ def dots(
     if any("l" in row for row in rows):
         rule = base.mark_rule(opacity=0.6, clip=True, strokeWidth=1.5)
         layers.append(rule.encode(y=alt.Y("l:Q", title=y), y2="h:Q"))
-        columns |= _band_columns(y)
+        columns |= {"l": f"{y}, mean - std", "h": f"{y}, mean + std"}
     return Panel(name, title, alt_text, alt.layer(*layers), rows, columns)
 
 
@@ -287,10 +290,6 @@ def _tooltips(fields: Mapping[str, str], **formats: str) -> list[Any]:
 def _untyped(fields: Mapping[str, str]) -> dict[str, str]:
     """Return fields without their types, as the CSV has them."""
     return {field.partition(":")[0]: words for field, words in fields.items()}
-
-
-def _band_columns(y: str) -> dict[str, str]:
-    return {"l": f"{y}, mean - std", "h": f"{y}, mean + std"}
 
 
 def _repeated(values: Sequence[Any], series: Sequence[str]) -> list[Any]:

@@ -22,7 +22,7 @@ from xpnet.report.charts import by_group, metric_curves
 from xpnet.report.format import SET_NAMES
 from xpnet.report.page import Block, Page, Panels, Section, Table, Text, cell, metric_cell, seconds_cell, table
 from xpnet.report.records import RunRecord
-from xpnet.report.significance import Contender, differences
+from xpnet.report.significance import Contender, compared, differences
 
 _CURVES = (("validation", "accuracy"), ("validation", "loss"), ("train", "loss"), ("train", "cost"))
 
@@ -44,7 +44,8 @@ def compare_page(records: Sequence[RunRecord], data: str | None, made: str) -> P
         again_section(again),
     ]
     title = " and ".join(labels) if len(labels) == 2 else f"{len(labels)} runs: {', '.join(labels)}"
-    return Page("comparison", title, f"{len(labels)} runs side by side", sections, made, notes)
+    subtitle = f"{len(labels)} runs side by side"
+    return Page("comparison", title, subtitle, sections, made, notes, compared(contenders))
 
 
 def _labelled(records: Sequence[RunRecord]) -> list[RunRecord]:

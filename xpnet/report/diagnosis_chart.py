@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.analysis.layer_history import LayerHistory
 from xpnet.analysis.layer_statistics import MEASURES
+from xpnet.analysis.layer_verdicts import LEGEND
 from xpnet.report.theme import is_wide, log_axis, titled
 from xpnet.training.population import Population
 
@@ -65,7 +66,8 @@ def _panel(history: LayerHistory, members: list[int], name: str) -> Any:
         for layer, value in zip(layers, of_epoch, strict=True)
         if np.isfinite(value) and (value > 0 or not is_log)  # a logarithmic axis has no 0
     ]
-    title = alt.TitleParams(name, subtitle=MEASURES[name], anchor="start", frame="group", fontSize=12, offset=6)
+    below = f"{name}: {MEASURES[name]}"
+    title = alt.TitleParams(LEGEND[name][0], subtitle=below, anchor="start", frame="group", fontSize=12, offset=6)
     chart = alt.Chart({"values": rows}, title=title)
     chart = chart.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=16) if len(epochs) <= 12 else False)
     return chart.encode(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.analysis.prediction import as_trained, load_for, read_like
+from xpnet.analysis.scores import Importance, permutation_importance
 from xpnet.config.definitions import DataConfig
 from xpnet.data import Dataset
 from xpnet.errors import DataError, XpnetError
@@ -23,6 +24,8 @@ IMAGE_SHAPES = {3072: (3, 32, 32), 784: (1, 28, 28)}
 _BATCH = 500
 # Most networks to evaluate: more would take much memory and add little.
 MOST_NETWORKS = 100
+# Most features whose importance is measured: a longer list tells nothing.
+MOST_FEATURES = 40
 # Accuracies that differ by more than this cannot be from the same samples.
 _SAME = 2e-3
 Shape = tuple[int, int, int]
@@ -66,6 +69,10 @@ class Inspection:
         samples: Number of samples in the test set.
         correct: Whether each of the `members` is correct on each sample (R, samples).
         note: A warning about the data; empty if there is none.
+        probabilities: Probabilities of the classes, means over the networks (samples, classes).
+        labels: The true classes (samples,).
+        features: Names of the features; empty for pictures and for data without names.
+        importance: How much accuracy is lost without each feature; None for pictures, and if there are many.
     """
 
     names: tuple[str, ...]
@@ -76,6 +83,10 @@ class Inspection:
     samples: int
     correct: NDArray[np.bool_]
     note: str = ""
+    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    features: tuple[str, ...] = ()
+    importance: Importance | None = None
 
 
 def inspect(record: RunRecord, data: str | None, most: int) -> Inspection | str:
@@ -142,7 +153,13 @@ def _inspect(record: RunRecord, network: Network, data: Dataset, members: list[i
     names = tuple(class_label(names[c], c) if c < len(names) else str(c) for c in range(classes))
     mistakes = [_mistake(network, data, index, mean[index]) for index in map(int, worst)]
     note = _other_data(record, correct.mean(axis=1), members)
-    return Inspection(names, members, confusion, mistakes, len(wrong), n, correct, note)
+    labels = np.asarray(test.labels, np.int64)
+    table = image_shape(data) is None
+    few = table and bool(most) and data.features <= MOST_FEATURES
+    importance = permutation_importance(network, test.x, labels) if few else None
+    features = (network.feature_names or data.feature_names) if table else ()
+    found = Inspection(names, members, confusion, mistakes, len(wrong), n, correct, note)
+    return replace(found, probabilities=mean, labels=labels, features=features, importance=importance)
 
 
 def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]) -> Mistake:
@@ -150,13 +167,14 @@ def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]
     x, true, shape = data.test.x[index], int(data.test.labels[index]), image_shape(data)
     assert network.transform is not None
     standardiser, encoder = network.transform.plain_standardiser(), network.transform.encoder
+    own = network.feature_names or data.feature_names
     values = np.asarray(x, float) if encoder is None else encoder(x[None])[0]
     z = (values - standardiser.mean) / standardiser.std
     far = np.argsort(-np.abs(z), kind="stable")[:4]
     picture = None if shape is None else picture_of(to_bytes(x, data), shape)
-    names = None if encoder is None else encoder.output_names(network.feature_names)
+    names = encoder.output_names(network.feature_names) if encoder is not None else own if len(own) == len(z) else None
     features: list[tuple[int | str, float, float]] = [
-        (int(i) if names is None else names[i], float(values[i]), float(z[i])) for i in far
+        (int(i) if not names else names[i], float(values[i]), float(z[i])) for i in far
     ]
     return Mistake(index, true, int(p.argmax()), float(p.max()), float(p[true]), picture, features)
 

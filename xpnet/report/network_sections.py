@@ -13,6 +13,8 @@ from xpnet.report.format import percent
 from xpnet.report.inspection import IMAGE_SHAPES, Inspection, first_layer, weight_pictures
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text, metric_cell, table
 from xpnet.report.records import RunRecord
+from xpnet.report.score_sections import scores_by_class
+from xpnet.training.conclusions import confused
 
 # Most pictures of units; most features and units of a heat map; most features in the table.
 _UNITS, _MAP, _LISTED = 60, (48, 64), 20
@@ -39,18 +41,21 @@ def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]
     caption = f"Samples by true class (row) and prediction (column){several}"
     matrix_table = table(["true \\ predicted", *names], counts, caption, "The matrix as a table")
     words = [Text(f"Of {settings_text(best)}.")] if best else []
-    return [*words, Panels([panel], matrix_table), _by_class(names, confusion, off, len(found.members))]
+    if (conclusion := confused(confusion, names)) is not None:
+        words.append(Text(conclusion.text))
+    return [*words, Panels([panel], matrix_table), _by_class(names, found, off)]
 
 
-def _by_class(names: list[str], confusion: Any, off: Any, networks: int) -> Table:
+def _by_class(names: list[str], found: Inspection, off: Any) -> Table:
     """Return a table with a line for each class; `off` is the confusion matrix without its diagonal."""
+    confusion, networks, scores = found.confusion, len(found.members), scores_by_class(found)
     totals, columns, rows = confusion.sum(axis=1), confusion.sum(axis=0), []
     for c, name in enumerate(names):
         hits, wrong = confusion[c, c], int(off[c].argmax())
         shares = [metric_cell("accuracy", hits / n if n else None) for n in (totals[c], columns[c])]
         taken = f"{names[wrong]} ({percent(off[c, wrong] / totals[c])})" if off[c, wrong] else ""
-        rows.append([name, *shares, int(totals[c]) // networks, taken])
-    head = ["class", "accuracy (recall)", "precision", "samples", "most often taken for"]
+        rows.append([name, *shares, *scores[c], int(totals[c]) // networks, taken])
+    head = ["class", "accuracy (recall)", "precision", "F1", "AUC", "samples", "most often taken for"]
     return table(head, rows, "By class", tall=True)
 
 

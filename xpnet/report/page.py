@@ -22,11 +22,34 @@ from xpnet.report.theme import PAGE_CONFIG
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, and the number that it is sorted by, if it has one."""
+    """A cell of a table.
+
+    Attributes:
+        text: Its text.
+        sort: The number that it is sorted by, if it has one.
+        strong: Whether it is bold.
+        link: A relative address that the text links to.
+        curve: Accuracies that are drawn as a small curve in place of a text.
+    """
 
     text: str
     sort: float | None = None
     strong: bool = False
+    link: str = ""
+    curve: tuple[float, ...] = ()
+
+    @property
+    def points(self) -> str:
+        """The small curve as points of an SVG of 120 by 28 pixels; its lowest and highest value touch the edges."""
+        low, high = min(self.curve), max(self.curve)
+        step, rise = 116 / max(1, len(self.curve) - 1), 24 / ((high - low) or 1.0)
+        return " ".join(f"{2 + i * step:.1f},{26 - rise * (y - low):.1f}" for i, y in enumerate(self.curve))
+
+    @property
+    def description(self) -> str:
+        """The small curve in words."""
+        ends, best = (f"{100 * value:.1f} %" for value in (self.curve[-1], max(self.curve)))
+        return f"Curve of the accuracy from {100 * self.curve[0]:.1f} % to {ends}, at most {best}"
 
 
 @dataclass(frozen=True)
@@ -149,12 +172,13 @@ class Page:
     """A page.
 
     Attributes:
-        kind: run, comparison, search or reproduction.
+        kind: run, comparison, search, reproduction or runs.
         title: Its heading.
         subtitle: The line below that.
         sections: Its sections.
         made: Which version of xpnet made it, and when.
         notes: Notes at the top of the page.
+        conclusion: What it all says, in one sentence above everything; empty if nothing can be said.
     """
 
     kind: str
@@ -163,6 +187,7 @@ class Page:
     sections: Sequence[Section]
     made: str
     notes: Sequence[str] = field(default_factory=list)
+    conclusion: str = ""
 
     def panels(self) -> list[Panel]:
         """Return all charts, in their order."""

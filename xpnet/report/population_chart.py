@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.report.format import SET_NAMES, is_number, setting_label
-from xpnet.report.theme import COLOURS, band_rows, epoch_axis, titled
+from xpnet.report.theme import COLOURS, DASHES, band_rows, epoch_axis, titled
 from xpnet.training.history import evenly
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
@@ -18,11 +18,15 @@ _FEW, _MANY, _NAMED = 6, 12, 8
 # A loss above this multiple of the median diverges, and would flatten all other lines.
 _TALL = 3
 _WIDTH, _HEIGHT = 360, 230
+# Patterns of the values of a second setting.
+_DASHES = (*DASHES, (1, 3), (12, 3))
 Combinations = Sequence[tuple[dict[str, Any], list[int]]]
 
 
 def population_figure(population: Population, result: TrainResult, title: str) -> Any:
     """Return loss and accuracy by epoch, a line for each combination of settings, and the final accuracies.
+
+    If two settings vary, colours stand for one of them and dashes for the other.
 
     A line is the mean over the seeds, with a band of one standard deviation (ddof = 1) to each side if there are few
     lines.  If exactly one numeric setting varies, the panel on the right has the final validation accuracy of every
@@ -54,9 +58,10 @@ def _lines(result: TrainResult, combinations: Combinations, which: str, figure: 
     history = result.history
     values = history[f"{which}_{figure}"].reshape(len(history), -1)
     labels = [", ".join(map(_text, combination.values())) for combination, _ in combinations]
+    two = _two_settings(combinations)
     rows = [
-        row
-        for (_, members), label in zip(combinations, labels, strict=True)
+        row | {name: _text(combination[setting]) for name, setting in zip("cd", two, strict=False)}
+        for (combination, members), label in zip(combinations, labels, strict=True)
         for row in band_rows(history["epoch"], values[:, [r for r in members if r < values.shape[1]]], label)
     ]
     means = [row["y"] for row in rows]
@@ -67,13 +72,42 @@ def _lines(result: TrainResult, combinations: Combinations, which: str, figure: 
         y_title += f", up to {tallest:.2g}"
     x = alt.X("x:Q", title="epoch", axis=epoch_axis(len(history) - 1, _WIDTH))
     y = alt.Y("y:Q", title=y_title, axis=alt.Axis(format="%") if figure == "accuracy" else alt.Axis(), scale=scale)
-    base = alt.Chart({"values": rows}).encode(x=x, color=_colour(labels, list(combinations[0][0])))
+    base = alt.Chart({"values": rows}).encode(x=x, detail="s:N")
+    if two:
+        colour, dash = ([*dict.fromkeys(_text(one[name]) for one, _ in combinations)] for name in two)
+        base = base.encode(color=_by_value("c", colour, two[0]))
+    else:
+        base = base.encode(color=_colour(labels, list(combinations[0][0])))
     few, one_epoch = len(labels) <= _FEW, len({row["x"] for row in rows}) == 1
     line = base.mark_line(strokeWidth=1.8 if few else 1.0, point=one_epoch, clip=not one_epoch)
+    if two:
+        patterns = alt.Scale(domain=dash, range=[list(pattern) for pattern in _DASHES[: len(dash)]])
+        legend = alt.Legend(title=setting_label(two[1]), symbolType="stroke", symbolSize=400)
+        line = line.encode(strokeDash=alt.StrokeDash("d:N", sort=dash, scale=patterns, legend=legend))
     chart = line.encode(y=y, order="x:Q")
     if few and any("l" in row for row in rows):
         chart = base.mark_area(opacity=0.15, clip=True).encode(y=alt.Y("l:Q"), y2="h:Q") + chart
     return chart.properties(width=_WIDTH, height=_HEIGHT)
+
+
+def _two_settings(combinations: Combinations) -> list[str]:
+    """Return the settings that colours and dashes stand for, if two vary that have few values; else nothing."""
+    names = list(combinations[0][0])
+    if len(names) != 2:
+        return []
+    counts = {name: len({_text(combination[name]) for combination, _ in combinations}) for name in names}
+    colour, dash = sorted(names, key=lambda name: -counts[name])
+    return [colour, dash] if counts[dash] <= len(_DASHES) and counts[colour] <= _MANY else []
+
+
+def _by_value(field: str, values: list[str], name: str) -> Any:
+    """Return the colours of the values of one setting: distinct ones of few values, a ramp of many."""
+    import altair as alt
+
+    few = len(values) <= len(COLOURS)
+    scale = alt.Scale(domain=values, range=list(COLOURS[: len(values)])) if few else alt.Scale(scheme="viridis")
+    legend = alt.Legend(title=setting_label(name), symbolOpacity=1, symbolType="stroke")
+    return alt.Color(f"{field}:N", sort=values, scale=scale, legend=legend)
 
 
 def _colour(labels: list[str], names: list[str]) -> Any:

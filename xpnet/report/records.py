@@ -1,4 +1,4 @@
-"""The kind of a folder (a run, a search or a reproduction), and the reader of run folders."""
+"""The kind of a folder (a run, a search, a reproduction, or runs), and the reader of run folders."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import RunError, printable
 from xpnet.nn.model_file import MODEL, read_model
 from xpnet.runs.folder import ENVIRONMENT, HISTORY, METRICS
+from xpnet.runs.listing import holds_runs
 from xpnet.runs.records import read_environment, read_history, read_metrics
 from xpnet.training.chance_level import none_better
 from xpnet.training.history import evenly
@@ -23,9 +24,10 @@ from xpnet.training.schedules import FIRST_RATE
 SEARCH = "search.json"
 RESULTS = "results.json"
 # The file by which each kind of folder is known.  The order matters: a search's folder may have settings too.
-_KINDS = {"search": SEARCH, "run": CONFIG, "reproduction": RESULTS}
+_KINDS = {"diagnosis": "diagnosis.json", "search": SEARCH, "run": CONFIG, "reproduction": RESULTS}
 _ACCEPTED = (
-    "it can be the folder of a run (with config.toml), of a search (search.json) or of a reproduction (results.json)"
+    "it can be the folder of a run (with config.toml), of a search (search.json), of a reproduction (results.json), of "
+    "a diagnosis (diagnosis.json), or one that holds runs"
 )
 Values = NDArray[np.float64]
 # Most values of a history column to keep; if there are more, only some networks are drawn.
@@ -114,6 +116,11 @@ class RunRecord:
         known = np.flatnonzero(np.isfinite(self.figures("validation", "accuracy")))
         return none_better((self.metrics or {}).get("guessing"), known.tolist())
 
+    @property
+    def conclusion(self) -> str:
+        """What the run says, in one sentence; empty if nothing, and for runs of earlier versions."""
+        return str(((self.metrics or {}).get("conclusion") or {}).get("text", ""))
+
     def known(self, members: Sequence[int]) -> list[int]:
         """Return those of the networks `members` whose history was read."""
         kept = None if self.kept is None else set(self.kept)
@@ -137,7 +144,7 @@ class RunRecord:
 
 
 def kind_of(path: Path) -> str:
-    """Return the kind of a folder, by the files in it: ``"run"``, ``"search"`` or ``"reproduction"``.
+    """Return a folder's kind, by its files: ``"run"``, ``"search"``, ``"reproduction"``, ``"diagnosis"`` or ``"runs"``.
 
     Raises:
         RunError: The folder is of none of these kinds.
@@ -149,6 +156,8 @@ def kind_of(path: Path) -> str:
     for kind, name in _KINDS.items():
         if (path / name).is_file():
             return kind
+    if holds_runs(path):
+        return "runs"
     raise RunError(f"{path}: has neither {CONFIG} nor {SEARCH} nor {RESULTS}; {_ACCEPTED}")
 
 

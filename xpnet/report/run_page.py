@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report import network_sections
+from xpnet.report import network_sections, score_sections
 from xpnet.report.blocks import (
     again_section,
     curves,
@@ -51,7 +51,9 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
         environment_section(record.environment),
         again_section(commands),
     ]
-    return Page("run", record.label, record.title, sections, made, record.notes)
+    conclusion = record.conclusion
+    notes = [note for note in record.notes if note != conclusion]
+    return Page("run", record.label, record.title, sections, made, notes, conclusion)
 
 
 def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:
@@ -69,6 +71,9 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
     else:
         note = [Text(found.note, "note")] if found.note else []
         contents.append(("classes", "Classes", [*note, *network_sections.classes(found, best, prefix)]))
+        contents.append(("probabilities", "Probabilities", score_sections.probabilities(found, prefix)))
+        if features := score_sections.importance(found):
+            contents.append(("importance", "Importance of features", features))
         contents.append(("mistakes", "Worst mistakes", network_sections.mistakes(found)))
     contents.append(("weights", "First-layer weights", network_sections.weights(record, members, prefix)))
     contents.append(("timing", "Timing", _timing(record, prefix)))

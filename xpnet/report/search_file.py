@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from xpnet.errors import RunError
-from xpnet.runs.records import ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
+from xpnet.runs.records import CONCLUSION_SHAPE, ENVIRONMENT_SHAPE, FIGURE_SHAPE, GUESSING_SHAPE
 from xpnet.tuning.journal import MOST_LINE
 from xpnet.tuning.search_identity import SETTINGS_SHAPE
 from xpnet.tuning.searchable import KINDS
@@ -58,6 +58,7 @@ _SHAPE = schema.record(
         "environment": schema.optional(ENVIRONMENT_SHAPE),
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),
+        "conclusion": schema.optional(CONCLUSION_SHAPE),
     },
 )
 

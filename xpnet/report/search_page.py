@@ -68,7 +68,9 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     ]
     varied = ", ".join(map(setting_label, space))
     subtitle = f"{len(trials)} trials of {varied}, {found.get('sampler', 'an unknown sampler')}"
-    return Page("search", folder.resolve().name, subtitle, sections, made, notes)
+    conclusion = str((found.get("conclusion") or {}).get("text", ""))
+    notes = [note for note in notes if note != conclusion]
+    return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
 
 
 def _result(found: Mapping[str, Any], best: Trial) -> list[Block]:

@@ -84,6 +84,29 @@ def differences(contenders: Sequence[Contender]) -> list[Block]:
     return [*blocks, Text(words)]
 
 
+def compared(contenders: Sequence[Contender]) -> str:
+    """Return the conclusion of a comparison: which run is best, or that the best two do not differ beyond chance."""
+    known = sorted((c for c in contenders if c.accuracies), key=lambda c: -_mean(c))
+    same = all(known[0].shares(other, "data") for other in known[1:])
+    if len(known) < 2 or not same or all(c.record.none_better for c in known):
+        return ""
+    pairs = list(combinations(known, 2))
+    d = holm([difference(b, a) for a, b in pairs])[0]
+    best, second = known[0].record.label, known[1].record.label
+    points = f"{abs(100 * d.difference):.2f} points"
+    if d.significant is None:
+        return ""
+    if not d.significant:
+        chance = "beyond their seeds" if d.seeds else "by more than the test samples' chance"
+        return f"{best} and {second} do not differ {chance}: {points} apart on the test set."
+    scope = "" if d.seeds else ", for these two networks; more seeds would tell about the settings"
+    return f"{best} is the best on the test set, {points} above {second}, which is more than chance{scope}."
+
+
+def _mean(contender: Contender) -> float:
+    return float(np.mean(list(contender.accuracies.values())))
+
+
 def difference(a: Contender, b: Contender) -> Difference:
     """Return the difference of the test accuracies, second run minus first, with its significance over seeds."""
     first, second = list(a.accuracies.values()), list(b.accuracies.values())

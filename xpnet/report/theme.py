@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 # Okabe and Ito's colours, which stay distinct for colour-blind readers and in grey print.  Colours with a contrast
-# below 3:1 to the white or the dark page are darkened.
+# below 3:1 to the white page are darkened; on the dark page, page.css has brighter ones, all of 4.5:1 and more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#BC6A94", "#7A7A7A", "#8A7A00")
 DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3))
 # The two sets with curves.

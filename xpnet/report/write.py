@@ -1,4 +1,4 @@
-"""Writes the HTML page of run, search or reproduction folders, and its figures."""
+"""Writes the HTML page of a folder of a run, a search, a reproduction or many runs, and its figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.config.arguments import path as a_path
 from xpnet.config.arguments import takes
-from xpnet.config.fields import optional
+from xpnet.config.fields import flag, optional
 from xpnet.errors import ConfigError, RunError
 from xpnet.report.figure import panel_files, write_files
 from xpnet.report.page import Page, render
@@ -23,7 +23,7 @@ from xpnet.utils.atomic_files import write_new
 from xpnet.utils.extras import need
 from xpnet.version import __version__
 
-PAGE = "report.html"
+PAGE, SHARED = "report.html", "report.zip"
 _PAGES = (".html", ".htm")
 
 
@@ -32,8 +32,8 @@ class Report:
     """The files that were written.
 
     Attributes:
-        kind: run, comparison, search or reproduction.
-        page: The HTML page.
+        kind: run, comparison, search, reproduction or runs.
+        page: The HTML page, or the archive that holds it.
         figures: Files of figures; empty if none were asked for.
         notes: Notes for the reader, such as missing data.
     """
@@ -48,22 +48,25 @@ def _paths(value: Any) -> tuple[Path, ...]:
     return tuple(a_path(item) for item in value)
 
 
-@takes(paths=_paths, **dict.fromkeys(("out", "data", "figures"), optional(a_path)))
+@takes(paths=_paths, share=flag, **dict.fromkeys(("out", "data", "figures"), optional(a_path)))
 def write_report(
     *paths: str | Path,
     out: str | Path | None = None,
     data: str | Path | None = None,
     figures: str | Path | None = None,
+    share: bool = False,
 ) -> Report:
-    """Write the page of a run, a search or a reproduction, or a page that compares several runs.
+    """Write the page of a run, a search or a reproduction, or a page that lists or compares several runs.
 
     Args:
-        paths: A folder, whose kind its files show, or several run folders.
+        paths: A folder, whose kind its files show; one that holds runs, for an index of them; or several run folders.
         out: A new ``.html`` file, or a folder for ``report.html``; None takes ``report.html`` in the run's folder
             (``report_2.html`` and so on if the name is taken), or ``report-TIME.html`` in the working folder for
             several runs.
         data: The present location of the data; None takes the location in the settings.
         figures: A new folder for every figure as PNG and SVG, and its data as CSV.
+        share: Whether to write, in place of the page, a ZIP archive of the page and of the runs' settings, figures and
+            data fingerprints, from which others can repeat the runs; `out` is then a ``.zip`` file.
 
     Returns:
         The files that were written, and notes for the reader, such as missing data.
@@ -76,12 +79,20 @@ def write_report(
     need("figures", "a report")
     folders = [Path(path) for path in paths]
     if not folders:
-        raise ConfigError("report: name a folder of a run, a search or a reproduction, or several runs to compare")
-    target = _target(out, folders)
+        raise ConfigError(
+            "report: name a folder of a run, a search, a reproduction or many runs, or several runs to compare"
+        )
+    target = _target(out, folders, SHARED if share else PAGE)
+    if share and any(kind_of(folder) != "run" for folder in folders):
+        raise ConfigError("share = true: an archive holds runs; name one, or several")
     if figures is not None and Path(figures).exists():
         raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
-    page = build_page(folders, None if data is None else str(data))
+    page = build_page(folders, None if data is None else str(data), target)
     html = render(page).encode(errors="backslashreplace")  # for folder names that are not UTF-8
+    if share:
+        from xpnet.runs.share import shared_archive
+
+        html = shared_archive(folders, html)
     written: list[Path] = []
     if figures is not None:
         folder = create_run_folder(figures)
@@ -90,41 +101,49 @@ def write_report(
     return Report(page.kind, target, written, list(page.notes))
 
 
-def build_page(folders: Sequence[Path], data: str | None = None) -> Page:
+def build_page(folders: Sequence[Path], data: str | None = None, target: Path | None = None) -> Page:
     """Return the page of these folders; see :func:`write_report`."""
     with np.errstate(over="ignore", invalid="ignore"):  # sums and squares of diverging losses
-        return _page(folders, data)
+        return _page(folders, data, target)
 
 
-def _page(folders: Sequence[Path], data: str | None) -> Page:
+def _page(folders: Sequence[Path], data: str | None, target: Path | None) -> Page:
     kinds = [kind_of(folder) for folder in folders]
     for folder, kind in zip(folders, kinds, strict=True):
         if kind != "run" and len(folders) > 1:
-            raise ConfigError(f"{folder}: is a {kind}; only runs are compared, name it alone")
+            what = "a folder of runs" if kind == "runs" else f"a {kind}"
+            raise ConfigError(f"{folder}: is {what}; only runs are compared, name it alone")
     # Imported here, since the drawing packages take a while to load.
     from xpnet.report.compare_page import compare_page
+    from xpnet.report.diagnosis_page import diagnosis_page
     from xpnet.report.reproduction_page import reproduction_page
     from xpnet.report.run_page import run_page
+    from xpnet.report.runs_page import runs_page
     from xpnet.report.search_page import search_page
 
     made = f"Made by xpnet {__version__} on {time.strftime('%Y-%m-%d')}."
     if len(folders) > 1:
         return compare_page([read_run(folder) for folder in folders], data, made)
     (folder,) = folders
+    if kinds == ["diagnosis"]:
+        return diagnosis_page(folder, made)
+    if kinds == ["runs"]:
+        return runs_page(folder, PAGE, made, target)
     if kinds == ["run"]:
         return run_page(read_run(folder), data, made)
     return search_page(folder, data, made) if kinds == ["search"] else reproduction_page(folder, made)
 
 
-def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
-    """Return the file to write; refuse an existing file before anything is read."""
+def _target(out: str | Path | None, folders: Sequence[Path], name: str = PAGE) -> Path:
+    """Return the file to write, by default `name`; refuse an existing file before anything is read."""
+    suffix = Path(name).suffix
     if out is None:
         if len(folders) > 1:
-            return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}.html")
-        return folders[0] / PAGE
+            return Path(f"report-{time.strftime('%Y-%m-%d_%H-%M-%S')}{suffix}")
+        return folders[0] / name
     path = Path(out)
-    if path.suffix.lower() not in _PAGES or path.is_dir():
-        path /= PAGE
+    if path.suffix.lower() not in (_PAGES if name == PAGE else (suffix,)) or path.is_dir():
+        path /= name
     if path.exists():
         raise RunError(f"out = {path}: exists already; name another file, nothing is overwritten")
     return path

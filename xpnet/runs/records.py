@@ -211,6 +211,9 @@ GUESSING_SHAPE = schema.record(
     {"no_better": schema.items(schema.whole(0))},
     {"set": schema.text, "samples": schema.whole(1), "accuracy": schema.number(0, 1), "loss": schema.number(0)},
 )
+CONCLUSION_SHAPE = schema.record(
+    {"text": schema.text, "rule": schema.text}, {"evidence": schema.mapping(schema.anything)}
+)
 _SECONDS = schema.number(0)
 METRICS_SHAPE = schema.record(
     {**_SETS, "epochs": schema.whole(0), "steps": schema.whole(0), "interrupted": schema.flag},
@@ -230,6 +233,7 @@ METRICS_SHAPE = schema.record(
         "stopped": schema.record(dict.fromkeys(("epochs", "weights"), schema.items(schema.optional(schema.whole(1))))),
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),
+        "conclusion": schema.optional(CONCLUSION_SHAPE),
         "chunks": schema.items(schema.whole(1)),
         "cv": schema.record({"folds": schema.whole(2), "accuracy": FIGURE_SHAPE, "loss": FIGURE_SHAPE}),
     },

@@ -1,4 +1,4 @@
-"""Warnings about a finished training, by rules for its figures."""
+"""Warnings about a finished training, by rules for its figures, and the conclusion that is drawn from it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from xpnet.config.definitions import NetworkConfig
 from xpnet.config.length import Length
 from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
+from xpnet.nn.network import Network
 from xpnet.training.chance_level import Guessing, class_counts, percent
+from xpnet.training.conclusions import Conclusion, alike, conclude
+from xpnet.training.course import Course
 from xpnet.training.result import TrainResult
+from xpnet.training.same_outputs import first_blind_layer
 from xpnet.utils.plural import counted
 
 # Three epochs of 10,000 samples in batches of 100: after these, running statistics no longer depend on the first
@@ -37,16 +41,26 @@ _SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
 
 
 def judged(
-    result: TrainResult, network: NetworkConfig, config: TrainConfig, data: Dataset, rows: Sequence[Mapping[str, Any]]
+    result: TrainResult,
+    network: NetworkConfig,
+    config: TrainConfig,
+    data: Dataset,
+    rows: Sequence[Mapping[str, Any]],
+    trained: Network | None = None,
 ) -> TrainResult:
-    """Return a training result, completed by the figures of guessing and by warnings.
+    """Return a training result, completed by the figures of guessing, warnings and a conclusion.
 
-    `rows` have the seed of each network and its values of the settings that vary.
+    `rows` have the seed of each network and its values of the settings that vary; the `trained` networks, if given,
+    are asked for the cause of outputs that do not depend on the sample.
     """
     known = [which for which in ("validation", "test") if np.isfinite(getattr(result, which).accuracies).any()]
     guessing = Guessing.of(data, known, len(rows))
-    training = _Training(result, network, config, data, rows[: len(result.test.losses)], guessing)
-    return dataclasses.replace(result, guessing=guessing, warnings=training.warnings(), no_better=training.guess)
+    training = _Training(result, network, config, data, rows[: len(result.test.losses)], guessing, trained)
+    found = training.warnings()
+    conclusion, warnings = training.conclusion(found), [warning.text for warning in found]
+    return dataclasses.replace(
+        result, guessing=guessing, warnings=warnings, no_better=training.guess, conclusion=conclusion
+    )
 
 
 def few_steps(steps: int, config: TrainConfig, length: Length) -> list[str]:
@@ -73,6 +87,7 @@ class _Training:
     data: Dataset
     rows: Sequence[Mapping[str, Any]]
     guessing: Guessing | None
+    trained: Network | None = None
 
     def __post_init__(self) -> None:
         self.guess: list[int] = []  # networks no better than guessing
@@ -82,19 +97,60 @@ class _Training:
             self.accuracies, self.losses = metrics.accuracies, metrics.losses
             self.guess = np.flatnonzero(self.guessing.no_better(self.accuracies, self.losses)).tolist()
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Conclusion]:
         """Return all warnings, the most serious first."""
-        sentences: list[str] = []
+        found: list[Conclusion] = []
         if self.guessing is not None:
-            sentences += self._at_chance(self.guessing) + self._far_below(self.guessing)
-        sentences += self._tall_loss()
+            found += self._at_chance(self.guessing) + self._far_below(self.guessing)
+        found += self._tall_loss()
         if not self.result.interrupted and not self.result.stopped:
-            sentences += few_steps(
-                self.result.steps, self.config, self.config.length(len(self.data.train), self.network)
-            )
-        return sentences
+            length = self.config.length(len(self.data.train), self.network)
+            few = few_steps(self.result.steps, self.config, length)
+            found += [Conclusion(words, "few-steps", {"steps": self.result.steps}) for words in few]
+        return found
 
-    def _at_chance(self, guessing: Guessing) -> list[str]:
+    def conclusion(self, warnings: Sequence[Conclusion]) -> Conclusion | None:
+        """Return the first of the `warnings` about the best combination of settings, or what its curves say."""
+        groups: dict[str, list[int]] = {}
+        for r, row in enumerate(self.rows):
+            groups.setdefault(_settings_of(row), []).append(r)
+        accuracies = np.nan_to_num(self.result.validation.accuracies, nan=-1.0)
+        best = max(groups, key=lambda words: float(accuracies[groups[words]].mean()))
+        for warning in warnings:
+            if {*warning.evidence.get("networks", groups[best])} & {*groups[best]}:
+                return warning
+        if self.result.interrupted or self.guessing is None or self.guessing.set != "validation":
+            return None
+        pairs = [self.accuracies[members] for members in groups.values()]
+        return alike(pairs, list(groups)) or conclude(self._course(groups[best], best, len(groups)))
+
+    def _course(self, members: list[int], words: str, groups: int) -> Course:
+        """Return the course of the networks `members`, as means."""
+        members = [r for r in members if r not in self.result.diverged] or members
+        columns = self.result.history.columns()
+        with np.errstate(over="ignore", invalid="ignore"):
+            train, validation = (
+                {name: columns[f"{which}.{name}"][:, members].mean(axis=1) for name in ("accuracies", "losses")}
+                for which in ("train", "validation")
+            )
+            final = {w: float(getattr(self.result, w).accuracies[members].mean()) for w in ("train", "validation")}
+        who = "The network" if len(members) == 1 else f"The mean of {len(members)} networks"
+        if groups > 1:
+            who = f"The best of {groups} combinations of settings ({words})"
+        lam = self.config.lam
+        return Course(
+            who,
+            *(train["accuracies"], validation["accuracies"], train["losses"], validation["losses"]),
+            columns["eta"][:, members].mean(axis=1),
+            final,
+            {which: int(counts.sum()) for which, counts in self.counts.items()},
+            self.config.schedule,
+            lam=float(lam[members[0]] if isinstance(lam, tuple) else lam),
+            pictures=self.data.image_shape is not None,
+            stopped=bool(self.result.stopped),
+        )
+
+    def _at_chance(self, guessing: Guessing) -> list[Conclusion]:
         """Return a warning about networks that are no better than guessing."""
         if not self.guess:
             return []
@@ -108,20 +164,28 @@ class _Training:
             words += self._details(guessing, self.guess[0])
         elif all(self._only_class(r) is not None for r in self.guess):
             words += "; each takes every sample for one class"
-        return [f"{words}. {_advice([hint for r in self.guess for hint in self._hints_at_chance(guessing, r)])}"]
+        words += f". {_advice([hint for r in self.guess for hint in self._hints_at_chance(guessing, r)])}"
+        return [Conclusion(words, "chance", {"networks": self.guess, "guessing": guessing.accuracy})]
 
     def _details(self, guessing: Guessing, r: int) -> str:
         """Return further facts about a network that guesses."""
-        loss, words = float(self.losses[r]), ""
+        loss, words = float(self.losses[r]), self._blind_layer(r)
         if (only := self._only_class(r)) is not None:
-            words = f"; it takes every sample for the class {only}"
+            words += f"; it takes every sample for the class {only}"
         elif (best := self._better_epoch(guessing, r)) is not None:
-            words = f"; it had {percent(best[1])} after epoch {best[0]}"
+            words += f"; it had {percent(best[1])} after epoch {best[0]}"
         if guessing.likelier(loss):
             return words + f"; its loss {_loss(loss)} is below {guessing.loss:.4g}, so its probabilities tell something"
         return words + f"; its loss is {_loss(loss)}, and {guessing.loss:.4g} for the shares of the classes"
 
-    def _tall_loss(self) -> list[str]:
+    def _blind_layer(self, r: int) -> str:
+        """Return which layer of a network that guesses gives all samples the same outputs, if one does."""
+        if self.trained is None or not np.isfinite(self.losses[r]):
+            return ""
+        layer = first_blind_layer(self.trained, r, self.data.train.x)
+        return "" if layer is None else f"; from layer {layer} on its outputs are the same for every sample"
+
+    def _tall_loss(self) -> list[Conclusion]:
         """Return a warning about losses far above that of guessing, on the first set with such losses."""
         for which, (name, factor) in _TALL_LOSS.items():
             losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
@@ -129,10 +193,11 @@ class _Training:
             if members and usual > 0:
                 hints = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
                 words = f"{self._networks(members)} far worse in loss than guessing: {_loss(losses[members].max())} on"
-                return [f"{words} the {name} set, where the shares of the classes give {usual:.4g}. {_advice(hints)}"]
+                words += f" the {name} set, where the shares of the classes give {usual:.4g}. {_advice(hints)}"
+                return [Conclusion(words, "tall-loss", {"networks": members, "guessing": usual})]
         return []
 
-    def _far_below(self, guessing: Guessing) -> list[str]:
+    def _far_below(self, guessing: Guessing) -> list[Conclusion]:
         """Return a warning about networks whose accuracy was far better in an earlier epoch."""
         others = sorted(set(np.flatnonzero(np.isfinite(self.accuracies)).tolist()) - set(self.guess))
         fallen = {r: best for r in others if (best := self._better_epoch(guessing, r)) is not None}
@@ -146,7 +211,8 @@ class _Training:
         words = f"{self._networks([*fallen])} far below "
         words += "its own best: " if len(fallen) == 1 else "their own best, such as "
         words += f"{percent(float(self.accuracies[worst]))} of the validation samples at the end, and "
-        return [f"{words}{percent(best_accuracy)} after epoch {epoch}. {_advice(hints)}"]
+        words += f"{percent(best_accuracy)} after epoch {epoch}. {_advice(hints)}"
+        return [Conclusion(words, "far-below-best", {"networks": [*fallen], "epoch": epoch})]
 
     def _better_epoch(self, guessing: Guessing, r: int) -> tuple[int, float] | None:
         """Return a network's best epoch, from 1, and its validation accuracy, if the last accuracy is far below."""
@@ -201,9 +267,7 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     chosen = set(members)
     groups: dict[str, list[bool]] = {}
     for r, row in enumerate(rows):
-        own = {name: value for name, value in row.items() if name != "seed"} or row
-        words = ", ".join(f"{n} {f'{v:g}' if isinstance(v, float) else v}" for n, v in own.items())
-        groups.setdefault(words, []).append(r in chosen)
+        groups.setdefault(_settings_of(row) or _in_words(row), []).append(r in chosen)
     named = [
         words if all(among) else f"{words}: {sum(among)} of {len(among)}"
         for words, among in groups.items()
@@ -211,6 +275,15 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     ]
     more = len(named) - _NAMED
     return "; ".join(named[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _settings_of(row: Mapping[str, Any]) -> str:
+    """Return the values of a network's settings that vary, without its seed."""
+    return _in_words({name: value for name, value in row.items() if name != "seed"})
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {f'{value:g}' if isinstance(value, float) else value}" for name, value in values.items())
 
 
 def _advice(hints: Sequence[str]) -> str:

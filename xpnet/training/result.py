@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xpnet.config.training import TrainConfig
 from xpnet.errors import DivergedError
 from xpnet.training.chance_level import Guessing, none_better
+from xpnet.training.conclusions import Conclusion
 from xpnet.training.history import History, Metrics, Values
 from xpnet.utils.display import Displayed, mean_and_spread
 from xpnet.utils.plural import counted
@@ -95,6 +96,8 @@ class TrainResult(Displayed):
         guessing: Figures of guessing on the validation set, or on the test set if there are no validation figures.
         no_better: Replicas that are no better than guessing.
         warnings: Sentences about poor results, with advice; empty if there are none.
+        conclusion: What the training says, in one sentence: the first warning, or what a rule finds in the curves; None
+            if the figures say nothing clearly.
     """
 
     history: History
@@ -114,6 +117,7 @@ class TrainResult(Displayed):
     guessing: Guessing | None = None
     no_better: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    conclusion: Conclusion | None = None
     seconds_transforms: float = 0.0
     test_views: Metrics | None = None
     views: int = 1
@@ -154,6 +158,7 @@ class TrainResult(Displayed):
             "interrupted": self.interrupted,
             "guessing": None if self.guessing is None else self.guessing.to_json(self.no_better),
             "warnings": list(self.warnings),
+            "conclusion": None if self.conclusion is None else self.conclusion.to_json(),
             **({"diverged": len(self.diverged)} if self.diverged else {}),
             **({"stopped": self.stops()} if self.weights else {}),
         }

@@ -71,7 +71,7 @@ def train(
     for callback in callbacks:
         callback.on_train_begin(plan)
     rows = [{"seed": seed} for seed in network.seeds]
-    result = judged(trainer.run(final), network.config, config, data.data, rows)
+    result = judged(trainer.run(final), network.config, config, data.data, rows, network)
     for callback in callbacks:
         callback.on_train_end(result)
     return result

@@ -100,7 +100,7 @@ def train_population(
     own = own if orders is None else per_replica("orders", orders, len(population))
     training = _PopulationTraining(population, data, backend, dtype, callbacks, own, final, dict(starts))
     network, result = training(list(cuts))
-    result = judged(result, population.network, population.train, data.data, population.rows)
+    result = judged(result, population.network, population.train, data.data, population.rows, network)
     for callback in callbacks:
         callback.on_train_end(result)
     return network, result

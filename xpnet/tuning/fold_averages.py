@@ -47,6 +47,7 @@ def averaged(parts: Sequence[TrainedFolds]) -> TrainResult:
         dropped={},
         no_better=[],
         warnings=[],
+        conclusion=None,
     )
 
 

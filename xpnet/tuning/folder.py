@@ -22,6 +22,7 @@ from typing import Any
 from xpnet.errors import RunError
 from xpnet.training.history import csv_lines
 from xpnet.tuning.search import Search, SearchResult
+from xpnet.tuning.search_conclusion import search_conclusion
 from xpnet.tuning.search_identity import SETTINGS_SHAPE
 from xpnet.tuning.storage import JOURNAL, absolute, without_password
 from xpnet.tuning.trials import Outcome, Trial
@@ -109,11 +110,21 @@ def result_json(
         "final": final,
         "guessing": None if outcome.guessing is None else outcome.guessing.to_json(outcome.no_better()),
         "warnings": [] if result is None else result.warnings,
+        "conclusion": None if result is None else _conclusion(search, outcome, result),
         "device": search.backend.device,
         "interrupted": None if result is None else result.interrupted,
         "seconds": None if result is None else result.seconds,
         "environment": dict(environment),
     }
+
+
+def _conclusion(search: Search, outcome: Outcome, result: SearchResult) -> dict[str, Any] | None:
+    """Return what a search says, in the form for files; its warnings come first."""
+    if result.warnings or result.interrupted or outcome.best is None:
+        return None
+    scored = sum(trial.score is not None for trial in outcome.trials)
+    found = search_conclusion(search.rounds.space, outcome.best.point, scored, result.final)
+    return None if found is None else found.to_json()
 
 
 def curve_points(outcome: Outcome) -> int | None:

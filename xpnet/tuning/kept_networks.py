@@ -79,7 +79,7 @@ class NetworkStore:
     def metrics(self, settings: Settings, network: Network, result: TrainResult) -> dict[str, Any]:
         """Return the figures of networks in the form of ``metrics.json``, with warnings about these networks only."""
         population = Population.of(settings, network.config.inputs, network.config.classes)
-        result = judged(result, population.network, population.train, self._data, population.rows)
+        result = judged(result, population.network, population.train, self._data, population.rows, network)
         metrics = result.to_json() | {"samples": self._data.counts}
         return metrics | ({"replicas": list(replicas_json(population, result))} if len(population) > 1 else {})
 

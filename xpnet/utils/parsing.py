@@ -105,7 +105,15 @@ def read_toml(path: Path, error: type[XpnetError], called: str = "", *, links: b
         XpnetError: Of the kind `error`: it cannot be read, is not TOML, or goes beyond a limit.
     """
     called = called or str(path)
-    text = read_text(path, MOST_TOML, error, called, links=links)
+    return toml_of(read_text(path, MOST_TOML, error, called, links=links), error, called)
+
+
+def toml_of(text: str, error: type[XpnetError], called: str) -> dict[str, Any]:
+    """Return the content of a TOML file whose text this is.
+
+    Raises:
+        XpnetError: Of the kind `error`: it is not TOML, or goes beyond a limit.
+    """
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
         raise error(f"{called}: line {line} has a key of more than {DEPTH} parts")

@@ -38,7 +38,7 @@
   // In print every table is open.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = all("details:not([open])");
+    opened = all("details:not([open]):not(.zoom)");
     opened.forEach(details => { details.open = true; });
   });
   addEventListener("afterprint", () => opened.forEach(details => { details.open = false; }));
@@ -71,10 +71,21 @@
     view.runAsync();
   };
   const toolbar = (view, title) => {
+    const menu = document.createElement("details");
+    menu.className = "zoom";
+    const open = document.createElement("summary");
+    open.textContent = "\u22ef";
+    open.title = "Zoom";
+    open.setAttribute("aria-label", `Zoom: ${title}`);
     const bar = document.createElement("div");
-    bar.className = "zoom";
     bar.setAttribute("role", "group");
-    bar.setAttribute("aria-label", `Zoom: ${title}`);
+    bar.setAttribute("aria-label", "Zoom");
+    menu.append(open, bar);
+    menu.addEventListener("keydown", event => {
+      if (event.key !== "Escape") return;
+      menu.open = false;
+      open.focus();
+    });
     [["+", "Zoom in", 0.6, 0], ["\u2212", "Zoom out", 1 / 0.6, 0], ["\u2190", "Move left", 1, -0.2], ["\u2192", "Move right", 1, 0.2], ["Reset", "Reset zoom", 0, 0]].forEach(([text, label, factor, shift]) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -84,7 +95,7 @@
       button.addEventListener("click", () => zoom(view, factor, shift));
       bar.append(button);
     });
-    return bar;
+    return menu;
   };
   const draw = async figure => {
     ready = ready || load();

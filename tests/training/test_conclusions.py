@@ -1,0 +1,214 @@
+"""Conclusions: right on curves made for the purpose and on trainings of CIFAR-10, and none where evidence is thin."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.cli import main
+from xpnet.config.settings import Settings
+from xpnet.data import Dataset
+from xpnet.report.write import build_page
+from xpnet.runs.records import read_metrics
+from xpnet.training.conclusions import alike, conclude, confused
+from xpnet.training.course import Course
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "verdicts.json"
+NETWORKS: list[dict[str, Any]] = json.loads(FIXTURE.read_text())["networks"]
+CURVES = ("train_accuracy", "validation_accuracy", "train_loss", "validation_loss", "eta")
+
+
+def of_fixture(network: dict[str, Any]) -> Course:
+    """Return the course of a network of the fixture."""
+    curves = (np.array(network["curves"][name]) for name in CURVES)
+    schedule, lam = network["settings"].get("schedule", "triangular"), network["lambda"]
+    return Course("The network", *curves, network["final"], network["samples"], schedule, lam=lam, pictures=True)
+
+
+def made(
+    *,
+    train: Any,
+    validation: Any,
+    loss: Any = None,
+    eta: Any = 0.1,
+    schedule: str = "constant",
+    samples: int = 10_000,
+    **more: Any,
+) -> Course:
+    """Return a course of curves made for the purpose; losses fall as accuracies rise if `loss` is not given."""
+    train, validation = np.asarray(train, float), np.asarray(validation, float)
+    losses = 2.3 * (1 - validation) if loss is None else np.asarray(loss, float)
+    rates = np.broadcast_to(np.asarray(eta, float), train.shape)
+    final = {"train": float(train[-1]), "validation": float(validation[-1])}
+    counts = {"train": 4 * samples, "validation": samples}
+    return Course("The network", train, validation, 2.3 * (1 - train), losses, rates, final, counts, schedule, **more)
+
+
+RISING = 0.5 - 0.3 * np.exp(-np.arange(24) / 5)
+WAVES = 0.005 * (-1.0) ** np.arange(24)
+LEVEL = np.full(24, 0.45)
+COSINES = np.r_[np.linspace(0.9, 0, 8), np.linspace(0.95, 0.1, 16)]
+TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("course", "rule", "words"),
+    [
+        (
+            made(
+                train=0.4 + 0.02 * np.arange(24), validation=RISING + WAVES, loss=1.4 + np.abs(np.arange(24) - 9) / 40
+            ),
+            "overfits",
+            "overfits by 36.8 points from epoch 11 on: it is right for 86.00 % of the training and 49.",
+        ),
+        (
+            made(train=0.4 + 0.02 * np.arange(24), validation=np.r_[RISING[:8], LEVEL[8:]], loss=LEVEL + 1),
+            "overfits",
+            "and since then only the training set gains. Try a larger lambda, dropout, or patience",
+        ),
+        (
+            made(train=0.2 + 0.012 * np.arange(24), validation=0.2 + 0.01 * np.arange(24)),
+            "rate-too-small",
+            "and nearly every epoch lowered both losses. Try a larger one (xpnet lr-range suggests it)",
+        ),
+        (
+            made(train=0.2 + 0.012 * np.arange(24) + WAVES, validation=0.2 + 0.01 * np.arange(24) + 1.2 * WAVES),
+            "still-learning",
+            "Try more epochs or a larger learning rate.",
+        ),
+        (
+            made(train=LEVEL - 0.1 * TRIANGLE, validation=LEVEL - 0.1 * TRIANGLE, eta=TRIANGLE, schedule="triangular"),
+            "rate-too-large",
+            "the training loss rose from",
+        ),
+        (made(train=LEVEL, validation=LEVEL + 10 * WAVES, samples=5000), "rate-too-large", "jumps by 10.0 points"),
+        (made(train=LEVEL + WAVES, validation=LEVEL - WAVES, lam=0.05), "underfits", "a smaller learning rate or more"),
+        (made(train=LEVEL + 0.06, validation=LEVEL + WAVES), "settled", "no better than about epoch 16"),
+    ],
+    ids=["loss-rises", "only-training-gains", "smooth", "rough", "climbs", "jumps", "underfits", "settled"],
+)
+def test_conclude_of_curves_made_for_the_purpose_finds_the_rule(course: Course, rule: str, words: str):
+    conclusion = conclude(course)
+    assert conclusion is not None
+    assert conclusion.rule == rule
+    assert words in conclusion.text
+    assert json.loads(json.dumps(conclusion.to_json())) == conclusion.to_json()
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        made(train=RISING[:7] + 0.3, validation=RISING[:7]),
+        made(train=np.r_[RISING[:-1], np.nan], validation=RISING),
+        made(train=RISING + 0.12, validation=RISING + 3 * WAVES, samples=60),
+        made(train=RISING, validation=RISING, schedule="one-cycle", eta=TRIANGLE),
+    ],
+    ids=["few-epochs", "not-finite", "few-samples", "annealed"],
+)
+def test_conclude_of_thin_evidence_says_nothing(course: Course):
+    assert conclude(course) is None
+
+
+def test_conclude_of_trainings_of_cifar_gives_the_verdicts_that_were_read():
+    found = [conclude(of_fixture(network)) for network in NETWORKS]
+    assert [one and one.rule for one in found] == [network["rule"] for network in NETWORKS]
+    epochs = [one.evidence["epoch"] if one and one.rule == "overfits" else None for one in found]
+    assert epochs == [network["epoch"] for network in NETWORKS]
+    assert len({network["rule"] for network in NETWORKS}) >= 6
+    assert len(NETWORKS) > 50
+
+
+@pytest.mark.parametrize(("rule", "better"), [("rate-too-small", np.greater), ("rate-too-large", np.less)])
+def test_advice_on_rates_is_borne_out_by_other_networks_of_the_same_group(rule: str, better: Any):
+    """A network whose rate is called too small is outdone by one with a larger rate, and the reverse."""
+    for network in NETWORKS:
+        rate = next((name for name in ("eta", "eta_max") if name in network["settings"]), None)
+        beside = [
+            other
+            for other in NETWORKS
+            if rate and (other["group"], other["lambda"]) == (network["group"], network["lambda"])
+        ]
+        if network["rule"] == rule and len(beside) > 1:
+            own, accuracy = network["settings"][rate], network["final"]["validation"]
+            assert any(better(o["settings"][rate], own) and o["final"]["validation"] > accuracy for o in beside)
+
+
+def test_restart_of_a_cosine_is_no_rate_that_is_too_large():
+    curve = LEVEL + WAVES
+    course = made(train=curve, validation=curve, eta=COSINES, schedule="cosine-restarts", loss=1 + COSINES / 4)
+    assert conclude(course).rule == "underfits"
+
+
+def test_losses_of_zero_are_no_trend():
+    assert conclude(made(train=np.ones(24), validation=np.ones(24), loss=np.zeros(24))).rule == "settled"
+
+
+def test_patience_ends_a_training_without_a_word_about_more_epochs():
+    course = made(train=0.2 + 0.012 * np.arange(24), validation=0.2 + 0.01 * np.arange(24))
+    assert conclude(dataclasses.replace(course, stopped=True)) is None
+
+
+@pytest.mark.parametrize(("apart", "said"), [(0.002, True), (0.05, False)])
+def test_alike_needs_three_seeds_and_a_difference_within_them(apart: float, said: bool):
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.5, 0.01, 5), rng.normal(0.5 - apart, 0.01, 5)
+    found = alike([first, second, second - 0.2], ["lambda 1", "lambda 2", "lambda 3"])
+    assert (found is not None) == said
+    assert alike([first[:2], second[:2]], ["a", "b"]) is None
+    if found is not None:
+        assert found.text.startswith("The best two of 3 combinations of settings, lambda ")
+        assert "over 5 seeds" in found.text
+
+
+def test_confused_names_the_pair_that_stands_out():
+    confusion = np.full((4, 4), 10) + np.diag([270] * 4)
+    assert confused(confusion, "abcd") is None
+    confusion[1, 2], confusion[2, 1] = 90, 70
+    found = confused(confusion, "abcd")
+    assert found is not None
+    assert found.text.startswith("b and c are taken for each other most: ")
+    assert found.evidence["classes"] == ["b", "c"]
+    assert confused(confusion // 10, "abcd") is None
+
+
+def test_network_whose_outputs_do_not_depend_on_the_sample_names_the_layer(blobs: Dataset):
+    config = xpnet.NetworkConfig(
+        inputs=blobs.features, classes=blobs.classes, hidden=(20, 20, 10, 10, 10), batch_norm=False, init=1e-4
+    )
+    result = xpnet.train(xpnet.Network(config), blobs, xpnet.TrainConfig(batch_size=25, epochs=20))
+    assert result.conclusion is not None
+    assert result.conclusion.rule == "chance"
+    assert result.conclusion.text == result.warnings[0]
+    assert "; from layer 4 on its outputs are the same for every sample" in result.warnings[0]
+
+
+def test_population_concludes_for_the_best_combination_and_about_seeds(blobs: Dataset):
+    given = {"hidden": [8], "batch_size": 20, "epochs": 30, "schedule": "constant", "eta": [1e-4, 0.002]}
+    of = xpnet.Population.of(Settings.from_mapping(given), blobs.features, blobs.classes)
+    conclusion = xpnet.train_population(of, blobs)[1].conclusion
+    assert conclusion is not None
+    assert "he best of 2 combinations of settings (eta 0.002)" in conclusion.text
+    given |= {"eta": [0.05, 0.0501], "runs": 3}
+    of = xpnet.Population.of(Settings.from_mapping(given), blobs.features, blobs.classes)
+    conclusion = xpnet.train_population(of, blobs)[1].conclusion
+    assert conclusion is not None
+    assert conclusion.rule == "alike"
+
+
+def test_train_command_says_the_conclusion_once_and_keeps_it(capsys: pytest.CaptureFixture[str]):
+    main(["train", "--data", "patterns:1500/300", "--hidden", "30", "--n-s", "6ep", "--lambda", "0", "--out", "run"])
+    printed = capsys.readouterr()
+    metrics = read_metrics(Path("run/metrics.json"))
+    assert metrics["warnings"] == []
+    assert metrics["conclusion"]["rule"] in ("overfits", "still-learning")
+    assert printed.out.splitlines()[-1] == f"conclusion: {metrics['conclusion']['text']}"
+    page = build_page([Path("run")])
+    assert (page.conclusion, page.notes) == (metrics["conclusion"]["text"], [])
+    main(["train", "--resume", "run", "--json"])
+    assert json.loads(capsys.readouterr().out)["conclusion"] == metrics["conclusion"]

@@ -1,0 +1,245 @@
+"""What the figures of a training say, in one sentence, by rules.
+
+The rules of :func:`conclude` read the curves of networks that are better than guessing; warnings about all others come
+first, see :mod:`xpnet.training.outcome_warnings`.  No rule answers where the figures can mean several things.  The
+constants are tuned on trainings of CIFAR-10, which are in tests/fixtures/verdicts.json; docs/conclusions.md has the
+rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.training.chance_level import percent
+from xpnet.training.course import Course
+
+# Fewer epochs show no trend, and fewer validation samples are too noisy.
+_FEW_EPOCHS, _FEW_SAMPLES = 8, 100
+# Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
+# after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
+_GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
+# With a smaller gap than this, a validation loss that falls so much since then speaks against it.
+_WIDE, _FALLS = 0.15, 0.015
+# Still learning: how much the validation loss of the last third is at least below that of the third before it, on
+# average, or its last value below that of an earlier cycle; and the least gain in accuracy.
+_FALL, _GAIN = 0.025, 0.005
+# Small steps: this share of epochs lowers the losses. If the rate has fallen at the end, also: a small gap, so many
+# epochs, and at most this share of the fall of the validation loss in the first quarter of them.
+_SMOOTH, _SMALL_GAP, _LONG, _SLOW = 0.9, 0.05, 20, 0.65
+# Large steps: the training loss rises by this share of the first epoch's while the rate rises for the first time, or
+# accuracies jump.
+_CLIMB, _JUMP, _JUMP_ERRORS = 0.05, 0.02, 1.0
+# Underfitting: at most this distance to the training accuracy, which is below this share.
+_TOGETHER, _LEARNABLE = 0.03, 0.9
+# Two classes: the share of their samples that is taken for the other, the multiple of the mean of all pairs, the least
+# count.
+_CONFUSED, _OUTSTANDING, _MISTAKES = 0.15, 3.0, 20
+# From here on lambda is a likely cause of underfitting, and its product with the rate one of steps that are too large.
+_LARGE_LAMBDA, _LARGE_PRODUCT = 0.01, 5e-3
+# Two-sided 5 % quantiles of Student's t, by degrees of freedom.
+_T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A sentence about an outcome, the rule that found it, and the figures that it rests on."""
+
+    text: str
+    rule: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form for files."""
+        return {"text": self.text, "rule": self.rule, "evidence": dict(self.evidence)}
+
+
+def conclude(course: Course) -> Conclusion | None:
+    """Return what the course of a training says; None if it says nothing clearly.
+
+    Args:
+        course: The course of networks that are better than guessing.
+    """
+    columns = (course.train_accuracy, course.validation_accuracy, course.train_loss, course.validation_loss)
+    known = all(np.isfinite(column).all() for column in columns)
+    few = course.epochs < _FEW_EPOCHS or course.samples["validation"] < _FEW_SAMPLES
+    if few or not known or not all(map(math.isfinite, course.final.values())):
+        return None
+    rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
+    rules += [] if course.stopped else [_still_learning]
+    return next((found for rule in [*rules, _underfits, _settled] if (found := rule(course))), None)
+
+
+def _overfits(course: Course) -> Conclusion | None:
+    """Find training samples learnt by heart: a wide gap, and an epoch after which only training accuracy gains."""
+    if course.gap < max(_GAP, _ERRORS * course.gap_error):
+        return None
+    loss, train = course.validation_loss, course.train_accuracy
+    rises = loss[-1] > _RISE * loss.min()
+    begin = int(loss.argmin()) + 1 if rises else _first_idle(course)
+    if begin > _LATE * course.epochs:
+        return None
+    gained = max(float(train[begin:].max()), course.final["train"]) - float(train[begin - 1])
+    falls = course.gap < _WIDE and loss[-1] < (1 - _FALLS) * loss[begin - 1]
+    if gained < _LEARNT or falls:
+        return None
+    how = "its validation loss has risen since then" if rises else "since then only the training set gains"
+    others = "augmentation (flip, shift)" if course.pictures else "dropout"
+    advice = f"Try a larger lambda, {others}, or patience to stop in time."
+    figures = f"{percent(course.final['train'])} of the training and {percent(course.final['validation'])} of the"
+    text = f"{course.who} overfits by {_points(course.gap)} from epoch {begin + 1} on: it is right for {figures}"
+    evidence = {"gap": course.gap, "epoch": begin + 1, "lowest_validation_loss": float(loss.min())}
+    evidence |= {"last_validation_loss": float(loss[-1]), "training_gain": gained}
+    return Conclusion(f"{text} validation samples, and {how}. {advice}", "overfits", evidence)
+
+
+def _first_idle(course: Course) -> int:
+    """Return the position of the first epoch from which on the best validation accuracy hardly gains; E if none is."""
+    accuracy = course.validation_accuracy
+    best, later = np.maximum.accumulate(accuracy), np.maximum.accumulate(accuracy[::-1])[::-1]
+    idle = np.flatnonzero(later[1:] - best[:-1] < course.no_gain)
+    return int(idle[0]) + 1 if idle.size else course.epochs
+
+
+def _still_learning(course: Course) -> Conclusion | None:
+    """Find networks that would go on learning, and those whose steps are too small."""
+    loss, before = course.validation_loss, course.earlier()
+    (was, now), (had, has) = map(course.compared, (loss, course.validation_accuracy))
+    fall, gain = (1 - now / was if was > 0 else 0.0), has - had
+    falls = float((np.diff(np.stack([loss, course.train_loss]), axis=1) < 0).mean())
+    smooth = falls >= _SMOOTH
+    if fall < _FALL or gain < _GAIN:
+        return None
+    slow = loss[0] - loss[course.epochs // 4] < _SLOW * (loss[0] - loss[-1])
+    if course.annealed and not (smooth and slow and course.gap < _SMALL_GAP and course.epochs >= _LONG):
+        return None
+    evidence = {"since_epoch": before + 1, "loss_fall": fall, "accuracy_gain": gain, "falling": falls}
+    words = f"since epoch {before + 1} its validation loss fell by {100 * fall:.1f} % and its accuracy rose by "
+    words += _points(gain)
+    if not course.cyclic:
+        words = f"in the last third of its epochs the validation loss was {100 * fall:.1f} % lower than in the third "
+        words += f"before, and the accuracy {_points(gain)} higher"
+    if smooth:
+        text = f"The learning rate looks too small: {_lower(course.who)} was still learning when it ended ({words}), "
+        text += "and nearly every epoch lowered both losses. Try a larger one (xpnet lr-range suggests it), or train "
+        return Conclusion(text + "longer.", "rate-too-small", evidence)
+    longer = "more cycles" if course.cyclic else "more epochs"
+    text = f"{course.who} was still learning when it ended: {words}. Try {longer} or a larger learning rate."
+    return Conclusion(text, "still-learning", evidence)
+
+
+def _large_steps(course: Course) -> Conclusion | None:
+    """Find steps that undo what others have learnt."""
+    loss, peak = course.train_loss, course.first_peak()
+    advice = "a smaller learning rate (xpnet lr-range suggests one)"
+    if course.lam * float(course.eta.max()) >= _LARGE_PRODUCT:
+        advice += " or a smaller lambda: their product sets how fast weights shrink"
+    if peak > 1:
+        turn = int(loss[: peak + 1].argmin())
+        low, high = float(loss[turn]), float(loss[turn : peak + 1].max())
+        if high - low >= _CLIMB * max(low, float(loss[0])):
+            text = f"The learning rate is too large at its peak: the training loss rose from {low:.3g} in epoch "
+            text += f"{turn + 1} to {high:.3g} while the rate rose from {course.eta[turn]:.2g} to "
+            evidence = {"loss": [low, high], "epoch": turn + 1, "peak_eta": float(course.eta[peak])}
+            return Conclusion(f"{text}{course.eta[peak]:.2g}. Try {advice}.", "rate-too-large", evidence)
+    if course.schedule == "constant":
+        half = course.validation_accuracy[course.epochs // 2 :]
+        jump, p = float(np.sqrt(np.mean(np.diff(half) ** 2))), float(half.mean())
+        if jump >= max(_JUMP, _JUMP_ERRORS * math.sqrt(2 * p * (1 - p) / max(1, course.samples["validation"]))):
+            text = f"The learning rate is too large to settle: the validation accuracy jumps by {_points(jump)} from "
+            text += f"epoch to epoch. Try a rate that falls (schedule = triangular or cosine), or {advice}."
+            return Conclusion(text, "rate-too-large", {"jump": jump})
+    return None
+
+
+def _underfits(course: Course) -> Conclusion | None:
+    """Find networks that do not even learn the training samples, and have stopped improving."""
+    if course.gap > _TOGETHER or course.final["train"] > _LEARNABLE or not _flat(course):
+        return None
+    tries = ["a smaller lambda"] if course.lam >= _LARGE_LAMBDA else []
+    tries += ["a smaller learning rate"] if course.lam * float(course.eta.max()) >= _LARGE_PRODUCT else []
+    tries += ["more hidden units"]
+    text = f"{course.who} underfits: it is right for only {percent(course.final['train'])} of the training samples, "
+    text += f"hardly more than of the validation samples ({percent(course.final['validation'])}), and has stopped "
+    return Conclusion(f"{text}improving. Try {' or '.join(tries)}.", "underfits", {"gap": course.gap})
+
+
+def _settled(course: Course) -> Conclusion | None:
+    """Find trainings that have come to their end without overfitting."""
+    if course.gap >= _GAP or not _flat(course):
+        return None
+    since = course.earlier() + 1
+    text = f"{course.who} has settled: {percent(course.final['validation'])} of the validation samples, no better than "
+    text += f"about epoch {since}, and {percent(course.final['train'])} of the training samples."
+    return Conclusion(text, "settled", {"gap": course.gap, "since_epoch": since})
+
+
+def _flat(course: Course) -> bool:
+    """Return whether the validation accuracy has stopped rising while the learning rate still allowed it."""
+    accuracy, before = course.validation_accuracy, course.earlier()
+    if course.annealed:
+        return False
+    if course.cyclic:
+        return bool(accuracy[-1] - accuracy[before] < course.no_gain)
+    return bool(accuracy[before + 1 :].max() - accuracy[: before + 1].max() < course.no_gain)
+
+
+def alike(accuracies: Sequence[NDArray[np.float64]], names: Sequence[str]) -> Conclusion | None:
+    """Return that the best two of several combinations of settings do not differ beyond their seeds, if so.
+
+    A paired t test of the validation accuracies, seed by seed, at 5 % two-sided; it needs three seeds.
+
+    Args:
+        accuracies: Validation accuracies of each combination by seed (n,), in the same order of seeds.
+        names: The combinations in words.
+    """
+    if len(accuracies) < 2 or len({len(values) for values in accuracies}) > 1 or len(accuracies[0]) < 3:
+        return None
+    if not all(np.isfinite(values).all() for values in accuracies):
+        return None
+    first, second = sorted(range(len(names)), key=lambda i: -float(accuracies[i].mean()))[:2]
+    differences = accuracies[first] - accuracies[second]
+    mean, error = float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    if mean > _T.get(len(differences) - 1, _T[10]) * error:
+        return None
+    text = f"The best two of {len(names)} combinations of settings, {names[first]} and {names[second]}, do not differ "
+    text += f"beyond their seeds: {_points(mean)} apart, with a standard error of {_points(error)} over "
+    evidence = {"difference": mean, "error": error, "seeds": len(differences)}
+    return Conclusion(f"{text}{len(differences)} seeds. Either will do; more seeds tell.", "alike", evidence)
+
+
+def confused(confusion: Any, names: Sequence[str]) -> Conclusion | None:
+    """Return which two classes are taken for each other most, if they stand out.
+
+    Args:
+        confusion: Samples by true class (rows) and predicted class: (classes, classes).
+        names: Names of the classes.
+    """
+    counts = np.asarray(confusion, float)
+    if len(counts) < 3:
+        return None
+    mutual, totals = counts + counts.T, counts.sum(axis=1)
+    pairs = mutual[upper := np.triu_indices(len(counts), 1)]
+    best = int(pairs.argmax())
+    a, b = int(upper[0][best]), int(upper[1][best])
+    share = pairs[best] / max(1.0, totals[a] + totals[b])
+    if min(counts[a, b], counts[b, a]) < _MISTAKES / 4 or pairs[best] < max(_MISTAKES, _OUTSTANDING * pairs.mean()):
+        return None
+    if share < _CONFUSED:
+        return None
+    text = f"{names[a]} and {names[b]} are taken for each other most: {percent(share)} of the samples of the two, "
+    text += f"{int(counts[a, b]):,} and {int(counts[b, a]):,}."
+    return Conclusion(text, "confused", {"classes": [names[a], names[b]], "share": float(share)})
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"
+
+
+def _lower(subject: str) -> str:
+    return subject[:1].lower() + subject[1:]
