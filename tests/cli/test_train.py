@@ -121,7 +121,7 @@ def test_train_quiet_prints_nothing(command):
         (["--device", "cuda"], "device = cuda: must be auto, cpu, gpu or gpu:N"),
         (["--batch-size", "1"], "leaves a batch of one"),
         (["--config", "none.toml"], "config = none.toml: there is no such file"),
-        (["--epoch", "3"], "Unknown option: --epoch"),
+        (["--epoch", "3"], "--epoch: xpnet train has no such option; did you mean --epochs?"),
         (["--hidden"], "--hidden"),
         (["--out", "."], "out = .: exists already"),
         (["--device", "cpu", "--stepper", "graph"], "stepper = graph: needs a GPU; on cpu there are plain, split"),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli.completion import page_folders
 from xpnet.cli.console import STANDARD, Output
 from xpnet.cli.options import OUTPUT
 
@@ -16,7 +17,11 @@ _REPORT = Group("Report", sort_key=0)
 def report(
     *paths: Annotated[
         Path,
-        Parameter(group=_REPORT, help="Folder of a run, a search or a reproduction; or several runs to compare."),
+        Parameter(
+            group=_REPORT,
+            completer=page_folders,
+            help="Folder of a run, a search or a reproduction; or several runs to compare.",
+        ),
     ],
     data: Annotated[
         str | None,

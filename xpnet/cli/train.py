@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from xpnet.cli import command_line
+from xpnet.cli.completion import recipe_names, run_folders
 from xpnet.cli.console import (
     STANDARD,
     Interrupt,
@@ -19,9 +20,10 @@ from xpnet.cli.console import (
     finish_on_interrupt,
     left_out_if_not_drawn,
 )
-from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
+from xpnet.cli.options import FLAG, OUTPUT, Config, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
 from xpnet.cli.tables import combinations_table, in_words, result_table
+from xpnet.cli.variables import OF_A_RUN
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.errors import ConfigError, RunError
 from xpnet.utils.atomic_files import rewrite
@@ -39,20 +41,25 @@ if TYPE_CHECKING:
 def train(
     options: Any = None,
     *,
-    config: Annotated[
-        Path | None,
-        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; options on the line go first."),
-    ] = None,
+    config: Config = None,
     recipe: Annotated[
         str | None,
         Parameter(
-            group=OUTPUT, metavar="NAME", help="Settings of a recipe (xpnet recipes); options on the line go first."
+            group=OUTPUT,
+            metavar="NAME",
+            completer=recipe_names,
+            help="Settings of a recipe (xpnet recipes); options on the line go first.",
         ),
     ] = None,
     out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder of the run. [default: runs/TIME]")] = None,
     resume: Annotated[
         Path | None,
-        Parameter(group=OUTPUT, metavar="RUN", help="Go on with the run in this folder, to the end it would have had."),
+        Parameter(
+            group=OUTPUT,
+            metavar="RUN",
+            completer=run_folders,
+            help="Go on with the run in this folder, to the end it would have had.",
+        ),
     ] = None,
     allow_changes: Annotated[
         bool,
@@ -90,6 +97,7 @@ def train_anew(settings: Settings, out: Path | None, output: Output) -> int:
     from xpnet.runs.resume import ResumePoint
 
     experiment = Experiment.of(settings, output.note)
+    output.how(experiment.backend)
     output.notes(*recipe_hint(settings, experiment.data.name))
     folder = create_run_folder(out)
     try:
@@ -117,7 +125,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
     from xpnet.runs.saver import prepare_to_resume
 
     _check_is_run(run)
-    settings, before = read_settings(options, run), read_settings(None, run)
+    settings, before = read_settings(options, run, variables=OF_A_RUN), read_settings(None, run)
     changes = differences(before.to_mapping(), settings.to_mapping())
     if not allow_changes:
         _refuse(validate_resume(run, ResumePoint(), changes))
@@ -130,6 +138,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool) -> 
     refuse_links(run)
     with alone_in(run):
         experiment = Experiment.of(settings, output.note, data_seen(run))
+        output.how(experiment.backend)
         point, changed = _resume_point(run, experiment, output, allow_changes)
         if point.starts:
             output.note(f"going on from step {point.step} of {experiment.length.steps}" + point.next_chunk())

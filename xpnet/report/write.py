@@ -20,6 +20,7 @@ from xpnet.report.page import Page, render
 from xpnet.report.records import kind_of, read_run
 from xpnet.runs.folder import create_run_folder
 from xpnet.utils.atomic_files import write_new
+from xpnet.utils.file_system import unused
 from xpnet.version import __version__
 
 PAGE = "report.html"
@@ -76,7 +77,8 @@ def write_report(
         raise ConfigError("report: name a folder of a run, a search or a reproduction, or several runs to compare")
     target = _target(out, folders)
     if figures is not None and Path(figures).exists():
-        raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
+        taken = f"figures = {figures}: exists already, and nothing is overwritten"
+        raise RunError(f"{taken}; name another folder, such as {unused(Path(figures))}")
     page = build_page(folders, None if data is None else str(data))
     html = render(page).encode(errors="backslashreplace")  # for folder names that are not UTF-8
     written: list[Path] = []
@@ -123,7 +125,7 @@ def _target(out: str | Path | None, folders: Sequence[Path]) -> Path:
     if path.suffix.lower() not in _PAGES or path.is_dir():
         path /= PAGE
     if path.exists():
-        raise RunError(f"out = {path}: exists already; name another file, nothing is overwritten")
+        raise RunError(f"out = {path}: exists already, and nothing is overwritten; type --out {unused(path)}")
     return path
 
 
