@@ -212,6 +212,7 @@ def _item(option: Option) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """Return text for roff: hyphens as they are typed, and no line that begins like a request."""
+    """Return text for roff: ASCII, hyphens as they are typed, and no line that begins like a request."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    escaped = "".join(c if c.isascii() else f"\\[u{ord(c):04X}]" for c in escaped)
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped

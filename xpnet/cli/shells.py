@@ -13,6 +13,8 @@ from xpnet.cli.parser import make_parser
 from xpnet.errors import ConfigError
 from xpnet.utils.file_system import unused
 
+# The function that zsh looks for in a file of the same name.
+_OF_ZSH = "_cyclopts_xpnet"
 Shell = Literal["bash", "zsh", "fish"]
 
 
@@ -38,6 +40,8 @@ def install_completion(
         raise ConfigError(
             f"output = {output}: exists already, and nothing is overwritten; type --output {unused(output)}"
         )
+    if output is not None and chosen == "zsh" and output.name != _OF_ZSH:
+        raise ConfigError(f"output = {output}: zsh asks for another name; type --output {output.with_name(_OF_ZSH)}")
     path = make_parser().install_completion(shell=chosen, output=output, add_to_startup=output is None)
     started = {"bash": ", and ~/.bashrc loads it", "zsh": ", and ~/.zshrc names its folder", "fish": ""}[chosen]
     STANDARD.result(

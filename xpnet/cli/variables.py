@@ -23,7 +23,7 @@ _NAMES = {"data": "XPNET_DATASET"}
 OF_A_RUN = ("device", "views", "save_every", "keep")
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 # A name as near to a known one as this is a misspelling of it; others may belong to somebody's scripts.
-_MISSPELT = 0.8
+_MISSPELT = 0.75
 
 
 def variable(setting: str) -> str:
