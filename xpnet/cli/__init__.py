@@ -30,6 +30,11 @@ def command_line() -> str:
     return typed("xpnet", *_arguments)
 
 
+def given_arguments() -> list[str]:
+    """Return the command line arguments of this call."""
+    return list(_arguments)
+
+
 def typed(*arguments: str) -> str:
     """Return arguments as one would type them into a shell; bytes that are not UTF-8 in the form of bash and zsh."""
     return " ".join(map(_typed, arguments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -20,11 +20,13 @@ from xpnet.cli.options import (
     Verbose,
     config_options,
     given,
+    number,
     settings_options,
 )
 from xpnet.cli.progress import StopOnInterrupt
 from xpnet.cli.search_display import SearchDisplay, counts_text, point_text, trials_table
 from xpnet.cli.search_start import SearchRequest, command
+from xpnet.cli.search_workers import WorkersTogether
 from xpnet.cli.train import train_anew
 from xpnet.cli.variables import OF_A_RUN
 from xpnet.config.settings import Settings
@@ -51,6 +53,7 @@ else:
         help={
             "max_replicas": "Most networks trained at once. [default: what fits in memory, at most 20 on the CPU and "
             "200 on a GPU]",
+            "device": "Where to compute; several, such as gpu:0,gpu:1: with a worker on each. [default: auto]",
             "save_every": "Epochs between checkpoints of the winner, if it is trained again (trials have none); 0: "
             "none. [default: 1]",
             "keep": "Last checkpoints of the winner that are kept, beside the best. [default: 2]",
@@ -99,6 +102,22 @@ def search(
             help="Go on with the search in this folder, or help with it while others are at work.",
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        number(_SHARED, "N", "Workers that begin together. [default: one for each device]"),
+    ] = None,
+    launcher: Annotated[
+        Literal["local", "slurm"],
+        Parameter(group=_SHARED, metavar="local|slurm", help="Workers as processes here, or as jobs of a cluster."),
+    ] = "local",
+    slurm: Annotated[
+        str | None,
+        Parameter(
+            group=_SHARED,
+            metavar="NAME=VALUE,...",
+            help="Options of the jobs, such as partition=gpu,time=60,gpus_per_node=1. [default: time=60]",
+        ),
+    ] = None,
     config: Config = None,
     out: Annotated[
         Path | None, Parameter(group=OUTPUT, help="New folder of the search. [default: runs/search-TIME]")
@@ -124,14 +143,16 @@ def search(
     own, searched = given(options, OF_A_RUN if joins else None), given(how)
     if coarse_to_fine:
         searched.setdefault("rounds", 2)
+    if joins and space:
+        raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
     request = SearchRequest(options, own, searched, config, storage, study, out, output)
+    together = WorkersTogether(request, workers, launcher, slurm)
+    if together.wanted:
+        if exit_code := together.run(space, resume):
+            sys.exit(exit_code)
+        return
     with database_errors():
-        if joins:
-            if space:
-                raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
-            worker, folder = request.join(resume)
-        else:
-            worker, folder = request.start(space)
+        worker, folder = request.join(resume) if joins else request.start(space)
         try:
             with finish_on_interrupt(output, _STOPPING) as interrupt:
                 result = _run(worker, folder, output, interrupt)
