@@ -27,6 +27,8 @@ from xpnet.tuning.trial_queue import Slot
 from xpnet.tuning.worker import SearchWorker
 
 _STUDY = "waiting"
+# Seconds after which a worker that says nothing has died.
+_PATIENCE = 600.0
 
 
 class WaitingWorker(SearchWorker):
@@ -62,14 +64,15 @@ def share_lost(storage: str, workers: int, trials: int, seconds: float) -> tuple
     space, settings = Space.of("lambda"), Settings.from_mapping({"data": "patterns:100/20", "hidden": [2]})
     opened, data = open_storage(storage), load_data(settings.data)
     how = SearchConfig(trials=trials, final="none")
-    Search.start(space, settings, how, data, get_backend("cpu"), opened, _STUDY)
+    search = Search.start(space, settings, how, data, get_backend("cpu"), opened, _STUDY)
+    search.queue.plan(search.rounds.slots(0, space))
     close_storage(opened)
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(workers), context.Queue()
     processes = [context.Process(target=work, args=(storage, seconds, barrier, results)) for _ in range(workers)]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    found = [results.get(timeout=_PATIENCE) for _ in processes]
     for process in processes:
         process.join()
     wall = max(took for _, took in found)

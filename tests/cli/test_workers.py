@@ -18,6 +18,8 @@ from xpnet.cli import cluster
 from xpnet.cli.cluster import job_options, submit
 from xpnet.cli.workers import devices_of, joining, shares, without
 from xpnet.errors import ConfigError
+from xpnet.tuning.storage import open_storage
+from xpnet.tuning.trial_queue import TrialQueue
 
 TINY = ["--data", "patterns:300/100", "--device", "cpu", "--max-replicas", "1"]
 SHORT = [*TINY, "--hidden", "4", "--n-s", "6", "--cycles", "1", "--final", "none"]
@@ -119,6 +121,9 @@ def test_slurm_jobs_get_their_lines_and_the_search_is_begun(command: CommandLine
     assert lines == [["search", "--resume", str(Path("s").absolute()), *own]] * 2
     assert (folder, options["slurm_partition"]) == (Path("s").absolute(), "gpu")
     assert Path("s/search.toml").is_file()
+    # Its trials are planned, so that workers that begin at once do not all plan them.
+    attempts = TrialQueue(open_storage("s/study.journal"), "s").trials()
+    assert [attempt.state.name for attempt in attempts] == ["WAITING"] * 3
 
 
 @pytest.mark.slow

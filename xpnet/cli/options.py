@@ -113,7 +113,7 @@ def _with_default(text: str, field: dataclasses.Field[Any], unset: str | None = 
 
 
 def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], str]]) -> Any:
-    fields = []
+    fields, settings = [], Settings.fields()
     for name, (group, field, text) in options.items():
         flag = str(field.type).startswith("bool")
         parameter = Parameter(
@@ -124,7 +124,7 @@ def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], st
             metavar=field.metadata["metavar"] or None,
             negative=f"--no-{name.replace('_', '-')}" if flag else "",
             allow_leading_hyphen=not flag,
-            env_var=variable(name) if name in Settings.fields() else None,
+            env_var=variable(name) if name in settings else None,
             show_env_var=False,
             converter=_as_given,
             completer=values_of(name),

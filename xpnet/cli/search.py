@@ -38,6 +38,7 @@ from xpnet.training.history import History, columns_of
 from xpnet.tuning import Outcome, Search, SearchConfig, SearchResult
 from xpnet.tuning.folder import BEST, OutcomeFiles, result_json
 from xpnet.tuning.kept_networks import BEST_RUN, FolderStore, free_winner
+from xpnet.tuning.search_identity import OWN
 from xpnet.tuning.storage import absolute, close_storage, database_errors
 from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import check_utf8
@@ -140,7 +141,8 @@ def search(
         absolute(storage)
     output = Output(as_json=json, quiet=quiet, verbose=verbose)
     joins = resume is not None or (not space and study is not None)
-    own, searched = given(options, OF_A_RUN if joins else None), given(how)
+    # Of a search that exists, variables replace a worker's own settings alone.
+    own, searched = given(options, set(OF_A_RUN) & set(OWN) if joins else None), given(how)
     if coarse_to_fine:
         searched.setdefault("rounds", 2)
     if joins and space:

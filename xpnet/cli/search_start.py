@@ -57,15 +57,17 @@ class SearchRequest:
         check_final(how, settings.data, data)
         rounds = Rounds(space, resolved(settings, data), how, data)
         rounds.check()
-        points = counted(len(rounds.slots(0, space)), "point")
+        slots = rounds.slots(0, space)
         storage = None if self.storage is None else open_storage(self.storage)
         folder = create_run_folder(self.out, prefix="search-")
         if storage is None:
             storage = open_storage(folder / JOURNAL, links=False)
         worker = Search.start(space, settings, how, data, backend, storage, self.study or folder.name)
+        # Before other workers can come: each of those that begin together would plan all trials.
+        worker.queue.plan(slots)
         write_search(folder, worker, self.storage, command())
         several = f"{how.rounds} rounds of " if how.rounds > 1 else ""
-        self.output.note(f"search: {' '.join(space.texts())}, {several}{points}; folder {folder}")
+        self.output.note(f"search: {' '.join(space.texts())}, {several}{counted(len(slots), 'point')}; folder {folder}")
         return worker, folder
 
     def join(self, folder: Path | None) -> tuple[Search, Path]:

@@ -23,6 +23,7 @@ from xpnet.cli.console import Output
 from xpnet.errors import ConfigError, RunError, one_line
 from xpnet.tuning.folder import SEARCH
 from xpnet.tuning.search_identity import OWN
+from xpnet.utils.file_system import open_regular
 from xpnet.utils.memory import usable_cores
 
 LOGS = "workers"
@@ -97,7 +98,7 @@ class Worker:
         """Return the last line of the worker's log, as far as there is one."""
         if self.log is None:
             return ""
-        with contextlib.suppress(OSError), self.log.open("rb") as file:
+        with contextlib.suppress(OSError), open_regular(self.log) as file:
             file.seek(max(0, self.log.stat().st_size - 4096))
             lines = file.read().decode(errors="replace").strip().splitlines()
             return (
@@ -175,7 +176,7 @@ class LocalWorkers:
             file: BinaryIO | None = None
             if log is not None:
                 log.parent.mkdir(exist_ok=True)
-                file = stack.enter_context(log.open("ab"))
+                file = stack.enter_context(open_regular(log, "ab"))
             stack.enter_context(_on_cores(share))
             # In a session of its own, Ctrl-C in the terminal does not reach it: this process passes it on.
             process = subprocess.Popen(
