@@ -33,6 +33,7 @@ TOOLS = {
     "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills, loads in flight",
     "learn": "seconds and TFLOP to test accuracies on CIFAR-10, recipe by recipe, and docs/learning.md",
     "soak": "train, kill, resume, corrupt and search at random for a while",
+    "workers": "the share of their time that workers of a search lose to the storage",
     "page": "write the figures of docs/performance.md and the README from the newest results",
 }
 

@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.cli.variables import OF_TESTS, OTHERS, PREFIX
 from xpnet.data import Dataset
 from xpnet.report import drawing_process, render
 from xpnet.utils import file_system
 
 harm = guarantees.harm
+
+# The settings of whoever runs the tests have no influence on them.
+for _name in [name for name in os.environ if name.startswith(PREFIX) and not name.startswith((*OTHERS, OF_TESTS))]:
+    del os.environ[_name]
 
 # CI draws the same examples every time: a change is judged by what it changed.
 hypothesis.settings.register_profile("ci", derandomize=True)

@@ -151,4 +151,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES, *_MODULES]
+    return [*__all__, *_MODULES, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"]

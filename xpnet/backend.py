@@ -6,9 +6,11 @@ A :class:`Backend` is an explicit argument: there is no global "current device".
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -20,6 +22,7 @@ from xpnet.utils.memory import free_host_memory
 Array: TypeAlias = Any
 """An array of a backend's module: ``numpy.ndarray``, ``cupy.ndarray`` or an array with the same behaviour."""
 
+_NO_GPU = "no GPU can be used"
 _INSTALL_HINT = "install the wheel that matches your driver: pip install 'xpnet[cuda13]' or 'xpnet[cuda12]'"
 _DRIVER_HINT = "install or update the NVIDIA driver (nvidia-smi shows what is there), or " + _INSTALL_HINT
 _MEMORY_HINT = "other programs hold its memory, as nvidia-smi shows: end them, or take another GPU"
@@ -46,6 +49,16 @@ class Backend:
     device: str
     reason: str = ""
     tf32: bool = False
+
+    @property
+    def notice(self) -> str:
+        """The device and, where it may surprise, why it was chosen, in a few words."""
+        if self.name == "cpu":
+            surprises = self.reason.startswith(_NO_GPU) and driver_is_installed()
+            return (
+                "cpu (there is an NVIDIA driver, but no GPU can be used: xpnet info says why)" if surprises else "cpu"
+            )
+        return f"{self.device} ({self.reason})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.name not in ("cpu", "gpu"):
@@ -131,7 +144,7 @@ def get_backend(device: str = "auto", *, tf32: bool = False) -> Backend:
         try:
             return _gpu_backend(0, "a GPU that works was found", tf32)
         except DeviceError as error:
-            return _cpu_backend(f"no GPU can be used: {error}", tf32)
+            return _cpu_backend(f"{_NO_GPU}: {error}", tf32)
     match = re.fullmatch(r"gpu(?::(\d{1,9}))?", device)
     if match is None:
         raise DeviceError(f"device = {device}: must be auto, cpu, gpu or gpu:N")
@@ -148,6 +161,15 @@ def _reopened(device: str, reason: str, tf32: bool) -> Backend:
         DeviceError: Its device cannot be used in this process.
     """
     return replace(get_backend(device, tf32=tf32), reason=reason)
+
+
+def driver_is_installed() -> bool:
+    """Return whether this machine has an NVIDIA driver."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _cpu_backend(reason: str, tf32: bool) -> Backend:

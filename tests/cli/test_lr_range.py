@@ -88,7 +88,7 @@ def test_lr_range_without_a_suggestion_says_what_to_change(command):
 def test_lr_range_overwrites_nothing_and_is_quiet(command):
     Path("test").mkdir()
     sentence = command.refused("lr-range", *SMALL, "--out", "test", notes=True)
-    assert sentence == "out = test: exists already; name a folder that does not, nothing is overwritten"
+    assert sentence == "out = test: exists already, and nothing is overwritten; type --out test_2"
     assert list(Path("test").iterdir()) == []
     assert command("lr-range", *SMALL, "--steps", "20", "--quiet") == (0, "", "")
 
@@ -101,7 +101,7 @@ def test_lr_range_overwrites_nothing_and_is_quiet(command):
         (["--steps", "3"], "steps = 3: must be a whole number of at least 20"),
         (["--steps", "ten"], "steps"),
         (["--spacing", "cubic"], "spacing = cubic: must be log or linear"),
-        (["--eta-max", "1"], "Unknown option: --eta-max"),
+        (["--eta-max", "1"], "--eta-max: xpnet lr-range has no such option"),
         (["--lambda", "0,1"], "lambda = [0.0, 1.0]: must be one value for xpnet lr-range"),
         (["--batch-size", "1"], "leaves a batch of one"),
         (["--config", "lists.toml"], "eta_max = [0.1, 0.2]: the test finds the rates; leave eta_max out"),

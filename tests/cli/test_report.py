@@ -30,7 +30,7 @@ def test_report_makes_a_page_beside_the_files_of_a_run(command, trained):
     assert command.json("report", "run")["page"] == "run/report_2.html"
     assert Path("run/report.html").read_text() == page
     sentence = command.refused("report", "run", "--out", "run/report.html")
-    assert sentence == "out = run/report.html: exists already; name another file, nothing is overwritten"
+    assert sentence == "out = run/report.html: exists already, and nothing is overwritten; type --out run/report_3.html"
 
 
 @pytest.mark.parametrize("more", [(), ("--runs", "2"), ("--lambda", "0,0.1", "--runs", "2")])

@@ -13,7 +13,7 @@ import command_line
 import pytest
 
 from xpnet.cli import main
-from xpnet.cli.search import _command
+from xpnet.cli.search_start import command as typed_command
 from xpnet.tuning import worker as worker_module
 from xpnet.tuning.kept_networks import FolderStore
 
@@ -141,8 +141,8 @@ def test_database_is_joined_by_its_study(capsys, tmp_path):
 
 def test_passwords_stay_out_of_the_folder(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["xpnet", "search", "--storage", "postgresql://me:secret@host/db"])
-    assert "secret" not in _command()
-    assert "me@host" in _command()
+    assert "secret" not in typed_command()
+    assert "me@host" in typed_command()
 
 
 @pytest.mark.parametrize(

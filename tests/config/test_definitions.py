@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 import xpnet
+from xpnet.cli.manual import commands
+from xpnet.config.fields import setting_name
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError
+from xpnet.tuning.search_config import SearchConfig
 
 WRONG = [
     ("hidden", "50,x", "the sizes of the hidden layers, each from 1 to 1,000,000, such as 50,50"),
@@ -157,3 +161,19 @@ def test_in_words_lambda_has_four_digits_and_the_file_all():
     settings = Settings.from_mapping({"lambda": 0.02046263811498788})
     assert settings.in_words(3072, 10) == "3072-50-50-10 with BN, λ = 0.02046"
     assert settings.to_mapping()["lambda"] == 0.02046263811498788
+
+
+def test_every_name_is_the_same_in_python_toml_and_on_the_command_line_but_for_lambda():
+    fields = {name: field for name, (_, field) in Settings.fields().items()}
+    fields |= {setting_name(field): field for field in dataclasses.fields(SearchConfig)}
+    assert {name: field.name for name, field in fields.items() if field.name != name} == {"lambda": "lam"}
+    options = {option for one in commands() for group in one.groups.values() for option in group}
+    names = {option.names.split()[0].rstrip(",").removeprefix("--").replace("-", "_") for option in options}
+    assert fields.keys() <= names
+
+
+def test_names_of_settings_of_data_are_taken_by_the_functions_that_have_others():
+    assert xpnet.load_data(data="patterns:60/20").name == "patterns"
+    x, labels = np.random.default_rng(0).standard_normal((40, 3)), np.arange(40) % 2
+    two = [xpnet.data_from_arrays(x, labels, **seed).train.x for seed in ({"seed": 3}, {"data_seed": 3})]
+    assert np.array_equal(*two)

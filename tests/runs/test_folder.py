@@ -16,7 +16,7 @@ from xpnet.utils.atomic_files import write_new
 
 def test_folder_that_exists_is_refused(tmp_path):
     assert create_run_folder(tmp_path / "a" / "b").is_dir()
-    with pytest.raises(RunError, match=r"b: exists already; name a folder that does not"):
+    with pytest.raises(RunError, match=r"b: exists already, and nothing is overwritten; type --out .*b_2$"):
         create_run_folder(tmp_path / "a" / "b")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be made"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import shlex
 import signal
@@ -17,31 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from xpnet.cli.commands import COMMANDS
+from xpnet.cli.variables import check_variables, source_of
 from xpnet.errors import XpnetError, printable
 from xpnet.utils import file_system
-from xpnet.version import __version__
 
-COMMANDS = {
-    "train": "Train a network and keep everything about it in a run folder.",
-    "runs": "List runs: when, data, network, the settings that differ, figures, and how far each is.",
-    "recipes": "List settings that were measured together, and what they reach.",
-    "search": "Search settings: train many networks at once, in rounds, with any number of workers.",
-    "evaluate": "Evaluate the network of a run: accuracy, overall and by class, and confusion matrix.",
-    "predict": "Predict classes and probabilities of images, or of the rows of a table.",
-    "export": "Write the network of a run for ONNX runtimes, PyTorch, or NumPy alone.",
-    "lr-range": "Suggest learning rates from a short training whose rate rises step by step.",
-    "gradcheck": "Check the gradients of a network against central differences, in float64 on the CPU.",
-    "reproduce": "Repeat the experiments of five reports and compare the figures.",
-    "report": "Write runs, a search or a reproduction as one HTML page, with figures as PNG, SVG and CSV.",
-    "diagnose": "Show what happens inside a network, by layer and by epoch.",
-    "bench": "Time training on the devices of this machine.",
-    "info": "Show versions, BLAS and its threads, GPUs, and extras.",
-}
-DATA_COMMANDS = {
-    "fetch": "Fetch a published data set, check it, and unpack it where xpnet finds it.",
-    "info": "Describe a data set: shapes, classes, value ranges, duplicates; samples as a picture.",
-}
-
+_QUIET = {"--quiet", "-q"}
 # The command line arguments of this process, which a run's files record.
 _arguments: list[str] = []
 
@@ -49,6 +29,11 @@ _arguments: list[str] = []
 def command_line() -> str:
     """Return the command line of this call as it can be typed again."""
     return typed("xpnet", *_arguments)
+
+
+def given_arguments() -> list[str]:
+    """Return the command line arguments of this call."""
+    return list(_arguments)
 
 
 def typed(*arguments: str) -> str:
@@ -72,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupted by Ctrl-C, 143 by SIGTERM.
     """
     _arguments[:] = sys.argv[1:] if arguments is None else arguments
-    with _safe_streams(), _few_collections(), _sigterm_raises(), _file_system_warnings(quiet="--quiet" in _arguments):
+    with _safe_streams(), _few_collections(), _sigterm_raises(), _warnings(quiet=not _QUIET.isdisjoint(_arguments)):
         try:
             parse(_arguments)
             sys.stdout.flush()
@@ -93,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _diagnosis(error: BaseException) -> tuple[str, int]:
     """Return an error as one sentence, and the exit code."""
     if isinstance(error, XpnetError):
-        return str(error), error.exit_code
+        return f"{error}{source_of(str(error), _arguments)}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return ("terminated", 143) if isinstance(error, _Terminated) else ("interrupted", 130)
     if isinstance(error, OSError):
@@ -123,39 +108,20 @@ def parse(arguments: Sequence[str]) -> None:
     Raises:
         XpnetError: The arguments are wrong, or the command refuses them.
     """
-    from cyclopts import App, CycloptsError, Parameter
+    from cyclopts import CycloptsError
 
-    app = App(
-        name="xpnet",
-        help="Train, check and study fully connected networks, fast.",
-        version=__version__,
-        help_format="plaintext",
-        help_epilogue="xpnet COMMAND --help shows the options of a command.",
-        default_parameter=Parameter(show_choices=False),
-        exit_on_error=False,
-        print_error=False,
-        suppress_keyboard_interrupt=False,
-        result_action="return_value",
-    )
-    data = App(name="data", help="Fetch published data sets, and describe data sets.", help_epilogue="")
-    for group, prefix, commands in ((app, [], COMMANDS), (data, ["data"], DATA_COMMANDS)):
-        for name, text in commands.items():
-            function = name.replace("-", "_")
-            module = f"xpnet.cli.{'data' if prefix else function}"
-            if list(arguments[: len(prefix) + 1]) == [*prefix, name]:  # its own help says more
-                text = _docstring(module, function) or text
-            group.command(f"{module}:{function}", name=name, help=text, help_epilogue="")
-    app.command(data)
+    from xpnet.cli.parser import make_parser
+
+    app = make_parser(arguments)
+    if arguments[:1] and (arguments[0] in COMMANDS or arguments[0] == "data"):
+        for warning in check_variables():
+            file_system.tell(warning)
     try:
         app(arguments)
     except CycloptsError as error:
-        raise XpnetError(f"{' '.join(str(error).split()).rstrip('.')}; see --help") from error
+        from xpnet.cli.mistakes import sentence
 
-
-def _docstring(module: str, function: str) -> str:
-    """Return the docstring of a function, a line for each paragraph; empty with ``python -OO``, which has none."""
-    text = getattr(importlib.import_module(module), function).__doc__ or ""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+        raise XpnetError(sentence(error, app, arguments)) from error
 
 
 @contextlib.contextmanager
@@ -190,8 +156,8 @@ def _few_collections() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _file_system_warnings(*, quiet: bool) -> Iterator[None]:
-    """Print warnings about missing features of a file system to standard error, unless the command is quiet."""
+def _warnings(*, quiet: bool) -> Iterator[None]:
+    """Print warnings about file systems and variables to standard error, unless the command is quiet."""
 
     def warn(words: str) -> None:
         if not quiet:

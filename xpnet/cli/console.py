@@ -9,16 +9,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from xpnet.cli.options import Debug, Json, Quiet
+from xpnet.cli.options import Debug, Json, Quiet, Verbose
 from xpnet.errors import one_line, printable
 from xpnet.report.format import number as number
 from xpnet.report.format import percent as percent
+
+if TYPE_CHECKING:
+    from xpnet.backend import Backend
 
 # A label from a file can have any length, and is in every row of predictions.
 _LONGEST_CELL = 200
@@ -38,7 +41,7 @@ def tell(text: str) -> None:
 @Parameter("*")
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The output of a command, and its options --json, --quiet and --debug.
+    """The output of a command, and its options --json, --quiet, --verbose and --debug.
 
     Notes and progress go to standard error and are left out with ``--quiet``; the result goes to
     standard output, as one JSON object with ``--json``. ``--debug`` is read before parsing, since parsing can fail.
@@ -46,6 +49,7 @@ class Output:
 
     as_json: Json = False
     quiet: Quiet = False
+    verbose: Verbose = False
     debug: Debug = False
 
     def note(self, text: str) -> None:
@@ -57,6 +61,25 @@ class Output:
         """Print several lines beside the result."""
         for text in texts:
             self.note(text)
+
+    def detail(self, text: str) -> None:
+        """Print a line beside the result that only ``--verbose`` asks for."""
+        if self.verbose:
+            self.note(text)
+
+    def device(self, backend: Backend) -> None:
+        """Print which device computes."""
+        self.note(f"device: {backend.notice}")
+        self.how(backend)
+
+    def how(self, backend: Backend) -> None:
+        """Print why this device was chosen and what computes on it, if ``--verbose`` asks for it."""
+        from xpnet.ops import fast_is_on
+
+        self.detail(f"{backend.device}: {backend.reason}")
+        if backend.name == "cpu":
+            by = "compiled by Numba" if fast_is_on() else "NumPy"
+            self.detail(f"operations: {by}; xpnet info shows BLAS and its threads")
 
     def text(self, text: str) -> None:
         """Print text that programs read, as it is; on a terminal, without control characters."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from cyclopts import Group, Parameter
 
+from xpnet.cli.completion import run_folders
 from xpnet.cli.console import STANDARD, Output, finish_on_interrupt
 from xpnet.cli.diagnosis_tables import (
     networks_in_words,
@@ -23,7 +24,7 @@ from xpnet.cli.options import DATA, OUTPUT, given, number, with_settings
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.nn.model_file import MODEL, read_model
-from xpnet.runs.folder import METRICS, create_run_folder
+from xpnet.runs.folder import METRICS, create_run_folder, is_taken
 from xpnet.runs.records import read_metrics
 from xpnet.utils.atomic_files import write_new
 from xpnet.utils.file_system import check_utf8
@@ -45,7 +46,7 @@ _WITH_RUN = (*DATA, "figures", "device")
 def diagnose(
     run: Annotated[
         Path | None,
-        Parameter(group=_DIAGNOSIS, help="Run folder, whose training is repeated. [default: a training by options]"),
+        Parameter(group=_DIAGNOSIS, completer=run_folders, help="Run that is trained again. [default: as options say]"),
     ] = None,
     /,
     options: Any = None,
@@ -74,9 +75,9 @@ def diagnose(
     from xpnet.runs.experiment import describe
     from xpnet.training.batches import order_seeds
 
-    settings = _settings(run, given(options))
+    settings = _settings(run, given(options, None if run is None else ("device",)))
     if out is not None and out.exists():
-        raise RunError(f"out = {out}: exists already; name a folder that does not, nothing is overwritten")
+        raise is_taken(out)
     with drawer(settings.run.figures, output) as draws:
         everything, data, backend = _load(settings, run, output)
         population = _first(everything, replicas, data, backend, settings.run.dtype)
@@ -156,7 +157,7 @@ def _load(settings: Settings, run: Path | None, output: Output) -> tuple[Populat
     from xpnet.training.population import Population
 
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
-    output.note(f"device: {backend.device} ({backend.reason})")
+    output.device(backend)
     data = as_earlier(load_data(settings.data), {} if run is None else data_seen(run))
     output.note(about_data(data, settings))
     return Population.of(settings, data.inputs, data.classes), data, backend

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xpnet.cli.console import STANDARD, Output, percent, safe
-from xpnet.cli.options import DATA, OUTPUT, given, refuse_taken, with_settings
+from xpnet.cli.options import DATA, OUTPUT, Run, given, refuse_taken, with_settings
 from xpnet.cli.tables import figures, plain, table
+from xpnet.cli.variables import OF_A_RUN
 from xpnet.config.definitions import DataConfig
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, RunError
@@ -30,7 +31,7 @@ _READ = tuple(name for name in DATA if name not in ("pool", "pca", "pca_eps", "n
 
 @with_settings(*_READ, "device", "views", unset="the run's")
 def evaluate(
-    run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
+    run: Run,
     /,
     options: Any = None,
     *,
@@ -53,7 +54,7 @@ def evaluate(
     from xpnet.training.conclusions import confused
 
     refuse_taken(figure)
-    network, data, settings = _load(run, given(options))
+    network, data, settings = _load(run, given(options, OF_A_RUN))
     which = "all sets" if on == "all" else f"{on} set"
     output.notes(f"data: {data.name} from {data.location}, {which}; device: {network.backend.device}", *data.notes)
 

@@ -152,7 +152,7 @@ def _network(settings: Settings, check: Check, output: Output) -> tuple[Network,
     from xpnet.nn.network import Network
 
     backend = get_backend(settings.run.device)
-    output.note(f"gradients: {check.dtype} on {backend.device} ({backend.reason}); differences: float64 on cpu")
+    output.note(f"gradients: {check.dtype} on {backend.notice}; differences: float64 on cpu")
     data = load_data(settings.data)
     output.notes(f"data: {data.name} from {data.location}, split {data.split}", *data.notes)
     d = data.inputs if check.features is None else check.features

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli.completion import run_folders
 from xpnet.cli.console import STANDARD, Output, finish_on_interrupt
 from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import DATA, OUTPUT, number, read_settings, with_settings
@@ -52,7 +53,11 @@ def lr_range(
     spacing: Annotated[str, Parameter(group=_TEST, metavar="log|linear", help="How the rate rises.")] = "log",
     config: Annotated[
         Path | None,
-        Parameter(group=OUTPUT, help="Settings from a TOML file or a run folder; its learning rates are not used."),
+        Parameter(
+            group=OUTPUT,
+            completer=run_folders,
+            help="Settings from a TOML file or a run folder; its learning rates are not used.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, Parameter(group=OUTPUT, help="New folder of the test. [default: runs/lr-range-TIME]")
@@ -109,7 +114,7 @@ def _load(settings: Settings, output: Output) -> tuple[Backend, Dataset]:
     from xpnet.training.validate import check_fit
 
     backend = get_backend(settings.run.device, tf32=settings.run.tf32)
-    output.note(f"device: {backend.device} ({backend.reason})")
+    output.device(backend)
     data = load_data(settings.data)
     output.note(about_data(data, settings))
     network = settings.network_config(data.inputs, data.classes)

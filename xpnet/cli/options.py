@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli.completion import run_folders, text_kind, values_of
+from xpnet.cli.variables import truth, variable
 from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import setting_name
 from xpnet.config.optimisers import OPTIMISERS, without_effect_on
@@ -35,8 +37,23 @@ OUTPUT = Group("Output", sort_key=5)
 # A flag is off unless it is given: it has no --no-form, and its help names no default.
 FLAG: Any = {"negative": "", "show_default": False}
 Json = Annotated[bool, Parameter("--json", group=OUTPUT, **FLAG, help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, Parameter("--quiet", group=OUTPUT, **FLAG, help="Print nothing but errors.")]
+Quiet = Annotated[bool, Parameter(("--quiet", "-q"), group=OUTPUT, **FLAG, help="Print nothing but errors.")]
+Verbose = Annotated[
+    bool, Parameter(("--verbose", "-v"), group=OUTPUT, **FLAG, help="Say more: why this device, and how it computes.")
+]
 Debug = Annotated[bool, Parameter("--debug", group=OUTPUT, **FLAG, help="Show a traceback when something fails.")]
+
+
+Config = Annotated[
+    Path | None,
+    Parameter(
+        "--config",
+        group=OUTPUT,
+        completer=run_folders,
+        help="Settings from a TOML file, a run folder or a shared ZIP; options on the line go first.",
+    ),
+]
+Run = Annotated[Path, Parameter(completer=run_folders, help="Run folder, model file, or checkpoint (its .json).")]
 
 
 def number(group: Group, metavar: str, help: str, name: str | None = None) -> Parameter:
@@ -97,31 +114,74 @@ def _with_default(text: str, field: dataclasses.Field[Any], unset: str | None = 
 
 
 def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], str]]) -> Any:
-    fields = []
+    fields, settings = [], Settings.fields()
     for name, (group, field, text) in options.items():
-        kind: Any = bool if str(field.type).startswith("bool") else str
-        option = f"--{name.replace('_', '-')}"
+        flag = str(field.type).startswith("bool")
         parameter = Parameter(
-            name=option,
+            name=f"--{name.replace('_', '-')}",
             group=group,
             help=text,
             show_default=False,
             metavar=field.metadata["metavar"] or None,
-            negative=f"--no-{name.replace('_', '-')}" if kind is bool else "",
-            allow_leading_hyphen=kind is str,
+            negative=f"--no-{name.replace('_', '-')}" if flag else "",
+            allow_leading_hyphen=not flag,
+            env_var=variable(name) if name in settings else None,
+            show_env_var=False,
+            converter=_as_given,
+            completer=values_of(name),
         )
-        fields.append((field.name, Annotated[kind | None, parameter], dataclasses.field(default=None)))
+        kind = bool if flag else text_kind(field) | None
+        fields.append((field.name, Annotated[kind, parameter], dataclasses.field(default=None)))
     # Without this module name, the parser would mistake the class for one of the standard library, a plain value.
     return dataclasses.make_dataclass("SettingsOptions", fields, kw_only=True, namespace={"__module__": __name__})
 
 
-def given(options: Any) -> dict[str, Any]:
-    """Return the settings that were given on the command line, by name."""
+@dataclasses.dataclass(frozen=True)
+class _OfVariable:
+    """A value that an environment variable gives."""
+
+    value: Any
+
+
+def _as_given(kind: Any, tokens: Sequence[Any]) -> Any:
+    """Return the value of an option: the text as it is, since the setting's own check has the best error message."""
+    token = tokens[-1]
+    if token.source == "env":
+        value = truth(token.value) if kind is bool else token.value
+        return _OfVariable(value) if token.value.strip() else None
+    if kind is not bool:
+        return token.value
+    return token.implicit_value if token.implicit_value in (True, False) else truth(token.value)
+
+
+def given(options: Any, variables: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the settings that were given on the command line, or else by environment variables, by name.
+
+    Args:
+        options: The options, as :func:`settings_options` describes them.
+        variables: The settings whose environment variables apply; all of them if not given.
+    """
     if options is None:
         return {}
     known = {field.name: setting_name(field) for _, field in Settings.fields().values()}
-    values = {known.get(name, name): value for name, value in vars(options).items()}
-    return {name: value for name, value in values.items() if value is not None}
+    values = {known.get(name, name): value for name, value in vars(options).items() if value is not None}
+    of_variables = {
+        name: value.value
+        for name, value in values.items()
+        if isinstance(value, _OfVariable) and (variables is None or name in variables)
+    }
+    return replaced(of_variables, {name: value for name, value in values.items() if not isinstance(value, _OfVariable)})
+
+
+def replaced(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with others in their place, which also remove those that have no effect any more.
+
+    A schedule, an optimiser or a length on the command line removes the file's settings of other ones.
+    """
+    removed = settings_without_effect(others["schedule"]) if "schedule" in others else []
+    removed += without_effect_on(others["optimiser"]) if others.get("optimiser") in OPTIMISERS else []
+    removed += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in others]
+    return {name: value for name, value in settings.items() if name not in removed} | dict(others)
 
 
 def refuse_taken(stem: Path | None) -> None:
@@ -135,7 +195,7 @@ def refuse_taken(stem: Path | None) -> None:
         need("figures", f"figure = {stem}: drawing")
     for path in [] if stem is None else [stem.with_suffix(".png"), stem.with_suffix(".svg")]:
         if path.exists():
-            raise RunError(f"figure = {stem}: {path} exists already; nothing is overwritten")
+            raise RunError(f"figure = {stem}: {path} exists already, and nothing is overwritten; name another")
         if not path.parent.is_dir():
             raise RunError(f"figure = {stem}: there is no folder {path.parent}")
 
@@ -151,8 +211,11 @@ def read_settings(
     config: Path | None,
     recipe_name: str | None = None,
     check: Callable[[Mapping[str, Any]], Settings] = Settings.from_mapping,
+    variables: Collection[str] | None = None,
 ) -> Settings:
-    """Return the settings of the options, of the configuration file or the recipe, and the defaults, in this order.
+    """Return the settings of the options, of the environment variables, of the file or the recipe, and the defaults.
+
+    They go before each other in this order.  `variables` are the settings whose variables apply, all if not given.
 
     Raises:
         ConfigError: A setting is wrong, there is no such recipe, or both a file and a recipe are named.
@@ -162,10 +225,4 @@ def read_settings(
     on_file = {} if config is None else settings_in(config)[0]
     if recipe_name is not None:
         on_file = dict(recipe(recipe_name).settings)
-    on_line = given(options)
-    # A schedule, an optimiser or a length on the command line removes the file's settings of others.
-    replaced = settings_without_effect(on_line["schedule"]) if "schedule" in on_line else []
-    replaced += without_effect_on(on_line["optimiser"]) if on_line.get("optimiser") in OPTIMISERS else []
-    replaced += [other for name, other in (("cycles", "epochs"), ("epochs", "cycles")) if name in on_line]
-    on_file = {name: value for name, value in on_file.items() if name not in replaced}
-    return check(on_file | on_line)
+    return check(replaced(on_file, given(options, variables)))

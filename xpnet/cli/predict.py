@@ -12,7 +12,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.cli.console import STANDARD, Output, safe
-from xpnet.cli.options import FLAG, OUTPUT, given, with_settings
+from xpnet.cli.options import FLAG, OUTPUT, Run, given, with_settings
 from xpnet.cli.tables import table
 from xpnet.config.settings import Settings
 from xpnet.errors import ConfigError, DataError, RunError
@@ -24,7 +24,7 @@ _COLUMNS, _LIKELIEST = 12, 3
 
 @with_settings("target", "header", "drop_columns", "device", "views")
 def predict(
-    run: Annotated[Path, Parameter(help="Run folder, model file, or checkpoint (its .json).")],
+    run: Run,
     inputs: Annotated[list[Path], Parameter(help="Images, or one .csv, .parquet, .npz or .npy file.")],
     /,
     options: Any = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli.completion import page_folders
 from xpnet.cli.console import STANDARD, Output
 from xpnet.cli.options import FLAG, OUTPUT
 
@@ -17,7 +18,9 @@ def report(
     *paths: Annotated[
         Path,
         Parameter(
-            group=_REPORT, help="Folder of a run, a search, a reproduction or many runs; or several runs to compare."
+            group=_REPORT,
+            completer=page_folders,
+            help="Folder of a run, a search, a reproduction or many runs; or several runs to compare.",
         ),
     ],
     data: Annotated[

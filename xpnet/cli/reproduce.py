@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from xpnet.cli.completion import devices, experiments
 from xpnet.cli.console import STANDARD, Output
 from xpnet.cli.figures import drawer, write_figures
 from xpnet.cli.options import FLAG, OUTPUT, given, with_settings
@@ -31,7 +32,7 @@ _WHAT = Group("Reproduction", sort_key=0)
 
 @with_settings("figures")
 def reproduce(
-    *names: Annotated[str, Parameter(group=_WHAT, help="A.bn3, A for all of report A, or all.")],
+    *names: Annotated[str, Parameter(group=_WHAT, completer=experiments, help="A.bn3, A for all of report A, or all.")],
     options: Any = None,
     listed: Annotated[
         bool, Parameter(name="--list", group=_WHAT, **FLAG, help="List the experiments and leave.")
@@ -43,7 +44,17 @@ def reproduce(
         str | None,
         Parameter(group=_WHAT, metavar="NAME|PATH", help="Where CIFAR-10 is. [default: where it is found]"),
     ] = None,
-    device: Annotated[str, Parameter(group=_WHAT, metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")] = "auto",
+    device: Annotated[
+        str,
+        Parameter(
+            group=_WHAT,
+            metavar="auto|cpu|gpu|gpu:N",
+            completer=devices,
+            help="Where to compute.",
+            env_var="XPNET_DEVICE",
+            show_env_var=False,
+        ),
+    ] = "auto",
     out: Annotated[
         Path | None, Parameter(group=OUTPUT, help="New folder of the figures. [default: runs/reproduce-TIME]")
     ] = None,
@@ -91,7 +102,7 @@ def _run(
     from xpnet.utils.file_system import check_utf8
 
     backend = get_backend(device)
-    output.note(f"device: {backend.device} ({backend.reason})")
+    output.device(backend)
     # Before the folder is made, so that wrong data leaves none.
     location = load_data(data or "cifar10", "45k").location
     check_utf8(location, "data")

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from xpnet.cli import command_line
+from xpnet.cli.completion import recipe_names, run_folders
 from xpnet.cli.console import STANDARD, Interrupt, Output, finish_on_interrupt
 from xpnet.cli.figures import drawer, write_figures
-from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
+from xpnet.cli.options import FLAG, OUTPUT, Config, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
 from xpnet.cli.tables import combinations_table, concluded, in_words, result_table
+from xpnet.cli.variables import OF_A_RUN
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.config.shared import is_shared, shared_data
 from xpnet.errors import ConfigError, RunError
@@ -37,22 +39,25 @@ if TYPE_CHECKING:
 def train(
     options: Any = None,
     *,
-    config: Annotated[
-        Path | None,
-        Parameter(
-            group=OUTPUT, help="Settings from a TOML file, a run folder or a shared ZIP; options on the line go first."
-        ),
-    ] = None,
+    config: Config = None,
     recipe: Annotated[
         str | None,
         Parameter(
-            group=OUTPUT, metavar="NAME", help="Settings of a recipe (xpnet recipes); options on the line go first."
+            group=OUTPUT,
+            metavar="NAME",
+            completer=recipe_names,
+            help="Settings of a recipe (xpnet recipes); options on the line go first.",
         ),
     ] = None,
     out: Annotated[Path | None, Parameter(group=OUTPUT, help="New folder of the run. [default: runs/TIME]")] = None,
     resume: Annotated[
         Path | None,
-        Parameter(group=OUTPUT, metavar="RUN", help="Go on with the run in this folder, to the end it would have had."),
+        Parameter(
+            group=OUTPUT,
+            metavar="RUN",
+            completer=run_folders,
+            help="Go on with the run in this folder, to the end it would have had.",
+        ),
     ] = None,
     allow_changes: Annotated[
         bool,
@@ -120,6 +125,7 @@ def _train_anew(
     from xpnet.runs.resume import ResumePoint, differences
 
     experiment = Experiment.of(settings, output.note)
+    output.how(experiment.backend)
     output.notes(*recipe_hint(settings, experiment.data.name))
     if expected and (others := differences(expected, experiment.fingerprint)):
         output.note(f"warning: the data is not that of the shared run: {'; '.join(others)}")
@@ -149,7 +155,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, wat
     from xpnet.runs.saver import prepare_to_resume
 
     _check_is_run(run)
-    settings, before = read_settings(options, run), read_settings(None, run)
+    settings, before = read_settings(options, run, variables=OF_A_RUN), read_settings(None, run)
     changes = differences(before.to_mapping(), settings.to_mapping())
     if not allow_changes:
         _refuse(validate_resume(run, ResumePoint(), changes))
@@ -162,6 +168,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, wat
     refuse_links(run)
     with drawer(settings.run.figures, output) as draws, alone_in(run):
         experiment = Experiment.of(settings, output.note, data_seen(run))
+        output.how(experiment.backend)
         point, changed = _resume_point(run, experiment, output, allow_changes)
         if point.starts:
             output.note(f"going on from step {point.step} of {experiment.length.steps}" + point.next_chunk())

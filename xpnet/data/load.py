@@ -30,7 +30,7 @@ def load_data(source: str | Path | DataConfig | None = None, split: str | None =
     Args:
         source: ``"cifar10"``, ``"cifar100"``, ``"mnist"``, ``"fashion-mnist"``, ``"patterns"``, ``"patterns:N"``,
             ``"patterns:N/M"`` or a path; None takes CIFAR-10 if it is on this machine and ``patterns`` otherwise.
-            Nothing is downloaded.  Or all settings together, as :class:`xpnet.DataConfig`.
+            Nothing is downloaded.  Or all settings together, as :class:`xpnet.DataConfig`.  ``data=`` names it, too.
         split: ``"45k"``, ``"49k"``, ``"b1b2"``, ``"9k"`` or ``"N/M"``: the first N rows train, the next M
             validate; None takes the data's own default.
         **settings: Other settings of :class:`xpnet.DataConfig`, such as ``target="species"`` or ``image_size="32"``.
@@ -58,6 +58,8 @@ def data_config(source: str | Path | DataConfig | None = None, split: str | None
         if split is not None or settings:
             raise ConfigError("source: is a DataConfig, which holds all settings; give no others beside it")
         return source
+    if source is None:
+        source = settings.pop("data", None)  # its name on the command line and in files
     known = [field.name for field in dataclasses.fields(DataConfig)][2:]
     for name in settings:
         if name not in known:
@@ -82,6 +84,7 @@ def data_from_arrays(
     pca_eps: float = 1.0,
     numeric: str = "standard",
     max_categories: int = 32,
+    data_seed: int | None = None,
 ) -> Dataset:
     """Return data from arrays in memory, checked, shuffled and split.
 
@@ -111,6 +114,7 @@ def data_from_arrays(
         pca_eps: Added to their variances.
         numeric: Scale of numbers in a table: ``"standard"``, ``"robust"``, ``"quantile"`` or ``"ple"``.
         max_categories: Most inputs of a column of categories.
+        data_seed: The name of `seed` among the settings; it goes before it.
 
     Returns:
         The data set, split, with a transform that was fitted on its training set.
@@ -122,7 +126,7 @@ def data_from_arrays(
     config = DataConfig(
         split=split,
         test_fraction=test_fraction,
-        data_seed=seed,
+        data_seed=seed if data_seed is None else data_seed,
         in_memory=in_memory,
         pool=pool,
         pca=pca,

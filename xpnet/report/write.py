@@ -21,6 +21,7 @@ from xpnet.report.records import kind_of, read_run
 from xpnet.runs.folder import create_run_folder
 from xpnet.utils.atomic_files import write_new
 from xpnet.utils.extras import need
+from xpnet.utils.file_system import unused
 from xpnet.version import __version__
 
 PAGE, SHARED = "report.html", "report.zip"
@@ -86,7 +87,8 @@ def write_report(
     if share and any(kind_of(folder) != "run" for folder in folders):
         raise ConfigError("share = true: an archive holds runs; name one, or several")
     if figures is not None and Path(figures).exists():
-        raise RunError(f"figures = {figures}: exists already; name a folder that does not, nothing is overwritten")
+        taken = f"figures = {figures}: exists already, and nothing is overwritten"
+        raise RunError(f"{taken}; name another folder, such as {unused(Path(figures))}")
     page = build_page(folders, None if data is None else str(data), target)
     html = render(page).encode(errors="backslashreplace")  # for folder names that are not UTF-8
     if share:
@@ -145,7 +147,7 @@ def _target(out: str | Path | None, folders: Sequence[Path], name: str = PAGE) -
     if path.suffix.lower() not in (_PAGES if name == PAGE else (suffix,)) or path.is_dir():
         path /= name
     if path.exists():
-        raise RunError(f"out = {path}: exists already; name another file, nothing is overwritten")
+        raise RunError(f"out = {path}: exists already, and nothing is overwritten; type --out {unused(path)}")
     return path
 
 

@@ -81,7 +81,7 @@ class Experiment:
             XpnetError: A setting, the data or the device cannot be used.
         """
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
-        note(f"device: {backend.device} ({backend.reason})")
+        note(f"device: {backend.notice}")
         data = as_earlier(load_data(settings.data), seen)
         note(about_data(data, settings))
         population = Population.of(settings, data.inputs, data.classes)

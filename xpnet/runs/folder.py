@@ -22,7 +22,7 @@ from typing import Any
 from xpnet.config.settings import CONFIG
 from xpnet.errors import RunError
 from xpnet.utils.atomic_files import rewrite
-from xpnet.utils.file_system import check_utf8
+from xpnet.utils.file_system import check_utf8, unused
 from xpnet.utils.parsing import json_bytes, toml_bytes
 
 HISTORY = "history.csv"
@@ -69,7 +69,7 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
         path = Path(out)
         check_utf8(path, "out")
         if not _make_folder(path):
-            raise RunError(f"out = {path}: exists already; name a folder that does not, nothing is overwritten")
+            raise is_taken(path)
         return path
     stamp = prefix + time.strftime("%Y-%m-%d_%H-%M-%S")
     for number in range(1, 10_000):
@@ -79,6 +79,17 @@ def create_run_folder(out: str | Path | None, *, prefix: str = "", stem: Path | 
         if _make_folder(path):
             return path
     raise RunError(f"{path}: all its names are taken; name a folder with --out")
+
+
+def is_taken(path: Path) -> RunError:
+    """Return the error that something is where a new folder is asked for, with what to type."""
+    for file, command in (("search.toml", "search"), (CONFIG, "train")):
+        if path.name and (path / file).is_file() and not (path / METRICS).is_file():
+            more = f", or go on with it: xpnet {command} --resume {path}"
+            break
+    else:
+        more = ""
+    return RunError(f"out = {path}: exists already, and nothing is overwritten; type --out {unused(path)}{more}")
 
 
 def _make_folder(path: Path) -> bool:

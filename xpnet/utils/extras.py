@@ -52,6 +52,7 @@ EXTRAS: Mapping[str, Extra] = {
     "parquet": Extra("Parquet files as data", {"pyarrow": "pyarrow"}),
     "postgresql": Extra("searches in a PostgreSQL database", {"psycopg": "psycopg"}),
     "export": Extra("networks as ONNX files", {"onnx": "onnx"}),
+    "cluster": Extra("searches on a Slurm cluster (--launcher slurm)", {"submitit": "submitit"}),
     "cuda12": Extra("NVIDIA GPUs, with a driver for CUDA 12", {"cupy": "cupy-cuda12x"}, named=True),
     "cuda13": Extra("NVIDIA GPUs, with a driver for CUDA 13", {"cupy": "cupy-cuda13x"}, named=True),
 }

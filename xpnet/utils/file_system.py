@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Callable
@@ -163,3 +164,10 @@ def check_utf8(name: str | Path, called: str) -> None:
         raise RunError(
             f"{called} = {name}: is not UTF-8, and the files that hold this name are; take another"
         ) from None
+
+
+def unused(path: Path) -> Path:
+    """Return a path beside `path`, with a number at the end of its name, at which there is nothing."""
+    at = path if path.name not in ("", "..") else path.absolute().resolve()
+    stem, suffix = (at.name, "") if at.is_dir() else (at.stem, at.suffix)
+    return next(new for n in itertools.count(2) if not os.path.lexists(new := at.with_name(f"{stem}_{n}{suffix}")))
