@@ -1,11 +1,13 @@
 """The tutorials: executed where they stand, and as pages of the site.
 
-    python docs/site/notebooks.py                    # execute all notebooks of docs/tutorials, and write their outputs
-    python docs/site/notebooks.py first-network      # execute those whose names contain this
+``python docs/site/notebooks.py`` executes all notebooks of docs/tutorials and writes their outputs into them; names
+after it choose some.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import sys
@@ -50,15 +52,17 @@ def _shown(output: dict[str, Any]) -> str:
     if kind == "text/plain":
         return _text(text)
     if kind == "image/png":
-        text = f'<img alt="" src="data:image/png;base64,{text.strip()}">'
+        width = output["metadata"].get(kind, {}).get("width")
+        size = f' width="{width:.0f}"' if width else ""
+        text = f'<img alt="The figure that this cell draws"{size} src="data:image/png;base64,{text.strip()}">'
     # Markdown ends a block of HTML at an empty line.
     text = re.sub(r"\s*\n\s*", " ", text)
     return f'<div class="output">{text}</div>'
 
 
 def _text(text: str) -> str:
-    """Return text that was printed, without colours, as a block of a style of its own."""
-    return "``` { .text .printed }\n" + _COLOURS.sub("", text).rstrip().replace("```", "'''") + "\n```"
+    """Return text that was printed as a block of a style of its own."""
+    return "``` { .text .printed }\n" + text.rstrip().replace("```", "'''") + "\n```"
 
 
 def execute(path: Path, folder: Path) -> Any:
@@ -68,21 +72,19 @@ def execute(path: Path, folder: Path) -> Any:
         nbclient.exceptions.CellExecutionError: A cell failed.
     """
     import nbformat
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=SECONDS,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-    )
-    client.execute()
-    return _tidied(notebook)
+    with tempfile.TemporaryDirectory() as sockets:  # files, so that no port is opened
+        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
+        client = NotebookClient(notebook, km=kernel, timeout=SECONDS, record_timing=False)
+        client.resources = {"metadata": {"path": str(folder)}}
+        client.execute(cleanup_kc=True)
+    return _tidied(notebook, f"{folder}/")
 
 
-def _tidied(notebook: Any) -> Any:
+def _tidied(notebook: Any, folder: str) -> Any:
     """Return the notebook without what differs from machine to machine; texts of one stream are one output."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -91,13 +93,19 @@ def _tidied(notebook: Any) -> Any:
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number}", {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in map(_slim, _joined(cell.outputs)) if output is not None]
+            cell.outputs = [_slim(output) for output in _joined(cell.outputs)]
+            for output in cell.outputs:
+                if "text" in output:
+                    output.text = re.sub(r"[ \r]+\n", "\n", _COLOURS.sub("", output.text).replace(folder, ""))
     return notebook
 
 
 def _joined(outputs: list[Any]) -> Iterator[Any]:
+    """Yield outputs, pieces of one stream as one, without progress bars, which are written to standard error."""
     last = None
     for output in outputs:
+        if output.get("name") == "stderr":
+            continue
         if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
             last.text += output.text
             continue
@@ -106,16 +114,27 @@ def _joined(outputs: list[Any]) -> Iterator[Any]:
 
 
 def _slim(output: Any) -> Any:
-    """Return an output without progress bars and without descriptions of charts that only Python understands."""
-    if output.output_type == "stream":
-        return None if output.name == "stderr" else output
+    """Return an output with its best form alone; beside HTML the plain text stays, for those who read the file."""
     if "data" in output:
-        output.metadata = {}
-        kinds = [kind for kind in _KINDS if kind in output.data]
-        output.data = {kind: output.data[kind] for kind in kinds[:1] + [k for k in kinds[1:] if k == "text/plain"]}
-        if kinds and kinds[0].startswith("image/"):
-            output.data.pop("text/plain", None)
+        kinds = [kind for kind in _KINDS if kind in output.data][:1]
+        output.metadata = {kind: output.metadata[kind] for kind in kinds if kind in output.metadata}
+        kinds += ["text/plain"] if kinds == ["text/html"] else []
+        output.data = {kind: output.data[kind] for kind in kinds}
+        if "image/png" in output.metadata:  # a chart; photographs have no size of their own
+            output.data["image/png"] = _smaller(output.data["image/png"])
     return output
+
+
+def _smaller(png: str) -> str:
+    """Return a chart with at most 64 colours, which takes a tenth of the room, in base64."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    paper = Image.new("RGB", picture.size, "white")
+    paper.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
+    file = io.BytesIO()
+    paper.quantize(64, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def main() -> None:
