@@ -20,6 +20,8 @@ TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 SECONDS = 120  # for one cell
 # What a page shows of an output, the best first.
 _KINDS = ("image/svg+xml", "image/png", "text/html", "text/plain")
+# What pandas adds to its tables, so that they look like those of the page without it.
+_FRAME = re.compile(r'<style scoped>.*?</style>| border="1" class="dataframe"| style="text-align: \w+;"', re.DOTALL)
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -55,6 +57,7 @@ def _shown(output: dict[str, Any]) -> str:
         width = output["metadata"].get(kind, {}).get("width")
         size = f' width="{width:.0f}"' if width else ""
         text = f'<img alt="The figure that this cell draws"{size} src="data:image/png;base64,{text.strip()}">'
+    text = _FRAME.sub("", text)
     # Markdown ends a block of HTML at an empty line.
     text = re.sub(r"\s*\n\s*", " ", text)
     return f'<div class="output">{text}</div>'
