@@ -12,12 +12,14 @@ import json
 import re
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 SECONDS = 120  # for one cell
+WIDTH = 92  # of text that was printed, on a page
 # What a page shows of an output, the best first.
 _KINDS = ("image/svg+xml", "image/png", "text/html", "text/plain")
 # What pandas adds to its tables, so that they look like those of the page without it.
@@ -64,8 +66,12 @@ def _shown(output: dict[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text that was printed as a block of a style of its own."""
-    return "``` { .text .printed }\n" + text.rstrip().replace("```", "'''") + "\n```"
+    """Return text that was printed as a block of a style of its own; long sentences are wrapped, and tables are not."""
+    lines = []
+    for line in text.rstrip().replace("```", "'''").split("\n"):
+        is_sentence = len(line) > WIDTH and "  " not in line.strip()
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent="    ") if is_sentence else [line]
+    return "\n".join(["``` { .text .printed }", *lines, "```"])
 
 
 def execute(path: Path, folder: Path) -> Any:

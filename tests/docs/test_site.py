@@ -78,6 +78,33 @@ def test_tutorial_links_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
+def test_notebook_becomes_a_page_with_its_outputs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "site")
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["a  table " + 100 * "-" + "\n", 30 * "word " + "\n"]},
+        {"output_type": "display_data", "data": {"image/png": "AAAA"}, "metadata": {"image/png": {"width": 300.0}}},
+        {
+            "output_type": "execute_result",
+            "data": {"text/html": "<p>\n\nHello</p>", "text/plain": "no"},
+            "metadata": {},
+        },
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "Text."]},
+        {"cell_type": "code", "source": ["1 + 1"], "outputs": outputs},
+    ]
+    path = tmp_path / "lesson.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    page = importlib.import_module("notebooks").to_markdown(path)
+    assert page.startswith("# Title\n")
+    assert '<a href="lesson.ipynb" download>' in page
+    assert "```python\n1 + 1\n```" in page
+    assert "a  table " + 100 * "-" in page  # tables keep their lines, sentences do not
+    assert max(len(line) for line in page.splitlines() if line.strip().startswith("word")) <= 92
+    assert '<img alt="The figure that this cell draws" width="300" src="data:image/png;base64,AAAA">' in page
+    assert '<div class="output"><p> Hello</p></div>' in page  # without the empty line, which would end the block
+
+
 @pytest.mark.slow
 @needs_notebooks
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -170,8 +197,12 @@ def test_site_loads_nothing_from_a_network(site):
 @pytest.mark.slow
 @needs_site
 def test_site_describes_every_public_name(site):
-    ids = set().union(*(Links(path.read_text(encoding="utf-8")).ids for path in (site / "api").glob("*.html")))
-    assert public_names() <= ids
+    pages = [path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")]
+    assert public_names() <= set().union(*(Links(page).ids for page in pages))
+    # Docstrings are written for Sphinx; their marks become links and code, and settings show their defaults.
+    words = " ".join(re.sub("<[^>]*>", "", page) for page in pages)
+    assert not re.search(r":(func|class|meth|mod):|``|\bsetting\(", words)
+    assert 'schedule="triangular"' in words or "schedule=&quot;triangular&quot;" in words
     words = (site / "search" / "search_index.json").read_text(encoding="utf-8")
     assert "train_population" in words
     assert "winner" in words  # of a tutorial
