@@ -60,7 +60,9 @@ def cells_of(path: Path, kind: str) -> list[dict]:
 def test_reference_has_every_public_name_once():
     text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
     entries = [name for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE) if not name.startswith("xpnet.report.")]
-    assert sorted(entries) == sorted(public_names())
+    assert len(entries) == len(set(entries))
+    assert public_names() - set(entries) == set(), "write ::: NAME into a page of docs/api"
+    assert set(entries) - public_names() == set()
     assert set(dir(xpnet)) >= {name.split(".")[1] for name in entries}
 
 
