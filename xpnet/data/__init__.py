@@ -15,8 +15,8 @@ from xpnet.data.transformed_rows import TransformedRows, transformed
 from xpnet.data.views import samples_of
 from xpnet.utils.lazy_arrays import Rows, StandardisedRows, kept_as_bytes, on_host
 
-# The name of Dataset in earlier versions.
 Data = Dataset
+"""The name of :class:`Dataset` in earlier versions."""
 
 __all__ = [
     "CIFAR10_HINT",

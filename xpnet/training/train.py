@@ -52,7 +52,7 @@ def train(
         orders: Seed of each replica's order of samples; by default :func:`order_seeds` of the settings.
         final: Sets to evaluate at the end; figures of other sets are NaN.
         start: The state of an earlier training with the same settings, from which this one continues to the same
-        result.
+            result.
 
     Returns:
         The history, and the figures of full passes over the three sets; `network` holds the trained weights.

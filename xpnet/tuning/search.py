@@ -42,7 +42,7 @@ class SearchResult(ResultDisplay):
         outcome: All trials; see :class:`~xpnet.tuning.trials.Outcome`.
         settings: The winner's settings, in the form for ``xpnet train --config``; None without a winner.
         final: The winner's figures: ``"test"``, ``"validation"`` and ``"train"``, in the form of ``metrics.json``, and
-        ``"trained_again"``; None if the test set is not used.
+            ``"trained_again"``; None if the test set is not used.
         interrupted: Whether the search was stopped before its end.
         seconds: Wall time of this worker.
         warnings: Sentences on reasons to doubt the outcome, with advice; empty if there are none.

@@ -25,7 +25,7 @@ class Trial:
         number: Its number in the search, from 0.
         round: Its round, from 0.
         state: ``"complete"``, ``"pruned"``, ``"running"``, ``"waiting"``, or ``"failed"`` if its workers died during
-        it.
+            it.
         point: Its values, by the names of the space; empty until a sampler has chosen them.
         score: Mean validation accuracy over the seeds, with 0 for diverged networks; None without a result.
         accuracies, losses: Figures of the validation set, by seed; None for diverged networks.
