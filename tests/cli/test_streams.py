@@ -126,7 +126,7 @@ def test_sigterm_ends_other_commands_in_order(monkeypatch, command, trained):
 
 @pytest.mark.guarantee("signals")
 def test_signal_while_results_are_written_waits_for_them(monkeypatch, command, harm):
-    monkeypatch.setattr("xpnet.cli.train.write_figures", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("xpnet.cli.train_in_folder.write_figures", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     err = command("train", *SMALL, "--out", "run").err
     harm.did("signals sent")
     assert "writing the results; press Ctrl-C again to leave at once" in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,25 +14,22 @@ from cyclopts import Parameter
 
 from xpnet.cli import command_line
 from xpnet.cli.completion import recipe_names, run_folders
-from xpnet.cli.console import STANDARD, Interrupt, Output, finish_on_interrupt
-from xpnet.cli.figures import drawer, write_figures
+from xpnet.cli.console import STANDARD, Output
+from xpnet.cli.figures import drawer
 from xpnet.cli.options import FLAG, OUTPUT, Config, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
-from xpnet.cli.tables import combinations_table, concluded, in_words, result_table
+from xpnet.cli.tables import concluded
+from xpnet.cli.train_in_folder import print_warnings, train_in
 from xpnet.cli.variables import OF_A_RUN
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.config.shared import is_shared, shared_data
 from xpnet.errors import ConfigError, RunError
-from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.file_system import check_utf8
-from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
     from xpnet.report.drawing_process import Drawer
     from xpnet.runs.experiment import Experiment
     from xpnet.runs.resume import ResumePoint
-    from xpnet.runs.saver import Saver
-    from xpnet.training.result import TrainResult
 
 
 @with_settings(lists=True)
@@ -138,7 +135,7 @@ def _train_anew(
         raise
     with alone_in(folder):
         write_environment(folder, describe_environment(experiment.backend, command_line()))
-        return _train_in(experiment, folder, ResumePoint(), output, draws, watch=watch)
+        return train_in(experiment, folder, ResumePoint(), output, draws, watch=watch)
 
 
 def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, watch: bool) -> int:
@@ -163,7 +160,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, wat
     if metrics is not None and not changes:
         output.note(f"{run}: is finished; train on with more epochs and --allow-changes, or a new run with --config")
         output.result(metrics, f"run folder: {run}", *concluded(metrics))
-        _warn(metrics, output)
+        print_warnings(metrics, output)
         return 0
     refuse_links(run)
     with drawer(settings.run.figures, output) as draws, alone_in(run):
@@ -185,7 +182,7 @@ def _resume(run: Path, options: Any, output: Output, *, allow_changes: bool, wat
             write_config(run, experiment.config)
         environment = describe_environment(experiment.backend, command_line())
         output.notes(*remember_environment(run, environment, point.step))
-        return _train_in(experiment, run, point, output, draws, watch=watch)
+        return train_in(experiment, run, point, output, draws, watch=watch)
 
 
 def _check_is_run(run: Path) -> None:
@@ -221,113 +218,3 @@ def _resume_point(run: Path, experiment: Experiment, output: Output, allow_chang
         point.starts = {chunk: replace(start, validated=False) for chunk, start in point.starts.items()}
     output.notes(*(f"warning: {sentence}; it is skipped" for sentence in point.skipped))
     return point, bool(changes)
-
-
-def _train_in(
-    experiment: Experiment, folder: Path, point: ResumePoint, output: Output, draws: Drawer, *, watch: bool
-) -> int:
-    """Train from a point to the end, fill the folder, print the result; return 0, or the exit code of a signal."""
-    from xpnet.cli.live_page import live_page
-    from xpnet.cli.progress import ChunkNotes, ProgressBars, StopOnInterrupt
-    from xpnet.runs.loggers import loggers
-    from xpnet.runs.saver import Saver
-
-    population, of_folds = experiment.population, None
-    if experiment.settings.run.cv is not None:
-        from xpnet.cli.cross_validation import cross_validation
-
-        folds = cross_validation(experiment, folder, output)
-        if isinstance(folds, int):
-            return folds
-        of_folds = None if folds is None else folds.to_json
-    output.note(f"training: {experiment.title}, {counted(experiment.length.steps, 'step')}; run folder {folder}")
-    with finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt:
-        with (
-            contextlib.closing(Saver(experiment, folder, output.note, point.step if point.starts else None)) as saver,
-            ProgressBars(shown=output.show_progress) as bars,
-            live_page(experiment, output, watch=watch) as pages,
-        ):
-            callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt), *pages]
-            callbacks += loggers(experiment, folder, output.note)
-            network, result = experiment.train(folder, point, callbacks)
-            write = _draw(experiment, folder, result, output, draws)
-        interrupt.message = "writing the results; press Ctrl-C again to leave at once"
-        for replica, divergence in sorted(result.diverged.items()):
-            settings = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
-            sentence = divergence.sentence(population.train, replica)
-            output.note(f"warning: {sentence} ({settings}); it was left out from there on")
-        metrics = saver.write_results(network, result, write, of_folds)
-    return _print_result(experiment, output, metrics, result, saver, interrupt)
-
-
-def _print_result(
-    experiment: Experiment,
-    output: Output,
-    metrics: dict[str, Any],
-    result: TrainResult,
-    saver: Saver,
-    interrupt: Interrupt,
-) -> int:
-    """Print the result and advice on the next step; return the exit code.
-
-    Raises:
-        RunError: Not everything could be saved.
-        OSError: The result cannot be printed; everything is saved.
-    """
-    folds = metrics.get("cv")
-    by_network = None if folds is None else [entry["cv"] for entry in metrics.get("replicas", ())]
-    table = (
-        combinations_table(experiment.population, result, by_network)
-        if experiment.compares
-        else result_table(result, folds)
-    )
-    folder = saver.folder
-    not_printed: OSError | None = None
-    try:
-        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}", *concluded(metrics))
-    except OSError as error:
-        not_printed = error
-    _warn(metrics, output)
-    if result.interrupted and saver.saved is None:
-        output.note(f"save_every = 0: nothing was saved from which it could go on; run folder {folder}")
-    elif result.interrupted:
-        output.note(f"go on with: xpnet train --resume {folder}")
-    elif interrupt.pressed:
-        output.note("training was over: nothing is left to go on with")
-    saver.raise_failures()
-    if result.interrupted:
-        return interrupt.exit_code
-    if not_printed is not None:
-        raise not_printed
-    return 0
-
-
-def _warn(metrics: Mapping[str, Any], output: Output) -> None:
-    """Print the warnings of a run below its table."""
-    output.notes(*(f"warning: {sentence}" for sentence in metrics.get("warnings", ())))
-
-
-def _draw(
-    experiment: Experiment, folder: Path, result: TrainResult, output: Output, draws: Drawer
-) -> Callable[[], None]:
-    """Begin to draw the curves, and return a function that writes them; without them if drawing fails.
-
-    It raises OSError or RunError if they cannot be written.
-    """
-    from xpnet.report.figure import KINDS
-    from xpnet.report.figure_files import CURVES
-
-    title, pending = experiment.title, None
-    if len(result.history) and draws.kinds:
-        if experiment.compares:
-            pending = draws.draw("population", experiment.population, result, title)
-        else:
-            pending = draws.draw("curves", result.history, title)
-
-    def write() -> None:
-        for kind in set(KINDS) - set(draws.kinds):  # of the part of this training that was drawn before
-            (folder / f"{CURVES}.{kind}").unlink(missing_ok=True)
-        if pending is not None:
-            write_figures(pending, folder, output, rewrite)
-
-    return write
