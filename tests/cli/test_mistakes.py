@@ -18,8 +18,8 @@ from xpnet.cli.mistakes import close_to
         ("train --epoch 3", "--epoch: xpnet train has no such option; did you mean --epochs?"),
         ("train --batch 3", "--batch: xpnet train has no such option; did you mean --batch-norm or --batch-size?"),
         (
-            "train --figure x",
-            "--figure: xpnet train has no such option, but xpnet evaluate and xpnet gradcheck have it",
+            "train --samples 3",
+            "--samples: xpnet train has no such option, but xpnet gradcheck and xpnet diagnose have it",
         ),
         ("train --xyz", "--xyz: xpnet train has no such option; xpnet train --help lists those that there are"),
         ("train --hidden 50 50", "50: stands alone; write several values with commas, without spaces: --hidden 50,50"),
@@ -51,7 +51,7 @@ def test_unknown_command_without_likeness_gets_the_list_of_commands(command: Com
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("--figures", []), ("--batch_size", ["--batch-size"]), ("--seeed", ["--seed"]), ("-x", []), ("--e", [])],
+    [("--tables", []), ("--batch_size", ["--batch-size"]), ("--seeed", ["--seed"]), ("-x", []), ("--e", [])],
 )
 def test_close_to_suggests_only_what_is_really_close(word: str, meant: list[str]):
     known = ["--lr-first", "--batch-size", "--seed", "--epochs", "--eta", "--eta-min", "--eta-max", "-q"]

@@ -97,7 +97,7 @@ def test_job_options_have_the_names_of_submitit():
 def test_launcher_without_submitit_says_what_to_install_before_there_is_a_folder(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     sentence = command.refused("search", "lambda", *SHORT, "--launcher", "slurm", "--out", "s")
-    assert sentence == "launcher = slurm: needs the package submitit: pip install '.[cluster]'"
+    assert sentence == "launcher = slurm needs submitit, which is not installed: pip install 'xpnet[cluster]'"
     assert not Path("s").exists()
 
 

@@ -30,14 +30,6 @@ def job_options(text: str | None) -> dict[str, Any]:
     return options
 
 
-def check_installed() -> None:
-    """Raise :class:`ConfigError` if submitit is not installed."""
-    try:
-        import submitit  # noqa: F401
-    except ImportError:
-        raise ConfigError("launcher = slurm: needs the package submitit: pip install '.[cluster]'") from None
-
-
 def submit(
     lines: Sequence[Sequence[str]], folder: Path, options: Mapping[str, Any], *, cluster: str = "slurm"
 ) -> list[Any]:

@@ -208,7 +208,7 @@ def manual_page() -> str:
 
 def _item(option: Option) -> Iterator[str]:
     default = f" [default: {option.default}]" if option.default else ""
-    yield from (".TP", f".B {_roff(option.names)}", _roff(option.text + default))
+    yield from (".TP", f".B {_roff(option.names).replace('|', '|' + chr(92) + ':')}", _roff(option.text + default))
 
 
 def _roff(text: str) -> str:

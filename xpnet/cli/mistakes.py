@@ -51,13 +51,14 @@ def sentence(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
 
 
 def close_to(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known words that may have been meant: one that is nearly the same, or a few that begin so."""
+    """Return the known words that may have been meant: a few that begin so, or one that is nearly the same."""
     known = list(known)
     plain = {name.lstrip("-"): name for name in known if len(name.lstrip("-")) > 1}
-    if near := difflib.get_close_matches(word.lstrip("-").replace("_", "-"), plain, n=1, cutoff=_CLOSE):
-        return [plain[near[0]]]
     begin = [name for name in known if len(word.lstrip("-")) > 1 and name.startswith(word)]
-    return begin if len(begin) <= _MOST else []
+    if 0 < len(begin) <= _MOST:
+        return begin
+    near = difflib.get_close_matches(word.lstrip("-").replace("_", "-"), plain, n=1, cutoff=_CLOSE)
+    return [plain[near[0]]] if near else []
 
 
 def _unknown_command(error: CycloptsError, command: str) -> str:

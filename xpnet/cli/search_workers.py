@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xpnet.cli import given_arguments
-from xpnet.cli.cluster import check_installed, job_options, submit
+from xpnet.cli.cluster import job_options, submit
 from xpnet.cli.search_start import SearchRequest
 from xpnet.cli.workers import LOGS, LocalWorkers, devices_of, joining, without
 from xpnet.errors import ConfigError
 from xpnet.runs.folder import is_taken
 from xpnet.tuning.storage import close_storage, database_errors
+from xpnet.utils.extras import need
 from xpnet.utils.file_system import unused
 from xpnet.utils.plural import counted
 
@@ -72,7 +73,7 @@ class WorkersTogether:
     def _submit(self, space: tuple[str, ...], resume: Path | None) -> None:
         """Begin the search here, and submit its workers."""
         options = job_options(self.slurm)
-        check_installed()
+        need("cluster", "launcher = slurm")
         request = self.request
         if request.options is not None:  # this machine has no need of a GPU
             request = replace(request, options=replace(request.options, device="cpu"))
