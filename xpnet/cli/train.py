@@ -21,7 +21,7 @@ from xpnet.cli.console import (
 )
 from xpnet.cli.options import FLAG, OUTPUT, read_settings, with_settings
 from xpnet.cli.recipes import recipe_hint
-from xpnet.cli.tables import combinations_table, in_words, result_table
+from xpnet.cli.tables import combinations_table, folds_in_words, in_words, result_table
 from xpnet.config.settings import CONFIG, Settings, read_config
 from xpnet.errors import ConfigError, RunError
 from xpnet.utils.atomic_files import rewrite
@@ -234,10 +234,11 @@ def _print_result(
         if experiment.compares
         else result_table(result, folds)
     )
+    by_fold = [] if folds is None or experiment.compares else [folds_in_words(folds)]
     folder = saver.folder
     not_printed: OSError | None = None
     try:
-        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}")
+        output.result(metrics, experiment.title, table, *by_fold, in_words(result), f"run folder: {folder}")
     except OSError as error:
         not_printed = error
     _warn(metrics, output)
