@@ -86,10 +86,23 @@ def test_parameter_out_of_range_is_named_and_nothing_is_fitted(table, parameters
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [({"optimiser": "sgd"}, (0.9, 0.1)), ({}, (0.9, 0.1)), ({"optimiser": "adamw"}, (0.0, 0.003))],
+    [
+        ({"optimiser": "sgd"}, (0.9, 0.03)),
+        ({"batch_size": 64}, (0.9, 0.06)),
+        ({"batch_size": 256}, (0.9, 0.1)),
+        ({"optimiser": "adamw"}, (0.0, 0.003)),
+    ],
 )
-def test_automatic_rates_follow_from_the_optimiser(values, expected):
+def test_automatic_rates_follow_from_the_optimiser_and_the_batches(values, expected):
+    values = {"batch_size": 32, **values}
     assert tuple(_AUTOMATIC[name](values, 100) for name in ("momentum", "eta_max")) == expected
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(50, 0.4), (999, 0.4), (1000, 0.2), (19_999, 0.2), (20_000, 0.0)])
+def test_automatic_dropout_is_for_few_rows_and_hidden_layers(rows, expected):
+    assert train_config(XpnetClassifier(), rows).dropout == expected
+    assert train_config(XpnetClassifier(hidden=()), rows).dropout == 0
+    assert train_config(XpnetClassifier(dropout=0.1), rows).dropout == 0.1
 
 
 def test_weights_of_classes_are_put_in_their_order():

@@ -8,7 +8,8 @@ from typing import Any
 from xpnet.config.settings import Settings
 from xpnet.data.folds import Fold
 from xpnet.training.device_data import DeviceData, to_device
-from xpnet.tuning.cross_validation import FoldTrainer, fold_data
+from xpnet.tuning.cross_validation import fold_data
+from xpnet.tuning.fold_trainer import FoldTrainer
 from xpnet.tuning.searchable import OF_TRANSFORM
 from xpnet.tuning.space import Space
 

@@ -18,8 +18,9 @@ from xpnet.training.device_data import DeviceData
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
-from xpnet.tuning.cross_validation import FoldTrainer, for_data
+from xpnet.tuning.cross_validation import for_data
 from xpnet.tuning.fold_averages import averaged
+from xpnet.tuning.fold_trainer import FoldTrainer
 from xpnet.tuning.kept_networks import BestNetworks, NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.samplers import suggest
