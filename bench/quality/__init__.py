@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         from bench.quality.page import write_page
 
         return write_page(options.root, options.results, check=options.check)
-    from bench.machine import describe, probe
+    from bench.machine import describe, probe, versions
     from bench.quality.measure import measure
 
     out = options.out or FOLDER / f"{time.strftime('%Y-%m-%d')}-quality.json"
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         session["seconds"] = time.perf_counter() - begin
         write(out, result, replace=True)
 
+    result["classifiers"] = versions(dict.fromkeys(one.package for one in CLASSIFIERS.values()))
     measure(result["suites"][SUITE], options, keep, lambda text: print(text, flush=True))
     print(f"written: {out}")
     return 0

@@ -27,7 +27,14 @@ import xpnet
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.sklearn import XpnetClassifier
 from xpnet.sklearn.ensemble import diverse
-from xpnet.sklearn.parameters import _AUTOMATIC, _ELSEWHERE, _by_class, automatic_batch_size, automatic_epochs
+from xpnet.sklearn.parameters import (
+    _AUTOMATIC,
+    _ELSEWHERE,
+    _by_class,
+    automatic_batch_size,
+    automatic_epochs,
+    train_config,
+)
 
 QUICK = {"hidden": (8,), "epochs": 4, "random_state": 0}
 
@@ -386,7 +393,7 @@ def _validation_rows(X, y):
 
 
 def test_training_stops_after_epochs_without_improvement(table):
-    fitted = quick(early_stopping=True, n_iter_no_change=2, epochs=500, eta_max=0.5).fit(*table)
+    fitted = quick(early_stopping=True, n_iter_no_change=2, epochs=500, eta_max=0.5, dropout=0.0).fit(*table)
     best = int(fitted.history_["validation_loss"].argmin())
     assert best + 3 <= fitted.n_iter_ <= best + 4
     assert fitted.n_iter_ == len(fitted.loss_curve_) == len(fitted.validation_scores_)

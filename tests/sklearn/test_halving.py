@@ -58,7 +58,7 @@ def test_better_half_keeps_the_order_and_drops_what_has_failed():
     "settings",
     [
         {},
-        {"members": 2, "diversity": True, "momentum": 0.0, "optimiser": "adamw", "eta_max": 0.003},
+        pytest.param({"members": 2, "diversity": True, "momentum": 0.0, "optimiser": "adamw"}, marks=pytest.mark.slow),
         pytest.param({"early_stopping": True, "n_iter_no_change": 2}, marks=pytest.mark.slow),
         pytest.param({"early_stopping": True, "validation_fraction": 0.3, "dtype": "float32"}, marks=pytest.mark.slow),
     ],

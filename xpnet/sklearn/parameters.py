@@ -161,7 +161,5 @@ _AUTOMATIC: dict[str, Callable[[Mapping[str, Any], int], Any]] = {
         automatic_epochs(rows, int(values["batch_size"])) if values["cycles"] is None else None
     ),
     "momentum": lambda values, _: 0.9 if _descends(values) else 0.0,
-    "eta_max": lambda values, _: (
-        automatic_rate(int(values["batch_size"])) if _descends(values) else _RATE_OF_ADAPTIVE
-    ),
+    "eta_max": lambda values, _: automatic_rate(int(values["batch_size"])) if _descends(values) else _RATE_OF_ADAPTIVE,
 }

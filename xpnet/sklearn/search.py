@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +25,19 @@ from xpnet.sklearn.kept_scores import kept_scores
 from xpnet.sklearn.scoring import Scoring, means
 from xpnet.training.callback import Callback, callbacks_of
 
+
+def _location(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return value
+    raise ValueError("a file, or the URL of a database")
+
+
 _CHECKS = {
     "n_iter": optional(whole(1)),
     "n_repeats": whole(1),
     "max_members": optional(whole(1)),
     "pruning": optional(choice("halving")),
+    "storage": optional(_location),
     "callbacks": callbacks_of,
 }
 
