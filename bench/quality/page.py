@@ -48,6 +48,10 @@ def tables(path: Path, result: dict[str, Any]) -> str:
     machine = result["machine"]
     commands = "\n".join(f"    {command}" for command in dict.fromkeys(s["command"] for s in result["sessions"]))
     versions = ", ".join(f"{name} {version}" for name, version in result["classifiers"].items())
+    made = (
+        f"[{path.name}](../bench/results/{path.name}): {machine['cores']} cores of an {machine['processor']}, "
+        f"{versions}; made by"
+    )
     parts = [
         f"Sets on which nothing was chosen, accuracy in % and log-loss on held-out folds{_protocol(cases)}:",
         _table(halves[False]),
@@ -55,8 +59,7 @@ def tables(path: Path, result: dict[str, Any]) -> str:
         "The sets on which the defaults were chosen:",
         _table(halves[True]),
         *_left_out(cases),
-        f"[{path.name}](../bench/results/{path.name}): {machine['cores']} cores of an {machine['processor']}, "
-        f"{versions}; made by",
+        made,
         commands,
     ]
     return "\n\n".join(parts)
