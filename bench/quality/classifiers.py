@@ -80,7 +80,8 @@ def _histogram_boosting(_: Any, seed: int) -> Any:
 def _lightgbm(_: Any, seed: int) -> Any:
     from lightgbm import LGBMClassifier
 
-    return LGBMClassifier(random_state=seed, verbose=-1)
+    # One thread: others of it wait actively, which takes minutes on a machine that is at work.
+    return LGBMClassifier(random_state=seed, verbose=-1, n_jobs=1)
 
 
 def _catboost(X: Any, seed: int) -> Any:

@@ -22,7 +22,10 @@ class Task(NamedTuple):
 
 
 class TooLongError(Exception):
-    """A fit that has taken longer than its limit."""
+    """A fit that has taken longer than its limit, in seconds."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"took more than {limit:g} s")
 
 
 class FailedError(Exception):
@@ -57,7 +60,7 @@ class Process:
         self._end.send(task)
         if not self._end.poll(self._limit):
             self.close()
-            raise TooLongError(f"took more than {self._limit:g} s")
+            raise TooLongError(self._limit)
         try:
             answer = self._end.recv()
         except EOFError:

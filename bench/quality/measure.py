@@ -34,6 +34,9 @@ def measure(
                 if (reason := missing(classifier)) is not None:
                     case["left_out"][classifier] = reason
                     continue
+                if case["left_out"].get(classifier) == str(TooLongError(options.limit)):
+                    continue
+                case["left_out"].pop(classifier, None)
                 _fill(case, classifier, _tasks(data, case, options), process)
                 keep()
                 say(_line(data, classifier, case))
@@ -75,7 +78,7 @@ def _fill(case: dict[str, Any], name: str, tasks: list[Task], process: Process) 
     try:
         for task in tasks:
             split = task.repeat, task.fold
-            if split in done or name in case["left_out"]:
+            if split in done:
                 continue
             found = process(task)
             row["splits"].append(list(split))

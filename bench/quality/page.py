@@ -53,10 +53,10 @@ def tables(path: Path, result: dict[str, Any]) -> str:
         f"{versions}; made by"
     )
     parts = [
-        f"Sets on which nothing was chosen, accuracy in % and log-loss on held-out folds{_protocol(cases)}:",
+        f"Sets on which nothing was chosen, accuracy in % and log-loss on held-out folds{_protocol(halves[False])}:",
         _table(halves[False]),
         bars(halves[False]),
-        "The sets on which the defaults were chosen:",
+        f"The sets on which the defaults were chosen{_protocol(halves[True])}:",
         _table(halves[True]),
         *_left_out(cases),
         made,
@@ -66,9 +66,23 @@ def tables(path: Path, result: dict[str, Any]) -> str:
 
 
 def _protocol(cases: Cases) -> str:
-    """Return how many folds were held out, such as ", five folds"."""
-    counts = sorted({len(row["splits"]) for case in cases.values() for row in case["rows"].values()})
-    return f" ({' or '.join(map(str, counts))} a set)"
+    """Return how many of the folds were held out, such as " (5 folds a set; hr 2)"."""
+    counts = {name: len(_shared(case)) for name, case in cases.items()}
+    usual = max(counts.values(), key=list(counts.values()).count)
+    others = [f"{name} {count}" for name, count in counts.items() if count != usual]
+    return f" ({usual} folds of a set{'; ' * bool(others)}{', '.join(others)})"
+
+
+def _mean(case: dict[str, Any], name: str, figure: str) -> float:
+    """Return the mean of a classifier's figures over the folds that all classifiers of the set have been scored on."""
+    shared = _shared(case)
+    row = case["rows"][name]
+    return float(np.mean([value for split, value in zip(row["splits"], row[figure], strict=True) if split in shared]))
+
+
+def _shared(case: dict[str, Any]) -> list[list[int]]:
+    rows = list(case["rows"].values())
+    return [split for split in rows[0]["splits"] if all(split in row["splits"] for row in rows)]
 
 
 def ranks(cases: Cases, figure: str) -> dict[str, float]:
@@ -77,7 +91,7 @@ def ranks(cases: Cases, figure: str) -> dict[str, float]:
     found = []
     for case in cases.values():
         if all(name in case["rows"] for name in names):
-            means = [np.mean(case["rows"][name][figure]) for name in names]
+            means = [_mean(case, name, figure) for name in names]
             found.append(rankdata(np.round(means if figure == "losses" else np.negative(means), 6)))
     return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True)) if found else {}
 
@@ -86,7 +100,7 @@ def _table(cases: Cases) -> str:
     names = [name for name in CLASSIFIERS if any(name in case["rows"] for case in cases.values())]
     lines = [f"| | {' | '.join(names)} |", f"|:--|{':-:|' * len(names)}"]
     for data, case in cases.items():
-        means = {n: [np.mean(case["rows"][n][f]) for f in ("accuracies", "losses")] for n in names if n in case["rows"]}
+        means = {n: [_mean(case, n, f) for f in ("accuracies", "losses")] for n in names if n in case["rows"]}
         best = [max(m[0] for m in means.values()), min(m[1] for m in means.values())]
         cells = []
         for name in names:
@@ -108,7 +122,7 @@ def bars(cases: Cases) -> str:
     """Return what was aimed at, and whether it was reached."""
     accuracy, loss = ranks(cases, "accuracies"), ranks(cases, "losses")
     behind = {
-        name: 100 * (np.mean(case["rows"][OTHER]["accuracies"]) - np.mean(case["rows"][OURS]["accuracies"]))
+        name: 100 * (_mean(case, OTHER, "accuracies") - _mean(case, OURS, "accuracies"))
         for name, case in cases.items()
         if {OURS, OTHER} <= case["rows"].keys()
     }

@@ -52,6 +52,13 @@ def test_the_page_of_a_cross_validated_run_has_the_figures_of_every_fold():
     for own in (accuracies[0::2], accuracies[1::2]):
         assert f"{100 * own.mean():.2f} ± {100 * own.std(ddof=1):.2f} %" in shown
         assert f"{100 * own[:, 2].mean():.2f} ± {100 * own[:, 2].std(ddof=1):.2f} %" in shown
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["cv"]["folds"] = 10**15  # of which the file has no figures
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert (
+        "The figures of the folds in metrics.json are not those of its networks."
+        in page_of(folder, out="again.html")[0]
+    )
 
 
 def test_the_confusion_matrix_is_that_of_evaluate(capsys):

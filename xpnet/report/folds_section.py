@@ -28,6 +28,8 @@ def folds(record: RunRecord, prefix: str) -> list[Block]:
     if found is None:
         return []
     figures = {name: _by_network(found, name, len(record.replicas)) for name in _FIGURES}
+    if any(not of_all.size for of_all in figures.values()):
+        return [Text("The figures of the folds in metrics.json are not those of its networks.", "note")]
     combinations = record.combinations()
     means = [_mean(figures["accuracy"][members]) for _, members in combinations]
     values, members = combinations[int(np.argmax(np.nan_to_num(means, nan=-1.0)))]
@@ -48,13 +50,13 @@ def folds(record: RunRecord, prefix: str) -> list[Block]:
 
 
 def _by_network(found: Mapping[str, Any], name: str, count: int) -> Values:
-    """Return a figure of every network and fold (R, K), NaN where a network diverged or did not train."""
-    values = found[name]
-    listed = values.get("values", []) if isinstance(values, Mapping) else [values]
-    known = np.full((count, found["folds"]), np.nan)
-    flat = np.array([np.nan if value is None else float(value) for value in listed][: known.size])
-    known.reshape(-1)[: len(flat)] = flat
-    return known
+    """Return a figure of every network and fold (R, K), NaN where it diverged; nothing (0, 0) if some are missing."""
+    values, folds = found[name], found["folds"]
+    listed = values.get("values", []) if isinstance(values, Mapping) else []
+    if len(listed) < count * folds:
+        return np.empty((0, 0))
+    known = [np.nan if value is None else float(value) for value in listed[: count * folds]]
+    return np.array(known).reshape(count, folds)
 
 
 def _mean(values: Values) -> float:
