@@ -109,6 +109,7 @@ def test_automatic_rates_follow_from_the_optimiser_and_the_batches(values, expec
 def test_automatic_dropout_is_for_few_rows_and_hidden_layers(rows, expected):
     assert train_config(XpnetClassifier(), rows).dropout == expected
     assert train_config(XpnetClassifier(hidden=()), rows).dropout == 0
+    assert train_config(XpnetClassifier(hidden=(200, 16)), rows).dropout == expected / 4
     assert train_config(XpnetClassifier(dropout=0.1), rows).dropout == 0.1
 
 

@@ -38,6 +38,8 @@ _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 60
 _RATE, _MOST_RATE, _RATE_OF_ADAPTIVE = 0.03, 0.1, 0.003
 # Dropout below so many rows; none from the last of them on.
 _DROPOUT = ((1000, 0.4), (20_000, 0.2))
+# Units of a layer that can spare so many outputs.
+_WIDE_ENOUGH = 64
 
 
 def encoding(estimator: Any) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
         if isinstance(values[name], str) and values[name] == "auto":
             values[name] = automatic(values, rows)
     if isinstance(values["dropout"], str) and values["dropout"] == "auto":
-        values["dropout"] = automatic_dropout(rows) if network_config(estimator, 1, 2).hidden else 0.0
+        values["dropout"] = automatic_dropout(rows, network_config(estimator, 1, 2).hidden)
     if isinstance(weights := values.get("class_weight"), Mapping):
         values["class_weight"] = _by_class(weights, estimator.classes_.tolist())
     return TrainConfig(**values)
@@ -137,9 +139,13 @@ def automatic_epochs(rows: int, batch_size: int) -> int:
     return int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
 
 
-def automatic_dropout(rows: int) -> float:
-    """Return the dropout of hidden layers for so many training rows: 0.4 below 1,000, 0.2 below 20,000, else none."""
-    return next((rate for below, rate in _DROPOUT if rows < below), 0.0)
+def automatic_dropout(rows: int, hidden: Sequence[int]) -> float:
+    """Return the dropout of hidden layers for so many training rows: 0.4 below 1,000, 0.2 below 20,000, else none.
+
+    It is less if the narrowest layer has less than 64 units, in proportion.
+    """
+    rate = next((rate for below, rate in _DROPOUT if rows < below), 0.0)
+    return rate * min(1.0, min(hidden, default=0) / _WIDE_ENOUGH)
 
 
 def automatic_rate(batch_size: int) -> float:
