@@ -369,7 +369,8 @@ def test_random_state_determines_everything_and_the_order_of_rows_nothing(table)
 
 def test_early_stopping_keeps_the_best_epoch_of_every_member(table):
     X, y = table
-    fitted = quick(members=3, early_stopping=True, epochs=30, validation_fraction=0.3).fit(X, y)
+    settings = {"epochs": 30, "validation_fraction": 0.3, "eta_max": 0.1, "dropout": 0.0}
+    fitted = quick(members=3, early_stopping=True, **settings).fit(X, y)
     losses = fitted.history_["validation_loss"]
     assert len(set(losses.argmin(axis=0))) > 1
     # The rows that validated are those with which each member has the loss of its best epoch.
