@@ -32,6 +32,7 @@ TOOLS = {
     "guarantees": "write docs/guarantees.md, the promises and how they were tested, from a record of the tests",
     "kernels": "compile the CUDA kernels for several GPUs: registers, shared memory, spills, loads in flight",
     "learn": "seconds and TFLOP to test accuracies on CIFAR-10, recipe by recipe, and docs/learning.md",
+    "quality": "accuracy and log-loss of the scikit-learn estimator, beside other classifiers, on sets of packages",
     "soak": "train, kill, resume, corrupt and search at random for a while",
     "workers": "the share of their time that workers of a search lose to the storage",
     "page": "write the figures of docs/performance.md and the README from the newest results",

@@ -84,7 +84,7 @@ def _classifiers(rows: int) -> tuple[Any, Any]:
     batch = automatic_batch_size(rows)
     epochs = automatic_epochs(rows, batch)
     shared = {"random_state": 0, "early_stopping": False}
-    ours = XpnetClassifier(hidden=_HIDDEN, batch_size=batch, epochs=epochs, eta_max=_RATE, **shared)
+    ours = XpnetClassifier(hidden=_HIDDEN, batch_size=batch, epochs=epochs, eta_max=_RATE, dropout=0.0, **shared)
     other = MLPClassifier(
         _HIDDEN, solver="sgd", batch_size=batch, max_iter=epochs, n_iter_no_change=epochs, tol=0.0,
         learning_rate_init=_RATE, **shared,

@@ -12,6 +12,7 @@ from command_line import SMALL
 
 import xpnet
 from xpnet.cli import cross_validation
+from xpnet.cli.tables import folds_in_words
 from xpnet.training.population import Population
 
 
@@ -29,6 +30,15 @@ def test_train_cv_puts_the_figures_of_the_folds_beside_those_of_the_network(comm
     assert accuracy["values"] == expected.accuracies[0].tolist()
     assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
     assert accuracy["std"] == pytest.approx(np.std(accuracy["values"], ddof=1))
+
+
+def test_train_cv_prints_the_accuracy_on_each_fold(command):
+    printed = command("train", *SMALL, "--cv", "3", "--runs", "2", "--out", "run").out
+    values = np.array(json.loads(Path("run/metrics.json").read_text())["cv"]["accuracy"]["values"]).reshape(2, 3)
+    means = ", ".join(f"{100 * mean:.2f}" for mean in values.mean(axis=0))
+    assert f"accuracy on each fold, in %: {means}\n" in printed
+    some = {"folds": 25, "accuracy": {"values": [None, *[0.5] * 24]}}
+    assert folds_in_words(some).endswith(f": -{', 50.00' * 19}, and 5 more, which metrics.json has")
 
 
 def test_train_cv_of_several_networks_has_the_figures_of_each(command):
@@ -106,3 +116,32 @@ def test_search_cv_scores_trials_by_the_mean_over_the_folds_and_trains_the_winne
     assert "cv" not in winner
     assert command("search", "lambda", *SMALL, "--cv", "3", "--prune", "median", code=2).err.count("cv = 3, prune") == 1
     assert "rows, which are fewer" in command("search", "lambda", *SMALL, "--cv", "3000", code=2).err
+
+
+@pytest.fixture
+def wide():
+    """Write a data set of 12 correlated features, and one in which only the first row has a third feature."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(130, 12)) @ rng.normal(size=(12, 12)), np.arange(130) % 3
+    np.savez("wide.npz", x=x + y[:, None], y=y)
+    few = np.zeros((99, 3))
+    few[:, :2], few[0, 2] = rng.normal(size=(99, 2)), 1
+    np.savez("few.npz", x=few, y=np.arange(99) % 2)
+    return ("--cv", "3", "--hidden", "4", "--epochs", "1", "--batch-size", "10")
+
+
+def test_search_cv_gives_each_transform_its_own_folds(command, wide):
+    options = ("--data", "wide.npz", "--split", "100/10", *wide)
+    result = command.json("search", "pca=4,9", "pca_eps=0.1,2", *options, "--final", "none")
+    assert len(result["trials"]) == 4
+    for trial in result["trials"]:
+        transform = [f"--{name.replace('_', '-')}={trial['settings'][name]}" for name in ("pca", "pca_eps")]
+        folds = command.json("train", *options, *transform)["cv"]
+        assert trial["validation"]["accuracy"]["mean"] == pytest.approx(folds["accuracy"]["mean"], abs=1e-3)
+        assert trial["validation"]["loss"]["mean"] == pytest.approx(folds["loss"]["mean"], rel=1e-3)
+
+
+def test_search_cv_leaves_out_a_trial_whose_folds_have_fewer_components(command, wide):
+    options = ("--data", "few.npz", "--split", "80/5", *wide, "--final", "none")
+    result = command.json("search", "pca=2,3", *options)
+    assert [trial["state"] for trial in result["trials"]] == ["complete", "failed"]

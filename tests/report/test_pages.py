@@ -38,6 +38,29 @@ def test_the_page_of_lists_tells_every_network():
     assert len(points) == 6
 
 
+def test_the_page_of_a_cross_validated_run_has_the_figures_of_every_fold():
+    folder = small("--cv", "3", "--lambda", "0.001,0.1", "--runs", "2", out="run")
+    text, tags = page_of(folder)
+    check_whole(text, tags)
+    replicas = json.loads((folder / "metrics.json").read_text())["replicas"]
+    accuracies = np.array([row["cv"]["accuracy"]["values"] for row in replicas])  # of two lambdas, by seed
+    best = max((0, 1), key=lambda at: accuracies[at::2].mean())
+    points = charts_of(text)["folds"]["data"]["values"]
+    assert sorted(row["y"] for row in points) == sorted(accuracies[best::2].ravel())
+    shown = "".join(tags.text)
+    assert f"Best by the mean accuracy of the folds: λ = {(0.001, 0.1)[best]}." in shown
+    for own in (accuracies[0::2], accuracies[1::2]):
+        assert f"{100 * own.mean():.2f} ± {100 * own.std(ddof=1):.2f} %" in shown
+        assert f"{100 * own[:, 2].mean():.2f} ± {100 * own[:, 2].std(ddof=1):.2f} %" in shown
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["cv"]["folds"] = 10**15  # of which the file has no figures
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert (
+        "The figures of the folds in metrics.json are not those of its networks."
+        in page_of(folder, out="again.html")[0]
+    )
+
+
 def test_the_confusion_matrix_is_that_of_evaluate(capsys):
     folder = small(out="run")
     capsys.readouterr()

@@ -27,7 +27,14 @@ import xpnet
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.sklearn import XpnetClassifier
 from xpnet.sklearn.ensemble import diverse
-from xpnet.sklearn.parameters import _AUTOMATIC, _ELSEWHERE, _by_class, automatic_batch_size, automatic_epochs
+from xpnet.sklearn.parameters import (
+    _AUTOMATIC,
+    _ELSEWHERE,
+    _by_class,
+    automatic_batch_size,
+    automatic_epochs,
+    train_config,
+)
 
 QUICK = {"hidden": (8,), "epochs": 4, "random_state": 0}
 
@@ -86,10 +93,24 @@ def test_parameter_out_of_range_is_named_and_nothing_is_fitted(table, parameters
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [({"optimiser": "sgd"}, (0.9, 0.1)), ({}, (0.9, 0.1)), ({"optimiser": "adamw"}, (0.0, 0.003))],
+    [
+        ({"optimiser": "sgd"}, (0.9, 0.03)),
+        ({"batch_size": 64}, (0.9, 0.06)),
+        ({"batch_size": 256}, (0.9, 0.1)),
+        ({"optimiser": "adamw"}, (0.0, 0.003)),
+    ],
 )
-def test_automatic_rates_follow_from_the_optimiser(values, expected):
+def test_automatic_rates_follow_from_the_optimiser_and_the_batches(values, expected):
+    values = {"batch_size": 32, **values}
     assert tuple(_AUTOMATIC[name](values, 100) for name in ("momentum", "eta_max")) == expected
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(50, 0.4), (999, 0.4), (1000, 0.2), (19_999, 0.2), (20_000, 0.0)])
+def test_automatic_dropout_is_for_few_rows_and_hidden_layers(rows, expected):
+    assert train_config(XpnetClassifier(), rows).dropout == expected
+    assert train_config(XpnetClassifier(hidden=()), rows).dropout == 0
+    assert train_config(XpnetClassifier(hidden=(200, 16)), rows).dropout == expected / 4
+    assert train_config(XpnetClassifier(dropout=0.1), rows).dropout == 0.1
 
 
 def test_weights_of_classes_are_put_in_their_order():
@@ -348,7 +369,8 @@ def test_random_state_determines_everything_and_the_order_of_rows_nothing(table)
 
 def test_early_stopping_keeps_the_best_epoch_of_every_member(table):
     X, y = table
-    fitted = quick(members=3, early_stopping=True, epochs=30, validation_fraction=0.3).fit(X, y)
+    settings = {"epochs": 30, "validation_fraction": 0.3, "eta_max": 0.1, "dropout": 0.0}
+    fitted = quick(members=3, early_stopping=True, **settings).fit(X, y)
     losses = fitted.history_["validation_loss"]
     assert len(set(losses.argmin(axis=0))) > 1
     # The rows that validated are those with which each member has the loss of its best epoch.
@@ -373,7 +395,7 @@ def _validation_rows(X, y):
 
 
 def test_training_stops_after_epochs_without_improvement(table):
-    fitted = quick(early_stopping=True, n_iter_no_change=2, epochs=500, eta_max=0.5).fit(*table)
+    fitted = quick(early_stopping=True, n_iter_no_change=2, epochs=500, eta_max=0.5, dropout=0.0).fit(*table)
     best = int(fitted.history_["validation_loss"].argmin())
     assert best + 3 <= fitted.n_iter_ <= best + 4
     assert fitted.n_iter_ == len(fitted.loss_curve_) == len(fitted.validation_scores_)

@@ -256,6 +256,7 @@ def test_population_search_is_an_estimator_that_can_be_cloned(digits):
         ({"n_repeats": 0}, "n_repeats = 0: must be a whole number of at least 1"),
         ({"max_members": 0}, "max_members = 0: must be a whole number of at least 1"),
         ({"n_iter": 0}, "n_iter = 0: must be a whole number of at least 1"),
+        ({"storage": 3}, "storage = 3: must be a file, or the URL of a database"),
         ({"callbacks": [1]}, "callbacks = .*: must be a sequence of instances of xpnet.Callback"),
         ({"param_grid": {"lamda": [1]}}, "Invalid parameter 'lamda'"),
         ({"param_grid": {"lam": 0.1}}, "Parameter grid for parameter 'lam' needs to be a list"),

@@ -86,7 +86,7 @@ def test_columns_are_encoded_as_everywhere_in_xpnet(numeric):
 
 def test_what_the_rows_tell_decides(fitted):
     columns, y = cells()
-    assert quick(epochs=30).fit(as_pandas(columns), y).score(as_pandas(columns), y) > 0.9
+    assert quick(epochs=60).fit(as_pandas(columns), y).score(as_pandas(columns), y) > 0.9
     frame = as_pandas(columns)
     backwards = quick().fit(frame[::-1], y[::-1])
     np.testing.assert_array_equal(backwards.predict_proba(frame), fitted[1])

@@ -22,7 +22,8 @@ from xpnet.training.fold_data import side_by_side
 from xpnet.training.population import Population
 from xpnet.training.train import train
 from xpnet.tuning import cross_validation
-from xpnet.tuning.cross_validation import FoldData, FoldTrainer, cross_validate, fold_data, for_data
+from xpnet.tuning.cross_validation import cross_validate, fold_data, for_data
+from xpnet.tuning.fold_trainer import FoldData, FoldTrainer
 
 SETTINGS = {"hidden": [6], "n_s": 8, "epochs": 2, "batch_size": 32, "lambda": [0.0, 0.05], "runs": 2}
 

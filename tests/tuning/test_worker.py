@@ -534,7 +534,6 @@ def test_settings_may_need_what_is_searched(trained):
     [
         ({"pca": [5, 5000]}, {}, {}, "pca = 5000: is more than the 3072 features that there are; take fewer"),
         ({"pool": [1, 3]}, {}, {}, "pool = 3: does not divide pictures of 32 x 32; take a divisor of both"),
-        ({"pca": [5]}, {"cv": 3}, {}, "cv = 3, search pca: pool, pca and pca_eps cannot be searched by folds; leave"),
         ("pca_eps", {}, {}, "search pca_eps=log:0.01..10: pca_eps = 0.01: has no effect without pca"),
         ("lambda", _COSINE | {"epochs": 2}, {"budget": 1}, "epochs: the budget decides how long trials train; leave"),
         ("epochs", _COSINE, {"budget": 1}, "epochs: the budget decides how long trials train"),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from xpnet.training.population import Population
     from xpnet.training.result import TrainResult
 
+# Most folds whose accuracies are printed.
+_FOLDS_SHOWN = 20
+
 
 def table(
     heads: Iterable[str | Any],
@@ -124,6 +127,21 @@ def in_words(result: TrainResult) -> str:
         f"transforms {result.seconds_transforms:.2f} s, training {sum(epochs):.2f} s{median}, "
         f"evaluation {result.seconds_evaluation:.2f} s{stops}"
     )
+
+
+def folds_in_words(folds: Mapping[str, Any]) -> str:
+    """Return the accuracy on each fold in a line: the mean of the networks that did not diverge there."""
+    import numpy as np
+
+    values = np.array(folds["accuracy"]["values"], dtype=float).reshape(-1, folds["folds"])
+    known = np.isfinite(values)
+    means = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    cells = [
+        f"{100 * mean:.2f}" if any_known else "-" for mean, any_known in zip(means, known.any(axis=0), strict=True)
+    ]
+    shown, left = cells[:_FOLDS_SHOWN], len(cells) - _FOLDS_SHOWN
+    more = f", and {left} more, which metrics.json has" if left > 0 else ""
+    return f"accuracy on each fold, in %: {', '.join(shown)}{more}"
 
 
 def result_table(result: TrainResult, folds: Mapping[str, Any] | None = None) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.cli.console import Interrupt, Output, finish_on_interrupt
 from xpnet.cli.figures import write_figures
-from xpnet.cli.tables import combinations_table, concluded, in_words, result_table
+from xpnet.cli.tables import combinations_table, concluded, folds_in_words, in_words, result_table
 from xpnet.utils.atomic_files import rewrite
 from xpnet.utils.plural import counted
 
@@ -79,10 +79,12 @@ def _print_result(
         if experiment.compares
         else result_table(result, folds)
     )
+    by_fold = [] if folds is None or experiment.compares else [folds_in_words(folds)]
     folder = saver.folder
     not_printed: OSError | None = None
     try:
-        output.result(metrics, experiment.title, table, in_words(result), f"run folder: {folder}", *concluded(metrics))
+        words = [*by_fold, in_words(result), f"run folder: {folder}", *concluded(metrics)]
+        output.result(metrics, experiment.title, table, *words)
     except OSError as error:
         not_printed = error
     print_warnings(metrics, output)

@@ -20,6 +20,7 @@ from xpnet.report.blocks import (
     thinned_note,
 )
 from xpnet.report.charts import dots, lines
+from xpnet.report.folds_section import folds
 from xpnet.report.format import SET_NAMES, is_number, number, percent, setting_label
 from xpnet.report.inspection import inspect
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, table
@@ -63,6 +64,8 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
         ("result", "Result", _result(record, best, members)),
         ("curves", "Curves", _curves(record, best, members, prefix)),
     ]
+    if of_folds := folds(record, prefix):
+        contents.append(("cross-validation", "Cross-validation", of_folds))
     if len(record.replicas) > 1:
         contents.append(("networks", "Networks", _networks(record, prefix)))
     found = _UNTESTED if _is_untested(record) else inspect(record, data, _MISTAKES)

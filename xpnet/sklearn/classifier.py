@@ -20,7 +20,7 @@ from xpnet.training.callback import Callback
 from xpnet.version import __version__
 
 
-@with_settings(schedule="one-cycle", eta_max="auto", momentum="auto")
+@with_settings(schedule="one-cycle", eta_max="auto", momentum="auto", dropout="auto")
 class XpnetClassifier(Fitting):
     """A fully connected network, or an ensemble of them, as a scikit-learn classifier.
 

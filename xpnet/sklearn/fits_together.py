@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import joblib
 import numpy as np
@@ -17,59 +17,19 @@ from sklearn.utils.metaestimators import _safe_split
 
 from xpnet.backend import get_backend
 from xpnet.config.definitions import MOST_NETWORKS
-from xpnet.config.settings import VARYING, Settings
 from xpnet.data import Dataset
 from xpnet.sklearn.best_epochs import BestEpochs
-from xpnet.sklearn.classifier import XpnetClassifier
 from xpnet.sklearn.fitting import Start, adopt, prepare, training_of
+from xpnet.sklearn.jobs import Fit, Job, cut, kind_of, with_steps
 from xpnet.sklearn.parameters import network_config
+from xpnet.sklearn.pausing import Pause, Paused
 from xpnet.training.callback import Callback
 from xpnet.training.chunks import most_in_memory
 from xpnet.training.population import Population
-from xpnet.tuning.cross_validation import FoldData, FoldTrainer, TrainedFolds
+from xpnet.tuning.fold_trainer import FoldData, FoldTrainer, TrainedFolds
 
-# Parameters in which networks of one population may differ.
-STACKING = {field.name for name, (_, field) in Settings.fields().items() if name in VARYING and name != "seed"}
-
-
-@dataclass(frozen=True)
-class Job:
-    """A fit that is wanted on every split.
-
-    Attributes:
-        number: Its number.
-        estimator: An unfitted :class:`XpnetClassifier`, or a Pipeline whose last step is one.
-    """
-
-    number: int
-    estimator: Any
-
-    @property
-    def classifier(self) -> Any:
-        """The classifier itself."""
-        return last_step(self.estimator)
-
-    @property
-    def steps(self) -> list[tuple[str, Any]]:
-        """The steps before the classifier."""
-        return list(self.estimator.steps[:-1]) if isinstance(self.estimator, Pipeline) else []
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted estimator.
-
-    Attributes:
-        job: Number of its job.
-        split: Number of its split.
-        estimator: The fitted estimator.
-        seconds: Its share of the time of its population.
-    """
-
-    job: int
-    split: int
-    estimator: Any
-    seconds: float
+# Numbers of jobs and splits.
+Key: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -82,16 +42,57 @@ class _SplitStart:
     start: Start
 
 
-def last_step(estimator: Any) -> Any:
-    """Return the last step of a Pipeline, or another estimator itself."""
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+@dataclass
+class _Group:
+    """Jobs whose networks may differ within a population.
+
+    Attributes:
+        most: Most networks that train together.
+        cuts: The jobs that do.
+        paused: Populations that were paused, by their jobs and splits.
+        ended: Fits of populations that have trained to their ends before they could be paused, likewise.
+    """
+
+    most: int = MOST_NETWORKS
+    cuts: list[list[Job]] = field(default_factory=list)
+    paused: dict[Key, Paused] = field(default_factory=dict)
+    ended: dict[Key, list[Fit]] = field(default_factory=dict)
 
 
-def can_train_together(estimator: Any) -> bool:
-    """Return whether fits of an estimator may be trained together with others."""
-    last = last_step(estimator)
-    # Its own callbacks are called in a fit of its own, and a warm start depends on an earlier fit.
-    return type(last) is XpnetClassifier and not last.callbacks and not last.warm_start
+@dataclass(frozen=True)
+class _Some:
+    """Jobs of a group that train as one population, and the splits on which they do.
+
+    Attributes:
+        group: The group.
+        jobs: The jobs.
+        starts: What the fits on each split begin with.
+        wanted: Numbers of the jobs that are still wanted.
+        seconds: Each fit's share of the time of preparing.
+    """
+
+    group: _Group
+    jobs: list[Job]
+    starts: list[_SplitStart]
+    wanted: set[int]
+    seconds: float
+
+    def key(self, folds: Sequence[int]) -> Key:
+        """Return what tells its population on some of the splits from others."""
+        return tuple(job.number for job in self.jobs), tuple(self.starts[fold].split for fold in folds)
+
+    def best(self) -> BestEpochs | None:
+        """Return what keeps the best epoch of each network, if there are validation rows."""
+        first = self.starts[0].start
+        return BestEpochs(first.members, first.checked["n_iter_no_change"]) if first.validates else None
+
+    def unwanted(self, folds: int) -> list[int]:
+        """Return the networks of jobs that are not wanted, in a population on so many splits."""
+        members, count = self.starts[0].start.members, len(self.jobs)
+        places = [place for place, job in enumerate(self.jobs) if job.number not in self.wanted]
+        return [
+            (fold * count + place) * members + r for fold in range(folds) for place in places for r in range(members)
+        ]
 
 
 @dataclass
@@ -113,42 +114,79 @@ class FitsTogether:
     max_members: int | None = None
     callbacks: Sequence[Callback] = ()
     _transformed: dict[tuple[str, int], tuple[list[tuple[str, Any]], Any, Any]] = field(default_factory=dict)
+    _groups: dict[str, _Group] = field(default_factory=dict)
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Fit]:
-        """Yield the fits that have succeeded, in any order; fits that are missing would fail alone too."""
-        groups: dict[str, list[Job]] = {}
+    def __call__(
+        self, jobs: Sequence[Job], share: float = 1.0, known: Container[tuple[int, int]] = frozenset()
+    ) -> Iterator[Fit]:
+        """Yield the fits that have succeeded, in any order; fits that are missing would fail alone too.
+
+        Args:
+            jobs: The jobs; in a later call, some of them.
+            share: Share of the epochs after which fits are yielded; a later call with a larger share goes on with them.
+            known: Fits that are not needed, as (number of the job, number of the split).
+        """
+        kinds: dict[str, list[Job]] = {}
         for job in jobs:
-            groups.setdefault(_kind(job), []).append(job)
-        for group in groups.values():
-            yield from self._fit_group(group)
+            kinds.setdefault(kind_of(job), []).append(job)
+        for kind, some in kinds.items():
+            needed = [split for split in range(len(self.splits)) if any((j.number, split) not in known for j in some)]
+            some = [job for job in some if any((job.number, split) not in known for split in needed)]
+            if some:
+                yield from self._fit_group(self._groups.setdefault(kind, _Group()), some, needed, share)
 
-    def _fit_group(self, jobs: list[Job]) -> Iterator[Fit]:
+    def _fit_group(self, group: _Group, jobs: list[Job], splits: list[int], share: float) -> Iterator[Fit]:
         """Fit jobs whose networks may differ within a population."""
         begin = time.perf_counter()
-        starts = [start for split in range(len(self.splits)) if (start := self._start(jobs[0], split)) is not None]
-        jobs = [job for job in jobs if all(_fits(job, one) for one in starts)]
-        if not starts or not jobs:
+        starts = [start for split in splits if (start := self._start(jobs[0], split)) is not None]
+        if not starts:
             return
+        known = [job.number for some in group.cuts for job in some]
+        new = [job for job in jobs if job.number not in known and all(_fits(job, one) for one in starts)]
+        if new:
+            group.most = self._most(new[0], starts[0])
+            group.cuts += cut(new, max(1, group.most // (starts[0].start.members * len(starts))))
         seconds = (time.perf_counter() - begin) / (len(jobs) * len(starts))
-        first, classifier = starts[0].start, jobs[0].classifier
-        of_data = {id(one.start.data): one for one in starts}
+        classifier, wanted = jobs[0].classifier, {job.number for job in jobs}
         trainer = FoldTrainer(
             [_fold(one.start.data) for one in starts], get_backend(classifier.device), classifier.dtype
         )
-        most = self._most(jobs[0], starts[0])
-        for some in _cut(jobs, max(1, most // (first.members * len(starts)))):
-            best = BestEpochs(first.members, first.checked["n_iter_no_change"]) if first.validates else None
-            parts = trainer.train(
-                lambda data, some=some: _population(some, of_data[id(data)]),  # type: ignore[misc]
-                max_replicas=most,
-                callbacks=[*self.callbacks, *([] if best is None else [best])],
+        for some in group.cuts:
+            if not wanted.isdisjoint(job.number for job in some):
+                yield from self._fit_some(_Some(group, some, starts, wanted, seconds), trainer, share)
+
+    def _fit_some(self, some: _Some, trainer: FoldTrainer, share: float) -> Iterator[Fit]:
+        """Fit jobs that train as one population, on as many splits at once as can train together."""
+        of_data = {id(one.start.data): one for one in some.starts}
+
+        def population_for(data: Dataset) -> Population:
+            return _population(some.jobs, of_data[id(data)])
+
+        for part in trainer.parts(population_for, some.group.most):
+            key = some.key(part.folds)
+            if key in some.group.ended:
+                yield from (fit for fit in some.group.ended[key] if fit.job in some.wanted)
+                continue
+            paused = some.group.paused.pop(key, None)
+            best = some.best() if paused is None else paused.best
+            pause = Pause(share, 0 if paused is None else paused.step)
+            trained = trainer.train_part(
+                part,
+                population_for,
+                max_replicas=some.group.most,
+                callbacks=[*self.callbacks, *([] if best is None else [best]), pause],
                 orders=lambda population: population.seeds,
                 final=(),
+                starts={} if paused is None else paused.without(some.unwanted(len(part.folds))),
             )
-            for part in parts:
-                if best is not None and part.network is not None:
-                    best.restore(part.network)
-                yield from _finished(part, some, [starts[fold] for fold in part.folds], seconds)
+            if best is not None and trained.network is not None:
+                best.restore(trained.network)
+            fits = list(_finished(trained, some.jobs, [some.starts[fold] for fold in part.folds], some.seconds))
+            if pause.states:
+                some.group.paused[key] = Paused(pause.states, best)
+            elif share < 1:
+                some.group.ended[key] = fits
+            yield from (fit for fit in fits if fit.job in some.wanted)
 
     def _most(self, job: Job, begun: _SplitStart) -> int:
         """Return the most networks that train together."""
@@ -180,18 +218,6 @@ class FitsTogether:
             X = before.fit_transform(X, y)
             self._transformed[key] = before.steps, X, y
         return self._transformed[key]
-
-
-def _kind(job: Job) -> str:
-    """Return a text that is equal for jobs whose networks may train as one population."""
-    shared = {n: value for n, value in job.classifier.get_params(deep=False).items() if n not in STACKING}
-    return str(joblib.hash((job.steps, shared)))
-
-
-def _cut(jobs: list[Job], most: int) -> list[list[Job]]:
-    """Return jobs in groups of at most `most`, of nearly equal sizes."""
-    count = -(-len(jobs) // most)
-    return [jobs[len(jobs) * i // count : len(jobs) * (i + 1) // count] for i in range(count)]
 
 
 def _fold(data: Dataset) -> FoldData:
@@ -238,13 +264,4 @@ def _finished(part: TrainedFolds, jobs: Sequence[Job], starts: Sequence[_SplitSt
             classifier = clone(job.classifier)
             history = result.history.part(members)
             adopt(classifier, begun.classifier, begun.start, network.select(members), history)
-            yield Fit(job.number, begun.split, _with_steps(job, begun.steps, classifier), seconds + total)
-
-
-def _with_steps(job: Job, steps: list[tuple[str, Any]], classifier: Any) -> Any:
-    """Return the estimator of a job with fitted steps."""
-    if not isinstance(job.estimator, Pipeline):
-        return classifier
-    whole = clone(job.estimator)
-    whole.steps = [*steps, (whole.steps[-1][0], classifier)]
-    return whole
+            yield Fit(job.number, begun.split, with_steps(job, begun.steps, classifier), seconds + total, len(history))

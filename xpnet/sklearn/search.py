@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,33 @@ from sklearn.base import clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.model_selection._validation import (
-    _fit_and_score,
-    _insert_error_scores,
-    _warn_or_raise_about_fit_failures,
-)
+from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_method_params, indexable
 
-from xpnet.config.fields import argument, optional, whole
-from xpnet.ops.blas import one_blas_thread
-from xpnet.sklearn.fits_together import Fit, FitsTogether, Job, can_train_together, last_step
+from xpnet.config.fields import argument, choice, optional, whole
+from xpnet.sklearn.fits_together import FitsTogether
+from xpnet.sklearn.halving import best_of_last_round, better_half, judging_metric, mean_scores, shares
+from xpnet.sklearn.jobs import Job, can_train_together, last_step
+from xpnet.sklearn.kept_scores import kept_scores
+from xpnet.sklearn.scoring import Scoring, means
 from xpnet.training.callback import Callback, callbacks_of
+
+
+def _location(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return value
+    raise ValueError("a file, or the URL of a database")
+
+
+_CHECKS = {
+    "n_iter": optional(whole(1)),
+    "n_repeats": whole(1),
+    "max_members": optional(whole(1)),
+    "pruning": optional(choice("halving")),
+    "storage": optional(_location),
+    "callbacks": callbacks_of,
+}
 
 
 class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
@@ -45,6 +60,10 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
         cv: Number of folds, or a splitter, as in ``GridSearchCV``.
         n_repeats: Fits of each candidate on each split, with other seeds; scores are their means.
         max_members: Most networks that train together; None for as many as memory holds.
+        pruning: ``"halving"`` trains the worse half of the candidates no further after 1/8, 1/4 and 1/2 of their
+            epochs, by their mean scores over the splits; None trains all to the end.
+        storage: A file, or the URL of a database, that keeps the scores of finished fits, so that a search that was
+            interrupted goes on when it is fitted again; None keeps nothing.
         callbacks: Instances of :class:`xpnet.Callback`, called as if every population were a training of its own.
         error_score: Score of a fit that fails, or ``"raise"``.
         return_train_score: Whether training rows are scored too.
@@ -52,11 +71,14 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
         random_state: Seed, or generator, of the candidates that are drawn.
 
     Attributes:
-        cv_results_: The scores by candidate, with the keys of ``GridSearchCV``.
+        cv_results_: The scores by candidate, with the keys of ``GridSearchCV``; with `pruning`, by round and candidate,
+            with the keys of ``HalvingGridSearchCV``: `iter` is the round, `n_resources` the epochs trained.
         best_index_: Position of the best candidate.
         best_params_: Its parameters.
         best_score_: Its mean score.
         best_estimator_: The estimator with these parameters, fitted on all rows.
+        n_iterations_: Number of rounds, with `pruning`.
+        n_candidates_: Candidates of each round, with `pruning`.
         scorer_, n_splits_, refit_time_, multimetric_: As in ``GridSearchCV``.
     """
 
@@ -71,6 +93,8 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
         cv: Any = None,
         n_repeats: int = 1,
         max_members: int | None = None,
+        pruning: str | None = None,
+        storage: Any = None,
         callbacks: Sequence[Callback] = (),
         error_score: Any = np.nan,
         return_train_score: bool = False,
@@ -90,6 +114,8 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.n_iter = n_iter
         self.n_repeats = n_repeats
         self.max_members = max_members
+        self.pruning = pruning
+        self.storage = storage
         self.callbacks = callbacks
         self.random_state = random_state
 
@@ -107,8 +133,7 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
         Raises:
             ValueError: A parameter is wrong, or all fits have failed.
         """
-        checks = {"n_iter": optional(whole(1)), "n_repeats": whole(1), "max_members": optional(whole(1))}
-        for name, check in (checks | {"callbacks": callbacks_of}).items():
+        for name, check in _CHECKS.items():
             argument(name, getattr(self, name), check)
         scorers, metric = self._get_scorers()
         X, y = indexable(X, y)
@@ -118,12 +143,12 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
         splits = list(splitter.split(X, y, **routed.splitter.split))
         self.n_splits_ = len(splits)
         candidates = self._candidates()
-        scored = self._scores(candidates, X, y, splits, scorers, routed)
+        rows, scored = self._evaluate(candidates, X, y, splits, scorers, routed)
         _warn_or_raise_about_fit_failures(scored, self.error_score)
-        if callable(self.scoring):
-            _insert_error_scores(scored, self.error_score)
-        scored = _means(scored, self.n_repeats)
-        self._choose(self._format_results(candidates, self.n_splits_, scored), scored, metric)
+        scored = means(scored, self.n_repeats)
+        more = {} if self.pruning is None else self._of_rounds(rows, scored)
+        tried = [candidates[candidate] for of_round in rows for candidate in of_round]
+        self._choose(self._format_results(tried, self.n_splits_, scored, more), scored, metric)
         if self.refit:
             begin = time.time()
             self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
@@ -148,21 +173,21 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
             self._check_refit_for_multimetric(scored[0]["test_scores"])
             metric = self.refit
         if self.refit or not self.multimetric_:
-            self.best_index_ = self._select_best_index(self.refit, metric, results)
+            whole = self.pruning is None or callable(self.refit)
+            select = self._select_best_index if whole else best_of_last_round
+            self.best_index_ = select(self.refit, metric, results)
             if not callable(self.refit):
                 self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
             self.best_params_ = results["params"][self.best_index_]
 
-    def _scores(
+    def _evaluate(
         self, candidates: list[dict[str, Any]], X: Any, y: Any, splits: list[Any], scorers: Any, routed: Any
-    ) -> list[dict[str, Any]]:
-        """Return the scores of each candidate, split and repetition, in this order."""
-        jobs = self._jobs(candidates)
-        score = _Scoring(self, X, y, splits, scorers, routed, len(jobs))
-        params = routed.estimator.fit
-        able = [job for job in jobs if can_train_together(job.estimator)]
+    ) -> tuple[list[list[int]], list[dict[str, Any]]]:
+        """Return the candidates of each round, and the scores of their fits by candidate, split and repetition."""
+        jobs, params = self._jobs(candidates), routed.estimator.fit
+        able = {job.number for job in jobs if can_train_together(job.estimator)}
         if y is None or (params and isinstance(self.estimator, Pipeline)):
-            able = []
+            able = set()
         together = FitsTogether(
             X,
             y,
@@ -171,16 +196,40 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
             self.max_members,
             self.callbacks,
         )
-        found = {}
-        for fit in together(able):
-            with one_blas_thread():  # others would keep cores busy between the small products of each score
-                found[fit.job, fit.split] = score(jobs[fit.job], fit.split, fit)
-        return [
-            found[job.number, split] if (job.number, split) in found else score(job, split)
-            for candidate in range(len(candidates))
-            for split in range(len(splits))
-            for job in jobs[candidate * self.n_repeats : (candidate + 1) * self.n_repeats]
+        what = X, y, splits, params, routed.scorer.score, self.scoring, self.return_train_score
+        with kept_scores(self.storage, what) as kept:
+            score = Scoring(self, X, y, splits, scorers, routed, jobs, able, together, kept)
+            left, rows, scored = list(range(len(candidates))), [], []
+            for share in [1.0] if self.pruning is None else shares(len(left)):
+                of_round = self._round(left, score, share)
+                rows.append(left)
+                scored += of_round
+                if share < 1:
+                    of_round = means(of_round, self.n_repeats)
+                    metric = judging_metric(self.refit, of_round[0]["test_scores"])
+                    left = [left[at] for at in better_half(mean_scores(of_round, self.n_splits_, metric))]
+        return rows, scored
+
+    def _round(self, candidates: list[int], score: Scoring, share: float) -> list[dict[str, Any]]:
+        """Return the scores of candidates after a share of their epochs, by candidate, split and repetition."""
+        repeats = range(self.n_repeats)
+        found = score([self.n_repeats * candidate + repeat for candidate in candidates for repeat in repeats], share)
+        of_round = [
+            found[self.n_repeats * candidate + repeat, split]
+            for candidate in candidates
+            for split in range(self.n_splits_)
+            for repeat in repeats
         ]
+        if callable(self.scoring):
+            _insert_error_scores(of_round, self.error_score)
+        return of_round
+
+    def _of_rounds(self, rows: list[list[int]], scored: list[dict[str, Any]]) -> dict[str, list[int]]:
+        """Return what `cv_results_` says about the rounds, and set the attributes that do."""
+        self.n_iterations_, self.n_candidates_ = len(rows), [len(of_round) for of_round in rows]
+        epochs = np.array([one["epochs"] for one in scored]).reshape(-1, self.n_splits_).max(axis=1)
+        rounds = [number for number, of_round in enumerate(rows) for _ in of_round]
+        return {"iter": rounds, "n_resources": [round(float(count)) for count in epochs]}
 
     def _jobs(self, candidates: list[dict[str, Any]]) -> list[Job]:
         """Return the fits that are wanted: each candidate with the seed of each repetition."""
@@ -193,49 +242,8 @@ class PopulationSearchCV(BaseSearchCV):  # type: ignore[misc]
                 last = last_step(own)
                 if can_train_together(own):
                     last.random_state = _seed(last.random_state, drawn, repeat)
-                jobs.append(Job(len(jobs), own))
+                jobs.append(Job(len(jobs), own, parameters, (estimator, repeat)))
         return jobs
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """Scores estimators as ``GridSearchCV`` does."""
-
-    search: PopulationSearchCV
-    X: Any
-    y: Any
-    splits: Sequence[Any]
-    scorers: Any
-    routed: Any
-    jobs: int
-
-    def __call__(self, job: Job, split: int, fit: Fit | None = None) -> dict[str, Any]:
-        """Return the scores of a job on a split; without a `fit`, it is fitted first."""
-        search, (train, test) = self.search, self.splits[split]
-        estimator = clone(job.estimator) if fit is None else fit.estimator
-        if fit is not None:
-            estimator.fit = lambda *_, **__: estimator
-        scores: dict[str, Any] = _fit_and_score(
-            estimator,
-            self.X,
-            self.y,
-            scorer=self.scorers,
-            train=train,
-            test=test,
-            verbose=search.verbose,
-            parameters=None,
-            fit_params=self.routed.estimator.fit,
-            score_params=self.routed.scorer.score,
-            return_train_score=search.return_train_score,
-            return_n_test_samples=True,
-            return_times=True,
-            split_progress=(split, len(self.splits)),
-            candidate_progress=(job.number, self.jobs),
-            error_score=search.error_score,
-        )
-        if fit is not None:
-            scores["fit_time"] = fit.seconds
-        return scores
 
 
 def _seed(random_state: Any, drawn: int, repeat: int) -> Any:
@@ -246,15 +254,3 @@ def _seed(random_state: Any, drawn: int, repeat: int) -> Any:
         return random_state
     first = random_state if isinstance(random_state, (int, np.integer)) else copy.deepcopy(random_state).randint(2**30)
     return int(first) + repeat
-
-
-def _means(scored: list[dict[str, Any]], repeats: int) -> list[dict[str, Any]]:
-    """Return the means over the repetitions, which are neighbours."""
-    groups = [scored[at : at + repeats] for at in range(0, len(scored), repeats)]
-    return [{name: _mean([one[name] for one in group]) for name in group[0]} for group in groups]
-
-
-def _mean(values: list[Any]) -> Any:
-    if isinstance(values[0], Mapping):
-        return {name: _mean([one[name] for one in values]) for name in values[0]}
-    return values[0] if len(values) == 1 or not isinstance(values[0], (int, float)) else float(np.mean(values))

@@ -100,13 +100,23 @@ def weights_on(network: Network, data: Dataset, config: TrainConfig) -> Array | 
     return None if weights is None else network.backend.asarray(weights.astype(network.dtype))
 
 
-def check_folds(architecture: NetworkConfig, replicas: int, data: Dataset, config: TrainConfig, folds: int) -> None:
-    """Raise :class:`ConfigError` unless networks can train on the training set without one of `folds` folds."""
+def check_folds(
+    architecture: NetworkConfig,
+    replicas: int,
+    data: Dataset,
+    config: TrainConfig,
+    folds: int,
+    inputs: int | None = None,
+) -> None:
+    """Raise :class:`ConfigError` unless networks can train on the training set without one of `folds` folds.
+
+    `inputs` is the number of inputs if the data will get another transform.
+    """
     samples = len(data.train)
     for size in sorted({samples - samples // folds, samples + -samples // folds}):
         train = LabelledSet(slice_rows(data.train.x, slice(size)), data.train.labels[:size])
         try:
-            check_sizes(architecture, replicas, dataclasses.replace(data, train=train), config)
+            check_sizes(architecture, replicas, dataclasses.replace(data, train=train), config, inputs)
         except ConfigError as error:
             raise ConfigError(f"cv = {folds}: {error}") from None
 

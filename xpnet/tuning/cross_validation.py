@@ -1,13 +1,9 @@
-"""Cross-validation: networks of all folds, settings and seeds trained as one population.
-
-Every network trains on the rows of its fold, with inputs that the fold's own transform gives, and sees its samples in
-the order of a training on these rows alone.  So in float64 it equals that training.
-"""
+"""Cross-validation: networks of all folds, settings and seeds trained as one population."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,148 +12,15 @@ import numpy as np
 
 from xpnet.backend import Backend, get_backend
 from xpnet.config.arguments import floating, kind, takes
-from xpnet.config.definitions import MOST_NETWORKS, DataConfig
+from xpnet.config.definitions import DataConfig
 from xpnet.config.fields import flag, optional, whole
 from xpnet.data import Dataset
 from xpnet.data.folds import Fold, make_folds, rows_of, with_training_rows
-from xpnet.errors import DivergedError
-from xpnet.nn.network import Network
-from xpnet.training.batches import order_seeds
 from xpnet.training.callback import Callback, callbacks_of
-from xpnet.training.evaluator import SETS
-from xpnet.training.fold_data import FoldedData, folds_at_once, side_by_side
 from xpnet.training.history import Values, summary
 from xpnet.training.population import Population
-from xpnet.training.result import TrainResult
-from xpnet.training.train_population import train_population
 from xpnet.training.validate import check_folds
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """The data of one fold.
-
-    Attributes:
-        kind: Folds of equal kinds may train as one population: their training sets have one size, and their networks
-            the same classes and, unless a transform of their own makes them differ, the same inputs.
-        dataset: Function that returns the sets, with a transform that is fitted on the fold's training set.
-    """
-
-    kind: Hashable
-    dataset: Callable[[], Dataset]
-
-
-@dataclass(frozen=True)
-class TrainedFolds:
-    """A population that was trained on some folds.
-
-    Attributes:
-        folds: Numbers of the folds.
-        datasets: Their data.
-        network: The networks of the first fold, those of the second, ...; None if all have diverged.
-        result: The result of their training; None if all have diverged.
-    """
-
-    folds: tuple[int, ...]
-    datasets: tuple[Dataset, ...]
-    network: Network | None
-    result: TrainResult | None
-
-    def part(self, place: int) -> slice:
-        """Return the networks of the fold at position `place` of `folds`."""
-        count = 0 if self.network is None else self.network.replicas // len(self.folds)
-        return slice(place * count, (place + 1) * count)
-
-
-class FoldTrainer:
-    """Trains populations on folds: on as many of them at once as memory allows.
-
-    Args:
-        folds: The data of each fold.
-        backend: Where to compute.
-        dtype: ``"float32"`` or ``"float64"``.
-    """
-
-    def __init__(self, folds: Sequence[FoldData], backend: Backend, dtype: str) -> None:
-        self._folds, self._backend, self._dtype = folds, backend, dtype
-        groups: dict[Hashable, list[int]] = {}
-        for number, fold in enumerate(folds):
-            groups.setdefault(fold.kind, []).append(number)
-        self._groups = list(groups.values())
-        self._kept: dict[tuple[int, ...], tuple[list[Dataset], FoldedData]] = {}
-
-    def train(
-        self,
-        population_for: Callable[[Dataset], Population],
-        *,
-        max_replicas: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        orders: Callable[[Population], tuple[int, ...]] = lambda own: order_seeds(own.train, own.seeds),
-        final: Sequence[str] = SETS,
-    ) -> Iterator[TrainedFolds]:
-        """Train a population on each fold, and yield the networks of some folds at a time, until a callback stops it.
-
-        Args:
-            population_for: Function that returns the population for the data of a fold; populations for data of one
-                kind have equally many networks, and differ only in what networks of one population may differ in.
-            max_replicas: Most networks trained at once; None for as many as memory holds.
-            callbacks: Called as if every part that is yielded were a training of its own.
-            orders: Function that returns the seed of each network's order of samples; by default that of its settings.
-            final: Sets to evaluate at the end.
-        """
-        for group in self._groups:
-            left = list(group)
-            while left:
-                datasets, data = self._next(left, population_for, max_replicas or MOST_NETWORKS)
-                populations = list(map(population_for, datasets))
-                if isinstance(data, FoldedData):
-                    data = data.for_networks(len(populations[0]))
-                some, left = tuple(left[: len(datasets)]), left[len(datasets) :]
-                try:
-                    network, result = train_population(
-                        Population.joined(populations),
-                        data,
-                        backend=self._backend,
-                        dtype=self._dtype,
-                        max_replicas=max_replicas,
-                        callbacks=callbacks,
-                        orders=tuple(order for own in populations for order in orders(own)),
-                        final=final,
-                    )
-                except DivergedError:
-                    yield TrainedFolds(some, tuple(datasets), None, None)
-                    continue
-                yield TrainedFolds(some, tuple(datasets), network, result)
-                if result.interrupted:
-                    return
-
-    def _next(
-        self, left: list[int], population_for: Callable[[Dataset], Population], most: int
-    ) -> tuple[list[Dataset], Dataset | FoldedData]:
-        """Return the data of the first of some folds that can train together, by fold and as one.
-
-        They are as many as memory holds, and at most `most` networks; all folds take as few turns as possible.  If all
-        can train together, their data is kept for later populations.
-        """
-        kept = self._kept.get(tuple(left))
-        first = self._folds[left[0]].dataset() if kept is None else kept[0][0]
-        population = population_for(first)
-        fit = min(folds_at_once(first, self._backend, self._dtype, population.train), most // len(population))
-        count = -(-len(left) // -(-len(left) // max(1, fit)))
-        if kept is not None and count == len(left):
-            return kept
-        datasets = [first]
-        for fold in left[1:count]:
-            data = self._folds[fold].dataset()
-            if data.inputs != first.inputs:
-                break
-            datasets.append(data)
-        if len(datasets) == 1:
-            return datasets, first
-        together = datasets, side_by_side(datasets, self._backend, self._dtype)
-        if len(datasets) == len(left) and left in self._groups:
-            self._kept[tuple(left)] = together
-        return together
+from xpnet.tuning.fold_trainer import FoldData, FoldTrainer, PopulationFor
 
 
 @dataclass(frozen=True)
@@ -205,7 +68,7 @@ def fold_data(
     return [FoldData(len(fold.train), partial(dataset, fold)) for fold in folds]
 
 
-def for_data(population: Population) -> Callable[[Dataset], Population]:
+def for_data(population: Population) -> PopulationFor:
     """Return a function that returns a population for the data of a fold, whose transform may give other inputs."""
 
     def of(data: Dataset) -> Population:

@@ -14,7 +14,7 @@ from xpnet.training.history import OF_NETWORKS, History, Metrics
 from xpnet.training.result import TrainResult
 
 if TYPE_CHECKING:
-    from xpnet.tuning.cross_validation import TrainedFolds
+    from xpnet.tuning.fold_trainer import TrainedFolds
 
 
 def averaged(parts: Sequence[TrainedFolds]) -> TrainResult:

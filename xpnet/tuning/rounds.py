@@ -43,16 +43,11 @@ class Rounds:
         for name in settings.varying:
             raise ConfigError(f"{name} = {shown(base[name])}: is a list; name it among what is searched, as {name}=...")
         self.seed, self.dtype, self.cv = settings.run.seed, settings.run.dtype, settings.run.cv
-        self.stratify, self.data_config = settings.run.stratify, settings.data
+        self.stratify, self._data_seed = settings.run.stratify, settings.data.data_seed or 0
         if self.cv is not None and config.prune != "none":
             raise ConfigError(
                 f"cv = {self.cv}, prune = {config.prune}: trials are compared once all their folds are trained, and "
                 "cannot be pruned before; leave one of the two out"
-            )
-        if self.cv is not None and space.transforms:
-            raise ConfigError(
-                f"cv = {self.cv}, search {' '.join(space.names)}: pool, pca and pca_eps cannot be searched by folds; "
-                "leave cv out"
             )
         self.seeds = tuple(range(self.seed, self.seed + settings.run.runs))
         space.check(self.base)
@@ -89,14 +84,14 @@ class Rounds:
         architecture = settings.network_config(inputs, self._data.classes)
         check_sizes(architecture, 1, self._data, settings.train, inputs)
         if self.cv is not None:
-            check_folds(architecture, 1, self._data, settings.train, self.cv)
+            check_folds(architecture, 1, self._data, settings.train, self.cv, inputs)
 
     def folds(self) -> list[Fold]:
         """Return the folds by which trials are scored; an empty list if they are scored by the validation set."""
         if self.cv is None:
             return []
-        seed, names = self.data_config.data_seed or 0, self._data.class_names
-        return make_folds(self._data.train.labels, self.cv, seed=seed, stratified=self.stratify, class_names=names)
+        labels, names = self._data.train.labels, self._data.class_names
+        return make_folds(labels, self.cv, seed=self._data_seed, stratified=self.stratify, class_names=names)
 
     def _inputs(self, settings: Settings) -> tuple[int, int | None]:
         """Return the number of inputs of a network, and of the features that are projected on them, if they are.

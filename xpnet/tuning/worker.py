@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from xpnet.config.settings import Settings
@@ -17,13 +18,14 @@ from xpnet.training.device_data import DeviceData
 from xpnet.training.population import Population
 from xpnet.training.result import TrainResult
 from xpnet.training.train_population import train_population
-from xpnet.tuning.cross_validation import FoldTrainer, fold_data, for_data
+from xpnet.tuning.cross_validation import for_data
 from xpnet.tuning.fold_averages import averaged
+from xpnet.tuning.fold_trainer import FoldTrainer
 from xpnet.tuning.kept_networks import BestNetworks, NetworkStore
 from xpnet.tuning.rounds import Rounds
 from xpnet.tuning.samplers import suggest
 from xpnet.tuning.trial_batch import TrialBatch
-from xpnet.tuning.trial_data import TrialData
+from xpnet.tuning.trial_data import TrialData, TrialFolds
 from xpnet.tuning.trial_queue import Slot, TrialQueue, current
 from xpnet.tuning.trials import Outcome, Trial
 
@@ -63,8 +65,7 @@ class SearchWorker:
         self._on_change, self._callbacks = on_change, callbacks
         self.data_of = TrialData(data, rounds.space).of
         folds = rounds.folds()
-        held_out = fold_data(data.data, folds, rounds.data_config, validate_held_out=True)
-        self._folds = FoldTrainer(held_out, data.backend, rounds.dtype) if folds else None
+        self._folds = TrialFolds(folds, rounds.dtype) if folds else None
         # The networks of folds are not those of the winner, which has all rows of the training set.
         self._best = None if store is None or folds else BestNetworks(store, self._ranking)
         self._guessing = Guessing.of(data.data, ["validation"])
@@ -150,9 +151,22 @@ class SearchWorker:
                 if self._should_stop():
                     self.queue.release(some)
                 else:
-                    data = self.data_of(self._settings_of(some[0]))
-                    TrialBatch(self.queue, self.rounds, data, some, self._best).run(self._train_population)
+                    self._train_together(some)
                     self._forget_beaten()
+
+    def _train_together(self, claims: Sequence[Slot]) -> None:
+        """Train claims as one population, on the whole training set or on its folds."""
+        settings = self._settings_of(claims[0])
+        data = self.data_of(settings)
+        batch = TrialBatch(self.queue, self.rounds, data, claims, self._best)
+        if self._folds is None:
+            batch.run(self._train_population)
+            return
+        try:
+            batch.run(partial(self._train_folds, self._folds.of(settings, data)))
+        except DataError as error:  # the rows of a fold have fewer principal components than those of all
+            for slot in claims:
+                self.queue.reject(slot, str(error))
 
     def _settings_of(self, slot: Slot) -> Settings:
         return Settings.from_mapping(self.rounds.settings(slot.point or {}, slot.round))
@@ -184,18 +198,22 @@ class SearchWorker:
             if attempt in ended and (best is None or attempt != best.attempt):
                 self._best.store.forget(attempt)
 
+    def _train_folds(
+        self, folds: FoldTrainer, population: Population, _: DeviceData, batch: Callback
+    ) -> tuple[None, TrainResult]:
+        """Train a population of this search on every fold; the figures are means over the folds."""
+        parts = folds.train(
+            for_data(population),
+            max_replicas=self._most,
+            callbacks=[*self._callbacks, batch],
+            final=("validation",),
+        )
+        return None, averaged(list(parts))
+
     def _train_population(
         self, population: Population, data: DeviceData, batch: Callback
-    ) -> tuple[Network | None, TrainResult]:
+    ) -> tuple[Network, TrainResult]:
         """Train a population of this search, without using the test set."""
-        if self._folds is not None:
-            parts = self._folds.train(
-                for_data(population),
-                max_replicas=self._most,
-                callbacks=[*self._callbacks, batch],
-                final=("validation",),
-            )
-            return None, averaged(list(parts))
         # Memory may hold fewer networks; with many seeds, a single trial may exceed the requested number.
         most = self._most if self._most is not None and len(population) > self._most else None
         return train_population(
