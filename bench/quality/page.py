@@ -151,7 +151,8 @@ def bars(cases: Cases) -> str:
         ):
             own = 1 + sum(rank < of_all[ENSEMBLE] for rank in of_all.values())
             lines.append(
-                f"the mean rank of the ensemble in {words}, over the sets that all have finished: place {own}, {_verdict(own <= place)}"
+                f"the mean rank of the ensemble in {words}, over the sets that all have finished: place {own}, "
+                f"{_verdict(own <= place)}"
             )
     return "\n".join(["Aimed at:", "", *(f"- {line}" for line in lines)])
 
