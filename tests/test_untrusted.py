@@ -82,6 +82,8 @@ def test_package_runs_nothing_that_it_reads():
         "drawing_process.py: subprocess",
         "render.py: subprocess",
         "fits_together.py: joblib",
+        "jobs.py: joblib",
+        "kept_scores.py: joblib",
     ]
 
 

@@ -115,6 +115,7 @@ def entries():
         "Progress": (xpnet.Progress, {"validation": True}),
         "TensorBoard": (xpnet.TensorBoard, {"folder": "there", "names": None, "warn": print}),
         "export": (xpnet.export, {"network": network, "path": "here/m.npz", "to": "npz"}),
+        "list_runs": (xpnet.list_runs, {"folder": "here"}),
         "Dropout": (xpnet.Dropout, fields(xpnet.Dropout(hidden=(0.1,), inputs=0.2, seeds=3))),
         "Network.predict_proba": (network.predict_proba, {"x": ROWS, "views": 1}),
         "Network.select": (network.select, {"replicas": [0]}),
@@ -198,7 +199,7 @@ NAMES = [
     *("Network.cost_and_gradients", "Network.predict_proba", "Network.select", "Network.checked", "Dropout"),
     *("Network.learn_about", "train", "train_population", "train_with_diagnosis", "diagnose", "evaluate", "gradcheck"),
     *("sweep_h", "lr_range", "to_device", "write_report", "search", "Population.of", "Population.part"),
-    *("cross_validate", "Progress", "TensorBoard", "export"),
+    *("cross_validate", "Progress", "TensorBoard", "export", "list_runs"),
     *(
         "Transform()",
         "Transform.lazily",

@@ -49,11 +49,12 @@ def test_export_takes_the_columns_of_a_table(frame, numeric):
         model.fit(x[:300], labels[:300])
         codes = rows.features_of(model, x[300:])
         expected = model.predict_proba(x[300:])
-        check(model, codes, expected)
+        # The median that stands for a missing year lies between two numbers of float32, which are 1e-4 apart there.
+        check(model, codes, expected, tolerance=3e-5)
     module = exported.module_at(next(Path.cwd().glob("exported-*/numpy_model.py")))
     cells = x[300:].astype(object).where(x[300:].notna(), None).to_numpy().tolist()
     np.testing.assert_allclose(module.predict_proba(module.codes(cells)), expected if members == 1 else
-                               module.predict_proba(codes), rtol=0, atol=1e-5)  # fmt: skip
+                               module.predict_proba(codes), rtol=0, atol=3e-5)  # fmt: skip
 
 
 def test_exported_table_names_its_columns_and_categories(frame):

@@ -49,13 +49,16 @@ def check_as_defined(data, config, net):
     starts = [initial(net, r) for r in range(net.replicas)]
     result = train(net, data, config)
     assert not result.diverged
+    # With next to no weights, outputs of equally frequent classes are equal but for rounding, and so is the best one.
+    ties = np.max([np.abs(start["W1"]).max() for start in starts]) < 1e-20
+    figures = [name for name in FIGURES[str(net.dtype)] if not (ties and name.endswith("accuracy"))]
     for r, start in enumerate(starts):
         one = definition.train(net.config, start, data, config, net.seeds[r])
         for name, tensor in (one.parameters | one.running).items():
             # A mean of next to nothing is right to a share of the deviation.
             spread = np.sqrt(one.running[name.replace("mean", "var")].max()) if name.startswith("mean") else 0.0
             close(tensors(net)[name][r], tensor, tolerance, name, spread)
-        for name in FIGURES[str(net.dtype)]:
+        for name in figures:
             close(np.reshape(result.history[name], (-1, net.replicas))[:, r], one.history[name], tolerance, name)
 
 

@@ -81,7 +81,7 @@ def test_prune_some_networks_fewer_are_trained(blobs, monkeypatch):
         real(self, state, perm, eta, totals)
 
     monkeypatch.setattr(ReplicaParallelStepper, "run", counted)
-    run(population(), blobs, prune_at=[10], on_prune=lambda _: [2])
+    run(population(stepper="population"), blobs, prune_at=[10], on_prune=lambda _: [2])
     assert sum(steps for steps, replicas in trained if replicas == 3) == 10
     assert sum(steps for steps, replicas in trained if replicas == 2) == 20
     assert {replicas for _, replicas in trained} == {2, 3}

@@ -107,7 +107,7 @@ def test_pruned_trials_take_no_further_steps(begin, rule, monkeypatch):
         real(self, state, perm, eta, totals)
 
     monkeypatch.setattr(ReplicaParallelStepper, "run", counted)
-    settings = {"cycles": 4, **FLOAT64}
+    settings = {"cycles": 4, "stepper": "population", **FLOAT64}
     result = begin({"lambda": (1e-5, 1.0)}, settings=settings, trials=8, draw="log-grid", prune=rule).run()
     pruned = [trial for trial in result.trials if trial.state == "pruned"]
     assert len(pruned) >= 4

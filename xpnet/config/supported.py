@@ -56,8 +56,7 @@ _SAMPLES = dict.fromkeys([
 ])  # fmt: skip
 _SAMPLES |= _RULES | _ELSEWHERE
 _NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0]}
-_NO_DROPOUT: dict[str, Any] = {**dict.fromkeys(_DROPOUT, (0.0,)), "masks": ()}
-_NO_SAMPLES |= _NO_DROPOUT | _NO_RULES | _ELSEWHERE
+_NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,)) | _NO_RULES | _ELSEWHERE
 
 # Activations: steppers that call the operations have those of the operations.
 _ACTIVATIONS: Known = {"activation": None}
@@ -72,7 +71,7 @@ KNOWN: dict[str, Known] = {
     "plain": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
     "population": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
     "units": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
-    "compiled": {**_ALL, **_SAMPLES, **_NO_RULES, **_NO_DROPOUT, **_RELU},
+    "compiled": {**_ALL, **_SAMPLES, **_NO_RULES, **_RELU},
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS},
     "fused": {**_ALL, **_SAMPLES, **_CUDA},
     "graph": {**_ALL, **_SAMPLES, **_CUDA},

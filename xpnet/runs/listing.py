@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.config.arguments import path as a_path
+from xpnet.config.arguments import takes
 from xpnet.config.settings import CONFIG, VARYING, read_config
 from xpnet.errors import RunError, XpnetError
 from xpnet.runs.folder import CHECKPOINTS, ENVIRONMENT, HISTORY, LOCK, METRICS
@@ -108,6 +110,7 @@ VALUES = ("name", "when", "data", "network", "state", "epochs", "networks", "sec
 OF_FIGURES = ("test", "validation", "train", *(f"{which}_{name}" for which in _SETS for name in ("loss", "cost")))
 
 
+@takes(folder=a_path)
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[RunEntry]:
     """Return the runs in a folder and up to three folders below it, the oldest first.
 
@@ -120,6 +123,7 @@ def list_runs(folder: str | os.PathLike[str] = "runs") -> list[RunEntry]:
         An entry for each run, with ``settings``, ``figures``, ``state``, ...
 
     Raises:
+        ConfigError: `folder` is no path.
         RunError: There is no such folder, or it has too many runs.
     """
     top = Path(folder)

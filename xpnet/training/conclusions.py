@@ -24,6 +24,8 @@ _FEW_EPOCHS, _FEW_SAMPLES = 8, 100
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
+# So wide a gap needs no such epoch.
+_CLEAR = 0.3
 # With a smaller gap than this, a validation loss that falls so much since then speaks against it.
 _WIDE, _FALLS = 0.15, 0.015
 # Still learning: how much the validation loss of the last third is at least below that of the third before it, on
@@ -76,25 +78,31 @@ def conclude(course: Course) -> Conclusion | None:
 
 
 def _overfits(course: Course) -> Conclusion | None:
-    """Find training samples learnt by heart: a wide gap, and an epoch after which only training accuracy gains."""
+    """Find training samples learnt by heart: a wide gap, and an epoch after which only training accuracy gains.
+
+    A very wide gap is enough, if no epoch stands out.
+    """
     if course.gap < max(_GAP, _ERRORS * course.gap_error):
         return None
     loss, train = course.validation_loss, course.train_accuracy
     rises = loss[-1] > _RISE * loss.min()
     begin = int(loss.argmin()) + 1 if rises else _first_idle(course)
-    if begin > _LATE * course.epochs:
-        return None
-    gained = max(float(train[begin:].max()), course.final["train"]) - float(train[begin - 1])
+    gained = max(float(train[begin - 1 :].max()), course.final["train"]) - float(train[begin - 1])
     falls = course.gap < _WIDE and loss[-1] < (1 - _FALLS) * loss[begin - 1]
-    if gained < _LEARNT or falls:
+    dated = begin <= _LATE * course.epochs and gained >= _LEARNT and not falls
+    if not dated and course.gap < _CLEAR:
         return None
     how = "its validation loss has risen since then" if rises else "since then only the training set gains"
     others = "augmentation (flip, shift)" if course.pictures else "dropout"
     advice = f"Try a larger lambda, {others}, or patience to stop in time."
     figures = f"{percent(course.final['train'])} of the training and {percent(course.final['validation'])} of the"
-    text = f"{course.who} overfits by {_points(course.gap)} from epoch {begin + 1} on: it is right for {figures}"
-    evidence = {"gap": course.gap, "epoch": begin + 1, "lowest_validation_loss": float(loss.min())}
-    evidence |= {"last_validation_loss": float(loss[-1]), "training_gain": gained}
+    evidence = {"gap": course.gap, "lowest_validation_loss": float(loss.min()), "last_validation_loss": float(loss[-1])}
+    text = f"{course.who} overfits by {_points(course.gap)}"
+    if not dated:
+        text = f"{text}: it is right for {figures} validation samples. {advice}"
+        return Conclusion(text, "overfits", evidence)
+    text += f" from epoch {begin + 1} on: it is right for {figures}"
+    evidence |= {"epoch": begin + 1, "training_gain": gained}
     return Conclusion(f"{text} validation samples, and {how}. {advice}", "overfits", evidence)
 
 

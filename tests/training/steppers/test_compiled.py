@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from examples import examples
@@ -12,6 +14,7 @@ from stepping import check_same, check_step_is_gradient, state_of, take
 import xpnet
 from xpnet.data import StandardisedRows
 from xpnet.errors import ConfigError
+from xpnet.nn.dropout import Dropout
 from xpnet.nn.network import Network
 from xpnet.training.steppers import (
     CompiledStepper,
@@ -49,9 +52,12 @@ def network(R=1, dtype="float64", hidden=(9, 5), **settings):
     momentum=st.sampled_from([None, "momentum", "nesterov"]),
     smoothing=st.booleans(),
     weighted=st.booleans(),
+    dropout=st.sampled_from([None, "shared", "by replica"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_a_compiled_step_is_the_plain_step(replicas, order, hidden, settings, momentum, smoothing, weighted, dtype):
+def test_a_compiled_step_is_the_plain_step(
+    replicas, order, hidden, settings, momentum, smoothing, weighted, dropout, dtype
+):
     x, labels, rng = problem(dtype)
     perm = rng.integers(0, N, (6, 8) if order == "shared" or replicas == 1 else (6, replicas, 8))
     if order == "pairs" and perm.ndim == 3:
@@ -64,6 +70,10 @@ def test_a_compiled_step_is_the_plain_step(replicas, order, hidden, settings, mo
         smoothing=np.linspace(0.0, 0.2, replicas) if smoothing else None,
         weights=rng.random(N) if weighted else None,
     )
+    if dropout is not None and hidden:
+        hidden_share = (0.1, 0.3, 0.0, 0.5, 0.2)[:replicas] if dropout == "by replica" else 0.3
+        seeds = tuple(range(replicas)) if dropout == "by replica" else (3,) * replicas
+        hyper = replace(hyper, masks=Dropout(hidden=hidden_share, inputs=0.2, seeds=seeds))
     states, found = [], []
     for kind in (PlainStepper, CompiledStepper):
         net = network(replicas, dtype, hidden, **settings)

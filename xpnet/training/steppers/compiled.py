@@ -77,12 +77,13 @@ class CompiledStepper(PlainStepper):
         samples = samples_of(rows) if isinstance(self.x, TransformedRows) else rows
         (steps, n), dtype, places = rows.shape, self.dtype, self._network
         mine = [places.read(state, r) for r in range(start, stop)]
-        gradient, batch, work, losses, correct = self._memory(start, n)
+        memory = self._memory(start, n)
         rho, smoothing = (self._of_each(values, len(rates)) for values in (self.hyper.rho, self.hyper.smoothing))
+        dropout = [self._dropout(r) for r in range(start, stop)]
         at_once = max(1, _BATCHES // (n * self.config.inputs * np.dtype(dtype).itemsize))
         for first in range(0, steps, at_once):
             block = slice(first, min(first + at_once, steps))
-            x = self.ops.gather(rows[block], self.x)
+            x = self._inputs(rows[block])
             labels = self.labels[samples[block]].astype(np.int64, copy=False)
             weights = np.empty((len(x), 0), dtype) if self.weights is None else self.weights[samples[block]]
             for number, (p, v, running) in enumerate(mine):
@@ -90,7 +91,7 @@ class CompiledStepper(PlainStepper):
                 self._kernels.train(
                     self._gemm, x, labels, weights, places.layers(n), places.weights, p, v, running,
                     rates[r, block], rho[r], self.hyper.nesterov, smoothing[r],
-                    dtype.type(self.config.bn_eps), gradient, batch, work, losses, correct, figures[r, block],
+                    *dropout[number], state.step + first, dtype.type(self.config.bn_eps), *memory, figures[r, block],
                 )  # fmt: skip
         for number, tensors in enumerate(mine):
             places.write(state, start + number, tensors)
@@ -99,10 +100,29 @@ class CompiledStepper(PlainStepper):
         """Return the memory of steps with batches of n samples, for the replicas from `start` on."""
         if (start, n) not in self._works:
             places, dtype = self._network, self.dtype
-            sizes = (places.size, places.statistics, places.work(n))
-            memory = [np.empty(size, dtype) for size in sizes]
-            self._works[start, n] = [*memory, np.empty((1, n), dtype), np.empty((1, n), bool)]
+            kinds: list[tuple[Any, Any]] = [(places.size, dtype), (places.statistics, dtype), (places.work(n), dtype)]
+            kinds += [((1, n, self.config.inputs), dtype), (places.masks(n), bool), ((1, n), dtype), ((1, n), bool)]
+            self._works[start, n] = [np.empty(shape, kind) for shape, kind in kinds]
         return self._works[start, n]
+
+    def _inputs(self, rows: Array) -> Array:
+        """Return the inputs (k, n, d) of `rows` (k, n)."""
+        if not isinstance(self.x, TransformedRows):
+            return self.ops.gather(rows, self.x)
+        # The last bits of a projection may depend on the number of rows, and this on the number of steps of a call.
+        out = np.empty((*rows.shape, self.config.inputs), self.dtype)
+        for batch, into in zip(rows, out, strict=True):
+            self.ops.gather(batch, self.x, into)
+        return out
+
+    def _dropout(self, r: int) -> tuple[Array, Array, Array]:
+        """Return what dropout of replica r depends on, of inputs and outputs: keys (2, 2), limits (2,), scales (2,)."""
+        keys, limits, scales = np.zeros((2, 2), np.uint32), np.zeros(2, np.uint32), np.zeros(2, self.dtype)
+        for number, mask in enumerate((self.masks or ())[:2]):
+            if mask is not None:
+                own = r if len(mask.keys) > 1 else 0
+                keys[number], limits[number], scales[number] = mask.keys[own], mask.limits[own], mask.scales[own, 0, 0]
+        return keys, limits, scales
 
     def _of_each(self, values: Array | None, replicas: int) -> Array:
         """Return a setting of the replicas as (R, 1), zero where there is none."""
@@ -127,18 +147,23 @@ class _Places:
         self._running, self.statistics = _places(network.running, {k: v[0].size for k, v in network.running.items()})
 
     def layers(self, n: int) -> Array:
-        """Return the table (L, 9) of :mod:`compiled_kernels`, for batches of n samples."""
-        rows, start = [], 0
+        """Return the table (L, 10) of :mod:`compiled_kernels`, for batches of n samples."""
+        rows, start, kept = [], 0, 0
         for layer, (d, m) in zip(self._layers, self._sizes, strict=True):
             parameters = [self._parameters.get(name or "", -1) for name in layer[:4]]
             running = [self._running.get(name or "", -1) for name in layer[4:]]
-            rows.append([d, m, *parameters, *running, start])
+            rows.append([d, m, *parameters, *running, start, kept])
+            kept += n * d
             start += (self._arrays * n + self._rows) * m
         return np.array(rows, np.int64)
 
     def work(self, n: int) -> int:
         """Return the size of the work of all layers, for batches of n samples."""
         return sum((self._arrays * n + self._rows) * m for _, m in self._sizes)
+
+    def masks(self, n: int) -> int:
+        """Return the number of inputs of all layers, for batches of n samples."""
+        return sum(n * d for d, _ in self._sizes)
 
     def read(self, state: State, r: int) -> tuple[Array, Array, Array]:
         """Return copies of replica r: its parameters, velocities and running statistics, each (size,)."""

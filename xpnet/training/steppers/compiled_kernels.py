@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xpnet.ops.numba_dropout import drop, drop_gradient
 from xpnet.ops.numba_entropy import cross_entropy, smooth_labels
 from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, compiled, gemm
 from xpnet.ops.numba_kernels import (
@@ -17,8 +18,11 @@ from xpnet.ops.numba_kernels import (
     total,
 )
 
-# Columns of `layers`: inputs, units; places of parameters, of running statistics, and of the layer's work.
-D, M, W, B, GAMMA, BETA, MEAN, VAR, WORK = range(9)
+# Columns of `layers`: inputs, units; places of parameters, of running statistics, of the layer's work, and of the mask
+# of its inputs.
+D, M, W, B, GAMMA, BETA, MEAN, VAR, WORK, KEPT = range(10)
+# Rows of what dropout depends on.
+_INPUTS, _HIDDEN = range(2)
 # A layer's work, in arrays of n m numbers each, and then in rows of m numbers.
 _S, _Y, _CENTRED, _DS, _BELOW, ARRAYS = range(6)
 _INV_STD, _SCALE, _MEAN_G, _MEAN_PRODUCT, ROWS = range(5)
@@ -46,7 +50,20 @@ def _units(values, layer, place):
 
 
 @compiled
-def _forward(call, x, layers, p, eps, batch, work):
+def _kept(kept, layer, n):
+    """Return which inputs of a layer are not dropped (1, n, d)."""
+    return kept[layer[KEPT] : layer[KEPT] + n * layer[D]].reshape(1, n, layer[D])
+
+
+@compiled
+def _drop(x, which, keys, limits, scales, step, number, out, kept):
+    """Write dropout of a layer's inputs `x` (1, n, d) to `out`, which may be `x`."""
+    own = slice(which, which + 1)
+    drop(x, keys[own], limits[own], scales[own].reshape(1, 1, 1), step, number, 0, 0, out, kept)
+
+
+@compiled
+def _forward(call, x, layers, p, eps, batch, work, keys, limits, scales, step, kept):
     """Compute the logits of `x` (n, d), and the batch's statistics in `batch`; all results are in `work`."""
     n, last = len(x), len(layers) - 1
     one, zero = p.dtype.type(1), p.dtype.type(0)
@@ -76,12 +93,14 @@ def _forward(call, x, layers, p, eps, batch, work):
                 row, out = s[0, i], y[0, i]
                 for j in range(m):
                     out[j] = zero if row[j] < zero else row[j]  # a NaN stays one
+        if scales[_HIDDEN] > 0:  # in place: a dropped output gets no gradient, whatever its slope
+            _drop(y, _HIDDEN, keys, limits, scales, step, number + 1, y, _kept(kept, layers[number + 1], n))
         source = y.ctypes.data
     return s
 
 
 @compiled
-def _backward(call, x, layers, p, g, gradient, work):
+def _backward(call, x, layers, p, g, gradient, work, scales, kept):
     """Compute the gradients of all parameters, for that of the logits `g` (1, n, c)."""
     n = len(x)
     one, zero = p.dtype.type(1), p.dtype.type(0)
@@ -103,6 +122,8 @@ def _backward(call, x, layers, p, g, gradient, work):
             return
         to, y, weights = _array(work, below, _BELOW, n), _array(work, below, _Y, n), p[layer[W] :].ctypes.data
         gemm(call, AS_IT_IS, TRANSPOSED, n, d, m, one, g.ctypes.data, m, weights, m, zero, to.ctypes.data, d)
+        if scales[_HIDDEN] > 0:
+            drop_gradient(to, _kept(kept, layer, n), scales[_HIDDEN:].reshape(1, 1, 1))
         g = _array(work, below, _DS, n)
         if below[GAMMA] >= 0:
             gamma, beta = _units(gradient, below, GAMMA), _units(gradient, below, BETA)
@@ -156,10 +177,16 @@ def train(
     rho,
     nesterov,
     smoothing,
+    keys,
+    limits,
+    scales,
+    first,
     eps,
     gradient,
     batch,
     work,
+    dropped,
+    kept,
     losses,
     correct,
     figures,
@@ -169,13 +196,21 @@ def train(
     `x` are the inputs of the batches (k, n, d), `labels` (k, n) their classes, and `weights` the weights of the samples
     (k, n), or (k, 0) for 1.  The first `penalised` parameters are weights; the velocities `v` are empty without
     momentum.  `rates` (k, 4) has eta / n, 1 - 2 eta lambda, 2 eta lambda, and alpha of the running statistics for each
-    step.  `gradient`, `batch`, `work`, `losses` (1, n) and `correct` (1, n) are memory of the loop.  `figures` (k, 3),
-    all 0, receive the sum of the losses, the hits, and the squares of the weights before the update.
+    step.  `keys` (2, 2), `limits` (2,) and `scales` (2,) are those of dropout of inputs and of hidden outputs, with a
+    scale of 0 where there is none; `first` is the number of the first step.  `gradient`, `batch`, `work`, `dropped`
+    (1, n, d), `kept`, `losses` (1, n) and `correct` (1, n) are memory of the loop.  `figures` (k, 3), all 0, receive
+    the sum of the losses, the hits, and the squares of the weights before the update.
     """
+    step = np.empty(1, np.int32)
     for t in range(len(x)):
         scale, alpha = rates[t, :1], rates[t, 3]
-        s = _forward(call, x[t], layers, p, eps, batch, work)
-        g = _array(work, layers[-1], _Y, len(x[t]))
+        step[0] = first + t
+        inputs = x[t]
+        if scales[_INPUTS] > 0:
+            _drop(x[t : t + 1], _INPUTS, keys, limits, scales, step, 0, dropped, _kept(kept, layers[0], len(inputs)))
+            inputs = dropped[0]
+        s = _forward(call, inputs, layers, p, eps, batch, work, keys, limits, scales, step, kept)
+        g = _array(work, layers[-1], _Y, len(inputs))
         cross_entropy(s, labels[t : t + 1], scale.reshape(1, 1, 1), losses, correct, g)
         if smoothing[0] > 0:
             smooth_labels(s, labels[t : t + 1], smoothing, scale, losses, g)
@@ -186,7 +221,7 @@ def train(
         rest = p.dtype.type(1) - alpha
         for j in range(len(running)):
             running[j] = running[j] * alpha + rest * batch[j]
-        _backward(call, x[t], layers, p, g, gradient, work)
+        _backward(call, inputs, layers, p, g, gradient, work, scales, kept)
         _update(p, v, gradient, penalised, rates[t, 1], rates[t, 2:3], rho, nesterov, figures[t, 2:])
         for i in range(losses.shape[1]):
             figures[t, 0] += losses[0, i]
