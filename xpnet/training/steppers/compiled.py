@@ -60,10 +60,13 @@ class CompiledStepper(PlainStepper):
         rates = np.ascontiguousarray(rates.swapaxes(0, 1))
         figures = np.zeros((replicas, steps, 3))
         threads = min(blas_threads(), replicas)
-        share = -(-replicas // threads)
+        groups = groups_of_one_order(perm, replicas, self.hyper.orders)
+        # Each part gathers its batches, so groups are cut only if the threads would not have as much to do each.
+        pieces = 1 if len(groups) % threads == 0 else threads
         parts = [
             (first, min(first + share, stop))
-            for start, stop in groups_of_one_order(perm, replicas, self.hyper.orders)
+            for start, stop in groups
+            for share in [-(-(stop - start) // pieces)]
             for first in range(start, stop, share)
         ]
         with one_blas_thread(), np.errstate(all="ignore"):  # overflow shows in the metrics
