@@ -124,8 +124,8 @@ def watched(run):
         run(self, *given)
         known.update(sys.modules)
     return first
-from xpnet.training.steppers import FeatureParallelStepper, PlainStepper
-for stepper in (PlainStepper, FeatureParallelStepper):
+from xpnet.training.steppers import CompiledStepper, FeatureParallelStepper, PlainStepper
+for stepper in (PlainStepper, FeatureParallelStepper, CompiledStepper):
     stepper.run = watched(stepper.run)
 for arguments in sys.argv[1].split(";"):
     known.clear()

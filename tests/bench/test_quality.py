@@ -40,6 +40,7 @@ def mixed(rows: int = 60) -> Loaded:
 FAST = ("XpnetClassifier", "LogisticRegression")
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # scikit-learn's network has not converged
 @pytest.mark.parametrize(
     "name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in CLASSIFIERS if name not in FAST)]
 )
