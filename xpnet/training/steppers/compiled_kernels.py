@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.ops.numba_dropout import drop, drop_gradient
 from xpnet.ops.numba_entropy import cross_entropy, smooth_labels
-from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, compiled, gemm
+from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, block, compiled, gemm
 from xpnet.ops.numba_kernels import (
     momentum,
     norm_backward,
@@ -27,42 +27,42 @@ _INPUTS, _HIDDEN = range(2)
 _S, _Y, _CENTRED, _DS, _BELOW, ARRAYS = range(6)
 _INV_STD, _SCALE, _MEAN_G, _MEAN_PRODUCT, ROWS = range(5)
 
+# Only compiled code calls these functions: without an entry for Python they are compiled in less time.
+_inner = compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-@compiled
+
+@_inner
 def _array(memory, layer, number, n):
     """Return the array (1, n, m) with this number of a layer's work."""
-    size = n * layer[M]
-    start = layer[WORK] + number * size
-    return memory[start : start + size].reshape(1, n, layer[M])
+    return block(memory, layer[WORK] + number * n * layer[M], n, layer[M])
 
 
-@compiled
+@_inner
 def _row(memory, layer, number, n):
     """Return the row (1, 1, m) with this number of a layer's work."""
-    start = layer[WORK] + (ARRAYS * n + number) * layer[M]
-    return memory[start : start + layer[M]].reshape(1, 1, layer[M])
+    return block(memory, layer[WORK] + (ARRAYS * n + number) * layer[M], 1, layer[M])
 
 
-@compiled
+@_inner
 def _units(values, layer, place):
     """Return a tensor of the layer's units, (1, 1, m)."""
-    return values[layer[place] : layer[place] + layer[M]].reshape(1, 1, layer[M])
+    return block(values, layer[place], 1, layer[M])
 
 
-@compiled
+@_inner
 def _kept(kept, layer, n):
     """Return which inputs of a layer are not dropped (1, n, d)."""
-    return kept[layer[KEPT] : layer[KEPT] + n * layer[D]].reshape(1, n, layer[D])
+    return block(kept, layer[KEPT], n, layer[D])
 
 
-@compiled
+@_inner
 def _drop(x, which, keys, limits, scales, step, number, out, kept):
     """Write dropout of a layer's inputs `x` (1, n, d) to `out`, which may be `x`."""
     own = slice(which, which + 1)
-    drop(x, keys[own], limits[own], scales[own].reshape(1, 1, 1), step, number, 0, 0, out, kept)
+    drop(x, keys[own], limits[own], block(scales, which, 1, 1), step, number, 0, 0, out, kept)
 
 
-@compiled
+@_inner
 def _forward(call, x, layers, p, eps, batch, work, keys, limits, scales, step, kept):
     """Compute the logits of `x` (n, d), and the batch's statistics in `batch`; all results are in `work`."""
     n, last = len(x), len(layers) - 1
@@ -99,7 +99,7 @@ def _forward(call, x, layers, p, eps, batch, work, keys, limits, scales, step, k
     return s
 
 
-@compiled
+@_inner
 def _backward(call, x, layers, p, g, gradient, work, scales, kept):
     """Compute the gradients of all parameters, for that of the logits `g` (1, n, c)."""
     n = len(x)
@@ -123,7 +123,7 @@ def _backward(call, x, layers, p, g, gradient, work, scales, kept):
         to, y, weights = _array(work, below, _BELOW, n), _array(work, below, _Y, n), p[layer[W] :].ctypes.data
         gemm(call, AS_IT_IS, TRANSPOSED, n, d, m, one, g.ctypes.data, m, weights, m, zero, to.ctypes.data, d)
         if scales[_HIDDEN] > 0:
-            drop_gradient(to, _kept(kept, layer, n), scales[_HIDDEN:].reshape(1, 1, 1))
+            drop_gradient(to, _kept(kept, layer, n), block(scales, _HIDDEN, 1, 1))
         g = _array(work, below, _DS, n)
         if below[GAMMA] >= 0:
             gamma, beta = _units(gradient, below, GAMMA), _units(gradient, below, BETA)
@@ -135,7 +135,13 @@ def _backward(call, x, layers, p, g, gradient, work, scales, kept):
             relu_backward(to, y, g)
 
 
-@compiled
+@_inner
+def _flat(values, start, m):
+    """Return m values from `start` on, as (1, 1, m)."""
+    return block(values, start, 1, m)
+
+
+@_inner
 def _update(p, v, gradient, weights, keep, shrink, rho, nesterov, squares):
     """Take the step of `gradient`; return nothing, and add the squares of the weights before it to `squares` (1,).
 
@@ -148,12 +154,12 @@ def _update(p, v, gradient, weights, keep, shrink, rho, nesterov, squares):
         return
     none = np.zeros_like(squares)
     for start, stop, by, sums in ((0, weights, shrink, squares), (weights, len(p), 0 * shrink, none)):
-        row, velocity = p[start:stop].reshape(1, 1, stop - start), v[start:stop].reshape(1, 1, stop - start)
-        step = gradient[start:stop].reshape(1, 1, stop - start)
-        momentum(row, velocity, step, 0, by, rho, nesterov, sums)
+        m = stop - start
+        step = _flat(gradient, start, m)
+        momentum(_flat(p, start, m), _flat(v, start, m), step, 0, by, rho, nesterov, sums)
 
 
-@compiled
+@_inner
 def _scale_and_sum(weights, keep):
     """Multiply weights by `keep`; return the sum of their squares before, in float64."""
     short = weights * weights
@@ -211,7 +217,7 @@ def train(
             inputs = dropped[0]
         s = _forward(call, inputs, layers, p, eps, batch, work, keys, limits, scales, step, kept)
         g = _array(work, layers[-1], _Y, len(inputs))
-        cross_entropy(s, labels[t : t + 1], scale.reshape(1, 1, 1), losses, correct, g)
+        cross_entropy(s, labels[t : t + 1], block(rates[t], 0, 1, 1), losses, correct, g)
         if smoothing[0] > 0:
             smooth_labels(s, labels[t : t + 1], smoothing, scale, losses, g)
         for i in range(weights.shape[1]):
