@@ -73,6 +73,11 @@ TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
             "and since then only the training set gains. Try a larger lambda, dropout, or patience",
         ),
         (
+            made(train=0.2 + 0.034 * np.arange(24), validation=0.2 + 0.012 * np.arange(24)),
+            "overfits",
+            "overfits by 50.6 points: it is right for 98.20 % of the training and 47.60 % of the validation samples. Try",
+        ),
+        (
             made(train=0.2 + 0.012 * np.arange(24), validation=0.2 + 0.01 * np.arange(24)),
             "rate-too-small",
             "and nearly every epoch lowered both losses. Try a larger one (xpnet lr-range suggests it)",
@@ -91,7 +96,7 @@ TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
         (made(train=LEVEL + WAVES, validation=LEVEL - WAVES, lam=0.05), "underfits", "a smaller learning rate or more"),
         (made(train=LEVEL + 0.06, validation=LEVEL + WAVES), "settled", "no better than about epoch 16"),
     ],
-    ids=["loss-rises", "only-training-gains", "smooth", "rough", "climbs", "jumps", "underfits", "settled"],
+    ids=["loss-rises", "only-training-gains", "wide", "smooth", "rough", "climbs", "jumps", "underfits", "settled"],
 )
 def test_conclude_of_curves_made_for_the_purpose_finds_the_rule(course: Course, rule: str, words: str):
     conclusion = conclude(course)
