@@ -75,7 +75,7 @@ TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
         (
             made(train=0.2 + 0.034 * np.arange(24), validation=0.2 + 0.012 * np.arange(24)),
             "overfits",
-            "overfits by 50.6 points: it is right for 98.20 % of the training and 47.60 % of the validation samples. Try",
+            "overfits by 50.6 points: it is right for 98.20 % of the training and 47.60 % of the validation samples",
         ),
         (
             made(train=0.2 + 0.012 * np.arange(24), validation=0.2 + 0.01 * np.arange(24)),
