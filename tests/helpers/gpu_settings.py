@@ -68,7 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
 # What no step depends on by itself: shapes, seeds, schedules by other names, and what the host does between epochs.
 ELSEWHERE = {
     *("inputs", "classes", "batch_size", "epochs", "cycles", "stepper"),
-    *("eta", "n_s", "decay", "anneal", "restart_factor"),
+    *("eta", "n_s", "decay", "anneal", "restart_factor", "bf16"),
 }
 
 

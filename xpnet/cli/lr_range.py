@@ -35,7 +35,7 @@ TABLE = "lr_range.csv"
     *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs"),
     *("optimiser", "momentum", "nesterov", "beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
     *("label_smoothing", "class_weight", "dropout", "input_dropout", "flip", "shift", "border", "cutout"),
-    *("shuffle_seed", "shuffle", "stepper", "seed", "runs", "dtype", "figures", "device", "tf32"),
+    *("shuffle_seed", "shuffle", "bf16", "stepper", "seed", "runs", "dtype", "figures", "device", "tf32"),
     help={
         "n_s": "Of the training that is suggested: half a cycle, in steps, or in epochs as 5ep. [default: 5ep]",
         "cycles": "Of the training that is suggested: its length in cycles. [default: 2]",

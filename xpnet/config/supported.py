@@ -36,11 +36,12 @@ _NAMES = {
     "weights": "class_weight or sample_weight",
     "factor_first": "lr_first",
     "factor_units": "lr_bn",
+    "rounded": "bf16",
 }
 
 # Settings that concern no stepper.
 _ELSEWHERE = dict.fromkeys([
-    "warmup", "anneal", "restart_factor", "border", "views", "patience", "restore", "class_weight",
+    "warmup", "anneal", "restart_factor", "border", "views", "patience", "restore", "class_weight", "bf16",
 ])  # fmt: skip
 # Optimisers and their settings, which steppers know that update parameters by a rule of
 # xpnet.training.steppers.update_rule; the settings of AdamW and Lion have no effect on SGD.
@@ -62,22 +63,25 @@ _NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,)) | _NO_RULES | _ELSEWHERE
 _ACTIVATIONS: Known = {"activation": None}
 _CUDA: Known = {"activation": ["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid", "identity"]}  # of activation.cu
 _RELU: Known = {"activation": ["relu"]}
+# Products of factors that are rounded to bfloat16.
+_ROUNDED: Known = {"rounded": None}
+_EXACT: Known = {"rounded": [False]}
 
 KNOWN: dict[str, Known] = {
     # Operations, by their module; the passes over the reference define a network.
     **{name: {**_NETWORK, **_ACTIVATIONS} for name in ("reference", "numpy_ops", "numba_ops")},
     "cuda_ops": {**_NETWORK, **_CUDA},
     # Steppers.
-    "plain": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
-    "population": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
-    "units": {**_ALL, **_SAMPLES, **_ACTIVATIONS},
-    "compiled": {**_ALL, **_SAMPLES, **_NO_RULES, **_RELU},
-    "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS},
-    "fused": {**_ALL, **_SAMPLES, **_CUDA},
-    "graph": {**_ALL, **_SAMPLES, **_CUDA},
-    "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
-    "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
-    "multi-bf16": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    "plain": {**_ALL, **_SAMPLES, **_ACTIVATIONS, **_ROUNDED},
+    "population": {**_ALL, **_SAMPLES, **_ACTIVATIONS, **_ROUNDED},
+    "units": {**_ALL, **_SAMPLES, **_ACTIVATIONS, **_ROUNDED},
+    "compiled": {**_ALL, **_SAMPLES, **_NO_RULES, **_RELU, **_EXACT},
+    "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS, **_EXACT},
+    "fused": {**_ALL, **_SAMPLES, **_CUDA, **_EXACT},
+    "graph": {**_ALL, **_SAMPLES, **_CUDA, **_EXACT},
+    "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU, **_EXACT},
+    "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU, **_EXACT},
+    "multi-bf16": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU, **_EXACT},
 }
 
 

@@ -69,11 +69,9 @@ class TrainConfig(Checked):
         momentum: rho in v <- rho v - eta g, W <- W + v.
         nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
         beta1: Weight of the old average of the gradients; None takes 0.9.
-        beta2: Weight of the old average of their squares (adamw) or of the gradients that are remembered (lion); None
-            takes 0.999 or 0.99.
+        beta2: Weight of the old average of their squares (adamw; None: 0.999) or of remembered gradients (lion; 0.99).
         adam_eps: Added to the root of the average of squares.
-        weight_decay: W <- (1 - eta weight_decay) W in every step of adamw and lion; biases, gamma and beta do not
-            decay.
+        weight_decay: W <- (1 - eta weight_decay) W in every step of adamw and lion; W are the weights alone.
         lr_first: Factor of the learning rate for the first layer's weights.
         lr_bn: Factor of the learning rate for biases, gamma and beta.
         label_smoothing: Share a of every label that is spread evenly over all c classes: the loss is the cross-entropy
@@ -94,15 +92,14 @@ class TrainConfig(Checked):
             mirror image, 6 for these, as they are and moved by a pixel along both diagonal directions.
         shuffle_seed: Seed of the order of the samples, of their flips, shifts and cutouts, and of dropout; None takes
             the network's seed.
-        shuffle: None: replicas of one seed share an order, and each seed has its own;
-            ``"shared"``: one order for all replicas; ``"independent"``: replica r has the order of
-            shuffle seed + r.
-        train_metrics: ``"running"``: training loss and accuracy of the batches during the epoch;
-            ``"full"``: one more pass over the training set after each epoch.
+        shuffle: None: replicas of one seed share an order, and each seed has its own; ``"shared"``: one order for all
+            replicas; ``"independent"``: replica r has the order of shuffle seed + r.
+        train_metrics: Training figures: ``"running"``: of the epoch's batches; ``"full"``: of one more pass after it.
         patience: Epochs without a better validation accuracy (or an equal one with a lower loss) after which a network
             stops; None trains all networks to the end.  Each replica stops by itself.
         restore: Weights and running statistics that each network has at the end: the ``"last"`` ones, or those of its
             ``"best"`` epoch.
+        bf16: Round the factors of products to bfloat16 in training, where the CPU multiplies these faster.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
             step for small networks, ``"multi"``: all steps in one kernel, a small network on each multiprocessor,
@@ -230,6 +227,9 @@ class TrainConfig(Checked):
         unset="trains to the end",
     )
     restore: str = chosen("last", "last|best", "Weights at the end: the last ones, or those of the best epoch.")
+    bf16: bool = setting(
+        False, flag, "Multiply with 8 bits of mantissa in training, where the CPU has AVX-512 BF16; else as usual."
+    )
     stepper: str = chosen(
         "auto",
         "auto|plain|fused|graph|small|multi|multi-bf16|split|units|compiled|population",

@@ -118,12 +118,28 @@ def load(backend: Backend) -> None:
         numba_cache.load()
 
 
-def get_ops(backend: Backend, config: NetworkConfig | None = None) -> Ops:
-    """Return the operations of `backend`: the faster ones, if they know all settings of the network."""
+def rounds_products(backend: Backend, dtype: Any) -> bool:
+    """Return whether `backend` has products of float32 whose factors are rounded to bfloat16, which are faster."""
+    if backend.name != "cpu" or dtype != "float32" or not fast_is_on():
+        return False
+    from xpnet.ops.numba_bfloat16 import processor_has_bfloat16
+
+    return processor_has_bfloat16()
+
+
+def get_ops(backend: Backend, config: NetworkConfig | None = None, *, rounded: bool = False) -> Ops:
+    """Return the operations of `backend`: the faster ones, if they know all settings of the network.
+
+    `rounded` makes products round their factors to bfloat16, where :func:`rounds_products` says that this is possible.
+    """
     faster = _faster(backend)
     if config is not None and faster:
         name = str(getattr(faster[0], "__name__", type(faster[0]).__module__)).rpartition(".")[2]
         faster = [] if unknown(name, config) else faster
+    if rounded:
+        from xpnet.ops import bfloat16_ops
+
+        faster = [bfloat16_ops, *faster]
     return table(backend.xp, *faster, activation="relu" if config is None else config.activation)
 
 

@@ -9,6 +9,7 @@ exponential), and where R = 1 broadcasts against R > 1.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ def _borrowed(shape: tuple[int, int], dtype: Any) -> Array:
     return memory[:count].reshape(shape)
 
 
-def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
-    """Return inputs of pictures in views; see :func:`xpnet.data.transformed`."""
+def gather_views(rows: Array, x: TransformedRows, out: Array | None, product: Callable[..., Any] = np.matmul) -> Array:
+    """Return inputs of pictures in views; see :func:`xpnet.data.transformed`.  `product` projects them."""
     table, flat = x.x, rows.reshape(-1)
     readable = isinstance(table, np.ndarray) and table.flags.c_contiguous and table.dtype.isnative
     if x.image_shape is None or not readable or table.dtype.kind not in "uf":
@@ -75,8 +76,8 @@ def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
         even, odd = _borrowed((2 * n, width // 2), x.dtype).reshape(2, n, -1)
         numba_pictures.gather_halved(flat, table, x.image_shape, constant, *scale, even, odd, True)
         count = halves[0].shape[1]
-        np.matmul(even, halves[0], out=into[:, :count])
-        np.matmul(odd, halves[1], out=into[:, count:])
+        product(even, halves[0], into[:, :count])
+        product(odd, halves[1], into[:, count:])
         return out
     z = into if x.projection is None else _borrowed((n, width), x.dtype)
     if bytes_of_2:
@@ -86,13 +87,13 @@ def _gather_views(rows: Array, x: TransformedRows, out: Array | None) -> Array:
     if x.cutout:
         numba_pictures.cut_out(flat, x.image_shape, x.pool, x.cutout, z)
     if x.projection is not None:
-        np.matmul(z, x.projection, out=into)
+        product(z, x.projection, into)
     return out
 
 
 def gather(rows: Array, x: Any, out: Array | None = None) -> Array:
     if isinstance(x, TransformedRows):
-        return _gather_views(rows, x, out)
+        return gather_views(rows, x, out)
     located = x.located() if isinstance(x, StandardisedRows) else None
     if located is None:
         return numpy_ops.gather(rows, x, out)

@@ -18,6 +18,7 @@ from xpnet.data.folds import make_folds
 from xpnet.errors import DivergedError, RunError
 from xpnet.nn.model_description import description
 from xpnet.nn.network import Network
+from xpnet.ops import rounds_products
 from xpnet.runs.checkpoints import check_description
 from xpnet.runs.folder import CHECKPOINTS, LOCK
 from xpnet.runs.resume import ResumePoint
@@ -82,6 +83,8 @@ class Experiment:
         """
         backend = get_backend(settings.run.device, tf32=settings.run.tf32)
         note(f"device: {backend.notice}")
+        if settings.train.bf16 and not rounds_products(backend, settings.run.dtype):
+            note("bf16: needs a CPU with AVX-512 BF16, Numba and float32; products are as usual here")
         data = as_earlier(load_data(settings.data), seen)
         note(about_data(data, settings))
         population = Population.of(settings, data.inputs, data.classes)

@@ -21,8 +21,7 @@ from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.ops.blas import numpy_blas
 from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, UnitParallelStepper, make_stepper
-from xpnet.training.steppers.unit_parallel import threads_for_units
-from xpnet.training.steppers.unit_shares import edges_of
+from xpnet.training.steppers.unit_shares import edges_of, threads_for_units
 
 pytest.importorskip("numba")
 N, SHAPE = 40, (1, 8, 8)
@@ -156,7 +155,7 @@ def test_edges_cover_all_units_in_multiples_of_16(units, threads):
 def test_units_are_shared_only_where_it_gains(monkeypatch):
     cores = [2]
     monkeypatch.setenv("XPNET_FAST", "1")
-    monkeypatch.setattr("xpnet.training.steppers.unit_parallel.blas_threads", lambda: cores[0])
+    monkeypatch.setattr("xpnet.training.steppers.unit_shares.blas_threads", lambda: cores[0])
 
     def threads(hidden=(1024, 512), replicas=1, inputs=300, batch=500):
         config = xpnet.NetworkConfig(inputs=inputs, hidden=hidden, classes=10)
@@ -176,7 +175,7 @@ def test_units_are_shared_only_where_it_gains(monkeypatch):
 
 def test_units_are_shared_by_default_where_it_was_measured_to_be_faster(monkeypatch):
     monkeypatch.setenv("XPNET_FAST", "1")
-    monkeypatch.setattr("xpnet.training.steppers.unit_parallel.blas_threads", lambda: 2)
+    monkeypatch.setattr("xpnet.training.steppers.unit_shares.blas_threads", lambda: 2)
     rng = np.random.default_rng(0)
 
     def kind(inputs=300, batch=500, rho=0.9):

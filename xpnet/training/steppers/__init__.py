@@ -16,14 +16,15 @@ from xpnet.config.supported import unknown
 from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
 from xpnet.errors import ConfigError
-from xpnet.ops import get_reference, load
+from xpnet.ops import get_reference, load, rounds_products
 from xpnet.training.steppers.compiled import CompiledStepper, can_compile, compiling_pays
 from xpnet.training.steppers.feature_parallel import FeatureParallelStepper, threads_to_split
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.replica_parallel import ReplicaParallelStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.streaming import StreamingStepper
-from xpnet.training.steppers.unit_parallel import UnitParallelStepper, threads_for_units, units_pay
+from xpnet.training.steppers.unit_parallel import UnitParallelStepper
+from xpnet.training.steppers.unit_shares import threads_for_units, units_pay
 
 
 class Stepper(Protocol):
@@ -89,6 +90,8 @@ def make_stepper(
         ConfigError: The stepper `kind` is not available for this network and device.
     """
     backend = network.backend
+    if training is not None and training.bf16:
+        hyper = replace(hyper, rounded=rounds_products(backend, network.dtype))
     known = check_known(network, hyper, kind, training)
     load(backend)
     if backend.name == "gpu":

@@ -9,6 +9,7 @@ from xpnet.backend import Array
 from xpnet.data import TransformedRows, samples_of
 from xpnet.nn.backprop import LayerGradient, Tape, backward, forward
 from xpnet.nn.dropout import step_of
+from xpnet.ops import get_ops
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
 from xpnet.training.steppers.update_rule import FIRST, UNITS, WEIGHTS, Rates, UpdateRule
 
@@ -40,7 +41,9 @@ class PlainStepper:
     def __init__(
         self, network: Network, x: Array, labels: Array, hyper: Hyperparameters, ops: Ops | None = None
     ) -> None:
-        self.ops = network.ops if ops is None else ops
+        if ops is None:
+            ops = get_ops(network.backend, network.config, rounded=True) if hyper.rounded else network.ops
+        self.ops = ops
         self.layers = network.layers
         self.config = network.config
         self.xp = network.backend.xp

@@ -28,8 +28,8 @@ class ReplicaParallelStepper:
     If the replicas of a part see the same batch, the large weights of the first layer (R, d, m) lie in memory as (d, R,
     m) during a call, so that the products with the batch are one wide product.
 
-    In float64 every replica has products of its own, by one thread: its results do not depend, in any bit, on the other
-    replicas, so replicas may be dropped from a running population.
+    In float64, and with products in bfloat16, every replica has products of its own, by one thread: its results do not
+    depend, in any bit, on the other replicas, so replicas may be dropped from a running population.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
@@ -41,8 +41,9 @@ class ReplicaParallelStepper:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         state.pack(np)
         exact = self.network.dtype == np.float64
+        alone = exact or self.hyper.rounded  # every replica has products of its own, by one thread
         groups = groups_of_one_order(perm, eta.shape[1], self.hyper.orders)
-        parts, threads = cut_into_parts(groups, blas_threads(), uneven=exact)
+        parts, threads = cut_into_parts(groups, blas_threads(), uneven=alone)
 
         def train(start: int, stop: int) -> None:
             rows = perm if perm.ndim == 2 else perm[:, start:stop]
@@ -53,12 +54,12 @@ class ReplicaParallelStepper:
                 stepper = PlainStepper(self.network, self.x, self.labels, self.hyper.part(start, stop))
                 self._steppers[start, stop] = stepper
             part = state.part(start, stop)
-            borrowed = self._side_by_side(part, start, stop) if rows.ndim == 2 and not exact else []
+            borrowed = self._side_by_side(part, start, stop) if rows.ndim == 2 and not alone else []
             stepper.run(part, rows, eta[:, start:stop], metrics.columns(start, stop))
             for home, memory in borrowed:
                 home[...] = memory
 
-        if threads == 1 and not exact:
+        if threads == 1 and not alone:
             for part in parts:
                 train(*part)
         else:

@@ -100,6 +100,7 @@ class Hyperparameters:
         beta1, beta2, adam_eps, weight_decay: Settings of AdamW and Lion; None with SGD.
         factor_first, factor_units: Factors of the learning rate for the first layer's weights, and for biases, gamma
             and beta; None for 1.
+        rounded: Whether products round their factors to bfloat16; see :mod:`xpnet.ops.bfloat16_ops`.
     """
 
     lam: Array
@@ -116,6 +117,7 @@ class Hyperparameters:
     weight_decay: Array | None = None
     factor_first: Array | None = None
     factor_units: Array | None = None
+    rounded: bool = False
 
     @classmethod
     def of(
@@ -142,7 +144,7 @@ class Hyperparameters:
             values = np.broadcast_to(np.asarray(getattr(config, name), float), (replicas,))
             return None if usual is not None and (values == usual).all() else asarray(values[numbers].copy())
 
-        moments = {}
+        moments: dict[str, Any] = {}
         if config.optimiser != "sgd":
             moments = {name: array(name, None) for name in OPTIMISERS[config.optimiser]}
         return cls(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,22 +10,16 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.data import TransformedRows, samples_of
 from xpnet.nn.layers import Layer
-from xpnet.ops import fast_is_on
-from xpnet.ops.blas import blas_threads, one_blas_thread
+from xpnet.ops.blas import one_blas_thread
 from xpnet.training.steppers.column_rule import ColumnRule
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
-from xpnet.training.steppers.unit_shares import DropoutOfShare, edges_of
+from xpnet.training.steppers.unit_shares import DropoutOfShare, edges_of, operand_of
 from xpnet.training.steppers.update_rule import FIRST, UNITS, WEIGHTS, Rates
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-_MOST_THREADS = 16
-# With fewer units of a layer per thread, or fewer multiplications of a step, synchronising costs more than it gains.
-_FEWEST_UNITS, _FEWEST_PRODUCTS = 64, 20_000_000
-# Batches and inputs for which it was measured to be faster.
-_SMALLEST_BATCH, _MOST_INPUTS = 400, 1024
 _APART = 16  # words between the flags of two threads: two cache lines
 # Value of a flag that tells the other threads to return.
 _LEAVE = 2**62
@@ -86,10 +79,11 @@ class _Shared:
 
     def __init__(self, stepper: UnitParallelStepper, n: int) -> None:
         sizes, dtype = stepper.config.hidden, stepper.dtype
+        operand = operand_of(stepper.hyper, dtype)
         # A thread may gather the next batch while another one still reads this one.
-        self.x = [np.empty((n, stepper.config.inputs), dtype) for _ in range(2)]
-        self.y = [np.empty((n, m), dtype) for m in sizes]
-        self.g = [np.empty((n, m), dtype) for m in sizes]
+        self.x = [operand(n, stepper.config.inputs) for _ in range(2)]
+        self.y = [operand(n, m) for m in sizes[:-1]]  # no thread needs another one's outputs of the last hidden layer
+        self.g = [operand(n, m, transposes=False) for m in sizes]
         self.logits = np.empty((stepper.threads, n, stepper.config.classes), dtype)
         self.last_g: Any = None  # of the logits (n, classes)
 
@@ -118,14 +112,14 @@ class _Share:
 
     def __init__(self, stepper: UnitParallelStepper, shared: _Shared, number: int) -> None:
         self.stepper, self.shared, self.number = stepper, shared, number
-        n, threads = len(shared.x[0]), stepper.threads
-        self.rows = slice(n * number // threads, n * (number + 1) // threads)
+        n, threads = shared.x[0].shape[0], stepper.threads
+        self.rows = slice(*edges_of(n, threads, 2 if stepper.hyper.rounded else 1)[number])
         self.units = [slice(*edges_of(m, threads)[number]) for m in stepper.config.hidden]
+        self.gathered = self._new(self.rows.stop - self.rows.start, stepper.config.inputs)
         hidden = stepper.layers[:-1]
         self.inner: list[tuple[Layer, slice]] = list(zip(hidden, self.units, strict=True))
-        self.s: list[Any] = [None] * len(hidden)
+        self.s, self.below = ([self._new(1, n, own.stop - own.start) for own in self.units] for _ in range(2))
         self.activations: list[Any] = [None] * len(hidden)
-        self.below: list[Any] = [None] * len(hidden)
         self.gradients: list[Any] = [None] * len(hidden)
         masks = stepper.masks
         self.dropout = None if masks is None else DropoutOfShare(stepper.ops, masks, self.rows.start, self.units)
@@ -154,9 +148,12 @@ class _Share:
         """Take a step; return whether another thread has left."""
         stepper, shared = self.stepper, self.shared
         x = shared.x[t % 2]
-        gathered = stepper.ops.gather(shared.perm[t][self.rows], stepper.x, x[self.rows])
+        into = self.gathered if x.values is None else x.values[self.rows]
+        gathered = stepper.ops.gather(shared.perm[t][self.rows], stepper.x, into)
         if self.dropout is not None:
-            x[self.rows] = self.dropout(0, gathered, shared.state.step + t)
+            gathered = self.dropout(0, gathered, shared.state.step + t)
+        if x.values is None or gathered is not into:
+            x.put(gathered, rows=self.rows)
         if self._left() or self._forward(t, x) or self._losses(t) or self._backward(t):
             return True
         inputs = [x, *shared.y]
@@ -164,10 +161,14 @@ class _Share:
             self._update(t, layer, own, x, gradient)
         return False
 
-    def _forward(self, t: int, x: Array) -> bool:
+    def _new(self, *shape: int) -> Array:
+        return np.empty(shape, self.stepper.dtype)
+
+    def _forward(self, t: int, x: Any) -> bool:
         ops, parameters, running = self.stepper.ops, self.shared.state.parameters, self.shared.state.running
         for index, (layer, own) in enumerate(self.inner):
-            s = self.s[index] = np.matmul(x, parameters[layer.W][:, :, own], out=self.s[index])
+            s = self.s[index]
+            x.times(parameters[layer.W][0, :, own], s[0])
             b = None if layer.b is None else parameters[layer.b][..., own]
             if layer.gamma is None:
                 results = self.activations[index] = ops.bias_activation(s, b, self.activations[index])
@@ -183,10 +184,12 @@ class _Share:
             y = results.y
             if self.dropout is not None:
                 y = self.dropout(index + 1, y, self.shared.state.step + t)
-            self.output = self.shared.y[index][:, own] = y[0]
-            x = self.shared.y[index]
-            if self._left():
-                return True
+            self.output = y[0]
+            if index < len(self.shared.y):
+                x = self.shared.y[index]
+                x.put(self.output, columns=own)
+                if self._left():
+                    return True
         return False
 
     def _losses(self, t: int) -> bool:
@@ -212,30 +215,29 @@ class _Share:
     def _backward(self, t: int) -> bool:
         """Compute the gradients of this thread's units, and update its rows of the last layer."""
         ops, shared, last = self.stepper.ops, self.shared, self.stepper.layers[-1]
-        parameters, g = shared.state.parameters, shared.last_g
-        above, last_own = last, self.units[-1]
-        for index in range(len(self.inner) - 1, -1, -1):
-            layer, own = self.inner[index]
-            below = np.matmul(g, parameters[above.W][0, own].T, out=self.below[index])
-            self.below[index] = below
+        parameters, top = shared.state.parameters, len(self.inner) - 1
+        np.matmul(shared.last_g, parameters[last.W][0, self.units[-1]].T, out=self.below[top][0])
+        for index in range(top, -1, -1):
+            (layer, own), below, activation = self.inner[index], self.below[index], self.activations[index]
+            if index < top:
+                above = self.inner[index + 1][0]
+                shared.g[index + 1].times_transposed(parameters[above.W][0, own], below[0])
             if self.dropout is not None:
-                self.dropout.gradient(index + 1, below[None])
-            activation = self.activations[index]
+                self.dropout.gradient(index + 1, below)
             if layer.gamma is None:
-                gradient = ops.activation_gradient(below[None], activation, self.gradients[index])
+                gradient = ops.activation_gradient(below, activation, self.gradients[index])
                 own_g = gradient[0]
             else:
                 gamma = parameters[layer.gamma][..., own]
-                gradient = ops.batch_norm_activation_gradients(below[None], activation, gamma, self.gradients[index])
+                gradient = ops.batch_norm_activation_gradients(below, activation, gamma, self.gradients[index])
                 own_g = gradient.s[0]
             self.gradients[index] = gradient
-            if above is last:
-                self._update_last(t, last_own)
+            if index == top:
+                self._update_last(t, own)
             if index > 0:
-                shared.g[index][:, own] = own_g
+                shared.g[index].put(own_g, columns=own)
                 if self._left():
                     return True
-                g, above = shared.g[index], layer
         return self._left()
 
     def _update_last(self, t: int, own: slice) -> None:
@@ -247,7 +249,7 @@ class _Share:
             step = self.steps[last.b] = self.stepper.ops.bias_gradient(g[None], self.steps.get(last.b))
             self._descend(t, UNITS, last.b, ..., step)
 
-    def _update(self, t: int, layer: Layer, own: slice, x: Array, gradient: Any) -> None:
+    def _update(self, t: int, layer: Layer, own: slice, x: Any, gradient: Any) -> None:
         """Update this thread's columns of a layer."""
         ops, rule = self.stepper.ops, self.stepper.rule
         g = gradient if layer.gamma is None else gradient.s
@@ -259,9 +261,9 @@ class _Share:
         if rule.by_product:
             rule.scale(ops, group, g)
             keep, buffer = rule.penalty(group, rates)[0], self.steps.get(W)
-            self.steps[W] = ops.descend_by_product(tensors[0][:, :, own], x, g, keep, rates.squares, buffer)
+            self.steps[W] = x.descend(ops, tensors[0][:, :, own], g, keep, rates.squares, buffer)
         else:
-            step = self.steps[W] = np.matmul(x.T, g[0], out=self.steps.get(W))
+            step = self.steps[W] = x.transposed_times(g[0], self.steps.get(W))
             self.stepper.on_columns(ops, group, own.start, tensors, step[None], rates)
         for name, step in small:
             self._descend(t, UNITS, name, (..., own), step)
@@ -274,23 +276,3 @@ class _Share:
         shared = self.shared
         squares = shared.squares[self.number, t : t + 1]
         return Rates(shared.scale[t], shared.keep[t], shared.shrink[t], squares, shared.alpha[t], shared.numbers[t])
-
-
-def units_pay(network: Network, hyper: Hyperparameters, batch_size: int) -> bool:
-    """Return whether sharing units is faster than one operation after another, as far as that was measured.
-
-    Small batches make the products of a thread inefficient, as a wide first layer does; and without momentum or
-    other moments an update of W is part of a product, which shares of columns slow down.
-    """
-    return hyper.moments > 0 and batch_size >= _SMALLEST_BATCH and network.config.inputs <= _MOST_INPUTS
-
-
-def threads_for_units(network: Network, batch_size: int) -> int:
-    """Return the best number of threads for splitting the units of every layer; 1 if that is not worthwhile."""
-    config = network.config
-    if network.replicas > 1 or network.backend.name != "cpu" or not fast_is_on() or not config.hidden:
-        return 1
-    sizes = (config.inputs, *config.hidden, config.classes)
-    if batch_size * sum(a * b for a, b in pairwise(sizes)) < _FEWEST_PRODUCTS:
-        return 1
-    return max(1, min(blas_threads(), _MOST_THREADS, min(config.hidden) // _FEWEST_UNITS, batch_size))

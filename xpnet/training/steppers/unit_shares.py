@@ -1,21 +1,74 @@
-"""A thread's share of a network's units, and dropout of it."""
+"""The shares of a network's units that threads have, their dropout, and the matrices that threads share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from xpnet.backend import Array
 from xpnet.nn.dropout import Masks
-from xpnet.ops import Ops
+from xpnet.ops import Ops, fast_is_on
+from xpnet.ops.blas import blas_threads
 from xpnet.ops.masks import Mask
+from xpnet.training.steppers.stepper_state import Hyperparameters
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
+
+_MOST_THREADS = 16
+# With fewer units of a layer per thread, or fewer multiplications of a step, synchronising costs more than it gains.
+_FEWEST_UNITS, _FEWEST_PRODUCTS = 64, 20_000_000
+# Batches and inputs for which it was measured to be faster.
+_SMALLEST_BATCH, _MOST_INPUTS = 400, 1024
 
 
-def edges_of(units: int, threads: int) -> list[tuple[int, int]]:
-    """Return the units of each thread, as (first, last + 1); all but the last have a multiple of 16."""
-    edges = [16 * (units * i // (16 * threads)) for i in range(threads)] + [units]
+def edges_of(units: int, threads: int, multiple: int = 16) -> list[tuple[int, int]]:
+    """Return the units or samples of each thread, as (first, last + 1); all but the last have a whole multiple."""
+    edges = [multiple * (units * i // (multiple * threads)) for i in range(threads)] + [units]
     return list(pairwise(edges))
+
+
+class Floats:
+    """A matrix (n, m) that threads write in parts and then read as the left factor of products.
+
+    :class:`xpnet.ops.bfloat16_ops.Operand` is the same in bfloat16.
+    """
+
+    def __init__(self, n: int, m: int, dtype: Any) -> None:
+        self.shape = n, m
+        self.values = np.empty((n, m), dtype)
+
+    def put(self, values: Array, rows: slice = slice(None), columns: slice = slice(None)) -> None:
+        """Write a part."""
+        self.values[rows, columns] = values
+
+    def times(self, W: Array, out: Array | None) -> Array:
+        """Return the product (n, k) with W (m, k)."""
+        return np.matmul(self.values, W, out=out)
+
+    def times_transposed(self, W: Array, out: Array | None) -> Array:
+        """Return the product (n, k) with the transpose of W (k, m)."""
+        return np.matmul(self.values, W.T, out=out)
+
+    def transposed_times(self, g: Array, out: Array | None) -> Array:
+        """Return the product (m, k) of the transpose with g (n, k)."""
+        return np.matmul(self.values.T, g, out=out)
+
+    def descend(self, ops: Ops, W: Array, g: Array, keep: Array, squares: Array, out: Any) -> Any:
+        """Update W (1, m, k) by the gradient that g (1, n, k) gives; see `descend_by_product`."""
+        return ops.descend_by_product(W, self.values, g, keep, squares, out)
+
+
+def operand_of(hyper: Hyperparameters, dtype: Any) -> Callable[..., Any]:
+    """Return a function that makes an operand (n, m) of a stepper's products."""
+    if not hyper.rounded:
+        return lambda n, m, **_: Floats(n, m, dtype)
+    from xpnet.ops.bfloat16_ops import Operand
+
+    return Operand
 
 
 class DropoutOfShare:
@@ -45,3 +98,23 @@ class DropoutOfShare:
 def _part_of(mask: Mask | None, place: dict[str, int]) -> Mask | None:
     """Return the mask of a part, with a step of its own, as another thread may be a step ahead."""
     return None if mask is None else mask._replace(step=mask.step.copy(), **place)
+
+
+def units_pay(network: Network, hyper: Hyperparameters, batch_size: int) -> bool:
+    """Return whether sharing units is faster than one operation after another, as far as that was measured.
+
+    Small batches make the products of a thread inefficient, as a wide first layer does; and without momentum or
+    other moments an update of W is part of a product, which shares of columns slow down.
+    """
+    return hyper.moments > 0 and batch_size >= _SMALLEST_BATCH and network.config.inputs <= _MOST_INPUTS
+
+
+def threads_for_units(network: Network, batch_size: int) -> int:
+    """Return the best number of threads for splitting the units of every layer; 1 if that is not worthwhile."""
+    config = network.config
+    if network.replicas > 1 or network.backend.name != "cpu" or not fast_is_on() or not config.hidden:
+        return 1
+    sizes = (config.inputs, *config.hidden, config.classes)
+    if batch_size * sum(a * b for a, b in pairwise(sizes)) < _FEWEST_PRODUCTS:
+        return 1
+    return max(1, min(blas_threads(), _MOST_THREADS, min(config.hidden) // _FEWEST_UNITS, batch_size))
