@@ -80,12 +80,16 @@ POPULATION_PEERS = {
 # Steps on pictures that are augmented, pooled and projected: those of recipes.
 PICTURES = {
     "xpnet": Entry("bench.learn.ours:Stepper", ("numba",), fast=True, best="the stepper of training, with `fast`"),
+    "xpnet float32": Entry("bench.learn.ours:Float32", ("numba",), fast=True, best="the same without bfloat16"),
     "xpnet without Numba": Entry("bench.learn.ours:Stepper", fast=False, best="the same, NumPy alone"),
     "products": Entry("bench.learn.ours:Products", fast=False, best="matrix products alone, NumPy"),
     "PyTorch": Entry(
         "bench.peers.torch_pictures:Eager",
         ("torch",),
         best="pooled tables by parity of the shift, windows of bytes, nn.Sequential, fused SGD",
+    ),
+    "PyTorch bfloat16": Entry(
+        "bench.peers.torch_pictures:Rounded", ("torch",), best="the same tables; products by autocast to bfloat16"
     ),
     "PyTorch compiled": Entry(
         "bench.peers.torch_pictures:Compiled", ("torch",), best="the same tables; the whole step compiled"

@@ -151,7 +151,11 @@ def _ladder(options: argparse.Namespace, result: dict[str, Any], out: Path) -> i
         case = suite["cases"].get(rung.name)
         if case is not None and case["settings"] != rung.settings:
             raise BenchError(f"{out}: the recipe {rung.name} has changed since; --out takes a new file")
-    who = ["xpnet"] + options.peers * ["PyTorch", *(["PyTorch compiled"] if options.compiled else [])]
+    who = ["xpnet"] + options.peers * [
+        "PyTorch",
+        *(["PyTorch bfloat16"] if options.device == "cpu" else []),
+        *(["PyTorch compiled"] if options.compiled else []),
+    ]
     begin = time.perf_counter()
     session = len(result["sessions"]) - 1
     climb(suite, rungs, options.seeds, who, session, lambda: _keep(result, out, begin), _say)

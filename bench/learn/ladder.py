@@ -16,7 +16,8 @@ from xpnet.analysis.step_benchmark import summary
 WAYS: Mapping[str, Callable[[Rung, int], dict[str, Any]]] = {
     "xpnet": ours,
     "PyTorch": peers,
-    "PyTorch compiled": partial(peers, compiled=True),
+    "PyTorch bfloat16": partial(peers, way="bfloat16"),
+    "PyTorch compiled": partial(peers, way="compiled"),
 }
 # Epochs of a warm-up.
 _FEW = 0.02

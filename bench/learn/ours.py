@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -15,9 +16,12 @@ class Stepper:
     """The stepper that training uses, with the recipe's momentum, smoothing and augmentation."""
 
     def __init__(self, problem: PictureProblem) -> None:
-        network, config = problem.network(), problem.config
+        network, config = problem.network(), self._config(problem)
         part = xpnet.to_device(problem.raw(), network.backend, network.dtype, config).train
         self._steps = step_benchmark.Steps(network, part, problem.lam, config)
+
+    def _config(self, problem: PictureProblem) -> xpnet.TrainConfig:
+        return problem.config
 
     def epoch(self, perm: np.ndarray, eta: np.ndarray) -> float:
         """Take the steps; return the mean loss."""
@@ -26,6 +30,13 @@ class Stepper:
     def weights(self) -> list[np.ndarray]:
         """Return the weight matrices (1, d, m)."""
         return [p for name, p in self._steps.state.parameters.items() if name.startswith("W")]
+
+
+class Float32(Stepper):
+    """The same with products in float32."""
+
+    def _config(self, problem: PictureProblem) -> xpnet.TrainConfig:
+        return dataclasses.replace(problem.config, bf16=False)
 
 
 class Products:

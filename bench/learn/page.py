@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.learn.ladder import WAYS
 from bench.learn.steps import SHARE, TIMES, ratios
 from bench.results import FOLDER, newest
 from xpnet.report.theme import mean_and_std
@@ -64,8 +65,8 @@ def _row(rung: str, case: dict[str, Any]) -> list[str]:
     if best is None:
         return [*cells, "", ""]
     theirs = case["rows"][best]
-    compiled = ", compiled" if best.endswith("compiled") else ""
-    cells.append(f"{theirs['median']:.3g}{compiled} ({_share(theirs, 'accuracy')} %)")
+    way = best.removeprefix("PyTorch")
+    cells.append(f"{theirs['median']:.3g}{way and ','}{way} ({_share(theirs, 'accuracy')} %)")
     return [*cells, f"{theirs['median'] / ours['median']:.2f}"]
 
 
@@ -112,8 +113,8 @@ def _source(path: Path, result: dict[str, Any], suite: dict[str, Any]) -> str:
 def _steps(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
     about = (
         "Augmented pictures, gathered, pooled, projected, forward, backward, and Nesterov's update. All contenders get "
-        "the same batches, views and initial weights, in turn. *Products* are the matrix products of the step alone, "
-        "by NumPy.\n\n"
+        "the same batches, views and initial weights, in turn. *xpnet* multiplies in bfloat16, as these recipes say, "
+        "*PyTorch bfloat16* by autocast. *Products* are the matrix products of the step alone, by NumPy.\n\n"
     )
     if "learn-steps" not in results:
         return f"{about}{_EMPTY}\n\n"
@@ -130,7 +131,10 @@ def _steps(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
         bars = ["" if t is None else f"{t:.2f}" for t, _ in both]
         rows.append([f"times as fast as the faster PyTorch (bar: {TIMES})", *bars])
     rows.append(
-        [f"products / xpnet (bar: {100 * SHARE:.0f} %)", *("" if s is None else f"{100 * s:.0f} %" for _, s in both)]
+        [
+            f"products / xpnet in float32 (bar: {100 * SHARE:.0f} %)",
+            *("" if s is None else f"{100 * s:.0f} %" for _, s in both),
+        ]
     )
     header = ["µs a step: median [quartiles]", *(case["what"] for case in cases.values())]
     return about + _table(header, rows) + _source(path, result, result["suites"]["learn-steps"])
@@ -199,9 +203,7 @@ def chart(cases: dict[str, Any]) -> Any:
 
     from xpnet.report.theme import COLOURS, log_axis, titled
 
-    names = [
-        name for name in ("xpnet", "PyTorch", "PyTorch compiled") if any(name in c["rows"] for c in cases.values())
-    ]
+    names = [name for name in WAYS if any(name in c["rows"] for c in cases.values())]
     points, lines = [], []
     for case in cases.values():
         for name, row in case["rows"].items():

@@ -54,9 +54,9 @@ def ours(rung: Rung, seed: int) -> dict[str, Any]:
     }
 
 
-def peers(rung: Rung, seed: int, *, compiled: bool = False) -> dict[str, Any]:
+def peers(rung: Rung, seed: int, *, way: str = "eager") -> dict[str, Any]:
     """Train the same recipe in PyTorch; return the figures."""
-    spec = rung._asdict() | {"seed": seed, "compiled": compiled}
+    spec = rung._asdict() | {"seed": seed, "way": way}
     return _run("-m", "bench.peers.torch_learn", json.dumps(spec))
 
 

@@ -1,8 +1,8 @@
 """One training of a recipe in PyTorch, in a process of its own: ``python -m bench.peers.torch_learn '{...}'``.
 
-Its argument is JSON with the recipe's settings, data, split, seed, device, and whether the step is compiled; it prints
-a line of JSON with the figures.  The data is loaded before the clock starts; the tables of pooled pictures and the
-principal components are ``transforms``, as in xpnet; compiling is timed apart.
+Its argument is JSON with the recipe's settings, data, split, seed, device, and the way: eager, bfloat16 or compiled.
+It prints a line of JSON with the figures.  The data is loaded before the clock starts; the tables of pooled pictures
+and the principal components are ``transforms``, as in xpnet; compiling is timed apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.peers.torch_pictures import INPUTS, SIDE, Compiled, Eager, Tables
+from bench.peers.torch_pictures import INPUTS, SIDE, Compiled, Eager, Rounded, Tables
 from bench.peers.torch_single import use_all_cores
 
 _FITTED = 20_000  # samples whose covariance is computed
@@ -90,7 +90,7 @@ def train(spec: dict[str, Any]) -> dict[str, Any]:
     _wait(device)
     transforms = time.perf_counter() - begin
 
-    kind = Compiled if spec["compiled"] else Eager
+    kind = {"eager": Eager, "bfloat16": Rounded, "compiled": Compiled}[spec["way"]]
     sizes = (settings.data.pca, *settings.network["hidden"], data.classes)
     network = kind.of(initial(sizes, seed), M, bias, config)
     begin = time.perf_counter()

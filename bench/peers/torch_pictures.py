@@ -142,6 +142,15 @@ class Eager:
         return [p.detach().cpu().numpy().T for p in self._model.parameters() if p.ndim == 2]
 
 
+class Rounded(Eager):
+    """The same with products of factors that autocast rounds to bfloat16."""
+
+    def step(self, u: torch.Tensor, labels: torch.Tensor, eta: float) -> torch.Tensor:
+        """Take one step on bytes u (n, 768); return the mean loss."""
+        with torch.autocast(u.device.type, torch.bfloat16):
+            return super().step(u, labels, eta)
+
+
 class Compiled(Eager):
     """Projection, forward, backward and update as one function that ``torch.compile`` compiles."""
 

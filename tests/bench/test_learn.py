@@ -223,6 +223,8 @@ def test_ratios_are_those_of_the_fastest():
     case = {"rows": {name: {"median": median} for name, median in medians.items()}}
     assert steps.ratios(case) == (pytest.approx(1.6), pytest.approx(0.85))
     assert steps.ratios({"rows": {"xpnet": {"median": 1.0}}}) == (None, None)
+    case["rows"]["xpnet float32"] = {"median": 125}
+    assert steps.ratios(case) == (pytest.approx(1.6), pytest.approx(0.68))  # products in float32 beside float32
 
 
 def test_products_are_those_that_are_counted(monkeypatch):
