@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from xpnet.data import Transform
 from xpnet.data.views import Augmentation
+from xpnet.training.steppers.unit_shares import Columns
 
 pytest.importorskip("numba")
 from xpnet.ops import bfloat16_ops, numba_ops, numpy_ops
@@ -83,7 +84,7 @@ def test_products_are_those_of_rounded_factors(n, d, m, R, shared, parts, seed):
 def test_operand_written_in_parts_multiplies_like_a_whole_one(n, m, cut, seed):
     rng = np.random.default_rng(seed)
     x, W = rng.standard_normal((n, m), np.float32), rng.standard_normal((m, 35), np.float32)
-    g, V = rng.standard_normal((n, 33), np.float32), rng.standard_normal((37, m), np.float32)
+    g, V = rng.standard_normal((n, 33), np.float32), rng.standard_normal((70, m), np.float32)
     operand = bfloat16_ops.Operand(n, m)
     row, column = min(n, 2 * cut) // 2 * 2, 16 * cut
     for rows, columns in (
@@ -93,7 +94,14 @@ def test_operand_written_in_parts_multiplies_like_a_whole_one(n, m, cut, seed):
     ):
         operand.put(x[rows, columns], rows, columns)
     np.testing.assert_allclose(operand.times(W, None), rounded(x) @ rounded(W), **CLOSE)
-    np.testing.assert_allclose(operand.times_transposed(V, None), rounded(x) @ rounded(V).T, **CLOSE)
+    transposed = bfloat16_ops.Transposed(70, m)
+    for columns in (slice(0, column), slice(column, m)):
+        own = Columns({"V": columns}, copies=True)
+        own.take([{"V": V[None]}])
+        transposed.put(own, "V", columns)
+    for rows in (slice(0, 32), slice(32, 70)):  # those of two threads
+        found = operand.times_transposed(transposed, rows, np.empty((n, rows.stop - rows.start), np.float32))
+        np.testing.assert_allclose(found, rounded(x) @ rounded(V[rows]).T, **CLOSE)
     np.testing.assert_allclose(operand.transposed_times(g, None), rounded(x).T @ rounded(g), **CLOSE)
 
 

@@ -64,6 +64,23 @@ def _memory(k: int, m: int) -> Array:
     return _borrowed("memory", (kernels.memory_of(k, m),))
 
 
+class Transposed:
+    """The transpose of a matrix (d, m), rounded to bfloat16, that threads write in parts: a right factor of products.
+
+    A thread writes the columns that it alone changes, so no thread reads the float32 numbers of another one: the lines
+    of its cache that it changes stay its own.
+    """
+
+    def __init__(self, d: int, m: int) -> None:
+        shape = -(-d // kernels.COLUMNS), (m + 1) // 2, kernels.COLUMNS
+        self.panels = _aligned(shape, np.uint32)
+
+    def put(self, columns: Any, name: str, own: slice) -> None:
+        """Write a thread's own columns of the weights `name`, of which the first must be even."""
+        W = columns.weights(name)
+        kernels.pair_columns(W, self.panels, own.start, _borrowed("column", ((W.shape[1] + 1) // 2,)))
+
+
 class Operand:
     """A matrix (n, m), rounded to bfloat16, that threads write in parts and then read as the left factor of products.
 
@@ -91,10 +108,11 @@ class Operand:
         kernels.times(self._by_rows, W, False, _memory(*W.shape), out)
         return out
 
-    def times_transposed(self, W: Array, out: Array | None) -> Array:
-        """Return the product (n, k) with the transpose of W (k, m)."""
-        out = np.empty((self.shape[0], W.shape[0]), W.dtype) if out is None else out
-        kernels.times(self._by_rows, W, True, _memory(W.shape[1], W.shape[0]), out)
+    def times_transposed(self, W: Transposed, rows: slice, out: Array) -> Array:
+        """Return the product (n, k) with the transpose of k rows of W (d, m), from a multiple of COLUMNS on."""
+        spare = _borrowed("spare", (kernels.ROWS, kernels.COLUMNS), np.float32)
+        panels = W.panels[rows.start // kernels.COLUMNS : -(-rows.stop // kernels.COLUMNS)]
+        kernels.times_panels(self._by_rows, panels, spare, out)
         return out
 
     def transposed_times(self, g: Array, out: Array | None) -> Array:

@@ -197,11 +197,14 @@ def _pair_panels(a, out):
 
 
 @compiled
-def _pair_columns(a, out, scratch):
-    """Write the transpose of `a` (m, k) float32, a right factor, into out (m / COLUMNS, k / 2, COLUMNS), rounded up."""
+def pair_columns(a, out, first, scratch):
+    """Write the transpose of `a` (m, k) float32, a right factor, into out (m / COLUMNS, ..., COLUMNS).
+
+    Its k columns become pairs from `first` / 2 on.  `scratch` (k / 2, rounded up) is changed.
+    """
     m, k = a.shape
     for i in range(m):
-        source, panel, lane = _line(a, i), out[i // COLUMNS], i % COLUMNS
+        source, panel, lane = _line(a, i), out[i // COLUMNS, first // 2 :], i % COLUMNS
         for p in range(k // 2):
             scratch[p] = (_rounded(source[2 * p]) >> _LOW) | (_rounded(source[2 * p + 1]) & _HIGH)
         if k & 1:
@@ -229,9 +232,18 @@ def times(left, right, transposed, memory, out):
     """
     panels, spare, scratch = _parts(memory, right.shape[1] if transposed else right.shape[0], out.shape[1])
     if transposed:
-        _pair_columns(right, panels, scratch)
+        pair_columns(right, panels, 0, scratch)
     else:
         _pair_panels(right, panels)
+    times_panels(left, panels, spare, out)
+
+
+@compiled
+def times_panels(left, panels, spare, out):
+    """Write the product of a left factor, kept by :func:`round_rows`, with a packed right factor into out (n, m).
+
+    `spare` (ROWS, COLUMNS) float32 is changed.
+    """
     row, place = out.strides[0], left.ctypes.data
     for i in range(0, len(out), ROWS):
         for panel in range(len(panels)):

@@ -83,7 +83,7 @@ class Callback:
         """Called once, before the first step."""
 
     def on_steps(self, steps: int) -> None:
-        """Called every few hundredths of a second with the number of steps just taken."""
+        """Called every few tenths of a second with the number of steps just taken."""
 
     def should_stop(self) -> bool:
         """Called after :meth:`on_steps`; training ends if a callback returns True."""

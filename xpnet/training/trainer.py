@@ -28,7 +28,7 @@ from xpnet.training.steppers import Hyperparameters, StepMetrics, Stepper, make_
 from xpnet.training.validate import check_start, weights_on
 
 # Approximate seconds of a call of the stepper, and its most steps; callbacks are called in between.
-_SECONDS_A_CALL = 0.05
+_SECONDS_A_CALL = 0.2
 _STEPS_A_CALL = 50
 # On the CPU, diverged replicas are left out at multiples of this many steps, not at the end of any call: in float32,
 # the last bits of the other replicas depend on the replicas trained with them.

@@ -44,7 +44,7 @@ def train(kind, hyper, *threads, replicas=1, **settings):
 
 
 @can_round
-@pytest.mark.parametrize("settings", [{}, {"batch_norm": False}, {"hidden": (70, 64, 33)}])
+@pytest.mark.parametrize("settings", [{}, {"batch_norm": False}, {"hidden": (130, 96, 97)}])
 @pytest.mark.parametrize("hyper", [ROUNDED, replace(ROUNDED, rho=None, nesterov=False)], ids=["momentum", "plain"])
 def test_threads_that_share_units_take_the_plain_stepper_s_rounded_steps(settings, hyper):
     expected, figures = train(PlainStepper, hyper, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from xpnet.ops.blas import one_blas_thread
 from xpnet.training.steppers.column_rule import ColumnRule
 from xpnet.training.steppers.plain import PlainStepper
 from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMetrics
-from xpnet.training.steppers.unit_shares import DropoutOfShare, edges_of, operand_of
+from xpnet.training.steppers.unit_shares import Columns, DropoutOfShare, edges_of, factors_of
 from xpnet.training.steppers.update_rule import FIRST, UNITS, WEIGHTS, Rates
 
 if TYPE_CHECKING:
@@ -79,11 +80,12 @@ class _Shared:
 
     def __init__(self, stepper: UnitParallelStepper, n: int) -> None:
         sizes, dtype = stepper.config.hidden, stepper.dtype
-        operand = operand_of(stepper.hyper, dtype)
+        operand, transposed, self.multiple = factors_of(stepper.hyper, dtype)
         # A thread may gather the next batch while another one still reads this one.
         self.x = [operand(n, stepper.config.inputs) for _ in range(2)]
         self.y = [operand(n, m) for m in sizes[:-1]]  # no thread needs another one's outputs of the last hidden layer
         self.g = [operand(n, m, transposes=False) for m in sizes]
+        self.transposed = [transposed(d, m) for d, m in pairwise(sizes)]
         self.logits = np.empty((stepper.threads, n, stepper.config.classes), dtype)
         self.last_g: Any = None  # of the logits (n, classes)
 
@@ -114,8 +116,10 @@ class _Share:
         self.stepper, self.shared, self.number = stepper, shared, number
         n, threads = shared.x[0].shape[0], stepper.threads
         self.rows = slice(*edges_of(n, threads, 2 if stepper.hyper.rounded else 1)[number])
-        self.units = [slice(*edges_of(m, threads)[number]) for m in stepper.config.hidden]
+        self.units = [slice(*edges_of(m, threads, shared.multiple)[number]) for m in stepper.config.hidden]
         self.gathered = self._new(self.rows.stop - self.rows.start, stepper.config.inputs)
+        names = (layer.W for layer in stepper.layers)
+        self.columns = Columns(dict(zip(names, self.units, strict=False)), copies=stepper.hyper.rounded)
         hidden = stepper.layers[:-1]
         self.inner: list[tuple[Layer, slice]] = list(zip(hidden, self.units, strict=True))
         self.s, self.below = ([self._new(1, n, own.stop - own.start) for own in self.units] for _ in range(2))
@@ -131,10 +135,12 @@ class _Share:
         """Take the steps, in step with the other threads."""
         self._meetings = 0
         try:
+            self.columns.take(self.shared.tensors)
             with np.errstate(all="ignore"):  # overflow shows in the metrics
                 for t in range(steps):
                     if self._step(t):
                         return
+            self.columns.give_back(self.shared.tensors)
         except BaseException as error:  # raised by `run`, after the other threads have returned
             self.shared.errors.append(error)
         finally:
@@ -154,6 +160,8 @@ class _Share:
             gathered = self.dropout(0, gathered, shared.state.step + t)
         if x.values is None or gathered is not into:
             x.put(gathered, rows=self.rows)
+        for (layer, own), transposed in zip(self.inner[1:], shared.transposed, strict=True):
+            transposed.put(self.columns, layer.W, own)
         if self._left() or self._forward(t, x) or self._losses(t) or self._backward(t):
             return True
         inputs = [x, *shared.y]
@@ -168,7 +176,7 @@ class _Share:
         ops, parameters, running = self.stepper.ops, self.shared.state.parameters, self.shared.state.running
         for index, (layer, own) in enumerate(self.inner):
             s = self.s[index]
-            x.times(parameters[layer.W][0, :, own], s[0])
+            x.times(self.columns.weights(layer.W), s[0])
             b = None if layer.b is None else parameters[layer.b][..., own]
             if layer.gamma is None:
                 results = self.activations[index] = ops.bias_activation(s, b, self.activations[index])
@@ -220,8 +228,7 @@ class _Share:
         for index in range(top, -1, -1):
             (layer, own), below, activation = self.inner[index], self.below[index], self.activations[index]
             if index < top:
-                above = self.inner[index + 1][0]
-                shared.g[index + 1].times_transposed(parameters[above.W][0, own], below[0])
+                shared.g[index + 1].times_transposed(shared.transposed[index], own, below[0])
             if self.dropout is not None:
                 self.dropout.gradient(index + 1, below)
             if layer.gamma is None:
@@ -257,14 +264,14 @@ class _Share:
         if layer.gamma is not None and layer.beta is not None:
             small += [(layer.gamma, gradient.gamma), (layer.beta, gradient.beta)]
         group, rates, W = FIRST if layer is self.inner[0][0] else WEIGHTS, self._rates(t), layer.W
-        tensors = [tensors[W] for tensors in self.shared.tensors]
         if rule.by_product:
             rule.scale(ops, group, g)
             keep, buffer = rule.penalty(group, rates)[0], self.steps.get(W)
-            self.steps[W] = x.descend(ops, tensors[0][:, :, own], g, keep, rates.squares, buffer)
+            self.steps[W] = x.descend(ops, self.columns.weights(W)[None], g, keep, rates.squares, buffer)
         else:
             step = self.steps[W] = x.transposed_times(g[0], self.steps.get(W))
-            self.stepper.on_columns(ops, group, own.start, tensors, step[None], rates)
+            tensors, first = self.columns.of(W)
+            self.stepper.on_columns(ops, group, first, tensors, step[None], rates)
         for name, step in small:
             self._descend(t, UNITS, name, (..., own), step)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,60 @@ def edges_of(units: int, threads: int, multiple: int = 16) -> list[tuple[int, in
     return list(pairwise(edges))
 
 
+class Columns:
+    """A thread's columns of the weights, and of their moments.
+
+    Copies lie side by side in memory.  In the whole tensors, a thread's part of a row is followed by that of another
+    one, and its processor's prefetches would take from the other processor the lines that that one is changing.
+    Without copies, all threads read the whole tensors.
+    """
+
+    def __init__(self, own: dict[str, slice], *, copies: bool) -> None:
+        self._own, self._copies = own, copies
+        self._tensors: dict[str, list[Array]] = {}
+
+    def take(self, tensors: Sequence[Mapping[str, Array]]) -> None:
+        """Begin steps on `tensors`, the parameters and their moments."""
+        for name, own in self._own.items():
+            whole = [group[name] for group in tensors]
+            if not self._copies:
+                self._tensors[name] = whole
+                continue
+            parts = [tensor[:, :, own] for tensor in whole]
+            if name not in self._tensors:
+                self._tensors[name] = [np.empty(part.shape, part.dtype) for part in parts]
+            for copy, part in zip(self._tensors[name], parts, strict=True):
+                copy[...] = part
+
+    def give_back(self, tensors: Sequence[Mapping[str, Array]]) -> None:
+        """End steps: write the columns into `tensors`."""
+        for name, own in self._own.items() if self._copies else ():
+            for copy, group in zip(self._tensors[name], tensors, strict=True):
+                group[name][:, :, own] = copy
+
+    def of(self, name: str) -> tuple[list[Array], int]:
+        """Return tensors (1, d, m) that hold the thread's columns, and the first of them."""
+        return self._tensors[name], 0 if self._copies else self._own[name].start
+
+    def weights(self, name: str) -> Array:
+        """Return the thread's columns (d, own) of the weights."""
+        W = self._tensors[name][0][0]
+        return W if self._copies else W[:, self._own[name]]
+
+
+class TransposedFloats:
+    """The transpose of a matrix (d, m), a right factor of products; :class:`xpnet.ops.bfloat16_ops.Transposed`."""
+
+    values: Array
+
+    def __init__(self, d: int, m: int) -> None:
+        self.shape = d, m
+
+    def put(self, columns: Columns, name: str, own: slice) -> None:  # noqa: ARG002
+        """Take the matrix `name`."""
+        self.values = columns.of(name)[0][0][0]
+
+
 class Floats:
     """A matrix (n, m) that threads write in parts and then read as the left factor of products.
 
@@ -49,9 +103,9 @@ class Floats:
         """Return the product (n, k) with W (m, k)."""
         return np.matmul(self.values, W, out=out)
 
-    def times_transposed(self, W: Array, out: Array | None) -> Array:
-        """Return the product (n, k) with the transpose of W (k, m)."""
-        return np.matmul(self.values, W.T, out=out)
+    def times_transposed(self, W: TransposedFloats, rows: slice, out: Array) -> Array:
+        """Return the product (n, k) with the transpose of k rows of W (d, m)."""
+        return np.matmul(self.values, W.values[rows].T, out=out)
 
     def transposed_times(self, g: Array, out: Array | None) -> Array:
         """Return the product (m, k) of the transpose with g (n, k)."""
@@ -62,13 +116,17 @@ class Floats:
         return ops.descend_by_product(W, self.values, g, keep, squares, out)
 
 
-def operand_of(hyper: Hyperparameters, dtype: Any) -> Callable[..., Any]:
-    """Return a function that makes an operand (n, m) of a stepper's products."""
-    if not hyper.rounded:
-        return lambda n, m, **_: Floats(n, m, dtype)
-    from xpnet.ops.bfloat16_ops import Operand
+def factors_of(hyper: Hyperparameters, dtype: Any) -> tuple[Callable[..., Any], Callable[..., Any], int]:
+    """Return functions that make the left and the transposed right factors of a stepper's products.
 
-    return Operand
+    The third result is of what number the first unit of every thread must be a multiple.
+    """
+    if not hyper.rounded:
+        return lambda n, m, **_: Floats(n, m, dtype), TransposedFloats, 16
+    from xpnet.ops.bfloat16_ops import Operand, Transposed
+    from xpnet.ops.numba_bfloat16 import COLUMNS
+
+    return Operand, Transposed, COLUMNS
 
 
 class DropoutOfShare:
