@@ -96,7 +96,7 @@ def test_operand_written_in_parts_multiplies_like_a_whole_one(n, m, cut, seed):
     np.testing.assert_allclose(operand.times(W, None), rounded(x) @ rounded(W), **CLOSE)
     transposed = bfloat16_ops.Transposed(70, m)
     for columns in (slice(0, column), slice(column, m)):
-        own = Columns({"V": columns}, copies=True)
+        own = Columns({"V": columns}, ["V"])
         own.take([{"V": V[None]}])
         transposed.put(own, "V", columns)
     for rows in (slice(0, 32), slice(32, 70)):  # those of two threads

@@ -118,8 +118,10 @@ class _Share:
         self.rows = slice(*edges_of(n, threads, 2 if stepper.hyper.rounded else 1)[number])
         self.units = [slice(*edges_of(m, threads, shared.multiple)[number]) for m in stepper.config.hidden]
         self.gathered = self._new(self.rows.stop - self.rows.start, stepper.config.inputs)
-        names = (layer.W for layer in stepper.layers)
-        self.columns = Columns(dict(zip(names, self.units, strict=False)), copies=stepper.hyper.rounded)
+        names = [layer.W for layer in stepper.layers[:-1]]
+        # In float32 other threads read all weights but the first layer's; an update by a product takes them in place.
+        copied = names if stepper.hyper.rounded else names[: int(not stepper.rule.by_product)]
+        self.columns = Columns(dict(zip(names, self.units, strict=True)), copied)
         hidden = stepper.layers[:-1]
         self.inner: list[tuple[Layer, slice]] = list(zip(hidden, self.units, strict=True))
         self.s, self.below = ([self._new(1, n, own.stop - own.start) for own in self.units] for _ in range(2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -36,18 +36,18 @@ class Columns:
 
     Copies lie side by side in memory.  In the whole tensors, a thread's part of a row is followed by that of another
     one, and its processor's prefetches would take from the other processor the lines that that one is changing.
-    Without copies, all threads read the whole tensors.
+    Weights of which threads read each other's columns are not copied.
     """
 
-    def __init__(self, own: dict[str, slice], *, copies: bool) -> None:
-        self._own, self._copies = own, copies
+    def __init__(self, own: dict[str, slice], copied: Collection[str]) -> None:
+        self._own, self._copied = own, copied
         self._tensors: dict[str, list[Array]] = {}
 
     def take(self, tensors: Sequence[Mapping[str, Array]]) -> None:
         """Begin steps on `tensors`, the parameters and their moments."""
         for name, own in self._own.items():
             whole = [group[name] for group in tensors]
-            if not self._copies:
+            if name not in self._copied:
                 self._tensors[name] = whole
                 continue
             parts = [tensor[:, :, own] for tensor in whole]
@@ -58,18 +58,18 @@ class Columns:
 
     def give_back(self, tensors: Sequence[Mapping[str, Array]]) -> None:
         """End steps: write the columns into `tensors`."""
-        for name, own in self._own.items() if self._copies else ():
+        for name in self._copied:
             for copy, group in zip(self._tensors[name], tensors, strict=True):
-                group[name][:, :, own] = copy
+                group[name][:, :, self._own[name]] = copy
 
     def of(self, name: str) -> tuple[list[Array], int]:
         """Return tensors (1, d, m) that hold the thread's columns, and the first of them."""
-        return self._tensors[name], 0 if self._copies else self._own[name].start
+        return self._tensors[name], 0 if name in self._copied else self._own[name].start
 
     def weights(self, name: str) -> Array:
         """Return the thread's columns (d, own) of the weights."""
         W = self._tensors[name][0][0]
-        return W if self._copies else W[:, self._own[name]]
+        return W if name in self._copied else W[:, self._own[name]]
 
 
 class TransposedFloats:
