@@ -16,7 +16,7 @@ def info(output: Output = STANDARD) -> None:
     """Show versions, BLAS and its threads, GPUs, where CIFAR-10 was found, and the extras: optional packages."""
     from xpnet.backend import get_backend
     from xpnet.data import find_cifar10
-    from xpnet.ops import fast_is_on
+    from xpnet.ops import fast_is_on, rounds_products
 
     backend = get_backend("auto")
     cifar10 = find_cifar10()
@@ -27,6 +27,7 @@ def info(output: Output = STANDARD) -> None:
         "packages": versions(PACKAGES),
         "blas": blas(),
         "cpu_operations": "compiled by Numba" if fast_is_on() else "NumPy (the extra fast adds compiled ones)",
+        "bf16": rounds_products(get_backend("cpu"), "float32"),
         "device": backend.device,
         "device_reason": backend.reason,
         "gpus": gpus(backend),
@@ -70,6 +71,8 @@ def _facts(data: dict[str, Any]) -> list[tuple[str, str]]:
         version = f"{library['library']} {library['version']} ({library['architecture']})"
         pairs.append(("BLAS", f"{version}, {library['threads']} threads"))
     pairs.append(("CPU operations", data["cpu_operations"]))
+    if data["bf16"]:
+        pairs.append(("bfloat16", "xpnet train --bf16 multiplies faster on this CPU"))
     for gpu in data["gpus"]:
         memory, capability = gpu["memory_bytes"] / 2**30, gpu["compute_capability"]
         pairs.append((gpu["device"], f"{gpu['name']}, {memory:.0f} GiB, compute capability {capability}"))
