@@ -137,7 +137,7 @@ def test_update_by_product_moves_weights_by_the_rounded_gradient():
 
 @pytest.mark.parametrize("components", [40, 70])
 def test_pictures_are_projected_by_rounded_products(monkeypatch, components):
-    monkeypatch.setattr(numba_ops, "_FEWEST_HALVED", 50)
+    monkeypatch.setattr(numba_ops, "_FEWEST_HALVED", 64)
     rng = np.random.default_rng(0)
     raw = rng.integers(0, 256, (300, 3 * 16 * 16), np.uint8)
     shape = (3, 16, 16)

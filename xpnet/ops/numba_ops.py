@@ -27,7 +27,7 @@ _FEW_LOGITS = 4096
 # Gradients of so many numbers each are used one after another: to copy them into one array would take longer.
 _LARGE = 1 << 13
 # With fewer components, taking a picture's halves apart costs more than the halved products save.
-_FEWEST_HALVED = 250
+_FEWEST_HALVED = 100
 
 
 def as_one(*tensors: Array) -> tuple[Array, ...]:

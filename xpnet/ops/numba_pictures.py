@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.ops.numba_intrinsics import compiled, prefetch
+from xpnet.ops.numba_intrinsics import compiled, part, prefetch
 
 # Pixels beside a line for what a move brings in: as many as a view can move.
 _ROOM = 32
+_USUAL_WIDTH = 32
 
 
 @compiled
@@ -97,71 +98,75 @@ def gather_pictures(rows, x, shape, pool, constant, whole, rest, factor, out):
 def gather_halved(rows, x, shape, constant, whole, rest, factor, out, odd_out, apart):
     """Write the standardised means of squares of 2 x 2 pixels of bytes: :func:`gather_pictures` for `pool` = 2.
 
-    If `apart`, out and odd_out (n, d' / 2) get the sums and the differences of the left and the mirrored right halves.
-
-    The sums of two lines are kept as their even and their odd pixels, which are read side by side whatever the move,
-    without a stride.
+    If `apart`, out and odd_out (n, d' / 2) get the sums and the differences of the left and the mirrored right halves:
+    so a picture and its mirror image differ by the sign of the differences alone.
     """
-    channels, height, width = shape
-    n, lines, cells, room = len(rows), height // 2, width // 2, _ROOM // 2
-    even, odd = np.zeros(cells + 2 * room, out.dtype), np.zeros(cells + 2 * room, out.dtype)
-    inner_even, inner_odd = even[room : room + cells], odd[room : room + cells]
+    if shape[2] == _USUAL_WIDTH:  # loops of a known length take half the time
+        _gather_halved(rows, x, shape, _USUAL_WIDTH, constant, whole, rest, factor, out, odd_out, apart)
+    else:
+        _gather_halved(rows, x, shape, shape[2], constant, whole, rest, factor, out, odd_out, apart)
+
+
+@compiled
+def _gather_halved(rows, x, shape, width, constant, whole, rest, factor, out, odd_out, apart):
+    channels, height, _ = shape
+    n, lines, cells, room = len(rows), height // 2, width // 2, width + 2 * _ROOM
     share, size = out.dtype.type(0.25), x.shape[1]
-    target = np.empty(channels * lines * cells, out.dtype)
+    pairs = np.zeros(channels * lines * room, np.uint16)  # of two lines each
+    target, scaled = np.empty(channels * lines * cells, np.uint16), np.empty(channels * lines * cells, out.dtype)
     for i in range(n):
         source = x[rows[i] & 0xFFFFFFFF]
         if i + 1 < n:
             prefetch(x.ctypes.data + (rows[i + 1] & 0xFFFFFFFF) * size, size)
         flip, down, right = _moves(rows[i])
-        half = right >> 1
-        first, second = (odd, even) if right & 1 else (even, odd)
-        begin = room - half - (right & 1)
-        first, second = first[begin : begin + cells], second[room - half : room - half + cells]
+        line = 0
+        for c in range(channels):
+            for y in range(lines):
+                _add_lines(source, c * height, 2 * y - down, height, width, constant, pairs, line * room, right)
+                line += 1
+        # A loop of its own: a line that is read right after its border was written would have to wait for it.
         for line in range(channels * lines):
-            c = line // lines
-            top = 2 * (line - c * lines) - down
-            a, b = (c * height + _reflected(top, height)) * width, (c * height + _reflected(top + 1, height)) * width
-            upper, lower = source[a : a + width], source[b : b + width]
-            if constant and (top < -1 or top >= height):
-                inner_even[:] = 0
-                inner_odd[:] = 0
-            elif constant and (top == -1 or top == height - 1):
-                only = lower if top == -1 else upper
+            moved, to = part(pairs, line * room + _ROOM - right, width), part(target, line * cells, cells)
+            if flip and not apart:
                 for j in range(cells):
-                    inner_even[j] = only[2 * j]
-                    inner_odd[j] = only[2 * j + 1]
+                    to[cells - 1 - j] = moved[2 * j] + moved[2 * j + 1]
             else:
                 for j in range(cells):
-                    inner_even[j] = np.uint16(upper[2 * j]) + np.uint16(lower[2 * j])
-                    inner_odd[j] = np.uint16(upper[2 * j + 1]) + np.uint16(lower[2 * j + 1])
-            # Pixel -k is pixel k, and pixel width - 1 + k is pixel width - 1 - k.
-            for k in range(1, abs(right) + 1):
-                if k & 1:
-                    odd[room - (k + 1) // 2] = 0 if constant else odd[room + (k - 1) // 2]
-                    even[room + cells + (k - 1) // 2] = 0 if constant else even[room + cells - (k + 1) // 2]
-                else:
-                    even[room - k // 2] = 0 if constant else even[room + k // 2]
-                    odd[room + cells - 1 + k // 2] = 0 if constant else odd[room + cells - 1 - k // 2]
-            to = target[line * cells : (line + 1) * cells]
-            if flip:
-                for j in range(cells):
-                    to[cells - 1 - j] = first[j] + second[j]
-            else:
-                for j in range(cells):
-                    to[j] = first[j] + second[j]
-        if not apart:
-            z = out[i]
-            for j in range(len(target)):
-                z[j] = (target[j] * share - whole[j] - rest[j]) * factor[j]
-            continue
+                    to[j] = moved[2 * j] + moved[2 * j + 1]
+        into = scaled if apart else out[i]
         for j in range(len(target)):
-            target[j] = (target[j] * share - whole[j] - rest[j]) * factor[j]
-        for line in range(channels * lines):
-            z, at = target[line * cells : (line + 1) * cells], line * (cells // 2)
-            sums, differences = out[i][at : at + cells // 2], odd_out[i][at : at + cells // 2]
-            for j in range(cells // 2):
-                sums[j] = z[j] + z[cells - 1 - j]
-                differences[j] = z[j] - z[cells - 1 - j]
+            into[j] = (out.dtype.type(target[j]) * share - whole[j] - rest[j]) * factor[j]
+        if apart:
+            sign, half = out.dtype.type(-1 if flip else 1), cells // 2
+            for line in range(channels * lines):
+                cell, sums = part(scaled, line * cells, cells), part(out[i], line * half, half)
+                differences = part(odd_out[i], line * half, half)
+                for j in range(half):
+                    sums[j] = cell[j] + cell[cells - 1 - j]
+                    differences[j] = (cell[j] - cell[cells - 1 - j]) * sign
+
+
+@compiled
+def _add_lines(source, first, top, height, width, constant, pairs, start, right):
+    """Write the sums of the lines `top` and `top` + 1 of a channel into pairs, and those beyond the border."""
+    upper = part(source, (first + _reflected(top, height)) * width, width)
+    lower = part(source, (first + _reflected(top + 1, height)) * width, width)
+    inner = part(pairs, start + _ROOM, width)
+    if constant and (top < -1 or top >= height):
+        inner[:] = 0
+    elif constant and (top == -1 or top == height - 1):
+        only = lower if top == -1 else upper
+        for j in range(width):
+            inner[j] = only[j]
+    else:
+        for j in range(width):
+            inner[j] = np.uint16(upper[j]) + np.uint16(lower[j])
+    # Pixel -k is pixel k, and pixel width - 1 + k is pixel width - 1 - k.
+    line = part(pairs, start, width + 2 * _ROOM)
+    for k in range(1, right + 1):
+        line[_ROOM - k] = 0 if constant else line[_ROOM + k]
+    for k in range(1, 1 - right):
+        line[_ROOM + width - 1 + k] = 0 if constant else line[_ROOM + width - 1 - k]
 
 
 @compiled
