@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Lion": {"training": {"optimiser": "lion", "beta1": 0.8}, "refused": "optimiser = lion"},
     "rate of the first layer": {"training": {"lr_first": (0.5, 2.0)}, "refused": "lr_first"},
     "rate of units": {"training": {"lr_bn": 0.5}, "refused": "lr_bn"},
+    "decay of units": {"training": {"decay_bn": (0.5, 0), "momentum": 0.9}, "refused": "decay_bn"},
     "smoothed labels": {"training": {"label_smoothing": (0.1, 0.2)}, "refused": "label_smoothing"},
     "dropout": {"training": {"dropout": (0.2, 0.4)}, "refused": "dropout"},
     "dropout of inputs": {"training": {"input_dropout": 0.1}, "refused": "input_dropout"},

@@ -30,6 +30,9 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "sgd, factors": {"lr_first": (0.5, 2.0, 0.0, 1.0, 3.0), "lr_bn": (2.0, 1.0, 0.5, 0.0, 4.0), "lam": 0.1},
     "momentum, factors": {"lr_first": 0.5, "lr_bn": 3.0, "momentum": (0.9, 0.5, 0, 0.5, 0.5), "lam": 0.1},
+    "sgd, decay of units": {"decay_bn": (0.5, 2.0, 0.0, 1.0, 3.0), "lr_bn": 0.5, "lam": 0.1},
+    "momentum, decay of units": {"decay_bn": (0.5, 2.0, 0.0, 1.0, 3.0), "lr_first": 0.5, "momentum": 0.9},
+    "adamw, decay of units": {"optimiser": "adamw", "weight_decay": 0.5, "decay_bn": (1.0, 0.0, 0.5, 2.0, 0.1)},
 }
 
 
@@ -58,12 +61,14 @@ class ByDefinition:
         for name, g in gradients.items():
             weights = name.startswith("W")
             rate = eta * (self.config.lr_first if name == "W1" else 1.0 if weights else self.config.lr_bn)
-            decay = self.config.weight_decay if weights else 0.0
+            decay = self.config.weight_decay if weights else self.config.decay_bn
             getattr(self, self.config.optimiser)(parameters[name], name, g, rate, decay)
 
     def sgd(self, p: Any, name: str, g: Any, rate: float, decay: float) -> None:
         """Momentum, or without, of Sutskever et al. (2013)."""
         rho = self.config.momentum
+        if not name.startswith("W"):
+            g = g + decay * p
         self.v[name] = rho * self.v[name] - rate * g
         p += rho * self.v[name] - rate * g if self.config.nesterov else self.v[name]
 

@@ -129,6 +129,7 @@ def test_what_stacks():
     assert {name for name in KINDS if stacks(name)} == {
         *("lambda", "eta", "eta_max", "eta_min", "momentum", "label_smoothing", "sigma", "init"),
         *("dropout", "input_dropout", "beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
+        "decay_bn",
     }
 
 

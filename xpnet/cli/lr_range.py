@@ -33,7 +33,18 @@ TABLE = "lr_range.csv"
 @with_settings(
     *(*DATA, "hidden", "batch_norm", "activation", "bn_alpha", "bn_eps", "bias_before_bn", "init", "init_bias"),
     *("lambda", "batch_size", "drop_last", "n_s", "cycles", "epochs"),
-    *("optimiser", "momentum", "nesterov", "beta1", "beta2", "adam_eps", "weight_decay", "lr_first", "lr_bn"),
+    *(
+        "optimiser",
+        "momentum",
+        "nesterov",
+        "beta1",
+        "beta2",
+        "adam_eps",
+        "weight_decay",
+        "lr_first",
+        "lr_bn",
+        "decay_bn",
+    ),
     *("label_smoothing", "class_weight", "dropout", "input_dropout", "flip", "shift", "border", "cutout"),
     *("shuffle_seed", "shuffle", "bf16", "stepper", "seed", "runs", "dtype", "figures", "device", "tf32"),
     help={

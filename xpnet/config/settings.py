@@ -27,7 +27,7 @@ CONFIG = "config.toml"
 # Settings that may be lists: networks that differ in them train as one population.
 VARYING = (
     *("seed", "init", "lambda", "eta_min", "eta_max", "eta", "momentum", "beta1", "beta2", "adam_eps"),
-    *("weight_decay", "lr_first", "lr_bn", "label_smoothing", "dropout", "input_dropout"),
+    *("weight_decay", "lr_first", "lr_bn", "decay_bn", "label_smoothing", "dropout", "input_dropout"),
 )
 
 

@@ -36,6 +36,7 @@ _NAMES = {
     "weights": "class_weight or sample_weight",
     "factor_first": "lr_first",
     "factor_units": "lr_bn",
+    "decay_units": "decay_bn",
     "rounded": "bf16",
 }
 
@@ -46,9 +47,10 @@ _ELSEWHERE = dict.fromkeys([
 # Optimisers and their settings, which steppers know that update parameters by a rule of
 # xpnet.training.steppers.update_rule; the settings of AdamW and Lion have no effect on SGD.
 _MOMENTS = dict.fromkeys(["beta1", "beta2", "adam_eps", "weight_decay"])
-_RULES = dict.fromkeys(["optimiser", "lr_first", "lr_bn", "factor_first", "factor_units"]) | _MOMENTS
-_NO_RULES: dict[str, Any] = {"optimiser": ["sgd"], "lr_first": [1.0], "lr_bn": [1.0], **_MOMENTS}
-_NO_RULES |= {"factor_first": (), "factor_units": ()}
+_RULES = dict.fromkeys(["optimiser", "lr_first", "lr_bn", "decay_bn", "factor_first", "factor_units", "decay_units"])
+_RULES |= _MOMENTS
+_NO_RULES: dict[str, Any] = {"optimiser": ["sgd"], "lr_first": [1.0], "lr_bn": [1.0], "decay_bn": [0.0], **_MOMENTS}
+_NO_RULES |= {"factor_first": (), "factor_units": (), "decay_units": ()}
 # Settings of the samples, the labels, dropout and the updates: steppers that call the operations of a step one by one
 # know all values.
 _DROPOUT = ("dropout", "input_dropout")

@@ -48,12 +48,11 @@ class TrainConfig(Checked):
         batch_size: Samples in a step.  With batch normalisation, a last batch of one sample is joined to the one before
             it, since one sample has no variance.
         drop_last: Drop an incomplete batch at the end of an epoch instead of using it.
-        schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls
-            back in as many; ``"decay"``: `eta` is multiplied by `decay` after every epoch;
-            ``"constant"``; ``"cosine"``: from `eta` down to `eta_min` along half a cosine; ``"one-cycle"``: from
-            `eta_min` up to `eta_max` in a straight line, during the share `warmup` of all steps, and down again;
-            ``"cosine-restarts"``: cosines from `eta` to `eta_min`, the first in 2 `n_s` steps; ``"coslog4"``: four
-            waves from 0 up to `eta` and back, each twice as long as the one before.
+        schedule: ``"triangular"``: eta rises from `eta_min` to `eta_max` in `n_s` steps and falls back in as many;
+            ``"decay"``: `eta` is multiplied by `decay` after every epoch; ``"constant"``; ``"cosine"``: from `eta` down
+            to `eta_min` along half a cosine; ``"one-cycle"``: from `eta_min` up to `eta_max` in a straight line, during
+            the share `warmup` of all steps, and down again; ``"cosine-restarts"``: cosines from `eta` to `eta_min`, the
+            first in 2 `n_s` steps; ``"coslog4"``: four waves from 0 up to `eta` and back, each twice as long as before.
         eta_min: Lowest learning rate, of the triangular, cosine, cosine-restarts and one-cycle schedules.
         eta_max: Highest learning rate of the triangular and one-cycle schedules.
         n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
@@ -66,14 +65,13 @@ class TrainConfig(Checked):
         epochs: Length of training in epochs, such as 20 or 2.6; the default is 20 with the other schedules.
         optimiser: How a gradient becomes a step: ``"sgd"``: gradient descent, with momentum or without; ``"adamw"``
             (Loshchilov and Hutter, 2019); ``"lion"`` (Chen et al., 2023).
-        momentum: rho in v <- rho v - eta g, W <- W + v.
-        nesterov: W <- W + rho v - eta g instead (Sutskever et al., 2013).
+        momentum: rho in v <- rho v - eta g, W <- W + v; nesterov: W <- W + rho v - eta g (Sutskever et al., 2013).
         beta1: Weight of the old average of the gradients; None takes 0.9.
         beta2: Weight of the old average of their squares (adamw; None: 0.999) or of remembered gradients (lion; 0.99).
         adam_eps: Added to the root of the average of squares.
         weight_decay: W <- (1 - eta weight_decay) W in every step of adamw and lion; W are the weights alone.
-        lr_first: Factor of the learning rate for the first layer's weights.
-        lr_bn: Factor of the learning rate for biases, gamma and beta.
+        lr_first, lr_bn: Factors of the learning rate for the first layer's weights, and for biases, gamma and beta.
+        decay_bn: Part of the gradient of biases, gamma and beta in proportion to them, for the update alone: no cost.
         label_smoothing: Share a of every label that is spread evenly over all c classes: the loss is the cross-entropy
             with (1 - a) onehot(label) + a / c (Szegedy et al., 2016).
         dropout: Probability with which each output of a hidden layer is set to 0 in a step; the others are divided by
@@ -181,6 +179,9 @@ class TrainConfig(Checked):
     )
     lr_bn: PerReplica = setting(
         1.0, per_replica(real(0)), "Factor of the learning rate for biases, gamma and beta.", metavar="X"
+    )
+    decay_bn: PerReplica = setting(
+        0.0, per_replica(real(0)), "Decay of biases, gamma and beta, times the learning rate.", metavar="X"
     )
     label_smoothing: PerReplica = setting(
         0.0, per_replica(real(0, below=1)), "Share of each label spread evenly over all classes.", metavar="X"

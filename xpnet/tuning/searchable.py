@@ -44,6 +44,7 @@ KINDS = {
     "weight_decay": Kind("weight_decay", 1e-3, 10),
     "lr_first": Kind("lr_first", 0.1, 10),
     "lr_bn": Kind("lr_bn", 0.1, 10),
+    "decay_bn": Kind("decay_bn", 1e-5, 1e-2),
     "decay": Kind("decay", 0.8, 1, log=False, least=1e-6, most=1),
     "warmup": Kind("warmup", 0.05, 0.5, log=False, least=0, most=0.999),
     "label_smoothing": Kind("label_smoothing", 0, 0.3, log=False, least=0, most=0.999),

@@ -100,6 +100,7 @@ class Hyperparameters:
         beta1, beta2, adam_eps, weight_decay: Settings of AdamW and Lion; None with SGD.
         factor_first, factor_units: Factors of the learning rate for the first layer's weights, and for biases, gamma
             and beta; None for 1.
+        decay_units: Decay of biases, gamma and beta; None for 0.
         rounded: Whether products round their factors to bfloat16; see :mod:`xpnet.ops.bfloat16_ops`.
     """
 
@@ -117,6 +118,7 @@ class Hyperparameters:
     weight_decay: Array | None = None
     factor_first: Array | None = None
     factor_units: Array | None = None
+    decay_units: Array | None = None
     rounded: bool = False
 
     @classmethod
@@ -157,6 +159,7 @@ class Hyperparameters:
             optimiser=config.optimiser,
             factor_first=array("lr_first", 1.0),
             factor_units=array("lr_bn", 1.0),
+            decay_units=array("decay_bn", 0.0),
             **moments,
         )
 

@@ -36,6 +36,7 @@ class UpdateRule:
         by_product: Whether a large W is updated by the product that gives its gradient.
         scaled: Whether the gradients include eta.
         first_apart: Whether the first layer's weights have numbers of their own.
+        units_apart: Whether biases, gamma and beta decay, by numbers of their own.
     """
 
     def __init__(self, xp: Any, dtype: Any, hyper: Hyperparameters) -> None:
@@ -49,6 +50,7 @@ class UpdateRule:
         )
         self._factors = None if first is None and units is None else (first, None, units)
         self.first_apart = hyper.factor_first is not None
+        self.units_apart = hyper.decay_units is not None
 
     def _column(self, values: Array) -> Array:
         """Return (R,) as (R, 1, 1) in the network's dtype."""
@@ -62,20 +64,25 @@ class UpdateRule:
         """Return the shape of a step's :meth:`numbers`; None without any."""
         if not self.scaled:
             return (3, len(NUMBERS), replicas)
-        return (2, replicas) if self.first_apart else None
+        return (4, replicas) if self.units_apart else (2, replicas) if self.first_apart else None
 
     def numbers(self, step: int, eta: Array) -> Array | None:
         """Return the numbers of the k steps after `step` with the rates `eta` (k, R), in float64.
 
-        They are (k, 3, 9, R) for AdamW and Lion: those of :mod:`xpnet.ops.moments` for each group; and (k, 2, R) for
-        SGD with a factor for the first layer: its `keep` and `shrink`; else None.
+        They are (k, 3, 9, R) for AdamW and Lion: those of :mod:`xpnet.ops.moments` for each group; (k, 2, R) for SGD
+        with a factor for the first layer: its `keep` and `shrink`; (k, 4, R) with a decay of units: theirs too; else
+        None.
         """
         xp, hyper = self._xp, self._hyper
         if self.scaled:
-            if not self.first_apart:
+            if self.shape(1) is None:
                 return None
-            shrink = 2 * eta * hyper.lam * hyper.factor_first
-            return xp.stack([1 - shrink, shrink], axis=1)
+            shrink = 2 * eta * hyper.lam * (1.0 if hyper.factor_first is None else hyper.factor_first)
+            both = [1 - shrink, shrink]
+            if self.units_apart:
+                shrink = eta * hyper.decay_units * (1.0 if hyper.factor_units is None else hyper.factor_units)
+                both += [1 - shrink, shrink]
+            return xp.stack(both, axis=1)
         t = xp.arange(step + 1, step + len(eta) + 1, dtype="float64")[:, None]
         one = xp.ones_like(eta)
         root, rate = one, eta
@@ -86,9 +93,9 @@ class UpdateRule:
         groups = []
         for group, factor in enumerate((hyper.factor_first, None, hyper.factor_units)):
             times = 1.0 if factor is None else factor
-            decays = group != UNITS
-            keep = one - eta * times * hyper.weight_decay if decays else one
-            shrink = one * 2 * hyper.lam if decays else 0 * one
+            decay = hyper.weight_decay if group != UNITS else hyper.decay_units
+            keep = one if decay is None else one - eta * times * decay
+            shrink = one * 2 * hyper.lam if group != UNITS else 0 * one
             groups.append(xp.stack([rate * times, keep, shrink, *rest], axis=1))
         return xp.stack(groups, axis=1)
 
@@ -110,6 +117,8 @@ class UpdateRule:
         if group != UNITS:
             squares = rates.squares
             keep, shrink = (rates.keep, rates.shrink) if self._factors is None else self.penalty(group, rates)
+        elif self.units_apart and self.scaled:
+            keep, shrink = rates.numbers[2][:, None, None], rates.numbers[3][:, None, None]
         if not self.scaled:
             descend = ops.descend_adamw if self._hyper.optimiser == "adamw" else ops.descend_lion
             return descend(p, *moments, steps, rates.numbers[group], squares, out)
