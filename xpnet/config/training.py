@@ -53,7 +53,7 @@ class TrainConfig(Checked):
             to `eta_min` along half a cosine; ``"one-cycle"``: from `eta_min` up to `eta_max` in a straight line, during
             the share `warmup` of all steps, and down again; ``"cosine-restarts"``: cosines from `eta` to `eta_min`, the
             first in 2 `n_s` steps; ``"coslog4"``: four waves from 0 up to `eta` and back, each twice as long as before.
-        eta_min: Lowest learning rate, of the triangular, cosine, cosine-restarts and one-cycle schedules.
+        eta_min: Lowest learning rate, of schedules that have one.
         eta_max: Highest learning rate of the triangular and one-cycle schedules.
         n_s: Steps of half a cycle, or epochs with the suffix ``"ep"``.
         eta: First learning rate of the decay, constant, cosine and cosine-restarts schedules, highest of coslog4.
@@ -95,8 +95,7 @@ class TrainConfig(Checked):
         train_metrics: Training figures: ``"running"``: of the epoch's batches; ``"full"``: of one more pass after it.
         patience: Epochs without a better validation accuracy (or an equal one with a lower loss) after which a network
             stops; None trains all networks to the end.  Each replica stops by itself.
-        restore: Weights and running statistics that each network has at the end: the ``"last"`` ones, or those of its
-            ``"best"`` epoch.
+        restore: Weights that each network has at the end: the ``"last"`` ones, or those of its ``"best"`` epoch.
         bf16: Round the factors of products to bfloat16 in training, where the CPU multiplies these faster.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
