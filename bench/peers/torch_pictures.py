@@ -72,7 +72,7 @@ class Tables:
 
 
 class Eager:
-    """``nn.Sequential`` with fused SGD; the weights alone decay.  A contender, and a network for whole trainings."""
+    """``nn.Sequential`` with fused SGD.  A contender, and a network for whole trainings."""
 
     def __init__(self, problem: PictureProblem) -> None:
         """Prepare the steps of a contender."""
@@ -108,7 +108,10 @@ class Eager:
         self._model = nn.Sequential(*parts).to(M.device)
         matrices, vectors = ([p for p in self._model.parameters() if p.ndim == axes] for axes in (2, 1))
         # In PyTorch the gradient of the penalty is weight_decay * W, here it is 2 lambda W.
-        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": 2 * config.lam}, {"params": vectors}]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": 2 * config.lam},
+            {"params": vectors, "weight_decay": config.decay_bn},
+        ]
         momentum = {"momentum": config.momentum, "nesterov": config.nesterov}
         self._optimiser = torch.optim.SGD(groups, lr=0.1, fused=True, **momentum)
 
@@ -167,12 +170,12 @@ class Compiled(Eager):
         }
         self._eta = torch.zeros((), device=M.device)
         gradient = torch.func.grad(partial(loss_of, batch_norm=True, smoothing=config.label_smoothing), has_aux=True)
-        decay, rho, nesterov = 2 * config.lam, config.momentum, config.nesterov
+        decays, rho, nesterov = (config.decay_bn, 2 * config.lam), config.momentum, config.nesterov
 
         def step(p: Any, velocities: Any, running: Any, u: Any, labels: Any, eta: Any) -> Any:
             g, (loss, statistics) = gradient(p, torch.addmm(bias, u.float(), M), labels)
             for name, value in p.items():
-                slope = g[name] + decay * value if name.startswith("W") else g[name]
+                slope = g[name] + decays[name.startswith("W")] * value
                 velocity = velocities[name].mul_(rho).add_(slope)
                 value.sub_(eta * (slope + rho * velocity if nesterov else velocity))
             for name, value in statistics.items():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from calls import Calls
 from stepping import check_same, state_of, take
 
 import xpnet
@@ -112,3 +113,32 @@ def test_training_with_bf16_reaches_what_float32_reaches():
         loss[bf16] = result.history.epochs[-1].train.loss
     assert loss[True] != loss[False]
     assert loss[True] == pytest.approx(loss[False], rel=0.05)
+
+
+@can_round
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_rounded_training_stopped_anywhere_goes_on_to_the_same_bits(monkeypatch, replicas):
+    monkeypatch.setattr("xpnet.training.steppers.threads_for_units", lambda *_: 2)
+    data = xpnet.load_data("patterns", "200/50")
+    kind = "units" if replicas == 1 else "population"
+    config = xpnet.TrainConfig(epochs=3, momentum=0.9, batch_size=40, bf16=True, stepper=kind)
+
+    def run(start=None, stop=None):
+        net = Network(
+            xpnet.NetworkConfig(inputs=data.inputs, hidden=(64, 96), classes=data.classes), seed=range(replicas)
+        )
+        taken, states = [], []
+        calls = Calls(
+            on_steps=taken.append,
+            should_stop=lambda: stop is not None and sum(taken) >= stop,
+            on_checkpoint=lambda point: states.append(point.state()),
+        )
+        xpnet.train(net, data, config, start=start, callbacks=[calls])
+        return net, states[-1]
+
+    complete, _ = run()
+    for stop in (1, 7, 12):
+        _, state = run(stop=stop)
+        assert stop <= state.step < 15
+        for name, values in run(start=state)[0].parameters.items():
+            np.testing.assert_array_equal(values, complete.parameters[name], err_msg=name)
