@@ -119,6 +119,7 @@ def test_training_with_bf16_reaches_what_float32_reaches():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_rounded_training_stopped_anywhere_goes_on_to_the_same_bits(monkeypatch, replicas):
     monkeypatch.setattr("xpnet.training.steppers.threads_for_units", lambda *_: 2)
+    monkeypatch.setattr("xpnet.training.trainer._SECONDS_A_CALL", 0)  # one step a call: exact moments
     data = xpnet.load_data("patterns", "200/50")
     kind = "units" if replicas == 1 else "population"
     config = xpnet.TrainConfig(epochs=3, momentum=0.9, batch_size=40, bf16=True, stepper=kind)
