@@ -53,7 +53,8 @@ def trained(monkeypatch) -> list[tuple[str, int, str]]:
 
     monkeypatch.setattr(ladder, "missing", lambda entry: None)
     monkeypatch.setattr(ladder, "ours", lambda rung, seed: figures(seed))
-    monkeypatch.setattr(ladder, "WAYS", {"xpnet": way("xpnet", 2.0), "PyTorch": way("PyTorch", 4.5)})
+    seconds = {"xpnet": 2.0, "PyTorch": 4.5, "PyTorch bfloat16": 3.5}
+    monkeypatch.setattr(ladder, "WAYS", {name: way(name, value) for name, value in seconds.items()})
     return done
 
 
@@ -77,7 +78,7 @@ def test_tflop_counts_the_projection_and_all_products_but_one():
 
 def test_ladder_takes_turns_and_keeps_every_training(trained, capsys):
     result = climb("--seeds", "2", "--peers")
-    turn = [("fast-50", "xpnet"), ("fast-50", "PyTorch"), ("fast-60", "xpnet"), ("fast-60", "PyTorch")]
+    turn = [(rung, who) for rung in ("fast-50", "fast-60") for who in ladder.WAYS]
     assert trained == [(rung, seed, who) for seed in (0, 1) for rung, who in turn]
     case = result["suites"]["learn"]["cases"]["fast-60"]
     assert (case["target"], case["steps"]) == (0.6, 1548)
@@ -97,7 +98,7 @@ def test_ladder_goes_on_where_it_ended(trained):
     trained.clear()
     result = climb("--seeds", "2", "--peers")
     assert ("fast-50", 0, "xpnet") not in trained
-    assert len(trained) == 6
+    assert len(trained) == 10
     runs = result["suites"]["learn"]["cases"]["fast-50"]["rows"]["xpnet"]["runs"]
     assert [(run["seed"], run["session"]) for run in runs] == [(0, 0), (1, 1)]
     assert len(result["sessions"]) == 2
@@ -112,7 +113,7 @@ def test_failed_training_is_left_out_and_tried_again(trained, monkeypatch):
     result = climb("--seeds", "1", "--peers", code=1)
     case = result["suites"]["learn"]["cases"]["fast-50"]
     assert case["left_out"] == {"PyTorch": "exit code 1: no memory"}
-    assert list(case["rows"]) == ["xpnet"]
+    assert list(case["rows"]) == ["xpnet", "PyTorch bfloat16"]
     monkeypatch.setattr(ladder, "WAYS", working)
     assert not climb("--seeds", "1", "--peers")["suites"]["learn"]["cases"]["fast-50"]["left_out"]
 
@@ -305,10 +306,10 @@ def test_page_holds_the_ladder_the_steps_and_their_source():
     Path("one.json").write_text(json.dumps(measured()))
     text = page.page(newest(Path()))
     row = next(line for line in text.splitlines() if line.startswith("| **fast-60**"))
-    assert "| 60 % | 384-192 | 200 | 1 | 500 | 6.3 | 0.827 | 61.00 ± 1.00 | 63.00 ± 1.00 | 9.5 [8.5, 10.5] |" in row
+    assert "| 60 % | 384-192 | 200 | 1 | 500 | 6.5 | 0.827 | 61.00 ± 1.00 | 63.00 ± 1.00 | 9.5 [8.5, 10.5] |" in row
     assert row.endswith("| 16.5 (61.00 ± 1.00 %) | 1.74 |")
     assert "| times as fast as the faster PyTorch (bar: 1.5) | 2.00 |" in text
-    assert "| products / xpnet (bar: 80 %) | 90 % |" in text
+    assert "| products / xpnet in float32 (bar: 80 %) | 90 % |" in text
     assert "`python -m bench learn --peers`, 2026-01-02, commit abc1234: 2 cores of an Abacus" in text
     assert "torch 9.9" in text
     assert "| **61.0; 63.0** | xpnet, " in text
