@@ -34,5 +34,8 @@ def pairs(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
 
 
 def every(number: int, cases: Iterable[Any]) -> list[Any]:
-    """Return the cases of a test of one argument; the first and every `number`-th after it run by default."""
-    return [pytest.param(case, marks=thorough if k % number else ()) for k, case in enumerate(cases)]
+    """Return the cases of a test as :func:`pairs` does; the first and every `number`-th after it run by default."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=thorough if k % number else ())
+        for k, case in enumerate(cases)
+    ]
