@@ -6,6 +6,7 @@ The floors are the table in docs/design.md; the imports are read from the code.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from html import escape
 from pathlib import Path
@@ -39,6 +40,7 @@ def part_of(module: str) -> str:
     return module.split(".")[1]
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     """Return the modules of xpnet that a module imports, also within functions and for types alone."""
     found = set()

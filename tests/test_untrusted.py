@@ -97,7 +97,8 @@ def trained(tmp_path_factory) -> Path:
     labels = np.arange(60) % 3
     data = folder / "mine.npz"
     np.savez(data, x=(rng.standard_normal((60, 4)) + labels[:, None]).astype(np.float32), y=labels)
-    main(["train", "--data", str(data), "--epochs", "2", "--hidden", "3", "--out", str(folder / "run"), "--quiet"])
+    settings = ["--epochs", "2", "--hidden", "3", "--figures", "none", "--quiet"]
+    main(["train", "--data", str(data), *settings, "--out", str(folder / "run")])
     return folder / "run"
 
 

@@ -158,7 +158,8 @@ def test_xpnet_trains_a_rung_as_its_command_does(monkeypatch, capsys):
     command = CommandLine(capsys)
 
     def run(words, **options):
-        return SimpleNamespace(returncode=0, stdout=command(*words[3:]).out, stderr="")
+        few = ["--pool", "4", "--pca", "20"]  # the components of its 768 means take seconds
+        return SimpleNamespace(returncode=0, stdout=command(*words[3:], *few).out, stderr="")
 
     monkeypatch.setenv("XPNET_FAST", "0")
     monkeypatch.setattr(training.subprocess, "run", run)

@@ -9,6 +9,7 @@ from pathlib import Path
 import data_files
 import pytest
 from command_line import CommandLine, code_of
+from pictures import draw_nothing
 
 
 @pytest.fixture
@@ -26,7 +27,9 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def train(*arguments: str) -> Path:
         if arguments not in made:
             made[arguments] = folder / str(len(made))
-            assert code_of("train", *arguments, "--quiet", "--out", str(made[arguments])) == 0
+            with pytest.MonkeyPatch.context() as patch:
+                draw_nothing(patch)
+                assert code_of("train", *arguments, "--quiet", "--out", str(made[arguments])) == 0
         return made[arguments]
 
     return train

@@ -70,7 +70,7 @@ def test_train_overflow_is_one_sentence_and_keeps_the_folder(command, arguments,
 
 
 @pytest.mark.slow
-def test_train_costs_beyond_the_largest_number_are_written_and_left_out_of_figures(command, monkeypatch):
+def test_train_costs_beyond_the_largest_number_are_written_and_left_out_of_figures(command, monkeypatch, charts):
     monkeypatch.setattr(render, "svg", lambda spec: json.dumps(render.drawable(spec)))
     lam = ["--schedule", "constant", "--eta", "1e-315", "--lambda"]
     out = command("train", *SMALL, *lam, "1e308", "--json").out

@@ -15,6 +15,7 @@ from xpnet.runs.saver import Saver
 from xpnet.training.trainer import Trainer
 
 OPTIONS = ("--data", "patterns:600/100", "--hidden", "8", "--runs", "3", "--epochs", "4", "--dtype", "float64")
+OPTIONS += ("--figures", "none")
 
 
 def rows(run: Path) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import every, pairs, thorough
 
 from xpnet.cli import main
 from xpnet.runs.checkpoints import last_complete
@@ -173,7 +174,11 @@ def test_killed_at_calls_to_the_file_system(commands, undisturbed, run, harm):
 
 @pytest.mark.guarantee("signals", "resume")
 @pytest.mark.parametrize(
-    ("case", "step"), [("one network", 2), ("population", 9), ("chunks", 28), ("decay", 23), ("pictures", 15)]
+    ("case", "step"),
+    [
+        *(("population", 9), ("chunks", 28), ("pictures", 15)),
+        *(pytest.param(*one, marks=thorough) for one in (("one network", 2), ("decay", 23))),
+    ],
 )
 def test_stopped_within_an_epoch(commands, undisturbed, run, harm, case, step):
     number, code = (signal.SIGINT, 130) if step % 2 else (signal.SIGTERM, 143)
@@ -222,7 +227,7 @@ class TestDisks:
 
     pytestmark = pytest.mark.guarantee("full-disk")
 
-    @pytest.mark.parametrize("bytes_", [1_500, 2_600, 40_000])
+    @pytest.mark.parametrize("bytes_", every(3, [2_600, 1_500, 40_000]))
     def test_results_that_are_missing_are_written_by_resume(self, commands, run, harm, bytes_):
         """Network, history or figures of an interrupted part must not pass for those of the end."""
         small = ["train", "--data", "patterns:300/100", "--hidden", "4", "--epochs", "12", "--save-every", "5", "--out"]
@@ -247,7 +252,7 @@ class TestDisks:
         commands.resume(run)
         check_same(undisturbed(), run)
 
-    @pytest.mark.parametrize("kibibytes", [150, 330, 460])
+    @pytest.mark.parametrize("kibibytes", every(3, [330, 150, 460]))
     def test_full_disk(self, commands, undisturbed, harm, kibibytes):
         disk = commands.folder / "disk"
         disk.mkdir(exist_ok=True)
@@ -345,8 +350,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.guarantee("corruption", "resume")
-@pytest.mark.parametrize("suffix", ["safetensors", "json"])
-@pytest.mark.parametrize("how", ["bit", "cut", "gone"])
+@pytest.mark.parametrize(("how", "suffix"), pairs(["bit", "cut", "gone"], ["safetensors", "json"]))
 def test_last_complete_checkpoint_is_taken(commands, undisturbed, run, harm, suffix, how):
     stopped = commands.folder / "stopped-20"
     if not stopped.exists():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import examples
+from examples import examples, pairs
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_pictures import seen
@@ -257,20 +257,18 @@ def test_network_whose_transform_does_not_fit_it_is_not_written():
 # -- networks ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"batch_norm": False},
-        {"hidden": ()},
-        {"hidden": (), "replicas": 1},
-        {"replicas": 1, "bias_before_bn": True, "init_bias": 0.3},
-        {"dtype": "float32"},
-        {"dtype": "float32", "batch_norm": False, "replicas": 1},
-    ],
-    ids=str,
-)
+NETWORKS = [
+    {},
+    {"batch_norm": False},
+    {"hidden": ()},
+    {"hidden": (), "replicas": 1},
+    {"replicas": 1, "bias_before_bn": True, "init_bias": 0.3},
+    {"dtype": "float32"},
+    {"dtype": "float32", "batch_norm": False, "replicas": 1},
+]
+
+
+@pytest.mark.parametrize(("form", "settings"), pairs(FORMS, NETWORKS), ids=str)
 def test_folded_networks_predict_the_same(form, settings):
     network, data = trained(form, **settings)
     plain = network.folded()

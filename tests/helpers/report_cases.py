@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from pictures import draw_nothing
 
 import xpnet
 from xpnet.cli import main
@@ -30,7 +32,9 @@ _MADE = tempfile.TemporaryDirectory(prefix="xpnet-report-")
 def _trained(*arguments: str) -> Path:
     """Return the folder of a run, which each process makes once."""
     folder = Path(tempfile.mkdtemp(dir=_MADE.name)) / "run"
-    main(["train", *arguments, "--out", str(folder), "--quiet"])
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        main(["train", *arguments, "--out", str(folder), "--quiet"])
     return folder
 
 

@@ -41,6 +41,7 @@ def test_what_blas_cannot_take_as_it_lies_is_told():
 
 
 @needs_blas
+@pytest.mark.usefixtures("blas_as_usual")
 def test_blocks_of_one_thread_may_overlap_in_any_order():
     before = BLAS.threads
     entered, leave = threading.Event(), threading.Event()

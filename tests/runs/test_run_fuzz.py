@@ -191,7 +191,7 @@ FILES |= dict.fromkeys(("history.csv", "metrics.json", "environment.json"), read
 @pytest.mark.guarantee("fuzz")
 @pytest.mark.parametrize("name", FILES)
 def test_mutated_files_of_text(victim, name, harm):
-    count = harm.times(100, 2_000)
+    count = harm.times(40, 2_000)
     harm.did("mutated files of runs and searches", count)
     read = functools.partial(FILES[name], victim.parent)
     refused = refusals(victim, read, count, functools.partial(one_of_three, suffix=victim.suffix))
@@ -221,7 +221,7 @@ def of_bytes(stream: int) -> Callable[[bytes, int], bytes]:
 @pytest.mark.guarantee("fuzz", "corruption")
 def test_mutated_models_are_refused(tmp_path, harm):
     path = Path(shutil.copy(FIXTURES / "xpnet-model-2.safetensors", tmp_path / "m.safetensors"))
-    content, count = path.read_bytes(), harm.times(100, 2_000)
+    content, count = path.read_bytes(), harm.times(40, 2_000)
     harm.did("mutated models", count)
 
     def read() -> None:
@@ -235,7 +235,7 @@ def test_mutated_models_are_refused(tmp_path, harm):
 @pytest.mark.guarantee("fuzz")
 def test_mutated_models_without_a_check_sum_predict_or_are_refused(tmp_path, harm):
     path = Path(shutil.copy(FIXTURES / "xpnet-model-1.safetensors", tmp_path / "m.safetensors"))
-    x, count = np.zeros((1, 4), np.float32), harm.times(100, 2_000)
+    x, count = np.zeros((1, 4), np.float32), harm.times(40, 2_000)
     harm.did("mutated models", count)
 
     def use() -> None:
@@ -252,7 +252,7 @@ def test_mutated_models_without_a_check_sum_predict_or_are_refused(tmp_path, har
 def test_mutated_checkpoints_are_refused_or_mean_the_same(tmp_path, suffix, harm):
     shutil.copytree(FIXTURES / "xpnet-checkpoint-1", tmp_path, dirs_exist_ok=True)
     path = tmp_path / "step-000000045.json"
-    expected, count = repr(content_of(path)), harm.times(100, 2_000)
+    expected, count = repr(content_of(path)), harm.times(40, 2_000)
     harm.did("mutated checkpoints", count)
 
     def read() -> None:

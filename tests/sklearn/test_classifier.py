@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from examples import pairs
 from scipy.sparse import csr_array
 from sklearn import set_config
 from sklearn.base import clone
@@ -155,8 +156,13 @@ def test_frames_give_the_same_as_arrays_and_their_columns_are_found_by_name(tabl
             fitted.predict(other)
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.int64, np.float16, np.float32, np.longdouble, object])
-@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2]])
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    pairs(
+        [bool, np.uint8, np.int8, np.int64, np.float16, np.float32, np.longdouble, object],
+        [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2]],
+    ),
+)
 def test_arrays_of_every_real_type_and_layout_give_the_same(table, dtype, layout):
     X = np.round(np.abs(table[0])).clip(0, 1 if dtype is bool else 9)
     fitted = quick(epochs=1).fit(layout(X.astype(dtype)), table[1])

@@ -7,6 +7,7 @@ import dataclasses
 import definition
 import numpy as np
 import pytest
+from examples import pairs
 from training_cases import network, tensors
 
 import xpnet
@@ -107,8 +108,7 @@ DEVICES = [("strict", 2, "float64"), ("gpu", 2, "float64")]
 
 
 @pytest.mark.parametrize(
-    ("device", "replicas", "dtype", "name"),
-    [(*on, name) for on in CPU for name in UNUSUAL] + [(*on, name) for on in DEVICES for name in list(UNUSUAL)[:16]],
+    ("device", "replicas", "dtype", "name"), pairs(CPU, UNUSUAL) + pairs(DEVICES, list(UNUSUAL)[:16])
 )
 def test_train_unusual_case_gives_the_figures_of_the_definition(device, replicas, dtype, name, backend, harm):
     of_data, of_network, settings = UNUSUAL[name]
@@ -207,8 +207,7 @@ EXPLODING = {
 }
 
 
-@pytest.mark.parametrize("name", EXPLODING)
-@pytest.mark.parametrize("device", ["NumPy", "Numba", "strict", "gpu"])
+@pytest.mark.parametrize(("device", "name"), pairs(["NumPy", "Numba", "strict", "gpu"], EXPLODING))
 def test_train_overflow_is_an_error_with_its_step(name, device, backend, harm):
     of_network, settings, dtype = EXPLODING[name]
     data = samples()

@@ -70,7 +70,7 @@ def test_mutated_journal_is_refused_in_one_line(journal, data, harm):
     whole = journal.read_bytes()
     lines = [json.loads(line) for line in whole.splitlines()]
     joined(journal, data)
-    refused, count = 0, harm.times(200, 4_000)
+    refused, count = 0, harm.times(60, 4_000)
     for number in range(count):
         harm.did("mutated journals of searches")
         rng = np.random.default_rng([number, 5])

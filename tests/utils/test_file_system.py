@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harms import not_waited_for
+from pictures import draw_nothing
 from PIL import Image
 
 import xpnet
 from xpnet.analysis.prediction_inputs import read_inputs
 from xpnet.cli import main
 from xpnet.errors import DataError, RunError
-from xpnet.report import render
 from xpnet.tuning import open_storage
 from xpnet.tuning.trial_queue import TrialQueue
 from xpnet.utils import file_system
@@ -166,8 +166,7 @@ def folders(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("folders")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        patch.setattr(render, "png", lambda *_: b"picture")
-        patch.setattr(render, "svg", lambda *_: "picture")
+        draw_nothing(patch)
         main([*COMMANDS["train"], "--quiet"])
         main([*COMMANDS["search"], "--quiet", "--final", "none"])
     return home

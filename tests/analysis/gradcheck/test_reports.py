@@ -6,11 +6,13 @@ The settings are those of the reports; real CIFAR-10 images are used where they 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from examples import every, thorough
 from gradcheck_cases import broken_bn
 
 import xpnet
@@ -51,8 +53,7 @@ def assert_tight(report: GradcheckReport) -> None:
 class TestA:
     """3-layer network with BN, 100 features, 1000 samples; reported: 1.5e-11, and 3.3e-6 with seed 100."""
 
-    @pytest.mark.parametrize("choose", ["first", "random"])
-    @pytest.mark.parametrize("seed", [10, 100])
+    @pytest.mark.parametrize(("seed", "choose"), every(4, product([10, 100], ["first", "random"])))
     def test_every_parameter(self, data: Dataset, seed: int, choose: str):
         rows = None if choose == "first" else choose_rows(len(data.train), 1000, seed)
         x, labels = some(data, 1000, 100, rows)
@@ -61,6 +62,7 @@ class TestA:
         assert max(t.max_absolute_error for t in report.parameters) < 1e-9
         assert report["b1"].verdict == "zero by construction"
 
+    @thorough
     @pytest.mark.parametrize(("seed", "choose"), [(2, "random"), (3, "first")])
     def test_outliers_are_kinks(self, data: Dataset, seed: int, choose: str):
         # Central differences alone, as the report has them: where ReLU inputs lie within h of 0, the mean absolute
@@ -133,9 +135,9 @@ class TestB:
 class TestC:
     """3 and 9 layers, 10 samples, lambda 0 and 0.01; reported: 1e-8 to 1e-9, and biases that align badly."""
 
-    @pytest.mark.parametrize("lam", [0.0, 0.01])
-    @pytest.mark.parametrize("batch_norm", [True, False])
-    @pytest.mark.parametrize("hidden", [(50, 50), NINE])
+    @pytest.mark.parametrize(
+        ("batch_norm", "lam", "hidden"), every(3, product([True, False], [0.0, 0.01], [(50, 50), NINE]))
+    )
     def test_every_parameter(self, data: Dataset, hidden: tuple[int, ...], batch_norm: bool, lam: float):
         x, labels = some(data, 10)
         settings = config(hidden, batch_norm=batch_norm, bias_before_bn=batch_norm)
@@ -163,8 +165,7 @@ class TestE:
 
     HIDDEN = ((20,), (20, 20), (20, 20, 10))
 
-    @pytest.mark.parametrize("batch_norm", [True, False])
-    @pytest.mark.parametrize("hidden", HIDDEN)
+    @pytest.mark.parametrize(("batch_norm", "hidden"), every(2, product([True, False], HIDDEN)))
     def test_every_parameter(self, data: Dataset, hidden: tuple[int, ...], batch_norm: bool):
         x, labels = some(data, 100)
         settings = config(hidden, batch_norm=batch_norm, bias_before_bn=batch_norm)
@@ -174,6 +175,7 @@ class TestE:
         for tensor in report.parameters:
             assert tensor.norm_error < 1e-7 or tensor.verdict == "zero by construction"
 
+    @thorough
     def test_errors_without_bn_are_those_of_vanishing_gradients(self, data: Dataset):
         """E starts at sigma = 0.001: relative errors grow with depth, since gradients shrink and round-off does not."""
         errors, sizes = [], []

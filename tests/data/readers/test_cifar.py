@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cifar_files import batch, python2, python3, write_archive, write_folder
 from data_files import refused
+from examples import thorough
 
 from xpnet.data import CIFAR10_HINT, Standardiser, find_cifar10, load_data, read_raw
 from xpnet.data.readers import archive, cifar
@@ -245,6 +246,7 @@ class TestPublished:
         assert len(data.train) == len(data.validation) == 10_000
         np.testing.assert_array_equal(data.validation.x, read_raw(cifar).x[10_000:20_000])
 
+    @thorough
     def test_the_archive(self, cifar: Path, tmp_path: Path):
         path = tmp_path / "cifar-10-python.tar.gz"
         inner = cifar / "cifar-10-batches-py"

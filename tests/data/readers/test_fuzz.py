@@ -118,7 +118,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, name: str, harm: Any)
     assert isinstance(read_raw(place, **settings), RawDataset)
     victim = tmp_path / target
     whole = victim.read_bytes()
-    count = harm.times(200, 4_000)
+    count = harm.times(50, 2_000)
     refused = 0
     for number in range(count):
         harm.did("mutated files of data")

@@ -13,6 +13,7 @@ import data_files
 import numpy as np
 import pytest
 from data_files import refused
+from examples import thorough
 
 from xpnet.data import find_cifar10, load_data, read_raw
 from xpnet.data import published as known
@@ -186,6 +187,7 @@ def test_broken_idx_files_are_one_sentence(tmp_path: Path, content: bytes, messa
 
 
 @pytest.mark.cifar
+@thorough
 def test_the_layouts_and_the_images_that_lie_beside_them(cifar: Path):
     folders = {name: cifar / f"cifar-10-{name}" for name in ("batches-py", "batches-bin", "batches-mat", "images")}
     missing = [str(path) for path in folders.values() if not path.is_dir()]

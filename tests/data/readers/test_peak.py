@@ -20,6 +20,7 @@ import harms
 import numpy as np
 import pytest
 from data_files import packed_zeros, png
+from examples import thorough
 from PIL import Image
 
 pytestmark = [
@@ -145,7 +146,11 @@ class TestReading:
         check(path, megabytes=90)
 
     @pytest.mark.parametrize(
-        "shape", [(25_000, 1_000), *(pytest.param(shape, marks=slow) for shape in ((9_000_000, 3), (8_000, 32, 32, 3)))]
+        "shape",
+        [
+            pytest.param((25_000, 1_000), marks=thorough),
+            *(pytest.param(shape, marks=slow) for shape in ((9_000_000, 3), (8_000, 32, 32, 3))),
+        ],
     )
     def test_arrays_in_fortrans_order(self, tmp_path: Path, shape: tuple[int, ...]):
         np.save(tmp_path / "x.npy", np.asfortranarray(np.ones(shape, np.float32)))

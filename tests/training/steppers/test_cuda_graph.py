@@ -7,6 +7,7 @@ import gc
 import emulator
 import numpy as np
 import pytest
+from examples import pairs
 from optimisers import CASES as OPTIMISERS
 from optimisers import hyper_of
 from resumed import check_resumed
@@ -115,10 +116,7 @@ LARGE = [
 
 @pytest.mark.parametrize(
     ("kind", "case"),
-    [
-        *((kind, case) for kind in ("graph", "fused") for case in CASES + LARGE),
-        *((kind, case) for kind in ("small", "multi") for case in SMALL),
-    ],
+    pairs(("graph", "fused"), CASES + LARGE) + pairs(("small", "multi"), SMALL),
     ids=str,
 )
 def test_it_trains_as_the_plain_stepper(monkeypatch, gpu, kind, case):

@@ -76,6 +76,7 @@ def test_the_same_seed_gives_the_same_bits():
     check_same(first, second)
 
 
+@pytest.mark.usefixtures("blas_as_usual")
 def test_an_error_in_the_leader_lets_the_workers_go():
     raw, _, labels, rng = sources("float64")
     net = network("float64")

@@ -126,6 +126,7 @@ def test_a_replica_that_overflows_leaves_the_others_alone():
     check_same(results[1].select([0, 2]), results[0], keep=[0, 2])
 
 
+@pytest.mark.usefixtures("blas_as_usual")
 def test_an_error_in_a_part_reaches_the_caller_and_gives_the_threads_back():
     x, labels, _ = problem()
     net, state = population(4)
@@ -154,6 +155,7 @@ def test_parts_meet_the_groups_and_cover_every_replica_once():
     assert cut_into_parts([(0, 5)], 4) == ([(0, 5)], 1)
 
 
+@pytest.mark.usefixtures("blas_as_usual")
 def test_one_blas_thread_holds_for_the_block_alone():
     blas = numpy_blas()
     before = blas.threads

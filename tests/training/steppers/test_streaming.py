@@ -5,6 +5,7 @@ from __future__ import annotations
 import emulator
 import numpy as np
 import pytest
+from examples import pairs
 from strict import gpu_backend
 
 import xpnet
@@ -40,8 +41,10 @@ def check_equal(streamed, fits, rtol=0.0):
     np.testing.assert_allclose(streamed.test.losses, fits.test.losses, rtol=rtol)
 
 
-@pytest.mark.parametrize("stepper", ["graph", "small", "multi", "plain"])
-@pytest.mark.parametrize(("replicas", "shuffle"), [(1, None), (2, "independent"), (2, "shared")])
+@pytest.mark.parametrize(
+    ("stepper", "replicas", "shuffle"),
+    pairs(["graph", "small", "multi", "plain"], [(2, "independent"), (2, "shared"), (1, None)]),
+)
 def test_a_data_set_larger_than_the_device_trains_the_same(monkeypatch, gpu, stepper, replicas, shuffle):
     data = xpnet.data_from_arrays(*pixels())
     monkeypatch.setattr("xpnet.training.steppers.streaming._BLOCK_BYTES", 3 * 25 * replicas * data.features)

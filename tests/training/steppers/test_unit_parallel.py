@@ -105,6 +105,7 @@ def test_the_same_seed_gives_the_same_bits():
     check_same(first, second)
 
 
+@pytest.mark.usefixtures("blas_as_usual")
 @pytest.mark.parametrize(("operation", "threads"), [("softmax_cross_entropy", 3), ("batch_norm_activation", 2)])
 def test_an_error_in_a_thread_is_raised_and_no_thread_stays(operation, threads):
     _, values, labels, rng = pictures("float64")
@@ -122,6 +123,7 @@ def test_an_error_in_a_thread_is_raised_and_no_thread_stays(operation, threads):
     assert numpy_blas().threads == before
 
 
+@pytest.mark.usefixtures("blas_as_usual")
 def test_threads_that_have_started_return_if_another_one_cannot_start(monkeypatch):
     _, values, labels, rng = pictures("float64")
     net = network("float64")

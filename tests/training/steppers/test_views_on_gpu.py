@@ -7,6 +7,7 @@ import dataclasses
 import emulator
 import numpy as np
 import pytest
+from examples import pairs
 from resumed import check_resumed
 from strict import gpu_backend
 
@@ -33,6 +34,8 @@ SETTINGS = [
     {**ALL, "shuffle": "shared"},
     {**ALL, "shuffle": "independent", "momentum": 0.5, "train_metrics": "full"},
 ]
+
+OTHER_INPUTS = [{"pca": None}, {"pool": 1, "pca": None}, {"kind": np.float32, "pca": None}, {"kind": np.float64}]
 
 
 @pytest.fixture
@@ -65,18 +68,14 @@ def check_equal(found, expected, rtol=0.0):
         np.testing.assert_array_equal(found.test_views.accuracies, expected.test_views.accuracies)
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("stepper", ["graph", "fused", "plain"])
+@pytest.mark.parametrize(("stepper", "settings"), pairs(["graph", "fused", "plain"], SETTINGS), ids=str)
 def test_training_in_views_is_that_of_the_cpu(gpu, stepper, settings):
     data = pictures()
     found = trained(gpu, data, stepper, views=6, **settings)
     check_equal(found, trained(xpnet.get_backend("cpu"), data, "plain", views=6, **settings), rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "how", [{"pca": None}, {"pool": 1, "pca": None}, {"kind": np.float32, "pca": None}, {"kind": np.float64}], ids=str
-)
-@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize(("views", "how"), pairs([1, 2], OTHER_INPUTS), ids=str)
 def test_training_on_other_inputs_is_that_of_the_cpu(gpu, how, views):
     data = pictures(**how)
     found = trained(gpu, data, views=views, **ALL)
@@ -84,8 +83,7 @@ def test_training_on_other_inputs_is_that_of_the_cpu(gpu, how, views):
 
 
 @pytest.mark.parametrize("stepper", ["graph", "plain"])
-@pytest.mark.parametrize("kind", [np.uint8, np.float64])
-@pytest.mark.parametrize("shuffle", ["shared", "independent"])
+@pytest.mark.parametrize(("kind", "shuffle"), pairs([np.uint8, np.float64], ["shared", "independent"]))
 def test_pictures_that_do_not_fit_on_the_device_train_the_same(monkeypatch, gpu, stepper, kind, shuffle):
     data, settings = pictures(kind), {**ALL, "views": 2, "shuffle": shuffle, "train_metrics": "full"}
     fits = trained(gpu, data, stepper, **settings)
