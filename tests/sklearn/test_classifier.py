@@ -107,10 +107,18 @@ def test_automatic_rates_follow_from_the_optimiser_and_the_batches(values, expec
 
 @pytest.mark.parametrize(("rows", "expected"), [(50, 0.4), (999, 0.4), (1000, 0.2), (19_999, 0.2), (20_000, 0.0)])
 def test_automatic_dropout_is_for_few_rows_and_hidden_layers(rows, expected):
-    assert train_config(XpnetClassifier(), rows).dropout == expected
-    assert train_config(XpnetClassifier(hidden=()), rows).dropout == 0
-    assert train_config(XpnetClassifier(hidden=(200, 16)), rows).dropout == expected / 4
-    assert train_config(XpnetClassifier(dropout=0.1), rows).dropout == 0.1
+    assert train_config(XpnetClassifier(), rows, 30).dropout == expected
+    assert train_config(XpnetClassifier(hidden=()), rows, 30).dropout == 0
+    assert train_config(XpnetClassifier(hidden=(200, 16)), rows, 30).dropout == expected / 4
+    assert train_config(XpnetClassifier(dropout=0.1), rows, 30).dropout == 0.1
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "expected"), [(50, 16, 0.1), (1999, 4, 0.025), (1999, 500, 0.1), (2000, 500, 0.0)]
+)
+def test_automatic_dropout_of_inputs_is_for_few_rows_and_many_inputs(rows, inputs, expected):
+    assert train_config(XpnetClassifier(hidden=()), rows, inputs).input_dropout == expected
+    assert train_config(XpnetClassifier(input_dropout=0.3), rows, inputs).input_dropout == 0.3
 
 
 def test_weights_of_classes_are_put_in_their_order():
@@ -125,7 +133,7 @@ def test_automatic_lengths_leave_no_batch_of_one_row(rows):
     size = automatic_batch_size(rows)
     assert 32 <= size <= 257
     assert rows <= size or rows % size != 1
-    assert 15 <= automatic_epochs(rows, size) <= 60
+    assert 15 <= automatic_epochs(rows, size) <= 36
 
 
 # X and y.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,16 +30,18 @@ _ELSEWHERE = {
 _ENCODING = ("numeric", "max_categories")
 # Settings by the number of rows.  Batches, epochs and the penalty were chosen by accuracy and log-loss on digits,
 # breast_cancer, wine, iris and four tables of make_classification (1,500 to 20,000 rows, with and without noise in the
-# labels): small batches helped most, since their noise regularises.  The learning rate and dropout were chosen on the
-# sets that bench/quality/sets.py calls those of choosing: without dropout, networks of few rows are far too sure.
+# labels): small batches helped most, since their noise regularises.  The learning rate, dropout and the most epochs were
+# chosen on the sets that bench/quality/sets.py calls those of choosing: without dropout, and in more epochs, networks of
+# few rows become far too sure.  To drop inputs helped below 2,000 rows, most where many columns say little.
 _PENALTY, _LEAST_LAM, _MOST_LAM = 0.12, 3e-4, 5e-3
 _SMALLEST_BATCH, _LARGEST_BATCH, _MOST_STEPS_AN_EPOCH = 32, 256, 800
-_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 60
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 36
 _RATE, _MOST_RATE, _RATE_OF_ADAPTIVE = 0.03, 0.1, 0.003
 # Dropout below so many rows; none from the last of them on.
 _DROPOUT = ((1000, 0.4), (20_000, 0.2))
-# Units of a layer that can spare so many outputs.
-_WIDE_ENOUGH = 64
+_INPUT_DROPOUT = ((2000, 0.1),)
+# Units of a layer that can spare so many outputs, and inputs that can be spared.
+_WIDE_ENOUGH, _MANY_INPUTS = 64, 16
 
 
 def encoding(estimator: Any) -> dict[str, Any]:
@@ -91,14 +93,16 @@ def network_config(estimator: Any, inputs: int, classes: int) -> NetworkConfig:
     return NetworkConfig(inputs=inputs, classes=classes, **values)
 
 
-def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
-    """Return how an estimator trains on so many rows; `changes` replace its parameters."""
+def train_config(estimator: Any, rows: int, inputs: int, **changes: Any) -> TrainConfig:
+    """Return how an estimator trains on so many rows and inputs; `changes` replace its parameters."""
     values = {name: getattr(estimator, name) for name in settings_of(TrainConfig)} | changes
     for name, automatic in _AUTOMATIC.items():
         if isinstance(values[name], str) and values[name] == "auto":
             values[name] = automatic(values, rows)
     if isinstance(values["dropout"], str) and values["dropout"] == "auto":
-        values["dropout"] = automatic_dropout(rows, network_config(estimator, 1, 2).hidden)
+        values["dropout"] = automatic_dropout(rows, network_config(estimator, inputs, 2).hidden)
+    if isinstance(values["input_dropout"], str) and values["input_dropout"] == "auto":
+        values["input_dropout"] = automatic_input_dropout(rows, inputs)
     if isinstance(weights := values.get("class_weight"), Mapping):
         values["class_weight"] = _by_class(weights, estimator.classes_.tolist())
     return TrainConfig(**values)
@@ -134,7 +138,7 @@ def automatic_batch_size(rows: int) -> int:
 
 
 def automatic_epochs(rows: int, batch_size: int) -> int:
-    """Return the epochs for so many training rows: as many as make 4,000 steps, from 15 to 60."""
+    """Return the epochs for so many training rows: as many as make 4,000 steps, from 15 to 36."""
     steps = -(-max(rows, 1) // batch_size)
     return int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
 
@@ -144,8 +148,19 @@ def automatic_dropout(rows: int, hidden: Sequence[int]) -> float:
 
     It is less if the narrowest layer has less than 64 units, in proportion.
     """
-    rate = next((rate for below, rate in _DROPOUT if rows < below), 0.0)
-    return rate * min(1.0, min(hidden, default=0) / _WIDE_ENOUGH)
+    return _rate(_DROPOUT, rows) * min(1.0, min(hidden, default=0) / _WIDE_ENOUGH)
+
+
+def automatic_input_dropout(rows: int, inputs: int) -> float:
+    """Return the dropout of inputs for so many training rows: 0.1 below 2,000, else none.
+
+    It is less if there are less than 16 inputs, in proportion, since each of few may be needed.
+    """
+    return _rate(_INPUT_DROPOUT, rows) * min(1.0, inputs / _MANY_INPUTS)
+
+
+def _rate(rates: Iterable[tuple[int, float]], rows: int) -> float:
+    return next((rate for below, rate in rates if rows < below), 0.0)
 
 
 def automatic_rate(batch_size: int) -> float:
