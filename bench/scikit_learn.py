@@ -82,9 +82,10 @@ def _classifiers(rows: int) -> tuple[Any, Any]:
     from xpnet.sklearn.parameters import automatic_batch_size, automatic_epochs
 
     batch = automatic_batch_size(rows)
-    epochs = automatic_epochs(rows, batch)
+    epochs = automatic_epochs(rows, 1, batch)  # as long as with rows that are not scarce
     shared = {"random_state": 0, "early_stopping": False}
-    ours = XpnetClassifier(hidden=_HIDDEN, batch_size=batch, epochs=epochs, eta_max=_RATE, dropout=0.0, **shared)
+    without = {"dropout": 0.0, "input_dropout": 0.0}
+    ours = XpnetClassifier(hidden=_HIDDEN, batch_size=batch, epochs=epochs, eta_max=_RATE, **without, **shared)
     other = MLPClassifier(
         _HIDDEN, solver="sgd", batch_size=batch, max_iter=epochs, n_iter_no_change=epochs, tol=0.0,
         learning_rate_init=_RATE, **shared,

@@ -74,15 +74,16 @@ def _protocol(cases: Cases) -> str:
     return f" ({usual} folds of a set{'; ' * bool(others)}{', '.join(others)})"
 
 
-def _mean(case: dict[str, Any], name: str, figure: str) -> float:
-    """Return the mean of a classifier's figures over the folds that all classifiers of the set have been scored on."""
-    shared = _shared(case)
+def _mean(case: dict[str, Any], name: str, figure: str, among: Sequence[str] = ()) -> float:
+    """Return the mean of a classifier's figures over the folds that `among`, or all, have been scored on."""
+    shared = _shared(case, among)
     row = case["rows"][name]
     return float(np.mean([value for split, value in zip(row["splits"], row[figure], strict=True) if split in shared]))
 
 
-def _shared(case: dict[str, Any]) -> list[list[int]]:
-    rows = list(case["rows"].values())
+def _shared(case: dict[str, Any], among: Sequence[str] = ()) -> list[list[int]]:
+    """Return the folds that some classifiers of a set, or all, have been scored on."""
+    rows = [case["rows"][name] for name in among or case["rows"]]
     return [split for split in rows[0]["splits"] if all(split in row["splits"] for row in rows)]
 
 
@@ -126,22 +127,24 @@ def _table(cases: Cases) -> str:
 def bars(cases: Cases) -> str:
     """Return what was aimed at, and whether it was reached."""
     accuracy, loss = ranks(cases, "accuracies"), ranks(cases, "losses")
+    pair = (OURS, OTHER)
     behind = {
-        name: 100 * (_mean(case, OTHER, "accuracies") - _mean(case, OURS, "accuracies"))
+        name: 100 * (_mean(case, OTHER, "accuracies", pair) - _mean(case, OURS, "accuracies", pair))
         for name, case in cases.items()
-        if {OURS, OTHER} <= case["rows"].keys()
+        if {*pair} <= case["rows"].keys()
     }
     lines = []
     for words, figure in (("accuracy", "accuracies"), ("log-loss", "losses")):
-        if pair := ranks(cases, figure, (OURS, OTHER)):
+        if of_two := ranks(cases, figure, pair):
             lines.append(
                 f"a better mean rank than `{OTHER}` in {words}, over the {len(behind)} sets that both have finished: "
-                f"{pair[OURS]:.2f} and {pair[OTHER]:.2f}, {_verdict(pair[OURS] < pair[OTHER])}"
+                f"{of_two[OURS]:.2f} and {of_two[OTHER]:.2f}, {_verdict(of_two[OURS] < of_two[OTHER])}"
             )
     if behind:
         worst = max(behind, key=lambda name: behind[name])
         lines.append(
-            f"never more than {_MOST_BEHIND:g} point of accuracy behind it: at most {behind[worst]:.2f} ({worst}), "
+            f"never more than {_MOST_BEHIND:g} point of accuracy behind it, over all folds that both have: at most "
+            f"{behind[worst]:.2f} ({worst}, {len(_shared(cases[worst], pair))} folds), "
             f"{_verdict(behind[worst] <= _MOST_BEHIND)}"
         )
     if ENSEMBLE in loss:

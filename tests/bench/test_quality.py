@@ -128,7 +128,7 @@ def test_tables_tell_ranks_and_bars_of_the_sets_on_which_nothing_was_chosen(fake
     assert "| *mean rank, log-loss, over the sets that all have finished* | 1.00 | 2.00 | 3.00 | 4.00 |" in text
     lines = [
         "a better mean rank than `MLPClassifier` in accuracy, over the 2 sets that both have finished: 1.00 and 3.00",
-        "never more than 1 point of accuracy behind it: at most -4.00 (hr)",
+        "never more than 1 point of accuracy behind it, over all folds that both have: at most -4.00 (hr, 5 folds)",
         "accuracy, at least the second best, over the sets that all have finished: place 2",
     ]
     for line in lines:

@@ -103,15 +103,25 @@ def test_parameter_out_of_range_is_named_and_nothing_is_fitted(table, parameters
 )
 def test_automatic_rates_follow_from_the_optimiser_and_the_batches(values, expected):
     values = {"batch_size": 32, **values}
-    assert tuple(_AUTOMATIC[name](values, 100) for name in ("momentum", "eta_max")) == expected
+    assert tuple(_AUTOMATIC[name](values, 100, 30) for name in ("momentum", "eta_max")) == expected
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(50, 0.4), (999, 0.4), (1000, 0.2), (19_999, 0.2), (20_000, 0.0)])
 def test_automatic_dropout_is_for_few_rows_and_hidden_layers(rows, expected):
-    assert train_config(XpnetClassifier(), rows).dropout == expected
-    assert train_config(XpnetClassifier(hidden=()), rows).dropout == 0
-    assert train_config(XpnetClassifier(hidden=(200, 16)), rows).dropout == expected / 4
-    assert train_config(XpnetClassifier(dropout=0.1), rows).dropout == 0.1
+    assert train_config(XpnetClassifier(), rows, 30).dropout == expected
+    assert train_config(XpnetClassifier(hidden=()), rows, 30).dropout == 0
+    assert train_config(XpnetClassifier(hidden=(200, 16)), rows, 30).dropout == expected / 4
+    assert train_config(XpnetClassifier(dropout=0.1), rows, 30).dropout == 0.1
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "rate", "epochs"),
+    [(50, 16, 0.1, 36), (199, 4, 0.025, 36), (200, 4, 0, 60), (1999, 500, 0.1, 36), (2000, 500, 0, 60)],
+)
+def test_scarce_rows_drop_inputs_and_have_fewer_epochs(rows, inputs, rate, epochs):
+    found = train_config(XpnetClassifier(hidden=()), rows, inputs)
+    assert (found.input_dropout, found.epochs) == (rate, epochs)
+    assert train_config(XpnetClassifier(input_dropout=0.3), rows, inputs).input_dropout == 0.3
 
 
 def test_weights_of_classes_are_put_in_their_order():
@@ -126,7 +136,7 @@ def test_automatic_lengths_leave_no_batch_of_one_row(rows):
     size = automatic_batch_size(rows)
     assert 32 <= size <= 257
     assert rows <= size or rows % size != 1
-    assert 15 <= automatic_epochs(rows, size) <= 60
+    assert 15 <= automatic_epochs(rows, 1, size) <= 60
 
 
 # X and y.

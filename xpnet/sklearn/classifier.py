@@ -20,7 +20,7 @@ from xpnet.training.callback import Callback
 from xpnet.version import __version__
 
 
-@with_settings(schedule="one-cycle", eta_max="auto", momentum="auto", dropout="auto")
+@with_settings(schedule="one-cycle", eta_max="auto", momentum="auto", dropout="auto", input_dropout="auto")
 class XpnetClassifier(Fitting):
     """A fully connected network, or an ensemble of them, as a scikit-learn classifier.
 
@@ -170,7 +170,7 @@ class XpnetClassifier(Fitting):
             new._build(data, seed, checked["members"])
         before = None if not goes_on else {k: v.copy() for k, v in new.network_.running.items()}
         new.n_samples_seen_ += getattr(self, "n_samples_seen_", 0)
-        config = train_config(new, new.n_samples_seen_, schedule="constant", epochs=1, cycles=None)
+        config = train_config(new, new.n_samples_seen_, data.inputs, schedule="constant", epochs=1, cycles=None)
         epochs = getattr(self, "n_iter_", 0)
         new._train(data, config, [(seed + r + epochs) % 2**31 for r in range(checked["members"])], None)
         if before is not None:

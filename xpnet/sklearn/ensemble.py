@@ -13,7 +13,7 @@ from xpnet.training.callback import Callback, SavePoint
 from xpnet.training.history import EpochRecord
 
 # Factors between which `diversity` draws the settings of each member, around those that are given.
-_SPREADS = {"eta_max": 2.0, "eta": 2.0, "lam": 4.0, "dropout": 2.0}
+_SPREADS = {"eta_max": 2.0, "eta": 2.0, "lam": 4.0, "dropout": 2.0, "input_dropout": 2.0}
 # Between which it draws dropout if none is given, and the largest that follows from a given one.
 _LOW_DROPOUT, _HIGH_DROPOUT, _MOST_DROPOUT = 0.01, 0.3, 0.9
 # Rounds of the greedy selection: members, with repetition, in the mean.
@@ -35,10 +35,8 @@ def diverse(
     for name, spread in _SPREADS.items():
         places = rng.uniform(-1, 1, members)
         value, factors = getattr(config, name), spread**places
-        if name != "dropout" and np.any(value):
-            drawn[name] = value * factors
-        elif name == "dropout" and np.any(value):
-            drawn[name] = np.minimum(value * factors, _MOST_DROPOUT)
+        if np.any(value):
+            drawn[name] = np.minimum(value * factors, _MOST_DROPOUT) if "dropout" in name else value * factors
         elif name == "dropout" and drops:
             drawn[name] = _LOW_DROPOUT * (_HIGH_DROPOUT / _LOW_DROPOUT) ** ((places + 1) / 2)
     return {name: tuple(values.tolist()) for name, values in drawn.items()}

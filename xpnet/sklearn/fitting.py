@@ -199,12 +199,13 @@ def prepare(new: Any, X: Any, y: Any, sample_weight: Any = None) -> Start:
 
 def training_of(new: Any, start: Start) -> TrainConfig:
     """Return how the members of the estimator `new` train."""
-    config = train_config(new, len(start.data.train))
+    rows, inputs = len(start.data.train), start.data.inputs
+    config = train_config(new, rows, inputs)
     if not start.checked["diversity"]:
         return config
-    hidden = network_config(new, start.data.inputs, start.data.classes).hidden
+    hidden = network_config(new, inputs, start.data.classes).hidden
     drawn = diverse(config, start.members, start.rng, drops=bool(hidden))
-    return train_config(new, len(start.data.train), **drawn)
+    return train_config(new, rows, inputs, **drawn)
 
 
 def adopt(new: Any, prepared: Any, start: Start, network: Network, history: History) -> None:

@@ -30,16 +30,20 @@ _ELSEWHERE = {
 _ENCODING = ("numeric", "max_categories")
 # Settings by the number of rows.  Batches, epochs and the penalty were chosen by accuracy and log-loss on digits,
 # breast_cancer, wine, iris and four tables of make_classification (1,500 to 20,000 rows, with and without noise in the
-# labels): small batches helped most, since their noise regularises.  The learning rate and dropout were chosen on the
-# sets that bench/quality/sets.py calls those of choosing: without dropout, networks of few rows are far too sure.
+# labels): small batches helped most, since their noise regularises.  The learning rate, dropout, and what is done where
+# rows are scarce, were chosen on the sets that bench/quality/sets.py calls those of choosing, and on 1,200 rows of
+# larger ones: without dropout, networks of few rows are far too sure.  Scarce rows are also few for each input; there,
+# dropout of inputs and fewer epochs helped most, and with more rows for each input they did not help.
 _PENALTY, _LEAST_LAM, _MOST_LAM = 0.12, 3e-4, 5e-3
 _SMALLEST_BATCH, _LARGEST_BATCH, _MOST_STEPS_AN_EPOCH = 32, 256, 800
 _STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 4000, 15, 60
 _RATE, _MOST_RATE, _RATE_OF_ADAPTIVE = 0.03, 0.1, 0.003
 # Dropout below so many rows; none from the last of them on.
 _DROPOUT = ((1000, 0.4), (20_000, 0.2))
-# Units of a layer that can spare so many outputs.
-_WIDE_ENOUGH = 64
+# Rows are scarce below a number, if they are also below another for each input.
+_SCARCE, _SCARCE_BY_INPUT, _SCARCE_EPOCHS, _INPUT_DROPOUT = 2000, 50, 36, 0.1
+# Units of a layer that can spare so many outputs, and inputs that can be spared.
+_WIDE_ENOUGH, _MANY_INPUTS = 64, 16
 
 
 def encoding(estimator: Any) -> dict[str, Any]:
@@ -91,14 +95,14 @@ def network_config(estimator: Any, inputs: int, classes: int) -> NetworkConfig:
     return NetworkConfig(inputs=inputs, classes=classes, **values)
 
 
-def train_config(estimator: Any, rows: int, **changes: Any) -> TrainConfig:
-    """Return how an estimator trains on so many rows; `changes` replace its parameters."""
+def train_config(estimator: Any, rows: int, inputs: int, **changes: Any) -> TrainConfig:
+    """Return how an estimator trains on so many rows and inputs; `changes` replace its parameters."""
     values = {name: getattr(estimator, name) for name in settings_of(TrainConfig)} | changes
     for name, automatic in _AUTOMATIC.items():
         if isinstance(values[name], str) and values[name] == "auto":
-            values[name] = automatic(values, rows)
+            values[name] = automatic(values, rows, inputs)
     if isinstance(values["dropout"], str) and values["dropout"] == "auto":
-        values["dropout"] = automatic_dropout(rows, network_config(estimator, 1, 2).hidden)
+        values["dropout"] = automatic_dropout(rows, network_config(estimator, inputs, 2).hidden)
     if isinstance(weights := values.get("class_weight"), Mapping):
         values["class_weight"] = _by_class(weights, estimator.classes_.tolist())
     return TrainConfig(**values)
@@ -133,10 +137,16 @@ def automatic_batch_size(rows: int) -> int:
     return size
 
 
-def automatic_epochs(rows: int, batch_size: int) -> int:
-    """Return the epochs for so many training rows: as many as make 4,000 steps, from 15 to 60."""
+def scarce(rows: int, inputs: int) -> bool:
+    """Return whether so many training rows are few for a network of so many inputs: below 2,000, and below 50 each."""
+    return rows < min(_SCARCE, _SCARCE_BY_INPUT * inputs)
+
+
+def automatic_epochs(rows: int, inputs: int, batch_size: int) -> int:
+    """Return the epochs for so many training rows: as many as make 4,000 steps, from 15 to 60, to 36 if scarce."""
     steps = -(-max(rows, 1) // batch_size)
-    return int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
+    most = _SCARCE_EPOCHS if scarce(rows, inputs) else _MOST_EPOCHS
+    return int(min(most, max(_FEWEST_EPOCHS, -(-_STEPS // steps))))
 
 
 def automatic_dropout(rows: int, hidden: Sequence[int]) -> float:
@@ -146,6 +156,11 @@ def automatic_dropout(rows: int, hidden: Sequence[int]) -> float:
     """
     rate = next((rate for below, rate in _DROPOUT if rows < below), 0.0)
     return rate * min(1.0, min(hidden, default=0) / _WIDE_ENOUGH)
+
+
+def automatic_input_dropout(rows: int, inputs: int) -> float:
+    """Return the dropout of inputs: 0.1 if rows are scarce, else none; less with less than 16 inputs, in proportion."""
+    return _INPUT_DROPOUT * min(1.0, inputs / _MANY_INPUTS) if scarce(rows, inputs) else 0.0
 
 
 def automatic_rate(batch_size: int) -> float:
@@ -158,14 +173,17 @@ def _descends(values: Mapping[str, Any]) -> bool:
     return bool(values.get("optimiser", "sgd") == "sgd")
 
 
-# Parameters that may be "auto", and their values, from the settings (those before them in this table are known) and the
-# number of rows.
-_AUTOMATIC: dict[str, Callable[[Mapping[str, Any], int], Any]] = {
-    "lam": lambda _, rows: automatic_lam(rows),
-    "batch_size": lambda _, rows: automatic_batch_size(rows),
-    "epochs": lambda values, rows: (
-        automatic_epochs(rows, int(values["batch_size"])) if values["cycles"] is None else None
+# Parameters that may be "auto", and their values, from the settings (those before them in this table are known), the
+# number of rows and that of inputs.
+_AUTOMATIC: dict[str, Callable[[Mapping[str, Any], int, int], Any]] = {
+    "lam": lambda _, rows, __: automatic_lam(rows),
+    "batch_size": lambda _, rows, __: automatic_batch_size(rows),
+    "epochs": lambda values, rows, inputs: (
+        automatic_epochs(rows, inputs, int(values["batch_size"])) if values["cycles"] is None else None
     ),
-    "momentum": lambda values, _: 0.9 if _descends(values) else 0.0,
-    "eta_max": lambda values, _: automatic_rate(int(values["batch_size"])) if _descends(values) else _RATE_OF_ADAPTIVE,
+    "input_dropout": lambda _, rows, inputs: automatic_input_dropout(rows, inputs),
+    "momentum": lambda values, _, __: 0.9 if _descends(values) else 0.0,
+    "eta_max": lambda values, _, __: (
+        automatic_rate(int(values["batch_size"])) if _descends(values) else _RATE_OF_ADAPTIVE
+    ),
 }
