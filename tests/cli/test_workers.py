@@ -121,6 +121,14 @@ def test_launcher_without_submitit_says_what_to_install_before_there_is_a_folder
     assert not Path("s").exists()
 
 
+def test_launcher_without_slurm_says_so_before_there_is_a_folder(command, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "nothing")
+    sentence = command.refused("search", "lambda", *SHORT, "--launcher", "slurm", "--out", "s")
+    assert sentence == "launcher = slurm: there is no srun on this machine; begin the search on one that has Slurm"
+    assert not Path("s").exists()
+
+
 def test_slurm_jobs_get_their_lines_and_the_search_is_begun(command: CommandLine, monkeypatch):
     pytest.importorskip("submitit")
     submitted = []
@@ -132,6 +140,7 @@ def test_slurm_jobs_get_their_lines_and_the_search_is_begun(command: CommandLine
         submitted.append((lines, folder, options))
         return [Job()] * len(lines)
 
+    monkeypatch.setattr("xpnet.cli.search_workers.check_slurm", lambda: None)
     monkeypatch.setattr("xpnet.cli.search_workers.submit", take)
     line = ["search", "lambda", *SHORT, "--trials", "3", "--launcher", "slurm", "--workers", "2", "--out", "s"]
     found = command.json(*line, "--slurm", "partition=gpu")
@@ -156,6 +165,7 @@ def test_jobs_of_submitit_work_on_one_study_with_their_logs_beside_it(command: C
         jobs.extend(submit(lines, folder, options, cluster="local"))
         return jobs
 
+    monkeypatch.setattr("xpnet.cli.search_workers.check_slurm", lambda: None)
     monkeypatch.setattr("xpnet.cli.search_workers.submit", take)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("XPNET_FAST", "0")
