@@ -1,4 +1,4 @@
-"""The figures of ``docs/performance.md`` and the README, made from the newest results.
+"""The figures of ``docs/performance.md``, ``docs/clusters.md`` and the README, made from the newest results.
 
 python -m bench page            # write them
 python -m bench page --check    # exit code 1 if they are not what this would write
@@ -18,7 +18,7 @@ from bench.tables import OURS, TABLES, Cases, short
 
 ROOT = Path(__file__).parents[1]
 PAGE, README, FIGURE = Path("docs/performance.md"), Path("README.md"), Path("docs/images/performance")
-GPU = Path("docs/gpu.md")
+GPU, CLUSTERS = Path("docs/gpu.md"), Path("docs/clusters.md")
 _KINDS = ["xpnet", "floor: NumPy's gather and products alone", "others"]
 _EMPTY = "Not measured yet."
 Newest = dict[str, tuple[Path, dict[str, Any]]]
@@ -182,7 +182,7 @@ def _kind(who: str) -> str:
 def pages(root: Path, results: Newest, folder: Path = FOLDER) -> dict[Path, str]:
     """Return what the pages must be."""
     texts = slots(results) | gpu_slots(folder)
-    there = [root / name for name in (PAGE, README, GPU) if (root / name).exists()]
+    there = [root / name for name in (PAGE, README, GPU, CLUSTERS) if (root / name).exists()]
     return {path: fill(path.read_text(encoding="utf-8"), texts) for path in there}
 
 

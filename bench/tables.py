@@ -173,6 +173,22 @@ def _search(cases: Cases) -> str:
     return _table(["command", "s, median", "min"], body) + f"\n\n{text}"
 
 
+def _workers(cases: Cases) -> str:
+    """Return the shares of their time that workers of a search lose, with a row for each search."""
+    header = ["trials", "workers", "storage", "s", "in the storage", "ms a trial", "left for trials"]
+    body = [
+        [
+            "wait" if row["waiting"] else "are trained",
+            *(f"{row['workers']}", row["storage"], f"{row['wall']:.1f}", f"{100 * row['stored']:.1f} %"),
+            *(f"{row['ms_a_trial']:.1f}", f"{100 * row['useful']:.1f} %"),
+        ]
+        for case in cases.values()
+        for row in case["rows"].values()
+    ]
+    words = "; ".join(f"{next(iter(case['rows'].values()))['trials']} {case['what']}" for case in cases.values())
+    return f"{_table(header, body)}\n\n{words[0].upper()}{words[1:]}."
+
+
 TABLES: dict[str, Callable[[Cases], str]] = {
     "epoch": _epochs,
     "population": _population,
@@ -182,4 +198,5 @@ TABLES: dict[str, Callable[[Cases], str]] = {
     "memory": _memory,
     "gradcheck": _gradcheck,
     "search": _search,
+    "workers": _workers,
 }

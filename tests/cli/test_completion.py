@@ -76,6 +76,28 @@ def test_install_completion_writes_the_script_and_what_loads_it(command, monkeyp
     assert "must be bash, zsh or fish" in command.refused("--install-completion", "tcsh")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("there", "added", "said"),
+    [
+        (None, True, False),  # zsh completes nothing before it is told to
+        ("autoload -Uz compinit && compinit", False, False),
+        ("source ~/.framework.zsh", False, True),  # which may do it
+    ],
+)
+def test_completion_of_zsh_loads_completions_where_nothing_else_does(command, monkeypatch, there, added, said):
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    if there is not None:
+        Path(".zshrc").write_text(f"{there}\n")
+    for _ in range(2):
+        out = command("--install-completion", "zsh").out
+        assert ("add a line to ~/.zshrc: autoload -Uz compinit && compinit" in out) == said
+    own = "autoload -Uz compinit && compinit"
+    lines = Path(".zshrc").read_text().splitlines()
+    assert lines[-1] == (own if added else there)
+    assert sum(line == own for line in lines) == (added or there == own)
+
+
 CASES = [
     ("xpnet tr", "train"),
     ("xpnet data f", "fetch"),

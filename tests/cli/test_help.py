@@ -116,3 +116,12 @@ def test_help_of_a_command_is_its_docstring_and_in_the_list_a_line(command, monk
     # Paragraphs are wrapped to the terminal, not where the source has its lines.
     paragraph = command("search", "--help").out.split("\n\n")[2]
     assert all(len(line) > 60 for line in paragraph.splitlines()[:-1])
+
+
+def test_help_of_a_narrow_terminal_breaks_choices_between_their_names(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    choices = Settings.fields()["stepper"][1].metadata["metavar"].split("|")
+    lines = command("train", "--help").out.partition("--stepper")[2].splitlines()
+    shown = [line[4:32].strip() for line in lines[1:6]]
+    assert [name for line in shown for name in line.strip("|").split("|")][: len(choices)] == choices
+    assert all(line.endswith("|") for line in shown[: shown.index(choices[-1])])

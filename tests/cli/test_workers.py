@@ -76,6 +76,26 @@ def test_lines_of_workers_keep_what_is_their_own():
     ]
 
 
+def test_each_device_gets_a_worker_with_its_own_line_and_cores(monkeypatch, capfd):
+    """A script stands in for Python, so that no GPU is needed: it notes how it was started, and makes the folder."""
+    script = Path("python").absolute()
+    note = 'echo "$OPENBLAS_NUM_THREADS $@" >> lines.txt; echo said; mkdir -p s && : > s/search.toml'
+    note += "; while [ $(wc -l < lines.txt) -lt 3 ]; do sleep 0.05; done"
+    script.write_text(f"#!/bin/sh\n{note}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 5}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
+    for name in ("OPENBLAS_NUM_THREADS", "XPNET_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    assert code_of("search", "lambda", "--device", "gpu:0,gpu:1", "--workers", "3", "--lease=5", "--out", "s") == 0
+    first, *others = Path("lines.txt").read_text().splitlines()
+    assert first == "2 -m xpnet search lambda --lease=5 --out=s --device gpu:0"
+    assert sorted(others) == [f"2 -m xpnet search --resume s --lease=5 --device gpu:{n}" for n in (0, 1)]
+    assert [Path(f"s/workers/{n}.txt").read_text() for n in (2, 3)] == ["said\n"] * 2
+    assert "3 workers; what the others say is in s/workers" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 100])
 def test_shares_deal_out_all_cores(monkeypatch, count):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 6}, raising=False)
@@ -101,6 +121,14 @@ def test_launcher_without_submitit_says_what_to_install_before_there_is_a_folder
     assert not Path("s").exists()
 
 
+def test_launcher_without_slurm_says_so_before_there_is_a_folder(command, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "nothing")
+    sentence = command.refused("search", "lambda", *SHORT, "--launcher", "slurm", "--out", "s")
+    assert sentence == "launcher = slurm: there is no srun on this machine; begin the search on one that has Slurm"
+    assert not Path("s").exists()
+
+
 def test_slurm_jobs_get_their_lines_and_the_search_is_begun(command: CommandLine, monkeypatch):
     pytest.importorskip("submitit")
     submitted = []
@@ -112,6 +140,7 @@ def test_slurm_jobs_get_their_lines_and_the_search_is_begun(command: CommandLine
         submitted.append((lines, folder, options))
         return [Job()] * len(lines)
 
+    monkeypatch.setattr("xpnet.cli.search_workers.check_slurm", lambda: None)
     monkeypatch.setattr("xpnet.cli.search_workers.submit", take)
     line = ["search", "lambda", *SHORT, "--trials", "3", "--launcher", "slurm", "--workers", "2", "--out", "s"]
     found = command.json(*line, "--slurm", "partition=gpu")
@@ -136,6 +165,7 @@ def test_jobs_of_submitit_work_on_one_study_with_their_logs_beside_it(command: C
         jobs.extend(submit(lines, folder, options, cluster="local"))
         return jobs
 
+    monkeypatch.setattr("xpnet.cli.search_workers.check_slurm", lambda: None)
     monkeypatch.setattr("xpnet.cli.search_workers.submit", take)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("XPNET_FAST", "0")
@@ -212,7 +242,10 @@ def test_search_goes_on_when_a_worker_is_killed_and_says_so(search, first: bool)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     number = 1 if first else 2
-    assert f"warning: worker {number} (cpu) was ended by SIGKILL; 1 go on, and train its trials again" in err
+    assert (
+        f"warning: worker {number} (cpu) was ended by SIGKILL; the other one goes on, and trains its trials again"
+        in err
+    )
     assert "3 complete" in out
     counts = json.loads(Path(folder, "search.json").read_text())["counts"]
     assert counts["complete"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,16 @@ def job_options(text: str | None) -> dict[str, Any]:
             raise ConfigError(f"slurm = {text}: must be names and values, such as partition=gpu,time=60")
         options[f"slurm_{name.strip()}"] = int(value) if value.strip().isdecimal() else value.strip()
     return options
+
+
+def check_slurm() -> None:
+    """Look for Slurm's commands, before there is a search without workers.
+
+    Raises:
+        RunError: They are not on this machine.
+    """
+    if shutil.which("srun") is None:
+        raise RunError("launcher = slurm: there is no srun on this machine; begin the search on one that has Slurm")
 
 
 def submit(

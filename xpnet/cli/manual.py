@@ -10,6 +10,7 @@ from typing import Any
 from cyclopts import App
 
 from xpnet.cli.commands import COMMANDS, DATA_COMMANDS, EXIT_CODES
+from xpnet.cli.options import unfolded
 from xpnet.cli.parser import VARIABLES, make_parser
 from xpnet.cli.variables import OF_A_RUN, OTHERS, variable
 from xpnet.version import __version__
@@ -87,7 +88,7 @@ def _option(argument: Any) -> Option:
     shown = argument.field_info.default
     if not default and argument.parameter.show_default is not False and isinstance(shown, (str, int, float)):
         default = f"{shown}]"
-    metavar = argument.parameter.metavar or ""
+    metavar = unfolded(argument.parameter.metavar or "")
     if not metavar and not argument.is_flag() and argument.names[0].startswith("-"):
         metavar = "PATH" if "Path" in str(argument.hint) else "VALUE"
     names = [*dict.fromkeys(argument.names)]

@@ -17,6 +17,7 @@ from cyclopts.exceptions import (
 )
 
 from xpnet.cli.commands import COMMANDS, DATA_COMMANDS
+from xpnet.cli.options import unfolded
 from xpnet.config.settings import VARYING
 
 # Words less similar than this are not what was meant.
@@ -111,7 +112,7 @@ def _missing(error: MissingArgumentError, command: str) -> str:
     assert argument is not None
     name = error.keyword or argument.name
     if name.startswith("-"):
-        metavar = argument.parameter.metavar or "VALUE"
+        metavar = unfolded(argument.parameter.metavar or "VALUE")
         return f"{name}: needs a value: {name} {metavar}"
     return f"{name}: is missing; {_usage(error.app, command)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,8 @@ _GROUPS = {
     "run": Group("Run", sort_key=4),
 }
 OUTPUT = Group("Output", sort_key=5)
+# Characters in which the help of a terminal of 80 columns shows the values of an option.
+_NARROW = 25
 
 # A flag is off unless it is given: it has no --no-form, and its help names no default.
 FLAG: Any = {"negative": "", "show_default": False}
@@ -122,7 +125,7 @@ def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], st
             group=group,
             help=text,
             show_default=False,
-            metavar=field.metadata["metavar"] or None,
+            metavar=_folded(field.metadata["metavar"]) or None,
             negative=f"--no-{name.replace('_', '-')}" if flag else "",
             allow_leading_hyphen=not flag,
             env_var=variable(name) if name in settings else None,
@@ -134,6 +137,25 @@ def _options_class(options: Mapping[str, tuple[Group, dataclasses.Field[Any], st
         fields.append((field.name, Annotated[kind, parameter], dataclasses.field(default=None)))
     # Without this module name, the parser would mistake the class for one of the standard library, a plain value.
     return dataclasses.make_dataclass("SettingsOptions", fields, kw_only=True, namespace={"__module__": __name__})
+
+
+def _folded(metavar: str) -> str:
+    """Return choices in lines that fit the help of a narrow terminal, which breaks lines at spaces.
+
+    >>> _folded("standard|robust|quantile|ple")
+    'standard|robust|quantile| ple'
+    """
+    lines = [""]
+    for part in re.findall(r"[^|]+\|?", metavar):
+        if len(lines[-1] + part) > _NARROW:
+            lines.append("")
+        lines[-1] += part
+    return " ".join(lines)
+
+
+def unfolded(metavar: str) -> str:
+    """Return choices in one line."""
+    return metavar.replace("| ", "|")
 
 
 @dataclasses.dataclass(frozen=True)

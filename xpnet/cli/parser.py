@@ -46,7 +46,7 @@ def make_parser(arguments: Sequence[str] = (), *, full: bool = False) -> App:
         version=__version__,
         version_flags=["--version", "-V"],
         help_format="plaintext",
-        help_epilogue="xpnet COMMAND --help shows the options of a command.",
+        help_epilogue="Begin with xpnet train. xpnet COMMAND --help shows the options of a command.",
         default_parameter=Parameter(show_choices=False),
         exit_on_error=False,
         print_error=False,

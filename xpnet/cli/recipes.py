@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import textwrap
+from typing import Any
 
 from xpnet.cli.console import STANDARD, Output
 from xpnet.cli.tables import table
@@ -54,7 +55,13 @@ def _reached(recipe: Recipe) -> list[str]:
 def _lines(recipe: Recipe) -> list[str]:
     """Return a recipe's sentence and its settings, which wrap between two options."""
     # A no-break space keeps an option and its value on one line.
-    options = [f"--{name.replace('_', '-')}\N{NO-BREAK SPACE}{shown(value)}" for name, value in recipe.settings.items()]
+    options = [_option(name.replace("_", "-"), value) for name, value in recipe.settings.items()]
     wrap = functools.partial(textwrap.wrap, width=_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     lines = wrap(" ".join(options), initial_indent="    ")
     return [*wrap(f"{recipe.name}: {recipe.about}"), *(line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)]
+
+
+def _option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}\N{NO-BREAK SPACE}{shown(value)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xpnet.cli import given_arguments
-from xpnet.cli.cluster import job_options, submit
+from xpnet.cli.cluster import check_slurm, job_options, submit
 from xpnet.cli.search_start import SearchRequest
 from xpnet.cli.workers import LOGS, LocalWorkers, devices_of, joining, without
 from xpnet.errors import ConfigError
@@ -74,6 +74,7 @@ class WorkersTogether:
         """Begin the search here, and submit its workers."""
         options = job_options(self.slurm)
         need("cluster", "launcher = slurm")
+        check_slurm()
         request = self.request
         if request.options is not None:  # this machine has no need of a GPU
             request = replace(request, options=replace(request.options, device="cpu"))

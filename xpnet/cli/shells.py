@@ -11,10 +11,13 @@ from cyclopts import Parameter
 from xpnet.cli.console import STANDARD
 from xpnet.cli.parser import make_parser
 from xpnet.errors import ConfigError
-from xpnet.utils.file_system import unused
+from xpnet.utils.file_system import open_regular, unused
+from xpnet.utils.parsing import read_text
 
 # The function that zsh looks for in a file of the same name.
 _OF_ZSH = "_cyclopts_xpnet"
+_COMPINIT = "autoload -Uz compinit && compinit"
+_MOST_BYTES = 2**24
 Shell = Literal["bash", "zsh", "fish"]
 
 
@@ -45,8 +48,25 @@ def install_completion(
     path = make_parser().install_completion(shell=chosen, output=output, add_to_startup=output is None)
     started = {"bash": ", and ~/.bashrc loads it", "zsh": ", and ~/.zshrc names its folder", "fish": ""}[chosen]
     STANDARD.result(
-        {}, f"completion for {chosen}: {path}{started if output is None else ''}", f"start a new shell: exec {chosen}"
+        {},
+        f"completion for {chosen}: {path}{started if output is None else ''}",
+        f"start a new shell: exec {chosen}",
+        *(_completing() if chosen == "zsh" and output is None else []),
     )
+
+
+def _completing() -> list[str]:
+    """Let zsh complete words if nobody has configured it yet; return the sentence for those who have, without that."""
+    path = Path.home() / ".zshrc"
+    text = read_text(path, _MOST_BYTES, ConfigError, links=True)
+    if "compinit" in text:
+        return []
+    others = [line for line in text.splitlines() if line.strip() and line[0] != "#" and not line.startswith("fpath=")]
+    if others:
+        return [f"if the TAB key does nothing there, add a line to ~/.zshrc: {_COMPINIT}"]
+    with open_regular(path, "ab", links=True) as file:
+        file.write(f"{_COMPINIT}\n".encode())
+    return []
 
 
 def man() -> None:

@@ -199,7 +199,9 @@ class LocalWorkers:
         if code == 0 or self._signals or not made or (worker.number == 1 and code > 0):
             return
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        left = f"{len(self._running)} go on, and train its trials again" if self._running else "none is left"
+        left = {0: "none is left", 1: "the other one goes on, and trains its trials again"}.get(
+            len(self._running), f"{len(self._running)} others go on, and train its trials again"
+        )
         self.output.note(f"warning: {worker.name} was ended {how}; {left}{worker.last_words()}")
 
     @contextlib.contextmanager
