@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _NUMBER, _P, _V, _RUNNING, _WORK, _FLAGS, _DROPPED = range(7)
 _NONE = (_NUMBER, 0)
 Argument = tuple[int, int]
+# Bytes of a cache line.  Products of arrays that begin within one take longer.
+_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ def _joined(tensors: Mapping[str, Array], names: Iterable[str], r: int) -> Array
     return np.concatenate(parts) if parts else np.empty(0)
 
 
+def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return memory for so many numbers that begins where a cache line does."""
+    memory = np.empty(size * dtype.itemsize + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size * dtype.itemsize].view(dtype)
+
+
 @dataclass
 class _Layer:
     """Where a layer's tensors, their gradients and its results lie."""
@@ -120,7 +129,7 @@ class Program:
 
     def memory(self) -> tuple[Array, Array]:
         """Return the memory of one network's steps: for numbers, and for flags."""
-        return np.empty(self._sizes[_WORK], self._dtype), np.empty(self._sizes[_FLAGS], bool)
+        return _aligned(self._sizes[_WORK], self._dtype), _aligned(self._sizes[_FLAGS], np.dtype(bool))
 
     def of(self, arrays: Iterable[Array]) -> Array:
         """Return the parts (parts, 1 + arguments) of a network, for :func:`compiled_kernels.take_steps`.
@@ -134,8 +143,8 @@ class Program:
 
     def _new(self, size: int, kind: int = _WORK) -> Argument:
         """Return a place for so many numbers or flags in the memory of a step."""
-        place = self._sizes[kind]
-        self._sizes[kind] += size
+        place, line = self._sizes[kind], _LINE // (self._dtype.itemsize if kind == _WORK else 1)
+        self._sizes[kind] += -(-size // line) * line
         return kind, place
 
     def _add(self, part: Callable[..., Any], *arguments: Argument | int) -> None:

@@ -19,11 +19,16 @@ def _squares(p, size, sums):
     """Return the sum of the squares of so many numbers; `sums` are memory for SUMS numbers."""
     for j in range(SUMS):
         sums[j] = 0
-    for start in range(0, size, SUMS):
+    whole = size // SUMS * SUMS
+    for start in range(0, whole, SUMS):
         values = after(p, start)
-        for j in range(min(SUMS, size - start)):
+        for j in range(SUMS):
             square = values[j] * values[j]
             sums[j] += square
+    values = after(p, whole)
+    for j in range(size - whole):
+        square = values[j] * values[j]
+        sums[j] += square
     total = 0.0
     for j in range(SUMS):
         total += sums[j]
