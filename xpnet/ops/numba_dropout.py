@@ -6,7 +6,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.ops.masks import Dropped, Mask
-from xpnet.ops.numba_intrinsics import compiled
+from xpnet.ops.numba_intrinsics import compiled, inlined
 from xpnet.ops.numpy_dropout import new_dropped
 
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -14,10 +14,10 @@ _FACTOR_0, _FACTOR_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _STEP_0, _STEP_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@compiled
-def philox_row(first, sample, layer, step, key_0, key_1, words):
-    """Write the words of the counters (first, sample, layer, step), (first + 1, ...), ... to words (4 k,)."""
-    for group in range(len(words) // 4):
+@inlined
+def philox_words(first, sample, layer, step, key_0, key_1, groups, words):
+    """Write the words of the counters (first, sample, layer, step), (first + 1, ...), ... to words (4 groups,)."""
+    for group in range(groups):
         a, b, c, d = np.uint64(first + group), np.uint64(sample), np.uint64(layer), np.uint64(step)
         k, l = np.uint64(key_0), np.uint64(key_1)  # noqa: E741
         for _ in range(10):
@@ -41,7 +41,7 @@ def drop(x, keys, limits, scales, step, layer, sample, unit, y, kept):
     for mask in range(K):
         limit, scale = limits[mask], scales[mask, 0, 0]
         for i in range(n):
-            philox_row(first, sample + i, layer, step[0], keys[mask, 0], keys[mask, 1], words)
+            philox_words(first, sample + i, layer, step[0], keys[mask, 0], keys[mask, 1], len(words) // 4, words)
             mine = kept[mask, i]
             for j in range(m):
                 mine[j] = inner[j] >= limit

@@ -40,6 +40,11 @@ def compiled(function: Any = None, **options: Any) -> Any:
     return dispatcher
 
 
+def inlined(function: Any) -> Any:
+    """Make a function a part of every compiled function that calls it, before the compiler sees it."""
+    return numba.njit(inline="always")(function)
+
+
 @lru_cache(maxsize=1)
 def addresses() -> tuple[int, int, int, int] | None:
     """Return the addresses of sgemm, dgemm, memmove and sched_yield; None if loops cannot call this system's BLAS.
@@ -81,34 +86,7 @@ def gemm(context, function, of_a, of_b, m, n, k, alpha, a, lda, b, ldb, beta, c,
 
 
 @intrinsic
-def block(context, memory, start, n, m):
-    """Return n m numbers of a contiguous array (size,), from `start` on, as an array (1, n, m).
-
-    It neither checks the bounds nor keeps the memory alive.  A slice that is reshaped would be the same, but its code
-    takes ten times as long to compile.
-    """
-    result = types.Array(memory.dtype, 3, "C")
-
-    def codegen(context, builder, signature, values):
-        source = context.make_array(signature.args[0])(context, builder, values[0])
-        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(memory.dtype)))
-        row = builder.mul(values[3], size)
-        made = context.make_array(result)(context, builder)
-        context.populate_array(
-            made,
-            data=builder.gep(source.data, [values[1]]),
-            shape=cgutils.pack_array(builder, [context.get_constant(types.intp, 1), values[2], values[3]]),
-            strides=cgutils.pack_array(builder, [builder.mul(values[2], row), row, size]),
-            itemsize=size,
-            meminfo=None,
-        )
-        return made._getvalue()
-
-    return result(memory, types.intp, types.intp, types.intp), codegen
-
-
-@intrinsic
-def part(context, memory, start, count):
+def span(context, memory, start, count):
     """Return `count` numbers of a contiguous array (size,), from `start` on, as an array.
 
     It neither checks the bounds nor keeps the memory alive; a slice checks both its ends, which takes longer than the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.ops.numba_intrinsics import compiled, part, prefetch
+from xpnet.ops.numba_intrinsics import compiled, prefetch, span
 
 # Pixels beside a line for what a move brings in: as many as a view can move.
 _ROOM = 32
@@ -126,7 +126,7 @@ def _gather_halved(rows, x, shape, width, constant, whole, rest, factor, out, od
                 line += 1
         # A loop of its own: a line that is read right after its border was written would have to wait for it.
         for line in range(channels * lines):
-            moved, to = part(pairs, line * room + _ROOM - right, width), part(target, line * cells, cells)
+            moved, to = span(pairs, line * room + _ROOM - right, width), span(target, line * cells, cells)
             if flip and not apart:
                 for j in range(cells):
                     to[cells - 1 - j] = moved[2 * j] + moved[2 * j + 1]
@@ -139,8 +139,8 @@ def _gather_halved(rows, x, shape, width, constant, whole, rest, factor, out, od
         if apart:
             sign, half = out.dtype.type(-1 if flip else 1), cells // 2
             for line in range(channels * lines):
-                cell, sums = part(scaled, line * cells, cells), part(out[i], line * half, half)
-                differences = part(odd_out[i], line * half, half)
+                cell, sums = span(scaled, line * cells, cells), span(out[i], line * half, half)
+                differences = span(odd_out[i], line * half, half)
                 for j in range(half):
                     sums[j] = cell[j] + cell[cells - 1 - j]
                     differences[j] = (cell[j] - cell[cells - 1 - j]) * sign
@@ -149,9 +149,9 @@ def _gather_halved(rows, x, shape, width, constant, whole, rest, factor, out, od
 @compiled
 def _add_lines(source, first, top, height, width, constant, pairs, start, right):
     """Write the sums of the lines `top` and `top` + 1 of a channel into pairs, and those beyond the border."""
-    upper = part(source, (first + _reflected(top, height)) * width, width)
-    lower = part(source, (first + _reflected(top + 1, height)) * width, width)
-    inner = part(pairs, start + _ROOM, width)
+    upper = span(source, (first + _reflected(top, height)) * width, width)
+    lower = span(source, (first + _reflected(top + 1, height)) * width, width)
+    inner = span(pairs, start + _ROOM, width)
     if constant and (top < -1 or top >= height):
         inner[:] = 0
     elif constant and (top == -1 or top == height - 1):
@@ -162,7 +162,7 @@ def _add_lines(source, first, top, height, width, constant, pairs, start, right)
         for j in range(width):
             inner[j] = np.uint16(upper[j]) + np.uint16(lower[j])
     # Pixel -k is pixel k, and pixel width - 1 + k is pixel width - 1 - k.
-    line = part(pairs, start, width + 2 * _ROOM)
+    line = span(pairs, start, width + 2 * _ROOM)
     for k in range(1, right + 1):
         line[_ROOM - k] = 0 if constant else line[_ROOM + k]
     for k in range(1, 1 - right):

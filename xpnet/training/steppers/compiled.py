@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from xpnet.training.steppers.stepper_state import Hyperparameters, State, StepMe
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
+    from xpnet.training.steppers.compiled_program import Program
 
 # Up to so many multiplications in a pass, one core with this loop is faster than several without it: they would wait
 # for the calls of operations.
@@ -39,25 +39,27 @@ class CompiledStepper(PlainStepper):
 
     def __init__(self, network: Network, x: Any, labels: Array, hyper: Hyperparameters) -> None:
         super().__init__(network, x, labels, hyper)
-        from xpnet.ops.numba_intrinsics import addresses
-        from xpnet.training.steppers import compiled_kernels
+        from xpnet.training.steppers import compiled_kernels, compiled_program
 
         self._kernels = compiled_kernels
-        sgemm, dgemm, *_ = addresses() or (0, 0)
-        self._gemm = sgemm if self.dtype == np.float32 else dgemm
-        self._network = _Places(network, compiled_kernels.ARRAYS, compiled_kernels.ROWS)
-        self._works: dict[tuple[int, int], list[Array]] = {}
+        self._tensors = tensors = compiled_program.Tensors(network)
+        inputs, hidden = (mask is not None for mask in [*(self.masks or ()), None, None][:2])
+        settings = compiled_program.Settings(
+            momentum=hyper.moments > 0,
+            nesterov=hyper.nesterov,
+            smoothing=hyper.smoothing is not None,
+            weights=hyper.weights is not None,
+            drops_inputs=inputs,
+            drops_hidden=hidden and len(network.layers) > 1,
+        )
+        self._program = lru_cache(maxsize=None)(partial(compiled_program.Program, network, tensors, settings))
+        self._memories: dict[tuple[int, int], tuple[Array, Array]] = {}
 
     def run(self, state: State, perm: Array, eta: Array, metrics: StepMetrics) -> None:
         """Take one step for each row of `perm`; see :class:`xpnet.training.steppers.Stepper`."""
         steps, n = perm.shape[0], perm.shape[-1]
         replicas = eta.shape[1]
-        shrink = 2 * eta * self.hyper.lam
-        alpha = np.full_like(eta, self.config.bn_alpha)
-        if state.step == 0 and steps > 0:
-            alpha[0] = 0  # running statistics start from the first batch
-        rates = np.stack([eta / n, 1 - shrink, shrink, alpha], axis=-1).astype(self.dtype)
-        rates = np.ascontiguousarray(rates.swapaxes(0, 1))
+        program, rates = self._program(n), self._rates(state.step, eta, n)
         figures = np.zeros((replicas, steps, 3))
         threads = min(blas_threads(), replicas)
         groups = groups_of_one_order(perm, replicas, self.hyper.orders)
@@ -70,43 +72,57 @@ class CompiledStepper(PlainStepper):
             for first in range(start, stop, share)
         ]
         with one_blas_thread(), np.errstate(all="ignore"):  # overflow shows in the metrics
-            on_all_cores([partial(self._train, state, perm, rates, figures, *part) for part in parts], threads)
+            on_all_cores([partial(self._train, program, state, perm, rates, figures, *part) for part in parts], threads)
         metrics.loss[...], metrics.correct[...], metrics.penalty[...] = figures.transpose(2, 1, 0)
         state.step += steps
 
-    def _train(self, state: State, perm: Array, rates: Array, figures: Array, start: int, stop: int) -> None:
+    def _rates(self, step: int, eta: Array, n: int) -> Array:
+        """Return the numbers (R, k, RATES) that :mod:`compiled_kernels` lists."""
+        kernels, hyper, (steps, replicas) = self._kernels, self.hyper, eta.shape
+        rates = np.zeros((replicas, steps, kernels.RATES), self.dtype)
+        shrink = 2 * eta * hyper.lam
+        for column, values in (
+            (kernels.ETA, eta / n), (kernels.KEEP, 1 - shrink), (kernels.SHRINK, shrink),
+            (kernels.EPS, self.config.bn_eps), (kernels.ALPHA, self.config.bn_alpha),
+            (kernels.RHO, hyper.rho), (kernels.SMOOTHING, hyper.smoothing),
+        ):  # fmt: skip
+            if values is not None:
+                rates[..., column] = np.transpose(values) if np.ndim(values) == 2 else np.reshape(values, (-1, 1))
+        for column, mask in zip((kernels.SCALE_INPUTS, kernels.SCALE_HIDDEN), self.masks or (), strict=False):
+            if mask is not None:
+                rates[..., column] = mask.scales[:, 0]
+        if step == 0:
+            rates[:, :1, kernels.ALPHA] = 0  # running statistics start from the first batch
+        return rates
+
+    def _train(
+        self, program: Program, state: State, perm: Array, rates: Array, figures: Array, start: int, stop: int
+    ) -> None:
         """Take all steps with the replicas from `start` up to `stop`, which see the same batches."""
         rows = perm if perm.ndim == 2 else np.ascontiguousarray(perm[:, start])
         samples = samples_of(rows) if isinstance(self.x, TransformedRows) else rows
-        (steps, n), dtype, places = rows.shape, self.dtype, self._network
-        mine = [places.read(state, r) for r in range(start, stop)]
-        memory = self._memory(start, n)
-        rho, smoothing = (self._of_each(values, len(rates)) for values in (self.hyper.rho, self.hyper.smoothing))
-        dropout = [self._dropout(r) for r in range(start, stop)]
+        (steps, n), dtype, kernels = rows.shape, self.dtype, self._kernels
+        mine = [self._tensors.read(state, r) for r in range(start, stop)]
+        if (start, n) not in self._memories:
+            self._memories[start, n] = program.memory()
+        memory = self._memories[start, n]
+        dropped = [self._dropped(r) for r in range(start, stop)]
+        programs = np.array([program.of([*arrays, *memory, keys]) for arrays, keys in zip(mine, dropped, strict=True)])
+        calls = np.zeros((stop - start, kernels.CALL), np.int64)
         at_once = max(1, _BATCHES // (n * self.config.inputs * np.dtype(dtype).itemsize))
         for first in range(0, steps, at_once):
             block = slice(first, min(first + at_once, steps))
-            x = self._inputs(rows[block])
+            x = np.ascontiguousarray(self._inputs(rows[block]))
             labels = self.labels[samples[block]].astype(np.int64, copy=False)
-            weights = np.empty((len(x), 0), dtype) if self.weights is None else self.weights[samples[block]]
-            for number, (p, v, running) in enumerate(mine):
-                r = start + number
-                self._kernels.train(
-                    self._gemm, x, labels, weights, places.layers(n), places.weights, p, v, running,
-                    rates[r, block], rho[r], self.hyper.nesterov, smoothing[r],
-                    *dropout[number], state.step + first, dtype.type(self.config.bn_eps), *memory, figures[r, block],
-                )  # fmt: skip
+            weights = None if self.weights is None else self.weights[samples[block]]
+            calls[:, kernels.X], calls[:, kernels.LABELS] = x.ctypes.data, labels.ctypes.data
+            calls[:, kernels.WEIGHTS] = 0 if weights is None else weights.ctypes.data
+            calls[:, kernels.NUMBERS] = _starts(rates, start, stop, first)
+            calls[:, kernels.FIGURES] = _starts(figures, start, stop, first)
+            calls[:, kernels.FIRST] = state.step + first
+            kernels.take_steps(programs, calls, len(x))
         for number, tensors in enumerate(mine):
-            places.write(state, start + number, tensors)
-
-    def _memory(self, start: int, n: int) -> list[Array]:
-        """Return the memory of steps with batches of n samples, for the replicas from `start` on."""
-        if (start, n) not in self._works:
-            places, dtype = self._network, self.dtype
-            kinds: list[tuple[Any, Any]] = [(places.size, dtype), (places.statistics, dtype), (places.work(n), dtype)]
-            kinds += [((1, n, self.config.inputs), dtype), (places.masks(n), bool), ((1, n), dtype), ((1, n), bool)]
-            self._works[start, n] = [np.empty(shape, kind) for shape, kind in kinds]
-        return self._works[start, n]
+            self._tensors.write(state, start + number, tensors)
 
     def _inputs(self, rows: Array) -> Array:
         """Return the inputs (k, n, d) of `rows` (k, n)."""
@@ -118,84 +134,20 @@ class CompiledStepper(PlainStepper):
             self.ops.gather(batch, self.x, into)
         return out
 
-    def _dropout(self, r: int) -> tuple[Array, Array, Array]:
-        """Return what dropout of replica r depends on, of inputs and outputs: keys (2, 2), limits (2,), scales (2,)."""
-        keys, limits, scales = np.zeros((2, 2), np.uint32), np.zeros(2, np.uint32), np.zeros(2, self.dtype)
-        for number, mask in enumerate((self.masks or ())[:2]):
+    def _dropped(self, r: int) -> Array:
+        """Return what dropout of replica r depends on, of inputs and outputs: two keys and a limit (2, 3)."""
+        numbers = np.zeros((2, 3), np.int64)
+        for row, mask in zip(numbers, self.masks or (), strict=False):
             if mask is not None:
                 own = r if len(mask.keys) > 1 else 0
-                keys[number], limits[number], scales[number] = mask.keys[own], mask.limits[own], mask.scales[own, 0, 0]
-        return keys, limits, scales
-
-    def _of_each(self, values: Array | None, replicas: int) -> Array:
-        """Return a setting of the replicas as (R, 1), zero where there is none."""
-        numbers = np.broadcast_to(np.asarray(0.0 if values is None else values), (replicas,))
-        return np.ascontiguousarray(numbers[:, None].astype(self.dtype))
+                row[:] = *mask.keys[own], mask.limits[own]
+        return numbers
 
 
-class _Places:
-    """Where the tensors of a network, and the results of a step, lie in the arrays of the compiled loop."""
-
-    def __init__(self, network: Network, arrays: int, rows: int) -> None:
-        """Take a network, and how many arrays (n, m) and rows (m,) a step needs for each layer."""
-        self._layers = network.layers
-        self._arrays, self._rows = arrays, rows
-        config = network.config
-        self._sizes = list(pairwise((config.inputs, *config.hidden, config.classes)))
-        tensors = {name: tensor[0].size for name, tensor in network.parameters.items()}
-        # The weights come first, since only they have a penalty.
-        self._names = sorted(tensors, key=lambda name: not name.startswith("W"))
-        self._parameters, self.size = _places(self._names, tensors)
-        self.weights = sum(size for name, size in tensors.items() if name.startswith("W"))
-        self._running, self.statistics = _places(network.running, {k: v[0].size for k, v in network.running.items()})
-
-    def layers(self, n: int) -> Array:
-        """Return the table (L, 10) of :mod:`compiled_kernels`, for batches of n samples."""
-        rows, start, kept = [], 0, 0
-        for layer, (d, m) in zip(self._layers, self._sizes, strict=True):
-            parameters = [self._parameters.get(name or "", -1) for name in layer[:4]]
-            running = [self._running.get(name or "", -1) for name in layer[4:]]
-            rows.append([d, m, *parameters, *running, start, kept])
-            kept += n * d
-            start += (self._arrays * n + self._rows) * m
-        return np.array(rows, np.int64)
-
-    def work(self, n: int) -> int:
-        """Return the size of the work of all layers, for batches of n samples."""
-        return sum((self._arrays * n + self._rows) * m for _, m in self._sizes)
-
-    def masks(self, n: int) -> int:
-        """Return the number of inputs of all layers, for batches of n samples."""
-        return sum(n * d for d, _ in self._sizes)
-
-    def read(self, state: State, r: int) -> tuple[Array, Array, Array]:
-        """Return copies of replica r: its parameters, velocities and running statistics, each (size,)."""
-        p = _joined(state.parameters, self._names, r)
-        v = _joined(state.velocities, self._names, r) if state.velocities else np.empty(0, p.dtype)
-        return p, v, _joined(state.running, self._running, r).astype(p.dtype, copy=False)
-
-    def write(self, state: State, r: int, copies: tuple[Array, Array, Array]) -> None:
-        """Copy back what :meth:`read` has returned."""
-        groups = ((state.parameters, self._parameters), (state.velocities, self._parameters))
-        for (tensors, places), values in zip((*groups, (state.running, self._running)), copies, strict=True):
-            for name, start in places.items() if len(values) else ():
-                tensor = tensors[name][r]
-                tensor[...] = values[start : start + tensor.size].reshape(tensor.shape)
-
-
-def _places(names: Iterable[str], sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    """Return where each tensor begins if they lie side by side, and the size of all."""
-    places, start = {}, 0
-    for name in names:
-        places[name] = start
-        start += sizes[name]
-    return places, start
-
-
-def _joined(tensors: Mapping[str, Array], names: Iterable[str], r: int) -> Array:
-    """Return tensors of replica r side by side, as a copy."""
-    parts = [tensors[name][r].reshape(-1) for name in names]
-    return np.concatenate(parts) if parts else np.empty(0)
+def _starts(values: Array, start: int, stop: int, step: int) -> Array:
+    """Return the addresses of a step's numbers in `values` (R, k, numbers), for the replicas from `start` to `stop`."""
+    of_replica, of_step, _ = values.strides
+    return values.ctypes.data + step * of_step + of_replica * np.arange(start, stop)
 
 
 def can_compile(network: Network) -> bool:

@@ -1,234 +1,255 @@
-"""All of the steps of a small network as one compiled loop; the operations are those of :mod:`xpnet.ops.numba_kernels`.
+"""The parts of a step of a small network, each compiled when a training first uses it, and the loop that calls them.
 
-Tensors lie in one-dimensional arrays, in the places that a row of `layers` has for each layer; -1 stands for none.
+A part is a function of addresses and sizes ``a``, of what changes with each block of steps (``call``), and of the
+number of a step in its block, ``t``; see :func:`xpnet.ops.numba_pointers.part`.  An address of 0 stands for none.
+:class:`~xpnet.training.steppers.compiled_program.Program` decides which parts a step has.  The formulas are those of
+:mod:`xpnet.ops.reference`, for one network.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from xpnet.ops.numba_dropout import drop, drop_gradient
-from xpnet.ops.numba_entropy import cross_entropy, smooth_labels
-from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, block, compiled, gemm
-from xpnet.ops.numba_kernels import (
-    momentum,
-    norm_backward,
-    norm_forward,
-    relu_backward,
-    total,
+from xpnet.ops.numba_dropout import philox_words
+from xpnet.ops.numba_intrinsics import AS_IT_IS, TRANSPOSED, compiled, gemm
+from xpnet.ops.numba_pointers import (
+    after,
+    bytes_at,
+    call_part,
+    doubles_at,
+    integers_at,
+    part,
+    real,
+    reals_at,
+    size_of,
+    words_at,
 )
 
-# Columns of `layers`: inputs, units; places of parameters, of running statistics, of the layer's work, and of the mask
-# of its inputs.
-D, M, W, B, GAMMA, BETA, MEAN, VAR, WORK, KEPT = range(10)
-# Rows of what dropout depends on.
-_INPUTS, _HIDDEN = range(2)
-# A layer's work, in arrays of n m numbers each, and then in rows of m numbers.
-_S, _Y, _CENTRED, _DS, _BELOW, ARRAYS = range(6)
-_INV_STD, _SCALE, _MEAN_G, _MEAN_PRODUCT, ROWS = range(5)
-
-# Only compiled code calls these functions: without an entry for Python they are compiled in less time.
-_inner = compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)
-
-
-@_inner
-def _array(memory, layer, number, n):
-    """Return the array (1, n, m) with this number of a layer's work."""
-    return block(memory, layer[WORK] + number * n * layer[M], n, layer[M])
-
-
-@_inner
-def _row(memory, layer, number, n):
-    """Return the row (1, 1, m) with this number of a layer's work."""
-    return block(memory, layer[WORK] + (ARRAYS * n + number) * layer[M], 1, layer[M])
-
-
-@_inner
-def _units(values, layer, place):
-    """Return a tensor of the layer's units, (1, 1, m)."""
-    return block(values, layer[place], 1, layer[M])
-
-
-@_inner
-def _kept(kept, layer, n):
-    """Return which inputs of a layer are not dropped (1, n, d)."""
-    return block(kept, layer[KEPT], n, layer[D])
-
-
-@_inner
-def _drop(x, which, keys, limits, scales, step, number, out, kept):
-    """Write dropout of a layer's inputs `x` (1, n, d) to `out`, which may be `x`."""
-    own = slice(which, which + 1)
-    drop(x, keys[own], limits[own], block(scales, which, 1, 1), step, number, 0, 0, out, kept)
-
-
-@_inner
-def _forward(call, x, layers, p, eps, batch, work, keys, limits, scales, step, kept):
-    """Compute the logits of `x` (n, d), and the batch's statistics in `batch`; all results are in `work`."""
-    n, last = len(x), len(layers) - 1
-    one, zero = p.dtype.type(1), p.dtype.type(0)
-    source = x.ctypes.data
-    for number in range(last + 1):
-        layer = layers[number]
-        d, m = layer[D], layer[M]
-        s, y = _array(work, layer, _S, n), _array(work, layer, _Y, n)
-        weights = p[layer[W] :].ctypes.data
-        gemm(call, AS_IT_IS, AS_IT_IS, n, m, d, one, source, d, weights, m, zero, s.ctypes.data, m)
-        if layer[B] >= 0:
-            b = _units(p, layer, B)[0, 0]
-            for i in range(n):
-                row = s[0, i]
-                for j in range(m):
-                    row[j] += b[j]
-        if number == last:
-            return s
-        if layer[GAMMA] >= 0:
-            gamma, beta = _units(p, layer, GAMMA), _units(p, layer, BETA)
-            mean, var = _units(batch, layer, MEAN), _units(batch, layer, VAR)
-            centred = _array(work, layer, _CENTRED, n)
-            inv_std, scale = _row(work, layer, _INV_STD, n), _row(work, layer, _SCALE, n)
-            norm_forward(s, gamma, beta, eps, zero, y, centred, inv_std, mean, var, scale)
-        else:
-            for i in range(n):
-                row, out = s[0, i], y[0, i]
-                for j in range(m):
-                    out[j] = zero if row[j] < zero else row[j]  # a NaN stays one
-        if scales[_HIDDEN] > 0:  # in place: a dropped output gets no gradient, whatever its slope
-            _drop(y, _HIDDEN, keys, limits, scales, step, number + 1, y, _kept(kept, layers[number + 1], n))
-        source = y.ctypes.data
-    return s
-
-
-@_inner
-def _backward(call, x, layers, p, g, gradient, work, scales, kept):
-    """Compute the gradients of all parameters, for that of the logits `g` (1, n, c)."""
-    n = len(x)
-    one, zero = p.dtype.type(1), p.dtype.type(0)
-    for number in range(len(layers) - 1, -1, -1):
-        layer = layers[number]
-        d, m = layer[D], layer[M]
-        below = layers[number - 1]
-        source = _array(work, below, _Y, n).ctypes.data if number > 0 else x.ctypes.data
-        into = gradient[layer[W] :].ctypes.data
-        gemm(call, TRANSPOSED, AS_IT_IS, d, m, n, one, source, d, g.ctypes.data, m, zero, into, m)
-        if layer[B] >= 0:
-            sums = _units(gradient, layer, B)[0, 0]
-            sums[:] = zero
-            for i in range(n):
-                row = g[0, i]
-                for j in range(m):
-                    sums[j] += row[j]
-        if number == 0:
-            return
-        to, y, weights = _array(work, below, _BELOW, n), _array(work, below, _Y, n), p[layer[W] :].ctypes.data
-        gemm(call, AS_IT_IS, TRANSPOSED, n, d, m, one, g.ctypes.data, m, weights, m, zero, to.ctypes.data, d)
-        if scales[_HIDDEN] > 0:
-            drop_gradient(to, _kept(kept, layer, n), block(scales, _HIDDEN, 1, 1))
-        g = _array(work, below, _DS, n)
-        if below[GAMMA] >= 0:
-            gamma, beta = _units(gradient, below, GAMMA), _units(gradient, below, BETA)
-            centred, inv_std = _array(work, below, _CENTRED, n), _row(work, below, _INV_STD, n)
-            scale, mean_g = _row(work, below, _SCALE, n), _row(work, below, _MEAN_G, n)
-            mean_product = _row(work, below, _MEAN_PRODUCT, n)
-            norm_backward(to, y, centred, inv_std, scale, g, gamma, beta, mean_g, mean_product)
-        else:
-            relu_backward(to, y, g)
-
-
-@_inner
-def _flat(values, start, m):
-    """Return m values from `start` on, as (1, 1, m)."""
-    return block(values, start, 1, m)
-
-
-@_inner
-def _update(p, v, gradient, weights, keep, shrink, rho, nesterov, squares):
-    """Take the step of `gradient`; return nothing, and add the squares of the weights before it to `squares` (1,).
-
-    Only the first `weights` parameters are weights, which have a penalty.  Without momentum `v` is empty.
-    """
-    if len(v) == 0:
-        squares[0] += _scale_and_sum(p[:weights], keep)
-        for j in range(len(p)):
-            p[j] -= gradient[j]
-        return
-    none = np.zeros_like(squares)
-    for start, stop, by, sums in ((0, weights, shrink, squares), (weights, len(p), 0 * shrink, none)):
-        m = stop - start
-        step = _flat(gradient, start, m)
-        momentum(_flat(p, start, m), _flat(v, start, m), step, 0, by, rho, nesterov, sums)
-
-
-@_inner
-def _scale_and_sum(weights, keep):
-    """Multiply weights by `keep`; return the sum of their squares before, in float64."""
-    short = weights * weights
-    for j in range(len(weights)):
-        weights[j] *= keep
-    return total(short)
+# What `call` has: addresses of the batches' inputs (k, n, d), labels (k, n) and weights (k, n), of the rates (k, RATES)
+# and of the figures (k, 3); and the number of the first step.
+X, LABELS, WEIGHTS, NUMBERS, FIGURES, FIRST, CALL = range(7)
+# A step's rates: eta / n, 1 - 2 eta lambda, 2 eta lambda, alpha of the running statistics; and settings of the network.
+ETA, KEEP, SHRINK, ALPHA, EPS, RHO, SMOOTHING, SCALE_INPUTS, SCALE_HIDDEN, RATES = range(10)
+LOSS, HITS, SQUARES = range(3)
 
 
 @compiled
-def train(
-    call,
-    x,
-    labels,
-    weights,
-    layers,
-    penalised,
-    p,
-    v,
-    running,
-    rates,
-    rho,
-    nesterov,
-    smoothing,
-    keys,
-    limits,
-    scales,
-    first,
-    eps,
-    gradient,
-    batch,
-    work,
-    dropped,
-    kept,
-    losses,
-    correct,
-    figures,
-):
-    """Take k steps with one network, in place.
+def take_steps(programs, calls, steps):
+    """Take `steps` steps with each network in turn.
 
-    `x` are the inputs of the batches (k, n, d), `labels` (k, n) their classes, and `weights` the weights of the samples
-    (k, n), or (k, 0) for 1.  The first `penalised` parameters are weights; the velocities `v` are empty without
-    momentum.  `rates` (k, 4) has eta / n, 1 - 2 eta lambda, 2 eta lambda, and alpha of the running statistics for each
-    step.  `keys` (2, 2), `limits` (2,) and `scales` (2,) are those of dropout of inputs and of hidden outputs, with a
-    scale of 0 where there is none; `first` is the number of the first step.  `gradient`, `batch`, `work`, `dropped`
-    (1, n, d), `kept`, `losses` (1, n) and `correct` (1, n) are memory of the loop.  `figures` (k, 3), all 0, receive
-    the sum of the losses, the hits, and the squares of the weights before the update.
+    `programs` (R, parts, 1 + arguments) has the address of each part of a step, followed by its arguments; `calls`
+    (R, CALL) what all parts of a network are given.
     """
-    step = np.empty(1, np.int32)
-    for t in range(len(x)):
-        scale, alpha = rates[t, :1], rates[t, 3]
-        step[0] = first + t
-        inputs = x[t]
-        if scales[_INPUTS] > 0:
-            _drop(x[t : t + 1], _INPUTS, keys, limits, scales, step, 0, dropped, _kept(kept, layers[0], len(inputs)))
-            inputs = dropped[0]
-        s = _forward(call, inputs, layers, p, eps, batch, work, keys, limits, scales, step, kept)
-        g = _array(work, layers[-1], _Y, len(inputs))
-        cross_entropy(s, labels[t : t + 1], block(rates[t], 0, 1, 1), losses, correct, g)
-        if smoothing[0] > 0:
-            smooth_labels(s, labels[t : t + 1], smoothing, scale, losses, g)
-        for i in range(weights.shape[1]):
-            losses[0, i] *= weights[t, i]
-            for j in range(g.shape[2]):
-                g[0, i, j] *= weights[t, i]
-        rest = p.dtype.type(1) - alpha
-        for j in range(len(running)):
-            running[j] = running[j] * alpha + rest * batch[j]
-        _backward(call, inputs, layers, p, g, gradient, work, scales, kept)
-        _update(p, v, gradient, penalised, rates[t, 1], rates[t, 2:3], rho, nesterov, figures[t, 2:])
-        for i in range(losses.shape[1]):
-            figures[t, 0] += losses[0, i]
-            figures[t, 1] += correct[0, i]
+    R, parts, width = programs.shape
+    for r in range(R):
+        first, call, rates = programs[r].ctypes.data, calls[r].ctypes.data, calls[r, NUMBERS]
+        for t in range(steps):
+            for number in range(parts):
+                call_part(programs[r, number, 0], first + (number * width + 1) * 8, call, t, rates)
+
+
+@part
+def affine(a, call, t, like):
+    """Affine map: s <- x W + b, for x (n, d) of the layer below, or of the batch where that is 0."""
+    gemm_address, n, d, m, x, W, b, s = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    if x == 0:
+        x = call[X] + t * n * d * size_of(like)
+    gemm(gemm_address, AS_IT_IS, AS_IT_IS, n, m, d, real(like, 1), x, d, W, m, real(like, 0), s, m)
+    if b != 0:
+        bias = reals_at(b, like)
+        for i in range(n):
+            row = after(reals_at(s, like), i * m)
+            for j in range(m):
+                row[j] += bias[j]
+
+
+@part
+def gradients(a, call, t, like):
+    """Gradients of a layer: x' g, the sum of g, and if there is a layer below, g W' of its outputs (n, d)."""
+    gemm_address, n, d, m, x, g, dW, db, W, to = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]
+    if x == 0:
+        x = call[X] + t * n * d * size_of(like)
+    one, zero = real(like, 1), real(like, 0)
+    gemm(gemm_address, TRANSPOSED, AS_IT_IS, d, m, n, one, x, d, g, m, zero, dW, m)
+    if db != 0:
+        sums = reals_at(db, like)
+        for j in range(m):
+            sums[j] = zero
+        for i in range(n):
+            row = after(reals_at(g, like), i * m)
+            for j in range(m):
+                sums[j] += row[j]
+    if to != 0:
+        gemm(gemm_address, AS_IT_IS, TRANSPOSED, n, d, m, one, g, m, W, m, zero, to, d)
+
+
+@part
+def norm_forward(a, call, t, like):
+    """Batch normalisation and ReLU of s (n, m)."""
+    n, m, s, y, centred = a[0], a[1], reals_at(a[2], like), reals_at(a[3], like), reals_at(a[4], like)
+    gamma, beta, mu, v = reals_at(a[5], like), reals_at(a[6], like), reals_at(a[7], like), reals_at(a[8], like)
+    inv_std, k = reals_at(a[9], like), reals_at(a[10], like)
+    one, zero, eps = real(like, 1), real(like, 0), like[t * RATES + EPS]
+    for j in range(m):
+        mu[j] = zero
+        v[j] = zero
+    for i in range(n):
+        row = after(s, i * m)
+        for j in range(m):
+            mu[j] += row[j]
+    for j in range(m):
+        mu[j] /= n
+    for i in range(n):
+        row, c = after(s, i * m), after(centred, i * m)
+        for j in range(m):
+            c[j] = row[j] - mu[j]
+        for j in range(m):
+            v[j] += c[j] * c[j]
+    for j in range(m):
+        v[j] /= n
+        inv_std[j] = one / math.sqrt(v[j] + eps)
+        k[j] = gamma[j] * inv_std[j]
+    for i in range(n):
+        c, row = after(centred, i * m), after(y, i * m)
+        for j in range(m):
+            z = c[j] * k[j] + beta[j]
+            row[j] = zero if z < zero else z  # a NaN stays one
+
+
+@part
+def norm_backward(a, call, t, like):
+    """Gradients of :func:`norm_forward`, for that of its results g (n, m)."""
+    n, m, g, y, centred, ds = a[0], a[1], a[2], a[3], a[4], reals_at(a[5], like)
+    gg, gb, mg, mp = reals_at(a[6], like), reals_at(a[7], like), reals_at(a[8], like), reals_at(a[9], like)
+    inv_std, k, zero = reals_at(a[10], like), reals_at(a[11], like), real(like, 0)
+    for j in range(m):
+        gg[j] = zero
+        gb[j] = zero
+    for i in range(n):
+        source, active = after(reals_at(g, like), i * m), after(reals_at(y, like), i * m)
+        c, d = after(reals_at(centred, like), i * m), after(ds, i * m)
+        for j in range(m):
+            d[j] = source[j] if active[j] > zero else zero
+        for j in range(m):
+            gb[j] += d[j]
+        for j in range(m):
+            gg[j] += d[j] * c[j]
+    for j in range(m):
+        gg[j] *= inv_std[j]
+        mp[j] = gg[j] * inv_std[j] / n
+        mg[j] = gb[j] / n
+    for i in range(n):
+        c, d = after(reals_at(centred, like), i * m), after(ds, i * m)
+        for j in range(m):
+            d[j] = (d[j] - mg[j] - c[j] * mp[j]) * k[j]
+
+
+@part
+def relu_forward(a, call, t, like):
+    """ReLU of so many numbers: y <- max(s, 0)."""
+    s, y, zero = reals_at(a[1], like), reals_at(a[2], like), real(like, 0)
+    for j in range(a[0]):
+        y[j] = zero if s[j] < zero else s[j]  # a NaN stays one
+
+
+@part
+def relu_backward(a, call, t, like):
+    """Gradient of ReLU: ds <- g where y > 0, else 0."""
+    g, y, ds, zero = reals_at(a[1], like), reals_at(a[2], like), reals_at(a[3], like), real(like, 0)
+    for j in range(a[0]):
+        ds[j] = g[j] if y[j] > zero else zero
+
+
+@part
+def entropy(a, call, t, like):
+    """Losses (n,) and hits (n,) of the logits s (n, c), and their gradient g, times eta / n."""
+    n, c, s, g = a[0], a[1], reals_at(a[2], like), reals_at(a[3], like)
+    losses, correct, labels = reals_at(a[4], like), bytes_at(a[5]), after(integers_at(call[LABELS]), t * n)
+    scale = like[t * RATES + ETA]
+    for i in range(n):
+        row, target, label = after(s, i * c), after(g, i * c), labels[i]
+        best = 0
+        for j in range(1, c):
+            # As argmax: the first largest logit; NaN counts as the largest.
+            if row[j] > row[best] or (row[j] != row[j] and row[best] == row[best]):
+                best = j
+        top = row[best]
+        total = real(like, 0)
+        for j in range(c):
+            e = math.exp(row[j] - top)
+            target[j] = e
+            total += e
+        losses[i] = math.log(total) - (row[label] - top)
+        correct[i] = best == label
+        factor = scale / total
+        for j in range(c):
+            target[j] *= factor
+        target[label] -= scale
+
+
+@part
+def smooth(a, call, t, like):
+    """Bring label smoothing into losses and gradients."""
+    n, c, s, g, losses = a[0], a[1], reals_at(a[2], like), reals_at(a[3], like), reals_at(a[4], like)
+    labels, alpha = after(integers_at(call[LABELS]), t * n), like[t * RATES + SMOOTHING]
+    each, factor = real(like, 1) / c, like[t * RATES + ETA] * alpha
+    for i in range(n):
+        row, target, label = after(s, i * c), after(g, i * c), labels[i]
+        mean = real(like, 0)
+        for j in range(c):
+            mean += row[j]
+            target[j] -= factor * each
+        losses[i] += alpha * (row[label] - mean * each)
+        target[label] += factor
+
+
+@part
+def weigh(a, call, t, like):
+    """Multiply losses and gradients by the weights of the samples."""
+    n, c, g, losses = a[0], a[1], reals_at(a[2], like), reals_at(a[3], like)
+    weights = after(reals_at(call[WEIGHTS], like), t * n)
+    for i in range(n):
+        losses[i] *= weights[i]
+        for j in range(c):
+            g[i * c + j] *= weights[i]
+
+
+@part
+def tally(a, call, t, like):
+    """Add up losses and hits; move the running statistics towards those of the batch."""
+    losses, correct, running, batch = reals_at(a[1], like), bytes_at(a[2]), reals_at(a[4], like), reals_at(a[5], like)
+    figures, alpha = doubles_at(call[FIGURES]), like[t * RATES + ALPHA]
+    for i in range(a[0]):
+        figures[3 * t + LOSS] += losses[i]
+        figures[3 * t + HITS] += correct[i]
+    rest = real(like, 1) - alpha
+    for j in range(a[3]):
+        running[j] = running[j] * alpha + rest * batch[j]
+
+
+@part
+def drop(a, call, t, like):
+    """Dropout of x (n, m), or of the batch where that is 0."""
+    n, m, x, y, kept, words, column = a[0], a[1], a[2], reals_at(a[3], like), a[4], words_at(a[5]), a[6]
+    layer, keys = a[7], integers_at(a[8])
+    limit = np.uint32(keys[2])
+    if x == 0:
+        x = call[X] + t * n * m * size_of(like)
+    scale, zero = like[t * RATES + column], real(like, 0)
+    for i in range(n):
+        philox_words(0, i, layer, call[FIRST] + t, keys[0], keys[1], (m + 3) // 4, words)
+        source, target, mine = after(reals_at(x, like), i * m), after(y, i * m), after(bytes_at(kept), i * m)
+        for j in range(m):
+            mine[j] = words[j] >= limit
+        for j in range(m):
+            target[j] = source[j] * scale if mine[j] else zero
+
+
+@part
+def drop_gradient(a, call, t, like):
+    """Change the gradient g of dropped values in place."""
+    g, kept, zero, scale = reals_at(a[1], like), bytes_at(a[2]), real(like, 0), like[t * RATES + SCALE_HIDDEN]
+    for j in range(a[0]):
+        g[j] = g[j] * scale if kept[j] else zero

@@ -45,16 +45,18 @@ class FeatureParallelStepper(PlainStepper):
 
         self._kernels = feature_parallel_kernels
         sgemm, dgemm, memmove, give_way = addresses() or (0, 0, 0, 0)
-        self._calls = np.array([sgemm if self.dtype == np.float32 else dgemm, memmove, give_way], np.int64)
+        self._calls = np.array([sgemm if self.dtype == np.float32 else dgemm, give_way], np.int64)
         d = self.config.inputs
         edges = [16 * (d * i // (16 * threads)) for i in range(threads)] + [d]
         self._shares = list(pairwise(edges))
         if isinstance(x, StandardisedRows):
             located: tuple[Any, Any] = x.located() or (x.x, None)
-            self._features, self._places = located
-            self._standard = np.stack([x.whole, x.rest, x.factor])
+            features, self._places = located
+            standard = np.stack([x.whole, x.rest, x.factor])
+            ways = (standard, None) if features.itemsize == 1 else (None, standard)
+            self._x: tuple[Any, ...] = (features, *ways, None)
         else:
-            self._features, self._places, self._standard = x, None, np.empty((3, 0), self.dtype)
+            self._places, self._x = None, (x, None, None, memmove)
         self._shared: dict[int, tuple[list[Array], Array, Array]] = {}
         self._inner = self.ops
         self.ops = self.ops._replace(gather=self._gather, affine=self._affine, descend_by_product=self._update)
@@ -93,7 +95,7 @@ class FeatureParallelStepper(PlainStepper):
 
     def _worker(self, number: int, perm: Array) -> None:
         self._kernels.work(
-            self._calls, self._features, self._standard, perm, self._shares[number][0], self._batches[number],
+            self._calls, *self._x, perm, self._shares[number][0], self._batches[number],
             self._shares_of_W[number], self._parts[number], self._g, self._keep, self._squares[number],
             self._flags, number * _APART, 0,
         )  # fmt: skip
@@ -107,7 +109,7 @@ class FeatureParallelStepper(PlainStepper):
             return self._inner.affine(x, W, b, out)
         t = self._t
         self._squares[0, t] = self._kernels.lead_forward(
-            self._calls, self._features, self._standard, self._rows[t], x, self._shares_of_W[0], self._parts, t,
+            self._calls, *self._x, self._rows[t], self._shares[0][0], x, self._shares_of_W[0], self._parts, t,
             self._flags, _APART,
         )  # fmt: skip
         s = self._parts[:1]
@@ -119,9 +121,8 @@ class FeatureParallelStepper(PlainStepper):
         if x is not self._batches[0]:
             return self._inner.descend_by_product(W, x, g, keep, squares, out)
         t = self._t
-        self._kernels.lead_update(
-            self._calls, x, g[0], self._g, self._shares_of_W[0], self._keep[t], t, self._flags, 0
-        )  # fmt: skip
+        np.copyto(self._g, g[0])
+        self._kernels.lead_update(self._calls, x, self._g, self._shares_of_W[0], self._keep[t], t, self._flags, 0)
         self._t = t + 1
         return None
 

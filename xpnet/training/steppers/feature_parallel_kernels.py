@@ -1,4 +1,9 @@
-"""The work of each thread of the feature-parallel stepper: its share of the first layer's features."""
+"""The work of each thread of the feature-parallel stepper: its share of the first layer's features.
+
+Two of three arguments are None: `of_bytes` and `of_numbers`, which have the location and the scale (3, d) of features
+that are still to be standardised, and `memmove`, the address of what copies others.  A branch for something that is
+None is left out before the code is compiled.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +23,14 @@ def _squares(W):
 
 
 @compiled
-def forward_share(calls, x, standard, rows, first, batch, W, s):
+def forward_share(calls, x, of_bytes, of_numbers, memmove, rows, first, batch, W, s):
     """Gather the batch's features from `first` on, and set s (n, m) to their part of x W; return sum(W**2)."""
-    if x.itemsize == 1:
-        gather_bytes(rows, x, first, standard[0], standard[1], standard[2], batch)
-    elif standard.shape[1] > 0:
-        gather_scaled(rows, x, first, standard[0], standard[1], standard[2], batch)
-    else:
-        gather_floats(rows, x, first, batch, calls[1])
+    if of_bytes is not None:
+        gather_bytes(rows, x, first, of_bytes[0], of_bytes[1], of_bytes[2], batch)
+    if of_numbers is not None:
+        gather_scaled(rows, x, first, of_numbers[0], of_numbers[1], of_numbers[2], batch)
+    if memmove is not None:
+        gather_floats(rows, x, first, batch, memmove)
     (n, d), m = batch.shape, W.shape[1]
     one, zero = W.dtype.type(1), W.dtype.type(0)
     gemm(calls[0], AS_IT_IS, AS_IT_IS, n, m, d, one, batch.ctypes.data, d, W.ctypes.data, m, zero, s.ctypes.data, m)
@@ -41,23 +46,23 @@ def update_share(calls, batch, g, W, keep):
 
 
 @compiled
-def work(calls, x, standard, perm, first, batch, W, s, g, keep, squares, flags, mine, leader):
+def work(calls, x, of_bytes, of_numbers, memmove, perm, first, batch, W, s, g, keep, squares, flags, mine, leader):
     """Take the steps of `perm` (k, n) for one share of the features, synchronised with the leader."""
     for t in range(len(perm)):
-        squares[t] = forward_share(calls, x, standard, perm[t], first, batch, W, s)
+        squares[t] = forward_share(calls, x, of_bytes, of_numbers, memmove, perm[t], first, batch, W, s)
         raise_flag(flags, mine, t + 1)
-        wait_for(flags, leader, t + 1, calls[2])
+        wait_for(flags, leader, t + 1, calls[1])
         if read_flag(flags, leader) == LEAVE:
             return
         update_share(calls, batch, g, W, keep[t])
 
 
 @compiled
-def lead_forward(calls, x, standard, rows, batch, W, parts, t, flags, apart):
+def lead_forward(calls, x, of_bytes, of_numbers, memmove, rows, first, batch, W, parts, t, flags, apart):
     """Compute the leader's share, and sum all shares in parts[0]; return sum(W**2) of the leader's share."""
-    squares = forward_share(calls, x, standard, rows, 0, batch, W, parts[0])
+    squares = forward_share(calls, x, of_bytes, of_numbers, memmove, rows, first, batch, W, parts[0])
     for worker in range(1, len(parts)):
-        wait_for(flags, worker * apart, t + 1, calls[2])
+        wait_for(flags, worker * apart, t + 1, calls[1])
         s, part = parts[0], parts[worker]
         for i in range(s.shape[0]):
             for j in range(s.shape[1]):
@@ -66,8 +71,7 @@ def lead_forward(calls, x, standard, rows, batch, W, parts, t, flags, apart):
 
 
 @compiled
-def lead_update(calls, batch, g, shared_g, W, keep, t, flags, mine):
-    """Pass the gradient at the first layer's output to the workers, and compute the leader's share of the update."""
-    shared_g[:] = g
+def lead_update(calls, batch, g, W, keep, t, flags, mine):
+    """Let the workers use the gradient `g` at the first layer's output, and update the leader's share."""
     raise_flag(flags, mine, t + 1)
-    update_share(calls, batch, shared_g, W, keep)
+    update_share(calls, batch, g, W, keep)
