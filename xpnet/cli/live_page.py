@@ -81,7 +81,7 @@ def watch_folder(folder: Path, output: Output) -> None:
         while not site.ended:
             time.sleep(_EVERY)
     except KeyboardInterrupt:
-        output.note(f"{what or folder} goes on without being watched" if what else f"{folder} is no longer watched")
+        output.note(f"{what} goes on without being watched" if what else f"{folder} is no longer watched")
     finally:
         server.close()
     found = {"folder": str(folder), "kind": site.kind or "runs", "ended": site.ended}

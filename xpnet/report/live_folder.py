@@ -24,6 +24,8 @@ _DEPTH, _FRESH = 3, 1.0
 _ROWS = 300
 # The largest history, in bytes, that is drawn: it is read anew at each change.
 _LARGEST = 50_000_000
+# Figures of the table of runs.
+_FIGURES = ("validation", "test")
 SEARCH = "search.toml"
 _FILES = (CONFIG, HISTORY, METRICS, SEARCH, RESULT)
 
@@ -104,11 +106,10 @@ class FolderSite:
         tables = [_searches_table(searches)] if searches else []
         tables += [_runs_table(runs)] if runs else []
         states = [entry.state for _, entry in runs]
-        words = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_order)))
-        words = "; ".join(part for part in (f"runs: {words}" if runs else "", f"searches: {len(searches)}") if part)
-        if not searches:
-            words = words.partition(";")[0]
-        return live_page("runs", folder.resolve().name, words, tables=tables)
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_order)))
+        words = [f"runs: {counts}"] if runs else []
+        words += [f"searches: {len(searches)}"] if searches else []
+        return live_page("runs", folder.resolve().name, "; ".join(words), tables=tables)
 
     def _run(self, path: Path) -> dict[str, Any]:
         entry = self._entry(path)
@@ -193,9 +194,6 @@ def _runs_table(runs: Sequence[tuple[str, RunEntry]]) -> dict[str, Any]:
     head = ["run", "state", "validation accuracy", "test accuracy", "data", "network", "begun"]
     shown = "" if len(runs) <= _ROWS else f", {_ROWS} of {len(runs)}"
     return {"caption": f"Runs{shown}: those that train, then the youngest first", "head": head, "rows": rows}
-
-
-_FIGURES = ("validation", "test")
 
 
 def _searches_table(searches: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, Any]:
