@@ -134,6 +134,7 @@ def test_ci_installs_nothing_else():
         "pip install --quiet --require-hashes -r requirements/ci.txt",
         "pip install --quiet --no-deps --no-build-isolation .",
         'pip install --quiet --require-hashes -r requirements/torch.txt || echo "is not here: its tests are skipped"',
+        'pip install --quiet --no-deps --require-hashes -r requirements/axe.txt || echo "is not here: tests skipped"',
     ]
     assert re.search("^python requirements/audit.py$", script, re.MULTILINE)
 

@@ -5,101 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from report_cases import HOSTILE, hostile, search, small
+from browsing import NEEDS_BROWSER, drawn, show, until
+from report_cases import HOSTILE
 
 import xpnet
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver, which are not installed"
-    ),
-]
-ARGUMENTS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900"),
-)
+pytestmark = NEEDS_BROWSER
 KINDS = ("run", "lists", "search", "comparison", "hostile", "reproduction")
 MARKS = "path, rect, line, text"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory, worker_id):
-    """Return the page of each kind; workers that run beside each other make them once."""
-    there = tmp_path_factory.getbasetemp()
-    there = (there if worker_id == "master" else there.parent) / "report-pages"
-    done = there / "done"
-    try:
-        there.mkdir()
-    except FileExistsError:
-        until(done.exists, "the pages that another worker makes", 120)
-    else:
-        one = small(out=str(there / "2026-11-21_19-31-05"))
-        lists = small("--lambda", "0.001,0.1", "--runs", "2", out=str(there / "2026-11-21_19-31-17"))
-        winner = small(out=str(there / "winner"))
-        folders = {
-            "run": [one],
-            "lists": [lists],
-            "search": [search(there / "search", winner=winner)],
-            "comparison": [one, lists],
-            "hostile": [hostile(there / "hostile")],
-        }
-        for kind, paths in folders.items():
-            xpnet.write_report(*paths, out=there / f"{kind}.html")
-        done.touch()
-    found = {kind: there / f"{kind}.html" for kind in KINDS[:-1]}
-    return found | {"reproduction": Path(__file__).parents[2] / "docs" / "reproduction" / "index.html"}
-
-
-def show(browser, page: Path, *, dark: bool = False, width: int = 1280) -> None:
-    """Open a page; what was logged before is forgotten."""
-    theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    theme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # what is clicked stands still
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    for log in ("browser", "performance"):
-        browser.get_log(log)
-    browser.get(page.as_uri())
-
-
-def drawn(browser, most: int = 99) -> list:
-    """Bring the charts into sight and return them once they are drawn."""
-    figures = browser.find_elements("css selector", "figure[data-chart]")[:most]
-    for figure in figures:
-        browser.execute_script("arguments[0].scrollIntoView()", figure)
-        until(lambda figure=figure: figure.get_attribute("data-drawn") == "yes", figure.get_attribute("data-chart"))
-    return figures
-
-
-def until(holds, what: str = "", seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 @pytest.mark.guarantee("supply-chain")

@@ -102,7 +102,7 @@ def test_one_function_opens_files():
         "ops/cuda/kernels.py: (FOLDER / name).read_text",
         "ops/numba_cache.py: file.read_bytes",
         "ops/numba_cache.py: path.read_bytes",
-        "report/live.py: (resources.files('xpnet.report') / 'templates' / name).read_bytes",
+        "report/live_server.py: (resources.files('xpnet.report') / 'templates' / name).read_bytes",
         "report/page.py: (files / 'page.css').read_text",
         "report/page.py: (files / 'page.js').read_text",
         "reproduction/experiments.py: path.open",

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -171,3 +172,14 @@ def test_a_pipe_is_refused_with_a_reason(tmp_path: Path):
     why = r"lock: cannot be opened for writing \(it is a named pipe, and must be a regular file\)"
     with pytest.raises(RunError, match=why), only_one(tmp_path / "lock", "taken"):
         pass
+
+
+def test_lock_that_is_held_for_an_instant_is_waited_for(tmp_path: Path):
+    path = tmp_path / "file"
+    path.touch()
+    looks = path.open("rb+")
+    assert try_lock(looks)
+    timer = threading.Timer(0.03, looks.close)
+    timer.start()
+    with only_one(path, "another trains here"):
+        assert looks.closed

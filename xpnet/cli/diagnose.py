@@ -20,7 +20,8 @@ from xpnet.cli.diagnosis_tables import (
     verdicts_in_words,
 )
 from xpnet.cli.figures import drawer, write_figures
-from xpnet.cli.options import DATA, OUTPUT, given, number, with_settings
+from xpnet.cli.live_page import live_page
+from xpnet.cli.options import DATA, FLAG, OUTPUT, given, number, with_settings
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import ConfigError, DivergedError, RunError
 from xpnet.nn.model_file import MODEL, read_model
@@ -31,10 +32,12 @@ from xpnet.utils.file_system import check_utf8
 from xpnet.utils.plural import counted
 
 if TYPE_CHECKING:
-    from xpnet.analysis.layer_history import Recorder
+    from collections.abc import Sequence
+
     from xpnet.backend import Backend
     from xpnet.data import Dataset
     from xpnet.nn.network import Network
+    from xpnet.training.callback import Callback
     from xpnet.training.population import Population
 
 _DIAGNOSIS = Group("Diagnosis", sort_key=0)
@@ -62,6 +65,12 @@ def diagnose(
             "runs/diagnosis-TIME without one]",
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT, **FLAG, help="Draw run and layers as it trains, on a page that only this machine sees."
+        ),
+    ] = False,
     output: Output = STANDARD,
 ) -> None:
     """Show what happens inside a network: scales, gradients, dead units and ranks, by layer and by epoch.
@@ -92,7 +101,8 @@ def diagnose(
         epochs = counted(population.train.length(len(data.train), population.network).epochs, "epoch")
         output.note(f"diagnosis: {title}, {recorder.samples} samples, {epochs}; folder {folder}")
 
-        exit_code, diverged = _train(network, data, population, orders, recorder, output)
+        with live_page(title, population.rows, output, watch=watch, layers=recorder.history) as pages:
+            exit_code, diverged = _train(network, data, population, orders, [recorder, *pages], output)
         complete = exit_code == 0 and diverged is None
         history = recorder.history
         repeated = _compare(run, network) if run is not None and complete else None
@@ -130,9 +140,9 @@ def diagnose(
 
 
 def _train(
-    network: Network, data: Dataset, population: Population, orders: Any, recorder: Recorder, output: Output
+    network: Network, data: Dataset, population: Population, orders: Any, own: Sequence[Callback], output: Output
 ) -> tuple[int, DivergedError | None]:
-    """Train and record; return the exit code of an interruption, or 0, and the error of a training that diverged."""
+    """Train; return the exit code of an interruption, or 0, and the error of a training that diverged."""
     from xpnet.cli.progress import ProgressBars, StopOnInterrupt
     from xpnet.training.train import train
 
@@ -140,7 +150,7 @@ def _train(
         finish_on_interrupt(output, "stopping after this step; press Ctrl-C again to leave at once") as interrupt,
         ProgressBars(shown=output.show_progress) as bars,
     ):
-        callbacks = [recorder, bars, StopOnInterrupt(interrupt)]
+        callbacks = [*own, bars, StopOnInterrupt(interrupt)]
         try:
             result = train(network, data, population.train, callbacks=callbacks, orders=orders)
         except DivergedError as error:

@@ -9,7 +9,9 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.completion import page_folders
 from xpnet.cli.console import STANDARD, Output
+from xpnet.cli.live_page import watch_folder
 from xpnet.cli.options import FLAG, OUTPUT
+from xpnet.errors import ConfigError
 
 _REPORT = Group("Report", sort_key=0)
 
@@ -49,6 +51,15 @@ def report(
             "--config FILE.zip repeats one.",
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        Parameter(
+            group=_REPORT,
+            **FLAG,
+            help="In place of a file, serve a live page that only this machine sees, until Ctrl-C: of a run or search "
+            "that is being trained, wherever it was started, or of all in a folder.",
+        ),
+    ] = False,
     output: Output = STANDARD,
 ) -> None:
     """Write a run, a search, a reproduction or an index of runs as one offline HTML page, or compare runs.
@@ -56,6 +67,11 @@ def report(
     The page has settings, environment, curves, confusion matrix, worst mistakes, weights, timing and the command
     that makes it again. Nothing is overwritten: where report.html is taken, report_2.html is written.
     """
+    if watch:
+        if len(paths) != 1 or any((data, figures, out, zip)):
+            raise ConfigError("watch = true: serves the page of one folder and writes no file; leave other options out")
+        watch_folder(paths[0], output)
+        return
     from xpnet.report.write import write_report
 
     found = write_report(*paths, out=out, data=data, figures=figures, share=zip)

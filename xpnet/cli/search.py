@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 
 from xpnet.cli.completion import search_folders, searchable
 from xpnet.cli.console import Interrupt, NotesOnly, Output, finish_on_interrupt, percent
+from xpnet.cli.live_page import folder_page
 from xpnet.cli.options import (
     FLAG,
     OUTPUT,
@@ -119,6 +120,10 @@ def search(
             help="Options of the jobs, such as partition=gpu,time=60,gpus_per_node=1. [default: time=60]",
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        Parameter(group=OUTPUT, **FLAG, help="Draw the search as it runs, on a page that only this machine sees."),
+    ] = False,
     config: Config = None,
     out: Annotated[
         Path | None, Parameter(group=OUTPUT, help="New folder of the search. [default: runs/search-TIME]")
@@ -150,6 +155,8 @@ def search(
         raise ConfigError(f"search {' '.join(space)}: --resume goes on with what was searched; leave it out")
     request = SearchRequest(options, own, searched, config, storage, study, out, output)
     together = WorkersTogether(request, workers, launcher, slurm)
+    if watch and launcher == "slurm":
+        raise ConfigError("watch = true: jobs of a cluster have no page here; xpnet report FOLDER --watch has one")
     if together.wanted:
         if exit_code := together.run(space, resume):
             sys.exit(exit_code)
@@ -157,7 +164,7 @@ def search(
     with database_errors():
         worker, folder = request.join(resume) if joins else request.start(space)
         try:
-            with finish_on_interrupt(output, _STOPPING) as interrupt:
+            with finish_on_interrupt(output, _STOPPING) as interrupt, folder_page(folder, output, watch=watch):
                 result = _run(worker, folder, output, interrupt, request.kinds)
         finally:
             close_storage(worker.queue.storage)

@@ -43,7 +43,7 @@ def train_in(
         with (
             contextlib.closing(Saver(experiment, folder, output.note, point.step if point.starts else None)) as saver,
             ProgressBars(shown=output.show_progress) as bars,
-            live_page(experiment, output, watch=watch) as pages,
+            live_page(experiment.title, population.rows, output, watch=watch) as pages,
         ):
             callbacks = [saver, ChunkNotes(output.note, len(population)), bars, StopOnInterrupt(interrupt), *pages]
             callbacks += loggers(experiment, folder, output.note)

@@ -206,10 +206,10 @@ def raw_from_table(
     if rest < 2:
         raise DataError(f"{name} has {table.rows} rows; it must leave at least 2, to train and to validate")
     x, x_test = _read(table, name, order, rest)
-    labels_test = labels[order[rest:]]
+    labels_test, tested, rows = labels[order[rest:]], table, order[rest:]
     if test is not None:
         x_test, _ = _read(test[0], name, np.arange(test[0].rows), test[0].rows)
-        labels_test = test[1]
+        labels_test, tested, rows = test[1], test[0], np.arange(test[0].rows)
     return RawDataset(
         name=printable(metadata.name),
         location=metadata.location,
@@ -225,6 +225,7 @@ def raw_from_table(
         about={**metadata.about, "test_set": "split off" if test is None else "its own"},
         weights=None if weights is None else weights[order[:rest]],
         columns=table.described(None if test is None else test[0]),
+        lines_test=None if tested.lines_of is None else tested.lines_of(rows),
     )
 
 

@@ -32,6 +32,7 @@ class RawDataset:
         about: Facts for `xpnet data info`, such as its kind and the files that were left out.
         weights: Weight of each sample of `x` in the loss (n,); None for 1.
         columns: What the features of a table mean; see :class:`Dataset`.
+        lines_test: Lines of the test samples in their file (m,), from 1; None if it has no lines.
     """
 
     name: str
@@ -48,15 +49,20 @@ class RawDataset:
     about: Mapping[str, Any] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = None
     columns: tuple[Column, ...] = ()
+    lines_test: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """Samples: raw features `x` (n, d), classes `labels` (n,), and their `weights` in the loss (n,), None for 1."""
+    """Samples: raw features `x` (n, d), classes `labels` (n,), and their `weights` in the loss (n,), None for 1.
+
+    `lines` (n,) are those of the test samples of a CSV file, from 1; None for other samples.
+    """
 
     x: Features
     labels: NDArray[np.int64]
     weights: NDArray[np.float64] | None = None
+    lines: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

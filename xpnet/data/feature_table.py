@@ -38,6 +38,7 @@ class Table:
         owned: All rows, if the reader had to hold them in memory; they may be reordered in place.
         columns: What the values of each column mean; empty for numbers.
         gaps: Place of the first missing value of each column that has any, known once the chunks have been read.
+        lines_of: Returns the lines of rows, by number, in their file; None if it has no lines.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class Table:
     owned: NDArray[Any] | None = None
     columns: tuple[Column, ...] = ()
     gaps: dict[int, str] = field(default_factory=dict)
+    lines_of: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
 
     def described(self, other: Table | None = None) -> tuple[Column, ...]:
         """Return what the values of each column mean, after they have been read, with the gaps of another table too."""

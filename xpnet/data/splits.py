@@ -73,7 +73,7 @@ def split_raw(raw: RawDataset, config: DataConfig | None = None, transform: Tran
         split=split,
         train=train,
         validation=part(slice(training, stop)),
-        test=LabelledSet(raw.x_test, raw.labels_test),
+        test=LabelledSet(raw.x_test, raw.labels_test, lines=raw.lines_test),
         class_names=raw.class_names,
         image_shape=raw.image_shape,
         transform=transform,

@@ -37,6 +37,7 @@ class Mistake:
 
     Attributes:
         index: Its row in the test set, from 0.
+        line: Its line in the file of a table, from 1; None if there is none.
         true: The true class.
         predicted: The predicted class.
         confidence: Probability of the predicted class.
@@ -53,6 +54,7 @@ class Mistake:
     probability: float
     picture: str | None
     features: list[tuple[int | str, float, float]]
+    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def _mistake(network: Network, data: Dataset, index: int, p: NDArray[np.float64]
     features: list[tuple[int | str, float, float]] = [
         (int(i) if not names else names[i], float(values[i]), float(z[i])) for i in far
     ]
-    return Mistake(index, true, int(p.argmax()), float(p.max()), float(p[true]), picture, features)
+    line = None if data.test.lines is None else int(data.test.lines[index])
+    return Mistake(index, true, int(p.argmax()), float(p.max()), float(p[true]), picture, features, line)
 
 
 def _other_data(record: RunRecord, accuracies: NDArray[Any], members: list[int]) -> str:

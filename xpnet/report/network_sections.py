@@ -92,9 +92,18 @@ def mistakes(found: Inspection) -> list[Block]:
         features = "; ".join(
             f"{i if isinstance(i, str) else f'feature {i}'}: {value:.4g} ({z:+.1f} std)" for i, value, z in m.features
         )
-        rows.append([m.index, names[m.true], names[m.predicted], *shares, features])
-    head = ["test row", "true", "predicted", "probability", "of the true class", "features farthest from their mean"]
-    return [Text(words), table(head, rows, "The worst mistakes; rows count from 0")]
+        rows.append([m.index if m.line is None else m.line, names[m.true], names[m.predicted], *shares, features])
+    by_line = found.mistakes[0].line is not None
+    head = [
+        "line" if by_line else "test row",
+        "true",
+        "predicted",
+        "probability",
+        "of the true class",
+        "features farthest from their mean",
+    ]
+    counted = "lines of the file count from 1" if by_line else "rows of the test set count from 0"
+    return [Text(words), table(head, rows, f"The worst mistakes; {counted}")]
 
 
 def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:

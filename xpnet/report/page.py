@@ -228,6 +228,7 @@ def render(page: Page) -> str:
     template = environment.get_template("page.html")
     return template.render(
         page=page,
+        once=_Once(),
         style=Markup((files / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -235,6 +236,17 @@ def render(page: Page) -> str:
         charts=_packed(charts),
         static={panel.name: Markup(static_svg(panel)) for panel in panels},
     )
+
+
+class _Once:
+    """Numbers the repetitions of a label, since a screen reader lists regions by their labels."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, label: str) -> str:
+        self._seen[label] = count = self._seen.get(label, 0) + 1
+        return label if count == 1 else f"{label} ({count})"
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from xpnet.report.charts import dots, lines
 from xpnet.report.folds_section import folds
 from xpnet.report.format import SET_NAMES, is_number, number, percent, setting_label
 from xpnet.report.inspection import inspect
+from xpnet.report.next_steps import next_steps
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.theme import is_wide
@@ -42,6 +43,7 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     """Return the page of a run; `data` is the present location of its data, if it differs from the settings."""
     settings = settings_table(record.given, "Settings of the run; bold where not the default")
     commands = [
+        *next_steps(record),
         ("From its settings, to the last bit on the same machine:", repeat_command(record.path)),
         ("The command that was given:", (record.environment or {}).get("command")),
         ("This page:", repeat_command(record.path, "report")),

@@ -38,8 +38,13 @@ _OF_TRIAL: schema.Shapes = {
     "epochs": schema.whole(0),
     "seconds": schema.optional(schema.number(0)),
     "curve": schema.items(schema.record(_POINT)),
+    "worker": _TEXT,
 }
 _DRAW = schema.record({}, {"draw": schema.text, "low": _SOME, "high": _SOME, "values": schema.items(_VALUE)})
+_WORKER = schema.record(
+    {"worker": schema.text},
+    {**dict.fromkeys(("device", "place", "born"), schema.text), "pid": schema.whole(0)},
+)
 _ONE = schema.record({**_TRIAL, "state": schema.text}, _OF_TRIAL)
 _SHAPE = schema.record(
     {"kind": schema.one_of("search"), "trials": schema.items(_ONE), "space": schema.mapping(_DRAW)},
@@ -58,6 +63,8 @@ _SHAPE = schema.record(
         "environment": schema.optional(ENVIRONMENT_SHAPE),
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),
+        "workers": schema.items(_WORKER),
+        "interrupted": schema.optional(schema.flag),
         "conclusion": schema.optional(CONCLUSION_SHAPE),
     },
 )
@@ -153,6 +160,8 @@ class _Curves:
     def slim(self, trial: dict[str, Any]) -> dict[str, Any]:
         """Return a trial without the parts to remove."""
         kept = {name: value for name, value in trial.items() if name in _KEPT}
+        if trial["state"] == "running":
+            kept["worker"] = trial.get("worker")
         if isinstance(kept.get("validation"), dict):
             kept["validation"] = {
                 name: {"mean": value["mean"], "std": value["std"]} if isinstance(value, dict) else value

@@ -64,13 +64,21 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     sections += [
         Section("space", "Space and settings", _space(found, space)),
         environment_section(found.get("environment")),
-        again_section([("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]),
+        again_section(
+            [*_next(folder), ("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]
+        ),
     ]
     varied = ", ".join(map(setting_label, space))
     subtitle = f"{len(trials)} trials of {varied}, {found.get('sampler', 'an unknown sampler')}"
     conclusion = str((found.get("conclusion") or {}).get("text", ""))
     notes = [note for note in notes if note != conclusion]
     return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
+
+
+def _next(folder: Path) -> list[tuple[str, str | None]]:
+    """Return the command that trains the winner's settings, which a reader may give other options."""
+    best = folder / "best.toml"
+    return [("The best settings, with three seeds:", f"{repeat_command(best)} --runs 3")] if best.is_file() else []
 
 
 def _result(found: Mapping[str, Any], best: Trial) -> list[Block]:

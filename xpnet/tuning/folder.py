@@ -34,7 +34,7 @@ from xpnet.utils.parsing import read_toml, toml_bytes
 # Most points of all curves in search.json together; the rest of the file grows only with the number of trials.
 MOST_POINTS = 100_000
 # The pause between two writes of the outcome: at least these seconds, and at least this multiple of a write's time.
-_PAUSE, _PAUSES = 2.0, 20
+_PAUSE, _PAUSES = 0.5, 20
 _SEARCH_SHAPE = schema.record(
     {"storage": schema.text, "study": schema.text},
     {"settings": SETTINGS_SHAPE, "search": SETTINGS_SHAPE, "space": schema.items(schema.text), "command": schema.text},
@@ -111,11 +111,22 @@ def result_json(
         "guessing": None if outcome.guessing is None else outcome.guessing.to_json(outcome.no_better()),
         "warnings": [] if result is None else result.warnings,
         "conclusion": None if result is None else _conclusion(search, outcome, result),
+        "workers": [] if result is not None else _workers(search, outcome),
         "device": search.backend.device,
         "interrupted": None if result is None else result.interrupted,
         "seconds": None if result is None else result.seconds,
         "environment": dict(environment),
     }
+
+
+def _workers(search: Search, outcome: Outcome) -> list[Any]:
+    """Return the leases of the workers at work: name, device, and the process, by which others see whether it runs."""
+    if not outcome.workers:
+        return []
+    attributes = search.queue.storage.get_study_user_attrs(search.queue.id)
+    leases = (attributes.get(f"lease:{name}") for name in outcome.workers)
+    kept = ("worker", "device", "place", "pid", "born")
+    return [{name: lease[name] for name in kept if name in lease} for lease in leases if lease is not None]
 
 
 def _conclusion(search: Search, outcome: Outcome, result: SearchResult) -> dict[str, Any] | None:

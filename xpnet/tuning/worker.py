@@ -102,11 +102,11 @@ class SearchWorker:
             if claims:
                 waits = 0
                 try:
+                    self._report()  # what has ended since, and what is trained now
                     self._train([self._with_point(slot) for slot in claims])
                 except BaseException:
                     self.queue.release(self.queue.held(claims))
                     raise
-                self._report()
             elif self.queue.finished(number):
                 return
             else:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,8 @@ from xpnet.utils.file_system import go_without, open_regular
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 # On Windows, others cannot read a locked byte, so the locked byte lies behind the end of every file.
 _BYTE_ON_WINDOWS = 2**30
+# Tries to get a lock that somebody may hold for an instant only, and the seconds between them.
+_TRIES, _PAUSE = 5, 0.02
 
 
 def try_lock(file: IO[Any], instead: str = "nothing keeps a second process out of this folder") -> bool | None:
@@ -71,9 +74,18 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{path}: cannot be opened for writing ({error.strerror or error})") from None
     with file:
-        if try_lock(file) is False or not _is_still(path, os.fstat(file.fileno())):
+        if _try_lock_again(file) is False or not _is_still(path, os.fstat(file.fileno())):
             raise RunError(refusal)
         yield
+
+
+def _try_lock_again(file: IO[Any]) -> bool | None:
+    """Lock a file as :func:`try_lock` does, also if a list of runs looks at this moment whether somebody holds it."""
+    for _ in range(_TRIES):
+        if (locked := try_lock(file)) is not False:
+            return locked
+        time.sleep(_PAUSE)
+    return False
 
 
 def _is_still(path: Path, opened: os.stat_result) -> bool:

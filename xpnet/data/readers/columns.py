@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xpnet.config.definitions import DataConfig
 from xpnet.data.column import Column, is_number
 from xpnet.data.labels import TextLabels
+from xpnet.data.readers.line_numbers import LineNumbers
 from xpnet.data.readers.safe_pickle import printable
 from xpnet.errors import DataError
 from xpnet.utils.plural import counted
@@ -82,12 +83,14 @@ class TableRows(NamedTuple):
         x: The codes of the features (n, d); see :mod:`xpnet.data.column`.
         labels: The labels, as texts.
         kinds: What the codes of each feature mean.
+        lines: The lines of the rows in their file; None if it has none.
     """
 
     columns: Columns
     x: NDArray[Any]
     labels: TextLabels
     kinds: tuple[Column, ...]
+    lines: LineNumbers | None = None
 
     def titles(self, path: Path) -> list[str]:
         """Return file, number and name of every feature, for messages."""

@@ -30,6 +30,7 @@ from xpnet.data.readers.columns import (
     smallest,
 )
 from xpnet.data.readers.compressed import open_unzipped
+from xpnet.data.readers.line_numbers import LineNumbers
 from xpnet.errors import DataError
 from xpnet.utils.memory import check_room
 
@@ -76,7 +77,7 @@ def first_line(path: Path) -> list[str]:
 class _Reader:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file, self._delimiter = path, file, ""
-        self._x, self._rows = GrowingTable(), 0
+        self._x, self._rows, self._places = GrowingTable(), 0, LineNumbers()
         self._coders: list[ColumnCoder] = []  # none as long as all cells are numbers
 
     def first(self) -> list[str]:
@@ -122,7 +123,7 @@ class _Reader:
             kinds[j], codes = coder.finish(self._x.column(j))
             if coder.is_category:
                 self._x.put(smallest(codes[:, None]), 0, j)
-        return TableRows(self._columns, self._x.finish(), self._labels, tuple(kinds))
+        return TableRows(self._columns, self._x.finish(), self._labels, tuple(kinds), self._places)
 
     def _coder(self, column: int) -> ColumnCoder:
         title, name = self._columns.title(column), self._columns.names[column]
@@ -224,7 +225,7 @@ class _Reader:
             if any(label.lower() in MISSING for label in labels):
                 return False
             self._labels.add(labels)
-        self._add(values)
+        self._add(values, lines)
         return True
 
     def _add_records(self, rows: list[_Record]) -> None:
@@ -244,7 +245,7 @@ class _Reader:
             values = self._codes(rows)
         if target >= 0:
             self._labels.add(row[target] for _, row in rows)
-        self._add(values)
+        self._add(values, rows)
 
     def _numbers(self, rows: list[_Record]) -> NDArray[np.float64] | None:
         """Return the features of records if all are numbers."""
@@ -267,7 +268,8 @@ class _Reader:
                 self._x.put(smallest(coder.recoded(self._x.column(j))[:, None]), 0, j)
         return values
 
-    def _add(self, values: NDArray[np.float64]) -> None:
+    def _add(self, values: NDArray[np.float64], records: Sequence[tuple[int, Any]]) -> None:
+        self._places.add(self._rows, records)
         check_room(4 * values.nbytes, f"{self._path}: after {self._x.nbytes:,} bytes")
         self._rows += len(values)
         self._x.add(smallest(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xpnet.config.definitions import DataConfig
@@ -107,4 +108,5 @@ def _read(path: Path, config: DataConfig) -> TableRows:
 def _table(rows: TableRows, path: Path) -> Table:
     if not rows.x.shape[1]:
         raise DataError(f"{path}: has a column of labels alone; it needs features to learn from")
-    return table_in_memory(rows.x, feature_names=rows.columns.features, columns=rows.kinds)
+    table = table_in_memory(rows.x, feature_names=rows.columns.features, columns=rows.kinds)
+    return replace(table, lines_of=None if rows.lines is None else rows.lines.of)
