@@ -57,6 +57,8 @@ _SAMPLES = dict.fromkeys([
 _SAMPLES |= _RULES | _ELSEWHERE
 _NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0]}
 _NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,)) | _NO_RULES | _ELSEWHERE
+# Of these, settings of the loss.
+_LOSS = dict.fromkeys(["label_smoothing", "smoothing", "weights"])
 
 # Activations: steppers that call the operations have those of the operations.
 _ACTIVATIONS: Known = {"activation": None}
@@ -75,9 +77,7 @@ KNOWN: dict[str, Known] = {
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS},
     "fused": {**_ALL, **_SAMPLES, **_CUDA},
     "graph": {**_ALL, **_SAMPLES, **_CUDA},
-    "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
-    "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
-    "multi-bf16": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU},
+    **{name: {**_ALL, **_NO_SAMPLES, **_LOSS, **_RELU} for name in ("small", "multi", "multi-bf16")},
 }
 
 
