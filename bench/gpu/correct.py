@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +23,6 @@ from xpnet.training.schedules import triangular
 from xpnet.training.steppers import Hyperparameters, State, StepMetrics, make_stepper
 from xpnet.training.train import train
 
-ROOT = Path(__file__).parents[2]
 STEPPERS = ("plain", "fused", "graph", "small")
 
 
@@ -254,18 +250,3 @@ def accuracies(context: Context) -> dict[str, Any]:
         if abs(mean - expected) > 0.015:
             raise WrongResultError(f"{name}: test accuracy {mean:.4f} is not {expected} ± .015")
     return {"found": found, "summary": context.lines[0].strip()}
-
-
-def tests(context: Context) -> dict[str, Any]:
-    """Run the tests marked gpu."""
-    if context.small:
-        return {"skipped": "a dry run"}
-    # By name: other files import what such a machine need not have.
-    files = ["tests/test_gpu.py", "tests/analysis/gradcheck/test_devices.py", "tests/test_gpu_multi.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    last = [line for line in done.stdout.splitlines() if line.strip()][-25:]
-    if done.returncode or not last or "passed" not in last[-1] or "skipped" in last[-1]:
-        raise WrongResultError("\n".join([*last, done.stderr[-2000:]]))
-    context.tell(last[-1])
-    return {"summary": last[-1]}

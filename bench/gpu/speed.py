@@ -33,6 +33,8 @@ NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "nine layers with BN": (NINE, True, 100),
     "3072-512-512-10 with BN": ((512, 512), True, 100),
 }
+# The first of these with Nesterov's momentum and smoothed labels.
+NESTEROV = "3072-50-50-10 with BN, Nesterov and smoothed labels"
 # Flips and shifts of pictures of 32 x 32, pooled to 768 features and projected on 300; batches of 500.
 RECIPE = "300-1024-512-10 in views"
 REPLICAS = (1, 2, 5, 10, 50, 200, 1000)
@@ -54,6 +56,11 @@ def epochs(context: Context) -> dict[str, Any]:
         if network.startswith("3072-512") and not context.small:
             row = partial(_ours, context, "graph", hidden, batch_norm, batch, tf32=True)
             _contender(context, rows, network, "xpnet graph, TF32", row)
+        if network == next(iter(NETWORKS)):
+            rows[NESTEROV] = {}
+            for kind in ("small", "graph"):
+                row = partial(_ours, context, kind, hidden, batch_norm, batch, rho=0.9, smoothing=0.1)
+                _contender(context, rows, NESTEROV, f"xpnet {kind}", row)
     rows[RECIPE] = {}
     for name, kind, options in (
         ("xpnet graph", "graph", {}),
@@ -86,11 +93,19 @@ def _first(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def _ours(
-    context: Context, kind: str, hidden: tuple[int, ...], batch_norm: bool, batch: int, *, tf32: bool = False
+    context: Context,
+    kind: str,
+    hidden: tuple[int, ...],
+    batch_norm: bool,
+    batch: int,
+    *,
+    tf32: bool = False,
+    **settings: float,
 ) -> dict[str, Any]:
+    """Time a stepper; `settings` are those of the steps."""
     backend = replace(context.backend, tf32=True) if tf32 else context.backend
     network = Network(context.network(hidden, batch_norm), backend=backend)
-    steps = Steps(network, context.on_device, kind, batch=batch)
+    steps = Steps(network, context.on_device, kind, batch=batch, **settings)
     return figures(context.seconds(steps.epoch, epochs=3 if kind == "plain" else None), steps.count)
 
 
@@ -163,11 +178,13 @@ def populations(context: Context) -> dict[str, Any]:
     for replicas in sizes:
         network = Network(context.network((50, 50)), backend=context.backend, replicas=replicas)
         few = {"epochs": 2, "warm": 1} if replicas >= 200 or context.small else {"epochs": 3}
+        # An epoch of a thousand networks may take many seconds.
+        most = 100 if replicas >= 200 else None
         for own_orders in (False, True) if replicas == own else (False,):
             name = f"{replicas}, own orders" if own_orders else str(replicas)
             rows[name] = {}
             for kind in KINDS:
-                steps = Steps(network, context.on_device, kind, own_orders=own_orders)
+                steps = Steps(network, context.on_device, kind, own_orders=own_orders, most=most)
                 row = rows[name][kind] = figures(context.seconds(steps.epoch, **few), steps.count)
                 row["stepper"] = type(steps.stepper).__name__
                 each = row["median"] / replicas

@@ -104,6 +104,8 @@ SMALL = [
     {"hidden": (9,), "bias_before_bn": True},
     {"hidden": (3, 4), "kept_as_bytes": True},
     {"hidden": (5,), "inputs": 70, "large": 300},  # several blocks of features, and W1 has a memory of its own
+    {"rho": 0.8, "hidden": (9,), "bias_before_bn": True},
+    {"replicas": 2, "rho": 0.8, "nesterov": True, "inputs": 70, "large": 300, "independent": True},
 ]
 # The weights of the first layer move within the product.
 LARGE = [
@@ -254,12 +256,14 @@ def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
     assert type(Training(gpu, "auto").stepper) is SmallStepper
 
 
-def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
-    for kind in ("small", "multi", "multi-bf16"):
-        wanted = f"stepper = {kind}: does not know the setting momentum; take auto, graph, fused or plain"
-        with pytest.raises(ConfigError, match=wanted):
-            Training(gpu, kind, rho=0.5)
-    assert type(Training(gpu, "auto", rho=0.5).stepper) is GraphStepper
+def test_momentum_is_trained_where_its_velocities_fit(gpu):
+    assert type(Training(gpu, "auto", rho=0.5).stepper) is SmallStepper
+    # Two numbers more in shared memory for each weight of the upper layers.
+    case = {"hidden": (64, 64, 64, 64)}
+    assert type(Training(gpu, "auto", **case).stepper) is SmallStepper
+    assert type(Training(gpu, "auto", rho=0.5, **case).stepper) is GraphStepper
+    with pytest.raises(ConfigError, match=r"stepper = small: cannot train this network: it needs 2\d\d,\d+ bytes"):
+        Training(gpu, "small", rho=0.5, **case)
 
 
 @pytest.mark.parametrize(("optimiser", "name"), [("adamw", "optimiser = adamw"), ("sgd, factors", "lr_first")])
