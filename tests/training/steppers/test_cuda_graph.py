@@ -140,11 +140,11 @@ def test_a_step_is_eta_times_the_gradient(gpu):
     check_step_is_gradient(t.stepper, t.net, np.arange(10), np.array([0.1, 0.2]), t.lam)
 
 
-@pytest.mark.parametrize("kind", ["graph", "small", "multi"])
-def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind):
+@pytest.mark.parametrize(("kind", "rho"), [("graph", None), ("small", None), ("multi", None), ("small", 0.5)])
+def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind, rho):
     results = []
     for gpu.xp.backwards in (False, True):
-        results.append(Training(gpu, kind, replicas=2, hidden=(40, 9)).run(4))
+        results.append(Training(gpu, kind, replicas=2, hidden=(40, 9), rho=rho).run(4))
     check_equal(*results)
 
 
