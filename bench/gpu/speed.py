@@ -24,7 +24,7 @@ from xpnet.config.definitions import NetworkConfig
 from xpnet.data import TransformedRows
 from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
-from xpnet.ops import get_ops
+from xpnet.ops import fast_is_on, get_ops
 from xpnet.training.device_data import DeviceSet, to_device
 
 NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
@@ -201,7 +201,9 @@ def crossover(context: Context) -> dict[str, Any]:
     batches = (10, 20) if context.small else (10, 100, 1000, 10_000)
     data = noise(100 if context.small else 20_000, context.inputs)
     points: dict[str, list[tuple[int, float, float]]] = {"width": [], "batch_size": []}
-    context.found["points"] = points
+    context.found |= {"points": points, "cpu_with_numba": fast_is_on()}
+    if not fast_is_on():
+        context.tell("the CPU computes without Numba, and so more slowly than it might")
     sets = [(backend, to_device(data, backend, "float32").train) for backend in (context.cpu, context.backend)]
     for axis, sizes in (("width", widths), ("batch_size", batches)):
         for size in sizes:
@@ -225,7 +227,8 @@ def crossover(context: Context) -> dict[str, Any]:
     ]
     for line in wins:
         context.tell(line)
-    return found | {"summary": "; ".join(wins)}
+    summary = "; ".join(wins) + ("" if fast_is_on() else ", of a CPU without Numba")
+    return found | {"summary": summary}
 
 
 _FIRST_STEP = """
