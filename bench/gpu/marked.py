@@ -37,31 +37,32 @@ def tests(context: Context) -> dict[str, Any]:
 def run_tests(context: Context, file: str) -> tuple[int, list[str]]:
     """Run the tests of a file; return how many pass and what fails, and tell both as they end."""
     options = ["-v", "--tb=short", "-m", "gpu", "-p", "no:cacheprovider"]
-    process = subprocess.Popen(
+    passed, failures, begun = 0, list[str](), "no test"
+    errors, tail = list[str](), deque[str](maxlen=25)
+    with subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, file],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    passed, failures, begun = 0, list[str](), "no test"
-    errors, tail = list[str](), deque[str](maxlen=25)
-    for line in process.stdout:
-        (errors if line.startswith("E ") and len(errors) < _ERRORS else tail).append(line.rstrip())
-        if "::" in line.partition(" ")[0]:
-            begun = line.strip()  # it is printed before the test runs
-        ended = re.match(r"(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", line)
-        if ended is None:
-            continue
-        if ended[2] == "PASSED":
-            passed += 1
-            continue
-        failures.append(f"{ended[2]} {ended[1]}")
-        context.tell(failures[-1])
+    ) as process:
+        for line in process.stdout or ():
+            (errors if line.startswith("E ") and len(errors) < _ERRORS else tail).append(line.rstrip())
+            if "::" in line.partition(" ")[0]:
+                # It is printed before the test runs, so that one that hangs is known.
+                begun = context.found["begun"] = line.strip()
+                context.on_change()
+            ended = re.match(r"(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", line)
+            if ended is None:
+                continue
+            if ended[2] == "PASSED":
+                passed += 1
+                continue
+            failures.append(f"{ended[2]} {ended[1]}")
+            context.tell(failures[-1])
+        code = process.wait()
     # Codes 0 and 1 say whether tests failed, and the lines have said which.
-    code = process.wait()
     if code not in (0, 1) or (code == 1 and not failures):
         failures.append(f"{file}: pytest ended with exit code {code}, after it began {begun}")
     if failures:

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import emulator
 import pytest
 
-from bench.gpu import PARTS, main
+from bench.gpu import PARTS, main, marked
 from bench.gpu.page import slots
 from bench.results import BenchError, write
 
@@ -171,6 +172,23 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert "3 layers: 60 gradients" in done.stdout
     assert "== accuracies, again with CUDA_LAUNCH_BLOCKING=1" in done.stdout
     assert "with CUDA_LAUNCH_BLOCKING=1: DataError: data = nowhere" in done.stdout
+
+
+@pytest.mark.slow
+def test_tests_of_a_gpu_that_fail_or_crash_are_told_one_by_one(tmp_path, monkeypatch):
+    (tmp_path / "test_some.py").write_text(
+        "import os, pytest\npytestmark = pytest.mark.gpu\ndef test_a(): pass\ndef test_b(): assert 1 == 2\n"
+        "def test_c(): os.kill(os.getpid(), 11)\ndef test_d(): pass\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    monkeypatch.setattr(marked, "ROOT", tmp_path)
+    told = []
+    context = SimpleNamespace(found={}, tell=told.append, on_change=lambda: None)
+    passed, failures = marked.run_tests(context, "test_some.py")
+    assert passed == 1
+    assert failures[0] == "FAILED test_some.py::test_b"
+    assert failures[1].startswith("test_some.py: pytest ended with exit code -11, after it began test_some.py::test_c")
+    assert told == ["FAILED test_some.py::test_b", "test_some.py: 1 passed, 2 failed"]
 
 
 def test_without_a_gpu_it_says_why(tmp_path):

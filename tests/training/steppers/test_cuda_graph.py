@@ -162,14 +162,15 @@ def test_a_step_is_few_launches_and_never_waits(gpu):
     assert gpu.xp.synchronisations == waits
 
 
-def test_dropping_a_replica_makes_new_graphs(gpu):
-    t = Training(gpu, "graph", replicas=3)
+@pytest.mark.parametrize(("kind", "rho"), [("graph", None), ("small", 0.8), ("multi", 0.8)])
+def test_dropping_a_replica_makes_new_graphs(gpu, kind, rho):
+    t = Training(gpu, kind, replicas=3, rho=rho)
     t.run(4)
     keep = gpu.xp.asarray(np.array([0, 2]))
     state = t.state.select(keep)
     untouched = t.state.parameters["W1"]._a.copy()
-    hyper = Hyperparameters(gpu.xp.asarray(np.array([0.01, 0.1])))
-    stepper = make_stepper(t.net, t.stepper.x, t.stepper.labels, hyper, "graph")
+    hyper = Hyperparameters(*(None if v is None else gpu.xp.asarray(np.array([v, v])) for v in (0.01, rho)))
+    stepper = make_stepper(t.net, t.stepper.x, t.stepper.labels, hyper, kind)
     perm, eta = gpu.xp.asarray(np.arange(30).reshape(3, 10)), gpu.xp.asarray(np.full((3, 2), 0.1))
     stepper.run(state, perm, eta, StepMetrics.empty(gpu.xp, 3, 2))
     np.testing.assert_array_equal(t.state.parameters["W1"]._a, untouched)

@@ -11,10 +11,9 @@ from xpnet.data import StandardisedRows
 from xpnet.training.steppers.cuda_graph import GraphStepper, Program
 from xpnet.training.steppers.cuda_plan import (
     THREADS,
+    Extras,
     Plan,
     Variant,
-    by_replica,
-    extras_of,
     flat_tensors,
     source_of,
     too_large,
@@ -37,9 +36,6 @@ class MultiStepper(GraphStepper):
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
         super().__init__(network, x, labels, hyper, capture=False)  # a call is one launch
         self._network, self._variant = network, Variant.of(hyper)
-        self.rho, self.smoothed = (
-            by_replica(self.xp, values, network.replicas, self.dtype) for values in (hyper.rho, hyper.smoothing)
-        )
 
     @classmethod
     def why_not(cls, network: Network, x: Any, batch: int, variant: Variant) -> str | None:
@@ -63,11 +59,11 @@ class MultiStepper(GraphStepper):
             program.memory = False
             if self.why_not(self._network, self.x, n, self._variant) is None:
                 plan = Plan(self.config, dtype, n, state, streams=self._form, variant=self._variant)
-                program.memory = self.xp.asarray(plan.numbers), plan.bytes
+                program.memory = self.xp.asarray(plan.numbers), plan.bytes, Extras(self, state)
         if not program.memory:  # a larger batch than `make_stepper` was given
             super().launch(state, program, steps)
             return
-        plan_numbers, shared = program.memory
+        plan_numbers, shared, extras = program.memory
         W = state.parameters[self.layers[0].W]
         self.cuda.launch(
             self._kernel, dtype, (W.shape[0],), (THREADS[dtype.itemsize],),
@@ -75,7 +71,7 @@ class MultiStepper(GraphStepper):
             self.labels, *source_of(self.x), plan_numbers, np.int32(plan_numbers.size),
             W, np.int64(W.strides[0] // dtype.itemsize), *flat_tensors(state), *places.metrics.arrays(),
             dtype.type(self.config.bn_eps), np.int32(n), np.int32(W.shape[1]),
-            state.velocities[self.layers[0].W] if self._variant.momentum else None, *extras_of(self, state),
+            extras.of_first(state), *extras.of_upper(state),
             shared=shared, macros=self._variant.macros,
         )  # fmt: skip
 

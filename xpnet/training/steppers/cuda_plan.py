@@ -178,20 +178,35 @@ def flat_tensors(state: State) -> list[Any]:
     return [part for t in tensors for part in (t, np.int64(0 if t is None else t.shape[-1]))]
 
 
-def extras_of(stepper: Any, state: State) -> list[Any]:
-    """Return the last arguments of the kernels of the upper layers: what their macros add; null without them."""
-    hyper, flat = stepper.hyper, getattr(state.velocities, "flat", {})
-    velocities = (flat.get("weights"), flat.get("units")) if hyper.rho is not None else (None, None)
-    return [*velocities, stepper.rho, np.bool_(hyper.nesterov), stepper.smoothed, stepper.weights]
+class Extras:
+    """The last arguments of the kernels, which their macros need; null without them.
 
+    Attributes:
+        rho: The momentum of each replica (R,), in the network's dtype.
+        nesterov: Whether it is Nesterov's.
+    """
 
-def by_replica(xp: Any, values: Any, replicas: int, dtype: Any) -> Any:
-    """Return a number for each replica (R,) of `dtype`; None for None."""
-    if values is None:
-        return None
-    numbers = xp.zeros((replicas,), dtype=dtype)
-    numbers[...] = values
-    return numbers
+    def __init__(self, stepper: Any, state: State) -> None:
+        self._weights, self._name = stepper.weights, stepper.layers[0].W
+        hyper, replicas = stepper.hyper, state.parameters[self._name].shape[0]
+        self.rho, self._smoothing = None, None
+        if hyper.rho is not None:
+            self.rho = stepper.xp.zeros((replicas,), dtype=stepper.dtype)
+            self.rho[...] = hyper.rho
+        if hyper.smoothing is not None:
+            self._smoothing = stepper.xp.zeros((replicas,), dtype=stepper.dtype)
+            self._smoothing[...] = hyper.smoothing
+        self.nesterov = np.bool_(hyper.nesterov)
+
+    def of_first(self, state: State) -> Any:
+        """Return the velocities of the first layer's weights."""
+        return None if self.rho is None else state.velocities[self._name]
+
+    def of_upper(self, state: State) -> list[Any]:
+        """Return what the kernels of the upper layers are given."""
+        flat = {} if self.rho is None else state.velocities.flat
+        settings = (self.rho, self.nesterov, self._smoothing, self._weights)
+        return [flat.get("weights"), flat.get("units"), *settings]
 
 
 def source_of(x: Any) -> tuple[Any, ...]:

@@ -11,10 +11,9 @@ from xpnet.training.steppers.cuda_graph import GraphStepper, Program
 from xpnet.training.steppers.cuda_plan import (
     THREADS,
     WIDTH,
+    Extras,
     Plan,
     Variant,
-    by_replica,
-    extras_of,
     flat_tensors,
     source_of,
     too_large,
@@ -42,9 +41,6 @@ class SmallStepper(GraphStepper):
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
         super().__init__(network, x, labels, hyper)
         self._network, self._variant = network, Variant.of(hyper)
-        self.rho, self.smoothed = (
-            by_replica(self.xp, values, network.replicas, self.dtype) for values in (hyper.rho, hyper.smoothing)
-        )
 
     @staticmethod
     def why_not(network: Network, x: Any, batch: int, variant: Variant) -> str | None:
@@ -77,8 +73,8 @@ class SmallStepper(GraphStepper):
             places.cursor, places.perm, np.int64(program.orders), places.eta, program.lam, *source_of(self.x),
             W, np.int64(W.strides[0] // self.dtype.itemsize), memory.g1, memory.parts, memory.squares,
             np.bool_(update), np.bool_(forward), np.int32(n), np.int32(d), np.int32(m),
-            state.velocities[self.layers[0].W] if self._variant.momentum else None, self.rho,
-            np.bool_(self.hyper.nesterov), shared=memory.first_bytes, macros=self._variant.macros,
+            memory.extras.of_first(state), memory.extras.rho, memory.extras.nesterov,
+            shared=memory.first_bytes, macros=self._variant.macros,
         )  # fmt: skip
 
     def _rest(self, state: State, program: Program) -> None:
@@ -93,7 +89,7 @@ class SmallStepper(GraphStepper):
             places.cursor, places.counter, places.perm, np.int64(program.orders), places.eta, program.lam,
             places.alphas, self.labels, memory.plan, np.int32(memory.plan.size), *flat_tensors(state),
             memory.s1, memory.squares, np.int32(memory.slices), memory.g1, *places.metrics.arrays(),
-            dtype.type(self.config.bn_eps), np.int32(n), *extras_of(self, state),
+            dtype.type(self.config.bn_eps), np.int32(n), *memory.extras.of_upper(state),
             shared=memory.rest_bytes, macros=self._variant.macros,
         )  # fmt: skip
 
@@ -109,7 +105,7 @@ class _Memory:
         self.squares = xp.empty((replicas, self.slices), dtype="float64")
         self.s1, self.g1 = xp.empty((replicas, n, m), dtype=dtype), xp.empty((replicas, n, m), dtype=dtype)
         plan = Plan(stepper.config, dtype, n, state, variant=variant)
-        self.plan = xp.asarray(plan.numbers)
+        self.plan, self.extras = xp.asarray(plan.numbers), Extras(stepper, state)
         self.first_bytes, self.rest_bytes = _first_numbers(n, variant) * dtype.itemsize, plan.bytes
 
 
