@@ -28,7 +28,7 @@ PARTS = {
     "epochs": (50, "epoch times of every stepper"),
     "crossover": (45, "from which width and batch size on the GPU wins"),
     "curves": (40, "training on CPU and GPU from one seed"),
-    "accuracies": (25, "three and nine layers on CIFAR-10 (with --data)"),
+    "accuracies": (25, "three and nine layers: CIFAR-10 (with --data), or CPU and GPU from one seed"),
     "populations": (45, "R networks at once"),
     "multi": (25, "one network on each multiprocessor"),
     "tests": (90, "the tests marked gpu"),
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help="a list such as kernels,epochs [all]")
     parser.add_argument("--device", default="gpu", help="gpu or gpu:N [gpu]")
-    parser.add_argument("--data", help="folder or archive with CIFAR-10, for the accuracies")
+    parser.add_argument("--data", help="images for the accuracies: a folder or archive with CIFAR-10, or fewer")
     parser.add_argument("--seconds", type=float, default=480, help="no part goes on after so many [480]")
     parser.add_argument(
         "--limits", type=_limits, default={}, metavar="PART=S,...", help="other seconds that parts may take"

@@ -24,7 +24,7 @@ constexpr int MOST_PARTS = 4;                                        // threads 
 //   at_scales  whole, rest and factor of the features of two chunks (3, CHUNK)
 //   at_before  a chunk's inputs of the last batch (n, BEFORE_ROW)
 //   at_now     a chunk's inputs of the next batch (CHUNK, across)
-//   at_V1      with MOMENTUM, a chunk of velocities (CHUNK, padded): a thread fetches, and stores, always the same numbers
+//   at_V1      with MOMENTUM, a chunk of velocities (CHUNK, padded), whose numbers one thread each fetches and stores
 struct Stream {
     Source source;
     real* W;  // of the replica, in device memory

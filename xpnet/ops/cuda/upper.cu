@@ -232,8 +232,8 @@ struct Moved {
     real *V, *out_V;
 };
 
-// W (k, m) moves by Y' G, with the penalty `decay`; to shared memory, rows of `ldg`, and to device memory, rows
-// of m.  Returns this thread's part of sum W^2 before.  S lanes share a tile of four by four numbers: each sums over every S-th
+// W (k, m) moves by Y' G, with the penalty `decay`; to shared memory, rows of `ldg`, and to device memory, rows of m.
+// Returns this thread's part of sum W^2 before.  S lanes share a tile of four by four numbers: each sums over every S-th
 // sample, and then moves some of the numbers.
 template <int S>
 __device__ double small_update(const real* Y, int ldy, const real* G, int ldg, const Moved& moved,
