@@ -19,17 +19,22 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from bench.sass import disassembled, disassembler, read
-from xpnet.ops.cuda.kernels import ADDED, REALS, options, source
+from xpnet.ops.cuda.kernels import ADDED, CHANGED, MACROS, REALS, Macros, defined, options, source
 
 ARCHITECTURES = (75, 80, 90, 100)
 WORDS = (
     "Registers of a thread, float32 / float64; then, for float32 on sm_90, the most loads from device memory that are "
     "on their way where the code waits for some, and the number of places where it waits."
 )
+# What the kernels of small networks are compiled for, and what the rows say of it.
+VARIANTS: tuple[Macros, ...] = tuple(some for count in range(len(MACROS) + 1) for some in combinations(MACROS, count))
+_SAID = {"MOMENTUM": "momentum", "MODIFIED_LOSS": "loss"}
+_NEVER_CHANGED = ("small_sum",)
 _ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
@@ -39,16 +44,22 @@ class CompileError(Exception):
     """The compiler's message."""
 
 
-def by_nvcc(nvcc: str, dtype: str, keep: Path | None = None) -> str:
-    """Compile all kernels for `dtype` and every architecture; return what the assembler says.
+def _text(macros: Macros) -> str:
+    """Return the source of all kernels, or of those that macros change."""
+    return source(CHANGED) if macros else source()
 
-    The machine code is written to the folder `keep`, one file an architecture, if there is one.
+
+def by_nvcc(nvcc: str, dtype: str, keep: Path | None = None, macros: Macros = ()) -> str:
+    """Compile kernels for `dtype` and every architecture; return what the assembler says.
+
+    They are all kernels, or those that `macros` change.  The machine code is written to the folder `keep`, one file an
+    architecture, if there is one.
     """
     codes = [f"-gencode=arch=compute_{sm},code=sm_{sm}" for sm in ARCHITECTURES]
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "kernels.cu")
-        text.write_text(source())
-        given = [*codes, *options(dtype), *ADDED, "-Xptxas", "-v"]
+        text.write_text(_text(macros))
+        given = [*codes, *options(dtype), *defined(macros), *ADDED, "-Xptxas", "-v"]
         kept = ["--keep", "--keep-dir", folder]
         command = [nvcc, "-fatbin", *given, *kept, "-o", str(Path(folder, "k")), str(text)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -61,14 +72,16 @@ def by_nvcc(nvcc: str, dtype: str, keep: Path | None = None) -> str:
     return done.stderr
 
 
-def by_nvrtc(library: Any, dtype: str, keep: Path | None = None) -> str:
+def by_nvrtc(library: Any, dtype: str, keep: Path | None = None, macros: Macros = ()) -> str:
     """Do the same by NVRTC."""
     said = []
     for sm in ARCHITECTURES:
         program = ctypes.c_void_p()
-        library.nvrtcCreateProgram(ctypes.byref(program), source().encode(), b"kernels.cu", 0, None, None)
+        text = _text(macros).encode()
+        library.nvrtcCreateProgram(ctypes.byref(program), text, b"kernels.cu", 0, None, None)
         # As CuPy does; nvcc has no such option as the last.
-        words = (f"-arch=sm_{sm}", *options(dtype), *ADDED, "--device-as-default-execution-space")
+        kinds = (*options(dtype), *defined(macros))
+        words = (f"-arch=sm_{sm}", *kinds, *ADDED, "--device-as-default-execution-space")
         given = [word.encode() for word in (*words, "--ptxas-options=-v")]
         status = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
         size = ctypes.c_size_t()
@@ -102,7 +115,7 @@ def nvrtc() -> Any:
 
 
 def compiler() -> tuple[str, Any] | None:
-    """Return the compiler's name and a function of the dtype and `keep`, or None where there is none."""
+    """Return the compiler's name and a function of the dtype, `keep` and `macros`, or None where there is none."""
     nvcc = shutil.which("nvcc")
     if nvcc is not None:
         return "nvcc", partial(by_nvcc, nvcc)
@@ -111,15 +124,29 @@ def compiler() -> tuple[str, Any] | None:
 
 
 def examine(compile_for: Any, dtype: str) -> dict[str, dict[str, dict[str, int]]]:
-    """Compile for `dtype`; return what :func:`parse` does, with the loads where there is a disassembler."""
+    """Compile all variants for `dtype`; return what :func:`parse` does, with the loads if there is a disassembler."""
+    rows: dict[str, dict[str, dict[str, int]]] = {}
+    for macros in VARIANTS:
+        with tempfile.TemporaryDirectory() as folder:
+            found = parse(compile_for(dtype, Path(folder), macros))
+            add_loads(found, Path(folder))
+        rows |= labelled(found, macros)
+    return rows
+
+
+def add_loads(found: dict[str, dict[str, dict[str, int]]], folder: Path) -> None:
+    """Add the loads that the machine code in `folder` has, where there is a disassembler."""
     program = disassembler()
-    with tempfile.TemporaryDirectory() as folder:
-        found = parse(compile_for(dtype, Path(folder)))
-        for code in Path(folder).glob("*.cubin") if program is not None else ():
-            loads = read(disassembled(program, code))
-            for kernel, uses in found.items():
-                uses[code.stem] |= loads[kernel]._asdict()
-    return found
+    for code in folder.glob("*.cubin") if program is not None else ():
+        loads = read(disassembled(program, code))
+        for kernel, uses in found.items():
+            uses[code.stem] |= loads[kernel]._asdict()
+
+
+def labelled(found: dict[str, Any], macros: Macros) -> dict[str, Any]:
+    """Return the kernels that `macros` change, with names that say so."""
+    said = "".join(f", {_SAID[macro]}" for macro in macros)
+    return {f"{name}{said}": uses for name, uses in found.items() if not (macros and name in _NEVER_CHANGED)}
 
 
 def parse(said: str) -> dict[str, dict[str, dict[str, int]]]:

@@ -29,6 +29,7 @@ def gpu() -> Backend:
 # Settings of pictures in views, with dropout, and of their inputs.
 VIEWS = {"flip": "random", "shift": 3, "cutout": 6, "label_smoothing": (0.1, 0.2), "views": 6}
 VIEWS |= {"dropout": (0.1, 0.2), "input_dropout": 0.1}
+PUSHED = {"momentum": 0.9, "nesterov": True, "label_smoothing": 0.1}
 INPUTS = [{}, {"pool": 2}, {"pool": 4, "pca": 30}]
 
 
@@ -43,7 +44,7 @@ def trained(backend, stepper="auto", *, dtype="float64", batch_norm=True, inputs
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize(
     ("stepper", "momentum"),
-    [("plain", 0.5), ("fused", 0.0), ("fused", 0.5), ("graph", 0.0), ("graph", 0.5), ("small", 0.0)],
+    [("plain", 0.5), ("fused", 0.0), ("fused", 0.5), ("graph", 0.0), ("graph", 0.5), ("small", 0.0), ("small", 0.5)],
 )
 def test_training_from_one_seed_gives_the_same_curves(gpu, stepper, momentum, batch_norm):
     on_gpu, on_cpu = (
@@ -105,7 +106,9 @@ def test_mixing_is_named(gpu):
 
 
 @pytest.mark.parametrize(
-    ("stepper", "settings"), [("graph", {}), ("small", {}), ("graph", {"inputs": INPUTS[2], **VIEWS})], ids=str
+    ("stepper", "settings"),
+    [("graph", {}), ("small", {}), ("small", PUSHED), ("graph", {"inputs": INPUTS[2], **VIEWS})],
+    ids=str,
 )
 def test_the_same_seed_gives_the_same_bits(gpu, stepper, settings):
     (first, one), (second, other) = (trained(gpu, stepper, dtype="float32", **settings) for _ in range(2))

@@ -15,6 +15,8 @@ from xpnet.backend import Backend
 from xpnet.errors import DeviceError
 
 pytestmark = pytest.mark.gpu
+# Momentum and smoothed labels, for which the kernels are compiled anew.
+PUSHED = {"momentum": 0.9, "nesterov": True, "label_smoothing": 0.1, "eta_max": 0.01}
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +50,19 @@ def test_multi_gives_the_curves_of_the_cpu(gpu, batch_size):
     np.testing.assert_allclose(there.test.losses, here.test.losses, rtol=1e-9)
 
 
-@pytest.mark.parametrize("batch_size", [100, 37])
-def test_multi_on_tensor_cores_gives_the_curves_of_float64(gpu, batch_size):
-    settings = {"batch_size": batch_size, "shuffle": "independent"}
+@pytest.mark.parametrize("settings", [{"batch_size": 100}, {"batch_size": 37}, {"batch_size": 100, **PUSHED}], ids=str)
+def test_multi_on_tensor_cores_gives_the_curves_of_float64(gpu, settings):
+    settings = {"shuffle": "independent", **settings}
     there, _ = trained(gpu, "multi-bf16", **settings)
     here, _ = trained(xpnet.get_backend("cpu"), "plain", dtype="float64", **settings)
     for column in ("train_loss", "train_cost", "validation_loss"):
         np.testing.assert_allclose(there.history[column], here.history[column], rtol=1e-3)
 
 
+@pytest.mark.parametrize("settings", [{}, PUSHED], ids=str)
 @pytest.mark.parametrize("stepper", ["multi", "multi-bf16"])
-def test_multi_has_the_same_bits_on_every_run_and_for_more_networks_than_multiprocessors(gpu, stepper):
-    results = [trained(gpu, stepper, replicas=300)[0].history["train_loss"] for _ in range(2)]
+def test_multi_has_the_same_bits_on_every_run_and_for_more_networks_than_multiprocessors(gpu, stepper, settings):
+    results = [trained(gpu, stepper, replicas=300, **settings)[0].history["train_loss"] for _ in range(2)]
     np.testing.assert_array_equal(*results)
 
 

@@ -21,20 +21,21 @@ from typing import Any
 from bench.gpu.process import BLOCKING, run, work
 from bench.results import BenchError, write
 
-# Name, seconds that it may take, and what it does, in the order of what is to be known first.
+# Name, seconds that it may take, and what it does, in the order of what is to be known first: whether operations are
+# right, how long epochs take on GPU and CPU, whether trainings are right, and then all the rest.
 PARTS = {
     "kernels": (35, "every operation against its definition, on the device"),
-    "tests": (90, "the tests marked gpu"),
     "epochs": (50, "epoch times of every stepper"),
-    "populations": (50, "R networks at once"),
-    "gradients": (25, "the gradient check of the GPU's gradients"),
+    "crossover": (45, "from which width and batch size on the GPU wins"),
     "curves": (40, "training on CPU and GPU from one seed"),
-    "start": (30, "from the command to the first step"),
-    "crossover": (30, "from which width and batch size on the GPU wins"),
-    "memory": (15, "memory on the device"),
+    "accuracies": (25, "three and nine layers: CIFAR-10 (with --data), or CPU and GPU from one seed"),
+    "populations": (45, "R networks at once"),
     "multi": (25, "one network on each multiprocessor"),
-    "accuracies": (25, "three and nine layers on CIFAR-10 (with --data)"),
-    "peers": (60, "epoch times of PyTorch and JAX, where they are installed"),
+    "tests": (90, "the tests marked gpu"),
+    "gradients": (25, "the gradient check of the GPU's gradients"),
+    "start": (30, "from the command to the first step"),
+    "memory": (15, "memory on the device"),
+    "peers": (50, "epoch times of PyTorch and JAX, where they are installed"),
 }
 _DEVICE = 60  # seconds to find out which it is
 
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help="a list such as kernels,epochs [all]")
     parser.add_argument("--device", default="gpu", help="gpu or gpu:N [gpu]")
-    parser.add_argument("--data", help="folder or archive with CIFAR-10, for the accuracies")
+    parser.add_argument("--data", help="images for the accuracies: a folder or archive with CIFAR-10, or fewer")
     parser.add_argument("--seconds", type=float, default=480, help="no part goes on after so many [480]")
     parser.add_argument(
         "--limits", type=_limits, default={}, metavar="PART=S,...", help="other seconds that parts may take"

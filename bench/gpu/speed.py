@@ -24,7 +24,7 @@ from xpnet.config.definitions import NetworkConfig
 from xpnet.data import TransformedRows
 from xpnet.data.views import Augmentation
 from xpnet.nn.network import Network
-from xpnet.ops import get_ops
+from xpnet.ops import fast_is_on, get_ops
 from xpnet.training.device_data import DeviceSet, to_device
 
 NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
@@ -33,6 +33,8 @@ NETWORKS: dict[str, tuple[tuple[int, ...], bool, int]] = {
     "nine layers with BN": (NINE, True, 100),
     "3072-512-512-10 with BN": ((512, 512), True, 100),
 }
+# The first of these with Nesterov's momentum and smoothed labels.
+NESTEROV = "3072-50-50-10 with BN, Nesterov and smoothed labels"
 # Flips and shifts of pictures of 32 x 32, pooled to 768 features and projected on 300; batches of 500.
 RECIPE = "300-1024-512-10 in views"
 REPLICAS = (1, 2, 5, 10, 50, 200, 1000)
@@ -54,6 +56,11 @@ def epochs(context: Context) -> dict[str, Any]:
         if network.startswith("3072-512") and not context.small:
             row = partial(_ours, context, "graph", hidden, batch_norm, batch, tf32=True)
             _contender(context, rows, network, "xpnet graph, TF32", row)
+        if network == next(iter(NETWORKS)):
+            rows[NESTEROV] = {}
+            for kind in ("small", "graph"):
+                row = partial(_ours, context, kind, hidden, batch_norm, batch, rho=0.9, smoothing=0.1)
+                _contender(context, rows, NESTEROV, f"xpnet {kind}", row)
     rows[RECIPE] = {}
     for name, kind, options in (
         ("xpnet graph", "graph", {}),
@@ -86,11 +93,19 @@ def _first(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def _ours(
-    context: Context, kind: str, hidden: tuple[int, ...], batch_norm: bool, batch: int, *, tf32: bool = False
+    context: Context,
+    kind: str,
+    hidden: tuple[int, ...],
+    batch_norm: bool,
+    batch: int,
+    *,
+    tf32: bool = False,
+    **settings: float,
 ) -> dict[str, Any]:
+    """Time a stepper; `settings` are those of the steps."""
     backend = replace(context.backend, tf32=True) if tf32 else context.backend
     network = Network(context.network(hidden, batch_norm), backend=backend)
-    steps = Steps(network, context.on_device, kind, batch=batch)
+    steps = Steps(network, context.on_device, kind, batch=batch, **settings)
     return figures(context.seconds(steps.epoch, epochs=3 if kind == "plain" else None), steps.count)
 
 
@@ -163,11 +178,13 @@ def populations(context: Context) -> dict[str, Any]:
     for replicas in sizes:
         network = Network(context.network((50, 50)), backend=context.backend, replicas=replicas)
         few = {"epochs": 2, "warm": 1} if replicas >= 200 or context.small else {"epochs": 3}
+        # An epoch of a thousand networks may take many seconds.
+        most = 100 if replicas >= 200 else None
         for own_orders in (False, True) if replicas == own else (False,):
             name = f"{replicas}, own orders" if own_orders else str(replicas)
             rows[name] = {}
             for kind in KINDS:
-                steps = Steps(network, context.on_device, kind, own_orders=own_orders)
+                steps = Steps(network, context.on_device, kind, own_orders=own_orders, most=most)
                 row = rows[name][kind] = figures(context.seconds(steps.epoch, **few), steps.count)
                 row["stepper"] = type(steps.stepper).__name__
                 each = row["median"] / replicas
@@ -184,7 +201,9 @@ def crossover(context: Context) -> dict[str, Any]:
     batches = (10, 20) if context.small else (10, 100, 1000, 10_000)
     data = noise(100 if context.small else 20_000, context.inputs)
     points: dict[str, list[tuple[int, float, float]]] = {"width": [], "batch_size": []}
-    context.found["points"] = points
+    context.found |= {"points": points, "cpu_with_numba": fast_is_on()}
+    if not fast_is_on():
+        context.tell("the CPU computes without Numba, and so more slowly than it might")
     sets = [(backend, to_device(data, backend, "float32").train) for backend in (context.cpu, context.backend)]
     for axis, sizes in (("width", widths), ("batch_size", batches)):
         for size in sizes:
@@ -208,7 +227,8 @@ def crossover(context: Context) -> dict[str, Any]:
     ]
     for line in wins:
         context.tell(line)
-    return found | {"summary": "; ".join(wins)}
+    summary = "; ".join(wins) + ("" if fast_is_on() else ", of a CPU without Numba")
+    return found | {"summary": summary}
 
 
 _FIRST_STEP = """

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import emulator
 import pytest
 
-from bench.gpu import PARTS, main
+from bench.gpu import PARTS, main, marked
 from bench.gpu.page import slots
 from bench.results import BenchError, write
 
@@ -36,9 +37,7 @@ def script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_all_limits_together_are_less_than_eight_minutes():
     assert sum(limit for limit, _ in PARTS.values()) < 480
-    assert list(PARTS)[:8] == [
-        *("kernels", "tests", "epochs", "populations", "gradients", "curves", "start", "crossover"),
-    ]
+    assert list(PARTS)[:5] == ["kernels", "epochs", "crossover", "curves", "accuracies"]
     assert list(PARTS)[-1] == "peers"
 
 
@@ -54,9 +53,10 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     for worst in (parts["curves"]["worst"], parts["multi"]["worst"]):
         assert max(worst.values()) < 1e-3
         assert max(v for k, v in worst.items() if "float64" in k) < 1e-9
-    assert set(parts["epochs"]["rows"]["3072-50-50-10 with BN"]) == {
-        f"xpnet {kind}" for kind in ("small", "graph", "fused", "plain")
-    }
+    rows, kinds = parts["epochs"]["rows"], ("small", "graph", "fused", "plain")
+    assert set(rows["3072-50-50-10 with BN"]) == {f"xpnet {kind}" for kind in kinds}
+    nesterov = rows["3072-50-50-10 with BN, Nesterov and smoothed labels"]
+    assert all(nesterov[f"xpnet {kind}"]["median"] > 0 for kind in kinds[:2])
     assert all(row["median"] > 0 for row in parts["epochs"]["rows"]["300-1024-512-10 in views"].values())
     populations = parts["populations"]["rows"]
     assert set(populations) == {"1", "2", "2, own orders"}
@@ -114,7 +114,7 @@ def test_of_a_part_that_hangs_and_one_that_crashes_all_others_are_in_the_file(tm
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("--parts", "all"), "all: must be of kernels, tests"),
+        (("--parts", "all"), "all: must be of kernels, epochs"),
         (("--limits", "peers=long"), "peers=long: must be seconds by part"),
         (("--limits", "peers=0"), "peers=0.0: must be above 0 seconds"),
         (("--dry-run", "--fail", "peers=slow"), "peers=slow: must be crash or hang"),
@@ -172,6 +172,23 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert "3 layers: 60 gradients" in done.stdout
     assert "== accuracies, again with CUDA_LAUNCH_BLOCKING=1" in done.stdout
     assert "with CUDA_LAUNCH_BLOCKING=1: DataError: data = nowhere" in done.stdout
+
+
+@pytest.mark.slow
+def test_tests_of_a_gpu_that_fail_or_crash_are_told_one_by_one(tmp_path, monkeypatch):
+    (tmp_path / "test_some.py").write_text(
+        "import os, pytest\npytestmark = pytest.mark.gpu\ndef test_a(): pass\ndef test_b(): assert 1 == 2\n"
+        "def test_c(): os.kill(os.getpid(), 11)\ndef test_d(): pass\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    monkeypatch.setattr(marked, "ROOT", tmp_path)
+    told = []
+    context = SimpleNamespace(found={}, tell=told.append, on_change=lambda: None)
+    passed, failures = marked.run_tests(context, "test_some.py")
+    assert passed == 1
+    assert failures[0] == "FAILED test_some.py::test_b"
+    assert failures[1].startswith("test_some.py: pytest ended with exit code -11, after it began test_some.py::test_c")
+    assert told == ["FAILED test_some.py::test_b", "test_some.py: 1 passed, 2 failed"]
 
 
 def test_without_a_gpu_it_says_why(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from bench import kernels, sass
 from bench.results import FOLDER
-from xpnet.ops.cuda.kernels import REALS, source
+from xpnet.ops.cuda.kernels import CHANGED, MACROS, REALS, source
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="neither nvcc nor NVRTC is installed")
 
@@ -27,10 +27,21 @@ def test_every_kernel_compiles_for_every_architecture_without_spills(dtype):
             assert 0 < use["registers"] <= 255, (name, architecture)
 
 
+@pytest.mark.slow
+def test_kernels_with_momentum_and_another_loss_compile_without_spills(monkeypatch):
+    monkeypatch.setattr(kernels, "ARCHITECTURES", (90, 100))
+    found = kernels.parse(kernels.compiler()[1]("float32", None, MACROS))
+    assert set(found) == set(emulator.signatures(source(CHANGED)))
+    assert [use["spilled"] for uses in found.values() for use in uses.values()] == [0] * 2 * len(found)
+
+
 def test_the_record_is_of_the_kernels_that_there_are():
     recorded = json.loads((FOLDER / "kernels.json").read_text())["kernels"]
+    made = set(emulator.signatures(source()))
+    for macros in kernels.VARIANTS[1:]:
+        made |= set(kernels.labelled(emulator.signatures(source(CHANGED)), macros))
     for dtype in REALS:
-        assert set(recorded[dtype]) == set(emulator.signatures(source())), "run python -m bench kernels --out"
+        assert set(recorded[dtype]) == made, "run python -m bench kernels --out"
 
 
 def test_the_kernels_of_small_networks_begin_many_loads_before_they_wait():

@@ -193,5 +193,6 @@ def test_the_lists_hold_what_there_is():
 
 def test_a_setting_is_called_as_users_call_it():
     for name in ("small", "multi", "multi-bf16", "split"):
-        assert unknown(name, Hyperparameters(0.1, rho=0.9)) == "momentum"
+        rest = {"rho": 0.9} if name == "split" else {"factor_first": 0.5, "rho": 0.9}
+        assert unknown(name, Hyperparameters(0.1, **rest)) == ("momentum" if name == "split" else "lr_first")
         assert unknown(name, Hyperparameters(0.1)) is None

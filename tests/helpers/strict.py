@@ -275,6 +275,7 @@ class Module:
             def __call__(self, grid: Any, block: Any, arguments: Any, shared_mem: int = 0) -> None:
                 arrays = [a._a for a in arguments if isinstance(a, module.ndarray)]
                 given = tuple(a._a.ctypes.data if isinstance(a, module.ndarray) else a for a in arguments)
+                self.kernel.check_arrays([a.dtype if isinstance(a, module.ndarray) else None for a in arguments])
                 if shared_mem > max(40 * 2**10, self.max_dynamic_shared_size_bytes):
                     raise StrictError(f"{shared_mem} bytes of shared memory were not asked for")
                 # A graph knows addresses, and keeps nothing alive.

@@ -60,6 +60,8 @@ _SAMPLES = dict.fromkeys([
 _SAMPLES |= _RULES | _ELSEWHERE
 _NO_SAMPLES: dict[str, Any] = {"flip": ["none"], "shift": [0], "cutout": [0], "label_smoothing": [0.0]}
 _NO_SAMPLES |= dict.fromkeys(_DROPOUT, (0.0,)) | _NO_RULES | _ELSEWHERE
+# Of these, settings of the loss.
+_LOSS = dict.fromkeys(["label_smoothing", "smoothing", "weights"])
 
 # Activations: steppers that call the operations have those of the operations.
 _ACTIVATIONS: Known = {"activation": None}
@@ -81,9 +83,7 @@ KNOWN: dict[str, Known] = {
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS, **_EXACT},
     "fused": {**_ALL, **_SAMPLES, **_CUDA, **_EXACT},
     "graph": {**_ALL, **_SAMPLES, **_CUDA, **_EXACT},
-    "small": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU, **_EXACT},
-    "multi": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU, **_EXACT},
-    "multi-bf16": {**_NO_MOMENTUM, **_NO_SAMPLES, **_RELU, **_EXACT},
+    **{name: {**_ALL, **_NO_SAMPLES, **_LOSS, **_RELU, **_EXACT} for name in ("small", "multi", "multi-bf16")},
 }
 
 

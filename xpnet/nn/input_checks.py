@@ -81,7 +81,9 @@ def check_labels(labels: Array, x: Array, classes: int, backend: Backend) -> Non
 
 def settings_of_cost(network: Any, x: Array, lam: Any, smoothing: Any, weights: Any) -> tuple[Any, Any, Any]:
     """Return penalty, label smoothing and weights for the cost on `x`, checked; the last two are None if not used."""
-    alpha = numbers_of(network, "label_smoothing", smoothing) if np.any(np.asarray(smoothing)) else None
+    backend = network.backend
+    on_host = backend.to_numpy(smoothing) if isinstance(smoothing, backend.xp.ndarray) else np.asarray(smoothing)
+    alpha = numbers_of(network, "label_smoothing", smoothing) if on_host.any() else None
     of_samples = None if weights is None else _checked_weights(network, weights, x)
     return numbers_of(network, "lam", lam), alpha, of_samples
 

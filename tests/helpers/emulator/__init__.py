@@ -21,6 +21,7 @@ _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\
 _TYPES = {
     "int": np.int32,
     "int64": np.int64,
+    "uint8": np.uint8,
     "unsigned int": np.uint32,
     "bool": np.bool_,
     "float": np.float32,
@@ -62,6 +63,17 @@ class Kernel:
         wrong = self._function(given, *sizes, ctypes.c_size_t(shared), ctypes.c_int(backwards))
         if wrong:
             raise EmulationError(f"{self._name}: {wrong.decode()}")
+
+    def check_arrays(self, dtypes: list[Any]) -> None:
+        """Compare the types of arrays (None for other arguments) with those of the pointers that they are passed as."""
+        for parameter, dtype in zip(self._parameters, dtypes, strict=False):
+            if dtype is None:
+                continue
+            kind, stars, _ = parameter.replace("const", "").replace("real", self._real).partition("*")
+            # A pointer to pointers gets an array of addresses.
+            wanted = np.uint64 if parameter.count("*") > 1 else _TYPES[kind.strip()]
+            if not stars or np.dtype(dtype) != wanted:
+                raise EmulationError(f"{self._name}: {parameter} got an array of {dtype}")
 
     def _cell(self, parameter: str, argument: Any) -> Any:
         if "*" in parameter:

@@ -105,6 +105,8 @@ SMALL = [
     {"hidden": (9,), "bias_before_bn": True},
     {"hidden": (3, 4), "kept_as_bytes": True},
     {"hidden": (5,), "inputs": 70, "large": 300},  # several blocks of features, and W1 has a memory of its own
+    {"rho": 0.8, "hidden": (9,), "bias_before_bn": True},
+    {"replicas": 2, "rho": 0.8, "nesterov": True, "inputs": 70, "large": 300, "independent": True},
 ]
 # The weights of the first layer move within the product.
 LARGE = [
@@ -136,11 +138,11 @@ def test_a_step_is_eta_times_the_gradient(gpu):
     check_step_is_gradient(t.stepper, t.net, np.arange(10), np.array([0.1, 0.2]), t.lam)
 
 
-@pytest.mark.parametrize("kind", ["graph", "small", "multi"])
-def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind):
+@pytest.mark.parametrize(("kind", "rho"), [("graph", None), ("small", None), ("multi", None), ("small", 0.5)])
+def test_the_order_of_threads_and_blocks_does_not_show(gpu, kind, rho):
     results = []
     for gpu.xp.backwards in (False, True):
-        results.append(Training(gpu, kind, replicas=2, hidden=(40, 9)).run(4))
+        results.append(Training(gpu, kind, replicas=2, hidden=(40, 9), rho=rho).run(4))
     check_equal(*results)
 
 
@@ -158,14 +160,15 @@ def test_a_step_is_few_launches_and_never_waits(gpu):
     assert gpu.xp.synchronisations == waits
 
 
-def test_dropping_a_replica_makes_new_graphs(gpu):
-    t = Training(gpu, "graph", replicas=3)
+@pytest.mark.parametrize(("kind", "rho"), [("graph", None), ("small", 0.8), ("multi", 0.8)])
+def test_dropping_a_replica_makes_new_graphs(gpu, kind, rho):
+    t = Training(gpu, kind, replicas=3, rho=rho)
     t.run(4)
     keep = gpu.xp.asarray(np.array([0, 2]))
     state = t.state.select(keep)
     untouched = t.state.parameters["W1"]._a.copy()
-    hyper = Hyperparameters(gpu.xp.asarray(np.array([0.01, 0.1])))
-    stepper = make_stepper(t.net, t.stepper.x, t.stepper.labels, hyper, "graph")
+    hyper = Hyperparameters(*(None if v is None else gpu.xp.asarray(np.array([v, v])) for v in (0.01, rho)))
+    stepper = make_stepper(t.net, t.stepper.x, t.stepper.labels, hyper, kind)
     perm, eta = gpu.xp.asarray(np.arange(30).reshape(3, 10)), gpu.xp.asarray(np.full((3, 2), 0.1))
     stepper.run(state, perm, eta, StepMetrics.empty(gpu.xp, 3, 2))
     np.testing.assert_array_equal(t.state.parameters["W1"]._a, untouched)
@@ -252,12 +255,14 @@ def test_what_is_not_small_is_refused_or_taken_by_another(gpu, case, reason):
     assert type(Training(gpu, "auto").stepper) is SmallStepper
 
 
-def test_momentum_is_refused_by_name_or_trained_by_another(gpu):
-    for kind in ("small", "multi", "multi-bf16"):
-        wanted = f"stepper = {kind}: does not know the setting momentum; take auto, graph, fused or plain"
-        with pytest.raises(ConfigError, match=wanted):
-            Training(gpu, kind, rho=0.5)
-    assert type(Training(gpu, "auto", rho=0.5).stepper) is GraphStepper
+def test_momentum_is_trained_where_its_velocities_fit(gpu):
+    assert type(Training(gpu, "auto", rho=0.5).stepper) is SmallStepper
+    # Two numbers more in shared memory for each weight of the upper layers.
+    case = {"hidden": (64, 64, 64, 64)}
+    assert type(Training(gpu, "auto", **case).stepper) is SmallStepper
+    assert type(Training(gpu, "auto", rho=0.5, **case).stepper) is GraphStepper
+    with pytest.raises(ConfigError, match=r"stepper = small: cannot train this network: it needs 2\d\d,\d+ bytes"):
+        Training(gpu, "small", rho=0.5, **case)
 
 
 @pytest.mark.parametrize(("optimiser", "name"), [("adamw", "optimiser = adamw"), ("sgd, factors", "lr_first")])

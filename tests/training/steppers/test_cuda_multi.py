@@ -12,6 +12,7 @@ import xpnet
 from xpnet.data import Standardiser
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
+from xpnet.ops.cuda_ops import cuda_ops
 from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, make_stepper
 from xpnet.training.steppers.cuda_graph import GraphStepper
 from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
@@ -31,22 +32,36 @@ def problem(inputs, kept_as_bytes=True, dtype="float64"):
     return (standardiser.lazily if kept_as_bytes else standardiser)(raw, dtype), labels
 
 
-def trained(backend, kind, data, *, hidden=(6, 5), numbers=(0,), n=10, steps=3, dtype="float64", **network):
+# Settings beside those of plain gradient descent, of three replicas: momentum, and the loss.
+PUSHED = {"rho": (0.5, 0.9, 0.8), "nesterov": True}
+LOSS = {"smoothing": (0.1, 0.0, 0.3), "weighted": True}
+
+
+def hyper_of(xp, numbers, dtype, rho=None, nesterov=False, smoothing=None, weighted=False):
+    """Return the hyperparameters of the replicas `numbers`."""
+    of_each = ((0.01, 0.05, 0.1), rho, smoothing)
+    lam, rho, smoothing = (None if v is None else xp.asarray(np.array(v)[list(numbers)]) for v in of_each)
+    weights = xp.asarray(np.linspace(0, 2, 150).astype(dtype)) if weighted else None
+    return Hyperparameters(lam, rho, nesterov, smoothing, weights=weights)
+
+
+def trained(backend, kind, data, *, hidden=(6, 5), numbers=(0,), n=10, steps=3, dtype="float64", more=None, **network):
     """Take steps with the replicas `numbers` of a population of three; return all tensors and figures."""
     xp, (x, labels) = backend.xp, data
     config = xpnet.NetworkConfig(inputs=x.shape[1], hidden=hidden, classes=4, init_bias=0.2, **network)
     net = Network(config, backend=backend, dtype=dtype, replicas=3).select(list(numbers))
     there = x.to(xp.asarray) if hasattr(x, "to") else xp.asarray(x)
-    lam = np.array([0.01, 0.05, 0.1])[list(numbers)]
-    stepper = make_stepper(net, there, xp.asarray(labels), Hyperparameters(xp.asarray(lam)), kind, batch=n)
+    hyper = hyper_of(xp, numbers, dtype, **(more or {}))
+    stepper = make_stepper(net, there, xp.asarray(labels), hyper, kind, batch=n)
     kinds = {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "plain": PlainStepper, "graph": GraphStepper}
     assert type(stepper) is kinds[kind]
-    state, rng = state_of(net), np.random.default_rng(1)
+    state, rng = state_of(net, moments=hyper.moments), np.random.default_rng(1)
     perm, eta = rng.integers(0, 150, (steps, 3, n))[:, numbers], 0.05 * (1 + rng.random((steps, 3)))[:, numbers]
     metrics = StepMetrics.empty(xp, steps, len(numbers))
     perm = perm[:, 0] if len(numbers) == 1 else perm
     stepper.run(state, xp.asarray(np.ascontiguousarray(perm)), xp.asarray(np.ascontiguousarray(eta)), metrics)
-    groups = {"parameters": state.parameters, "running": state.running, "metrics": dict(enumerate(metrics.arrays()))}
+    groups = {name: getattr(state, name) for name in ("parameters", "velocities", "running")}
+    groups["metrics"] = dict(enumerate(metrics.arrays()))
     return {f"{group} {name}": t._a.copy() for group, tensors in groups.items() for name, t in tensors.items()}
 
 
@@ -86,6 +101,8 @@ def test_multi_step_of_float32_is_that_of_plain_up_to_rounding(gpu):
         (200, {"hidden": (20, 5), "n": 37}),  # the last chunk, the last tile of samples and that of units are short
         (64, {"hidden": (), "n": 16}),
         (68, {"hidden": (64,), "n": 2, "batch_norm": False}),
+        (132, {"hidden": (20, 5), "n": 37, "more": PUSHED | LOSS}),
+        (68, {"hidden": (9,), "n": 16, "more": LOSS}),
     ],
     ids=str,
 )
@@ -97,9 +114,17 @@ def test_multi_on_tensor_cores_takes_the_steps_of_float64_up_to_rounding(gpu, in
         np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-6 * np.abs(value).max(initial=1), err_msg=name)
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("multi", "float64"), ("multi-bf16", "float32")])
-def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, kind, dtype):
-    data, settings = problem(140, dtype=dtype), {"n": 20, "dtype": dtype}
+@pytest.mark.parametrize(
+    ("kind", "dtype", "more"),
+    [
+        ("multi", "float64", {}),
+        ("multi-bf16", "float32", {}),
+        ("multi", "float64", PUSHED | LOSS),
+        ("multi-bf16", "float32", PUSHED | LOSS),
+    ],
+)
+def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, kind, dtype, more):
+    data, settings = problem(140, dtype=dtype), {"n": 20, "dtype": dtype, "more": more}
     together = trained(gpu, kind, data, numbers=(0, 1, 2), **settings)
     gpu.xp.backwards = True
     check_same(trained(gpu, kind, data, numbers=(0, 1, 2), **settings), together)
@@ -109,14 +134,22 @@ def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, 
         check_same(alone, part)
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_multi_step_is_eta_times_the_gradient(gpu, batch_norm):
-    x, labels = problem(100)
+@pytest.mark.parametrize(
+    ("kind", "batch_norm", "loss"), [("multi", True, {}), ("multi", False, LOSS), ("small", True, LOSS)]
+)
+def test_step_is_eta_times_the_gradient(gpu, kind, batch_norm, loss):
+    (x, labels), numbers = problem(100), (0, 2)
     config = xpnet.NetworkConfig(inputs=100, hidden=(9, 5), classes=4, batch_norm=batch_norm)
-    net, lam = Network(config, backend=gpu, dtype="float64", replicas=2), np.array([0.01, 0.1])
-    hyper = Hyperparameters(gpu.xp.asarray(lam))
-    stepper = make_stepper(net, x.to(gpu.xp.asarray), gpu.xp.asarray(labels), hyper, "multi", batch=30)
-    check_step_is_gradient(stepper, net, np.arange(30), np.array([0.1, 0.2]), lam)
+    net, hyper = Network(config, backend=gpu, dtype="float64", replicas=2), hyper_of(gpu.xp, numbers, "float64", **loss)
+    stepper = make_stepper(net, x.to(gpu.xp.asarray), gpu.xp.asarray(labels), hyper, kind, batch=30)
+    lam, smoothing, weights = (None if v is None else v._a for v in (hyper.lam, hyper.smoothing, hyper.weights))
+    check_step_is_gradient(stepper, net, np.arange(30), np.array([0.1, 0.2]), lam, smoothing, weights)
+
+
+def test_stand_in_notices_an_argument_of_another_type(gpu):
+    four, whole = (gpu.xp.asarray(np.ones(4, kind)) for kind in (float, int))
+    with pytest.raises(emulator.EmulationError, match=r"relu: const real\* s got an array of int64"):
+        cuda_ops(gpu).launch("relu", four.dtype, (1,), (4,), whole, four, np.int64(4))
 
 
 def test_multi_step_on_tensor_cores_is_eta_times_the_gradient(gpu):

@@ -6,7 +6,7 @@ CuPy compiles them by NVRTC for the GPU at hand and keeps the result on disk (``
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,12 @@ _ALWAYS = (
 # Kernels that take as long to compile as all others are compiled when one of them is launched.
 _MULTI = ("multi.cu", "tensor.cu", "multi_bf16.cu")
 _BASE = ("common.cuh", "upper.cu")  # of the latter
+# Macros of upper.cu: kernels of small networks are compiled anew for trainings that need what they add.
+Macros: TypeAlias = tuple[str, ...]
+MACROS: Macros = ("MOMENTUM", "MODIFIED_LOSS")
+# The files that these macros change.
+SMALL = (*_BASE, "small.cu")
+CHANGED = (*SMALL, *_MULTI)
 # CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)
 REALS = {"float32": "float", "float64": "double"}
@@ -34,6 +40,11 @@ def options(dtype: Any) -> tuple[str, ...]:
     return ("-std=c++17", f"-DREAL={REALS[str(np.dtype(dtype))]}")
 
 
+def defined(macros: Macros) -> tuple[str, ...]:
+    """Return the compiler's options for `macros`."""
+    return tuple(f"-D{macro}=1" for macro in macros)
+
+
 class Kernels:
     """The kernels for one floating type and one array module.
 
@@ -43,32 +54,49 @@ class Kernels:
 
     def __init__(self, xp: Any, dtype: Any) -> None:
         self._xp = xp
-        self._allowed: dict[tuple[str, int], int] = {}
+        self._allowed: dict[tuple[str, Macros, int], int] = {}
         self._options = options(dtype)
-        self._modules: dict[bool, Any] = {}
-        self._functions: dict[str, Any] = {}
+        self._modules: dict[tuple[tuple[str, ...], Macros], Any] = {}
+        self._functions: dict[tuple[str, Macros], Any] = {}
 
     def __call__(
-        self, name: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any, shared: int = 0
+        self,
+        name: str,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        *arguments: Any,
+        shared: int = 0,
+        macros: Macros = (),
     ) -> None:
-        """Launch kernel `name` on the current stream, with `shared` bytes of dynamic shared memory."""
-        function = self._functions.get(name)
+        """Launch kernel `name` on the current stream.
+
+        Args:
+            name: The kernel.
+            grid: Numbers of blocks.
+            block: Numbers of threads of a block.
+            arguments: See the class.
+            shared: Bytes of dynamic shared memory.
+            macros: Of :data:`MACROS`, those that the kernel is compiled with; only kernels of small networks have any.
+        """
+        function = self._functions.get((name, macros))
         if function is None:
-            function = self._functions[name] = self._module(name.startswith("multi_")).get_function(name)
+            function = self._functions[name, macros] = self._module(name, macros).get_function(name)
         if shared > _SHARED:
-            self._allow(name, function, shared)
+            self._allow(name, macros, function, shared)
         function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
 
-    def _module(self, multi: bool) -> Any:
-        """Return the compiled kernels of ``multi*.cu``, or all others."""
-        if multi not in self._modules:
-            code = source((*_BASE, *_MULTI) if multi else _ALWAYS)
-            self._modules[multi] = self._xp.RawModule(code=code, options=self._options)
-        return self._modules[multi]
+    def _module(self, name: str, macros: Macros) -> Any:
+        """Return the compiled kernels that `name` is one of."""
+        multi = name.startswith("multi_")
+        files = (*_BASE, *_MULTI) if multi else SMALL if macros else _ALWAYS
+        key = files, macros
+        if key not in self._modules:
+            self._modules[key] = self._xp.RawModule(code=source(files), options=(*self._options, *defined(macros)))
+        return self._modules[key]
 
-    def _allow(self, name: str, function: Any, shared: int) -> None:
+    def _allow(self, name: str, macros: Macros, function: Any, shared: int) -> None:
         """Allow a kernel `shared` bytes of shared memory on the current device; a limit is never lowered."""
-        key = name, self._xp.cuda.runtime.getDevice()
+        key = name, macros, self._xp.cuda.runtime.getDevice()
         if shared > self._allowed.get(key, 0):
             function.max_dynamic_shared_size_bytes = self._allowed[key] = shared
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.ops.cuda.buffers import THREADS, ceil_div
-from xpnet.ops.cuda.kernels import Kernels
+from xpnet.ops.cuda.kernels import Kernels, Macros
 
 # Units of a block in kernels with a unit for each column of threads: a memory sector holds eight float32.
 _COLUMNS = 8
@@ -22,13 +22,20 @@ class Launches:
         self._kernels: dict[Any, Kernels] = {}
 
     def launch(
-        self, name: str, dtype: Any, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any, shared: int = 0
+        self,
+        name: str,
+        dtype: Any,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        *arguments: Any,
+        shared: int = 0,
+        macros: Macros = (),
     ) -> None:
         """Launch a kernel for numbers of `dtype`; see :class:`xpnet.ops.cuda.kernels.Kernels`."""
         kernels = self._kernels.get(dtype)
         if kernels is None:
             kernels = self._kernels[dtype] = Kernels(self._xp, dtype)
-        kernels(name, grid, block, *arguments, shared=shared)
+        kernels(name, grid, block, *arguments, shared=shared, macros=macros)
 
     def _by_number(self, name: str, like: Array, replicas: int, *arguments: Any) -> None:
         """Launch a kernel with a thread for each number of a replica of `like`."""

@@ -15,6 +15,7 @@ constexpr int MULTI_QUADS = CHUNK / 4;                               // of neigh
 constexpr int BEFORE_ROW = CHUNK + 4;                                // numbers of a sample of the last batch
 constexpr int RAW_ROW = CHUNK + 4;                                   // bytes of a sample: rows begin in other banks
 constexpr int SHARE = THREADS / (CHUNK / 8 * (WIDTH / 4));           // threads that share a tile of a chunk's gradient
+constexpr int SAMPLES_AT_ONCE = MOMENTUM || MODIFIED_LOSS ? 1 : 2;      // of a thread's sums: as registers allow
 constexpr int MOST_PARTS = 4;                                        // threads that share a tile of x W1, at most
 
 // The first layer.  What else there is to know of it is in the plan, in shared memory, as sums leave few registers free:
@@ -23,12 +24,15 @@ constexpr int MOST_PARTS = 4;                                        // threads 
 //   at_scales  whole, rest and factor of the features of two chunks (3, CHUNK)
 //   at_before  a chunk's inputs of the last batch (n, BEFORE_ROW)
 //   at_now     a chunk's inputs of the next batch (CHUNK, across)
+//   at_V1      with MOMENTUM, a chunk of velocities (CHUNK, padded), whose numbers one thread each fetches and stores
 struct Stream {
     Source source;
     real* W;  // of the replica, in device memory
+    real* V;  // its velocities, with MOMENTUM
     real* memory;
     const Plan* plan;
     int n;
+    bool nesterov;
 };
 
 // The first layer's scores, and g1 = dJ/d(x W1) * eta of the last step, (n, padded).
@@ -80,6 +84,28 @@ __device__ void fetch_chunk(const Stream& s, int first, const int* last, const i
     const real* from = which == 0 ? s.source.whole : which == 1 ? s.source.rest : s.source.factor;
     if (which < 3 && first + f < d)
         copy_later<sizeof(real)>(scales_of(s, first) + threadIdx.x, from + first + f);
+}
+
+// A chunk's velocities in shared memory.
+__device__ real* velocities_of(const Stream& s) {
+#if MOMENTUM
+    return s.memory + s.plan->at_V1;
+#else
+    return nullptr;
+#endif
+}
+
+// Begin to bring a chunk's velocities to shared memory.
+__device__ void fetch_velocities(const Stream& s, int first) {
+    real* V = velocities_of(s);
+    const int m = s.plan->layers[0].m, padded = s.plan->layers[0].padded, j = threadIdx.x % WIDTH;
+#pragma unroll 4
+    for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
+        if (j >= padded) continue;
+        if (j < m && first + f < s.source.d)
+            copy_later<sizeof(real)>(V + f * padded + j, s.V + (int64)(first + f) * m + j);
+        else V[f * padded + j] = 0;
+    }
 }
 
 // Inputs f to f + 3 of the chunk from `first` on, of sample i of a batch; 0 beyond the last feature.
@@ -136,16 +162,16 @@ __device__ __forceinline__ void add_outer(real (&c)[32], real4 low, real4 high, 
     }
 }
 
-// W <- keep W - before' g1 of a chunk in shared memory.  SHARE lanes have a tile of eight features by four units: each
+// W of a chunk in shared memory moves by before' g1.  SHARE lanes have a tile of eight features by four units: each
 // sums over every SHARE-th sample, and then moves some of the features.
-__device__ void update_chunk(const Stream& s, real* W, real keep) {
+__device__ void update_chunk(const Stream& s, real* W, real decay) {
     const int padded = s.plan->layers[0].padded, wide = padded / 4;
     const int lane = threadIdx.x % SHARE, tile = threadIdx.x / SHARE;
     const bool mine = tile < CHUNK / 8 * wide;
     const int j = mine ? 4 * (tile % wide) : 0, f = mine ? 8 * (tile / wide) : 0;
     const real *x = s.memory + s.plan->at_before + f, *g = g1_of(s) + j;
     real d[32] = {};
-#pragma unroll 2
+#pragma unroll SAMPLES_AT_ONCE
     for (int i = lane; i < s.n; i += SHARE)
         add_outer(d, load4(x + i * BEFORE_ROW), load4(x + i * BEFORE_ROW + 4), load4(g + i * padded));
     share_sums<32, SHARE>(d, lane);
@@ -154,8 +180,19 @@ __device__ void update_chunk(const Stream& s, real* W, real keep) {
     for (int p = 0; p < 8 / SHARE; ++p) {
         real* at = W + (f + lane * (8 / SHARE) + p) * padded + j;
         const real4 w = load4(at);
-        *reinterpret_cast<real4*>(at) = real4{keep * w.x - d[4 * p], keep * w.y - d[4 * p + 1],
-                                              keep * w.z - d[4 * p + 2], keep * w.w - d[4 * p + 3]};
+#if MOMENTUM
+        const Push push = push_of(s.memory, s.plan, s.nesterov);
+        real* of_at = velocities_of(s) + (at - W);
+        real4 v = load4(of_at);
+        *reinterpret_cast<real4*>(at) = real4{pushed(push, w.x, v.x, d[4 * p] + decay * w.x),
+                                              pushed(push, w.y, v.y, d[4 * p + 1] + decay * w.y),
+                                              pushed(push, w.z, v.z, d[4 * p + 2] + decay * w.z),
+                                              pushed(push, w.w, v.w, d[4 * p + 3] + decay * w.w)};
+        *reinterpret_cast<real4*>(of_at) = v;
+#else
+        *reinterpret_cast<real4*>(at) = real4{decay * w.x - d[4 * p], decay * w.y - d[4 * p + 1],
+                                              decay * w.z - d[4 * p + 2], decay * w.w - d[4 * p + 3]};
+#endif
     }
 }
 
@@ -169,6 +206,7 @@ __device__ void leave_chunk(const Stream& s, int first, const real* W, bool stor
         const real w = W[f * padded + j];
         sum += (double)w * w;
         if (store) s.W[(int64)(first + f) * m + j] = w;
+        if (MOMENTUM && store) s.V[(int64)(first + f) * m + j] = velocities_of(s)[f * padded + j];
     }
     squares[threadIdx.x] += sum;
 }
@@ -214,10 +252,11 @@ __device__ void add_parts(const Stream& s, const real (&c)[32]) {
 
 // Update W1 by the batch `last` and its gradient g1, if there is one, and multiply the batch `next` by it, if there is
 // one.  Each thread's number of `squares` is its part of the sum of squares of W1 after the update.
-__device__ void stream(const Stream& s, const int* last, const int* next, real keep, double* squares) {
+__device__ void stream(const Stream& s, const int* last, const int* next, real decay, double* squares) {
     real sums[32] = {};
     squares[threadIdx.x] = 0;
     fetch_chunk(s, 0, last, next);
+    if (MOMENTUM && last) fetch_velocities(s, 0);
 #pragma unroll 1
     for (int first = 0; first < s.source.d; first += CHUNK) {
         real* W = chunk_of(s, first);
@@ -227,10 +266,11 @@ __device__ void stream(const Stream& s, const int* last, const int* next, real k
         __syncthreads();
         if (first + CHUNK < s.source.d) fetch_chunk(s, first + CHUNK, last, next);
         if (last) {
-            update_chunk(s, W, keep);
+            update_chunk(s, W, decay);
             __syncthreads();
         }
         leave_chunk(s, first, W, last, squares);
+        if (MOMENTUM && last && first + CHUNK < s.source.d) fetch_velocities(s, first + CHUNK);
         if (next) multiply_chunk(s, W, sums);
     }
     __syncthreads();  // the scores lie where the chunks were
@@ -256,7 +296,7 @@ __device__ void train_network(const Call& call, const Upper& u, const Stream& s,
     const int r = blockIdx.x, replicas = gridDim.x, n = u.n;
     int* rows = reinterpret_cast<int*>(u.memory + u.plan->at_rows);  // samples of this batch and of the last one
     load_upper(u);
-    real keep = 1;
+    real decay = 1;
     for (int step = 0; step <= call.steps; ++step) {
         const int* last = step ? rows + (step + 1) % 2 * n : nullptr;
         int* next = step < call.steps ? rows + step % 2 * n : nullptr;
@@ -264,18 +304,23 @@ __device__ void train_network(const Call& call, const Upper& u, const Stream& s,
             const int row = call.perm[((int64)step * call.orders + (call.orders > 1 ? r : 0)) * n + threadIdx.x];
             next[threadIdx.x] = row;
             copy_later<4>(labels_of(u) + threadIdx.x, call.labels + row);
+#if MODIFIED_LOSS
+            real* weight = u.memory + u.plan->at_sample_weights + threadIdx.x;
+            if (u.loss.sample_weights) copy_later<sizeof(real)>(weight, u.loss.sample_weights + row);
+            else *weight = 1;
+#endif
         }
         __syncthreads();
-        work(s, last, next, keep, u.sums);
+        work(s, last, next, decay, u.sums);
         if (!next) return;
         double squared = u.sums[threadIdx.x], loss, right;
         const int64 k = (int64)step * replicas + r;
         const double rate = call.eta[k];
-        keep = 1 - 2 * rate * call.lam[r];
+        decay = decay_of(rate, call.lam[r]);
         upper_forward(u, call.alphas[step]);
         upper_loss(u, rate / n, loss, right);
         // g1 stays where no activations are.
-        const real *g = upper_backward(u, keep, squared), *kept = g1_of(s);
+        const real *g = upper_backward(u, decay, squared), *kept = g1_of(s);
         for (int i = threadIdx.x; g != kept && i < n * u.plan->layers[0].padded; i += THREADS) g1_of(s)[i] = g[i];
         squared = block_sum(squared, u.sums);  // of the weights before the updates
         if (threadIdx.x == 0) {
@@ -292,7 +337,9 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
             const int* labels, const uint8* bytes, const real* values, const real* whole, const real* rest,
             const real* factor, const int* plan, int plan_size, real* W, int64 W_stride, real* weights,
             int64 weights_stride, real* units, int64 units_stride, real* running, int64 running_stride,
-            double* total_loss, int64* total_correct, double* total_penalty, real eps, int n, int d) {
+            double* total_loss, int64* total_correct, double* total_penalty, real eps, int n, int d, real* V,
+            real* weight_velocities, real* unit_velocities, const real* rho, bool nesterov, const real* smoothing,
+            const real* sample_weights) {
     __shared__ double sums[THREADS];
     const int r = blockIdx.x;
     load_plan(plan, plan_size);
@@ -300,6 +347,9 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
     const Plan* at = reinterpret_cast<const Plan*>(dynamic_memory);
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Call call{steps, perm, orders, eta, lam, alphas, labels, total_loss, total_correct, total_penalty};
-    train_network(call, Upper{memory, at, sums, there, n, eps},
-                  Stream{{bytes, values, whole, rest, factor, d}, W + r * W_stride, memory, at, n}, stream);
+    const Momentum momentum =
+        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+    const Source source{bytes, values, whole, rest, factor, d};
+    train_network(call, Upper{memory, at, sums, there, n, eps, momentum, loss_of(smoothing, sample_weights)},
+                  Stream{source, W + r * W_stride, V + r * W_stride, memory, at, n, nesterov}, stream);
 }

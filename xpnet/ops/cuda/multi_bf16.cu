@@ -66,8 +66,8 @@ __device__ void split_gradient(const Stream& s, real* part) {
     if (threadIdx.x < WIDTH) s.memory[s.plan->at_totals + j] = total;
 }
 
-// W <- keep W - x' g1 of a chunk in shared memory.  A warp has up to two tiles of 16 features by 8 units.
-__device__ void update_chunk_bf16(const Stream& s, int first, real* W, real keep) {
+// W of a chunk in shared memory moves by x' g1.  A warp has up to two tiles of 16 features by 8 units.
+__device__ void update_chunk_bf16(const Stream& s, int first, real* W, real decay) {
     constexpr int ROWS = CHUNK / 16, COLUMNS = WARPS / ROWS, MINE = MOST_TILES / COLUMNS;
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const int tiles = unit_tiles(s), row = sample_row(s), padded = s.plan->layers[0].padded, f = 16 * (warp % ROWS);
@@ -94,7 +94,13 @@ __device__ void update_chunk_bf16(const Stream& s, int first, real* W, real keep
         if (j >= padded || first + feature >= s.source.d) continue;
         const real offset = 128 - scales[feature] - scales[CHUNK + feature];
         const real step = scales[2 * CHUNK + feature] * (sums[k / 4][k % 4] + offset * totals[j]);
-        W[feature * padded + j] = keep * W[feature * padded + j] - step;
+#if MOMENTUM
+        const Push push = push_of(s.memory, s.plan, s.nesterov);
+        const int at = feature * padded + j;
+        W[at] = pushed(push, W[at], velocities_of(s)[at], step + decay * W[at]);
+#else
+        W[feature * padded + j] = decay * W[feature * padded + j] - step;
+#endif
     }
 }
 
@@ -168,11 +174,12 @@ __device__ void add_totals(const Stream& s, const float (&sums)[4 * MOST_TILES],
 }
 
 // As `stream`.
-__device__ void stream_bf16(const Stream& s, const int* last, const int* next, real keep, double* squares) {
+__device__ void stream_bf16(const Stream& s, const int* last, const int* next, real decay, double* squares) {
     float sums[4 * MOST_TILES] = {};
     real total = 0;
     squares[threadIdx.x] = 0;
     fetch_chunk(s, 0, last, next);
+    if (MOMENTUM && last) fetch_velocities(s, 0);
     if (last) split_gradient(s, s.memory + s.plan->at_part);
 #pragma unroll 1
     for (int first = 0; first < s.source.d; first += CHUNK) {
@@ -183,10 +190,11 @@ __device__ void stream_bf16(const Stream& s, const int* last, const int* next, r
         __syncthreads();
         if (first + CHUNK < s.source.d) fetch_chunk(s, first + CHUNK, last, next);
         if (last) {
-            update_chunk_bf16(s, first, W, keep);
+            update_chunk_bf16(s, first, W, decay);
             __syncthreads();
         }
         leave_chunk(s, first, W, last, squares);
+        if (MOMENTUM && last && first + CHUNK < s.source.d) fetch_velocities(s, first + CHUNK);
         if (!next) continue;
         total += split_chunk(s, first, W);
         __syncthreads();
@@ -205,7 +213,9 @@ multi_steps_bf16(int steps, const int64* perm, int64 orders, const double* eta, 
                  const int* labels, const uint8* bytes, const real* values, const real* whole, const real* rest,
                  const real* factor, const int* plan, int plan_size, real* W, int64 W_stride, real* weights,
                  int64 weights_stride, real* units, int64 units_stride, real* running, int64 running_stride,
-                 double* total_loss, int64* total_correct, double* total_penalty, real eps, int n, int d) {
+                 double* total_loss, int64* total_correct, double* total_penalty, real eps, int n, int d, real* V,
+                 real* weight_velocities, real* unit_velocities, const real* rho, bool nesterov, const real* smoothing,
+                 const real* sample_weights) {
     if constexpr (sizeof(real) != sizeof(float)) return;
     __shared__ double sums[THREADS];
     const int r = blockIdx.x;
@@ -214,6 +224,9 @@ multi_steps_bf16(int steps, const int64* perm, int64 orders, const double* eta, 
     const Plan* at = reinterpret_cast<const Plan*>(dynamic_memory);
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Call call{steps, perm, orders, eta, lam, alphas, labels, total_loss, total_correct, total_penalty};
-    train_network(call, Upper{memory, at, sums, there, n, eps},
-                  Stream{{bytes, values, whole, rest, factor, d}, W + r * W_stride, memory, at, n}, stream_bf16);
+    const Momentum momentum =
+        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+    const Source source{bytes, values, whole, rest, factor, d};
+    train_network(call, Upper{memory, at, sums, there, n, eps, momentum, loss_of(smoothing, sample_weights)},
+                  Stream{source, W + r * W_stride, V + r * W_stride, memory, at, n, nesterov}, stream_bf16);
 }

@@ -74,16 +74,18 @@ __device__ void small_batch(real* xs, const int64* rows, const Source& source, i
 }
 
 // Blocks (slices of features, R) of FIRST_THREADS threads; dynamic memory n (2 FEATURES + WIDTH) + FEATURES WIDTH
-// numbers.
+// numbers, with MOMENTUM FEATURES WIDTH more.
 extern "C" __global__ void __launch_bounds__(FIRST_THREADS)
 small_first(const int* cursor, const int64* perm, int64 orders, const double* eta, const double* lam,
             const uint8* bytes, const real* values, const real* whole, const real* rest, const real* factor, real* W,
-            int64 W_stride, const real* g, real* parts, double* squares, bool update, bool forward, int n, int d, int m) {
+            int64 W_stride, const real* g, real* parts, double* squares, bool update, bool forward, int n, int d, int m,
+            real* V, const real* rho, bool nesterov) {
     __shared__ double part[FIRST_THREADS];
     real* before = reinterpret_cast<real*>(dynamic_memory);  // the batch of the last step
     real* now = before + n * FEATURES;
     real* gs = now + n * FEATURES;
     real* Ws = gs + n * WIDTH;
+    real* Vs = Ws + FEATURES * WIDTH;
     const int slice = blockIdx.x, r = blockIdx.y, first = slice * FEATURES;
     const int j = threadIdx.x % WIDTH, group = threadIdx.x / WIDTH;
     constexpr int EACH = FEATURES / FIRST_GROUPS;  // rows of W1 that a thread moves
@@ -95,6 +97,13 @@ small_first(const int* cursor, const int64* perm, int64 orders, const double* et
         if (first + f < d && j < m) copy_later<sizeof(real)>(Ws + f * WIDTH + j, mine + (int64)f * m);
         else Ws[f * WIDTH + j] = 0;
     }
+    real* velocities = V + r * W_stride + (int64)first * m + j;
+    if (MOMENTUM && update) {
+#pragma unroll
+        for (int f = group; f < FEATURES; f += FIRST_GROUPS)
+            if (first + f < d && j < m) copy_later<sizeof(real)>(Vs + f * WIDTH + j, velocities + (int64)f * m);
+            else Vs[f * WIDTH + j] = 0;
+    }
     if (update) {
 #pragma unroll 8
         for (int i = group; i < n; i += FIRST_GROUPS) {
@@ -104,7 +113,8 @@ small_first(const int* cursor, const int64* perm, int64 orders, const double* et
         small_batch(before, perm + ((step - 1) * orders + order) * n, source, first, n);
     }
     if (forward) small_batch(now, perm + (step * orders + order) * n, source, first, n);
-    const real keep = update ? 1 - 2 * eta[(step - 1) * gridDim.y + r] * lam[r] : 1.0;
+    const real decay = update ? decay_of(eta[(step - 1) * gridDim.y + r], lam[r]) : real(1);
+    const Push push{MOMENTUM ? rho[r] : real(0), nesterov};
     copies_done();
     __syncthreads();
     if (update) {
@@ -124,7 +134,13 @@ small_first(const int* cursor, const int64* perm, int64 orders, const double* et
 #pragma unroll
         for (int q = 0; q < EACH; ++q) {
             const int f = group * EACH + q;
-            const real w = keep * Ws[f * WIDTH + j] - dW[q];
+#if MOMENTUM
+            const real before = Ws[f * WIDTH + j];
+            const real w = pushed(push, before, Vs[f * WIDTH + j], dW[q] + decay * before);
+            if (first + f < d && j < m) velocities[(int64)f * m] = Vs[f * WIDTH + j];
+#else
+            const real w = decay * Ws[f * WIDTH + j] - dW[q];
+#endif
             Ws[f * WIDTH + j] = w;
             if (first + f < d && j < m) mine[(int64)f * m] = w;
         }
@@ -174,7 +190,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 small_rest(int* cursor, unsigned int* counter, const int64* perm, int64 orders, const double* eta, const double* lam,
            const real* alphas, const int* labels, const int* plan, int plan_size, real* weights, int64 weights_stride,
            real* units, int64 units_stride, real* running, int64 running_stride, const real* s1, const double* squares,
-           int slices, real* g1, double* total_loss, int64* total_correct, double* total_penalty, real eps, int n) {
+           int slices, real* g1, double* total_loss, int64* total_correct, double* total_penalty, real eps, int n,
+           real* weight_velocities, real* unit_velocities, const real* rho, bool nesterov, const real* smoothing,
+           const real* sample_weights) {
     __shared__ double sums[THREADS];
     const int r = blockIdx.x, replicas = gridDim.x;
     const int64 step = *cursor;
@@ -187,20 +205,27 @@ small_rest(int* cursor, unsigned int* counter, const int64* perm, int64 orders, 
 
     real* memory = reinterpret_cast<real*>(dynamic_memory);
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
-    const Upper u{memory, reinterpret_cast<const Plan*>(dynamic_memory), sums, there, n, eps};
+    const Momentum momentum =
+        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+    const Upper u{memory, reinterpret_cast<const Plan*>(dynamic_memory), sums, there, n, eps, momentum,
+                  loss_of(smoothing, sample_weights)};
     const Layer& first = u.plan->layers[0];
     load_matrix(memory + first.at_y, first.padded, n, s1 + (int64)r * n * first.m, first.m, n);
     load_upper(u);
     const int label = threadIdx.x < n ? labels[row] : 0;  // is not waited for before the loss
+    const real weight = MODIFIED_LOSS && sample_weights && threadIdx.x < n ? sample_weights[row] : real(1);
     copies_done();
     __syncthreads();
 
     double loss, right;
     upper_forward(u, alpha);
     if (threadIdx.x < n) labels_of(u)[threadIdx.x] = label;
+#if MODIFIED_LOSS
+    if (threadIdx.x < n) u.memory[u.plan->at_sample_weights + threadIdx.x] = weight;
+#endif
     __syncthreads();
     upper_loss(u, rate / n, loss, right);
-    const real* g = upper_backward(u, 1 - 2 * rate * lambda, squared);
+    const real* g = upper_backward(u, decay_of(rate, lambda), squared);
     const int j = threadIdx.x % WIDTH;
     for (int i = threadIdx.x / WIDTH; j < first.m && i < n; i += GROUPS)
         g1[((int64)r * n + i) * first.m + j] = g[i * first.padded + j];

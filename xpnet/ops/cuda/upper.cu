@@ -1,6 +1,17 @@
 // All layers of one network but the first, computed by one block of THREADS threads with everything in shared memory:
 // what small_rest and multi_steps have in common.
 
+// The host compiles these kernels anew for trainings that need more than plain gradient descent:
+//   MOMENTUM=1        parameters have velocities
+//   MODIFIED_LOSS=1   labels are smoothed, samples have weights, or both
+// What is not asked for takes no register and no instruction.
+#ifndef MOMENTUM
+#define MOMENTUM 0
+#endif
+#ifndef MODIFIED_LOSS
+#define MODIFIED_LOSS 0
+#endif
+
 #define WIDTH 64  // units of a layer, at most
 #define THREADS (sizeof(real) == 4 ? 512 : 256)  // twice the registers for numbers of twice the size
 
@@ -25,6 +36,15 @@ struct Plan {
     int at_rows, at_W1, at_raw, at_scales;    // what multi_steps streams: see `Stream`
     int at_before, at_now;
     int at_W_parts, at_g_parts, at_totals;    // of multi_steps_bf16
+#if MOMENTUM
+    int behind;                               // from a weight to its velocity
+    int at_unit_velocities;                   // of the block of units
+    int at_rho;                               // one number, as sums leave no register free for it
+    int at_V1;                                // a chunk of velocities of W1, of multi_steps
+#endif
+#if MODIFIED_LOSS
+    int at_smoothing, at_sample_weights;      // one number, and (n,)
+#endif
     Layer layers[1];                          // hidden + 1
 };
 
@@ -41,6 +61,24 @@ struct Tensors {
     real *weights, *units, *running;
 };
 
+// With MOMENTUM: velocities and momentum of a replica, in device memory.
+struct Momentum {
+    real *weights, *units;
+    const real* rho;
+    bool nesterov;
+};
+
+// How velocities move.
+struct Push {
+    real rho;
+    bool nesterov;
+};
+
+// With MODIFIED_LOSS: the smoothing of a replica's labels, and the samples' weights, in device memory, or null.
+struct Loss {
+    const real *smoothing, *sample_weights;
+};
+
 // A block's memory, and what all steps have in common.
 struct Upper {
     real* memory;
@@ -49,6 +87,8 @@ struct Upper {
     Tensors there;
     int n;
     real eps;
+    Momentum momentum;
+    Loss loss;
 };
 
 __device__ real* units_of(const Upper& u) { return u.memory + u.plan->at_units; }
@@ -56,6 +96,37 @@ __device__ real* running_of(const Upper& u) { return u.memory + u.plan->at_runni
 __device__ int* labels_of(const Upper& u) { return reinterpret_cast<int*>(u.memory + u.plan->at_labels); }
 __device__ real* part_of(const Upper& u) { return u.memory + u.plan->at_part; }
 __device__ real* gradient_of(const Upper& u, int which) { return u.memory + u.plan->at_g + which * u.plan->g_size; }
+
+// What a replica's kernel is given of momentum and the loss; null pointers where it is not compiled for them.
+__device__ Momentum momentum_of(real* weights, int64 weights_stride, real* units, int64 units_stride, const real* rho,
+                                bool nesterov) {
+    const int r = blockIdx.x;
+    if constexpr (!MOMENTUM) return Momentum{nullptr, nullptr, nullptr, false};
+    return Momentum{weights + r * weights_stride, units + r * units_stride, rho + r, nesterov};
+}
+
+__device__ Loss loss_of(const real* smoothing, const real* sample_weights) {
+    if constexpr (!MODIFIED_LOSS) return Loss{nullptr, nullptr};
+    return Loss{smoothing ? smoothing + blockIdx.x : nullptr, sample_weights};
+}
+
+// What updates of weights multiply them by: 1 - 2 eta lambda, or with momentum 2 eta lambda, which is part of the step.
+__device__ real decay_of(double rate, double lambda) { return MOMENTUM ? 2 * rate * lambda : 1 - 2 * rate * lambda; }
+
+// A parameter after a step with momentum: p + v, or with Nesterov p + rho v - step, where v <- rho v - step.
+__device__ real pushed(const Push& push, real p, real& velocity, real step) {
+    const real v = push.rho * velocity - step;
+    velocity = v;
+    return p + (push.nesterov ? push.rho * v - step : v);
+}
+
+__device__ Push push_of(const real* memory, const Plan* plan, bool nesterov) {
+#if MOMENTUM
+    return {memory[plan->at_rho], nesterov};
+#else
+    return {};
+#endif
+}
 
 // Bring the plan to the start of shared memory.
 __device__ void load_plan(const int* plan, int size) {
@@ -84,7 +155,20 @@ __device__ void load_upper(const Upper& u) {
         const Layer& layer = plan.layers[l];
         const Layer& below = plan.layers[l - 1];
         load_matrix(u.memory + layer.at_W, layer.padded, below.padded, u.there.weights + layer.W, layer.m, below.m);
+#if MOMENTUM
+        load_matrix(u.memory + layer.at_W + plan.behind, layer.padded, below.padded, u.momentum.weights + layer.W,
+                    layer.m, below.m);
+#endif
     }
+#if MOMENTUM
+    for (int k = threadIdx.x; k < plan.units; k += THREADS)
+        copy_later<sizeof(real)>(u.memory + plan.at_unit_velocities + k, u.momentum.units + k);
+    if (threadIdx.x == 0) copy_later<sizeof(real)>(u.memory + plan.at_rho, u.momentum.rho);
+#endif
+#if MODIFIED_LOSS
+    if (threadIdx.x == 0 && u.loss.smoothing) copy_later<sizeof(real)>(u.memory + plan.at_smoothing, u.loss.smoothing);
+    else if (threadIdx.x == 0) u.memory[plan.at_smoothing] = 0;
+#endif
     for (int k = threadIdx.x; k < plan.units; k += THREADS)
         copy_later<sizeof(real)>(units_of(u) + k, u.there.units + k);
     for (int k = threadIdx.x; k < plan.running; k += THREADS)
@@ -142,11 +226,18 @@ __device__ void small_product_transposed(const real* G, int ldg, const real* W, 
     }
 }
 
-// W (k, m) <- keep W - Y' G; to shared memory and to `out`, rows of m.  Returns this thread's part of sum W^2 before.
-// S lanes share a tile of four by four numbers: each sums over every S-th sample, and then moves some of the numbers.
+// The weights of a layer, in shared memory and in device memory, and their velocities.
+struct Moved {
+    real *W, *out;
+    real *V, *out_V;
+};
+
+// W (k, m) moves by Y' G, with the penalty `decay`; to shared memory, rows of `ldg`, and to device memory, rows of m.
+// Returns this thread's part of sum W^2 before.  S lanes share a tile of four by four numbers: each sums over every S-th
+// sample, and then moves some of the numbers.
 template <int S>
-__device__ double small_update(const real* Y, int ldy, const real* G, int ldg, real* W, real* out, real keep, int n,
-                               int k, int m) {
+__device__ double small_update(const real* Y, int ldy, const real* G, int ldg, const Moved& moved,
+                               const Push& push, real decay, int n, int k, int m) {
     const int across = ldg / 4, tiles = ldy / 4 * across, s = threadIdx.x % S;
     double squares = 0;
     for (int base = 0; base < tiles; base += THREADS / S) {  // all threads go round as often: they hand on sums
@@ -171,22 +262,29 @@ __device__ double small_update(const real* Y, int ldy, const real* G, int ldg, r
         for (int t = 0; t < 16 / S; ++t) {
             const int number = s * (16 / S) + t, row = q + number / 4, column = j + number % 4;
             if (!mine || row >= k || column >= m) continue;
-            const real w = W[row * ldg + column], moved = keep * w - d[t];
+            const int at = row * ldg + column;
+            const real w = moved.W[at];
+#if MOMENTUM
+            const real after = pushed(push, w, moved.V[at], d[t] + decay * w);
+            moved.out_V[row * m + column] = moved.V[at];
+#else
+            const real after = decay * w - d[t];
+#endif
             squares += (double)w * w;
-            W[row * ldg + column] = moved;
-            out[row * m + column] = moved;
+            moved.W[at] = after;
+            moved.out[row * m + column] = after;
         }
     }
     return squares;
 }
 
 // The same with as many lanes a tile as there are threads for.
-__device__ double small_update(const real* Y, int ldy, const real* G, int ldg, real* W, real* out, real keep, int n,
-                               int k, int m) {
+__device__ double small_update(const real* Y, int ldy, const real* G, int ldg, const Moved& moved,
+                               const Push& push, real decay, int n, int k, int m) {
     const int tiles = ldy / 4 * (ldg / 4);
-    if (8 * tiles <= THREADS) return small_update<8>(Y, ldy, G, ldg, W, out, keep, n, k, m);
-    if (2 * tiles <= THREADS) return small_update<2>(Y, ldy, G, ldg, W, out, keep, n, k, m);
-    return small_update<1>(Y, ldy, G, ldg, W, out, keep, n, k, m);
+    if (8 * tiles <= THREADS) return small_update<8>(Y, ldy, G, ldg, moved, push, decay, n, k, m);
+    if (2 * tiles <= THREADS) return small_update<2>(Y, ldy, G, ldg, moved, push, decay, n, k, m);
+    return small_update<1>(Y, ldy, G, ldg, moved, push, decay, n, k, m);
 }
 
 // Sum `value` of unit j = threadIdx.x % WIDTH over the groups of threads, in their order; `part` has one number for
@@ -267,6 +365,22 @@ __device__ void upper_loss(const Upper& u, real scale, double& loss, double& rig
         int best;
         warp_softmax(row, last.m, lane, largest, sum, best);
         const int label = labels_of(u)[i];
+#if MODIFIED_LOSS
+        const real alpha = u.memory[u.plan->at_smoothing], weight = u.memory[u.plan->at_sample_weights + i];
+        const real share = real(1) / last.m;
+        real towards = 0;  // the score of the label less the mean of all
+        for (int k = lane; k < last.m; k += 32) towards += row[k] * ((k == label ? real(1) : real(0)) - share);
+        towards = warp_sum(towards);
+        if (lane == 0) {
+            loss += weight * (log(sum) - (row[label] - largest) + alpha * towards);
+            right += best == label ? 1 : 0;
+        }
+        __syncwarp();
+        for (int k = lane; k < last.m; k += 32) {
+            const real p = exp(row[k] - largest) / sum, one = k == label ? real(1) : real(0);
+            row[k] = weight * scale * (p - one + alpha * (one - share));
+        }
+#else
         if (lane == 0) {
             loss += log(sum) - (row[label] - largest);
             right += best == label ? 1 : 0;
@@ -276,14 +390,22 @@ __device__ void upper_loss(const Upper& u, real scale, double& loss, double& rig
             const real p = exp(row[k] - largest) / sum;
             row[k] = (p - (k == label ? real(1) : real(0))) * scale;
         }
+#endif
     }
     loss = block_sum(loss, u.sums);
     right = block_sum(right, u.sums);
 }
 
-// Move a number of the block of units by -step.
+// Move a number of the block of units, which have no penalty.
 __device__ void move_unit(const Upper& u, int at, real step) {
+#if MOMENTUM
+    real& velocity = u.memory[u.plan->at_unit_velocities + at];
+    const Push push = push_of(u.memory, u.plan, u.momentum.nesterov);
+    units_of(u)[at] = u.there.units[at] = pushed(push, units_of(u)[at], velocity, step);
+    u.momentum.units[at] = velocity;
+#else
     units_of(u)[at] = u.there.units[at] = units_of(u)[at] - step;
+#endif
 }
 
 // dy <- dJ/d(scores) of a layer with the gradient dy of its outputs; gamma and beta move.
@@ -318,7 +440,7 @@ __device__ void normalise_layer_gradients(const Upper& u, const Layer& layer, re
 
 // From dJ/d(scores) * eta of the last layer to that of the first, which is returned; all layers but the first move.
 // Adds this thread's part of sum W^2 before to `squares`.
-__device__ real* upper_backward(const Upper& u, real keep, double& squares) {
+__device__ real* upper_backward(const Upper& u, real decay, double& squares) {
     const int j = threadIdx.x % WIDTH, group = threadIdx.x / WIDTH, n = u.n;
     const Plan& plan = *u.plan;
     real* g = u.memory + plan.layers[plan.hidden].at_y;
@@ -336,7 +458,13 @@ __device__ real* upper_backward(const Upper& u, real keep, double& squares) {
         real *W = u.memory + layer.at_W, *dy = gradient_of(u, l % 2);
         small_product_transposed(g, layer.padded, W, dy, below.padded, n);
         __syncthreads();  // weights move once what is below them has been computed
-        squares += small_update(y, below.padded, g, layer.padded, W, u.there.weights + layer.W, keep, n, below.m, layer.m);
+#if MOMENTUM
+        const Moved moved{W, u.there.weights + layer.W, W + plan.behind, u.momentum.weights + layer.W};
+#else
+        const Moved moved{W, u.there.weights + layer.W, nullptr, nullptr};
+#endif
+        const Push push = push_of(u.memory, u.plan, u.momentum.nesterov);
+        squares += small_update(y, below.padded, g, layer.padded, moved, push, decay, n, below.m, layer.m);
         if (below.gamma >= 0) {
             normalise_layer_gradients(u, below, dy);
         } else if (j < below.m) {

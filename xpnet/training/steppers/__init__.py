@@ -148,16 +148,17 @@ def _on_gpu(
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")
     from xpnet.training.steppers.cuda_graph import GraphStepper
     from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
+    from xpnet.training.steppers.cuda_plan import Variant
     from xpnet.training.steppers.cuda_small import MANY, SmallStepper
 
     if kind in ("multi", "multi-bf16"):
         multi = MultiStepper if kind == "multi" else MultiBf16Stepper
-        reason = multi.why_not(network, x, batch)
+        reason = multi.why_not(network, x, batch, Variant.of(hyper))
         if reason is None:
             return multi(network, x, labels, hyper)
         raise ConfigError(f"stepper = {kind}: cannot train this network: {reason}; take graph")
     if kind == "small" or (kind == "auto" and "small" in known and network.replicas <= MANY):
-        reason = SmallStepper.why_not(network, x, batch)
+        reason = SmallStepper.why_not(network, x, batch, Variant.of(hyper))
         if reason is None:
             return SmallStepper(network, x, labels, hyper)
         if kind == "small":

@@ -9,7 +9,16 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.data import StandardisedRows
 from xpnet.training.steppers.cuda_graph import GraphStepper, Program
-from xpnet.training.steppers.cuda_plan import THREADS, Plan, flat_tensors, source_of, too_large, why_not
+from xpnet.training.steppers.cuda_plan import (
+    THREADS,
+    Extras,
+    Plan,
+    Variant,
+    flat_tensors,
+    source_of,
+    too_large,
+    why_not,
+)
 from xpnet.training.steppers.stepper_state import Hyperparameters, State
 
 if TYPE_CHECKING:
@@ -26,15 +35,15 @@ class MultiStepper(GraphStepper):
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
         super().__init__(network, x, labels, hyper, capture=False)  # a call is one launch
-        self._network = network
+        self._network, self._variant = network, Variant.of(hyper)
 
     @classmethod
-    def why_not(cls, network: Network, x: Any, batch: int) -> str | None:
+    def why_not(cls, network: Network, x: Any, batch: int, variant: Variant) -> str | None:
         """Return why this stepper cannot train a network whose settings it supports, or None."""
         reason = why_not(network, x, batch) or cls._why_not(network, x, batch)
         if reason is not None:
             return reason
-        return too_large(network, Plan(network.config, network.dtype, batch, streams=cls._form).bytes)
+        return too_large(network, Plan(network.config, network.dtype, batch, streams=cls._form, variant=variant).bytes)
 
     @staticmethod
     def _why_not(network: Network, _x: Any, batch: int) -> str | None:
@@ -48,20 +57,22 @@ class MultiStepper(GraphStepper):
         n, dtype, places = program.shape[-1], self.dtype, program.places
         if program.memory is None:
             program.memory = False
-            if self.why_not(self._network, self.x, n) is None:
-                plan = Plan(self.config, dtype, n, state, streams=self._form)
-                program.memory = self.xp.asarray(plan.numbers), plan.bytes
+            if self.why_not(self._network, self.x, n, self._variant) is None:
+                plan = Plan(self.config, dtype, n, state, streams=self._form, variant=self._variant)
+                program.memory = self.xp.asarray(plan.numbers), plan.bytes, Extras(self, state)
         if not program.memory:  # a larger batch than `make_stepper` was given
             super().launch(state, program, steps)
             return
-        plan_numbers, shared = program.memory
+        plan_numbers, shared, extras = program.memory
         W = state.parameters[self.layers[0].W]
         self.cuda.launch(
             self._kernel, dtype, (W.shape[0],), (THREADS[dtype.itemsize],),
             np.int32(steps), places.perm, np.int64(program.orders), places.eta, program.lam, places.alphas,
             self.labels, *source_of(self.x), plan_numbers, np.int32(plan_numbers.size),
             W, np.int64(W.strides[0] // dtype.itemsize), *flat_tensors(state), *places.metrics.arrays(),
-            dtype.type(self.config.bn_eps), np.int32(n), np.int32(W.shape[1]), shared=shared,
+            dtype.type(self.config.bn_eps), np.int32(n), np.int32(W.shape[1]),
+            extras.of_first(state), *extras.of_upper(state),
+            shared=shared, macros=self._variant.macros,
         )  # fmt: skip
 
 

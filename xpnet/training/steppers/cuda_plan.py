@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from xpnet.data import TransformedRows
 from xpnet.nn.layers import layers_of
-from xpnet.training.steppers.stepper_state import State
+from xpnet.ops.cuda.kernels import MACROS, Macros
+from xpnet.training.steppers.stepper_state import Hyperparameters, State
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -24,6 +25,31 @@ SAMPLES = 256
 _STATIC = 8 * 512 + 64
 
 
+class Variant(NamedTuple):
+    """What the kernels are compiled for, beside plain gradient descent; see ``upper.cu``."""
+
+    momentum: bool = False
+    modified_loss: bool = False  # smoothed labels or weights of samples
+
+    @classmethod
+    def of(cls, hyper: Hyperparameters) -> Variant:
+        """Return what a training needs."""
+        return cls(hyper.rho is not None, hyper.smoothing is not None or hyper.weights is not None)
+
+    @property
+    def macros(self) -> Macros:
+        """The macros that the kernels are compiled with."""
+        return tuple(macro for macro, needed in zip(MACROS, self, strict=True) if needed)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The numbers of a plan before the layers', in the order of the kernels' struct."""
+        return (*_NAMES, *(_WITH_MOMENTUM if self.momentum else ()), *(_WITH_LOSS if self.modified_loss else ()))
+
+
+_PLAIN = Variant()
+
+
 class Plan:
     """The layout of shared memory; see ``Plan`` in ``upper.cu``.
 
@@ -32,7 +58,16 @@ class Plan:
         bytes: Dynamic shared memory that a block needs.
     """
 
-    def __init__(self, network: Any, dtype: Any, n: int, state: State | None = None, *, streams: str = "") -> None:
+    def __init__(
+        self,
+        network: Any,
+        dtype: Any,
+        n: int,
+        state: State | None = None,
+        *,
+        streams: str = "",
+        variant: Variant = _PLAIN,
+    ) -> None:
         """Lay out the memory for batches of `n`.
 
         Args:
@@ -42,26 +77,33 @@ class Plan:
             state: Where the tensors are; None if only the size is asked for.
             streams: ``"float"`` or ``"bf16"`` if the block also streams W1, by multi.cu or multi_bf16.cu: while it
                 does, it has no activations, so they share memory.
+            variant: What the kernels are compiled for.
         """
         self._at, size = 0, np.dtype(dtype).itemsize
         sizes = (*network.hidden, network.classes)
         padded = [_padded(m) for m in sizes]
-        self._take(-(-4 * (len(_NAMES) + _RECORD * len(sizes)) // size))  # the plan itself
+        self._take(-(-4 * (len(variant.names) + _RECORD * len(sizes)) // size))  # the plan itself
         # Each layer has at most a bias, gamma and beta, a mean and a variance.
         units = 3 * sum(sizes) if state is None else _flat(state.parameters, "units")
         running = 2 * sum(sizes) if state is None else _flat(state.running, "all")
         places = {"hidden": len(sizes) - 1, "units": units, "running": running, "g_size": n * max(padded)}
         kept = {"at_units": units, "at_running": running, "at_labels": n, "at_part": THREADS[size]}
         kept |= {"at_g": 2 * places["g_size"], "at_rows": 2 * n if streams else 0, "at_totals": 2 * WIDTH}
+        kept |= {"at_unit_velocities": units, "at_rho": 1} if variant.momentum else {}
+        kept |= {"at_smoothing": 1, "at_sample_weights": n} if variant.modified_loss else {}
         places |= {name: self._take(count) for name, count in kept.items()}
+        start = self._at
         weights = [-1, *(self._take(below * above) for below, above in pairwise(padded))]
+        places["behind"] = self._take(self._at - start if variant.momentum else 0) - start
         # From here on, activations of one phase of a step, and what streams in the other.
         begin = self._at
-        places |= {name: self._take(count) for name, count in _streamed(streams, n, padded[0], size).items()}
+        streamed = _streamed(streams, n, padded[0], size)
+        streamed |= {"at_V1": CHUNK * padded[0] if streams and variant.momentum else 0}
+        places |= {name: self._take(count) for name, count in streamed.items()}
         end, self._at = self._at, begin
         records = self._records(network, n, padded, weights, {} if state is None else offsets_of(state))
         self.bytes = max(end, self._at) * size
-        self.numbers = np.array([*(places[name] for name in _NAMES), *records], np.int32)
+        self.numbers = np.array([*(places[name] for name in variant.names), *records], np.int32)
 
     def _records(
         self, network: Any, n: int, padded: list[int], weights: list[int], offsets: dict[str, int]
@@ -88,6 +130,8 @@ _NAMES = (
     *("hidden", "units", "running", "at_units", "at_running", "at_labels", "at_part", "at_g", "g_size", "at_rows"),
     *("at_W1", "at_raw", "at_scales", "at_before", "at_now", "at_W_parts", "at_g_parts", "at_totals"),
 )
+_WITH_MOMENTUM = ("behind", "at_unit_velocities", "at_rho", "at_V1")
+_WITH_LOSS = ("at_smoothing", "at_sample_weights")
 _RECORD = 11
 
 
@@ -132,6 +176,37 @@ def flat_tensors(state: State) -> list[Any]:
     """Return the flat arrays of weights, units and running statistics, each with the size of a replica's part."""
     tensors = (state.parameters.flat.get("weights"), state.parameters.flat["units"], state.running.flat.get("all"))
     return [part for t in tensors for part in (t, np.int64(0 if t is None else t.shape[-1]))]
+
+
+class Extras:
+    """The last arguments of the kernels, which their macros need; null without them.
+
+    Attributes:
+        rho: The momentum of each replica (R,), in the network's dtype.
+        nesterov: Whether it is Nesterov's.
+    """
+
+    def __init__(self, stepper: Any, state: State) -> None:
+        self._weights, self._name = stepper.weights, stepper.layers[0].W
+        hyper, replicas = stepper.hyper, state.parameters[self._name].shape[0]
+        self.rho, self._smoothing = None, None
+        if hyper.rho is not None:
+            self.rho = stepper.xp.zeros((replicas,), dtype=stepper.dtype)
+            self.rho[...] = hyper.rho
+        if hyper.smoothing is not None:
+            self._smoothing = stepper.xp.zeros((replicas,), dtype=stepper.dtype)
+            self._smoothing[...] = hyper.smoothing
+        self.nesterov = np.bool_(hyper.nesterov)
+
+    def of_first(self, state: State) -> Any:
+        """Return the velocities of the first layer's weights."""
+        return None if self.rho is None else state.velocities[self._name]
+
+    def of_upper(self, state: State) -> list[Any]:
+        """Return what the kernels of the upper layers are given."""
+        flat = {} if self.rho is None else state.velocities.flat
+        settings = (self.rho, self.nesterov, self._smoothing, self._weights)
+        return [flat.get("weights"), flat.get("units"), *settings]
 
 
 def source_of(x: Any) -> tuple[Any, ...]:

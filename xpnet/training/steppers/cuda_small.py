@@ -8,7 +8,17 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.training.steppers.cuda_graph import GraphStepper, Program
-from xpnet.training.steppers.cuda_plan import THREADS, WIDTH, Plan, flat_tensors, source_of, too_large, why_not
+from xpnet.training.steppers.cuda_plan import (
+    THREADS,
+    WIDTH,
+    Extras,
+    Plan,
+    Variant,
+    flat_tensors,
+    source_of,
+    too_large,
+    why_not,
+)
 from xpnet.training.steppers.stepper_state import Hyperparameters, State
 
 if TYPE_CHECKING:
@@ -30,22 +40,22 @@ class SmallStepper(GraphStepper):
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
         super().__init__(network, x, labels, hyper)
-        self._network = network
+        self._network, self._variant = network, Variant.of(hyper)
 
     @staticmethod
-    def why_not(network: Network, x: Any, batch: int) -> str | None:
+    def why_not(network: Network, x: Any, batch: int, variant: Variant) -> str | None:
         """Return why this stepper cannot train a network whose settings it supports, or None."""
         reason = why_not(network, x, batch)
         if reason is not None:
             return reason
-        plan = Plan(network.config, network.dtype, batch)
-        return too_large(network, _first_numbers(batch) * network.dtype.itemsize, plan.bytes)
+        plan = Plan(network.config, network.dtype, batch, variant=variant)
+        return too_large(network, _first_numbers(batch, variant) * network.dtype.itemsize, plan.bytes)
 
     def launch(self, state: State, program: Program, steps: int) -> None:
         """Launch the kernels of `steps` steps, from the one at the cursor on."""
         if program.memory is None:
-            small = self.why_not(self._network, self.x, program.shape[-1]) is None
-            program.memory = _Memory(self, state, program) if small else False
+            small = self.why_not(self._network, self.x, program.shape[-1], self._variant) is None
+            program.memory = _Memory(self, state, program, self._variant) if small else False
         if not program.memory:  # a larger batch than `make_stepper` was given
             super().launch(state, program, steps)
             return
@@ -62,7 +72,9 @@ class SmallStepper(GraphStepper):
             "small_first", W.dtype, (memory.slices, replicas), (_FIRST_THREADS,),
             places.cursor, places.perm, np.int64(program.orders), places.eta, program.lam, *source_of(self.x),
             W, np.int64(W.strides[0] // self.dtype.itemsize), memory.g1, memory.parts, memory.squares,
-            np.bool_(update), np.bool_(forward), np.int32(n), np.int32(d), np.int32(m), shared=memory.first_bytes,
+            np.bool_(update), np.bool_(forward), np.int32(n), np.int32(d), np.int32(m),
+            memory.extras.of_first(state), memory.extras.rho, memory.extras.nesterov,
+            shared=memory.first_bytes, macros=self._variant.macros,
         )  # fmt: skip
 
     def _rest(self, state: State, program: Program) -> None:
@@ -77,25 +89,26 @@ class SmallStepper(GraphStepper):
             places.cursor, places.counter, places.perm, np.int64(program.orders), places.eta, program.lam,
             places.alphas, self.labels, memory.plan, np.int32(memory.plan.size), *flat_tensors(state),
             memory.s1, memory.squares, np.int32(memory.slices), memory.g1, *places.metrics.arrays(),
-            dtype.type(self.config.bn_eps), np.int32(n), shared=memory.rest_bytes,
+            dtype.type(self.config.bn_eps), np.int32(n), *memory.extras.of_upper(state),
+            shared=memory.rest_bytes, macros=self._variant.macros,
         )  # fmt: skip
 
 
 class _Memory:
     """Memory that passes data between the kernels, and the plan of the upper layers' memory."""
 
-    def __init__(self, stepper: GraphStepper, state: State, program: Program) -> None:
+    def __init__(self, stepper: GraphStepper, state: State, program: Program, variant: Variant) -> None:
         xp, dtype, n = stepper.xp, stepper.dtype, program.shape[-1]
         replicas, d, m = state.parameters[stepper.layers[0].W].shape
         self.slices = -(-d // FEATURES)
         self.parts = xp.empty((replicas, self.slices, n, m), dtype=dtype)
         self.squares = xp.empty((replicas, self.slices), dtype="float64")
         self.s1, self.g1 = xp.empty((replicas, n, m), dtype=dtype), xp.empty((replicas, n, m), dtype=dtype)
-        plan = Plan(stepper.config, dtype, n, state)
-        self.plan = xp.asarray(plan.numbers)
-        self.first_bytes, self.rest_bytes = _first_numbers(n) * dtype.itemsize, plan.bytes
+        plan = Plan(stepper.config, dtype, n, state, variant=variant)
+        self.plan, self.extras = xp.asarray(plan.numbers), Extras(stepper, state)
+        self.first_bytes, self.rest_bytes = _first_numbers(n, variant) * dtype.itemsize, plan.bytes
 
 
-def _first_numbers(n: int) -> int:
+def _first_numbers(n: int, variant: Variant) -> int:
     """Return the numbers in shared memory of a block of the first layer."""
-    return n * (2 * FEATURES + WIDTH) + FEATURES * WIDTH
+    return n * (2 * FEATURES + WIDTH) + (1 + variant.momentum) * FEATURES * WIDTH
