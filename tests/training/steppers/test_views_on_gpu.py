@@ -162,7 +162,6 @@ def test_a_captured_step_in_views_is_few_launches_and_never_waits(gpu):
         ({"flip": "random"}, "flip = random"),
         ({"shift": 2}, "shift = 2"),
         ({"cutout": 3}, "cutout = 3"),
-        ({"label_smoothing": 0.1}, "label_smoothing = 0.1"),
     ],
 )
 def test_the_small_stepper_refuses_what_it_does_not_compute_and_auto_takes_the_graph(gpu, settings, name):
