@@ -41,6 +41,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return re.sub(r"(\]\([^):]*)\.ipynb((?:#[^)]*)?\))", r"\1.md\2", markdown)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Return a page whose search has a name for screen readers, which the theme leaves out."""
+    head = 'data-md-component="search" role="dialog"'
+    return output.replace(f"{head}>", f'{head} aria-label="Search">')
+
+
 def _markdown() -> list[Path]:
     return [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in TOP)]
 
