@@ -65,7 +65,7 @@ class TrainConfig(Checked):
         epochs: Length of training in epochs, such as 20 or 2.6; the default is 20 with the other schedules.
         optimiser: How a gradient becomes a step: ``"sgd"``: gradient descent, with momentum or without; ``"adamw"``
             (Loshchilov and Hutter, 2019); ``"lion"`` (Chen et al., 2023).
-        momentum: rho in v <- rho v - eta g, W <- W + v; nesterov: W <- W + rho v - eta g (Sutskever et al., 2013).
+        momentum, nesterov: v <- rho v - eta g, W <- W + v; or with Nesterov W <- W + rho v - eta g (Sutskever, 2013).
         beta1: Weight of the old average of the gradients; None takes 0.9.
         beta2: Weight of the old average of their squares (adamw; None: 0.999) or of remembered gradients (lion; 0.99).
         adam_eps: Added to the root of the average of squares.
