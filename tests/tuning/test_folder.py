@@ -92,7 +92,8 @@ def test_outcome_is_reported_seldom_and_at_the_end(begin, monkeypatch):
 def test_trial_that_has_ended_is_made_once(begin):
     reported = []
     begin(trials=4, settings={"max_replicas": 2}).run(on_change=reported.append)
-    first, last = reported[0], reported[-1]
+    assert reported[0].counts()["running"] == 2  # told when trials begin, not only when they have ended
+    first, last = reported[1], reported[-1]
     done = [trial for trial in first.trials if trial.state == "complete"]
     assert done
     assert all(last.trials[trial.number] is trial for trial in done)

@@ -107,6 +107,7 @@
     plot.prepend(live);
     const {view} = await window.vegaEmbed(live, spec, {renderer: "svg", actions: false, config, defaultStyle: false, tooltip: {disableDefaultStyle: true}});
     plot.querySelector(":scope > svg")?.remove();
+    plot.removeAttribute("tabindex"); // the picture scrolls on a small screen, the chart fits
     if ("zoom_x" in view.getState({signals: name => name === "zoom_x"}).signals) {
       figure.append(toolbar(view, figure.querySelector("figcaption").textContent));
     }
