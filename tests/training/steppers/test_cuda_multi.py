@@ -102,7 +102,7 @@ def test_multi_step_of_float32_is_that_of_plain_up_to_rounding(gpu):
         (64, {"hidden": (), "n": 16}),
         (68, {"hidden": (64,), "n": 2, "batch_norm": False}),
         (132, {"hidden": (20, 5), "n": 37, "more": PUSHED | LOSS}),
-        (68, {"hidden": (9,), "n": 16, "more": LOSS}),
+        pytest.param(68, {"hidden": (9,), "n": 16, "more": LOSS}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -119,8 +119,8 @@ def test_multi_on_tensor_cores_takes_the_steps_of_float64_up_to_rounding(gpu, in
     [
         ("multi", "float64", {}),
         ("multi-bf16", "float32", {}),
-        ("multi", "float64", PUSHED | LOSS),
         ("multi-bf16", "float32", PUSHED | LOSS),
+        pytest.param("multi", "float64", PUSHED | LOSS, marks=pytest.mark.slow),
     ],
 )
 def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, kind, dtype, more):
@@ -135,7 +135,7 @@ def test_multi_replicas_have_the_bits_of_solo_runs_in_any_order_of_threads(gpu, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "batch_norm", "loss"), [("multi", True, {}), ("multi", False, LOSS), ("small", True, LOSS)]
+    ("kind", "batch_norm", "loss"), [("multi", True, {}), ("multi", False, {}), ("small", True, LOSS)]
 )
 def test_step_is_eta_times_the_gradient(gpu, kind, batch_norm, loss):
     (x, labels), numbers = problem(100), (0, 2)
