@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import os
 from collections.abc import Iterator
@@ -55,6 +56,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # With several processes, the one that starts them hears of all tests.
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(guarantees.Recorder(path.absolute()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Import and list all tests without looking for unreachable objects, now or later: these stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -119,7 +131,7 @@ def _work_of_all_commands_done_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_draw", copied)
-        keep_arguments(patch)
+        keep_arguments(patch.setattr)
         yield
 
 

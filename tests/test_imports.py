@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.util
 import subprocess
 import sys
@@ -17,13 +16,8 @@ _spec = importlib.util.spec_from_file_location("floors", Path(__file__).parents[
 floors = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(floors)
 FLOORS, MODULES, imports_of, floor_of = floors.floors(), floors.MODULES, floors.imports_of, floors.part_of
-PACKAGE = floors.PACKAGE
+PACKAGE, tree_of = floors.PACKAGE, floors.tree_of
 HEIGHT = {name: -floor for floor, (names, _) in enumerate(FLOORS) for name in names}
-
-
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
 
 
 def test_imports_point_down():

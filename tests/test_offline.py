@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import thorough
 from together import REPRODUCE, Caller
 
 HELPERS = Path(__file__).parent / "helpers"
@@ -66,6 +67,7 @@ def attempts(caller: Caller) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
+@thorough
 @pytest.mark.guarantee("supply-chain")
 def test_importing_every_module_reaches_no_network(caller: Caller, harm):
     done = caller.call(python=IMPORT_ALL)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import emulator
 import pytest
+from examples import thorough
 
 from bench.gpu import PARTS, main, marked
 from bench.gpu.page import slots
@@ -198,6 +199,7 @@ def test_without_a_gpu_it_says_why(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@thorough
 def test_no_part_begins_after_its_time(tmp_path):
     done = script("--dry-run", "--parts", "populations,crossover", "--seconds", "0.001", cwd=tmp_path)
     assert done.returncode == 0

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from examples import thorough
 from together import Caller
 
 TRAIN = ("train", "--data", "patterns:60/20", "--batch-size", "10", "--hidden", "2", "--epochs", "1", "--out", "run")
@@ -54,6 +55,7 @@ def test_numba_that_may_not_compile_is_not_used(python):
     assert '"NumPy (the extra fast adds compiled ones)"' in process.call("info", "--json").out
 
 
+@thorough
 @numba
 def test_numba_that_cannot_be_loaded_is_named_with_what_helps(python):
     done = python(XPNET_FAST="1", NUMBA_NUM_THREADS="0").call(*TRAIN)

@@ -165,6 +165,7 @@ def main() -> None:
     import numpy  # noqa: F401
     import scipy.linalg  # noqa: F401
     import vl_convert
+    from parsed_once import keep_arguments
 
     import xpnet
     import xpnet.cli.progress
@@ -173,6 +174,7 @@ def main() -> None:
     import xpnet.report.drawing_process
     import xpnet.report.population_chart
     import xpnet.runs.saver
+    from xpnet.cli.parser import make_parser
 
     # Drawing takes most of a short run, and is tested elsewhere; so are the samples.
     xpnet.report.drawing_process.started = lambda: None
@@ -184,6 +186,8 @@ def main() -> None:
     for samples in ("600/100", "300/100"):
         xpnet.load_data(f"patterns:{samples}")
     _import_what_runs_import()
+    keep_arguments(setattr)
+    make_parser(["train"])["train"].assemble_argument_collection()
     xpnet.ops.blas.numpy_blas()  # found while its file can be read: without it, the last bits are others
     folder = Path.cwd()
     for line in sys.stdin:

@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from cyclopts import App
 
 
-def keep_arguments(patch: pytest.MonkeyPatch) -> None:
-    """Let the parser work out the arguments of each command once; every command line gets a copy of its own."""
+def keep_arguments(put: Callable[[Any, str, Any], None]) -> None:
+    """Let the parser work out the arguments of each command once; every command line gets a copy of its own.
+
+    Args:
+        put: Sets an attribute of an object: ``setattr``, or that of pytest's ``MonkeyPatch``.
+    """
     made: dict[Callable[..., Any] | None, Any] = {}
     assemble = App.assemble_argument_collection
 
@@ -22,7 +25,7 @@ def keep_arguments(patch: pytest.MonkeyPatch) -> None:
             made[app.default_command] = assemble(app)
         return _copy(made[app.default_command])
 
-    patch.setattr(App, "assemble_argument_collection", assembled)
+    put(App, "assemble_argument_collection", assembled)
 
 
 def _copy(arguments: Any) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tomli_w
 from command_line import code_of
+from examples import every
 from harms import bounded, mutated
 from harms_of_text import mutated_text, mutated_values, overwrite
 
@@ -200,7 +201,7 @@ def test_mutated_files_of_text(victim, name, harm):
 
 @linux
 @pytest.mark.guarantee("fuzz", "untrusted")
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", every(2, SHOWN))
 def test_pages_of_folders_with_a_mutated_file(victim, name, harm):
     """A folder that is read makes a page; only its charts are not drawn here."""
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from calls import Calls
+from examples import pairs
 from strict import strict_backend
 from training_cases import assert_same_bits, network
 
@@ -43,8 +44,9 @@ def run(data, config, *, replicas, dtype="float32", stop=None, start=None, backe
     return net, result, states[-1] if states else None
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize(("replicas", "dtype"), [(1, "float32"), (3, "float32"), (3, "float64")])
+@pytest.mark.parametrize(
+    ("name", "replicas", "dtype"), pairs(SETTINGS, [(1, "float32"), (3, "float32"), (3, "float64")])
+)
 def test_training_stopped_anywhere_goes_on_to_the_same_bits(blobs, name, replicas, dtype, harm):
     config = xpnet.TrainConfig(**SETTINGS[name])
     complete = run(blobs, config, replicas=replicas, dtype=dtype)

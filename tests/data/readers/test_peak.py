@@ -132,7 +132,11 @@ def write_cifar100(folder: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -
 
 class TestReading:
     @pytest.mark.parametrize(
-        "shape", [(25_000, 4_000), pytest.param((12, 2_000_000), marks=slow), pytest.param((2_000_000, 3), marks=slow)]
+        "shape",
+        [
+            pytest.param((25_000, 4_000), marks=thorough),
+            *(pytest.param(shape, marks=slow) for shape in ((12, 2_000_000), (2_000_000, 3))),
+        ],
     )
     def test_npz_tall_and_wide(self, tmp_path: Path, shape: tuple[int, int]):
         path = write_npz(tmp_path / "m.npz", np.zeros(shape, np.uint8), zipfile.ZIP_DEFLATED)
