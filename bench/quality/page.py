@@ -15,7 +15,7 @@ from bench.results import BenchError, newest
 PAGE, _OPENING, _CLOSING = Path("docs/estimator.md"), "<!-- quality -->", "<!-- /quality -->"
 # Accuracy, in points, that the classifier may lie behind the other network.
 _MOST_BEHIND = 1.0
-OURS, OTHER = "XpnetClassifier", "MLPClassifier"
+PAIR = OURS, OTHER = "XpnetClassifier", "MLPClassifier"
 Cases = dict[str, Any]
 
 
@@ -59,6 +59,7 @@ def tables(path: Path, result: dict[str, Any]) -> str:
         bars(halves[False]),
         f"The sets on which the defaults were chosen{_protocol(halves[True])}:",
         _table(halves[True]),
+        *_of_both(cases),
         *_left_out(cases),
         made,
         "    python -m bench quality",
@@ -124,18 +125,33 @@ def _table(cases: Cases) -> str:
     return "\n".join(lines)
 
 
+def _of_both(cases: Cases) -> list[str]:
+    """Return a table of the sets on which both networks have been scored on more folds than all classifiers have."""
+    lines = []
+    for data, case in cases.items():
+        if {*PAIR} <= case["rows"].keys() and (folds := len(_shared(case, PAIR))) > len(_shared(case)):
+            of_each = [
+                f"{100 * _mean(case, name, 'accuracies', PAIR):.1f} / {_mean(case, name, 'losses', PAIR):.3f}"
+                for name in PAIR
+            ]
+            lines.append(f"| {data} | {' | '.join(of_each)} | {folds} |")
+    if not lines:
+        return []
+    head = [f"| | {' | '.join(PAIR)} | folds |", "|:--|:-:|:-:|:-:|"]
+    return ["The two networks, over all folds that both have been scored on:", "\n".join(head + lines)]
+
+
 def bars(cases: Cases) -> str:
     """Return what was aimed at, and whether it was reached."""
     accuracy, loss = ranks(cases, "accuracies"), ranks(cases, "losses")
-    pair = (OURS, OTHER)
     behind = {
-        name: 100 * (_mean(case, OTHER, "accuracies", pair) - _mean(case, OURS, "accuracies", pair))
+        name: 100 * (_mean(case, OTHER, "accuracies", PAIR) - _mean(case, OURS, "accuracies", PAIR))
         for name, case in cases.items()
-        if {*pair} <= case["rows"].keys()
+        if {*PAIR} <= case["rows"].keys()
     }
     lines = []
     for words, figure in (("accuracy", "accuracies"), ("log-loss", "losses")):
-        if of_two := ranks(cases, figure, pair):
+        if of_two := ranks(cases, figure, PAIR):
             lines.append(
                 f"a better mean rank than `{OTHER}` in {words}, over the {len(behind)} sets that both have finished: "
                 f"{of_two[OURS]:.2f} and {of_two[OTHER]:.2f}, {_verdict(of_two[OURS] < of_two[OTHER])}"
@@ -144,7 +160,7 @@ def bars(cases: Cases) -> str:
         worst = max(behind, key=lambda name: behind[name])
         lines.append(
             f"never more than {_MOST_BEHIND:g} point of accuracy behind it, over all folds that both have: at most "
-            f"{behind[worst]:.2f} ({worst}, {len(_shared(cases[worst], pair))} folds), "
+            f"{behind[worst]:.2f} ({worst}, {len(_shared(cases[worst], PAIR))} folds), "
             f"{_verdict(behind[worst] <= _MOST_BEHIND)}"
         )
     if ENSEMBLE in loss:
