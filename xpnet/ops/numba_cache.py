@@ -98,7 +98,8 @@ def _sources_of_operations() -> bytes:
 
 @lru_cache
 def _sources_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    """Return a digest of the sources in a folder."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).digest()
 
 
 class CodeFiles:
