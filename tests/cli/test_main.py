@@ -51,3 +51,10 @@ def test_main_ends_with_one_sentence_and_a_traceback_with_debug_alone(command, m
     if isinstance(error, Exception):
         with pytest.raises(type(error)):
             main(["info", "--debug"])
+
+
+def test_main_leaves_the_objects_of_a_process_that_ends_alone():
+    said = "atexit.register(lambda: print(gc.get_freeze_count() > 0))"  # called last
+    program = f"import atexit, gc; {said}; from xpnet.cli import main; main(['--version'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [xpnet.__version__, "True"]

@@ -145,6 +145,13 @@ def test_code_is_made_anew_where_what_it_may_call_has_changed(sums: Path, monkey
     assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
 
 
+def test_code_is_made_anew_where_a_file_beside_it_has_changed(sums: Path):
+    assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
+    (sums.parent / "constants.py").write_text("SUMS = 64")
+    numba_cache._sources_in.cache_clear()  # as in a new process
+    assert [used(sums, "float32")[1] for _ in range(2)] == [0, 1]
+
+
 def test_a_file_that_is_as_old_and_as_long_as_another_is_not_taken_for_it(sums: Path):
     used(sums, "float32")
     module = sums.parent / "sums.py"

@@ -84,16 +84,22 @@ class CodeCache(FunctionCache):
 
 
 def _sources(file: Path) -> str:
-    """Return a digest of the sources of a function: its own file, and the files of all functions that it may call.
+    """Return a digest of the sources of a function: its own file, and all whose functions and constants it may use.
 
-    Numba itself compares only the time and size of the function's own file, and an installer may set any time.
+    These are the files beside it and the operations.  Numba itself compares only the time and size of the function's
+    own file, and an installer may set any time.
     """
-    return hashlib.sha256(file.read_bytes() + _sources_of_operations()).hexdigest()
+    return hashlib.sha256(file.read_bytes() + _sources_in(file.parent) + _sources_of_operations()).hexdigest()
 
 
-@lru_cache(maxsize=1)
 def _sources_of_operations() -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return _sources_in(Path(__file__).parent)
+
+
+@lru_cache
+def _sources_in(folder: Path) -> bytes:
+    """Return a digest of the sources in a folder."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).digest()
 
 
 class CodeFiles:

@@ -162,3 +162,26 @@ def test_settings_that_the_compiled_loop_does_not_compute_are_refused_by_name():
     hyper = Hyperparameters(np.zeros(1), factor_first=np.full(1, 2.0))
     with pytest.raises(ConfigError, match="stepper = compiled: does not know the setting lr_first"):
         make_stepper(network(dtype="float32"), x, labels, hyper, "compiled")
+
+
+@pytest.mark.parametrize(
+    ("settings", "hyper", "more", "less"),
+    [
+        ({}, {}, {"descend"}, set()),
+        ({}, {"rho": np.full(1, 0.9)}, {"momentum"}, set()),
+        ({"batch_norm": False}, {}, {"descend", "relu_forward", "relu_backward"}, {"norm_forward", "norm_backward"}),
+        ({}, {"smoothing": np.full(1, 0.1), "weights": np.ones(N)}, {"descend", "smooth", "weigh"}, set()),
+        ({}, {"masks": Dropout(inputs=0.1)}, {"descend", "drop"}, set()),
+        ({}, {"masks": Dropout(hidden=0.1)}, {"descend", "drop", "drop_gradient"}, set()),
+        ({"hidden": ()}, {}, {"descend"}, {"norm_forward", "norm_backward"}),
+    ],
+)
+def test_compiled_steps_compile_the_parts_that_they_have_alone(monkeypatch, settings, hyper, more, less):
+    used = set()
+    monkeypatch.setattr(
+        "xpnet.training.steppers.compiled_program.address_of", lambda part, dtype: used.add(part.__name__) or 0
+    )
+    x, labels, _ = problem()
+    stepper = CompiledStepper(network(**settings), x, labels, Hyperparameters(np.zeros(1), **hyper))
+    stepper._program(8)
+    assert used == {"affine", "norm_forward", "entropy", "tally", "gradients", "norm_backward"} - less | more
