@@ -198,7 +198,7 @@ def matrix(name: str, title: str, alt_text: str, rows: Sequence[Row], classes: S
     )
     layers = [cells]
     if few:
-        ink = alt.condition("datum.v > 0.75", alt.value("white"), alt.value("#1a1a1a"))
+        ink = alt.condition("datum.v > 0.69", alt.value("white"), alt.value("#1a1a1a"))
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("v:Q", format=".0%"), color=ink))
     return Panel(name, title, alt_text, alt.layer(*layers), rows, _untyped(fields), height=380, zoom=False)
 

@@ -78,6 +78,8 @@ def diagnosis_page(folder: Path, made: str) -> Page:
         for one in verdicts
     ]
     head = [*(["network"] if networks > 1 else []), "layer", "verdict after the last epoch", "explained in"]
+    if not any(one.see for one in verdicts):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     blocks: list[Block] = [table(head, rows, "Layers from the input (1) to the logits (the last)")]
     if networks > _SHOWN:
         blocks.append(Text(f"The first {_SHOWN} of {networks} networks; diagnosis.csv has all.", "note"))
