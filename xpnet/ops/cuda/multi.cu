@@ -28,7 +28,7 @@ constexpr int MOST_PARTS = 4;                                        // threads 
 struct Stream {
     Source source;
     real* W;  // of the replica, in device memory
-    real* V;  // its velocities, with MOMENTUM
+    int64 to_V;  // with MOMENTUM, from a number of W to its velocity
     real* memory;
     const Plan* plan;
     int n;
@@ -103,7 +103,7 @@ __device__ void fetch_velocities(const Stream& s, int first) {
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
         if (j >= padded) continue;
         if (j < m && first + f < s.source.d)
-            copy_later<sizeof(real)>(V + f * padded + j, s.V + (int64)(first + f) * m + j);
+            copy_later<sizeof(real)>(V + f * padded + j, s.W + (int64)(first + f) * m + j + s.to_V);
         else V[f * padded + j] = 0;
     }
 }
@@ -206,7 +206,7 @@ __device__ void leave_chunk(const Stream& s, int first, const real* W, bool stor
         const real w = W[f * padded + j];
         sum += (double)w * w;
         if (store) s.W[(int64)(first + f) * m + j] = w;
-        if (MOMENTUM && store) s.V[(int64)(first + f) * m + j] = velocities_of(s)[f * padded + j];
+        if (MOMENTUM && store) s.W[(int64)(first + f) * m + j + s.to_V] = velocities_of(s)[f * padded + j];
     }
     squares[threadIdx.x] += sum;
 }
@@ -348,8 +348,8 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Call call{steps, perm, orders, eta, lam, alphas, labels, total_loss, total_correct, total_penalty};
     const Momentum momentum =
-        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+        momentum_of(weights, weight_velocities, units, unit_velocities, rho, nesterov);
     const Source source{bytes, values, whole, rest, factor, d};
     train_network(call, Upper{memory, at, sums, there, n, eps, momentum, loss_of(smoothing, sample_weights)},
-                  Stream{source, W + r * W_stride, V + r * W_stride, memory, at, n, nesterov}, stream);
+                  Stream{source, W + r * W_stride, MOMENTUM ? V - W : 0, memory, at, n, nesterov}, stream);
 }
