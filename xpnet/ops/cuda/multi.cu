@@ -16,6 +16,7 @@ constexpr int BEFORE_ROW = CHUNK + 4;                                // numbers 
 constexpr int RAW_ROW = CHUNK + 4;                                   // bytes of a sample: rows begin in other banks
 constexpr int SHARE = THREADS / (CHUNK / 8 * (WIDTH / 4));           // threads that share a tile of a chunk's gradient
 constexpr int SAMPLES_AT_ONCE = MOMENTUM || MODIFIED_LOSS ? 1 : 2;      // of a thread's sums: as registers allow
+constexpr int ROWS_AT_ONCE = MODIFIED_LOSS && !MOMENTUM ? 1 : 4;           // of a chunk that a thread writes back
 constexpr int MOST_PARTS = 4;                                        // threads that share a tile of x W1, at most
 
 // The first layer.  What else there is to know of it is in the plan, in shared memory, as sums leave few registers free:
@@ -200,7 +201,7 @@ __device__ void update_chunk(const Stream& s, real* W, real decay) {
 __device__ void leave_chunk(const Stream& s, int first, const real* W, bool store, double* squares) {
     const int m = s.plan->layers[0].m, padded = s.plan->layers[0].padded, j = threadIdx.x % WIDTH;
     double sum = 0;
-#pragma unroll 4
+#pragma unroll ROWS_AT_ONCE
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
         if (j >= m || first + f >= s.source.d) continue;
         const real w = W[f * padded + j];
