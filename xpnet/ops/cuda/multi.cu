@@ -16,6 +16,7 @@ constexpr int BEFORE_ROW = CHUNK + 4;                                // numbers 
 constexpr int RAW_ROW = CHUNK + 4;                                   // bytes of a sample: rows begin in other banks
 constexpr int SHARE = THREADS / (CHUNK / 8 * (WIDTH / 4));           // threads that share a tile of a chunk's gradient
 constexpr int SAMPLES_AT_ONCE = MOMENTUM || MODIFIED_LOSS ? 1 : 2;      // of a thread's sums: as registers allow
+constexpr int ROWS_AT_ONCE = MODIFIED_LOSS && !MOMENTUM ? 1 : 4;           // of a chunk that a thread writes back
 constexpr int MOST_PARTS = 4;                                        // threads that share a tile of x W1, at most
 
 // The first layer.  What else there is to know of it is in the plan, in shared memory, as sums leave few registers free:
@@ -28,7 +29,7 @@ constexpr int MOST_PARTS = 4;                                        // threads 
 struct Stream {
     Source source;
     real* W;  // of the replica, in device memory
-    real* V;  // its velocities, with MOMENTUM
+    int64 to_V;  // with MOMENTUM, from a number of W to its velocity
     real* memory;
     const Plan* plan;
     int n;
@@ -103,7 +104,7 @@ __device__ void fetch_velocities(const Stream& s, int first) {
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
         if (j >= padded) continue;
         if (j < m && first + f < s.source.d)
-            copy_later<sizeof(real)>(V + f * padded + j, s.V + (int64)(first + f) * m + j);
+            copy_later<sizeof(real)>(V + f * padded + j, s.W + (int64)(first + f) * m + j + s.to_V);
         else V[f * padded + j] = 0;
     }
 }
@@ -200,13 +201,13 @@ __device__ void update_chunk(const Stream& s, real* W, real decay) {
 __device__ void leave_chunk(const Stream& s, int first, const real* W, bool store, double* squares) {
     const int m = s.plan->layers[0].m, padded = s.plan->layers[0].padded, j = threadIdx.x % WIDTH;
     double sum = 0;
-#pragma unroll 4
+#pragma unroll ROWS_AT_ONCE
     for (int f = threadIdx.x / WIDTH; f < CHUNK; f += GROUPS) {
         if (j >= m || first + f >= s.source.d) continue;
         const real w = W[f * padded + j];
         sum += (double)w * w;
         if (store) s.W[(int64)(first + f) * m + j] = w;
-        if (MOMENTUM && store) s.V[(int64)(first + f) * m + j] = velocities_of(s)[f * padded + j];
+        if (MOMENTUM && store) s.W[(int64)(first + f) * m + j + s.to_V] = velocities_of(s)[f * padded + j];
     }
     squares[threadIdx.x] += sum;
 }
@@ -348,8 +349,8 @@ multi_steps(int steps, const int64* perm, int64 orders, const double* eta, const
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Call call{steps, perm, orders, eta, lam, alphas, labels, total_loss, total_correct, total_penalty};
     const Momentum momentum =
-        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+        momentum_of(weights, weight_velocities, units, unit_velocities, rho, nesterov);
     const Source source{bytes, values, whole, rest, factor, d};
     train_network(call, Upper{memory, at, sums, there, n, eps, momentum, loss_of(smoothing, sample_weights)},
-                  Stream{source, W + r * W_stride, V + r * W_stride, memory, at, n, nesterov}, stream);
+                  Stream{source, W + r * W_stride, MOMENTUM ? V - W : 0, memory, at, n, nesterov}, stream);
 }

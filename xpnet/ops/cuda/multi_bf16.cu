@@ -225,8 +225,8 @@ multi_steps_bf16(int steps, const int64* perm, int64 orders, const double* eta, 
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Call call{steps, perm, orders, eta, lam, alphas, labels, total_loss, total_correct, total_penalty};
     const Momentum momentum =
-        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+        momentum_of(weights, weight_velocities, units, unit_velocities, rho, nesterov);
     const Source source{bytes, values, whole, rest, factor, d};
     train_network(call, Upper{memory, at, sums, there, n, eps, momentum, loss_of(smoothing, sample_weights)},
-                  Stream{source, W + r * W_stride, V + r * W_stride, memory, at, n, nesterov}, stream_bf16);
+                  Stream{source, W + r * W_stride, MOMENTUM ? V - W : 0, memory, at, n, nesterov}, stream_bf16);
 }

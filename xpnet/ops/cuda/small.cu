@@ -206,7 +206,7 @@ small_rest(int* cursor, unsigned int* counter, const int64* perm, int64 orders, 
     real* memory = reinterpret_cast<real*>(dynamic_memory);
     const Tensors there{weights + r * weights_stride, units + r * units_stride, running + r * running_stride};
     const Momentum momentum =
-        momentum_of(weight_velocities, weights_stride, unit_velocities, units_stride, rho, nesterov);
+        momentum_of(weights, weight_velocities, units, unit_velocities, rho, nesterov);
     const Upper u{memory, reinterpret_cast<const Plan*>(dynamic_memory), sums, there, n, eps, momentum,
                   loss_of(smoothing, sample_weights)};
     const Layer& first = u.plan->layers[0];

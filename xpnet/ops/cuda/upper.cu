@@ -61,9 +61,10 @@ struct Tensors {
     real *weights, *units, *running;
 };
 
-// With MOMENTUM: velocities and momentum of a replica, in device memory.
+// With MOMENTUM: how far behind parameters their velocities lie, in device memory, as pointers would take registers; and
+// the momentum of a replica.
 struct Momentum {
-    real *weights, *units;
+    int64 weights, units;
     const real* rho;
     bool nesterov;
 };
@@ -98,11 +99,10 @@ __device__ real* part_of(const Upper& u) { return u.memory + u.plan->at_part; }
 __device__ real* gradient_of(const Upper& u, int which) { return u.memory + u.plan->at_g + which * u.plan->g_size; }
 
 // What a replica's kernel is given of momentum and the loss; null pointers where it is not compiled for them.
-__device__ Momentum momentum_of(real* weights, int64 weights_stride, real* units, int64 units_stride, const real* rho,
-                                bool nesterov) {
-    const int r = blockIdx.x;
-    if constexpr (!MOMENTUM) return Momentum{nullptr, nullptr, nullptr, false};
-    return Momentum{weights + r * weights_stride, units + r * units_stride, rho + r, nesterov};
+__device__ Momentum momentum_of(const real* weights, const real* weight_velocities, const real* units,
+                                const real* unit_velocities, const real* rho, bool nesterov) {
+    if constexpr (!MOMENTUM) return Momentum{0, 0, nullptr, false};
+    return Momentum{weight_velocities - weights, unit_velocities - units, rho + blockIdx.x, nesterov};
 }
 
 __device__ Loss loss_of(const real* smoothing, const real* sample_weights) {
@@ -156,13 +156,13 @@ __device__ void load_upper(const Upper& u) {
         const Layer& below = plan.layers[l - 1];
         load_matrix(u.memory + layer.at_W, layer.padded, below.padded, u.there.weights + layer.W, layer.m, below.m);
 #if MOMENTUM
-        load_matrix(u.memory + layer.at_W + plan.behind, layer.padded, below.padded, u.momentum.weights + layer.W,
-                    layer.m, below.m);
+        load_matrix(u.memory + layer.at_W + plan.behind, layer.padded, below.padded,
+                    u.there.weights + layer.W + u.momentum.weights, layer.m, below.m);
 #endif
     }
 #if MOMENTUM
     for (int k = threadIdx.x; k < plan.units; k += THREADS)
-        copy_later<sizeof(real)>(u.memory + plan.at_unit_velocities + k, u.momentum.units + k);
+        copy_later<sizeof(real)>(u.memory + plan.at_unit_velocities + k, u.there.units + k + u.momentum.units);
     if (threadIdx.x == 0) copy_later<sizeof(real)>(u.memory + plan.at_rho, u.momentum.rho);
 #endif
 #if MODIFIED_LOSS
@@ -402,7 +402,7 @@ __device__ void move_unit(const Upper& u, int at, real step) {
     real& velocity = u.memory[u.plan->at_unit_velocities + at];
     const Push push = push_of(u.memory, u.plan, u.momentum.nesterov);
     units_of(u)[at] = u.there.units[at] = pushed(push, units_of(u)[at], velocity, step);
-    u.momentum.units[at] = velocity;
+    u.there.units[at + u.momentum.units] = velocity;
 #else
     units_of(u)[at] = u.there.units[at] = units_of(u)[at] - step;
 #endif
@@ -459,7 +459,7 @@ __device__ real* upper_backward(const Upper& u, real decay, double& squares) {
         small_product_transposed(g, layer.padded, W, dy, below.padded, n);
         __syncthreads();  // weights move once what is below them has been computed
 #if MOMENTUM
-        const Moved moved{W, u.there.weights + layer.W, W + plan.behind, u.momentum.weights + layer.W};
+        const Moved moved{W, u.there.weights + layer.W, W + plan.behind, u.there.weights + layer.W + u.momentum.weights};
 #else
         const Moved moved{W, u.there.weights + layer.W, nullptr, nullptr};
 #endif
