@@ -145,7 +145,8 @@ def bars(cases: Cases) -> str:
     """Return what was aimed at, and whether it was reached."""
     accuracy, loss = ranks(cases, "accuracies"), ranks(cases, "losses")
     behind = {
-        name: 100 * (_mean(case, OTHER, "accuracies", PAIR) - _mean(case, OURS, "accuracies", PAIR))
+        # Rounded, since the last bits of means of equal numbers may differ.
+        name: round(100 * (_mean(case, OTHER, "accuracies", PAIR) - _mean(case, OURS, "accuracies", PAIR)), 6)
         for name, case in cases.items()
         if {*PAIR} <= case["rows"].keys()
     }
@@ -169,8 +170,10 @@ def bars(cases: Cases) -> str:
             ("accuracy, at least the second best", accuracy, 2),
         ):
             own = 1 + sum(rank < of_all[ENSEMBLE] for rank in of_all.values())
+            equal = [name for name, rank in of_all.items() if rank == of_all[ENSEMBLE] and name != ENSEMBLE]
+            beside = f" together with {', '.join(equal)}" if equal else ""
             lines.append(
-                f"the mean rank of the ensemble in {words}, over the sets that all have finished: place {own}, "
+                f"the mean rank of the ensemble in {words}, over the sets that all have finished: place {own}{beside}, "
                 f"{_verdict(own <= place)}"
             )
     return "\n".join(["Aimed at:", "", *(f"- {line}" for line in lines)])
