@@ -1,4 +1,7 @@
-"""Compiled loops over logits: softmax, cross-entropy and label smoothing, as :mod:`xpnet.ops.reference` defines."""
+"""Compiled loops over logits: softmax, cross-entropy and label smoothing, as :mod:`xpnet.ops.reference` defines.
+
+Labels are (R, n), or (1, n) for all replicas: arrays of one layout, since each layout is compiled for itself.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from xpnet.ops.numba_intrinsics import compiled
 def cross_entropy(s, labels, scale, losses, correct, g):
     R, n, c = s.shape
     for r in range(R):
+        mine = labels[r if len(labels) > 1 else 0]
         for i in range(n):
             best = 0
             for j in range(1, c):
@@ -23,7 +27,7 @@ def cross_entropy(s, labels, scale, losses, correct, g):
                 e = math.exp(s[r, i, j] - top)
                 g[r, i, j] = e
                 total += e
-            label = labels[r, i]
+            label = mine[i]
             losses[r, i] = math.log(total) - (s[r, i, label] - top)
             correct[r, i] = best == label
             factor = scale[r, 0, 0] / total
@@ -37,6 +41,7 @@ def shift_logits(s, labels, correct, picked, g):
     """Write s (R, n, c) less the largest logit of each sample to `g`, that of the label to `picked`."""
     R, n, c = s.shape
     for r in range(R):
+        mine = labels[r if len(labels) > 1 else 0]
         for i in range(n):
             row, target = s[r, i], g[r, i]
             best = 0
@@ -47,7 +52,7 @@ def shift_logits(s, labels, correct, picked, g):
                     top = row[j]
             for j in range(c):
                 target[j] = row[j] - top
-            label = labels[r, i]
+            label = mine[i]
             correct[r, i] = best == label
             picked[r, i] = target[label]
 
@@ -57,6 +62,7 @@ def entropy_of_exponentials(labels, scale, picked, losses, g):
     """Complete the cross-entropy, where `g` (R, n, c) has the exponentials of the shifted logits."""
     R, n, c = g.shape
     for r in range(R):
+        mine = labels[r if len(labels) > 1 else 0]
         for i in range(n):
             row = g[r, i]
             total = g.dtype.type(0)
@@ -66,19 +72,20 @@ def entropy_of_exponentials(labels, scale, picked, losses, g):
             factor = scale[r, 0, 0] / total
             for j in range(c):
                 row[j] *= factor
-            row[labels[r, i]] -= scale[r, 0, 0]
+            row[mine[i]] -= scale[r, 0, 0]
 
 
 @compiled
 def smooth_labels(s, labels, alpha, scale, losses, g):
     R, n, c = s.shape
     for r in range(R):
+        mine = labels[r if len(labels) > 1 else 0]
         each, factor = s.dtype.type(1) / c, scale[r] * alpha[r]
         for i in range(n):
             mean = s.dtype.type(0)
             for j in range(c):
                 mean += s[r, i, j]
                 g[r, i, j] -= factor * each
-            label = labels[r, i]
+            label = mine[i]
             losses[r, i] += alpha[r] * (s[r, i, label] - mean * each)
             g[r, i, label] += factor

@@ -217,11 +217,10 @@ def softmax_cross_entropy(
     if s.ndim != 3:
         return numpy_ops.softmax_cross_entropy(s, labels, scale, out)
     out = numpy_ops.new_cross_entropy(s) if out is None else out
-    R, n, _ = s.shape
-    if labels.ndim == 1:
-        labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
+    R = len(s)
+    labels = labels[None] if labels.ndim == 1 else labels
     if not (isinstance(scale, np.ndarray) and scale.shape == (R, 1, 1)):
-        scale = np.broadcast_to(np.asarray(scale, s.dtype), (R, 1, 1))
+        scale = np.full((R, 1, 1), scale, s.dtype)
     # In float64 the figures of a replica must not depend on the number of replicas.
     if s.size > _FEW_LOGITS and s.dtype == np.float32:
         numba_entropy.shift_logits(s, labels, out.correct, out.work.picked, out.g)
@@ -237,8 +236,7 @@ def smooth_labels(entropy: CrossEntropy, s: Array, labels: Array, alpha: Array, 
     if s.ndim != 3 or alpha.ndim != 3 or len(alpha) not in (1, len(s)) or not (by_replica or np.ndim(scale) == 0):
         reference.smooth_labels(np, entropy, s, labels, alpha, scale)
         return
-    R, n, _ = s.shape
-    if labels.ndim == 1:
-        labels = labels[None] if R == 1 else np.broadcast_to(labels, (R, n))
+    R = len(s)
+    labels = labels[None] if labels.ndim == 1 else labels
     scales = scale.reshape(-1) if isinstance(scale, np.ndarray) and by_replica else np.full(R, scale, s.dtype)
     numba_entropy.smooth_labels(s, labels, _by_replica(alpha, s), scales, entropy.losses, entropy.g)
