@@ -192,7 +192,7 @@ FILES |= dict.fromkeys(("history.csv", "metrics.json", "environment.json"), read
 @pytest.mark.guarantee("fuzz")
 @pytest.mark.parametrize("name", FILES)
 def test_mutated_files_of_text(victim, name, harm):
-    count = harm.times(40, 2_000)
+    count = harm.times(100, 2_000)
     harm.did("mutated files of runs and searches", count)
     read = functools.partial(FILES[name], victim.parent)
     refused = refusals(victim, read, count, functools.partial(one_of_three, suffix=victim.suffix))

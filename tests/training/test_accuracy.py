@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from examples import thorough
 
 from xpnet.cli import main
 
@@ -35,6 +36,7 @@ def test_networks_of_the_reports_reach_their_accuracy(capsys, cifar, hidden, nor
     assert result["test"]["accuracy"]["mean"] == pytest.approx(expected, abs=tolerance)
 
 
+@thorough
 @pytest.mark.cifar
 def test_train_without_data_takes_cifar10(capsys, cifar, monkeypatch):
     monkeypatch.setenv("XPNET_DATA", str(cifar))

@@ -241,6 +241,7 @@ class TestPublished:
         np.testing.assert_allclose(data.standardiser(data.test.x[:100]), expected, rtol=1e-6, atol=1e-6)
         assert isinstance(data.standardiser, Standardiser)
 
+    @thorough
     def test_the_first_batch_trains_and_the_second_validates(self, cifar: Path):
         data = load_data(cifar, "b1b2")
         assert len(data.train) == len(data.validation) == 10_000
