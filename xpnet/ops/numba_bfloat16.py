@@ -40,7 +40,7 @@ def processor_has_bfloat16() -> bool:
 
 
 def _block(along_rows):
-    """Return an intrinsic that computes a block of ROWS by COLUMNS of A B; see `block_by_rows`."""
+    """Return an intrinsic that computes a block of ROWS by COLUMNS of A B; see `_block_by_rows`."""
 
     @intrinsic
     def block(context, a, stride, b, c, row, pairs):
