@@ -36,7 +36,7 @@ def test_readme_python_runs():
             "estimator",
             (
                 r"cross-validated: 0\.9\d*\nbest: {.*}\n\['grower 0', 'grower 0'\] .*\n"
-                r"8 networks, 60 epochs, .* 0\.0\d?\nas it is: [01]\.[089]\n\(2,\)\n{.*} 0\.[89]\d? 8\n"
+                r"8 networks, 36 epochs, .* 0\.\d+\nas it is: [01]\.[089]\n\(2,\)\n{.*} 0\.[89]\d? 8\n"
                 r"\[8, 4, 2, 1\] \[1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 8\]\n"
             ),
         ),

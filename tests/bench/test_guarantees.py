@@ -74,10 +74,9 @@ OTHER = {
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """Write tests that say what they do, to be run with what our own tests share."""
-    for name in ("conftest.py", "helpers/guarantees.py"):
-        (tmp_path / Path(name).name).write_text((TESTS / name).read_text())
+    (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (tmp_path / "test_suite.py").write_text(SUITE)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = guarantee\n")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nmarkers = guarantee\npythonpath = {TESTS / 'helpers'}\n")
     return tmp_path
 
 

@@ -36,6 +36,11 @@ _MISTAKES = 24
 MOST_ROWS, MOST_POINTS = 1000, 2000
 # Columns of networks that may be stopped by patience, by their key in metrics.json.
 _STOPS = {"epochs": "stopped after epoch", "weights": "weights of epoch"}
+_RUNNING = (
+    "Training figures of the curves are those of the epoch's batches as they were trained on: while the network "
+    "changed, and with augmentation, dropout and smoothed labels where these are set. So they may be worse than those "
+    "of other sets."
+)
 _UNTESTED = "The test set was not looked at in this run."
 
 
@@ -108,7 +113,7 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     facts = Facts(
         [
             *(accuracies[which] for which in ("test", "validation", "train")),
-            ("Training time", f"{seconds:.1f} s", f"on {metrics.get('device', 'an unknown device')}"),
+            ("Training time", f"{seconds:.1f} s", f"{_all(record)}on {metrics.get('device', 'an unknown device')}"),
             ("Epochs", str(metrics.get("epochs", "")), counted(metrics.get("steps", 0), "step")),
         ]
     )
@@ -121,7 +126,7 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     if views := metrics.get("test_views"):
         seen = [metric_cell(n, spread_of(record.figures("test_views", n)[members])) for n in ("accuracy", "loss")]
         rows.append([f"test, mean of {views['views']} views", *seen, None, samples.get("test")])
-    caption = "Final figures, by full passes with the running statistics"
+    caption = "Final figures of the trained network on each whole set; cost is the loss and the L2 penalty"
     blocks: list[Block] = [facts, table(["set", *names, "samples"], rows, caption)]
     if best:
         count = f"{len(record.combinations())} combinations of settings"
@@ -135,6 +140,8 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
 def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix: str) -> list[Block]:
     why = "the highest validation accuracy, by chance" if record.none_better else "the best by validation accuracy"
     words = [Text(f"The curves are those of {settings_text(best)}, {why}.")] if best else []
+    if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
+        words.append(Text(_RUNNING, "note"))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]
 
 
@@ -144,12 +151,30 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
     blocks = _combinations(record, varying) if varying else []
     blocks += _outcome(record, varying, prefix)
     count = len(record.replicas)
+    if varying and len(record.combinations()) == count:
+        blocks.append(Text(_alone(record), "note"))
     if count > MOST_ROWS:
         blocks.append(_fewer(count, "networks"))
     if not varying and not _is_untested(record):
         mean = percent(spread_of(record.figures("test", "accuracy")))
         blocks.append(Text(f"Test accuracy of all {count:,} networks: {mean}."))
     return [*blocks, _every_network(record)]
+
+
+def _all(record: RunRecord) -> str:
+    """Return of what the time is, if it is not that of one network."""
+    return f"of all {len(record.replicas):,} networks, " if len(record.replicas) > 1 else ""
+
+
+def _alone(record: RunRecord) -> str:
+    """Return what to think of differences between settings that were trained once each."""
+    words = "Each setting was trained once, so chance has a part in every difference: another seed gives other figures"
+    samples = ((record.metrics or {}).get("samples") or {}).get("validation")
+    accuracy = float(np.nanmean(record.figures("validation", "accuracy"))) if samples else float("nan")
+    if np.isfinite(accuracy) and samples:
+        error = percent((accuracy * (1 - accuracy) / samples) ** 0.5).removesuffix(" %")
+        words += f", and the validation set alone gives an accuracy a standard error of {error} points"
+    return f"{words}. --runs 3 trains each setting three times."
 
 
 def _combinations(record: RunRecord, varying: list[str]) -> list[Block]:

@@ -12,6 +12,7 @@ from stepping import check_same, state_of, take
 import xpnet
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
+from xpnet.ops import rounds_products
 from xpnet.training.steppers import (
     Hyperparameters,
     PlainStepper,
@@ -24,7 +25,9 @@ from xpnet.training.steppers import (
 pytest.importorskip("numba")
 from xpnet.ops import numba_bfloat16
 
-can_round = pytest.mark.skipif(not numba_bfloat16.processor_has_bfloat16(), reason="this processor has no AVX-512 BF16")
+can_round = pytest.mark.skipif(
+    not rounds_products(xpnet.get_backend("cpu"), "float32"), reason="needs a processor with AVX-512 BF16, and Numba"
+)
 N, STEPS, BATCH = 60, 4, 13
 ROUNDED = Hyperparameters(np.array([0.01]), np.array([0.9]), nesterov=True, rounded=True)
 
