@@ -18,7 +18,7 @@ def test_every_recipe_is_valid():
 
 def test_recipe_with_a_base_replaces_some_of_its_settings():
     longer, base = recipe("fast-65").settings, recipe("fast-60").settings
-    assert longer == {**base, "hidden": "512,256", "epochs": 18.5, "shift": 2}
+    assert longer == {**base, "hidden": "512,256", "epochs": 20, "shift": 2}
     assert recipe("best").settings["batch_size"] == 500
     assert "label_smoothing" not in recipe("report-56").settings
 

@@ -179,7 +179,7 @@ def refusals(victim: Path, read: Callable[[], Any], count: int, mutate: Callable
 SHOWN = {
     "config.toml": 30,
     "history.csv": 40,
-    "metrics.json": 12,
+    "metrics.json": 24,
     "environment.json": 8,
     "search.json": 15,
     "results.json": 10,
