@@ -46,6 +46,7 @@ def test_next_step_of_several_combinations_is_in_their_table():
     assert next_steps(record) == []
 
 
+@pytest.mark.thorough
 def test_page_of_a_search_has_the_command_for_its_best_settings():
     folder = search(Path("found"))
     (folder / "best.toml").write_text("")
