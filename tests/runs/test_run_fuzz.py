@@ -179,7 +179,7 @@ def refusals(victim: Path, read: Callable[[], Any], count: int, mutate: Callable
 SHOWN = {
     "config.toml": 30,
     "history.csv": 40,
-    "metrics.json": 24,
+    "metrics.json": 12,
     "environment.json": 8,
     "search.json": 15,
     "results.json": 10,
@@ -208,7 +208,7 @@ def test_pages_of_folders_with_a_mutated_file(victim, name, harm):
     def mutate(content: bytes, number: int) -> bytes:  # bytes and tokens rarely leave anything to be shown
         return one_of_three(content, 4 * number + 2 + number % 2, victim.suffix)
 
-    count = harm.times(SHOWN[name], 5 * SHOWN[name])
+    count = harm.times(max(20, SHOWN[name]), 5 * SHOWN[name])  # few mutations may all be refused
     harm.did("folders with a mutated file shown as a page", count)
     refused = refusals(victim, lambda: build_page([victim.parent]), count, mutate)
     assert refused < count, "the mutations hardly reach the page"
