@@ -47,9 +47,9 @@ def test_run_folders_are_offered_newest_first_where_a_run_is_asked_for(command):
 
 
 def test_values_of_this_machine_are_offered(command, monkeypatch):
-    monkeypatch.setattr(completion.Path, "glob", lambda *_: [Path("/dev/nvidia1"), Path("/dev/nvidia0")])
-    assert offered(command, "train", "--device", "") == ["auto", "cpu", "gpu", "gpu:0", "gpu:1"]
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(completion.Path, "glob", lambda *_: [Path("/dev/nvidia1"), Path("/dev/nvidia0")])
+        assert offered(command, "train", "--device", "") == ["auto", "cpu", "gpu", "gpu:0", "gpu:1"]
     Path("table.csv").touch()
     assert {"cifar10", "patterns", "table.csv"} <= set(offered(command, "train", "--data", ""))
     assert "fast-65" in offered(command, "train", "--recipe", "")
