@@ -43,6 +43,15 @@ def test_train_json_is_one_object_and_the_metrics_of_the_folder(command):
     assert {path.name for path in Path("run").iterdir()} == FILES
 
 
+@pytest.mark.parametrize("rounds", [True, False])
+def test_train_says_where_bf16_has_no_effect(command, monkeypatch, rounds):
+    monkeypatch.setattr("xpnet.runs.experiment.rounds_products", lambda *_: rounds)
+    monkeypatch.setattr("xpnet.training.steppers.rounds_products", lambda *_: False)
+    done = command("train", *SMALL, "--bf16", "--out", "run")
+    assert ("bf16: needs a CPU with AVX-512 BF16, Numba and float32" in done.err) is not rounds
+    assert config("run")["bf16"] is True
+
+
 def test_train_several_runs_report_mean_and_standard_deviation(command):
     result = command.json("train", *SMALL, "--runs", "3")
     accuracy = result["test"]["accuracy"]

@@ -114,6 +114,18 @@ def test_infinite_factor_reaches_only_its_row_and_column():
     assert np.isnan(s[:, 32]).all()
 
 
+@pytest.mark.parametrize("infinite", ["x", "W", "g"])
+def test_last_of_an_odd_number_is_added_once_even_if_it_is_infinite(infinite):
+    factors = {"x": np.ones((1, 13, 41), np.float32), "W": np.ones((1, 41, 33), np.float32)}
+    factors["g"] = np.ones((1, 13, 33), np.float32)
+    factors[infinite][0, -1, 0] = np.inf
+    x, W, g = factors.values()
+    found = bfloat16_ops.affine(x, W, None)[0], bfloat16_ops.weight_gradient(x, g)[0]
+    assert not any(np.isnan(values).any() for values in found)
+    assert np.isinf(found[0][-1 if infinite == "x" else 0, 0]) == (infinite != "g")
+    assert np.isinf(found[1][0, 0]) == (infinite != "W")
+
+
 @pytest.mark.parametrize("shape", [(10, 31, 64), (10, 64, 31)])
 def test_products_with_few_units_stay_float32(shape):
     n, d, m = shape

@@ -38,6 +38,21 @@ def test_the_page_of_lists_tells_every_network():
     assert len(points) == 6
 
 
+def test_page_says_what_one_seed_a_setting_and_training_figures_of_curves_mean():
+    once = "".join(page_of(small("--lambda", "0.001,0.1", "--runs", "1", out="once"))[1].text)
+    metrics = json.loads(Path("once/metrics.json").read_text())
+    accuracy, samples = metrics["validation"]["accuracy"]["mean"], metrics["samples"]["validation"]
+    error = 100 * (accuracy * (1 - accuracy) / samples) ** 0.5
+    assert f"a standard error of {error:.2f} points. --runs 3 trains each setting three times" in once
+    assert "Training figures of the curves are those of the epoch's batches" in once
+    assert "of all 2 networks, on cpu" in once
+    twice = small("--lambda", "0.001,0.1", "--runs", "2", "--train-metrics", "full", out="twice")
+    twice = "".join(page_of(twice)[1].text)
+    assert "Each setting was trained once" not in twice
+    assert "Training figures of the curves" not in twice
+    assert "networks, on cpu" not in "".join(page_of(small(out="single"))[1].text)
+
+
 def test_the_page_of_a_cross_validated_run_has_the_figures_of_every_fold():
     folder = small("--cv", "3", "--lambda", "0.001,0.1", "--runs", "2", out="run")
     text, tags = page_of(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -87,6 +88,19 @@ def test_outcome_is_reported_seldom_and_at_the_end(begin, monkeypatch):
     begin(trials=6, settings={"max_replicas": 1}).run(on_change=reported.append)
     assert len(reported) == 2
     assert reported[-1].counts()["complete"] == 6
+
+
+def test_search_json_names_the_workers_at_work_by_their_processes(begin):
+    part, seen = begin(trials=2, settings={"max_replicas": 1}), []
+
+    def look(outcome):
+        seen.append(result_json(part, outcome, {"command": None}, None)["workers"])
+
+    part.run(on_change=look)
+    at_work = [workers for workers in seen if workers]
+    assert at_work
+    assert all([worker["pid"] for worker in workers] == [os.getpid()] for workers in at_work)
+    assert all(workers[0]["device"] == "cpu" for workers in at_work)
 
 
 def test_trial_that_has_ended_is_made_once(begin):

@@ -6,7 +6,6 @@ operations are those of :mod:`~xpnet.ops.numba_ops`.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -15,35 +14,17 @@ from xpnet.backend import Array
 from xpnet.data import TransformedRows
 from xpnet.ops import numba_bfloat16 as kernels
 from xpnet.ops import numba_ops, numpy_ops
+from xpnet.ops.scratch import aligned, borrowed
 
 # With fewer columns or sums of fewer products, rounding the factors takes longer than it saves.
 FEWEST = 32
-_LINE = 64
 _FIRST = 0, 0
-
-_scratch = threading.local()
+# Numbers of a row come in multiples of so many.
+_GRAIN = 64
 
 
 def _rounded_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return memory, all zero, that begins at a cache line."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def _borrowed(name: str, shape: tuple[int, ...], dtype: Any = np.uint32) -> Array:
-    """Return memory that a thread uses during one product."""
-    memory = getattr(_scratch, name, None)
-    count = int(np.prod(shape))
-    if memory is None or memory.size < count:
-        memory = _aligned((count,), dtype)
-        setattr(_scratch, name, memory)
-    return memory[:count].reshape(shape)
 
 
 def _rows(n: int, k: int) -> tuple[int, int]:
@@ -52,16 +33,16 @@ def _rows(n: int, k: int) -> tuple[int, int]:
     The rows of a block are read side by side, so they must not lie a power of two apart: their cache lines would push
     each other out.
     """
-    return _rounded_up(n, kernels.ROWS), _rounded_up(k, _LINE) + _LINE // 2
+    return _rounded_up(n, kernels.ROWS), _rounded_up(k, _GRAIN) + _GRAIN // 2
 
 
 def _pairs(n: int, m: int) -> tuple[int, int]:
     """Return the shape of the array of a left factor (m, n), the transpose of an array (n, m), kept by pairs."""
-    return (n + 1) // 2, _rounded_up(m, _LINE) + _LINE // 4
+    return (n + 1) // 2, _rounded_up(m, _GRAIN) + _GRAIN // 4
 
 
 def _memory(k: int, m: int) -> Array:
-    return _borrowed("memory", (kernels.memory_of(k, m),))
+    return borrowed("memory", (kernels.memory_of(k, m),), np.uint32)
 
 
 class Transposed:
@@ -73,12 +54,12 @@ class Transposed:
 
     def __init__(self, d: int, m: int) -> None:
         shape = -(-d // kernels.COLUMNS), (m + 1) // 2, kernels.COLUMNS
-        self.panels = _aligned(shape, np.uint32)
+        self.panels = aligned(shape, np.uint32)
 
     def put(self, columns: Any, name: str, own: slice) -> None:
         """Write a thread's own columns of the weights `name`, of which the first must be even."""
         W = columns.weights(name)
-        kernels.pair_columns(W, self.panels, own.start, _borrowed("column", ((W.shape[1] + 1) // 2,)))
+        kernels.pair_columns(W, self.panels, own.start, borrowed("column", ((W.shape[1] + 1) // 2,), np.uint32))
 
 
 class Operand:
@@ -91,8 +72,8 @@ class Operand:
 
     def __init__(self, n: int, m: int, *, transposes: bool = True) -> None:
         self.shape = n, m
-        self._by_rows = _aligned(_rows(n, m), np.uint16)
-        self._by_pairs = _aligned(_pairs(n, m), np.uint32) if transposes else None
+        self._by_rows = aligned(_rows(n, m), np.uint16)
+        self._by_pairs = aligned(_pairs(n, m), np.uint32) if transposes else None
 
     def put(self, values: Array, rows: slice = slice(None), columns: slice = slice(None)) -> None:
         """Write a part; its first row and its first column must be even."""
@@ -110,7 +91,7 @@ class Operand:
 
     def times_transposed(self, W: Transposed, rows: slice, out: Array) -> Array:
         """Return the product (n, k) with the transpose of k rows of W (d, m), from a multiple of COLUMNS on."""
-        spare = _borrowed("spare", (kernels.ROWS, kernels.COLUMNS), np.float32)
+        spare = borrowed("spare", (kernels.ROWS, kernels.COLUMNS), np.float32)
         panels = W.panels[rows.start // kernels.COLUMNS : -(-rows.stop // kernels.COLUMNS)]
         kernels.times_panels(self._by_rows, panels, spare, out)
         return out
@@ -132,7 +113,7 @@ def product(a: Array, b: Array, out: Array) -> Array:
     """Return a b (n, m), in `out`, for a (n, k) and b (k, m) in float32."""
     if min(b.shape) < FEWEST:
         return np.matmul(a, b, out=out)
-    left = _borrowed("rows", _rows(*a.shape), np.uint16)
+    left = borrowed("rows", _rows(*a.shape), np.uint16)
     kernels.round_rows(a, left, _FIRST)
     kernels.times(left, b, False, _memory(*b.shape), out)
     return out
@@ -153,7 +134,7 @@ def affine(x: Array, W: Array, b: Array | None, out: Array | None = None) -> Arr
     if min(W.shape[1:]) < FEWEST or (x.ndim == 3 and len(x) > len(W)):
         return numpy_ops.affine(x, W, b, out)
     s = np.empty((len(W), x.shape[-2], W.shape[2]), W.dtype) if out is None else out
-    left = _borrowed("rows", _rows(*x.shape[-2:]), np.uint16)
+    left = borrowed("rows", _rows(*x.shape[-2:]), np.uint16)
     for r, (inputs, weights, result) in enumerate(_of_replicas(x, W, s)):
         if r == 0 or (x.ndim == 3 and len(x) > 1):
             kernels.round_rows(inputs, left, _FIRST)
@@ -167,7 +148,7 @@ def input_gradient(g: Array, W: Array, out: Array | None = None) -> Array:
     if min(W.shape[1:]) < FEWEST or len(g) != len(W):
         return numpy_ops.input_gradient(g, W, out)
     out = np.empty((len(W), g.shape[1], W.shape[1]), W.dtype) if out is None else out
-    left = _borrowed("rows", _rows(*g.shape[1:]), np.uint16)
+    left = borrowed("rows", _rows(*g.shape[1:]), np.uint16)
     for gradient, weights, result in _of_replicas(g, W, out):
         kernels.round_rows(gradient, left, _FIRST)
         kernels.times(left, weights, True, _memory(*weights.shape[::-1]), result)
@@ -179,7 +160,7 @@ def weight_gradient(x: Array, g: Array, out: Array | None = None) -> Array:
     if min(d, m) < FEWEST or (x.ndim == 3 and len(x) > len(g)):
         return numpy_ops.weight_gradient(x, g, out)
     out = np.empty((len(g), d, m), g.dtype) if out is None else out
-    left = _borrowed("pairs", _pairs(*x.shape[-2:]))
+    left = borrowed("pairs", _pairs(*x.shape[-2:]), np.uint32)
     for r, (inputs, gradient, result) in enumerate(_of_replicas(x, g, out)):
         if r == 0 or (x.ndim == 3 and len(x) > 1):
             kernels.pair_rows(inputs, left, _FIRST)

@@ -235,7 +235,7 @@ def times(left, right, transposed, memory, out):
         pair_columns(right, panels, 0, scratch)
     else:
         _pair_panels(right, panels)
-    times_panels(left, panels, spare, out)
+    _multiply(True, left, panels, spare, out)
 
 
 @compiled
@@ -244,16 +244,7 @@ def times_panels(left, panels, spare, out):
 
     `spare` (ROWS, COLUMNS) float32 is changed.
     """
-    row, place = out.strides[0], left.ctypes.data
-    for i in range(0, len(out), ROWS):
-        for panel in range(len(panels)):
-            b = panels.ctypes.data + panel * panels.strides[0]
-            target = out.ctypes.data + i * row + 4 * COLUMNS * panel
-            fits = i + ROWS <= len(out) and (panel + 1) * COLUMNS <= out.shape[1]
-            c, step = (target, row) if fits else (spare.ctypes.data, 4 * COLUMNS)
-            _block_by_rows(place + i * left.strides[0], left.strides[0], b, c, step, panels.shape[1])
-            if not fits:
-                _copy(spare, out, i, panel * COLUMNS)
+    _multiply(True, left, panels, spare, out)
 
 
 @compiled
@@ -264,14 +255,23 @@ def transposed_times(left, right, memory, out):
     """
     panels, spare, _ = _parts(memory, right.shape[0], out.shape[1])
     _pair_panels(right, panels)
-    row, place = out.strides[0], left.ctypes.data
+    _multiply(False, left, panels, spare, out)
+
+
+@compiled
+def _multiply(by_rows, left, panels, spare, out):
+    row, place, stride = out.strides[0], left.ctypes.data, left.strides[0]
     for i in range(0, len(out), ROWS):
+        a = place + i * (stride if by_rows else 4)
         for panel in range(len(panels)):
             b = panels.ctypes.data + panel * panels.strides[0]
             target = out.ctypes.data + i * row + 4 * COLUMNS * panel
             fits = i + ROWS <= len(out) and (panel + 1) * COLUMNS <= out.shape[1]
             c, step = (target, row) if fits else (spare.ctypes.data, 4 * COLUMNS)
-            _block_by_pairs(place + 4 * i, left.strides[0], b, c, step, panels.shape[1])
+            if by_rows:
+                _block_by_rows(a, stride, b, c, step, panels.shape[1])
+            else:
+                _block_by_pairs(a, stride, b, c, step, panels.shape[1])
             if not fits:
                 _copy(spare, out, i, panel * COLUMNS)
 

@@ -8,7 +8,6 @@ exponential), and where R = 1 broadcasts against R > 1.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from xpnet.ops.blas import numpy_blas
 from xpnet.ops.numba_dropout import dropout as dropout
 from xpnet.ops.numba_dropout import dropout_gradient as dropout_gradient
 from xpnet.ops.reference import Activated, BatchNormActivation, BatchNormGradients, CrossEntropy
+from xpnet.ops.scratch import borrowed
 
 # Above this many logits, NumPy's vectorised exponential between two loops is faster than one loop.
 _FEW_LOGITS = 4096
@@ -48,18 +48,6 @@ def lies_side_by_side(a: Array) -> bool:
     return a.shape[1] > 1 and wide_products.side_by_side(a) is not None
 
 
-_scratch = threading.local()
-
-
-def _borrowed(shape: tuple[int, int], dtype: Any) -> Array:
-    """Return memory that a thread uses during one operation; allocating it anew takes longer than filling it."""
-    memory = getattr(_scratch, "memory", None)
-    count = shape[0] * shape[1]
-    if memory is None or memory.size < count or memory.dtype != dtype:
-        memory = _scratch.memory = np.empty(count, dtype)
-    return memory[:count].reshape(shape)
-
-
 def gather_views(rows: Array, x: TransformedRows, out: Array | None, product: Callable[..., Any] = np.matmul) -> Array:
     """Return inputs of pictures in views; see :func:`xpnet.data.transformed`.  `product` projects them."""
     table, flat = x.x, rows.reshape(-1)
@@ -73,13 +61,13 @@ def gather_views(rows: Array, x: TransformedRows, out: Array | None, product: Ca
     if bytes_of_2 and x.shape[1] >= _FEWEST_HALVED:
         halves = x.halves
     if halves is not None:
-        even, odd = _borrowed((2 * n, width // 2), x.dtype).reshape(2, n, -1)
+        even, odd = borrowed("inputs", (2 * n, width // 2), x.dtype).reshape(2, n, -1)
         numba_pictures.gather_halved(flat, table, x.image_shape, constant, *scale, even, odd, True)
         count = halves[0].shape[1]
         product(even, halves[0], into[:, :count])
         product(odd, halves[1], into[:, count:])
         return out
-    z = into if x.projection is None else _borrowed((n, width), x.dtype)
+    z = into if x.projection is None else borrowed("inputs", (n, width), x.dtype)
     if bytes_of_2:
         numba_pictures.gather_halved(flat, table, x.image_shape, constant, *scale, z, z, False)
     else:

@@ -12,6 +12,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.numba_intrinsics import addresses
 from xpnet.ops.numba_pointers import address_of
+from xpnet.ops.scratch import LINE, aligned
 from xpnet.training.steppers import compiled_kernels as kernels
 from xpnet.training.steppers import compiled_updates as updates
 from xpnet.training.steppers.stepper_state import State
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 _NUMBER, _P, _V, _RUNNING, _WORK, _FLAGS, _DROPPED = range(7)
 _NONE = (_NUMBER, 0)
 Argument = tuple[int, int]
-# Bytes of a cache line.  Products of arrays that begin within one take longer.
-_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,6 @@ def _joined(tensors: Mapping[str, Array], names: Iterable[str], r: int) -> Array
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return memory for so many numbers that begins where a cache line does."""
-    memory = np.empty(size * dtype.itemsize + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size * dtype.itemsize].view(dtype)
-
-
 @dataclass
 class _Layer:
     """Where a layer's tensors, their gradients and its results lie."""
@@ -129,7 +121,7 @@ class Program:
 
     def memory(self) -> tuple[Array, Array]:
         """Return the memory of one network's steps: for numbers, and for flags."""
-        return _aligned(self._sizes[_WORK], self._dtype), _aligned(self._sizes[_FLAGS], np.dtype(bool))
+        return aligned((self._sizes[_WORK],), self._dtype), aligned((self._sizes[_FLAGS],), np.dtype(bool))
 
     def of(self, arrays: Iterable[Array]) -> Array:
         """Return the parts (parts, 1 + arguments) of a network, for :func:`compiled_kernels.take_steps`.
@@ -143,7 +135,8 @@ class Program:
 
     def _new(self, size: int, kind: int = _WORK) -> Argument:
         """Return a place for so many numbers or flags in the memory of a step."""
-        place, line = self._sizes[kind], _LINE // (self._dtype.itemsize if kind == _WORK else 1)
+        # Products of arrays that begin within a cache line take longer.
+        place, line = self._sizes[kind], LINE // (self._dtype.itemsize if kind == _WORK else 1)
         self._sizes[kind] += -(-size // line) * line
         return kind, place
 
