@@ -40,6 +40,14 @@ def problem(replicas=1, **settings):
     return net, x, labels, rng.integers(0, N, (STEPS, BATCH)), 0.05 * np.ones((STEPS, replicas))
 
 
+def blobs(samples):
+    """Return points around four centres; a fifth of them is for the test."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, samples)
+    x = rng.standard_normal((4, 40))[labels] + 1.5 * rng.standard_normal((samples, 40))
+    return xpnet.data_from_arrays(x.astype(np.float32), labels)
+
+
 def train(kind, hyper, *threads, replicas=1, **settings):
     net, x, labels, perm, eta = problem(replicas, **settings)
     state = state_of(net, moments=hyper.moments)
@@ -96,7 +104,7 @@ def test_bf16_trains_as_usual_where_it_cannot_be_had(monkeypatch, why):
     if why == "processor":
         monkeypatch.setattr(numba_bfloat16, "processor_has_bfloat16", lambda: False)
     dtype = "float64" if why == "float64" else "float32"
-    data = xpnet.load_data("patterns", "200/50")
+    data = blobs(250)
     results = []
     for bf16 in (False, True):
         net = Network(xpnet.NetworkConfig(inputs=data.inputs, hidden=(40, 33), classes=data.classes), dtype=dtype)
@@ -108,7 +116,7 @@ def test_bf16_trains_as_usual_where_it_cannot_be_had(monkeypatch, why):
 
 @can_round
 def test_training_with_bf16_reaches_what_float32_reaches():
-    data = xpnet.load_data("patterns", "1000/300")
+    data = blobs(1300)
     loss = {}
     for bf16 in (False, True):
         net = Network(xpnet.NetworkConfig(inputs=data.inputs, hidden=(64, 64), classes=data.classes))
@@ -123,7 +131,7 @@ def test_training_with_bf16_reaches_what_float32_reaches():
 def test_rounded_training_stopped_anywhere_goes_on_to_the_same_bits(monkeypatch, replicas):
     monkeypatch.setattr("xpnet.training.steppers.threads_for_units", lambda *_: 2)
     monkeypatch.setattr("xpnet.training.trainer._SECONDS_A_CALL", 0)  # one step a call: exact moments
-    data = xpnet.load_data("patterns", "200/50")
+    data = blobs(250)
     kind = "units" if replicas == 1 else "population"
     config = xpnet.TrainConfig(epochs=3, momentum=0.9, batch_size=40, bf16=True, stepper=kind)
 
