@@ -20,7 +20,12 @@ CASES: dict[str, dict[str, Any]] = {
         "weight_decay": (0.5, 0.0, 2.0, 1.0, 0.1),
         "lam": 0.01,
     },
-    "adamw, factors": {"optimiser": "adamw", "lr_first": (0.5, 2.0, 0.0, 1.0, 3.0), "lr_bn": (2.0, 1, 0.5, 0, 4)},
+    "adamw, factors": {
+        "optimiser": "adamw",
+        "lr_first": (0.5, 2.0, 0.0, 1.0, 3.0),
+        "lr_bn": (2.0, 1, 0.5, 0, 4),
+        "adam_eps": 1e-3,
+    },
     "lion": {
         "optimiser": "lion",
         "beta1": (0.9, 0.5, 0.0, 0.8, 0.7),
@@ -32,7 +37,13 @@ CASES: dict[str, dict[str, Any]] = {
     "momentum, factors": {"lr_first": 0.5, "lr_bn": 3.0, "momentum": (0.9, 0.5, 0, 0.5, 0.5), "lam": 0.1},
     "sgd, decay of units": {"decay_bn": (0.5, 2.0, 0.0, 1.0, 3.0), "lr_bn": 0.5, "lam": 0.1},
     "momentum, decay of units": {"decay_bn": (0.5, 2.0, 0.0, 1.0, 3.0), "lr_first": 0.5, "momentum": 0.9},
-    "adamw, decay of units": {"optimiser": "adamw", "weight_decay": 0.5, "decay_bn": (1.0, 0.0, 0.5, 2.0, 0.1)},
+    # With a smaller adam_eps, rounding would decide on the direction of gradients near 0.
+    "adamw, decay of units": {
+        "optimiser": "adamw",
+        "weight_decay": 0.5,
+        "decay_bn": (1.0, 0.0, 0.5, 2.0, 0.1),
+        "adam_eps": 1e-3,
+    },
 }
 
 
