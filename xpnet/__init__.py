@@ -7,7 +7,14 @@ through CuPy.  Importing this package is cheap: a public name loads its module w
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+if "numpy" not in sys.modules:  # whose BLAS reads the variable when it is loaded
+    # After a product, idle threads of OpenBLAS keep a core busy for 2^28 cycles, a tenth of a second, which the threads
+    # of a training then lack.  2^20 cycles are longer than what lies between two products of a step.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 from xpnet.version import __version__ as __version__
 

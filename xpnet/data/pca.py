@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from xpnet.data.standardise import Standardiser
 from xpnet.data.transformed_rows import pooled
 from xpnet.errors import DataError
 from xpnet.utils.lazy_arrays import Features
-from xpnet.utils.memory import check_room
+from xpnet.utils.memory import check_room, usable_cores
 from xpnet.utils.rng import Purpose, generator
 
 # Samples whose covariance is computed.
 _SAMPLES = 20_000
 # Pictures are moved by up to this share of their sides, so that the components hold for moved pictures too.
 _SHARE = 8
+# Samples of a thread's turn.
+_BLOCK = 1000
 # Components with a smaller share of the largest variance are rounding.
 _RANK = 1e-6
 
@@ -69,7 +72,7 @@ def principal_components(
         values = _moved(x, some, image_shape, pool)
         standardiser = _by_channel(values, image_shape[0], side)
         values *= (1 / standardiser.std).astype(np.float32)
-        variances, vectors = _sorted(_even_and_odd(values, _mirror(image_shape[0], side)))
+        variances, vectors = _sorted(_even_and_odd(values, image_shape[0], side))
     rank = int((variances > _RANK * variances[0]).sum()) if variances[0] > 0 else 0
     if count > rank:
         raise DataError(f"pca = {count}: the training set has {rank} components that vary; take at most so many")
@@ -106,36 +109,55 @@ def _moved(x: Features, some: NDArray[np.int64], image_shape: Shape, pool: int) 
     """Return pictures of `x`, each moved by some pixels, reflected at its border, and pooled, as rows."""
     channels, height, width = image_shape
     most = min(height, width) // _SHARE
-    moves = generator(0, Purpose.PCA, 1).integers(0, 2 * most + 1, (2, len(some)))
+    moves = generator(0, Purpose.PCA, 1).integers(-most, most + 1, (2, len(some)))
     out = np.empty((len(some), channels * (height // pool) * (width // pool)), np.float32)
-    sides = [(0, 0), (0, 0), (most, most), (most, most)]
+    places = np.arange(channels * height * width).reshape(image_shape)
     code = moves[0] * (2 * most + 1) + moves[1]
-    for move in np.unique(code):
-        those = np.flatnonzero(code == move)
-        down, right = divmod(int(move), 2 * most + 1)
-        pictures = np.pad(x[some[those]].reshape(-1, *image_shape), sides, mode="reflect")
-        pictures = pictures[:, :, down : down + height, right : right + width]
-        out[those] = pooled(pictures, pool, np.float32)
+
+    def move(these: NDArray[np.int64]) -> None:
+        down, right = moves[:, these[0]]
+        rows, columns = _reflected(np.arange(height) + down, height), _reflected(np.arange(width) + right, width)
+        pictures = np.take(x[some[these]], places[:, rows][:, :, columns].reshape(-1), axis=1)
+        out[these] = pooled(pictures.reshape(-1, *image_shape), pool, np.float32)
+
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        list(threads.map(move, [np.flatnonzero(code == same) for same in np.unique(code)]))
     return out
 
 
-def _even_and_odd(values: NDArray[np.float32], mirror: NDArray[np.int64]) -> list[tuple[Floats, Floats]]:
+def _reflected(place: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the places in a picture that its mirror image beyond the border shows."""
+    place = np.abs(place)
+    return np.where(place < size, place, 2 * (size - 1) - place)
+
+
+def _even_and_odd(values: NDArray[np.float32], channels: int, side: tuple[int, int]) -> list[tuple[Floats, Floats]]:
     """Return two bases of pictures (d', q), and the second moments of `values` and their mirror images in each.
 
     Pictures of the first basis equal their mirror image, those of the second its negative.  The second moments of
     samples together with their mirror images have no entries between the two, so each has its own eigenvectors: they
     take half the time, or a quarter.
     """
-    d, root = len(mirror), 0.5**0.5
+    mirror = _mirror(channels, side)
+    d, root, half = len(mirror), 0.5**0.5, side[1] // 2
     left, centre = np.flatnonzero(np.arange(d) < mirror), np.flatnonzero(np.arange(d) == mirror)
     even, odd = np.zeros((d, len(left) + len(centre))), np.zeros((d, len(left)))
     at = np.arange(len(left))
     even[left, at] = even[mirror[left], at] = odd[left, at] = root
     odd[mirror[left], at] = -root
     even[centre, len(left) + np.arange(len(centre))] = 1
-    one, other = values[:, left], values[:, mirror[left]]
-    sums = np.concatenate([(one + other) * np.float32(root), values[:, centre]], axis=1)
-    differences = (one - other) * np.float32(root)
+    sums, differences = (np.empty((len(values), basis.shape[1]), np.float32) for basis in (even, odd))
+
+    def fold(rows: slice) -> None:
+        pictures = values[rows].reshape(-1, channels, *side)
+        one, other = pictures[..., :half], pictures[..., ::-1][..., :half]
+        folded = (*one.shape[:1], len(left))
+        sums[rows, : len(left)] = ((one + other) * np.float32(root)).reshape(folded)
+        sums[rows, len(left) :] = values[rows, centre]
+        differences[rows] = ((one - other) * np.float32(root)).reshape(folded)
+
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        list(threads.map(fold, [slice(start, start + _BLOCK) for start in range(0, len(values), _BLOCK)]))
     parts = (even, _second_moments(sums)), (odd, _second_moments(differences))
     return [part for part in parts if part[0].shape[1]]
 

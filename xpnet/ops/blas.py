@@ -162,11 +162,13 @@ def one_blas_thread() -> Iterator[None]:
 def on_all_cores(jobs: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
     """Run independent jobs on as many threads as BLAS has, one BLAS thread each; return their results in order.
 
-    BLAS's own threads stay asleep: they would occupy a core for a tenth of a second after their last product.
+    BLAS's own threads stay asleep, even if there is one job: after their last product they would keep a core busy, up
+    to a tenth of a second.
     """
     threads = min(threads or blas_threads(), len(jobs))
     if threads <= 1:
-        return [job() for job in jobs]
+        with one_blas_thread():
+            return [job() for job in jobs]
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         # Settings such as np.errstate belong to a context, which a new thread does not inherit.
         futures = [pool.submit(contextvars.copy_context().run, job) for job in jobs]
