@@ -70,6 +70,10 @@ def test_cupy_is_known_to_backend_and_ops_alone():
     assert users == []
 
 
+TIMEOUT = "OPENBLAS_THREAD_TIMEOUT"
+GIVEN = f"os.environ['{TIMEOUT}'] = '26'"
+
+
 def run_python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -81,6 +85,12 @@ def test_importing_xpnet_imports_nothing_heavy():
         "print([m for m in ('cupy', 'altair', 'numpy', 'scipy', 'rich', 'tqdm', 'vl_convert') if m in sys.modules])"
     )
     assert run_python(code) == "[]"
+
+
+@pytest.mark.parametrize(("before", "expected"), [("", "20"), ("import numpy; ", "None"), (f"{GIVEN}; ", "26")])
+def test_idle_threads_of_blas_sleep_soon_unless_the_user_says_otherwise(before: str, expected: str):
+    code = f"import os; os.environ.pop('{TIMEOUT}', None); {before}import xpnet; print(os.environ.get('{TIMEOUT}'))"
+    assert run_python(code) == expected
 
 
 def test_using_xpnet_on_the_cpu_imports_neither_cupy_nor_altair():

@@ -73,6 +73,13 @@ def test_threads_are_not_counted_while_another_thread_changes_them():
     counter.join()
 
 
+@needs_blas
+def test_a_single_job_leaves_the_threads_of_blas_asleep():
+    before = BLAS.threads
+    assert on_all_cores([lambda: BLAS.threads]) == [1]
+    assert BLAS.threads == before
+
+
 def test_jobs_on_all_cores_keep_their_order_and_their_context():
     with np.errstate(divide="ignore"):
         results = on_all_cores([lambda i=i: float(np.log(np.zeros(1))[0]) + i for i in range(5)], 3)
