@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.report.figure import Panel
-from xpnet.report.format import file_stem, is_number, percent, setting_label
+from xpnet.report.format import file_stem, is_number, percent
 from xpnet.report.theme import is_wide
 from xpnet.report.trial_charts import by_setting, surface
 from xpnet.report.trial_kinds import (
@@ -85,7 +85,7 @@ def _effect(trials: Sequence[Trial], name: str, found: Mapping[str, Any], best: 
         row |= {"fate": fate_of(trial, found)}
         rows.append(row | ({"l": mean - std, "h": mean + std} if std and mean is not None else {}))
     rows.sort(key=lambda row: (row["s"] == BEST, row["s"] != PRUNED))  # drawn last, above the others
-    label, xs = setting_label(name), [row["x"] for row in rows]
+    xs = [row["x"] for row in rows]
     is_text = not all(map(is_number, xs))
     between = ", ".join(dict.fromkeys(map(str, xs))) if is_text else f"from {min(xs):.3g} to {max(xs):.3g}"
     alt = f"Validation accuracy of {len(rows)} trials against {name}, {between}"
@@ -95,10 +95,10 @@ def _effect(trials: Sequence[Trial], name: str, found: Mapping[str, Any], best: 
         alt += f"; the highest of {len(full)} complete trials, {percent(top['y'])}, is at {value}"
     return by_setting(
         f"accuracy-by-{file_stem(name)}",
-        f"Validation accuracy by {label}",
+        f"Validation accuracy by {name}",
         f"{alt}.",
         rows,
-        x=label,
+        x=name,
         y="validation accuracy",
         log_x=not is_text and _is_log(found["space"][name], xs),
         order=found["space"][name].get("values") or sorted(set(map(str, xs))),
@@ -135,9 +135,8 @@ def _field(trials: Sequence[Trial], pair: tuple[str, str], found: Mapping[str, A
         f"Validation accuracy of {len(full)} complete trials by {pair[0]} (across) and {pair[1]} (up); the highest, "
         f"{percent(top['v'])}, is at {pair[0]} {top['x']:.3g} and {pair[1]} {top['y']:.3g}."
     )
-    across, up = map(setting_label, pair)
-    name, title = "-and-".join(map(file_stem, pair)), f"Validation accuracy by {across} and {up}"
-    return surface(f"accuracy-by-{name}", title, alt, rows, x=across, y=up, log=log, value="validation accuracy")
+    name, title = "-and-".join(map(file_stem, pair)), f"Validation accuracy by {pair[0]} and {pair[1]}"
+    return surface(f"accuracy-by-{name}", title, alt, rows, x=pair[0], y=pair[1], log=log, value="validation accuracy")
 
 
 def _between(points: Any, log: tuple[bool, bool]) -> list[dict[str, Any]]:

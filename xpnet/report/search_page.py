@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet.report.blocks import again_section, environment_section, repeat_command, settings_table, settings_text
 from xpnet.report.charts import lines
-from xpnet.report.format import percent, setting_label
+from xpnet.report.format import percent
 from xpnet.report.page import Block, Facts, Page, Panels, Section, Text, cell
 from xpnet.report.records import SEARCH, RunRecord, read_run
 from xpnet.report.run_page import run_sections
@@ -82,9 +82,7 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     ]
     sampler = str(found.get("sampler", "an unknown sampler"))
     drawn = "at random" if sampler == "random" else f"by {sampler}"
-    subtitle = (
-        f"{counted(len(found['trials']), 'trial')} of {', '.join(map(setting_label, found['space']))}, drawn {drawn}"
-    )
+    subtitle = f"{counted(len(found['trials']), 'trial')} of {', '.join(found['space'])}, drawn {drawn}"
     notes = [note for note in notes if note != conclusion]
     return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
 
@@ -120,7 +118,7 @@ def _result(found: Mapping[str, Any], best: Trial, alike: str, conclusion: str) 
     if (accuracy := validation_of(best)) is not None:
         items.insert(0, ("Best validation accuracy", percent(accuracy), f"trial {best.get('trial')}"))
     if (test := (found.get("test") or {}).get("accuracy")) is not None:
-        detail = "looked at once, at the end: what to expect of new samples"
+        detail = "of new samples, looked at once"
         items.append(("Test accuracy of the winner", percent(test), detail))
     if (seconds := found.get("seconds")) is not None:
         items.append(("Time", f"{seconds:.1f} s", counted(found.get("rounds") or 1, "round")))
@@ -137,9 +135,14 @@ def _effects(found: Mapping[str, Any]) -> list[Block]:
     """Return charts of accuracy against each setting, and over pairs of numeric settings."""
     panels, space = search_panels(found), found["space"]
     words = [pruned] if (pruned := pruned_in_words(found)) else []
-    if not panels:
-        return [Text(" ".join(["No trial has figures to draw; the table below has all trials.", *words]))]
     ended = sum(map(is_ended, found["trials"]))
+    if not panels or ended < 2:
+        none = (
+            "One trial shows no effect of a setting; more trials do (--trials 20)."
+            if ended == 1
+            else ("No trial has figures, or no setting can be drawn; the table below has all trials.")
+        )
+        return [Text(" ".join([none, *words]))]
     if ended > DRAWN:
         words.append(f"Of {ended:,} trials {DRAWN:,} are drawn, evenly spaced by number, and the best.")
     if any(len(trial.get("seeds") or ()) > 1 for trial in found["trials"]):

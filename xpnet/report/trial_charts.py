@@ -73,12 +73,10 @@ def surface(
     more = {"trial:Q": "trial", "fate:N": "state"} if any("fate" in row for row in rows) else {}
     tips = tooltips({**more, "x:Q": x, "y:Q": y, "v:Q": value}, x=".4~g", y=".4~g", v=".2%")
     base = alt.Chart(ROWS).encode(x=across, y=up)
-    points = base.transform_filter("datum.kind == 'trial'")
-    points = points.mark_point(filled=True, size=110, stroke="white", strokeWidth=1.5, opacity=1, clip=True)
-    layers = [points.encode(color=shade, tooltip=tips)]
+    layers = []
     if any(row["kind"] == "between" for row in rows):
         field = base.transform_filter("datum.kind == 'between'").mark_rect(clip=True, opacity=0.75)
-        layers.insert(0, field.encode(x2="x2:Q", y2="y2:Q", color=shade))
+        layers.append(field.encode(x2="x2:Q", y2="y2:Q", color=shade))
     if marked := [row["kind"] for row in rows if row["kind"] not in ("trial", "between")]:
         entries, colours, shapes = legend_of(marked)
         others = base.transform_filter("datum.kind != 'trial' && datum.kind != 'between'")
@@ -88,5 +86,8 @@ def surface(
         shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=entries, range=shapes), legend=legend)
         large = alt.condition(f"datum.kind == '{BEST}'", alt.value(5 * _SIZE), alt.value(_SIZE))
         layers.append(others.encode(stroke=stroke, shape=shape, size=large, tooltip=tips))
+    points = base.transform_filter("datum.kind == 'trial'")
+    points = points.mark_point(filled=True, size=110, stroke="white", strokeWidth=1.5, opacity=1, clip=True)
+    layers.append(points.encode(color=shade, tooltip=tips))
     columns = {"kind": "kind", "x": x, "y": y, "v": value} | untyped(more)
     return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=300)

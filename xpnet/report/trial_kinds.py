@@ -98,12 +98,12 @@ def pruned_in_words(found: Mapping[str, Any]) -> str:
     when = "an eighth of its budget" if budget_of(found) is not None else "a cycle" if cyclic else "an epoch"
     rule = (found.get("search") or {}).get("prune")
     worse = {"median": "below the median of", "halving": "in the worse half of"}.get(str(rule), "worse than most of")
-    return (
-        f"Pruned means stopped early: at the end of {when}, a trial {worse} all trials that had come as far was trained no "
-        f"further ({pruned:,} of {len(found['trials']):,}). Its accuracy is that of this moment, which more epochs would "
-        "have raised: compare it with others at the same epoch, not with complete trials. The best is one of the complete "
-        "trials, and where colour stands for accuracy, only these have it."
+    words = f"Pruned means stopped early: at the end of {when}, a trial {worse} all trials that had come as far was "
+    words += f"trained no further ({pruned:,} of {len(found['trials']):,}). Its accuracy is that of this moment, which "
+    words += (
+        "more epochs would have raised: compare it with others at the same epoch, not with complete trials. The best "
     )
+    return f"{words}is one of the complete trials, and where colour stands for accuracy, only these have it."
 
 
 def budget_of(found: Mapping[str, Any]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from xpnet.config.fields import setting_name, shown
 from xpnet.config.settings import Settings
-from xpnet.report.format import is_number, setting_label
+from xpnet.report.format import is_number
 from xpnet.report.page import Cell, Table, cell, metric_cell, seconds_cell, table
 from xpnet.report.trial_kinds import (
     STATES,
@@ -41,7 +41,7 @@ def trials_table(found: Mapping[str, Any], best: Trial) -> Table:
         row += [_value(trial["settings"].get(name)) for name in names]
         row += [metric_cell("loss", validation_of(trial, "loss")), trial.get("epochs") or Cell("-")]
         rows.append([*row, seconds_cell(trial.get("seconds"), 2)])
-    head = ["trial", *(["round"] if rounds else []), "state", "validation accuracy", *map(setting_label, names)]
+    head = ["trial", *(["round"] if rounds else []), "state", "validation accuracy", *names]
     head += ["validation loss", "whole epochs" if cut else "epochs", "time"]
     which = "All trials" if len(rows) == len(trials) else f"{ROWS:,} of {len(trials):,} trials"
     seeds = {len(trial.get("seeds") or ()) for trial in trials} - {0, 1}
@@ -70,9 +70,8 @@ def searched_table(found: Mapping[str, Any], best: Trial) -> Table:
     for name, draw in found["space"].items():
         low, high, values = draw.get("low"), draw.get("high"), draw.get("values")
         tried = f"{low:.4g} to {high:.4g}" if is_number(low) and is_number(high) else cell(values).text
-        shown_as, scale = setting_label(name), str(draw.get("draw", ""))
-        label = name if shown_as == name else f"{shown_as} ({name})"
-        row = [Cell(label, strong=True), _meaning(name, found), tried, _SCALES.get(scale, scale)]
+        scale = str(draw.get("draw", ""))
+        row = [Cell(name, strong=True), _meaning(name, found), tried, _SCALES.get(scale, scale)]
         rows.append([*row, *([_value((best.get("settings") or {}).get(name))] if best else [])])
     head = ["setting", "what it is", "values", "scale", *(["best"] if best else [])]
     return table(head, rows, "What was searched; each trial has one value of each, and all else in common")

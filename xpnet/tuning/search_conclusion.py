@@ -17,33 +17,24 @@ from xpnet.tuning.space import Dimension, Space
 _EDGE, _THIRD = 0.05, 1 / 3
 # Fewer trials say little about where the best ones lie.
 _FEW_TRIALS = 10
-# What a training may be advised to try, by rule: the settings that this changes, and the words.  A search has tried
-# other values of what it varies, so it is not advised to change that.
-_RATES = ("eta", "eta_max")
-_TRIES: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "overfits": (
-        (("lambda", "weight_decay"), "a larger lambda"),
-        (("flip", "shift"), "augmentation (flip, shift)"),
-        (("dropout", "input_dropout"), "dropout"),
-        (("epochs", "cycles"), "patience to stop in time"),
-    ),
-    "still-learning": ((("epochs", "cycles"), "a longer training"), (_RATES, "a larger learning rate")),
-    "rate-too-small": ((_RATES, "a larger learning rate"), (("epochs", "cycles"), "a longer training")),
-    "rate-too-large": (
-        (("schedule",), "a rate that falls (schedule = triangular or cosine)"),
-        (_RATES, "a smaller learning rate"),
-        (("lambda",), "a smaller lambda"),
-    ),
-    "underfits": (
-        (("lambda",), "a smaller lambda"),
-        (_RATES, "a smaller learning rate"),
-        (("width", "depth"), "more hidden units"),
-    ),
-}
+# What an alternative of a training's advice changes, by its words; the first that is found.  A search has tried other
+# values of what it varies, so it is not advised to change that.
+_CHANGES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"lambda|weight_decay", ("lambda", "weight_decay")),
+    ("schedule", ("schedule",)),
+    (r"hidden|units", ("width", "depth")),
+    ("dropout", ("dropout", "input_dropout")),
+    (r"augmentation|pictures|flip|shift", ("flip", "shift")),
+    (r"cycles|epochs|longer", ("epochs", "cycles")),
+    (r"\brate|lr-range|\beta", ("eta", "eta_max")),
+)
+# Where a list of alternatives is divided: outside parentheses.
+_BETWEEN = re.compile(r"(?:,? or |, )(?![^()]*\))")
+_LONG = 5000
 # How much more arithmetic than just enough is advised, since the number of steps is rounded.
 _MORE = 1.05
 # With a budget the arithmetic of a training is fixed, and so its length.
-_BUDGET = "a larger budget (--budget) or a smaller network, which trains more epochs in the same one"
+_BUDGET = "a larger budget (--budget) or a smaller network (more epochs for the same arithmetic)"
 
 
 def search_conclusion(
@@ -80,7 +71,8 @@ def search_conclusion(
     if said is None or said["text"] in (final or {}).get("warnings", ()):
         return None
     text = of_winner(said, space.names, budget=budget)
-    return Conclusion(f"Of the winner: {text[:1].lower()}{text[1:]}", said["rule"], said.get("evidence", {}))
+    evidence = {name: value for name, value in said.get("evidence", {}).items() if name != "try"}
+    return Conclusion(f"Of the winner: {text[:1].lower()}{text[1:]}", said["rule"], evidence)
 
 
 def of_winner(said: Mapping[str, Any], searched: Collection[str], *, budget: bool) -> str:
@@ -91,18 +83,21 @@ def of_winner(said: Mapping[str, Any], searched: Collection[str], *, budget: boo
         searched: Names of what the search varied, which it is not advised to change.
         budget: Whether the arithmetic of each training was fixed.
     """
-    statement, tried, advice = str(said["text"]).partition(" Try ")
-    rule = str(said["rule"])
-    if not tried or rule not in _TRIES:
-        return statement + tried + advice
+    text = str(said["text"])
+    if len(text) > _LONG:  # of a damaged file
+        return text
+    return re.sub(r" Try (.+?)\.(?= |$)", lambda found: _fitting(found[1], searched, budget=budget), text)
+
+
+def _fitting(advice: str, searched: Collection[str], *, budget: bool) -> str:
+    """Return the sentence of those alternatives that fit a search, after a space; empty if none does."""
     tries: list[str] = []
-    for names, words in _TRIES[rule]:
-        first = words.partition(" (")[0]
-        lengthens = "epochs" in names
-        if set(names) & set(searched) or (rule in ("overfits", "rate-too-large", "underfits") and first not in advice):
+    for words in _BETWEEN.split(advice):
+        changes = next((names for pattern, names in _CHANGES if re.search(pattern, words)), ())
+        if set(changes) & set(searched):
             continue
-        tries += [words] if not (lengthens and budget) else [_BUDGET] if rule != "overfits" else []
-    return statement + (f" Try {' or '.join(tries)}." if tries else "")
+        tries.append(_BUDGET if budget and "epochs" in changes else words)
+    return f" Try {' or '.join(tries)}." if tries else ""
 
 
 def with_budget(warnings: Iterable[str], budget: float | None) -> list[str]:
@@ -114,7 +109,7 @@ def with_budget(warnings: Iterable[str], budget: float | None) -> list[str]:
         words, few = warning, re.match(r"(\d+) steps? .*; try (?=(?:epochs|cycles) = )", warning)
         if few is not None:
             enough = float(f"{_MORE * budget * FEW_STEPS / max(1, int(few[1])):.2g}")
-            words = f"{few[0]}budget = {enough:g}, or smaller networks, which train more epochs in the same one."
+            words = f"{few[0]}budget = {enough:g}, or smaller networks (more epochs for the same arithmetic)."
         fitting.append(words.replace("fewer epochs", "a smaller budget").replace("more steps", "a larger budget"))
     return fitting
 
