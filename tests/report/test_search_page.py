@@ -139,7 +139,8 @@ def test_one_colour_stands_for_one_kind_of_trials_on_the_whole_page():
 def test_what_was_searched_is_explained_with_its_range_and_scale():
     def widths(content: Any) -> Any:
         for number, trial in enumerate(content["trials"]):
-            trial["settings"] = {"lambda": trial["settings"]["lambda"], "width": 8 << number % 3, "activation": "relu"}
+            trial["settings"] = {"lambda": trial["settings"]["lambda"], "width": 8 << number % 3}
+            trial["settings"]["activation"] = "relu" if number % 2 else "tanh"
         content["best"]["settings"] = {"lambda": 0.001, "width": 8, "activation": "relu"}
         space = {
             "lambda": content["space"]["lambda"],
@@ -162,7 +163,7 @@ def test_what_was_searched_is_explained_with_its_range_and_scale():
     assert "50, 50" not in text_of(folder)
     assert table_of(folder, "space")[1][0][:2] == ["draw", "tpe"]
     panels = {panel.name: panel for panel in build_page([folder]).panels()}
-    assert {row["x"] for row in panels["accuracy-by-activation"].rows} == {"relu"}
+    assert {row["x"] for row in panels["accuracy-by-activation"].rows} == {"relu", "tanh"}
     # With a third setting that varies, neighbours differ for another reason: nothing is interpolated.
     assert {row["kind"] for row in panels["accuracy-by-lambda-and-width"].rows} == {"trial", BEST, PRUNED}
 
@@ -177,7 +178,7 @@ def test_what_was_searched_is_explained_with_its_range_and_scale():
         ({"state": "pruned", "validation": {"accuracy": None}}, {}, "diverged, and pruned"),
         ({"state": "pruned", "epochs": 1}, {}, "pruned after 1 epoch"),
         ({"state": "pruned", "epochs": 0}, {}, "pruned in its first epoch"),
-        ({"state": "pruned", "pruned_after": 1}, {"budget": 0.1}, "pruned after 1/8 of its budget"),
+        ({"state": "pruned", "pruned_after": 1}, {"budget": 0.1}, "pruned at 1/8 of budget"),
         ({"state": "failed", "note": "its workers died"}, {}, "failed: its workers died"),
         ({"state": "waiting"}, {}, "not trained"),
     ],

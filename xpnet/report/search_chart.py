@@ -47,6 +47,7 @@ def search_panels(found: Mapping[str, Any]) -> list[Panel]:
     if not trials:
         return []
     known = {name: [trial["settings"].get(name) for trial in trials] for name in space}
+    known = {name: values for name, values in known.items() if len(trials) == 1 or len(set(map(str, values))) > 1}
     numbers = [name for name, values in known.items() if all(map(is_number, values))]
     texts = [name for name, values in known.items() if _are_names(values)]
     panels = [_effect(trials, name, found, best) for name in space if name in (*numbers, *texts)]

@@ -85,7 +85,7 @@ def fate_of(trial: Trial, found: Mapping[str, Any]) -> str:
     if state == "complete":
         return state + words
     after, cut = trial.get("pruned_after"), budget_of(found) is not None
-    when = f"after {after}/{_PARTS} of its budget" if cut and after else f"after {counted(epochs, 'epoch')}"
+    when = f"at {after}/{_PARTS} of budget" if cut and after else f"after {counted(epochs, 'epoch')}"
     return f"pruned {when if epochs or (cut and after) else 'in its first epoch'}{words}"
 
 
@@ -95,15 +95,17 @@ def pruned_in_words(found: Mapping[str, Any]) -> str:
     if not pruned:
         return ""
     cyclic = (found.get("settings") or {}).get("schedule", "triangular") in CYCLIC
-    when = "an eighth of its budget" if budget_of(found) is not None else "a cycle" if cyclic else "an epoch"
+    when, same = ("a cycle" if cyclic else "an epoch"), "epoch"
+    if budget_of(found) is not None:
+        when, same = "an eighth of its budget", "share of their budget"
     rule = (found.get("search") or {}).get("prune")
     worse = {"median": "below the median of", "halving": "in the worse half of"}.get(str(rule), "worse than most of")
     words = f"Pruned means stopped early: at the end of {when}, a trial {worse} all trials that had come as far was "
     words += f"trained no further ({pruned:,} of {len(found['trials']):,}). Its accuracy is that of this moment, which "
     words += (
-        "more epochs would have raised: compare it with others at the same epoch, not with complete trials. The best "
+        f"more training would have raised: compare it with others at the same {same}, not with complete trials. The "
     )
-    return f"{words}is one of the complete trials, and where colour stands for accuracy, only these have it."
+    return f"{words}best is one of the complete trials, and where colour stands for accuracy, only these have it."
 
 
 def budget_of(found: Mapping[str, Any]) -> float | None:
