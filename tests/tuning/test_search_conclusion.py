@@ -34,8 +34,8 @@ def said(lam: float, trials: int, close: Close | None, near: tuple[float, ...] =
         ),
         (0.09, 20, None, (), "at-edge", "at the upper end"),
         (0.3, 20, None, (), "at-edge", "0.3, lies at the upper end of its range (1e-05 to 0.3)"),  # of a finer round
-        (0.09, 20, CLOSE, (0.02, 0.006), "at-edge", "at the upper end"),
-        (0.09, 20, CLOSE, (0.02, 1e-4), "alike", "The best 3 of 20 complete trials cannot be told apart"),
+        (0.09, 20, CLOSE, (0.03, 0.025), "at-edge", "at the upper end"),
+        (0.09, 20, CLOSE, (0.03, 0.006), "alike", "The best 3 of 20 complete trials cannot be told apart"),
         (1e-3, 20, CLOSE, (), "alike", "Try the best few with more seeds (--runs 5)"),
         (1e-3, 20, Close(1, 20, 0.0, 0.02, 1, 1000), (), "overfits", "Of the winner: the network overfits."),
         (1e-3, 20, None, (), "overfits", "Of the winner: the network overfits."),

@@ -13,8 +13,8 @@ from xpnet.tuning.close_trials import Close
 from xpnet.tuning.space import Dimension, Space
 
 # A best value this close to an end of its range, as a share of the range, says that better ones may lie beyond, if all
-# trials that chance does not tell from the best lie in the third of the range at this end.
-_EDGE, _THIRD = 0.05, 1 / 3
+# trials that chance does not tell from the best lie in the sixth of the range at this end.
+_EDGE, _NEAR = 0.05, 1 / 6
 # Fewer trials say little about where the best ones lie.
 _FEW_TRIALS = 10
 # What an alternative of a training's advice changes, by its words; the first that is found.  A search has tried other
@@ -127,9 +127,9 @@ def _at_edge(
     if not low < high or (dimension.whole and high - low < 1 / _EDGE):
         return None
     places = [_place(float(point[name]), low, high, log=dimension.log) for point in (best, *near)]
-    if places[0] <= _EDGE and max(places) <= _THIRD:
+    if places[0] <= _EDGE and max(places) <= _NEAR:
         end = "lower"
-    elif places[0] >= 1 - _EDGE and min(places) >= 1 - _THIRD:
+    elif places[0] >= 1 - _EDGE and min(places) >= 1 - _NEAR:
         end = "upper"
     else:
         return None
