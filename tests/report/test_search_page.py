@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from page_checks import charts_of, check_whole, page_of
 from report_cases import search, small
 
 from xpnet.report.search_chart import search_panels
+from xpnet.report.search_page import _differences
 from xpnet.report.theme import COLOURS
 from xpnet.report.trial_kinds import BEST, COMPLETE, DIVERGED, PRUNED, close_of, fate_of
 from xpnet.report.write import build_page
@@ -233,6 +235,26 @@ def test_commands_train_the_trials_that_chance_does_not_tell_apart_with_more_see
     assert "All 12 complete trials cannot be told apart" in build_page([folder]).conclusion
     assert f"xpnet train --config {folder}/best.toml --runs 6\n" in shown
     assert f"xpnet train --config {folder}/best.toml --runs 6 --lambda 0.01 --eta-max 0.02" in shown
+
+
+def test_commands_quote_what_a_damaged_file_says_and_leave_out_what_cannot_be_trained():
+    found: dict[str, Any] = {"space": {"activation": {}, "depth": {}}, "settings": {"hidden": [5]}}
+    best = {"activation": "relu", "depth": 1}
+    assert _differences(found, best, {"activation": "tanh", "depth": 2}) == {"activation": "tanh", "hidden": [5, 5]}
+    assert _differences(found, best, {"activation": "tanh", "depth": 10**12}) == {}
+    assert _differences(found, best, {"activation": "tanh", "depth": "many"}) == {}
+    assert _differences({**found, "space": {"eta": {}, "eta_max": {}}}, {"eta": 1}, {"eta": 2}) == {}
+
+    def poison(content: Any) -> Any:
+        for trial in content["trials"]:
+            trial["settings"] = {"activation": "relu" if trial["trial"] else "; echo 'mine'"}
+            trial["score"] = 0.5
+        return {"space": {"activation": {"draw": "list"}}}
+
+    folder = changed(poison)
+    (folder / "best.toml").write_text("")
+    commands = [line for line in text_of(folder).splitlines() if "--activation" in line]
+    assert "; echo 'mine'" in [shlex.split(line)[-1] for line in commands]
 
 
 def test_one_trial_shows_no_effect():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from xpnet.errors import ConfigError
 from xpnet.report.blocks import again_section, environment_section, repeat_command, settings_table, settings_text
 from xpnet.report.charts import lines
-from xpnet.report.format import percent
+from xpnet.report.format import is_number, percent
 from xpnet.report.page import Block, Facts, Page, Panels, Section, Text, cell
 from xpnet.report.records import SEARCH, RunRecord, read_run
 from xpnet.report.run_page import run_sections
@@ -39,6 +41,8 @@ from xpnet.utils.plural import counted
 
 # Patterns of the curves of pruned trials and of others.
 _DOTTED, _SOLID = (2, 2), (1, 0)
+# More hidden layers than any network has.
+_DEEP = 1000
 # Most points of a curve.
 _POINTS = 200
 # Other trials whose commands are given if chance does not tell them from the best.
@@ -94,20 +98,33 @@ def _next(folder: Path, found: Mapping[str, Any], near: Sequence[Trial], seeds: 
         return []
     again = f"{repeat_command(file)} --runs {seeds}"
     commands: list[tuple[str, str | None]] = [(f"The best settings, with {counted(seeds, 'seed')}:", again)]
-    best, base = found.get("best") or {}, found.get("settings") or {}
-    space = Space.of(dict.fromkeys(found["space"]))
-    of_best = space.settings(best.get("settings") or {}, base)
+    best = found.get("best") or {}
     others = [trial for trial in near if trial.get("trial") != best.get("trial")]
     for trial in others[:_OTHERS]:
-        settings = space.settings(trial["settings"], base)
-        differ = {name: value for name, value in settings.items() if value != of_best.get(name)}
-        if budget_of(found) is None or not _SIZES & set(differ):
-            options = " ".join(f"--{name.replace('_', '-')} {cell(value).text}" for name, value in differ.items())
+        differ = _differences(found, best.get("settings") or {}, trial["settings"])
+        if differ and (budget_of(found) is None or not _SIZES & set(differ)):
+            options = [
+                f"--{name.replace('_', '-')} {quote(cell(value).text.replace(', ', ','))}"
+                for name, value in differ.items()
+            ]
             words = f"Trial {trial.get('trial')}, which chance does not tell from the best:"
-            commands.append((words, f"{again} {options.replace(', ', ',')}"))
+            commands.append((words, f"{again} {' '.join(options)}"))
     if len(commands) > 1:
         commands.append(("Whether these runs differ by more than their seeds:", "xpnet report RUN RUN"))
     return commands
+
+
+def _differences(found: Mapping[str, Any], best: Trial, other: Trial) -> dict[str, Any]:
+    """Return the settings of ``xpnet train`` in which a point differs from the best; empty if the file is damaged."""
+    base = found.get("settings") or {}
+    if any(is_number(of.get("depth")) and of["depth"] > _DEEP for of in (best, other)):
+        return {}
+    try:
+        space = Space.of(dict.fromkeys(found["space"]))
+        of_best, settings = space.settings(best, base), space.settings(other, base)
+    except (ConfigError, TypeError, ValueError, OverflowError):
+        return {}
+    return {name: value for name, value in settings.items() if value != of_best.get(name)}
 
 
 def _result(found: Mapping[str, Any], best: Trial, alike: str, conclusion: str) -> list[Block]:

@@ -37,7 +37,8 @@ def trials_table(found: Mapping[str, Any], best: Trial) -> Table:
     rounds, cut = int(found.get("rounds") or 1) > 1, budget_of(found) is not None
     for trial in heapq.nsmallest(ROWS, trials, key=_rank):
         row = [cell(trial.get("trial"), strong=is_same(trial, best)), *([round_of(trial)] if rounds else [])]
-        row += [fate_of(trial, found), metric_cell("accuracy", validation_of(trial) if accuracy_of(trial) else None)]
+        known = accuracy_of(trial) is not None
+        row += [fate_of(trial, found), metric_cell("accuracy", validation_of(trial) if known else None)]
         row += [_value(trial["settings"].get(name)) for name in names]
         row += [metric_cell("loss", validation_of(trial, "loss")), trial.get("epochs") or Cell("-")]
         rows.append([*row, seconds_cell(trial.get("seconds"), 2)])
