@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report import network_sections, score_sections
+from xpnet.report import network_sections, score_sections, theme
 from xpnet.report.blocks import (
     again_section,
     curves,
@@ -26,7 +26,7 @@ from xpnet.report.inspection import inspect
 from xpnet.report.next_steps import next_steps
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, table
 from xpnet.report.records import RunRecord
-from xpnet.report.theme import COLOURS, is_wide
+from xpnet.report.theme import is_wide
 from xpnet.training.history import FIGURES, evenly
 from xpnet.utils.plural import counted
 
@@ -274,7 +274,7 @@ def _timing(record: RunRecord, prefix: str) -> list[Block]:
     median, title = float(np.median(training)), "Seconds by epoch"
     alt = f"{title}: training has a median of {median:.3g} s, evaluation of {np.median(evaluation):.3g} s."
     # One colour and two dashes: other charts have the second colour for the validation set.
-    one = COLOURS[:1]
+    one = theme.COLOURS[:1]
     panel = lines(f"{prefix}seconds", title, alt, rows, x="epoch", y="seconds", series=series, cut=False, colours=one)
     samples = ((record.metrics or {}).get("samples") or {}).get("train")
     times = [
