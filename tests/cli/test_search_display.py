@@ -29,7 +29,7 @@ def test_trials_table_counts_rounds_from_1_and_says_pruned():
     rows = [line.split() for line in console.file.getvalue().splitlines()]
     rows = {row[0]: row for row in rows if row and row[0].isdigit()}
     assert {trial: row[1] for trial, row in rows.items()} == {"0": "1", "1": "2", "2": "2"}
-    assert rows["2"][-3:] == ["pruned", "after", "2"]
+    assert rows["2"][-2:] == ["4", "pruned"]
     assert "pruned" not in rows["1"]
 
 

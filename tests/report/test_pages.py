@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from page_checks import Tags, charts_of, check_whole, page_of
-from report_cases import search, small
+from report_cases import small
 
 import xpnet
 from xpnet.cli import main
@@ -95,48 +95,6 @@ def test_the_confusion_matrix_is_that_of_evaluate(capsys):
     wrong = np.flatnonzero(p.argmax(axis=1) != data.test.labels)
     worst = wrong[np.argsort(p[wrong, data.test.labels[wrong]])][0]
     assert gallery.pictures[0].alt.startswith(f"Test sample {worst}: {data.class_names[data.test.labels[worst]]},")
-
-
-def test_a_search_shows_trials_effects_and_winner():
-    folder = search(Path("found"), winner=small(out="run"))
-    text, tags = page_of(folder)
-    check_whole(text, tags)
-    content = json.loads((folder / "search.json").read_text())
-    specs = charts_of(text)
-    kept = [t for t in content["trials"] if t["validation"]]
-    by_lambda = specs["accuracy-by-lambda"]["data"]["values"]
-    assert len(by_lambda) == len(kept) == 15
-    assert all(row["h"] > row["y"] > row["l"] for row in by_lambda)
-    assert '"type": "log"' in json.dumps(specs["accuracy-by-lambda"])
-    field = specs["accuracy-by-lambda-and-eta-max"]["data"]["values"]
-    between = [row["v"] for row in field if row["kind"] == "between"]
-    means = [t["validation"]["accuracy"]["mean"] for t in kept]
-    assert len(between) > 100
-    assert min(means) <= min(between) <= max(between) <= max(means) + 1e-9
-    assert "winner-confusion" in specs
-    shown = "".join(tags.text)
-    assert content["command"] in shown
-    assert "12 complete, 3 pruned, 1 failed" in shown
-    assert len(re.findall(r"pruned</td>|failed</td>", text)) == 4
-    # People count rounds from 1, in the table as in the legend; the file counts from 0.
-    assert {row["s"] for row in by_lambda} == {"round 1", "round 2", "pruned", "the winner"}
-    table = text.partition('aria-label="All trials')[2].partition("</table>")[0]
-    rows = re.findall(r"<tr><td[^>]*>(?:<strong>)?(\d+)(?:</strong>)?</td><td[^>]*>(\d+)</td>", table)
-    assert {int(trial): int(number) for trial, number in rows} == {
-        t["trial"]: t["round"] + 1 for t in content["trials"]
-    }
-    assert "2 rounds" in shown
-
-
-def test_a_search_without_winner_and_best_is_shown_too():
-    folder = search(Path("found"), trials=2)
-    content = json.loads((folder / "search.json").read_text())
-    for trial in content["trials"]:
-        trial |= {"state": "failed", "validation": None, "curve": []}
-    (folder / "search.json").write_text(json.dumps(content | {"best": None, "winner": None, "test": None}))
-    text = xpnet.write_report(folder).page.read_text()
-    assert "No trial ended, so there is no best." in text
-    assert "No trial has figures" in text
 
 
 @pytest.mark.slow

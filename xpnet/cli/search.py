@@ -39,6 +39,7 @@ from xpnet.runs.records import read_metrics
 from xpnet.tuning import Outcome, Search, SearchConfig, SearchResult
 from xpnet.tuning.folder import BEST, OutcomeFiles, result_json
 from xpnet.tuning.kept_networks import BEST_RUN, FolderStore, free_winner
+from xpnet.tuning.search_conclusion import with_budget
 from xpnet.tuning.search_identity import OWN
 from xpnet.tuning.storage import absolute, close_storage, database_errors
 from xpnet.utils.extras import need
@@ -218,7 +219,7 @@ def _run(worker: Search, folder: Path, output: Output, interrupt: Interrupt, kin
     if kinds and any(trial.score is not None for trial in result.trials):
         draw_search(found, folder, output, kinds)
     output.result(found, *_tables(result, found, folder))
-    of_winner = (result.final or {}).get("warnings", ())
+    of_winner = with_budget((result.final or {}).get("warnings", ()), worker.rounds.config.budget)
     printed = of_winner if trained_again else ()  # by the training itself
     output.notes(*(f"warning: {w}" for w in dict.fromkeys((*result.warnings, *of_winner)) if w not in printed))
     return result

@@ -105,8 +105,8 @@ def trials_table(outcome: Outcome, most: int) -> Any:
             *(_text(trial.point[name]) for name in outcome.names),
             percent(accuracy if len(outcome.seeds) > 1 else accuracy["mean"]),
             f"{sum(losses) / len(losses):.4f}" if losses else "diverged",
-            str(trial.epochs),
-            "" if trial.cycle is None else f"pruned after {trial.cycle}",
+            str(trial.epochs or "-"),
+            "" if trial.cycle is None else "pruned",
         )
     return table
 

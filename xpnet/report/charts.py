@@ -77,12 +77,14 @@ def lines(
     log: bool = False,
     detail: str | None = None,
     colours: Sequence[str] = COLOURS,
+    dashes: Sequence[Sequence[int]] = (),
     wide: bool = False,
     height: int = 230,
 ) -> Panel:
     """Return a chart of lines with bands; `rows` have x, y, the series s, and low l and high h if there is a spread.
 
-    If a series has several lines, `detail` is the title of the field d, which names each of them.
+    If a series has several lines, `detail` is the title of the field d, which names each of them.  Series are dashed by
+    default if each is a single line; `dashes` are other patterns.
     """
     values, xs = [row["y"] for row in rows], [row["x"] for row in rows] or [0.0]
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
@@ -103,15 +105,15 @@ def lines(
     if detail is not None:
         base, line = base.encode(detail="d:N"), line.encode(detail="d:N")
         columns, tips = columns | {"d": detail}, {"d:N": detail} | tips
-    elif len(series) > 1:
-        line = line.encode(strokeDash=_dash(series, legend))
+    if len(series) > 1 and (dashes or detail is None):
+        line = line.encode(strokeDash=_dash(series, legend, dashes or DASHES))
     layers = [line]
     if any("l" in row for row in rows):
         tips |= {"l:Q": "-1 std", "h:Q": "+1 std"}
         columns |= {"l": f"{y}, mean - std", "h": f"{y}, mean + std"}
         band = base.mark_area(opacity=0.16, clip=True)
         layers.append(band.encode(y=alt.Y("l:Q", title=y_title, scale=scale), y2="h:Q"))
-    layers.append(_under_pointer(base, up, _tooltips(tips, **dict.fromkeys("ylh", ".1%" if percent else ".4~g"))))
+    layers.append(_under_pointer(base, up, tooltips(tips, **dict.fromkeys("ylh", ".1%" if percent else ".4~g"))))
     return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=height, wide=wide)
 
 
@@ -143,17 +145,17 @@ def dots(
     `tips` are further fields, with their types as in ``"seed:Q"``, and their titles.
     """
     log_x = log_x and all(row["x"] > 0 for row in rows)
-    across = _number_axis("x", x, [row["x"] for row in rows], log=log_x)
+    across = number_axis("x", x, [row["x"] for row in rows], log=log_x)
     base = alt.Chart(ROWS).encode(x=across, color=_colour(series, legend))
     scale = alt.Scale(zero=False, padding=8)
     up = alt.Y("y:Q", title=y, scale=scale, axis=alt.Axis(format="%"))
-    shown = _tooltips({"x:Q": x, "y:Q": y, **(tips or {})}, x=".4~g", y=".2%")
+    shown = tooltips({"x:Q": x, "y:Q": y, **(tips or {})}, x=".4~g", y=".2%")
     points = base.mark_point(filled=True, size=65, opacity=0.85, clip=True).encode(y=up, tooltip=shown)
     if len(series) > 1:
         shapes = alt.Scale(domain=list(series), range=_repeated(_SHAPES, series))
         points = points.encode(shape=alt.Shape("s:N", title=legend, scale=shapes))
     layers = [points]
-    columns = {"x": x, "y": y, "s": legend or "series"} | _untyped(tips or {})
+    columns = {"x": x, "y": y, "s": legend or "series"} | untyped(tips or {})
     if any("l" in row for row in rows):
         rule = base.mark_rule(opacity=0.6, clip=True, strokeWidth=1.5)
         layers.append(rule.encode(y=alt.Y("l:Q", title=y), y2="h:Q"))
@@ -172,7 +174,7 @@ def by_group(
     down = alt.Y("s:N", title=None, sort=None, scale=order, axis=alt.Axis(labelLimit=_NAME, grid=False))
     across = alt.X("y:Q", title=y, axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(zero=False, padding=10))
     base = alt.Chart(ROWS).encode(y=down)
-    tips = _tooltips({"s:N": x, "y:Q": y, "seed:Q": "seed"}, y=".2%")
+    tips = tooltips({"s:N": x, "y:Q": y, "seed:Q": "seed"}, y=".2%")
     means = base.mark_tick(thickness=2, size=_GROUP / 2, color=COLOURS[4]).encode(x=alt.X("mean(y):Q", title=y))
     points = base.mark_point(filled=True, size=65, opacity=0.85, color=COLOURS[0]).encode(x=across, tooltip=tips)
     columns = {"s": x, "seed": "seed", "y": y}
@@ -194,13 +196,13 @@ def matrix(name: str, title: str, alt_text: str, rows: Sequence[Row], classes: S
     fields = {"t:N": "true", "p:N": "predicted", "n:Q": "samples", "v:Q": "share"}
     cells = base.mark_rect(stroke=None).encode(
         color=alt.Color("v:Q", title="share of the true class", scale=scale, legend=legend),
-        tooltip=_tooltips(fields, v=".1%"),
+        tooltip=tooltips(fields, v=".1%"),
     )
     layers = [cells]
     if few:
         ink = alt.condition("datum.v > 0.69", alt.value("white"), alt.value("#1a1a1a"))
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("v:Q", format=".0%"), color=ink))
-    return Panel(name, title, alt_text, alt.layer(*layers), rows, _untyped(fields), height=380, zoom=False)
+    return Panel(name, title, alt_text, alt.layer(*layers), rows, untyped(fields), height=380, zoom=False)
 
 
 def weights_matrix(name: str, title: str, alt_text: str, rows: Sequence[Row]) -> Panel:
@@ -213,34 +215,10 @@ def weights_matrix(name: str, title: str, alt_text: str, rows: Sequence[Row]) ->
         x=alt.X("x:O", title="feature", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         y=alt.Y("y:O", title="unit", axis=alt.Axis(labelOverlap=True)),
         color=alt.Color("v:Q", title="weight", scale=scale),
-        tooltip=_tooltips(fields, v=".3~g"),
+        tooltip=tooltips(fields, v=".3~g"),
     )
     height = min(420, max(120, 14 * len({row["y"] for row in rows})))
-    return Panel(name, title, alt_text, chart, rows, _untyped(fields), height=height, wide=True, zoom=False)
-
-
-def surface(
-    name: str, title: str, alt_text: str, rows: Sequence[Row], *, x: str, y: str, log: tuple[bool, bool], value: str
-) -> Panel:
-    """Return a chart of points (x, y, value v) over a field of interpolated cells from x, y to x2, y2."""
-    values = [row["v"] for row in rows]
-    margin = 0.01 if min(values) == max(values) else 0.0
-    scale = alt.Scale(scheme="viridis", domain=[min(values) - margin, max(values) + margin])
-    shade = alt.Color("v:Q", title=value, scale=scale, legend=alt.Legend(format=".1%", gradientLength=160, tickCount=4))
-    across, up = (
-        _number_axis(axis, words, [row[axis] for row in rows], log=is_log)
-        for axis, words, is_log in zip("xy", (x, y), log, strict=True)
-    )
-    tips = _tooltips({"x:Q": x, "y:Q": y, "v:Q": value}, x=".4~g", y=".4~g", v=".2%")
-    base = alt.Chart(ROWS)
-    points = base.transform_filter("datum.kind == 'trial'")
-    points = points.mark_point(filled=True, size=110, stroke="white", strokeWidth=1.5, opacity=1, clip=True)
-    layers = [points.encode(x=across, y=up, color=shade, tooltip=tips)]
-    if any(row["kind"] == "between" for row in rows):
-        field = base.transform_filter("datum.kind == 'between'").mark_rect(clip=True, opacity=0.75)
-        layers.insert(0, field.encode(x=across, x2="x2:Q", y=up, y2="y2:Q", color=shade))
-    columns = {"kind": "kind", "x": x, "y": y, "v": value}
-    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=300)
+    return Panel(name, title, alt_text, chart, rows, untyped(fields), height=height, wide=True, zoom=False)
 
 
 def _colour(series: Sequence[str], legend: str | None, colours: Sequence[str] = COLOURS, **symbol: Any) -> Any:
@@ -253,13 +231,13 @@ def _colour(series: Sequence[str], legend: str | None, colours: Sequence[str] = 
     return alt.Color("s:N", title=legend, scale=scale, legend=alt.Legend(columns=columns, symbolLimit=60, **symbol))
 
 
-def _dash(series: Sequence[str], legend: str | None) -> Any:
+def _dash(series: Sequence[str], legend: str | None, dashes: Sequence[Sequence[int]]) -> Any:
     """Return dash patterns that distinguish `series` without colour; with the same title they share a legend."""
-    scale = alt.Scale(domain=list(series), range=[list(dash) for dash in _repeated(DASHES, series)])
+    scale = alt.Scale(domain=list(series), range=[list(dash) for dash in _repeated(dashes, series)])
     return alt.StrokeDash("s:N", title=legend, scale=scale)
 
 
-def _number_axis(name: str, title: str, values: Sequence[float], *, log: bool) -> Any:
+def number_axis(name: str, title: str, values: Sequence[float], *, log: bool) -> Any:
     """Return the axis ``"x"`` or ``"y"`` of numbers, with round ticks if it is logarithmic."""
     scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=False, padding=10)
     shown: dict[str, Any] = {"tickCount": 5, **_number_format(values)}
@@ -281,13 +259,13 @@ def _number_format(values: Sequence[float], *, percent: bool = False) -> dict[st
     return {"format": "~g"} if max(map(abs, values), default=0.0) >= _LONG else {}
 
 
-def _tooltips(fields: Mapping[str, str], **formats: str) -> list[Any]:
+def tooltips(fields: Mapping[str, str], **formats: str) -> list[Any]:
     """Return tooltips of fields such as ``"x:Q"``, each with its title, and its number format in `formats` by name."""
     formatted: dict[str, Any] = {name: {"format": form} for name, form in formats.items()}
     return [alt.Tooltip(field, title=words, **formatted.get(field[:-2], {})) for field, words in fields.items()]
 
 
-def _untyped(fields: Mapping[str, str]) -> dict[str, str]:
+def untyped(fields: Mapping[str, str]) -> dict[str, str]:
     """Return fields without their types, as the CSV has them."""
     return {field.partition(":")[0]: words for field, words in fields.items()}
 

@@ -13,6 +13,7 @@ from xpnet.report.format import is_number, percent, setting_label
 from xpnet.report.live_charts import chart, live_page
 from xpnet.report.search_file import read_search_result
 from xpnet.report.theme import is_wide
+from xpnet.report.trial_kinds import Trial, accuracy_of, mean_of, validation_of
 from xpnet.training.chance_level import none_better
 from xpnet.training.history import evenly
 from xpnet.tuning.leases import LeaseWatch, has_ended
@@ -22,7 +23,6 @@ RESULT = "search.json"
 # Most trials that are drawn, and in the table; most settings with a chart.
 _DRAWN, _ROWS, _CHARTS = 1000, 100, 6
 _ENDED = ("complete", "pruned", "failed")
-Trial = Mapping[str, Any]
 Once = Callable[[str, Path, Callable[[Path], Any]], Any]
 
 
@@ -67,7 +67,7 @@ def search_summary(folder: Path, once: Once) -> dict[str, str]:
     return {
         "state": _state(folder, found, _workers(found)).partition(",")[0],
         "trials": f"{shown['done']} of {len(found['trials'])}",
-        "best": "-" if best is None else percent(_accuracy(best)),
+        "best": "-" if best is None else percent(validation_of(best)),
     }
 
 
@@ -75,7 +75,7 @@ def _shown(folder: Path) -> dict[str, Any]:
     """Return all that depends on ``search.json`` alone."""
     found = read_search_result(folder / RESULT)
     trials, best = found["trials"], _best(found)
-    scored = [trial for trial in trials if _score(trial) is not None]
+    scored = [trial for trial in trials if accuracy_of(trial) is not None]
     drawn = [scored[at] for at in evenly(len(scored), _DRAWN).tolist()]
     return {
         "found": found,
@@ -91,24 +91,11 @@ def _best(found: Mapping[str, Any]) -> Trial | None:
     return None if none_better(found.get("guessing"), ended) else found.get("best")
 
 
-def _accuracy(trial: Trial) -> Any:
-    return (trial.get("validation") or {}).get("accuracy")
-
-
-def _score(trial: Trial) -> float | None:
-    """Return what ranks a trial: its score, or else its mean accuracy."""
-    value: Any = trial.get("score")
-    if not is_number(value):
-        value = _accuracy(trial)
-        value = value.get("mean") if isinstance(value, dict) else value
-    return float(value) if is_number(value) and np.isfinite(value) else None
-
-
 def _charts(trials: Sequence[Trial], names: Sequence[str]) -> list[dict[str, Any]]:
     """Return charts of the accuracy of trials with one: by their number, and by each setting that is a number."""
     if not trials:
         return []
-    scores = [_score(trial) or 0.0 for trial in trials]
+    scores = [mean_of(trial) or 0.0 for trial in trials]
     numbers = [trial["trial"] for trial in trials]
     complete = [score if trial["state"] == "complete" else 0.0 for trial, score in zip(trials, scores, strict=True)]
     so_far = [float(value) or None for value in np.maximum.accumulate(complete)]
@@ -136,11 +123,11 @@ def _by_state(trials: Sequence[Trial], scores: Sequence[float]) -> dict[str, lis
 def _trials_table(trials: Sequence[Trial], names: Sequence[str], best: Trial | None) -> dict[str, Any]:
     """Return the trials as a table: those that are trained, then the others, the best first."""
     order = {"running": 0, "complete": 1, "pruned": 2, "waiting": 3}
-    ranked = sorted(trials, key=lambda t: (order.get(t["state"], 4), -(_score(t) or 0.0), t["trial"]))[:_ROWS]
+    ranked = sorted(trials, key=lambda t: (order.get(t["state"], 4), -(mean_of(t) or 0.0), t["trial"]))[:_ROWS]
     rows = []
     for trial in ranked:
         is_best = best is not None and trial["trial"] == best["trial"]
-        accuracy = _accuracy(trial)
+        accuracy = validation_of(trial)
         values = [_value(trial["settings"].get(name)) for name in names]
         state = "best so far" if is_best else trial["state"]
         rows.append([str(trial["trial"]), state, "-" if accuracy is None else percent(accuracy), *values])

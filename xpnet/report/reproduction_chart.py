@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report.charts import dots, metric_curves, surface
+from xpnet.report.charts import dots, metric_curves
 from xpnet.report.figure import KINDS, Panel, chart_files, side_by_side
 from xpnet.report.format import SET_NAMES, capitalised, file_stem, percent, setting_label
 from xpnet.report.theme import is_wide
+from xpnet.report.trial_charts import surface
 from xpnet.reproduction.compare import words_of
 from xpnet.reproduction.experiments import Experiment
 from xpnet.reproduction.outcome import CellOutcome, Outcome

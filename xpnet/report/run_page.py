@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report import network_sections, score_sections
+from xpnet.report import network_sections, score_sections, theme
 from xpnet.report.blocks import (
     again_section,
     curves,
@@ -273,7 +273,9 @@ def _timing(record: RunRecord, prefix: str) -> list[Block]:
     ]
     median, title = float(np.median(training)), "Seconds by epoch"
     alt = f"{title}: training has a median of {median:.3g} s, evaluation of {np.median(evaluation):.3g} s."
-    panel = lines(f"{prefix}seconds", title, alt, rows, x="epoch", y="seconds", series=series, cut=False)
+    # One colour and two dashes: other charts have the second colour for the validation set.
+    one = theme.COLOURS[:1]
+    panel = lines(f"{prefix}seconds", title, alt, rows, x="epoch", y="seconds", series=series, cut=False, colours=one)
     samples = ((record.metrics or {}).get("samples") or {}).get("train")
     times = [
         ("training, all epochs", f"{training.sum():.2f} s"),

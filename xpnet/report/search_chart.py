@@ -8,117 +8,101 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report.charts import dots, surface
 from xpnet.report.figure import Panel
-from xpnet.report.format import file_stem, is_number, percent, setting_label
+from xpnet.report.format import file_stem, is_number, percent
 from xpnet.report.theme import is_wide
-from xpnet.training.chance_level import none_better
+from xpnet.report.trial_charts import by_setting, surface
+from xpnet.report.trial_kinds import (
+    BEST,
+    COMPLETE,
+    DIVERGED,
+    PRUNED,
+    Trial,
+    accuracy_of,
+    fate_of,
+    is_same,
+    kind_of,
+    labels_of,
+    marked,
+    mean_of,
+    validation_of,
+)
 from xpnet.training.history import evenly
 
-Trial = Mapping[str, Any]
-STATES = ("complete", "pruned", "failed")
-_WINNER = "the winner"
-# Cells along each side of an interpolated field; fewest trials for a field; most pairs of settings with a field.
-_CELLS, _ENOUGH, _PAIRS = 26, 6, 6
+# Cells along each side of an interpolated field; fewest complete trials for a field; most settings whose pairs are
+# drawn; most values of a setting that is no number.
+_CELLS, _ENOUGH, PAIRED, _VALUES = 26, 6, 4, 12
 # Most trials to draw: more points would cover each other, and make a page of many megabytes.
 DRAWN = 2000
 
 
 def search_panels(found: Mapping[str, Any]) -> list[Panel]:
-    """Return the figures of a search; empty if no numeric setting varies.
+    """Return the figures of a search; empty if no trial has figures.
 
     Args:
         found: The content of ``search.json``.
     """
     space, best = found["space"], marked(found)
     trials = _drawn(found["trials"], best)
-    numbers = [name for name in space if trials and all(is_number(trial["settings"].get(name)) for trial in trials)]
-    trials = [trial for trial in trials if mean_of(trial) is not None]
     if not trials:
         return []
-    rounds = int(found.get("rounds") or 1)
-    panels = [_effect(trials, name, space[name], rounds, best) for name in numbers]
-    fields = [_field(trials, pair, space) for pair in list(combinations(numbers, 2))[:_PAIRS]]
+    known = {name: [trial["settings"].get(name) for trial in trials] for name in space}
+    known = {name: values for name, values in known.items() if len(trials) == 1 or len(set(map(str, values))) > 1}
+    numbers = [name for name, values in known.items() if all(map(is_number, values))]
+    texts = [name for name, values in known.items() if _are_names(values)]
+    panels = [_effect(trials, name, found, best) for name in space if name in (*numbers, *texts)]
+    pairs = list(combinations(numbers, 2)) if len(numbers) <= PAIRED else []
+    fields = [_field(trials, pair, found, best) for pair in pairs]
     return panels + [panel for panel in fields if panel is not None]
 
 
-def marked(found: Mapping[str, Any]) -> Trial:
-    """Return the trial to highlight as the best; an empty one if no trial ended or none is better than guessing."""
-    ended = [t for t in found["trials"] if t.get("state") == "complete" and _mean(validation_of(t)) is not None]
-    if none_better(found.get("guessing"), [trial["trial"] for trial in ended]):
-        return {}
-    return found.get("best") or {}
+def is_ended(trial: Trial) -> bool:
+    """Return whether a trial is drawn: it has an accuracy, or its networks diverged."""
+    return trial.get("state") in ("complete", "pruned")
 
 
-def is_same(trial: Trial, best: Trial) -> bool:
-    """Return whether a trial is the highlighted one; never True if `best` is empty."""
-    return bool(best) and trial.get("trial") == best.get("trial")
+def _are_names(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values) and len(set(values)) <= _VALUES
 
 
 def _drawn(trials: Sequence[Trial], best: Trial) -> Sequence[Trial]:
-    """Return the trials to draw: all, or an evenly spaced sample of many, with the best."""
-    if len(trials) <= DRAWN:
-        return trials
-    ended = [trial for trial in trials if mean_of(trial) is not None]
+    """Return the trials to draw: all that ended, or an evenly spaced sample of many, with the best."""
+    ended = [trial for trial in trials if is_ended(trial)]
+    if len(ended) <= DRAWN:
+        return ended
     some = [ended[at] for at in evenly(len(ended), DRAWN).tolist()]
     if any(is_same(trial, best) for trial in some):
         return some
     return [*some, *(trial for trial in ended if is_same(trial, best))]
 
 
-def validation_of(trial: Trial, name: str = "accuracy") -> Any:
-    """Return a trial's validation figure in the form of the metrics, or None."""
-    return (trial.get("validation") or {}).get(name)
-
-
-def round_of(trial: Trial) -> int:
-    """Return a trial's round, counted from 1 for readers; files count from 0."""
-    return int(trial.get("round") or 0) + 1
-
-
-def mean_of(trial: Trial) -> float | None:
-    """Return the accuracy that ranks a trial: its score, in which a seed that diverged counts as 0, or its mean."""
-    score = trial.get("score")
-    return _mean(score if is_number(score) else validation_of(trial))
-
-
-def _mean(value: Any) -> float | None:
-    mean = value.get("mean") if isinstance(value, dict) else value
-    return None if mean is None or not np.isfinite(mean) else float(mean)
-
-
-def _effect(trials: Sequence[Trial], name: str, draw: Mapping[str, Any], rounds: int, best: Trial) -> Panel:
-    """Return a chart of accuracy against one setting: trials by round, pruned trials, and the winner."""
+def _effect(trials: Sequence[Trial], name: str, found: Mapping[str, Any], best: Trial) -> Panel:
+    """Return a chart of accuracy against one setting, with a mark for each kind of trials."""
     rows: list[dict[str, Any]] = []
-    for trial in trials:
-        mean, value, state = mean_of(trial) or 0.0, validation_of(trial), str(trial.get("state"))
+    for trial, label in zip(trials, labels_of(trials, best, int(found.get("rounds") or 1)), strict=True):
+        mean, value = (None if accuracy_of(trial) is None else mean_of(trial)), validation_of(trial)
         std = value.get("std") if isinstance(value, dict) else None
-        if is_same(trial, best):
-            state = _WINNER
-        elif rounds > 1 and state == "complete":
-            state = f"round {round_of(trial)}"
-        row: dict[str, Any] = {"x": float(trial["settings"][name]), "y": mean, "s": state, "trial": trial.get("trial")}
-        rows.append(row | ({"l": mean - std, "h": mean + std} if std else {}))
-    rows.sort(key=lambda row: row["s"] == _WINNER)  # drawn last, above the others
-    top = max(rows, key=lambda row: (row["s"] == _WINNER, float(row["y"])))
-    label, xs = setting_label(name), [row["x"] for row in rows]
-    alt = (
-        f"Validation accuracy of {len(rows)} trials against {name}, from {min(xs):.3g} to {max(xs):.3g}; the highest, "
-        f"{percent(top['y'])}, is at {top['x']:.3g}."
-    )
-    states = {str(row["s"]) for row in rows}
-    last = [state for state in (*STATES, _WINNER) if state in states]
-    return dots(
+        row = {"x": trial["settings"][name], "y": mean, "s": label, "trial": trial.get("trial")}
+        row |= {"fate": fate_of(trial, found)}
+        rows.append(row | ({"l": mean - std, "h": mean + std} if std and mean is not None else {}))
+    rows.sort(key=lambda row: (row["s"] == BEST, row["s"] != PRUNED))  # drawn last, above the others
+    xs = [row["x"] for row in rows]
+    is_text = not all(map(is_number, xs))
+    between = ", ".join(dict.fromkeys(map(str, xs))) if is_text else f"from {min(xs):.3g} to {max(xs):.3g}"
+    alt = f"Validation accuracy of {len(rows)} trials against {name}, {between}"
+    if full := [row for row in rows if row["s"] == BEST or row["s"].startswith(COMPLETE)]:
+        top = max(full, key=lambda row: (row["s"] == BEST, row["y"]))
+        value = top["x"] if is_text else f"{top['x']:.3g}"
+        alt += f"; the highest of {len(full)} complete trials, {percent(top['y'])}, is at {value}"
+    return by_setting(
         f"accuracy-by-{file_stem(name)}",
-        f"Validation accuracy by {label}",
-        alt,
+        f"Validation accuracy by {name}",
+        f"{alt}.",
         rows,
-        x=label,
+        x=name,
         y="validation accuracy",
-        series=[*sorted(states - set(last)), *last],
-        legend="state",
-        log_x=_is_log(draw, xs),
-        tips={"trial:Q": "trial", "s:N": "state"},
+        log_x=not is_text and _is_log(found["space"][name], xs),
+        order=found["space"][name].get("values") or sorted(set(map(str, xs))),
     )
 
 
@@ -126,23 +110,34 @@ def _is_log(draw: Mapping[str, Any], values: Sequence[float]) -> bool:
     return min(values) > 0 and ("log" in str(draw.get("draw", "")) or is_wide(values))
 
 
-def _field(trials: Sequence[Trial], pair: tuple[str, str], space: Mapping[str, Mapping[str, Any]]) -> Panel | None:
-    """Return a chart of the trials by two settings, over a field that is interpolated between them."""
-    points = np.array([[*(t["settings"][name] for name in pair), mean_of(t)] for t in trials], float)
-    if len({(x, y) for x, y, _ in points.tolist()}) < 3:
+def _field(trials: Sequence[Trial], pair: tuple[str, str], found: Mapping[str, Any], best: Trial) -> Panel | None:
+    """Return a chart of the trials by two settings; complete ones are coloured by accuracy, others only marked.
+
+    If these are the only settings that vary, the field between complete trials is interpolated.
+    """
+    space = found["space"]
+    places = np.array([[float(trial["settings"][name]) for name in pair] for trial in trials])
+    log = (_is_log(space[pair[0]], places[:, 0].tolist()), _is_log(space[pair[1]], places[:, 1].tolist()))
+    rows: list[dict[str, Any]] = []
+    for trial, (x, y) in zip(trials, places.tolist(), strict=True):
+        kind = kind_of(trial, best)
+        is_full = kind in (BEST, COMPLETE)
+        row = {"x": x, "y": y, "v": mean_of(trial) if is_full else None, "trial": trial.get("trial")}
+        row |= {"fate": fate_of(trial, found)}
+        rows += [row | {"kind": "trial"}] if is_full else []
+        rows += [row | {"kind": kind}] if kind in (BEST, PRUNED, DIVERGED) else []
+    full = [row for row in rows if row["kind"] == "trial"]
+    if not full or len({(x, y) for x, y in places.tolist()}) < 3:
         return None
-    log = (_is_log(space[pair[0]], points[:, 0].tolist()), _is_log(space[pair[1]], points[:, 1].tolist()))
-    rows: list[dict[str, Any]] = [{"kind": "trial", "x": x, "y": y, "v": v} for x, y, v in points.tolist()]
-    if len(points) >= _ENOUGH:
-        rows += _between(points, log)
-    x, y, accuracy = points[points[:, 2].argmax()]
+    if len(full) >= _ENOUGH and len(space) == 2:
+        rows += _between(np.array([[row["x"], row["y"], row["v"]] for row in full]), log)
+    top = max(full, key=lambda row: float(row["v"]))
     alt = (
-        f"Validation accuracy of {len(points)} trials by {pair[0]} (across) and {pair[1]} (up), interpolated between "
-        f"them; the highest, {percent(accuracy)}, is at {pair[0]} {x:.3g} and {pair[1]} {y:.3g}."
+        f"Validation accuracy of {len(full)} complete trials by {pair[0]} (across) and {pair[1]} (up); the highest, "
+        f"{percent(top['v'])}, is at {pair[0]} {top['x']:.3g} and {pair[1]} {top['y']:.3g}."
     )
-    across, up = map(setting_label, pair)
-    name, title = "-and-".join(map(file_stem, pair)), f"Validation accuracy by {across} and {up}"
-    return surface(f"accuracy-by-{name}", title, alt, rows, x=across, y=up, log=log, value="validation accuracy")
+    name, title = "-and-".join(map(file_stem, pair)), f"Validation accuracy by {pair[0]} and {pair[1]}"
+    return surface(f"accuracy-by-{name}", title, alt, rows, x=pair[0], y=pair[1], log=log, value="validation accuracy")
 
 
 def _between(points: Any, log: tuple[bool, bool]) -> list[dict[str, Any]]:

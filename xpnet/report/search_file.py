@@ -28,14 +28,19 @@ MOST_TRIALS = 1_000_000
 # The line before the trials; the first line and the possible last lines of a trial that takes several lines.
 _TRIALS_LINE, _OPENS, _CLOSES = b' "trials": [\n', b"  {\n", (b"  }\n", b"  },\n")
 _BEGINS = (b'  {"trial":', _OPENS)
-_KEPT = ("trial", "round", "state", "settings", "seeds", "score", "validation", "epochs", "seconds")
+_KEPT = (
+    *("trial", "round", "state", "settings", "seeds", "score", "validation", "pruned_after", "epochs", "seconds"),
+    "note",
+)
 _TRIAL: schema.Shapes = {"trial": schema.whole(0), "settings": schema.mapping(_VALUE)}
 _OF_TRIAL: schema.Shapes = {
     "round": schema.whole(0),
     "seeds": schema.items(schema.whole(0)),
     "score": _SOME,
     "validation": _FIGURES,
+    "pruned_after": schema.optional(schema.whole(0)),
     "epochs": schema.whole(0),
+    "note": _TEXT,
     "seconds": schema.optional(schema.number(0)),
     "curve": schema.items(schema.record(_POINT)),
     "worker": _TEXT,
@@ -52,6 +57,7 @@ _SHAPE = schema.record(
         "command": _TEXT,
         "settings": SETTINGS_SHAPE,
         "sampler": schema.text,
+        "search": SETTINGS_SHAPE,
         "rounds": schema.optional(schema.whole(0)),
         "best": schema.optional(schema.record(_TRIAL, _OF_TRIAL)),
         "winner": _TEXT,
@@ -61,6 +67,7 @@ _SHAPE = schema.record(
         "test": _FIGURES,
         "seconds": schema.optional(schema.number(0)),
         "environment": schema.optional(ENVIRONMENT_SHAPE),
+        "samples": schema.optional(schema.whole(1)),
         "guessing": schema.optional(GUESSING_SHAPE),
         "warnings": schema.items(schema.text),
         "workers": schema.items(_WORKER),
@@ -163,6 +170,7 @@ class _Curves:
         if trial["state"] == "running":
             kept["worker"] = trial.get("worker")
         if isinstance(kept.get("validation"), dict):
+            kept["lost"] = _lost(kept["validation"].get("accuracy"))
             kept["validation"] = {
                 name: {"mean": value["mean"], "std": value["std"]} if isinstance(value, dict) else value
                 for name, value in kept["validation"].items()
@@ -176,6 +184,11 @@ class _Curves:
             if len(self._highest) > CURVES:
                 del heapq.heappop(self._highest)[2]["curve"]
         return kept
+
+
+def _lost(accuracy: Any) -> int:
+    """Return how many networks of a trial diverged."""
+    return accuracy["values"].count(None) if isinstance(accuracy, dict) else 0
 
 
 def winner_in(folder: Path, found: Mapping[str, Any]) -> Path | None:

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from xpnet.errors import ConfigError
 from xpnet.report.blocks import again_section, environment_section, repeat_command, settings_table, settings_text
 from xpnet.report.charts import lines
-from xpnet.report.format import percent, setting_label
-from xpnet.report.page import Block, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, seconds_cell, table
-from xpnet.report.records import SEARCH, read_run
+from xpnet.report.format import is_number, percent
+from xpnet.report.page import Block, Facts, Page, Panels, Section, Text, cell
+from xpnet.report.records import SEARCH, RunRecord, read_run
 from xpnet.report.run_page import run_sections
-from xpnet.report.search_chart import (
-    DRAWN,
+from xpnet.report.search_chart import DRAWN, PAIRED, is_ended, search_panels
+from xpnet.report.search_file import CURVES, read_search_result, winner_in
+from xpnet.report.trial_kinds import (
+    BEST,
+    COMPLETE,
+    DIVERGED,
+    PRUNED,
     STATES,
     Trial,
-    is_same,
+    accuracy_of,
+    budget_of,
+    close_of,
+    fate_of,
+    kind_of,
+    legend_of,
     marked,
-    mean_of,
-    round_of,
-    search_panels,
+    pruned_in_words,
     validation_of,
 )
-from xpnet.report.search_file import CURVES, read_search_result, winner_in
-from xpnet.report.theme import COLOURS
+from xpnet.report.trials_table import ROWS, how_table, searched_table, shared_settings, trials_table
 from xpnet.training.history import evenly
+from xpnet.tuning.search_conclusion import of_winner, with_budget
+from xpnet.tuning.space import Space
 from xpnet.utils.plural import counted
 
-# Most trials in the table, best first, and most points of a curve.
-_ROWS, _POINTS = 1000, 200
-# Colours of the kinds of trials, so that the best trial stands out.
-_KINDS = (COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[3])
+# Patterns of the curves of pruned trials and of others.
+_DOTTED, _SOLID = (2, 2), (1, 0)
+# More hidden layers than any network has.
+_DEEP = 1000
+# Most points of a curve.
+_POINTS = 200
+# Other trials whose commands are given if chance does not tell them from the best.
+_OTHERS = 2
+# Settings on which the epochs of a trial with a budget depend.
+_SIZES = {"hidden", "pca", "pool", "batch_size"}
 
 
 def search_page(folder: Path, data: str | None, made: str) -> Page:
@@ -42,123 +58,161 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
         RunError: ``search.json`` is broken.
     """
     found = read_search_result(folder / SEARCH)
-    trials, space, best = found["trials"], found["space"], marked(found)
+    best, budget, (close, near) = marked(found), budget_of(found), close_of(found)
+    alike = close.conclusion() if close is not None and best else None
+    notes = with_budget(found.get("warnings", ()), budget)
+    conclusion = str((found.get("conclusion") or {}).get("text", "")) or ("" if notes or alike is None else alike.text)
     sections = [
-        Section("result", "Result", _result(found, best)),
+        Section("result", "Result", _result(found, best, "" if alike is None else alike.text, conclusion)),
+        Section("searched", "What was searched", [searched_table(found, best)]),
         Section("settings-found", "What the settings do", _effects(found)),
-        Section("trials", "Trials", _trials(trials, space, best)),
+        Section("trials", "Trials", _trials(found, best)),
     ]
     if curves := _curves(found, best):
-        sections.append(Section("trial-curves", "Validation accuracy by epoch", curves))
-    notes = list(found.get("warnings", ()))
+        sections.append(Section("trial-curves", "Trials by epoch", curves))
     winner = winner_in(folder, found)
     if winner is not None:
         record = read_run(winner)
-        which = "best settings" if best else "settings of the highest accuracy"
-        origin = "trained again" if found.get("trained_again", True) else "as the search trained them"
-        words = f"The {which}, {origin}: {record.title}. Its folder: {winner}."
-        sections.append(Section("winner", "The winner", [Text(words)]))
+        notes += [note for note in with_budget(record.notes, budget) if note not in notes]
+        sections.append(Section("winner", "The winner", _winner(record, found, best, notes, conclusion)))
         of_run = run_sections(record, data, "winner-")
         sections += [Section(section.name, section.title, section.blocks, level=3) for section in of_run]
-        notes += [note for note in record.notes if note not in notes]
+    commands = [("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]
+    again = [*_next(folder, found, near, close.more_seeds if alike is not None and close is not None else 3), *commands]
     sections += [
-        Section("space", "Space and settings", _space(found, space)),
+        Section("space", "All settings", _settings(found)),
         environment_section(found.get("environment")),
-        again_section(
-            [*_next(folder), ("The search:", found.get("command")), ("This page:", repeat_command(folder, "report"))]
-        ),
+        again_section(again),
     ]
-    varied = ", ".join(map(setting_label, space))
-    subtitle = f"{len(trials)} trials of {varied}, {found.get('sampler', 'an unknown sampler')}"
-    conclusion = str((found.get("conclusion") or {}).get("text", ""))
+    sampler = str(found.get("sampler", "an unknown sampler"))
+    drawn = "at random" if sampler == "random" else f"by {sampler}"
+    subtitle = f"{counted(len(found['trials']), 'trial')} of {', '.join(found['space'])}, drawn {drawn}"
     notes = [note for note in notes if note != conclusion]
     return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
 
 
-def _next(folder: Path) -> list[tuple[str, str | None]]:
-    """Return the command that trains the winner's settings, which a reader may give other options."""
-    best = folder / "best.toml"
-    return [("The best settings, with three seeds:", f"{repeat_command(best)} --runs 3")] if best.is_file() else []
+def _next(folder: Path, found: Mapping[str, Any], near: Sequence[Trial], seeds: int) -> list[tuple[str, str | None]]:
+    """Return commands that train the winner's settings, and those that chance does not tell from them, more often."""
+    file = folder / "best.toml"
+    if not file.is_file():
+        return []
+    again = f"{repeat_command(file)} --runs {seeds}"
+    commands: list[tuple[str, str | None]] = [(f"The best settings, with {counted(seeds, 'seed')}:", again)]
+    best = found.get("best") or {}
+    others = [trial for trial in near if trial.get("trial") != best.get("trial")]
+    for trial in others[:_OTHERS]:
+        differ = _differences(found, best.get("settings") or {}, trial["settings"])
+        if differ and (budget_of(found) is None or not _SIZES & set(differ)):
+            options = [
+                f"--{name.replace('_', '-')} {quote(cell(value).text.replace(', ', ','))}"
+                for name, value in differ.items()
+            ]
+            words = f"Trial {trial.get('trial')}, which chance does not tell from the best:"
+            commands.append((words, f"{again} {' '.join(options)}"))
+    if len(commands) > 1:
+        commands.append(("Whether these runs differ by more than their seeds:", "xpnet report RUN RUN"))
+    return commands
 
 
-def _result(found: Mapping[str, Any], best: Trial) -> list[Block]:
-    states = [str(trial.get("state")) for trial in found["trials"]]
-    ended = ", ".join(f"{states.count(s)} {s}" for s in STATES if states.count(s))
-    items = [("Trials", str(len(states)), ended)]
+def _differences(found: Mapping[str, Any], best: Trial, other: Trial) -> dict[str, Any]:
+    """Return the settings of ``xpnet train`` in which a point differs from the best; empty if the file is damaged."""
+    base = found.get("settings") or {}
+    if any(is_number(of.get("depth")) and of["depth"] > _DEEP for of in (best, other)):
+        return {}
+    try:
+        space = Space.of(dict.fromkeys(found["space"]))
+        of_best, settings = space.settings(best, base), space.settings(other, base)
+    except (ConfigError, TypeError, ValueError, OverflowError):
+        return {}
+    return {name: value for name, value in settings.items() if value != of_best.get(name)}
+
+
+def _result(found: Mapping[str, Any], best: Trial, alike: str, conclusion: str) -> list[Block]:
+    kinds = [kind_of(trial, {}) for trial in found["trials"]]
+    names = {DIVERGED: "diverged", PRUNED: "pruned"}
+    ended = [(kinds.count(kind), names.get(kind, kind)) for kind in ("complete", PRUNED, DIVERGED, *STATES[2:])]
+    items = [("Trials", str(len(kinds)), ", ".join(f"{count} {name}" for count, name in ended if count))]
     if (accuracy := validation_of(best)) is not None:
         items.insert(0, ("Best validation accuracy", percent(accuracy), f"trial {best.get('trial')}"))
     if (test := (found.get("test") or {}).get("accuracy")) is not None:
-        items.append(("Test accuracy of the winner", percent(test), "looked at once, at the end"))
+        detail = "of new samples, looked at once"
+        items.append(("Test accuracy of the winner", percent(test), detail))
     if (seconds := found.get("seconds")) is not None:
         items.append(("Time", f"{seconds:.1f} s", counted(found.get("rounds") or 1, "round")))
-    words = "No trial ended, so there is no best."
+    words = "No trial ended with an accuracy, so there is no best."
     if best:
         words = f"Best settings: {settings_text(best.get('settings') or {})}."
     elif highest := found.get("best"):
         words = "No trial is better than guessing, so none is the best; the highest validation accuracy has "
         words += f"{settings_text(highest.get('settings') or {})}."
-    return [Facts(items), Text(words)]
+    return [Facts(items), Text(words), *([Text(alike)] if alike and alike != conclusion else [])]
 
 
 def _effects(found: Mapping[str, Any]) -> list[Block]:
     """Return charts of accuracy against each setting, and over pairs of numeric settings."""
-    panels, trials = search_panels(found), found["trials"]
-    if not panels:
-        return [Text("No trial has figures, or no setting of numbers varies; the table below has all trials.")]
-    ended = sum(mean_of(trial) is not None for trial in trials)
-    words = f"Of {ended:,} trials {DRAWN:,} are drawn, evenly spaced by number, and the best. " if ended > DRAWN else ""
-    words += "A point is the mean over a trial's seeds, its line one standard deviation to each side"
-    if any(trial.get("state") == "pruned" for trial in trials):
-        words += "; trials that were pruned, that is trained no further, are shown as they were then"
-    return [Text(f"{words}."), Panels(panels)]
+    panels, space = search_panels(found), found["space"]
+    words = [pruned] if (pruned := pruned_in_words(found)) else []
+    ended = sum(map(is_ended, found["trials"]))
+    if not panels or ended < 2:
+        none = (
+            "One trial shows no effect of a setting; more trials do (--trials 20)."
+            if ended == 1
+            else ("No trial has figures, or no setting can be drawn; the table below has all trials.")
+        )
+        return [Text(" ".join([none, *words]))]
+    if ended > DRAWN:
+        words.append(f"Of {ended:,} trials {DRAWN:,} are drawn, evenly spaced by number, and the best.")
+    if any(len(trial.get("seeds") or ()) > 1 for trial in found["trials"]):
+        words.append("A point is the mean over a trial's seeds, its line one standard deviation to each side.")
+    if any(kind_of(trial, {}) == DIVERGED for trial in found["trials"]):
+        words.append("Trials that diverged have no accuracy; they are marked at the lower edge, at their settings.")
+    if len(space) > 1:
+        words.append("The other settings vary too: trials side by side in a chart may differ for another reason.")
+    if len(space) > PAIRED:
+        words.append(f"Pairs of settings are not drawn, since more than {PAIRED} vary at once.")
+    return [*map(Text, [" ".join(words)] if words else []), Panels(panels)]
 
 
-def _trials(trials: Sequence[Trial], space: Mapping[str, Any], best: Trial) -> list[Block]:
-    words = f"Shown are the {_ROWS:,} best of {len(trials):,} trials; trials.csv in the search's folder has all."
-    return [*([Text(words, "note")] if len(trials) > _ROWS else []), _table(trials, space, best)]
+def _trials(found: Mapping[str, Any], best: Trial) -> list[Block]:
+    count = len(found["trials"])
+    words = f"Shown are the {ROWS:,} best of {count:,} trials; trials.csv in the search's folder has all."
+    return [*([Text(words, "note")] if count > ROWS else []), trials_table(found, best)]
 
 
-def _table(trials: Sequence[Trial], space: Mapping[str, Any], best: Trial) -> Table:
-    rows = []
-    for trial in heapq.nsmallest(_ROWS, trials, key=_rank):
-        known = mean_of(trial) is not None
-        row = [cell(trial.get("trial"), strong=is_same(trial, best)), round_of(trial), str(trial.get("state"))]
-        row += [trial["settings"].get(name) for name in space]
-        row += [metric_cell(name, validation_of(trial, name) if known else None) for name in ("accuracy", "loss")]
-        row += [len(trial.get("seeds") or ()), trial.get("epochs"), seconds_cell(trial.get("seconds"), 2)]
-        rows.append(row)
-    which = "All trials" if len(rows) == len(trials) else f"{_ROWS:,} of {len(trials):,} trials"
-    head = ["trial", "round", "state", *space, "validation accuracy", "validation loss", "seeds", "epochs", "time"]
-    bold = "the best is bold" if best else "none is the best"
-    return table(head, rows, f"{which}, best first, those that ended before others; {bold}", tall=True)
-
-
-def _rank(trial: Trial) -> tuple[bool, float]:
-    """Return a sort key: trials that ended before the others, and the best of each group first."""
-    mean = mean_of(trial)
-    return trial.get("state") != "complete", 1.0 if mean is None else -mean
+def _winner(
+    record: RunRecord, found: Mapping[str, Any], best: Trial, notes: Sequence[str], conclusion: str
+) -> list[Block]:
+    """Return what the winner's run is, and what its curves say."""
+    which = "best settings" if best else "settings of the highest accuracy"
+    origin = "trained again" if found.get("trained_again", True) else "as the search trained them"
+    blocks: list[Block] = [Text(f"The {which}, {origin}: {record.title}. Its folder: {record.path}.")]
+    said = (record.metrics or {}).get("conclusion")
+    if said is not None and said["text"] not in record.notes:
+        words = of_winner(said, list(found["space"]), budget=budget_of(found) is not None)
+        blocks += [] if words[1:] in conclusion or words in notes else [Text(words)]
+    return blocks
 
 
 def _curves(found: Mapping[str, Any], best: Trial) -> list[Block]:
     """Return validation accuracy by epoch, a line for each trial; nothing if no trial has a curve."""
     trials = found["trials"]
     known = [trial for trial in trials if len(trial.get("curve") or ()) > 1]
-    known = sorted(known, key=lambda t: -float(t["curve"][-1].get("accuracy") or 0))[:CURVES]
+    known = sorted(known, key=lambda t: (t.get("state") != "complete", -float(t["curve"][-1].get("accuracy") or 0)))
     if not known:
         return []
     rows: list[dict[str, Any]] = []
-    for trial in known:
-        kind = trial["state"] if trial["state"] in STATES else "other"
-        kind = "best" if is_same(trial, best) else kind
-        rows += [
-            {"x": float(point["epoch"]), "y": float(point["accuracy"]), "s": kind, "d": f"trial {trial.get('trial')}"}
-            for point in (trial["curve"][at] for at in evenly(len(trial["curve"]), _POINTS).tolist())
-            if point.get("accuracy") is not None
-        ]
-    rows.sort(key=lambda row: row["s"] == "best")  # drawn last, above the others
-    series = [kind for kind in ("best", *STATES, "other") if any(row["s"] == kind for row in rows)]
+    for trial in known[:CURVES]:
+        row = {"s": kind_of(trial, best), "d": f"trial {trial.get('trial')}, {fate_of(trial, found)}"}
+        points = [trial["curve"][at] for at in evenly(len(trial["curve"]), _POINTS).tolist()]
+        if (epochs := int(trial.get("epochs") or 0)) > points[-1]["epoch"]:  # where it was pruned
+            points.append({"epoch": epochs, "accuracy": accuracy_of(trial)})
+        known_points = [point for point in points if point.get("accuracy") is not None]
+        rows += [row | {"x": float(point["epoch"]), "y": float(point["accuracy"])} for point in known_points]
+    order = [PRUNED, COMPLETE, BEST]  # drawn last, above the others
+    rows.sort(key=lambda row: order.index(row["s"]) if row["s"] in order else -1)
+    series, colours, _ = legend_of([row["s"] for row in rows])
     title = "Validation accuracy by epoch, a line for each trial"
-    title += f" (the {CURVES} best of {len(trials)})" if len(known) == CURVES else ""
+    title += f" (the {CURVES} best of {len(trials)})" if len(known) >= CURVES else ""
     panel = lines(
         "trial-curves",
         title,
@@ -167,11 +221,11 @@ def _curves(found: Mapping[str, Any], best: Trial) -> list[Block]:
         x="epoch",
         y="validation accuracy",
         series=series,
-        legend="trial",
         percent=True,
         wide=True,
         detail="trial",
-        colours=_KINDS,
+        colours=colours,
+        dashes=[_DOTTED if kind == PRUNED else _SOLID for kind in series],
     )
     if found.get("curve_points") is None and all(len(trial["curve"]) <= _POINTS for trial in known):
         return [Panels([panel])]
@@ -179,10 +233,9 @@ def _curves(found: Mapping[str, Any], best: Trial) -> list[Block]:
     return [Text(words, "note"), Panels([panel])]
 
 
-def _space(found: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]]) -> list[Block]:
-    keys = list(dict.fromkeys(key for draw in space.values() for key in draw))
-    rows = [[name, *(draw.get(key) for key in keys)] for name, draw in space.items()]
-    blocks: list[Block] = [table(["setting", *keys], rows, "What was drawn, and how")]
+def _settings(found: Mapping[str, Any]) -> list[Block]:
+    blocks: list[Block] = [*how_table(found)]
     if isinstance(found.get("settings"), dict):
-        blocks.append(settings_table(found["settings"], "Settings that all trials share; bold where not the default"))
+        caption = "Settings that all trials share; bold where not the default"
+        blocks.append(settings_table(shared_settings(found), caption))
     return blocks

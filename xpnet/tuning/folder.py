@@ -21,6 +21,7 @@ from typing import Any
 
 from xpnet.errors import RunError
 from xpnet.training.history import csv_lines
+from xpnet.tuning.close_trials import close_trials
 from xpnet.tuning.search import Search, SearchResult
 from xpnet.tuning.search_conclusion import search_conclusion
 from xpnet.tuning.search_identity import SETTINGS_SHAPE
@@ -108,6 +109,7 @@ def result_json(
         "trained_again": None if final is None else final.get("trained_again", True),
         "test": None if final is None else final["test"],
         "final": final,
+        "samples": rounds.samples,
         "guessing": None if outcome.guessing is None else outcome.guessing.to_json(outcome.no_better()),
         "warnings": [] if result is None else result.warnings,
         "conclusion": None if result is None else _conclusion(search, outcome, result),
@@ -133,8 +135,13 @@ def _conclusion(search: Search, outcome: Outcome, result: SearchResult) -> dict[
     """Return what a search says, in the form for files; its warnings come first."""
     if result.warnings or result.interrupted or outcome.best is None:
         return None
-    scored = sum(trial.score is not None for trial in outcome.trials)
-    found = search_conclusion(search.rounds.space, outcome.best.point, scored, result.final)
+    tried = [trial.point for trial in outcome.trials if trial.score is not None]
+    ranked, best = outcome.longest(), None if outcome.none_better else outcome.best.point
+    scores, stds = [trial.score or 0.0 for trial in ranked], [trial.std for trial in ranked]
+    close = close_trials(scores, stds, len(outcome.seeds), search.rounds.samples)
+    near = [trial.point for trial in ranked[: close.count if close else 1]]
+    budget = search.rounds.config.budget is not None
+    found = search_conclusion(search.rounds.space, best, tried, near, close, result.final, budget=budget)
     return None if found is None else found.to_json()
 
 

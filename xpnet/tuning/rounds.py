@@ -59,6 +59,11 @@ class Rounds:
             raise ConfigError("search bn_alpha: has no effect without batch_norm")
         self.lengths: tuple[int | None, ...] = config.round_cycles or (None,) * config.rounds
 
+    @property
+    def samples(self) -> int:
+        """Number of samples that each accuracy is measured on: every training sample once, if there are folds."""
+        return len(self._data.validation if self.cv is None else self._data.train)
+
     def space_of(self, number: int, trials: Sequence[Trial]) -> Space:
         """Return the space of round `number`; `trials` are the finished trials of all earlier rounds."""
         space = self.space

@@ -22,6 +22,7 @@ from xpnet.training.population import Population
 from xpnet.training.train_population import train_population
 from xpnet.tuning.kept_networks import NetworkStore
 from xpnet.tuning.rounds import Rounds
+from xpnet.tuning.search_conclusion import with_budget
 from xpnet.tuning.search_config import SearchConfig
 from xpnet.tuning.search_identity import OWN, check_data, difference, identity
 from xpnet.tuning.space import Space
@@ -216,7 +217,8 @@ class Search:
         settings = Settings.from_mapping(self.rounds.settings(best.point, best.round))
         network = settings.network_config(self.data.inputs, self.data.classes)
         length = settings.train.length(len(self.data.train), network)
-        return warnings + few_steps(length.steps, settings.train, length)
+        warnings += few_steps(length.steps, settings.train, length)
+        return with_budget(warnings, self.rounds.config.budget)
 
     def _train(self, settings: Settings, worker: SearchWorker) -> Metrics:
         """Train the winner in memory."""

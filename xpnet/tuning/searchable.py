@@ -17,6 +17,7 @@ class Kind:
         whole: Whether values are whole numbers.
         least, most: The limits of the setting, which a finer round must not leave.
         values: The default list of a setting that has names and no range.
+        help: What it means, if this is not what its setting means.
     """
 
     setting: str
@@ -27,8 +28,10 @@ class Kind:
     least: float = 1e-12
     most: float = 1e3
     values: tuple[str, ...] = ()
+    help: str = ""
 
 
+_SIGMA = "Standard deviation of the initial weights."
 KINDS = {
     "lambda": Kind("lambda", 1e-5, 1e-1),
     "eta": Kind("eta", 1e-3, 0.5),  # eta_max with schedules that have one
@@ -50,13 +53,13 @@ KINDS = {
     "label_smoothing": Kind("label_smoothing", 0, 0.3, log=False, least=0, most=0.999),
     "dropout": Kind("dropout", 0, 0.5, log=False, least=0, most=0.999),
     "input_dropout": Kind("input_dropout", 0, 0.3, log=False, least=0, most=0.999),
-    "sigma": Kind("init", 1e-3, 0.3),
-    "init": Kind("init", 1e-3, 0.3),
+    "sigma": Kind("init", 1e-3, 0.3, help=_SIGMA),
+    "init": Kind("init", 1e-3, 0.3, help=_SIGMA),
     "init_bias": Kind("init_bias", 1e-3, 0.3),
     "activation": Kind("activation", log=False, values=("relu", "leaky-relu", "gelu", "silu", "tanh")),
     "bn_alpha": Kind("bn_alpha", 0.5, 0.99, log=False, least=0, most=0.999),
     "width": Kind("hidden", 10, 500, whole=True),
-    "depth": Kind("hidden", 1, 6, log=False, whole=True),
+    "depth": Kind("hidden", 1, 6, log=False, whole=True, help="Number of hidden layers."),
     "batch_size": Kind("batch_size", 20, 500, whole=True),
     "pool": Kind("pool", 1, 2, log=False, whole=True),
     "pca": Kind("pca", 50, 500, whole=True),

@@ -101,6 +101,12 @@ class Trial:
         """Whether a network of the trial has an accuracy; a trial whose networks all diverged is never chosen."""
         return any(accuracy is not None for accuracy in self.accuracies)
 
+    @property
+    def std(self) -> float | None:
+        """Standard deviation of its accuracies over the seeds (ddof = 1); None if fewer than two are known."""
+        known = numbers(self.accuracies)[np.isfinite(numbers(self.accuracies))]
+        return float(known.std(ddof=1)) if known.size > 1 else None
+
     def validation(self) -> dict[str, Any] | None:
         """Return mean, standard deviation and values of its validation figures; None without a result."""
         if not self.accuracies:
@@ -163,18 +169,23 @@ class Outcome:
         return {state: sum(trial.state == state for trial in self.trials) for state in STATES}
 
     def ranked(self) -> list[Trial]:
-        """Return the complete trials of the rounds that train longest, the best first: by score, loss and number."""
-
-        def length(trial: Trial) -> int:
-            return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
+        """Return the complete trials, the best first: by length of their round, score, loss and number."""
 
         def loss(trial: Trial) -> float:
             losses = [loss for loss in trial.losses if loss is not None]
             return float(np.mean(losses)) if losses else float("inf")
 
         done = [trial for trial in self.trials if trial.state == "complete" and trial.learned]
-        longest = max(map(length, done), default=0)
-        return sorted(done, key=lambda t: (length(t) < longest, -(t.score or 0.0), loss(t), t.number))
+        longest = max(map(self._length, done), default=0)
+        return sorted(done, key=lambda t: (self._length(t) < longest, -(t.score or 0.0), loss(t), t.number))
+
+    def longest(self) -> list[Trial]:
+        """Return the complete trials that were trained as long as the best, which comes first."""
+        ranked = self.ranked()
+        return [trial for trial in ranked if self._length(trial) == self._length(ranked[0])]
+
+    def _length(self, trial: Trial) -> int:
+        return (self.lengths[trial.round] or 0) if trial.round < len(self.lengths) else 0
 
     @property
     def best(self) -> Trial | None:
