@@ -60,7 +60,7 @@ def test_a_run_all_of_whose_texts_are_hostile(data):
 def test_a_search_all_of_whose_texts_are_hostile():
     folder = search(Path("found"))
     content = json.loads((folder / "search.json").read_text())
-    poison = poisoned(content, keep=("kind", "winner"))
+    poison = poisoned(content, keep=("kind", "winner", "state"))
     (folder / "search.json").write_text(json.dumps(poison))
     check_text(folder)
 

@@ -290,3 +290,15 @@ def test_search_panels_of_many_settings_have_no_pairs():
         *("accuracy-by-lambda", "accuracy-by-eta-max", "accuracy-by-momentum"),
         *("accuracy-by-label-smoothing", "accuracy-by-dropout"),
     ]
+
+
+def test_trials_of_no_known_state_are_listed_and_not_drawn():
+    def change(content: Any) -> None:
+        content["trials"][0]["state"] = "failed"  # after epochs that gave it a curve
+        content["trials"][1]["state"] = "suspended"
+        assert len(content["trials"][1]["curve"]) > 1
+
+    folder = changed(change)
+    drawn = charts_of(page_of(folder)[0])["trial-curves"]["data"]["values"]
+    assert {row["d"].split(",")[0] for row in drawn}.isdisjoint({"trial 0", "trial 1"})
+    assert "suspended" in text_of(folder)

@@ -196,7 +196,7 @@ def _winner(
 def _curves(found: Mapping[str, Any], best: Trial) -> list[Block]:
     """Return validation accuracy by epoch, a line for each trial; nothing if no trial has a curve."""
     trials = found["trials"]
-    known = [trial for trial in trials if len(trial.get("curve") or ()) > 1]
+    known = [t for t in trials if len(t.get("curve") or ()) > 1 and t.get("state") in ("complete", "pruned")]
     known = sorted(known, key=lambda t: (t.get("state") != "complete", -float(t["curve"][-1].get("accuracy") or 0)))
     if not known:
         return []
