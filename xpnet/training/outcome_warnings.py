@@ -16,8 +16,10 @@ from xpnet.config.length import Length
 from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.nn.network import Network
+from xpnet.training.advice import Situation
 from xpnet.training.chance_level import Guessing, class_counts, percent
-from xpnet.training.conclusions import Conclusion, alike, conclude
+from xpnet.training.comparison import Candidate, compare, spread
+from xpnet.training.conclusions import Conclusion, conclude, followed
 from xpnet.training.course import Course
 from xpnet.training.result import TrainResult
 from xpnet.training.same_outputs import first_blind_layer
@@ -121,10 +123,23 @@ class _Training:
                 return warning
         if self.result.interrupted or self.guessing is None or self.guessing.set != "validation":
             return None
-        pairs = [self.accuracies[members] for members in groups.values()]
-        return alike(pairs, list(groups)) or conclude(self._course(groups[best], best, len(groups)))
+        at = self._situation(groups[best])
+        curves = conclude(self._course(groups[best], best, at))
+        if len(groups) == 1:
+            return followed(curves, spread(self.accuracies))
+        values = [{name: v for name, v in self.rows[own[0]].items() if name != "seed"} for own in groups.values()]
+        candidates = [
+            Candidate(one, words, self.accuracies[own])
+            for one, (words, own) in zip(values, groups.items(), strict=True)
+        ]
+        return followed(compare(candidates, int(self.counts["validation"].sum()), at), curves)
 
-    def _course(self, members: list[int], words: str, groups: int) -> Course:
+    def _situation(self, members: Sequence[int]) -> Situation:
+        """Return what advice depends on, for the networks `members` of one combination of settings."""
+        varied = [name for name in self.rows[0] if len({repr(row[name]) for row in self.rows}) > 1]
+        return Situation.of(self.config, self.network, self.data, members[0], varied)
+
+    def _course(self, members: list[int], words: str, at: Situation) -> Course:
         """Return the course of the networks `members`, as means."""
         members = [r for r in members if r not in self.result.diverged] or members
         columns = self.result.history.columns()
@@ -135,9 +150,7 @@ class _Training:
             )
             final = {w: float(getattr(self.result, w).accuracies[members].mean()) for w in ("train", "validation")}
         who = "The network" if len(members) == 1 else f"The mean of {len(members)} networks"
-        if groups > 1:
-            who = f"The best of {groups} combinations of settings ({words})"
-        lam = self.config.lam
+        who += f" with {words}" if words else ""
         return Course(
             who,
             *(train["accuracies"], validation["accuracies"], train["losses"], validation["losses"]),
@@ -145,8 +158,7 @@ class _Training:
             final,
             {which: int(counts.sum()) for which, counts in self.counts.items()},
             self.config.schedule,
-            lam=float(lam[members[0]] if isinstance(lam, tuple) else lam),
-            pictures=self.data.image_shape is not None,
+            at=at,
             stopped=bool(self.result.stopped),
         )
 
