@@ -16,12 +16,10 @@ from xpnet.config.length import Length
 from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.nn.network import Network
-from xpnet.training.advice import Situation
 from xpnet.training.chance_level import Guessing, class_counts, percent
-from xpnet.training.comparison import Candidate, compare, spread
-from xpnet.training.conclusions import Conclusion, conclude, followed
-from xpnet.training.course import Course
+from xpnet.training.conclusions import Conclusion
 from xpnet.training.result import TrainResult
+from xpnet.training.run_conclusion import run_conclusion, settings_groups, without_seed, words_of
 from xpnet.training.same_outputs import first_blind_layer
 from xpnet.utils.plural import counted
 
@@ -113,9 +111,7 @@ class _Training:
 
     def conclusion(self, warnings: Sequence[Conclusion]) -> Conclusion | None:
         """Return the first of the `warnings` about the best combination of settings, or what its curves say."""
-        groups: dict[str, list[int]] = {}
-        for r, row in enumerate(self.rows):
-            groups.setdefault(_settings_of(row), []).append(r)
+        groups = settings_groups(self.rows)
         accuracies = np.nan_to_num(self.result.validation.accuracies, nan=-1.0)
         best = max(groups, key=lambda words: float(accuracies[groups[words]].mean()))
         for warning in warnings:
@@ -123,44 +119,7 @@ class _Training:
                 return warning
         if self.result.interrupted or self.guessing is None or self.guessing.set != "validation":
             return None
-        at = self._situation(groups[best])
-        curves = conclude(self._course(groups[best], best, at))
-        if len(groups) == 1:
-            return followed(curves, spread(self.accuracies))
-        values = [{name: v for name, v in self.rows[own[0]].items() if name != "seed"} for own in groups.values()]
-        candidates = [
-            Candidate(one, words, self.accuracies[own])
-            for one, (words, own) in zip(values, groups.items(), strict=True)
-        ]
-        return followed(compare(candidates, int(self.counts["validation"].sum()), at), curves)
-
-    def _situation(self, members: Sequence[int]) -> Situation:
-        """Return what advice depends on, for the networks `members` of one combination of settings."""
-        varied = [name for name in self.rows[0] if len({repr(row[name]) for row in self.rows}) > 1]
-        return Situation.of(self.config, self.network, self.data, members[0], varied)
-
-    def _course(self, members: list[int], words: str, at: Situation) -> Course:
-        """Return the course of the networks `members`, as means."""
-        members = [r for r in members if r not in self.result.diverged] or members
-        columns = self.result.history.columns()
-        with np.errstate(over="ignore", invalid="ignore"):
-            train, validation = (
-                {name: columns[f"{which}.{name}"][:, members].mean(axis=1) for name in ("accuracies", "losses")}
-                for which in ("train", "validation")
-            )
-            final = {w: float(getattr(self.result, w).accuracies[members].mean()) for w in ("train", "validation")}
-        who = "The network" if len(members) == 1 else f"The mean of {len(members)} networks"
-        who += f" with {words}" if words else ""
-        return Course(
-            who,
-            *(train["accuracies"], validation["accuracies"], train["losses"], validation["losses"]),
-            columns["eta"][:, members].mean(axis=1),
-            final,
-            {which: int(counts.sum()) for which, counts in self.counts.items()},
-            self.config.schedule,
-            at=at,
-            stopped=bool(self.result.stopped),
-        )
+        return run_conclusion(self.result, self.network, self.config, self.data, self.rows, best)
 
     def _at_chance(self, guessing: Guessing) -> list[Conclusion]:
         """Return a warning about networks that are no better than guessing."""
@@ -279,7 +238,7 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     chosen = set(members)
     groups: dict[str, list[bool]] = {}
     for r, row in enumerate(rows):
-        groups.setdefault(_settings_of(row) or _in_words(row), []).append(r in chosen)
+        groups.setdefault(words_of(without_seed(row)) or words_of(row), []).append(r in chosen)
     named = [
         words if all(among) else f"{words}: {sum(among)} of {len(among)}"
         for words, among in groups.items()
@@ -287,15 +246,6 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     ]
     more = len(named) - _NAMED
     return "; ".join(named[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _settings_of(row: Mapping[str, Any]) -> str:
-    """Return the values of a network's settings that vary, without its seed."""
-    return _in_words({name: value for name, value in row.items() if name != "seed"})
-
-
-def _in_words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {f'{value:g}' if isinstance(value, float) else value}" for name, value in values.items())
 
 
 def _advice(hints: Sequence[str]) -> str:
