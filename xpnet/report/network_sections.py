@@ -56,7 +56,9 @@ def _by_class(names: list[str], found: Inspection, off: Any) -> Table:
         taken = f"{names[wrong]} ({percent(off[c, wrong] / totals[c])})" if off[c, wrong] else ""
         rows.append([name, *shares, *scores[c], int(totals[c]) // networks, taken])
     head = ["class", "accuracy (recall)", "precision", "F1", "AUC", "samples", "most often taken for"]
-    return table(head, rows, "By class", tall=True)
+    caption = "By class. F1 is the harmonic mean of recall and precision; AUC, how often a sample of the class gets a "
+    caption += "larger probability of it than another sample (0.5 by chance)"
+    return table(head, rows, caption, tall=True)
 
 
 def unique(names: tuple[str, ...]) -> list[str]:

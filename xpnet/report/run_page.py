@@ -21,7 +21,7 @@ from xpnet.report.blocks import (
 )
 from xpnet.report.charts import dots, lines
 from xpnet.report.folds_section import folds
-from xpnet.report.format import SET_NAMES, is_number, number, percent, setting_label
+from xpnet.report.format import SET_NAMES, is_number, number, percent
 from xpnet.report.inspection import inspect
 from xpnet.report.next_steps import next_steps
 from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, table
@@ -126,7 +126,7 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     if views := metrics.get("test_views"):
         seen = [metric_cell(n, spread_of(record.figures("test_views", n)[members])) for n in ("accuracy", "loss")]
         rows.append([f"test, mean of {views['views']} views", *seen, None, samples.get("test")])
-    caption = "Final figures of the trained network on each whole set; cost is the loss and the L2 penalty"
+    caption = "Final figures on each whole set; loss is the mean cross-entropy, cost is the loss and the L2 penalty"
     blocks: list[Block] = [facts, table(["set", *names, "samples"], rows, caption)]
     if best:
         count = f"{len(record.combinations())} combinations of settings"
@@ -251,7 +251,7 @@ def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
             f"Final accuracy of {some} against {name}, a point for each on the validation "
             f"and the test set: from {low} to {high}."
         )
-        label, stem = setting_label(name), f"{prefix}accuracy-by-{name}"
+        label, stem = name, f"{prefix}accuracy-by-{name}"
         tips, log = {"s:N": "set", "seed:Q": "seed"}, is_wide(values)
         title = f"Accuracy by {label}"
         panels.append(dots(stem, title, alt, rows, x=label, y="accuracy", series=sets, log_x=log, tips=tips))
@@ -276,10 +276,10 @@ def _timing(record: RunRecord, prefix: str) -> list[Block]:
     panel = lines(f"{prefix}seconds", title, alt, rows, x="epoch", y="seconds", series=series, cut=False)
     samples = ((record.metrics or {}).get("samples") or {}).get("train")
     times = [
-        ("training, all epochs", f"{training.sum():.2f} s"),
-        ("evaluation between epochs", f"{evaluation.sum():.2f} s"),
-        ("an epoch's training, median", f"{median:.4f} s"),
-        ("fastest and slowest epoch", f"{training.min():.4f} s, {training.max():.4f} s"),
+        ("training time, all epochs", f"{training.sum():.2f} s"),
+        ("evaluation time between epochs", f"{evaluation.sum():.2f} s"),
+        ("training time of an epoch, median", f"{median:.4f} s"),
+        ("training time of the fastest and the slowest epoch", f"{training.min():.4f} s, {training.max():.4f} s"),
     ]
     if samples and median > 0:
         each = f" by each of {len(record.replicas)} networks" if len(record.replicas) > 1 else ""

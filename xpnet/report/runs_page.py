@@ -11,7 +11,6 @@ import numpy as np
 
 from xpnet.errors import XpnetError
 from xpnet.report.blocks import again_section, repeat_command
-from xpnet.report.format import setting_label
 from xpnet.report.page import Cell, Page, Section, Text, cell, metric_cell, seconds_cell, table
 from xpnet.runs.folder import HISTORY
 from xpnet.runs.listing import RunEntry, differing, list_runs
@@ -22,7 +21,7 @@ from xpnet.utils.plural import counted
 # Columns of settings; points of a small curve; the largest history, in bytes, of which one is drawn.
 _SETTINGS, _POINTS, _LARGEST = 8, 40, 4_000_000
 _BEFORE = ("run", "validation accuracy by epoch", "validation accuracy", "test accuracy", "state", "conclusion")
-_AFTER = ("data", "network", "test loss", "training", "begun")
+_AFTER = ("data", "network", "test loss", "training time", "begun")
 
 
 def runs_page(folder: Path, page: str, made: str, target: Path | None = None) -> Page:
@@ -41,7 +40,7 @@ def runs_page(folder: Path, page: str, made: str, target: Path | None = None) ->
     settings = differing(entries)[:_SETTINGS]
     home = (folder if target is None else target.parent).resolve()
     rows = [_row(entry, settings, _link(entry.path / page, home)) for entry in entries]
-    head = [*_BEFORE, *map(setting_label, settings), *_AFTER]
+    head = [*_BEFORE, *settings, *_AFTER]
     caption = "Every run; of several networks, the combination of settings with the best validation accuracy"
     blocks: list[Any] = [table(head, rows, caption)]
     if any(not row[0].link for row in rows):
