@@ -34,7 +34,9 @@ def with_evidence(record: RunRecord, **evidence: Any) -> RunRecord:
         ({"gap": 0.1}, ""),
         ({"try": {"lambda": -1}}, ""),
         ({"try": {"lambda; rm -rf ~": 1}}, ""),
-        ({"try": {"nesterov": True}}, ""),
+        ({"try": {"nesterov": True}}, ""),  # without momentum
+        ({"try": {"batch_norm": False}}, "--no-batch-norm"),
+        ({"try": {"lambda": True}}, ""),
         ({"try": "lambda"}, ""),
         ({"try": {"data": "; echo"}}, "--data '; echo'"),
     ],
@@ -48,6 +50,12 @@ def test_next_step_of_several_settings_is_a_command_with_their_new_values():
     record = read_run(small("--lambda", "0.001,0.1", out="run"))
     ((_, command),) = next_steps(with_evidence(record, **{"try": {"lambda": [0.1, 1.0], "runs": 3}}))
     assert command == "xpnet train --config run --lambda 0.1,1 --runs 3"
+
+
+def test_next_step_of_a_list_of_seeds_is_runs_from_its_first():
+    record = read_run(small("--seed", "4,7", "--lambda", "0.001,0.1", out="run"))
+    ((_, command),) = next_steps(with_evidence(record, **{"try": {"lambda": 0.1, "runs": 4}}))
+    assert command == "xpnet train --config run --seed 4 --lambda 0.1 --runs 4"
 
 
 @pytest.mark.slow

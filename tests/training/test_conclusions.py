@@ -172,6 +172,31 @@ def test_losses_of_zero_are_no_trend():
     assert conclude(made(train=np.ones(24), validation=np.ones(24), loss=np.zeros(24))).rule == "settled"
 
 
+def test_patience_that_ends_a_training_while_the_rate_rises_is_shorter_than_a_cycle():
+    rates = TRIANGLE[:16]
+    curve = np.r_[RISING[:10], RISING[9] - 0.01 * np.arange(1, 7)]
+    course = made(train=curve + 0.05, validation=curve, eta=rates, schedule="triangular", patience=4)
+    found = conclude(dataclasses.replace(course, stopped=True))
+    assert found.rule == "stopped-early"
+    assert found.text.endswith("before they rise again: a cycle has 12 epochs. Try patience = 12 (a cycle).")
+    patient = made(train=curve + 0.05, validation=curve, eta=rates, schedule="triangular", patience=12)
+    found = conclude(dataclasses.replace(patient, stopped=True))
+    assert found is None or found.rule != "stopped-early"
+
+
+def test_penalty_that_takes_away_what_steps_add_is_too_large():
+    curve = np.array([0.24, 0.25, 0.23, 0.23, 0.22, 0.22, 0.22, 0.23, 0.24, 0.26])
+    rates = np.r_[np.linspace(0.02, 0.1, 5), np.linspace(0.08, 0, 5)]
+    course = made(train=curve + 0.04, validation=curve, eta=rates, schedule="triangular", lam=0.5, loss=LEVEL[:10])
+    found = conclude(course)
+    assert found.rule == "penalty-too-large"
+    assert "lambda = 0.5 takes 10 % off all weights in each step at the highest rate" in found.text
+    assert found.text.endswith("Try lambda = 0.05 (a tenth of the present penalty).")
+    assert (
+        conclude(made(train=curve + 0.04, validation=curve, eta=rates, schedule="triangular", loss=LEVEL[:10])) is None
+    )
+
+
 def test_patience_ends_a_training_without_a_word_about_more_epochs():
     course = made(train=0.2 + 0.012 * np.arange(24), validation=0.2 + 0.01 * np.arange(24))
     assert conclude(dataclasses.replace(course, stopped=True)) is None

@@ -27,14 +27,23 @@ def next_steps(record: RunRecord) -> list[tuple[str, str | None]]:
 def _options(evidence: Any, record: RunRecord) -> str:
     """Return the settings that the evidence of a conclusion advises as options; empty if there are none to accept."""
     new = evidence.get("try") if isinstance(evidence, Mapping) else None
-    if not isinstance(new, Mapping) or any(isinstance(value, bool) for value in new.values()):
+    if not isinstance(new, Mapping):
         return ""
+    if "runs" in new and isinstance(seeds := record.given.get("seed"), list):
+        new = {"seed": seeds[0], **new}  # a list of seeds excludes runs
     rest = {name: value for name, value in record.given.items() if name not in new}
     try:
         Settings.from_mapping(rest | dict(new))
     except (ConfigError, TypeError):
         return ""
-    return " ".join(shlex.join([f"--{name.replace('_', '-')}", _text(value)]) for name, value in new.items())
+    return " ".join(_option(name, value) for name, value in new.items())
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return shlex.join([f"--{option}", _text(value)])
 
 
 def _text(value: Any) -> str:

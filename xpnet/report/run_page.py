@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,9 +102,14 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     if metrics is None:
         return [Text("There are no final figures, since the run did not end.")]
     figures = {w: {n: spread_of(record.figures(w, n)[members]) for n in FIGURES} for w in SET_NAMES}
+    samples = metrics.get("samples") or {}
     several = f"mean and standard deviation of {len(members)} seeds" if len(members) > 1 else ""
     accuracies = {
-        which: (f"{words.capitalize()} accuracy", percent(figures[which]["accuracy"]), several)
+        which: (
+            f"{words.capitalize()} accuracy",
+            percent(figures[which]["accuracy"]),
+            several or _error(figures[which]["accuracy"], samples.get(which)),
+        )
         for which, words in SET_NAMES.items()
     }
     if _is_untested(record):
@@ -113,12 +118,15 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     facts = Facts(
         [
             *(accuracies[which] for which in ("test", "validation", "train")),
-            ("Training time", f"{seconds:.1f} s", f"{_all(record)}on {metrics.get('device', 'an unknown device')}"),
-            ("Epochs", str(metrics.get("epochs", "")), counted(metrics.get("steps", 0), "step")),
+            (
+                "Training time",
+                f"{seconds:.{1 if seconds >= 1 else 3}f} s",
+                f"{_all(record)}on {metrics.get('device', 'an unknown device')}",
+            ),
+            ("Epochs", _epochs(record, metrics), counted(metrics.get("steps", 0), "step")),
         ]
     )
     names = ("accuracy", "loss", "cost")
-    samples = metrics.get("samples") or {}
     rows = [
         [words, *(metric_cell(name, figures[which][name]) for name in names), samples.get(which)]
         for which, words in SET_NAMES.items()
@@ -137,11 +145,28 @@ def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list
     return blocks
 
 
+def _error(accuracy: Any, samples: int | None) -> str:
+    """Return the standard error of a single network's accuracy on so many samples, in words."""
+    if not isinstance(accuracy, float) or not samples or not 0 < accuracy < 1:
+        return ""
+    error = 100 * (accuracy * (1 - accuracy) / samples) ** 0.5
+    return f"standard error {error:.1f} points on {samples:,} samples"
+
+
+def _epochs(record: RunRecord, metrics: Mapping[str, Any]) -> str:
+    """Return the number of epochs, of which the last may be cut short."""
+    epochs, given = metrics.get("epochs", 0), record.settings.train.epochs
+    whole = given is None or metrics.get("interrupted") or not epochs - 1 < given < epochs
+    return str(epochs) if whole else f"{given:g}"
+
+
 def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix: str) -> list[Block]:
     why = "the highest validation accuracy, by chance" if record.none_better else "the best by validation accuracy"
     words = [Text(f"The curves are those of {settings_text(best)}, {why}.")] if best else []
     if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
         words.append(Text(_RUNNING, "note"))
+    if len(record.known(members)) > 1:
+        words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]
 
 

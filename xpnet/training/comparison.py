@@ -135,15 +135,17 @@ def _verdict(best: Candidate, second: Candidate, gap: _Gap, candidates: Sequence
         text = f"The best of {of} is {best.short}: {100 * best.mean:.2f}{spread} % of the validation samples, {apart} "
         text += f"more than {second.short}, which is more than "
         if math.isnan(gap.error):
-            return f"{text}the chance of {images} explains ({100 * gap.by_samples:.1f})."
-        text += f"{seeds} seeds explain ({100 * gap.by_seeds:.1f})"
+            return f"{text}the chance of {images} explains ({100 * gap.by_samples:.1f} points)."
+        text += f"{seeds} seeds explain ({100 * gap.by_seeds:.1f} points)"
         if gap.points > gap.by_samples:
-            return f"{text}, and {images} ({100 * gap.by_samples:.1f})."
-        return f"{text}; other {images} may say otherwise (up to {100 * gap.by_samples:.1f})."
+            return f"{text}, and more than {images} do ({100 * gap.by_samples:.1f})."
+        return f"{text}; other {images} may say otherwise (by up to {100 * gap.by_samples:.1f} points)."
     two = "The two" if len(candidates) == 2 else "The best two of"
     text = f"{two} {of.removeprefix('2 ')}, {best.short} and {second.short}, do not differ "
     if math.isnan(gap.error):
-        return f"{text}beyond chance: {apart} apart, and {images} alone explain up to {100 * gap.by_samples:.1f}."
+        return (
+            f"{text}beyond chance: {apart} apart, and {images} alone explain up to {100 * gap.by_samples:.1f} points."
+        )
     text += (
         f"beyond their seeds: {apart} apart, with a standard error of {100 * gap.error:.1f} points over {seeds} seeds."
     )
@@ -173,8 +175,8 @@ def _next(
     else:
         sentence, tried, ends = _beyond_the_ends(candidates, level, at)
     if not sentence:
-        sentence, tried = _between(candidates, level[0], at) if len(level) == 1 else _more_seeds(level, at)
-    if sentence and len(level[0].accuracies) < _FEW_SEEDS and "runs" not in tried and "seed" not in at.varied:
+        sentence, tried = _between(candidates, level[0], at) if len(level) == 1 else _more_seeds(level)
+    if sentence and len(level[0].accuracies) < _FEW_SEEDS and "runs" not in tried:
         sentence += f" With runs = {_FEW_SEEDS} they say what seeds explain, too."
         tried["runs"] = _FEW_SEEDS
     return sentence, tried, ends
@@ -198,7 +200,8 @@ def _farther_apart(candidates: Sequence[Candidate], best: Candidate, at: Situati
     if not words:
         return "", {}
     begin = " None differs from the best: try" if len(candidates) > 2 else " Try"
-    return f"{begin} values farther apart, {' and '.join(words)}.", tried
+    more = "" if (seeds := len(best.accuracies)) < _FEW_SEEDS else f", or more seeds (runs = {2 * seeds})"
+    return f"{begin} values farther apart, {' and '.join(words)}{more}.", tried
 
 
 def _beyond_the_ends(
@@ -230,10 +233,8 @@ def _between(candidates: Sequence[Candidate], best: Candidate, at: Situation) ->
     return (f" Values nearer to it may be better still: try {' and '.join(words)}.", tried) if words else ("", {})
 
 
-def _more_seeds(level: Sequence[Candidate], at: Situation) -> tuple[str, dict[str, Any]]:
+def _more_seeds(level: Sequence[Candidate]) -> tuple[str, dict[str, Any]]:
     """Return that any of the best will do, and that more seeds can tell them apart."""
-    if "seed" in at.varied:
-        return " Either will do; more seeds tell.", {}
     seeds = len(level[0].accuracies)
     runs = _FEW_SEEDS if seeds < _FEW_SEEDS else 2 * seeds
     tried: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.training.advice import (
+    Advice,
     advised,
     against_overfitting,
     falling_rate,
@@ -47,6 +48,8 @@ _SMOOTH, _SMALL_GAP, _LONG, _SLOW = 0.9, 0.05, 20, 0.65
 # Large steps: the training loss rises by this share of the first epoch's while the rate rises for the first time, or
 # accuracies jump.
 _CLIMB, _JUMP, _JUMP_ERRORS = 0.05, 0.02, 1.0
+# A penalty that takes so large a share off the weights in a step leaves little of what was learnt.
+_SHRINKS = 0.02
 # Underfitting: at most this distance to the training accuracy, which is below this share.
 _TOGETHER, _LEARNABLE = 0.03, 0.9
 # Two classes: the share of their samples that is taken for the other, the multiple of the mean of all pairs, the least
@@ -79,8 +82,8 @@ def conclude(course: Course) -> Conclusion | None:
     if few or not known or not all(map(math.isfinite, course.final.values())):
         return None
     rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
-    rules += [] if course.stopped else [_still_learning]
-    return next((found for rule in [*rules, _underfits, _settled] if (found := rule(course))), None)
+    rules += [_stopped_early] if course.stopped else [_still_learning]
+    return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
 
 
 def _overfits(course: Course) -> Conclusion | None:
@@ -171,6 +174,35 @@ def _large_steps(course: Course) -> Conclusion | None:
     return None
 
 
+def _stopped_early(course: Course) -> Conclusion | None:
+    """Find a patience that ends a training while the learning rate rises, when accuracies fall for a while."""
+    ends, patience = course.cycle_ends(), course.at.train.patience
+    if not course.cyclic or not ends or patience is None or not course.eta[-1] > course.eta[-2]:
+        return None
+    if patience >= (cycle := ends[0] + 1):
+        return None
+    text = (
+        f"{course.who} was stopped by patience = {patience} while the learning rate was rising, when accuracies fall "
+    )
+    text += f"before they rise again: a cycle has {cycle} epochs."
+    advice = [Advice(f"patience = {cycle} (a cycle)", {"patience": cycle})]
+    evidence = {"patience": patience, "cycle": cycle} | to_try(advice)
+    return Conclusion(f"{text}{advised(advice)}", "stopped-early", evidence)
+
+
+def _shrinks(course: Course) -> Conclusion | None:
+    """Find a penalty that takes away what steps add: each step multiplies the weights by 1 - 2 lambda eta."""
+    share = 2 * course.at.product
+    if share < _SHRINKS or course.gap > _SMALL_GAP or course.final["train"] > _LEARNABLE:
+        return None
+    advice = more_capacity(course.at)[:1]
+    lam, accuracy = course.at.value("lambda"), percent(course.final["train"])
+    text = f"The penalty is too large: lambda = {lam:g} takes {100 * share:.0f} % off all weights in each step at the "
+    text += f"highest rate, and {_lower(course.who)} is right for only {accuracy} of the training samples."
+    text += advised(advice)
+    return Conclusion(text, "penalty-too-large", {"share": share, "gap": course.gap} | to_try(advice))
+
+
 def _underfits(course: Course) -> Conclusion | None:
     """Find networks that do not even learn the training samples, and have stopped improving."""
     if course.gap > _TOGETHER or course.final["train"] > _LEARNABLE or not _flat(course):
@@ -232,7 +264,7 @@ def confused(confusion: Any, names: Sequence[str]) -> Conclusion | None:
     if share < _CONFUSED:
         return None
     text = f"{names[a]} and {names[b]} are taken for each other most: {percent(share)} of the samples of the two, "
-    text += f"{int(counts[a, b]):,} and {int(counts[b, a]):,}."
+    text += f"{int(counts[a, b]):,} {names[a]} as {names[b]} and {int(counts[b, a]):,} {names[b]} as {names[a]}."
     return Conclusion(text, "confused", {"classes": [names[a], names[b]], "share": float(share)})
 
 

@@ -54,7 +54,7 @@ def run_conclusion(
         best: The best combination of settings in words, as in :func:`settings_groups`.
     """
     groups, accuracies = settings_groups(rows), result.validation.accuracies
-    varied = [name for name in rows[0] if len({repr(row[name]) for row in rows}) > 1]
+    varied = without_seed(rows[0]) if len(groups) > 1 else ()
     at = Situation.of(config, network, data, groups[best][0], varied)
     curves = conclude(_course(result, groups[best], best, data.counts, at))
     if len(groups) == 1:
