@@ -76,7 +76,7 @@ TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
         (
             made(train=0.4 + 0.02 * np.arange(24), validation=np.r_[RISING[:8], LEVEL[8:]], loss=LEVEL + 1),
             "overfits",
-            "Try lambda = 0.001 (a penalty, which keeps the weights small; it has none), dropout = 0.2 or restore = ",
+            "Try lambda = 0.01 (a penalty, which keeps the weights small; it has none), dropout = 0.2 or restore = ",
         ),
         (
             made(train=0.2 + 0.034 * np.arange(24), validation=0.2 + 0.012 * np.arange(24)),
