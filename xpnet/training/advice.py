@@ -19,8 +19,8 @@ _MIRRORED, _NOT_MIRRORED = ("cifar10", "cifar100"), ("mnist", "patterns")
 # By how much a rate, a penalty and a length are changed: enough to see a difference.
 RATE, _PENALTY, _LENGTH = 3.0, 3.0, 2
 # The penalty of each optimiser: its setting, the least value that is advised, and that from which on a larger one is no
-# advice.  (200 units on 9,000 samples of CIFAR-10 overfit by 25 points: a lambda of 0.001 changes nothing, 0.005 gains 1
-# point of test accuracy, 0.01 gains 2, flips and shifts gain 3.)
+# advice.  (200 units on 9,000 samples of CIFAR-10 overfit by 25 points: a lambda of 0.001 changes nothing, 0.005 gains
+# 1 point of test accuracy, 0.01 gains 2, flips and shifts gain 3.)
 _PENALTIES = {"sgd": ("lambda", 1e-2, 1e-2), "other": ("weight_decay", 0.05, 0.5)}
 # Probability of dropout to begin with; shifts are one pixel in so many of the picture's side, up to the most.
 _DROPOUT, _PIXELS, _MOST_SHIFT = 0.2, 14, 4
