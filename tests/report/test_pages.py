@@ -317,6 +317,21 @@ def test_settings_of_a_page_have_what_was_set_in_bold_and_what_nobody_set():
     assert (rows["patience"].text, rows["class_weight"].text) == ("trains to the end", "1 for each class")
 
 
+def test_page_of_small_pictures_draws_the_first_layer_and_gives_accuracies_their_error():
+    rng = np.random.default_rng(0)
+    np.savez("small.npz", x=rng.integers(0, 255, (200, 6, 5), np.uint8), y=np.arange(200) % 2)
+    folder = small(out="run", data=str(Path("small.npz").absolute()))
+    sections = {section.name: section for section in build_page([folder]).sections}
+    words, gallery = sections["weights"].blocks
+    assert "Hidden units by the norm of their weights" in words.words
+    assert len(gallery.pictures) == 6
+    metrics = json.loads((folder / "metrics.json").read_text())
+    accuracy, samples = metrics["test"]["accuracy"], metrics["samples"]["test"]
+    error = 100 * (accuracy * (1 - accuracy) / samples) ** 0.5
+    (facts,) = (block for block in sections["result"].blocks if block.kind == "facts")
+    assert facts.items[0][2] == f"standard error {error:.1f} points on {samples} samples"
+
+
 def test_comparison_concludes_whether_the_best_two_runs_differ():
     page = build_page([small(out="one"), small(out="other")])
     assert (

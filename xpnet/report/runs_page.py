@@ -20,6 +20,18 @@ from xpnet.utils.plural import counted
 
 # Columns of settings; points of a small curve; the largest history, in bytes, of which one is drawn.
 _SETTINGS, _POINTS, _LARGEST = 8, 40, 4_000_000
+# Rules of conclusions in words; others are in words already.
+_RULES = {
+    "chance": "no better than guessing",
+    "far-below-best": "far below its own best",
+    "tall-loss": "loss worse than guessing",
+    "rate-too-large": "learning rate too large",
+    "rate-too-small": "learning rate too small",
+    "alike": "settings do not differ",
+    "best": "one setting is best",
+    "best-at-edge": "best at an end of its list",
+    "spread": "spread over seeds",
+}
 _BEFORE = ("run", "validation accuracy by epoch", "validation accuracy", "test accuracy", "state", "conclusion")
 _AFTER = ("data", "network", "test loss", "training time", "begun")
 
@@ -58,13 +70,13 @@ def runs_page(folder: Path, page: str, made: str, target: Path | None = None) ->
 def _row(entry: RunEntry, settings: Sequence[str], link: str) -> list[Any]:
     figures = [metric_cell("accuracy", entry.figures.get(which)) for which in ("validation", "test")]
     loss = metric_cell("loss", entry.figures.get("test_loss"))
-    curve = _curve(entry)
+    curve, rule = _curve(entry), str((entry.conclusion or {}).get("rule", ""))
     return [
         Cell(entry.name, link=link),
         Cell("", curve[-1] if curve else None, curve=curve),
         *figures,
         entry.progress,
-        str((entry.conclusion or {}).get("rule", "")).replace("-", " "),
+        _RULES.get(rule, rule.replace("-", " ")),
         *(cell(entry.settings.get(name)) for name in settings),
         entry.data,
         entry.network,
