@@ -47,10 +47,6 @@ def _option(name: str, value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return (
-        ",".join(map(_text, value))
-        if isinstance(value, list)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
