@@ -18,7 +18,12 @@ DOCS = ROOT / "docs"
 # Pages outside docs/.
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 # Files of the site itself, by their address.
-ASSETS = {"assets/site.css": "site.css", "assets/iframe-worker.js": "iframe-worker.js"}
+ASSETS = {f"assets/{name}": name for name in ("site.css", "iframe-worker.js", "accessible.js")}
+# The list of a section in the navigation, which is named by a label that may hold an icon alone; the title follows.
+_SECTION = re.compile(
+    r"""(<nav class="md-nav" data-md-level="[1-9]") aria-labelledby="[^"]*"([^>]*>\s*"""
+    r"""<label class="md-nav__title"[^>]*>\s*<span[^>]*></span>([^<]*))"""
+)
 _LINK = re.compile(r"""\]\(([^)#\s]+)(?:#[^)]*)?\)|href="([^"#:]+)\"""")
 
 
@@ -42,9 +47,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_post_page(output: str, **_: Any) -> str:
-    """Return a page whose search has a name for screen readers, which the theme leaves out."""
+    """Return a page with what the theme leaves out for screen readers: names, and no empty heads of columns."""
     head = 'data-md-component="search" role="dialog"'
-    return output.replace(f"{head}>", f'{head} aria-label="Search">')
+    output = output.replace(f"{head}>", f'{head} aria-label="Search">')
+    output = re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", output)
+    return _SECTION.sub(lambda found: f'{found[1]} aria-label="{found[3].strip()}"{found[2]}', output)
 
 
 def _markdown() -> list[Path]:

@@ -68,6 +68,23 @@ def test_layer_verdicts_of_made_statistics_find_the_rule(changes: dict[str, Any]
     assert bool(first.see) == (rule != "healthy")
 
 
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        (None, "(1e-09 of that of the last layer): try init = he, batch normalisation or fewer layers"),
+        ({"init": "he", "batch_norm": False}, ": try batch normalisation or fewer layers"),
+        ({"init": 0.01, "batch_norm": True}, ": try init = he or fewer layers"),
+        ({"init": ["he", 0.01], "batch_norm": True}, ": try init = he or fewer layers"),
+        ({"init": "he", "batch_norm": True}, ": try fewer layers"),
+    ],
+)
+def test_layer_verdicts_advise_nothing_that_holds_already(settings: dict[str, Any] | None, advice: str):
+    first = layer_verdicts(measured(gradient_rms=[[1e-9] * EPOCHS, FLAT]), settings=settings)[0]
+    assert first.text.endswith(advice)
+    dead = layer_verdicts(measured(dead=[[0.4] * EPOCHS, NONE]), settings={"init": "he"})[0]
+    assert dead.text.endswith("from the start: initial weights or biases")
+
+
 def test_layer_verdicts_leave_out_networks_that_diverged():
     statistics = measured()
     statistics["s_std"][-1] = np.nan

@@ -69,7 +69,7 @@ def test_diagnose_settings_in_place_of_a_run(command):
     arguments = [*SMALL, "--init", "1e-4", "--init-bias", "1e-4", "--no-batch-norm", "--every", "2", "--out", "d"]
     out = command("diagnose", *arguments).out
     assert files("d") == FILES
-    words = "3072-6-5-10 without BN, λ = 0.005, init 0.0001", "every sample gets the same class", "epoch 2"
+    words = "3072-6-5-10 without BN, lambda = 0.005, init 0.0001", "every sample gets the same class", "epoch 2"
     assert all(text in out for text in (*words, *COLUMNS.values()))
     result = json.loads(Path("d/diagnosis.json").read_text())
     assert result["epoch"] == [0, 2]

@@ -106,8 +106,9 @@ def test_report_shows_mistakes_and_weights_of_the_raw_pictures(run):
     _, gallery = sections["mistakes"].blocks
     assert len(gallery.pictures) > 0
     network, data = xpnet.load(run), load_data("patterns:400/100")
-    W, which, _ = first_layer(read_run(run), [])
-    assert (W.shape, which) == ((3072, 8), 0)
+    layer = first_layer(read_run(run), [])
+    W = layer.weights
+    assert (W.shape, layer.replica, layer.shape) == ((3072, 8), 0, (3, 32, 32))
     np.testing.assert_allclose(W, network.folded().parameters["W1"][0], rtol=1e-6)
     (weights,) = (block for block in sections["weights"].blocks if isinstance(block, Gallery))
     assert len(weights.pictures) == 8
@@ -140,7 +141,7 @@ def test_report_of_a_table_of_components_names_raw_features(trained):
     rng = np.random.default_rng(0)
     np.savez("table.npz", x=rng.standard_normal((200, 6)) * [1, 1, 1, 1, 1, 50] + 3, y=np.arange(200) % 3)
     run = trained("--data", str(Path("table.npz").absolute()), "--pca", "2", "--hidden", "4", "--epochs", "2")
-    W, *_ = first_layer(read_run(run), [])
+    W = first_layer(read_run(run), []).weights
     assert W.shape == (6, 4)
     network = xpnet.load(run)
     np.testing.assert_allclose(W, network.transform.projection @ network.parameters["W1"][0], rtol=1e-5)

@@ -78,6 +78,15 @@ def test_runs_watch_follows_a_run_to_its_end(folder, monkeypatch, capsys: pytest
     assert (entry["name"], entry["state"]) == ("one", "finished")
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"), [("alike", "settings do not differ"), ("few-steps", "few steps"), ("overfits", "overfits")]
+)
+def test_index_of_runs_says_conclusions_in_words(folder, rule, words):
+    metrics = json.loads(Path("many/one/metrics.json").read_text()) | {"conclusion": {"text": "", "rule": rule}}
+    Path("many/one/metrics.json").write_text(json.dumps(metrics))
+    assert f">{words}</td>" in xpnet.write_report("many").page.read_text()
+
+
 def test_report_of_a_folder_of_runs_is_an_index_with_curves_and_links(folder):
     Path("many/one/report.html").touch()
     found = xpnet.write_report("many")

@@ -159,7 +159,7 @@ def test_a_whole_number_beyond_all_is_told_its_limit():
 
 def test_in_words_lambda_has_four_digits_and_the_file_all():
     settings = Settings.from_mapping({"lambda": 0.02046263811498788})
-    assert settings.in_words(3072, 10) == "3072-50-50-10 with BN, λ = 0.02046"
+    assert settings.in_words(3072, 10) == "3072-50-50-10 with BN, lambda = 0.02046"
     assert settings.to_mapping()["lambda"] == 0.02046263811498788
 
 

@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from accessibility import NEEDS_AXE, violations
+from browsing import NEEDS_BROWSER, new_browser, show, until
 
 import xpnet
 
@@ -259,5 +261,22 @@ def test_site_in_a_browser_finds_words_and_fits_a_phone(site, tmp_path):
             browser.get((site / f"{page}.html").as_uri())
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, page
         assert browser.get_log("browser") == []
+    finally:
+        browser.quit()
+
+
+# One page of each kind: the home, prose with code and tables, options, the Python reference, a tutorial.
+@pytest.mark.slow
+@needs_site
+@NEEDS_BROWSER[1]
+@NEEDS_AXE
+def test_pages_of_the_site_violate_no_rule_of_accessibility(site, tmp_path):
+    browser = new_browser(tmp_path / "browser")
+    try:
+        narrow = ("index", "training", "cli", "api/charts", "tutorials/first-network")
+        for page, width in (("training", 1280), *((page, 390) for page in narrow)):
+            show(browser, site / f"{page}.html", dark=width == 390, width=width)
+            until(lambda: browser.execute_script("return document.documentElement.dataset.mended"), page)
+            assert violations(browser, opened=False) == [], f"{page}, {width} pixels wide"
     finally:
         browser.quit()

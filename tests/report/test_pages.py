@@ -31,7 +31,7 @@ def test_the_page_of_lists_tells_every_network():
     for row in metrics["replicas"]:
         assert f"{100 * row['test']['accuracy']:.2f} %" in shown
     best = max((0, 1), key=lambda c: metrics["validation"]["accuracy"]["values"][c::2])
-    assert f"the best by validation accuracy: λ = {(0.001, 0.1)[best]}" in shown
+    assert f"the best by validation accuracy: lambda = {(0.001, 0.1)[best]}" in shown
     rows = charts_of(text)["accuracy-by-lambda"]["data"]["values"]
     assert len(rows) == 8
     points = [row["l"] for row in charts_of(text)["loss"]["data"]["values"]]
@@ -63,7 +63,7 @@ def test_the_page_of_a_cross_validated_run_has_the_figures_of_every_fold():
     points = charts_of(text)["folds"]["data"]["values"]
     assert sorted(row["y"] for row in points) == sorted(accuracies[best::2].ravel())
     shown = "".join(tags.text)
-    assert f"Best by the mean accuracy of the folds: λ = {(0.001, 0.1)[best]}." in shown
+    assert f"Best by the mean accuracy of the folds: lambda = {(0.001, 0.1)[best]}." in shown
     for own in (accuracies[0::2], accuracies[1::2]):
         assert f"{100 * own.mean():.2f} ± {100 * own.std(ddof=1):.2f} %" in shown
         assert f"{100 * own[:, 2].mean():.2f} ± {100 * own[:, 2].std(ddof=1):.2f} %" in shown
@@ -227,10 +227,67 @@ def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_feat
     by_class = sections["classes"].blocks[-1]
     assert by_class.head[1:5] == ["accuracy (recall)", "precision", "F1", "AUC"]
     assert float(by_class.rows[0][4].text) > 0.9
-    words, panels = sections["probabilities"].blocks
-    assert "Log-loss" in words.words
+    _, legend, panels = sections["probabilities"].blocks
+    assert legend.words.startswith("Each circle is a group of ")
     assert panels.panels[0].name == "calibration"
     assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
+
+
+def test_page_explains_the_calibration_chart_and_names_the_loss_once():
+    one, three = (
+        "".join(page_of(small(*more, out=out))[1].text) for out, more in (("one", ()), ("3", ("--runs", "3")))
+    )
+    page = build_page([Path("one")])
+    section = next(section for section in page.sections if section.name == "probabilities")
+    panel = next(panel for panel in page.panels() if panel.name == "calibration")
+    counts = [row["n"] for row in panel.rows if row["s"] == "share that is right"]
+    assert sum(counts) == 200
+    assert section.blocks[1].words.startswith(f"Each circle is a group of {min(counts)} to {max(counts)} test samples")
+    assert "The square of the same group is where the circle would be if" in one
+    for text in (one, three):
+        assert "log-loss" not in text.lower()
+        assert "loss is the mean cross-entropy, cost is the loss and the L2 penalty" in text
+    assert "The test loss of the mean of their probabilities is " in three
+    assert "The test loss of the mean" not in one
+    assert "training time of an epoch, median" in one
+
+
+def test_settings_of_a_page_have_what_was_set_in_bold_and_what_nobody_set():
+    given = [
+        "--patience",
+        "2",
+        "--momentum",
+        "0.5",
+        "--class-weight",
+        "balanced",
+        "--flip",
+        "random",
+        "--restore",
+        "best",
+    ]
+    for changed, out in ((given, "run"), ([], "plain")):
+        section = next(one for one in build_page([small(*changed, out=out)]).sections if one.name == "settings")
+        rows = {row[0].text: row[1] for row in section.blocks[0].rows}
+        bold = {name for name, cell in rows.items() if cell.strong}
+        wanted = {option[2:].replace("-", "_") for option in changed[::2]} | {"data", "hidden", "epochs", "split"}
+        assert bold - {"figures", "device"} == wanted
+        assert "cycles" not in rows
+    assert (rows["patience"].text, rows["class_weight"].text) == ("trains to the end", "1 for each class")
+
+
+def test_page_of_small_pictures_draws_the_first_layer_and_gives_accuracies_their_error():
+    rng = np.random.default_rng(0)
+    np.savez("small.npz", x=rng.integers(0, 255, (200, 6, 5), np.uint8), y=np.arange(200) % 2)
+    folder = small(out="run", data=str(Path("small.npz").absolute()))
+    sections = {section.name: section for section in build_page([folder]).sections}
+    words, gallery = sections["weights"].blocks
+    assert "Hidden units by the norm of their weights" in words.words
+    assert len(gallery.pictures) == 6
+    metrics = json.loads((folder / "metrics.json").read_text())
+    accuracy, samples = metrics["test"]["accuracy"], metrics["samples"]["test"]
+    error = 100 * (accuracy * (1 - accuracy) / samples) ** 0.5
+    (facts,) = (block for block in sections["result"].blocks if block.kind == "facts")
+    assert facts.items[0][2] == f"standard error {error:.1f} points on {samples} samples"
 
 
 def test_comparison_concludes_whether_the_best_two_runs_differ():

@@ -124,7 +124,7 @@ def test_a_page_of_a_run_without_an_epoch_yet():
 
 def test_settings_in_words_have_four_digits():
     values = {"lambda": 0.02046263811498788, "hidden": [50, 30], "batch_norm": True}
-    assert settings_text(values) == "λ = 0.02046, hidden = 50, 30, batch_norm = yes"
+    assert settings_text(values) == "lambda = 0.02046, hidden = 50, 30, batch_norm = yes"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from xpnet.analysis.prediction import predict
 from xpnet.nn.network import Network
 from xpnet.training.batches import Batches
 from xpnet.training.evaluation import finite
-from xpnet.training.result import first_lost
+from xpnet.training.result import Divergence, first_lost
 from xpnet.training.train import train
 
 pytestmark = pytest.mark.guarantee("numbers")
@@ -167,3 +167,10 @@ def test_first_lost_returns_the_first_step_of_each_replica():
     penalties = np.array([[1.0, 1e39, 1.0, 3e38], [1.0, 1.0, 1.0, 1.0], [1.0, np.nan, np.inf, 1.0]])
     np.testing.assert_array_equal(first_lost(losses, penalties, "float32"), [1, 0, 0, 3])
     np.testing.assert_array_equal(first_lost(losses, penalties, "float64"), [1, 2, 0, 3])
+
+
+@pytest.mark.parametrize(("normalised", "batch_norm"), [(True, False), (False, True)])
+def test_divergence_advises_batch_normalisation_only_where_there_is_none(normalised: bool, batch_norm: bool):
+    words = Divergence(3, 9.0, float("nan")).sentence(xpnet.TrainConfig(lam=0.0), None, normalised=normalised)
+    assert ("batch normalisation" in words) == batch_norm
+    assert "a smaller eta_max" in words

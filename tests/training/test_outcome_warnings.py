@@ -274,3 +274,15 @@ def test_search_warns_of_the_winner(final: str, words: str, warnings: int, capsy
     printed = capsys.readouterr()
     assert words in printed.out
     assert printed.err.count(f"fewer than {FEW_STEPS}") == warnings
+
+
+@pytest.mark.parametrize(
+    ("training", "tried"),
+    [
+        ({"eta_max": 100.0}, {"eta_max": 10.0}),
+        ({"epochs": 3}, {"epochs": 19}),
+    ],
+)
+def test_warnings_of_a_single_network_have_what_to_try(blobs: Dataset, training, tried):
+    conclusion = trained(blobs, **training).conclusion
+    assert conclusion.evidence["try"] == tried

@@ -80,7 +80,8 @@ def test_chart_leaves_out_values_that_are_not_finite():
     text = chart({"loss": [1.0, np.nan, 3.0], "flat": [np.inf]})
     assert text.count("<polyline") == 1
     assert 'points="8.0,112.0 352.0,8.0"' in text
-    assert "loss</span>, from 1 to 3" in text
+    assert "</svg> loss, from 1 to 3" in text
+    assert 'role="img" aria-label="Curves of loss, from 1 to 3"' in text
     assert "&lt;b&gt;" in box("<b>", {}, {})
 
 

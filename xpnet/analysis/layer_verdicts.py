@@ -16,7 +16,7 @@ _SAME = 1e-5
 # A layer that begins with less, where 1 is usual, or with sums below this share of the largest layer's, has inputs that
 # the initial weights have made too small.
 _WEAK_SPREAD, _WEAK_SCALE = 0.05, 0.01
-_WEAK = "weights too small for this depth: try init = he or batch normalisation"
+_WEAK = "weights too small for this depth"
 # Shares of units that no sample activates, and of outputs that are 0, that are worth a word.
 _DEAD, _INACTIVE = 0.1, 0.95
 # Gradients of a layer, as multiples of those of the last layer, between which they arrive.
@@ -76,12 +76,15 @@ class LayerVerdict:
         return dict(vars(self))
 
 
-def layer_verdicts(history: Measures, replicas: Sequence[int] | None = None) -> list[LayerVerdict]:
+def layer_verdicts(
+    history: Measures, replicas: Sequence[int] | None = None, settings: Mapping[str, Any] | None = None
+) -> list[LayerVerdict]:
     """Return a verdict for each layer of each network that has not diverged.
 
     Args:
         history: The measures, such as a :class:`~xpnet.analysis.layer_history.LayerHistory`.
         replicas: The networks; all if not given.
+        settings: Settings of the networks by name, as in ``config.toml``, of which none is advised that holds already.
     """
     epochs = [int(epoch) for epoch in history["epoch"]]
     measures = {name: np.asarray(history[name], float) for name in LEGEND}
@@ -91,11 +94,24 @@ def layer_verdicts(history: Measures, replicas: Sequence[int] | None = None) -> 
         if not np.isfinite(measures["s_std"][-1, r]).all():
             continue
         own = {name: values[:, r] for name, values in measures.items()}
-        found += [_verdict(own, epochs, r, layer, layers) for layer in range(layers)]
+        found += [_verdict(own, epochs, r, layer, layers, settings or {}) for layer in range(layers)]
     return found
 
 
-def _verdict(own: Mapping[str, Values], epochs: Sequence[int], r: int, layer: int, layers: int) -> LayerVerdict:
+def _advice(settings: Mapping[str, Any], *hints: str) -> str:
+    """Return the hints that the settings leave open, as the end of a verdict; empty if none is left."""
+    init, normalised = settings.get("init", 0.0), settings.get("batch_norm", False)
+    held = {"init = he": init == "he", "batch normalisation": normalised is True}
+    left = [hint for hint in hints if not held.get(hint)]
+    if not left:
+        return ""
+    *others, last = left
+    return f": try {', '.join(others)}{' or ' if others else ''}{last}"
+
+
+def _verdict(
+    own: Mapping[str, Values], epochs: Sequence[int], r: int, layer: int, layers: int, settings: Mapping[str, Any]
+) -> LayerVerdict:
     """Return the verdict on a layer, counted from 0, of the measures (epochs, L) of a network."""
     of = {name: values[:, layer] for name, values in own.items()}
 
@@ -111,7 +127,9 @@ def _verdict(own: Mapping[str, Values], epochs: Sequence[int], r: int, layer: in
     same = (of["s_spread"] <= _SAME * of["s_std"]) | (of["relative_spread"] <= _SAME) | (of["inactive"] >= 1)
     if same[-1]:
         epoch = since(same)
-        why = _WEAK if epoch == 0 or weak else "steps or lambda too large: try smaller ones, or batch normalisation"
+        why = f"steps or lambda too large{_advice(settings, 'smaller ones', 'batch normalisation')}"
+        if epoch == 0 or weak:
+            why = f"{_WEAK}{_advice(settings, 'init = he', 'batch normalisation', 'fewer layers')}"
         text = f"outputs are the same for all samples {_from(epoch)}: {why}"
         return verdict("same-outputs", text, epoch, "theory.md#initial-weights")
     dead = of["dead"] >= _DEAD
@@ -119,8 +137,10 @@ def _verdict(own: Mapping[str, Values], epochs: Sequence[int], r: int, layer: in
         epoch = since(dead)
         why = "steps too large: try a smaller learning rate or activation = leaky-relu"
         if epoch == 0:
-            why = "initial weights or biases: try init = he"
-        text = f"{100 * of['dead'][-1]:.0f} % of the units are dead {_from(epoch)}: {_WEAK if weak else why}"
+            why = f"initial weights or biases{_advice(settings, 'init = he')}"
+        if weak:
+            why = f"{_WEAK}{_advice(settings, 'init = he', 'batch normalisation', 'fewer layers')}"
+        text = f"{100 * of['dead'][-1]:.0f} % of the units are dead {_from(epoch)}: {why}"
         return verdict("dead-units", text, epoch, "theory.md#activations")
     arrives = of["gradient_rms"] / np.where(own["gradient_rms"][:, -1] > 0, own["gradient_rms"][:, -1], np.nan)
     for rule, holds, words in (
@@ -130,8 +150,9 @@ def _verdict(own: Mapping[str, Values], epochs: Sequence[int], r: int, layer: in
         if holds[-1]:
             epoch = since(holds)
             size = f"{arrives[-1]:.0e} of that of the last layer" if arrives[-1] else "exactly zero"
-            text = f"{words} {_from(epoch)} ({size}): try init = he, batch "
-            return verdict(rule, f"{text}normalisation or fewer layers", epoch, "theory.md#initial-weights")
+            text = f"{words} {_from(epoch)} ({size})"
+            text += _advice(settings, "init = he", "batch normalisation", "fewer layers")
+            return verdict(rule, text, epoch, "theory.md#initial-weights")
     ratio = float(np.nanmax(np.append(of["update_ratio"], -1.0)))
     if 0 <= ratio <= _SMALL_STEP:
         text = f"steps hardly change the weights ({ratio:.0e} of their size at most): try a larger learning rate"

@@ -106,7 +106,7 @@ def diagnose(
         complete = exit_code == 0 and diverged is None
         history = recorder.history
         repeated = _compare(run, network) if run is not None and complete else None
-        verdicts = layer_verdicts(history)
+        verdicts = layer_verdicts(history, settings=settings.to_mapping())
         found = {
             "run": None if run is None else str(run),
             "folder": str(folder),

@@ -52,7 +52,7 @@ def train_in(
         interrupt.message = "writing the results; press Ctrl-C again to leave at once"
         for replica, divergence in sorted(result.diverged.items()):
             settings = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
-            sentence = divergence.sentence(population.train, replica)
+            sentence = divergence.sentence(population.train, replica, normalised=population.network.normalises)
             output.note(f"warning: {sentence} ({settings}); it was left out from there on")
         metrics = saver.write_results(network, result, write, of_folds)
     return _print_result(experiment, output, metrics, result, saver, interrupt)

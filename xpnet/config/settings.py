@@ -116,6 +116,31 @@ class Settings:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return every setting that has a value and an effect, by name, as TOML can hold it."""
+        mapping = self._with_effect()
+        # Lists keep the order in which they were given, which is the order of the replicas.
+        mapping = {name: value for name, value in mapping.items() if name not in self.varying} | dict(self.varying)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in mapping.items()
+            if value is not None
+        }
+
+    def unset(self) -> list[str]:
+        """Return the settings that have an effect but no value, so that something else stands in for it.
+
+        Settings that only some kinds of data have, such as the column of a table's labels, are left out.
+        """
+        epochs = self.train.epochs is not None or self.train.schedule not in CYCLIC
+        other = {"cycles" if epochs else "epochs", *(self.fields().keys() - self._always())}
+        return [name for name, value in self._with_effect().items() if value is None and name not in other]
+
+    @classmethod
+    def _always(cls) -> set[str]:
+        """Return the settings that every kind of data has."""
+        return {name for name, (group, _) in cls.fields().items() if group != "data" or name in ("split", "pca")}
+
+    def _with_effect(self) -> dict[str, Any]:
+        """Return every setting that has an effect, by name; the first value of one that varies."""
         network = NetworkConfig(inputs=1, **self.network)
         fields = self.fields()
         owners = {"data": self.data, "network": network, "train": self.train, "run": self.run}
@@ -124,17 +149,10 @@ class Settings:
             *without_effect_on(self.train.optimiser),
             *(n for n, of in _NEEDS.items() if not getattr(owners[fields[n][0]], of)),
         ]
-        mapping = {
+        return {
             name: getattr(owners[group], field.name)
             for name, (group, field) in fields.items()
             if name not in unused and not (name == "bias_before_bn" and not network.batch_norm)
-        }
-        # Lists keep the order in which they were given, which is the order of the replicas.
-        mapping = {name: value for name, value in mapping.items() if name not in self.varying} | dict(self.varying)
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in mapping.items()
-            if value is not None
         }
 
     def single(self, command: str) -> Settings:
@@ -166,7 +184,7 @@ class Settings:
         network = self.network_config(inputs, classes).in_words()
         runs = f", {self.run.runs} runs" if self.run.runs > 1 else ""
         lists = [f"{len(values)} values of {name}" for name, values in self.varying.items()]
-        lam = [] if "lambda" in self.varying else [f"\N{GREEK SMALL LETTER LAMDA} = {self.train.lam:.4g}"]
+        lam = [] if "lambda" in self.varying else [f"lambda = {self.train.lam:.4g}"]
         return f"{network}, {', '.join(lam + lists)}{runs}"
 
     def network_config(self, inputs: int, classes: int) -> NetworkConfig:

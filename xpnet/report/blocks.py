@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from xpnet.config.fields import shown
 from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import Settings
+from xpnet.errors import ConfigError
 from xpnet.report.charts import lines, metric_curves
-from xpnet.report.format import SET_NAMES, setting_label
+from xpnet.report.format import SET_NAMES
 from xpnet.report.page import Block, Cell, Panels, Section, Table, Text, cell, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.theme import SETS, band_rows, mean_and_std
@@ -38,15 +39,18 @@ def spread_of(values: Any) -> Any:
 def settings_text(values: Mapping[str, Any]) -> str:
     """Return settings in a few words."""
     words = {n: f"{value:.4g}" if isinstance(value, float) else cell(value).text for n, value in values.items()}
-    return ", ".join(f"{setting_label(name)} = {value}" for name, value in words.items())
+    return ", ".join(f"{name} = {value}" for name, value in words.items())
 
 
 def settings_table(given: Mapping[str, Any], caption: str) -> Table:
-    """Return a table of settings with their defaults and meanings."""
+    """Return a table of settings with their defaults and meanings, also of those that nobody set."""
     rows, known = [], Settings.fields()
     of_optimiser = defaults_of(str(given.get("optimiser", "sgd")))
+    unset = _unset(given)
     for name, (_, field) in known.items():
-        if name in given:
+        if name in unset and name not in given:
+            rows.append([name, field.metadata["unset"], field.metadata["unset"], field.metadata["help"]])
+        elif name in given:
             value, default = given[name], field.default
             default = of_optimiser.get(field.name, default)
             differs = value != (list(default) if isinstance(default, tuple) else default)
@@ -54,6 +58,13 @@ def settings_table(given: Mapping[str, Any], caption: str) -> Table:
             rows.append([name, Cell(cell(value).text, strong=differs), usual, field.metadata["help"]])
     rows += [[name, shown(value), "", ""] for name, value in given.items() if name not in known]
     return table(["setting", "value", "default", "what it is"], rows, caption)
+
+
+def _unset(given: Mapping[str, Any]) -> list[str]:
+    try:
+        return Settings.from_mapping(given).unset()
+    except ConfigError:  # settings of another version of xpnet, or of a damaged file
+        return []
 
 
 def environment_section(environment: Mapping[str, Any] | None) -> Section:

@@ -93,7 +93,7 @@ def _result(contenders: Sequence[Contender]) -> list[Block]:
             if np.isfinite(value := record.figures("test", "accuracy")[r])
         ]
     accuracy_heads = [f"{words} accuracy" for words in SET_NAMES.values()]
-    head = ["run", "what", "seeds", *accuracy_heads, "test loss", "training"]
+    head = ["run", "what", "seeds", *accuracy_heads, "test loss", "training time"]
     result = table(head, rows, "Final figures; mean and standard deviation where there are several seeds")
     if not points:
         return [result]

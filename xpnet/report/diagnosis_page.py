@@ -72,7 +72,7 @@ def diagnosis_page(folder: Path, made: str) -> Page:
     measures, epochs = found["measures"], found["epoch"]
     networks = measures["s_std"].shape[1]
     shown = list(range(min(networks, _SHOWN)))
-    verdicts = layer_verdicts({"epoch": epochs, **measures}, shown)
+    verdicts = layer_verdicts({"epoch": epochs, **measures}, shown, found.get("settings"))
     rows: list[list[Any]] = [
         [*([one.replica] if networks > 1 else []), one.layer, one.text, f"docs/{one.see}" if one.see else ""]
         for one in verdicts

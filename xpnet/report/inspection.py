@@ -226,10 +226,25 @@ def weight_pictures(W: NDArray[Any], shape: Shape) -> list[str]:
     return [picture_of(np.ascontiguousarray(weights), shape) for weights in scaled.T]
 
 
-def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], int, tuple[str, ...]] | None:
-    """Return the weights of the features (d, m) of the first of `members`, the number of this replica, and names.
+@dataclass(frozen=True)
+class FirstLayer:
+    """The weights of the features in the first layer of a network.
 
-    Names are those of encoded columns, and empty for other features.
+    Attributes:
+        weights: By feature and unit (d, m).
+        replica: The number of the network.
+        names: Names of the features; empty if they have none.
+        shape: (channels, height, width) if a row is a picture; else None.
+    """
+
+    weights: NDArray[Any]
+    replica: int
+    names: tuple[str, ...]
+    shape: Shape | None
+
+
+def first_layer(record: RunRecord, members: list[int]) -> FirstLayer | None:
+    """Return the first layer of the first of `members`; None if there is no model.
 
     If features are pooled or projected, these are the weights of :meth:`xpnet.Network.folded`.
     """
@@ -240,5 +255,7 @@ def first_layer(record: RunRecord, members: list[int]) -> tuple[NDArray[Any], in
     if network.transform is not None and not network.transform.plain:
         network = network.folded()
     encoder = None if network.transform is None else network.transform.encoder
-    names = () if encoder is None else encoder.output_names(network.feature_names)
-    return np.asarray(network.parameters["W1"])[0], which, names
+    names = network.feature_names if encoder is None else encoder.output_names(network.feature_names)
+    W = np.asarray(network.parameters["W1"])[0]
+    shape = network.image_shape or IMAGE_SHAPES.get(len(W))
+    return FirstLayer(W, which, names if len(names) == len(W) else (), shape)

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.report.blocks import settings_text
 from xpnet.report.charts import FEW_CLASSES, matrix, weights_matrix
 from xpnet.report.format import percent
-from xpnet.report.inspection import IMAGE_SHAPES, Inspection, first_layer, weight_pictures
+from xpnet.report.inspection import Inspection, first_layer, weight_pictures
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.score_sections import scores_by_class
@@ -40,7 +40,7 @@ def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]
     counts = [[names[t], *map(int, of_true)] for t, of_true in enumerate(confusion)]
     caption = f"Samples by true class (row) and prediction (column){several}"
     matrix_table = table(["true \\ predicted", *names], counts, caption, "The matrix as a table")
-    words = [Text(f"Of {settings_text(best)}.")] if best else []
+    words = [Text(f"This is about {settings_text(best)}.")] if best else []
     if (conclusion := confused(confusion, names)) is not None:
         words.append(Text(conclusion.text))
     return [*words, Panels([panel], matrix_table), _by_class(names, found, off)]
@@ -56,7 +56,9 @@ def _by_class(names: list[str], found: Inspection, off: Any) -> Table:
         taken = f"{names[wrong]} ({percent(off[c, wrong] / totals[c])})" if off[c, wrong] else ""
         rows.append([name, *shares, *scores[c], int(totals[c]) // networks, taken])
     head = ["class", "accuracy (recall)", "precision", "F1", "AUC", "samples", "most often taken for"]
-    return table(head, rows, "By class", tall=True)
+    caption = "By class. F1 is the harmonic mean of recall and precision; AUC, how often a sample of the class gets a "
+    caption += "larger probability of it than another sample (0.5 by chance)"
+    return table(head, rows, caption, tall=True)
 
 
 def unique(names: tuple[str, ...]) -> list[str]:
@@ -71,8 +73,8 @@ def mistakes(found: Inspection) -> list[Block]:
         return [Text(f"None of the {found.samples:,} test samples is taken for another class.")]
     together = "the mean of the networks' probabilities gets" if len(found.members) > 1 else "the network gets"
     words = (
-        f"Of {found.samples:,} test samples {together} {found.wrong:,} wrong. These have the smallest probability of "
-        f"their true class."
+        f"Of {found.samples:,} test samples {together} {found.wrong:,} wrong. The worst come first: the smaller the "
+        f"probability of the true class, the worse."
     )
     names = found.names
     if found.mistakes[0].picture is not None:
@@ -111,18 +113,18 @@ def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
     layer = first_layer(record, members)
     if layer is None:
         return [Text("There is no model in the folder.")]
-    W, which, names = layer
+    W, which, names = layer.weights, layer.replica, layer.names
     features, units = W.shape
     norms = np.sqrt((W.astype(float) ** 2).sum(axis=0))
     if not np.isfinite(norms).all():
         return [Text("The network diverged: its weights are not finite.")]
     of_network = f" of network {which}" if len(record.replicas) > 1 else ""
-    if features in IMAGE_SHAPES:
+    if layer.shape is not None:
         kind = "Hidden units" if record.settings.network_config(1, 2).hidden else "Classes"
         order = np.argsort(-norms, kind="stable")[:_UNITS]
         pictures = [
             Picture(source, f"First-layer weights of unit {u}, norm {norms[u]:.2f}", f"unit {u}, {norms[u]:.2f}")
-            for u, source in zip(order, weight_pictures(W[:, order], IMAGE_SHAPES[features]), strict=True)
+            for u, source in zip(order, weight_pictures(W[:, order], layer.shape), strict=True)
         ]
         words = (
             f"{kind}{of_network} by the norm of their weights, largest first"
@@ -134,7 +136,7 @@ def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
         d, u = np.unravel_index(int(np.abs(W).argmax()), W.shape)
         alt = (
             f"Heat map of the first layer's weights{of_network}, {features} features by {units} units; the largest is "
-            f"{W[d, u]:.3g}, of feature {d} in unit {u}."
+            f"{W[d, u]:.3g}, of {names[d] if names else f'feature {d}'} in unit {u}."
         )
         panel = weights_matrix(f"{prefix}weights-map", f"Weights{of_network}", alt, rows)
         return [Panels([panel], _largest_weights(W, names, "The largest weights as a table"))]

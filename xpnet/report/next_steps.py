@@ -1,42 +1,52 @@
-"""What a reader may try next, as a command: what the conclusion of a run advises, with numbers."""
+"""What a reader may try next, as a command: what the conclusion of a run advises."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from xpnet.config.settings import Settings
+from xpnet.errors import ConfigError
 from xpnet.report.blocks import repeat_command
 from xpnet.report.records import RunRecord
 
-# By how much a learning rate, a penalty and a length are changed: enough to see a difference.
-_RATE, _PENALTY, _LENGTH = 3.0, 3.0, 2
-# Cycles of a training that does not say how many.
-_CYCLES = 2
-# A penalty to begin with where there is none.
-_FIRST = 1e-3
-
 
 def next_steps(record: RunRecord) -> list[tuple[str, str | None]]:
-    """Return the command that follows the advice of a run's conclusion; nothing where it gives none in numbers.
+    """Return the command that follows the first advice of a run's conclusion; nothing where it is not in settings.
 
-    Runs of several combinations of settings get none: their tables compare what was tried.
+    A conclusion comes from a file, so only settings that `xpnet train` accepts with those of the run become a command.
     """
-    rule = ((record.metrics or {}).get("conclusion") or {}).get("rule", "")
-    train = record.settings.train
-    if record.settings.varying:
-        return []
-    rate = "eta_max" if train.schedule in ("triangular", "one-cycle") else "eta"
-    eta, lam = (float(getattr(train, name) or 0.0) for name in (rate, "lam"))
-    changed = {
-        "overfits": f"--lambda {lam * _PENALTY or _FIRST:.4g}",
-        "rate-too-small": f"--{rate.replace('_', '-')} {eta * _RATE:.4g}",
-        "rate-too-large": f"--{rate.replace('_', '-')} {eta / _RATE:.4g}",
-        "still-learning": _longer(record),
-    }.get(rule, "")
+    evidence = ((record.metrics or {}).get("conclusion") or {}).get("evidence") or {}
+    options = next((one for of in (evidence, evidence.get("also")) if (one := _options(of, record))), "")
     return (
-        [("What the conclusion advises, as a new run:", f"{repeat_command(record.path)} {changed}")] if changed else []
+        [("What the conclusion advises, as a new run:", f"{repeat_command(record.path)} {options}")] if options else []
     )
 
 
-def _longer(record: RunRecord) -> str:
-    train = record.settings.train
-    if train.epochs is None and train.schedule in ("triangular", "cosine-restarts"):
-        return f"--cycles {_LENGTH * (train.cycles or _CYCLES)}"
-    return f"--epochs {_LENGTH * (train.epochs or (record.metrics or {}).get('epochs', 1)):g}"
+def _options(evidence: Any, record: RunRecord) -> str:
+    """Return the settings that the evidence of a conclusion advises as options; empty if there are none to accept."""
+    new = evidence.get("try") if isinstance(evidence, Mapping) else None
+    if not isinstance(new, Mapping):
+        return ""
+    if "runs" in new and isinstance(seeds := record.given.get("seed"), list):
+        new = {"seed": seeds[0], **new}  # a list of seeds excludes runs
+    rest = {name: value for name, value in record.given.items() if name not in new}
+    try:
+        Settings.from_mapping(rest | dict(new))
+    except (ConfigError, TypeError):
+        return ""
+    return " ".join(_option(name, value) for name, value in new.items())
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return shlex.join([f"--{option}", _text(value)])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

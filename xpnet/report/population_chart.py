@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.report.format import SET_NAMES, is_number, setting_label
+from xpnet.report.format import SET_NAMES, is_number
 from xpnet.report.theme import COLOURS, DASHES, band_rows, epoch_axis, titled
 from xpnet.training.history import evenly
 from xpnet.training.population import Population
@@ -82,7 +82,7 @@ def _lines(result: TrainResult, combinations: Combinations, which: str, figure: 
     line = base.mark_line(strokeWidth=1.8 if few else 1.0, point=one_epoch, clip=not one_epoch)
     if two:
         patterns = alt.Scale(domain=dash, range=[list(pattern) for pattern in _DASHES[: len(dash)]])
-        legend = alt.Legend(title=setting_label(two[1]), symbolType="stroke", symbolSize=400)
+        legend = alt.Legend(title=two[1], symbolType="stroke", symbolSize=400)
         line = line.encode(strokeDash=alt.StrokeDash("d:N", sort=dash, scale=patterns, legend=legend))
     chart = line.encode(y=y, order="x:Q")
     if few and any("l" in row for row in rows):
@@ -106,7 +106,7 @@ def _by_value(field: str, values: list[str], name: str) -> Any:
 
     few = len(values) <= len(COLOURS)
     scale = alt.Scale(domain=values, range=list(COLOURS[: len(values)])) if few else alt.Scale(scheme="viridis")
-    legend = alt.Legend(title=setting_label(name), symbolOpacity=1, symbolType="stroke")
+    legend = alt.Legend(title=name, symbolOpacity=1, symbolType="stroke")
     return alt.Color(f"{field}:N", sort=values, scale=scale, legend=legend)
 
 
@@ -114,7 +114,7 @@ def _colour(labels: list[str], names: list[str]) -> Any:
     """Return the colours of combinations: neighbouring values get similar colours; the legend names at most some."""
     import altair as alt
 
-    named, title = labels, ", ".join(map(setting_label, names))
+    named, title = labels, ", ".join(names)
     if len(labels) > _MANY:
         named, title = _some(labels), f"{title} ({_NAMED} of {len(labels)})"
     legend = alt.Legend(title=title, values=named, symbolOpacity=1, symbolType="stroke")
@@ -134,7 +134,7 @@ def _outcome(result: TrainResult, combinations: Combinations, name: str) -> Any:
         if good:
             means.append({"x": value, "accuracy": float(np.mean(good))})
     scale, axis = _setting_scale(sorted(float(combination[name]) for combination, _ in combinations))
-    x = alt.X("x:Q", title=setting_label(name), scale=scale, axis=axis)
+    x = alt.X("x:Q", title=name, scale=scale, axis=axis)
     y = alt.Y("accuracy:Q", title="final validation accuracy", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
     line = alt.Chart({"values": means}).mark_line(color="#888", strokeWidth=1.2).encode(x=x, y=y)
     dots = alt.Chart({"values": points}).mark_circle(color=COLOURS[1], size=42, opacity=0.8).encode(x=x, y=y)

@@ -21,14 +21,14 @@ from xpnet.report.blocks import (
 )
 from xpnet.report.charts import dots, lines
 from xpnet.report.folds_section import folds
-from xpnet.report.format import SET_NAMES, is_number, number, percent, setting_label
+from xpnet.report.format import SET_NAMES, is_number, number, percent
 from xpnet.report.inspection import inspect
 from xpnet.report.next_steps import next_steps
-from xpnet.report.page import Block, Cell, Facts, Page, Panels, Section, Table, Text, cell, metric_cell, table
+from xpnet.report.page import Block, Cell, Page, Panels, Section, Table, Text, cell, metric_cell, table
 from xpnet.report.records import RunRecord
+from xpnet.report.result_section import UNTESTED, is_untested, result
 from xpnet.report.theme import is_wide
-from xpnet.training.history import FIGURES, evenly
-from xpnet.utils.plural import counted
+from xpnet.training.history import evenly
 
 # Most pictures of mistakes.
 _MISTAKES = 24
@@ -41,7 +41,6 @@ _RUNNING = (
     "changed, and with augmentation, dropout and smoothed labels where these are set. So they may be worse than those "
     "of other sets."
 )
-_UNTESTED = "The test set was not looked at in this run."
 
 
 def run_page(record: RunRecord, data: str | None, made: str) -> Page:
@@ -68,14 +67,14 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
     """Return the sections on a run's outcome; `prefix` makes names of charts unique on a page with several runs."""
     best, members = record.best()
     contents: list[tuple[str, str, Sequence[Block]]] = [
-        ("result", "Result", _result(record, best, members)),
+        ("result", "Result", result(record, best, members)),
         ("curves", "Curves", _curves(record, best, members, prefix)),
     ]
     if of_folds := folds(record, prefix):
         contents.append(("cross-validation", "Cross-validation", of_folds))
     if len(record.replicas) > 1:
         contents.append(("networks", "Networks", _networks(record, prefix)))
-    found = _UNTESTED if _is_untested(record) else inspect(record, data, _MISTAKES)
+    found = UNTESTED if is_untested(record) else inspect(record, data, _MISTAKES)
     if isinstance(found, str):
         contents.append(("classes", "Classes", [Text(found, "note")]))
     else:
@@ -90,58 +89,13 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
     return [Section(f"{prefix}{name}", title, blocks) for name, title, blocks in contents]
 
 
-def _is_untested(record: RunRecord) -> bool:
-    """Return whether a run has figures of its validation set, but not of its test set."""
-    validation, test = (record.figures(which, "accuracy") for which in ("validation", "test"))
-    return bool(np.isfinite(validation).any() and not np.isfinite(test).any())
-
-
-def _result(record: RunRecord, best: dict[str, Any], members: list[int]) -> list[Block]:
-    """Return the final figures of the best combination of settings."""
-    metrics = record.metrics
-    if metrics is None:
-        return [Text("There are no final figures, since the run did not end.")]
-    figures = {w: {n: spread_of(record.figures(w, n)[members]) for n in FIGURES} for w in SET_NAMES}
-    several = f"mean and standard deviation of {len(members)} seeds" if len(members) > 1 else ""
-    accuracies = {
-        which: (f"{words.capitalize()} accuracy", percent(figures[which]["accuracy"]), several)
-        for which, words in SET_NAMES.items()
-    }
-    if _is_untested(record):
-        accuracies["test"] = ("Test accuracy", "-", _UNTESTED)
-    seconds = (metrics.get("seconds") or {}).get("training", 0.0)
-    facts = Facts(
-        [
-            *(accuracies[which] for which in ("test", "validation", "train")),
-            ("Training time", f"{seconds:.1f} s", f"{_all(record)}on {metrics.get('device', 'an unknown device')}"),
-            ("Epochs", str(metrics.get("epochs", "")), counted(metrics.get("steps", 0), "step")),
-        ]
-    )
-    names = ("accuracy", "loss", "cost")
-    samples = metrics.get("samples") or {}
-    rows = [
-        [words, *(metric_cell(name, figures[which][name]) for name in names), samples.get(which)]
-        for which, words in SET_NAMES.items()
-    ]
-    if views := metrics.get("test_views"):
-        seen = [metric_cell(n, spread_of(record.figures("test_views", n)[members])) for n in ("accuracy", "loss")]
-        rows.append([f"test, mean of {views['views']} views", *seen, None, samples.get("test")])
-    caption = "Final figures of the trained network on each whole set; cost is the loss and the L2 penalty"
-    blocks: list[Block] = [facts, table(["set", *names, "samples"], rows, caption)]
-    if best:
-        count = f"{len(record.combinations())} combinations of settings"
-        words = f"Of {count} the best by validation accuracy: "
-        if record.none_better:
-            words = f"None of {count} is better than guessing. Figures of "
-        blocks.insert(0, Text(f"{words}{settings_text(best)}."))
-    return blocks
-
-
 def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix: str) -> list[Block]:
     why = "the highest validation accuracy, by chance" if record.none_better else "the best by validation accuracy"
     words = [Text(f"The curves are those of {settings_text(best)}, {why}.")] if best else []
     if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
         words.append(Text(_RUNNING, "note"))
+    if len(record.known(members)) > 1:
+        words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]
 
 
@@ -155,15 +109,10 @@ def _networks(record: RunRecord, prefix: str) -> list[Block]:
         blocks.append(Text(_alone(record), "note"))
     if count > MOST_ROWS:
         blocks.append(_fewer(count, "networks"))
-    if not varying and not _is_untested(record):
+    if not varying and not is_untested(record):
         mean = percent(spread_of(record.figures("test", "accuracy")))
         blocks.append(Text(f"Test accuracy of all {count:,} networks: {mean}."))
     return [*blocks, _every_network(record)]
-
-
-def _all(record: RunRecord) -> str:
-    """Return of what the time is, if it is not that of one network."""
-    return f"of all {len(record.replicas):,} networks, " if len(record.replicas) > 1 else ""
 
 
 def _alone(record: RunRecord) -> str:
@@ -251,7 +200,7 @@ def _outcome(record: RunRecord, varying: list[str], prefix: str) -> list[Block]:
             f"Final accuracy of {some} against {name}, a point for each on the validation "
             f"and the test set: from {low} to {high}."
         )
-        label, stem = setting_label(name), f"{prefix}accuracy-by-{name}"
+        label, stem = name, f"{prefix}accuracy-by-{name}"
         tips, log = {"s:N": "set", "seed:Q": "seed"}, is_wide(values)
         title = f"Accuracy by {label}"
         panels.append(dots(stem, title, alt, rows, x=label, y="accuracy", series=sets, log_x=log, tips=tips))
@@ -278,10 +227,10 @@ def _timing(record: RunRecord, prefix: str) -> list[Block]:
     panel = lines(f"{prefix}seconds", title, alt, rows, x="epoch", y="seconds", series=series, cut=False, colours=one)
     samples = ((record.metrics or {}).get("samples") or {}).get("train")
     times = [
-        ("training, all epochs", f"{training.sum():.2f} s"),
-        ("evaluation between epochs", f"{evaluation.sum():.2f} s"),
-        ("an epoch's training, median", f"{median:.4f} s"),
-        ("fastest and slowest epoch", f"{training.min():.4f} s, {training.max():.4f} s"),
+        ("training time, all epochs", f"{training.sum():.2f} s"),
+        ("evaluation time between epochs", f"{evaluation.sum():.2f} s"),
+        ("training time of an epoch, median", f"{median:.4f} s"),
+        ("training time of the fastest and the slowest epoch", f"{training.min():.4f} s, {training.max():.4f} s"),
     ]
     if samples and median > 0:
         each = f" by each of {len(record.replicas)} networks" if len(record.replicas) > 1 else ""

@@ -11,7 +11,6 @@ import numpy as np
 
 from xpnet.errors import XpnetError
 from xpnet.report.blocks import again_section, repeat_command
-from xpnet.report.format import setting_label
 from xpnet.report.page import Cell, Page, Section, Text, cell, metric_cell, seconds_cell, table
 from xpnet.runs.folder import HISTORY
 from xpnet.runs.listing import RunEntry, differing, list_runs
@@ -21,8 +20,20 @@ from xpnet.utils.plural import counted
 
 # Columns of settings; points of a small curve; the largest history, in bytes, of which one is drawn.
 _SETTINGS, _POINTS, _LARGEST = 8, 40, 4_000_000
+# Rules of conclusions in words; others are in words already.
+_RULES = {
+    "chance": "no better than guessing",
+    "far-below-best": "far below its own best",
+    "tall-loss": "loss worse than guessing",
+    "rate-too-large": "learning rate too large",
+    "rate-too-small": "learning rate too small",
+    "alike": "settings do not differ",
+    "best": "one setting is best",
+    "best-at-edge": "best at an end of its list",
+    "spread": "spread over seeds",
+}
 _BEFORE = ("run", "validation accuracy by epoch", "validation accuracy", "test accuracy", "state", "conclusion")
-_AFTER = ("data", "network", "test loss", "training", "begun")
+_AFTER = ("data", "network", "test loss", "training time", "begun")
 
 
 def runs_page(folder: Path, page: str, made: str, target: Path | None = None) -> Page:
@@ -41,7 +52,7 @@ def runs_page(folder: Path, page: str, made: str, target: Path | None = None) ->
     settings = differing(entries)[:_SETTINGS]
     home = (folder if target is None else target.parent).resolve()
     rows = [_row(entry, settings, _link(entry.path / page, home)) for entry in entries]
-    head = [*_BEFORE, *map(setting_label, settings), *_AFTER]
+    head = [*_BEFORE, *settings, *_AFTER]
     caption = "Every run; of several networks, the combination of settings with the best validation accuracy"
     blocks: list[Any] = [table(head, rows, caption)]
     if any(not row[0].link for row in rows):
@@ -59,13 +70,13 @@ def runs_page(folder: Path, page: str, made: str, target: Path | None = None) ->
 def _row(entry: RunEntry, settings: Sequence[str], link: str) -> list[Any]:
     figures = [metric_cell("accuracy", entry.figures.get(which)) for which in ("validation", "test")]
     loss = metric_cell("loss", entry.figures.get("test_loss"))
-    curve = _curve(entry)
+    curve, rule = _curve(entry), str((entry.conclusion or {}).get("rule", ""))
     return [
         Cell(entry.name, link=link),
         Cell("", curve[-1] if curve else None, curve=curve),
         *figures,
         entry.progress,
-        str((entry.conclusion or {}).get("rule", "")).replace("-", " "),
+        _RULES.get(rule, rule.replace("-", " ")),
         *(cell(entry.settings.get(name)) for name in settings),
         entry.data,
         entry.network,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from xpnet.analysis.scores import areas_under_roc, calibration, f1_scores, log_loss
@@ -12,7 +14,7 @@ from xpnet.report.page import Block, Cell, Panels, Text, metric_cell, table
 
 # Probabilities whose mean is this far from the share of right answers are too sure, or not sure enough.
 _BIASED = 0.03
-_RIGHT, _IDEAL = "is right", "if calibrated"
+_RIGHT, _IDEAL = "share that is right", "their probability"
 
 
 def probabilities(found: Inspection, prefix: str) -> list[Block]:
@@ -27,14 +29,25 @@ def probabilities(found: Inspection, prefix: str) -> list[Block]:
         words = "too sure of itself" if known.bias > 0 else "less sure than it could be"
     who = "The mean of the networks" if len(found.members) > 1 else "The network"
     text = f"{who} is {words}: its predictions have a mean probability of {percent(sure)}, and {percent(right)} are "
-    text += f"right. Log-loss {log_loss(p, labels):.4f}, expected calibration error {percent(known.error)}."
+    text += "right."
+    if len(found.members) > 1:
+        text += f" The test loss of the mean of their probabilities is {log_loss(p, labels):.4f}."
     rows = [
         {"x": float(confidence), "y": float(value), "s": name, "n": int(count)}
         for confidence, accuracy, count in zip(known.confidence, known.accuracy, known.samples, strict=True)
         for name, value in ((_RIGHT, accuracy), (_IDEAL, confidence))
     ]
-    alt = f"Share of right predictions against their probability, in {len(known.samples)} bins; mean distance from "
+    alt = f"Share of right predictions against their probability, in {len(known.samples)} groups; mean distance from "
     alt += f"equality {percent(known.error)}."
+    legend = f"Each circle is a group of {_counts(known.samples)} test samples whose predictions are about equally "
+    legend += "probable, with the share of them that is right. The square of the same group is where the circle would "
+    legend += (
+        "be if that share were equal to their probability: a circle below its square means too sure, above it not "
+    )
+    legend += (
+        f"sure enough. On average over all samples the two are {100 * known.error:.1f} points apart (the expected "
+    )
+    legend += "calibration error)."
     x, y, tips = "probability of the prediction", "share that is right", {"n:Q": "samples"}
     series = [_RIGHT, _IDEAL]
     panel = dots(f"{prefix}calibration", "Calibration", alt, rows, x=x, y=y, series=series, tips=tips)
@@ -43,8 +56,13 @@ def probabilities(found: Inspection, prefix: str) -> list[Block]:
         for confidence, accuracy, count in zip(known.confidence, known.accuracy, known.samples, strict=True)
     ]
     head = ["mean probability", "share that is right", "samples"]
-    data = table(head, cells, "Predictions by their probability", "The chart as a table")
-    return [Text(text), Panels([panel], data)]
+    data = table(head, cells, "Predictions by their probability, in tenths", "The chart as a table")
+    return [Text(text), Text(legend), Panels([panel], data)]
+
+
+def _counts(samples: Iterable[int]) -> str:
+    low, high = min(samples), max(samples)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def scores_by_class(found: Inspection) -> list[list[Cell]]:

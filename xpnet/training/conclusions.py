@@ -14,8 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xpnet.training.advice import (
+    Advice,
+    advised,
+    against_overfitting,
+    falling_rate,
+    larger_rate,
+    longer,
+    more_capacity,
+    more_units,
+    smaller_steps,
+    to_try,
+)
 from xpnet.training.chance_level import percent
 from xpnet.training.course import Course
 
@@ -37,15 +48,13 @@ _SMOOTH, _SMALL_GAP, _LONG, _SLOW = 0.9, 0.05, 20, 0.65
 # Large steps: the training loss rises by this share of the first epoch's while the rate rises for the first time, or
 # accuracies jump.
 _CLIMB, _JUMP, _JUMP_ERRORS = 0.05, 0.02, 1.0
+# A penalty that takes so large a share off the weights in a step leaves little of what was learnt.
+_SHRINKS = 0.02
 # Underfitting: at most this distance to the training accuracy, which is below this share.
 _TOGETHER, _LEARNABLE = 0.03, 0.9
 # Two classes: the share of their samples that is taken for the other, the multiple of the mean of all pairs, the least
 # count.
 _CONFUSED, _OUTSTANDING, _MISTAKES = 0.15, 3.0, 20
-# From here on lambda is a likely cause of underfitting, and its product with the rate one of steps that are too large.
-_LARGE_LAMBDA, _LARGE_PRODUCT = 0.01, 5e-3
-# Two-sided 5 % quantiles of Student's t, by degrees of freedom.
-_T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,8 @@ def conclude(course: Course) -> Conclusion | None:
     if few or not known or not all(map(math.isfinite, course.final.values())):
         return None
     rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
-    rules += [] if course.stopped else [_still_learning]
-    return next((found for rule in [*rules, _underfits, _settled] if (found := rule(course))), None)
+    rules += [_stopped_early] if course.stopped else [_still_learning]
+    return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
 
 
 def _overfits(course: Course) -> Conclusion | None:
@@ -93,17 +102,17 @@ def _overfits(course: Course) -> Conclusion | None:
     if not dated and course.gap < _CLEAR:
         return None
     how = "its validation loss has risen since then" if rises else "since then only the training set gains"
-    others = "augmentation (flip, shift)" if course.pictures else "dropout"
-    advice = f"Try a larger lambda, {others}, or patience to stop in time."
+    advice = against_overfitting(course.at)
     figures = f"{percent(course.final['train'])} of the training and {percent(course.final['validation'])} of the"
     evidence = {"gap": course.gap, "lowest_validation_loss": float(loss.min()), "last_validation_loss": float(loss[-1])}
+    evidence |= to_try(advice)
     text = f"{course.who} overfits by {_points(course.gap)}"
     if not dated:
-        text = f"{text}: it is right for {figures} validation samples. {advice}"
+        text = f"{text}: it is right for {figures} validation samples.{advised(advice)}"
         return Conclusion(text, "overfits", evidence)
     text += f" from epoch {begin + 1} on: it is right for {figures}"
     evidence |= {"epoch": begin + 1, "training_gain": gained}
-    return Conclusion(f"{text} validation samples, and {how}. {advice}", "overfits", evidence)
+    return Conclusion(f"{text} validation samples, and {how}.{advised(advice)}", "overfits", evidence)
 
 
 def _first_idle(course: Course) -> int:
@@ -134,57 +143,87 @@ def _still_learning(course: Course) -> Conclusion | None:
         words += f"before, and the accuracy {_points(gain)} higher"
     if smooth:
         text = f"The learning rate looks too small: {_lower(course.who)} was still learning when it ended ({words}), "
-        text += "and nearly every epoch lowered both losses. Try a larger one (xpnet lr-range suggests it), or train "
-        return Conclusion(text + "longer.", "rate-too-small", evidence)
-    longer = "more cycles" if course.cyclic else "more epochs"
-    text = f"{course.who} was still learning when it ended: {words}. Try {longer} or a larger learning rate."
-    return Conclusion(text, "still-learning", evidence)
+        advice = [*larger_rate(course.at), *longer(course.at)]
+        text += f"and nearly every epoch lowered both losses.{advised(advice)}"
+        return Conclusion(text, "rate-too-small", evidence | to_try(advice))
+    advice = [*longer(course.at), *larger_rate(course.at)]
+    text = f"{course.who} was still learning when it ended: {words}.{advised(advice)}"
+    return Conclusion(text, "still-learning", evidence | to_try(advice))
 
 
 def _large_steps(course: Course) -> Conclusion | None:
     """Find steps that undo what others have learnt."""
     loss, peak = course.train_loss, course.first_peak()
-    advice = "a smaller learning rate (xpnet lr-range suggests one)"
-    if course.lam * float(course.eta.max()) >= _LARGE_PRODUCT:
-        advice += " or a smaller lambda: their product sets how fast weights shrink"
+    advice = smaller_steps(course.at)
     if peak > 1:
         turn = int(loss[: peak + 1].argmin())
         low, high = float(loss[turn]), float(loss[turn : peak + 1].max())
         if high - low >= _CLIMB * max(low, float(loss[0])):
             text = f"The learning rate is too large at its peak: the training loss rose from {low:.3g} in epoch "
             text += f"{turn + 1} to {high:.3g} while the rate rose from {course.eta[turn]:.2g} to "
-            evidence = {"loss": [low, high], "epoch": turn + 1, "peak_eta": float(course.eta[peak])}
-            return Conclusion(f"{text}{course.eta[peak]:.2g}. Try {advice}.", "rate-too-large", evidence)
+            evidence = {"loss": [low, high], "epoch": turn + 1, "peak_eta": float(course.eta[peak])} | to_try(advice)
+            return Conclusion(f"{text}{course.eta[peak]:.2g}.{advised(advice)}", "rate-too-large", evidence)
     if course.schedule == "constant":
         half = course.validation_accuracy[course.epochs // 2 :]
         jump, p = float(np.sqrt(np.mean(np.diff(half) ** 2))), float(half.mean())
         if jump >= max(_JUMP, _JUMP_ERRORS * math.sqrt(2 * p * (1 - p) / max(1, course.samples["validation"]))):
             text = f"The learning rate is too large to settle: the validation accuracy jumps by {_points(jump)} from "
-            text += f"epoch to epoch. Try a rate that falls (schedule = triangular or cosine), or {advice}."
-            return Conclusion(text, "rate-too-large", {"jump": jump})
+            advice = [*falling_rate(course.at), *advice]
+            text += f"epoch to epoch.{advised(advice)}"
+            return Conclusion(text, "rate-too-large", {"jump": jump} | to_try(advice))
     return None
+
+
+def _stopped_early(course: Course) -> Conclusion | None:
+    """Find a patience that ends a training while the learning rate rises, when accuracies fall for a while."""
+    ends, patience = course.cycle_ends(), course.at.train.patience
+    if not course.cyclic or not ends or patience is None or not course.eta[-1] > course.eta[-2]:
+        return None
+    if patience >= (cycle := ends[0] + 1):
+        return None
+    text = (
+        f"{course.who} was stopped by patience = {patience} while the learning rate was rising, when accuracies fall "
+    )
+    text += f"before they rise again: a cycle has {cycle} epochs."
+    advice = [Advice(f"patience = {cycle} (a cycle)", {"patience": cycle})]
+    evidence = {"patience": patience, "cycle": cycle} | to_try(advice)
+    return Conclusion(f"{text}{advised(advice)}", "stopped-early", evidence)
+
+
+def _shrinks(course: Course) -> Conclusion | None:
+    """Find a penalty that takes away what steps add: each step multiplies the weights by 1 - 2 lambda eta."""
+    share = 2 * course.at.product
+    if share < _SHRINKS or course.gap > _SMALL_GAP or course.final["train"] > _LEARNABLE:
+        return None
+    advice = more_capacity(course.at)[:1]
+    lam, accuracy = course.at.value("lambda"), percent(course.final["train"])
+    text = f"The penalty is too large: lambda = {lam:g} takes {100 * share:.0f} % off all weights in each step at the "
+    text += f"highest rate, and {_lower(course.who)} is right for only {accuracy} of the training samples."
+    text += advised(advice)
+    return Conclusion(text, "penalty-too-large", {"share": share, "gap": course.gap} | to_try(advice))
 
 
 def _underfits(course: Course) -> Conclusion | None:
     """Find networks that do not even learn the training samples, and have stopped improving."""
     if course.gap > _TOGETHER or course.final["train"] > _LEARNABLE or not _flat(course):
         return None
-    tries = ["a smaller lambda"] if course.lam >= _LARGE_LAMBDA else []
-    tries += ["a smaller learning rate"] if course.lam * float(course.eta.max()) >= _LARGE_PRODUCT else []
-    tries += ["more hidden units"]
+    advice = more_capacity(course.at)
     text = f"{course.who} underfits: it is right for only {percent(course.final['train'])} of the training samples, "
     text += f"hardly more than of the validation samples ({percent(course.final['validation'])}), and has stopped "
-    return Conclusion(f"{text}improving. Try {' or '.join(tries)}.", "underfits", {"gap": course.gap})
+    return Conclusion(f"{text}improving.{advised(advice)}", "underfits", {"gap": course.gap} | to_try(advice))
 
 
 def _settled(course: Course) -> Conclusion | None:
     """Find trainings that have come to their end without overfitting."""
     if course.gap >= _GAP or not _flat(course):
         return None
-    since = course.earlier() + 1
-    text = f"{course.who} has settled: {percent(course.final['validation'])} of the validation samples, no better than "
-    text += f"about epoch {since}, and {percent(course.final['train'])} of the training samples."
-    return Conclusion(text, "settled", {"gap": course.gap, "since_epoch": since})
+    since, advice = course.earlier() + 1, [more_units(course.at)] if course.final["train"] < _LEARNABLE else []
+    text = (
+        f"{course.who} has settled: it is right for {percent(course.final['validation'])} of the validation samples, "
+    )
+    text += f"no more than about epoch {since}, and for {percent(course.final['train'])} of the training samples."
+    evidence = {"gap": course.gap, "since_epoch": since} | to_try(advice)
+    return Conclusion(f"{text}{advised(advice)}", "settled", evidence)
 
 
 def _flat(course: Course) -> bool:
@@ -197,28 +236,12 @@ def _flat(course: Course) -> bool:
     return bool(accuracy[before + 1 :].max() - accuracy[: before + 1].max() < course.no_gain)
 
 
-def alike(accuracies: Sequence[NDArray[np.float64]], names: Sequence[str]) -> Conclusion | None:
-    """Return that the best two of several combinations of settings do not differ beyond their seeds, if so.
-
-    A paired t test of the validation accuracies, seed by seed, at 5 % two-sided; it needs three seeds.
-
-    Args:
-        accuracies: Validation accuracies of each combination by seed (n,), in the same order of seeds.
-        names: The combinations in words.
-    """
-    if len(accuracies) < 2 or len({len(values) for values in accuracies}) > 1 or len(accuracies[0]) < 3:
-        return None
-    if not all(np.isfinite(values).all() for values in accuracies):
-        return None
-    first, second = sorted(range(len(names)), key=lambda i: -float(accuracies[i].mean()))[:2]
-    differences = accuracies[first] - accuracies[second]
-    mean, error = float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    if mean > _T.get(len(differences) - 1, _T[10]) * error:
-        return None
-    text = f"The best two of {len(names)} combinations of settings, {names[first]} and {names[second]}, do not differ "
-    text += f"beyond their seeds: {_points(mean)} apart, with a standard error of {_points(error)} over "
-    evidence = {"difference": mean, "error": error, "seeds": len(differences)}
-    return Conclusion(f"{text}{len(differences)} seeds. Either will do; more seeds tell.", "alike", evidence)
+def followed(first: Conclusion | None, second: Conclusion | None) -> Conclusion | None:
+    """Return a conclusion with the text and, as ``"also"``, the evidence of another one; either may be None."""
+    if first is None or second is None:
+        return first or second
+    also = {"rule": second.rule, **second.evidence}
+    return Conclusion(f"{first.text} {second.text}", first.rule, {**first.evidence, "also": also})
 
 
 def confused(confusion: Any, names: Sequence[str]) -> Conclusion | None:
@@ -241,7 +264,7 @@ def confused(confusion: Any, names: Sequence[str]) -> Conclusion | None:
     if share < _CONFUSED:
         return None
     text = f"{names[a]} and {names[b]} are taken for each other most: {percent(share)} of the samples of the two, "
-    text += f"{int(counts[a, b]):,} and {int(counts[b, a]):,}."
+    text += f"{int(counts[a, b]):,} {names[a]} as {names[b]} and {int(counts[b, a]):,} {names[b]} as {names[a]}."
     return Conclusion(text, "confused", {"classes": [names[a], names[b]], "share": float(share)})
 
 

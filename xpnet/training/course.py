@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xpnet.training.advice import Situation
 
 # An accuracy that gains less, or less than its standard error, does not rise.
 _NO_GAIN = 0.01
@@ -25,8 +27,7 @@ class Course:
         final: Accuracies of full passes at the end, by set: ``"train"`` and ``"validation"``.
         samples: Number of samples, by set.
         schedule: The schedule of the learning rate.
-        lam: Strength of the penalty.
-        pictures: Whether samples are pictures, which can be augmented.
+        at: Settings and data, on which advice depends.
         stopped: Whether `patience` ended the training.
     """
 
@@ -39,8 +40,7 @@ class Course:
     final: Mapping[str, float]
     samples: Mapping[str, int]
     schedule: str
-    lam: float = 0.0
-    pictures: bool = False
+    at: Situation = field(default_factory=Situation)
     stopped: bool = False
 
     @property

@@ -16,10 +16,11 @@ from xpnet.config.length import Length
 from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.nn.network import Network
+from xpnet.training.advice import Advice, Situation, advised, to_try
 from xpnet.training.chance_level import Guessing, class_counts, percent
-from xpnet.training.conclusions import Conclusion, alike, conclude
-from xpnet.training.course import Course
+from xpnet.training.conclusions import Conclusion
 from xpnet.training.result import TrainResult
+from xpnet.training.run_conclusion import run_conclusion, settings_groups, without_seed, words_of
 from xpnet.training.same_outputs import first_blind_layer
 from xpnet.utils.plural import counted
 
@@ -37,7 +38,9 @@ _TALL_LOSS = {"train": ("training", 2.0), "validation": ("validation", 10.0), "t
 _LARGE_LAMBDA, _LARGE_RATE, _SMALL_RATE, _SMALL_INIT = 0.1, 1.0, 1e-4, 0.02
 # Most combinations of settings that a sentence lists.
 _NAMED = 4
-_SMALLER_RATE = "a smaller learning rate (xpnet lr-range suggests one)"
+_NORMALISED = Advice("batch normalisation", {"batch_norm": True})
+# The factor of a smaller rate or penalty, and of a larger rate, that is worth a new run.
+_FACTOR = 10.0
 
 
 def judged(
@@ -67,14 +70,19 @@ def few_steps(steps: int, config: TrainConfig, length: Length) -> list[str]:
     """Return a sentence if `steps` are too few to judge by, with a sufficient length, for the `length` of `config`."""
     if steps >= FEW_STEPS:
         return []
-    name, one = "epochs", length.steps_per_epoch
-    if config.epochs is None and config.schedule in CYCLIC and config.restart_factor == 1:
-        name, one = "cycles", 2 * length.n_s
-    enough = -(-FEW_STEPS // one)
+    ((name, enough),) = enough_steps(config, length).items()
+    one = 2 * length.n_s if name == "cycles" else length.steps_per_epoch
     words = (
         f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} few, and what comes of fewer than {FEW_STEPS} says"
     )
     return [f"{words} little about the settings; try {name} = {enough}, which is {counted(enough * one, 'step')}."]
+
+
+def enough_steps(config: TrainConfig, length: Length) -> dict[str, int]:
+    """Return the number of epochs or cycles that has enough steps to judge by, by the name of its setting."""
+    if config.epochs is None and config.schedule in CYCLIC and config.restart_factor == 1:
+        return {"cycles": -(-FEW_STEPS // (2 * length.n_s))}
+    return {"epochs": -(-FEW_STEPS // length.steps_per_epoch)}
 
 
 @dataclass
@@ -106,14 +114,13 @@ class _Training:
         if not self.result.interrupted and not self.result.stopped:
             length = self.config.length(len(self.data.train), self.network)
             few = few_steps(self.result.steps, self.config, length)
-            found += [Conclusion(words, "few-steps", {"steps": self.result.steps}) for words in few]
+            longer = self._try([Advice("", enough_steps(self.config, length))])
+            found += [Conclusion(words, "few-steps", {"steps": self.result.steps} | longer) for words in few]
         return found
 
     def conclusion(self, warnings: Sequence[Conclusion]) -> Conclusion | None:
         """Return the first of the `warnings` about the best combination of settings, or what its curves say."""
-        groups: dict[str, list[int]] = {}
-        for r, row in enumerate(self.rows):
-            groups.setdefault(_settings_of(row), []).append(r)
+        groups = settings_groups(self.rows)
         accuracies = np.nan_to_num(self.result.validation.accuracies, nan=-1.0)
         best = max(groups, key=lambda words: float(accuracies[groups[words]].mean()))
         for warning in warnings:
@@ -121,34 +128,7 @@ class _Training:
                 return warning
         if self.result.interrupted or self.guessing is None or self.guessing.set != "validation":
             return None
-        pairs = [self.accuracies[members] for members in groups.values()]
-        return alike(pairs, list(groups)) or conclude(self._course(groups[best], best, len(groups)))
-
-    def _course(self, members: list[int], words: str, groups: int) -> Course:
-        """Return the course of the networks `members`, as means."""
-        members = [r for r in members if r not in self.result.diverged] or members
-        columns = self.result.history.columns()
-        with np.errstate(over="ignore", invalid="ignore"):
-            train, validation = (
-                {name: columns[f"{which}.{name}"][:, members].mean(axis=1) for name in ("accuracies", "losses")}
-                for which in ("train", "validation")
-            )
-            final = {w: float(getattr(self.result, w).accuracies[members].mean()) for w in ("train", "validation")}
-        who = "The network" if len(members) == 1 else f"The mean of {len(members)} networks"
-        if groups > 1:
-            who = f"The best of {groups} combinations of settings ({words})"
-        lam = self.config.lam
-        return Course(
-            who,
-            *(train["accuracies"], validation["accuracies"], train["losses"], validation["losses"]),
-            columns["eta"][:, members].mean(axis=1),
-            final,
-            {which: int(counts.sum()) for which, counts in self.counts.items()},
-            self.config.schedule,
-            lam=float(lam[members[0]] if isinstance(lam, tuple) else lam),
-            pictures=self.data.image_shape is not None,
-            stopped=bool(self.result.stopped),
-        )
+        return run_conclusion(self.result, self.network, self.config, self.data, self.rows, best)
 
     def _at_chance(self, guessing: Guessing) -> list[Conclusion]:
         """Return a warning about networks that are no better than guessing."""
@@ -164,8 +144,9 @@ class _Training:
             words += self._details(guessing, self.guess[0])
         elif all(self._only_class(r) is not None for r in self.guess):
             words += "; each takes every sample for one class"
-        words += f". {_advice([hint for r in self.guess for hint in self._hints_at_chance(guessing, r)])}"
-        return [Conclusion(words, "chance", {"networks": self.guess, "guessing": guessing.accuracy})]
+        hints = _by_frequency([hint for r in self.guess for hint in self._hints_at_chance(guessing, r)])
+        evidence = {"networks": self.guess, "guessing": guessing.accuracy} | self._try(hints)
+        return [Conclusion(f"{words}.{advised(hints)}", "chance", evidence)]
 
     def _details(self, guessing: Guessing, r: int) -> str:
         """Return further facts about a network that guesses."""
@@ -191,10 +172,10 @@ class _Training:
             losses, usual = getattr(self.result, which).losses, Guessing.on(self.data, which).loss
             members = sorted(set(np.flatnonzero(losses > factor * usual).tolist()) - set(self.guess))
             if members and usual > 0:
-                hints = [_SMALLER_RATE] if self.network.batch_norm else [_SMALLER_RATE, "batch normalisation"]
+                hints = [self._smaller_rate(members[0]), *([] if self.network.normalises else [_NORMALISED])]
                 words = f"{self._networks(members)} far worse in loss than guessing: {_loss(losses[members].max())} on"
-                words += f" the {name} set, where the shares of the classes give {usual:.4g}. {_advice(hints)}"
-                return [Conclusion(words, "tall-loss", {"networks": members, "guessing": usual})]
+                words += f" the {name} set, where the shares of the classes give {usual:.4g}.{advised(hints)}"
+                return [Conclusion(words, "tall-loss", {"networks": members, "guessing": usual} | self._try(hints))]
         return []
 
     def _far_below(self, guessing: Guessing) -> list[Conclusion]:
@@ -205,14 +186,16 @@ class _Training:
             return []
         worst = max(fallen, key=lambda r: fallen[r][1] - self.accuracies[r])
         epoch, best_accuracy = fallen[worst]
-        hints = [_SMALLER_RATE, "fewer epochs"]
+        hints = [self._smaller_rate(worst)]
+        hints += [Advice("restore = best (the weights of the best epoch)", {"restore": "best"})]
         if self.config.schedule == "constant":
-            hints = ["a rate that falls (schedule = triangular, cosine or decay)", _SMALLER_RATE]
+            hints = [Advice("a rate that falls (schedule = cosine)", {"schedule": "cosine"}), *hints]
         words = f"{self._networks([*fallen])} far below "
         words += "its own best: " if len(fallen) == 1 else "their own best, such as "
         words += f"{percent(float(self.accuracies[worst]))} of the validation samples at the end, and "
-        words += f"{percent(best_accuracy)} after epoch {epoch}. {_advice(hints)}"
-        return [Conclusion(words, "far-below-best", {"networks": [*fallen], "epoch": epoch})]
+        words += f"{percent(best_accuracy)} after epoch {epoch}.{advised(hints)}"
+        evidence = {"networks": [*fallen], "epoch": epoch} | self._try(hints)
+        return [Conclusion(words, "far-below-best", evidence)]
 
     def _better_epoch(self, guessing: Guessing, r: int) -> tuple[int, float] | None:
         """Return a network's best epoch, from 1, and its validation accuracy, if the last accuracy is far below."""
@@ -234,25 +217,40 @@ class _Training:
             classes &= counts == round(accuracy * int(counts.sum()))
         return self.data.class_names[int(np.argmax(classes))] if classes.any() else None
 
-    def _hints_at_chance(self, guessing: Guessing, r: int) -> list[str]:
+    def _hints_at_chance(self, guessing: Guessing, r: int) -> list[Advice]:
         """Return advice for a network that guesses."""
         if guessing.likelier(self.losses[r]):
-            return ["figures by class, which xpnet evaluate prints: accuracy hides rare classes"]
-        setting = self.config.eta_max if self.config.schedule in ("triangular", "one-cycle") else self.config.eta
-        settings: list[Any] = [self.config.lam, setting, self.network.init]
-        lam, rate, init = (value[r] if isinstance(value, tuple) else value for value in settings)
+            return [Advice("figures by class, which xpnet evaluate prints: accuracy hides rare classes")]
+        at = self._at(r)
+        lam, rate, init = (at.value(name) for name in ("lambda", at.rate, "init"))
         plain = bool(self.network.hidden) and not self.network.batch_norm
         small = isinstance(init, float) and init <= _SMALL_INIT
-        hints = ["a smaller lambda"] if lam >= _LARGE_LAMBDA else []
+        hints = [Advice("a smaller lambda", {"lambda": lam / _FACTOR**2})] if lam >= _LARGE_LAMBDA else []
         if rate >= _LARGE_RATE or (plain and not small and rate > _SMALL_RATE):
-            hints.append(_SMALLER_RATE)
+            hints.append(self._smaller_rate(r))
         if plain:  # small weights or dead units weaken the signal from layer to layer
-            hints += ["init = he", "batch normalisation"] if small else ["batch normalisation"]
+            hints += [Advice("init = he", {"init": "he"}), _NORMALISED] if small else [_NORMALISED]
         if self.result.steps < FEW_STEPS:
-            hints.append("more steps")
+            length = self.config.length(len(self.data.train), self.network)
+            hints.append(Advice("more steps", enough_steps(self.config, length)))
         if rate <= _SMALL_RATE:
-            hints.append("a larger learning rate (xpnet lr-range suggests one)")
-        return hints or ["other learning rates (xpnet lr-range suggests some)"]
+            hints.append(Advice("a larger learning rate (xpnet lr-range suggests one)", {at.rate: rate * _FACTOR}))
+        return hints or [Advice("other learning rates (xpnet lr-range suggests some)")]
+
+    def _at(self, r: int) -> Situation:
+        return Situation.of(self.config, self.network, self.data, r)
+
+    def _smaller_rate(self, r: int) -> Advice:
+        """Return a smaller learning rate for a network."""
+        at = self._at(r)
+        new = float(at.value(at.rate)) / _FACTOR
+        return Advice(
+            "a smaller learning rate (xpnet lr-range suggests one)", {at.rate: new} if at.accepts(at.rate, new) else {}
+        )
+
+    def _try(self, hints: Sequence[Advice]) -> dict[str, Any]:
+        """Return the first advice as evidence, if it is for a network that is alone."""
+        return to_try(hints) if len(self.rows) == 1 else {}
 
     def _networks(self, members: Sequence[int]) -> str:
         """Return the subject and the verb of a sentence about some networks."""
@@ -267,7 +265,7 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     chosen = set(members)
     groups: dict[str, list[bool]] = {}
     for r, row in enumerate(rows):
-        groups.setdefault(_settings_of(row) or _in_words(row), []).append(r in chosen)
+        groups.setdefault(words_of(without_seed(row)) or words_of(row), []).append(r in chosen)
     named = [
         words if all(among) else f"{words}: {sum(among)} of {len(among)}"
         for words, among in groups.items()
@@ -277,19 +275,10 @@ def _named(rows: Sequence[Mapping[str, Any]], members: Sequence[int]) -> str:
     return "; ".join(named[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _settings_of(row: Mapping[str, Any]) -> str:
-    """Return the values of a network's settings that vary, without its seed."""
-    return _in_words({name: value for name, value in row.items() if name != "seed"})
-
-
-def _in_words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {f'{value:g}' if isinstance(value, float) else value}" for name, value in values.items())
-
-
-def _advice(hints: Sequence[str]) -> str:
-    """Return a sentence with each hint once, the most frequent first."""
-    *others, last = sorted(dict.fromkeys(hints), key=lambda hint: -hints.count(hint))
-    return f"Try {', '.join(others)}{' or ' if others else ''}{last}."
+def _by_frequency(hints: Sequence[Advice]) -> list[Advice]:
+    """Return each hint once, the most frequent first."""
+    words = [hint.words for hint in hints]
+    return sorted({hint.words: hint for hint in hints}.values(), key=lambda hint: -words.count(hint.words))
 
 
 def _loss(value: float) -> str:

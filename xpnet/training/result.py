@@ -32,8 +32,8 @@ class Divergence:
     eta: float
     loss: float
 
-    def sentence(self, config: TrainConfig, replica: int | None) -> str:
-        """Return a description of the divergence, with advice."""
+    def sentence(self, config: TrainConfig, replica: int | None, *, normalised: bool = False) -> str:
+        """Return a description of the divergence, with advice; `normalised` networks have batch normalisation."""
         which = "" if replica is None else f" of replica {replica}"
         event = f"the loss{which} became {self.loss}"
         if np.isfinite(self.loss):
@@ -43,6 +43,8 @@ class Divergence:
         lam = config.lam[replica or 0] if isinstance(config.lam, tuple) else config.lam
         if self.eta * lam > 1:
             return f"{event} and lambda {lam:.3g}, whose product must be below 1; take a smaller {setting} or lambda"
+        if normalised:
+            return f"{event}; a smaller {setting} keeps it finite"
         return f"{event}; a smaller {setting}, a smaller init, or batch normalisation keeps it finite"
 
 
@@ -62,11 +64,16 @@ def first_lost(losses: Values, penalties: Values, dtype: Any) -> NDArray[np.int6
 
 
 def all_diverged(
-    diverged: dict[int, Divergence], config: TrainConfig, replicas: int, history: History | None = None
+    diverged: dict[int, Divergence],
+    config: TrainConfig,
+    replicas: int,
+    history: History | None = None,
+    *,
+    normalised: bool = False,
 ) -> DivergedError:
     """Return the error for a training without any replica left; it describes the first replica that diverged."""
     replica, divergence = min(diverged.items(), key=lambda item: (item[1].step, item[0]))
-    error = DivergedError(divergence.sentence(config, replica if replicas > 1 else None))
+    error = DivergedError(divergence.sentence(config, replica if replicas > 1 else None, normalised=normalised))
     error.diverged, error.history = diverged, history
     return error
 

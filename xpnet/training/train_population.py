@@ -157,7 +157,9 @@ class _PopulationTraining:
             for callback in self.callbacks:
                 callback.on_epoch_end(record)
         if len(result.diverged) == network.replicas:
-            raise all_diverged(result.diverged, self.population.train, network.replicas, result.history)
+            normalised = self.population.network.normalises
+            of = (result.diverged, self.population.train, network.replicas, result.history)
+            raise all_diverged(*of, normalised=normalised)
         return network, result
 
     def _train_chunk(self, chunk: Chunk) -> Trained:

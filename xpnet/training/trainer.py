@@ -13,6 +13,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.config.training import TrainConfig
 from xpnet.data import on_host
+from xpnet.errors import DivergedError
 from xpnet.nn.network import Network
 from xpnet.training.active_replicas import ActiveReplicas
 from xpnet.training.batches import Batches, same_order
@@ -103,7 +104,7 @@ class Trainer:
         """
         if not len(self.active):  # a chunk without active networks; other chunks continue
             if self.active.diverged and not self.active.stopped:
-                raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
+                raise self._all_diverged()
             return self.result(final)
         for epoch in range(len(self.history), self.length.epochs):
             self._epoch(epoch)
@@ -286,6 +287,11 @@ class Trainer:
         lost = [(int(r), int(row)) for r, row in zip(numbers, rows, strict=True) if row < len(losses)]
         self._leave_out([(r, first + row, float(losses[row, r] / sizes[row])) for r, row in lost])
 
+    def _all_diverged(self) -> DivergedError:
+        network = self.network
+        normalised = network.config.normalises
+        return all_diverged(self.active.diverged, self.config, network.replicas, self.history, normalised=normalised)
+
     def _leave_out(self, lost: list[tuple[int, int, float]]) -> None:
         """Remove diverged replicas from the training; `lost` has each replica with its step and loss.
 
@@ -295,7 +301,7 @@ class Trainer:
         if lost:
             self.active.leave_out({r: Divergence(step, float(self.eta[step, r]), loss) for r, step, loss in lost})
             if not len(self.active) and not self.active.stopped:
-                raise all_diverged(self.active.diverged, self.config, self.network.replicas, self.history)
+                raise self._all_diverged()
             self._go_on_without()
 
     def _checkpoint(self) -> None:

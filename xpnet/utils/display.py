@@ -51,7 +51,7 @@ def chart(curves: Mapping[str, Sequence[float]]) -> str:
     if not finite:
         return ""
     low, high = min(finite), max(finite)
-    lines, names = [], []
+    lines, names, drawn = [], [], []
     for (name, values), colour in zip(thinned.items(), _COLOURS * len(thinned), strict=False):
         points = " ".join(
             f"{_place(i / max(1, len(values) - 1), _WIDTH):.1f},"
@@ -61,12 +61,19 @@ def chart(curves: Mapping[str, Sequence[float]]) -> str:
         )
         if points:
             lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            names.append(f'<span style="color:{colour}">{escape(name)}</span>')
+            names.append(f"{_swatch(colour)} {escape(name)}")
+            drawn.append(name)
+    words = escape(f"Curves of {', '.join(drawn)}, from {low:.4g} to {high:.4g}")
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{words}">'
         f'<rect width="100%" height="100%" fill="none" stroke="#888"/>{"".join(lines)}</svg>'
         f"<div>{' &middot; '.join(names)}, from {low:.4g} to {high:.4g}</div>"
     )
+
+
+def _swatch(colour: str) -> str:
+    """Return the colour of a line as a small square; names have the colour of the text, which can be read anywhere."""
+    return f'<svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" fill="{colour}"/></svg>'
 
 
 def _place(share: float, size: int) -> float:
