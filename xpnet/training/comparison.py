@@ -22,7 +22,6 @@ from xpnet.training.advice import Situation
 from xpnet.training.chance_level import percent
 from xpnet.training.conclusions import Conclusion
 from xpnet.training.next_values import beyond, wider, within
-from xpnet.training.student_t import t_quantile
 from xpnet.utils.plural import counted
 
 LEVEL = 0.05
@@ -86,7 +85,7 @@ class _Gap:
         if n < _FEW_SEEDS:
             return cls(p - q, math.nan, 0.0, by_samples)
         error = float((best.accuracies - other.accuracies).std(ddof=1)) / math.sqrt(n)
-        return cls(p - q, error, t_quantile(level, n - 1) * error, by_samples)
+        return cls(p - q, error, _t(level, n - 1) * error, by_samples)
 
     @property
     def real(self) -> bool:
@@ -257,7 +256,7 @@ def spread(accuracies: NDArray[np.float64], words: str = "") -> Conclusion | Non
     if (n := len(good)) < _FEW_SEEDS:
         return None
     std = float(good.std(ddof=1))
-    apart = t_quantile(LEVEL, 2 * n - 2) * std * math.sqrt(2 / n)
+    apart = _t(LEVEL, 2 * n - 2) * std * math.sqrt(2 / n)
     text = f"{counted(n, 'network')} that differ in their seeds alone are right for {percent(float(good.min()))} to "
     text += f"{percent(float(good.max()))} of the validation samples ({100 * good.mean():.2f} ± {100 * std:.2f} %), so "
     text += f"other settings with {n} seeds are better or worse only if they are {100 * apart:.1f} points apart."
@@ -273,3 +272,10 @@ def _new(name: str, values: Sequence[Any], old: Sequence[Any]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _t(level: float, freedom: int) -> float:
+    """Return what the absolute value of Student's t exceeds with probability `level`."""
+    from scipy.special import stdtrit  # loaded only where several seeds are compared: it takes a tenth of a second
+
+    return float(stdtrit(freedom, 1 - level / 2))
