@@ -64,6 +64,7 @@ def test_report_writes_figures_as_png_svg_and_csv(command, trained):
     assert float(mean["loss"]) == pytest.approx(sum(values) / 2)
     assert float(mean["loss, mean + std"]) - float(mean["loss"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     assert "figures = figures: exists already" in command.refused("report", "run", "--figures", "figures")
+    assert "figures = none: names a new folder here" in command.refused("report", "run", "--figures", "none")
     assert not Path("run/report.html").exists()
 
 

@@ -13,6 +13,9 @@ from xpnet.cli.live_page import watch_folder
 from xpnet.cli.options import FLAG, OUTPUT
 from xpnet.errors import ConfigError
 
+# Values of the option of the same name for trainings: a folder of this name would hardly be meant.
+_OF_TRAINING = ("auto", "none", "png", "svg", "all")
+
 _REPORT = Group("Report", sort_key=0)
 
 
@@ -72,6 +75,8 @@ def report(
             raise ConfigError("watch = true: serves the page of one folder and writes no file; leave other options out")
         watch_folder(paths[0], output)
         return
+    if str(figures) in _OF_TRAINING:
+        raise ConfigError(f"figures = {figures}: names a new folder here; leave it out for none, or type ./{figures}")
     from xpnet.report.write import write_report
 
     found = write_report(*paths, out=out, data=data, figures=figures, share=zip)
