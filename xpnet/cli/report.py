@@ -76,7 +76,7 @@ def report(
         watch_folder(paths[0], output)
         return
     if str(figures) in _OF_TRAINING:
-        raise ConfigError(f"figures = {figures}: names a new folder here; leave it out for none, or type ./{figures}")
+        raise ConfigError(f"figures = {figures}: names a new folder here; leave it out, or name another folder")
     from xpnet.report.write import write_report
 
     found = write_report(*paths, out=out, data=data, figures=figures, share=zip)
