@@ -4,6 +4,7 @@
 // backwards, and so do the threads between two barriers: a kernel without a race gives the same bits in both orders.
 #include "fibers.h"
 
+using std::max;
 using std::min;
 using std::exp;
 using std::fabs;
@@ -108,3 +109,29 @@ template <typename T>
 static T __ldg(const T* at) {
     return *at;
 }
+// Clusters, and what blocks tell each other: see clusters.h.
+static void cluster_barrier() { emulator::wait(emulator::at_cluster); }
+using emulator::peer;
+using emulator::tell;
+template <typename T>
+static void tell_peer(T* at, unsigned rank, T value) {
+    emulator::tell_peer(at, rank, value);
+}
+static unsigned load_acquire(const unsigned* flag) {
+    emulator::wait(emulator::asking);
+    return *flag;
+}
+static void store_release(unsigned* flag, unsigned value) {
+    emulator::fence();
+    *flag = value;
+}
+static void give_up() { emulator::stop("a block gives up: it waits for what does not come"); }
+static long long clock64() { return emulator::now; }
+// The cache that all blocks share has what has arrived.
+template <typename T>
+static T load_told_as(const void* at) {
+    T value;
+    std::memcpy(&value, at, sizeof(T));
+    return value;
+}
+#define load_told(at) load_told_as<real4>(at)
