@@ -26,17 +26,10 @@ static bool release_clusters() {
                 if (blocks[first + b]->ended) error = "a block has ended that its cluster waits for";
         if (!all) continue;
         any = true;
-        for (unsigned b = 0; b < cluster; ++b)
-            for (unsigned i = 0; i < blocks[first + b]->count; ++i) arrive(fibers[blocks[first + b]->first + i].for_peers);
         for (unsigned b = 0; b < cluster; ++b) {
             Block& one = *blocks[first + b];
             std::memcpy(start_of(one.told), start_of(one.memory), one.memory.size() - 64);
-            for (unsigned i = 0; i < one.count; ++i) {
-                Fiber& fiber = fibers[one.first + i];
-                fiber.state = ready;
-                for (const Store& store : fiber.stores) one.stores.push_back(store);
-                fiber.stores.clear();
-            }
+            for (unsigned i = 0; i < one.count; ++i) fibers[one.first + i].state = ready;
         }
     }
     return any;
@@ -121,18 +114,4 @@ static void tell(T* at, const T& value) {
     static_assert(sizeof(T) <= sizeof(store.value), "");
     std::memcpy(store.value, &value, sizeof(T));
     current->stores.push_back(store);
-}
-
-// What is told to a block of the cluster arrives at the cluster's barrier.
-template <typename T>
-static void tell_peer(T* at, unsigned rank, T value) {
-    Block& other = *blocks[block->index.x / cluster * cluster + rank];
-    const size_t offset = reinterpret_cast<const unsigned char*>(at) - start_of(block->memory);
-    if (rank >= cluster || offset + 64 >= block->memory.size()) stop("no such memory of a cluster");
-    if (other.ended) stop("a block has ended whose memory is written");
-    tell(reinterpret_cast<T*>(start_of(other.memory) + offset), value);
-    if (!eager) {
-        current->for_peers.push_back(current->stores.back());
-        current->stores.pop_back();
-    }
 }

@@ -113,10 +113,6 @@ static T __ldg(const T* at) {
 static void cluster_barrier() { emulator::wait(emulator::at_cluster); }
 using emulator::peer;
 using emulator::tell;
-template <typename T>
-static void tell_peer(T* at, unsigned rank, T value) {
-    emulator::tell_peer(at, rank, value);
-}
 static unsigned load_acquire(const unsigned* flag) {
     emulator::wait(emulator::asking);
     return *flag;

@@ -53,7 +53,6 @@ struct Fiber {
     unsigned number;            // in its block
     std::vector<Copy> copies;   // begun, and not waited for
     std::vector<Store> stores;  // not arrived anywhere yet
-    std::vector<Store> for_peers;  // the same, for blocks of its cluster
 };
 
 struct Block {
@@ -181,7 +180,6 @@ static void begin(Block& one, std::uint64_t b, unsigned first, unsigned count, s
         fiber.begun = false;
         fiber.copies.clear();
         fiber.stores.clear();
-        fiber.for_peers.clear();
         fiber.number = i;
         fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     }

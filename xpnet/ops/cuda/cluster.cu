@@ -1,8 +1,8 @@
 // What the blocks of a cluster, and all blocks of a grid, tell each other; and the layers of one network but the first
 // with the samples of a batch divided among the blocks of a cluster.  See persistent.cu.
 //
-// Within a cluster, a block writes sums to the shared memory of all its blocks (`tell_peer`) and reads matrices from
-// theirs (`peer`).  Both are ordered by the cluster's barrier: what was written before it is there behind it.
+// Within a cluster, a block writes to its own shared memory alone, and reads that of the others (`peer`).  The cluster's
+// barrier orders both: what was written before it is there behind it, and what was read before it may be overwritten.
 
 #define CLUSTER 8  // blocks of a cluster: as many as every GPU with clusters grants
 
@@ -19,21 +19,17 @@ __device__ __forceinline__ const T* peer(const T* at, unsigned int rank) {
 #endif
 }
 
-// Write a number to that place.
-__device__ __forceinline__ void tell_peer(real* at, unsigned int rank, real value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    const unsigned int here = __cvta_generic_to_shared(at);
-    unsigned int there;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
-    if constexpr (sizeof(real) == 4) asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"((float)value) : "memory");
-    else asm volatile("st.shared::cluster.f64 [%0], %1;" ::"r"(there), "d"((double)value) : "memory");
-#endif
-}
-
-// All threads of a cluster wait for each other; what one wrote before is seen by all.
+// All threads of a cluster wait for each other; what one wrote to its block's shared memory before is seen by all.  A
+// barrier that releases everything would first wait until all writes to device memory have reached its cache, which takes
+// longer than all else here; a fence of shared memory alone does not, where the compiler knows it.
 __device__ __forceinline__ void cluster_barrier() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1208
+    asm volatile("fence.release.sync_restrict::shared::cta.cluster;\nbarrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#else
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 #endif
 }
 
@@ -92,11 +88,12 @@ struct Own {
     int at_product;             // x W1 of these features (n, padded)
     int at_g1;                  // dJ/d(x W1) * eta of all samples (n, padded)
     int at_dW;                  // this block's part of the gradients of the other layers, laid out as their weights are
-    int at_sums;                // what the cluster's blocks tell each other (2, CLUSTER, 3, WIDTH)
+    int at_sums;                // what this block tells its cluster (2, 3, WIDTH)
+    int at_told;                // what the cluster's blocks told this one (CLUSTER, 3, WIDTH)
     int at_part;                // numbers of each thread (3, THREADS)
     int at_order;               // samples of two batches (2, n), in eight bytes each
-    int at_warps;               // squares, loss and right answers of each warp (3, THREADS / 32), in eight bytes each
-    int unused[3];
+    int at_warps;               // figures of each warp (4, THREADS / 32), in eight bytes each
+    int unused[2];
 };
 
 // A block of a cluster, which has some of the samples in all layers but the first.
@@ -110,11 +107,11 @@ struct Member {
 
 __device__ int samples_of(const Member& t, int rank) { return max(0, min(t.each, t.n - rank * t.each)); }
 
-// The sums that the blocks of the cluster have told this one, in one of two places, which take turns: a block may tell
-// the next ones while another still reads the last ones.
-__device__ real* sums_at(const Member& t, int turn) { return t.u.memory + t.own->at_sums + turn % 2 * CLUSTER * 3 * WIDTH; }
+// The sums that this block tells, in one of two places, which take turns: the others may still read the last ones while
+// it writes the next ones.
+__device__ real* sums_at(const Member& t, int turn) { return t.u.memory + t.own->at_sums + turn % 2 * 3 * WIDTH; }
 
-// Sum K values of each unit j = threadIdx.x % WIDTH over the block's threads, and tell all blocks of the cluster.
+// Sum K values of each unit j = threadIdx.x % WIDTH over the block's threads, to be told.
 template <int K>
 __device__ void tell_sums(const Member& t, const real (&values)[K], int turn) {
     real* part = t.u.memory + t.own->at_part;
@@ -126,15 +123,25 @@ __device__ void tell_sums(const Member& t, const real (&values)[K], int turn) {
         real sum = 0;
 #pragma unroll
         for (int group = 0; group < GROUPS; ++group) sum += from[group * WIDTH];
-        real* to = sums_at(t, turn) + t.rank * 3 * WIDTH + at;
-#pragma unroll
-        for (int rank = 0; rank < CLUSTER; ++rank) tell_peer(to, rank, sum);
+        sums_at(t, turn)[at] = sum;
     }
 }
 
+// Behind the cluster's barrier: fetch the K sums of each unit that all its blocks tell.
+template <int K>
+__device__ void fetch_sums(const Member& t, int turn) {
+    const real* from = sums_at(t, turn);
+    real* to = t.u.memory + t.own->at_told;
+    for (int k = 4 * threadIdx.x; k < CLUSTER * K * WIDTH; k += 4 * THREADS) {
+        const int rank = k / (K * WIDTH), at = k % (K * WIDTH);
+        *reinterpret_cast<real4*>(to + rank * 3 * WIDTH + at) = load4(peer(from + at, rank));
+    }
+    __syncthreads();
+}
+
 // The sum of what they told of number k of this thread's unit, in the order of their ranks.
-__device__ real told_sum(const Member& t, int k, int turn) {
-    const real* from = sums_at(t, turn) + k * WIDTH + threadIdx.x % WIDTH;
+__device__ real told_sum(const Member& t, int k) {
+    const real* from = t.u.memory + t.own->at_told + k * WIDTH + threadIdx.x % WIDTH;
     real sum = 0;
 #pragma unroll
     for (int rank = 0; rank < CLUSTER; ++rank) sum += from[rank * 3 * WIDTH];
@@ -153,7 +160,7 @@ __device__ void thin_product(const real* A, int lda, const real* B, real* C, int
         const bool mine = tile < tiles;
         const int j = mine ? 4 * (tile % across) : 0, i = mine ? tile / across : 0;
         real c[4] = {};
-#pragma unroll 4
+#pragma unroll 1
         for (int q = 4 * s; q < lda; q += 4 * S) {
             const real4 a = load4(A + i * lda + q);
             if constexpr (TRANSPOSED) {
@@ -243,4 +250,16 @@ __device__ void move_own_unit(const Upper& u, int at, real step) {
 #else
     p -= step;
 #endif
+}
+
+// A figure of the step: its sum over each warp's lanes waits until `tell_figures`, behind a barrier, adds the warps.
+enum { OF_W1, OF_LOSS, OF_RIGHT, OF_UPPER };
+
+__device__ double* warps_of(const Member& t, int which) {
+    return reinterpret_cast<double*>(t.u.memory + t.own->at_warps) + which * (THREADS / 32);
+}
+
+__device__ void keep_figure(const Member& t, int which, double value) {
+    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffff, value, offset);
+    if (threadIdx.x % 32 == 0) warps_of(t, which)[threadIdx.x / 32] = value;
 }

@@ -23,8 +23,9 @@ __device__ void normalise_in_cluster(const Member& t, const Layer& layer, real* 
     }
     tell_sums<2>(t, {group == 0 ? here : real(0), sum}, turn);
     cluster_barrier();
+    fetch_sums<2>(t, turn);
     // The mean of all is that of the blocks' means, and the squares about it are those about theirs, and of the difference.
-    const real* told = sums_at(t, turn) + j;
+    const real* told = u.memory + t.own->at_told + j;
     real mean = 0, var = 0;
 #pragma unroll
     for (int rank = 0; rank < CLUSTER; ++rank) mean += samples_of(t, rank) * told[rank * 3 * WIDTH];
@@ -97,7 +98,7 @@ __device__ void tell_gradient_sums(const Member& t, int l, const real* g, const 
 }
 
 // dy <- dJ/d(scores) of a layer with the gradient dy of its outputs; gamma and beta move.
-__device__ void open_gradients(const Member& t, const Layer& layer, real* dy, int turn) {
+__device__ void open_gradients(const Member& t, const Layer& layer, real* dy) {
     const Upper& u = t.u;
     const int j = threadIdx.x % WIDTH, group = threadIdx.x / WIDTH, n = u.n;
     const real* y = u.memory + layer.at_y;
@@ -109,7 +110,7 @@ __device__ void open_gradients(const Member& t, const Layer& layer, real* dy, in
     }
     const real* hat = u.memory + layer.at_hat;
     const real inv_std = hat[n * layer.padded + j], gamma = units_of(u)[layer.gamma + j];
-    const real with_s = told_sum(t, OF_GAMMA, turn), alone = told_sum(t, OF_BETA, turn);
+    const real with_s = told_sum(t, OF_GAMMA), alone = told_sum(t, OF_BETA);
     for (int i = group; i < n; i += GROUPS) {
         const int at = i * layer.padded + j;
         const real open = y[at] > 0 ? dy[at] : real(0);
@@ -118,11 +119,11 @@ __device__ void open_gradients(const Member& t, const Layer& layer, real* dy, in
 }
 
 // gamma and beta of a layer move by what `open_gradients` read.
-__device__ void move_normalisation(const Member& t, const Layer& layer, int turn) {
+__device__ void move_normalisation(const Member& t, const Layer& layer) {
     const int j = threadIdx.x;
     if (layer.gamma < 0 || j >= layer.m) return;
-    move_own_unit(t.u, layer.gamma + j, told_sum(t, OF_GAMMA, turn));
-    move_own_unit(t.u, layer.beta + j, told_sum(t, OF_BETA, turn));
+    move_own_unit(t.u, layer.gamma + j, told_sum(t, OF_GAMMA));
+    move_own_unit(t.u, layer.beta + j, told_sum(t, OF_BETA));
 }
 
 // Numbers of a layer's weights in shared memory; a block moves every CLUSTER-th part of them.
@@ -170,11 +171,12 @@ __device__ void fetch_shares(const Member& t, bool whole) {
 }
 
 // From dJ/d(scores) * eta of the last layer to that of the first, which is returned: behind a barrier of the cluster,
-// all blocks can read it.  All layers but the first move.  Adds this thread's part of sum W^2 before to `squares`.
-__device__ const real* backward_in_cluster(const Member& t, real decay, double& squares, int& turn) {
+// all blocks can read it.  All layers but the first move.
+__device__ const real* backward_in_cluster(const Member& t, real decay, int& turn) {
     const Upper& u = t.u;
     const Plan& plan = *u.plan;
     const real* g = u.memory + plan.layers[plan.hidden].at_y;
+    double squares = 0;  // of this thread's weights before they move
     for (int l = plan.hidden; l >= 0; --l, ++turn) {
         const Layer& layer = plan.layers[l];
         real* dy = gradient_of(u, l % 2);
@@ -188,15 +190,17 @@ __device__ const real* backward_in_cluster(const Member& t, real decay, double& 
         }
         tell_gradient_sums(t, l, g, dy, turn);
         cluster_barrier();
+        fetch_sums<3>(t, turn);
         const int j = threadIdx.x;
-        if (layer.b >= 0 && j < layer.m) move_own_unit(u, layer.b + j, told_sum(t, OF_BIAS, turn));
+        if (layer.b >= 0 && j < layer.m) move_own_unit(u, layer.b + j, told_sum(t, OF_BIAS));
         if (l == 0) break;
-        open_gradients(t, plan.layers[l - 1], dy, turn);
+        open_gradients(t, plan.layers[l - 1], dy);
         squares += move_share(t, l, decay);
         __syncthreads();  // all have read gamma
-        move_normalisation(t, plan.layers[l - 1], turn);
+        move_normalisation(t, plan.layers[l - 1]);
         g = dy;
     }
     ++turn;
+    keep_figure(t, OF_UPPER, squares);
     return g;
 }

@@ -70,18 +70,14 @@ __device__ void move_rows(const Member& t, const real* g, int step, real decay) 
     });
 }
 
-// Squares, loss and right answers of the warps, which lane 0 of each has, for `tell_figures` behind a barrier.
-__device__ void keep_figures(const Member& t, double squares, double loss, double right) {
-    for (int offset = 16; offset > 0; offset /= 2) squares += __shfl_xor_sync(0xffffffff, squares, offset);
-    if (threadIdx.x % 32 != 0) return;
-    const double of[3] = {squares, loss, right};
-    for (int which = 0; which < 3; ++which) warps_of(t, which)[threadIdx.x / 32] = of[which];
-}
-
+// Squares, loss and right answers.  The squares of the upper layers, which all clusters have, are those of the first.
 __device__ void tell_figures(const Member& t, double* figures, int step) {
     if (threadIdx.x >= 3) return;
     double sum = 0;
-    for (int warp = 0; warp < THREADS / 32; ++warp) sum += warps_of(t, threadIdx.x)[warp];
+    for (int warp = 0; warp < THREADS / 32; ++warp) {
+        sum += warps_of(t, threadIdx.x)[warp];
+        if (threadIdx.x == OF_W1 && blockIdx.x < CLUSTER) sum += warps_of(t, OF_UPPER)[warp];
+    }
     tell(figures + ((int64)step * 3 + threadIdx.x) * gridDim.x + blockIdx.x, sum);
 }
 
@@ -89,13 +85,13 @@ __device__ void tell_figures(const Member& t, double* figures, int step) {
 __device__ void add_figures(const double* figures, int steps, double* total_loss, int64* total_correct, double* total_penalty) {
     const int lane = threadIdx.x % 32;
     for (int k = threadIdx.x / 32; k < 3 * steps; k += THREADS / 32) {
-        const int which = k % 3, count = which == 0 ? gridDim.x : CLUSTER;
+        const int which = k % 3, count = which == OF_W1 ? gridDim.x : CLUSTER;
         double sum = 0;
         for (int b = lane; b < count; b += 32) sum += figures[(int64)k * gridDim.x + b];
         for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffff, sum, offset);
         if (lane != 0) continue;
-        if (which == 0) total_penalty[k / 3] = sum;
-        else if (which == 1) total_loss[k / 3] = sum;
+        if (which == OF_W1) total_penalty[k / 3] = sum;
+        else if (which == OF_LOSS) total_loss[k / 3] = sum;
         else total_correct[k / 3] = (int64)sum;
     }
 }
@@ -111,8 +107,7 @@ struct Steps {
 };
 
 // Tell the cluster's sums, and get those of all clusters as this block's scores; meanwhile the next batch gets ready.
-// Returns this thread's part of the sum of squares of W1.
-__device__ double exchange_products(const Member& t, const Rows& rows, const Steps& steps, int step) {
+__device__ void exchange_products(const Member& t, const Rows& rows, const Steps& steps, int step) {
     const int clusters = gridDim.x / CLUSTER, cluster = blockIdx.x / CLUSTER;
     const unsigned int number = steps.number + step + 1;
     unsigned int* flags = steps.flags + t.rank * clusters;
@@ -124,11 +119,11 @@ __device__ double exchange_products(const Member& t, const Rows& rows, const Ste
     double squares = 0;
     const real* W = t.u.memory + t.own->at_W1;
     for (int k = threadIdx.x; k < t.own->rows * t.u.plan->layers[0].padded; k += THREADS) squares += (double)W[k] * W[k];
+    keep_figure(t, OF_W1, squares);
     if (threadIdx.x < clusters) wait_for(flags + threadIdx.x, number);
     __syncthreads();
     add_products(t, steps.exchange, number);
     __syncthreads();
-    return squares;
 }
 
 __device__ void take_steps(const Member& t, const Rows& rows, const Steps& steps) {
@@ -152,19 +147,20 @@ __device__ void take_steps(const Member& t, const Rows& rows, const Steps& steps
 #if MODIFIED_LOSS
         if (threadIdx.x < u.n) u.memory[u.plan->at_sample_weights + threadIdx.x] = target.weight;
 #endif
-        const double rate = steps.eta[step];
+        const real scale = steps.eta[step] / t.n, decay = decay_of(steps.eta[step], steps.lam[0]);
         if (step + 2 < steps.count) fetch_order(t, rows, step + 2);
         if (step + 1 < steps.count) target = fetch_batch(t, rows, step + 1);
         small_product(inputs_of(t, step), width, u.memory + t.own->at_W1, padded, u.memory + t.own->at_product, t.n, width);
         cluster_barrier();
-        double squares = exchange_products(t, rows, steps, step), of_upper = 0, loss, right;
+        exchange_products(t, rows, steps, step);
         forward_in_cluster(t, steps.alphas[step], turn);
-        loss_of_samples(u, rate / t.n, loss, right);
+        double loss, right;
+        loss_of_samples(u, scale, loss, right);
+        keep_figure(t, OF_LOSS, loss);
+        keep_figure(t, OF_RIGHT, right);
         __syncthreads();
-        const real decay = decay_of(rate, steps.lam[0]);
-        const real* g = backward_in_cluster(t, decay, of_upper, turn);
+        const real* g = backward_in_cluster(t, decay, turn);
         move_rows(t, g, step, decay);
-        keep_figures(t, squares + (blockIdx.x < CLUSTER ? of_upper : 0), loss, right);
     }
     __syncthreads();
     tell_figures(t, steps.figures, steps.count - 1);

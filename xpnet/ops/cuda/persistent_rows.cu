@@ -21,10 +21,6 @@ __device__ int64* order_of(const Member& t, int step) {
     return reinterpret_cast<int64*>(t.u.memory + t.own->at_order) + step % 2 * t.n;
 }
 
-__device__ double* warps_of(const Member& t, int which) {
-    return reinterpret_cast<double*>(t.u.memory + t.own->at_warps) + which * (THREADS / 32);
-}
-
 // Bring W1 and its velocities to shared memory, with zeros around them, or write them back.
 __device__ void load_rows(const Member& t, const Rows& rows) {
     const Layer& layer = t.u.plan->layers[0];

@@ -32,8 +32,8 @@ CLUSTER = 8
 _MOST_CLUSTERS = 32
 # The numbers of ``Own`` in cluster.cu, in their order, and its size.
 _OWN = (
-    *("rows", "at_W1", "at_V1", "at_scales", "at_raw", "at_x", "at_product", "at_g1", "at_dW", "at_sums", "at_part"),
-    *("at_order", "at_warps"),
+    *("rows", "at_W1", "at_V1", "at_scales", "at_raw", "at_x", "at_product", "at_g1", "at_dW", "at_sums", "at_told"),
+    *("at_part", "at_order", "at_warps"),
 )
 _OWN_SIZE = 16
 
@@ -66,10 +66,11 @@ class PersistentPlan(Plan):
             "at_product": n * padded[0],
             "at_g1": n * padded[0],
             "at_dW": sum(below * above for below, above in zip(padded, padded[1:], strict=False)),
-            "at_sums": 2 * CLUSTER * 3 * WIDTH,
+            "at_sums": 2 * 3 * WIDTH,
+            "at_told": CLUSTER * 3 * WIDTH,
             "at_part": 3 * threads,
             "at_order": 2 * n * 8 // size,
-            "at_warps": 3 * threads // 32 * 8 // size,
+            "at_warps": 4 * threads // 32 * 8 // size,
         }
         places = {"rows": self.rows} | {name: self._take(count) for name, count in counts.items()}
         own = np.zeros(_OWN_SIZE, np.int32)
