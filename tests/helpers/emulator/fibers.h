@@ -61,7 +61,7 @@ struct Block {
     std::vector<unsigned char> memory, told;  // dynamic memory, and as its cluster sees it; see start_of
     std::vector<unsigned char> own;           // the section's numbers
     std::vector<Store> stores;   // that the next fence or release of a thread makes arrive
-    bool ended;
+    bool ended, arrived;         // arrived: at its cluster's barrier, with all threads
     unsigned char slots[32][32][16];  // of each warp: what its lanes hand to each other
 };
 
@@ -162,7 +162,7 @@ static bool release() {
             any = true;
         }
     }
-    if (!any && !elsewhere && finished < count) error = "a barrier or a shuffle is not reached by all threads";
+    if (!any && !elsewhere && finished < count && error.empty()) error = "a barrier or a shuffle is not reached by all threads";
     return any;
 }
 
