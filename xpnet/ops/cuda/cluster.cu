@@ -12,7 +12,7 @@ template <typename T>
 __device__ __forceinline__ const T* peer(const T* at, unsigned int rank) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     unsigned long long there;
-    asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(at), "r"(rank));
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(at), "r"(rank));
     return reinterpret_cast<const T*>(there);
 #else
     return at;

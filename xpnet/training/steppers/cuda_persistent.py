@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class PersistentPlan(Plan):
             "at_x": 2 * n * self.rows,
             "at_product": n * padded[0],
             "at_g1": n * padded[0],
-            "at_dW": sum(below * above for below, above in zip(padded, padded[1:], strict=False)),
+            "at_dW": sum(below * above for below, above in pairwise(padded)),
             "at_sums": 2 * 3 * WIDTH,
             "at_told": CLUSTER * 3 * WIDTH,
             "at_part": 3 * threads,
