@@ -37,6 +37,10 @@ def persistent(context: Context) -> dict[str, Any]:
         for kind in ("persistent", "small"):
             steps = Steps(network, part, kind, batch=batch, most=2 if context.small else 450)
             row = rows[name][kind] = figures(context.seconds(steps.epoch), steps.count)
+            if kind == "persistent":
+                plan: Any = steps.stepper.plan  # type: ignore[attr-defined]
+                row |= {"clusters": plan.clusters, "rows": plan.rows}
+                context.tell(f"{name}: {plan.clusters} clusters, {plan.rows} rows of W1 a block")
             context.tell(f"{name:26} {kind:10} {row['median']:9.1f} us a step (min {row['min']:.1f})")
     most = ", ".join(f"{kind} {row['median']:.1f}" for kind, row in rows["all blocks"].items())
     return {"worst": worst, "rows": rows, "summary": f"{words}; us a step: {most}"}

@@ -69,6 +69,7 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert all(row[kind]["epochs_a_second"] > 0 for row in parts["multi"]["rows"].values() for kind in both)
     for row in parts["persistent"]["rows"].values():
         assert all(row[kind]["median"] > 0 for kind in ("persistent", "small"))
+        assert row["persistent"]["clusters"] == 1
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout

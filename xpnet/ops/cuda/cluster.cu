@@ -86,7 +86,7 @@ struct Own {
     int at_raw;                 // bytes of the next batch (n, rows)
     int at_x;                   // inputs of two batches (2, n, rows)
     int at_product;             // x W1 of these features (n, padded)
-    int at_g1;                  // dJ/d(x W1) * eta of all samples (n, padded)
+    int at_g1;                  // dJ/d(x W1) * eta of all samples (n, padded), where the product was
     int at_dW;                  // this block's part of the gradients of the other layers, laid out as their weights are
     int at_sums;                // what this block tells its cluster (2, 3, WIDTH)
     int at_told;                // what the cluster's blocks told this one (CLUSTER, 3, WIDTH)

@@ -65,7 +65,6 @@ class PersistentPlan(Plan):
             "at_raw": -(-n * self.rows // size),
             "at_x": 2 * n * self.rows,
             "at_product": n * padded[0],
-            "at_g1": n * padded[0],
             "at_dW": sum(below * above for below, above in pairwise(padded)),
             "at_sums": 2 * 3 * WIDTH,
             "at_told": CLUSTER * 3 * WIDTH,
@@ -74,6 +73,7 @@ class PersistentPlan(Plan):
             "at_warps": 4 * threads // 32 * 8 // size,
         }
         places = {"rows": self.rows} | {name: self._take(count) for name, count in counts.items()}
+        places["at_g1"] = places["at_product"]  # the product has long been added up when g1 is fetched
         own = np.zeros(_OWN_SIZE, np.int32)
         own[: len(_OWN)] = [places[name] for name in _OWN]
         self.numbers = np.concatenate([own, self.numbers])
@@ -84,11 +84,15 @@ class PersistentStepper(GraphStepper):
     """Executes the steps of one small network by blocks that stay on the GPU for a whole call; see ``persistent.cu``.
 
     The blocks keep W1 among them in shared memory, and exchange sums by clusters and by flags in device memory.
+
+    Attributes:
+        plan: The layout of the last batch shape that was new, or None.
     """
 
     def __init__(self, network: Network, x: Array, labels: Array, hyper: Hyperparameters) -> None:
         super().__init__(network, x, labels, hyper, capture=False)  # a call is one launch
         self._network, self._variant = network, Variant.of(hyper)
+        self.plan: PersistentPlan | None = None
 
     @staticmethod
     def why_not(network: Network, x: Any, batch: int, variant: Variant) -> str | None:
@@ -108,6 +112,7 @@ class PersistentStepper(GraphStepper):
         if program.memory is None:
             fits = self.why_not(self._network, self.x, n, self._variant) is None
             program.memory = _Memory(self, self._network, state, n, self._variant) if fits else False
+            self.plan = program.memory.plan if fits else None
         memory = program.memory
         if not memory:  # a larger batch than `make_stepper` was given
             super().launch(state, program, steps)
