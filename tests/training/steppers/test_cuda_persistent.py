@@ -99,7 +99,7 @@ FAULTS = {
     "no barrier between product and sum": ("t.n, width);\n        cluster_barrier();", "t.n, width);", LATE),
     "a flag that is compared with the last number": ("threadIdx.x, number);", "threadIdx.x, number - 1);", EARLY),
     "numbers that begin anew in each call": ("steps.number + step + 1", "step + 1", EARLY),
-    "an exchange that is not doubled": ("(number % 2 * (gridDim.x", "(0 * (gridDim.x", LATE_SLEEPER),
+    "an exchange that is not doubled": ("(number % 2 * gridDim.x", "(0 * gridDim.x", LATE_SLEEPER),
     "sums that are not doubled": ("turn % 2 * 3 * WIDTH", "0 * turn", EARLY_SLEEPER),
     "a batch that overwrites the last one": ("at_x + step % 2 * t.n", "at_x + 0 * t.n", LATE),
     "no barrier before a block ends": ("cluster_barrier();  // no block ends", "// no block ends", LATE),

@@ -154,13 +154,14 @@ __device__ real told_sum(const Member& t, int k) {
 // C (n, m) = A (n, k) B (k, m), or with TRANSPOSED = A (n, k) B' (k, m), where rows of B have `lda` numbers.
 template <bool TRANSPOSED, int S>
 __device__ void thin_product(const real* A, int lda, const real* B, real* C, int ldc, int n) {
+    constexpr int AT_ONCE = TRANSPOSED ? 1 : 2;  // of a thread's sums: as registers allow
     const int across = ldc / 4, tiles = n * across, s = threadIdx.x % S;
     for (int base = 0; base < tiles; base += THREADS / S) {  // all threads go round as often: they hand on sums
         const int tile = base + threadIdx.x / S;
         const bool mine = tile < tiles;
         const int j = mine ? 4 * (tile % across) : 0, i = mine ? tile / across : 0;
         real c[4] = {};
-#pragma unroll 1
+#pragma unroll AT_ONCE
         for (int q = 4 * s; q < lda; q += 4 * S) {
             const real4 a = load4(A + i * lda + q);
             if constexpr (TRANSPOSED) {

@@ -16,10 +16,12 @@
 //
 // All blocks must be on the GPU at once: the host asks for how many there is room.
 
-// Where blocks of equal rank leave the sums of a step; `here` is this block's place.
-__device__ real* told_of(const Member& t, real* exchange, unsigned int number, int cluster) {
-    const int size = t.each * t.u.plan->layers[0].padded;
-    return exchange + ((int64)(number % 2 * (gridDim.x / CLUSTER) + cluster) * CLUSTER + t.rank) * size;
+// Numbers that a block tells of a step, and where the first cluster's block of this rank does; those of the other
+// clusters follow, CLUSTER times as many numbers apart.
+__device__ int told_size(const Member& t) { return t.each * t.u.plan->layers[0].padded; }
+
+__device__ real* told_of(const Member& t, real* exchange, unsigned int number) {
+    return exchange + (int64)(number % 2 * gridDim.x + t.rank) * told_size(t);
 }
 
 // Tell the blocks of equal rank the sum of the cluster's products for this block's samples.
@@ -40,12 +42,14 @@ __device__ void tell_products(const Member& t, real* to) {
 // The scores of this block's samples: the sum of what all clusters tell, in their order.
 __device__ void add_products(const Member& t, real* exchange, unsigned int number) {
     const int padded = t.u.plan->layers[0].padded, clusters = gridDim.x / CLUSTER;
+    const real* told = told_of(t, exchange, number);
+    const int apart = CLUSTER * told_size(t);
     real* y = t.u.memory + t.u.plan->layers[0].at_y;
     for (int at = 4 * threadIdx.x; at < t.u.n * padded; at += 4 * THREADS) {
         real4 sum = {};
 #pragma unroll 8
         for (int cluster = 0; cluster < clusters; ++cluster) {
-            const real4 of = load_told(told_of(t, exchange, number, cluster) + at);
+            const real4 of = load_told(told + cluster * apart + at);
             sum = real4{sum.x + of.x, sum.y + of.y, sum.z + of.z, sum.w + of.w};
         }
         *reinterpret_cast<real4*>(y + at) = sum;
@@ -111,7 +115,7 @@ __device__ void exchange_products(const Member& t, const Rows& rows, const Steps
     const int clusters = gridDim.x / CLUSTER, cluster = blockIdx.x / CLUSTER;
     const unsigned int number = steps.number + step + 1;
     unsigned int* flags = steps.flags + t.rank * clusters;
-    tell_products(t, told_of(t, steps.exchange, number, cluster));
+    tell_products(t, told_of(t, steps.exchange, number) + cluster * CLUSTER * told_size(t));
     copies_done();
     __syncthreads();  // all have told
     if (threadIdx.x == 0) store_release(flags + cluster, number);
