@@ -58,6 +58,7 @@ def test_the_kernels_of_small_networks_begin_many_loads_before_they_wait():
         "small_sum": 8,
         "multi_steps": 16,
         "multi_steps_bf16": 16,
+        "persistent_steps": 30,
     }.items():
         assert recorded["float32"][name]["sm_90"]["in_flight"] >= most, name
 
