@@ -47,13 +47,6 @@ def test_persistent_takes_the_steps_of_the_plain_stepper(gpu, clusters, inputs, 
     check_same(ours, plain, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.slow
-def test_persistent_step_of_float32_is_that_of_plain_up_to_rounding(gpu):
-    data, settings = problem(128, dtype="float32"), {"hidden": (50, 50), "n": 100, "steps": 2, "dtype": "float32"}
-    plain, ours = (trained(gpu, kind, data, **settings) for kind in ("plain", "persistent"))
-    check_same(ours, plain, rtol=2e-3, atol=2e-5)
-
-
 @pytest.mark.parametrize(
     ("batch_norm", "loss"), [(True, {}), pytest.param(False, LOSS, marks=pytest.mark.slow)], ids=str
 )
@@ -66,14 +59,17 @@ def test_persistent_step_is_eta_times_the_gradient(gpu, batch_norm, loss):
     check_step_is_gradient(stepper, net, np.arange(30), np.array([0.1]), lam, smoothing, weights)
 
 
-SCHEDULES = [(backwards, seed) for seed in range(4) for backwards in (False, True)]
+# On the second two, blocks sleep now and then.
+SCHEDULES = [(backwards, seed) for seed in range(2) for backwards in (False, True)]
 
 
 @pytest.mark.parametrize("more", [{}, pytest.param(PUSHED | LOSS, marks=pytest.mark.slow)], ids=str)
 def test_persistent_has_the_same_bits_on_every_schedule_and_for_any_split_of_the_calls(gpu, more):
-    data, settings = problem(40), {"hidden": (5,), "n": 9, "more": more}
+    data, settings = problem(40), {"hidden": (5,), "n": 9, "steps": 4, "more": more}
     expected = trained(gpu, "persistent", data, **settings)
-    for (gpu.xp.backwards, gpu.xp.seed), calls in zip(SCHEDULES[2:5], [(3,), (1, 2), (2, 1)], strict=True):
+    check_same(expected, trained(gpu, "plain", data, **settings), rtol=1e-9, atol=1e-11)
+    # Those on which faults are found: see below.
+    for (gpu.xp.backwards, gpu.xp.seed), calls in zip(SCHEDULES[1:], [(4,), (3, 1), (1, 2, 1)], strict=True):
         check_same(trained(gpu, "persistent", data, calls=calls, **settings), expected)
 
 
@@ -92,7 +88,7 @@ def test_numbers_of_flags_go_on_beyond_the_largest(gpu, monkeypatch):
 
 # Faults of the protocol: what is in the source, what takes its place, and a schedule that shows it.  "Late" is one on
 # which what a block writes arrives as late as may be, "early" one on which it arrives at once.
-LATE, EARLY, LATE_SLEEPER, EARLY_SLEEPER = SCHEDULES[:4]
+LATE, EARLY, LATE_SLEEPER, EARLY_SLEEPER = SCHEDULES
 FAULTS = {
     "a flag that releases nothing": ("store_release(flags + cluster, number)", "flags[cluster] = number", LATE),
     "a flag that is set before all have told": ("__syncthreads();  // all have told", "", LATE),
@@ -123,24 +119,19 @@ def outcome(gpu, schedule, expected, data, **settings):
     return None
 
 
-@pytest.mark.parametrize(
-    "fault", [*list(FAULTS)[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in list(FAULTS)[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_fault_of_the_protocol_is_found(gpu, monkeypatch, fault):
     data, settings = problem(40), {"hidden": (5,), "n": 9, "steps": 4, "calls": (3, 1)}
     expected = trained(gpu, "plain", data, **settings)
     whole, (right, wrong, schedule) = kernels.source, FAULTS[fault]
     assert whole().count(right) == 1
     monkeypatch.setattr(kernels, "source", lambda names: whole(names).replace(right, wrong))
-    found = outcome(gpu_backend(monkeypatch), schedule, expected, data, **settings)
-    assert found == ENDS.get(fault, "wrong numbers")
-
-
-def test_a_schedule_on_which_faults_are_found_passes_without_one(gpu):
-    data, settings = problem(40), {"hidden": (5,), "n": 9, "steps": 4, "calls": (3, 1)}
-    expected = trained(gpu, "persistent", data, **settings)
-    check_same(expected, trained(gpu, "plain", data, **settings), rtol=1e-9, atol=1e-11)
-    assert [outcome(gpu, schedule, expected, data, **settings) for schedule in SCHEDULES[1:4]] == [None] * 3
+    faulty, (early, seed) = gpu_backend(monkeypatch), schedule
+    # Not all sleep where it matters, so a few are tried.
+    schedules = [(early, seed + k) for k in range(6 if seed else 1)]
+    found = (outcome(faulty, one, expected, data, **settings) for one in schedules)
+    assert next(filter(None, found), None) == ENDS.get(fault, "wrong numbers")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ QUICK = {("multi", "rates"), ("multi", "nine layers"), ("small", "biases before 
 REFUSED = [(kind, name) for kind in ("small", "multi", "persistent") for name in CASES if not known_to_small(name)]
 # graph trains what the others refuse, and all of it at once; what all know, its own tests train.
 TRAINED = [(kind, name) for kind in STEPPERS[1:4] for name in CASES if known_to_small(name) != (kind == "graph")]
-TRAINED += [("persistent", name) for name in ("own orders", "momentum", "weights of classes", "bytes")]
+TRAINED += [("persistent", name) for name in ("own orders", "bytes")]
 
 
 def test_every_setting_of_a_step_has_a_case():
