@@ -98,6 +98,7 @@ static void run_together(std::uint64_t grid, unsigned count, size_t shared, bool
             moved = go_on(backwards);
             block->ended = all_are(*block, done);
             if (block->ended) {
+                arrive(block->stores);
                 std::fill(block->memory.begin(), block->memory.end(), 0xff);  // it has no memory any more
                 std::fill(block->told.begin(), block->told.end(), 0xff);
                 --left;
@@ -112,9 +113,9 @@ static void run_together(std::uint64_t grid, unsigned count, size_t shared, bool
 // The number `at` of another block of the cluster, by its rank there.
 template <typename T>
 static const T* peer(const T* at, unsigned rank) {
-    Block& other = *blocks[block->index.x / cluster * cluster + rank];
     const size_t offset = reinterpret_cast<const unsigned char*>(at) - start_of(block->memory);
     if (rank >= cluster || offset + 64 >= block->memory.size()) stop("no such memory of a cluster");
+    Block& other = *blocks[block->index.x / cluster * cluster + rank];
     if (other.ended) stop("a block has ended whose memory is read");
     return reinterpret_cast<const T*>(start_of(eager ? other.memory : other.told) + offset);
 }

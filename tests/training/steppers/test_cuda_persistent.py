@@ -190,8 +190,8 @@ def test_driver_is_asked_for_room_for_clusters(monkeypatch):
         (SimpleNamespace(), 0, 0),
     ):
         monkeypatch.setattr(clusters, "load_driver", lambda driver=driver: driver)
-        assert clusters.active_clusters(function, 512, 100_000, 8) == room
-    assert asked == [(77, 8, 512, 100_000, 0)] * 2
+        assert clusters.active_clusters(function, 128, 512, 100_000) == room
+    assert asked == [(77, 128, 512, 100_000, 0)] * 2
 
 
 def test_persistent_call_of_more_steps_has_no_more_launches_and_waits(gpu):

@@ -21,7 +21,8 @@ __device__ __forceinline__ const T* peer(const T* at, unsigned int rank) {
 
 // All threads of a cluster wait for each other; what one wrote to its block's shared memory before is seen by all.  A
 // barrier that releases everything would first wait until all writes to device memory have reached its cache, which takes
-// longer than all else here; a fence of shared memory alone does not, where the compiler knows it.
+// longer than all else here; a fence of shared memory alone does not, where the compiler knows it.  What a thread has read
+// of other blocks it has also used before, so these reads are done.
 __device__ __forceinline__ void cluster_barrier() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1208

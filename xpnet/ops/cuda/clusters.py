@@ -35,19 +35,19 @@ def load_driver() -> Any:
         raise DeviceError(f"CUDA's driver cannot be asked for room for clusters ({error})") from None
 
 
-def active_clusters(function: Any, threads: int, shared: int, size: int) -> int:
+def active_clusters(function: Any, blocks: int, threads: int, shared: int) -> int:
     """Return how many clusters of a kernel can be on the current GPU at once; 0 if the driver cannot tell.
 
     Args:
         function: The kernel, as CuPy has compiled it; it is allowed `shared` bytes.
+        blocks: Blocks of the grid that is to be launched.
         threads: Threads of a block.
         shared: Bytes of dynamic shared memory of a block.
-        size: Blocks of a cluster, as the kernel declares them.
     """
     ask = getattr(load_driver(), "cuOccupancyMaxActiveClusters", None)
     if ask is None:  # a driver older than CUDA 11.8
         return 0
     count = ctypes.c_int(0)
-    launch = _Launch(size, 1, 1, threads, 1, 1, shared)
+    launch = _Launch(blocks, 1, 1, threads, 1, 1, shared)
     status = ask(ctypes.byref(count), ctypes.c_void_p(int(function.kernel.ptr)), ctypes.byref(launch))
     return 0 if status else count.value

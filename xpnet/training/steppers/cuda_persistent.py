@@ -159,7 +159,8 @@ def _plan(network: Network, n: int, variant: Variant) -> PersistentPlan | str:
             return reason
         function = cuda_ops(backend).function("persistent_steps", dtype, plan.bytes, variant.macros)
         try:
-            found = clusters.active_clusters(function, THREADS[dtype.itemsize], plan.bytes, CLUSTER)
+            blocks, threads = CLUSTER * plan.clusters, THREADS[dtype.itemsize]
+            found = clusters.active_clusters(function, blocks, threads, plan.bytes)
         except DeviceError as error:
             return str(error)
         if found >= plan.clusters:
