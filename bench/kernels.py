@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.sass import disassembled, disassembler, read
-from xpnet.ops.cuda.kernels import ADDED, CHANGED, MACROS, REALS, Macros, defined, options, source
+from xpnet.ops.cuda.kernels import ADDED, CHANGED, CLUSTERS, MACROS, REALS, Macros, defined, options, source
 
 ARCHITECTURES = (75, 80, 90, 100)
+# Kernels that are never launched on the first architectures.
+SINCE = {"multi_steps_bf16": 80, **dict.fromkeys(CLUSTERS, 90)}
 WORDS = (
     "Registers of a thread, float32 / float64; then, for float32 on sm_90, the most loads from device memory that are "
     "on their way where the code waits for some, and the number of places where it waits."
@@ -140,7 +142,8 @@ def add_loads(found: dict[str, dict[str, dict[str, int]]], folder: Path) -> None
     for code in folder.glob("*.cubin") if program is not None else ():
         loads = read(disassembled(program, code))
         for kernel, uses in found.items():
-            uses[code.stem] |= loads[kernel]._asdict()
+            if code.stem in uses:
+                uses[code.stem] |= loads[kernel]._asdict()
 
 
 def labelled(found: dict[str, Any], macros: Macros) -> dict[str, Any]:
@@ -156,7 +159,10 @@ def parse(said: str) -> dict[str, dict[str, dict[str, int]]]:
     for line in said.splitlines():
         if match := _ENTRY.search(line):
             kernel, architecture = match[1], f"sm_{match[2]}"
-            found.setdefault(kernel, {})[architecture] = {}
+            if int(match[2]) < SINCE.get(kernel, 0):
+                kernel = None
+            else:
+                found.setdefault(kernel, {})[architecture] = {}
         elif kernel is None or architecture is None:
             continue
         elif match := _SPILLS.search(line):
@@ -175,7 +181,7 @@ def table(found: dict[str, Any]) -> str:
     ]
     for kernel in found["float32"]:
         cells = [
-            " / ".join(str(found[dtype][kernel][f"sm_{sm}"].get("registers", "?")) for dtype in REALS)
+            " / ".join(str(found[dtype][kernel].get(f"sm_{sm}", {}).get("registers", "-")) for dtype in REALS)
             for sm in ARCHITECTURES
         ]
         shared = max(found[dtype][kernel]["sm_90"].get("shared", 0) for dtype in REALS)

@@ -26,16 +26,17 @@ from bench.results import BenchError, write
 PARTS = {
     "kernels": (35, "every operation against its definition, on the device"),
     "epochs": (50, "epoch times of every stepper"),
-    "crossover": (45, "from which width and batch size on the GPU wins"),
+    "crossover": (40, "from which width and batch size on the GPU wins"),
     "curves": (40, "training on CPU and GPU from one seed"),
     "accuracies": (25, "three and nine layers: CIFAR-10 (with --data), or CPU and GPU from one seed"),
-    "populations": (45, "R networks at once"),
+    "populations": (40, "R networks at once"),
     "multi": (25, "one network on each multiprocessor"),
+    "persistent": (15, "one network in one kernel, whose blocks wait for each other"),
     "tests": (90, "the tests marked gpu"),
     "gradients": (25, "the gradient check of the GPU's gradients"),
     "start": (30, "from the command to the first step"),
     "memory": (15, "memory on the device"),
-    "peers": (50, "epoch times of PyTorch and JAX, where they are installed"),
+    "peers": (45, "epoch times of PyTorch and JAX, where they are installed"),
 }
 _DEVICE = 60  # seconds to find out which it is
 

@@ -103,9 +103,9 @@ class Context:
         """The training set of noise, on the device."""
         return to_device(self.noise, self.backend, "float32").train
 
-    def network(self, hidden: tuple[int, ...], batch_norm: bool = True) -> NetworkConfig:
-        """Return an architecture for the training set."""
-        return NetworkConfig(inputs=self.inputs, hidden=hidden, batch_norm=batch_norm)
+    def network(self, hidden: tuple[int, ...], batch_norm: bool = True, *, inputs: int | None = None) -> NetworkConfig:
+        """Return an architecture for the training set, or for so many `inputs`."""
+        return NetworkConfig(inputs=inputs or self.inputs, hidden=hidden, batch_norm=batch_norm)
 
     def seconds(self, run: Callable[[], object], *, epochs: int | None = None, warm: int | None = None) -> list[float]:
         """Return the seconds of calls of `run`, until the device is done, after some that warm up."""
@@ -168,8 +168,9 @@ def pretended(data: str | None) -> Context:
     import emulator
     from strict import Module
 
-    from xpnet.ops.cuda import products
+    from xpnet.ops.cuda import clusters, products
 
     backend = Backend("gpu", Module(), "gpu:0", "pretended")
     products.load_cublas = lambda: emulator.Cublas(backend.xp)  # type: ignore[assignment]
+    clusters.active_clusters = lambda *_: 1  # type: ignore[assignment]
     return Context(backend, small=True, data=data)

@@ -22,7 +22,8 @@ def tests(context: Context) -> dict[str, Any]:
     if context.small:
         return {"skipped": "a dry run"}
     # By name: other files import what such a machine need not have.
-    files = ["tests/test_gpu.py", "tests/analysis/gradcheck/test_devices.py", "tests/test_gpu_multi.py"]
+    files = ["tests/test_gpu.py", "tests/analysis/gradcheck/test_devices.py"]
+    files += ["tests/test_gpu_multi.py", "tests/test_gpu_persistent.py"]
     context.found["failures"] = failures = []
     passed = 0
     for file in files:  # a process each, as an error of a kernel takes the GPU from all that follows in the process

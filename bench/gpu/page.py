@@ -18,7 +18,7 @@ BARS = (
 )
 _FIFTY, _START = 150, 1.5
 # Parts whose figures are the table's.
-_TABLED = ("epochs", "peers", "populations", "multi", "start")
+_TABLED = ("epochs", "peers", "populations", "multi", "persistent", "start")
 
 
 def slots(folder: Path) -> dict[str, str]:
@@ -69,6 +69,8 @@ def _rows(parts: dict[str, Any]) -> list[str]:
         for kind, row in kinds.items():
             bar = f"≤ {_FIFTY}" if (replicas, kind) == ("50", "auto") else ""
             lines.append(f"| {replicas} networks of the first kind: {kind} | {bar} | {row['median']:,.1f} |")
+    for shape, kinds in parts.get("persistent", {}).get("rows", {}).items():
+        lines += [f"| one network, {shape}: {kind} |  | {_value(row)} |" for kind, row in kinds.items()]
     seconds = parts.get("start", {}).get("seconds", [])
     if len(seconds) > 1:
         lines.append(f"| first step, from the command | ≤ {_START} s | {min(seconds[1:]):.2f} s |")

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 # Lets every launch be waited for, so that its error is raised where it was launched.
 BLOCKING = "CUDA_LAUNCH_BLOCKING"
 # The modules that have the parts, as functions of their names.
-_MODULES = ("correct", "speed", "multi", "marked")
+_MODULES = ("correct", "speed", "multi", "persistent", "marked")
 # Of what a part that failed wrote to standard error, so many characters are kept.
 _KEPT = 4000
 

@@ -51,7 +51,7 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert list(parts) == list(PARTS)
     skipped = {"start", "accuracies", "tests", "peers"}
     assert {name for name, part in parts.items() if "skipped" in part} == skipped
-    for worst in (parts["curves"]["worst"], parts["multi"]["worst"]):
+    for worst in (parts[name]["worst"] for name in ("curves", "multi", "persistent")):
         assert max(worst.values()) < 1e-3
         assert max(v for k, v in worst.items() if "float64" in k) < 1e-9
     rows, kinds = parts["epochs"]["rows"], ("small", "graph", "fused", "plain")
@@ -67,6 +67,9 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     both = {"multi", "multi-bf16"}
     assert {name: set(row) for name, row in parts["multi"]["rows"].items()} == {"1": both, "3": both}
     assert all(row[kind]["epochs_a_second"] > 0 for row in parts["multi"]["rows"].values() for kind in both)
+    for row in parts["persistent"]["rows"].values():
+        assert all(row[kind]["median"] > 0 for kind in ("persistent", "small"))
+        assert row["persistent"]["clusters"] == 1
     assert result["gpu"]["name"] == "Pretended"
     assert "on a pretended" not in done.stdout
     assert "all  " in done.stdout
@@ -76,6 +79,7 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert "| 2, own orders networks of the first kind: graph |" in page
     assert "| 3 networks of the first kind: multi |" in page
     assert "| 3 networks of the first kind: multi-bf16 |" in page
+    assert "| one network, all blocks, few samples: persistent |" in page
     assert "Pretended" in page
 
 

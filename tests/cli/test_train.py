@@ -137,7 +137,7 @@ def test_train_quiet_prints_nothing(command):
         (["--stepper", "split", "--momentum", "0.5"], "stepper = split: does not know the setting momentum"),
         (
             ["--stepper", "odd"],
-            "stepper = odd: must be auto, plain, fused, graph, small, multi, multi-bf16, split, units, compiled or",
+            "stepper = odd: must be auto, plain, fused, graph, small, multi, multi-bf16, persistent, split, units",
         ),
         (["--device", "cpu", "--tf32"], "tf32 = true: is a mode of NVIDIA's GPUs, and this would compute on the CPU"),
         (["--schedule", "constant", "--eta", "1e30", "--no-batch-norm"], "the loss became"),

@@ -23,7 +23,7 @@ from xpnet.training.steppers import Hyperparameters, PlainStepper, make_stepper
 from xpnet.training.validate import check_stepper
 
 needs_compiler = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
-GPU, CPU = ("graph", "fused", "small", "multi", "multi-bf16", "plain"), ("split", "population", "plain")
+GPU, CPU = ("graph", "fused", "small", "multi", "multi-bf16", "persistent", "plain"), ("split", "population", "plain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,7 @@ def test_todays_settings_are_known_to_all(backend):
         "small": "SmallStepper",
         "multi": "MultiStepper",
         "multi-bf16": "MultiBf16Stepper",
+        "persistent": "PersistentStepper",
         "plain": "PlainStepper",
     }
     names |= {"split": "FeatureParallelStepper", "population": "ReplicaParallelStepper"}
@@ -185,14 +186,14 @@ def test_the_lists_hold_what_there_is():
     assert all(KNOWN[name].keys() <= KNOWN["plain"].keys() for name in (*GPU, *CPU))
     networks = {f.name for f in dataclasses.fields(NetworkConfig)}
     assert KNOWN["plain"].keys() & networks == KNOWN["reference"].keys()
-    for name in ("graph", "fused", "small", "multi", "multi-bf16"):
+    for name in ("graph", "fused", "small", "multi", "multi-bf16", "persistent"):
         assert KNOWN[name].keys() & networks <= KNOWN["cuda_ops"].keys(), name
     for name in ("numpy_ops", "numba_ops", "cuda_ops"):
         assert KNOWN[name].keys() <= KNOWN["reference"].keys()
 
 
 def test_a_setting_is_called_as_users_call_it():
-    for name in ("small", "multi", "multi-bf16", "split"):
+    for name in ("small", "multi", "multi-bf16", "persistent", "split"):
         rest = {"rho": 0.9} if name == "split" else {"factor_first": 0.5, "rho": 0.9}
         assert unknown(name, Hyperparameters(0.1, **rest)) == ("momentum" if name == "split" else "lr_first")
         assert unknown(name, Hyperparameters(0.1)) is None

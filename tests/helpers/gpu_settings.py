@@ -11,9 +11,11 @@ import pytest
 import xpnet
 from xpnet.errors import ConfigError
 
-STEPPERS = ("fused", "graph", "small", "multi")
+STEPPERS = ("fused", "graph", "small", "multi", "persistent")
+# Steppers of one network; what has a value for each of two networks, has the larger one for them.
+SOLO = ("persistent",)
 # A case has settings of the network, the training and the data; values for two networks are tuples.  With `refused`,
-# small and multi do not know it, and say so by this name.
+# small, multi and persistent do not know it, and say so by this name.
 CASES: dict[str, dict[str, Any]] = {
     "no batch normalisation": {"network": {"batch_norm": False}},
     "biases before it": {"network": {"bias_before_bn": True, "init_bias": 0.3}},
@@ -83,28 +85,31 @@ def _data(weighted: bool = False, table: bool = False, **settings: Any) -> Any:
     )
 
 
-def _trained(backend: Any, stepper: str, case: dict[str, Any]) -> Any:
+def _trained(backend: Any, stepper: str, case: dict[str, Any], solo: bool) -> Any:
     data = _data(**case.get("data", {}))
     settings = {"inputs": data.inputs, "hidden": (6, 5), "classes": 4, "init_bias": 0.1} | case.get("network", {})
-    net = xpnet.Network(xpnet.NetworkConfig(**settings), backend=backend, dtype="float64", replicas=2)
+    replicas = 1 if solo else 2
+    net = xpnet.Network(xpnet.NetworkConfig(**settings), backend=backend, dtype="float64", replicas=replicas)
     training = {"epochs": 2, "batch_size": 20, "stepper": stepper} | case.get("training", {})
+    if solo:
+        training = {name: max(v) if isinstance(v, tuple) and len(v) == 2 else v for name, v in training.items()}
     return xpnet.train(net, data, xpnet.TrainConfig(**training))
 
 
 def check_setting(backend: Any, stepper: str, name: str) -> None:
     """Train with the settings of a case: as on the CPU, or refused by the name of a setting."""
-    case = CASES[name]
-    if stepper in ("small", "multi") and not known_to_small(name):
+    case, solo = CASES[name], stepper in SOLO
+    if stepper in ("small", "multi", "persistent") and not known_to_small(name):
         words = f"stepper = {stepper}: does not know the setting {case['refused']}"
         with pytest.raises(ConfigError, match=f"^{re.escape(words)}"):
-            _trained(backend, stepper, case)
+            _trained(backend, stepper, case, solo)
         return
-    there, here = _trained(backend, stepper, case), _trained(xpnet.get_backend("cpu"), "plain", case)
+    there, here = (_trained(b, k, case, solo) for b, k in ((backend, stepper), (xpnet.get_backend("cpu"), "plain")))
     for column in ("train_loss", "train_cost", "train_accuracy", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(there.history[column], here.history[column], rtol=1e-9, err_msg=column)
     np.testing.assert_allclose(there.test.losses, here.test.losses, rtol=1e-9)
 
 
 def known_to_small(name: str) -> bool:
-    """Return whether small and multi know the settings of a case."""
+    """Return whether small, multi and persistent know the settings of a case."""
     return "refused" not in CASES[name]

@@ -35,6 +35,8 @@ class Module:
         self.graph_launches = 0
         self.free = 2**33  # bytes
         self.backwards = False  # the order of a kernel's blocks and threads
+        self.seed = 0  # of the turns of blocks that wait for each other; 0: in order
+        self.clusters = 2  # that there is room for at once
         self.recording: list[Any] | None = None
         self.pools: list[_Blocks] = []  # of every pool ever made: CuPy's keep their blocks when they are dropped
         self.kept_free = 0  # bytes that the default pool keeps for later
@@ -142,7 +144,7 @@ class Module:
                 self.index = index
 
             compute_capability = "90"
-            attributes = {"MaxSharedMemoryPerBlockOptin": 227 * 1024}  # noqa: RUF012
+            attributes = {"MaxSharedMemoryPerBlockOptin": 227 * 1024, "MultiProcessorCount": 132}  # noqa: RUF012
 
             def use(self) -> None:
                 pass
@@ -284,7 +286,7 @@ class Module:
                 def work() -> None:
                     if any(owner() is None for owner in owners):
                         raise StrictError(f"{self.name}: memory that a graph reads has been freed")
-                    self.kernel(grid, block, given, shared_mem, module.backwards)
+                    self.kernel(grid, block, given, shared_mem, module.backwards, module.seed)
 
                 module.submit(work)
 
@@ -385,5 +387,6 @@ def pretended_cupy(monkeypatch: Any) -> Module:
 def _with_cublas(monkeypatch: Any) -> Module:
     module = Module()
     monkeypatch.setattr("xpnet.ops.cuda.products.load_cublas", lambda: emulator.Cublas(module))
+    monkeypatch.setattr("xpnet.ops.cuda.clusters.active_clusters", lambda *_: module.clusters)
     monkeypatch.setattr("xpnet.ops.cuda.products.WORKSPACE_BYTES", 1024)  # it is not used, and would be filled
     return module

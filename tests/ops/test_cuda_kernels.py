@@ -294,6 +294,7 @@ def test_every_kernel_is_launched():
         *("ops/cuda_ops.py", "ops/cuda/activation_ops.py", "ops/cuda/dropout.py", "ops/cuda/updates.py"),
         "training/steppers/cuda_small.py",
         "training/steppers/cuda_multi.py",
+        "training/steppers/cuda_persistent.py",
     )
     text = "".join((folder / part).read_text() for part in parts)
     for name in emulator.signatures(source()):

@@ -83,7 +83,10 @@ KNOWN: dict[str, Known] = {
     "split": {**_NO_MOMENTUM, **_NO_SAMPLES, **_ACTIVATIONS, **_EXACT},
     "fused": {**_ALL, **_SAMPLES, **_CUDA, **_EXACT},
     "graph": {**_ALL, **_SAMPLES, **_CUDA, **_EXACT},
-    **{name: {**_ALL, **_NO_SAMPLES, **_LOSS, **_RELU, **_EXACT} for name in ("small", "multi", "multi-bf16")},
+    **{
+        name: {**_ALL, **_NO_SAMPLES, **_LOSS, **_RELU, **_EXACT}
+        for name in ("small", "multi", "multi-bf16", "persistent")
+    },
 }
 
 

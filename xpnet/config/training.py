@@ -99,10 +99,10 @@ class TrainConfig(Checked):
         bf16: Round the factors of products to bfloat16 in training, where the CPU multiplies these faster.
         stepper: How steps are executed: ``"auto"`` takes the fastest; ``"plain"``: one operation after another; on a
             GPU ``"fused"``: fused kernels, ``"graph"``: the same in CUDA graphs, ``"small"``: graphs of three kernels a
-            step for small networks, ``"multi"``: all steps in one kernel, a small network on each multiprocessor,
-            ``"multi-bf16"``: the same on tensor cores; on the CPU ``"split"`` and ``"units"``: the first layer or all
-            layers dealt out to the cores, ``"compiled"``: all steps of small networks in a compiled loop,
-            ``"population"``: networks dealt out to the cores.
+            step for small networks; all steps in one kernel: ``"multi"`` (``"multi-bf16"``: on tensor cores) with a
+            small network on each multiprocessor, ``"persistent"`` with one on all; on the CPU ``"split"`` and
+            ``"units"``: the first layer or all layers dealt out to the cores, ``"compiled"``: all steps of small
+            networks in a compiled loop, ``"population"``: networks dealt out to the cores.
     """
 
     lam: PerReplica = setting(
@@ -232,8 +232,8 @@ class TrainConfig(Checked):
     )
     stepper: str = chosen(
         "auto",
-        "auto|plain|fused|graph|small|multi|multi-bf16|split|units|compiled|population",
-        "How steps are executed (fused, graph, small, multi, multi-bf16: on a GPU).",
+        "auto|plain|fused|graph|small|multi|multi-bf16|persistent|split|units|compiled|population",
+        "How steps are executed (fused, graph, small, multi, multi-bf16, persistent: on a GPU).",
     )
 
     def __post_init__(self) -> None:

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 
 HEADER = Path(__file__).with_name("cuda.h")
-_KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(([^)]*)\)')
+_PARTS = [HEADER.with_name(name) for name in ("cuda.h", "fibers.h", "clusters.h")]
+# The blocks of a cluster, if the kernel has clusters, its name and its parameters.
+_KERNEL = re.compile(
+    r'extern "C" __global__ void\s+(?:__cluster_dims__\((\w+), 1, 1\)\s+)?(?:__launch_bounds__\([^)]*\)\s+)?'
+    r"(\w+)\(([^)]*)\)"
+)
 # Types of parameters that are not pointers.
 _TYPES = {
     "int": np.int32,
@@ -53,14 +58,19 @@ class Kernel:
         arguments: tuple[Any, ...],
         shared: int = 0,
         backwards: bool = False,
+        seed: int = 0,
     ) -> None:
-        """Run the kernel on host memory; an argument is an address (int) or a NumPy scalar of the declared type."""
+        """Run the kernel on host memory; an argument is an address (int) or a NumPy scalar of the declared type.
+
+        Blocks and threads run `backwards` or not, and what is told to others arrives at once, or as late as may be.
+        Blocks of clusters run in turns, which `seed` draws (0: in order).
+        """
         if len(arguments) != len(self._parameters):
             raise EmulationError(f"{self._name}: takes {len(self._parameters)} arguments, got {len(arguments)}")
         cells = [self._cell(p, a) for p, a in zip(self._parameters, arguments, strict=True)]
         given = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(cell) for cell in cells))
         sizes = [(ctypes.c_uint * 3)(*map(int, (*size, 1, 1)[:3])) for size in (grid, block)]
-        wrong = self._function(given, *sizes, ctypes.c_size_t(shared), ctypes.c_int(backwards))
+        wrong = self._function(given, *sizes, ctypes.c_size_t(shared), backwards, ctypes.c_uint64(seed))
         if wrong:
             raise EmulationError(f"{self._name}: {wrong.decode()}")
 
@@ -89,21 +99,22 @@ class Kernel:
 
 def signatures(code: str) -> dict[str, list[str]]:
     """Return the parameters of every kernel in `code`."""
-    return {name: [" ".join(p.split()) for p in given.split(",")] for name, given in _KERNEL.findall(code)}
+    return {name: [" ".join(p.split()) for p in given.split(",")] for _, name, given in _KERNEL.findall(code)}
 
 
 @cache
 def program(code: str, options: tuple[str, ...]) -> dict[str, Kernel]:
     """Compile the kernels of `code` and return them by name."""
-    kernels = signatures(code)
-    calls = []
+    kernels, calls = signatures(code), []
+    clusters = {name: size or "0" for size, name, _ in _KERNEL.findall(code)}
     for name, parameters in kernels.items():
         types = [re.sub(r"\w+$", "", p).strip() for p in parameters]
         passed = ", ".join(f"*static_cast<{_plain(t)}*>(a[{i}])" for i, t in enumerate(types))
         calls.append(
             f"static void call_{name}(void** a) {{ {name}({passed}); }}\n"
-            f'extern "C" const char* launch_{name}(void** a, unsigned* g, unsigned* b, size_t s, int w) {{\n'
-            f"    return emulator::launch(call_{name}, a, g, b, s, w, &dynamic_memory);\n}}"
+            f'extern "C" const char* launch_{name}(void** a, unsigned* g, unsigned* b, size_t s, int w, '
+            f"uint64_t seed) {{\n"
+            f"    return emulator::launch(call_{name}, a, g, b, s, w, seed, {clusters[name]}, &dynamic_memory);\n}}"
         )
     text = f'#include "{HEADER}"\n{code}\n#line 1 "launches"\n' + "\n".join(calls)
     defines = [option for option in options if option.startswith("-D")]
@@ -111,7 +122,8 @@ def program(code: str, options: tuple[str, ...]) -> dict[str, Kernel]:
     if path is None:
         raise EmulationError("there is no C++ compiler")
     command = [path, "-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-w", *defines]
-    digest = hashlib.sha256("\0".join([text, HEADER.read_text(), *command]).encode()).hexdigest()[:20]
+    parts = [part.read_text() for part in _PARTS]
+    digest = hashlib.sha256("\0".join([text, *parts, *command]).encode()).hexdigest()[:20]
     library = Path(tempfile.gettempdir(), f"xpnet-emulator-{os.getuid()}-{digest}.so")
     if not library.exists():
         with tempfile.TemporaryDirectory() as folder:

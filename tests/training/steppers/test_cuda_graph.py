@@ -284,7 +284,7 @@ def test_a_batch_too_large_for_the_small_stepper_is_trained_all_the_same(gpu):
         ("gpu", ("split", "population"), "is made for the CPU; on gpu:0 there are plain, fused"),
         (
             "cpu",
-            ("fused", "graph", "small", "multi", "multi-bf16"),
+            ("fused", "graph", "small", "multi", "multi-bf16", "persistent"),
             "needs a GPU; on cpu there are plain, split, units, compiled and popul",
         ),
     ],
@@ -309,10 +309,11 @@ def test_training_is_that_of_the_cpu(gpu, batch_norm, replicas, batch_size):
 
 
 @pytest.mark.guarantee("resume")
-@pytest.mark.parametrize("kind", every(2, ["graph", "plain", "small", "fused", "multi"]))
+@pytest.mark.parametrize("kind", every(2, ["graph", "plain", "small", "fused", "multi", "persistent"]))
 def test_a_training_that_is_resumed_ends_with_the_same_bits(gpu, kind):
     config = xpnet.TrainConfig(epochs=3, batch_size=16, stepper=kind)
-    check_resumed(gpu, small_data(), (6, 5), "float64", config, [1, 5])
+    replicas = 1 if kind == "persistent" else 2
+    check_resumed(gpu, small_data(), (6, 5), "float64", config, [1, 5], replicas)
 
 
 @pytest.mark.guarantee("resume")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import emulator
 import numpy as np
 import pytest
+from kernel_steps import LOSS, PUSHED, check_same, hyper_of, problem, trained
 from stepping import check_step_is_gradient, state_of
 from strict import gpu_backend
 
 import xpnet
-from xpnet.data import Standardiser
 from xpnet.errors import ConfigError
 from xpnet.nn.network import Network
 from xpnet.ops.cuda_ops import cuda_ops
-from xpnet.training.steppers import Hyperparameters, PlainStepper, StepMetrics, make_stepper
-from xpnet.training.steppers.cuda_graph import GraphStepper
-from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
+from xpnet.training.steppers import Hyperparameters, StepMetrics, make_stepper
+from xpnet.training.steppers.cuda_multi import MultiStepper
 
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 
@@ -23,52 +22,6 @@ pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no
 @pytest.fixture
 def gpu(monkeypatch):
     return gpu_backend(monkeypatch)
-
-
-def problem(inputs, kept_as_bytes=True, dtype="float64"):
-    rng = np.random.default_rng(0)
-    raw, labels = rng.integers(0, 256, (150, inputs), np.uint8), rng.integers(0, 4, 150)
-    standardiser = Standardiser.fit(raw)
-    return (standardiser.lazily if kept_as_bytes else standardiser)(raw, dtype), labels
-
-
-# Settings beside those of plain gradient descent, of three replicas: momentum, and the loss.
-PUSHED = {"rho": (0.5, 0.9, 0.8), "nesterov": True}
-LOSS = {"smoothing": (0.1, 0.0, 0.3), "weighted": True}
-
-
-def hyper_of(xp, numbers, dtype, rho=None, nesterov=False, smoothing=None, weighted=False):
-    """Return the hyperparameters of the replicas `numbers`."""
-    of_each = ((0.01, 0.05, 0.1), rho, smoothing)
-    lam, rho, smoothing = (None if v is None else xp.asarray(np.array(v)[list(numbers)]) for v in of_each)
-    weights = xp.asarray(np.linspace(0, 2, 150).astype(dtype)) if weighted else None
-    return Hyperparameters(lam, rho, nesterov, smoothing, weights=weights)
-
-
-def trained(backend, kind, data, *, hidden=(6, 5), numbers=(0,), n=10, steps=3, dtype="float64", more=None, **network):
-    """Take steps with the replicas `numbers` of a population of three; return all tensors and figures."""
-    xp, (x, labels) = backend.xp, data
-    config = xpnet.NetworkConfig(inputs=x.shape[1], hidden=hidden, classes=4, init_bias=0.2, **network)
-    net = Network(config, backend=backend, dtype=dtype, replicas=3).select(list(numbers))
-    there = x.to(xp.asarray) if hasattr(x, "to") else xp.asarray(x)
-    hyper = hyper_of(xp, numbers, dtype, **(more or {}))
-    stepper = make_stepper(net, there, xp.asarray(labels), hyper, kind, batch=n)
-    kinds = {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "plain": PlainStepper, "graph": GraphStepper}
-    assert type(stepper) is kinds[kind]
-    state, rng = state_of(net, moments=hyper.moments), np.random.default_rng(1)
-    perm, eta = rng.integers(0, 150, (steps, 3, n))[:, numbers], 0.05 * (1 + rng.random((steps, 3)))[:, numbers]
-    metrics = StepMetrics.empty(xp, steps, len(numbers))
-    perm = perm[:, 0] if len(numbers) == 1 else perm
-    stepper.run(state, xp.asarray(np.ascontiguousarray(perm)), xp.asarray(np.ascontiguousarray(eta)), metrics)
-    groups = {name: getattr(state, name) for name in ("parameters", "velocities", "running")}
-    groups["metrics"] = dict(enumerate(metrics.arrays()))
-    return {f"{group} {name}": t._a.copy() for group, tensors in groups.items() for name, t in tensors.items()}
-
-
-def check_same(found, expected, rtol=0.0, atol=0.0):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=rtol, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize(

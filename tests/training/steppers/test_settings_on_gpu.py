@@ -14,9 +14,10 @@ import xpnet
 pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="there is no C++ compiler")
 # Some train in the default tests, the others in those that take longer.
 QUICK = {("multi", "rates"), ("multi", "nine layers"), ("small", "biases before it"), ("graph", "all")}
-REFUSED = [(kind, name) for kind in ("small", "multi") for name in CASES if not known_to_small(name)]
+REFUSED = [(kind, name) for kind in ("small", "multi", "persistent") for name in CASES if not known_to_small(name)]
 # graph trains what the others refuse, and all of it at once; what all know, its own tests train.
-TRAINED = [(kind, name) for kind in STEPPERS[1:] for name in CASES if known_to_small(name) != (kind == "graph")]
+TRAINED = [(kind, name) for kind in STEPPERS[1:4] for name in CASES if known_to_small(name) != (kind == "graph")]
+TRAINED += [("persistent", name) for name in ("own orders", "bytes")]
 
 
 def test_every_setting_of_a_step_has_a_case():

@@ -43,7 +43,10 @@ def check_equal(streamed, fits, rtol=0.0):
 
 @pytest.mark.parametrize(
     ("stepper", "replicas", "shuffle"),
-    pairs(["graph", "small", "multi", "plain"], [(2, "independent"), (2, "shared"), (1, None)]),
+    [
+        *pairs(["graph", "small", "multi", "plain"], [(2, "independent"), (2, "shared"), (1, None)]),
+        pytest.param("persistent", 1, None, marks=pytest.mark.slow),
+    ],
 )
 def test_a_data_set_larger_than_the_device_trains_the_same(monkeypatch, gpu, stepper, replicas, shuffle):
     data = xpnet.data_from_arrays(*pixels())

@@ -18,19 +18,22 @@ _ALWAYS = (
 )
 # Kernels that take as long to compile as all others are compiled when one of them is launched.
 _MULTI = ("multi.cu", "tensor.cu", "multi_bf16.cu")
-_BASE = ("common.cuh", "upper.cu")  # of the latter
+_PERSISTENT = ("cluster.cu", "cluster_upper.cu", "persistent_rows.cu", "persistent.cu")
+_BASE = ("common.cuh", "upper.cu")  # of the latter two
 # Macros of upper.cu: kernels of small networks are compiled anew for trainings that need what they add.
 Macros: TypeAlias = tuple[str, ...]
 MACROS: Macros = ("MOMENTUM", "MODIFIED_LOSS")
 # The files that these macros change.
 SMALL = (*_BASE, "small.cu")
-CHANGED = (*SMALL, *_MULTI)
+CHANGED = (*SMALL, *_MULTI, *_PERSISTENT)
+# Kernels of clusters of blocks, which need compute capability 9.0.
+CLUSTERS = ("persistent_steps",)
 # CuPy adds this option to every kernel: subnormal numbers of float32 count as zero.
 ADDED = ("-ftz=true",)
 REALS = {"float32": "float", "float64": "double"}
 
 
-def source(names: tuple[str, ...] = (*_ALWAYS, *_MULTI)) -> str:
+def source(names: tuple[str, ...] = (*_ALWAYS, *_MULTI, *_PERSISTENT)) -> str:
     """Return the text of files, by default all kernels, with markers by which compilers name the file and the line."""
     return "\n".join(f'#line 1 "{name}"\n{(FOLDER / name).read_text()}' for name in names)
 
@@ -78,17 +81,22 @@ class Kernels:
             shared: Bytes of dynamic shared memory.
             macros: Of :data:`MACROS`, those that the kernel is compiled with; only kernels of small networks have any.
         """
+        function = self.function(name, shared, macros)
+        function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
+
+    def function(self, name: str, shared: int = 0, macros: Macros = ()) -> Any:
+        """Return the compiled kernel `name`, allowed so many bytes of dynamic shared memory; see :meth:`__call__`."""
         function = self._functions.get((name, macros))
         if function is None:
             function = self._functions[name, macros] = self._module(name, macros).get_function(name)
         if shared > _SHARED:
             self._allow(name, macros, function, shared)
-        function(grid, block, tuple(_NULL if a is None else a for a in arguments), shared_mem=shared)
+        return function
 
     def _module(self, name: str, macros: Macros) -> Any:
         """Return the compiled kernels that `name` is one of."""
-        multi = name.startswith("multi_")
-        files = (*_BASE, *_MULTI) if multi else SMALL if macros else _ALWAYS
+        apart = {"multi": _MULTI, "persistent": _PERSISTENT}.get(name.partition("_")[0])
+        files = (*_BASE, *apart) if apart else SMALL if macros else _ALWAYS
         key = files, macros
         if key not in self._modules:
             self._modules[key] = self._xp.RawModule(code=source(files), options=(*self._options, *defined(macros)))

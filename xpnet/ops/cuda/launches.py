@@ -32,10 +32,16 @@ class Launches:
         macros: Macros = (),
     ) -> None:
         """Launch a kernel for numbers of `dtype`; see :class:`xpnet.ops.cuda.kernels.Kernels`."""
-        kernels = self._kernels.get(dtype)
-        if kernels is None:
-            kernels = self._kernels[dtype] = Kernels(self._xp, dtype)
-        kernels(name, grid, block, *arguments, shared=shared, macros=macros)
+        self._of(dtype)(name, grid, block, *arguments, shared=shared, macros=macros)
+
+    def function(self, name: str, dtype: Any, shared: int, macros: Macros = ()) -> Any:
+        """Return a compiled kernel; see :meth:`xpnet.ops.cuda.kernels.Kernels.function`."""
+        return self._of(dtype).function(name, shared, macros)
+
+    def _of(self, dtype: Any) -> Kernels:
+        if dtype not in self._kernels:
+            self._kernels[dtype] = Kernels(self._xp, dtype)
+        return self._kernels[dtype]
 
     def _by_number(self, name: str, like: Array, replicas: int, *arguments: Any) -> None:
         """Launch a kernel with a thread for each number of a replica of `like`."""

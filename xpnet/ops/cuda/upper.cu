@@ -352,8 +352,9 @@ __device__ void upper_forward(const Upper& u, real alpha) {
     }
 }
 
-// The block's loss and number of right answers; dJ/d(scores) * eta takes the place of the scores.  A warp a sample.
-__device__ void upper_loss(const Upper& u, real scale, double& loss, double& right) {
+// Loss and right answers of the warp's samples, of which lane 0 has the sums; dJ/d(scores) * eta takes the place of the
+// scores.  A warp a sample.
+__device__ void loss_of_samples(const Upper& u, real scale, double& loss, double& right) {
     const Layer& last = u.plan->layers[u.plan->hidden];
     const int lane = threadIdx.x % 32;
     loss = right = 0;
@@ -392,6 +393,11 @@ __device__ void upper_loss(const Upper& u, real scale, double& loss, double& rig
         }
 #endif
     }
+}
+
+// The same of the whole block, for all threads.
+__device__ void upper_loss(const Upper& u, real scale, double& loss, double& right) {
+    loss_of_samples(u, scale, loss, right);
     loss = block_sum(loss, u.sums);
     right = block_sum(right, u.sums);
 }

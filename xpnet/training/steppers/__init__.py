@@ -42,7 +42,7 @@ class Stepper(Protocol):
 
 
 _BY_DEVICE = {
-    "gpu": ("small", "graph", "multi", "multi-bf16", "fused", "plain"),
+    "gpu": ("small", "graph", "multi", "multi-bf16", "persistent", "fused", "plain"),
     "cpu": ("compiled", "population", "split", "units", "plain"),
 }
 
@@ -101,7 +101,7 @@ def make_stepper(
         return StreamingStepper(backend, x, labels, make, weights) if on_host(x) else make(x, labels, weights)
     if kind == "plain":
         return PlainStepper(network, x, labels, hyper)
-    if kind in ("fused", "graph", "small", "multi", "multi-bf16"):
+    if kind in _BY_DEVICE["gpu"]:
         raise ConfigError(
             f"stepper = {kind}: needs a GPU; on {backend.device} there are plain, split, units, compiled and population"
         )
@@ -144,18 +144,20 @@ def _on_gpu(
 ) -> Stepper:
     hyper = replace(hyper, weights=weights)
     if kind in ("split", "units", "compiled", "population"):
-        able = "plain, fused, graph, small, multi and multi-bf16"
+        able = "plain, fused, graph, small, multi, multi-bf16 and persistent"
         raise ConfigError(f"stepper = {kind}: is made for the CPU; on {network.backend.device} there are {able}")
     from xpnet.training.steppers.cuda_graph import GraphStepper
     from xpnet.training.steppers.cuda_multi import MultiBf16Stepper, MultiStepper
+    from xpnet.training.steppers.cuda_persistent import PersistentStepper
     from xpnet.training.steppers.cuda_plan import Variant
     from xpnet.training.steppers.cuda_small import MANY, SmallStepper
 
-    if kind in ("multi", "multi-bf16"):
-        multi = MultiStepper if kind == "multi" else MultiBf16Stepper
-        reason = multi.why_not(network, x, batch, Variant.of(hyper))
+    by_name: dict[str, Any] = {"multi": MultiStepper, "multi-bf16": MultiBf16Stepper, "persistent": PersistentStepper}
+    if kind in by_name:
+        reason = by_name[kind].why_not(network, x, batch, Variant.of(hyper))
         if reason is None:
-            return multi(network, x, labels, hyper)
+            stepper: Stepper = by_name[kind](network, x, labels, hyper)
+            return stepper
         raise ConfigError(f"stepper = {kind}: cannot train this network: {reason}; take graph")
     if kind == "small" or (kind == "auto" and "small" in known and network.replicas <= MANY):
         reason = SmallStepper.why_not(network, x, batch, Variant.of(hyper))

@@ -67,6 +67,7 @@ class Plan:
         *,
         streams: str = "",
         variant: Variant = _PLAIN,
+        head: int = 0,
     ) -> None:
         """Lay out the memory for batches of `n`.
 
@@ -78,11 +79,12 @@ class Plan:
             streams: ``"float"`` or ``"bf16"`` if the block also streams W1, by multi.cu or multi_bf16.cu: while it
                 does, it has no activations, so they share memory.
             variant: What the kernels are compiled for.
+            head: Integers that lie before the plan.
         """
         self._at, size = 0, np.dtype(dtype).itemsize
         sizes = (*network.hidden, network.classes)
         padded = [_padded(m) for m in sizes]
-        self._take(-(-4 * (len(variant.names) + _RECORD * len(sizes)) // size))  # the plan itself
+        self._take(-(-4 * (head + len(variant.names) + _RECORD * len(sizes)) // size))  # the plan itself
         # Each layer has at most a bias, gamma and beta, a mean and a variance.
         units = 3 * sum(sizes) if state is None else _flat(state.parameters, "units")
         running = 2 * sum(sizes) if state is None else _flat(state.running, "all")
