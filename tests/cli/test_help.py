@@ -122,6 +122,7 @@ def test_help_of_a_narrow_terminal_breaks_choices_between_their_names(command, m
     monkeypatch.setenv("COLUMNS", "80")
     choices = Settings.fields()["stepper"][1].metadata["metavar"].split("|")
     lines = command("train", "--help").out.partition("--stepper")[2].splitlines()
-    shown = [line[4:32].strip() for line in lines[1:6]]
+    shown = [line[4:32].strip() for line in lines[1:7]]
     assert [name for line in shown for name in line.strip("|").split("|")][: len(choices)] == choices
-    assert all(line.endswith("|") for line in shown[: shown.index(choices[-1])])
+    last = next(at for at, line in enumerate(shown) if line.endswith(choices[-1]))
+    assert all(line.endswith("|") for line in shown[:last])
