@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.learn import ensemble
 from bench.learn.ladder import WAYS
 from bench.learn.steps import SHARE, TIMES, ratios
 from bench.results import FOLDER, newest
@@ -25,6 +26,7 @@ def page(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
     parts.append(_ladder(results, "learn", f"![Accuracy against seconds]({FIGURE.relative_to('docs')}.png)"))
     if "learn-gpu" in results:
         parts += ["## On a GPU\n\n", _ladder(results, "learn-gpu", "")]
+    parts += _as_long_as_it_takes(results)
     parts += ["## The training step alone\n\n", _steps(results), f"{run}\n", _others(results), _tried()]
     return "".join(parts)
 
@@ -51,6 +53,16 @@ def _ladder(results: dict[str, tuple[Path, dict[str, Any]]], name: str, figure: 
     )
     shown = f"{figure}\n\n" if figure else ""
     return _table(header, rows) + words + shown + _source(path, result, suite)
+
+
+def _as_long_as_it_takes(results: dict[str, tuple[Path, dict[str, Any]]]) -> list[str]:
+    """Return the section about the ensemble, if one was measured."""
+    if ensemble.NAME not in results or "learn" not in results:
+        return []
+    path, result = results[ensemble.NAME]
+    suite = result["suites"][ensemble.NAME]
+    text = ensemble.section(suite, results["learn"][1]["suites"]["learn"]["cases"])
+    return ["## As long as it takes\n\n", text, _source(path, result, suite)]
 
 
 def _row(rung: str, case: dict[str, Any]) -> list[str]:
@@ -152,6 +164,10 @@ def _others(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
         row = case["rows"]["xpnet"]
         shown = f"**{100 * row['accuracy']:.1f}; {100 * row['accuracy_six_views']:.1f}**"
         rows.append([shown, f"xpnet, {case['what']}: one view; six views", "this page", "measured"])
+    if ensemble.NAME in results:
+        suite = results[ensemble.NAME][1]["suites"][ensemble.NAME]
+        what = f"xpnet, {suite['cases']['ensemble']['what']}: one view; six views"
+        rows.append([f"**{ensemble.reached(suite)}**", what, "this page", "measured"])
     text = "## What others reached\n\nPurely fully connected networks on CIFAR-10, in % of the test set.\n\n"
     return text + _table(["%", "network and training", "source", "this figure was"], rows)
 

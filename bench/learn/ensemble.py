@@ -1,0 +1,119 @@
+"""Runs of the same length as one ensemble: the mean of their probabilities, and what the ladder's curve promises."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import xpnet
+from bench.learn.rungs import in_words, tflop
+from bench.results import BenchError
+from xpnet.analysis.prediction import predict
+from xpnet.analysis.step_benchmark import summary
+from xpnet.config.settings import read_settings
+
+NAME = "learn-ensemble"
+# Views of a test picture, by the name of a row.
+VIEWS = {"one view": 1, "six views": 6}
+
+
+def ensemble(runs: Sequence[Path], data: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Evaluate run folders of `xpnet train` on the test set of `data`, each alone and the first n of them together.
+
+    Returns:
+        A suite of one case.  The values of a row are the errors of the members, in %.
+
+    Raises:
+        BenchError: A run is not finished, or has not trained with the settings of the first.
+    """
+    members = [_member(run) for run in runs]
+    first = members[0]["settings"]
+    for run, member in zip(runs, members, strict=True):
+        differing = {key for key in first | member["settings"] if first.get(key) != member["settings"].get(key)}
+        if differing - {"seed"}:
+            raise BenchError(f"{run}: differs from {runs[0]} in {', '.join(sorted(differing - {'seed'}))}")
+    test = xpnet.load_data(data, first.get("split"))
+    rows = {}
+    for name, views in VIEWS.items():
+        found = _errors(runs, test.test.x, test.test.labels, views)
+        rows[name] = found | {"views": views, "yardstick": False}
+        say(f"{name}: members {_shares(found['values'])}; the first 1, 2, ... together {_shares(found['first'])}")
+    words = in_words(first | {"hidden": ",".join(map(str, first["hidden"]))})
+    case = {
+        "what": f"{len(runs)} networks of {words}, averaged",
+        "unit": "% wrong",
+        "reference": None,
+        "settings": first,
+        "rows": rows,
+    }
+    case |= {"seeds": [member["settings"]["seed"] for member in members], "tflop": members[0]["tflop"]}
+    return {"split": first.get("split"), "cases": {"ensemble": case}}
+
+
+def _member(run: Path) -> dict[str, Any]:
+    """Return the settings of a run and its arithmetic."""
+    try:
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BenchError(f"{run}: is no finished run of xpnet train") from None
+    given, _ = read_settings(run)
+    settings = {key: value for key, value in given.items() if key not in ("data", "save_every", "figures", "views")}
+    return {"settings": {"seed": 0} | settings, "tflop": tflop(given, metrics["steps"])}
+
+
+def _errors(runs: Sequence[Path], x: NDArray[Any], labels: NDArray[Any], views: int) -> dict[str, Any]:
+    """Return the summary of the members' errors, in %, and as `first` those of the mean of the first 1, 2, ... ."""
+    each = [predict(xpnet.load(run), x, views) for run in runs]
+
+    def wrong(p: NDArray[Any]) -> float:
+        return 100 * float(np.mean(p.argmax(axis=1) != labels))
+
+    return summary([wrong(p) for p in each]) | {"first": [wrong(p) for p in accumulate(each)]}
+
+
+def _shares(errors: Sequence[float]) -> str:
+    return ", ".join(f"{100 - error:.2f}" for error in errors) + " %"
+
+
+def promise(rungs: Mapping[str, Mapping[str, Any]], from_tflop: float = 0.3) -> tuple[float, float]:
+    """Return a line through the rungs from `from_tflop` on: accuracy in % at 1 TFLOP, and points for a doubling."""
+    points = [
+        (math.log2(case["tflop"]), 100 * case["rows"]["xpnet"]["accuracy"])
+        for case in rungs.values()
+        if "xpnet" in case["rows"] and case["tflop"] >= from_tflop
+    ]
+    slope, start = np.polyfit(*zip(*points, strict=True), 1)
+    return float(start), float(slope)
+
+
+def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the part of the page about an ensemble, beside the rungs of the ladder."""
+    case = suite["cases"]["ensemble"]
+    one, six = (case["rows"][name] for name in VIEWS)
+    seeds, count = case["seeds"], len(case["seeds"])
+    lines = [
+        "| member | one view, % | six views, % | TFLOP together | together, one view, % | together, six views, % |"
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for n, seed in enumerate(seeds):
+        figures = [one["values"][n], six["values"][n], one["first"][n], six["first"][n]]
+        alone, alone_six, together, together_six = (f"{100 - figure:.2f}" for figure in figures)
+        bold = "**" * (n == count - 1)
+        lines.append(
+            f"| seed {seed} | {alone} | {alone_six} | {(n + 1) * case['tflop']:.0f} | {bold}{together}{bold} | "
+            f"{bold}{together_six}{bold} |"
+        )
+    return "\n".join(lines) + "\n\n"
+
+
+def reached(suite: Mapping[str, Any]) -> str:
+    """Return the accuracies of the whole ensemble, with one view and with six."""
+    rows = suite["cases"]["ensemble"]["rows"]
+    return "; ".join(f"{100 - rows[name]['first'][-1]:.1f}" for name in VIEWS)

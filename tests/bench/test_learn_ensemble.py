@@ -1,0 +1,96 @@
+"""Finished runs as one ensemble, and its part of the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_cases import MACHINE, PROBE
+from command_line import CommandLine
+
+import xpnet
+from bench import machine
+from bench.__main__ import main
+from bench.learn import ensemble, page
+from bench.results import newest, read
+from xpnet.analysis.prediction import predict
+
+DATA = "patterns:400/60"
+FEW = ["--pool", "4", "--pca", "10", "--hidden", "8", "--epochs", "1", "--flip", "random", "--shift", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _no_probe(monkeypatch):
+    monkeypatch.setattr(machine, "probe", lambda: PROBE)
+    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
+
+
+def trained(capsys, name: str, *more: str) -> Path:
+    CommandLine(capsys)("train", "--data", DATA, "--split", "300/100", *FEW, "--figures", "none", "--out", name, *more)
+    return Path(name)
+
+
+@pytest.fixture
+def runs(capsys) -> list[Path]:
+    return [trained(capsys, f"m{seed}", "--seed", str(seed)) for seed in (3, 4)]
+
+
+def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
+    assert main(["learn", "--ensemble", *map(str, runs), "--data", DATA, "--out", "out.json"]) == 0
+    assert "six views: members " in capsys.readouterr().out
+    result = read(Path("out.json"))
+    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4"
+    case = result["suites"]["learn-ensemble"]["cases"]["ensemble"]
+    test = xpnet.load_data(DATA, "300/100").test
+    for row, views in zip(case["rows"].values(), (1, 6), strict=True):
+        first, second = (predict(xpnet.load(run), test.x, views) for run in runs)
+        wrong = [100 * float(np.mean(p.argmax(1) != test.labels)) for p in (first, second, first + second)]
+        assert row["values"] == pytest.approx(wrong[:2], rel=1e-5)
+        assert row["first"] == pytest.approx([wrong[0], wrong[2]], rel=1e-5)
+    assert case["seeds"] == [3, 4]
+    assert case["tflop"] == pytest.approx(3 * 100 * 2 * (192 * 10 + 2 * 10 * 8 + 3 * 8 * 3) / 1e12, rel=0.3)
+
+
+def test_runs_that_make_no_ensemble_are_refused(runs, capsys):
+    Path("empty").mkdir()
+    other = trained(capsys, "other", "--lambda", "0.1")
+    for wrong, sentence in ((Path("empty"), "is no finished run"), (other, "differs from m3 in lambda")):
+        capsys.readouterr()
+        words = ["learn", "--ensemble", str(runs[0]), str(wrong), "--data", DATA, "--out", "out.json"]
+        assert main(words) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def measured() -> dict:
+    """Return an ensemble and a ladder that were never measured."""
+    rows = {}
+    for name, best in (("one view", 25.0), ("six views", 24.0)):
+        figures = dict.fromkeys(("median", "min", "q1", "q3"), best + 2)
+        rows[name] = figures | {"values": [best + 2, best + 3], "first": [best + 2, best]}
+    case = {"what": "2 networks", "unit": "% wrong", "reference": None, "rows": rows, "seeds": [0, 1], "tflop": 60.0}
+    session = {"command": "python -m bench learn", "date": "2026-01-02", "commit": "abc1234", "probe_before": PROBE}
+    suites = {ensemble.NAME: {"session": 0, "cases": {"ensemble": case}}}
+    return {"format": "xpnet-bench-2", "machine": MACHINE, "sessions": [session], "suites": suites}
+
+
+def rungs() -> dict:
+    """Return a ladder on which a doubling gives 2 points, but for a short rung."""
+    found = [(0.1, 0.40), (1.0, 0.60), (2.0, 0.62), (8.0, 0.66)]
+    return {f"fast-{n}": {"tflop": t, "rows": {"xpnet": {"accuracy": a}}} for n, (t, a) in enumerate(found)}
+
+
+def test_promise_is_a_line_through_the_long_rungs():
+    assert ensemble.promise(rungs()) == (pytest.approx(60.0), pytest.approx(2.0))
+
+
+def test_page_tells_of_members_and_of_the_whole(monkeypatch):
+    Path("one.json").write_text(json.dumps(measured()))
+    results = newest(Path())
+    assert page._as_long_as_it_takes({}) == []
+    ladder = {"learn": (Path("ladder.json"), {"suites": {"learn": {"cases": rungs()}}})}
+    text = "".join(page._as_long_as_it_takes(results | ladder))
+    assert "| seed 0 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
+    assert "| seed 1 | 72.00 | 73.00 | 120 | **75.00** | **76.00** |" in text
+    assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in page._others(results)
