@@ -97,20 +97,21 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]]) ->
     """Return the part of the page about an ensemble, beside the rungs of the ladder."""
     case = suite["cases"]["ensemble"]
     one, six = (case["rows"][name] for name in VIEWS)
-    seeds, count = case["seeds"], len(case["seeds"])
-    lines = [
-        "| member | one view, % | six views, % | TFLOP together | together, one view, % | together, six views, % |"
-    ]
-    lines.append("|---|---|---|---|---|---|")
-    for n, seed in enumerate(seeds):
+    count, each = len(case["seeds"]), case["tflop"]
+    lines = ["| | one view, % | six views, % | TFLOP together | together, one view, % | together, six views, % |"]
+    lines.append(f"|{'---|' * 6}")
+    for n, seed in enumerate(case["seeds"]):
         figures = [one["values"][n], six["values"][n], one["first"][n], six["first"][n]]
-        alone, alone_six, together, together_six = (f"{100 - figure:.2f}" for figure in figures)
-        bold = "**" * (n == count - 1)
-        lines.append(
-            f"| seed {seed} | {alone} | {alone_six} | {(n + 1) * case['tflop']:.0f} | {bold}{together}{bold} | "
-            f"{bold}{together_six}{bold} |"
-        )
-    return "\n".join(lines) + "\n\n"
+        alone, alone_six, *both = (f"{100 - figure:.2f}" for figure in figures)
+        both = [f"**{text}**" if n == count - 1 else text for text in both]
+        lines.append(f"| seed {seed} | {alone} | {alone_six} | {(n + 1) * each:.0f} | {' | '.join(both)} |")
+    start, slope = promise(rungs)
+    curve = start + slope * math.log2(count * each)
+    last = (
+        f"A line through the rungs from 0.3 TFLOP on gives {slope:.2f} points for each doubling of the arithmetic, with "
+        f"one view: {curve:.1f} % at the {count * each:.0f} TFLOP of the ensemble, were it one network."
+    )
+    return "\n".join(lines) + f"\n\n{last}\n\n"
 
 
 def reached(suite: Mapping[str, Any]) -> str:
