@@ -108,8 +108,8 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]]) ->
     start, slope = promise(rungs)
     curve = start + slope * math.log2(count * each)
     last = (
-        f"A line through the rungs from 0.3 TFLOP on gives {slope:.2f} points for each doubling of the arithmetic, with "
-        f"one view: {curve:.1f} % at the {count * each:.0f} TFLOP of the ensemble, were it one network."
+        f"A line through the rungs from 0.3 TFLOP on gives {slope:.2f} points for each doubling of the arithmetic, "
+        f"with one view: {curve:.1f} % at the {count * each:.0f} TFLOP of the ensemble, were it one network."
     )
     return "\n".join(lines) + f"\n\n{last}\n\n"
 
