@@ -13,7 +13,7 @@ from command_line import CommandLine
 import xpnet
 from bench import machine
 from bench.__main__ import main
-from bench.learn import ensemble, page
+from bench.learn import ensemble, page, published
 from bench.results import newest, read
 from xpnet.analysis.prediction import predict
 
@@ -93,4 +93,6 @@ def test_page_tells_of_members_and_of_the_whole(monkeypatch):
     text = "".join(page._as_long_as_it_takes(results | ladder))
     assert "| seed 0 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
     assert "| seed 1 | 72.00 | 73.00 | 120 | **75.00** | **76.00** |" in text
-    assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in page._others(results)
+    assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in published.others(
+        results
+    )
