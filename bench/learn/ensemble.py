@@ -20,12 +20,21 @@ from xpnet.analysis.step_benchmark import summary
 from xpnet.config.settings import read_settings
 
 NAME = "learn-ensemble"
+_SEEDS = ("seed", "shuffle_seed")
+# Settings that change nothing in a network.
+_NO_MATTER = ("data", "save_every", "keep", "figures", "views")
 # Views of a test picture, by the name of a row.
 VIEWS = {"one view": 1, "six views": 6}
 
 
-def ensemble(runs: Sequence[Path], data: str, say: Callable[[str], None]) -> dict[str, Any]:
+def ensemble(runs: Sequence[Path], data: str, shared: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Evaluate run folders of `xpnet train` on the test set of `data`, each alone and the first n of them together.
+
+    Args:
+        runs: The folders; settings are the same but for seeds.
+        data: As for ``xpnet train``.
+        shared: Epochs of the first run that the others have not trained themselves: they go on from its checkpoint.
+        say: Function that prints a line.
 
     Returns:
         A suite of one case.  The values of a row are the errors of the members, in %.
@@ -37,8 +46,8 @@ def ensemble(runs: Sequence[Path], data: str, say: Callable[[str], None]) -> dic
     first = members[0]["settings"]
     for run, member in zip(runs, members, strict=True):
         differing = {key for key in first | member["settings"] if first.get(key) != member["settings"].get(key)}
-        if differing - {"seed"}:
-            raise BenchError(f"{run}: differs from {runs[0]} in {', '.join(sorted(differing - {'seed'}))}")
+        if differing := sorted(differing - set(_SEEDS)):
+            raise BenchError(f"{run}: differs from {runs[0]} in {', '.join(differing)}")
     test = xpnet.load_data(data, first.get("split"))
     rows = {}
     for name, views in VIEWS.items():
@@ -53,7 +62,9 @@ def ensemble(runs: Sequence[Path], data: str, say: Callable[[str], None]) -> dic
         "settings": first,
         "rows": rows,
     }
-    case |= {"seeds": [member["settings"]["seed"] for member in members], "tflop": members[0]["tflop"]}
+    whole, share = members[0]["tflop"], 1 - shared / first["epochs"]
+    case |= {"members": [run.name for run in runs], "shared": shared}
+    case |= {"tflop": [whole, *[whole * share] * (len(runs) - 1)]}
     return {"split": first.get("split"), "cases": {"ensemble": case}}
 
 
@@ -64,7 +75,7 @@ def _member(run: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise BenchError(f"{run}: is no finished run of xpnet train") from None
     given, _ = read_settings(run)
-    settings = {key: value for key, value in given.items() if key not in ("data", "save_every", "figures", "views")}
+    settings = {key: value for key, value in given.items() if key not in _NO_MATTER}
     return {"settings": {"seed": 0} | settings, "tflop": tflop(given, metrics["steps"])}
 
 
@@ -97,19 +108,19 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]]) ->
     """Return the part of the page about an ensemble, beside the rungs of the ladder."""
     case = suite["cases"]["ensemble"]
     one, six = (case["rows"][name] for name in VIEWS)
-    count, each = len(case["seeds"]), case["tflop"]
+    count, spent = len(case["members"]), list(accumulate(case["tflop"]))
     lines = ["| | one view, % | six views, % | TFLOP together | together, one view, % | together, six views, % |"]
     lines.append(f"|{'---|' * 6}")
-    for n, seed in enumerate(case["seeds"]):
+    for n, name in enumerate(case["members"]):
         figures = [one["values"][n], six["values"][n], one["first"][n], six["first"][n]]
         alone, alone_six, *both = (f"{100 - figure:.2f}" for figure in figures)
         both = [f"**{text}**" if n == count - 1 else text for text in both]
-        lines.append(f"| seed {seed} | {alone} | {alone_six} | {(n + 1) * each:.0f} | {' | '.join(both)} |")
+        lines.append(f"| {name} | {alone} | {alone_six} | {spent[n]:.0f} | {' | '.join(both)} |")
     start, slope = promise(rungs)
-    curve = start + slope * math.log2(count * each)
+    curve = start + slope * math.log2(spent[-1])
     last = (
         f"A line through the rungs from 0.3 TFLOP on gives {slope:.2f} points for each doubling of the arithmetic, "
-        f"with one view: {curve:.1f} % at the {count * each:.0f} TFLOP of the ensemble, were it one network."
+        f"with one view: {curve:.1f} % at the {spent[-1]:.0f} TFLOP of the ensemble, were it one network."
     )
     return "\n".join(lines) + f"\n\n{last}\n\n"
 

@@ -14,6 +14,7 @@ import xpnet
 from bench import machine
 from bench.__main__ import main
 from bench.learn import ensemble, page, published
+from bench.learn.rungs import tflop
 from bench.results import newest, read
 from xpnet.analysis.prediction import predict
 
@@ -38,10 +39,10 @@ def runs(capsys) -> list[Path]:
 
 
 def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
-    assert main(["learn", "--ensemble", *map(str, runs), "--data", DATA, "--out", "out.json"]) == 0
+    assert main(["learn", "--ensemble", *map(str, runs), "--shared", "0.5", "--data", DATA, "--out", "out.json"]) == 0
     assert "six views: members " in capsys.readouterr().out
     result = read(Path("out.json"))
-    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4"
+    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4 --shared 0.5"
     case = result["suites"]["learn-ensemble"]["cases"]["ensemble"]
     test = xpnet.load_data(DATA, "300/100").test
     for row, views in zip(case["rows"].values(), (1, 6), strict=True):
@@ -49,8 +50,9 @@ def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
         wrong = [100 * float(np.mean(p.argmax(1) != test.labels)) for p in (first, second, first + second)]
         assert row["values"] == pytest.approx(wrong[:2], rel=1e-5)
         assert row["first"] == pytest.approx([wrong[0], wrong[2]], rel=1e-5)
-    assert case["seeds"] == [3, 4]
-    assert case["tflop"] == pytest.approx(3 * 100 * 2 * (192 * 10 + 2 * 10 * 8 + 3 * 8 * 3) / 1e12, rel=0.3)
+    assert case["members"] == ["m3", "m4"]
+    settings = {"pool": 4, "pca": 10, "hidden": "8", "epochs": 1}
+    assert case["tflop"] == pytest.approx([tflop(settings, 3), tflop(settings, 3) / 2], rel=1e-5)
 
 
 def test_runs_that_make_no_ensemble_are_refused(runs, capsys):
@@ -69,7 +71,9 @@ def measured() -> dict:
     for name, best in (("one view", 25.0), ("six views", 24.0)):
         figures = dict.fromkeys(("median", "min", "q1", "q3"), best + 2)
         rows[name] = figures | {"values": [best + 2, best + 3], "first": [best + 2, best]}
-    case = {"what": "2 networks", "unit": "% wrong", "reference": None, "rows": rows, "seeds": [0, 1], "tflop": 60.0}
+    case = {"what": "2 networks", "unit": "% wrong", "reference": None, "rows": rows, "members": ["m0", "m1"]} | {
+        "tflop": [60.0, 30.0]
+    }
     session = {"command": "python -m bench learn", "date": "2026-01-02", "commit": "abc1234", "probe_before": PROBE}
     suites = {ensemble.NAME: {"session": 0, "cases": {"ensemble": case}}}
     return {"format": "xpnet-bench-2", "machine": MACHINE, "sessions": [session], "suites": suites}
@@ -91,8 +95,8 @@ def test_page_tells_of_members_and_of_the_whole(monkeypatch):
     assert page._as_long_as_it_takes({}) == []
     ladder = {"learn": (Path("ladder.json"), {"suites": {"learn": {"cases": rungs()}}})}
     text = "".join(page._as_long_as_it_takes(results | ladder))
-    assert "| seed 0 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
-    assert "| seed 1 | 72.00 | 73.00 | 120 | **75.00** | **76.00** |" in text
+    assert "| m0 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
+    assert "| m1 | 72.00 | 73.00 | 90 | **75.00** | **76.00** |" in text
     assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in published.others(
         results
     )
