@@ -80,13 +80,16 @@ def measured() -> dict:
 
 
 def rungs() -> dict:
-    """Return a ladder on which a doubling gives 2 points, but for a short rung."""
-    found = [(0.1, 0.40), (1.0, 0.60), (2.0, 0.62), (8.0, 0.66)]
-    return {f"fast-{n}": {"tflop": t, "rows": {"xpnet": {"accuracy": a}}} for n, (t, a) in enumerate(found)}
+    """Return a ladder whose error falls by half for four times the arithmetic, but for a short rung."""
+    found = [(0.1, 0.40), (4.0, 0.60), (16.0, 0.80), (64.0, 0.90)]
+    return {f"fast-{n}": {"tflop": t, "rows": {"xpnet": {"accuracy_six_views": a}}} for n, (t, a) in enumerate(found)}
 
 
-def test_promise_is_a_line_through_the_long_rungs():
-    assert ensemble.promise(rungs()) == (pytest.approx(60.0), pytest.approx(2.0))
+def test_promise_is_a_power_law_through_the_long_rungs():
+    law = ensemble.promise(rungs(), "accuracy_six_views")
+    assert law == (pytest.approx(80.0), pytest.approx(0.5))
+    assert law.accuracy(256.0) == pytest.approx(95.0)
+    assert law.needed(95.0) == pytest.approx(256.0)
 
 
 def test_page_tells_of_members_and_of_the_whole(monkeypatch):
@@ -97,6 +100,8 @@ def test_page_tells_of_members_and_of_the_whole(monkeypatch):
     text = "".join(page._as_long_as_it_takes(results | ladder))
     assert "| m0 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
     assert "| m1 | 72.00 | 73.00 | 90 | **75.00** | **76.00** |" in text
+    assert "fall by 29.3 % of themselves" in text
+    assert "and 78.6 % (Z-Lin) with some 10." in text
     assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in published.others(
         results
     )
