@@ -1,4 +1,4 @@
-"""Runs of the same length as one ensemble: the mean of their probabilities, and what the ladder's curve promises."""
+"""Trained runs as one ensemble: the mean of their probabilities, and what the ladder's curve promises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import xpnet
-from bench.learn.rungs import in_words, tflop
+from bench.learn.rungs import tflop
 from bench.results import BenchError
 from xpnet.analysis.prediction import predict
 from xpnet.analysis.step_benchmark import summary
@@ -22,68 +22,56 @@ from xpnet.config.settings import read_settings
 NAME = "learn-ensemble"
 # The accuracy in % that the page compares with: the best of networks without sparse or local connections.
 RECORD = 78.6
-_SEEDS = ("seed", "shuffle_seed")
-# Settings that change nothing in a network.
-_NO_MATTER = ("data", "save_every", "keep", "figures", "views")
 # Views of a test picture, by the name of a row.
 VIEWS = {"one view": 1, "six views": 6}
 
 
-def ensemble(runs: Sequence[Path], data: str, shared: float, say: Callable[[str], None]) -> dict[str, Any]:
+def ensemble(runs: Sequence[Path], data: str | None, say: Callable[[str], None]) -> dict[str, Any]:
     """Evaluate run folders of `xpnet train` on the test set of `data`, each alone and the first n of them together.
 
-    Args:
-        runs: The folders; settings are the same but for seeds.
-        data: As for ``xpnet train``.
-        shared: Epochs of the first run that the others have not trained themselves: they go on from its checkpoint.
-        say: Function that prints a line.
+    Each network has the same weight; a run of several networks is one member.
 
     Returns:
         A suite of one case.  The values of a row are the errors of the members, in %.
 
     Raises:
-        BenchError: A run is not finished, or has not trained with the settings of the first.
+        BenchError: A run is not finished.
     """
     members = [_member(run) for run in runs]
-    first = members[0]["settings"]
-    for run, member in zip(runs, members, strict=True):
-        differing = {key for key in first | member["settings"] if first.get(key) != member["settings"].get(key)}
-        if differing := sorted(differing - set(_SEEDS)):
-            raise BenchError(f"{run}: differs from {runs[0]} in {', '.join(differing)}")
-    test = xpnet.load_data(data, first.get("split"))
+    test = xpnet.load_data(data).test
     rows = {}
     for name, views in VIEWS.items():
-        found = _errors(runs, test.test.x, test.test.labels, views)
+        found = _errors(members, runs, test.x, test.labels, views)
         rows[name] = found | {"views": views, "yardstick": False}
         say(f"{name}: members {_shares(found['values'])}; the first 1, 2, ... together {_shares(found['first'])}")
-    words = in_words(first | {"hidden": ",".join(map(str, first["hidden"]))})
-    case = {
-        "what": f"{len(runs)} networks of {words}, averaged",
-        "unit": "% wrong",
-        "reference": None,
-        "settings": first,
-        "rows": rows,
-    }
-    whole, share = members[0]["tflop"], 1 - shared / first["epochs"]
-    case |= {"members": [run.name for run in runs], "shared": shared}
-    case |= {"tflop": [whole, *[whole * share] * (len(runs) - 1)]}
-    return {"split": first.get("split"), "cases": {"ensemble": case}}
+    count = sum(member["networks"] for member in members)
+    case = {"what": f"{count} networks, averaged", "unit": "% wrong", "reference": None, "rows": rows}
+    return {"cases": {"ensemble": case | {"members": members}}}
 
 
 def _member(run: Path) -> dict[str, Any]:
-    """Return the settings of a run and its arithmetic."""
+    """Return what a run is called, its number of networks, its arithmetic and the options that trained it."""
     try:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        about = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BenchError(f"{run}: is no finished run of xpnet train") from None
     given, _ = read_settings(run)
-    settings = {key: value for key, value in given.items() if key not in _NO_MATTER}
-    return {"settings": {"seed": 0} | settings, "tflop": tflop(given, metrics["steps"])}
+    networks = xpnet.load(run).replicas
+    return {
+        "name": run.name,
+        "networks": networks,
+        "tflop": networks * tflop(given, metrics["steps"]),
+        "settings": given,
+        "commit": about.get("commit"),
+    }
 
 
-def _errors(runs: Sequence[Path], x: NDArray[Any], labels: NDArray[Any], views: int) -> dict[str, Any]:
+def _errors(
+    members: Sequence[Mapping[str, Any]], runs: Sequence[Path], x: NDArray[Any], labels: NDArray[Any], views: int
+) -> dict[str, Any]:
     """Return the summary of the members' errors, in %, and as `first` those of the mean of the first 1, 2, ... ."""
-    each = [predict(xpnet.load(run), x, views) for run in runs]
+    each = [member["networks"] * predict(xpnet.load(run), x, views) for member, run in zip(members, runs, strict=True)]
 
     def wrong(p: NDArray[Any]) -> float:
         return 100 * float(np.mean(p.argmax(axis=1) != labels))
@@ -123,26 +111,28 @@ def promise(rungs: Mapping[str, Mapping[str, Any]], key: str, from_tflop: float 
     return Promise(math.exp(start), -float(slope))
 
 
-def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the part of the page about an ensemble, beside the rungs of the ladder."""
+def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], commands: Mapping[str, str]) -> str:
+    """Return the part of the page about an ensemble, beside the rungs of the ladder; `commands` trained its members."""
     case = suite["cases"]["ensemble"]
     one, six = (case["rows"][name] for name in VIEWS)
-    count, spent = len(case["members"]), list(accumulate(case["tflop"]))
-    lines = ["| | one view, % | six views, % | TFLOP together | together, one view, % | together, six views, % |"]
-    lines.append(f"|{'---|' * 6}")
-    for n, name in enumerate(case["members"]):
+    spent = list(accumulate(member["tflop"] for member in case["members"]))
+    lines = ["| `xpnet train --recipe best --split 45k` with | networks | one view, % | six views, % | TFLOP so far |"]
+    lines[0] += " averaged so far, one view, % | six views, % |"
+    lines.append(f"|{'---|' * 7}")
+    for n, member in enumerate(case["members"]):
         figures = [one["values"][n], six["values"][n], one["first"][n], six["first"][n]]
         alone, alone_six, *both = (f"{100 - figure:.2f}" for figure in figures)
-        both = [f"**{text}**" if n == count - 1 else text for text in both]
-        lines.append(f"| {name} | {alone} | {alone_six} | {spent[n]:.0f} | {' | '.join(both)} |")
-    text = "\n".join(lines) + "\n\n"
+        both = [f"**{text}**" if member is case["members"][-1] else text for text in both]
+        cells = [commands[member["name"]], str(member["networks"]), alone, alone_six, f"{spent[n]:.0f}", *both]
+        lines.append(f"| {' | '.join(cells)} |")
     law = promise(rungs, "accuracy_six_views")
-    return text + (
+    promised = (
         f"What the curve promises: from 2 TFLOP on, the rungs' errors with six views fall by "
-        f"{100 * (1 - 2**-law.power):.1f} % of themselves for each doubling of the arithmetic. One network would reach "
-        f"{law.accuracy(spent[-1]):.1f} % with the ensemble's {spent[-1]:.0f} TFLOP, and {RECORD} % (Z-Lin) with some "
-        f"{float(f'{law.needed(RECORD):.1g}'):,.0f}.\n\n"
+        f"{100 * (1 - 2**-law.power):.1f} % of themselves for each doubling of the arithmetic. One network would "
+        f"reach {law.accuracy(spent[-1]):.1f} % with the ensemble's {spent[-1]:.0f} TFLOP, and {RECORD} % (Z-Lin) "
+        f"with some {float(f'{law.needed(RECORD):.1g}'):,.0f}."
     )
+    return "\n".join([*lines, "", promised, "", ""])
 
 
 def reached(suite: Mapping[str, Any]) -> str:

@@ -22,6 +22,11 @@ def _published() -> dict[str, list[dict[str, str]]]:
     return tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
 
 
+def members() -> dict[str, str]:
+    """Return the options that trained the runs of the ensemble, by their names."""
+    return {one["name"]: one["options"] for one in _published()["member"]}
+
+
 def others(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
     """Return the section about records of others, with those of this page."""
     rows = [[one["accuracy"], one["what"], one["source"], _KNOWN[one["known"]]] for one in _published()["result"]]

@@ -39,10 +39,10 @@ def runs(capsys) -> list[Path]:
 
 
 def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
-    assert main(["learn", "--ensemble", *map(str, runs), "--shared", "0.5", "--data", DATA, "--out", "out.json"]) == 0
+    assert main(["learn", "--ensemble", *map(str, runs), "--data", DATA, "--out", "out.json"]) == 0
     assert "six views: members " in capsys.readouterr().out
     result = read(Path("out.json"))
-    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4 --shared 0.5"
+    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4"
     case = result["suites"]["learn-ensemble"]["cases"]["ensemble"]
     test = xpnet.load_data(DATA, "300/100").test
     for row, views in zip(case["rows"].values(), (1, 6), strict=True):
@@ -50,19 +50,25 @@ def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
         wrong = [100 * float(np.mean(p.argmax(1) != test.labels)) for p in (first, second, first + second)]
         assert row["values"] == pytest.approx(wrong[:2], rel=1e-5)
         assert row["first"] == pytest.approx([wrong[0], wrong[2]], rel=1e-5)
-    assert case["members"] == ["m3", "m4"]
     settings = {"pool": 4, "pca": 10, "hidden": "8", "epochs": 1}
-    assert case["tflop"] == pytest.approx([tflop(settings, 3), tflop(settings, 3) / 2], rel=1e-5)
+    found = [(member["name"], member["networks"], member["tflop"]) for member in case["members"]]
+    assert found == [(name, 1, pytest.approx(tflop(settings, 3), rel=1e-5)) for name in ("m3", "m4")]
 
 
-def test_runs_that_make_no_ensemble_are_refused(runs, capsys):
+def test_networks_of_a_run_have_the_weight_of_others(capsys, runs):
+    both = trained(capsys, "both", "--seed", "3", "--runs", "2")
+    found = ensemble.ensemble([both, runs[0]], DATA, lambda _: None)["cases"]["ensemble"]
+    test = xpnet.load_data(DATA).test
+    two, one = (predict(xpnet.load(run), test.x) for run in (both, runs[0]))
+    assert found["what"] == "3 networks, averaged"
+    assert found["rows"]["one view"]["first"][1] == 100 * np.mean((2 * two + one).argmax(1) != test.labels)
+    assert found["members"][0]["tflop"] == 2 * found["members"][1]["tflop"]
+
+
+def test_runs_that_are_not_finished_are_refused(runs, capsys):
     Path("empty").mkdir()
-    other = trained(capsys, "other", "--lambda", "0.1")
-    for wrong, sentence in ((Path("empty"), "is no finished run"), (other, "differs from m3 in lambda")):
-        capsys.readouterr()
-        words = ["learn", "--ensemble", str(runs[0]), str(wrong), "--data", DATA, "--out", "out.json"]
-        assert main(words) == 2
-        assert sentence in capsys.readouterr().err
+    assert main(["learn", "--ensemble", str(runs[0]), "empty", "--data", DATA, "--out", "out.json"]) == 2
+    assert "empty: is no finished run of xpnet train" in capsys.readouterr().err
 
 
 def measured() -> dict:
@@ -71,9 +77,8 @@ def measured() -> dict:
     for name, best in (("one view", 25.0), ("six views", 24.0)):
         figures = dict.fromkeys(("median", "min", "q1", "q3"), best + 2)
         rows[name] = figures | {"values": [best + 2, best + 3], "first": [best + 2, best]}
-    case = {"what": "2 networks", "unit": "% wrong", "reference": None, "rows": rows, "members": ["m0", "m1"]} | {
-        "tflop": [60.0, 30.0]
-    }
+    members = [{"name": name, "networks": 1, "tflop": spent} for name, spent in (("m0", 60.0), ("m1", 30.0))]
+    case = {"what": "2 networks", "unit": "% wrong", "reference": None, "rows": rows, "members": members}
     session = {"command": "python -m bench learn", "date": "2026-01-02", "commit": "abc1234", "probe_before": PROBE}
     suites = {ensemble.NAME: {"session": 0, "cases": {"ensemble": case}}}
     return {"format": "xpnet-bench-2", "machine": MACHINE, "sessions": [session], "suites": suites}
@@ -95,11 +100,12 @@ def test_promise_is_a_power_law_through_the_long_rungs():
 def test_page_tells_of_members_and_of_the_whole(monkeypatch):
     Path("one.json").write_text(json.dumps(measured()))
     results = newest(Path())
+    monkeypatch.setattr(published, "members", lambda: {"m0": "`--seed 0`", "m1": "`--seed 1`"})
     assert page._as_long_as_it_takes({}) == []
     ladder = {"learn": (Path("ladder.json"), {"suites": {"learn": {"cases": rungs()}}})}
     text = "".join(page._as_long_as_it_takes(results | ladder))
-    assert "| m0 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
-    assert "| m1 | 72.00 | 73.00 | 90 | **75.00** | **76.00** |" in text
+    assert "| `--seed 0` | 1 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
+    assert "| `--seed 1` | 1 | 72.00 | 73.00 | 90 | **75.00** | **76.00** |" in text
     assert "fall by 29.3 % of themselves" in text
     assert "and 78.6 % (Z-Lin) with some 10." in text
     assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in published.others(
