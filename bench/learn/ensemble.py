@@ -116,7 +116,15 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], co
     case = suite["cases"]["ensemble"]
     one, six = (case["rows"][name] for name in VIEWS)
     spent = list(accumulate(member["tflop"] for member in case["members"]))
-    lines = ["| `xpnet train --recipe best --split 45k` with | networks | one view, % | six views, % | TFLOP so far |"]
+    names = " ".join(member["name"] for member in case["members"])
+    about = (
+        f"{case['what'].capitalize()}: beyond `best` there is no recipe, and an ensemble says what more arithmetic "
+        "gives. Members were chosen by their validation images. Each row is a run, of one network or several; it has the name "
+        "that `--out` gives it, and\n\n"
+        f"    python -m bench learn --ensemble {names}\n\n"
+        "averages their probabilities.\n\n"
+    )
+    lines = ["| `xpnet train --recipe best` with | networks | one view, % | six views, % | TFLOP so far |"]
     lines[0] += " averaged so far, one view, % | six views, % |"
     lines.append(f"|{'---|' * 7}")
     for n, member in enumerate(case["members"]):
@@ -125,14 +133,16 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], co
         both = [f"**{text}**" if member is case["members"][-1] else text for text in both]
         cells = [commands[member["name"]], str(member["networks"]), alone, alone_six, f"{spent[n]:.0f}", *both]
         lines.append(f"| {' | '.join(cells)} |")
-    law = promise(rungs, "accuracy_six_views")
+    law, latest = (promise(rungs, "accuracy_six_views", from_tflop=start) for start in (2.0, 10.0))
+    needed = sorted(float(f"{one.needed(RECORD):.1g}") for one in (law, latest))
     promised = (
         f"What the curve promises: from 2 TFLOP on, the rungs' errors with six views fall by "
-        f"{100 * (1 - 2**-law.power):.1f} % of themselves for each doubling of the arithmetic. One network would "
-        f"reach {law.accuracy(spent[-1]):.1f} % with the ensemble's {spent[-1]:.0f} TFLOP, and {RECORD} % (Z-Lin) "
-        f"with some {float(f'{law.needed(RECORD):.1g}'):,.0f}."
+        f"{100 * (1 - 2**-law.power):.1f} % of themselves for each doubling of the arithmetic, from 10 TFLOP on by "
+        f"{100 * (1 - 2**-latest.power):.1f} %. One network would reach {latest.accuracy(spent[-1]):.1f} to "
+        f"{law.accuracy(spent[-1]):.1f} % with the ensemble's {spent[-1]:.0f} TFLOP, and {RECORD} % (Z-Lin) with some "
+        f"{needed[0]:,.0f} to {needed[1]:,.0f}."
     )
-    return "\n".join([*lines, "", promised, "", ""])
+    return about + "\n".join([*lines, "", promised, "", ""])
 
 
 def reached(suite: Mapping[str, Any]) -> str:
