@@ -119,8 +119,8 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], co
     names = " ".join(member["name"] for member in case["members"])
     about = (
         f"{case['what'].capitalize()}: beyond `best` there is no recipe, and an ensemble says what more arithmetic "
-        "gives. Members were chosen by their validation images. Each row is a run, of one network or several; it has the name "
-        "that `--out` gives it, and\n\n"
+        "gives. Members were chosen by their validation images. Each row is a run, of one network or several; it has "
+        "the name that `--out` gives it, and\n\n"
         f"    python -m bench learn --ensemble {names}\n\n"
         "averages their probabilities.\n\n"
     )
