@@ -50,10 +50,9 @@ def ensemble(runs: Sequence[Path], data: str | None, say: Callable[[str], None])
 
 
 def _member(run: Path) -> dict[str, Any]:
-    """Return what a run is called, its number of networks, its arithmetic and the options that trained it."""
+    """Return what a run is called, its number of networks, its arithmetic and its settings."""
     try:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        about = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BenchError(f"{run}: is no finished run of xpnet train") from None
     given, _ = read_settings(run)
@@ -62,8 +61,7 @@ def _member(run: Path) -> dict[str, Any]:
         "name": run.name,
         "networks": networks,
         "tflop": networks * tflop(given, metrics["steps"]),
-        "settings": given,
-        "commit": about.get("commit"),
+        "settings": {key: value for key, value in given.items() if key != "data"},
     }
 
 
@@ -111,8 +109,17 @@ def promise(rungs: Mapping[str, Mapping[str, Any]], key: str, from_tflop: float 
     return Promise(math.exp(start), -float(slope))
 
 
-def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], commands: Mapping[str, str]) -> str:
-    """Return the part of the page about an ensemble, beside the rungs of the ladder; `commands` trained its members."""
+def section(
+    suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], options: Mapping[str, str], note: str
+) -> str:
+    """Return the part of the page about an ensemble, beside the rungs of the ladder.
+
+    Args:
+        suite: The result.
+        rungs: The ladder's cases.
+        options: What trained each member, by its name.
+        note: What is said of the ensemble, below its table.
+    """
     case = suite["cases"]["ensemble"]
     one, six = (case["rows"][name] for name in VIEWS)
     spent = list(accumulate(member["tflop"] for member in case["members"]))
@@ -131,7 +138,7 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], co
         figures = [one["values"][n], six["values"][n], one["first"][n], six["first"][n]]
         alone, alone_six, *both = (f"{100 - figure:.2f}" for figure in figures)
         both = [f"**{text}**" if member is case["members"][-1] else text for text in both]
-        cells = [commands[member["name"]], str(member["networks"]), alone, alone_six, f"{spent[n]:.0f}", *both]
+        cells = [options[member["name"]], str(member["networks"]), alone, alone_six, f"{spent[n]:.0f}", *both]
         lines.append(f"| {' | '.join(cells)} |")
     law, latest = (promise(rungs, "accuracy_six_views", from_tflop=start) for start in (2.0, 10.0))
     needed = sorted(float(f"{one.needed(RECORD):.1g}") for one in (law, latest))
@@ -142,7 +149,7 @@ def section(suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], co
         f"{law.accuracy(spent[-1]):.1f} % with the ensemble's {spent[-1]:.0f} TFLOP, and {RECORD} % (Z-Lin) with some "
         f"{needed[0]:,.0f} to {needed[1]:,.0f}."
     )
-    return about + "\n".join([*lines, "", promised, "", ""])
+    return about + "\n".join([*lines, "", note, "", promised, "", ""])
 
 
 def reached(suite: Mapping[str, Any]) -> str:

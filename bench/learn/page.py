@@ -59,7 +59,7 @@ def _as_long_as_it_takes(results: dict[str, tuple[Path, dict[str, Any]]]) -> lis
         return []
     path, result = results[ensemble.NAME]
     suite = result["suites"][ensemble.NAME]
-    text = ensemble.section(suite, results["learn"][1]["suites"]["learn"]["cases"], published.members())
+    text = ensemble.section(suite, results["learn"][1]["suites"]["learn"]["cases"], *published.members())
     return ["## As long as it takes\n\n", text, _source(path, result, suite)]
 
 

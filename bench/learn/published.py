@@ -18,13 +18,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _published() -> dict[str, list[dict[str, str]]]:
+def _published() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
 
 
-def members() -> dict[str, str]:
-    """Return the options that trained the runs of the ensemble, by their names."""
-    return {one["name"]: one["options"] for one in _published()["member"]}
+def members() -> tuple[dict[str, str], str]:
+    """Return the options that trained the runs of the ensemble, by their names, and what is said of it."""
+    found = _published()
+    return {one["name"]: one["options"] for one in found["member"]}, found["ensemble"].strip()
 
 
 def others(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:

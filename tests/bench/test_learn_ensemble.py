@@ -100,12 +100,13 @@ def test_promise_is_a_power_law_through_the_long_rungs():
 def test_page_tells_of_members_and_of_the_whole(monkeypatch):
     Path("one.json").write_text(json.dumps(measured()))
     results = newest(Path())
-    monkeypatch.setattr(published, "members", lambda: {"m0": "`--seed 0`", "m1": "`--seed 1`"})
+    monkeypatch.setattr(published, "members", lambda: ({"m0": "`--seed 0`", "m1": "`--seed 1`"}, "A note."))
     assert page._as_long_as_it_takes({}) == []
     ladder = {"learn": (Path("ladder.json"), {"suites": {"learn": {"cases": rungs()}}})}
     text = "".join(page._as_long_as_it_takes(results | ladder))
     assert "| `--seed 0` | 1 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
     assert "| `--seed 1` | 1 | 72.00 | 73.00 | 90 | **75.00** | **76.00** |" in text
+    assert "\n\nA note.\n\n" in text
     assert "fall by 29.3 % of themselves for each doubling of the arithmetic, from 10 TFLOP on by 29.3 %" in text
     assert "and 78.6 % (Z-Lin) with some 10 to 10." in text
     assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in published.others(
