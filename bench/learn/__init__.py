@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         "--ensemble", type=Path, nargs="+", metavar="RUN", help="average the networks of finished runs of xpnet train"
     )
     parser.add_argument(
+        "--shared",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="with --ensemble: epochs that all have from the first [0]",
+    )
+    parser.add_argument(
         "--page", action="store_true", help="write docs/learning.md, its chart and recipes_reached.toml"
     )
     parser.add_argument("--check", action="store_true", help="with --page: change nothing")
@@ -183,7 +190,7 @@ def _ensemble(options: argparse.Namespace, result: dict[str, Any], out: Path) ->
     from bench.machine import probe
 
     begin = time.perf_counter()
-    found = ensemble(options.ensemble, options.data, _say)
+    found = ensemble(options.ensemble, options.data, options.shared, _say)
     result["suites"][NAME] = found | {"session": len(result["sessions"]) - 1}
     result["sessions"][-1]["probe_after"] = probe()
     _keep(result, out, begin)

@@ -26,10 +26,16 @@ RECORD = 78.6
 VIEWS = {"one view": 1, "six views": 6}
 
 
-def ensemble(runs: Sequence[Path], data: str | None, say: Callable[[str], None]) -> dict[str, Any]:
+def ensemble(runs: Sequence[Path], data: str | None, shared: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Evaluate run folders of `xpnet train` on the test set of `data`, each alone and the first n of them together.
 
     Each network has the same weight; a run of several networks is one member.
+
+    Args:
+        runs: The folders.
+        data: As for ``xpnet train``.
+        shared: Epochs of the first run that the others have not trained themselves: they went on from its checkpoint.
+        say: Function that prints a line.
 
     Returns:
         A suite of one case.  The values of a row are the errors of the members, in %.
@@ -37,7 +43,7 @@ def ensemble(runs: Sequence[Path], data: str | None, say: Callable[[str], None])
     Raises:
         BenchError: A run is not finished.
     """
-    members = [_member(run) for run in runs]
+    members = [_member(run, shared if number else 0.0) for number, run in enumerate(runs)]
     test = xpnet.load_data(data).test
     rows = {}
     for name, views in VIEWS.items():
@@ -49,7 +55,7 @@ def ensemble(runs: Sequence[Path], data: str | None, say: Callable[[str], None])
     return {"cases": {"ensemble": case | {"members": members}}}
 
 
-def _member(run: Path) -> dict[str, Any]:
+def _member(run: Path, shared: float) -> dict[str, Any]:
     """Return what a run is called, its number of networks, its arithmetic and its settings."""
     try:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -60,7 +66,7 @@ def _member(run: Path) -> dict[str, Any]:
     return {
         "name": run.name,
         "networks": networks,
-        "tflop": networks * tflop(given, metrics["steps"]),
+        "tflop": networks * tflop(given, metrics["steps"]) * (1 - shared / metrics["epochs"]),
         "settings": {key: value for key, value in given.items() if key != "data"},
     }
 
@@ -110,7 +116,11 @@ def promise(rungs: Mapping[str, Mapping[str, Any]], key: str, from_tflop: float 
 
 
 def section(
-    suite: Mapping[str, Any], rungs: Mapping[str, Mapping[str, Any]], options: Mapping[str, str], note: str
+    suite: Mapping[str, Any],
+    rungs: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, str],
+    before: str,
+    after: str,
 ) -> str:
     """Return the part of the page about an ensemble, beside the rungs of the ladder.
 
@@ -118,20 +128,13 @@ def section(
         suite: The result.
         rungs: The ladder's cases.
         options: What trained each member, by its name.
-        note: What is said of the ensemble, below its table.
+        before: What is said of the ensemble above its table.
+        after: What is said below.
     """
     case = suite["cases"]["ensemble"]
     one, six = (case["rows"][name] for name in VIEWS)
     spent = list(accumulate(member["tflop"] for member in case["members"]))
-    names = " ".join(member["name"] for member in case["members"])
-    about = (
-        f"{case['what'].capitalize()}: beyond `best` there is no recipe, and an ensemble says what more arithmetic "
-        "gives. Members were chosen by their validation images. Each row is a run, of one network or several; it has "
-        "the name that `--out` gives it, and\n\n"
-        f"    python -m bench learn --ensemble {names}\n\n"
-        "averages their probabilities.\n\n"
-    )
-    lines = ["| `xpnet train --recipe best` with | networks | one view, % | six views, % | TFLOP so far |"]
+    lines = ["| member | networks | one view, % | six views, % | TFLOP so far |"]
     lines[0] += " averaged so far, one view, % | six views, % |"
     lines.append(f"|{'---|' * 7}")
     for n, member in enumerate(case["members"]):
@@ -149,7 +152,7 @@ def section(
         f"{law.accuracy(spent[-1]):.1f} % with the ensemble's {spent[-1]:.0f} TFLOP, and {RECORD} % (Z-Lin) with some "
         f"{needed[0]:,.0f} to {needed[1]:,.0f}."
     )
-    return about + "\n".join([*lines, "", note, "", promised, "", ""])
+    return "\n".join([before, "", *lines, "", after, "", promised, "", ""])
 
 
 def reached(suite: Mapping[str, Any]) -> str:

@@ -22,10 +22,11 @@ def _published() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
 
 
-def members() -> tuple[dict[str, str], str]:
-    """Return the options that trained the runs of the ensemble, by their names, and what is said of it."""
+def members() -> tuple[dict[str, str], str, str]:
+    """Return what trained the runs of the ensemble, by their names, and what is said above and below its table."""
     found = _published()
-    return {one["name"]: one["options"] for one in found["member"]}, found["ensemble"].strip()
+    options = {one["name"]: one["options"] for one in found["member"]}
+    return options, found["ensemble"]["before"].strip(), found["ensemble"]["after"].strip()
 
 
 def others(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:

@@ -39,10 +39,10 @@ def runs(capsys) -> list[Path]:
 
 
 def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
-    assert main(["learn", "--ensemble", *map(str, runs), "--data", DATA, "--out", "out.json"]) == 0
+    assert main(["learn", "--ensemble", *map(str, runs), "--shared", "0.5", "--data", DATA, "--out", "out.json"]) == 0
     assert "six views: members " in capsys.readouterr().out
     result = read(Path("out.json"))
-    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4"
+    assert result["command"] == "python -m bench learn --data DATA --ensemble m3 m4 --shared 0.5"
     case = result["suites"]["learn-ensemble"]["cases"]["ensemble"]
     test = xpnet.load_data(DATA, "300/100").test
     for row, views in zip(case["rows"].values(), (1, 6), strict=True):
@@ -52,12 +52,13 @@ def test_ensemble_is_the_mean_of_the_probabilities_of_its_members(runs, capsys):
         assert row["first"] == pytest.approx([wrong[0], wrong[2]], rel=1e-5)
     settings = {"pool": 4, "pca": 10, "hidden": "8", "epochs": 1}
     found = [(member["name"], member["networks"], member["tflop"]) for member in case["members"]]
-    assert found == [(name, 1, pytest.approx(tflop(settings, 3), rel=1e-5)) for name in ("m3", "m4")]
+    whole = tflop(settings, 3)
+    assert found == [("m3", 1, pytest.approx(whole, rel=1e-5)), ("m4", 1, pytest.approx(whole / 2, rel=1e-5))]
 
 
 def test_networks_of_a_run_have_the_weight_of_others(capsys, runs):
     both = trained(capsys, "both", "--seed", "3", "--runs", "2")
-    found = ensemble.ensemble([both, runs[0]], DATA, lambda _: None)["cases"]["ensemble"]
+    found = ensemble.ensemble([both, runs[0]], DATA, 0.0, lambda _: None)["cases"]["ensemble"]
     test = xpnet.load_data(DATA).test
     two, one = (predict(xpnet.load(run), test.x) for run in (both, runs[0]))
     assert found["what"] == "3 networks, averaged"
@@ -100,13 +101,14 @@ def test_promise_is_a_power_law_through_the_long_rungs():
 def test_page_tells_of_members_and_of_the_whole(monkeypatch):
     Path("one.json").write_text(json.dumps(measured()))
     results = newest(Path())
-    monkeypatch.setattr(published, "members", lambda: ({"m0": "`--seed 0`", "m1": "`--seed 1`"}, "A note."))
+    monkeypatch.setattr(published, "members", lambda: ({"m0": "`--seed 0`", "m1": "`--seed 1`"}, "Before.", "After."))
     assert page._as_long_as_it_takes({}) == []
     ladder = {"learn": (Path("ladder.json"), {"suites": {"learn": {"cases": rungs()}}})}
     text = "".join(page._as_long_as_it_takes(results | ladder))
     assert "| `--seed 0` | 1 | 73.00 | 74.00 | 60 | 73.00 | 74.00 |" in text
     assert "| `--seed 1` | 1 | 72.00 | 73.00 | 90 | **75.00** | **76.00** |" in text
-    assert "\n\nA note.\n\n" in text
+    assert "\n\nBefore.\n\n|" in text
+    assert "|\n\nAfter.\n\n" in text
     assert "fall by 29.3 % of themselves for each doubling of the arithmetic, from 10 TFLOP on by 29.3 %" in text
     assert "and 78.6 % (Z-Lin) with some 10 to 10." in text
     assert "| **75.0; 76.0** | xpnet, 2 networks: one view; six views | this page | measured |" in published.others(
