@@ -112,7 +112,15 @@ def _command(options: argparse.Namespace) -> str:
         if name == "ensemble":
             words.append(f"{flag} {' '.join(path.name for path in value)}")
             continue
-        shown = "DATA" if name == "data" else ",".join(value) if isinstance(value, list) else str(value)
+        shown = (
+            "DATA"
+            if name == "data"
+            else ",".join(value)
+            if isinstance(value, list)
+            else f"{value:g}"
+            if isinstance(value, float)
+            else str(value)
+        )
         words.append(flag if value is True else f"{flag} {shown}")
     return " ".join(words)
 
