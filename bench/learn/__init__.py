@@ -3,6 +3,7 @@
 python -m bench learn --peers                 # all rungs, five seeds, xpnet and PyTorch in turn: hours
 python -m bench learn --rungs fast-50,fast-60 --seeds 2
 python -m bench learn --steps --peers         # the training step alone, minutes
+python -m bench learn --ensemble RUN RUN ...  # finished runs, averaged
 python -m bench learn --page                  # docs/learning.md and the figures of `xpnet recipes`, from the results
 python -m bench learn --page --check          # exit code 1 if they are not what this would write
 
@@ -33,10 +34,13 @@ def main(arguments: Sequence[str]) -> int:
         from bench.learn.page import write_pages
 
         return write_pages(options.root, options.results, check=options.check)
-    out = options.out or FOLDER / f"{time.strftime('%Y-%m-%d')}-learn{'-gpu' * (options.device == 'gpu')}.json"
+    kind = "-ensemble" if options.ensemble else "-gpu" * (options.device == "gpu")
+    out = options.out or FOLDER / f"{time.strftime('%Y-%m-%d')}-learn{kind}.json"
     if options.out is None and options.epochs_scale != 1:
         raise BenchError("--epochs-scale: makes no ladder; name a file with --out")
     result = _begun(out, options)
+    if options.ensemble:
+        return _ensemble(options, result, out)
     return _steps(options, result, out) if options.steps else _ladder(options, result, out)
 
 
@@ -63,6 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=_whole, default=45_000, help="with --steps: training samples [45000]")
     parser.add_argument("--steps-a-round", type=_whole, default=45, help="with --steps [45]")
     parser.add_argument("--pause", type=float, default=PAUSE, help=f"with --steps: seconds before each turn [{PAUSE}]")
+    parser.add_argument(
+        "--ensemble", type=Path, nargs="+", metavar="RUN", help="average the networks of finished runs of xpnet train"
+    )
+    parser.add_argument(
+        "--shared",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="with --ensemble: epochs that all have from the first [0]",
+    )
     parser.add_argument(
         "--page", action="store_true", help="write docs/learning.md, its chart and recipes_reached.toml"
     )
@@ -95,7 +109,18 @@ def _command(options: argparse.Namespace) -> str:
         if value == getattr(defaults, name) or name in ("out", "results", "root"):
             continue
         flag = f"--{name.replace('_', '-')}"
-        shown = "DATA" if name == "data" else ",".join(value) if isinstance(value, list) else str(value)
+        if name == "ensemble":
+            words.append(f"{flag} {' '.join(path.name for path in value)}")
+            continue
+        shown = (
+            "DATA"
+            if name == "data"
+            else ",".join(value)
+            if isinstance(value, list)
+            else f"{value:g}"
+            if isinstance(value, float)
+            else str(value)
+        )
         words.append(flag if value is True else f"{flag} {shown}")
     return " ".join(words)
 
@@ -166,6 +191,19 @@ def _ladder(options: argparse.Namespace, result: dict[str, Any], out: Path) -> i
     print(table(suite))
     print(f"written: {out}")
     return 1 if any(case["left_out"] for case in suite["cases"].values()) else 0
+
+
+def _ensemble(options: argparse.Namespace, result: dict[str, Any], out: Path) -> int:
+    from bench.learn.ensemble import NAME, ensemble
+    from bench.machine import probe
+
+    begin = time.perf_counter()
+    found = ensemble(options.ensemble, options.data, options.shared, _say)
+    result["suites"][NAME] = found | {"session": len(result["sessions"]) - 1}
+    result["sessions"][-1]["probe_after"] = probe()
+    _keep(result, out, begin)
+    print(f"written: {out}")
+    return 0
 
 
 def _steps(options: argparse.Namespace, result: dict[str, Any], out: Path) -> int:

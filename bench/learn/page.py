@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.learn import ensemble, published
 from bench.learn.ladder import WAYS
 from bench.learn.steps import SHARE, TIMES, ratios
 from bench.results import FOLDER, newest
@@ -15,7 +14,6 @@ from xpnet.report.theme import mean_and_std
 PAGE, FIGURE = Path("docs/learning.md"), Path("docs/images/learning")
 REACHED = Path("xpnet/config/recipes_reached.toml")
 _EMPTY = "Not measured yet."
-_KNOWN = {"read": "read at the source", "cited": "cited by others"}
 
 
 def page(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
@@ -25,13 +23,15 @@ def page(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
     parts.append(_ladder(results, "learn", f"![Accuracy against seconds]({FIGURE.relative_to('docs')}.png)"))
     if "learn-gpu" in results:
         parts += ["## On a GPU\n\n", _ladder(results, "learn-gpu", "")]
-    parts += ["## The training step alone\n\n", _steps(results), f"{run}\n", _others(results), _tried()]
+    parts += _as_long_as_it_takes(results)
+    parts += [
+        "## The training step alone\n\n",
+        _steps(results),
+        f"{run}\n",
+        published.others(results),
+        published.tried(),
+    ]
     return "".join(parts)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + "\n\n"
 
 
 def _ladder(results: dict[str, tuple[Path, dict[str, Any]]], name: str, figure: str) -> str:
@@ -50,7 +50,17 @@ def _ladder(results: dict[str, tuple[Path, dict[str, Any]]], name: str, figure: 
         "one view; the ratio is PyTorch's median divided by xpnet's.\n\n"
     )
     shown = f"{figure}\n\n" if figure else ""
-    return _table(header, rows) + words + shown + _source(path, result, suite)
+    return published.table(header, rows) + words + shown + _source(path, result, suite)
+
+
+def _as_long_as_it_takes(results: dict[str, tuple[Path, dict[str, Any]]]) -> list[str]:
+    """Return the section about the ensemble, if one was measured."""
+    if ensemble.NAME not in results or "learn" not in results:
+        return []
+    path, result = results[ensemble.NAME]
+    suite = result["suites"][ensemble.NAME]
+    text = ensemble.section(suite, results["learn"][1]["suites"]["learn"]["cases"], *published.members())
+    return ["## As long as it takes\n\n", text, _source(path, result, suite)]
 
 
 def _row(rung: str, case: dict[str, Any]) -> list[str]:
@@ -137,55 +147,7 @@ def _steps(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
         ]
     )
     header = ["µs a step: median [quartiles]", *(case["what"] for case in cases.values())]
-    return about + _table(header, rows) + _source(path, result, result["suites"]["learn-steps"])
-
-
-def _published() -> dict[str, list[dict[str, str]]]:
-    return tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
-
-
-def _others(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
-    rows = [[one["accuracy"], one["what"], one["source"], _KNOWN[one["known"]]] for one in _published()["result"]]
-    if "learn" in results:
-        best = [case for case in results["learn"][1]["suites"]["learn"]["cases"].values() if "xpnet" in case["rows"]]
-        case = max(best, key=lambda one: float(one["rows"]["xpnet"]["accuracy"]))
-        row = case["rows"]["xpnet"]
-        shown = f"**{100 * row['accuracy']:.1f}; {100 * row['accuracy_six_views']:.1f}**"
-        rows.append([shown, f"xpnet, {case['what']}: one view; six views", "this page", "measured"])
-    text = "## What others reached\n\nPurely fully connected networks on CIFAR-10, in % of the test set.\n\n"
-    return text + _table(["%", "network and training", "source", "this figure was"], rows)
-
-
-def _tried() -> str:
-    rows = [[one["what"], one["points"].replace("-", "−", 1)] for one in _published()["tried"]]
-    text = (
-        "## What was tried and does not pay\n\nDifferences in validation accuracy, in points, of a prototype "
-        "in PyTorch at 1.2 TFLOP (512-256 on 200 components, 16 epochs). Single runs of one setting differ by "
-        "0.3 to 1 points.\n\n"
-    )
-    text += _table(["in place of the recipe", "points"], rows)
-    measured = [[one["what"], one["points"].replace("-", "−", 1)] for one in _published()["measured"]]
-    text += (
-        "The same of xpnet's own settings at 0.30 TFLOP: `fast-60` on the split of 45,000 and 5,000, whose mean over "
-        "three seeds is 61.65 ± 0.20 %. Differences of less than 0.4 points are noise. A row is "
-        "`xpnet train --recipe fast-60 --split 45k --runs 3` with its options, AdamW and Lion also `--lambda 0`.\n\n"
-    )
-    text += _table(["`xpnet train --recipe fast-60` with", "points"], measured)
-    text += (
-        "Long trainings are another matter: there networks of 1024-512 on 300 components fit the training set much "
-        "better than other pictures, and what keeps gamma from growing pays most. Rows without a number of seeds have "
-        "one.\n\n"
-    )
-    rows = [[one["what"], one["points"]] for one in _published()["long"]]
-    text += _table(["1024-512 on 300 components", "validation; test, %"], rows)
-    text += (
-        "A [search](learning-search.html) over widths, components, rates, penalties, shifts, smoothing and dropout at "
-        "0.33 TFLOP a trial (`xpnet search --budget`) finds the optimum flat: 171 to 386 units a layer reach "
-        "59 to 60 %.\n\nWhat measured nothing and would need code of its own was not built: averages of weights, batch "
-        "normalisation after the activation, residual connections, max-norm, mixup. Whitening without a projection "
-        "(ZCA) differs from all components by a rotation, which Gaussian weights and SGD with L2 do not see.\n"
-    )
-    return text
+    return about + published.table(header, rows) + _source(path, result, result["suites"]["learn-steps"])
 
 
 def reached(results: dict[str, tuple[Path, dict[str, Any]]]) -> str:
