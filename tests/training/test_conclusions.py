@@ -162,6 +162,21 @@ def test_advice_on_rates_is_borne_out_by_other_networks_of_the_same_group(rule: 
             assert any(better(o["settings"][rate], own) and o["final"]["validation"] > accuracy for o in beside)
 
 
+def test_training_that_stops_inside_a_cycle_is_advised_to_end_it():
+    """Eight epochs of 450 steps, of a cycle of ten: the rate is at two fifths of its highest."""
+    rates = np.r_[np.linspace(0.02, 0.1, 5), 0.08, 0.06, 0.04]
+    rising = np.array([0.38, 0.43, 0.46, 0.472, 0.484, 0.492, 0.505, 0.514])
+    course = made(train=rising + 0.02, validation=rising, eta=rates, schedule="triangular", samples=11_250, epochs=8)
+    conclusion = conclude(course)
+    assert conclusion.text == (
+        "The network was still improving when it stopped inside a cycle of the learning rate: the last epoch gained "
+        "0.9 points, at a rate of 0.04, which falls to 1e-05 by epoch 10. Try epochs = 10 (the end of the cycle)."
+    )
+    assert (conclusion.rule, conclusion.evidence["try"]) == ("inside-a-cycle", {"epochs": 10})
+    flat = dataclasses.replace(course, validation_accuracy=np.r_[rising[:-1], rising[-2]])
+    assert conclude(flat) is None or conclude(flat).rule != "inside-a-cycle"
+
+
 def test_restart_of_a_cosine_is_no_rate_that_is_too_large():
     curve = LEVEL + WAVES
     course = made(train=curve, validation=curve, eta=COSINES, schedule="cosine-restarts", loss=1 + COSINES / 4)

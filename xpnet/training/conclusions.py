@@ -42,6 +42,8 @@ _WIDE, _FALLS = 0.15, 0.015
 # Still learning: how much the validation loss of the last third is at least below that of the third before it, on
 # average, or its last value below that of an earlier cycle; and the least gain in accuracy.
 _FALL, _GAIN = 0.025, 0.005
+# Inside a cycle: the share of the highest rate above which the last one is far from the lowest.
+_HIGH = 0.1
 # Small steps: this share of epochs lowers the losses. If the rate has fallen at the end, also: a small gap, so many
 # epochs, and at most this share of the fall of the validation loss in the first quarter of them.
 _SMOOTH, _SMALL_GAP, _LONG, _SLOW = 0.9, 0.05, 20, 0.65
@@ -82,7 +84,7 @@ def conclude(course: Course) -> Conclusion | None:
     if few or not known or not all(map(math.isfinite, course.final.values())):
         return None
     rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
-    rules += [_stopped_early] if course.stopped else [_still_learning]
+    rules += [_stopped_early] if course.stopped else [_inside_a_cycle, _still_learning]
     return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
 
 
@@ -149,6 +151,19 @@ def _still_learning(course: Course) -> Conclusion | None:
     advice = [*longer(course.at), *larger_rate(course.at)]
     text = f"{course.who} was still learning when it ended: {words}.{advised(advice)}"
     return Conclusion(text, "still-learning", evidence | to_try(advice))
+
+
+def _inside_a_cycle(course: Course) -> Conclusion | None:
+    """Find a training that ends inside a cycle of the learning rate, while each epoch still gains."""
+    accuracy, loss, eta, end = course.validation_accuracy, course.validation_loss, course.eta, course.cycle_end()
+    gain = float(accuracy[-1] - accuracy[-2])
+    if end is None or not eta[-2] > eta[-1] > _HIGH * eta.max() or gain < _GAIN or loss.argmin() != len(loss) - 1:
+        return None
+    text = f"{course.who} was still improving when it stopped inside a cycle of the learning rate: the last epoch "
+    low = float(course.at.value("eta_min"))
+    text += f"gained {_points(gain)}, at a rate of {eta[-1]:.2g}, which falls to {low:.2g} by epoch {end}."
+    advice = [Advice(f"epochs = {end} (the end of the cycle)", {"epochs": end})]
+    return Conclusion(f"{text}{advised(advice)}", "inside-a-cycle", {"gain": gain, "end": end} | to_try(advice))
 
 
 def _large_steps(course: Course) -> Conclusion | None:

@@ -98,3 +98,11 @@ class Course:
         """Return the positions of the epochs that end a cycle of the learning rate: it falls there, and not after."""
         eta = np.append(self.eta, np.inf)
         return [e for e in range(1, self.epochs) if eta[e] < eta[e - 1] and eta[e] <= eta[e + 1]]
+
+    def cycle_end(self) -> int | None:
+        """Return the number of the epoch by which the last cycle ends; None if its cycles are of different lengths."""
+        if self.schedule != "triangular" or "train" not in self.samples:
+            return None
+        length = self.at.train.length(self.samples["train"], self.at.network)
+        cycle = 2 * length.n_s / length.steps_per_epoch
+        return math.ceil(math.ceil(self.epochs / cycle) * cycle)
