@@ -14,7 +14,7 @@ from xpnet.report.inspection import Inspection, first_layer, weight_pictures
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.score_sections import scores_by_class
-from xpnet.training.conclusions import confused
+from xpnet.training.confused_classes import confused
 
 # Most pictures of units; most features and units of a heat map; most features in the table.
 _UNITS, _MAP, _LISTED = 60, (48, 64), 20

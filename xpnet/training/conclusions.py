@@ -9,7 +9,7 @@ rules.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,13 @@ from xpnet.training.advice import (
     smaller_steps,
     to_try,
 )
-from xpnet.training.chance_level import percent
+from xpnet.training.chance_level import percent, wilson
 from xpnet.training.course import Course
 
 # Fewer epochs show no trend, and fewer validation samples are too noisy.
 _FEW_EPOCHS, _FEW_SAMPLES = 8, 100
+# Folds of the cross-validation that is advised instead.
+_FOLDS = 5
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
@@ -54,9 +56,6 @@ _CLIMB, _JUMP, _JUMP_ERRORS = 0.05, 0.02, 1.0
 _SHRINKS = 0.02
 # Underfitting: at most this distance to the training accuracy, which is below this share.
 _TOGETHER, _LEARNABLE = 0.03, 0.9
-# Two classes: the share of their samples that is taken for the other, the multiple of the mean of all pairs, the least
-# count.
-_CONFUSED, _OUTSTANDING, _MISTAKES = 0.15, 3.0, 20
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,27 @@ def conclude(course: Course) -> Conclusion | None:
     """
     columns = (course.train_accuracy, course.validation_accuracy, course.train_loss, course.validation_loss)
     known = all(np.isfinite(column).all() for column in columns)
-    few = course.epochs < _FEW_EPOCHS or course.samples["validation"] < _FEW_SAMPLES
-    if few or not known or not all(map(math.isfinite, course.final.values())):
+    if course.epochs < _FEW_EPOCHS or not known or not all(map(math.isfinite, course.final.values())):
         return None
+    if course.samples["validation"] < _FEW_SAMPLES:
+        return _few_samples(course)
     rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
     rules += [_stopped_early] if course.stopped else [_inside_a_cycle, _still_learning]
     return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
+
+
+def _few_samples(course: Course) -> Conclusion:
+    """Return what a validation set says that is too small for the other rules."""
+    n, accuracy = course.samples["validation"], course.final["validation"]
+    low, high = (100 * edge for edge in wilson(accuracy, n))
+    what = "samples" if course.at.image_shape else "rows"
+    text = f"{course.who} is right for {percent(accuracy)} of {n} validation {what}, so few that the accuracy on all "
+    text += f"others may be {low:.0f} to {high:.0f} %. "
+    near = course.gap <= max(_SMALL_GAP, 2 * course.gap_error)
+    text += f"It is right for {percent(course.final['train'])} of the training {what}, "
+    text += "no sign of overfitting." if near else "a sign of overfitting."
+    text += f" For a firmer figure use cross-validation (--cv {_FOLDS})."
+    return Conclusion(text, "few-samples", {"samples": n, "interval": [low / 100, high / 100], "try": {"cv": _FOLDS}})
 
 
 def _overfits(course: Course) -> Conclusion | None:
@@ -257,30 +271,6 @@ def followed(first: Conclusion | None, second: Conclusion | None) -> Conclusion 
         return first or second
     also = {"rule": second.rule, **second.evidence}
     return Conclusion(f"{first.text} {second.text}", first.rule, {**first.evidence, "also": also})
-
-
-def confused(confusion: Any, names: Sequence[str]) -> Conclusion | None:
-    """Return which two classes are taken for each other most, if they stand out.
-
-    Args:
-        confusion: Samples by true class (rows) and predicted class: (classes, classes).
-        names: Names of the classes.
-    """
-    counts = np.asarray(confusion, float)
-    if len(counts) < 3:
-        return None
-    mutual, totals = counts + counts.T, counts.sum(axis=1)
-    pairs = mutual[upper := np.triu_indices(len(counts), 1)]
-    best = int(pairs.argmax())
-    a, b = int(upper[0][best]), int(upper[1][best])
-    share = pairs[best] / max(1.0, totals[a] + totals[b])
-    if min(counts[a, b], counts[b, a]) < _MISTAKES / 4 or pairs[best] < max(_MISTAKES, _OUTSTANDING * pairs.mean()):
-        return None
-    if share < _CONFUSED:
-        return None
-    text = f"{names[a]} and {names[b]} are taken for each other most: {percent(share)} of the samples of the two, "
-    text += f"{int(counts[a, b]):,} {names[a]} as {names[b]} and {int(counts[b, a]):,} {names[b]} as {names[a]}."
-    return Conclusion(text, "confused", {"classes": [names[a], names[b]], "share": float(share)})
 
 
 def _points(share: float) -> str:
