@@ -121,6 +121,13 @@ class RunRecord:
         """What the run says, in one sentence; empty if nothing, and for runs of earlier versions."""
         return str(((self.metrics or {}).get("conclusion") or {}).get("text", ""))
 
+    @property
+    def tied(self) -> list[Mapping[str, Any]]:
+        """The combinations of settings that chance does not tell from the best, as the conclusion has them."""
+        evidence = ((self.metrics or {}).get("conclusion") or {}).get("evidence")
+        tied = evidence.get("tied") if isinstance(evidence, Mapping) else None
+        return [one for one in tied if isinstance(one, Mapping)] if isinstance(tied, list) else []
+
     def known(self, members: Sequence[int]) -> list[int]:
         """Return those of the networks `members` whose history was read."""
         kept = None if self.kept is None else set(self.kept)
