@@ -51,7 +51,8 @@ _HARDER = {
 
 def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     """Return the page of a run; `data` is the present location of its data, if it differs from the settings."""
-    settings = settings_table(record.given, "Settings of the run; bold where not the default")
+    caption, pictures = "Settings of the run; bold where not the default", record.pictures or record.inputs is None
+    settings = settings_table(record.given, caption, pictures=pictures)
     command = (record.environment or {}).get("command")
     elsewhere = f"--out {shlex.quote(str(record.path))}" not in str(command)
     given = f"The command that was given{', with paths from where it was given' if elsewhere else ''}:"
@@ -74,13 +75,13 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
 
 
 def _to_classify(record: RunRecord) -> list[tuple[str, str | None]]:
-    """Return the command that classifies new samples; nothing if there is no model."""
-    if record.inputs is None:
-        return []
+    """Return the command that classifies new samples; nothing if there is no model, or none for its kind of data."""
     suffix = Path(str(record.given.get("data", ""))).suffix
-    known = suffix in (".csv", ".parquet", ".npz", ".npy")
-    words, file = ("To classify new rows:", f"new{suffix}") if known else ("To classify a picture:", "picture.png")
-    return [(words, f"{repeat_command(record.path, 'predict')} {file}")]
+    if record.pictures:
+        return [("To classify a picture:", f"{repeat_command(record.path, 'predict')} picture.png")]
+    if record.inputs is None or suffix not in (".csv", ".parquet", ".npz", ".npy"):
+        return []
+    return [("To classify new rows:", f"{repeat_command(record.path, 'predict')} new{suffix}")]
 
 
 def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:
@@ -115,9 +116,22 @@ def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix:
     words = [Text(f"The curves are those of {settings_text(best)}, {why}.")] if best else []
     if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
         words.append(Text(_as_they_train(record, members), "note"))
+    if record.metrics is not None and _cost_falls(record, members):
+        text = (
+            "The training cost falls while the training loss rises, because the penalty shrinks the weights: look at "
+        )
+        words.append(Text(f"{text}the loss.", "note"))
     if len(record.known(members)) > 1:
         words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]
+
+
+def _cost_falls(record: RunRecord, members: list[int]) -> bool:
+    """Return whether the training ends with a lower cost and a higher loss than those of its first epoch."""
+    loss, cost = (record.curve(f"train_{name}", members) for name in ("loss", "cost"))
+    if len(loss) < 2 or not loss.shape[1]:
+        return False
+    return bool(cost[-1].mean() < cost[0].mean() and loss[-1].mean() > loss[0].mean())
 
 
 def _as_they_train(record: RunRecord, members: list[int]) -> str:
