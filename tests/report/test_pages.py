@@ -16,9 +16,11 @@ from report_cases import small
 import xpnet
 from xpnet.cli import main
 from xpnet.errors import RunError
+from xpnet.report.charts import metric_curves
 from xpnet.report.inspection import image_shape, picture_of, to_bytes, weight_pictures
 from xpnet.report.records import read_run
 from xpnet.report.result_section import result
+from xpnet.report.run_page import _curves as curves_of
 from xpnet.report.theme import COLOURS
 from xpnet.report.write import build_page
 from xpnet.training.chance_level import wilson
@@ -248,6 +250,13 @@ def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_feat
     assert few.words == "30 test samples are too few to judge the probabilities."
     assert importance.head == ["feature", "points lost"]
     assert "One of its 30 rows is 3.33 points." in sections["importance"].blocks[0].words
+    assert "Of mine.csv, column size is predicted; 243 training, 27 validation and 30 test rows." in [
+        block.words for block in sections["result"].blocks if block.kind == "text"
+    ]
+    assert sections["weights"].blocks[0].words == "Large weights do not mean important features."
+    assert {row["x"] for row in sections["weights"].blocks[1].panels[0].rows} == {"width", "weight", "age"}
+    assert not {"flip", "shift", "views", "pool"} & {row[0].text for row in sections["settings"].blocks[0].rows}
+    assert "xpnet predict run new.csv" in [block.words for block in sections["again"].blocks]
     assert not any("-0.00 " in row[1].text for row in importance.rows)
     assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
 
@@ -270,6 +279,33 @@ def test_page_explains_the_calibration_chart_and_names_the_loss_once():
     assert "The test loss of the mean of their probabilities is " in three
     assert "The test loss of the mean" not in one
     assert "training time of an epoch, median" in one
+
+
+def test_page_names_what_is_not_the_default_and_never_predicted():
+    page = build_page([small("--eta-max", "2", "--no-batch-norm", out="run")])
+    assert page.subtitle.endswith(" without BN, eta_max = 2, epochs = 3")
+    classes = next(section for section in page.sections if section.name == "classes").blocks
+    never = {row[0].text for row in classes[-1].rows if row[2].text == "never predicted"}
+    if never:
+        assert any(getattr(block, "words", "").startswith("Never predicted: ") for block in classes)
+
+
+def test_curves_cut_off_say_so_in_their_title():
+    values = np.r_[9.0, 8.0, np.linspace(1, 0.5, 20)]
+    panel = metric_curves("loss", "Loss", "", "loss", [("training", np.arange(22), values)])
+    assert panel.title.startswith("Loss, cut off above ")
+    assert metric_curves("loss", "Loss", "", "loss", [("training", np.arange(20), values[2:])]).title == "Loss"
+
+
+def test_curves_whose_cost_falls_while_the_loss_rises_say_why():
+    record = read_run(small(out="run"))
+    history = {
+        **record.history,
+        "train_cost": np.array([[4.0], [3.0], [2.0]]),
+        "train_loss": np.array([[1.8], [1.9], [2.0]]),
+    }
+    words = [block.words for block in curves_of(dataclasses.replace(record, history=history), {}, [0], "")[:-1]]
+    assert any(one.startswith("The training cost falls while the training loss rises") for one in words)
 
 
 def test_result_of_settings_that_are_tied_says_so():

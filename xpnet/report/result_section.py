@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,9 @@ def result(record: RunRecord, best: dict[str, Any], members: list[int], found: I
     blocks: list[Block] = [facts, table(["set", *names, "samples"], rows, caption)]
     if best:
         blocks.insert(0, Text(_which(record, best)))
+    blocks += [Text(line)] if (line := _rows(record, samples)) else []
     if found is not None and len(found.members) > 1:
-        blocks.insert(-1, Text(_together(record, best, found)))
+        blocks.insert(blocks.index(facts) + 1, Text(_together(record, best, found)))
     return blocks
 
 
@@ -85,6 +87,17 @@ def _which(record: RunRecord, best: dict[str, Any]) -> str:
         return f"Of {count} the best by validation accuracy: {own}."
     others = " and ".join(map(settings_text, tied)) if len(tied) <= _NAMED else f"{len(tied)} others"
     return f"Of {count}, figures of {own}, which is tied with {others}: chance explains the difference."
+
+
+def _rows(record: RunRecord, samples: Mapping[str, Any]) -> str:
+    """Return what a table's labels are, and how many rows each set has; empty for other data."""
+    path = Path(str(record.given.get("data", "")))
+    if path.suffix not in (".csv", ".parquet") or not all(samples.get(which) for which in SET_NAMES):
+        return ""
+    target = record.given.get("target")
+    column = f"column {target}" if target is not None else "the column called label, labels, target or class"
+    rows = [f"{samples[which]:,} {words}" for which, words in SET_NAMES.items()]
+    return f"Of {path.name}, {column} is predicted; {rows[0]}, {rows[1]} and {rows[2]} rows."
 
 
 def _together(record: RunRecord, best: dict[str, Any], found: Inspection) -> str:
