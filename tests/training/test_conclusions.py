@@ -17,7 +17,7 @@ from xpnet.data import Dataset
 from xpnet.report.write import build_page
 from xpnet.runs.records import read_metrics
 from xpnet.training.advice import Situation
-from xpnet.training.conclusions import conclude
+from xpnet.training.conclusions import after_folds, conclude
 from xpnet.training.confused_classes import confused
 from xpnet.training.course import Course
 
@@ -171,6 +171,9 @@ def test_conclude_of_few_rows_says_how_little_they_tell_and_advises_folds():
         "cross-validation (--cv 5)."
     )
     assert (conclusion.rule, conclusion.evidence["try"]) == ("few-samples", {"cv": 5})
+    after = after_folds(conclusion)
+    assert after.text.endswith("no sign of overfitting.")
+    assert "try" not in after.evidence
     wide = made(train=np.full(24, 1.0), validation=np.full(24, 40 / 51), samples=51)
     assert "100.00 % of the training rows, a sign of overfitting." in conclude(wide).text
 

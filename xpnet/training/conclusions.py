@@ -34,6 +34,7 @@ from xpnet.training.course import Course
 _FEW_EPOCHS, _FEW_SAMPLES = 8, 100
 # Folds of the cross-validation that is advised instead.
 _FOLDS = 5
+_FIRMER = f" For a firmer figure use cross-validation (--cv {_FOLDS})."
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
@@ -98,8 +99,16 @@ def _few_samples(course: Course) -> Conclusion:
     near = course.gap <= max(_SMALL_GAP, 2 * course.gap_error)
     text += f"It is right for {percent(course.final['train'])} of the training {what}, "
     text += "no sign of overfitting." if near else "a sign of overfitting."
-    text += f" For a firmer figure use cross-validation (--cv {_FOLDS})."
+    text += _FIRMER
     return Conclusion(text, "few-samples", {"samples": n, "interval": [low / 100, high / 100], "try": {"cv": _FOLDS}})
+
+
+def after_folds(conclusion: Conclusion | None) -> Conclusion | None:
+    """Return the conclusion of a run that was cross-validated, which is not advised to be so."""
+    if conclusion is None or _FIRMER not in conclusion.text:
+        return conclusion
+    evidence = {name: value for name, value in conclusion.evidence.items() if name != "try"}
+    return Conclusion(conclusion.text.replace(_FIRMER, ""), conclusion.rule, evidence)
 
 
 def _overfits(course: Course) -> Conclusion | None:
