@@ -189,6 +189,8 @@ def test_training_that_stops_inside_a_cycle_is_advised_to_end_it():
         "0.9 points, at a rate of 0.04, which falls to 1e-05 by epoch 10. Try epochs = 10 (the end of the cycle)."
     )
     assert (conclusion.rule, conclusion.evidence["try"]) == ("inside-a-cycle", {"epochs": 10})
+    ended = dataclasses.replace(course.at.train, n_s="4ep")
+    assert dataclasses.replace(course, at=dataclasses.replace(course.at, train=ended)).cycle_end() is None
     flat = dataclasses.replace(course, validation_accuracy=np.r_[rising[:-1], rising[-2]])
     assert conclude(flat) is None or conclude(flat).rule != "inside-a-cycle"
 

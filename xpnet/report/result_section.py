@@ -85,7 +85,7 @@ def _which(record: RunRecord, best: dict[str, Any]) -> str:
         return f"None of {count} is better than guessing. Figures of {own}."
     if not (tied := record.tied):
         return f"Of {count} the best by validation accuracy: {own}."
-    others = " and ".join(map(settings_text, tied)) if len(tied) <= _NAMED else f"{len(tied)} others"
+    others = " and ".join(map(settings_text, tied)) if len(tied) <= _NAMED else "several others"
     return f"Of {count}, figures of {own}, which is tied with {others}: chance explains the difference."
 
 

@@ -140,9 +140,11 @@ def _as_they_train(record: RunRecord, members: list[int]) -> str:
     text = "Training curves are measured during each epoch, while the network changes"
     text += f" (with {' and '.join(on)})" if on else ""
     curve, final = record.curve("train_accuracy", members), record.figures("train", "accuracy")[members]
-    if not len(curve) or not np.isfinite(final).any() or not np.isfinite(curve[-1]).any():
+    known = len(curve) and np.isfinite(final).any() and np.isfinite(curve[-1]).any()
+    if not known or record.given.get("restore") == "best":  # the weights at the end are of another epoch
         return f"{text}."
-    return f"{text}, so they end at {percent(float(np.nanmean(curve[-1])))}, not {percent(float(np.nanmean(final)))}."
+    met, whole = (percent(float(np.nanmean(values))) for values in (curve[-1], final))
+    return f"{text}, so they end at {met}, not {whole}." if met != whole else f"{text}."
 
 
 def _networks(record: RunRecord, prefix: str) -> list[Block]:

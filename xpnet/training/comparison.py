@@ -24,6 +24,8 @@ from xpnet.utils.plural import counted
 
 # Settings of which values between others are tried together: more would be very many networks.
 _REFINED = 2
+# Most combinations that are kept as tied with the best.
+_KEPT = 20
 
 
 def compare(candidates: Sequence[Candidate], samples: int, at: Situation) -> Conclusion | None:
@@ -53,7 +55,7 @@ def compare(candidates: Sequence[Candidate], samples: int, at: Situation) -> Con
         "by_samples": gaps[0].by_samples,
         "alike": len(level),
     }
-    evidence |= {"tied": [dict(one.values) for one in level[1:]]} if len(level) > 1 else {}
+    evidence |= {"tied": [dict(one.values) for one in level[1 : _KEPT + 1]]} if len(level) > 1 else {}
     if not math.isnan(gaps[0].error):
         evidence |= {"error": gaps[0].error, "by_seeds": gaps[0].by_seeds}
     evidence |= {"ends": places} if places else {}
