@@ -25,7 +25,7 @@ def with_evidence(record: RunRecord, **evidence: Any) -> RunRecord:
     ("evidence", "changed"),
     [
         ({"try": {"lambda": 0.015}}, "--lambda 0.015"),
-        ({"try": {"eta_max": 0.3}}, "--eta-max 0.3"),
+        ({"try": {"cv": 5}}, "--cv 5"),
         ({"try": {"flip": "random", "shift": 2}}, "--flip random --shift 2"),
         ({"try": {"lambda": [0.01, 0.1], "runs": 3}}, "--lambda 0.01,0.1 --runs 3"),
         ({"try": {"hidden": [12]}}, "--hidden 12"),
@@ -44,6 +44,18 @@ def with_evidence(record: RunRecord, **evidence: Any) -> RunRecord:
 def test_next_step_is_the_command_with_what_the_conclusion_advises(evidence, changed):
     steps = next_steps(with_evidence(read_run(small(out="run")), **evidence))
     assert [command for _, command in steps] == ([f"xpnet train --config run {changed}"] if changed else [])
+
+
+def test_next_step_of_a_learning_rate_has_the_test_of_rates():
+    steps = next_steps(with_evidence(read_run(small(out="run")), **{"try": {"eta_max": 0.3}}))
+    assert [command for _, command in steps] == [
+        "xpnet train --config run --eta-max 0.3",
+        "xpnet lr-range --config run",
+    ]
+
+
+def test_next_step_that_the_run_has_taken_is_none():
+    assert next_steps(with_evidence(read_run(small("--cv", "3", out="run")), **{"try": {"cv": 3}})) == []
 
 
 def test_next_step_of_several_settings_is_a_command_with_their_new_values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,9 +16,14 @@ from report_cases import small
 import xpnet
 from xpnet.cli import main
 from xpnet.errors import RunError
+from xpnet.report.charts import metric_curves
 from xpnet.report.inspection import image_shape, picture_of, to_bytes, weight_pictures
+from xpnet.report.records import read_run
+from xpnet.report.result_section import result
+from xpnet.report.run_page import _curves as curves_of
 from xpnet.report.theme import COLOURS
 from xpnet.report.write import build_page
+from xpnet.training.chance_level import wilson
 
 pytestmark = pytest.mark.pictures
 
@@ -44,12 +50,25 @@ def test_page_says_what_one_seed_a_setting_and_training_figures_of_curves_mean()
     accuracy, samples = metrics["validation"]["accuracy"]["mean"], metrics["samples"]["validation"]
     error = 100 * (accuracy * (1 - accuracy) / samples) ** 0.5
     assert f"a standard error of {error:.2f} points. --runs 3 trains each setting three times" in once
-    assert "Training figures of the curves are those of the epoch's batches" in once
+    assert "Training curves are measured during each epoch, while the network changes, so they end at " in once
     assert "of all 2 networks, on cpu" in once
     twice = small("--lambda", "0.001,0.1", "--runs", "2", "--train-metrics", "full", out="twice")
     twice = "".join(page_of(twice)[1].text)
     assert "Each setting was trained once" not in twice
-    assert "Training figures of the curves" not in twice
+    assert "Training curves are measured" not in twice
+    networks = next(one for one in build_page([Path("twice")]).sections if one.name == "networks").blocks
+    assert networks[0].head[-4:] == ["validation accuracy", "validation loss", "test accuracy", "test loss"]
+    assert networks[-1].head[-3:] == ["test accuracy", "validation loss", "test loss"]
+    (known,) = (block for block in build_page([Path("once")]).sections[0].blocks if block.kind == "facts")
+    assert known.items[3] == ("Always one class", "10.00 %", "of the test set, where 10 classes are the most frequent")
+    three = page_of(small("--runs", "3", "--dropout", "0.1", "--flip", "random", "--shift", "1", out="three"))[1].text
+    three = "".join(three)
+    assert "while the network changes (with dropout and changed pictures), so they end at " in three
+    assert "mean and standard deviation of 3 seeds; standard error " in three
+    assert re.search(
+        r"Averaging the 3 networks: test \d+\.\d\d %, [+-]\d\.\d points \(xpnet predict three does so\)", three
+    )
+    assert "To classify a picture:" in three
     assert "networks, on cpu" not in "".join(page_of(small(out="single"))[1].text)
 
 
@@ -227,9 +246,18 @@ def test_page_of_a_table_has_scores_calibration_and_the_importance_of_named_feat
     by_class = sections["classes"].blocks[-1]
     assert by_class.head[1:5] == ["accuracy (recall)", "precision", "F1", "AUC"]
     assert float(by_class.rows[0][4].text) > 0.9
-    _, legend, panels = sections["probabilities"].blocks
-    assert legend.words.startswith("Each circle is a group of ")
-    assert panels.panels[0].name == "calibration"
+    (few,) = sections["probabilities"].blocks
+    assert few.words == "30 test samples are too few to judge the probabilities."
+    assert importance.head == ["feature", "points lost"]
+    assert "One of its 30 rows is 3.33 points." in sections["importance"].blocks[0].words
+    assert "Of mine.csv, column size is predicted; 243 training, 27 validation and 30 test rows." in [
+        block.words for block in sections["result"].blocks if block.kind == "text"
+    ]
+    assert sections["weights"].blocks[0].words == "Large weights do not mean important features."
+    assert {row["x"] for row in sections["weights"].blocks[1].panels[0].rows} == {"width", "weight", "age"}
+    assert not {"flip", "shift", "views", "pool"} & {row[0].text for row in sections["settings"].blocks[0].rows}
+    assert "xpnet predict run new.csv" in [block.words for block in sections["again"].blocks]
+    assert not any("-0.00 " in row[1].text for row in importance.rows)
     assert "importance" not in {section.name for section in build_page([small(out="pictures")]).sections}
 
 
@@ -241,15 +269,66 @@ def test_page_explains_the_calibration_chart_and_names_the_loss_once():
     section = next(section for section in page.sections if section.name == "probabilities")
     panel = next(panel for panel in page.panels() if panel.name == "calibration")
     counts = [row["n"] for row in panel.rows if row["s"] == "share that is right"]
-    assert sum(counts) == 200
+    assert sum(counts) <= 200
+    assert min(counts) >= 10
     assert section.blocks[1].words.startswith(f"Each circle is a group of {min(counts)} to {max(counts)} test samples")
-    assert "The square of the same group is where the circle would be if" in one
+    assert "The square is where the circle would be if" in one
     for text in (one, three):
         assert "log-loss" not in text.lower()
         assert "loss is the mean cross-entropy, cost is the loss and the L2 penalty" in text
     assert "The test loss of the mean of their probabilities is " in three
     assert "The test loss of the mean" not in one
     assert "training time of an epoch, median" in one
+
+
+def test_page_names_what_is_not_the_default_and_never_predicted():
+    page = build_page([small("--eta-max", "2", "--no-batch-norm", out="run")])
+    assert page.subtitle.endswith(" without BN, eta_max = 2, epochs = 3")
+    classes = next(section for section in page.sections if section.name == "classes").blocks
+    never = {row[0].text for row in classes[-1].rows if row[2].text == "never predicted"}
+    if never:
+        assert any(getattr(block, "words", "").startswith("Never predicted: ") for block in classes)
+
+
+def test_curves_cut_off_say_so_in_their_title():
+    values = np.r_[9.0, 8.0, np.linspace(1, 0.5, 20)]
+    panel = metric_curves("loss", "Loss", "", "loss", [("training", np.arange(22), values)])
+    assert panel.title.startswith("Loss, cut off above ")
+    assert metric_curves("loss", "Loss", "", "loss", [("training", np.arange(20), values[2:])]).title == "Loss"
+
+
+def test_curves_whose_cost_falls_while_the_loss_rises_say_why():
+    record = read_run(small(out="run"))
+    history = {
+        **record.history,
+        "train_cost": np.array([[4.0], [3.0], [2.0]]),
+        "train_loss": np.array([[1.8], [1.9], [2.0]]),
+    }
+    words = [block.words for block in curves_of(dataclasses.replace(record, history=history), {}, [0], "")[:-1]]
+    assert any(one.startswith("The training cost falls while the training loss rises") for one in words)
+
+
+def test_result_of_settings_that_are_tied_says_so():
+    record = read_run(small("--lambda", "0.001,0.1", "--runs", "2", out="run"))
+    best, members = record.best()
+    conclusion = {"text": "", "rule": "alike", "evidence": {"tied": [{"lambda": 0.5}]}}
+    record = dataclasses.replace(record, metrics={**record.metrics, "conclusion": conclusion})
+    words = result(record, best, members, None)[0].words
+    assert words.endswith(
+        f"lambda = {best['lambda']}, which is tied with lambda = 0.5: chance explains the difference."
+    )
+    broken = {**record.metrics, "conclusion": {"evidence": {"tied": [3]}}}
+    assert dataclasses.replace(record, metrics=broken).tied == []
+
+
+@pytest.mark.parametrize(
+    ("right", "samples", "low", "high"), [(56, 57, 90.7, 99.7), (0, 10, 0, 27.8), (10, 10, 72.2, 100)]
+)
+def test_wilson_is_scipys_interval(right: int, samples: int, low: float, high: float):
+    found = wilson(right / samples, samples)
+    assert [round(100 * edge, 1) for edge in found] == [low, high]
+    stats = pytest.importorskip("scipy.stats")
+    assert found == pytest.approx(tuple(stats.binomtest(right, samples).proportion_ci(0.95, "wilson")), abs=1e-9)
 
 
 def test_settings_of_a_page_have_what_was_set_in_bold_and_what_nobody_set():
@@ -285,9 +364,9 @@ def test_page_of_small_pictures_draws_the_first_layer_and_gives_accuracies_their
     assert len(gallery.pictures) == 6
     metrics = json.loads((folder / "metrics.json").read_text())
     accuracy, samples = metrics["test"]["accuracy"], metrics["samples"]["test"]
-    error = 100 * (accuracy * (1 - accuracy) / samples) ** 0.5
+    low, high = (100 * edge for edge in wilson(accuracy, samples))
     (facts,) = (block for block in sections["result"].blocks if block.kind == "facts")
-    assert facts.items[0][2] == f"standard error {error:.1f} points on {samples} samples"
+    assert facts.items[0][2] == f"95 % interval {low:.3g} to {high:.3g} % for {samples} samples"
 
 
 def test_comparison_concludes_whether_the_best_two_runs_differ():

@@ -77,7 +77,7 @@ def test_rate_far_too_large_is_guessing_and_advises_a_smaller_one(blobs: Dataset
     assert warning.startswith("The network is no better than guessing, as far as 100 validation samples can tell: ")
     assert f"is right for {100 * result.guessing.accuracy:.2f} %" in warning
     assert f"this one for {100 * result.validation.accuracy:.2f} %" in warning
-    assert "Try a smaller learning rate (xpnet lr-range suggests one)" in warning
+    assert "Try --eta-max 10 (a tenth of the present rate; xpnet lr-range suggests one)" in warning
     assert result.to_json()["warnings"] == [warning]
 
 
@@ -87,7 +87,7 @@ def test_rate_far_too_large_is_guessing_and_advises_a_smaller_one(blobs: Dataset
         (
             {"hidden": DEEP, "init": 1e-4, "batch_norm": False},
             {},
-            ["it takes every sample for the class ", "Try init = he or batch normalisation."],
+            ["it takes every sample for the class ", "Try --init he or batch normalisation."],
         ),
         ({"batch_norm": False}, {"lam": 10.0, "eta_max": 0.04}, ["Try a smaller lambda"]),
     ],
@@ -116,7 +116,8 @@ def test_accuracy_far_below_its_best_is_a_warning(blobs: Dataset):
     assert warning.startswith(
         f"The network is far below its own best: {100 * (best - 0.22):.2f} % of the validation samples"
     )
-    assert f"and {100 * best:.2f} % after epoch {epoch}. Try a smaller learning rate" in warning
+    assert f"and {100 * best:.2f} % after epoch {epoch}. Try --eta-max 0.01 (a tenth of the present rate" in warning
+    assert warning.endswith(" --restore best only keeps the weights of the best epoch.")
     assert judged_with(blobs, result, validation=(best - 0.06, 0.3)) == []
     (warning,) = judged_with(blobs, result, validation=(0.3, 3.0))
     assert warning.startswith("The network is no better than guessing")

@@ -49,10 +49,12 @@ class Importance:
     Attributes:
         loss: Mean loss of accuracy of each feature (features,).
         spread: Standard deviation (ddof = 1) over networks and permutations (features,).
+        rows: Number of samples.
     """
 
     loss: Values
     spread: Values
+    rows: int
 
 
 def f1_scores(confusion: Any) -> Values:
@@ -149,4 +151,4 @@ def permutation_importance(
             changed = x.copy()
             changed[:, feature] = changed[random.permutation(len(x)), feature]
             losses[feature, repeat] = whole - accuracies(changed)
-    return Importance(losses.mean(axis=(1, 2)), losses.reshape(features, -1).std(axis=1, ddof=1))
+    return Importance(losses.mean(axis=(1, 2)), losses.reshape(features, -1).std(axis=1, ddof=1), len(x))

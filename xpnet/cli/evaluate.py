@@ -51,7 +51,7 @@ def evaluate(
     the column of the labels and the size and colours of images are the run's.
     """
     from xpnet.analysis.prediction import evaluate_sets, evaluate_sets_in_views, names_of_classes
-    from xpnet.training.conclusions import confused
+    from xpnet.training.confused_classes import confused
 
     refuse_taken(figure)
     network, data, settings = _load(run, given(options, OF_A_RUN))

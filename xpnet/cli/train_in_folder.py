@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,10 @@ def train_in(
             settings = ", ".join(f"{name} {value}" for name, value in population.rows[replica].items())
             sentence = divergence.sentence(population.train, replica, normalised=population.network.normalises)
             output.note(f"warning: {sentence} ({settings}); it was left out from there on")
+        if of_folds is not None:
+            from xpnet.training.conclusions import after_folds
+
+            result = dataclasses.replace(result, conclusion=after_folds(result.conclusion))
         metrics = saver.write_results(network, result, write, of_folds)
     return _print_result(experiment, output, metrics, result, saver, interrupt)
 

@@ -25,6 +25,8 @@ from xpnet.training.history import FIGURES, evenly
 EPOCHS = 1000
 # A cost that exceeds the loss by at most this share has no chart of its own.
 _ALIKE = 0.03
+# Settings that only pictures have, with their defaults.
+_OF_PICTURES = {"flip": "none", "shift": 0, "cutout": 0, "views": 1, "pool": 1}
 
 
 def spread_of(values: Any) -> Any:
@@ -42,9 +44,15 @@ def settings_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in words.items())
 
 
-def settings_table(given: Mapping[str, Any], caption: str) -> Table:
-    """Return a table of settings with their defaults and meanings, also of those that nobody set."""
+def settings_table(given: Mapping[str, Any], caption: str, *, pictures: bool = True) -> Table:
+    """Return a table of settings with their defaults and meanings, also of those that nobody set.
+
+    Without `pictures`, the defaults of settings that only pictures have are left out.
+    """
     rows, known = [], Settings.fields()
+    if not pictures:
+        known = {name: one for name, one in known.items() if name not in _OF_PICTURES}
+        given = {n: v for n, v in given.items() if n in known or n not in _OF_PICTURES or v != _OF_PICTURES[n]}
     of_optimiser = defaults_of(str(given.get("optimiser", "sgd")))
     unset = _unset(given)
     for name, (_, field) in known.items():

@@ -93,6 +93,7 @@ def lines(
     ticks = log_axis(min(values), max(values)) if log else {"tickCount": 5, **_number_format(values, percent=percent)}
     scale = alt.Scale(type="log", nice=False, padding=6) if log else scale
     y_title = f"{y}, up to {top:.2g}" if tall else y
+    title = f"{title}, cut off above {top:.2g}" if tall else title
     x_axis = alt.Axis(grid=False, tickMinStep=1, tickCount=max(1, min(8, round(max(xs) - min(xs)))))
     base = alt.Chart(ROWS).encode(
         x=alt.X("x:Q", title=x, axis=x_axis, scale=alt.Scale(zero=False)),
@@ -205,14 +206,14 @@ def matrix(name: str, title: str, alt_text: str, rows: Sequence[Row], classes: S
     return Panel(name, title, alt_text, alt.layer(*layers), rows, untyped(fields), height=380, zoom=False)
 
 
-def weights_matrix(name: str, title: str, alt_text: str, rows: Sequence[Row]) -> Panel:
-    """Return first-layer weights of `rows` as a heat map: feature x, unit y, weight v."""
+def weights_matrix(name: str, title: str, alt_text: str, rows: Sequence[Row], *, angle: int = 0) -> Panel:
+    """Return first-layer weights of `rows` as a heat map: feature x, unit y, weight v; features at an `angle`."""
     largest = max((abs(row["v"]) for row in rows), default=1.0) or 1.0
     scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
     fields = {"x:O": "feature", "y:O": "unit", "v:Q": "weight"}
     chart = alt.Chart(ROWS).mark_rect()
     chart = chart.encode(
-        x=alt.X("x:O", title="feature", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        x=alt.X("x:O", title="feature", sort=None, axis=alt.Axis(labelAngle=angle, labelOverlap=not angle)),
         y=alt.Y("y:O", title="unit", axis=alt.Axis(labelOverlap=True)),
         color=alt.Color("v:Q", title="weight", scale=scale),
         tooltip=tooltips(fields, v=".3~g"),

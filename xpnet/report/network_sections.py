@@ -14,10 +14,13 @@ from xpnet.report.inspection import Inspection, first_layer, weight_pictures
 from xpnet.report.page import Block, Cell, Gallery, Panels, Picture, Table, Text, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.score_sections import scores_by_class
-from xpnet.training.conclusions import confused
+from xpnet.training.confused_classes import confused
 
 # Most pictures of units; most features and units of a heat map; most features in the table.
 _UNITS, _MAP, _LISTED = 60, (48, 64), 20
+# Most classes that a sentence names; most letters of a feature on an axis.
+_NAMED, _LONGEST = 8, 25
+_LARGE = "Large weights do not mean important features."
 
 
 def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]:
@@ -41,6 +44,10 @@ def classes(found: Inspection, best: dict[str, Any], prefix: str) -> list[Block]
     caption = f"Samples by true class (row) and prediction (column){several}"
     matrix_table = table(["true \\ predicted", *names], counts, caption, "The matrix as a table")
     words = [Text(f"This is about {settings_text(best)}.")] if best else []
+    never = [name for name, count in zip(names, confusion.sum(axis=0), strict=True) if not count]
+    if never:
+        some = ", ".join(never) if len(never) <= _NAMED else f"{len(never)} of the {len(names)} classes"
+        words.append(Text(f"Never predicted: {some}."))
     if (conclusion := confused(confusion, names)) is not None:
         words.append(Text(conclusion.text))
     return [*words, Panels([panel], matrix_table), _by_class(names, found, off)]
@@ -53,6 +60,7 @@ def _by_class(names: list[str], found: Inspection, off: Any) -> Table:
     for c, name in enumerate(names):
         hits, wrong = confusion[c, c], int(off[c].argmax())
         shares = [metric_cell("accuracy", hits / n if n else None) for n in (totals[c], columns[c])]
+        shares[1] = shares[1] if columns[c] else Cell("never predicted")
         taken = f"{names[wrong]} ({percent(off[c, wrong] / totals[c])})" if off[c, wrong] else ""
         rows.append([name, *shares, *scores[c], int(totals[c]) // networks, taken])
     head = ["class", "accuracy (recall)", "precision", "F1", "AUC", "samples", "most often taken for"]
@@ -132,15 +140,17 @@ def weights(record: RunRecord, members: list[int], prefix: str) -> list[Block]:
         )
         return [Text(words), Gallery(pictures, "First-layer weights by unit")]
     if features <= _MAP[0] and units <= _MAP[1]:
-        rows = [{"x": d, "y": u, "v": float(W[d, u])} for u in range(units) for d in range(features)]
+        fit = len(set(names)) == features and max(map(len, names)) <= _LONGEST
+        x = names if fit else range(features)
+        rows = [{"x": x[d], "y": u, "v": float(W[d, u])} for u in range(units) for d in range(features)]
         d, u = np.unravel_index(int(np.abs(W).argmax()), W.shape)
         alt = (
             f"Heat map of the first layer's weights{of_network}, {features} features by {units} units; the largest is "
             f"{W[d, u]:.3g}, of {names[d] if names else f'feature {d}'} in unit {u}."
         )
-        panel = weights_matrix(f"{prefix}weights-map", f"Weights{of_network}", alt, rows)
-        return [Panels([panel], _largest_weights(W, names, "The largest weights as a table"))]
-    return [_largest_weights(W, names)]
+        panel = weights_matrix(f"{prefix}weights-map", f"Weights{of_network}", alt, rows, angle=-90 if fit else 0)
+        return [Text(_LARGE), Panels([panel], _largest_weights(W, names, "The largest weights as a table"))]
+    return [Text(_LARGE), _largest_weights(W, names)]
 
 
 def _largest_weights(W: Any, names: tuple[str, ...], folded: str | None = None) -> Table:

@@ -19,9 +19,15 @@ def next_steps(record: RunRecord) -> list[tuple[str, str | None]]:
     """
     evidence = ((record.metrics or {}).get("conclusion") or {}).get("evidence") or {}
     options = next((one for of in (evidence, evidence.get("also")) if (one := _options(of, record))), "")
-    return (
-        [("What the conclusion advises, as a new run:", f"{repeat_command(record.path)} {options}")] if options else []
-    )
+    if not options:
+        return []
+    found: list[tuple[str, str | None]] = [
+        ("What the conclusion advises, as a new run:", f"{repeat_command(record.path)} {options}")
+    ]
+    if options.startswith("--eta") and len(record.replicas) == 1:
+        words = "Which learning rates its network can take, by a test of seconds:"
+        found.append((words, repeat_command(record.path, "lr-range --config")))
+    return found
 
 
 def _options(evidence: Any, record: RunRecord) -> str:
@@ -31,6 +37,8 @@ def _options(evidence: Any, record: RunRecord) -> str:
         return ""
     if "runs" in new and isinstance(seeds := record.given.get("seed"), list):
         new = {"seed": seeds[0], **new}  # a list of seeds excludes runs
+    if all(record.given.get(name) is not None and record.given[name] == value for name, value in new.items()):
+        return ""  # the run has done so
     rest = {name: value for name, value in record.given.items() if name not in new}
     try:
         Settings.from_mapping(rest | dict(new))

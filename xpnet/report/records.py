@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import CONFIG, Settings, read_settings
 from xpnet.errors import RunError, printable
 from xpnet.nn.model_file import MODEL, read_model
@@ -32,6 +33,8 @@ _ACCEPTED = (
 Values = NDArray[np.float64]
 # Most values of a history column to keep; if there are more, only some networks are drawn.
 MOST_FIGURES = 500_000
+# Most settings that a title names.
+_NAMED = 5
 # Approximate size of a line of the history.
 _ROW_BYTES = 100
 
@@ -54,6 +57,7 @@ class RunRecord:
         class_names: Names of the classes in the model; empty if there is no model.
         notes: Sentences about missing files.
         kept: Networks whose history was read; None for all networks.
+        pictures: Whether its network takes pictures; False if there is no model.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class RunRecord:
     class_names: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     kept: tuple[int, ...] | None = None
+    pictures: bool = False
 
     @property
     def title(self) -> str:
@@ -78,7 +83,20 @@ class RunRecord:
         split = f" {self.given['split']}" if "split" in self.given else ""
         if self.inputs is None or self.classes is None:
             return f"{name}{split}, hidden {'-'.join(map(str, self.settings.network_config(1, 2).hidden)) or 'none'}"
-        return f"{name}{split}, {self.settings.in_words(self.inputs, self.classes)}"
+        network = self.settings.network_config(self.inputs, self.classes).in_words()
+        return ", ".join([f"{name}{split}, {network}", *self._changed()])
+
+    def _changed(self) -> list[str]:
+        """Return what the training's settings are that are not the default, in words, and the number of runs."""
+        words = [f"{len(values)} values of {name}" for name, values in self.settings.varying.items()]
+        usual = defaults_of(self.settings.train.optimiser)
+        for name, (group, setting) in Settings.fields().items():
+            value, default = self.given.get(name), usual.get(setting.name, setting.default)
+            if group == "train" and value not in (None, default) and not isinstance(value, list):
+                words.append(f"{name} = {f'{value:.4g}' if isinstance(value, float) else value}")
+        more = [f"and {len(words) - _NAMED} more settings"] if len(words) > _NAMED else []
+        runs = self.settings.run.runs
+        return [*words[:_NAMED], *more, *([f"{runs} runs"] if runs > 1 else [])]
 
     @property
     def epochs(self) -> Values:
@@ -120,6 +138,13 @@ class RunRecord:
     def conclusion(self) -> str:
         """What the run says, in one sentence; empty if nothing, and for runs of earlier versions."""
         return str(((self.metrics or {}).get("conclusion") or {}).get("text", ""))
+
+    @property
+    def tied(self) -> list[Mapping[str, Any]]:
+        """The combinations of settings that chance does not tell from the best, as the conclusion has them."""
+        evidence = ((self.metrics or {}).get("conclusion") or {}).get("evidence")
+        tied = evidence.get("tied") if isinstance(evidence, Mapping) else None
+        return [one for one in tied if isinstance(one, Mapping)] if isinstance(tied, list) else []
 
     def known(self, members: Sequence[int]) -> list[int]:
         """Return those of the networks `members` whose history was read."""
@@ -173,11 +198,12 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
     notes = _notes(metrics)
     inputs = classes = None
     names: tuple[str, ...] = ()
+    pictures = False
     replicas = settings.replicas()
     if (path / MODEL).is_file():
         model = read_model(path / MODEL)
         inputs, classes, names = model.config.inputs, model.config.classes, model.class_names
-        trained = model.replicas
+        pictures, trained = model.image_shape is not None, model.replicas
         if trained > len(replicas):
             raise RunError(f"{path / MODEL}: has {trained} networks, and {CONFIG} beside it asks for {len(replicas)}")
         if trained < len(replicas):
@@ -186,6 +212,7 @@ def read_run(path: Path, label: str | None = None) -> RunRecord:
     environment = read_environment(path / ENVIRONMENT) if (path / ENVIRONMENT).is_file() else None
     name = label or printable(path.resolve().name)
     record = RunRecord(path, name, settings, given, replicas, metrics, {}, environment, inputs, classes, names, notes)
+    record = replace(record, pictures=pictures)
     if not (path / HISTORY).is_file():
         return record
     epochs = max(1, (path / HISTORY).stat().st_size // (_ROW_BYTES * len(replicas)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,20 +38,29 @@ _MISTAKES = 24
 MOST_ROWS, MOST_POINTS = 1000, 2000
 # Columns of networks that may be stopped by patience, by their key in metrics.json.
 _STOPS = {"epochs": "stopped after epoch", "weights": "weights of epoch"}
-_RUNNING = (
-    "Training figures of the curves are those of the epoch's batches as they were trained on: while the network "
-    "changed, and with augmentation, dropout and smoothed labels where these are set. So they may be worse than those "
-    "of other sets."
-)
+# What makes the training figures of an epoch worse, in words.
+_HARDER = {
+    "dropout": "dropout",
+    "input_dropout": "dropout",
+    "label_smoothing": "smoothed labels",
+    "flip": "changed pictures",
+    "shift": "changed pictures",
+    "cutout": "changed pictures",
+}
 
 
 def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     """Return the page of a run; `data` is the present location of its data, if it differs from the settings."""
-    settings = settings_table(record.given, "Settings of the run; bold where not the default")
+    caption, pictures = "Settings of the run; bold where not the default", record.pictures or record.inputs is None
+    settings = settings_table(record.given, caption, pictures=pictures)
+    command = (record.environment or {}).get("command")
+    elsewhere = f"--out {shlex.quote(str(record.path))}" not in str(command)
+    given = f"The command that was given{', with paths from where it was given' if elsewhere else ''}:"
     commands = [
         *next_steps(record),
+        *_to_classify(record),
         ("From its settings, to the last bit on the same machine:", repeat_command(record.path)),
-        ("The command that was given:", (record.environment or {}).get("command")),
+        (given, command),
         ("This page:", repeat_command(record.path, "report")),
     ]
     sections = [
@@ -63,18 +74,29 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     return Page("run", record.label, record.title, sections, made, notes, conclusion)
 
 
+def _to_classify(record: RunRecord) -> list[tuple[str, str | None]]:
+    """Return the command that classifies new samples; nothing if there is no model, or none for its kind of data."""
+    suffix = Path(str(record.given.get("data", ""))).suffix
+    if record.pictures:
+        return [("To classify a picture:", f"{repeat_command(record.path, 'predict')} picture.png")]
+    if record.inputs is None or suffix not in (".csv", ".parquet", ".npz", ".npy"):
+        return []
+    return [("To classify new rows:", f"{repeat_command(record.path, 'predict')} new{suffix}")]
+
+
 def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:
     """Return the sections on a run's outcome; `prefix` makes names of charts unique on a page with several runs."""
     best, members = record.best()
+    found = UNTESTED if is_untested(record) else inspect(record, data, _MISTAKES)
+    known = None if isinstance(found, str) else found
     contents: list[tuple[str, str, Sequence[Block]]] = [
-        ("result", "Result", result(record, best, members)),
+        ("result", "Result", result(record, best, members, known)),
         ("curves", "Curves", _curves(record, best, members, prefix)),
     ]
     if of_folds := folds(record, prefix):
         contents.append(("cross-validation", "Cross-validation", of_folds))
     if len(record.replicas) > 1:
         contents.append(("networks", "Networks", _networks(record, prefix)))
-    found = UNTESTED if is_untested(record) else inspect(record, data, _MISTAKES)
     if isinstance(found, str):
         contents.append(("classes", "Classes", [Text(found, "note")]))
     else:
@@ -90,13 +112,39 @@ def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[
 
 
 def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix: str) -> list[Block]:
-    why = "the highest validation accuracy, by chance" if record.none_better else "the best by validation accuracy"
+    why = "the highest validation accuracy" + (", by chance" if record.none_better or record.tied else "")
     words = [Text(f"The curves are those of {settings_text(best)}, {why}.")] if best else []
     if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
-        words.append(Text(_RUNNING, "note"))
+        words.append(Text(_as_they_train(record, members), "note"))
+    if record.metrics is not None and _cost_falls(record, members):
+        text = (
+            "The training cost falls while the training loss rises, because the penalty shrinks the weights: look at "
+        )
+        words.append(Text(f"{text}the loss.", "note"))
     if len(record.known(members)) > 1:
         words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]
+
+
+def _cost_falls(record: RunRecord, members: list[int]) -> bool:
+    """Return whether the training ends with a lower cost and a higher loss than those of its first epoch."""
+    loss, cost = (record.curve(f"train_{name}", members) for name in ("loss", "cost"))
+    if len(loss) < 2 or not loss.shape[1]:
+        return False
+    return bool(cost[-1].mean() < cost[0].mean() and loss[-1].mean() > loss[0].mean())
+
+
+def _as_they_train(record: RunRecord, members: list[int]) -> str:
+    """Return what training figures of the curves are, and by how much they differ from those of a full pass."""
+    on = dict.fromkeys(words for name, words in _HARDER.items() if record.given.get(name) not in (None, 0, "none"))
+    text = "Training curves are measured during each epoch, while the network changes"
+    text += f" (with {' and '.join(on)})" if on else ""
+    curve, final = record.curve("train_accuracy", members), record.figures("train", "accuracy")[members]
+    known = len(curve) and np.isfinite(final).any() and np.isfinite(curve[-1]).any()
+    if not known or record.given.get("restore") == "best":  # the weights at the end are of another epoch
+        return f"{text}."
+    met, whole = (percent(float(np.nanmean(values))) for values in (curve[-1], final))
+    return f"{text}, so they end at {met}, not {whole}." if met != whole else f"{text}."
 
 
 def _networks(record: RunRecord, prefix: str) -> list[Block]:
@@ -134,22 +182,23 @@ def _combinations(record: RunRecord, varying: list[str]) -> list[Block]:
         note = [_fewer(len(combinations), "combinations of settings")]
         validation = np.nan_to_num(record.figures("validation", "accuracy"))
         combinations = sorted(combinations, key=lambda item: -float(validation[item[1]].mean()))[:MOST_ROWS]
-    columns = (("validation", "accuracy"), ("test", "accuracy"), ("test", "loss"))
+    columns = [(which, name) for which in ("validation", "test") for name in ("accuracy", "loss")]
     rows = []
     for values, members in combinations:
         figures = [metric_cell(name, spread_of(record.figures(which, name)[members])) for which, name in columns]
         rows.append([*(cell(value, strong=members == best) for value in values.values()), len(members), *figures])
-    caption = "By combination of settings; the best by validation accuracy is bold"
+    caption = "By combination of settings; the highest validation accuracy is bold"
     if record.none_better:
         caption = "By combination of settings; none is better than guessing"
-    head = [*varying, "seeds", "validation accuracy", "test accuracy", "test loss"]
+    head = [*varying, "seeds", *(f"{which} {name}" for which, name in columns)]
     return [*note, table(head, rows, caption, tall=True)]
 
 
 def _every_network(record: RunRecord) -> Table:
     """Return a table with a line for each network, or for the best ones if there are many."""
     accuracies = {which: record.figures(which, "accuracy") for which in SET_NAMES}
-    losses, order = record.figures("test", "loss"), np.arange(len(record.replicas))
+    losses = [record.figures(which, "loss") for which in ("validation", "test")]
+    order = np.arange(len(record.replicas))
     if len(order) > MOST_ROWS:
         order = np.argsort(-np.nan_to_num(accuracies["validation"], nan=-1.0), kind="stable")[:MOST_ROWS]
     # A set without any figures was not evaluated; its missing figures do not mean divergence.
@@ -162,11 +211,10 @@ def _every_network(record: RunRecord) -> Table:
             metric_cell("accuracy", float(of_set[r])) if np.isfinite(of_set[r]) else missing[which]
             for which, of_set in accuracies.items()
         ]
-        loss = metric_cell("loss", float(losses[r]) if np.isfinite(losses[r]) else None)
-        rows.append(
-            [r, *record.replicas[r].values(), *shares, loss, *(stops[name][r] for name in _STOPS if name in stops)]
-        )
-    head = ["network", *record.replicas[0], *(f"{words} accuracy" for words in SET_NAMES.values()), "test loss"]
+        shares += [metric_cell("loss", float(of[r]) if np.isfinite(of[r]) else None) for of in losses]
+        rows.append([r, *record.replicas[r].values(), *shares, *(stops[name][r] for name in _STOPS if name in stops)])
+    head = ["network", *record.replicas[0], *(f"{words} accuracy" for words in SET_NAMES.values())]
+    head += ["validation loss", "test loss"]
     head += [words for name, words in _STOPS.items() if name in stops]
     return table(head, rows, "Every network", tall=True)
 

@@ -114,6 +114,14 @@ def none_better(guessing: Mapping[str, Any] | None, numbers: Iterable[int]) -> b
     return bool(guessing) and bool(numbers) and numbers <= set((guessing or {}).get("no_better", ()))
 
 
+def wilson(share: float, samples: int) -> tuple[float, float]:
+    """Return the interval that holds the share of all samples with 95 %, from the share of so many (Wilson, 1927)."""
+    z = NormalDist().inv_cdf(0.975)
+    centre = (share + z * z / (2 * samples)) / (1 + z * z / samples)
+    width = z * math.sqrt(share * (1 - share) / samples + (z / (2 * samples)) ** 2) / (1 + z * z / samples)
+    return max(0.0, centre - width), min(1.0, centre + width)
+
+
 def percent(share: float) -> str:
     """Return a share in percent."""
     return f"{100 * share:.2f} %"

@@ -8,89 +8,24 @@ compared with (Bonferroni).
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.training.advice import Situation
+from xpnet.training.candidates import FEW_SEEDS, LEVEL, Candidate, Gap, t_quantile
 from xpnet.training.chance_level import percent
 from xpnet.training.conclusions import Conclusion
 from xpnet.training.next_values import beyond, wider, within
 from xpnet.utils.plural import counted
 
-LEVEL = 0.05
-# Fewer seeds say too little about their spread; so many are a beginning.
-_FEW_SEEDS = 3
 # Settings of which values between others are tried together: more would be very many networks.
 _REFINED = 2
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A combination of settings.
-
-    Attributes:
-        values: Its settings that vary, without the seed.
-        words: The same in words, such as ``lambda 0.01``.
-        accuracies: Validation accuracy of each of its networks (n,), in the same order of seeds; NaN where diverged.
-    """
-
-    values: Mapping[str, Any]
-    words: str
-    accuracies: NDArray[np.float64]
-
-    @functools.cached_property
-    def mean(self) -> float:
-        """Mean accuracy; -1 if a network diverged."""
-        return float(np.nan_to_num(self.accuracies, nan=-1.0).mean())
-
-    @property
-    def short(self) -> str:
-        """Its words; the value alone if one setting varies."""
-        return self.words.partition(" ")[2] if len(self.values) == 1 else self.words
-
-    @property
-    def known(self) -> bool:
-        """Whether no network diverged."""
-        return bool(np.isfinite(self.accuracies).all())
-
-
-@dataclass(frozen=True)
-class _Gap:
-    """How far the best combination is above another one, and how far chance reaches.
-
-    Attributes:
-        points: Difference of the mean accuracies.
-        error: Standard error of it over seeds; NaN with fewer than three.
-        by_seeds, by_samples: Differences up to these are explained by seeds (0 with fewer than three) or samples.
-    """
-
-    points: float
-    error: float
-    by_seeds: float
-    by_samples: float
-
-    @classmethod
-    def between(cls, best: Candidate, other: Candidate, samples: int, others: int) -> _Gap:
-        """Return the gap, one of `others` that are looked at together."""
-        level, n = LEVEL / max(1, others), len(best.accuracies)
-        p, q = best.mean, other.mean
-        by_samples = NormalDist().inv_cdf(1 - level / 2) * math.sqrt((p * (1 - p) + q * (1 - q)) / max(1, samples))
-        if n < _FEW_SEEDS:
-            return cls(p - q, math.nan, 0.0, by_samples)
-        error = float((best.accuracies - other.accuracies).std(ddof=1)) / math.sqrt(n)
-        return cls(p - q, error, _t(level, n - 1) * error, by_samples)
-
-    @property
-    def real(self) -> bool:
-        """Whether the difference is beyond what seeds explain, or what samples do where seeds are too few."""
-        return self.points > (self.by_samples if math.isnan(self.error) else self.by_seeds)
+# Most combinations that are kept as tied with the best.
+_KEPT = 20
 
 
 def compare(candidates: Sequence[Candidate], samples: int, at: Situation) -> Conclusion | None:
@@ -105,9 +40,11 @@ def compare(candidates: Sequence[Candidate], samples: int, at: Situation) -> Con
     if len(known) < 2 or len({len(one.accuracies) for one in known}) > 1 or not samples:
         return None
     best, second = known[:2]
-    gaps = [_Gap.between(best, one, samples, len(known) - 1) for one in known[1:]]
+    gaps = [Gap.between(best, one, samples, len(known) - 1) for one in known[1:]]
     level = [best, *(one for one, gap in zip(known[1:], gaps, strict=True) if not gap.real)]
-    advice, tried, places = _next(candidates, level, at, everything=len(level) == len(candidates))
+    advice, tried, places = _next(candidates, level, at)
+    if len(level) > 1 and not tried:
+        advice = _either(level, gaps[0], LEVEL / len(gaps))
     rule = "alike" if len(level) > 1 else "best-at-edge" if places else "best"
     evidence: dict[str, Any] = {
         "best": dict(best.values),
@@ -118,6 +55,7 @@ def compare(candidates: Sequence[Candidate], samples: int, at: Situation) -> Con
         "by_samples": gaps[0].by_samples,
         "alike": len(level),
     }
+    evidence |= {"tied": [dict(one.values) for one in level[1 : _KEPT + 1]]} if len(level) > 1 else {}
     if not math.isnan(gaps[0].error):
         evidence |= {"error": gaps[0].error, "by_seeds": gaps[0].by_seeds}
     evidence |= {"ends": places} if places else {}
@@ -125,7 +63,7 @@ def compare(candidates: Sequence[Candidate], samples: int, at: Situation) -> Con
     return Conclusion(text, rule, evidence | ({"try": tried} if tried else {}))
 
 
-def _verdict(best: Candidate, second: Candidate, gap: _Gap, candidates: Sequence[Candidate], samples: int) -> str:
+def _verdict(best: Candidate, second: Candidate, gap: Gap, candidates: Sequence[Candidate], samples: int) -> str:
     """Return which combination is best, and whether chance explains it."""
     seeds, apart = len(best.accuracies), f"{100 * gap.points:.1f} points"
     of, images = _of(candidates), f"{samples:,} validation samples"
@@ -145,10 +83,8 @@ def _verdict(best: Candidate, second: Candidate, gap: _Gap, candidates: Sequence
         return (
             f"{text}beyond chance: {apart} apart, and {images} alone explain up to {100 * gap.by_samples:.1f} points."
         )
-    text += (
-        f"beyond their seeds: {apart} apart, with a standard error of {100 * gap.error:.1f} points over {seeds} seeds."
-    )
-    return text
+    difference = f"{100 * gap.points:.2f} ± {100 * gap.error:.2f} points"
+    return f"{text}beyond their seeds: {difference} (differences seed by seed, {seeds} seeds)."
 
 
 def _of(candidates: Sequence[Candidate]) -> str:
@@ -159,26 +95,52 @@ def _of(candidates: Sequence[Candidate]) -> str:
 
 
 def _next(
-    candidates: Sequence[Candidate], level: Sequence[Candidate], at: Situation, *, everything: bool
+    candidates: Sequence[Candidate], level: Sequence[Candidate], at: Situation
 ) -> tuple[str, dict[str, Any], dict[str, str]]:
     """Return a sentence on what to try next after a space, the same as settings, and at which ends the best lie.
+
+    Settings that three seeds or more do not tell apart are a result: farther values would be tried in circles.
 
     Args:
         candidates: All combinations.
         level: The best of them, and those that do not differ from it.
         at: Settings and data of the best one.
-        everything: Whether no combination differs from the best.
     """
-    if everything:
-        sentence, tried, ends = *_farther_apart(candidates, level[0], at), dict[str, str]()
-    else:
+    few, ends = len(level[0].accuracies) < FEW_SEEDS, dict[str, str]()
+    sentence, tried = "", dict[str, Any]()
+    if len(level) < len(candidates):
         sentence, tried, ends = _beyond_the_ends(candidates, level, at)
-    if not sentence:
-        sentence, tried = _between(candidates, level[0], at) if len(level) == 1 else _more_seeds(level)
-    if sentence and len(level[0].accuracies) < _FEW_SEEDS and "runs" not in tried:
-        sentence += f" With runs = {_FEW_SEEDS} they say what seeds explain, too."
-        tried["runs"] = _FEW_SEEDS
+    elif few:
+        sentence, tried = _farther_apart(candidates, level[0], at)
+    if not sentence and len(level) == 1:
+        sentence, tried = _between(candidates, level[0], at)
+    elif not sentence and few:
+        sentence, tried = _more_seeds(level)
+    if sentence and few and "runs" not in tried:
+        sentence += f" With runs = {FEW_SEEDS} they say what seeds explain, too."
+        tried["runs"] = FEW_SEEDS
     return sentence, tried, ends
+
+
+def _either(level: Sequence[Candidate], gap: Gap, share: float) -> str:
+    """Return that any of the best will do, and what more seeds could show, after a space.
+
+    Args:
+        level: Combinations that seeds do not tell apart.
+        gap: How far the first two are apart.
+        share: The level of the comparison.
+    """
+    seeds = len(level[0].accuracies)
+    text = " Use either" if len(level) == 2 else f" Use any of the {len(level)} that seeds do not tell apart"
+    first, second = level[:2]
+    if first.losses is not None and second.losses is not None:
+        loss = first.losses - second.losses
+        if abs(loss.mean()) > t_quantile(share, seeds - 1) * loss.std(ddof=1) / math.sqrt(seeds):
+            lower, higher = (first, second) if loss.mean() < 0 else (second, first)
+            text = f" Use {lower.short}, whose validation loss is lower by {abs(loss.mean()):.2g} than that of "
+            text += f"{higher.short}, beyond what seeds explain"
+    apart = 100 * t_quantile(share, 2 * seeds - 1) * gap.error / math.sqrt(2)
+    return f"{text}: with this spread, {2 * seeds} seeds would show only differences above {apart:.1f} points."
 
 
 def _numbers(candidates: Sequence[Candidate], name: str) -> list[float]:
@@ -199,8 +161,7 @@ def _farther_apart(candidates: Sequence[Candidate], best: Candidate, at: Situati
     if not words:
         return "", {}
     begin = " None differs from the best: try" if len(candidates) > 2 else " Try"
-    more = "" if (seeds := len(best.accuracies)) < _FEW_SEEDS else f", or more seeds (runs = {2 * seeds})"
-    return f"{begin} values farther apart, {' and '.join(words)}{more}.", tried
+    return f"{begin} values farther apart, {' and '.join(words)}.", tried
 
 
 def _beyond_the_ends(
@@ -233,14 +194,12 @@ def _between(candidates: Sequence[Candidate], best: Candidate, at: Situation) ->
 
 
 def _more_seeds(level: Sequence[Candidate]) -> tuple[str, dict[str, Any]]:
-    """Return that any of the best will do, and that more seeds can tell them apart."""
-    seeds = len(level[0].accuracies)
-    runs = _FEW_SEEDS if seeds < _FEW_SEEDS else 2 * seeds
+    """Return that seeds may tell the best apart, where there are too few to say."""
     tried: dict[str, Any] = {}
     for name in level[0].values:
         values = list(dict.fromkeys(one.values[name] for one in level[:2]))
         tried[name] = values[0] if len(values) == 1 else values
-    return f" Either will do; more seeds tell (runs = {runs}).", tried | {"runs": runs}
+    return f" Three seeds of each may tell them apart (runs = {FEW_SEEDS}).", tried | {"runs": FEW_SEEDS}
 
 
 def spread(accuracies: NDArray[np.float64], words: str = "") -> Conclusion | None:
@@ -253,10 +212,10 @@ def spread(accuracies: NDArray[np.float64], words: str = "") -> Conclusion | Non
         words: The settings in words; empty if there is nothing to tell them from.
     """
     good = accuracies[np.isfinite(accuracies)]
-    if (n := len(good)) < _FEW_SEEDS:
+    if (n := len(good)) < FEW_SEEDS:
         return None
     std = float(good.std(ddof=1))
-    apart = _t(LEVEL, 2 * n - 2) * std * math.sqrt(2 / n)
+    apart = t_quantile(LEVEL, 2 * n - 2) * std * math.sqrt(2 / n)
     text = f"{counted(n, 'network')} that differ in their seeds alone are right for {percent(float(good.min()))} to "
     text += f"{percent(float(good.max()))} of the validation samples ({100 * good.mean():.2f} ± {100 * std:.2f} %), so "
     text += f"other settings with {n} seeds are better or worse only if they are {100 * apart:.1f} points apart."
@@ -272,10 +231,3 @@ def _new(name: str, values: Sequence[Any], old: Sequence[Any]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _t(level: float, freedom: int) -> float:
-    """Return what the absolute value of Student's t exceeds with probability `level`."""
-    from scipy.special import stdtrit  # loaded only where several seeds are compared: it takes a tenth of a second
-
-    return float(stdtrit(freedom, 1 - level / 2))

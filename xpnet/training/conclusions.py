@@ -9,7 +9,7 @@ rules.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,14 @@ from xpnet.training.advice import (
     smaller_steps,
     to_try,
 )
-from xpnet.training.chance_level import percent
+from xpnet.training.chance_level import percent, wilson
 from xpnet.training.course import Course
 
 # Fewer epochs show no trend, and fewer validation samples are too noisy.
 _FEW_EPOCHS, _FEW_SAMPLES = 8, 100
+# Folds of the cross-validation that is advised instead.
+_FOLDS = 5
+_FIRMER = f" For a firmer figure use cross-validation (--cv {_FOLDS})."
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
@@ -42,6 +45,8 @@ _WIDE, _FALLS = 0.15, 0.015
 # Still learning: how much the validation loss of the last third is at least below that of the third before it, on
 # average, or its last value below that of an earlier cycle; and the least gain in accuracy.
 _FALL, _GAIN = 0.025, 0.005
+# Inside a cycle: the share of the highest rate above which the last one is far from the lowest.
+_HIGH = 0.1
 # Small steps: this share of epochs lowers the losses. If the rate has fallen at the end, also: a small gap, so many
 # epochs, and at most this share of the fall of the validation loss in the first quarter of them.
 _SMOOTH, _SMALL_GAP, _LONG, _SLOW = 0.9, 0.05, 20, 0.65
@@ -52,9 +57,6 @@ _CLIMB, _JUMP, _JUMP_ERRORS = 0.05, 0.02, 1.0
 _SHRINKS = 0.02
 # Underfitting: at most this distance to the training accuracy, which is below this share.
 _TOGETHER, _LEARNABLE = 0.03, 0.9
-# Two classes: the share of their samples that is taken for the other, the multiple of the mean of all pairs, the least
-# count.
-_CONFUSED, _OUTSTANDING, _MISTAKES = 0.15, 3.0, 20
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,35 @@ def conclude(course: Course) -> Conclusion | None:
     """
     columns = (course.train_accuracy, course.validation_accuracy, course.train_loss, course.validation_loss)
     known = all(np.isfinite(column).all() for column in columns)
-    few = course.epochs < _FEW_EPOCHS or course.samples["validation"] < _FEW_SAMPLES
-    if few or not known or not all(map(math.isfinite, course.final.values())):
+    if course.epochs < _FEW_EPOCHS or not known or not all(map(math.isfinite, course.final.values())):
         return None
+    if course.samples["validation"] < _FEW_SAMPLES:
+        return _few_samples(course)
     rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
-    rules += [_stopped_early] if course.stopped else [_still_learning]
+    rules += [_stopped_early] if course.stopped else [_inside_a_cycle, _still_learning]
     return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
+
+
+def _few_samples(course: Course) -> Conclusion:
+    """Return what a validation set says that is too small for the other rules."""
+    n, accuracy = course.samples["validation"], course.final["validation"]
+    low, high = (100 * edge for edge in wilson(accuracy, n))
+    what = "samples" if course.at.image_shape else "rows"
+    text = f"{course.who} is right for {percent(accuracy)} of {n} validation {what}, so few that the accuracy on all "
+    text += f"others may be {low:.0f} to {high:.0f} %. "
+    near = course.gap <= max(_SMALL_GAP, 2 * course.gap_error)
+    text += f"It is right for {percent(course.final['train'])} of the training {what}, "
+    text += "no sign of overfitting." if near else "a sign of overfitting."
+    text += _FIRMER
+    return Conclusion(text, "few-samples", {"samples": n, "interval": [low / 100, high / 100], "try": {"cv": _FOLDS}})
+
+
+def after_folds(conclusion: Conclusion | None) -> Conclusion | None:
+    """Return the conclusion of a run that was cross-validated, which is not advised to be so."""
+    if conclusion is None or _FIRMER not in conclusion.text:
+        return conclusion
+    evidence = {name: value for name, value in conclusion.evidence.items() if name != "try"}
+    return Conclusion(conclusion.text.replace(_FIRMER, ""), conclusion.rule, evidence)
 
 
 def _overfits(course: Course) -> Conclusion | None:
@@ -149,6 +174,19 @@ def _still_learning(course: Course) -> Conclusion | None:
     advice = [*longer(course.at), *larger_rate(course.at)]
     text = f"{course.who} was still learning when it ended: {words}.{advised(advice)}"
     return Conclusion(text, "still-learning", evidence | to_try(advice))
+
+
+def _inside_a_cycle(course: Course) -> Conclusion | None:
+    """Find a training that ends inside a cycle of the learning rate, while each epoch still gains."""
+    accuracy, loss, eta, end = course.validation_accuracy, course.validation_loss, course.eta, course.cycle_end()
+    gain = float(accuracy[-1] - accuracy[-2])
+    if end is None or not eta[-2] > eta[-1] > _HIGH * eta.max() or gain < _GAIN or loss.argmin() != len(loss) - 1:
+        return None
+    text = f"{course.who} was still improving when it stopped inside a cycle of the learning rate: the last epoch "
+    low = float(course.at.value("eta_min"))
+    text += f"gained {_points(gain)}, at a rate of {eta[-1]:.2g}, which falls to {low:.2g} by epoch {end}."
+    advice = [Advice(f"epochs = {end} (the end of the cycle)", {"epochs": end})]
+    return Conclusion(f"{text}{advised(advice)}", "inside-a-cycle", {"gain": gain, "end": end} | to_try(advice))
 
 
 def _large_steps(course: Course) -> Conclusion | None:
@@ -242,30 +280,6 @@ def followed(first: Conclusion | None, second: Conclusion | None) -> Conclusion 
         return first or second
     also = {"rule": second.rule, **second.evidence}
     return Conclusion(f"{first.text} {second.text}", first.rule, {**first.evidence, "also": also})
-
-
-def confused(confusion: Any, names: Sequence[str]) -> Conclusion | None:
-    """Return which two classes are taken for each other most, if they stand out.
-
-    Args:
-        confusion: Samples by true class (rows) and predicted class: (classes, classes).
-        names: Names of the classes.
-    """
-    counts = np.asarray(confusion, float)
-    if len(counts) < 3:
-        return None
-    mutual, totals = counts + counts.T, counts.sum(axis=1)
-    pairs = mutual[upper := np.triu_indices(len(counts), 1)]
-    best = int(pairs.argmax())
-    a, b = int(upper[0][best]), int(upper[1][best])
-    share = pairs[best] / max(1.0, totals[a] + totals[b])
-    if min(counts[a, b], counts[b, a]) < _MISTAKES / 4 or pairs[best] < max(_MISTAKES, _OUTSTANDING * pairs.mean()):
-        return None
-    if share < _CONFUSED:
-        return None
-    text = f"{names[a]} and {names[b]} are taken for each other most: {percent(share)} of the samples of the two, "
-    text += f"{int(counts[a, b]):,} {names[a]} as {names[b]} and {int(counts[b, a]):,} {names[b]} as {names[a]}."
-    return Conclusion(text, "confused", {"classes": [names[a], names[b]], "share": float(share)})
 
 
 def _points(share: float) -> str:

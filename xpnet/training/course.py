@@ -13,6 +13,8 @@ from xpnet.training.advice import Situation
 
 # An accuracy that gains less, or less than its standard error, does not rise.
 _NO_GAIN = 0.01
+# Cycles of fewer epochs cannot be seen in curves by epoch.
+_EPOCHS = 3
 # Schedules by what a rate does at the end: it starts again, or it has fallen, so that late progress says little.
 _CYCLES, _ANNEALED = ("triangular", "cosine-restarts"), ("cosine", "one-cycle", "coslog4")
 
@@ -98,3 +100,12 @@ class Course:
         """Return the positions of the epochs that end a cycle of the learning rate: it falls there, and not after."""
         eta = np.append(self.eta, np.inf)
         return [e for e in range(1, self.epochs) if eta[e] < eta[e - 1] and eta[e] <= eta[e + 1]]
+
+    def cycle_end(self) -> int | None:
+        """Return the number of the epoch by which an unfinished cycle of the triangular schedule would end, or None."""
+        if self.schedule != "triangular" or "train" not in self.samples:
+            return None
+        length = self.at.train.length(self.samples["train"], self.at.network)
+        cycle = 2 * length.n_s / length.steps_per_epoch
+        end = math.ceil(math.ceil(self.epochs / cycle) * cycle)
+        return end if cycle >= _EPOCHS and end > self.epochs else None

@@ -187,13 +187,14 @@ class _Training:
         worst = max(fallen, key=lambda r: fallen[r][1] - self.accuracies[r])
         epoch, best_accuracy = fallen[worst]
         hints = [self._smaller_rate(worst)]
-        hints += [Advice("restore = best (the weights of the best epoch)", {"restore": "best"})]
         if self.config.schedule == "constant":
-            hints = [Advice("a rate that falls (schedule = cosine)", {"schedule": "cosine"}), *hints]
+            hints = [Advice("a rate that falls (--schedule cosine)", {"schedule": "cosine"}), *hints]
         words = f"{self._networks([*fallen])} far below "
         words += "its own best: " if len(fallen) == 1 else "their own best, such as "
         words += f"{percent(float(self.accuracies[worst]))} of the validation samples at the end, and "
         words += f"{percent(best_accuracy)} after epoch {epoch}.{advised(hints)}"
+        if self.config.restore == "last":
+            words += " --restore best only keeps the weights of the best epoch."
         evidence = {"networks": [*fallen], "epoch": epoch} | self._try(hints)
         return [Conclusion(words, "far-below-best", evidence)]
 
@@ -229,7 +230,7 @@ class _Training:
         if rate >= _LARGE_RATE or (plain and not small and rate > _SMALL_RATE):
             hints.append(self._smaller_rate(r))
         if plain:  # small weights or dead units weaken the signal from layer to layer
-            hints += [Advice("init = he", {"init": "he"}), _NORMALISED] if small else [_NORMALISED]
+            hints += [Advice("--init he", {"init": "he"}), _NORMALISED] if small else [_NORMALISED]
         if self.result.steps < FEW_STEPS:
             length = self.config.length(len(self.data.train), self.network)
             hints.append(Advice("more steps", enough_steps(self.config, length)))
@@ -244,9 +245,12 @@ class _Training:
         """Return a smaller learning rate for a network."""
         at = self._at(r)
         new = float(at.value(at.rate)) / _FACTOR
-        return Advice(
-            "a smaller learning rate (xpnet lr-range suggests one)", {at.rate: new} if at.accepts(at.rate, new) else {}
-        )
+        words = "a smaller learning rate (xpnet lr-range suggests one)"
+        if not at.accepts(at.rate, new):
+            return Advice(words)
+        if len(self.rows) == 1:
+            words = f"--{at.rate.replace('_', '-')} {new:g} (a tenth of the present rate; xpnet lr-range suggests one)"
+        return Advice(words, {at.rate: new})
 
     def _try(self, hints: Sequence[Advice]) -> dict[str, Any]:
         """Return the first advice as evidence, if it is for a network that is alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from xpnet.config.definitions import NetworkConfig
 from xpnet.config.training import TrainConfig
 from xpnet.data import Dataset
 from xpnet.training.advice import Situation
-from xpnet.training.comparison import Candidate, compare, spread
+from xpnet.training.candidates import Candidate
+from xpnet.training.comparison import compare, spread
 from xpnet.training.conclusions import Conclusion, conclude, followed
 from xpnet.training.course import Course
 from xpnet.training.result import TrainResult
@@ -53,14 +55,21 @@ def run_conclusion(
         rows: The seed of each network, and its values of the settings that vary.
         best: The best combination of settings in words, as in :func:`settings_groups`.
     """
-    groups, accuracies = settings_groups(rows), result.validation.accuracies
+    groups, accuracies, losses = settings_groups(rows), result.validation.accuracies, result.validation.losses
     varied = without_seed(rows[0]) if len(groups) > 1 else ()
     at = Situation.of(config, network, data, groups[best][0], varied)
     curves = conclude(_course(result, groups[best], best, data.counts, at))
     if len(groups) == 1:
         return followed(curves, spread(accuracies))
-    candidates = [Candidate(without_seed(rows[own[0]]), words, accuracies[own]) for words, own in groups.items()]
-    return followed(compare(candidates, len(data.validation), at), curves)
+    candidates = [
+        Candidate(without_seed(rows[own[0]]), words, accuracies[own], losses[own]) for words, own in groups.items()
+    ]
+    compared = compare(candidates, len(data.validation), at)
+    if compared is not None and curves is not None and "try" in curves.evidence and "try" not in compared.evidence:
+        # What the curves advise is tried with the best settings alone.
+        new = {**without_seed(rows[groups[best][0]]), **curves.evidence["try"]}
+        curves = dataclasses.replace(curves, evidence={**curves.evidence, "try": new})
+    return followed(compared, curves)
 
 
 def _course(result: TrainResult, members: list[int], words: str, samples: Mapping[str, int], at: Situation) -> Course:
