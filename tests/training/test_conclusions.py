@@ -184,6 +184,39 @@ def test_patience_that_ends_a_training_while_the_rate_rises_is_shorter_than_a_cy
     assert found is None or found.rule != "stopped-early"
 
 
+@pytest.mark.parametrize(
+    ("loss", "epochs", "changed", "words"),
+    [
+        (
+            [1.7588, 1.6154, 1.5516, 1.5013],
+            10,
+            {},
+            "The training ended early: validation loss fell in every epoch (1.7588 to 1.5013), and the learning rate was "
+            "still rising (0.08 of 0.1). Try epochs = 10 (one whole cycle).",
+        ),
+        ([1.8, 1.6, 1.7, 1.5], 4.55, {"n_s": 910}, "loss had fallen to its lowest (1.8000 to 1.5000), and the"),
+        ([1.8, 1.6, 1.5, 1.55], None, {}, ""),
+        ([1.8, 1.6], None, {}, ""),
+        ([1.8, 1.6, 1.5, 1.4], None, {"n_s": 300}, ""),
+        ([1.8, 1.6, 1.5, 1.4], None, {"schedule": "cosine"}, ""),
+        ([1.8, 1.6, 1.5, 1.4], 10, {"schedule": "cosine-restarts"}, "rate had not fallen to its end"),
+    ],
+    ids=["every-epoch", "n_s-in-steps", "loss-rises", "two-epochs", "whole-cycle", "no-cycles", "restarts"],
+)
+def test_training_that_ends_within_its_first_cycle_ended_early(loss, epochs, changed, words):
+    rates = np.array([0.02, 0.04, 0.06, 0.08])[: len(loss)]
+    settings = {"schedule": "triangular", "eta_max": 0.1, "epochs": 4} | changed
+    if settings["schedule"] == "cosine-restarts":
+        rates = 0.12 - rates
+    course = made(train=RISING[: len(loss)], validation=RISING[: len(loss)], loss=loss, eta=rates, **settings)
+    found = conclude(course)
+    assert (found and found.evidence["try"]) == (epochs and {"epochs": epochs})
+    assert found is None or words in found.text
+    if found is not None:
+        assert found.rule == "ended-early"
+        assert conclude(dataclasses.replace(course, stopped=True)) is None
+
+
 def test_penalty_that_takes_away_what_steps_add_is_too_large():
     curve = np.array([0.24, 0.25, 0.23, 0.23, 0.22, 0.22, 0.22, 0.23, 0.24, 0.26])
     rates = np.r_[np.linspace(0.02, 0.1, 5), np.linspace(0.08, 0, 5)]

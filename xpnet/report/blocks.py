@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.cycles import CYCLIC, cycle_epochs
 from xpnet.config.fields import shown
 from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import Settings
@@ -159,9 +160,19 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
         f"Learning rate of the first step and of the last of each of {last}, "
         f"from {rates.min():.3g} to {rates.max():.3g}."
     )
-    title = "Learning rate"
-    panels.append(lines(f"{prefix}learning-rate", title, alt, rows, x="epoch", y=title.lower(), series=["eta"]))
+    title, cycle = "Learning rate", cycle_of(record)
+    if len(record.epochs) < cycle:
+        title += f" ({record.epochs[-1]:.0f} of the {cycle:.4g} epochs of a cycle)"
+    panels.append(lines(f"{prefix}learning-rate", title, alt, rows, x="epoch", y="learning rate", series=["eta"]))
     return Panels(panels, _curve_table(record, members))
+
+
+def cycle_of(record: RunRecord) -> float:
+    """Return the epochs of the first cycle of a run's learning rate; 0 if it has none."""
+    train = record.settings.train
+    if train.schedule not in CYCLIC or not len(record.epochs):
+        return 0.0
+    return cycle_epochs(train.n_s, float(record.history["step"][0] / record.epochs[0]))
 
 
 def _cost_above_loss(record: RunRecord, members: Sequence[int]) -> float | None:

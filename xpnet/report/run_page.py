@@ -11,6 +11,7 @@ from xpnet.report import network_sections, score_sections, theme
 from xpnet.report.blocks import (
     again_section,
     curves,
+    cycle_of,
     drawn_epochs,
     environment_section,
     repeat_command,
@@ -94,6 +95,11 @@ def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix:
     words = [Text(f"The curves are those of {settings_text(best)}, {why}.")] if best else []
     if record.given.get("train_metrics", "running") == "running" and record.metrics is not None:
         words.append(Text(_RUNNING, "note"))
+    if len(record.epochs) > (cycle := cycle_of(record)) > 0:
+        again = "rises and falls in cycles" if record.settings.train.schedule == "triangular" else "falls in cycles"
+        if record.settings.train.restart_factor == 1:
+            again += f" of {cycle:.4g} epochs"
+        words.append(Text(f"The learning rate {again}; figures dip while it is high."))
     if len(record.known(members)) > 1:
         words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]

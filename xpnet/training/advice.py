@@ -181,6 +181,12 @@ def longer(at: Situation) -> list[Advice]:
     return [Advice(f"epochs = {epochs:g} (twice as many)", {"epochs": epochs})]
 
 
+def whole_cycle(cycle: float) -> Advice:
+    """Return the length of a whole cycle of the learning rate, of so many epochs."""
+    epochs = round(cycle, 2)
+    return Advice(f"epochs = {epochs:g} (one whole cycle)", {"epochs": int(epochs) if epochs % 1 == 0 else epochs})
+
+
 def more_capacity(at: Situation) -> list[Advice]:
     """Return what lets a network learn more: less of what holds it back, and more units."""
     found, lam = [], float(at.value("lambda") or 0.0)

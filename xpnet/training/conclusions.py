@@ -26,12 +26,14 @@ from xpnet.training.advice import (
     more_units,
     smaller_steps,
     to_try,
+    whole_cycle,
 )
 from xpnet.training.chance_level import percent
 from xpnet.training.course import Course
 
-# Fewer epochs show no trend, and fewer validation samples are too noisy.
-_FEW_EPOCHS, _FEW_SAMPLES = 8, 100
+# Fewer epochs show no trend, and fewer validation samples are too noisy.  That a cycle was not finished is a fact: a
+# loss that falls in so many epochs is enough beside it.
+_FEW_EPOCHS, _FEW_SAMPLES, _BEGUN = 8, 100, 3
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
@@ -78,10 +80,12 @@ def conclude(course: Course) -> Conclusion | None:
     """
     columns = (course.train_accuracy, course.validation_accuracy, course.train_loss, course.validation_loss)
     known = all(np.isfinite(column).all() for column in columns)
-    few = course.epochs < _FEW_EPOCHS or course.samples["validation"] < _FEW_SAMPLES
+    few = course.samples["validation"] < _FEW_SAMPLES
     if few or not known or not all(map(math.isfinite, course.final.values())):
         return None
-    rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
+    if course.epochs < _FEW_EPOCHS:
+        return _ended_early(course)
+    rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits, _ended_early]
     rules += [_stopped_early] if course.stopped else [_still_learning]
     return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
 
@@ -121,6 +125,20 @@ def _first_idle(course: Course) -> int:
     best, later = np.maximum.accumulate(accuracy), np.maximum.accumulate(accuracy[::-1])[::-1]
     idle = np.flatnonzero(later[1:] - best[:-1] < course.no_gain)
     return int(idle[0]) + 1 if idle.size else course.epochs
+
+
+def _ended_early(course: Course) -> Conclusion | None:
+    """Find trainings that end within the first cycle of the learning rate, while the validation loss falls."""
+    loss, eta, cycle = course.validation_loss, course.eta, course.first_cycle
+    if course.stopped or not _BEGUN <= course.epochs < cycle or loss.argmin() < course.epochs - 1:
+        return None
+    fell = "fell in every epoch" if (np.diff(loss) < 0).all() else "had fallen to its lowest"
+    was = "was still rising" if eta[-1] > eta[-2] else "had not fallen to its end"
+    text = f"The training ended early: validation loss {fell} ({loss[0]:.4f} to {loss[-1]:.4f}), and the learning rate "
+    advice = [whole_cycle(cycle)]
+    text += f"{was} ({eta[-1]:.2g} of {float(course.at.value(course.at.rate)):.2g}).{advised(advice)}"
+    evidence = {"cycle": cycle, "epochs": course.epochs, "loss": [float(loss[0]), float(loss[-1])]}
+    return Conclusion(text, "ended-early", evidence | to_try(advice))
 
 
 def _still_learning(course: Course) -> Conclusion | None:

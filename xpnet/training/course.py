@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.cycles import CYCLIC, cycle_epochs
 from xpnet.training.advice import Situation
 
 # An accuracy that gains less, or less than its standard error, does not rise.
 _NO_GAIN = 0.01
-# Schedules by what a rate does at the end: it starts again, or it has fallen, so that late progress says little.
-_CYCLES, _ANNEALED = ("triangular", "cosine-restarts"), ("cosine", "one-cycle", "coslog4")
+# Schedules whose rate has fallen at the end, so that late progress says little.
+_ANNEALED = ("cosine", "one-cycle", "coslog4")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Course:
     @property
     def cyclic(self) -> bool:
         """Whether the learning rate starts again after it has fallen."""
-        return self.schedule in _CYCLES
+        return self.schedule in CYCLIC
 
     @property
     def gap(self) -> float:
@@ -87,6 +88,14 @@ class Course:
     def annealed(self) -> bool:
         """Whether the rate has fallen towards the end, so that progress, or none, says little about further epochs."""
         return self.schedule in _ANNEALED or (self.cyclic and len(self.cycle_ends()) < 2)
+
+    @property
+    def first_cycle(self) -> float:
+        """Epochs of the first cycle of the learning rate; 0 if it has none."""
+        if not self.cyclic:
+            return 0.0
+        train = self.at.train
+        return cycle_epochs(train.n_s, max(1, train.length(self.samples["train"], self.at.network).steps_per_epoch))
 
     def first_peak(self) -> int:
         """Return the position of the epoch up to which the learning rate rises; 0 if it falls from the beginning."""
