@@ -37,6 +37,8 @@ _FEW_EPOCHS, _FEW_SAMPLES, _BEGUN = 8, 100, 3
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
+# The least gain of the training accuracy that is told.
+_NOTED = 0.01
 # So wide a gap needs no such epoch.
 _CLEAR = 0.3
 # With a smaller gap than this, a validation loss that falls so much since then speaks against it.
@@ -105,18 +107,37 @@ def _overfits(course: Course) -> Conclusion | None:
     dated = begin <= _LATE * course.epochs and gained >= _LEARNT and not falls
     if not dated and course.gap < _CLEAR:
         return None
-    how = "its validation loss has risen since then" if rises else "since then only the training set gains"
-    advice = against_overfitting(course.at)
-    figures = f"{percent(course.final['train'])} of the training and {percent(course.final['validation'])} of the"
+    advice = against_overfitting(course.at, best_is_last=course.best_is_last)
     evidence = {"gap": course.gap, "lowest_validation_loss": float(loss.min()), "last_validation_loss": float(loss[-1])}
     evidence |= to_try(advice)
-    text = f"{course.who} overfits by {_points(course.gap)}"
-    if not dated:
-        text = f"{text}: it is right for {figures} validation samples.{advised(advice)}"
-        return Conclusion(text, "overfits", evidence)
-    text += f" from epoch {begin + 1} on: it is right for {figures}"
-    evidence |= {"epoch": begin + 1, "training_gain": gained}
-    return Conclusion(f"{text} validation samples, and {how}.{advised(advice)}", "overfits", evidence)
+    text = f"{course.who} overfits: at the end it is right for {percent(course.final['train'])} of the training and "
+    text += f"{percent(course.final['validation'])} of the validation samples ({_points(course.gap)} apart)."
+    if dated:
+        text += _gains(course, begin, rises=rises)
+        evidence |= {"epoch": begin + 1, "training_gain": gained}
+    text += advised(advice, ranked=True)
+    if unused := course.at.unused:
+        used, held = course.samples["train"], course.samples["validation"]
+        text += f" {used:,} of {used + held + unused:,} training samples are used: more would help too."
+    least = 200 * course.validation_error
+    text += f" A gain below about {least:.{0 if least >= 2 else 1}f} points may be chance."
+    return Conclusion(text, "overfits", evidence)
+
+
+def _gains(course: Course, begin: int, *, rises: bool) -> str:
+    """Return what training gains after the epoch `begin`, and what validation does meanwhile, as a sentence."""
+    train, accuracy, loss = course.train_accuracy, course.validation_accuracy, course.validation_loss
+    end = begin - 1 + int(train[begin - 1 :].argmax())
+    learnt, gain = float(train[end] - train[begin - 1]), float(accuracy[end] - accuracy[begin - 1])
+    if learnt < _NOTED:
+        return ""
+    text = f" From epoch {begin} to {end + 1} training gained {_points(learnt)}, "
+    if rises:
+        return f"{text}while the validation loss rose from {loss[begin - 1]:.4g} to {loss[end]:.4g}."
+    text += f"validation {'lost ' if gain < 0 else ''}{100 * abs(gain):.1f}"
+    if 0 < gain < course.validation_error:
+        text += f", less than its standard error ({100 * course.validation_error:.1f})"
+    return f"{text}."
 
 
 def _first_idle(course: Course) -> int:

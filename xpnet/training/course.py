@@ -68,8 +68,20 @@ class Course:
     @property
     def no_gain(self) -> float:
         """Gain of the validation accuracy that is none: chance alone explains it."""
+        return max(_NO_GAIN, self.validation_error)
+
+    @property
+    def validation_error(self) -> float:
+        """Standard error of the validation accuracy at the end, of one network."""
         p = self.final["validation"]
-        return max(_NO_GAIN, math.sqrt(p * (1 - p) / max(1, self.samples.get("validation", 1))))
+        return math.sqrt(p * (1 - p) / max(1, self.samples.get("validation", 1)))
+
+    @property
+    def best_is_last(self) -> bool:
+        """Whether the epoch with the best validation accuracy is one of the last tenth, or no better than the last."""
+        accuracy = self.validation_accuracy
+        late = int(accuracy.argmax()) >= self.epochs - 1 - self.epochs // 10
+        return late or bool(accuracy.max() - accuracy[-1] < self.no_gain)
 
     def earlier(self) -> int:
         """Return the position of an epoch to compare the last one with: about two thirds of the training."""
