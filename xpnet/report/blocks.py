@@ -14,12 +14,14 @@ from xpnet.config.cycles import CYCLIC, cycle_epochs
 from xpnet.config.fields import shown
 from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import Settings
-from xpnet.errors import ConfigError
+from xpnet.data.splits import nine_tenths, parse_split
+from xpnet.errors import ConfigError, DataError
 from xpnet.report.charts import lines, metric_curves
 from xpnet.report.format import SET_NAMES
 from xpnet.report.page import Block, Cell, Panels, Section, Table, Text, cell, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.theme import SETS, band_rows, mean_and_std
+from xpnet.runs.listing import data_set
 from xpnet.training.history import FIGURES, evenly
 
 # Most epochs in a chart and its table: a page has fewer pixels, and a longer table is of no use.
@@ -55,10 +57,21 @@ def settings_table(given: Mapping[str, Any], caption: str) -> Table:
             value, default = given[name], field.default
             default = of_optimiser.get(field.name, default)
             differs = value != (list(default) if isinstance(default, tuple) else default)
+            differs = differs and not (name == "split" and _usual_split(str(given.get("data", "")), str(value)))
             usual = field.metadata["unset"] if default is None else cell(default).text
             rows.append([name, Cell(cell(value).text, strong=differs), usual, field.metadata["help"]])
     rows += [[name, shown(value), "", ""] for name, value in given.items() if name not in known]
     return table(["setting", "value", "default", "what it is"], rows, caption)
+
+
+def _usual_split(data: str, split: str) -> bool:
+    """Return whether a split is what data gets that has no other one."""
+    if data_set(data).startswith("CIFAR"):
+        return split == "45k"
+    try:
+        return split == nine_tenths(sum(parse_split(split)))
+    except DataError:
+        return False
 
 
 def _unset(given: Mapping[str, Any]) -> list[str]:

@@ -61,7 +61,8 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     ]
     conclusion = record.conclusion
     notes = [note for note in record.notes if note != conclusion]
-    return Page("run", record.label, record.title, sections, made, notes, conclusion)
+    title = record.title.replace(" BN", " batch normalisation (BN)", 1)
+    return Page("run", record.label, title, sections, made, notes, conclusion)
 
 
 def run_sections(record: RunRecord, data: str | None, prefix: str = "") -> list[Section]:

@@ -30,6 +30,7 @@ from xpnet.training.advice import (
 )
 from xpnet.training.chance_level import percent
 from xpnet.training.course import Course
+from xpnet.training.gains import first_idle, gains
 
 # Fewer epochs show no trend, and fewer validation samples are too noisy.  That a cycle was not finished is a fact: a
 # loss that falls in so many epochs is enough beside it.
@@ -37,8 +38,6 @@ _FEW_EPOCHS, _FEW_SAMPLES, _BEGUN = 8, 100, 3
 # Overfitting: the gap between training and validation accuracy, also in standard errors; what training gains at least
 # after the epoch that it begins with, which is not among the last; the rise of the validation loss that dates it.
 _GAP, _ERRORS, _LEARNT, _LATE, _RISE = 0.10, 3.0, 0.05, 0.75, 1.05
-# The least gain of the training accuracy that is told.
-_NOTED = 0.01
 # So wide a gap needs no such epoch.
 _CLEAR = 0.3
 # With a smaller gap than this, a validation loss that falls so much since then speaks against it.
@@ -101,7 +100,7 @@ def _overfits(course: Course) -> Conclusion | None:
         return None
     loss, train = course.validation_loss, course.train_accuracy
     rises = loss[-1] > _RISE * loss.min()
-    begin = int(loss.argmin()) + 1 if rises else _first_idle(course)
+    begin = int(loss.argmin()) + 1 if rises else first_idle(course)
     gained = max(float(train[begin - 1 :].max()), course.final["train"]) - float(train[begin - 1])
     falls = course.gap < _WIDE and loss[-1] < (1 - _FALLS) * loss[begin - 1]
     dated = begin <= _LATE * course.epochs and gained >= _LEARNT and not falls
@@ -113,7 +112,7 @@ def _overfits(course: Course) -> Conclusion | None:
     text = f"{course.who} overfits: at the end it is right for {percent(course.final['train'])} of the training and "
     text += f"{percent(course.final['validation'])} of the validation samples ({_points(course.gap)} apart)."
     if dated:
-        text += _gains(course, begin, rises=rises)
+        text += gains(course, begin, rises=rises)
         evidence |= {"epoch": begin + 1, "training_gain": gained}
     text += advised(advice, ranked=True)
     if unused := course.at.unused:
@@ -122,30 +121,6 @@ def _overfits(course: Course) -> Conclusion | None:
     least = 200 * course.validation_error
     text += f" A gain below about {least:.{0 if least >= 2 else 1}f} points may be chance."
     return Conclusion(text, "overfits", evidence)
-
-
-def _gains(course: Course, begin: int, *, rises: bool) -> str:
-    """Return what training gains after the epoch `begin`, and what validation does meanwhile, as a sentence."""
-    train, accuracy, loss = course.train_accuracy, course.validation_accuracy, course.validation_loss
-    end = begin - 1 + int(train[begin - 1 :].argmax())
-    learnt, gain = float(train[end] - train[begin - 1]), float(accuracy[end] - accuracy[begin - 1])
-    if learnt < _NOTED:
-        return ""
-    text = f" From epoch {begin} to {end + 1} training gained {_points(learnt)}, "
-    if rises:
-        return f"{text}while the validation loss rose from {loss[begin - 1]:.4g} to {loss[end]:.4g}."
-    text += f"validation {'lost ' if gain < 0 else ''}{100 * abs(gain):.1f}"
-    if 0 < gain < course.validation_error:
-        text += f", less than its standard error ({100 * course.validation_error:.1f})"
-    return f"{text}."
-
-
-def _first_idle(course: Course) -> int:
-    """Return the position of the first epoch from which on the best validation accuracy hardly gains; E if none is."""
-    accuracy = course.validation_accuracy
-    best, later = np.maximum.accumulate(accuracy), np.maximum.accumulate(accuracy[::-1])[::-1]
-    idle = np.flatnonzero(later[1:] - best[:-1] < course.no_gain)
-    return int(idle[0]) + 1 if idle.size else course.epochs
 
 
 def _ended_early(course: Course) -> Conclusion | None:
