@@ -15,7 +15,6 @@ from report_cases import small
 import xpnet
 from xpnet.cli import main
 from xpnet.errors import RunError
-from xpnet.report.blocks import settings_table
 from xpnet.report.inspection import image_shape, picture_of, to_bytes, weight_pictures
 from xpnet.report.theme import COLOURS
 from xpnet.report.write import build_page
@@ -274,25 +273,6 @@ def test_settings_of_a_page_have_what_was_set_in_bold_and_what_nobody_set():
         assert bold - {"figures", "device"} == wanted
         assert "cycles" not in rows
     assert (rows["patience"].text, rows["class_weight"].text) == ("trains to the end", "1 for each class")
-
-
-def test_page_says_in_words_how_samples_are_split_and_how_the_rate_goes():
-    begun, whole = (build_page([small("--n-s", n_s, out=n_s)]) for n_s in ("5ep", "1ep"))
-    assert begun.subtitle.startswith("patterns:600/200, 540 training and 60 validation samples, ")
-    assert " with batch normalisation (BN)" in begun.subtitle
-    titles = [[panel.title for panel in page.panels() if "learning-rate" in panel.name] for page in (begun, whole)]
-    assert titles == [["Learning rate (3 of the 10 epochs of a cycle)"], ["Learning rate"]]
-    said = [text.words for section in whole.sections if section.name == "curves" for text in section.blocks[:-1]]
-    assert "The learning rate rises and falls in cycles of 2 epochs; figures dip while it is high." in said
-
-
-@pytest.mark.parametrize(
-    ("data", "split", "bold"),
-    [("/x/cifar-10-batches-py", "45k", False), ("cifar10", "9000/1000", True), ("a.csv", "90/10", False)],
-)
-def test_split_is_bold_where_the_data_has_another_one(data, split, bold):
-    table = settings_table({"data": data, "split": split}, "")
-    assert [row[1].strong for row in table.rows if row[0].text == "split"] == [bold]
 
 
 def test_page_of_small_pictures_draws_the_first_layer_and_gives_accuracies_their_error():
