@@ -99,7 +99,8 @@ def test_index_of_runs_has_a_table_for_each_data_set_and_figures_with_their_sett
     page = runs_page(folder, "report.html", "")
     first, second, damaged, *texts = page.sections[0].blocks
     assert [len(first.rows), len(second.rows), len(damaged.rows)] == [2, 1, 1]
-    assert second.caption.startswith("1 run on CIFAR-10, the oldest first; ± is the standard error")
+    assert second.caption.startswith("1 run on CIFAR-10; ± is the standard error")
+    assert ", the oldest first; ± is" in first.caption
     one, lists = (dict(zip(first.head, row, strict=True)) for row in first.rows)
     assert lists["lambda"].text == "0.001 of 0.001,50"
     assert (lists["runs"].text, one["runs"].text, lists["conclusion"].text != "") == ("2 each", "1", True)
@@ -111,7 +112,7 @@ def test_index_of_runs_has_a_table_for_each_data_set_and_figures_with_their_sett
     assert one["accuracy by epoch"].scale == lists["accuracy by epoch"].scale
     said = [text.words for text in texts]
     assert said[:3] == [
-        "many is a search: winner has the same networks with test figures.",
+        "Of a search (many), winner has the same networks with test figures.",
         "None of these runs has a page yet: make one with",
         "xpnet report many/deep/two",
     ]

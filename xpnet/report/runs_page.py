@@ -74,10 +74,11 @@ def _table(entries: Sequence[RunEntry], links: Mapping[str, str], *, of_many: bo
     curves = [_curve(entry) for entry in entries]
     reached = [value for curve in curves for value in curve]
     scale = (min(reached), max(reached)) if reached else None
+    several_splits = len({entry.settings.get("split") for entry in entries if entry.state != "damaged"}) > 1
     unfinished = any(entry.state != "finished" for entry in entries)
     rows = []
     for entry, curve in zip(entries, curves, strict=True):
-        row = {
+        row: dict[str, Any] = {
             "run": Cell(entry.name, link=links[entry.name]),
             "accuracy by epoch": Cell("", curve[-1] if curve else None, curve=curve, scale=scale),
             "validation accuracy": _accuracy(entry, "validation"),
@@ -86,20 +87,17 @@ def _table(entries: Sequence[RunEntry], links: Mapping[str, str], *, of_many: bo
             "conclusion": _conclusion(entry, curve),
             **{name: _setting(entry, name) for name in settings},
             "hidden": _hidden(entry),
-            **(
-                {"split": str(entry.settings.get("split", "")).replace("/", "/\N{ZERO WIDTH SPACE}")}
-                if _splits(entries) > 1
-                else {}
-            ),
         }
+        if several_splits:  # which may break after the slash
+            row["split"] = cell(str(entry.settings.get("split", "")).replace("/", "/\N{ZERO WIDTH SPACE}"))
         rows.append(row)
     caption = f"{counted(len(entries), 'run')} on {entries[0].data_set or 'unknown data'}" if of_many else "Every run"
-    caption += ", the oldest first"
+    caption += ", the oldest first" if len(entries) > 1 else ""
     if any(entry.samples for entry in entries):
         caption += "; ± is the standard error for the number of samples"
     if any(entry.best for entry in entries):
         caption += "; of several networks, the setting with the best validation accuracy"
-    if scale:
+    if scale and len(entries) > 1:
         caption += f"; curves of validation accuracy share a scale, {100 * scale[0]:.1f} to {100 * scale[1]:.1f} %"
     if any(entry.network.endswith(_BN) for entry in entries):
         caption += "; hidden layers have batch normalisation (BN)"
@@ -118,10 +116,6 @@ def _hidden(entry: RunEntry) -> str:
 def _without(entry: RunEntry) -> bool:
     """Return whether the hidden layers of a network have no batch normalisation."""
     return bool(entry.settings.get("hidden")) and not entry.settings.get("batch_norm", True)
-
-
-def _splits(entries: Sequence[RunEntry]) -> int:
-    return len({entry.settings.get("split") for entry in entries if entry.state != "damaged"})
 
 
 def _accuracy(entry: RunEntry, which: str) -> Cell:
@@ -177,9 +171,10 @@ def _curve(entry: RunEntry) -> _Curve:
 
 def _explanations(entries: Sequence[RunEntry]) -> list[Block]:
     """Return what the folders of a search are."""
-    kept = [e for e in entries if e.path.name in _KEPT and (e.path.parent / "search.json").is_file()]
-    words = [f"{entry.name} has {_KEPT[entry.path.name]}" for entry in kept if entry.path.parent == kept[0].path.parent]
-    return [Text(f"{kept[0].path.parent.name} is a search: {', '.join(words)}.")] if kept else []
+    kept = [e.path for e in entries if e.path.name in _KEPT and (e.path.parent / "search.json").is_file()]
+    names = [f"{name} has {words}" for name, words in _KEPT.items() if any(path.name == name for path in kept)]
+    searches = " and ".join(dict.fromkeys(path.parent.name for path in kept))
+    return [Text(f"Of a search ({searches}), {', '.join(names)}.")] if kept else []
 
 
 def _pages(entries: Sequence[RunEntry], links: Mapping[str, str], folder: Path) -> list[Block]:
