@@ -71,7 +71,7 @@ def test_help_of_unset_settings_says_what_none_becomes():
     unset = {name: field.metadata["unset"] for name, (_, field) in Settings.fields().items() if field.default is None}
     assert unset["cycles"] == "2"
     assert xpnet.TrainConfig(n_s=7).length(100).steps == 2 * 2 * 7
-    assert unset["epochs"] == "20, with schedules without cycles"
+    assert unset["epochs"] == "set by cycles; 20 for other schedules"
     assert xpnet.TrainConfig(schedule="cosine").length(100).epochs == 20
     assert unset["lambda"] == "0.005 with sgd, else 0"
     assert unset["beta2"] == "0.999 with adamw, 0.99 with lion"

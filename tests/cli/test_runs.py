@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from report_cases import small
 
 import xpnet
 from xpnet.cli import main
+from xpnet.report.runs_page import runs_page
 from xpnet.runs.experiment import alone_in
 
 
@@ -79,12 +81,51 @@ def test_runs_watch_follows_a_run_to_its_end(folder, monkeypatch, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("rule", "words"), [("alike", "settings do not differ"), ("few-steps", "few steps"), ("overfits", "overfits")]
+    ("rule", "words"), [("alike", "differences may be chance"), ("few-steps", "few steps"), ("overfits", "overfits")]
 )
 def test_index_of_runs_says_conclusions_in_words(folder, rule, words):
     metrics = json.loads(Path("many/one/metrics.json").read_text()) | {"conclusion": {"text": "", "rule": rule}}
     Path("many/one/metrics.json").write_text(json.dumps(metrics))
     assert f">{words}</td>" in xpnet.write_report("many").page.read_text()
+
+
+def test_index_of_runs_has_a_table_for_each_data_set_and_figures_with_their_setting(folder):
+    small("--lambda", "0.001,50", "--runs", "2", out="many/lists")
+    config = Path("many/deep/two/config.toml")
+    config.write_text(re.sub("data = .*", 'data = "/somewhere/cifar-10-batches-py"', config.read_text()))
+    metrics = json.loads(Path("many/lists/metrics.json").read_text())
+    (folder / "lists").rename(folder / "winner")
+    (folder / "search.json").touch()
+    page = runs_page(folder, "report.html", "")
+    first, second, damaged, *texts = page.sections[0].blocks
+    assert [len(first.rows), len(second.rows), len(damaged.rows)] == [2, 1, 1]
+    assert second.caption.startswith("1 run on CIFAR-10; ± is the standard error")
+    assert ", the oldest first; ± is" in first.caption
+    one, lists = (dict(zip(first.head, row, strict=True)) for row in first.rows)
+    assert lists["lambda"].text == "0.001 of 0.001,50"
+    assert (lists["runs"].text, one["runs"].text, lists["conclusion"].text != "") == ("2 each", "1", True)
+    best = [row["validation"]["accuracy"] for row in metrics["replicas"] if row["lambda"] == 0.001]
+    assert lists["validation accuracy"].sort == pytest.approx(sum(best) / 2)
+    assert lists["accuracy by epoch"].curve[-1] == pytest.approx(sum(best) / 2)
+    error = 100 * (p := sum(best) / 2) ** 0.5 * (1 - p) ** 0.5 / metrics["samples"]["validation"] ** 0.5
+    assert lists["validation accuracy"].text == f"{100 * p:.1f} ± {error:.1f} %"
+    assert one["accuracy by epoch"].scale == lists["accuracy by epoch"].scale
+    said = [text.words for text in texts]
+    assert said[:3] == [
+        "Of a search (many), winner has the same networks with test figures.",
+        "None of these runs has a page yet: make one with",
+        "xpnet report many/deep/two",
+    ]
+
+
+def test_index_of_runs_tells_from_where_an_accuracy_fell(folder):
+    metrics = json.loads(Path("many/one/metrics.json").read_text()) | {
+        "conclusion": {"text": "", "rule": "far-below-best"}
+    }
+    metrics["validation"]["accuracy"] = 0.01
+    Path("many/one/metrics.json").write_text(json.dumps(metrics))
+    cells = [cell.text for row in runs_page(folder, "", "").sections[0].blocks[0].rows for cell in row]
+    assert any(re.fullmatch(r"fell from \d+\.\d to 1\.0 %", text) for text in cells)
 
 
 def test_report_of_a_folder_of_runs_is_an_index_with_curves_and_links(folder):

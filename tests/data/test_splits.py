@@ -53,7 +53,7 @@ def test_first_rows_train_and_the_next_ones_validate(n: int, m: int, more: int):
     assert data.validation.x.ravel().tolist() == list(range(n, n + m))
     assert data.validation.labels.tolist() == [row % 2 for row in range(n, n + m)]
     assert data.test.x.ravel().tolist()[0] == 1000
-    assert (len(data.train), len(data.validation)) == (n, m)
+    assert (len(data.train), len(data.validation), data.unused) == (n, m, more)
 
 
 @few_examples

@@ -283,7 +283,7 @@ def test_page_explains_the_calibration_chart_and_names_the_loss_once():
 
 def test_page_names_what_is_not_the_default_and_never_predicted():
     page = build_page([small("--eta-max", "2", "--no-batch-norm", out="run")])
-    assert page.subtitle.endswith(" without BN, eta_max = 2, epochs = 3")
+    assert page.subtitle.endswith(" without batch normalisation (BN), eta_max = 2, epochs = 3")
     classes = next(section for section in page.sections if section.name == "classes").blocks
     never = {row[0].text for row in classes[-1].rows if row[2].text == "never predicted"}
     if never:
@@ -348,7 +348,7 @@ def test_settings_of_a_page_have_what_was_set_in_bold_and_what_nobody_set():
         section = next(one for one in build_page([small(*changed, out=out)]).sections if one.name == "settings")
         rows = {row[0].text: row[1] for row in section.blocks[0].rows}
         bold = {name for name, cell in rows.items() if cell.strong}
-        wanted = {option[2:].replace("-", "_") for option in changed[::2]} | {"data", "hidden", "epochs", "split"}
+        wanted = {option[2:].replace("-", "_") for option in changed[::2]} | {"data", "hidden", "epochs"}
         assert bold - {"figures", "device"} == wanted
         assert "cycles" not in rows
     assert (rows["patience"].text, rows["class_weight"].text) == ("trains to the end", "1 for each class")

@@ -13,7 +13,7 @@ from xpnet.errors import ConfigError, RunError
 from xpnet.runs.conditions import Condition, selected
 from xpnet.runs.experiment import alone_in
 from xpnet.runs.folder import write_config, write_environment, write_metrics
-from xpnet.runs.listing import differing
+from xpnet.runs.listing import data_set, differing
 from xpnet.training.history import COLUMNS
 
 
@@ -81,6 +81,22 @@ def test_list_runs_of_a_population_has_the_figures_of_its_best_combination():
     write_metrics(folder, metrics)
     (entry,) = xpnet.list_runs()
     assert (entry.networks, entry.figures["test"], entry.figures["test_loss"]) == (4, pytest.approx(0.6), 0.4)
+    assert (entry.best, entry.members) == ({"lambda": 0.2}, (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("/data/cifar-10-batches-py", "CIFAR-10"),
+        ("cifar100", "CIFAR-100"),
+        ("x/cifar-10-python.tar.gz", "CIFAR-10"),
+        ("a/cifar-10-mine", "cifar-10-mine"),
+        ("patterns:10/20", "patterns:10/20"),
+        ("tumours.csv", "tumours.csv"),
+    ],
+)
+def test_data_set_is_named_in_short(data: str, words: str):
+    assert data_set(data) == words
 
 
 def test_list_runs_with_a_damaged_run_lists_the_others():

@@ -72,17 +72,17 @@ TRIANGLE = np.tile(np.r_[1:7, 5:-1:-1] / 6, 2)
                 train=0.4 + 0.02 * np.arange(24), validation=RISING + WAVES, loss=1.4 + np.abs(np.arange(24) - 9) / 40
             ),
             "overfits",
-            "overfits by 36.8 points from epoch 11 on: it is right for 86.00 % of the training and 49.",
+            "From epoch 10 to 24 training gained 28.0 points, while the validation loss rose from 1.4 to 1.75.",
         ),
         (
             made(train=0.4 + 0.02 * np.arange(24), validation=np.r_[RISING[:8], LEVEL[8:]], loss=LEVEL + 1),
             "overfits",
-            "Try lambda = 0.01 (a penalty, which keeps the weights small; it has none), dropout = 0.2 or restore = ",
+            "Try lambda = 0.01 (a penalty, which keeps the weights small; it has none); less sure: dropout = 0.2. A",
         ),
         (
             made(train=0.2 + 0.034 * np.arange(24), validation=0.2 + 0.012 * np.arange(24)),
             "overfits",
-            "overfits by 50.6 points: it is right for 98.20 % of the training and 47.60 % of the validation samples",
+            "98.20 % of the training and 47.60 % of the validation samples (50.6 points apart). Try ",
         ),
         (
             made(train=0.2 + 0.012 * np.arange(24), validation=0.2 + 0.01 * np.arange(24)),
@@ -178,21 +178,25 @@ def test_conclude_of_few_rows_says_how_little_they_tell_and_advises_folds():
     assert "100.00 % of the training rows, a sign of overfitting." in conclude(wide).text
 
 
-def test_training_that_stops_inside_a_cycle_is_advised_to_end_it():
-    """Eight epochs of 450 steps, of a cycle of ten: the rate is at two fifths of its highest."""
-    rates = np.r_[np.linspace(0.02, 0.1, 5), 0.08, 0.06, 0.04]
-    rising = np.array([0.38, 0.43, 0.46, 0.472, 0.484, 0.492, 0.505, 0.514])
-    course = made(train=rising + 0.02, validation=rising, eta=rates, schedule="triangular", samples=11_250, epochs=8)
+def test_training_that_stops_inside_a_later_cycle_is_advised_to_end_it_if_it_still_gains():
+    """Eighteen epochs of 450 steps, of cycles of ten: the rate is at two fifths of its highest."""
+    up = np.linspace(0.02, 0.1, 5)
+    rates = np.r_[up, 0.08, 0.06, 0.04, 0.02, 0.0, up, 0.08, 0.06, 0.04]
+    rising, loss = np.linspace(0.3, 0.5, 18), np.linspace(2, 1.2, 18)
+    settings = {"eta": rates, "schedule": "triangular", "samples": 11_250, "epochs": 18, "loss": loss}
+    course = made(train=rising + 0.02, validation=rising, **settings)
     conclusion = conclude(course)
     assert conclusion.text == (
-        "The network was still improving when it stopped inside a cycle of the learning rate: the last epoch gained "
-        "0.9 points, at a rate of 0.04, which falls to 1e-05 by epoch 10. Try epochs = 10 (the end of the cycle)."
+        "The training ended inside a cycle of the learning rate: the validation loss fell in every epoch (2.0000 to "
+        "1.2000), and the rate had not fallen to its end (0.04 of 0.1). Try epochs = 20 (the end of the cycle)."
     )
-    assert (conclusion.rule, conclusion.evidence["try"]) == ("inside-a-cycle", {"epochs": 10})
-    ended = dataclasses.replace(course.at.train, n_s="4ep")
+    assert (conclusion.rule, conclusion.evidence["try"]) == ("inside-a-cycle", {"epochs": 20})
+    ended = dataclasses.replace(course.at.train, n_s="9ep")
     assert dataclasses.replace(course, at=dataclasses.replace(course.at, train=ended)).cycle_end() is None
     flat = dataclasses.replace(course, validation_accuracy=np.r_[rising[:-1], rising[-2]])
-    assert conclude(flat) is None or conclude(flat).rule != "inside-a-cycle"
+    low = dataclasses.replace(course, eta=np.r_[rates[:-1], 0.005])
+    for other in (flat, low):
+        assert (found := conclude(other)) is None or found.rule != "inside-a-cycle"
 
 
 def test_restart_of_a_cosine_is_no_rate_that_is_too_large():
@@ -215,6 +219,55 @@ def test_patience_that_ends_a_training_while_the_rate_rises_is_shorter_than_a_cy
     patient = made(train=curve + 0.05, validation=curve, eta=rates, schedule="triangular", patience=12)
     found = conclude(dataclasses.replace(patient, stopped=True))
     assert found is None or found.rule != "stopped-early"
+
+
+def test_overfitting_tells_what_each_set_gained_and_samples_that_are_not_used():
+    validation = np.r_[RISING[:8], np.full(16, 0.44)]
+    course = made(train=0.4 + 0.02 * np.arange(24), validation=validation, loss=LEVEL + 1, samples=1000)
+    course = dataclasses.replace(course, at=dataclasses.replace(course.at, unused=5000))
+    assert (
+        " From epoch 8 to 24 training gained 32.0 points, validation 1.4, less than its standard error (1.6). Try "
+        in (text := conclude(course).text)
+    )
+    assert text.endswith(
+        "4,000 of 10,000 training samples are used: more would help too. A gain below about 3 points may be chance."
+    )
+    falling = np.r_[RISING[:8], np.linspace(0.43, 0.38, 16)]
+    text = conclude(made(train=0.4 + 0.02 * np.arange(24), validation=falling, loss=LEVEL + 1)).text
+    assert "validation lost 4.6. Try" in text
+    assert "dropout = 0.2 or restore = best" in text
+
+
+@pytest.mark.parametrize(
+    ("loss", "epochs", "changed", "words"),
+    [
+        (
+            [1.7588, 1.6154, 1.5516, 1.5013],
+            10,
+            {},
+            "every epoch (1.7588 to 1.5013), and the rate was still rising (0.08 of 0.1). Try epochs = 10",
+        ),
+        ([1.8, 1.6, 1.7, 1.5], 4.55, {"n_s": 910}, "loss had fallen to its lowest (1.8000 to 1.5000), and the"),
+        ([1.8, 1.6, 1.5, 1.55], None, {}, ""),
+        ([1.8, 1.6], None, {}, ""),
+        ([1.8, 1.6, 1.5, 1.4], None, {"n_s": 300}, ""),
+        ([1.8, 1.6, 1.5, 1.4], None, {"schedule": "cosine"}, ""),
+        ([1.8, 1.6, 1.5, 1.4], 10, {"schedule": "cosine-restarts"}, "rate had not fallen to its end"),
+    ],
+    ids=["every-epoch", "n_s-in-steps", "loss-rises", "two-epochs", "whole-cycle", "no-cycles", "restarts"],
+)
+def test_training_that_ends_within_its_first_cycle_is_advised_to_end_it(loss, epochs, changed, words):
+    rates = np.array([0.02, 0.04, 0.06, 0.08])[: len(loss)]
+    settings = {"schedule": "triangular", "eta_max": 0.1, "epochs": 4} | changed
+    if settings["schedule"] == "cosine-restarts":
+        rates = 0.12 - rates
+    course = made(train=RISING[: len(loss)], validation=RISING[: len(loss)], loss=loss, eta=rates, **settings)
+    found = conclude(course)
+    assert (found and found.evidence["try"]) == (epochs and {"epochs": epochs})
+    assert found is None or words in found.text
+    if found is not None:
+        assert found.rule == "inside-a-cycle"
+        assert conclude(dataclasses.replace(course, stopped=True)) is None
 
 
 def test_penalty_that_takes_away_what_steps_add_is_too_large():

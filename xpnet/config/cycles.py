@@ -11,6 +11,11 @@ CYCLIC = ("triangular", "cosine-restarts")
 _LONGEST = 2**53
 
 
+def cycle_epochs(n_s: int | str, steps_per_epoch: float) -> float:
+    """Return the epochs of the first cycle, of which `n_s` is half, in steps or in epochs as ``5ep``."""
+    return 2.0 * int(n_s[:-2]) if isinstance(n_s, str) else 2 * n_s / steps_per_epoch
+
+
 def cycle_lengths(first: int, factor: float) -> Iterator[int]:
     """Yield the steps of each cycle, without end: each has `factor` times those of the one before, which is rounded."""
     exact = float(first)

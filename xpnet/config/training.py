@@ -148,7 +148,7 @@ class TrainConfig(Checked):
         epochs,
         "Length of training in epochs, such as 2.6, instead of cycles.",
         metavar="N",
-        unset="20, with schedules without cycles",
+        unset="set by cycles; 20 for other schedules",
     )
     optimiser: str = chosen("sgd", "sgd|adamw|lion", "How a gradient becomes a step.")
     momentum: PerReplica = setting(0.0, per_replica(real(0, below=1)), "Momentum rho.", metavar="RHO")

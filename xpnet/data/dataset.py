@@ -90,6 +90,7 @@ class Dataset(Displayed):
             :class:`xpnet.DataConfig`.
         columns: What the features of a table mean: numbers, booleans, or numbers of categories; see
             :class:`xpnet.data.Column`.  Empty if all features are numbers.
+        unused: Samples of its training files that neither train nor validate.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Dataset(Displayed):
     notes: tuple[str, ...] = ()
     in_memory: str = "auto"
     columns: tuple[Column, ...] = ()
+    unused: int = 0
 
     @property
     def features(self) -> int:

@@ -81,6 +81,7 @@ def split_raw(raw: RawDataset, config: DataConfig | None = None, transform: Tran
         notes=notes,
         in_memory=config.in_memory,
         columns=raw.columns,
+        unused=rows - stop,
     )
 
 

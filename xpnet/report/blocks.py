@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.cycles import CYCLIC, cycle_epochs
 from xpnet.config.fields import shown
 from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import Settings
-from xpnet.errors import ConfigError
+from xpnet.data.splits import nine_tenths, parse_split
+from xpnet.errors import ConfigError, DataError
 from xpnet.report.charts import lines, metric_curves
 from xpnet.report.format import SET_NAMES
 from xpnet.report.page import Block, Cell, Panels, Section, Table, Text, cell, metric_cell, table
 from xpnet.report.records import RunRecord
 from xpnet.report.theme import SETS, band_rows, mean_and_std
+from xpnet.runs.listing import data_set
 from xpnet.training.history import FIGURES, evenly
 
 # Most epochs in a chart and its table: a page has fewer pixels, and a longer table is of no use.
@@ -62,10 +65,21 @@ def settings_table(given: Mapping[str, Any], caption: str, *, pictures: bool = T
             value, default = given[name], field.default
             default = of_optimiser.get(field.name, default)
             differs = value != (list(default) if isinstance(default, tuple) else default)
+            differs = differs and not (name == "split" and _usual_split(str(given.get("data", "")), str(value)))
             usual = field.metadata["unset"] if default is None else cell(default).text
             rows.append([name, Cell(cell(value).text, strong=differs), usual, field.metadata["help"]])
     rows += [[name, shown(value), "", ""] for name, value in given.items() if name not in known]
     return table(["setting", "value", "default", "what it is"], rows, caption)
+
+
+def _usual_split(data: str, split: str) -> bool:
+    """Return whether a split is what data gets that has no other one."""
+    if data_set(data).startswith("CIFAR"):
+        return split == "45k"
+    try:
+        return split == nine_tenths(sum(parse_split(split)))
+    except DataError:
+        return False
 
 
 def _unset(given: Mapping[str, Any]) -> list[str]:
@@ -167,9 +181,19 @@ def curves(record: RunRecord, members: Sequence[int], prefix: str = "") -> Panel
         f"Learning rate of the first step and of the last of each of {last}, "
         f"from {rates.min():.3g} to {rates.max():.3g}."
     )
-    title = "Learning rate"
-    panels.append(lines(f"{prefix}learning-rate", title, alt, rows, x="epoch", y=title.lower(), series=["eta"]))
+    title, cycle = "Learning rate", cycle_of(record)
+    if len(record.epochs) < cycle:
+        title += f" ({record.epochs[-1]:.0f} of the {cycle:.4g} epochs of a cycle)"
+    panels.append(lines(f"{prefix}learning-rate", title, alt, rows, x="epoch", y="learning rate", series=["eta"]))
     return Panels(panels, _curve_table(record, members))
+
+
+def cycle_of(record: RunRecord) -> float:
+    """Return the epochs of the first cycle of a run's learning rate; 0 if it has none."""
+    train = record.settings.train
+    if train.schedule not in CYCLIC or not len(record.epochs):
+        return 0.0
+    return cycle_epochs(train.n_s, float(record.history["step"][0] / record.epochs[0]))
 
 
 def _cost_above_loss(record: RunRecord, members: Sequence[int]) -> float | None:

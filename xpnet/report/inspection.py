@@ -154,7 +154,8 @@ def _inspect(record: RunRecord, network: Network, data: Dataset, members: list[i
     names = network.class_names or data.class_names
     names = tuple(class_label(names[c], c) if c < len(names) else str(c) for c in range(classes))
     mistakes = [_mistake(network, data, index, mean[index]) for index in map(int, worst)]
-    note = _other_data(record, correct.mean(axis=1), members)
+    warnings = [f"{words[9:]}." for words in data.notes if words.startswith("warning: ")]
+    note = " ".join([*warnings, _other_data(record, correct.mean(axis=1), members)]).strip()
     labels = np.asarray(test.labels, np.int64)
     table = image_shape(data) is None
     few = table and bool(most) and data.features <= MOST_FEATURES

@@ -30,6 +30,7 @@ class Cell:
         strong: Whether it is bold.
         link: A relative address that the text links to.
         curve: Accuracies that are drawn as a small curve in place of a text.
+        scale: The accuracies at the lower and the upper edge of the curve; None for its own lowest and highest.
     """
 
     text: str
@@ -37,11 +38,12 @@ class Cell:
     strong: bool = False
     link: str = ""
     curve: tuple[float, ...] = ()
+    scale: tuple[float, float] | None = None
 
     @property
     def points(self) -> str:
-        """The small curve as points of an SVG of 120 by 28 pixels; its lowest and highest value touch the edges."""
-        low, high = min(self.curve), max(self.curve)
+        """The small curve as points of an SVG of 120 by 28 pixels."""
+        low, high = self.scale or (min(self.curve), max(self.curve))
         step, rise = 116 / max(1, len(self.curve) - 1), 24 / ((high - low) or 1.0)
         return " ".join(f"{2 + i * step:.1f},{26 - rise * (y - low):.1f}" for i, y in enumerate(self.curve))
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from xpnet.config.optimisers import defaults_of
 from xpnet.config.settings import CONFIG, Settings, read_settings
-from xpnet.errors import RunError, printable
+from xpnet.data.splits import parse_split
+from xpnet.errors import DataError, RunError, printable
 from xpnet.nn.model_file import MODEL, read_model
 from xpnet.runs.folder import ENVIRONMENT, HISTORY, METRICS
-from xpnet.runs.listing import holds_runs
+from xpnet.runs.listing import data_set, holds_runs
 from xpnet.runs.records import read_environment, read_history, read_metrics
 from xpnet.training.chance_level import none_better
 from xpnet.training.history import evenly
@@ -78,9 +79,7 @@ class RunRecord:
     @property
     def title(self) -> str:
         """The run in a few words."""
-        data = str(self.given.get("data", "")) or "data"
-        name = data if data.startswith("patterns") else Path(data).name
-        split = f" {self.given['split']}" if "split" in self.given else ""
+        name, split = data_set(str(self.given.get("data", ""))) or "data", _split_in_words(self.given)
         if self.inputs is None or self.classes is None:
             return f"{name}{split}, hidden {'-'.join(map(str, self.settings.network_config(1, 2).hidden)) or 'none'}"
         network = self.settings.network_config(self.inputs, self.classes).in_words()
@@ -166,6 +165,15 @@ class RunRecord:
         if name is None:
             return np.zeros(len(self.replicas))
         return np.array([float(row.get(name, getattr(self.settings.train, name))) for row in self.replicas])
+
+
+def _split_in_words(given: Mapping[str, Any]) -> str:
+    """Return the sizes of the training and the validation set after a comma; empty if they are unknown."""
+    try:
+        training, validation = parse_split(given["split"])
+    except (KeyError, DataError):
+        return ""
+    return f", {training:,} training and {validation:,} validation samples"
 
 
 def kind_of(path: Path) -> str:

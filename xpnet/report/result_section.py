@@ -68,7 +68,8 @@ def result(record: RunRecord, best: dict[str, Any], members: list[int], found: I
     if views := metrics.get("test_views"):
         seen = [metric_cell(n, spread_of(record.figures("test_views", n)[members])) for n in ("accuracy", "loss")]
         rows.append([f"test, mean of {views['views']} views", *seen, None, samples.get("test")])
-    caption = "Final figures on each whole set; loss is the mean cross-entropy, cost is the loss and the L2 penalty"
+    caption = "Final figures on each whole set; loss is the mean cross-entropy, cost is the loss and the L2 penalty "
+    caption += "(lambda times the sum of the squared weights)"
     blocks: list[Block] = [facts, table(["set", *names, "samples"], rows, caption)]
     if best:
         blocks.insert(0, Text(_which(record, best)))

@@ -13,6 +13,7 @@ from xpnet.report import network_sections, score_sections, theme
 from xpnet.report.blocks import (
     again_section,
     curves,
+    cycle_of,
     drawn_epochs,
     environment_section,
     repeat_command,
@@ -71,7 +72,8 @@ def run_page(record: RunRecord, data: str | None, made: str) -> Page:
     ]
     conclusion = record.conclusion
     notes = [note for note in record.notes if note != conclusion]
-    return Page("run", record.label, record.title, sections, made, notes, conclusion)
+    title = record.title.replace(" BN", " batch normalisation (BN)", 1)
+    return Page("run", record.label, title, sections, made, notes, conclusion)
 
 
 def _to_classify(record: RunRecord) -> list[tuple[str, str | None]]:
@@ -121,6 +123,11 @@ def _curves(record: RunRecord, best: dict[str, Any], members: list[int], prefix:
             "The training cost falls while the training loss rises, because the penalty shrinks the weights: look at "
         )
         words.append(Text(f"{text}the loss.", "note"))
+    if len(record.epochs) > (cycle := cycle_of(record)) > 0:
+        again = "rises and falls in cycles" if record.settings.train.schedule == "triangular" else "falls in cycles"
+        if record.settings.train.restart_factor == 1:
+            again += f" of {cycle:.4g} epochs"
+        words.append(Text(f"The learning rate {again}; figures dip while it is high."))
     if len(record.known(members)) > 1:
         words.append(Text("Lines are means over the seeds, bands one standard deviation to each side."))
     return [*words, *thinned_note(record), curves(record, members, prefix) or Text("No epoch was recorded.")]

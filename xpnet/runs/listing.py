@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ _DEPTH = 3
 MOST_RUNS = 10_000
 # Bytes of a row of history.csv, more than any has.
 _ROW = 400
+# Names of files and folders that CIFAR is published in, and its built-in names.
+_CIFAR = re.compile(r"cifar-?(100?)(-batches-py|-batches-bin|-python|-binary)?(\.tar|\.tar\.gz|\.bin)?")
 _SETS = ("train", "validation", "test")
 # Columns that a table has anyway, and settings that say nothing about the outcome.
 _ELSEWHERE = ("data", "split", "hidden", "batch_norm", "device", "in_memory", "keep", "save_every", "max_replicas")
@@ -50,6 +53,9 @@ class RunEntry:
         networks: Number of its networks.
         figures: ``"test"``, ``"validation"`` and ``"train"`` accuracy, ``"test_loss"``, ... of the combination of
             settings with the best validation accuracy, means over its seeds; missing where unknown.
+        members: The networks that `figures` are of; None if unknown.
+        best: Their values of the settings that vary; empty if none does.
+        samples: Number of samples, by set; empty if unknown.
         seconds: Seconds of training; None if unknown.
         conclusion: What it says, as ``metrics.json`` has it; None if nothing.
         note: Why it is damaged; else empty.
@@ -64,6 +70,9 @@ class RunEntry:
     settings: Mapping[str, Any] = field(default_factory=dict)
     networks: int = 1
     figures: Mapping[str, float] = field(default_factory=dict)
+    members: tuple[int, ...] | None = None
+    best: Mapping[str, Any] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
     conclusion: Mapping[str, Any] | None = None
     note: str = ""
@@ -71,9 +80,13 @@ class RunEntry:
     @property
     def data(self) -> str:
         """The data set and its split."""
-        name = str(self.settings.get("data", "")) or "-"
-        name = name if name.startswith("patterns") else Path(name).name
+        name = self.data_set or "-"
         return f"{name} {self.settings['split']}" if self.settings.get("split") else name
+
+    @property
+    def data_set(self) -> str:
+        """The data set, without its split; empty if unknown."""
+        return data_set(str(self.settings.get("data", "")))
 
     @property
     def network(self) -> str:
@@ -103,6 +116,13 @@ class RunEntry:
     def to_json(self) -> dict[str, Any]:
         """Return the form of ``xpnet runs --json``."""
         return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+def data_set(data: str) -> str:
+    """Return a short name of a data set by its setting: ``CIFAR-10``, or the last part of its path."""
+    name = data if data.startswith("patterns") else Path(data).name
+    cifar = _CIFAR.fullmatch(name)
+    return f"CIFAR-{cifar[1]}" if cifar else name
 
 
 # Values of a run by name that are neither settings nor figures, except "rule", that of its conclusion.
@@ -182,12 +202,17 @@ def _entry(path: Path, name: str) -> RunEntry:
     if (path / METRICS).is_file():
         metrics = read_metrics(path / METRICS)
         values = metrics["validation"]["accuracy"]
+        figures, members, best = _figures(metrics)
+        samples = metrics.get("samples")
         entry = dataclasses.replace(
             entry,
             state="stopped" if metrics["interrupted"] else "finished",
             epochs=metrics["epochs"],
             networks=len(values["values"]) if isinstance(values, dict) else 1,
-            figures=_figures(metrics),
+            figures=figures,
+            members=members,
+            best=best,
+            samples=samples if isinstance(samples, dict) else {},
             seconds=(metrics.get("seconds") or {}).get("training"),
             conclusion=metrics.get("conclusion"),
         )
@@ -198,15 +223,18 @@ def _entry(path: Path, name: str) -> RunEntry:
     return entry
 
 
-def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figures of the best combination of settings, as means over its seeds."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for one in metrics.get("replicas") or [metrics]:
+def _figures(metrics: Mapping[str, Any]) -> tuple[dict[str, float], tuple[int, ...], dict[str, Any]]:
+    """Return the figures of the best combination of settings, as means over its seeds, its networks and settings."""
+    rows = metrics.get("replicas") or [metrics]
+    groups: dict[str, tuple[list[int], dict[str, Any]]] = {}
+    for r, one in enumerate(rows):
         own = {key: value for key, value in one.items() if key not in ("seed", "cv", "test_views", *_SETS)}
-        groups.setdefault(repr(own) if "replicas" in metrics else "", []).append(one)
+        own = own if metrics.get("replicas") else {}
+        groups.setdefault(repr(own), ([], own))[0].append(r)
     best: dict[str, float] = {}
-    for members in groups.values():
-        found = {}
+    networks, settings = groups[next(iter(groups))]
+    for numbers_of, own in groups.values():
+        members, found = [rows[r] for r in numbers_of], {}
         for which in _SETS:
             for figure in FIGURES:
                 values = [(one.get(which) or {}).get(figure) for one in members]
@@ -214,8 +242,8 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
                 if numbers and len(numbers) == len(values):
                     found[which if figure == "accuracy" else f"{which}_{figure}"] = float(np.mean(numbers))
         if not best or found.get("validation", -1.0) > best.get("validation", -1.0):
-            best = found
-    return best
+            best, networks, settings = found, numbers_of, own
+    return best, tuple(networks), settings
 
 
 def _unfinished(entry: RunEntry) -> RunEntry:

@@ -50,6 +50,7 @@ class Situation:
         image_shape: (channels, height, width) of pictures; None for other data.
         mirrored: Whether a mirror image keeps its class; None if that is unknown.
         varied: Settings that differ between networks of the run: the comparison of these says more than advice.
+        unused: Samples of the training files that neither train nor validate.
     """
 
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -58,6 +59,7 @@ class Situation:
     image_shape: tuple[int, int, int] | None = None
     mirrored: bool | None = None
     varied: Collection[str] = ()
+    unused: int = 0
 
     @classmethod
     def of(
@@ -66,7 +68,7 @@ class Situation:
         """Return the situation of a network trained on `data`."""
         mirrored = True if data.name in _MIRRORED and data.image_shape == (3, 32, 32) else None
         mirrored = False if data.name in _NOT_MIRRORED else mirrored
-        return cls(train, network, replica, data.image_shape, mirrored, varied)
+        return cls(train, network, replica, data.image_shape, mirrored, varied, data.unused)
 
     def value(self, name: str) -> Any:
         """Return the network's value of a setting."""
@@ -102,13 +104,16 @@ class Situation:
         return float(self.value("lambda") or 0.0) * float(self.value(self.rate))
 
 
-def against_overfitting(at: Situation) -> list[Advice]:
-    """Return what makes a network learn fewer samples by heart."""
+def against_overfitting(at: Situation, *, best_is_last: bool = False) -> list[Advice]:
+    """Return what makes a network learn fewer samples by heart, what helps most first.
+
+    Weights of the best epoch are no advice if this is about the last one.
+    """
     penalty, pictures = _penalty(at), _augmentation(at)
     found = [*pictures, *penalty] if at.mirrored else [*penalty, *pictures]
     if (at.image_shape is None or len(found) < 2) and at.network.hidden and at.value("dropout") == 0:
         found += [Advice(f"dropout = {_DROPOUT}", {"dropout": _DROPOUT})]
-    if at.train.restore == "last":
+    if at.train.restore == "last" and not best_is_last:
         found += [Advice("restore = best (the weights of the best epoch)", {"restore": "best"})]
     return _not_varied(at, found) or [Advice("more training samples")]
 
@@ -215,12 +220,22 @@ def more_units(at: Situation) -> Advice:
     )
 
 
-def advised(advice: Sequence[Advice]) -> str:
-    """Return a sentence that names all advice, after a space; empty if there is none."""
+def advised(advice: Sequence[Advice], *, ranked: bool = False) -> str:
+    """Return a sentence that names all advice, after a space; empty if there is none.
+
+    With `ranked`, it says that the first is surer than the others.
+    """
     if not advice:
         return ""
-    *others, last = (one.words for one in advice)
-    return f" Try {', '.join(others)}{' or ' if others else ''}{last}."
+    first, *rest = (one.words for one in advice)
+    if ranked and rest:
+        return f" Try {first}; less sure: {_either(rest)}."
+    return f" Try {_either([first, *rest])}."
+
+
+def _either(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)}{' or ' if others else ''}{last}"
 
 
 def to_try(advice: Sequence[Advice]) -> dict[str, Any]:

@@ -29,9 +29,11 @@ from xpnet.training.advice import (
 )
 from xpnet.training.chance_level import percent, wilson
 from xpnet.training.course import Course
+from xpnet.training.gains import first_idle, gains
 
-# Fewer epochs show no trend, and fewer validation samples are too noisy.
-_FEW_EPOCHS, _FEW_SAMPLES = 8, 100
+# Fewer epochs show no trend, and fewer validation samples are too noisy.  That a cycle was not finished is a fact: a
+# loss that falls in so many epochs is enough beside it.
+_FEW_EPOCHS, _FEW_SAMPLES, _BEGUN = 8, 100, 3
 # Folds of the cross-validation that is advised instead.
 _FOLDS = 5
 _FIRMER = f" For a firmer figure use cross-validation (--cv {_FOLDS})."
@@ -80,12 +82,15 @@ def conclude(course: Course) -> Conclusion | None:
     """
     columns = (course.train_accuracy, course.validation_accuracy, course.train_loss, course.validation_loss)
     known = all(np.isfinite(column).all() for column in columns)
-    if course.epochs < _FEW_EPOCHS or not known or not all(map(math.isfinite, course.final.values())):
+    if not known or not all(map(math.isfinite, course.final.values())):
         return None
+    long = course.epochs >= _FEW_EPOCHS
     if course.samples["validation"] < _FEW_SAMPLES:
-        return _few_samples(course)
-    rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits]
-    rules += [_stopped_early] if course.stopped else [_inside_a_cycle, _still_learning]
+        return _few_samples(course) if long else None
+    if not long:
+        return _inside_a_cycle(course)
+    rules: list[Callable[[Course], Conclusion | None]] = [_large_steps, _overfits, _inside_a_cycle]
+    rules += [_stopped_early] if course.stopped else [_still_learning]
     return next((found for rule in [*rules, _underfits, _settled, _shrinks] if (found := rule(course))), None)
 
 
@@ -120,32 +125,27 @@ def _overfits(course: Course) -> Conclusion | None:
         return None
     loss, train = course.validation_loss, course.train_accuracy
     rises = loss[-1] > _RISE * loss.min()
-    begin = int(loss.argmin()) + 1 if rises else _first_idle(course)
+    begin = int(loss.argmin()) + 1 if rises else first_idle(course)
     gained = max(float(train[begin - 1 :].max()), course.final["train"]) - float(train[begin - 1])
     falls = course.gap < _WIDE and loss[-1] < (1 - _FALLS) * loss[begin - 1]
     dated = begin <= _LATE * course.epochs and gained >= _LEARNT and not falls
     if not dated and course.gap < _CLEAR:
         return None
-    how = "its validation loss has risen since then" if rises else "since then only the training set gains"
-    advice = against_overfitting(course.at)
-    figures = f"{percent(course.final['train'])} of the training and {percent(course.final['validation'])} of the"
+    advice = against_overfitting(course.at, best_is_last=course.best_is_last)
     evidence = {"gap": course.gap, "lowest_validation_loss": float(loss.min()), "last_validation_loss": float(loss[-1])}
     evidence |= to_try(advice)
-    text = f"{course.who} overfits by {_points(course.gap)}"
-    if not dated:
-        text = f"{text}: it is right for {figures} validation samples.{advised(advice)}"
-        return Conclusion(text, "overfits", evidence)
-    text += f" from epoch {begin + 1} on: it is right for {figures}"
-    evidence |= {"epoch": begin + 1, "training_gain": gained}
-    return Conclusion(f"{text} validation samples, and {how}.{advised(advice)}", "overfits", evidence)
-
-
-def _first_idle(course: Course) -> int:
-    """Return the position of the first epoch from which on the best validation accuracy hardly gains; E if none is."""
-    accuracy = course.validation_accuracy
-    best, later = np.maximum.accumulate(accuracy), np.maximum.accumulate(accuracy[::-1])[::-1]
-    idle = np.flatnonzero(later[1:] - best[:-1] < course.no_gain)
-    return int(idle[0]) + 1 if idle.size else course.epochs
+    text = f"{course.who} overfits: at the end it is right for {percent(course.final['train'])} of the training and "
+    text += f"{percent(course.final['validation'])} of the validation samples ({_points(course.gap)} apart)."
+    if dated:
+        text += gains(course, begin, rises=rises)
+        evidence |= {"epoch": begin + 1, "training_gain": gained}
+    text += advised(advice, ranked=True)
+    if unused := course.at.unused:
+        used, held = course.samples["train"], course.samples["validation"]
+        text += f" {used:,} of {used + held + unused:,} training samples are used: more would help too."
+    least = 200 * course.validation_error
+    text += f" A gain below about {least:.{0 if least >= 2 else 1}f} points may be chance."
+    return Conclusion(text, "overfits", evidence)
 
 
 def _still_learning(course: Course) -> Conclusion | None:
@@ -177,16 +177,23 @@ def _still_learning(course: Course) -> Conclusion | None:
 
 
 def _inside_a_cycle(course: Course) -> Conclusion | None:
-    """Find a training that ends inside a cycle of the learning rate, while each epoch still gains."""
+    """Find trainings that end inside a cycle of the learning rate, while the validation loss falls.
+
+    In a cycle after the first, only those whose last epoch gains, and whose rate falls and is far from its lowest.
+    """
     accuracy, loss, eta, end = course.validation_accuracy, course.validation_loss, course.eta, course.cycle_end()
-    gain = float(accuracy[-1] - accuracy[-2])
-    if end is None or not eta[-2] > eta[-1] > _HIGH * eta.max() or gain < _GAIN or loss.argmin() != len(loss) - 1:
+    if course.stopped or end is None or course.epochs < _BEGUN or loss.argmin() < course.epochs - 1:
         return None
-    text = f"{course.who} was still improving when it stopped inside a cycle of the learning rate: the last epoch "
-    low = float(course.at.value("eta_min"))
-    text += f"gained {_points(gain)}, at a rate of {eta[-1]:.2g}, which falls to {low:.2g} by epoch {end}."
-    advice = [Advice(f"epochs = {end} (the end of the cycle)", {"epochs": end})]
-    return Conclusion(f"{text}{advised(advice)}", "inside-a-cycle", {"gain": gain, "end": end} | to_try(advice))
+    first = course.epochs < course.first_cycle
+    if not first and not (eta[-2] > eta[-1] > _HIGH * eta.max() and accuracy[-1] - accuracy[-2] >= _GAIN):
+        return None
+    fell = "fell in every epoch" if (np.diff(loss) < 0).all() else "had fallen to its lowest"
+    was = "was still rising" if eta[-1] > eta[-2] else "had not fallen to its end"
+    text = f"The training ended inside a cycle of the learning rate: the validation loss {fell} ({loss[0]:.4f} to "
+    text += f"{loss[-1]:.4f}), and the rate {was} ({eta[-1]:.2g} of {float(course.at.value(course.at.rate)):.2g})."
+    advice = [Advice(f"epochs = {end:g} ({'one whole cycle' if first else 'the end of the cycle'})", {"epochs": end})]
+    evidence = {"end": end, "epochs": course.epochs, "loss": [float(loss[0]), float(loss[-1])]}
+    return Conclusion(f"{text}{advised(advice)}", "inside-a-cycle", evidence | to_try(advice))
 
 
 def _large_steps(course: Course) -> Conclusion | None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.config.cycles import CYCLIC, cycle_epochs
 from xpnet.training.advice import Situation
 
 # An accuracy that gains less, or less than its standard error, does not rise.
 _NO_GAIN = 0.01
 # Cycles of fewer epochs cannot be seen in curves by epoch.
 _EPOCHS = 3
-# Schedules by what a rate does at the end: it starts again, or it has fallen, so that late progress says little.
-_CYCLES, _ANNEALED = ("triangular", "cosine-restarts"), ("cosine", "one-cycle", "coslog4")
+# Schedules whose rate has fallen at the end, so that late progress says little.
+_ANNEALED = ("cosine", "one-cycle", "coslog4")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Course:
     @property
     def cyclic(self) -> bool:
         """Whether the learning rate starts again after it has fallen."""
-        return self.schedule in _CYCLES
+        return self.schedule in CYCLIC
 
     @property
     def gap(self) -> float:
@@ -69,8 +70,20 @@ class Course:
     @property
     def no_gain(self) -> float:
         """Gain of the validation accuracy that is none: chance alone explains it."""
+        return max(_NO_GAIN, self.validation_error)
+
+    @property
+    def validation_error(self) -> float:
+        """Standard error of the validation accuracy at the end, of one network."""
         p = self.final["validation"]
-        return max(_NO_GAIN, math.sqrt(p * (1 - p) / max(1, self.samples.get("validation", 1))))
+        return math.sqrt(p * (1 - p) / max(1, self.samples.get("validation", 1)))
+
+    @property
+    def best_is_last(self) -> bool:
+        """Whether the epoch with the best validation accuracy is one of the last tenth, or no better than the last."""
+        accuracy = self.validation_accuracy
+        late = int(accuracy.argmax()) >= self.epochs - 1 - self.epochs // 10
+        return late or bool(accuracy.max() - accuracy[-1] < self.no_gain)
 
     def earlier(self) -> int:
         """Return the position of an epoch to compare the last one with: about two thirds of the training."""
@@ -90,6 +103,14 @@ class Course:
         """Whether the rate has fallen towards the end, so that progress, or none, says little about further epochs."""
         return self.schedule in _ANNEALED or (self.cyclic and len(self.cycle_ends()) < 2)
 
+    @property
+    def first_cycle(self) -> float:
+        """Epochs of the first cycle of the learning rate; 0 if it has none, or this is unknown."""
+        if not self.cyclic or "train" not in self.samples:
+            return 0.0
+        train = self.at.train
+        return cycle_epochs(train.n_s, max(1, train.length(self.samples["train"], self.at.network).steps_per_epoch))
+
     def first_peak(self) -> int:
         """Return the position of the epoch up to which the learning rate rises; 0 if it falls from the beginning."""
         falls = np.flatnonzero(np.diff(self.eta) < 0)
@@ -101,11 +122,10 @@ class Course:
         eta = np.append(self.eta, np.inf)
         return [e for e in range(1, self.epochs) if eta[e] < eta[e - 1] and eta[e] <= eta[e + 1]]
 
-    def cycle_end(self) -> int | None:
-        """Return the number of the epoch by which an unfinished cycle of the triangular schedule would end, or None."""
-        if self.schedule != "triangular" or "train" not in self.samples:
+    def cycle_end(self) -> float | None:
+        """Return in how many epochs an unfinished cycle would end; None if none, or a later one of growing cycles."""
+        cycle = self.first_cycle
+        known = self.schedule == "triangular" or self.epochs < cycle
+        if not known or cycle < _EPOCHS or (end := round(math.ceil(self.epochs / cycle) * cycle, 2)) <= self.epochs:
             return None
-        length = self.at.train.length(self.samples["train"], self.at.network)
-        cycle = 2 * length.n_s / length.steps_per_epoch
-        end = math.ceil(math.ceil(self.epochs / cycle) * cycle)
-        return end if cycle >= _EPOCHS and end > self.epochs else None
+        return int(end) if end % 1 == 0 else end

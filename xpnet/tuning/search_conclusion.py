@@ -29,7 +29,7 @@ _CHANGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\brate|lr-range|\beta", ("eta", "eta_max")),
 )
 # Where a list of alternatives is divided: outside parentheses.
-_BETWEEN = re.compile(r"(?:,? or |, )(?![^()]*\))")
+_BETWEEN = re.compile(r"(?:; less sure: |,? or |, )(?![^()]*\))")
 _LONG = 5000
 # How much more arithmetic than just enough is advised, since the number of steps is rounded.
 _MORE = 1.05
