@@ -66,7 +66,7 @@ def verdicts_in_words(verdicts: Sequence[LayerVerdict], networks: int) -> list[s
     """Return the verdicts on the layers of the first networks, a line for each, and the conclusion of them."""
     shown = [verdict for verdict in verdicts if verdict.replica < _SHOWN]
     which = [f"network {one.replica}, layer {one.layer}" if networks > 1 else f"layer {one.layer}" for one in shown]
-    lines = [f"{words}: {one.text}" for words, one in zip(which, shown, strict=True)]
+    lines = [f"{words}: {one.words}" for words, one in zip(which, shown, strict=True)]
     return [*lines, *([f"conclusion: {in_a_sentence(shown, networks)}"] if shown else [])]
 
 

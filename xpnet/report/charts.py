@@ -80,11 +80,14 @@ def lines(
     dashes: Sequence[Sequence[int]] = (),
     wide: bool = False,
     height: int = 230,
+    marked: bool = False,
+    note: str = "",
 ) -> Panel:
     """Return a chart of lines with bands; `rows` have x, y, the series s, and low l and high h if there is a spread.
 
     If a series has several lines, `detail` is the title of the field d, which names each of them.  Series are dashed by
-    default if each is a single line; `dashes` are other patterns.
+    default if each is a single line; `dashes` are other patterns.  `marked` marks the points of lines, so that
+    one without neighbours is seen; `note` is a line below the chart.
     """
     values, xs = [row["y"] for row in rows], [row["x"] for row in rows] or [0.0]
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
@@ -99,7 +102,7 @@ def lines(
         color=_colour(series, legend, colours, symbolType="stroke"),
     )
     up = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(**ticks))
-    points: Any = {"size": 40, "opacity": 1} if len(set(xs)) == 1 else False
+    points: Any = {"size": 40, "opacity": 1} if marked or len(set(xs)) == 1 else False
     line = base.mark_line(strokeWidth=2, clip=True, point=points).encode(y=up)
     columns, tips = {"x": x, "s": "line", "y": y}, {"s:N": "line", "x:Q": x, "y:Q": y}
     if detail is not None:
@@ -114,7 +117,7 @@ def lines(
         band = base.mark_area(opacity=0.16, clip=True)
         layers.append(band.encode(y=alt.Y("l:Q", title=y_title, scale=scale), y2="h:Q"))
     layers.append(_under_pointer(base, up, tooltips(tips, **dict.fromkeys("ylh", ".1%" if percent else ".4~g"))))
-    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=height, wide=wide)
+    return Panel(name, title, alt_text, alt.layer(*layers), rows, columns, height=height, wide=wide, note=note)
 
 
 def _under_pointer(base: Any, y: Any, tooltip: list[Any]) -> Any:
