@@ -81,13 +81,15 @@ def lines(
     wide: bool = False,
     height: int = 230,
     marked: bool = False,
+    bold: str | None = None,
     note: str = "",
 ) -> Panel:
     """Return a chart of lines with bands; `rows` have x, y, the series s, and low l and high h if there is a spread.
 
     If a series has several lines, `detail` is the title of the field d, which names each of them.  Series are dashed by
     default if each is a single line; `dashes` are other patterns.  `marked` marks the points of lines, so that
-    one without neighbours is seen; `note` is a line below the chart.
+    one without neighbours is seen; lines of the series `bold` are thick and all others thin; `note` is text below the
+    chart.
     """
     values, xs = [row["y"] for row in rows], [row["x"] for row in rows] or [0.0]
     top = _TALL * float(np.median(values)) if values and cut and not percent else np.inf
@@ -110,6 +112,8 @@ def lines(
         columns, tips = columns | {"d": detail}, {"d:N": detail} | tips
     if len(series) > 1 and (dashes or detail is None):
         line = line.encode(strokeDash=_dash(series, legend, dashes or DASHES))
+    if bold is not None:
+        line = line.encode(strokeWidth=alt.condition(f"datum.s == '{bold}'", alt.value(3.5), alt.value(1)))
     layers = [line]
     if any("l" in row for row in rows):
         tips |= {"l:Q": "-1 std", "h:Q": "+1 std"}

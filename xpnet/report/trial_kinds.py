@@ -15,6 +15,7 @@ from xpnet.report.format import is_number
 from xpnet.report.theme import COLOURS
 from xpnet.training.chance_level import none_better
 from xpnet.tuning.close_trials import Close, close_trials
+from xpnet.tuning.whole_cycles import Cycle, cycle_of
 from xpnet.utils.plural import counted
 
 Trial = Mapping[str, Any]
@@ -90,10 +91,16 @@ def fate_of(trial: Trial, found: Mapping[str, Any]) -> str:
 
 
 def pruned_in_words(found: Mapping[str, Any]) -> str:
-    """Return what pruned trials are, and what their accuracies mean; empty if no trial was pruned."""
+    """Return what pruned trials are and what their accuracies mean, or why none was pruned; empty if nothing is."""
     pruned = sum(trial.get("state") == "pruned" for trial in found["trials"])
     if not pruned:
-        return ""
+        rule, cycle = (found.get("search") or {}).get("prune", "none"), cycle_in(found)
+        if rule == "none" or cycle is None or cycle.pruned:
+            return ""
+        words = (
+            f"No trial was pruned (--prune {rule}): trials are compared at the end of a cycle of the learning rate, "
+        )
+        return f"{words}which takes {cycle.first:g} epochs, and these had {cycle.epochs:g} in all."
     cyclic = (found.get("settings") or {}).get("schedule", "triangular") in CYCLIC
     when, same = ("a cycle" if cyclic else "an epoch"), "epoch"
     if budget_of(found) is not None:
@@ -112,6 +119,14 @@ def budget_of(found: Mapping[str, Any]) -> float | None:
     """Return the arithmetic of each trial in 10^12 operations; None if it was not fixed."""
     budget: Any = (found.get("search") or {}).get("budget")
     return float(budget) if is_number(budget) else None
+
+
+def cycle_in(found: Mapping[str, Any]) -> Cycle | None:
+    """Return how the trainings lie in the cycles of their learning rate; None if they have none, or several lengths."""
+    search, settings = found.get("search") or {}, found.get("settings")
+    if not isinstance(settings, dict) or search.get("round_cycles") is not None or budget_of(found) is not None:
+        return None
+    return cycle_of(settings, list(found["space"]))
 
 
 def close_of(found: Mapping[str, Any]) -> tuple[Close | None, list[Trial]]:
