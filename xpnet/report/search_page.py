@@ -35,6 +35,7 @@ from xpnet.report.trial_kinds import (
     validation_of,
 )
 from xpnet.report.trials_table import ROWS, how_table, searched_table, shared_settings, trials_table
+from xpnet.report.worse_ends import worse_ends
 from xpnet.training.history import evenly
 from xpnet.tuning.search_conclusion import of_winner, with_budget
 from xpnet.tuning.space import Space
@@ -87,7 +88,11 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
         ("The search:", _of_folder(found.get("command"), folder)),
         ("This page:", repeat_command(folder, "report")),
     ]
-    again = [*_next(folder, found, near, close.more_seeds if alike is not None and close is not None else 3), *commands]
+    longer = "" if inside is None else f" --epochs {inside.evidence['try']['epochs']}"
+    if longer:
+        commands.insert(0, ("The search with whole cycles:", _longer(found.get("command"), longer)))
+    seeds = close.more_seeds if alike is not None and close is not None else 3
+    again = [*_next(folder, found, near, seeds, longer), *commands]
     sections += [
         Section("space", "All settings", _settings(found)),
         environment_section(found.get("environment")),
@@ -100,12 +105,17 @@ def search_page(folder: Path, data: str | None, made: str) -> Page:
     return Page("search", folder.resolve().name, subtitle, sections, made, notes, conclusion)
 
 
-def _next(folder: Path, found: Mapping[str, Any], near: Sequence[Trial], seeds: int) -> list[tuple[str, str | None]]:
-    """Return commands that train the winner's settings, and those that chance does not tell from them, more often."""
+def _next(
+    folder: Path, found: Mapping[str, Any], near: Sequence[Trial], seeds: int, longer: str
+) -> list[tuple[str, str | None]]:
+    """Return commands that train the winner's settings, and those that chance does not tell from them, more often.
+
+    `longer` is an option that makes each training longer, or empty.
+    """
     file = folder / "best.toml"
     if not file.is_file():
         return []
-    again = f"{repeat_command(file)} --runs {seeds}"
+    again = f"{repeat_command(file)} --runs {seeds}{longer}"
     commands: list[tuple[str, str | None]] = [(f"The best settings, with {counted(seeds, 'seed')}:", again)]
     best = found.get("best") or {}
     others = [trial for trial in near if trial.get("trial") != best.get("trial")]
@@ -136,6 +146,16 @@ def _of_folder(command: Any, folder: Path) -> str | None:
         if word == "--out" and Path(words[at + 1]).name == folder.name:
             return shlex.join([*words[: at + 1], str(folder), *words[at + 2 :]])
     return str(command) if command else None
+
+
+def _longer(command: Any, longer: str) -> str | None:
+    """Return the command of a search as one with longer trainings, for a folder of its own; None if there is none."""
+    try:
+        words = shlex.split(str(command or ""))
+    except ValueError:  # of a damaged file
+        return None
+    kept = [word for at, word in enumerate(words) if not {"--out", "--epochs"} & {word, *words[max(0, at - 1) : at]}]
+    return f"{shlex.join(kept)}{longer}" if kept[:2] == ["xpnet", "search"] else None
 
 
 def _test_detail(test: Any, record: RunRecord | None) -> str:
@@ -188,7 +208,7 @@ def _result(
 def _effects(found: Mapping[str, Any]) -> list[Block]:
     """Return charts of accuracy against each setting, and over pairs of numeric settings."""
     panels, space = search_panels(found), found["space"]
-    words = [pruned] if (pruned := pruned_in_words(found)) else []
+    words = [text for text in (worse_ends(found), pruned_in_words(found)) if text]
     ended = sum(map(is_ended, found["trials"]))
     if not panels or ended < 2:
         none = (

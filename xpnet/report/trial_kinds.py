@@ -129,13 +129,18 @@ def cycle_in(found: Mapping[str, Any]) -> Cycle | None:
     return cycle_of(settings, list(found["space"]))
 
 
-def close_of(found: Mapping[str, Any]) -> tuple[Close | None, list[Trial]]:
-    """Return what is known of the trials that chance does not tell from the best, and these trials."""
+def complete_of(found: Mapping[str, Any]) -> list[Trial]:
+    """Return the complete trials that were trained as long as the longest."""
     complete = [t for t in found["trials"] if t.get("state") == "complete" and accuracy_of(t) is not None]
     given = (found.get("search") or {}).get("round_cycles")
     lengths = dict(enumerate(given, 1)) if isinstance(given, list) else {}
     most = max((lengths.get(round_of(trial), 0) for trial in complete), default=0)
-    longest = [trial for trial in complete if lengths.get(round_of(trial), 0) == most]
+    return [trial for trial in complete if lengths.get(round_of(trial), 0) == most]
+
+
+def close_of(found: Mapping[str, Any]) -> tuple[Close | None, list[Trial]]:
+    """Return what is known of the trials that chance does not tell from the best, and these trials."""
+    longest = complete_of(found)
     longest.sort(key=lambda trial: -(mean_of(trial) or 0.0))
     guessing = found.get("guessing") or {}
     samples = found.get("samples") or (guessing.get("samples") if guessing.get("set") == "validation" else None)
